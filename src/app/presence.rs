@@ -1,0 +1,81 @@
+//! Who is there: the latest report of every host, in memory. A heartbeat costs no commit.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::host::HostFacts;
+use crate::domain::ids::HostId;
+
+/// Independent locks, so that reports of many hosts rarely wait for each other.
+const SHARDS: usize = 64;
+
+/// How often an agent is asked to report.
+pub const HEARTBEAT_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+
+/// What a host last said, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub at: Timestamp,
+    /// `None` when the host only said that it is there.
+    pub facts: Option<HostFacts>,
+}
+
+/// The latest report of every host that has reported since the server started.
+#[derive(Debug)]
+pub struct Presence {
+    shards: Vec<Mutex<Shard>>,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    latest: HashMap<HostId, Report>,
+    /// Reported since the last [`Presence::take_unsaved`].
+    unsaved: Vec<HostId>,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl Presence {
+    /// Records a report of a host whose identity has been proved.
+    pub fn report(&self, host: HostId, facts: Option<HostFacts>, at: Timestamp) {
+        let mut shard = self.shard(host);
+        let Shard { latest, unsaved } = &mut *shard;
+        match latest.get_mut(&host) {
+            Some(report) => {
+                if !unsaved.contains(&host) {
+                    unsaved.push(host);
+                }
+                report.at = at;
+                if facts.is_some() {
+                    report.facts = facts;
+                }
+            }
+            None => {
+                unsaved.push(host);
+                latest.insert(host, Report { at, facts });
+            }
+        }
+    }
+
+    /// The latest report of a host since the server started.
+    pub fn latest(&self, host: HostId) -> Option<Report> {
+        self.shard(host).latest.get(&host).cloned()
+    }
+
+    pub fn forget(&self, host: HostId) {
+        let mut shard = self.shard(host);
+        shard.latest.remove(&host);
+        shard.unsaved.retain(|id| *id != host);
+    }
+
+    fn shard(&self, host: HostId) -> std::sync::MutexGuard<'_, Shard> {
+        let index = usize::from(host.as_bytes()[15]) % SHARDS;
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

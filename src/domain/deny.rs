@@ -1,0 +1,76 @@
+//! The deny list: revoked serials that have not expired, and revoked identities.
+//!
+//! It is consulted at every handshake and on every request, so it lives in memory. Only the store's
+//! writer changes it, right after the commit that makes the revocation durable.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::Timestamp;
+
+use super::enrollment::past_not_after;
+use super::ids::TenantId;
+use super::serial::Serial;
+use super::spiffe::AgentId;
+
+/// An identity as the deny list names it; the trust domain is the deployment's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    pub tenant: TenantId,
+    pub agent: AgentId,
+}
+
+/// One step in the life of the deny list, in commit order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DenyChange {
+    Serial { serial: Serial, not_after: Timestamp },
+    Identity(Identity),
+    LiftIdentity(Identity),
+}
+
+#[derive(Debug, Default)]
+struct Sets {
+    serials: HashMap<Serial, Timestamp>,
+    identities: HashSet<Identity>,
+}
+
+/// A shared handle; clones see the same list.
+#[derive(Debug, Clone, Default)]
+pub struct DenyList(Arc<RwLock<Sets>>);
+
+impl DenyList {
+    pub fn denies(&self, serial: Serial, identity: &Identity) -> bool {
+        let sets = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        sets.serials.contains_key(&serial) || sets.identities.contains(identity)
+    }
+
+    pub fn apply(&self, changes: impl IntoIterator<Item = DenyChange>) {
+        let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            match change {
+                DenyChange::Serial { serial, not_after } => {
+                    sets.serials.insert(serial, not_after);
+                }
+                DenyChange::Identity(identity) => {
+                    sets.identities.insert(identity);
+                }
+                DenyChange::LiftIdentity(identity) => {
+                    sets.identities.remove(&identity);
+                }
+            }
+        }
+    }
+
+    /// Forgets serials that expiry refuses anyway, with a day's margin for clocks that step back.
+    pub fn forget_expired(&self, now: Timestamp) {
+        let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let yesterday = now - jiff::SignedDuration::from_hours(24);
+        sets.serials.retain(|_, not_after| !past_not_after(*not_after, yesterday));
+    }
+
+    /// How many serials and identities are denied.
+    pub fn size(&self) -> (usize, usize) {
+        let sets = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        (sets.serials.len(), sets.identities.len())
+    }
+}

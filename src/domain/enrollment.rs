@@ -1,0 +1,119 @@
+//! Enrollments: the record of every certificate issued.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ids::{CredentialId, HostId, TenantId};
+use super::serial::Serial;
+
+/// One issued certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrollment {
+    pub serial: Serial,
+    pub host: HostId,
+    pub tenant: TenantId,
+    pub via: Via,
+    pub issued_at: Timestamp,
+    pub not_before: Timestamp,
+    /// The last second in which the certificate is valid (RFC 5280 4.1.2.5: inclusive).
+    pub not_after: Timestamp,
+    pub peer: Option<IpAddr>,
+    pub spki: SpkiHash,
+    pub revocation: Option<Revocation>,
+}
+
+impl Enrollment {
+    pub fn expired(&self, now: Timestamp) -> bool {
+        past_not_after(self.not_after, now)
+    }
+
+    /// Still able to open a door: neither expired nor revoked.
+    pub fn live(&self, now: Timestamp) -> bool {
+        self.revocation.is_none() && !self.expired(now)
+    }
+}
+
+/// Whether a certificate whose last valid second is `not_after` has expired. The second itself still counts.
+pub fn past_not_after(not_after: Timestamp, now: Timestamp) -> bool {
+    now.as_second() > not_after.as_second()
+}
+
+/// How a certificate came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    Token(CredentialId),
+    Secret(CredentialId),
+    Rotation,
+}
+
+impl Via {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Secret(_) => "secret",
+            Self::Rotation => "rotation",
+        }
+    }
+
+    pub const fn credential(self) -> Option<CredentialId> {
+        match self {
+            Self::Token(id) | Self::Secret(id) => Some(id),
+            Self::Rotation => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revocation {
+    pub at: Timestamp,
+    pub reason: RevocationReason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationReason {
+    Decommissioned,
+    Revoked,
+    /// A join token named the agent and a newer enrollment took over.
+    Superseded,
+}
+
+impl RevocationReason {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Decommissioned => "decommissioned",
+            Self::Revoked => "revoked",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// SHA-256 of a public key's SubjectPublicKeyInfo (DER, RFC 5280 4.1): the name of a key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpkiHash([u8; 32]);
+
+impl SpkiHash {
+    pub fn of(spki_der: &[u8]) -> Self {
+        let mut bytes = [0; 32];
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, spki_der);
+        bytes.copy_from_slice(digest.as_ref());
+        Self(bytes)
+    }
+
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SpkiHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}

@@ -1,0 +1,28 @@
+//! The agent CA as it is stored: certificates in the clear, the issuing key sealed.
+
+use super::spiffe::TrustDomain;
+
+/// Root certificates and the intermediates below them. Never holds a key in the clear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    pub trust_domain: TrustDomain,
+    /// DER; the trust anchors of every SVID.
+    pub roots: Vec<Vec<u8>>,
+    /// Oldest first; the last one signs. Older ones stay until the SVIDs they signed have expired.
+    pub intermediates: Vec<Intermediate>,
+}
+
+/// An intermediate CA certificate and its private key, sealed with the envelope.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Intermediate {
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// PKCS#8 DER inside an age file.
+    pub sealed_key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Intermediate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intermediate").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,101 @@
+//! Hosts: the registry's rows for machines. They outlive their certificates.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use super::ids::{HostId, TenantId};
+use super::serial::Serial;
+use super::spiffe::AgentId;
+
+/// One machine, as the registry knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    pub id: HostId,
+    pub tenant: TenantId,
+    pub agent: AgentId,
+    pub facts: HostFacts,
+    pub first_enrolled_at: Timestamp,
+    /// When the host last reported, as of the last flush of presence; memory may know better.
+    pub last_seen: Option<Timestamp>,
+    pub decommissioned_at: Option<Timestamp>,
+    /// The newest SVID issued to the host: what may come back after expiry, and what a clone is measured by.
+    pub newest_serial: Serial,
+    pub svid_not_after: Timestamp,
+}
+
+/// What a machine says of itself. Data, never authority: nothing is decided by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    pub hostname: Option<String>,
+    pub os: Option<String>,
+    pub arch: Option<String>,
+    pub ips: Vec<IpAddr>,
+    pub machine_id: Option<String>,
+    pub agent_version: Option<String>,
+}
+
+/// Longest fact kept, in characters; longer ones are cut.
+pub const FACT_CHARS_MAX: usize = 255;
+/// Most addresses kept of one host.
+pub const IPS_MAX: usize = 32;
+
+/// One fact as it is kept: control characters dropped, cut at [`FACT_CHARS_MAX`], `None` when nothing is left.
+pub fn fact(text: &str) -> Option<String> {
+    let kept: String = text.chars().filter(|c| !c.is_control()).take(FACT_CHARS_MAX).collect();
+    let kept = kept.trim();
+    (!kept.is_empty()).then(|| kept.to_owned())
+}
+
+impl HostFacts {
+    /// Builds facts from what a peer sent, within bounds.
+    pub fn bounded(
+        [hostname, os, arch, machine_id, agent_version]: [&str; 5],
+        ips: impl IntoIterator<Item = IpAddr>,
+    ) -> Self {
+        let mut kept = Vec::new();
+        for ip in ips.into_iter().take(IPS_MAX * 4) {
+            if kept.len() < IPS_MAX && !kept.contains(&ip) {
+                kept.push(ip);
+            }
+        }
+        Self {
+            hostname: fact(hostname),
+            os: fact(os),
+            arch: fact(arch),
+            ips: kept,
+            machine_id: fact(machine_id),
+            agent_version: fact(agent_version),
+        }
+    }
+
+    /// These facts, with what they leave out taken from `earlier`.
+    pub fn or(self, earlier: &Self) -> Self {
+        Self {
+            hostname: self.hostname.or_else(|| earlier.hostname.clone()),
+            os: self.os.or_else(|| earlier.os.clone()),
+            arch: self.arch.or_else(|| earlier.arch.clone()),
+            ips: if self.ips.is_empty() { earlier.ips.clone() } else { self.ips },
+            machine_id: self.machine_id.or_else(|| earlier.machine_id.clone()),
+            agent_version: self.agent_version.or_else(|| earlier.agent_version.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_bounded_and_printable() {
+        let long = "x".repeat(1000);
+        let facts = HostFacts::bounded(
+            [&long, "a\nb\u{1b}[31m", " ", "\0", "1"],
+            (0..10_000u32).map(|n| IpAddr::from(n.to_be_bytes())),
+        );
+        assert_eq!(facts.hostname.map(|h| h.len()), Some(FACT_CHARS_MAX));
+        assert_eq!(facts.os.as_deref(), Some("ab[31m"));
+        assert_eq!((facts.arch, facts.machine_id), (None, None));
+        assert_eq!(facts.ips.len(), IPS_MAX);
+    }
+}

@@ -1,0 +1,21 @@
+//! Values and the rules about values.
+//!
+//! Everything here is plain data: no I/O, no async, no clock, no wire format. Time and randomness are
+//! arguments. A value that exists has been checked, so nothing above parses or validates it again.
+
+pub mod audit;
+pub mod credential;
+pub mod deny;
+pub mod enrollment;
+pub mod enrollment_secret;
+pub mod hierarchy;
+pub mod host;
+pub mod ids;
+pub mod join_token;
+pub mod label;
+pub mod permission;
+pub mod rotation;
+pub mod serial;
+pub mod spiffe;
+pub mod tenant;
+pub mod user;

@@ -1,0 +1,116 @@
+//! Certificate serial numbers (RFC 5280 4.1.2.2): 16 octets, positive, growing with time.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::HEXLOWER;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// 48 bits of Unix milliseconds (top bit clear), then 80 random bits.
+///
+/// The leading time makes rows land at the end of the store's tables; the random part keeps serials
+/// unpredictable (CA/Browser Forum asks for 64 bits).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Serial([u8; 16]);
+
+/// The text or number was not one of our serials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a certificate serial: 32 lower-case hex digits")]
+pub struct NotASerial;
+
+impl Serial {
+    pub fn new(at: Timestamp, entropy: [u8; 10]) -> Self {
+        let millis = u64::try_from(at.as_millisecond()).unwrap_or(0).to_be_bytes();
+        let [_, _, time @ ..] = millis;
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(&time);
+        bytes[0] &= 0x7f;
+        bytes[6..].copy_from_slice(&entropy);
+        Self(bytes)
+    }
+
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// From the content octets of a DER INTEGER, which drops leading zeros and may carry one sign octet.
+    /// Negative numbers and numbers of more than 16 octets are none of ours.
+    pub fn from_der_integer(content: &[u8]) -> Result<Self, NotASerial> {
+        let digits = match content {
+            [0, rest @ ..] => rest,
+            [first, ..] if first & 0x80 != 0 => return Err(NotASerial),
+            all => all,
+        };
+        let start = 16usize.checked_sub(digits.len()).ok_or(NotASerial)?;
+        if digits.is_empty() {
+            return Err(NotASerial);
+        }
+        let mut bytes = [0; 16];
+        bytes[start..].copy_from_slice(digits);
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Serial {
+    type Err = NotASerial;
+
+    fn from_str(text: &str) -> Result<Self, NotASerial> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| NotASerial)?;
+        Ok(Self(bytes.try_into().map_err(|_| NotASerial)?))
+    }
+}
+
+impl Serialize for Serial {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Serial {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serials_are_positive_and_grow() {
+        let at = |ms| Timestamp::from_millisecond(ms).unwrap();
+        let far = at(200_000_000_000_000);
+        assert!(Serial::new(far, [255; 10]).0[0] < 0x80);
+        assert!(Serial::new(at(1), [255; 10]) < Serial::new(at(2), [0; 10]));
+    }
+
+    #[test]
+    fn der_integers() {
+        let serial = Serial::new(Timestamp::from_millisecond(1_790_000_000_000).unwrap(), [9; 10]);
+        assert_eq!(Serial::from_der_integer(serial.as_bytes()), Ok(serial));
+        assert_eq!(Serial::from_der_integer(&[1]).map(|s| s.0[15]), Ok(1));
+        let mut padded = vec![0];
+        padded.extend_from_slice(serial.as_bytes());
+        assert_eq!(Serial::from_der_integer(&padded), Ok(serial));
+        for bad in [&[][..], &[0], &[0x80], &[1; 17], &[0; 18]] {
+            assert_eq!(Serial::from_der_integer(bad), Err(NotASerial), "{bad:?}");
+        }
+    }
+}
