@@ -46,7 +46,10 @@ pub fn past_not_after(not_after: Timestamp, now: Timestamp) -> bool {
 pub enum Via {
     Token(CredentialId),
     Secret(CredentialId),
-    Rotation,
+    /// The holder of an earlier certificate asked for a new one.
+    Rotation {
+        from: Serial,
+    },
 }
 
 impl Via {
@@ -54,14 +57,14 @@ impl Via {
         match self {
             Self::Token(_) => "token",
             Self::Secret(_) => "secret",
-            Self::Rotation => "rotation",
+            Self::Rotation { .. } => "rotation",
         }
     }
 
     pub const fn credential(self) -> Option<CredentialId> {
         match self {
             Self::Token(id) | Self::Secret(id) => Some(id),
-            Self::Rotation => None,
+            Self::Rotation { .. } => None,
         }
     }
 }

@@ -1,0 +1,69 @@
+//! The closed list of what can be written, and what a decision returns.
+
+use jiff::Timestamp;
+
+use crate::domain::audit::AuditEvent;
+use crate::domain::deny::Identity;
+use crate::domain::enrollment::{Enrollment, Revocation, SpkiHash};
+use crate::domain::enrollment_secret::EnrollmentSecret;
+use crate::domain::hierarchy::Hierarchy;
+use crate::domain::host::{Host, HostFacts};
+use crate::domain::ids::HostId;
+use crate::domain::join_token::JoinToken;
+use crate::domain::serial::Serial;
+use crate::domain::user::User;
+
+/// One thing to write. Indexes follow by themselves.
+#[derive(Debug)]
+pub enum Change {
+    PutHierarchy(Hierarchy),
+    PutHost(Host),
+    /// Records an issued certificate with the indexes that find it by host and by key.
+    RecordEnrollment {
+        enrollment: Enrollment,
+        certificate: Vec<u8>,
+    },
+    /// Marks an enrollment as revoked and puts its serial on the deny list.
+    RevokeEnrollment {
+        enrollment: Enrollment,
+        revocation: Revocation,
+    },
+    DenyIdentity {
+        identity: Identity,
+        since: Timestamp,
+    },
+    PutJoinToken(JoinToken),
+    PutEnrollmentSecret(EnrollmentSecret),
+    PutUser(User),
+    /// When hosts last reported, and what they said.
+    SaveReport {
+        host: HostId,
+        at: Timestamp,
+        facts: Option<HostFacts>,
+    },
+    /// Drops what only unexpired certificates need.
+    ForgetExpired {
+        keys: Vec<SpkiHash>,
+        certificates: Vec<Serial>,
+        denied: Vec<Serial>,
+    },
+    Audit(AuditEvent),
+}
+
+/// What a decision came to: an outcome for the caller, and changes to make durable before the caller
+/// learns it. A refusal may carry changes too: the record of the refusal.
+#[derive(Debug)]
+pub struct Verdict<T, E> {
+    pub outcome: Result<T, E>,
+    pub changes: Vec<Change>,
+}
+
+impl<T, E> Verdict<T, E> {
+    pub const fn accept(outcome: T, changes: Vec<Change>) -> Self {
+        Self { outcome: Ok(outcome), changes }
+    }
+
+    pub const fn refuse(error: E) -> Self {
+        Self { outcome: Err(error), changes: Vec::new() }
+    }
+}

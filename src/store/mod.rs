@@ -1,0 +1,139 @@
+//! The store: one redb file, one writer thread, any number of readers.
+//!
+//! This is the only room that names redb. Requests queue a decision; the writer runs the decisions that are
+//! waiting against one transaction, commits them together, publishes what others must know, and then
+//! answers. Nothing is answered that is not on disk.
+
+mod apply;
+mod change;
+mod open;
+mod record;
+mod rows;
+mod view;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use redb::ReadableDatabase;
+
+pub use change::{Change, Verdict};
+pub use open::OpenError;
+pub use view::View;
+pub use writer::{Durability, WriteError};
+
+use crate::clock::Clock;
+use crate::domain::deny::{DenyChange, DenyList};
+use rows::Snapshot;
+use writer::Writer;
+
+/// The store's file inside the data directory.
+pub const FILE_NAME: &str = "muster.redb";
+
+/// A record could not be read. The store may be damaged; nothing was guessed in its place.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("cannot read table {table}")]
+    Table {
+        table: &'static str,
+        #[source]
+        source: Box<redb::Error>,
+    },
+    #[error("a record in table {table} does not match its checksum: the store is damaged")]
+    Checksum { table: &'static str },
+    #[error("a record in table {table} cannot be understood")]
+    Record {
+        table: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("table {table} names a record that is missing from {missing_from}")]
+    Dangling { table: &'static str, missing_from: &'static str },
+}
+
+/// What the writer tells the rest of the process after a commit and before its callers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    pub deny: Vec<DenyChange>,
+}
+
+/// Called on the writer thread for every commit that published something. Must not block.
+pub type Publish = Box<dyn Fn(&Published) + Send>;
+
+/// A handle to the open store. Clones share it; the file closes when the last one is dropped.
+#[derive(Debug, Clone)]
+pub struct Store {
+    // The writer is dropped first: it drains its queue and commits while the database is still open.
+    writer: Arc<Writer>,
+    database: Arc<redb::Database>,
+    deny: DenyList,
+}
+
+impl Store {
+    /// Opens the store at `path`, creating it if there is none, and proves its integrity before anything
+    /// is read from it.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
+        let database = open::open(path, clock.now())?;
+        Self::start(database, clock, publish)
+    }
+
+    fn start(database: redb::Database, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
+        let database = Arc::new(database);
+        let deny = DenyList::default();
+        let snapshot = Snapshot::new(&database)?;
+        deny.apply(View::new(&snapshot).denied()?);
+        drop(snapshot);
+        let writer = Writer::start(Arc::clone(&database), clock, deny.clone(), publish)?;
+        Ok(Self { writer: Arc::new(writer), database, deny })
+    }
+
+    /// Reads from a consistent snapshot. Meant for point reads and short pages; long scans belong on a
+    /// blocking thread.
+    pub fn read<T, E: From<ReadError>>(&self, read: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
+        let snapshot = Snapshot::new(&self.database)?;
+        read(&View::new(&snapshot))
+    }
+
+    /// Queues a decision and waits until its changes are on disk.
+    ///
+    /// The decision runs on the writer thread: it must be quick, finish every check before it returns
+    /// changes, and leave hashing and signing to its caller.
+    pub async fn write<T, E, D>(&self, decision: D) -> Result<Result<T, E>, WriteError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
+    {
+        self.writer.submit(decision).await
+    }
+
+    /// The live deny list, kept by the writer.
+    pub fn deny_list(&self) -> &DenyList {
+        &self.deny
+    }
+
+    /// Whether the store still takes writes. It stops after a failed commit, because what is on disk is
+    /// then uncertain until the file has been opened anew.
+    pub fn is_writable(&self) -> bool {
+        self.writer.is_healthy()
+    }
+
+    /// Opens a store that lives in memory, for tests of rooms above.
+    #[cfg(test)]
+    pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
+        let backend = redb::backends::InMemoryBackend::new();
+        let database = redb::Builder::new().create_with_backend(backend).expect("memory does not fail");
+        open::initialise(&database, clock.now()).expect("memory does not fail");
+        Self::start(database, clock, Box::new(|_| {})).expect("a fresh store opens")
+    }
+}
+
+impl Snapshot {
+    fn new(database: &redb::Database) -> Result<Self, ReadError> {
+        let transaction = database
+            .begin_read()
+            .map_err(|error| ReadError::Table { table: "(snapshot)", source: Box::new(error.into()) })?;
+        Ok(Self { transaction })
+    }
+}

@@ -1,0 +1,447 @@
+//! The shapes that go to disk: JSON with named fields, so that a field can be added without a migration.
+//! Domain values convert both ways, written out.
+
+use std::net::IpAddr;
+
+use data_encoding::{BASE64, HEXLOWER};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::ReadError;
+use super::rows::Table;
+use crate::domain::credential::CredentialHash;
+use crate::domain::enrollment::{Enrollment, Revocation, RevocationReason, SpkiHash, Via};
+use crate::domain::enrollment_secret::EnrollmentSecret;
+use crate::domain::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::host::{Host, HostFacts};
+use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
+use crate::domain::join_token::JoinToken;
+use crate::domain::label::Label;
+use crate::domain::serial::Serial;
+use crate::domain::spiffe::{AgentId, TrustDomain};
+use crate::domain::tenant::Tenant;
+use crate::domain::user::{PasswordHash, Role, User, Username};
+
+pub(super) fn encode(record: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(record).expect("records are plain data with text keys and always become JSON")
+}
+
+pub(super) fn decode<R: DeserializeOwned>(table: Table, content: &[u8]) -> Result<R, ReadError> {
+    serde_json::from_slice(content).map_err(|source| ReadError::Record { table: table.name(), source })
+}
+
+/// Bytes that JSON carries as hex (short) or base64 (long).
+mod bytes {
+    use super::{BASE64, Deserialize, Deserializer, HEXLOWER, Serializer};
+
+    pub(super) mod hex {
+        use super::{Deserialize, Deserializer, HEXLOWER, Serializer};
+
+        pub(in super::super) fn serialize<S: Serializer, const N: usize>(
+            bytes: &[u8; N],
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            to.serialize_str(&HEXLOWER.encode(bytes))
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+            from: D,
+        ) -> Result<[u8; N], D::Error> {
+            let text = String::deserialize(from)?;
+            let bytes = HEXLOWER.decode(text.as_bytes()).map_err(serde::de::Error::custom)?;
+            bytes.try_into().map_err(|_| serde::de::Error::custom("wrong length"))
+        }
+    }
+
+    pub(super) mod base64 {
+        use super::{BASE64, Deserialize, Deserializer, Serializer};
+
+        pub(in super::super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+            to.serialize_str(&BASE64.encode(bytes))
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+            let text = String::deserialize(from)?;
+            BASE64.decode(text.as_bytes()).map_err(serde::de::Error::custom)
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Base64(#[serde(with = "bytes::base64")] Vec<u8>);
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TenantRecord {
+    id: TenantId,
+    name: Label,
+    created_at: Timestamp,
+}
+
+impl From<&Tenant> for TenantRecord {
+    fn from(tenant: &Tenant) -> Self {
+        Self { id: tenant.id, name: tenant.name.clone(), created_at: tenant.created_at }
+    }
+}
+
+impl From<TenantRecord> for Tenant {
+    fn from(record: TenantRecord) -> Self {
+        Self { id: record.id, name: record.name, created_at: record.created_at }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct FactsRecord {
+    hostname: Option<String>,
+    os: Option<String>,
+    arch: Option<String>,
+    #[serde(default)]
+    ips: Vec<IpAddr>,
+    machine_id: Option<String>,
+    agent_version: Option<String>,
+}
+
+impl From<&HostFacts> for FactsRecord {
+    fn from(facts: &HostFacts) -> Self {
+        Self {
+            hostname: facts.hostname.clone(),
+            os: facts.os.clone(),
+            arch: facts.arch.clone(),
+            ips: facts.ips.clone(),
+            machine_id: facts.machine_id.clone(),
+            agent_version: facts.agent_version.clone(),
+        }
+    }
+}
+
+impl From<FactsRecord> for HostFacts {
+    fn from(record: FactsRecord) -> Self {
+        Self {
+            hostname: record.hostname,
+            os: record.os,
+            arch: record.arch,
+            ips: record.ips,
+            machine_id: record.machine_id,
+            agent_version: record.agent_version,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct HostRecord {
+    id: HostId,
+    tenant: TenantId,
+    agent: AgentId,
+    facts: FactsRecord,
+    first_enrolled_at: Timestamp,
+    decommissioned_at: Option<Timestamp>,
+    newest_serial: Serial,
+    svid_not_after: Timestamp,
+}
+
+impl From<&Host> for HostRecord {
+    fn from(host: &Host) -> Self {
+        Self {
+            id: host.id,
+            tenant: host.tenant,
+            agent: host.agent.clone(),
+            facts: FactsRecord::from(&host.facts),
+            first_enrolled_at: host.first_enrolled_at,
+            decommissioned_at: host.decommissioned_at,
+            newest_serial: host.newest_serial,
+            svid_not_after: host.svid_not_after,
+        }
+    }
+}
+
+impl HostRecord {
+    /// The host, with its last saved report laid over what enrollment knew.
+    pub(super) fn with(self, report: Option<ReportRecord>) -> Host {
+        let mut facts = HostFacts::from(self.facts);
+        let mut last_seen = None;
+        if let Some(report) = report {
+            last_seen = Some(report.at);
+            if let Some(reported) = report.facts {
+                facts = HostFacts::from(reported).or(&facts);
+            }
+        }
+        Host {
+            id: self.id,
+            tenant: self.tenant,
+            agent: self.agent,
+            facts,
+            first_enrolled_at: self.first_enrolled_at,
+            last_seen,
+            decommissioned_at: self.decommissioned_at,
+            newest_serial: self.newest_serial,
+            svid_not_after: self.svid_not_after,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ReportRecord {
+    pub(super) at: Timestamp,
+    pub(super) facts: Option<FactsRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum ViaRecord {
+    Token { id: CredentialIdText },
+    Secret { id: CredentialIdText },
+    Rotation { from: Serial },
+}
+
+/// A credential id in its printed form.
+struct CredentialIdText(CredentialId);
+
+impl Serialize for CredentialIdText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for CredentialIdText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct EnrollmentRecord {
+    serial: Serial,
+    host: HostId,
+    tenant: TenantId,
+    via: ViaRecord,
+    issued_at: Timestamp,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    peer: Option<IpAddr>,
+    #[serde(with = "bytes::hex")]
+    spki: [u8; 32],
+    revoked_at: Option<Timestamp>,
+    revocation_reason: Option<RevocationReason>,
+}
+
+impl From<&Enrollment> for EnrollmentRecord {
+    fn from(enrollment: &Enrollment) -> Self {
+        Self {
+            serial: enrollment.serial,
+            host: enrollment.host,
+            tenant: enrollment.tenant,
+            via: match enrollment.via {
+                Via::Token(id) => ViaRecord::Token { id: CredentialIdText(id) },
+                Via::Secret(id) => ViaRecord::Secret { id: CredentialIdText(id) },
+                Via::Rotation { from } => ViaRecord::Rotation { from },
+            },
+            issued_at: enrollment.issued_at,
+            not_before: enrollment.not_before,
+            not_after: enrollment.not_after,
+            peer: enrollment.peer,
+            spki: *enrollment.spki.as_bytes(),
+            revoked_at: enrollment.revocation.map(|r| r.at),
+            revocation_reason: enrollment.revocation.map(|r| r.reason),
+        }
+    }
+}
+
+impl From<EnrollmentRecord> for Enrollment {
+    fn from(record: EnrollmentRecord) -> Self {
+        Self {
+            serial: record.serial,
+            host: record.host,
+            tenant: record.tenant,
+            via: match record.via {
+                ViaRecord::Token { id } => Via::Token(id.0),
+                ViaRecord::Secret { id } => Via::Secret(id.0),
+                ViaRecord::Rotation { from } => Via::Rotation { from },
+            },
+            issued_at: record.issued_at,
+            not_before: record.not_before,
+            not_after: record.not_after,
+            peer: record.peer,
+            spki: SpkiHash::from_bytes(record.spki),
+            revocation: record
+                .revoked_at
+                .zip(record.revocation_reason)
+                .map(|(at, reason)| Revocation { at, reason }),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct JoinTokenRecord {
+    id: CredentialIdText,
+    #[serde(with = "bytes::hex")]
+    hash: [u8; 32],
+    tenant: TenantId,
+    agent: Option<AgentId>,
+    name: Option<Label>,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    used_at: Option<Timestamp>,
+    voided_at: Option<Timestamp>,
+}
+
+impl From<&JoinToken> for JoinTokenRecord {
+    fn from(token: &JoinToken) -> Self {
+        Self {
+            id: CredentialIdText(token.id),
+            hash: *token.hash.as_bytes(),
+            tenant: token.tenant,
+            agent: token.agent.clone(),
+            name: token.name.clone(),
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+            used_at: token.used_at,
+            voided_at: token.voided_at,
+        }
+    }
+}
+
+impl From<JoinTokenRecord> for JoinToken {
+    fn from(record: JoinTokenRecord) -> Self {
+        Self {
+            id: record.id.0,
+            hash: CredentialHash::from_bytes(record.hash),
+            tenant: record.tenant,
+            agent: record.agent,
+            name: record.name,
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+            used_at: record.used_at,
+            voided_at: record.voided_at,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct EnrollmentSecretRecord {
+    id: CredentialIdText,
+    #[serde(with = "bytes::hex")]
+    hash: [u8; 32],
+    tenant: TenantId,
+    name: Label,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    max_uses: Option<u32>,
+    uses: u32,
+    last_used_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+}
+
+impl From<&EnrollmentSecret> for EnrollmentSecretRecord {
+    fn from(secret: &EnrollmentSecret) -> Self {
+        Self {
+            id: CredentialIdText(secret.id),
+            hash: *secret.hash.as_bytes(),
+            tenant: secret.tenant,
+            name: secret.name.clone(),
+            created_at: secret.created_at,
+            expires_at: secret.expires_at,
+            max_uses: secret.max_uses,
+            uses: secret.uses,
+            last_used_at: secret.last_used_at,
+            revoked_at: secret.revoked_at,
+        }
+    }
+}
+
+impl From<EnrollmentSecretRecord> for EnrollmentSecret {
+    fn from(record: EnrollmentSecretRecord) -> Self {
+        Self {
+            id: record.id.0,
+            hash: CredentialHash::from_bytes(record.hash),
+            tenant: record.tenant,
+            name: record.name,
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+            max_uses: record.max_uses,
+            uses: record.uses,
+            last_used_at: record.last_used_at,
+            revoked_at: record.revoked_at,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct UserRecord {
+    id: UserId,
+    username: String,
+    role: Role,
+    tenant: Option<TenantId>,
+    password: String,
+    created_at: Timestamp,
+    disabled_at: Option<Timestamp>,
+}
+
+impl From<&User> for UserRecord {
+    fn from(user: &User) -> Self {
+        Self {
+            id: user.id,
+            username: user.username.to_string(),
+            role: user.role,
+            tenant: user.tenant,
+            password: user.password.as_phc().to_owned(),
+            created_at: user.created_at,
+            disabled_at: user.disabled_at,
+        }
+    }
+}
+
+impl TryFrom<UserRecord> for User {
+    type Error = serde_json::Error;
+
+    fn try_from(record: UserRecord) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            id: record.id,
+            username: record.username.parse::<Username>().map_err(serde::de::Error::custom)?,
+            role: record.role,
+            tenant: record.tenant,
+            password: PasswordHash::from_phc(record.password),
+            created_at: record.created_at,
+            disabled_at: record.disabled_at,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct HierarchyRecord {
+    trust_domain: TrustDomain,
+    roots: Vec<Base64>,
+    intermediates: Vec<IntermediateRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct IntermediateRecord {
+    certificate: Base64,
+    sealed_key: Base64,
+}
+
+impl From<&Hierarchy> for HierarchyRecord {
+    fn from(hierarchy: &Hierarchy) -> Self {
+        let intermediate = |i: &Intermediate| IntermediateRecord {
+            certificate: Base64(i.certificate.clone()),
+            sealed_key: Base64(i.sealed_key.clone()),
+        };
+        Self {
+            trust_domain: hierarchy.trust_domain.clone(),
+            roots: hierarchy.roots.iter().cloned().map(Base64).collect(),
+            intermediates: hierarchy.intermediates.iter().map(intermediate).collect(),
+        }
+    }
+}
+
+impl From<HierarchyRecord> for Hierarchy {
+    fn from(record: HierarchyRecord) -> Self {
+        let intermediate =
+            |i: IntermediateRecord| Intermediate { certificate: i.certificate.0, sealed_key: i.sealed_key.0 };
+        Self {
+            trust_domain: record.trust_domain,
+            roots: record.roots.into_iter().map(|root| root.0).collect(),
+            intermediates: record.intermediates.into_iter().map(intermediate).collect(),
+        }
+    }
+}

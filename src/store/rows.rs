@@ -1,0 +1,235 @@
+//! Tables and rows as bytes: the one list of tables, and the checksum that every record carries.
+//!
+//! redb does not verify page checksums when it reads, so a flipped bit would come back as data. Every value
+//! therefore starts with eight octets of SHA-256 over its table, key and content.
+
+use std::ops::ControlFlow;
+
+use aws_lc_rs::digest;
+use redb::{ReadableTable, TableDefinition};
+
+use super::ReadError;
+
+/// Declares the tables once; opening, migration, backup and checks all walk the same list.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A table. Keys and values are bytes; names carry the version of their records.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Table {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Table {
+            pub(super) const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            pub(super) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+tables! {
+    /// text → schema version, trust domain and other single facts
+    Meta = "meta_v1",
+    /// tenant id → tenant
+    Tenants = "tenants_v1",
+    /// host id → host
+    Hosts = "hosts_v1",
+    /// tenant id, agent id → host id
+    HostsByAgent = "hosts_by_agent_v1",
+    /// host id → last report
+    Reports = "reports_v1",
+    /// serial → enrollment
+    Enrollments = "enrollments_v1",
+    /// host id, serial → SPKI hash
+    EnrollmentsByHost = "enrollments_by_host_v1",
+    /// serial → certificate DER, kept while the certificate can still be presented
+    Certificates = "certificates_v1",
+    /// SPKI hash → serial of the unexpired certificate that holds the key
+    LiveKeys = "live_keys_v1",
+    /// credential id → join token
+    JoinTokens = "join_tokens_v1",
+    /// credential id → enrollment secret
+    EnrollmentSecrets = "enrollment_secrets_v1",
+    /// serial → last valid second
+    DeniedSerials = "denied_serials_v1",
+    /// tenant id, agent id → since when
+    DeniedIdentities = "denied_identities_v1",
+    /// user id → user
+    Users = "users_v1",
+    /// username → user id
+    UsersByName = "users_by_name_v1",
+    /// sequence number → audit record
+    Audit = "audit_v1",
+}
+
+impl Table {
+    pub(super) const fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+        TableDefinition::new(self.name())
+    }
+
+    pub(super) fn error(self, error: impl Into<redb::Error>) -> ReadError {
+        ReadError::Table { table: self.name(), source: Box::new(error.into()) }
+    }
+}
+
+const CHECKSUM: usize = 8;
+
+fn checksum(table: Table, key: &[u8], content: &[u8]) -> [u8; CHECKSUM] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(table.name().as_bytes());
+    context.update(&[0]);
+    context.update(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_be_bytes());
+    context.update(key);
+    context.update(content);
+    let mut sum = [0; CHECKSUM];
+    sum.copy_from_slice(&context.finish().as_ref()[..CHECKSUM]);
+    sum
+}
+
+/// A value as it goes to disk.
+pub(super) fn protect(table: Table, key: &[u8], content: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(CHECKSUM + content.len());
+    value.extend_from_slice(&checksum(table, key, content));
+    value.extend_from_slice(content);
+    value
+}
+
+/// The content of a value read from disk, if it is what was written.
+fn verified<'a>(table: Table, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], ReadError> {
+    let damaged = ReadError::Checksum { table: table.name() };
+    let Some((sum, content)) = value.split_at_checked(CHECKSUM) else {
+        return Err(damaged);
+    };
+    if sum == checksum(table, key, content) { Ok(content) } else { Err(damaged) }
+}
+
+/// What a scan does with each row.
+pub(super) type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, ReadError>;
+
+/// Which rows to scan: keys from `from` (inclusive) up to `until` (exclusive).
+#[derive(Debug, Clone)]
+pub(super) struct Span {
+    pub from: Vec<u8>,
+    pub until: Option<Vec<u8>>,
+    pub newest_first: bool,
+}
+
+impl Span {
+    pub(super) fn all() -> Self {
+        Self { from: Vec::new(), until: None, newest_first: false }
+    }
+
+    /// Every key that starts with `prefix`.
+    pub(super) fn prefix(prefix: &[u8]) -> Self {
+        Self { from: prefix.to_vec(), until: after_prefix(prefix), newest_first: false }
+    }
+
+    pub(super) fn newest_first(self) -> Self {
+        Self { newest_first: true, ..self }
+    }
+}
+
+/// The first key after all keys that start with `prefix`; `None` when there is no such key.
+fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut next = prefix.to_vec();
+    while let Some(last) = next.pop() {
+        if last < u8::MAX {
+            next.push(last + 1);
+            return Some(next);
+        }
+    }
+    None
+}
+
+/// Rows that can be read: a snapshot, or the transaction that a batch of decisions shares.
+pub(super) trait Rows {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
+    fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError>;
+}
+
+/// A consistent view of everything committed before it was taken.
+pub(super) struct Snapshot {
+    pub(super) transaction: redb::ReadTransaction,
+}
+
+impl Rows for Snapshot {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
+        get(table, &open, key)
+    }
+
+    fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError> {
+        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
+        scan(table, &open, span, visit)
+    }
+}
+
+pub(super) fn get(
+    table: Table,
+    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>, ReadError> {
+    let Some(value) = open.get(key).map_err(|e| table.error(e))? else {
+        return Ok(None);
+    };
+    Ok(Some(verified(table, key, value.value())?.to_vec()))
+}
+
+pub(super) fn scan(
+    table: Table,
+    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    span: &Span,
+    visit: Visit<'_>,
+) -> Result<(), ReadError> {
+    let from = span.from.as_slice();
+    let mut range = match &span.until {
+        Some(until) if until.as_slice() <= from => return Ok(()),
+        Some(until) => open.range(from..until.as_slice()),
+        None => open.range(from..),
+    }
+    .map_err(|e| table.error(e))?;
+    loop {
+        let row = if span.newest_first { range.next_back() } else { range.next() };
+        let Some(row) = row else {
+            return Ok(());
+        };
+        let (key, value) = row.map_err(|e| table.error(e))?;
+        if visit(key.value(), verified(table, key.value(), value.value())?)?.is_break() {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_is_noticed_anywhere() {
+        let value = protect(Table::Hosts, b"key", b"content");
+        assert!(verified(Table::Hosts, b"key", &value).is_ok());
+        assert!(verified(Table::Hosts, b"kez", &value).is_err(), "a value under another key");
+        assert!(verified(Table::Tenants, b"key", &value).is_err(), "a value in another table");
+        for bit in 0..value.len() * 8 {
+            let mut damaged = value.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(verified(Table::Hosts, b"key", &damaged).is_err(), "bit {bit}");
+        }
+        for length in 0..value.len() {
+            assert!(verified(Table::Hosts, b"key", &value[..length]).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn prefixes_end_where_the_next_one_starts() {
+        let cases: [(&[u8], Option<&[u8]>); 4] =
+            [(b"a", Some(b"b")), (b"a\xff", Some(b"b")), (b"\xff\xff", None), (b"", None)];
+        for (prefix, expected) in cases {
+            assert_eq!(after_prefix(prefix).as_deref(), expected, "{prefix:?}");
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Typed reading: what a decision or a query sees.
+
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+
+use super::ReadError;
+use super::record::{
+    EnrollmentRecord, EnrollmentSecretRecord, HierarchyRecord, HostRecord, JoinTokenRecord, ReportRecord,
+    TenantRecord, UserRecord, decode,
+};
+use super::rows::{Rows, Span, Table};
+use crate::domain::audit::{AuditRecord, ChainHead};
+use crate::domain::deny::{DenyChange, Identity};
+use crate::domain::enrollment::{Enrollment, SpkiHash};
+use crate::domain::enrollment_secret::EnrollmentSecret;
+use crate::domain::hierarchy::Hierarchy;
+use crate::domain::host::Host;
+use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::join_token::JoinToken;
+use crate::domain::serial::Serial;
+use crate::domain::tenant::Tenant;
+use crate::domain::user::{User, Username};
+
+/// Keys of single facts in the meta table.
+pub(super) mod meta {
+    pub(in super::super) const SCHEMA: &[u8] = b"schema";
+    pub(in super::super) const HIERARCHY: &[u8] = b"agent_ca";
+    pub(in super::super) const DEFAULT_TENANT: &[u8] = b"default_tenant";
+}
+
+/// A consistent view of the store.
+pub struct View<'r> {
+    rows: &'r dyn Rows,
+}
+
+impl std::fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("View")
+    }
+}
+
+pub(super) fn identity_key(identity: &Identity) -> Vec<u8> {
+    [identity.tenant.as_bytes(), identity.agent.as_str().as_bytes()].concat()
+}
+
+pub(super) fn host_serial_key(host: HostId, serial: Serial) -> Vec<u8> {
+    [*host.as_bytes(), *serial.as_bytes()].concat()
+}
+
+/// The part of a table that a page of a list covers: after a key, in the list's direction.
+fn page<K: AsRef<[u8]>>(after: Option<K>, newest_first: bool) -> Span {
+    let mut span = Span::all();
+    if newest_first {
+        span.until = after.map(|key| key.as_ref().to_vec());
+        return span.newest_first();
+    }
+    if let Some(key) = after {
+        // The next possible key: the same octets with a zero behind them.
+        span.from = [key.as_ref(), &[0]].concat();
+    }
+    span
+}
+
+impl<'r> View<'r> {
+    pub(super) const fn new(rows: &'r dyn Rows) -> Self {
+        Self { rows }
+    }
+
+    pub fn hierarchy(&self) -> Result<Option<Hierarchy>, ReadError> {
+        let Some(content) = self.rows.get(Table::Meta, meta::HIERARCHY)? else {
+            return Ok(None);
+        };
+        Ok(Some(decode::<HierarchyRecord>(Table::Meta, &content)?.into()))
+    }
+
+    /// The tenant that exists from the start.
+    pub fn default_tenant(&self) -> Result<TenantId, ReadError> {
+        let dangling = ReadError::Dangling { table: "(start)", missing_from: Table::Meta.name() };
+        let content = self.rows.get(Table::Meta, meta::DEFAULT_TENANT)?.ok_or(dangling)?;
+        decode(Table::Meta, &content)
+    }
+
+    pub fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, ReadError> {
+        let record: Option<TenantRecord> = self.record(Table::Tenants, id.as_bytes())?;
+        Ok(record.map(Tenant::from))
+    }
+
+    pub fn host(&self, id: HostId) -> Result<Option<Host>, ReadError> {
+        let Some(record) = self.record::<HostRecord>(Table::Hosts, id.as_bytes())? else {
+            return Ok(None);
+        };
+        Ok(Some(record.with(self.record::<ReportRecord>(Table::Reports, id.as_bytes())?)))
+    }
+
+    pub fn host_of(&self, identity: &Identity) -> Result<Option<Host>, ReadError> {
+        let table = Table::HostsByAgent;
+        let Some(id) = self.record::<HostId>(table, &identity_key(identity))? else {
+            return Ok(None);
+        };
+        let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Hosts.name() };
+        self.host(id)?.map(Some).ok_or(dangling)
+    }
+
+    /// Hosts in the order of their enrollment, after a given one.
+    pub fn hosts(
+        &self,
+        after: Option<HostId>,
+        mut visit: impl FnMut(Host) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let span = page(after.as_ref().map(HostId::as_bytes), false);
+        self.rows.scan(Table::Hosts, &span, &mut |key, content| {
+            let report = self.record::<ReportRecord>(Table::Reports, key)?;
+            Ok(visit(decode::<HostRecord>(Table::Hosts, content)?.with(report)))
+        })
+    }
+
+    pub fn enrollment(&self, serial: Serial) -> Result<Option<Enrollment>, ReadError> {
+        let record: Option<EnrollmentRecord> = self.record(Table::Enrollments, serial.as_bytes())?;
+        Ok(record.map(Enrollment::from))
+    }
+
+    /// The certificate of an enrollment (DER), as long as it can still be presented.
+    pub fn certificate(&self, serial: Serial) -> Result<Option<Vec<u8>>, ReadError> {
+        self.rows.get(Table::Certificates, serial.as_bytes())
+    }
+
+    /// Enrollments of a host, newest first.
+    pub fn enrollments_of(
+        &self,
+        host: HostId,
+        before: Option<Serial>,
+        mut visit: impl FnMut(Enrollment) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let table = Table::EnrollmentsByHost;
+        let mut span = Span::prefix(host.as_bytes()).newest_first();
+        if let Some(serial) = before {
+            span.until = Some(host_serial_key(host, serial));
+        }
+        self.rows.scan(table, &span, &mut |key, _| {
+            let dangling =
+                ReadError::Dangling { table: table.name(), missing_from: Table::Enrollments.name() };
+            let Some(serial) = key.last_chunk().map(|bytes| Serial::from_bytes(*bytes)) else {
+                return Err(dangling);
+            };
+            Ok(visit(self.enrollment(serial)?.ok_or(dangling)?))
+        })
+    }
+
+    /// Whether a host has ever held a certificate for this key.
+    pub fn host_has_used_key(&self, host: HostId, key: SpkiHash) -> Result<bool, ReadError> {
+        let mut used = false;
+        self.rows.scan(Table::EnrollmentsByHost, &Span::prefix(host.as_bytes()), &mut |_, spki| {
+            used = spki == key.as_bytes();
+            Ok(if used { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(used)
+    }
+
+    /// The enrollment that last took this key, if its certificate may still be unexpired.
+    pub fn holder_of_key(&self, key: SpkiHash) -> Result<Option<Enrollment>, ReadError> {
+        let table = Table::LiveKeys;
+        let Some(serial) = self.record::<Serial>(table, key.as_bytes())? else {
+            return Ok(None);
+        };
+        let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Enrollments.name() };
+        self.enrollment(serial)?.map(Some).ok_or(dangling)
+    }
+
+    pub fn join_token(&self, id: CredentialId) -> Result<Option<JoinToken>, ReadError> {
+        let record: Option<JoinTokenRecord> = self.record(Table::JoinTokens, id.as_bytes())?;
+        Ok(record.map(JoinToken::from))
+    }
+
+    /// Join tokens, newest first.
+    pub fn join_tokens(
+        &self,
+        before: Option<CredentialId>,
+        mut visit: impl FnMut(JoinToken) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let span = page(before.as_ref().map(CredentialId::as_bytes), true);
+        self.rows.scan(Table::JoinTokens, &span, &mut |_, content| {
+            Ok(visit(decode::<JoinTokenRecord>(Table::JoinTokens, content)?.into()))
+        })
+    }
+
+    pub fn enrollment_secret(&self, id: CredentialId) -> Result<Option<EnrollmentSecret>, ReadError> {
+        let record: Option<EnrollmentSecretRecord> = self.record(Table::EnrollmentSecrets, id.as_bytes())?;
+        Ok(record.map(EnrollmentSecret::from))
+    }
+
+    /// Enrollment secrets, newest first.
+    pub fn enrollment_secrets(
+        &self,
+        before: Option<CredentialId>,
+        mut visit: impl FnMut(EnrollmentSecret) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let span = page(before.as_ref().map(CredentialId::as_bytes), true);
+        self.rows.scan(Table::EnrollmentSecrets, &span, &mut |_, content| {
+            Ok(visit(decode::<EnrollmentSecretRecord>(Table::EnrollmentSecrets, content)?.into()))
+        })
+    }
+
+    /// Since when an identity is denied.
+    pub fn identity_denied(&self, identity: &Identity) -> Result<Option<Timestamp>, ReadError> {
+        self.record(Table::DeniedIdentities, &identity_key(identity))
+    }
+
+    /// Everything on the deny list, as the steps that build it.
+    pub fn denied(&self) -> Result<Vec<DenyChange>, ReadError> {
+        let mut changes = Vec::new();
+        let table = Table::DeniedSerials;
+        self.rows.scan(table, &Span::all(), &mut |key, content| {
+            let damaged = ReadError::Checksum { table: table.name() };
+            let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
+            changes.push(DenyChange::Serial { serial, not_after: decode(table, content)? });
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let table = Table::DeniedIdentities;
+        self.rows.scan(table, &Span::all(), &mut |key, _| {
+            let identity = identity_of_key(key).ok_or(ReadError::Checksum { table: table.name() })?;
+            changes.push(DenyChange::Identity(identity));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(changes)
+    }
+
+    pub fn user_named(&self, name: &Username) -> Result<Option<User>, ReadError> {
+        let table = Table::UsersByName;
+        let Some(id) = self.record::<crate::domain::ids::UserId>(table, name.as_str().as_bytes())? else {
+            return Ok(None);
+        };
+        let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Users.name() };
+        let record: UserRecord = self.record(Table::Users, id.as_bytes())?.ok_or(dangling)?;
+        let damaged = |source| ReadError::Record { table: Table::Users.name(), source };
+        Ok(Some(User::try_from(record).map_err(damaged)?))
+    }
+
+    pub fn has_users(&self) -> Result<bool, ReadError> {
+        let mut any = false;
+        self.rows.scan(Table::Users, &Span::all(), &mut |_, _| {
+            any = true;
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(any)
+    }
+
+    /// Where the audit chain stands.
+    pub fn audit_head(&self) -> Result<ChainHead, ReadError> {
+        let mut head = ChainHead::genesis();
+        self.rows.scan(Table::Audit, &Span::all().newest_first(), &mut |_, content| {
+            let record: AuditRecord = decode(Table::Audit, content)?;
+            head = ChainHead { seq: record.seq, hash: record.hash };
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(head)
+    }
+
+    /// Audit records in order, after a sequence number.
+    pub fn audit(
+        &self,
+        after: u64,
+        mut visit: impl FnMut(AuditRecord) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let span = page(Some(after.to_be_bytes()), false);
+        self.rows.scan(Table::Audit, &span, &mut |_, content| Ok(visit(decode(Table::Audit, content)?)))
+    }
+
+    /// Keys and serials that only unexpired certificates need, of certificates that ran out before `limit`.
+    pub fn expired_before(&self, limit: Timestamp) -> Result<Expired, ReadError> {
+        let mut expired = Expired::default();
+        self.rows.scan(Table::LiveKeys, &Span::all(), &mut |key, content| {
+            let damaged = ReadError::Checksum { table: Table::LiveKeys.name() };
+            let key = SpkiHash::from_bytes(key.try_into().map_err(|_| damaged)?);
+            let serial: Serial = decode(Table::LiveKeys, content)?;
+            if self.enrollment(serial)?.is_none_or(|e| e.not_after < limit) {
+                expired.keys.push(key);
+            }
+            Ok(expired.go_on())
+        })?;
+        let table = Table::Certificates;
+        self.rows.scan(table, &Span::all(), &mut |key, _| {
+            let damaged = ReadError::Checksum { table: table.name() };
+            let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
+            // Serials grow with time, so the first certificate that is still good ends the search.
+            if self.enrollment(serial)?.is_some_and(|e| e.not_after >= limit) {
+                return Ok(ControlFlow::Break(()));
+            }
+            expired.certificates.push(serial);
+            Ok(expired.go_on())
+        })?;
+        let table = Table::DeniedSerials;
+        self.rows.scan(table, &Span::all(), &mut |key, content| {
+            let damaged = ReadError::Checksum { table: table.name() };
+            let not_after: Timestamp = decode(table, content)?;
+            if not_after < limit {
+                expired.denied.push(Serial::from_bytes(key.try_into().map_err(|_| damaged)?));
+            }
+            Ok(expired.go_on())
+        })?;
+        Ok(expired)
+    }
+
+    fn record<R: serde::de::DeserializeOwned>(
+        &self,
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<R>, ReadError> {
+        self.rows.get(table, key)?.map(|content| decode(table, &content)).transpose()
+    }
+}
+
+/// What housekeeping may drop.
+#[derive(Debug, Default)]
+pub struct Expired {
+    pub keys: Vec<SpkiHash>,
+    pub certificates: Vec<Serial>,
+    pub denied: Vec<Serial>,
+}
+
+impl Expired {
+    /// Most rows of one kind dropped in one commit, so that housekeeping never holds up the writer.
+    const BATCH: usize = 1_000;
+
+    pub const fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.certificates.is_empty() && self.denied.is_empty()
+    }
+
+    const fn go_on(&self) -> ControlFlow<()> {
+        let fullest = [self.keys.len(), self.certificates.len(), self.denied.len()];
+        if fullest[0] >= Self::BATCH || fullest[1] >= Self::BATCH || fullest[2] >= Self::BATCH {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+fn identity_of_key(key: &[u8]) -> Option<Identity> {
+    let (tenant, agent) = key.split_first_chunk()?;
+    let agent = std::str::from_utf8(agent).ok()?.parse().ok()?;
+    Some(Identity { tenant: TenantId::from_bytes(*tenant), agent })
+}

@@ -1,0 +1,213 @@
+//! The one writer: a thread that runs waiting decisions as a batch and commits them together.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+use redb::{Database, WriteTransaction};
+use tokio::sync::{mpsc, oneshot};
+
+use super::apply::Batch;
+use super::change::{Change, Verdict};
+use super::view::View;
+use super::{Publish, Published, ReadError};
+use crate::clock::Clock;
+use crate::domain::deny::DenyList;
+
+/// Decisions that may wait; callers beyond that wait to get in, bounded by their own timeouts.
+const QUEUE: usize = 1_024;
+/// Decisions that share one commit. More would only lengthen the wait of the first.
+const BATCH: usize = 256;
+
+/// Why a decision left no trace.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error("cannot read what the decision needs")]
+    Read(#[from] ReadError),
+    /// Whether the changes are on disk is unknown; the store takes no more writes.
+    #[error("cannot commit to disk")]
+    Commit,
+    #[error("the store takes no more writes, because an earlier commit failed")]
+    Stopped,
+}
+
+/// How a write transaction reaches the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Two-phase commit with quick repair: opening after a crash needs no walk over the file, and an
+    /// attacker who chooses content can't forge a half-written commit. What the store uses.
+    QuickRepair,
+    /// Only for measuring against.
+    TwoPhase,
+    /// Only for measuring against.
+    OnePhase,
+}
+
+impl Durability {
+    /// Sets a transaction up to commit this way.
+    pub fn prepare(self, transaction: &mut WriteTransaction) {
+        match self {
+            Self::QuickRepair => transaction.set_quick_repair(true),
+            Self::TwoPhase => transaction.set_two_phase_commit(true),
+            Self::OnePhase => {}
+        }
+    }
+}
+
+type Reply = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
+type Job = Box<dyn FnOnce(&View<'_>, Timestamp) -> (Vec<Change>, Reply) + Send>;
+
+pub(super) struct Writer {
+    // `None` once the writer is being dropped: closing the queue is what ends the thread.
+    queue: Option<mpsc::Sender<Job>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    healthy: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("healthy", &self.is_healthy()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic there has already ended the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn start(
+        database: Arc<Database>,
+        clock: Arc<dyn Clock>,
+        deny: DenyList,
+        publish: Publish,
+    ) -> Result<Self, std::io::Error> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let healthy = Arc::new(AtomicBool::new(true));
+        let run = Run { database, clock, deny, publish, healthy: Arc::clone(&healthy) };
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.until_closed(jobs)));
+            if ended.is_err() {
+                tracing::error!("the store's writer failed; stopping before anything else is promised");
+                std::process::abort();
+            }
+        })?;
+        Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)), healthy })
+    }
+
+    pub(super) fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire)
+    }
+
+    pub(super) async fn submit<T, E, D>(&self, decision: D) -> Result<Result<T, E>, WriteError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
+    {
+        let (sender, answer) = oneshot::channel();
+        let job: Job = Box::new(move |view, now| match decision(view, now) {
+            Ok(Verdict { outcome, changes }) => {
+                let reply: Reply = Box::new(move |written| {
+                    // A caller that went away has no use for the answer.
+                    let _ = sender.send(written.map(|()| outcome));
+                });
+                (changes, reply)
+            }
+            Err(error) => {
+                let reply: Reply = Box::new(move |_| {
+                    let _ = sender.send(Err(WriteError::Read(error)));
+                });
+                (Vec::new(), reply)
+            }
+        });
+        let Some(queue) = &self.queue else {
+            return Err(WriteError::Stopped);
+        };
+        queue.send(job).await.map_err(|_| WriteError::Stopped)?;
+        answer.await.map_err(|_| WriteError::Stopped)?
+    }
+}
+
+struct Run {
+    database: Arc<Database>,
+    clock: Arc<dyn Clock>,
+    deny: DenyList,
+    publish: Publish,
+    healthy: Arc<AtomicBool>,
+}
+
+impl Run {
+    fn until_closed(self, mut jobs: mpsc::Receiver<Job>) {
+        let mut waiting = Vec::with_capacity(BATCH);
+        while jobs.blocking_recv_many(&mut waiting, BATCH) > 0 {
+            let mut replies = Vec::with_capacity(waiting.len());
+            if !self.healthy.load(Ordering::Acquire) {
+                // Dropping a job drops its reply, which its caller reads as "stopped".
+                waiting.clear();
+                continue;
+            }
+            match self.commit(waiting.drain(..), &mut replies) {
+                Ok(published) => {
+                    self.deny.apply(published.deny.iter().cloned());
+                    if published != Published::default() {
+                        (self.publish)(&published);
+                    }
+                    replies.into_iter().for_each(|reply| reply(Ok(())));
+                }
+                Err(error) => {
+                    tracing::error!(error = %chain(&*error), "a commit failed; the store takes no more writes");
+                    self.healthy.store(false, Ordering::Release);
+                    replies.into_iter().for_each(|reply| reply(Err(WriteError::Commit)));
+                }
+            }
+        }
+    }
+
+    fn commit(
+        &self,
+        jobs: impl Iterator<Item = Job>,
+        replies: &mut Vec<Reply>,
+    ) -> Result<Published, Box<dyn std::error::Error + Send + Sync>> {
+        let mut transaction = self.database.begin_write()?;
+        Durability::QuickRepair.prepare(&mut transaction);
+        let mut batch = Batch::open(&transaction)?;
+        let mut changed = false;
+        for job in jobs {
+            let now = self.clock.now();
+            let (changes, reply) = job(&View::new(&batch), now);
+            replies.push(reply);
+            changed |= !changes.is_empty();
+            for change in changes {
+                batch.apply(change, now)?;
+            }
+        }
+        let published = batch.into_published();
+        if changed {
+            transaction.commit()?;
+        } else {
+            transaction.abort()?;
+        }
+        Ok(published)
+    }
+}
+
+/// An error with all its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
