@@ -5,9 +5,21 @@
 pub mod domain;
 
 pub mod clock;
+pub mod durable;
 
+pub mod ca;
 pub mod store;
+pub mod tls;
 
 pub mod app;
 
 pub mod grpc;
+pub mod http;
+
+pub mod config;
+pub mod server;
+pub mod telemetry;
+
+pub mod agent;
+
+pub mod cli;

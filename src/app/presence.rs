@@ -1,6 +1,6 @@
 //! Who is there: the latest report of every host, in memory. A heartbeat costs no commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -32,7 +32,7 @@ pub struct Presence {
 struct Shard {
     latest: HashMap<HostId, Report>,
     /// Reported since the last [`Presence::take_unsaved`].
-    unsaved: Vec<HostId>,
+    unsaved: HashSet<HostId>,
 }
 
 impl Default for Presence {
@@ -45,22 +45,29 @@ impl Presence {
     /// Records a report of a host whose identity has been proved.
     pub fn report(&self, host: HostId, facts: Option<HostFacts>, at: Timestamp) {
         let mut shard = self.shard(host);
-        let Shard { latest, unsaved } = &mut *shard;
-        match latest.get_mut(&host) {
-            Some(report) => {
-                if !unsaved.contains(&host) {
-                    unsaved.push(host);
+        let entry = shard.latest.entry(host).or_insert(Report { at, facts: None });
+        entry.at = at;
+        if facts.is_some() {
+            entry.facts = facts;
+        }
+        shard.unsaved.insert(host);
+    }
+
+    /// Some of the reports that came in since they were last taken.
+    pub fn take_unsaved(&self, limit: usize) -> Vec<(HostId, Report)> {
+        let mut taken = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            while taken.len() < limit
+                && let Some(host) = shard.unsaved.iter().next().copied()
+            {
+                shard.unsaved.remove(&host);
+                if let Some(report) = shard.latest.get(&host) {
+                    taken.push((host, report.clone()));
                 }
-                report.at = at;
-                if facts.is_some() {
-                    report.facts = facts;
-                }
-            }
-            None => {
-                unsaved.push(host);
-                latest.insert(host, Report { at, facts });
             }
         }
+        taken
     }
 
     /// The latest report of a host since the server started.
@@ -71,7 +78,7 @@ impl Presence {
     pub fn forget(&self, host: HostId) {
         let mut shard = self.shard(host);
         shard.latest.remove(&host);
-        shard.unsaved.retain(|id| *id != host);
+        shard.unsaved.remove(&host);
     }
 
     fn shard(&self, host: HostId) -> std::sync::MutexGuard<'_, Shard> {

@@ -61,11 +61,10 @@ impl DenyList {
         }
     }
 
-    /// Forgets serials that expiry refuses anyway, with a day's margin for clocks that step back.
-    pub fn forget_expired(&self, now: Timestamp) {
+    /// Forgets serials of certificates that ran out before `limit`: expiry refuses them anyway.
+    pub fn forget_expired(&self, limit: Timestamp) {
         let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let yesterday = now - jiff::SignedDuration::from_hours(24);
-        sets.serials.retain(|_, not_after| !past_not_after(*not_after, yesterday));
+        sets.serials.retain(|_, not_after| !past_not_after(*not_after, limit));
     }
 
     /// How many serials and identities are denied.

@@ -165,7 +165,7 @@ impl Run {
                     replies.into_iter().for_each(|reply| reply(Ok(())));
                 }
                 Err(error) => {
-                    tracing::error!(error = %chain(&*error), "a commit failed; the store takes no more writes");
+                    tracing::error!(error = &*error as &dyn std::error::Error, "a commit failed; the store takes no more writes");
                     self.healthy.store(false, Ordering::Release);
                     replies.into_iter().for_each(|reply| reply(Err(WriteError::Commit)));
                 }
@@ -199,15 +199,4 @@ impl Run {
         }
         Ok(published)
     }
-}
-
-/// An error with all its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

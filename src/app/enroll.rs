@@ -1,0 +1,430 @@
+//! Enrollment: a machine shows a credential and a CSR, and gets its first SVID.
+//!
+//! The order of the checks is part of the contract: the secret part must be right; a retry of a request
+//! whose answer was lost gets the certificate already issued; then the credential's state is judged. All of
+//! it is decided twice, cheaply before anything is signed and finally by the writer, with one function.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use zeroize::Zeroizing;
+
+use super::caller::Caller;
+use super::issuing::{self, IssuingError, Signed, Svid};
+use super::{App, Unavailable, entropy};
+use crate::ca::csr::{CsrError, VerifiedCsr};
+use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::deny::Identity;
+use crate::domain::enrollment::{Enrollment, Revocation, RevocationReason, SpkiHash, Via};
+use crate::domain::enrollment_secret::{EnrollmentSecret, SecretState};
+use crate::domain::host::{Host, HostFacts};
+use crate::domain::ids::{HostId, TenantId};
+use crate::domain::join_token::{JoinToken, JoinTokenState};
+use crate::domain::spiffe::AgentId;
+use crate::store::{Change, ReadError, Verdict, View};
+
+/// How long a repeated request is answered with the certificate already issued.
+const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+
+/// How often signing is tried again when the registry changed between signing and deciding.
+const ATTEMPTS: usize = 3;
+
+/// A request to enroll, as it came in.
+#[derive(Debug)]
+pub struct EnrollRequest {
+    pub kind: CredentialKind,
+    pub credential: Zeroizing<String>,
+    pub csr: String,
+    pub facts: HostFacts,
+    pub peer: Option<IpAddr>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    /// Outside, all of these look the same; the reason is for the audit record.
+    #[error("the credential is not valid")]
+    Unauthorized(&'static str),
+    #[error("this join token has already been used")]
+    TokenUsed,
+    #[error("this join token has expired")]
+    TokenExpired,
+    #[error("this join token was voided")]
+    TokenVoided,
+    #[error("this enrollment secret admits no more hosts")]
+    SecretExhausted,
+    #[error("the identity that this join token names is revoked")]
+    IdentityRevoked,
+    #[error(transparent)]
+    BadCsr(#[from] CsrError),
+    #[error("the key of this request already belongs to another identity; make a new key")]
+    KeyTaken,
+    #[error(transparent)]
+    Issuing(#[from] IssuingError),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<ReadError> for EnrollError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl EnrollError {
+    /// Whether the caller showed nothing that only a rightful caller has. Only such failures are throttled.
+    pub const fn proved_nothing(&self) -> bool {
+        matches!(self, Self::Unauthorized(UNKNOWN | WRONG | MALFORMED))
+    }
+
+    /// The true reason, for the audit record; `None` when nothing was refused.
+    const fn reason(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unauthorized(reason) => reason,
+            Self::TokenUsed => "token_used",
+            Self::TokenExpired => "token_expired",
+            Self::TokenVoided => "token_voided",
+            Self::SecretExhausted => "secret_exhausted",
+            Self::IdentityRevoked => "identity_revoked",
+            Self::BadCsr(_) => "bad_csr",
+            Self::KeyTaken => "key_taken",
+            Self::Issuing(_) | Self::Unavailable(_) => return None,
+        })
+    }
+}
+
+const MALFORMED: &str = "malformed_credential";
+const UNKNOWN: &str = "unknown_credential";
+const WRONG: &str = "wrong_secret";
+
+/// The row that a presented credential was found to be.
+#[derive(Debug, Clone)]
+enum Row {
+    Token(JoinToken),
+    Secret(EnrollmentSecret),
+}
+
+/// What a right credential entitles its bearer to at this moment.
+enum Standing {
+    /// The request was answered before; this is the answer.
+    Retry { enrollment: Enrollment, agent: AgentId, certificate: Vec<u8> },
+    /// A new certificate, for the host that the credential names or for a new one.
+    Fresh { row: Row, host: Option<Host> },
+}
+
+impl App {
+    /// Enrolls a machine. When this returns `Ok`, everything about it is on disk.
+    pub async fn enroll(self: &Arc<Self>, request: EnrollRequest) -> Result<Svid, EnrollError> {
+        let caller = Caller::Anonymous { address: request.peer };
+        let credential = Credential::parse(request.kind, &request.credential);
+        let target = credential.as_ref().map(|c| c.id().to_string()).unwrap_or_default();
+        let result = match credential {
+            Some(credential) => self.enroll_with(credential, request, &caller).await,
+            None => Err(EnrollError::Unauthorized(MALFORMED)),
+        };
+        if let Err(error) = &result
+            && let Some(reason) = error.reason()
+        {
+            self.record_refusal(caller.event("agent.enroll", None, target), reason).await?;
+        }
+        result
+    }
+
+    async fn enroll_with(
+        self: &Arc<Self>,
+        credential: Credential,
+        request: EnrollRequest,
+        caller: &Caller,
+    ) -> Result<Svid, EnrollError> {
+        let EnrollRequest { csr, facts, peer, .. } = request;
+        // Before anything that costs CPU, and before the CSR is even looked at.
+        let row = self.store.read(|view| find_row(view, &credential))?;
+        let now = self.clock.now();
+        let csr = match self.pool.run(move || VerifiedCsr::from_pem(&csr)).await? {
+            Ok(csr) => Arc::new(csr),
+            // Without a key this can't be a retry, so the credential's own state is judged first.
+            Err(error) => return Err(row.refusal(now).unwrap_or(EnrollError::BadCsr(error))),
+        };
+        let credential = Arc::new(credential);
+        for _ in 0..ATTEMPTS {
+            let signing = (Arc::clone(self), Arc::clone(&credential), Arc::clone(&csr));
+            let prepared = self.pool.run(move || signing.0.prepare(&signing.1, &signing.2)).await??;
+            let signed = match prepared {
+                Prepared::Answered(svid) => return Ok(*svid),
+                Prepared::Signed(signed) => signed,
+            };
+            let deciding = Deciding {
+                credential: Arc::clone(&credential),
+                csr: Arc::clone(&csr),
+                signed,
+                facts: facts.clone(),
+                peer,
+                caller: caller.clone(),
+            };
+            let decided = self.store.write(move |view, now| deciding.decide(view, now)).await;
+            match decided.map_err(Unavailable::from)?? {
+                Decided::Issued(signed) => return Ok(signed.into_svid()),
+                Decided::Retry { enrollment, agent, certificate } => {
+                    return Ok(issuing::reissue(self, &enrollment, agent, certificate)?);
+                }
+                // The host came or went since; what was signed is for another host.
+                Decided::Outdated => {}
+            }
+        }
+        Err(EnrollError::Unavailable(Unavailable::Stopping))
+    }
+
+    /// Checks against a snapshot and signs. Blocking.
+    fn prepare(&self, credential: &Credential, csr: &VerifiedCsr) -> Result<Prepared, EnrollError> {
+        let now = self.clock.now();
+        let standing = self.store.read(|view| {
+            let row = find_row(view, credential)?;
+            standing(view, row, csr.spki(), now)
+        });
+        let (row, host) = match standing? {
+            Standing::Fresh { row, host } => (row, host),
+            Standing::Retry { enrollment, agent, certificate } => {
+                let svid = issuing::reissue(self, &enrollment, agent, certificate)?;
+                return Ok(Prepared::Answered(Box::new(svid)));
+            }
+        };
+        let host_id = match &host {
+            Some(host) => host.id,
+            None => HostId::new(now, entropy()?),
+        };
+        let agent = row.agent_for(host_id);
+        let signed = issuing::sign(self, csr, host_id, row.tenant(), agent)??;
+        Ok(Prepared::Signed(signed))
+    }
+}
+
+enum Prepared {
+    Answered(Box<Svid>),
+    Signed(Signed),
+}
+
+enum Decided {
+    Issued(Signed),
+    Retry { enrollment: Enrollment, agent: AgentId, certificate: Vec<u8> },
+    Outdated,
+}
+
+/// Everything the writer needs to decide one enrollment.
+struct Deciding {
+    credential: Arc<Credential>,
+    csr: Arc<VerifiedCsr>,
+    signed: Signed,
+    facts: HostFacts,
+    peer: Option<IpAddr>,
+    caller: Caller,
+}
+
+impl Deciding {
+    fn decide(self, view: &View<'_>, now: Timestamp) -> Result<Verdict<Decided, EnrollError>, ReadError> {
+        let judged = find_row(view, &self.credential).and_then(|row| standing(view, row, self.csr.spki(), now));
+        let (row, host) = match judged {
+            Ok(Standing::Fresh { row, host }) => (row, host),
+            Ok(Standing::Retry { enrollment, agent, certificate }) => {
+                let retry = Decided::Retry { enrollment, agent, certificate };
+                return Ok(Verdict::accept(retry, Vec::new()));
+            }
+            Err(EnrollError::Unavailable(Unavailable::Read(error))) => return Err(error),
+            // Before signing there was a slot, so another request took the last one in between.
+            Err(EnrollError::Unauthorized(reason)) if reason == SecretState::Exhausted.as_str() => {
+                return Ok(Verdict::refuse(EnrollError::SecretExhausted));
+            }
+            Err(error) => return Ok(Verdict::refuse(error)),
+        };
+        if host.as_ref().is_some_and(|host| host.id != self.signed.host)
+            || (host.is_none() && view.host(self.signed.host)?.is_some())
+        {
+            return Ok(Verdict::accept(Decided::Outdated, Vec::new()));
+        }
+        self.accept(view, now, row, host)
+    }
+
+    fn accept(
+        self,
+        view: &View<'_>,
+        now: Timestamp,
+        row: Row,
+        host: Option<Host>,
+    ) -> Result<Verdict<Decided, EnrollError>, ReadError> {
+        let mut changes = Vec::new();
+        if let Some(host) = &host {
+            changes.extend(revocations(view, host.id, now, RevocationReason::Superseded)?);
+            if let Some(at) = host.last_seen {
+                // What the machine says now replaces what it last reported.
+                changes.push(Change::SaveReport { host: host.id, at, facts: None });
+            }
+        }
+        let enrollment = self.signed.enrollment(&self.csr, row.via(), self.peer);
+        let id = &self.signed.order.id;
+        let mut event = self.caller.event("agent.enroll", Some(id.tenant), enrollment.host);
+        event.detail.insert("spiffe_id", id.to_string());
+        event.detail.insert("serial", enrollment.serial.to_string());
+        event.detail.insert("via", enrollment.via.as_str().to_owned());
+        if let Some(credential) = enrollment.via.credential() {
+            event.detail.insert("credential", credential.to_string());
+        }
+        let first_enrolled_at = host.as_ref().map_or(now, |host| host.first_enrolled_at);
+        let facts = match &host {
+            Some(host) => self.facts.or(&host.facts),
+            None => self.facts,
+        };
+        changes.push(Change::PutHost(Host {
+            id: enrollment.host,
+            tenant: id.tenant,
+            agent: id.agent.clone(),
+            facts,
+            first_enrolled_at,
+            last_seen: None,
+            decommissioned_at: None,
+            newest_serial: enrollment.serial,
+            svid_not_after: enrollment.not_after,
+        }));
+        changes.push(Change::RecordEnrollment { enrollment, certificate: self.signed.svid.der.clone() });
+        changes.push(row.consumed(now));
+        changes.push(Change::Audit(event));
+        Ok(Verdict::accept(Decided::Issued(self.signed), changes))
+    }
+}
+
+impl Row {
+    const fn tenant(&self) -> TenantId {
+        match self {
+            Self::Token(token) => token.tenant,
+            Self::Secret(secret) => secret.tenant,
+        }
+    }
+
+    const fn via(&self) -> Via {
+        match self {
+            Self::Token(token) => Via::Token(token.id),
+            Self::Secret(secret) => Via::Secret(secret.id),
+        }
+    }
+
+    /// The agent id of the host to enroll: the one named, or the host's own id.
+    fn agent_for(&self, host: HostId) -> AgentId {
+        let named = match self {
+            Self::Token(token) => token.agent.clone(),
+            Self::Secret(_) => None,
+        };
+        named.unwrap_or_else(|| host.to_string().parse().expect("a UUID is a valid agent id"))
+    }
+
+    /// Withdrawn credentials are refused even to a retry.
+    fn withdrawn(&self) -> Option<EnrollError> {
+        match self {
+            Self::Token(token) if token.voided_at.is_some() => Some(EnrollError::TokenVoided),
+            Self::Secret(secret) if secret.revoked_at.is_some() => {
+                Some(EnrollError::Unauthorized(SecretState::Revoked.as_str()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Why this credential admits nobody now, if so.
+    fn refusal(&self, now: Timestamp) -> Option<EnrollError> {
+        match self {
+            Self::Token(token) => match token.state(now) {
+                JoinTokenState::Open => None,
+                JoinTokenState::Used => Some(EnrollError::TokenUsed),
+                JoinTokenState::Expired => Some(EnrollError::TokenExpired),
+                JoinTokenState::Voided => Some(EnrollError::TokenVoided),
+            },
+            Self::Secret(secret) => match secret.state(now) {
+                SecretState::Open => None,
+                state => Some(EnrollError::Unauthorized(state.as_str())),
+            },
+        }
+    }
+
+    fn consumed(self, now: Timestamp) -> Change {
+        match self {
+            Self::Token(token) => Change::PutJoinToken(JoinToken { used_at: Some(now), ..token }),
+            Self::Secret(secret) => Change::PutEnrollmentSecret(EnrollmentSecret {
+                uses: secret.uses.saturating_add(1),
+                last_used_at: Some(now),
+                ..secret
+            }),
+        }
+    }
+}
+
+/// Finds the row whose secret the caller has proved to know.
+fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, EnrollError> {
+    let (row, hash) = match credential.kind() {
+        CredentialKind::JoinToken => {
+            let token = view.join_token(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
+            let hash = token.hash.clone();
+            (Row::Token(token), hash)
+        }
+        CredentialKind::EnrollmentSecret => {
+            let secret = view.enrollment_secret(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
+            let hash = secret.hash.clone();
+            (Row::Secret(secret), hash)
+        }
+        CredentialKind::ApiToken => return Err(EnrollError::Unauthorized(UNKNOWN)),
+    };
+    if hash.matches(credential) { Ok(row) } else { Err(EnrollError::Unauthorized(WRONG)) }
+}
+
+/// Decides what a caller with a right credential and this key gets. The one place where that is decided.
+fn standing(view: &View<'_>, row: Row, key: SpkiHash, now: Timestamp) -> Result<Standing, EnrollError> {
+    if let Some(refusal) = row.withdrawn() {
+        return Err(refusal);
+    }
+    let holder = view.holder_of_key(key)?;
+    if let Some(enrollment) = &holder
+        && enrollment.via == row.via()
+        && enrollment.live(now)
+        && now.duration_since(enrollment.issued_at) <= RETRY_WINDOW
+        && let Some(certificate) = view.certificate(enrollment.serial)?
+        && let Some(host) = view.host(enrollment.host)?
+    {
+        return Ok(Standing::Retry { enrollment: enrollment.clone(), agent: host.agent, certificate });
+    }
+    if let Some(refusal) = row.refusal(now) {
+        return Err(refusal);
+    }
+    let host = match &row {
+        Row::Token(JoinToken { tenant, agent: Some(agent), .. }) => {
+            let identity = Identity { tenant: *tenant, agent: agent.clone() };
+            if view.identity_denied(&identity)?.is_some() {
+                return Err(EnrollError::IdentityRevoked);
+            }
+            view.host_of(&identity)?
+        }
+        _ => None,
+    };
+    let own = |enrollment: &Enrollment| host.as_ref().is_some_and(|host| host.id == enrollment.host);
+    if holder.is_some_and(|holder| !holder.expired(now) && !own(&holder)) {
+        return Err(EnrollError::KeyTaken);
+    }
+    Ok(Standing::Fresh { row, host })
+}
+
+/// Longest life that any SVID was ever issued with; no older enrollment can still be unexpired.
+const LIFETIME_MAX: SignedDuration = SignedDuration::from_hours(8 * 24);
+
+/// Revokes every unexpired certificate of a host, not just the newest.
+pub(super) fn revocations(
+    view: &View<'_>,
+    host: HostId,
+    now: Timestamp,
+    reason: RevocationReason,
+) -> Result<Vec<Change>, ReadError> {
+    let mut changes = Vec::new();
+    view.enrollments_of(host, None, |enrollment| {
+        if now.duration_since(enrollment.issued_at) > LIFETIME_MAX {
+            return std::ops::ControlFlow::Break(());
+        }
+        if enrollment.live(now) {
+            changes.push(Change::RevokeEnrollment { enrollment, revocation: Revocation { at: now, reason } });
+        }
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(changes)
+}

@@ -1,0 +1,59 @@
+//! Work that nobody asks for: saving presence, and dropping what only unexpired certificates need.
+
+use std::convert::Infallible;
+
+use jiff::SignedDuration;
+
+use super::{App, Unavailable};
+use crate::store::{Change, Verdict};
+
+/// How long after a certificate's expiry its bytes and key index are kept, so that an agent that is allowed
+/// to come back late can still be recognised, and clocks may step back.
+const KEEP_EXPIRED: SignedDuration = SignedDuration::from_hours(48);
+
+/// Reports saved in one commit.
+const REPORTS_PER_COMMIT: usize = 1_000;
+
+impl App {
+    /// Writes the reports that came in since the last call.
+    pub async fn save_presence(&self) -> Result<(), Unavailable> {
+        loop {
+            let reports = self.presence.take_unsaved(REPORTS_PER_COMMIT);
+            if reports.is_empty() {
+                return Ok(());
+            }
+            let saved = self.store.write(move |view, _| {
+                let mut changes = Vec::with_capacity(reports.len());
+                for (host, report) in reports {
+                    // A host deleted since it reported must not leave a report behind.
+                    let Some(known) = view.host(host)? else { continue };
+                    let facts = report.facts.or(Some(known.facts));
+                    changes.push(Change::SaveReport { host, at: report.at, facts });
+                }
+                Ok(Verdict::<(), Infallible>::accept((), changes))
+            });
+            let Ok(()) = saved.await?;
+        }
+    }
+
+    /// Drops what expired certificates leave behind; enrollments themselves are history and stay.
+    pub async fn forget_expired(&self) -> Result<(), Unavailable> {
+        loop {
+            let limit = self.clock.now() - KEEP_EXPIRED - self.policy.rotation_grace;
+            let store = self.store.clone();
+            let expired = self.pool.run(move || store.read(|view| view.expired_before(limit))).await??;
+            if expired.is_empty() {
+                self.store.deny_list().forget_expired(limit);
+                return Ok(());
+            }
+            let change = Change::ForgetExpired {
+                keys: expired.keys,
+                certificates: expired.certificates,
+                denied: expired.denied,
+            };
+            let forgotten =
+                self.store.write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), vec![change])));
+            let Ok(()) = forgotten.await?;
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Rotation: the holder of an SVID proves it and gets the next one, for a new key.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::caller::Caller;
+use super::issuing::{self, IssuingError, Signed, Svid};
+use super::{App, Unavailable};
+use crate::ca::csr::{CsrError, VerifiedCsr};
+use crate::ca::presented::{ChainError, PresentedChain, ProofError};
+use crate::domain::deny::Identity;
+use crate::domain::enrollment::{Enrollment, SpkiHash, Via};
+use crate::domain::host::Host;
+use crate::store::{Change, ReadError, Verdict, View};
+
+/// A request to rotate, as it came in.
+#[derive(Debug)]
+pub struct RotateRequest {
+    /// The current leaf and its intermediate, PEM.
+    pub chain: String,
+    pub csr: String,
+    /// ASN.1 DER ECDSA signature by the current key over the CSR's DER.
+    pub proof: Vec<u8>,
+    pub peer: Option<IpAddr>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    #[error("the certificate chain is not one that this server issued")]
+    BadChain(#[from] ChainError),
+    #[error("the proof is not a signature by the current key over the new request")]
+    BadProof(#[from] ProofError),
+    #[error("the certificate is not in the registry; enroll again with a join token")]
+    UnknownSerial,
+    #[error("the certificate has expired; enroll again with a join token that names this agent id")]
+    SvidExpired,
+    #[error("this identity is revoked")]
+    IdentityRevoked,
+    #[error(transparent)]
+    BadCsr(#[from] CsrError),
+    #[error("the new key was used before; rotation needs a new key")]
+    KeyReused,
+    #[error(transparent)]
+    Issuing(#[from] IssuingError),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<ReadError> for RotateError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl RotateError {
+    /// Whether the caller showed nothing that only a rightful caller has. Only such failures are throttled.
+    pub const fn proved_nothing(&self) -> bool {
+        matches!(self, Self::BadChain(_) | Self::BadProof(_))
+    }
+
+    const fn reason(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::BadChain(_) => "bad_chain",
+            Self::BadProof(_) => "bad_proof",
+            Self::UnknownSerial => "unknown_serial",
+            Self::SvidExpired => "svid_expired",
+            Self::IdentityRevoked => "identity_revoked",
+            Self::BadCsr(_) => "bad_csr",
+            Self::KeyReused => "key_reused",
+            Self::Issuing(_) | Self::Unavailable(_) => return None,
+        })
+    }
+}
+
+/// A request whose proof was good: the caller holds the current key.
+struct Proven {
+    chain: PresentedChain,
+    csr: VerifiedCsr,
+}
+
+enum Standing {
+    Retry { enrollment: Enrollment, host: Host, certificate: Vec<u8> },
+    Fresh { host: Host, recovered: bool },
+}
+
+enum Prepared {
+    Answered(Box<Svid>),
+    Signed(Box<(Proven, Signed)>),
+}
+
+enum Decided {
+    Issued(Signed),
+    Retry { enrollment: Enrollment, host: Host, certificate: Vec<u8> },
+}
+
+impl App {
+    /// Rotates an identity. When this returns `Ok`, the new certificate is on record and on disk.
+    pub async fn rotate(self: &Arc<Self>, request: RotateRequest) -> Result<Svid, RotateError> {
+        let peer = request.peer;
+        let result = self.rotate_proven(request).await;
+        if let Err(error) = &result
+            && let Some(reason) = error.reason()
+        {
+            let caller = Caller::Anonymous { address: peer };
+            self.record_refusal(caller.event("agent.rotate", None, ""), reason).await?;
+        }
+        result
+    }
+
+    async fn rotate_proven(self: &Arc<Self>, request: RotateRequest) -> Result<Svid, RotateError> {
+        let peer = request.peer;
+        let app = Arc::clone(self);
+        let (proven, signed) = match self.pool.run(move || app.prepare_rotation(&request)).await?? {
+            Prepared::Answered(svid) => return Ok(*svid),
+            Prepared::Signed(prepared) => *prepared,
+        };
+        let grace = self.policy.rotation_grace;
+        let decided = self.store.write(move |view, now| decide(view, now, grace, &proven, signed, peer)).await;
+        match decided.map_err(Unavailable::from)?? {
+            Decided::Issued(signed) => Ok(signed.into_svid()),
+            Decided::Retry { enrollment, host, certificate } => {
+                Ok(issuing::reissue(self, &enrollment, host.agent, certificate)?)
+            }
+        }
+    }
+
+    /// Checks the request from the cheapest proof to the dearest, and signs. Blocking.
+    fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, RotateError> {
+        let now = self.clock.now();
+        let Some(hierarchy) = self.store.read(View::hierarchy)? else {
+            return Err(IssuingError::NoAuthority.into());
+        };
+        let chain = PresentedChain::verify(&request.chain, &hierarchy, now)?;
+        let csr = VerifiedCsr::from_pem(&request.csr)?;
+        chain.verify_proof(csr.der(), &request.proof)?;
+        let proven = Proven { chain, csr };
+        let judged = self.store.read(|view| standing(view, &proven, now, self.policy.rotation_grace));
+        match judged? {
+            Standing::Retry { enrollment, host, certificate } => {
+                let svid = issuing::reissue(self, &enrollment, host.agent, certificate)?;
+                Ok(Prepared::Answered(Box::new(svid)))
+            }
+            Standing::Fresh { host, .. } => {
+                let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;
+                Ok(Prepared::Signed(Box::new((proven, signed))))
+            }
+        }
+    }
+}
+
+/// Decides what the holder of a proven SVID gets. The one place where that is decided.
+fn standing(
+    view: &View<'_>,
+    Proven { chain, csr }: &Proven,
+    now: Timestamp,
+    grace: jiff::SignedDuration,
+) -> Result<Standing, RotateError> {
+    let current = view.enrollment(chain.serial())?.ok_or(RotateError::UnknownSerial)?;
+    let host = view.host(current.host)?.ok_or(RotateError::UnknownSerial)?;
+    let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
+    if identity.tenant != chain.id().tenant || identity.agent != chain.id().agent || current.spki != chain.spki() {
+        return Err(RotateError::UnknownSerial);
+    }
+    if current.revocation.is_some() || view.identity_denied(&identity)?.is_some() {
+        return Err(RotateError::IdentityRevoked);
+    }
+    if let Some(answered) = answered_before(view, &current, csr.spki(), now)? {
+        let certificate = view.certificate(answered.serial)?.ok_or(RotateError::UnknownSerial)?;
+        return Ok(Standing::Retry { enrollment: answered, host, certificate });
+    }
+    let recovered = current.expired(now);
+    if recovered && (now > current.not_after + grace || host.newest_serial != current.serial) {
+        return Err(RotateError::SvidExpired);
+    }
+    let taken = view.holder_of_key(csr.spki())?.is_some_and(|holder| !holder.expired(now));
+    if taken || view.host_has_used_key(host.id, csr.spki())? {
+        return Err(RotateError::KeyReused);
+    }
+    Ok(Standing::Fresh { host, recovered })
+}
+
+/// The enrollment that already answered this very request: the same certificate with the same new key.
+fn answered_before(
+    view: &View<'_>,
+    current: &Enrollment,
+    key: SpkiHash,
+    now: Timestamp,
+) -> Result<Option<Enrollment>, ReadError> {
+    let via = Via::Rotation { from: current.serial };
+    Ok(view.holder_of_key(key)?.filter(|holder| holder.via == via && holder.live(now)))
+}
+
+fn decide(
+    view: &View<'_>,
+    now: Timestamp,
+    grace: jiff::SignedDuration,
+    proven: &Proven,
+    signed: Signed,
+    peer: Option<IpAddr>,
+) -> Result<Verdict<Decided, RotateError>, ReadError> {
+    let (host, recovered) = match standing(view, proven, now, grace) {
+        Ok(Standing::Fresh { host, recovered }) => (host, recovered),
+        Ok(Standing::Retry { enrollment, host, certificate }) => {
+            return Ok(Verdict::accept(Decided::Retry { enrollment, host, certificate }, Vec::new()));
+        }
+        Err(RotateError::Unavailable(Unavailable::Read(error))) => return Err(error),
+        Err(error) => return Ok(Verdict::refuse(error)),
+    };
+    let enrollment = signed.enrollment(&proven.csr, Via::Rotation { from: proven.chain.serial() }, peer);
+    let mut event = Caller::Anonymous { address: peer }.event("agent.rotate", Some(host.tenant), host.id);
+    event.actor = format!("agent:{}", signed.order.id);
+    event.detail.insert("serial", enrollment.serial.to_string());
+    event.detail.insert("from_serial", proven.chain.serial().to_string());
+    if recovered {
+        event.detail.insert("recovered", "true".to_owned());
+    }
+    let changes = vec![
+        Change::PutHost(Host {
+            newest_serial: enrollment.serial,
+            svid_not_after: enrollment.not_after,
+            ..host
+        }),
+        Change::RecordEnrollment { enrollment, certificate: signed.svid.der.clone() },
+        Change::Audit(event),
+    ];
+    Ok(Verdict::accept(Decided::Issued(signed), changes))
+}

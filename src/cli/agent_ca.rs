@@ -1,0 +1,118 @@
+//! `muster agent-ca`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::Global;
+use super::control::{Call, Control, items_of};
+use super::error::CliError;
+use super::gen_cert::remind_of_envelope;
+use super::output::{print, print_json, print_table};
+use crate::app::agent_ca::InitAgentCaError;
+use crate::app::caller::{Caller, LocalVia};
+use crate::ca::envelope::Envelope;
+use crate::domain::spiffe::TrustDomain;
+use crate::server;
+use crate::store::OpenError;
+use crate::tls::live::LivePeers;
+
+/// The CA that signs agents: a root that goes offline, and an intermediate that issues.
+#[derive(Debug, Subcommand)]
+pub(super) enum AgentCa {
+    /// Create root and intermediate, once
+    ///
+    /// The root's private key is printed to stdout this one time and kept nowhere. Store it offline: it is
+    /// needed to renew the intermediate. Everything else this command says goes to stderr.
+    Init {
+        /// The SPIFFE trust domain of this deployment; it can't be changed later
+        #[arg(long, value_name = "NAME", default_value = "muster")]
+        trust_domain: TrustDomain,
+    },
+    /// Write root and intermediates (certificates only) to a file, or to stdout with '-'
+    Export {
+        /// The file to write, readable by everybody; an existing one is replaced
+        path: PathBuf,
+    },
+    /// Show the CA's certificates
+    Show,
+}
+
+impl AgentCa {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        match self {
+            Self::Init { trust_domain } => init(global, &trust_domain).await,
+            Self::Export { path } => export(global, &path).await,
+            Self::Show => show(global).await,
+        }
+    }
+}
+
+async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, CliError> {
+    let config = global.local_config()?;
+    global.log(Some(&config))?;
+    server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
+    let app = match server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default()) {
+        Err(server::StartError::Store(OpenError::InUse(_))) => {
+            return Err(CliError::new("a server runs on this data directory, so it has an agent CA already")
+                .hint("'muster agent-ca show' shows it"));
+        }
+        opened => opened.map_err(CliError::from)?,
+    };
+    if app.hierarchy().map_err(|e| CliError::caused(&e))?.is_some() {
+        return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
+    }
+    let settings = server::envelope_settings(&config);
+    let (envelope, created) = Envelope::find_or_create(&settings).map_err(|e| CliError::caused(&e))?;
+    if let Some(path) = created {
+        remind_of_envelope(&path);
+    }
+    let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
+    // The key is handed out before the CA becomes real: a CA whose root key nobody holds is worse than none.
+    let json = global.json;
+    let keep = |key: &str| {
+        let text = if json { format!("{:#}\n", json!({ "root_key": key })) } else { key.to_owned() };
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    };
+    app.init_agent_ca(&caller, trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
+    eprintln!("Agent CA for trust domain '{trust_domain}' created.");
+    eprintln!("The root key above is kept nowhere. Store it offline; it is needed to renew the intermediate.");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn export(global: &Global, path: &std::path::Path) -> Result<ExitCode, CliError> {
+    let control = Control::open(global).await?;
+    let bundle = control.bytes(Call::get("/agent-ca.crt")).await?;
+    if path.as_os_str() == "-" {
+        print(&String::from_utf8_lossy(&bundle))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    crate::durable::replace(path, crate::durable::WORLD_READABLE, &bundle).map_err(|error| {
+        CliError::new(format!("cannot write {}: {error}", path.display()))
+    })?;
+    if global.json {
+        return print_json(&json!({ "path": path }));
+    }
+    eprintln!("Agent CA bundle: {}", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(global: &Global) -> Result<ExitCode, CliError> {
+    let answer = Control::open(global).await?.call(Call::get("/v1/agent-ca")).await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    print(&format!("Trust domain: {}\n", answer["trust_domain"].as_str().unwrap_or_default()))?;
+    let columns = [
+        ("ROLE", "role"),
+        ("SUBJECT", "subject"),
+        ("FROM", "not_before"),
+        ("UNTIL", "not_after"),
+        ("SHA-256", "sha256"),
+    ];
+    print_table(items_of(&answer, "certificates"), &columns, "No certificates.")
+}

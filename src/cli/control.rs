@@ -1,0 +1,216 @@
+//! How operator commands reach the router: over the UNIX socket while a server runs, and in process while
+//! none does. The same requests, the same answers, the same code behind them.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use axum::Router;
+use axum::body::Body;
+use http_body_util::BodyExt;
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tower::ServiceExt;
+
+use super::Global;
+use super::error::CliError;
+use crate::http::problem::ProblemDocument;
+use crate::http::transport::Transport;
+use crate::http::{ServerFacts, Shared, proxies::TrustedProxies, router, socket};
+use crate::server;
+use crate::store;
+use crate::tls::certificate::LiveCertificate;
+use crate::tls::live::LivePeers;
+
+/// Largest answer that a command reads, in bytes.
+const ANSWER_MAX: usize = 16 << 20;
+
+/// A way to the router.
+pub(super) enum Control {
+    Socket(PathBuf),
+    Process(Router),
+}
+
+/// One request to the router.
+#[derive(Debug)]
+pub(super) struct Call<'c> {
+    pub(super) method: Method,
+    pub(super) path: &'c str,
+    pub(super) query: Vec<(&'c str, String)>,
+    pub(super) body: Option<Value>,
+}
+
+impl<'c> Call<'c> {
+    pub(super) const fn get(path: &'c str) -> Self {
+        Self { method: Method::GET, path, query: Vec::new(), body: None }
+    }
+
+    pub(super) const fn post(path: &'c str) -> Self {
+        Self { method: Method::POST, path, query: Vec::new(), body: None }
+    }
+
+    pub(super) const fn delete(path: &'c str) -> Self {
+        Self { method: Method::DELETE, path, query: Vec::new(), body: None }
+    }
+
+    pub(super) fn body(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// Adds a query parameter if there is a value for it.
+    pub(super) fn query(mut self, name: &'c str, value: Option<impl ToString>) -> Self {
+        self.query.extend(value.map(|value| (name, value.to_string())));
+        self
+    }
+
+    fn uri(&self) -> String {
+        let mut uri = self.path.to_owned();
+        for (index, (name, value)) in self.query.iter().enumerate() {
+            uri.push(if index == 0 { '?' } else { '&' });
+            uri.push_str(name);
+            uri.push('=');
+            uri.push_str(&escape(value));
+        }
+        uri
+    }
+}
+
+/// Percent-encodes everything but unreserved characters (RFC 3986 2.3).
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+impl Control {
+    /// Finds the running server's socket, or opens the store itself.
+    pub(super) async fn open(global: &Global) -> Result<Self, CliError> {
+        let config = global.local_config()?;
+        let path = config.data_dir.join(socket::FILE_NAME);
+        match UnixStream::connect(&path).await {
+            Ok(_) => {
+                let owner = path.symlink_metadata().map(|found| found.uid());
+                let own = rustix::process::geteuid().as_raw();
+                return match owner {
+                    Ok(owner) if owner == own || own == 0 => Ok(Self::Socket(path)),
+                    _ => Err(CliError::new(format!("{} belongs to another user", path.display()))
+                        .hint("run this command as the user that runs the server")),
+                };
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(CliError::new(format!("you may not use {}", path.display()))
+                    .hint("run this command as the user that runs the server, or as root"));
+            }
+            // No server there: the socket is missing, or a dead server left it behind.
+            Err(_) => {}
+        }
+        if !config.data_dir.join(store::FILE_NAME).exists() {
+            return Err(CliError::new(format!("there is no store in {}", config.data_dir.display()))
+                .hint("point --data-dir at the server's data directory, or start with 'muster quickstart'"));
+        }
+        global.log(Some(&config))?;
+        let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
+        let app = app.map_err(CliError::from)?;
+        // Only for the pin; without a certificate there is none to print.
+        let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
+        let facts = ServerFacts { grpc_addr: None, certificate: certificate.map(std::sync::Arc::new) };
+        Ok(Self::Process(router(Shared::new(app, facts, TrustedProxies::default()))))
+    }
+
+    /// Sends a request and reads the JSON of its answer.
+    pub(super) async fn call(&self, call: Call<'_>) -> Result<Value, CliError> {
+        let bytes = self.bytes(call).await?;
+        serde_json::from_slice(&bytes).map_err(|_| CliError::new("the server's answer is not JSON"))
+    }
+
+    /// Sends a request and reads its answer as it is.
+    pub(super) async fn bytes(&self, call: Call<'_>) -> Result<Vec<u8>, CliError> {
+        let mut request = Request::builder().method(call.method.clone()).uri(call.uri());
+        let body = match &call.body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Body::from(body.to_string())
+            }
+            None => Body::empty(),
+        };
+        let request = request.header(header::HOST, "localhost").body(body);
+        let request = request.map_err(|error| CliError::new(format!("cannot form the request: {error}")))?;
+        let response = match self {
+            Self::Socket(path) => over_socket(path, request).await?,
+            Self::Process(router) => {
+                let mut request = request;
+                let uid = rustix::process::getuid().as_raw();
+                request.extensions_mut().insert(Transport::Process { uid });
+                let Ok(response) = router.clone().oneshot(request).await;
+                response
+            }
+        };
+        let status = response.status();
+        let body = http_body_util::Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+        let bytes = body.map_err(|error| CliError::new(format!("the answer broke off: {error}")))?.to_bytes();
+        if status.is_success() { Ok(bytes.to_vec()) } else { Err(refusal(status, &bytes)) }
+    }
+}
+
+async fn over_socket(path: &PathBuf, request: Request<Body>) -> Result<axum::response::Response, CliError> {
+    let gone = |error: &dyn std::fmt::Display| {
+        CliError::new(format!("lost the server behind {}: {error}", path.display()))
+    };
+    let stream = UnixStream::connect(path).await.map_err(|error| gone(&error))?;
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| gone(&error))?;
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(|error| gone(&error))?;
+    Ok(response.map(Body::new))
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> CliError {
+    let Ok(problem) = serde_json::from_slice::<ProblemDocument>(body) else {
+        return CliError::new(format!("the server answered {status}"));
+    };
+    let text = problem.detail.trim_end_matches('.');
+    CliError::new(format!("{text} ({})", problem.code))
+}
+
+impl Control {
+    /// Reads a whole list, page by page, as one document.
+    pub(super) async fn list(&self, call: Call<'_>) -> Result<Value, CliError> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = Call { method: Method::GET, path: call.path, query: call.query.clone(), body: None }
+                .query("limit", Some(PAGE))
+                .query("cursor", cursor.as_deref());
+            let mut answer = self.call(page).await?;
+            if let Some(Value::Array(more)) = answer.get_mut("items").map(Value::take) {
+                items.extend(more);
+            }
+            match answer["next_cursor"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => return Ok(serde_json::json!({ "items": items, "next_cursor": null })),
+            }
+        }
+    }
+}
+
+/// Items asked for at once.
+const PAGE: usize = 500;
+
+/// The items of a list.
+pub(super) fn items(answer: &Value) -> &[Value] {
+    items_of(answer, "items")
+}
+
+/// The items under a name.
+pub(super) fn items_of<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+    answer[name].as_array().map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,117 @@
+//! `muster enroll-token`
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::Global;
+use super::control::{Call, Control};
+use super::error::CliError;
+use super::output::{print, print_json, print_table};
+
+/// Mint, list and void join tokens.
+///
+/// A join token lets one host in, once, within an hour unless --ttl says otherwise. It is shown this one
+/// time; only its hash is kept. On stdout stands the token alone, so it can be piped.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct EnrollToken {
+    #[command(subcommand)]
+    command: Option<TokenCommand>,
+    #[command(flatten)]
+    mint: Mint,
+}
+
+#[derive(Debug, Args)]
+struct Mint {
+    /// The tenant that the host joins
+    #[arg(long, value_name = "ID", default_value = "default")]
+    tenant: String,
+    /// The agent id that the host gets; an existing one is enrolled again and its older certificates revoked
+    #[arg(long, value_name = "ID")]
+    agent: Option<String>,
+    /// A label for the list
+    #[arg(long, value_name = "LABEL")]
+    name: Option<String>,
+    /// How long the token is good, from 60s to 30d
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
+    ttl: i64,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// List join tokens, newest first
+    List {
+        /// The tenant to look at
+        #[arg(long, value_name = "ID", default_value = "default")]
+        tenant: String,
+    },
+    /// Void a join token that has not been used
+    Void {
+        /// The token's id, as the list shows it
+        id: String,
+        /// The token's tenant
+        #[arg(long, value_name = "ID", default_value = "default")]
+        tenant: String,
+    },
+}
+
+/// Reads a duration such as `90m` or `30d` as seconds.
+pub(super) fn seconds(text: &str) -> Result<i64, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    i64::try_from(duration.as_secs()).map_err(|_| "too long".to_owned())
+}
+
+const ROUTE: &str = "/v1/agents/enroll-tokens";
+
+impl EnrollToken {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let control = Control::open(global).await?;
+        match self.command {
+            None => self.mint.run(&control, global.json).await,
+            Some(TokenCommand::List { tenant }) => {
+                let answer = control.list(Call::get(ROUTE).query("tenant", Some(tenant))).await?;
+                if global.json {
+                    return print_json(&answer);
+                }
+                let columns = [
+                    ("ID", "id"),
+                    ("NAME", "name"),
+                    ("AGENT", "agent_id"),
+                    ("STATE", "state"),
+                    ("CREATED", "created_at"),
+                    ("EXPIRES", "expires_at"),
+                ];
+                print_table(super::control::items(&answer), &columns, "No join tokens.")
+            }
+            Some(TokenCommand::Void { id, tenant }) => {
+                let path = format!("{ROUTE}/{}", super::control::escape(&id));
+                let answer = control.call(Call::delete(&path).query("tenant", Some(tenant))).await?;
+                if global.json {
+                    return print_json(&answer);
+                }
+                print(&format!("Join token {id} is void: nobody can enroll with it.\n"))?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+impl Mint {
+    async fn run(self, control: &Control, json: bool) -> Result<ExitCode, CliError> {
+        let body = json!({ "agent_id": self.agent, "name": self.name, "ttl_seconds": self.ttl });
+        let answer = control.call(Call::post(ROUTE).query("tenant", Some(self.tenant)).body(body)).await?;
+        if json {
+            return print_json(&answer);
+        }
+        let field = |name: &str| answer[name].as_str().unwrap_or_default();
+        eprintln!("Join token {}, good for one host until {}:", field("id"), field("expires_at"));
+        print(&format!("{}\n", field("token")))?;
+        if let Some(pin) = answer["ca_pin"].as_str() {
+            eprintln!("Pin of this server: {pin}");
+            eprintln!("On the host: muster agent enroll --server https://HOST:8443 --token-file FILE --ca-pin {pin} --dir DIR");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

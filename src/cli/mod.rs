@@ -1,0 +1,194 @@
+//! The command line: one file per command.
+//!
+//! Everything but `serve`, `quickstart` and `agent` is a client of the router, reached over the UNIX socket
+//! while a server runs and in process while none does.
+
+pub mod agent;
+mod agent_ca;
+mod control;
+mod enroll_token;
+mod enrollment;
+pub mod error;
+mod gen_cert;
+mod host;
+mod output;
+mod quickstart;
+mod revoke_agent;
+mod secret;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, LogFormat, Overrides};
+use error::CliError;
+
+/// Gives every machine a cryptographic identity, and takes it away again.
+///
+/// One binary is the server, the operator's command line and the agent. To try it: run `muster quickstart`,
+/// then paste the `muster agent enroll …` line that it prints on a host.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Where the server keeps everything [default: /var/lib/muster for root, else the XDG data directory]
+    #[arg(long, global = true, env = "MUSTER_DATA_DIR", value_name = "DIR", hide_env_values = true)]
+    data_dir: Option<PathBuf>,
+    /// Print one JSON document on stdout and nothing else
+    #[arg(long, global = true)]
+    json: bool,
+    /// Log more (twice: everything)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Log errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// From nothing to a serving system in one command
+    Quickstart(quickstart::Quickstart),
+    /// Run the server
+    Serve(serve::Serve),
+    /// Create, export and show the CA that signs agents
+    #[command(subcommand)]
+    AgentCa(agent_ca::AgentCa),
+    /// Make a self-signed CA and a certificate for the server's own listeners
+    GenCert(gen_cert::GenCert),
+    /// Mint, list and void join tokens: single use, one host each
+    EnrollToken(enroll_token::EnrollToken),
+    /// Create, list and revoke enrollment secrets: shared by many hosts
+    #[command(subcommand)]
+    Secret(secret::Secret),
+    /// List and show hosts
+    #[command(subcommand)]
+    Host(host::HostCommand),
+    /// List the certificates issued to a host
+    #[command(subcommand)]
+    Enrollment(enrollment::EnrollmentCommand),
+    /// Revoke an agent's identity: its streams end, its next handshake fails
+    RevokeAgent(revoke_agent::RevokeAgent),
+    /// Enroll this machine and keep its identity fresh
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    report_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap knows where help, the version and usage errors go.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&CliError::new(format!("cannot start threads: {error}"))),
+    };
+    let result = runtime.block_on(run(cli));
+    // Whatever still blocks has had its deadline.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match result {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    let global = cli.global;
+    if !matches!(cli.command, Command::Agent(_)) {
+        // What the server side writes is its owner's alone, whatever the shell's umask says.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    }
+    match cli.command {
+        Command::Quickstart(command) => command.run(&global).await,
+        Command::Serve(command) => command.run(&global).await,
+        Command::AgentCa(command) => command.run(&global).await,
+        Command::GenCert(command) => command.run(&global).await,
+        Command::EnrollToken(command) => command.run(&global).await,
+        Command::Secret(command) => command.run(&global).await,
+        Command::Host(command) => command.run(&global).await,
+        Command::Enrollment(command) => command.run(&global).await,
+        Command::RevokeAgent(command) => command.run(&global).await,
+        Command::Agent(command) => {
+            global.log(None)?;
+            agent::run(command, global.json).await
+        }
+    }
+}
+
+fn fail(error: &CliError) -> ExitCode {
+    eprintln!("error: {error}");
+    if let Some(hint) = &error.hint {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::FAILURE
+}
+
+impl Global {
+    /// The server's configuration with this command line on top.
+    fn config(&self, file: Option<&std::path::Path>, overrides: Overrides, ip: std::net::Ipv4Addr) -> Result<Config, CliError> {
+        let overrides = Overrides { data_dir: self.data_dir.clone().or(overrides.data_dir), ..overrides };
+        let environment = |name: &str| std::env::var(name).ok();
+        Config::load(file, overrides, &environment, ip).map_err(|error| {
+            CliError::caused(&error).hint("config/muster.reference.yml lists every setting")
+        })
+    }
+
+    /// The configuration of commands that only work on the data directory.
+    fn local_config(&self) -> Result<Config, CliError> {
+        self.config(None, Overrides::default(), std::net::Ipv4Addr::LOCALHOST)
+    }
+
+    /// Starts logging: what the flags ask for, else what the configuration says, else `info`.
+    fn log(&self, config: Option<&Config>) -> Result<(), CliError> {
+        let asked = match (self.quiet, self.verbose) {
+            (true, _) => Some("error".to_owned()),
+            (false, 0) => None,
+            (false, 1) => Some("debug,h2=info,hyper=info,rustls=info".to_owned()),
+            (false, _) => Some("trace".to_owned()),
+        };
+        let configured = || config.map(|c| c.log.clone()).or_else(|| std::env::var("MUSTER_LOG").ok());
+        let filter = asked.or_else(configured).unwrap_or_else(|| "info".to_owned());
+        let format = match config {
+            Some(config) => config.log_format,
+            None => match std::env::var("MUSTER_LOG_FORMAT") {
+                Ok(text) => text.parse::<LogFormat>().map_err(|why| CliError::new(format!("MUSTER_LOG_FORMAT: {why}")))?,
+                Err(_) => LogFormat::Text,
+            },
+        };
+        crate::telemetry::start(&filter, format).map_err(|error| CliError::caused(&error))
+    }
+}
+
+/// A panic is a bug: one line says where, and only the task it happened in is lost.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        // There, a panic means a damaged store, and the store says so itself.
+        if std::thread::current().name() == Some(crate::store::CHECK_THREAD) {
+            return;
+        }
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%place, "internal error; please report it");
+    }));
+}
+
+/// The whole command tree, for documentation made from it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}

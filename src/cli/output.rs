@@ -1,0 +1,65 @@
+//! What commands print: JSON as it came, or tables for people.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use serde_json::Value;
+
+use super::error::CliError;
+
+/// Writes text to stdout. A reader that went away is no reason to fail.
+pub(super) fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::new(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn print_json(value: &Value) -> Result<ExitCode, CliError> {
+    print(&format!("{value:#}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A column: its heading and the field that it shows.
+pub(super) type Column = (&'static str, &'static str);
+
+/// Prints the items of a list as a table, or says that there are none.
+pub(super) fn print_table(items: &[Value], columns: &[Column], none: &str) -> Result<ExitCode, CliError> {
+    if items.is_empty() {
+        print(&format!("{none}\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|(heading, _)| *heading));
+    for item in items {
+        table.add_row(columns.iter().map(|(_, field)| cell(&item[*field])));
+    }
+    let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
+    print(&lines.collect::<String>())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints one item, a line per field.
+pub(super) fn print_fields(item: &Value, fields: &[Column]) -> Result<ExitCode, CliError> {
+    let width = fields.iter().map(|(heading, _)| heading.len()).max().unwrap_or_default();
+    let line = |(heading, field): &Column| format!("{heading:<width$}  {}\n", cell(&item[*field]));
+    print(&fields.iter().map(line).collect::<String>())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,190 @@
+//! `muster quickstart`
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::Global;
+use super::error::CliError;
+use super::gen_cert::{own_names, remind_of_envelope};
+use super::output::print;
+use super::serve::{harden, run, stop_on_signal};
+use crate::app::App;
+use crate::app::caller::{Caller, LocalVia};
+use crate::app::tokens::TokenOrder;
+use crate::app::users::FIRST_ADMIN;
+use crate::ca;
+use crate::ca::envelope::Envelope;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Overrides};
+use crate::domain::join_link::JoinLink;
+use crate::domain::spiffe::TrustDomain;
+use crate::server::{self, Server, envelope_settings};
+use crate::tls::live::LivePeers;
+
+/// From nothing to a serving system in one command.
+///
+/// Creates what is missing (store, envelope key, agent CA, server certificate, first administrator), prints
+/// a line to paste on a host, and serves. Run again, it serves what is there. Meant for trying Muster out
+/// and for small sites; 'muster serve' is for everything else.
+#[derive(Debug, Args)]
+pub(super) struct Quickstart {
+    /// Where HTTPS listens; port 0 takes a free one [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where gRPC listens; port 0 takes a free one [default: 127.0.0.1:9443]
+    #[arg(long, value_name = "ADDR")]
+    grpc_listen: Option<SocketAddr>,
+    /// Enroll and run this many agents inside the server, to have something to look at
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    demo_agents: u16,
+}
+
+/// The quickstart's trust domain.
+const TRUST_DOMAIN: &str = "muster";
+
+/// Where the root key waits to be taken offline.
+const ROOT_KEY_FILE: &str = "root-key.pem";
+
+impl Quickstart {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let overrides = Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
+        let config = global.config(None, overrides, Ipv4Addr::LOCALHOST)?;
+        global.log(Some(&config))?;
+        harden()?;
+        let stop = stop_on_signal()?;
+        server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
+        let live = LivePeers::default();
+        let app = server::open_app(&config.data_dir, server::policy(&config), &live).map_err(CliError::from)?;
+        let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
+        prepare(&config, &app, &caller).await?;
+        let admin_password = app.create_first_admin(&caller).await.map_err(|e| CliError::caused(&e))?;
+        let server = Server::start_with(&config, app, live).await.map_err(CliError::from)?;
+        let greeting = Greeting::new(&config, &server, &caller, admin_password).await?;
+        if global.json {
+            print(&format!("{}\n", *greeting.json()))?;
+        } else {
+            print(&greeting.text())?;
+        }
+        let demo = super::demo::start(&server, &config, &caller, self.demo_agents, &stop).await?;
+        run(server, stop).await;
+        drop(demo);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Creates what a server needs and does not have.
+async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(), CliError> {
+    let settings = envelope_settings(config);
+    let (envelope, created) = Envelope::find_or_create(&settings).map_err(|e| CliError::caused(&e))?;
+    if let Some(path) = created {
+        remind_of_envelope(&path);
+    }
+    if app.hierarchy().map_err(|e| CliError::caused(&e))?.is_none() {
+        let trust_domain: TrustDomain = TRUST_DOMAIN.parse().expect("a constant valid trust domain");
+        let path = config.data_dir.join(ROOT_KEY_FILE);
+        let keep = |key: &str| crate::durable::replace(&path, crate::durable::OWNER_ONLY, key.as_bytes());
+        app.init_agent_ca(caller, &trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
+        remind_of_root_key(&path);
+    }
+    let defaults = config.data_dir.join("tls");
+    if config.tls_cert_file == defaults.join("server.crt") && !config.tls_cert_file.exists() {
+        let mut names = own_names();
+        let listening = config.listen.ip();
+        if !listening.is_unspecified() {
+            let name = listening.to_string().parse().map_err(|e: ca::server::NotAServerName| CliError::caused(&e))?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        ca::server::generate(&defaults, &names, &envelope, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
+    }
+    Ok(())
+}
+
+fn remind_of_root_key(path: &Path) {
+    eprintln!("ROOT KEY: {}", path.display());
+    eprintln!("  Whoever holds it can make agents of their own. Move it offline NOW and delete this copy:");
+    eprintln!("  it is needed only to renew the intermediate, in a year.");
+}
+
+/// What the first look at a new system needs.
+struct Greeting {
+    url: String,
+    grpc_addr: String,
+    admin_password: Option<Zeroizing<String>>,
+    pin: String,
+    token: Zeroizing<String>,
+    link: Zeroizing<String>,
+    tenant: String,
+    data_dir: String,
+}
+
+impl Greeting {
+    async fn new(
+        config: &Config,
+        server: &Server,
+        caller: &Caller,
+        admin_password: Option<Zeroizing<String>>,
+    ) -> Result<Self, CliError> {
+        let app = server.app();
+        let tenant = app.store().read(|view| view.default_tenant());
+        let tenant = tenant.map_err(|error: crate::store::ReadError| CliError::caused(&error))?;
+        let minted = app.mint_token(caller, tenant, TokenOrder::default()).await;
+        let (_, credential) = minted.map_err(|error| CliError::caused(&error))?;
+        let token = credential.reveal();
+        let address = server.public_authority();
+        let link = JoinLink {
+            server: address.parse().map_err(|error: crate::domain::host_port::NotAHostPort| CliError::caused(&error))?,
+            pin: Some(server.pin().parse().map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?),
+            credential,
+        };
+        Ok(Self {
+            url: format!("https://{address}"),
+            grpc_addr: server.grpc_addr().to_string(),
+            admin_password,
+            pin: server.pin(),
+            token,
+            link: link.reveal(),
+            tenant: tenant.to_string(),
+            data_dir: config.data_dir.to_string_lossy().into_owned(),
+        })
+    }
+
+    fn json(&self) -> Zeroizing<String> {
+        let document = json!({
+            "url": self.url,
+            "grpc_addr": self.grpc_addr,
+            "admin_user": FIRST_ADMIN,
+            "admin_password": self.admin_password.as_ref().map(|password| password.as_str()),
+            "ca_pin": self.pin,
+            "join_token": self.token.as_str(),
+            "tenant_id": self.tenant,
+            "data_dir": self.data_dir,
+        });
+        Zeroizing::new(document.to_string())
+    }
+
+    fn text(&self) -> Zeroizing<String> {
+        let password = match &self.admin_password {
+            Some(password) => format!("{} (shown this one time)", **password),
+            None => "as printed on the first run".to_owned(),
+        };
+        Zeroizing::new(format!(
+            "\nMuster is serving.\n\n  \
+             Address          {}\n  \
+             Administrator    {FIRST_ADMIN}\n  \
+             Password         {password}\n  \
+             Server pin       {}\n  \
+             Data directory   {}\n\n\
+             To enroll a host, paste this on it within an hour (it works once):\n\n  \
+             muster agent enroll '{}' --dir ./muster-agent\n\n",
+            self.url, self.pin, self.data_dir, *self.link,
+        ))
+    }
+}

@@ -1,0 +1,39 @@
+//! `muster revoke-agent`
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Global;
+use super::control::{Call, Control, escape};
+use super::error::CliError;
+use super::output::{print, print_json};
+
+/// Revoke an agent's identity.
+///
+/// Every unexpired certificate of the agent is revoked. Its live streams end at once, its next handshake
+/// fails, and neither rotation nor a join token lets it back in. Repeating the command is harmless.
+#[derive(Debug, Args)]
+pub(super) struct RevokeAgent {
+    /// The agent's tenant
+    #[arg(long, value_name = "ID", default_value = "default")]
+    tenant: String,
+    /// The agent id, the last part of its SPIFFE id
+    #[arg(long, value_name = "ID")]
+    agent: String,
+}
+
+impl RevokeAgent {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let control = Control::open(global).await?;
+        let path = format!("/v1/agents/{}/revoke", escape(&self.agent));
+        let answer = control.call(Call::post(&path).query("tenant", Some(self.tenant))).await?;
+        if global.json {
+            return print_json(&answer);
+        }
+        let count = answer["certificates_revoked"].as_u64().unwrap_or_default();
+        let certificates = if count == 1 { "certificate" } else { "certificates" };
+        print(&format!("Agent {} is revoked ({count} {certificates}).\n", self.agent))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

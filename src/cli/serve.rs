@@ -1,0 +1,112 @@
+//! `muster serve`
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Global;
+use super::error::CliError;
+use super::output::print;
+use crate::config::Overrides;
+use crate::server::{Server, StartError};
+
+/// Run the server.
+///
+/// It needs an agent CA ('muster agent-ca init') and a server certificate ('muster gen-cert', or your own).
+/// It refuses to start, and says why, on anything that it can't use. SIGTERM and SIGINT end it cleanly.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The configuration file; config/muster.reference.yml lists every setting
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where HTTPS listens [default: 0.0.0.0:8443]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where gRPC listens [default: 0.0.0.0:9443]
+    #[arg(long, value_name = "ADDR")]
+    grpc_listen: Option<SocketAddr>,
+}
+
+impl Serve {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let overrides = Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
+        let config = global.config(self.config.as_deref(), overrides, Ipv4Addr::UNSPECIFIED)?;
+        global.log(Some(&config))?;
+        harden()?;
+        let stop = stop_on_signal()?;
+        let server = Server::start(&config).await.map_err(CliError::from)?;
+        if global.json {
+            print(&format!("{}\n", listening(&server)))?;
+        }
+        run(server, stop).await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Where a server listens, for `--json`.
+fn listening(server: &Server) -> serde_json::Value {
+    json!({
+        "url": format!("https://{}", server.public_authority()),
+        "listen": server.https_addr().to_string(),
+        "grpc_listen": server.grpc_addr().to_string(),
+        "ca_pin": server.pin(),
+    })
+}
+
+/// Tells the service manager and the log that the listeners accept, and serves until `stop`.
+pub(super) async fn run(server: Server, stop: CancellationToken) {
+    tracing::info!(https = %server.https_addr(), grpc = %server.grpc_addr(), pin = server.pin(), "serving");
+    notify(&[sd_notify::NotifyState::Ready]);
+    let ending = stop.clone();
+    tokio::spawn(async move {
+        ending.cancelled().await;
+        notify(&[sd_notify::NotifyState::Stopping]);
+    });
+    server.run(stop).await;
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "cannot reach the service manager");
+    }
+}
+
+/// A token that SIGTERM and SIGINT cancel.
+pub(super) fn stop_on_signal() -> Result<CancellationToken, CliError> {
+    let failed = |error: std::io::Error| CliError::new(format!("cannot listen for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    // Writing past a file size limit raises SIGXFSZ (25), which would kill the process where an error will do.
+    let too_large = signal(SignalKind::from_raw(25)).map_err(failed)?;
+    let stop = CancellationToken::new();
+    let cancel = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        drop(too_large);
+        cancel.cancel();
+    });
+    Ok(stop)
+}
+
+/// The process holds the issuing key in memory: no core dump and no debugger of the same user may see it.
+pub(super) fn harden() -> Result<(), CliError> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let failed = |error: rustix::io::Errno| CliError::new(format!("cannot turn core dumps off: {error}"));
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(failed)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed)
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        let hint = error.hint();
+        Self { hint: hint.map(str::to_owned), ..Self::caused(&error) }
+    }
+}

@@ -1,0 +1,56 @@
+//! The two doors that need no login: enrollment and rotation.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use data_encoding::BASE64;
+
+use super::Shared;
+use super::body::Json;
+use super::extract::ClientAddress;
+use super::problem::Problem;
+use super::wire::{EnrollBody, RotateBody, SvidAnswer};
+use crate::app::enroll::EnrollRequest;
+use crate::app::issuing::Svid;
+use crate::app::rotate::RotateRequest;
+use crate::domain::credential::CredentialKind;
+use crate::domain::host::HostFacts;
+
+pub(super) async fn enroll(
+    State(shared): State<Shared>,
+    ClientAddress(peer): ClientAddress,
+    Json(body): Json<EnrollBody>,
+) -> Result<Response, Problem> {
+    let (kind, credential) = match (body.token, body.secret) {
+        (Some(token), None) => (CredentialKind::JoinToken, token),
+        (None, Some(secret)) => (CredentialKind::EnrollmentSecret, secret),
+        _ => return Err(Problem::bad_request("Send exactly one of 'token' and 'secret'.")),
+    };
+    let facts = body.host.map(HostFacts::from).unwrap_or_default();
+    let request = EnrollRequest { kind, credential, csr: body.csr, facts, peer };
+    match shared.app.enroll(request).await {
+        Ok(svid) => Ok((StatusCode::CREATED, answer(&shared, svid)).into_response()),
+        Err(error) if error.proved_nothing() => Err(shared.throttle.failed(peer, error.into())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn rotate(
+    State(shared): State<Shared>,
+    ClientAddress(peer): ClientAddress,
+    Json(body): Json<RotateBody>,
+) -> Result<Response, Problem> {
+    let proof = BASE64.decode(body.proof.as_bytes());
+    let proof = proof.map_err(|_| Problem::bad_request("'proof' is not standard base64 (RFC 4648, 4)."))?;
+    let request = RotateRequest { chain: body.chain, csr: body.csr, proof, peer };
+    match shared.app.rotate(request).await {
+        Ok(svid) => Ok(answer(&shared, svid).into_response()),
+        Err(error) if error.proved_nothing() => Err(shared.throttle.failed(peer, error.into())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn answer(shared: &Shared, svid: Svid) -> axum::Json<SvidAnswer> {
+    let server_ca = shared.facts.certificate.as_ref().and_then(|certificate| certificate.ca_pem());
+    axum::Json(SvidAnswer::new(svid, server_ca, shared.facts.grpc_addr.clone()))
+}

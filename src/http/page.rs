@@ -1,0 +1,41 @@
+//! Paging of lists: `limit` and `cursor` in, `items` and `next_cursor` out.
+
+use serde::Serialize;
+
+use super::problem::Problem;
+
+/// Most items on a page, and how many there are when nobody asks.
+const LIMIT_MAX: i64 = 500;
+const LIMIT_DEFAULT: i64 = 100;
+
+/// One page of a list.
+#[derive(Debug, Serialize)]
+pub(super) struct Page<T> {
+    items: Vec<T>,
+    /// Where the next page starts; `null` on the last one.
+    next_cursor: Option<String>,
+}
+
+/// How many items to put on a page.
+pub(super) fn limit(asked: Option<i64>) -> Result<usize, Problem> {
+    let limit = asked.unwrap_or(LIMIT_DEFAULT);
+    usize::try_from(limit).ok().filter(|_| (1..=LIMIT_MAX).contains(&limit)).ok_or_else(|| {
+        Problem::bad_request(format!("'limit' is a whole number from 1 to {LIMIT_MAX}."))
+    })
+}
+
+/// Where a page starts: the key of the last item of the page before.
+pub(super) fn cursor<K: std::str::FromStr>(asked: Option<&str>) -> Result<Option<K>, Problem> {
+    let broken = || Problem::bad_request("This 'cursor' is not one that this list has given out.");
+    asked.map(|text| text.parse().map_err(|_| broken())).transpose()
+}
+
+impl<T> Page<T> {
+    /// Cuts a list that was read one item further than its page.
+    pub(super) fn new<R>(mut rows: Vec<R>, limit: usize, key: impl Fn(&R) -> String, item: impl Fn(R) -> T) -> Self {
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next_cursor = if more { rows.last().map(key) } else { None };
+        Self { items: rows.into_iter().map(item).collect(), next_cursor }
+    }
+}

@@ -1,0 +1,227 @@
+//! Errors on the wire: RFC 9457 problems with a stable `code`, and the one map from errors to them.
+
+use axum::body::Bytes;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use http_body_util::Full;
+use serde::{Deserialize, Serialize};
+
+use crate::app::Unavailable;
+use crate::app::enroll::EnrollError;
+use crate::app::hosts::HostError;
+use crate::app::issuing::IssuingError;
+use crate::app::revoke::RevokeError;
+use crate::app::rotate::RotateError;
+use crate::app::secrets::SecretError;
+use crate::app::tokens::TokenError;
+
+/// An error as clients see it. Nothing internal has a way in here: texts are written for the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub detail: String,
+    /// Seconds after which it is worth trying again.
+    pub retry_after: Option<u64>,
+}
+
+/// The document itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ProblemDocument {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub code: String,
+    pub detail: String,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), retry_after: None }
+    }
+
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    pub fn not_found(detail: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    pub fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address does not take that method.")
+    }
+
+    pub fn unauthenticated() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in or send an API token.")
+    }
+
+    pub fn permission_denied() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_denied", "You are not allowed to do this.")
+    }
+
+    pub fn throttled(seconds: u64) -> Self {
+        let detail = "Too many failed attempts from this address. Wait and try again.";
+        Self {
+            retry_after: Some(seconds.max(1)),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", detail)
+        }
+    }
+
+    pub fn unavailable() -> Self {
+        let detail = "The server cannot do this right now. Its log says why.";
+        Self {
+            retry_after: Some(5),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+        }
+    }
+
+    pub fn internal() -> Self {
+        let detail = "The server failed. Its log says why.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// The answer, with a body that is there at once.
+    pub fn into_bytes_response(self) -> Response<Full<Bytes>> {
+        let document = ProblemDocument {
+            kind: "about:blank".to_owned(),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            code: self.code.to_owned(),
+            detail: self.detail,
+        };
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED && self.code == "unauthenticated" {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> axum::response::Response {
+        self.into_bytes_response().map(axum::body::Body::new)
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(error: Unavailable) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "a request could not be served");
+        Self::unavailable()
+    }
+}
+
+/// Failing to issue for want of a CA is the operator's matter; the caller may come back.
+impl From<IssuingError> for Problem {
+    fn from(error: IssuingError) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "no certificate could be issued");
+        let detail = "The agent CA cannot issue certificates right now. The server's log says why.";
+        Self {
+            retry_after: Some(30),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ca_unavailable", detail)
+        }
+    }
+}
+
+impl From<EnrollError> for Problem {
+    fn from(error: EnrollError) -> Self {
+        let unauthorized = |code, detail: &str| Self::new(StatusCode::UNAUTHORIZED, code, detail);
+        let bad_csr = |detail: String| Self::new(StatusCode::BAD_REQUEST, "bad_csr", detail);
+        match error {
+            EnrollError::Unauthorized(_) => {
+                unauthorized("unauthorized", "This token or secret does not admit anyone.")
+            }
+            EnrollError::TokenUsed => unauthorized("token_used", "This join token has been used. Ask for a new one."),
+            EnrollError::TokenExpired => unauthorized("token_expired", "This join token has expired. Ask for a new one."),
+            EnrollError::TokenVoided => unauthorized("token_voided", "This join token was voided. Ask for a new one."),
+            EnrollError::SecretExhausted => Self::new(
+                StatusCode::FORBIDDEN,
+                "secret_exhausted",
+                "This enrollment secret has admitted as many hosts as it may.",
+            ),
+            EnrollError::IdentityRevoked => identity_revoked(),
+            EnrollError::BadCsr(error) => bad_csr(error.to_string()),
+            error @ EnrollError::KeyTaken => bad_csr(error.to_string()),
+            EnrollError::Issuing(error) => error.into(),
+            EnrollError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+fn identity_revoked() -> Problem {
+    let detail = "This identity is revoked. An administrator can re-enable its host.";
+    Problem::new(StatusCode::FORBIDDEN, "identity_revoked", detail)
+}
+
+impl From<RotateError> for Problem {
+    fn from(error: RotateError) -> Self {
+        let unauthorized =
+            |code, error: &RotateError| Self::new(StatusCode::UNAUTHORIZED, code, error.to_string());
+        match error {
+            RotateError::BadChain(_) => unauthorized("bad_chain", &error),
+            RotateError::BadProof(_) => unauthorized("bad_proof", &error),
+            RotateError::UnknownSerial => unauthorized("unknown_serial", &error),
+            RotateError::SvidExpired => unauthorized("svid_expired", &error),
+            RotateError::IdentityRevoked => identity_revoked(),
+            RotateError::BadCsr(_) | RotateError::KeyReused => {
+                Self::new(StatusCode::BAD_REQUEST, "bad_csr", error.to_string())
+            }
+            RotateError::Issuing(error) => error.into(),
+            RotateError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
+            TokenError::NoTenant => Self::not_found("There is no such tenant."),
+            TokenError::NotFound => Self::not_found("There is no such join token."),
+            TokenError::AlreadyUsed => Self::new(StatusCode::CONFLICT, "token_used", error.to_string()),
+            TokenError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<SecretError> for Problem {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::InvalidMaxUses => Self::unprocessable("invalid_max_uses", error.to_string()),
+            SecretError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
+            SecretError::NoTenant => Self::not_found("There is no such tenant."),
+            SecretError::NotFound => Self::not_found("There is no such enrollment secret."),
+            SecretError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<RevokeError> for Problem {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::NotFound => Self::not_found("There is no such agent."),
+            RevokeError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<HostError> for Problem {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::NotFound => Self::not_found("There is no such host."),
+            HostError::Unavailable(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Enrollment secrets over the API.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::Shared;
+use super::body::Json;
+use super::extract::{Allowed, Id, InTenant, Params, SecretWrite, tenant};
+use super::page::{Page, cursor, limit};
+use super::problem::Problem;
+use super::wire::{CreatedSecret, SecretBody, SecretItem};
+use crate::app::secrets::SecretOrder;
+use crate::domain::ids::CredentialId;
+use crate::domain::label::InvalidLabel;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    tenant: Option<String>,
+    state: Option<ListState>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ListState {
+    Active,
+    Revoked,
+}
+
+pub(super) async fn create(
+    allowed: Allowed<SecretWrite>,
+    State(shared): State<Shared>,
+    Params(params): Params<InTenant>,
+    Json(body): Json<SecretBody>,
+) -> Result<Response, Problem> {
+    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let name = body.name.parse();
+    let name = name.map_err(|error: InvalidLabel| Problem::unprocessable("invalid_name", error.to_string()))?;
+    let order = SecretOrder { name, max_uses: body.max_uses, ttl_seconds: body.ttl_seconds };
+    let (secret, credential) = shared.app.create_secret(&allowed.caller, tenant, order).await?;
+    Ok((StatusCode::CREATED, axum::Json(CreatedSecret::new(&secret, &credential))).into_response())
+}
+
+pub(super) async fn list(
+    _: Allowed<SecretWrite>,
+    State(shared): State<Shared>,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<Page<SecretItem>>, Problem> {
+    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let limit = limit(params.limit)?;
+    let revoked = params.state.map(|state| state == ListState::Revoked);
+    let secrets = shared.app.secrets(tenant, revoked, cursor(params.cursor.as_deref())?, limit + 1)?;
+    Ok(axum::Json(Page::new(secrets, limit, |s| s.id.to_string(), |s| SecretItem::from(&s))))
+}
+
+pub(super) async fn revoke(
+    allowed: Allowed<SecretWrite>,
+    State(shared): State<Shared>,
+    Id(id): Id<CredentialId>,
+    Params(params): Params<InTenant>,
+) -> Result<axum::Json<SecretItem>, Problem> {
+    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let secret = shared.app.revoke_secret(&allowed.caller, tenant, id).await?;
+    Ok(axum::Json(SecretItem::from(&secret)))
+}

@@ -1,0 +1,125 @@
+//! The UNIX socket: how commands on the server's own machine reach the router.
+//!
+//! The socket is 0600 inside a directory of 0700, and every peer's uid is checked besides.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::transport::Transport;
+
+/// The socket's file inside the data directory.
+pub const FILE_NAME: &str = "muster.sock";
+
+/// How long open requests may take once the server is stopping.
+const DRAIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    #[error("{} is in the way: it is not a socket of ours; move it away", .0.display())]
+    InTheWay(PathBuf),
+    #[error("cannot listen on {}", path.display())]
+    Listen {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The bound socket; its file goes when this does.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // A file that is already gone is what we want.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Socket {
+    /// Binds the socket. The caller holds the store's lock, so a socket that is already there is a dead
+    /// server's and makes way.
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        let failed = |source| SocketError::Listen { path: path.to_owned(), source };
+        match path.symlink_metadata() {
+            Ok(found) if found.file_type().is_socket() && found.uid() == own_uid() => {
+                std::fs::remove_file(path).map_err(failed)?;
+            }
+            Ok(_) => return Err(SocketError::InTheWay(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        let socket = Self { listener, path: path.to_owned() };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(socket)
+    }
+
+    /// Serves the router until `shutdown`, then lets open requests finish.
+    pub async fn serve(self, router: Router, shutdown: CancellationToken) {
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, router.clone(), shutdown.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept on the UNIX socket");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        connections.close();
+        // What is still open after the deadline ends with the process.
+        let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
+    }
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+async fn connection(stream: UnixStream, router: Router, shutdown: CancellationToken) {
+    let uid = match stream.peer_cred() {
+        Ok(peer) => peer.uid(),
+        Err(error) => {
+            tracing::warn!(%error, "a process on the UNIX socket did not show its user; refused");
+            return;
+        }
+    };
+    if uid != own_uid() && uid != 0 {
+        tracing::warn!(uid, "a process of another user reached the UNIX socket; refused");
+        return;
+    }
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Transport::Socket { uid });
+        router.clone().oneshot(request.map(axum::body::Body::new))
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
+    let mut serving = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = serving.as_mut() => {}
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            // A peer that hangs up is no news.
+            let _ = serving.await;
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The router over TLS.
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::transport::Transport;
+use crate::tls::accept::{Connection, Listener, ListenerConfig};
+use crate::tls::certificate::LiveCertificate;
+
+/// Serves the router on a bound listener until `shutdown`, then lets open requests finish.
+pub async fn serve(
+    listener: TcpListener,
+    certificate: Arc<LiveCertificate>,
+    router: Router,
+    shutdown: CancellationToken,
+) {
+    let connection = move |connection: Connection| {
+        let router = router.clone();
+        let transport = Transport::Tls { peer: connection.remote };
+        hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(transport);
+            router.clone().oneshot(request.map(axum::body::Body::new))
+        })
+    };
+    Listener::new(listener, ListenerConfig::https(certificate)).serve(connection, shutdown).await;
+}

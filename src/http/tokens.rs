@@ -1,0 +1,68 @@
+//! Join tokens over the API.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::Shared;
+use super::body::OptionalJson;
+use super::extract::{AgentWrite, Allowed, Id, InTenant, Params, tenant};
+use super::page::{Page, cursor, limit};
+use super::problem::Problem;
+use super::wire::{MintBody, MintedToken, TokenItem};
+use crate::app::tokens::TokenOrder;
+use crate::domain::ids::CredentialId;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    tenant: Option<String>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+pub(super) async fn mint(
+    allowed: Allowed<AgentWrite>,
+    State(shared): State<Shared>,
+    Params(params): Params<InTenant>,
+    OptionalJson(body): OptionalJson<MintBody>,
+) -> Result<Response, Problem> {
+    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let agent = body.agent_id.map(|text| text.parse()).transpose();
+    let agent = agent.map_err(|error: crate::domain::spiffe::SpiffeError| {
+        Problem::unprocessable("invalid_agent_id", error.to_string())
+    })?;
+    let name = body.name.map(|text| text.parse()).transpose();
+    let name = name.map_err(|error: crate::domain::label::InvalidLabel| {
+        Problem::unprocessable("invalid_name", error.to_string())
+    })?;
+    let order = TokenOrder { agent, name, ttl_seconds: body.ttl_seconds };
+    let (token, credential) = shared.app.mint_token(&allowed.caller, tenant, order).await?;
+    let pin = shared.facts.certificate.as_ref().map(|certificate| certificate.pin());
+    let minted = MintedToken::new(&token, &credential, shared.app.clock().now(), pin);
+    Ok((StatusCode::CREATED, axum::Json(minted)).into_response())
+}
+
+pub(super) async fn list(
+    _: Allowed<AgentWrite>,
+    State(shared): State<Shared>,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<Page<TokenItem>>, Problem> {
+    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let limit = limit(params.limit)?;
+    let tokens = shared.app.tokens(tenant, cursor(params.cursor.as_deref())?, limit + 1)?;
+    let now = shared.app.clock().now();
+    Ok(axum::Json(Page::new(tokens, limit, |t| t.id.to_string(), |t| TokenItem::new(&t, now))))
+}
+
+pub(super) async fn void(
+    allowed: Allowed<AgentWrite>,
+    State(shared): State<Shared>,
+    Id(id): Id<CredentialId>,
+    Params(params): Params<InTenant>,
+) -> Result<axum::Json<TokenItem>, Problem> {
+    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let token = shared.app.void_token(&allowed.caller, tenant, id).await?;
+    Ok(axum::Json(TokenItem::new(&token, shared.app.clock().now())))
+}
