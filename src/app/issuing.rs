@@ -96,7 +96,7 @@ impl Signed {
             host: self.host,
             certificate: self.svid.der,
             intermediate_pem: self.authority.intermediate_pem(),
-            trust_bundle_pem: self.authority.roots_pem(),
+            trust_bundle_pem: self.authority.roots_pem().to_owned(),
             serial: self.order.serial,
             issued_at: self.order.at,
             not_after: self.svid.not_after,
@@ -126,7 +126,7 @@ pub(super) fn sign(
     };
     Ok(match authority.issue(csr, &order) {
         Ok(svid) => Ok(Signed { svid, order, host, authority }),
-        Err(IssueError::IntermediateExpired) => Err(IssuingError::IntermediateExpired),
+        Err(IssueError::IntermediateExpired { .. }) => Err(IssuingError::IntermediateExpired),
         Err(error) => Err(IssuingError::Signing(error)),
     })
 }
@@ -144,7 +144,7 @@ pub(super) fn reissue(
         host: enrollment.host,
         certificate,
         intermediate_pem: authority.intermediate_pem(),
-        trust_bundle_pem: authority.roots_pem(),
+        trust_bundle_pem: authority.roots_pem().to_owned(),
         serial: enrollment.serial,
         issued_at: enrollment.issued_at,
         not_after: enrollment.not_after,

@@ -15,6 +15,7 @@ use super::output::{print, print_json, print_table};
 use crate::app::agent_ca::InitAgentCaError;
 use crate::app::caller::{Caller, LocalVia};
 use crate::ca::envelope::Envelope;
+use crate::clock::{Clock, SystemClock};
 use crate::domain::spiffe::TrustDomain;
 use crate::server;
 use crate::store::OpenError;
@@ -66,7 +67,7 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, C
         return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
     }
     let settings = server::envelope_settings(&config);
-    let (envelope, created) = Envelope::find_or_create(&settings).map_err(|e| CliError::caused(&e))?;
+    let (envelope, created) = Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
     if let Some(path) = created {
         remind_of_envelope(&path);
     }

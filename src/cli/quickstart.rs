@@ -81,7 +81,7 @@ impl Quickstart {
 /// Creates what a server needs and does not have.
 async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(), CliError> {
     let settings = envelope_settings(config);
-    let (envelope, created) = Envelope::find_or_create(&settings).map_err(|e| CliError::caused(&e))?;
+    let (envelope, created) = Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
     if let Some(path) = created {
         remind_of_envelope(&path);
     }

@@ -31,7 +31,7 @@ pub(super) async fn show(
         not_after: summary.not_after,
         sha256: summary.fingerprint,
     });
-    let server_pin = shared.facts.certificate.as_ref().map(|certificate| certificate.pin());
+    let server_pin = shared.facts.server_pin();
     Ok(axum::Json(AgentCaAnswer {
         trust_domain: trust_domain.to_string(),
         certificates: certificates.collect(),

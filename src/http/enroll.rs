@@ -51,6 +51,6 @@ pub(super) async fn rotate(
 }
 
 fn answer(shared: &Shared, svid: Svid) -> axum::Json<SvidAnswer> {
-    let server_ca = shared.facts.certificate.as_ref().and_then(|certificate| certificate.ca_pem());
+    let server_ca = shared.facts.server_ca();
     axum::Json(SvidAnswer::new(svid, server_ca, shared.facts.grpc_addr.clone()))
 }

@@ -58,6 +58,17 @@ pub struct ServerFacts {
     pub certificate: Option<Arc<crate::tls::certificate::LiveCertificate>>,
 }
 
+impl ServerFacts {
+    fn server_pin(&self) -> Option<String> {
+        self.certificate.as_ref().map(|certificate| certificate.current().pin().to_owned())
+    }
+
+    /// The CA above the presented certificate, PEM, when it is presented too.
+    fn server_ca(&self) -> Option<String> {
+        self.certificate.as_ref().and_then(|certificate| certificate.current().ca_pem().map(str::to_owned))
+    }
+}
+
 impl Shared {
     pub fn new(app: Arc<App>, facts: ServerFacts, proxies: TrustedProxies) -> Self {
         Self {

@@ -7,6 +7,7 @@ use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Unavailable;
+use crate::app::agent_ca::DescribeError;
 use crate::app::enroll::EnrollError;
 use crate::app::hosts::HostError;
 use crate::app::issuing::IssuingError;
@@ -180,6 +181,18 @@ impl From<RotateError> for Problem {
             }
             RotateError::Issuing(error) => error.into(),
             RotateError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<DescribeError> for Problem {
+    fn from(error: DescribeError) -> Self {
+        match error {
+            DescribeError::Unavailable(error) => error.into(),
+            DescribeError::Damaged(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the agent CA cannot be described");
+                Self::internal()
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use redb::ReadableDatabase;
 
 pub use change::{Change, Verdict};
-pub use open::OpenError;
+pub use open::{CHECK_THREAD, OpenError};
 pub use view::View;
 pub use writer::{Durability, WriteError};
 
