@@ -9,7 +9,7 @@ use crate::ca::envelope::Envelope;
 use crate::ca::hierarchy::{self, CertificateSummary, DamagedCertificate, InitError};
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::spiffe::TrustDomain;
-use crate::store::{Change, Verdict, View};
+use crate::store::{Change, Verdict};
 
 #[derive(Debug, thiserror::Error)]
 pub enum InitAgentCaError {
@@ -73,7 +73,7 @@ impl App {
     }
 
     pub fn hierarchy(&self) -> Result<Option<Hierarchy>, Unavailable> {
-        Ok(self.store.read(View::hierarchy)?)
+        Ok(self.store.read(|view| view.hierarchy())?)
     }
 
     /// Root and intermediates, PEM, certificates only.

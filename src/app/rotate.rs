@@ -129,7 +129,7 @@ impl App {
     /// Checks the request from the cheapest proof to the dearest, and signs. Blocking.
     fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, RotateError> {
         let now = self.clock.now();
-        let Some(hierarchy) = self.store.read(View::hierarchy)? else {
+        let Some(hierarchy) = self.store.read(|view| view.hierarchy())? else {
             return Err(IssuingError::NoAuthority.into());
         };
         let chain = PresentedChain::verify(&request.chain, &hierarchy, now)?;

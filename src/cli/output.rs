@@ -3,8 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ContentArrangement, Table, TableStyle};
 use serde_json::Value;
 
 use super::error::CliError;
@@ -35,7 +34,7 @@ pub(super) fn print_table(items: &[Value], columns: &[Column], none: &str) -> Re
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|(heading, _)| *heading));
     for item in items {
         table.add_row(columns.iter().map(|(_, field)| cell(&item[*field])));
