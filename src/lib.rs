@@ -6,6 +6,8 @@ pub mod domain;
 
 pub mod clock;
 
+pub mod ca;
+
 pub mod app;
 
 pub mod grpc;

@@ -1,0 +1,13 @@
+//! The certificate authority: the only place where a request is accepted, a certificate signed, a key sealed.
+//!
+//! A [`csr::VerifiedCsr`] has passed every check of a request and lends nothing but its public key; an
+//! [`authority::Authority`] holds the unsealed issuing key and signs what the profiles allow;
+//! a [`presented::PresentedChain`] is a certificate of ours that came back. Nothing here knows about the
+//! store, the network or who may ask for what.
+
+pub mod csr;
+pub mod pem;
+
+mod der;
+mod ecdsa;
+mod signed;
