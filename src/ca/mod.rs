@@ -5,9 +5,22 @@
 //! a [`presented::PresentedChain`] is a certificate of ours that came back. Nothing here knows about the
 //! store, the network or who may ask for what.
 
+pub mod authority;
 pub mod csr;
+pub mod envelope;
+pub mod hierarchy;
 pub mod pem;
 
+mod ca_certificate;
 mod der;
+mod durable;
 mod ecdsa;
+mod entropy;
+mod issuing_key;
+mod lint;
+mod profile;
 mod signed;
+mod validity;
+
+#[cfg(test)]
+mod testing;
