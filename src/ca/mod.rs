@@ -10,6 +10,7 @@ pub mod csr;
 pub mod envelope;
 pub mod hierarchy;
 pub mod pem;
+pub mod presented;
 
 mod ca_certificate;
 mod der;
