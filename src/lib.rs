@@ -11,6 +11,8 @@ pub mod ca;
 pub mod store;
 pub mod tls;
 
+pub mod ca;
+
 pub mod app;
 
 pub mod grpc;

@@ -1,0 +1,340 @@
+//! The issuing authority: an unsealed intermediate that signs SVIDs and the revocation list.
+
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{
+    CertificateRevocationListParams, Issuer, KeyIdMethod, RevokedCertParams, SerialNumber,
+    SubjectPublicKeyInfo,
+};
+
+use super::ca_certificate::{CaCertificate, CaCertificateError};
+use super::csr::VerifiedCsr;
+use super::envelope::{Envelope, EnvelopeError};
+use super::issuing_key::IssuingKey;
+use super::lint::{self, Expected, OutOfProfile};
+use super::pem;
+use super::profile::{self, ProfileError};
+use super::validity::{OutOfRange, Validity, x509_time};
+use crate::domain::enrollment::RevocationReason;
+use crate::domain::hierarchy::Hierarchy;
+use crate::domain::serial::Serial;
+use crate::domain::spiffe::SpiffeId;
+
+/// The shortest SVID that is of any use to an agent.
+const USEFUL_LIFETIME: SignedDuration = SignedDuration::from_secs(10);
+
+/// The newest intermediate with its key. Signing is all that can be done with it.
+#[derive(Debug)]
+pub struct Authority {
+    intermediate: CaCertificate,
+    issuer: Issuer<'static, IssuingKey>,
+    roots_pem: String,
+}
+
+/// Why the agent CA can't sign.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    #[error("the agent CA has no intermediate")]
+    NoIntermediate,
+    #[error("the intermediate can't sign")]
+    Certificate(#[from] CaCertificateError),
+    #[error("can't unseal the intermediate's key")]
+    Unseal(#[from] EnvelopeError),
+    #[error("the intermediate's sealed key is not a P-256 private key")]
+    Key(#[source] rcgen::Error),
+}
+
+/// What an SVID is to say, decided by the server.
+#[derive(Debug, Clone)]
+pub struct SvidOrder {
+    pub id: SpiffeId,
+    pub serial: Serial,
+    pub at: Timestamp,
+    pub lifetime: SignedDuration,
+    pub server_auth: bool,
+}
+
+/// A signed SVID that has passed the lint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedSvid {
+    pub der: Vec<u8>,
+    pub not_before: Timestamp,
+    /// The last second in which it is valid.
+    pub not_after: Timestamp,
+}
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    #[error("the intermediate CA expired or is about to ({not_after}); renew it with: muster agent-ca renew")]
+    IntermediateExpired { not_after: Timestamp },
+    #[error("can't put the certificate together")]
+    Profile(#[from] ProfileError),
+    #[error("can't write the times of the revocation list")]
+    Time(#[from] OutOfRange),
+    #[error("can't sign")]
+    Sign(#[from] rcgen::Error),
+    #[error("a signed certificate was withheld")]
+    OutOfProfile(#[from] OutOfProfile),
+}
+
+impl Authority {
+    /// Unseals the newest intermediate's key and checks that it is the certificate's.
+    pub fn open(hierarchy: &Hierarchy, envelope: &Envelope) -> Result<Self, AuthorityError> {
+        let newest = hierarchy.intermediates.last().ok_or(AuthorityError::NoIntermediate)?;
+        let intermediate = CaCertificate::read(&newest.certificate)?;
+        let pkcs8 = envelope.unseal(&newest.sealed_key)?;
+        let key = IssuingKey::from_pkcs8(&pkcs8).map_err(AuthorityError::Key)?;
+        let issuer = intermediate.issuer(key)?;
+        let roots_pem = hierarchy.roots.iter().map(|root| pem::certificate(root)).collect();
+        Ok(Self { intermediate, issuer, roots_pem })
+    }
+
+    /// Signs an SVID for the request's key. Nothing else of the request gets in.
+    pub fn issue(&self, csr: &VerifiedCsr, order: &SvidOrder) -> Result<IssuedSvid, IssueError> {
+        let not_after = self.intermediate_not_after();
+        let wanted = Validity::lasting(order.at, order.lifetime).map_err(ProfileError::from)?;
+        let validity = wanted.until_at_most(not_after);
+        let useful = Validity::lasting(order.at, order.lifetime.min(USEFUL_LIFETIME));
+        if validity.not_after < useful.map_err(ProfileError::from)?.not_after {
+            return Err(IssueError::IntermediateExpired { not_after });
+        }
+        let params = profile::svid(&order.id, order.serial, validity, order.server_auth)?;
+        let key = SubjectPublicKeyInfo::from_der(csr.spki_der())?;
+        let der = params.signed_by(&key, &self.issuer)?.der().to_vec();
+        let expected = Expected {
+            id: &order.id,
+            serial: order.serial,
+            validity,
+            spki: csr.spki_der(),
+            server_auth: order.server_auth,
+            issuer: &self.intermediate,
+        };
+        lint::svid(&der, &expected)?;
+        Ok(IssuedSvid { der, not_before: validity.not_before, not_after: validity.not_after })
+    }
+
+    /// Signs the list of revoked certificates (RFC 5280 section 5), as DER.
+    pub fn crl(
+        &self,
+        revoked: impl IntoIterator<Item = (Serial, Timestamp, RevocationReason)>,
+        number: u64,
+        at: Timestamp,
+        next_update: Timestamp,
+    ) -> Result<Vec<u8>, IssueError> {
+        let entry = |(serial, at, reason): (Serial, Timestamp, RevocationReason)| {
+            Ok(RevokedCertParams {
+                serial_number: SerialNumber::from_slice(serial.as_bytes()),
+                revocation_time: x509_time(at)?.to_datetime(),
+                reason_code: Some(reason_code(reason)),
+                invalidity_date: None,
+            })
+        };
+        let list = CertificateRevocationListParams {
+            this_update: x509_time(at)?.to_datetime(),
+            next_update: x509_time(next_update)?.to_datetime(),
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.into_iter().map(entry).collect::<Result<_, OutOfRange>>()?,
+            key_identifier_method: KeyIdMethod::PreSpecified(self.intermediate.key_identifier.clone()),
+        };
+        Ok(list.signed_by(&self.issuer)?.der().to_vec())
+    }
+
+    pub fn intermediate_der(&self) -> &[u8] {
+        &self.intermediate.der
+    }
+
+    pub fn intermediate_not_after(&self) -> Timestamp {
+        self.intermediate.validity.not_after
+    }
+
+    pub fn intermediate_pem(&self) -> String {
+        pem::certificate(&self.intermediate.der)
+    }
+
+    /// The trust bundle that goes with what this authority signs.
+    pub fn roots_pem(&self) -> &str {
+        &self.roots_pem
+    }
+}
+
+/// An operator who revokes an agent withdraws its privilege; whether its key leaked is not known here.
+const fn reason_code(reason: RevocationReason) -> rcgen::RevocationReason {
+    match reason {
+        RevocationReason::Decommissioned => rcgen::RevocationReason::CessationOfOperation,
+        RevocationReason::Revoked => rcgen::RevocationReason::PrivilegeWithdrawn,
+        RevocationReason::Superseded => rcgen::RevocationReason::Superseded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::ca::testing::{Ca, csr, csr_with, envelope, id, now, openssl, order};
+
+    #[test]
+    fn svids_are_as_their_profile_says() {
+        let ca = Ca::new();
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| fs::write(directory.path().join(name), content).unwrap();
+        let issued = ca.authority.issue(&csr().0, &order("web-1")).unwrap();
+        file("leaf.pem", &pem::certificate(&issued.der));
+        file("root.pem", ca.authority.roots_pem());
+        file("intermediate.pem", &ca.authority.intermediate_pem());
+        let at = now().as_second().to_string();
+        let verify = |purpose| {
+            let chain = ["-CAfile", "root.pem", "-untrusted", "intermediate.pem", "leaf.pem"];
+            let options = ["verify", "-x509_strict", "-attime", &at, "-purpose", purpose];
+            openssl(directory.path(), &[&options[..], &chain[..]].concat())
+        };
+        let Some((verified, said)) = verify("sslclient") else { return };
+        assert!(verified, "{said}");
+        assert!(!verify("sslserver").unwrap().0, "an SVID must not pose as a server");
+
+        let (_, text) = openssl(directory.path(), &["x509", "-in", "leaf.pem", "-noout", "-text"]).unwrap();
+        let uri = format!("X509v3 Subject Alternative Name: \n                URI:{}\n", id("web-1"));
+        let serial = order("web-1").serial.to_string();
+        for part in [
+            uri.as_str(),
+            "Subject: O = muster, CN = web-1\n",
+            "X509v3 Basic Constraints: critical\n                CA:FALSE\n",
+            "X509v3 Key Usage: critical\n                Digital Signature\n",
+            "X509v3 Extended Key Usage: \n                TLS Web Client Authentication\n",
+            "X509v3 Subject Key Identifier",
+            "X509v3 Authority Key Identifier",
+            "Not Before: Nov 21 09:55:00 2026 GMT",
+            "Not After : Nov 22 09:59:59 2026 GMT",
+            "Signature Algorithm: ecdsa-with-SHA256",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(text.replace([':', ' ', '\n'], "").contains(&serial), "{text}");
+
+        let both = SvidOrder { server_auth: true, ..order("web-1") };
+        file("leaf.pem", &pem::certificate(&ca.authority.issue(&csr().0, &both).unwrap().der));
+        assert!(verify("sslclient").unwrap().0 && verify("sslserver").unwrap().0);
+    }
+
+    #[test]
+    fn both_curves_keep_their_key() {
+        let ca = Ca::new();
+        for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384] {
+            let (csr, _) = csr_with(algorithm);
+            let issued = ca.authority.issue(&csr, &order("a")).unwrap();
+            assert!(issued.der.windows(csr.spki_der().len()).any(|window| window == csr.spki_der()));
+        }
+    }
+
+    #[test]
+    fn long_names_and_any_lifetime_pass_the_lint() {
+        let ca = Ca::new();
+        let (csr, _) = csr();
+        for agent in ["a", "...", &"Z".repeat(64)] {
+            ca.authority.issue(&csr, &order(agent)).unwrap();
+        }
+        for seconds in [10, 61, 86_400, 7 * 86_400] {
+            let lifetime = SignedDuration::from_secs(seconds);
+            let issued = ca.authority.issue(&csr, &SvidOrder { lifetime, ..order("a") }).unwrap();
+            let first = now().as_second();
+            assert_eq!(issued.not_before.as_second(), first - 300);
+            assert_eq!(issued.not_after.as_second(), first + seconds - 1);
+        }
+    }
+
+    #[test]
+    fn no_svid_outlives_its_intermediate() {
+        let ca = Ca::new();
+        let (csr, _) = csr();
+        let end = ca.authority.intermediate_not_after();
+        let issue = |before_the_end: i64| {
+            let at = end - SignedDuration::from_secs(before_the_end);
+            ca.authority.issue(&csr, &SvidOrder { at, ..order("a") })
+        };
+        assert_eq!(issue(3600).unwrap().not_after, end);
+        assert_eq!(issue(9).unwrap().not_after, end);
+        for too_late in [8, 0, -1, -100_000] {
+            let error = issue(too_late).unwrap_err();
+            assert!(matches!(error, IssueError::IntermediateExpired { .. }), "{too_late}: {error}");
+        }
+    }
+
+    #[test]
+    fn authorities_open_only_with_their_key() {
+        let ca = Ca::new();
+        let error = Authority::open(&ca.hierarchy, &envelope()).unwrap_err();
+        assert!(matches!(error, AuthorityError::Unseal(EnvelopeError::OtherEnvelope)));
+
+        let mut swapped = ca.hierarchy.clone();
+        let other = Ca::new();
+        let key = other.envelope.unseal(&other.hierarchy.intermediates[0].sealed_key).unwrap();
+        swapped.intermediates[0].sealed_key = ca.envelope.seal(&key).unwrap();
+        let error = Authority::open(&swapped, &ca.envelope).unwrap_err();
+        assert!(matches!(error, AuthorityError::Certificate(CaCertificateError::OtherKey)));
+
+        swapped.intermediates[0].sealed_key = ca.envelope.seal(b"not a key").unwrap();
+        assert!(matches!(Authority::open(&swapped, &ca.envelope), Err(AuthorityError::Key(_))));
+        swapped.intermediates.clear();
+        assert!(matches!(Authority::open(&swapped, &ca.envelope), Err(AuthorityError::NoIntermediate)));
+        assert!(!format!("{:?}", ca.authority).contains("PRIVATE"));
+    }
+
+    #[test]
+    fn revocation_lists_verify() {
+        let ca = Ca::new();
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &[u8]| fs::write(directory.path().join(name), content).unwrap();
+        let leaf = ca.authority.issue(&csr().0, &order("web-1")).unwrap();
+        file("leaf.pem", pem::certificate(&leaf.der).as_bytes());
+        file("root.pem", ca.authority.roots_pem().as_bytes());
+        file("intermediate.pem", ca.authority.intermediate_pem().as_bytes());
+        let at = now().as_second().to_string();
+        let next_update = now() + SignedDuration::from_hours(1);
+        let check = |crl: &[u8]| {
+            file("crl.pem", pem::encode("X509 CRL", crl).as_bytes());
+            let options =
+                ["verify", "-crl_check", "-attime", &at, "-CRLfile", "crl.pem", "-CAfile", "root.pem"];
+            openssl(
+                directory.path(),
+                &[&options[..], &["-untrusted", "intermediate.pem", "leaf.pem"]].concat(),
+            )
+        };
+
+        let empty = ca.authority.crl([], 7, now(), next_update).unwrap();
+        let Some((verified, said)) = check(&empty) else { return };
+        assert!(verified, "{said}");
+
+        let other = |octet| Serial::from_bytes([octet; 16]);
+        let revoked = [
+            (order("web-1").serial, now(), RevocationReason::Revoked),
+            (other(1), now(), RevocationReason::Decommissioned),
+            (other(2), now(), RevocationReason::Superseded),
+        ];
+        let crl = ca.authority.crl(revoked, u64::MAX, now(), next_update).unwrap();
+        let identifier = &ca.authority.intermediate.key_identifier[..];
+        assert!(crl.windows(identifier.len()).any(|window| window == identifier));
+        let (verified, said) = check(&crl).unwrap();
+        assert!(!verified && said.contains("certificate revoked"), "{said}");
+        let (_, text) = openssl(
+            directory.path(),
+            &["crl", "-in", "crl.pem", "-noout", "-text", "-CAfile", "intermediate.pem"],
+        )
+        .unwrap();
+        for part in [
+            "verify OK",
+            "Version 2",
+            "X509v3 Authority Key Identifier",
+            "Privilege Withdrawn",
+            "Cessation Of Operation",
+            "Superseded",
+            "18446744073709551615",
+            "Last Update: Nov 21 10:00:00 2026 GMT",
+            "Next Update: Nov 21 11:00:00 2026 GMT",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert_eq!(text.matches("Serial Number").count(), 3);
+        assert!(ca.authority.crl([], 8, next_update, now()).is_err(), "the times are the wrong way round");
+    }
+}

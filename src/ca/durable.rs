@@ -1,0 +1,87 @@
+//! Files that are there whole or not at all, and stay there: written beside their place, synced, renamed.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+/// For private keys.
+pub const OWNER_ONLY: u32 = 0o600;
+/// For certificates.
+pub const WORLD_READABLE: u32 = 0o644;
+
+/// Writes a file in place of whatever has its name.
+pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let directory = directory(path);
+    written(directory, mode, content)?.persist(path)?;
+    sync_directory(directory)
+}
+
+/// Writes a file whose name must be free; otherwise `AlreadyExists`, and nothing has changed.
+pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let directory = directory(path);
+    written(directory, mode, content)?.persist_noclobber(path)?;
+    sync_directory(directory)
+}
+
+fn written(directory: &Path, mode: u32, content: &[u8]) -> io::Result<NamedTempFile> {
+    // It is created for its owner alone and opened to others, where asked, before it has its name.
+    let mut file = tempfile::Builder::new().prefix(".muster-").tempfile_in(directory)?;
+    file.write_all(content)?;
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes a directory that only its owner may enter, unless it is there. Its parent must exist.
+pub fn private_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_directory(directory(path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_have_their_mode_and_leave_nothing_beside_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        create(&path, OWNER_ONLY, b"one").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, OWNER_ONLY);
+        assert_eq!(create(&path, OWNER_ONLY, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        replace(&path, WORLD_READABLE, b"three").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"three");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, WORLD_READABLE);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn private_directories_have_a_parent() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tls");
+        private_directory(&path).unwrap();
+        private_directory(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(private_directory(&directory.path().join("a/b")).is_err());
+    }
+}

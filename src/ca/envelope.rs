@@ -1,0 +1,423 @@
+//! The envelope: the age key that seals CA keys before they touch the disk, kept outside the database.
+//!
+//! It is an X25519 identity file as `age-keygen` writes it, or a passphrase. Whoever has both the envelope
+//! and what it sealed has the CA, so a key file that others can read is refused, not warned about.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::iter;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use age::secrecy::{ExposeSecret, SecretString};
+use age::{Decryptor, scrypt, x25519};
+use jiff::Timestamp;
+use rustix::fs::OFlags;
+use zeroize::Zeroizing;
+
+use super::durable;
+
+/// The name of the key file in the data directory and of the systemd credential.
+const FILE_NAME: &str = "envelope.key";
+
+/// Key files are a few lines.
+const FILE_LENGTH_MAX: u64 = 64 * 1024;
+
+/// The base-2 logarithm of scrypt's cost. Fixed, so that what one machine seals another opens.
+const WORK_FACTOR: u8 = 17;
+/// Higher costs are refused rather than waited for.
+const WORK_FACTOR_MAX: u8 = 20;
+
+/// Where the envelope may be, from the settings.
+#[derive(Debug, Clone, Default)]
+pub struct EnvelopeSettings {
+    pub data_dir: PathBuf,
+    /// An age identity file.
+    pub key_file: Option<PathBuf>,
+    /// A file whose only line is a passphrase.
+    pub passphrase_file: Option<PathBuf>,
+    /// Where systemd puts the unit's credentials.
+    pub credentials_directory: Option<PathBuf>,
+}
+
+/// Why the envelope can't be found, made or used. The texts hold nothing of a key file's content.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    #[error("both an envelope key file and an envelope passphrase file are set; set one of them")]
+    BothSet,
+    #[error("can't read the envelope file {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("the envelope file {path} is not a regular file")]
+    NotAFile { path: PathBuf },
+    #[error("the envelope file {path} is open to other users (mode {mode:04o}); run: chmod 600 {path}")]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("the envelope file {path} belongs to uid {owner}; run: chown {ours} {path} && chmod 600 {path}")]
+    ForeignOwner { path: PathBuf, owner: u32, ours: u32 },
+    #[error("the envelope file {path} {problem}")]
+    Unusable { path: PathBuf, problem: &'static str },
+    #[error("can't create the envelope key {path}")]
+    Create { path: PathBuf, source: io::Error },
+    #[error("can't seal with the envelope")]
+    Seal(#[source] age::EncryptError),
+    #[error("can't open what another envelope sealed; set the envelope it was sealed with")]
+    OtherEnvelope,
+    #[error("can't open what was sealed: it is damaged, or not of this envelope")]
+    Damaged(#[source] age::DecryptError),
+}
+
+/// A key that seals and unseals.
+pub struct Envelope(Key);
+
+enum Key {
+    X25519(x25519::Identity),
+    Passphrase(SecretString),
+}
+
+impl Envelope {
+    /// Reads the envelope from where the settings say, or from where it is found unless they say.
+    /// `None` when nothing is set and nothing is there.
+    pub fn find(settings: &EnvelopeSettings) -> Result<Option<Self>, EnvelopeError> {
+        let credentials = settings.credentials_directory.as_deref();
+        match (&settings.key_file, &settings.passphrase_file) {
+            (Some(_), Some(_)) => return Err(EnvelopeError::BothSet),
+            (Some(path), None) => return Self::from_key_file(path, credentials).map(Some),
+            (None, Some(path)) => return Self::from_passphrase_file(path, credentials).map(Some),
+            (None, None) => {}
+        }
+        for directory in credentials.into_iter().chain([&*settings.data_dir]) {
+            match Self::from_key_file(&directory.join(FILE_NAME), credentials) {
+                Err(EnvelopeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                found => return found.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    /// As [`Envelope::find`]; where that finds nothing, makes a key file in the data directory and says where.
+    pub fn find_or_create(
+        settings: &EnvelopeSettings,
+        now: Timestamp,
+    ) -> Result<(Self, Option<PathBuf>), EnvelopeError> {
+        if let Some(found) = Self::find(settings)? {
+            return Ok((found, None));
+        }
+        let path = settings.data_dir.join(FILE_NAME);
+        let identity = x25519::Identity::generate();
+        match durable::create(&path, durable::OWNER_ONLY, identity_file(&identity, now).as_bytes()) {
+            Ok(()) => Ok((Self(Key::X25519(identity)), Some(path))),
+            // Another command was quicker; there must not be two envelopes.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok((Self::from_key_file(&path, None)?, None))
+            }
+            Err(source) => Err(EnvelopeError::Create { path, source }),
+        }
+    }
+
+    pub fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
+        let sealed = match &self.0 {
+            Key::X25519(identity) => age::encrypt(&identity.to_public(), plaintext),
+            Key::Passphrase(passphrase) => {
+                let mut recipient = scrypt::Recipient::new(passphrase.clone());
+                recipient.set_work_factor(WORK_FACTOR);
+                age::encrypt(&recipient, plaintext)
+            }
+        };
+        sealed.map_err(EnvelopeError::Seal)
+    }
+
+    pub fn unseal(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
+        // Large enough from the start: a buffer that grows leaves copies behind.
+        let mut plaintext = Zeroizing::new(Vec::with_capacity(sealed.len()));
+        let opened = match &self.0 {
+            Key::X25519(identity) => open(identity, sealed, &mut plaintext),
+            Key::Passphrase(passphrase) => {
+                let mut identity = scrypt::Identity::new(passphrase.clone());
+                identity.set_max_work_factor(WORK_FACTOR_MAX);
+                open(&identity, sealed, &mut plaintext)
+            }
+        };
+        match opened {
+            Ok(()) => Ok(plaintext),
+            Err(age::DecryptError::NoMatchingKeys) => Err(EnvelopeError::OtherEnvelope),
+            Err(error) => Err(EnvelopeError::Damaged(error)),
+        }
+    }
+
+    /// The public key, to which anyone can seal. A passphrase has none.
+    pub fn recipient(&self) -> Option<String> {
+        match &self.0 {
+            Key::X25519(identity) => Some(identity.to_public().to_string()),
+            Key::Passphrase(_) => None,
+        }
+    }
+
+    fn from_key_file(path: &Path, credentials: Option<&Path>) -> Result<Self, EnvelopeError> {
+        let unusable = |problem| EnvelopeError::Unusable { path: path.to_owned(), problem };
+        let text = read(path, credentials)?;
+        let mut keys = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let key = keys.next().ok_or_else(|| unusable("holds no key"))?;
+        if keys.next().is_some() {
+            return Err(unusable("holds more than one line that is not a comment; leave one age identity"));
+        }
+        let identity = key.parse().map_err(|_| {
+            unusable("holds no age identity (a line AGE-SECRET-KEY-1…, as age-keygen writes it)")
+        })?;
+        Ok(Self(Key::X25519(identity)))
+    }
+
+    fn from_passphrase_file(path: &Path, credentials: Option<&Path>) -> Result<Self, EnvelopeError> {
+        let unusable = |problem| EnvelopeError::Unusable { path: path.to_owned(), problem };
+        let text = read(path, credentials)?;
+        let passphrase = text.trim_end_matches(['\r', '\n']);
+        if passphrase.trim().is_empty() {
+            return Err(unusable("is empty"));
+        }
+        if passphrase.contains(['\r', '\n']) {
+            return Err(unusable("has more than one line"));
+        }
+        Ok(Self(Key::Passphrase(SecretString::from(passphrase.to_owned()))))
+    }
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Key::X25519(_) => "Envelope([age identity])",
+            Key::Passphrase(_) => "Envelope([passphrase])",
+        })
+    }
+}
+
+fn open(
+    identity: &dyn age::Identity,
+    sealed: &[u8],
+    plaintext: &mut Vec<u8>,
+) -> Result<(), age::DecryptError> {
+    let mut reader = Decryptor::new_buffered(sealed)?.decrypt(iter::once(identity))?;
+    reader.read_to_end(plaintext)?;
+    Ok(())
+}
+
+/// As `age-keygen` writes it, so that age's own tools read it.
+fn identity_file(identity: &x25519::Identity, created: Timestamp) -> Zeroizing<String> {
+    let secret = identity.to_string();
+    Zeroizing::new(format!(
+        "# created: {created}\n# public key: {}\n{}\n",
+        identity.to_public(),
+        secret.expose_secret()
+    ))
+}
+
+/// Reads a file of secrets after looking at who else can.
+fn read(path: &Path, credentials: Option<&Path>) -> Result<Zeroizing<String>, EnvelopeError> {
+    let failed = |source| EnvelopeError::Read { path: path.to_owned(), source };
+    let file = open_without_waiting(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(EnvelopeError::NotAFile { path: path.to_owned() });
+    }
+    // systemd guards its credentials with the directory, whatever the files' modes and owners are.
+    if !credentials.is_some_and(|directory| path.starts_with(directory)) {
+        check_access(path, metadata.uid(), metadata.mode())?;
+    }
+    if metadata.len() > FILE_LENGTH_MAX {
+        return Err(EnvelopeError::Unusable { path: path.to_owned(), problem: "is too long" });
+    }
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(FILE_LENGTH_MAX).unwrap_or(0)));
+    match file.take(FILE_LENGTH_MAX).read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(EnvelopeError::Unusable { path: path.to_owned(), problem: "is not text" })
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// A FIFO without a writer must not hold up the server.
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn check_access(path: &Path, owner: u32, mode: u32) -> Result<(), EnvelopeError> {
+    let ours = rustix::process::geteuid().as_raw();
+    if owner != ours && owner != 0 {
+        return Err(EnvelopeError::ForeignOwner { path: path.to_owned(), owner, ours });
+    }
+    if mode & 0o077 != 0 {
+        return Err(EnvelopeError::Exposed { path: path.to_owned(), mode: mode & 0o7777 });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::ca::testing::now;
+
+    /// A data directory and the settings that name it.
+    fn place() -> (TempDir, EnvelopeSettings) {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = directory.path().to_owned();
+        (directory, EnvelopeSettings { data_dir, ..EnvelopeSettings::default() })
+    }
+
+    fn secret_file(path: &Path, content: &str, mode: u32) {
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn key_text() -> String {
+        let identity = x25519::Identity::generate();
+        identity_file(&identity, now()).to_string()
+    }
+
+    #[test]
+    fn a_new_key_is_private_and_found_again() {
+        let (directory, settings) = place();
+        assert!(Envelope::find(&settings).unwrap().is_none());
+        let (made, path) = Envelope::find_or_create(&settings, now()).unwrap();
+        let path = path.unwrap();
+        assert_eq!(path, directory.path().join("envelope.key"));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "# created: 2026-11-21T10:00:00.987Z");
+        assert_eq!(lines[1], format!("# public key: {}", made.recipient().unwrap()));
+        assert!(lines[2].starts_with("AGE-SECRET-KEY-1") && lines.len() == 3);
+
+        let (found, path) = Envelope::find_or_create(&settings, now()).unwrap();
+        assert_eq!((found.recipient(), path), (made.recipient(), None));
+        assert_eq!(&**found.unseal(&made.seal(b"key").unwrap()).unwrap(), b"key");
+        assert_eq!(format!("{found:?}"), "Envelope([age identity])");
+    }
+
+    #[test]
+    fn only_the_same_envelope_opens_and_nothing_damaged_is_opened() {
+        let (_one, settings) = place();
+        let (envelope, _) = Envelope::find_or_create(&settings, now()).unwrap();
+        let (_two, settings) = place();
+        let (other, _) = Envelope::find_or_create(&settings, now()).unwrap();
+        let sealed = envelope.seal(b"the issuing key").unwrap();
+        assert!(matches!(other.unseal(&sealed), Err(EnvelopeError::OtherEnvelope)));
+        for at in 0..sealed.len() {
+            let mut damaged = sealed.clone();
+            damaged[at] ^= 1;
+            assert!(envelope.unseal(&damaged).is_err(), "byte {at}");
+        }
+        for length in 0..sealed.len() {
+            assert!(envelope.unseal(&sealed[..length]).is_err(), "cut to {length}");
+        }
+    }
+
+    #[test]
+    fn passphrases_seal_and_open() {
+        let (directory, mut settings) = place();
+        let path = directory.path().join("passphrase");
+        secret_file(&path, "correct horse\n", 0o600);
+        settings.passphrase_file = Some(path.clone());
+        let envelope = Envelope::find(&settings).unwrap().unwrap();
+        assert_eq!(envelope.recipient(), None);
+        let sealed = envelope.seal(b"key").unwrap();
+        assert!(String::from_utf8_lossy(&sealed).contains(" 17\n"), "the work factor is fixed");
+        assert_eq!(&**envelope.unseal(&sealed).unwrap(), b"key");
+        secret_file(&path, "correct horses", 0o600);
+        let other = Envelope::find(&settings).unwrap().unwrap();
+        assert!(other.unseal(&sealed).is_err());
+        assert_eq!(format!("{other:?}"), "Envelope([passphrase])");
+        // With a passphrase there is nothing to create.
+        assert_eq!(Envelope::find_or_create(&settings, now()).unwrap().1, None);
+        assert!(!directory.path().join("envelope.key").exists());
+    }
+
+    #[test]
+    fn settings_come_before_the_credential_and_that_before_the_data_directory() {
+        let (directory, mut settings) = place();
+        let credentials = tempfile::tempdir().unwrap();
+        let recipient = |settings: &EnvelopeSettings| Envelope::find(settings).unwrap().unwrap().recipient();
+        let (in_data, _) = Envelope::find_or_create(&settings, now()).unwrap();
+        settings.credentials_directory = Some(credentials.path().to_owned());
+        assert_eq!(recipient(&settings), in_data.recipient());
+
+        // systemd makes credentials readable by the unit in its own way.
+        secret_file(&credentials.path().join("envelope.key"), &key_text(), 0o444);
+        let as_credential = recipient(&settings);
+        assert_ne!(as_credential, in_data.recipient());
+
+        let explicit = directory.path().join("explicit.key");
+        secret_file(&explicit, &key_text(), 0o400);
+        settings.key_file = Some(explicit);
+        assert_ne!(recipient(&settings), as_credential);
+        settings.key_file = Some(credentials.path().join("envelope.key"));
+        assert_eq!(recipient(&settings), as_credential);
+
+        settings.passphrase_file = Some(directory.path().join("passphrase"));
+        assert!(matches!(Envelope::find(&settings), Err(EnvelopeError::BothSet)));
+        settings.key_file = None;
+        assert!(matches!(Envelope::find(&settings), Err(EnvelopeError::Read { .. })), "it is missing");
+        assert!(Envelope::find_or_create(&settings, now()).is_err());
+    }
+
+    #[test]
+    fn unusable_files_are_refused_by_name_and_without_their_content() {
+        let (directory, mut settings) = place();
+        let path = directory.path().join("key");
+        settings.key_file = Some(path.clone());
+        let two = key_text() + &key_text();
+        let long = "#".repeat(70_000);
+        for content in ["", "# only a comment\n", "hunter2", "AGE-SECRET-KEY-1HUNTER2", &two, &long] {
+            secret_file(&path, content, 0o600);
+            let error = Envelope::find(&settings).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(matches!(error, EnvelopeError::Unusable { .. }), "{text}");
+            assert!(text.contains(&path.display().to_string()), "{text}");
+            assert!(!text.to_lowercase().contains("hunter2"), "{text}");
+        }
+        fs::write(&path, b"\xff\xfe\x00").unwrap();
+        assert!(matches!(Envelope::find(&settings), Err(EnvelopeError::Unusable { .. })));
+        settings.key_file = Some(directory.path().to_owned());
+        assert!(matches!(Envelope::find(&settings), Err(EnvelopeError::NotAFile { .. })));
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        settings.key_file = Some(fifo);
+        assert!(matches!(Envelope::find(&settings), Err(EnvelopeError::NotAFile { .. })));
+
+        settings.key_file = None;
+        settings.passphrase_file = Some(path.clone());
+        for content in ["", "\n", " \n", "two\nlines\n"] {
+            secret_file(&path, content, 0o600);
+            assert!(matches!(Envelope::find(&settings), Err(EnvelopeError::Unusable { .. })), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_others_can_open_are_refused() {
+        let (directory, settings) = place();
+        let path = directory.path().join("envelope.key");
+        for mode in [0o640, 0o604, 0o620, 0o601, 0o644, 0o777] {
+            secret_file(&path, &key_text(), mode);
+            let error = Envelope::find(&settings).unwrap_err();
+            assert!(matches!(error, EnvelopeError::Exposed { .. }), "{mode:o}: {error}");
+            assert!(error.to_string().ends_with(&format!("chmod 600 {}", path.display())), "{error}");
+        }
+        secret_file(&path, &key_text(), 0o600);
+        // Only root can give files away.
+        if chown(&path, Some(4321), None).is_ok() {
+            let error = Envelope::find(&settings).unwrap_err();
+            assert!(matches!(error, EnvelopeError::ForeignOwner { owner: 4321, .. }), "{error}");
+        }
+    }
+}

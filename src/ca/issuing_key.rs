@@ -1,0 +1,45 @@
+//! The private key of a CA: P-256, wiped when dropped, leaving only as PKCS#8 to be sealed or shown once.
+
+use std::fmt;
+
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
+use zeroize::Zeroizing;
+
+pub struct IssuingKey(Zeroizing<KeyPair>);
+
+impl IssuingKey {
+    pub fn generate() -> Result<Self, rcgen::Error> {
+        Ok(Self(Zeroizing::new(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)))
+    }
+
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, rcgen::Error> {
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&der.into(), &PKCS_ECDSA_P256_SHA256)?;
+        Ok(Self(Zeroizing::new(key)))
+    }
+
+    pub fn pkcs8(&self) -> &[u8] {
+        self.0.serialized_der()
+    }
+}
+
+impl fmt::Debug for IssuingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[private key]")
+    }
+}
+
+impl PublicKeyData for IssuingKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl SigningKey for IssuingKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign(message)
+    }
+}

@@ -1,0 +1,28 @@
+//! The certificate authority: the only place where a request is accepted, a certificate signed, a key sealed.
+//!
+//! A [`csr::VerifiedCsr`] has passed every check of a request and lends nothing but its public key; an
+//! [`authority::Authority`] holds the unsealed issuing key and signs what the profiles allow;
+//! a [`presented::PresentedChain`] is a certificate of ours that came back. Nothing here knows about the
+//! store, the network or who may ask for what.
+
+pub mod authority;
+pub mod csr;
+pub mod envelope;
+pub mod hierarchy;
+pub mod pem;
+pub mod presented;
+pub mod server;
+
+mod ca_certificate;
+mod der;
+mod durable;
+mod ecdsa;
+mod entropy;
+mod issuing_key;
+mod lint;
+mod profile;
+mod signed;
+mod validity;
+
+#[cfg(test)]
+mod testing;

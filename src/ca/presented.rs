@@ -1,0 +1,421 @@
+//! Certificates of ours that come back: the chain and the proof that a rotation presents.
+//!
+//! Everything is checked here that the chain itself can show. Whether its serial was recorded, is revoked or
+//! has expired is for the caller, who knows the store and the time of day.
+
+use jiff::{SignedDuration, Timestamp};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::X509Version;
+
+use super::ca_certificate::CaCertificate;
+use super::der::Malformed;
+use super::ecdsa::{BadSignature, KeyError, PublicKey};
+use super::pem::{self, PemError};
+use super::signed::{SignatureError, Signed};
+use super::validity::Validity;
+use crate::domain::enrollment::SpkiHash;
+use crate::domain::hierarchy::Hierarchy;
+use crate::domain::serial::Serial;
+use crate::domain::spiffe::SpiffeId;
+
+/// How far the clock may have stepped back since the leaf was signed.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// Why a chain is not one of ours. For logs; a caller who proved nothing is told nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    #[error("the chain is not PEM certificates: {0}")]
+    Pem(PemError),
+    #[error("the chain is not a leaf and an intermediate")]
+    NotTwoCertificates,
+    #[error("the second certificate is not an intermediate of this agent CA")]
+    UnknownIntermediate,
+    #[error("the leaf is not well-formed DER: {0}")]
+    Malformed(Malformed),
+    #[error("the leaf is not signed by the intermediate: {0}")]
+    Signature(SignatureError),
+    #[error("the leaf can't be read as an X.509 v3 certificate")]
+    NotACertificate,
+    #[error("the leaf's issuer is not the intermediate")]
+    Issuer,
+    #[error("the leaf is not valid yet")]
+    NotYetValid,
+    #[error("the leaf is a CA certificate, or does not say that it is none")]
+    Ca,
+    #[error("the leaf has an extension that can't be read, or a critical one that is not known")]
+    Extension,
+    #[error("the leaf does not have exactly one name, the SPIFFE id of an agent")]
+    Name,
+    #[error("the leaf is of another trust domain")]
+    ForeignTrustDomain,
+    #[error("the leaf's serial is not one of ours")]
+    Serial,
+    #[error("the leaf's key is refused: {0}")]
+    Key(KeyError),
+}
+
+/// The new request is not signed by the presented certificate's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the proof is not a signature by the presented certificate's key")]
+pub struct ProofError(#[from] BadSignature);
+
+/// A leaf that one of our intermediates signed. It may be unknown to the store, revoked or expired.
+#[derive(Debug, Clone)]
+pub struct PresentedChain {
+    leaf: Vec<u8>,
+    id: SpiffeId,
+    serial: Serial,
+    not_after: Timestamp,
+    spki: SpkiHash,
+    key: PublicKey,
+}
+
+impl PresentedChain {
+    /// The only way to make one.
+    pub fn verify(text: &str, hierarchy: &Hierarchy, now: Timestamp) -> Result<Self, ChainError> {
+        let certificates = pem::sequence(text, pem::CERTIFICATE, 2).map_err(|error| match error {
+            PemError::TooManyBlocks => ChainError::NotTwoCertificates,
+            other => ChainError::Pem(other),
+        })?;
+        let [leaf, intermediate] =
+            <[Vec<u8>; 2]>::try_from(certificates).map_err(|_| ChainError::NotTwoCertificates)?;
+        if !hierarchy.intermediates.iter().any(|known| known.certificate == intermediate) {
+            return Err(ChainError::UnknownIntermediate);
+        }
+        let issuer = CaCertificate::read(&intermediate).map_err(|_| ChainError::UnknownIntermediate)?;
+
+        // The lenient parser sees only what our intermediate signed.
+        let signed = Signed::read(&leaf).map_err(ChainError::Malformed)?;
+        signed.verify(&issuer.key).map_err(ChainError::Signature)?;
+        let (_, certificate) = X509Certificate::from_der(&leaf).map_err(|_| ChainError::NotACertificate)?;
+        check_fields(&certificate, &issuer, now)?;
+        check_extensions(&certificate)?;
+
+        let id = spiffe_id(&certificate)?;
+        if id.trust_domain != hierarchy.trust_domain {
+            return Err(ChainError::ForeignTrustDomain);
+        }
+        let spki = certificate.public_key().raw;
+        Ok(Self {
+            id,
+            serial: Serial::from_der_integer(certificate.raw_serial()).map_err(|_| ChainError::Serial)?,
+            not_after: Validity::read(&certificate).map_err(|_| ChainError::NotACertificate)?.not_after,
+            spki: SpkiHash::of(spki),
+            key: PublicKey::from_spki(spki).map_err(ChainError::Key)?,
+            leaf,
+        })
+    }
+
+    /// Verifies that the leaf's key signed `message`: ASN.1 DER, with SHA-256 for P-256 and SHA-384 for P-384.
+    pub fn verify_proof(&self, message: &[u8], signature_der: &[u8]) -> Result<(), ProofError> {
+        Ok(self.key.verify(self.key.hash(), message, signature_der)?)
+    }
+
+    pub const fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    pub const fn serial(&self) -> Serial {
+        self.serial
+    }
+
+    /// The last second in which the leaf is, or was, valid.
+    pub const fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    pub fn leaf_der(&self) -> &[u8] {
+        &self.leaf
+    }
+
+    pub const fn spki(&self) -> SpkiHash {
+        self.spki
+    }
+}
+
+fn check_fields(
+    certificate: &X509Certificate<'_>,
+    issuer: &CaCertificate,
+    now: Timestamp,
+) -> Result<(), ChainError> {
+    let same_algorithm = certificate.signature_algorithm == certificate.tbs_certificate.signature;
+    if certificate.version() != X509Version::V3 || !same_algorithm {
+        return Err(ChainError::NotACertificate);
+    }
+    if certificate.issuer().as_raw() != issuer.name {
+        return Err(ChainError::Issuer);
+    }
+    let validity = Validity::read(certificate).map_err(|_| ChainError::NotACertificate)?;
+    if validity.not_before.duration_since(now) > CLOCK_SKEW {
+        return Err(ChainError::NotYetValid);
+    }
+    Ok(())
+}
+
+fn check_extensions(certificate: &X509Certificate<'_>) -> Result<(), ChainError> {
+    // Refuses an extension that is there twice.
+    certificate.extensions_map().map_err(|_| ChainError::Extension)?;
+    let mut says_it_is_no_ca = false;
+    for extension in certificate.extensions() {
+        match extension.parsed_extension() {
+            ParsedExtension::BasicConstraints(basic) if basic.ca => return Err(ChainError::Ca),
+            ParsedExtension::BasicConstraints(_) => says_it_is_no_ca = true,
+            // A signing key authenticates nobody (SPIFFE X509-SVID 5.2).
+            ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => {
+                return Err(ChainError::Ca);
+            }
+            ParsedExtension::ParseError { .. } => return Err(ChainError::Extension),
+            ParsedExtension::UnsupportedExtension { .. } if extension.critical => {
+                return Err(ChainError::Extension);
+            }
+            _ => {}
+        }
+    }
+    if says_it_is_no_ca { Ok(()) } else { Err(ChainError::Ca) }
+}
+
+fn spiffe_id(certificate: &X509Certificate<'_>) -> Result<SpiffeId, ChainError> {
+    let names = certificate.subject_alternative_name().map_err(|_| ChainError::Name)?;
+    match names.map(|names| &names.value.general_names[..]) {
+        Some([GeneralName::URI(uri)]) => uri.parse().map_err(|_| ChainError::Name),
+        _ => Err(ChainError::Name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{
+        BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+        SanType, SigningKey,
+    };
+
+    use super::*;
+    use crate::ca::profile;
+    use crate::ca::testing::{Ca, csr, csr_with, now, openssl, order};
+    use crate::domain::spiffe::TrustDomain;
+
+    fn chain(leaf: &[u8], intermediate: &[u8]) -> String {
+        pem::certificate(leaf) + &pem::certificate(intermediate)
+    }
+
+    fn issued(ca: &Ca) -> (Vec<u8>, KeyPair) {
+        let (csr, key) = csr();
+        (ca.authority.issue(&csr, &order("web-1")).unwrap().der, key)
+    }
+
+    #[test]
+    fn a_chain_of_ours_is_read_even_when_it_has_expired() {
+        let ca = Ca::new();
+        let (csr, _) = csr();
+        let svid = ca.authority.issue(&csr, &order("web-1")).unwrap();
+        let text = chain(&svid.der, ca.authority.intermediate_der());
+        for later in [0, 48, 24 * 365] {
+            let now = now() + SignedDuration::from_hours(later);
+            let presented = PresentedChain::verify(&text, &ca.hierarchy, now).unwrap();
+            assert_eq!(*presented.id(), order("web-1").id);
+            assert_eq!(presented.serial(), order("web-1").serial);
+            assert_eq!(presented.not_after(), svid.not_after);
+            assert_eq!(presented.leaf_der(), svid.der);
+            assert_eq!(presented.spki(), csr.spki());
+        }
+    }
+
+    #[test]
+    fn an_older_intermediate_is_still_ours() {
+        let mut ca = Ca::new();
+        let (leaf, _) = issued(&ca);
+        let text = chain(&leaf, ca.authority.intermediate_der());
+        ca.hierarchy.intermediates.extend(Ca::new().hierarchy.intermediates);
+        assert!(PresentedChain::verify(&text, &ca.hierarchy, now()).is_ok());
+    }
+
+    #[test]
+    fn chains_of_another_shape_are_refused() {
+        let ca = Ca::new();
+        let (leaf, _) = issued(&ca);
+        let (other_leaf, _) = issued(&ca);
+        let intermediate = ca.authority.intermediate_der();
+        let leaf_pem = pem::certificate(&leaf);
+        let good = chain(&leaf, intermediate);
+        let check = |text: &str, expected: ChainError| {
+            let error = PresentedChain::verify(text, &ca.hierarchy, now()).unwrap_err();
+            assert_eq!(error, expected, "{text:.200}");
+        };
+        let no_block = ChainError::Pem(PemError::NoBlock { expected: pem::CERTIFICATE });
+        check("", no_block);
+        check(&pem::encode("CERTIFICATE REQUEST", &leaf), no_block);
+        check(&leaf_pem, ChainError::NotTwoCertificates);
+        check(&(good.clone() + &leaf_pem), ChainError::NotTwoCertificates);
+        check(&chain(&leaf, &other_leaf), ChainError::UnknownIntermediate);
+        check(&chain(intermediate, &leaf), ChainError::UnknownIntermediate);
+        check(&chain(&leaf, &ca.hierarchy.roots[0]), ChainError::UnknownIntermediate);
+        check(&pem::certificate(&[5, 0]).repeat(100), ChainError::NotTwoCertificates);
+        check(&leaf_pem.repeat(100), ChainError::Pem(PemError::TooLong));
+        check(&format!("{good}x"), ChainError::Pem(PemError::TextAfter));
+        check(&format!("{good}{}", ca.root_key_pem.as_str()), ChainError::NotTwoCertificates);
+        let trailing = [&leaf[..], &[0]].concat();
+        check(&chain(&trailing, intermediate), ChainError::Malformed(Malformed::TrailingBytes));
+        check(&chain(&leaf[..50], intermediate), ChainError::Malformed(Malformed::Truncated));
+        let bad = ChainError::Signature(SignatureError::Bad(BadSignature));
+        let mut flipped = leaf;
+        flipped[60] ^= 1;
+        check(&chain(&flipped, intermediate), bad);
+        // A CA's own certificate is nobody's identity.
+        check(&chain(intermediate, intermediate), bad);
+        check(&chain(&ca.hierarchy.roots[0], intermediate), bad);
+    }
+
+    #[test]
+    fn look_alikes_are_refused() {
+        let ca = Ca::new();
+        let foreign = Ca::new();
+        let (foreign_leaf, _) = issued(&foreign);
+        let text = chain(&foreign_leaf, foreign.authority.intermediate_der());
+        let check = |text: &str, expected| {
+            assert_eq!(PresentedChain::verify(text, &ca.hierarchy, now()).unwrap_err(), expected);
+        };
+        check(&text, ChainError::UnknownIntermediate);
+        let bad = ChainError::Signature(SignatureError::Bad(BadSignature));
+        check(&chain(&foreign_leaf, ca.authority.intermediate_der()), bad);
+
+        // A sibling that our own root signed, with our intermediate's name, serial and key identifier.
+        let domain: TrustDomain = "muster".parse().unwrap();
+        let ours = CaCertificate::read(ca.authority.intermediate_der()).unwrap();
+        let (_, parsed) = X509Certificate::from_der(&ours.der).unwrap();
+        let serial = Serial::from_der_integer(parsed.raw_serial()).unwrap();
+        let mut params = profile::intermediate(&domain, serial, now(), ours.validity.not_after).unwrap();
+        params.key_identifier_method = rcgen::KeyIdMethod::PreSpecified(ours.key_identifier.clone());
+        let key = KeyPair::generate().unwrap();
+        let sibling = params.signed_by(&key, &ca.root()).unwrap();
+        assert_eq!(CaCertificate::read(sibling.der()).unwrap().name, ours.name);
+        let validity = Validity::lasting(now(), SignedDuration::from_hours(24)).unwrap();
+        let leaf = profile::svid(&order("web-1").id, serial, validity, false).unwrap();
+        let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::new(params, key)).unwrap();
+        check(&chain(leaf.der(), sibling.der()), ChainError::UnknownIntermediate);
+        check(&chain(leaf.der(), &ours.der), bad);
+    }
+
+    #[test]
+    fn the_intermediates_key_under_another_name_is_refused() {
+        let ca = Ca::new();
+        let validity = Validity::lasting(now(), SignedDuration::from_hours(24)).unwrap();
+        let leaf = profile::svid(&order("web-1").id, order("web-1").serial, validity, false).unwrap();
+        let issuer = Issuer::new(CertificateParams::default(), ca.intermediate_key());
+        let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+        let text = chain(leaf.der(), ca.authority.intermediate_der());
+        let error = PresentedChain::verify(&text, &ca.hierarchy, now()).unwrap_err();
+        assert_eq!(error, ChainError::Issuer);
+    }
+
+    #[test]
+    fn leaves_outside_the_profile_are_refused_even_if_our_intermediate_signed_them() {
+        let ca = Ca::new();
+        let check = |tamper: &dyn Fn(&mut CertificateParams), expected: Option<ChainError>| {
+            let order = order("web-1");
+            let validity = Validity::lasting(order.at, order.lifetime).unwrap();
+            let mut params = profile::svid(&order.id, order.serial, validity, false).unwrap();
+            tamper(&mut params);
+            let leaf = params.signed_by(&KeyPair::generate().unwrap(), &ca.intermediate()).unwrap();
+            let text = chain(leaf.der(), ca.authority.intermediate_der());
+            assert_eq!(PresentedChain::verify(&text, &ca.hierarchy, now()).err(), expected);
+        };
+        let uri = |text: String| SanType::URI(text.try_into().unwrap());
+        check(&|_| {}, None);
+        check(&|params| params.subject_alt_names.clear(), Some(ChainError::Name));
+        check(
+            &|params| params.subject_alt_names.push(uri(order("web-2").id.to_string())),
+            Some(ChainError::Name),
+        );
+        check(
+            &|params| params.subject_alt_names.push(SanType::DnsName("a.example".try_into().unwrap())),
+            Some(ChainError::Name),
+        );
+        check(
+            &|params| params.subject_alt_names = vec![uri("spiffe://muster".to_owned())],
+            Some(ChainError::Name),
+        );
+        check(
+            &|params| {
+                let foreign = order("web-1").id.to_string().replace("//muster", "//other");
+                params.subject_alt_names = vec![uri(foreign)];
+            },
+            Some(ChainError::ForeignTrustDomain),
+        );
+        check(&|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)), Some(ChainError::Ca));
+        check(&|params| params.is_ca = IsCa::NoCa, Some(ChainError::Ca));
+        check(&|params| params.key_usages.push(KeyUsagePurpose::KeyCertSign), Some(ChainError::Ca));
+        let minutes = |count: u64| std::time::Duration::from_secs(60 * count);
+        check(&|params| params.not_before += minutes(10), None);
+        check(&|params| params.not_before += minutes(15), Some(ChainError::NotYetValid));
+        check(&|params| params.serial_number = Some(vec![1; 17].into()), Some(ChainError::Serial));
+        check(&|params| params.serial_number = Some(0.into()), Some(ChainError::Serial));
+        let extension = |critical| {
+            let mut extension = CustomExtension::from_oid_content(&[1, 2, 3], vec![5, 0]);
+            extension.set_criticality(critical);
+            extension
+        };
+        check(&|params| params.custom_extensions.push(extension(false)), None);
+        check(&|params| params.custom_extensions.push(extension(true)), Some(ChainError::Extension));
+        let twice = |params: &mut CertificateParams| {
+            params.custom_extensions.extend([extension(false), extension(false)]);
+        };
+        check(&twice, Some(ChainError::Extension));
+    }
+
+    #[test]
+    fn a_proof_is_by_the_leafs_key_with_its_curves_hash() {
+        let ca = Ca::new();
+        for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384] {
+            let (old_csr, key) = csr_with(algorithm);
+            let leaf = ca.authority.issue(&old_csr, &order("web-1")).unwrap().der;
+            let text = chain(&leaf, ca.authority.intermediate_der());
+            let presented = PresentedChain::verify(&text, &ca.hierarchy, now()).unwrap();
+            let (new_csr, new_key) = csr();
+            let message = new_csr.der();
+            let proof = key.sign(message).unwrap();
+            assert_eq!(presented.verify_proof(message, &proof), Ok(()));
+            assert_eq!(presented.verify_proof(message, &key.sign(message).unwrap()), Ok(()));
+
+            let in_pem = pem::encode("CERTIFICATE REQUEST", message);
+            let mut flipped = proof.clone();
+            *flipped.last_mut().unwrap() ^= 1;
+            let raw = proof.get(4..68).unwrap().to_vec();
+            for (what, bad) in [
+                ("by the new key", new_key.sign(message).unwrap()),
+                ("over the PEM", key.sign(in_pem.as_bytes()).unwrap()),
+                ("over the old request", key.sign(old_csr.der()).unwrap()),
+                ("over the key", key.sign(new_csr.spki_der()).unwrap()),
+                ("over nothing", key.sign(&[]).unwrap()),
+                ("flipped", flipped),
+                ("empty", Vec::new()),
+                ("not DER", raw),
+                ("with bytes behind it", [&proof[..], &[0]].concat()),
+                ("long", vec![0x30; 100_000]),
+            ] {
+                assert!(presented.verify_proof(message, &bad).is_err(), "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_proof_with_the_other_hash_is_refused() {
+        let ca = Ca::new();
+        let (leaf, key) = issued(&ca);
+        let text = chain(&leaf, ca.authority.intermediate_der());
+        let presented = PresentedChain::verify(&text, &ca.hierarchy, now()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("key.pem"), key.serialize_pem()).unwrap();
+        fs::write(directory.path().join("message"), "message").unwrap();
+        for (hash, accepted) in [("-sha256", true), ("-sha384", false), ("-sha512", false)] {
+            let arguments = ["dgst", hash, "-sign", "key.pem", "-out", "proof", "message"];
+            let Some((signed, said)) = openssl(directory.path(), &arguments) else { return };
+            assert!(signed, "{said}");
+            let proof = fs::read(directory.path().join("proof")).unwrap();
+            assert_eq!(presented.verify_proof(b"message", &proof).is_ok(), accepted, "{hash}");
+        }
+    }
+}

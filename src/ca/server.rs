@@ -1,0 +1,372 @@
+//! The quickstart CA of the server's own certificate, for those who bring none.
+//!
+//! Agents pin this CA at first contact, so it stays when the server's certificate is made anew. Its key lies
+//! sealed beside it; the server's key is the one key on the disk in the clear.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use rcgen::{Issuer, SanType, string::Ia5String};
+use zeroize::Zeroizing;
+
+use super::ca_certificate::{CaCertificate, CaCertificateError};
+use super::durable::{self, OWNER_ONLY, WORLD_READABLE};
+use super::entropy::{self, NoEntropy};
+use super::envelope::{Envelope, EnvelopeError};
+use super::hierarchy::pin;
+use super::issuing_key::IssuingKey;
+use super::pem::{self, PemError};
+use super::profile::{self, ProfileError};
+
+const CA_FILE: &str = "ca.crt";
+const CA_KEY_FILE: &str = "ca.key.age";
+const CERTIFICATE_FILE: &str = "server.crt";
+const KEY_FILE: &str = "server.key";
+
+/// A name under which clients reach the server: a DNS name, in lower case, or an IP address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerName(Name);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Name {
+    Dns(Ia5String),
+    Ip(IpAddr),
+}
+
+/// The text is neither a DNS name nor an IP address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a DNS name or IP address, such as muster.example.org, 192.0.2.1 or 2001:db8::1")]
+pub struct NotAServerName;
+
+impl FromStr for ServerName {
+    type Err = NotAServerName;
+
+    fn from_str(text: &str) -> Result<Self, NotAServerName> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self(Name::Ip(address)));
+        }
+        let last_is_a_number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(is_digit));
+        if text.len() > 253 || last_is_a_number || !text.split('.').all(is_label) {
+            return Err(NotAServerName);
+        }
+        let name = Ia5String::try_from(text.to_ascii_lowercase()).map_err(|_| NotAServerName)?;
+        Ok(Self(Name::Dns(name)))
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Name::Dns(name) => f.write_str(name.as_str()),
+            Name::Ip(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Letters, digits and hyphens inside (RFC 1123 2.1), and underscores, which private networks use.
+fn is_label(label: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=63).contains(&label.len())
+        && label.bytes().all(legal)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+const fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_digit()
+}
+
+/// What [`generate`] left in the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeneratedServerCertificate {
+    pub ca_file: PathBuf,
+    /// The certificate with the CA behind it.
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
+    /// The pin of the CA.
+    pub ca_pin: String,
+    pub names: Vec<ServerName>,
+}
+
+/// Why there is no new server certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerCaError {
+    #[error("a server certificate needs at least one name")]
+    NoName,
+    #[error("can't make the directory {path}")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("can't read {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("can't write {path}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{missing} is missing beside {present}; restore it, or move {present} away to start a new CA")]
+    HalfAPair { present: PathBuf, missing: PathBuf },
+    #[error("{path} is not one PEM certificate")]
+    NotACertificate { path: PathBuf, source: PemError },
+    #[error("the server CA in {path} expired; move it and its key away to start a new CA")]
+    Expired { path: PathBuf },
+    #[error("can't use the server CA in {path}")]
+    Ca { path: PathBuf, source: CaCertificateError },
+    #[error("can't seal or unseal the server CA's key")]
+    Envelope(#[from] EnvelopeError),
+    #[error("can't give the certificates serials")]
+    Serial(#[from] NoEntropy),
+    #[error("can't put the certificates together")]
+    Profile(#[from] ProfileError),
+    #[error("can't make the keys or sign with them")]
+    Key(#[from] rcgen::Error),
+}
+
+/// Makes a server certificate for `names` in `directory`, and the CA above it unless it is there.
+pub fn generate(
+    directory: &Path,
+    names: &[ServerName],
+    envelope: &Envelope,
+    now: Timestamp,
+) -> Result<GeneratedServerCertificate, ServerCaError> {
+    let names = distinct(names);
+    if names.is_empty() {
+        return Err(ServerCaError::NoName);
+    }
+    durable::private_directory(directory)
+        .map_err(|source| ServerCaError::Directory { path: directory.to_owned(), source })?;
+    let ca_file = directory.join(CA_FILE);
+    let (ca, issuer) = match stored_ca(directory, envelope)? {
+        Some(stored) => stored,
+        None => new_ca(directory, envelope, now)?,
+    };
+    if ca.validity.not_after <= now {
+        return Err(ServerCaError::Expired { path: ca_file });
+    }
+
+    let key = IssuingKey::generate()?;
+    let alternative_names = names.iter().map(|name| match &name.0 {
+        Name::Dns(name) => SanType::DnsName(name.clone()),
+        Name::Ip(address) => SanType::IpAddress(*address),
+    });
+    let serial = entropy::serial(now)?;
+    let params = profile::server(alternative_names.collect(), serial, now, ca.validity.not_after)?;
+    let certificate = params.signed_by(&key, &issuer)?;
+    let chain = pem::certificate(certificate.der()) + &pem::certificate(&ca.der);
+    let key_pem = Zeroizing::new(pem::encode(pem::PRIVATE_KEY, key.pkcs8()));
+
+    let key_file = directory.join(KEY_FILE);
+    let certificate_file = directory.join(CERTIFICATE_FILE);
+    write(&key_file, OWNER_ONLY, key_pem.as_bytes())?;
+    write(&certificate_file, WORLD_READABLE, chain.as_bytes())?;
+    Ok(GeneratedServerCertificate { ca_file, certificate_file, key_file, ca_pin: pin(&ca.der), names })
+}
+
+type Ca = (CaCertificate, Issuer<'static, IssuingKey>);
+
+/// The CA of an earlier run, or `None` when there is nothing of one.
+fn stored_ca(directory: &Path, envelope: &Envelope) -> Result<Option<Ca>, ServerCaError> {
+    let (path, key_path) = (directory.join(CA_FILE), directory.join(CA_KEY_FILE));
+    let (text, sealed_key) = match (read(&path)?, read(&key_path)?) {
+        (None, None) => return Ok(None),
+        (Some(text), Some(sealed_key)) => (text, sealed_key),
+        (Some(_), None) => return Err(ServerCaError::HalfAPair { present: path, missing: key_path }),
+        (None, Some(_)) => return Err(ServerCaError::HalfAPair { present: key_path, missing: path }),
+    };
+    let der = pem::single(&String::from_utf8_lossy(&text), &[pem::CERTIFICATE])
+        .map_err(|source| ServerCaError::NotACertificate { path: path.clone(), source })?;
+    let key = IssuingKey::from_pkcs8(&envelope.unseal(&sealed_key)?)?;
+    let unusable = |source| ServerCaError::Ca { path: path.clone(), source };
+    let ca = CaCertificate::read(&der).map_err(unusable)?;
+    let issuer = ca.issuer(key).map_err(unusable)?;
+    Ok(Some((ca, issuer)))
+}
+
+fn new_ca(directory: &Path, envelope: &Envelope, now: Timestamp) -> Result<Ca, ServerCaError> {
+    let (path, key_path) = (directory.join(CA_FILE), directory.join(CA_KEY_FILE));
+    let key = IssuingKey::generate()?;
+    let certificate = profile::server_ca(entropy::serial(now)?, now)?.self_signed(&key)?;
+    write(&key_path, OWNER_ONLY, &envelope.seal(key.pkcs8())?)?;
+    write(&path, WORLD_READABLE, pem::certificate(certificate.der()).as_bytes())?;
+    let unusable = |source| ServerCaError::Ca { path: path.clone(), source };
+    let ca = CaCertificate::read(certificate.der()).map_err(unusable)?;
+    let issuer = ca.issuer(key).map_err(unusable)?;
+    Ok((ca, issuer))
+}
+
+fn distinct(names: &[ServerName]) -> Vec<ServerName> {
+    let mut distinct: Vec<ServerName> = Vec::new();
+    for name in names {
+        if !distinct.contains(name) {
+            distinct.push(name.clone());
+        }
+    }
+    distinct
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, ServerCaError> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ServerCaError::Read { path: path.to_owned(), source }),
+    }
+}
+
+fn write(path: &Path, mode: u32, content: &[u8]) -> Result<(), ServerCaError> {
+    durable::replace(path, mode, content)
+        .map_err(|source| ServerCaError::Write { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::ca::testing::{envelope, now, openssl};
+
+    fn names(texts: &[&str]) -> Vec<ServerName> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn server_names() {
+        for (text, shown) in [
+            ("localhost", "localhost"),
+            ("Muster.Example.ORG", "muster.example.org"),
+            ("xn--mnchen-3ya.example", "xn--mnchen-3ya.example"),
+            ("muster_server", "muster_server"),
+            ("4you.example", "4you.example"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(text.parse::<ServerName>().map(|name| name.to_string()), Ok(shown.to_owned()));
+        }
+        let label = "a".repeat(64);
+        let long = "a.".repeat(127) + "a";
+        for bad in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "-a",
+            "a-",
+            "*.example",
+            "a b",
+            "a:8443",
+            "https://a",
+            "münchen.example",
+            "1.2.3",
+            "256.1.1.1",
+            "[::1]",
+            "a/b",
+            "a\0",
+            "a\n",
+            &label,
+            &long,
+        ] {
+            assert_eq!(bad.parse::<ServerName>(), Err(NotAServerName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_run_keeps_the_ca() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let directory = data_dir.path().join("tls");
+        let envelope = envelope();
+        let mode = |name: &str| fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777;
+        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
+
+        let first = generate(&directory, &names(&["localhost", "127.0.0.1"]), &envelope, now()).unwrap();
+        assert_eq!((mode("."), mode("ca.crt"), mode("server.crt")), (0o700, 0o644, 0o644));
+        assert_eq!((mode("server.key"), mode("ca.key.age")), (0o600, 0o600));
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 4);
+        assert!(fs::read(directory.join("ca.key.age")).unwrap().starts_with(b"age-encryption.org/v1\n"));
+        let (ca, server, key) = (read("ca.crt"), read("server.crt"), read("server.key"));
+        assert!(server.ends_with(&ca) && server.matches("BEGIN CERTIFICATE").count() == 2);
+        let ca_der = pem::single(&ca, &[pem::CERTIFICATE]).unwrap();
+        assert_eq!(first.ca_pin, pin(&ca_der));
+
+        let later = now() + SignedDuration::from_hours(24);
+        let second = generate(&directory, &names(&["a.example", "A.example"]), &envelope, later).unwrap();
+        assert_eq!(second.ca_pin, first.ca_pin);
+        assert_eq!(second.names, names(&["a.example"]));
+        assert_eq!(read("ca.crt"), ca);
+        assert_ne!(read("server.crt"), server);
+        assert_ne!(read("server.key"), key);
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn clients_accept_the_certificate() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let directory = data_dir.path().join("tls");
+        let names = names(&["control.example", "192.0.2.7", "2001:db8::1"]);
+        generate(&directory, &names, &envelope(), now()).unwrap();
+        let at = now().as_second().to_string();
+        let verify = |more: &[&str]| {
+            let options = ["verify", "-x509_strict", "-attime", &at, "-CAfile", "ca.crt"];
+            openssl(&directory, &[&options[..], more, &["server.crt"]].concat())
+        };
+        for (options, accepted) in [
+            (&["-purpose", "sslserver", "-verify_hostname", "control.example"][..], true),
+            (&["-purpose", "sslserver", "-verify_ip", "192.0.2.7"], true),
+            (&["-purpose", "sslserver", "-verify_ip", "2001:db8::1"], true),
+            (&["-purpose", "sslserver", "-verify_hostname", "other.example"], false),
+            (&["-purpose", "sslclient"], false),
+        ] {
+            let Some((verified, said)) = verify(options) else { return };
+            assert_eq!(verified, accepted, "{options:?}: {said}");
+        }
+        let (_, text) = openssl(&directory, &["x509", "-in", "server.crt", "-noout", "-text"]).unwrap();
+        assert!(text.contains("Not After : Feb 23 09:54:59 2029 GMT"), "{text}");
+        let (_, of_key) = openssl(&directory, &["pkey", "-in", "server.key", "-pubout"]).unwrap();
+        let (_, of_certificate) =
+            openssl(&directory, &["x509", "-in", "server.crt", "-noout", "-pubkey"]).unwrap();
+        assert_eq!(of_key, of_certificate);
+    }
+
+    #[test]
+    fn what_is_there_is_never_overwritten_by_half() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let directory = data_dir.path().join("tls");
+        let name = names(&["localhost"]);
+        let sealing = envelope();
+        let run = |envelope: &Envelope, at| generate(&directory, &name, envelope, at);
+        assert!(matches!(generate(&directory, &[], &sealing, now()), Err(ServerCaError::NoName)));
+        assert!(!directory.exists());
+        run(&sealing, now()).unwrap();
+        let before = fs::read(directory.join("server.crt")).unwrap();
+
+        assert!(matches!(
+            run(&envelope(), now()),
+            Err(ServerCaError::Envelope(EnvelopeError::OtherEnvelope))
+        ));
+        let after_the_ca = now() + SignedDuration::from_hours(24 * 366 * 10);
+        assert!(matches!(run(&sealing, after_the_ca), Err(ServerCaError::Expired { .. })));
+        let (ca, key) = (directory.join(CA_FILE), directory.join(CA_KEY_FILE));
+        for (gone, kept) in [(&ca, &key), (&key, &ca)] {
+            let aside = data_dir.path().join("aside");
+            fs::rename(gone, &aside).unwrap();
+            let error = run(&sealing, now()).unwrap_err();
+            assert!(matches!(&error, ServerCaError::HalfAPair { present, .. } if present == kept), "{error}");
+            fs::rename(&aside, gone).unwrap();
+        }
+        let text = fs::read(&ca).unwrap();
+        fs::write(&ca, "nonsense").unwrap();
+        assert!(matches!(run(&sealing, now()), Err(ServerCaError::NotACertificate { .. })));
+        let other_dir = data_dir.path().join("other");
+        generate(&other_dir, &name, &sealing, now()).unwrap();
+        fs::copy(other_dir.join(CA_FILE), &ca).unwrap();
+        let error = run(&sealing, now()).unwrap_err();
+        assert!(matches!(error, ServerCaError::Ca { source: CaCertificateError::OtherKey, .. }), "{error}");
+        fs::write(&ca, text).unwrap();
+        assert_eq!(fs::read(directory.join("server.crt")).unwrap(), before);
+        run(&sealing, now()).unwrap();
+
+        let nowhere = data_dir.path().join("no/such/tls");
+        assert!(matches!(generate(&nowhere, &name, &sealing, now()), Err(ServerCaError::Directory { .. })));
+    }
+}
