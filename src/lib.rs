@@ -11,8 +11,6 @@ pub mod ca;
 pub mod store;
 pub mod tls;
 
-pub mod ca;
-
 pub mod app;
 
 pub mod grpc;

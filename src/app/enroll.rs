@@ -165,7 +165,7 @@ impl App {
             match decided.map_err(Unavailable::from)?? {
                 Decided::Issued(signed) => return Ok(signed.into_svid()),
                 Decided::Retry { enrollment, agent, certificate } => {
-                    return Ok(issuing::reissue(self, &enrollment, agent, certificate)?);
+                    return Ok(issuing::reissue(self, &enrollment, agent, &certificate)?);
                 }
                 // The host came or went since; what was signed is for another host.
                 Decided::Outdated => {}
@@ -184,7 +184,7 @@ impl App {
         let (row, host) = match standing? {
             Standing::Fresh { row, host } => (row, host),
             Standing::Retry { enrollment, agent, certificate } => {
-                let svid = issuing::reissue(self, &enrollment, agent, certificate)?;
+                let svid = issuing::reissue(self, &enrollment, agent, &certificate)?;
                 return Ok(Prepared::Answered(Box::new(svid)));
             }
         };

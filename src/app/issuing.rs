@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use super::{App, Unavailable, entropy};
 use crate::ca::authority::{Authority, IssueError, IssuedSvid, SvidOrder};
 use crate::ca::csr::VerifiedCsr;
+use crate::ca::pem;
 use crate::domain::enrollment::{Enrollment, Via};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::serial::Serial;
@@ -46,8 +47,7 @@ impl Pool {
 pub struct Svid {
     pub id: SpiffeId,
     pub host: HostId,
-    /// DER.
-    pub certificate: Vec<u8>,
+    pub certificate_pem: String,
     pub intermediate_pem: String,
     pub trust_bundle_pem: String,
     pub serial: Serial,
@@ -94,7 +94,7 @@ impl Signed {
         Svid {
             id: self.order.id,
             host: self.host,
-            certificate: self.svid.der,
+            certificate_pem: pem::certificate(&self.svid.der),
             intermediate_pem: self.authority.intermediate_pem(),
             trust_bundle_pem: self.authority.roots_pem().to_owned(),
             serial: self.order.serial,
@@ -136,13 +136,13 @@ pub(super) fn reissue(
     app: &App,
     enrollment: &Enrollment,
     agent: AgentId,
-    certificate: Vec<u8>,
+    certificate: &[u8],
 ) -> Result<Svid, IssuingError> {
     let authority = app.authority().ok_or(IssuingError::NoAuthority)?;
     Ok(Svid {
         id: SpiffeId { trust_domain: authority.trust_domain().clone(), tenant: enrollment.tenant, agent },
         host: enrollment.host,
-        certificate,
+        certificate_pem: pem::certificate(certificate),
         intermediate_pem: authority.intermediate_pem(),
         trust_bundle_pem: authority.roots_pem().to_owned(),
         serial: enrollment.serial,

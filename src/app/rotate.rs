@@ -121,7 +121,7 @@ impl App {
         match decided.map_err(Unavailable::from)?? {
             Decided::Issued(signed) => Ok(signed.into_svid()),
             Decided::Retry { enrollment, host, certificate } => {
-                Ok(issuing::reissue(self, &enrollment, host.agent, certificate)?)
+                Ok(issuing::reissue(self, &enrollment, host.agent, &certificate)?)
             }
         }
     }
@@ -139,7 +139,7 @@ impl App {
         let judged = self.store.read(|view| standing(view, &proven, now, self.policy.rotation_grace));
         match judged? {
             Standing::Retry { enrollment, host, certificate } => {
-                let svid = issuing::reissue(self, &enrollment, host.agent, certificate)?;
+                let svid = issuing::reissue(self, &enrollment, host.agent, &certificate)?;
                 Ok(Prepared::Answered(Box::new(svid)))
             }
             Standing::Fresh { host, .. } => {

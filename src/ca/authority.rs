@@ -17,7 +17,7 @@ use super::validity::{OutOfRange, Validity, x509_time};
 use crate::domain::enrollment::RevocationReason;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::serial::Serial;
-use crate::domain::spiffe::SpiffeId;
+use crate::domain::spiffe::{SpiffeId, TrustDomain};
 
 /// The shortest SVID that is of any use to an agent.
 const USEFUL_LIFETIME: SignedDuration = SignedDuration::from_secs(10);
@@ -25,6 +25,7 @@ const USEFUL_LIFETIME: SignedDuration = SignedDuration::from_secs(10);
 /// The newest intermediate with its key. Signing is all that can be done with it.
 #[derive(Debug)]
 pub struct Authority {
+    trust_domain: TrustDomain,
     intermediate: CaCertificate,
     issuer: Issuer<'static, IssuingKey>,
     roots_pem: String,
@@ -86,7 +87,7 @@ impl Authority {
         let key = IssuingKey::from_pkcs8(&pkcs8).map_err(AuthorityError::Key)?;
         let issuer = intermediate.issuer(key)?;
         let roots_pem = hierarchy.roots.iter().map(|root| pem::certificate(root)).collect();
-        Ok(Self { intermediate, issuer, roots_pem })
+        Ok(Self { trust_domain: hierarchy.trust_domain.clone(), intermediate, issuer, roots_pem })
     }
 
     /// Signs an SVID for the request's key. Nothing else of the request gets in.
@@ -138,6 +139,10 @@ impl Authority {
             key_identifier_method: KeyIdMethod::PreSpecified(self.intermediate.key_identifier.clone()),
         };
         Ok(list.signed_by(&self.issuer)?.der().to_vec())
+    }
+
+    pub const fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
     }
 
     pub fn intermediate_der(&self) -> &[u8] {

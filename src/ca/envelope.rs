@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-use super::durable;
+use crate::durable;
 
 /// The name of the key file in the data directory and of the systemd credential.
 const FILE_NAME: &str = "envelope.key";

@@ -15,7 +15,6 @@ pub mod server;
 
 mod ca_certificate;
 mod der;
-mod durable;
 mod ecdsa;
 mod entropy;
 mod issuing_key;

@@ -15,7 +15,7 @@ use rcgen::{Issuer, SanType, string::Ia5String};
 use zeroize::Zeroizing;
 
 use super::ca_certificate::{CaCertificate, CaCertificateError};
-use super::durable::{self, OWNER_ONLY, WORLD_READABLE};
+use crate::durable::{self, OWNER_ONLY, WORLD_READABLE};
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::hierarchy::pin;

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use data_encoding::BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -88,7 +87,7 @@ impl SvidAnswer {
             host_id: svid.host.to_string(),
             tenant_id: svid.id.tenant.to_string(),
             spiffe_id: svid.id.to_string(),
-            certificate: pem("CERTIFICATE", &svid.certificate),
+            certificate: svid.certificate_pem,
             intermediate: svid.intermediate_pem,
             trust_bundle: svid.trust_bundle_pem,
             server_ca,
@@ -98,17 +97,6 @@ impl SvidAnswer {
             not_after: svid.not_after,
         }
     }
-}
-
-/// DER as PEM (RFC 7468).
-pub(super) fn pem(label: &str, der: &[u8]) -> String {
-    let base64 = BASE64.encode(der);
-    let mut text = format!("-----BEGIN {label}-----\n");
-    for line in base64.as_bytes().chunks(64) {
-        text.extend(line.iter().copied().map(char::from));
-        text.push('\n');
-    }
-    text + "-----END " + label + "-----\n"
 }
 
 /// `POST /v1/agents/enroll-tokens`
