@@ -8,7 +8,7 @@ use std::str::FromStr;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use crate::http::proxies::TrustedProxies;
+use crate::domain::networks::Networks;
 
 /// Everything a server needs to know.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub struct Config {
     pub agent_tls_ca_file: Option<PathBuf>,
     pub envelope_key_file: Option<PathBuf>,
     pub envelope_passphrase_file: Option<PathBuf>,
-    pub trusted_proxies: TrustedProxies,
+    pub trusted_proxies: Networks,
     pub svid_ttl: SignedDuration,
     pub svid_server_auth: bool,
     pub rotation_grace: SignedDuration,
@@ -174,7 +174,7 @@ impl Config {
             agent_tls_ca_file: path("agent_tls_ca_file"),
             envelope_key_file: path("envelope_key_file"),
             envelope_passphrase_file: path("envelope_passphrase_file"),
-            trusted_proxies: parsed("trusted_proxies", None, text("trusted_proxies"), TrustedProxies::default())?,
+            trusted_proxies: parsed("trusted_proxies", None, text("trusted_proxies"), Networks::default())?,
             svid_ttl,
             svid_server_auth: parsed("svid_server_auth", None, text("svid_server_auth"), false)?,
             rotation_grace,

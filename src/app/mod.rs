@@ -13,6 +13,7 @@ pub mod refusals;
 pub mod revoke;
 pub mod rotate;
 pub mod secrets;
+pub mod tenants;
 pub mod tokens;
 pub mod users;
 
@@ -102,6 +103,11 @@ impl App {
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
     pub fn set_authority(&self, authority: Authority) {
         *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(authority));
+    }
+
+    /// Whether enrollments can be taken: the store answers and takes writes, and the agent CA can sign.
+    pub fn can_enroll(&self) -> bool {
+        self.store.is_writable() && self.default_tenant().is_ok() && self.authority().is_some()
     }
 
     pub fn authority(&self) -> Option<Arc<Authority>> {

@@ -18,7 +18,8 @@ use super::Global;
 use super::error::CliError;
 use crate::http::problem::ProblemDocument;
 use crate::http::transport::Transport;
-use crate::http::{ServerFacts, Shared, proxies::TrustedProxies, router, socket};
+use crate::domain::networks::Networks;
+use crate::http::{ServerFacts, Shared, router, socket};
 use crate::server;
 use crate::store;
 use crate::tls::certificate::LiveCertificate;
@@ -123,7 +124,7 @@ impl Control {
         // Only for the pin; without a certificate there is none to print.
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
         let facts = ServerFacts { grpc_addr: None, certificate: certificate.map(std::sync::Arc::new) };
-        Ok(Self::Process(router(Shared::new(app, facts, TrustedProxies::default()))))
+        Ok(Self::Process(router(Shared::new(app, facts, Networks::default()))))
     }
 
     /// Sends a request and reads the JSON of its answer.

@@ -133,8 +133,7 @@ impl Greeting {
         admin_password: Option<Zeroizing<String>>,
     ) -> Result<Self, CliError> {
         let app = server.app();
-        let tenant = app.store().read(|view| view.default_tenant());
-        let tenant = tenant.map_err(|error: crate::store::ReadError| CliError::caused(&error))?;
+        let tenant = app.default_tenant().map_err(|error| CliError::caused(&error))?;
         let minted = app.mint_token(caller, tenant, TokenOrder::default()).await;
         let (_, credential) = minted.map_err(|error| CliError::caused(&error))?;
         let token = credential.reveal();

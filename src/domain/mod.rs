@@ -13,6 +13,7 @@ pub mod host;
 pub mod ids;
 pub mod join_token;
 pub mod label;
+pub mod networks;
 pub mod permission;
 pub mod rotation;
 pub mod serial;

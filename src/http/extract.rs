@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::Shared;
 use super::problem::Problem;
+use super::proxies::client_address;
 use super::transport::Transport;
 use crate::app::caller::{Caller, LocalVia};
 use crate::domain::ids::TenantId;
@@ -67,7 +68,7 @@ impl FromRequestParts<Shared> for ClientAddress {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
         Ok(Self(match parts.extensions.get::<Transport>() {
-            Some(Transport::Tls { peer }) => Some(shared.proxies.client(peer.ip(), &parts.headers)),
+            Some(Transport::Tls { peer }) => Some(client_address(&shared.trusted_proxies, peer.ip(), &parts.headers)),
             _ => None,
         }))
     }
@@ -112,14 +113,5 @@ impl<T: std::str::FromStr> FromRequestParts<Shared> for Id<T> {
 
 /// The tenant to work in: the one asked for, else the default one.
 pub(super) fn tenant(shared: &Shared, asked: Option<&str>) -> Result<TenantId, Problem> {
-    let app = &shared.app;
-    let missing = || Problem::not_found("There is no such tenant.");
-    let found = app.store().read(|view| match asked {
-        None | Some(crate::domain::tenant::DEFAULT_TENANT) => Ok(Some(view.default_tenant()?)),
-        Some(text) => match text.parse() {
-            Ok(id) => Ok(view.tenant(id)?.map(|tenant| tenant.id)),
-            Err(_) => Ok(None),
-        },
-    });
-    found.map_err(|error: crate::store::ReadError| Problem::from(crate::app::Unavailable::from(error)))?.ok_or_else(missing)
+    shared.app.find_tenant(asked)?.ok_or_else(|| Problem::not_found("There is no such tenant."))
 }

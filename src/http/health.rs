@@ -16,9 +16,7 @@ pub(super) async fn live() -> Response {
 /// Answers `200` while the store takes writes, the agent CA can issue and nobody has asked for an end.
 pub(super) async fn ready(State(shared): State<Shared>) -> Result<Response, Problem> {
     let serving = shared.ready.load(Ordering::Acquire);
-    let store = shared.app.store();
-    let readable = store.read(|view| view.default_tenant()).is_ok();
-    if serving && readable && store.is_writable() && shared.app.authority().is_some() {
+    if serving && shared.app.can_enroll() {
         Ok(axum::Json(serde_json::json!({ "status": "ready" })).into_response())
     } else {
         Err(Problem::unavailable())

@@ -11,7 +11,7 @@ mod health;
 mod hosts;
 mod page;
 pub mod problem;
-pub mod proxies;
+mod proxies;
 mod secrets;
 pub mod socket;
 mod throttle;
@@ -32,8 +32,8 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
+use crate::domain::networks::Networks;
 use problem::Problem;
-use proxies::TrustedProxies;
 use throttle::Throttle;
 
 /// The longest that any answer may take.
@@ -44,7 +44,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 pub struct Shared {
     pub app: Arc<App>,
     pub facts: Arc<ServerFacts>,
-    pub proxies: Arc<TrustedProxies>,
+    /// Reverse proxies that are believed about client addresses.
+    pub trusted_proxies: Arc<Networks>,
     throttle: Arc<Throttle>,
     ready: Arc<AtomicBool>,
 }
@@ -70,11 +71,11 @@ impl ServerFacts {
 }
 
 impl Shared {
-    pub fn new(app: Arc<App>, facts: ServerFacts, proxies: TrustedProxies) -> Self {
+    pub fn new(app: Arc<App>, facts: ServerFacts, trusted_proxies: Networks) -> Self {
         Self {
             app,
             facts: Arc::new(facts),
-            proxies: Arc::new(proxies),
+            trusted_proxies: Arc::new(trusted_proxies),
             throttle: Arc::default(),
             ready: Arc::new(AtomicBool::new(true)),
         }
