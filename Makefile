@@ -15,8 +15,7 @@ help:
 	@echo "make bench  the benchmarks"
 
 run:
-	$(CARGO) build --locked --profile $(PROFILE) --bin muster
-	$(CARGO) run --quiet --locked --profile $(PROFILE) --bin muster -- quickstart --data-dir $(DATA_DIR)
+	$(CARGO) run --locked --profile $(PROFILE) --bin muster -- quickstart --data-dir $(DATA_DIR)
 
 test:
 	.ci/prepare
