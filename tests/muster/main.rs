@@ -1,1 +1,20 @@
-fn main() {}
+//! Black-box tests: the real binary, driven as operators, agents and strangers drive it.
+//!
+//! Each test has a server of its own on free ports in a fresh directory, so they run side by side.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod agent_ca;
+mod agent_run;
+mod config_files;
+mod durability;
+mod enroll;
+mod http_surface;
+mod quickstart;
+mod refusals;
+mod revoke;
+mod rotate;
+mod secrecy;
+mod shutdown;
+mod support;
+mod trust;

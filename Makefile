@@ -1,0 +1,34 @@
+# The two commands most people need: `make run` and `make test`.
+
+# The development build compiles several times faster than the optimised one and runs the same code, with
+# hashing and storage optimised. `make run PROFILE=release` builds what one would install.
+PROFILE ?= dev
+DATA_DIR ?= ./muster-data
+CARGO ?= cargo
+
+.PHONY: run test lint bench help
+
+help:
+	@echo "make run    build muster and start a demo server on this machine, data in $(DATA_DIR)"
+	@echo "make test   install what the tests need and run every test"
+	@echo "make lint   formatting, clippy, licences and sources of dependencies, systemd units"
+	@echo "make bench  the benchmarks"
+
+run:
+	$(CARGO) run --locked --profile $(PROFILE) --bin muster -- quickstart --data-dir $(DATA_DIR)
+
+test:
+	.ci/prepare
+	$(CARGO) test --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then \
+		$(CARGO) deny --locked check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and sources of dependencies were not checked"; fi
+	@if command -v systemd-analyze >/dev/null; then .ci/check-units; \
+	else echo "systemd-analyze is not installed: the units were not checked"; fi
+
+bench:
+	$(CARGO) bench --locked

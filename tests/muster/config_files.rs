@@ -1,0 +1,86 @@
+//! The example configurations say what the binary understands.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::support::notify::NotifySocket;
+use crate::support::server::Server;
+
+const OPTIONS: [&str; 15] = [
+    "MUSTER_DATA_DIR",
+    "MUSTER_LISTEN",
+    "MUSTER_GRPC_LISTEN",
+    "MUSTER_GRPC_ADDR",
+    "MUSTER_TRUSTED_PROXIES",
+    "MUSTER_TLS_CERT_FILE",
+    "MUSTER_TLS_KEY_FILE",
+    "MUSTER_AGENT_TLS_CA_FILE",
+    "MUSTER_SVID_TTL",
+    "MUSTER_SVID_SERVER_AUTH",
+    "MUSTER_ROTATION_GRACE",
+    "MUSTER_ENVELOPE_KEY_FILE",
+    "MUSTER_ENVELOPE_PASSPHRASE_FILE",
+    "MUSTER_LOG",
+    "MUSTER_LOG_FORMAT",
+];
+
+fn example(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)).unwrap()
+}
+
+/// The text with its options switched on: `#key:` becomes `key:`, prose stays a comment.
+fn switched_on(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(option) if option.starts_with(|c: char| c.is_ascii_lowercase()) => option,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_reference_names_every_option_and_its_variable() {
+    let reference = example("muster.reference.yml");
+    let mut lines = reference.lines();
+    for variable in OPTIONS {
+        assert!(lines.any(|line| line == format!("# {variable}")), "{variable} is missing or out of order");
+        let key = variable.strip_prefix("MUSTER_").unwrap().to_lowercase();
+        let option = lines.next().unwrap();
+        assert!(option.starts_with(&format!("#{key}: ")), "{variable} stands above {option}");
+    }
+    assert!(!lines.any(|line| line.starts_with("# MUSTER_")), "an option that this test does not know");
+}
+
+#[test]
+fn the_server_accepts_the_reference_with_every_default_written_out() {
+    serves_with("muster.reference.yml", &switched_on(&example("muster.reference.yml")));
+}
+
+#[test]
+fn the_server_accepts_the_short_example_as_it_is() {
+    serves_with("muster.yml", &example("muster.yml"));
+}
+
+#[test]
+fn the_short_example_uses_options_of_the_reference() {
+    let reference = switched_on(&example("muster.reference.yml"));
+    for line in switched_on(&example("muster.yml")).lines().filter(|l| !l.starts_with('#') && !l.is_empty()) {
+        let (key, _) = line.split_once(':').unwrap();
+        assert!(reference.lines().any(|line| line.starts_with(&format!("{key}:"))), "{key}");
+    }
+}
+
+fn serves_with(name: &str, config: &str) {
+    let mut server = Server::quickstart();
+    server.stop();
+    let path = server.room().join(name);
+    fs::write(&path, config).unwrap();
+    let notify = NotifySocket::new(server.room());
+    let args = ["--config", path.to_str().unwrap()];
+    let mut process = server.serve(&args, &[("NOTIFY_SOCKET", notify.address())]);
+    notify.wait_for("READY=1");
+    process.signal(Signal::TERM);
+    let finished = process.wait();
+    assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+}

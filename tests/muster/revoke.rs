@@ -1,0 +1,182 @@
+//! Revocation: at once, everywhere, and for good.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tonic::Code;
+
+use crate::support::grpc::{Peer, facts};
+use crate::support::identity::{Identity, ROTATE, present_secret, present_token};
+use crate::support::keys::Key;
+use crate::support::server::Server;
+use crate::support::wait::PATIENCE;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_session_ends_at_once() {
+    let server = Server::quickstart();
+    let identity = Identity::enroll(&server, "web-1").await;
+    let bystander = Identity::enroll(&server, "web-2").await;
+    let mut kept = bystander.peer(&server).connect().await.unwrap().session().await.unwrap();
+    let mut session = identity.peer(&server).connect().await.unwrap().session().await.unwrap();
+    let ended = tokio::spawn(async move { (session.end(PATIENCE).await, Instant::now()) });
+
+    server.revoke("web-1");
+    let told = Instant::now();
+    let (outcome, at) = ended.await.unwrap();
+    assert_eq!(outcome.unwrap_err().code(), Code::PermissionDenied);
+    assert!(at < told + Duration::from_millis(100), "{:?} after the operator was told", at - told);
+
+    kept.report().await;
+    kept.next(PATIENCE).await.unwrap().expect("another agent's session goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_connection_serves_no_further_request() {
+    let server = Server::quickstart();
+    let identity = Identity::enroll(&server, "web-1").await;
+    let mut open = identity.peer(&server).connect().await.unwrap();
+    open.heartbeat().await.unwrap();
+    server.revoke("web-1");
+    // The connection may be closed by now; what it must not do is serve.
+    open.heartbeat().await.unwrap_err();
+    open.session().await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_identity_is_refused_on_resumption() {
+    let server = Server::quickstart();
+    let identity = Identity::enroll(&server, "web-1").await;
+    let peer = identity.peer(&server);
+    for _ in 0..3 {
+        peer.reports().await.unwrap();
+    }
+    server.revoke("web-1");
+    for _ in 0..3 {
+        peer.assert_refused().await;
+    }
+    identity.peer(&server).assert_refused().await;
+    peer.assert_never_resumed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_certificate_of_the_identity_is_revoked() {
+    let server = Server::quickstart();
+    let first = Identity::enroll(&server, "web-1").await;
+    let second = first.rotate(&server.http()).await;
+    server.revoke("web-1");
+    let enrollments = server.enrollments(&first.host_id());
+    assert_eq!(enrollments.len(), 2);
+    for enrollment in &enrollments {
+        assert_eq!(enrollment["revoked"], true, "{enrollment}");
+        assert!(enrollment["revoked_at"].is_string(), "{enrollment}");
+    }
+    first.peer(&server).assert_refused().await;
+    second.peer(&server).assert_refused().await;
+    assert_eq!(server.host(&first.host_id())["status"], "offline");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_a_revoked_agent_is_refused_and_not_consumed() {
+    let server = Server::quickstart();
+    let http = server.http();
+    Identity::enroll(&server, "web-1").await;
+    server.revoke("web-1");
+    let token = server.join_token_for("web-1");
+    for _ in 0..2 {
+        present_token(&http, &token, &Key::p256().csr()).await.refused(403, "identity_revoked");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_survives_kill_9() {
+    let mut server = Server::quickstart();
+    let identity = Identity::enroll(&server, "web-1").await;
+    server.revoke("web-1");
+    server.kill();
+    server.start_again();
+    assert_out(&server, &identity).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_server_revokes_just_as_well() {
+    let mut server = Server::quickstart();
+    let identity = Identity::enroll(&server, "web-1").await;
+    server.stop();
+    server.revoke("web-1");
+    server.start_again();
+    assert_out(&server, &identity).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_revokes_just_as_well() {
+    let mut server = Server::quickstart();
+    let identity = Identity::enroll(&server, "web-1").await;
+    server.kill();
+    server.revoke("web-1");
+    server.start_again();
+    assert_out(&server, &identity).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoking_an_unknown_agent_fails_and_says_so() {
+    let server = Server::quickstart();
+    let tenant = &server.hello.tenant_id;
+    let refused = server.cli(&["revoke-agent", "--tenant", tenant, "--agent", "nobody"]).run().failed();
+    assert!(refused.stderr.contains("nobody"), "{refused}");
+    let nowhere = "00000000-0000-7000-8000-000000000000";
+    server.cli(&["revoke-agent", "--tenant", nowhere, "--agent", "web-1"]).run().failed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_live_sessions_end_together() {
+    let server = Server::quickstart();
+    let http = server.http();
+    let (_, secret) = server.secret(&[]);
+    let mut live = Vec::new();
+    for _ in 0..100 {
+        let key = Key::p256();
+        let answer = present_secret(&http, &secret, &key.csr()).await.expect(201);
+        let identity = Identity { key, answer };
+        let mut connection = identity.peer(&server).connect().await.unwrap();
+        let mut session = connection.session().await.unwrap();
+        live.push((identity, tokio::spawn(async move { session.end(PATIENCE).await })));
+    }
+    for (identity, _) in &live {
+        server.revoke(&identity.agent_id());
+    }
+    for (identity, ended) in live {
+        assert_eq!(ended.await.unwrap().unwrap_err().code(), Code::PermissionDenied);
+        identity.peer(&server).assert_refused().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_without_a_certificate_is_refused() {
+    let server = Server::quickstart();
+    Peer::anonymous(&server.hello.grpc_addr, &server.server_ca()).assert_refused().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_lands_at_the_certificate_s_host() {
+    let server = Server::quickstart();
+    let identity = Identity::enroll(&server, "web-1").await;
+    let other = Identity::enroll(&server, "web-2").await;
+    let mut connection = identity.peer(&server).connect().await.unwrap();
+    let answer = connection.report(facts("web-1.example")).await.unwrap();
+    assert!(answer.next_interval_ms > 0 && answer.server_time_ms > 0, "{answer:?}");
+    let host = server.host(&identity.host_id());
+    assert_eq!((&host["hostname"], &host["status"]), (&json!("web-1.example"), &json!("online")));
+    assert_eq!(server.host(&other.host_id())["status"], "offline");
+}
+
+/// Everything that a revoked identity could try.
+async fn assert_out(server: &Server, identity: &Identity) {
+    let http = server.http();
+    identity.peer(server).assert_refused().await;
+    http.post(ROTATE, &identity.rotation(&Key::p256())).await.refused(403, "identity_revoked");
+    let token = server.join_token_for(&identity.agent_id());
+    present_token(&http, &token, &Key::p256().csr()).await.refused(403, "identity_revoked");
+    for enrollment in server.enrollments(&identity.host_id()) {
+        assert_eq!(enrollment["revoked"], true, "{enrollment}");
+    }
+}

@@ -1,0 +1,167 @@
+//! An agent's gRPC client with any identity a test wants to present.
+//!
+//! TLS session resumption is left on and the configuration is reused for every handshake of a peer: a server that
+//! let a revoked peer resume would be caught here, and would go unnoticed with a fresh configuration each time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use muster::grpc::proto::agent_service_client::AgentServiceClient;
+use muster::grpc::proto::{
+    HeartbeatRequest, HeartbeatResponse, HostFacts, SessionRequest, SessionResponse, session_request,
+};
+use rcgen::KeyPair;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, HandshakeKind};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Status, Streaming};
+
+use super::http::trusting;
+use super::wait::PATIENCE;
+
+/// One identity, one TLS configuration, many connections.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    address: String,
+    tls: Arc<ClientConfig>,
+    handshakes: Arc<Mutex<Vec<HandshakeKind>>>,
+}
+
+/// An open connection. It never reconnects by itself: once broken, it stays broken.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    client: AgentServiceClient<Channel>,
+}
+
+/// A live session: reports go up, what the server says comes down.
+#[derive(Debug)]
+pub struct Session {
+    up: mpsc::Sender<SessionRequest>,
+    down: Streaming<SessionResponse>,
+}
+
+impl Peer {
+    pub fn new(address: &str, server_ca: &str, chain: &[Vec<u8>], key: &KeyPair) -> Self {
+        let chain = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Self::with(address, trusting(server_ca).with_client_auth_cert(chain, key).unwrap())
+    }
+
+    /// A client that presents no certificate.
+    pub fn anonymous(address: &str, server_ca: &str) -> Self {
+        Self::with(address, trusting(server_ca).with_no_client_auth())
+    }
+
+    fn with(address: &str, mut tls: ClientConfig) -> Self {
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        Self { address: address.to_owned(), tls: Arc::new(tls), handshakes: Arc::default() }
+    }
+
+    /// Opens a connection. In TLS 1.3 a refused certificate may show only at the first request.
+    pub async fn connect(&self) -> Result<Connection, tonic::transport::Error> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap().timeout(PATIENCE);
+        let (address, tls, handshakes) =
+            (self.address.clone(), Arc::clone(&self.tls), Arc::clone(&self.handshakes));
+        let used = Arc::new(Mutex::new(false));
+        let connector = tower::service_fn(move |_: Uri| {
+            let (address, tls, handshakes) = (address.clone(), Arc::clone(&tls), Arc::clone(&handshakes));
+            let again = std::mem::replace(&mut *used.lock().unwrap(), true);
+            async move {
+                if again {
+                    return Err(std::io::Error::other("this connection was closed by the server"));
+                }
+                let tcp = TcpStream::connect(&address).await?;
+                let host = address.rsplit_once(':').unwrap().0.to_owned();
+                let name = ServerName::try_from(host).unwrap();
+                let stream = TlsConnector::from(tls).connect(name, tcp).await?;
+                handshakes.lock().unwrap().extend(stream.get_ref().1.handshake_kind());
+                Ok(TokioIo::new(stream))
+            }
+        });
+        Ok(Connection { client: AgentServiceClient::new(endpoint.connect_with_connector(connector).await?) })
+    }
+
+    /// Connects and reports once.
+    pub async fn reports(&self) -> Result<HeartbeatResponse, String> {
+        let mut connection = self.connect().await.map_err(|e| format!("{e:?}"))?;
+        connection.heartbeat().await.map_err(|status| format!("{status:?}"))
+    }
+
+    /// Demands that a new connection gets nothing done.
+    #[track_caller]
+    pub fn assert_refused(&self) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        let this = self.clone();
+        async move {
+            let outcome = this.reports().await;
+            assert!(outcome.is_err(), "{caller}: a refused peer got {outcome:?}");
+        }
+    }
+
+    /// Demands that every handshake so far was a full one.
+    #[track_caller]
+    pub fn assert_never_resumed(&self) {
+        let kinds = self.handshakes.lock().unwrap();
+        assert!(!kinds.is_empty() && !kinds.contains(&HandshakeKind::Resumed), "{kinds:?}");
+    }
+}
+
+impl Connection {
+    pub async fn heartbeat(&mut self) -> Result<HeartbeatResponse, Status> {
+        self.report(facts("web-1")).await
+    }
+
+    pub async fn report(&mut self, facts: HostFacts) -> Result<HeartbeatResponse, Status> {
+        let request = HeartbeatRequest { facts: Some(facts) };
+        self.client.heartbeat(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Opens a session and waits for the answer to its first report.
+    pub async fn session(&mut self) -> Result<Session, Status> {
+        let (up, reports) = mpsc::channel(8);
+        up.send(report(facts("web-1"))).await.unwrap();
+        let mut down = self.client.session(ReceiverStream::new(reports)).await?.into_inner();
+        let first = tokio::time::timeout(PATIENCE, down.message()).await;
+        first.map_err(|_| Status::deadline_exceeded("no answer to the first report"))??;
+        Ok(Session { up, down })
+    }
+}
+
+impl Session {
+    pub async fn report(&self) {
+        self.up.send(report(facts("web-1"))).await.unwrap();
+    }
+
+    /// What the server says next; `None` when it has ended the session in good order.
+    pub async fn next(&mut self, patience: Duration) -> Result<Option<SessionResponse>, Status> {
+        let next = tokio::time::timeout(patience, self.down.message()).await;
+        next.map_err(|_| Status::deadline_exceeded("the server said nothing"))?
+    }
+
+    /// Reads on until the server ends the session, and says how it did.
+    pub async fn end(&mut self, patience: Duration) -> Result<(), Status> {
+        while self.next(patience).await?.is_some() {}
+        Ok(())
+    }
+}
+
+pub fn facts(hostname: &str) -> HostFacts {
+    HostFacts {
+        hostname: hostname.to_owned(),
+        os: "Debian 12".to_owned(),
+        arch: "x86_64".to_owned(),
+        ips: vec!["10.0.0.5".to_owned()],
+        machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        agent_version: "0.1.0".to_owned(),
+    }
+}
+
+fn report(facts: HostFacts) -> SessionRequest {
+    let heartbeat = HeartbeatRequest { facts: Some(facts) };
+    SessionRequest { message: Some(session_request::Message::Heartbeat(heartbeat)) }
+}

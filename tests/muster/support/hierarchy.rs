@@ -1,0 +1,66 @@
+//! Certificate authorities that a test signs with: foreign ones, and siblings of the server's own.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, SerialNumber,
+};
+
+use super::identity::Identity;
+use super::keys::Key;
+
+/// A root and an intermediate under it.
+#[derive(Debug)]
+pub struct Hierarchy {
+    pub root_pem: String,
+    pub intermediate_pem: String,
+    intermediate: Issuer<'static, KeyPair>,
+}
+
+impl Hierarchy {
+    /// A look-alike that shares nothing but names with the server's agent CA.
+    pub fn foreign() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = ca_params("muster root");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        let root_pem = params.self_signed(&key).unwrap().pem();
+        Self::below(root_pem, key)
+    }
+
+    /// An intermediate under a root whose key the test holds.
+    pub fn below(root_pem: String, root_key: KeyPair) -> Self {
+        let root = Issuer::from_ca_cert_pem(&root_pem, root_key).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = ca_params("muster intermediate");
+        let intermediate_pem = params.signed_by(&key, &root).unwrap().pem();
+        let intermediate = Issuer::from_ca_cert_pem(&intermediate_pem, key).unwrap();
+        Self { root_pem, intermediate_pem, intermediate }
+    }
+
+    /// A certificate for `key` that claims what another identity's certificate says.
+    pub fn imitate(&self, identity: &Identity, key: &Key) -> String {
+        self.leaf(&[&identity.field("spiffe_id")], &identity.serial(), key)
+    }
+
+    /// A client certificate with these URIs and this serial.
+    pub fn leaf(&self, uris: &[&str], serial: &str, key: &Key) -> String {
+        let mut params = CertificateParams::default();
+        let serial = data_encoding::HEXLOWER.decode(serial.as_bytes()).unwrap();
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
+        params.distinguished_name.push(DnType::CommonName, "agent");
+        params.subject_alt_names = uris.iter().map(|&uri| SanType::URI(uri.try_into().unwrap())).collect();
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        params.signed_by(key.pair(), &self.intermediate).unwrap().pem()
+    }
+}
+
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.use_authority_key_identifier_extension = true;
+    params
+}

@@ -1,0 +1,166 @@
+//! An HTTPS client that trusts one CA, and a raw one for requests that no client would send.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderValue};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::keys;
+use super::wait::PATIENCE;
+
+#[derive(Debug, Clone)]
+pub struct Http {
+    client: reqwest::Client,
+    base: String,
+    tls: Arc<ClientConfig>,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    call: String,
+}
+
+/// What a TLS client needs that trusts `ca` (PEM) and nothing else.
+pub fn trusting(ca: &str) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    for der in keys::certificates(ca) {
+        roots.add(CertificateDer::from(der)).unwrap();
+    }
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+}
+
+impl Http {
+    pub fn new(url: &str, ca: &str) -> Self {
+        let tls = trusting(ca).with_no_client_auth();
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
+        Self { client, base: url.trim_end_matches('/').to_owned(), tls: Arc::new(tls) }
+    }
+
+    pub async fn send(&self, method: &str, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Answer {
+        let outcome = self.try_send(method, path, content_type, body).await;
+        outcome.unwrap_or_else(|e| panic!("{method} {path}: {e:?}"))
+    }
+
+    /// `None` when the server is gone before its answer is complete.
+    pub async fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        let body = body.to_string().into_bytes();
+        self.try_send("POST", path, Some("application/json"), body).await.ok()
+    }
+
+    async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: Option<&str>,
+        body: Vec<u8>,
+    ) -> reqwest::Result<Answer> {
+        let verb = Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = self.client.request(verb, format!("{}{path}", self.base));
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        let answer = request.send().await?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.bytes().await?.to_vec();
+        Ok(Answer { status, headers, body, call: format!("{method} {path}") })
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, None, Vec::new()).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_text(path, &body.to_string()).await
+    }
+
+    /// JSON by its label, whatever the text is.
+    pub async fn post_text(&self, path: &str, body: &str) -> Answer {
+        self.send("POST", path, Some("application/json"), body.as_bytes().to_vec()).await
+    }
+
+    /// Sends bytes over TLS and returns what comes back until the server closes or `patience` is over.
+    pub async fn raw(&self, request: &[u8], patience: Duration) -> Vec<u8> {
+        let mut stream = self.open().await;
+        let mut received = Vec::new();
+        // A server that answers early may close while the request is still being written.
+        drop(stream.write_all(request).await);
+        drop(tokio::time::timeout(patience, stream.read_to_end(&mut received)).await);
+        received
+    }
+
+    /// A TLS connection on which nothing has been said yet.
+    pub async fn open(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+        let address = self.base.strip_prefix("https://").unwrap();
+        let host = address.rsplit_once(':').unwrap().0.to_owned();
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from(host).unwrap();
+        TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await.unwrap()
+    }
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(HeaderValue::to_str).and_then(Result::ok)
+    }
+
+    /// Demands this status and returns the body.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self}");
+        self.json()
+    }
+
+    /// Demands a problem (RFC 9457) with this status and code and returns it.
+    #[track_caller]
+    pub fn refused(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "expected {status} {code}: {self}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self}");
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{self}");
+        assert_eq!(problem["status"], status, "{self}");
+        assert!(problem["title"].is_string(), "{self}");
+        problem
+    }
+
+    /// The `code` of a problem, for tests that allow several.
+    pub fn code(&self) -> String {
+        serde_json::from_slice::<Value>(&self.body)
+            .ok()
+            .and_then(|problem| problem["code"].as_str().map(str::to_owned))
+            .unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let body = String::from_utf8_lossy(&self.body);
+        write!(f, "{} → {} {:?}\n{body}", self.call, self.status, self.headers)
+    }
+}

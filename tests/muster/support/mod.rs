@@ -1,0 +1,17 @@
+//! What the topic files stand on: the real binary, and clients that were not written for it.
+
+pub mod agent;
+pub mod cli;
+pub mod files;
+pub mod grpc;
+pub mod hierarchy;
+pub mod http;
+pub mod identity;
+pub mod impostor;
+pub mod keys;
+pub mod notify;
+pub mod process;
+pub mod profile;
+pub mod server;
+pub mod specimens;
+pub mod wait;
