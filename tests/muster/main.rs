@@ -13,6 +13,7 @@ mod http_surface;
 mod quickstart;
 mod refusals;
 mod revoke;
+mod rooms;
 mod rotate;
 mod secrecy;
 mod shutdown;

@@ -1,0 +1,80 @@
+//! The rooms of the code keep to `src/ARCHITECTURE.md`: who may name whom.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Rooms that may name every room below them are bounded by what they must not name.
+const ANYTHING_BUT: &[(&str, &[&str])] = &[("server", &["cli", "agent"]), ("cli", &[])];
+
+const MAY_NAME: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("clock", &[]),
+    ("durable", &[]),
+    ("ca", &["domain", "durable"]),
+    ("store", &["domain", "clock"]),
+    ("tls", &["domain", "clock"]),
+    ("app", &["domain", "ca", "store", "clock"]),
+    ("http", &["app", "domain", "tls"]),
+    ("grpc", &["app", "domain", "tls", "clock"]),
+    ("config", &["domain"]),
+    ("telemetry", &["config"]),
+    ("agent", &["domain", "tls", "grpc", "clock", "durable"]),
+];
+
+#[test]
+fn rooms_name_only_the_rooms_below_them() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = BTreeSet::new();
+    let mut trespasses = Vec::new();
+    for file in rust_files(&src) {
+        let inside = file.strip_prefix(&src).unwrap();
+        let room = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        if room == "main" || room == "lib" {
+            continue;
+        }
+        for named in named_rooms(&std::fs::read_to_string(&file).unwrap()) {
+            if named != room && !allowed(&room, &named) {
+                trespasses.push(format!("{} names {named}", inside.display()));
+            }
+        }
+        seen.insert(room);
+    }
+    assert!(trespasses.is_empty(), "{trespasses:#?}");
+    let listed: BTreeSet<_> = MAY_NAME.iter().chain(ANYTHING_BUT).map(|(room, _)| (*room).to_owned()).collect();
+    assert_eq!(seen, listed, "the table and the folders under src are the same");
+}
+
+fn allowed(room: &str, named: &str) -> bool {
+    let entry = |table: &[(&str, &'static [&'static str])]| {
+        table.iter().find(|(name, _)| *name == room).map(|(_, rooms)| *rooms)
+    };
+    match (entry(MAY_NAME), entry(ANYTHING_BUT)) {
+        (Some(may), _) => may.contains(&named),
+        (None, Some(but)) => !but.contains(&named),
+        (None, None) => false,
+    }
+}
+
+/// Rooms named as `crate::room` outside of tests.
+fn named_rooms(source: &str) -> BTreeSet<String> {
+    let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    code.split("crate::")
+        .skip(1)
+        .map(|rest| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>())
+        .filter(|room| !room.is_empty())
+        .collect()
+}
+
+fn rust_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "generated") {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
