@@ -8,4 +8,10 @@ pub mod clock;
 
 pub mod app;
 
+pub mod tls;
+
 pub mod grpc;
+
+pub mod agent;
+
+pub mod cli;
