@@ -1,0 +1,184 @@
+//! The server's answer to an enrollment or rotation, checked in full before anything is written.
+//!
+//! The server is trusted to be who it is, not to be free of mistakes: an identity that does not fit its key, its
+//! chain, its name or its time would replace a working one for nothing.
+
+use jiff::{SignedDuration, Timestamp};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use serde::Deserialize;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::server_url::ServerUrl;
+use super::svid::{NotAnSvid, Svid};
+use crate::domain::host_port::{HostPort, NotAHostPort};
+use crate::domain::ids::{HostId, TenantId};
+use crate::domain::serial::Serial;
+use crate::domain::spiffe::{AgentId, SpiffeId};
+use crate::tls::pem::{self, PemError};
+use crate::tls::provider::provider;
+
+/// Longest life of an SVID that is believed: a week, and a day for what clocks and roundings add.
+const LIFETIME_MAX: SignedDuration = SignedDuration::from_hours(8 * 24);
+/// Most certificates in one field of an answer.
+const CERTIFICATES_MAX: usize = 16;
+
+/// The body of a `200` or `201`. Fields of later servers are ignored.
+#[derive(Debug, Deserialize)]
+pub struct Answer {
+    agent_id: AgentId,
+    host_id: HostId,
+    tenant_id: TenantId,
+    spiffe_id: SpiffeId,
+    certificate: String,
+    intermediate: String,
+    trust_bundle: String,
+    grpc_addr: Option<String>,
+    serial: Serial,
+    issued_at: Timestamp,
+    not_after: Timestamp,
+}
+
+/// A new identity that fits the key it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    pub svid: Svid,
+    pub host: HostId,
+    /// PEM, leaf first, then the intermediate.
+    pub chain: String,
+    /// PEM, the roots of the agent CA.
+    pub agent_ca: String,
+    pub grpc_addr: HostPort,
+    /// By the server's clock.
+    pub issued_at: Timestamp,
+}
+
+/// What the answer must fit.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// SubjectPublicKeyInfo (DER) of the key in the request.
+    pub public_key: &'a [u8],
+    /// The identity that rotates; `None` at a first enrollment, when the server chooses.
+    pub spiffe_id: Option<&'a SpiffeId>,
+    pub server: &'a ServerUrl,
+}
+
+/// Why an answer was not believed. Nothing has been written.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    #[error("it can't be read; something other than a Muster server may be answering")]
+    Shape(#[source] serde_json::Error),
+    #[error("its {0} is no usable PEM")]
+    Pem(&'static str, #[source] PemError),
+    #[error("its {0} has more certificates than belong there")]
+    Several(&'static str),
+    #[error("its certificate is refused")]
+    Svid(#[from] NotAnSvid),
+    #[error("its certificate is for another key")]
+    OtherKey,
+    #[error("its certificate is for {found}, not for {expected}")]
+    OtherIdentity { found: String, expected: String },
+    #[error("its certificate does not say what the answer says beside it")]
+    Contradiction,
+    #[error("its certificate is not valid at the time of its issue, or for too long")]
+    Times,
+    #[error("its trust bundle has a certificate that is no CA's")]
+    NotARoot,
+    #[error("its certificate does not chain to its trust bundle")]
+    Chain(#[source] webpki::Error),
+    #[error("its gRPC address is refused: {0}")]
+    GrpcAddr(#[from] NotAHostPort),
+}
+
+impl Answer {
+    pub fn parse(body: &[u8]) -> Result<Self, AnswerError> {
+        serde_json::from_slice(body).map_err(AnswerError::Shape)
+    }
+
+    pub fn check(&self, expected: Expected<'_>) -> Result<Issued, AnswerError> {
+        let leaf = only(certificates("certificate", &self.certificate)?, "certificate")?;
+        let intermediate = only(certificates("intermediate", &self.intermediate)?, "intermediate")?;
+        let roots = certificates("trust_bundle", &self.trust_bundle)?;
+        let svid = Svid::from_der(&leaf)?;
+        if svid.public_key != expected.public_key {
+            return Err(AnswerError::OtherKey);
+        }
+        if let Some(mine) = expected.spiffe_id.filter(|mine| **mine != svid.spiffe_id) {
+            return Err(AnswerError::OtherIdentity {
+                found: svid.spiffe_id.to_string(),
+                expected: mine.to_string(),
+            });
+        }
+        self.agrees_with(&svid)?;
+        self.check_times(&svid)?;
+        self.check_chain(&leaf, &intermediate, &roots)?;
+        Ok(Issued {
+            svid,
+            host: self.host_id,
+            chain: [&leaf, &intermediate].map(pem::certificate_text).concat(),
+            agent_ca: roots.iter().map(pem::certificate_text).collect(),
+            grpc_addr: expected.server.grpc_addr(self.grpc_addr.as_deref())?,
+            issued_at: self.issued_at,
+        })
+    }
+
+    fn agrees_with(&self, svid: &Svid) -> Result<(), AnswerError> {
+        let agrees = self.spiffe_id == svid.spiffe_id
+            && self.agent_id == svid.spiffe_id.agent
+            && self.tenant_id == svid.spiffe_id.tenant
+            && self.serial == svid.serial
+            && self.not_after.as_second() == svid.not_after.as_second();
+        if agrees { Ok(()) } else { Err(AnswerError::Contradiction) }
+    }
+
+    fn check_times(&self, svid: &Svid) -> Result<(), AnswerError> {
+        let brief = svid.not_after.duration_since(svid.not_before) <= LIFETIME_MAX;
+        let begun = svid.not_before <= self.issued_at && self.issued_at < svid.not_after;
+        if brief && begun { Ok(()) } else { Err(AnswerError::Times) }
+    }
+
+    /// Judged at the time of issue as the server's clock has it: a machine whose own clock is off still learns
+    /// who it is, and is told about its clock.
+    fn check_chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediate: &CertificateDer<'_>,
+        roots: &[CertificateDer<'_>],
+    ) -> Result<(), AnswerError> {
+        let anchors = roots.iter().map(anchor).collect::<Result<Vec<_>, _>>()?;
+        let issued = u64::try_from(self.issued_at.as_second()).map_err(|_| AnswerError::Times)?;
+        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(issued));
+        let leaf = webpki::EndEntityCert::try_from(leaf).map_err(AnswerError::Chain)?;
+        leaf.verify_for_usage(
+            provider().signature_verification_algorithms.all,
+            &anchors,
+            std::slice::from_ref(intermediate),
+            time,
+            webpki::KeyUsage::client_auth(),
+            None,
+            None,
+        )
+        .map(|_| ())
+        .map_err(AnswerError::Chain)
+    }
+}
+
+fn anchor<'a>(root: &'a CertificateDer<'_>) -> Result<TrustAnchor<'a>, AnswerError> {
+    let (_, parsed) = X509Certificate::from_der(root).map_err(|_| AnswerError::NotARoot)?;
+    if !parsed.is_ca() {
+        return Err(AnswerError::NotARoot);
+    }
+    webpki::anchor_from_trusted_cert(root).map_err(AnswerError::Chain)
+}
+
+fn certificates(field: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, AnswerError> {
+    let certificates = pem::certificates(text.as_bytes()).map_err(|error| AnswerError::Pem(field, error))?;
+    if certificates.len() > CERTIFICATES_MAX { Err(AnswerError::Several(field)) } else { Ok(certificates) }
+}
+
+fn only(
+    certificates: Vec<CertificateDer<'static>>,
+    field: &'static str,
+) -> Result<CertificateDer<'static>, AnswerError> {
+    let [only] = <[_; 1]>::try_from(certificates).map_err(|_| AnswerError::Several(field))?;
+    Ok(only)
+}

@@ -1,0 +1,442 @@
+//! `agent.yml` and the environment variables that go with it.
+//!
+//! A mistake is reported with its key and line, and never with a value: the value next to a mistake may be the
+//! secret that was put in the wrong place.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::credential_source::{CredentialSource, Place, SecretText};
+use super::identity::{IdentityDir, IdentityError};
+use super::notes::Notes;
+use super::server_url::{NotAServerUrl, ServerUrl};
+use crate::domain::credential::CredentialKind;
+use crate::domain::host_port::HostPort;
+use crate::domain::pin::{NotAPin, Pin};
+use crate::tls::first_contact::Trust;
+
+/// A join token itself. Wins over every file.
+pub const JOIN_TOKEN: &str = "MUSTER_AGENT_JOIN_TOKEN";
+/// An enrollment secret itself.
+pub const ENROLLMENT_SECRET: &str = "MUSTER_AGENT_ENROLLMENT_SECRET";
+/// A file with a join token; instead of `enroll.token_file`.
+pub const TOKEN_FILE: &str = "MUSTER_AGENT_ENROLL_TOKEN_FILE";
+/// Where to enroll; instead of `enroll.server`.
+pub const SERVER: &str = "MUSTER_AGENT_ENROLL_SERVER";
+/// The pin for first contact; instead of `enroll.ca_pin`.
+pub const CA_PIN: &str = "MUSTER_AGENT_ENROLL_CA_PIN";
+
+/// How an agent is set up.
+#[derive(Debug)]
+pub struct AgentConfig {
+    pub identity: IdentityDir,
+    /// What vouches for the server. Without it, what first contact verified, else the system's roots.
+    pub server_ca: Option<PathBuf>,
+    /// Without it, what the server told at enrollment.
+    pub grpc_addr: Option<HostPort>,
+    /// Without it, where the agent enrolled.
+    pub server: Option<ServerUrl>,
+    pub enroll: EnrollConfig,
+}
+
+/// How an agent without an identity gets one.
+#[derive(Debug, Default)]
+pub struct EnrollConfig {
+    pub credential: Option<CredentialSource>,
+    pub server: Option<ServerUrl>,
+    pub pin: Option<Pin>,
+}
+
+/// Why the settings are unusable.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the agent's settings {} can't be read", .0.display())]
+    Unreadable(PathBuf, #[source] io::Error),
+    #[error("{}, line {line}: {problem}", path.display())]
+    Line { path: PathBuf, line: usize, problem: String },
+    #[error("{}: {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+    #[error("{0} is refused")]
+    Server(&'static str, #[source] NotAServerUrl),
+    #[error("{0} is refused")]
+    Pin(&'static str, #[source] NotAPin),
+    #[error("{0} and {1} are both set, and only one of them can be meant")]
+    Both(&'static str, &'static str),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl ConfigError {
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreadable(..) => {
+                "check the path and the rights; `muster agent enroll` writes an agent.yml beside the identity"
+            }
+            Self::Line { .. } | Self::File { .. } => {
+                "correct that line; the keys are control_plane.grpc_addr, tls.cert_file, tls.key_file, tls.ca_file, identity.server, enroll.token_file, enroll.secret_file, enroll.server and enroll.ca_pin"
+            }
+            Self::Server(..) => "write it as https://HOST:PORT",
+            Self::Pin(..) => "copy the pin again from where the server's operator sees it",
+            Self::Both(..) => "remove one of the two",
+            Self::Identity(error) => error.hint(),
+        }
+    }
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_plane: Option<ControlPlane>,
+    tls: TlsFiles,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<IdentityServer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enroll: Option<Enroll>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ControlPlane {
+    grpc_addr: GrpcAddr,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct TlsFiles {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityServer {
+    server: Server,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct Enroll {
+    token_file: Option<PathBuf>,
+    secret_file: Option<PathBuf>,
+    server: Option<Server>,
+    ca_pin: Option<CaPin>,
+}
+
+/// Values that are texts with a form of their own. Their mistakes name the key; the reader knows its section.
+macro_rules! value {
+    ($name:ident, $value:ty, $key:literal) => {
+        #[derive(Debug)]
+        struct $name($value);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                let refused = |error| serde::de::Error::custom(format_args!("{}: {error}", $key));
+                text.parse().map(Self).map_err(refused)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&self.0)
+            }
+        }
+    };
+}
+
+value!(GrpcAddr, HostPort, "grpc_addr");
+value!(Server, ServerUrl, "server");
+value!(CaPin, Pin, "ca_pin");
+
+/// How a variable of the environment is looked up.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The process's own environment. A variable set to nothing counts as not set.
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+impl AgentConfig {
+    /// Reads `agent.yml` and the environment.
+    pub fn load(path: &Path, env: Environment<'_>) -> Result<Self, ConfigError> {
+        let text =
+            fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
+        Self::parse(path, &text, env)
+    }
+
+    fn parse(path: &Path, text: &str, env: Environment<'_>) -> Result<Self, ConfigError> {
+        let file: File = yaml_serde::from_str(text).map_err(|error| in_file(path, &error))?;
+        let enroll = file.enroll.unwrap_or_default();
+        let from_file = match (enroll.token_file, enroll.secret_file) {
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::Both("enroll.token_file", "enroll.secret_file"));
+            }
+            (Some(path), None) => Some(file_source(CredentialKind::JoinToken, path)),
+            (None, Some(path)) => Some(file_source(CredentialKind::EnrollmentSecret, path)),
+            (None, None) => None,
+        };
+        let from_env = EnrollConfig::from_environment(env)?;
+        let server = file.identity.map(|identity| identity.server.0);
+        Ok(Self {
+            identity: IdentityDir::of_files(&file.tls.cert_file, &file.tls.key_file)?,
+            server_ca: file.tls.ca_file,
+            grpc_addr: file.control_plane.map(|control_plane| control_plane.grpc_addr.0),
+            enroll: EnrollConfig {
+                credential: from_env.credential.or(from_file),
+                server: from_env.server.or(enroll.server.map(|server| server.0)).or_else(|| server.clone()),
+                pin: from_env.pin.or(enroll.ca_pin.map(|pin| pin.0)),
+            },
+            server,
+        })
+    }
+
+    /// An agent that was enrolled into a directory and knows everything else from there.
+    pub fn of_directory(dir: &Path, env: Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            identity: IdentityDir::new(dir),
+            server_ca: None,
+            grpc_addr: None,
+            server: None,
+            enroll: EnrollConfig::from_environment(env)?,
+        })
+    }
+
+    /// What vouches for the server at first contact: the pin, else the CA file, else the system's roots.
+    pub fn first_trust(&self) -> Trust {
+        match (self.enroll.pin, &self.server_ca) {
+            (Some(pin), _) => Trust::Pin(pin),
+            (None, Some(file)) => Trust::CaFile(file.clone()),
+            (None, None) => Trust::SystemRoots,
+        }
+    }
+
+    /// What vouches for the server from then on. The pin was for first contact only.
+    pub fn later_trust(&self) -> Trust {
+        let kept = self.identity.server_ca();
+        match &self.server_ca {
+            Some(file) => Trust::CaFile(file.clone()),
+            None if kept.exists() => Trust::CaFile(kept),
+            None => Trust::SystemRoots,
+        }
+    }
+
+    pub fn rotation_server(&self, notes: &Notes) -> Option<ServerUrl> {
+        self.server.clone().or_else(|| notes.server.clone()).or_else(|| self.enroll.server.clone())
+    }
+
+    pub fn session_addr(&self, notes: &Notes) -> Option<HostPort> {
+        self.grpc_addr.clone().or_else(|| notes.grpc_addr.clone())
+    }
+}
+
+impl EnrollConfig {
+    pub fn from_environment(env: Environment<'_>) -> Result<Self, ConfigError> {
+        let given =
+            |kind, text: String| CredentialSource { kind, place: Place::Given(SecretText::new(&text)) };
+        let credential = match (env(JOIN_TOKEN), env(ENROLLMENT_SECRET)) {
+            (Some(_), Some(_)) => return Err(ConfigError::Both(JOIN_TOKEN, ENROLLMENT_SECRET)),
+            (Some(token), None) => Some(given(CredentialKind::JoinToken, token)),
+            (None, Some(secret)) => Some(given(CredentialKind::EnrollmentSecret, secret)),
+            (None, None) => env(TOKEN_FILE).map(|path| file_source(CredentialKind::JoinToken, path.into())),
+        };
+        let server = env(SERVER).map(|text| text.trim().parse()).transpose();
+        let pin = env(CA_PIN).map(|text| text.trim().parse()).transpose();
+        Ok(Self {
+            credential,
+            server: server.map_err(|error| ConfigError::Server(SERVER, error))?,
+            pin: pin.map_err(|error| ConfigError::Pin(CA_PIN, error))?,
+        })
+    }
+}
+
+/// An `agent.yml` for an identity that has been enrolled.
+pub fn ready_made(identity: &IdentityDir, notes: &Notes) -> String {
+    let server_ca = identity.server_ca();
+    let file = File {
+        control_plane: notes
+            .grpc_addr
+            .clone()
+            .map(|grpc_addr| ControlPlane { grpc_addr: GrpcAddr(grpc_addr) }),
+        tls: TlsFiles {
+            cert_file: identity.cert().to_owned(),
+            key_file: identity.key().to_owned(),
+            ca_file: server_ca.exists().then_some(server_ca),
+        },
+        identity: notes.server.clone().map(|server| IdentityServer { server: Server(server) }),
+        enroll: None,
+    };
+    let text = yaml_serde::to_string(&file).unwrap_or_default();
+    format!(
+        "# Written by `muster agent enroll`; start the agent with `muster agent run --config` and this file.\n{text}"
+    )
+}
+
+fn file_source(kind: CredentialKind, path: PathBuf) -> CredentialSource {
+    CredentialSource { kind, place: Place::File(path) }
+}
+
+fn in_file(path: &Path, error: &yaml_serde::Error) -> ConfigError {
+    let path = path.to_owned();
+    let text = error.to_string();
+    // The reader's own account of the place is replaced by ours.
+    let problem = without_values(text.split(" at line ").next().unwrap_or_default());
+    match error.location() {
+        Some(location) => ConfigError::Line { path, line: location.line(), problem },
+        None => ConfigError::File { path, problem },
+    }
+}
+
+/// A message of the YAML reader without the values it quotes.
+fn without_values(message: &str) -> String {
+    let mut kept = String::new();
+    let mut quoted = false;
+    let mut escaped = false;
+    for c in message.chars() {
+        match c {
+            '"' if !escaped => {
+                quoted = !quoted;
+                kept.push_str(if quoted { "\"…" } else { "\"" });
+            }
+            _ if !quoted => kept.push(c),
+            _ => {}
+        }
+        escaped = quoted && c == '\\' && !escaped;
+    }
+    // A credential where a key belongs stands between back-quotes, and so do the keys that are known.
+    kept.split(' ').map(|word| if is_secret(word) { "`…`" } else { word }).collect::<Vec<_>>().join(" ")
+}
+
+fn is_secret(word: &str) -> bool {
+    ["mjt_", "mes_", "mat_"].iter().any(|prefix| word.contains(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: &str = "tls: {cert_file: /d/cert.pem, key_file: /d/key.pem}\n";
+
+    fn parse(text: &str, env: &[(&str, &str)]) -> Result<AgentConfig, String> {
+        let lookup =
+            |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        AgentConfig::parse(Path::new("agent.yml"), text, &lookup).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn everything_there_is_to_set() {
+        let text = "
+control_plane: {grpc_addr: \"control.example:9443\"}
+tls:
+  cert_file: /d/cert.pem   # leaf + intermediate
+  key_file:  /d/key.pem
+  ca_file:   /d/server-ca.pem
+identity: {server: \"https://control.example:8443\"}
+enroll:
+  token_file: /run/secrets/join-token
+  server: https://first.example:8443
+  ca_pin: 0000000000000000000000000000000000000000000000000000000000000000
+";
+        let config = parse(text, &[]).unwrap();
+        assert_eq!(config.identity, IdentityDir::new("/d"));
+        assert_eq!(config.grpc_addr.as_ref().unwrap().to_string(), "control.example:9443");
+        assert_eq!(config.server.as_ref().unwrap().to_string(), "https://control.example:8443");
+        assert_eq!(config.enroll.server.as_ref().unwrap().to_string(), "https://first.example:8443");
+        assert_eq!(config.first_trust(), Trust::Pin(Pin::from_bytes([0; 32])));
+        assert_eq!(config.later_trust(), Trust::CaFile("/d/server-ca.pem".into()));
+        let source = config.enroll.credential.unwrap();
+        assert_eq!(source.kind, CredentialKind::JoinToken);
+        assert!(matches!(source.place, Place::File(path) if path == Path::new("/run/secrets/join-token")));
+    }
+
+    #[test]
+    fn little_is_needed() {
+        let config = parse(&format!("{FILES}enroll:\n"), &[]).unwrap();
+        assert!(config.enroll.credential.is_none());
+        assert_eq!((config.first_trust(), config.later_trust()), (Trust::SystemRoots, Trust::SystemRoots));
+        let config = parse(&format!("{FILES}identity: {{server: \"https://a:1\"}}"), &[]).unwrap();
+        assert_eq!(config.enroll.server, config.server);
+    }
+
+    #[test]
+    fn the_environment_wins() {
+        let text = format!(
+            "{FILES}enroll: {{secret_file: /s, server: \"https://a:1\", ca_pin: {}}}",
+            "ab".repeat(32)
+        );
+        let pin = "cd".repeat(32);
+        let config = parse(
+            &text,
+            &[(JOIN_TOKEN, " mjt_x\n"), (TOKEN_FILE, "/t"), (SERVER, "https://b:2"), (CA_PIN, &pin)],
+        )
+        .unwrap();
+        let source = config.enroll.credential.unwrap();
+        assert_eq!(source.kind, CredentialKind::JoinToken);
+        assert!(matches!(source.place, Place::Given(text) if text.reveal() == "mjt_x"));
+        assert_eq!(config.enroll.server.unwrap().to_string(), "https://b:2");
+        assert_eq!(config.enroll.pin.unwrap().to_string(), pin);
+
+        let config = parse(&text, &[(TOKEN_FILE, "/t")]).unwrap();
+        assert!(
+            matches!(config.enroll.credential.unwrap().place, Place::File(path) if path == Path::new("/t"))
+        );
+        let config = parse(&text, &[(ENROLLMENT_SECRET, "mes_x")]).unwrap();
+        assert_eq!(config.enroll.credential.unwrap().kind, CredentialKind::EnrollmentSecret);
+    }
+
+    #[test]
+    fn mistakes_name_key_and_line_and_no_value() {
+        let check = |text: &str, says: &[&str]| {
+            let error = parse(text, &[]).unwrap_err();
+            for part in says {
+                assert!(error.contains(part), "{error}");
+            }
+            assert!(!error.contains("hunter2"), "{error}");
+        };
+        check("", &["agent.yml", "tls"]);
+        check(&format!("{FILES}workload_api: {{socket: /x}}"), &["line 2", "workload_api"]);
+        check(&format!("{FILES}enroll: mjt_hunter2"), &["line 2", "enroll"]);
+        check(&format!("{FILES}enroll: \"say \\\"hunter2\\\" hunter2\""), &["line 2", "enroll"]);
+        check(
+            &format!("{FILES}enroll:\n  token: mjt_hunter2"),
+            &["line 3", "unknown field `token`", "token_file"],
+        );
+        check(&format!("{FILES}enroll:\n  mjt_hunter2: x"), &["line 3", "unknown field"]);
+        check(&format!("{FILES}enroll:\n  ca_pin: hunter2"), &["line 3", "enroll: ca_pin", "64 hex digits"]);
+        check(
+            &format!("{FILES}enroll:\n  server: http://hunter2"),
+            &["line 3", "enroll: server", "https://"],
+        );
+        check(&format!("{FILES}control_plane: {{grpc_addr: hunter2}}"), &["line 2", "grpc_addr", "port"]);
+        check(&format!("{FILES}enroll:\n  token_file: [hunter2]"), &["line 3", "token_file"]);
+        check(&format!("{FILES}tls: {{}}"), &["line", "duplicate"]);
+        check("tls: {cert_file: /a/c, key_file: /b/k}", &["one directory"]);
+        check(&format!("{FILES}enroll: {{token_file: /a, secret_file: /b}}"), &["only one"]);
+        check(&format!("{FILES}enroll: [hunter2"), &["agent.yml"]);
+        check(&format!("{FILES}\tenroll: hunter2"), &["agent.yml"]);
+        let both = parse(FILES, &[(JOIN_TOKEN, "hunter2"), (ENROLLMENT_SECRET, "hunter2")]).unwrap_err();
+        assert!(both.contains(JOIN_TOKEN) && both.contains(ENROLLMENT_SECRET) && !both.contains("hunter2"));
+        assert!(parse(FILES, &[(CA_PIN, "hunter2")]).unwrap_err().contains(CA_PIN));
+        assert!(parse(FILES, &[(SERVER, "hunter2")]).unwrap_err().contains(SERVER));
+    }
+
+    #[test]
+    fn the_ready_made_file_is_one_we_read() {
+        let place = IdentityDir::new("/d: x/#\"y\"");
+        let notes = Notes {
+            server: Some("https://a:1".parse().unwrap()),
+            grpc_addr: Some("[::1]:2".parse().unwrap()),
+            ..Notes::default()
+        };
+        let config = parse(&ready_made(&place, &notes), &[]).unwrap();
+        assert_eq!(config.identity, place);
+        assert_eq!((config.server, config.grpc_addr), (notes.server, notes.grpc_addr));
+    }
+}

@@ -1,0 +1,596 @@
+//! The two requests that bring an identity: enroll with a credential, rotate with the identity itself.
+
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use rcgen::{
+    CertificateParams, CertificateSigningRequest, DistinguishedName, KeyPair, PublicKeyData, SigningKey,
+};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::answer::{Answer, AnswerError, Expected, Issued};
+use super::identity::Identity;
+use super::server_url::ServerUrl;
+use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::host::HostFacts;
+use crate::tls::client::https_client;
+use crate::tls::first_contact::{Distrust, FirstContact, ServerRefused, Trust, TrustError};
+use crate::tls::pem;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer that is read, in bytes. A real one has about 5 KiB.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// Most characters of a refusal that are passed on.
+const REFUSAL_CHARS_MAX: usize = 300;
+
+/// A caller of one server's enrollment endpoints.
+#[derive(Debug)]
+pub struct EnrollmentClient {
+    server: ServerUrl,
+    first_contact: Arc<FirstContact>,
+    http: Client,
+}
+
+/// The server's reasoned no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: u16,
+    /// The problem's code, such as `token_used`; `http` when the answer was no problem document.
+    pub code: String,
+    pub detail: String,
+}
+
+/// Why no new identity came.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error("the request could not be made")]
+    Request(#[source] Box<dyn StdError + Send + Sync>),
+    #[error("{server} is not the server it should be, so nothing was sent")]
+    Distrusted { server: ServerUrl, source: ServerRefused },
+    #[error("{server} can't be reached")]
+    Unreachable { server: ServerUrl, source: reqwest::Error },
+    #[error("{server} refused ({} {}): {}", refusal.status, refusal.code, refusal.detail)]
+    Refused { server: ServerUrl, refusal: Refusal },
+    #[error("the answer of {server} is not believed")]
+    Answer { server: ServerUrl, source: AnswerError },
+    #[error("the answer of {server} is too long")]
+    TooLong { server: ServerUrl },
+}
+
+impl CallError {
+    /// Whether the same request may succeed later without anybody doing anything.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { refusal, .. } => refusal.status >= 500 || refusal.status == 429,
+            // The file may be delivered by another service that is not done yet.
+            Self::Trust(TrustError::Unreadable(_, error)) => error.kind() == io::ErrorKind::NotFound,
+            Self::Trust(_)
+            | Self::Request(_)
+            | Self::Distrusted { .. }
+            | Self::Answer { .. }
+            | Self::TooLong { .. } => false,
+        }
+    }
+
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused { refusal, .. } => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Trust(TrustError::NoSystemRoots) => "give --ca-pin or --ca-file",
+            Self::Trust(_) => "check the CA file, or give the pin that the server's operator sees",
+            Self::Request(_) => "try again; if it persists, report it with this message",
+            Self::Distrusted { source, .. } => distrust_hint(source),
+            Self::Unreachable { .. } => {
+                "check the address, the port and the firewall, and that the server is running"
+            }
+            Self::Refused { refusal, .. } => refusal.hint(),
+            Self::Answer { .. } | Self::TooLong { .. } => {
+                "nothing was changed here; check the address, and that server and agent are of matching versions"
+            }
+        }
+    }
+}
+
+const fn distrust_hint(refused: &ServerRefused) -> &'static str {
+    match refused {
+        ServerRefused::Distrusted(Distrust::OtherCertificate) => {
+            "the server's certificate has changed; get its new CA from the server's operator"
+        }
+        ServerRefused::Distrusted(_) => {
+            "compare the pin with the one the server's operator sees; if it is right, someone may be in between"
+        }
+        ServerRefused::UnknownIssuer => "give --ca-pin or --ca-file as the server's operator has them",
+        ServerRefused::Certificate(_) => "check the name in the address, and this machine's clock",
+    }
+}
+
+impl Refusal {
+    /// Whether this identity has been taken away for good.
+    pub fn is_revocation(&self) -> bool {
+        self.status == 403 && self.code == "identity_revoked"
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match (self.status, self.code.as_str()) {
+            (_, "token_used") => "a join token admits one machine; ask for a new one",
+            (_, "token_expired") => "the join token has expired; ask for a new one",
+            (_, "token_voided") => "the join token was voided; ask for a new one",
+            (_, "unauthorized") => {
+                "the token or secret is wrong, revoked, expired or used up; ask for a new one"
+            }
+            (_, "secret_exhausted") => "the enrollment secret has no uses left; ask for another one",
+            (_, "identity_revoked") => {
+                "this identity was revoked; have the host re-enabled, then enroll again with a join token that names its agent id"
+            }
+            (_, "svid_expired" | "unknown_serial" | "bad_chain") => {
+                "the server no longer accepts this identity; move the identity directory aside and enroll again with a join token that names this agent id"
+            }
+            (_, "bad_csr" | "bad_proof" | "bad_request") => {
+                "check that server and agent are of matching versions"
+            }
+            (429, _) => "too many failed attempts came from this address; wait a few minutes",
+            (500.., _) => "the server has a problem of its own; its operator finds the reason in its log",
+            _ => "check the address and that it is a Muster server's",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct EnrollBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+    csr: &'a str,
+    host: serde_json::Value,
+}
+
+#[derive(Serialize)]
+struct RotateBody<'a> {
+    chain: &'a str,
+    csr: &'a str,
+    proof: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    detail: String,
+}
+
+impl EnrollmentClient {
+    pub fn new(server: ServerUrl, trust: &Trust) -> Result<Self, CallError> {
+        let first_contact = Arc::new(FirstContact::new(trust)?);
+        let http = Client::builder()
+            .tls_backend_preconfigured(https_client(Arc::clone(&first_contact)))
+            .https_only(true)
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .pool_max_idle_per_host(0)
+            .build()
+            .map_err(|error| CallError::Request(error.into()))?;
+        Ok(Self { server, first_contact, http })
+    }
+
+    pub const fn server(&self) -> &ServerUrl {
+        &self.server
+    }
+
+    /// The PEM certificates that vouched for the server, when they are worth keeping.
+    pub fn verified(&self) -> Option<String> {
+        self.first_contact.verified()
+    }
+
+    /// Asks for a first identity for `key`. The same credential and key may be sent again when an answer was lost.
+    pub async fn enroll(
+        &self,
+        credential: &Credential,
+        key: &KeyPair,
+        facts: &HostFacts,
+    ) -> Result<Issued, CallError> {
+        let text = credential.reveal();
+        let is_secret = credential.kind() == CredentialKind::EnrollmentSecret;
+        let body = EnrollBody {
+            token: (!is_secret).then_some(text.as_str()),
+            secret: is_secret.then_some(text.as_str()),
+            csr: &pem_request(&request_for(key)?)?,
+            host: facts_as_json(facts),
+        };
+        let answer = self.post("/enroll/agent", &body).await?;
+        self.check(&answer, Expected { public_key: &public(key), spiffe_id: None, server: &self.server })
+    }
+
+    /// Asks for a new certificate of the same identity for `key`, which must be new.
+    pub async fn rotate(&self, current: &Identity, key: &KeyPair) -> Result<Issued, CallError> {
+        let request = request_for(key)?;
+        let proof = current.key.sign(request.der()).map_err(|error| CallError::Request(error.into()))?;
+        let chain: String = current.chain.iter().map(pem::certificate_text).collect();
+        let body = RotateBody { chain: &chain, csr: &pem_request(&request)?, proof: &BASE64.encode(&proof) };
+        let answer = self.post("/enroll/agent/rotate", &body).await?;
+        let spiffe_id = Some(&current.svid.spiffe_id);
+        self.check(&answer, Expected { public_key: &public(key), spiffe_id, server: &self.server })
+    }
+
+    fn check(&self, body: &[u8], expected: Expected<'_>) -> Result<Issued, CallError> {
+        Answer::parse(body)
+            .and_then(|answer| answer.check(expected))
+            .map_err(|source| CallError::Answer { server: self.server.clone(), source })
+    }
+
+    async fn post(&self, path: &str, body: &impl Serialize) -> Result<Vec<u8>, CallError> {
+        let sent = self.http.post(self.server.at(path)).json(body).send().await;
+        let response = sent.map_err(|error| self.failure(error))?;
+        let status = response.status();
+        let problem = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
+        let body = self.read(response).await?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let problem = problem.then(|| serde_json::from_slice(&body).ok()).flatten();
+        let refusal = refusal(status.as_u16(), problem);
+        Err(CallError::Refused { server: self.server.clone(), refusal })
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, CallError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(error))? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(CallError::TooLong { server: self.server.clone() });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn failure(&self, error: reqwest::Error) -> CallError {
+        let server = self.server.clone();
+        match ServerRefused::in_error(&error) {
+            Some(source) => CallError::Distrusted { server, source },
+            None => CallError::Unreachable { server, source: error.without_url() },
+        }
+    }
+}
+
+fn refusal(status: u16, problem: Option<Problem>) -> Refusal {
+    let Some(problem) = problem else {
+        let detail = "the answer has no reason that this agent understands".to_owned();
+        return Refusal { status, code: "http".to_owned(), detail };
+    };
+    let detail = if problem.detail.is_empty() { problem.title } else { problem.detail };
+    Refusal { status, code: printable(&problem.code), detail: printable(&detail) }
+}
+
+/// What a server said, fit for a terminal and a log.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(REFUSAL_CHARS_MAX).collect()
+}
+
+fn public(key: &KeyPair) -> Vec<u8> {
+    key.subject_public_key_info()
+}
+
+/// The server decides every field of the certificate, so the request names nothing.
+fn request_for(key: &KeyPair) -> Result<CertificateSigningRequest, CallError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.serialize_request(key).map_err(|error| CallError::Request(error.into()))
+}
+
+fn pem_request(request: &CertificateSigningRequest) -> Result<String, CallError> {
+    request.pem().map_err(|error| CallError::Request(error.into()))
+}
+
+fn facts_as_json(facts: &HostFacts) -> serde_json::Value {
+    json!({
+        "hostname": facts.hostname,
+        "os": facts.os,
+        "arch": facts.arch,
+        "ips": facts.ips,
+        "machine_id": facts.machine_id,
+        "agent_version": facts.agent_version,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use rcgen::{BasicConstraints, IsCa, SanType};
+    use serde_json::Value;
+    use x509_parser::time::ASN1Time;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::agent::test_server::{Reply, TestServer, problem, public_key};
+    use crate::domain::ids::CredentialId;
+    use crate::domain::pin::Pin;
+
+    fn token() -> Credential {
+        let id = CredentialId::from_bytes([7; 10]);
+        Credential::new(CredentialKind::JoinToken, id, Zeroizing::new([9; 32]))
+    }
+
+    async fn ask(server: &TestServer, trust: &Trust) -> Result<Issued, CallError> {
+        let client = EnrollmentClient::new(server.url.clone(), trust)?;
+        client.enroll(&token(), &KeyPair::generate().unwrap(), &HostFacts::default()).await
+    }
+
+    #[tokio::test]
+    async fn only_the_right_server_learns_the_token() {
+        let server = TestServer::start().await;
+        let elsewhere = TestServer::start_named("elsewhere.example").await;
+        let leaf = |server: &TestServer| Trust::Pin(Pin::of(&server.chain[0]));
+        let ca = |server: &TestServer| Trust::Pin(server.pin());
+        for (server, trust) in [
+            (&server, Trust::Pin(Pin::from_bytes([1; 32]))),
+            (&server, ca(&elsewhere)),
+            (&elsewhere, ca(&elsewhere)),
+            (&server, Trust::SystemRoots),
+        ] {
+            let error = ask(server, &trust).await.unwrap_err();
+            let distrusted = matches!(error, CallError::Distrusted { .. } | CallError::Trust(_));
+            assert!(distrusted && !error.is_temporary(), "{trust:?}: {error:?}");
+            assert_eq!(server.requests(), 0, "{trust:?}");
+        }
+        for (server, trust) in
+            [(&server, leaf(&server)), (&server, ca(&server)), (&elsewhere, leaf(&elsewhere))]
+        {
+            ask(server, &trust).await.unwrap();
+        }
+        let (path, body) = server.seen.lock().unwrap().requests[0].clone();
+        assert_eq!(
+            (path.as_str(), body["token"].as_str()),
+            ("/enroll/agent", Some(token().reveal().as_str()))
+        );
+        assert_eq!(body.get("secret"), None);
+    }
+
+    /// Changes a good answer before it is sent.
+    fn edit((status, kind, text): Reply, change: impl FnOnce(&mut Value)) -> Reply {
+        let mut body = serde_json::from_slice(&text).unwrap();
+        drop(text);
+        change(&mut body);
+        (status, kind, serde_json::to_vec(&body).unwrap())
+    }
+
+    /// An answer with a certificate of another shape, and everything beside it to match.
+    fn reissue(
+        server: &TestServer,
+        request: &Value,
+        lifetime: SignedDuration,
+        shape: impl FnOnce(&mut CertificateParams),
+    ) -> Reply {
+        let key = public_key(request["csr"].as_str().unwrap());
+        let issued = server.ca.issue_shaped(&key, "web-1", lifetime, shape);
+        (201, "application/json", serde_json::to_vec(&server.ca.answer(&issued, None)).unwrap())
+    }
+
+    const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+    #[tokio::test]
+    async fn answers_that_do_not_fit_are_not_believed() {
+        let server = TestServer::start().await;
+        let trust = Trust::Pin(server.pin());
+        let other = crate::agent::test_server::TestCa::new();
+        let (other_root, other_intermediate) = (other.root(), other.intermediate.clone());
+        type Twist = Box<dyn Fn(&TestServer, &Value, Reply) -> Reply + Send + Sync>;
+        let cases: Vec<(&str, Twist)> = vec![
+            (
+                "can't be read",
+                Box::new(|_, _, (status, kind, body)| (status, kind, body[..body.len() / 2].to_vec())),
+            ),
+            ("can't be read", Box::new(|_, _, _| (200, "text/html", b"<html>".to_vec()))),
+            ("can't be read", Box::new(|_, _, reply| edit(reply, |body| body["serial"] = "xyz".into()))),
+            (
+                "can't be read",
+                Box::new(|_, _, reply| edit(reply, |body| body["spiffe_id"] = "spiffe://x".into())),
+            ),
+            (
+                "for another key",
+                Box::new(|server, _, reply| {
+                    let key = public_of(&KeyPair::generate().unwrap());
+                    let issued = server.ca.issue(&key, "web-1", DAY);
+                    edit(reply, |body| *body = server.ca.answer(&issued, None))
+                }),
+            ),
+            (
+                "is a CA's",
+                Box::new(|server, request, _| {
+                    reissue(server, request, DAY, |params| {
+                        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                    })
+                }),
+            ),
+            (
+                "is a CA's",
+                Box::new(|server, _, reply| {
+                    edit(reply, |body| body["certificate"] = server.ca.intermediate.clone().into())
+                }),
+            ),
+            ("for too long", Box::new(|server, request, _| reissue(server, request, DAY * 3650, |_| {}))),
+            (
+                "not valid at the time",
+                Box::new(|server, request, _| {
+                    reissue(server, request, DAY, |params| {
+                        params.not_before =
+                            ASN1Time::from_timestamp(jiff::Timestamp::now().as_second() + 3600)
+                                .unwrap()
+                                .to_datetime();
+                    })
+                }),
+            ),
+            (
+                "exactly one name",
+                Box::new(|server, request, _| {
+                    reissue(server, request, DAY, |params| params.subject_alt_names.clear())
+                }),
+            ),
+            (
+                "exactly one name",
+                Box::new(|server, request, _| {
+                    reissue(server, request, DAY, |params| {
+                        params.subject_alt_names.push(SanType::DnsName("x.example".try_into().unwrap()));
+                    })
+                }),
+            ),
+            (
+                "name is refused",
+                Box::new(|server, request, _| {
+                    reissue(server, request, DAY, |params| {
+                        params.subject_alt_names =
+                            vec![SanType::URI("https://x.example".try_into().unwrap())];
+                    })
+                }),
+            ),
+            (
+                "what the answer says beside it",
+                Box::new(|_, _, reply| edit(reply, |body| body["agent_id"] = "other".into())),
+            ),
+            (
+                "what the answer says beside it",
+                Box::new(|_, _, reply| {
+                    edit(reply, |body| body["serial"] = "00112233445566778899aabbccddeeff".into())
+                }),
+            ),
+            (
+                "what the answer says beside it",
+                Box::new(|_, _, reply| edit(reply, |body| body["not_after"] = "2045-01-01T00:00:00Z".into())),
+            ),
+            (
+                "not valid at the time",
+                Box::new(|_, _, reply| edit(reply, |body| body["issued_at"] = "2001-01-01T00:00:00Z".into())),
+            ),
+            (
+                "does not chain",
+                Box::new(move |_, _, reply| {
+                    edit(reply, |body| body["trust_bundle"] = other_root.clone().into())
+                }),
+            ),
+            (
+                "does not chain",
+                Box::new(move |_, _, reply| {
+                    edit(reply, |body| body["intermediate"] = other_intermediate.clone().into())
+                }),
+            ),
+            (
+                "no CA's",
+                Box::new(|_, _, reply| {
+                    edit(reply, |body| body["trust_bundle"] = body["certificate"].clone())
+                }),
+            ),
+            (
+                "intermediate has more",
+                Box::new(|_, _, reply| {
+                    edit(reply, |body| {
+                        let twice = body["intermediate"].as_str().unwrap().repeat(2);
+                        body["intermediate"] = twice.into();
+                    })
+                }),
+            ),
+            (
+                "certificate is no usable PEM",
+                Box::new(|_, _, reply| edit(reply, |body| body["certificate"] = "".into())),
+            ),
+            (
+                "gRPC address",
+                Box::new(|_, _, reply| edit(reply, |body| body["grpc_addr"] = "nonsense".into())),
+            ),
+        ];
+        for (says, twist) in cases {
+            server.twist(twist);
+            let error = ask(&server, &trust).await.unwrap_err();
+            let text = crate::agent::boot::chain(&error);
+            assert!(matches!(error, CallError::Answer { .. }) && text.contains(says), "{says}: {text}");
+            assert!(!error.is_temporary());
+        }
+        server.twist(|_, _, _| (201, "application/json", vec![b' '; 1 << 20]));
+        assert!(matches!(ask(&server, &trust).await, Err(CallError::TooLong { .. })));
+        server.twist(|server, request, _| reissue(server, request, DAY * 7, |_| {}));
+        ask(&server, &trust).await.unwrap();
+    }
+
+    fn public_of(key: &KeyPair) -> Vec<u8> {
+        key.subject_public_key_info()
+    }
+
+    #[tokio::test]
+    async fn refusals_say_what_to_do_and_whether_to_try_again() {
+        let server = TestServer::start().await;
+        let trust = Trust::Pin(server.pin());
+        for (status, code, temporary, hint) in [
+            (401, "token_used", false, "ask for a new one"),
+            (401, "unauthorized", false, "wrong, revoked"),
+            (403, "identity_revoked", false, "re-enabled"),
+            (403, "secret_exhausted", false, "another one"),
+            (400, "bad_csr", false, "versions"),
+            (413, "too_large", false, "check the address"),
+            (429, "throttled", true, "wait"),
+            (503, "ca_unavailable", true, "log"),
+            (500, "internal", true, "log"),
+        ] {
+            server.twist(move |_, _, _| problem(status, code));
+            let error = ask(&server, &trust).await.unwrap_err();
+            assert_eq!(error.refusal().map(|refusal| refusal.code.as_str()), Some(code));
+            assert_eq!(error.is_temporary(), temporary, "{code}");
+            assert!(error.hint().contains(hint), "{code}: {}", error.hint());
+            assert!(error.to_string().contains(&format!("because {code}")), "{error}");
+        }
+        for reply in [
+            (502, "text/html", b"<html>".to_vec()),
+            (404, "application/problem+json", b"{".to_vec()),
+            (302, "text/plain", Vec::new()),
+        ] {
+            let status = reply.0;
+            server.twist(move |_, _, _| reply.clone());
+            let error = ask(&server, &trust).await.unwrap_err();
+            let expected = Some((status, "http"));
+            assert_eq!(error.refusal().map(|refusal| (refusal.status, refusal.code.as_str())), expected);
+        }
+        server.twist(|_, _, _| {
+            let body = r#"{"code":"a\u001b[31m","detail":"b\nc"}"#;
+            (400, "application/problem+json", body.into())
+        });
+        let error = ask(&server, &trust).await.unwrap_err().to_string();
+        assert!(error.contains("a[31m") && error.contains("bc") && !error.contains('\u{1b}'), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_temporary() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url: ServerUrl = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
+        drop(listener);
+        let client = EnrollmentClient::new(url, &Trust::Pin(Pin::from_bytes([1; 32]))).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let error = client.enroll(&token(), &key, &HostFacts::default()).await.unwrap_err();
+        assert!(matches!(error, CallError::Unreachable { .. }) && error.is_temporary());
+        let missing =
+            EnrollmentClient::new("https://a:1".parse().unwrap(), &Trust::CaFile("/nowhere/ca.pem".into()));
+        assert!(missing.unwrap_err().is_temporary());
+    }
+}

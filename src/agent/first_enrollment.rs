@@ -1,0 +1,113 @@
+//! From a credential to an identity on disk, once.
+
+use std::path::PathBuf;
+
+use rcgen::KeyPair;
+
+use super::answer::Issued;
+use super::enrollment::{CallError, EnrollmentClient};
+use super::facts;
+use super::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
+use super::notes::Notes;
+use crate::domain::credential::Credential;
+use crate::domain::spiffe::SpiffeId;
+
+/// The code of a refusal that a new key may cure.
+pub(super) const BAD_CSR: &str = "bad_csr";
+
+/// Why there is no identity now. What was there before is untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    #[error("{} already holds an identity, {spiffe_id}", dir.display())]
+    AlreadyEnrolled { dir: PathBuf, spiffe_id: SpiffeId },
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl EnrollError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::AlreadyEnrolled { .. } => {
+                "nothing was changed; run the agent with it, or choose another directory"
+            }
+            Self::Call(error) => error.hint(),
+            Self::Identity(error) => error.hint(),
+        }
+    }
+}
+
+/// One attempt. The key outlives it: another attempt, even after a restart, asks for a certificate of the same
+/// key and is given the one whose answer was lost.
+pub async fn enroll(
+    dir: &OwnedDir,
+    client: &EnrollmentClient,
+    credential: &Credential,
+) -> Result<Identity, EnrollError> {
+    check_vacant(dir)?;
+    let facts = facts::collect();
+    let (mut key, reused) = dir.pending_key()?;
+    let mut answer = client.enroll(credential, &key, &facts).await;
+    if reused && key_was_refused(&answer) {
+        dir.discard_pending_key()?;
+        key = dir.pending_key()?.0;
+        answer = client.enroll(credential, &key, &facts).await;
+    }
+    if key_was_refused(&answer) {
+        dir.discard_pending_key()?;
+    }
+    let issued = answer?;
+    install(dir, client, &key, &issued)?;
+    let identity = dir.read()?;
+    identity.ok_or_else(|| IdentityError::NotAKey(dir.place().key().to_owned()).into())
+}
+
+/// Refuses a directory that holds an identity.
+pub fn check_vacant(dir: &OwnedDir) -> Result<(), EnrollError> {
+    match dir.read()? {
+        None => Ok(()),
+        Some(identity) => Err(EnrollError::AlreadyEnrolled {
+            dir: dir.place().path().to_owned(),
+            spiffe_id: identity.svid.spiffe_id,
+        }),
+    }
+}
+
+/// Another identity may hold an old key: one that was cloned with its disk, or enrolled without ever learning it.
+pub(super) fn key_was_refused(answer: &Result<Issued, CallError>) -> bool {
+    let refusal = answer.as_ref().err().and_then(CallError::refusal);
+    refusal.is_some_and(|refusal| refusal.code == BAD_CSR)
+}
+
+fn install(
+    dir: &OwnedDir,
+    client: &EnrollmentClient,
+    key: &KeyPair,
+    issued: &Issued,
+) -> Result<(), IdentityError> {
+    let notes = issued_notes(&Notes::default(), client, issued);
+    dir.install(&NewIdentity {
+        key,
+        chain: &issued.chain,
+        agent_ca: &issued.agent_ca,
+        server_ca: client.verified().as_deref(),
+        notes: &notes,
+    })
+}
+
+/// What is worth remembering of an answer.
+pub(super) fn issued_notes(earlier: &Notes, client: &EnrollmentClient, issued: &Issued) -> Notes {
+    Notes {
+        server: Some(client.server().clone()),
+        grpc_addr: Some(issued.grpc_addr.clone()),
+        spiffe_id: Some(issued.svid.spiffe_id.to_string()),
+        host_id: Some(issued.host),
+        serial: Some(issued.svid.serial),
+        issued_at: Some(issued.issued_at),
+        not_after: Some(issued.svid.not_after),
+        clock_difference_ms: earlier.clock_difference_ms,
+        last_refusal: None,
+    }
+}

@@ -1,0 +1,24 @@
+//! The agent: it makes a key, enrolls, keeps its identity fresh and holds a session with its server.
+//!
+//! The key never leaves the machine, an existing identity is never overwritten by an enrollment, and nothing a
+//! server answers is installed before it has been checked.
+
+pub mod answer;
+pub mod backoff;
+pub mod boot;
+pub mod config;
+pub mod credential_source;
+pub mod enrollment;
+pub mod facts;
+pub mod first_enrollment;
+pub mod identity;
+pub mod keeper;
+pub mod notes;
+pub mod runtime;
+pub mod server_url;
+pub mod session;
+pub mod status;
+pub mod svid;
+
+#[cfg(test)]
+pub(crate) mod test_server;

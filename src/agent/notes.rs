@@ -1,0 +1,49 @@
+//! What the agent remembers beside its identity: where its server is, what it said last, how its clock differs.
+//!
+//! Notes are a convenience: with the file gone or damaged the identity still works, so reading never fails.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::server_url::ServerUrl;
+use crate::domain::host_port::HostPort;
+use crate::domain::ids::HostId;
+use crate::domain::serial::Serial;
+
+/// The contents of `agent.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Notes {
+    pub server: Option<ServerUrl>,
+    pub grpc_addr: Option<HostPort>,
+    pub spiffe_id: Option<String>,
+    pub host_id: Option<HostId>,
+    /// The certificate that `issued_at` speaks of.
+    pub serial: Option<Serial>,
+    /// By the server's clock.
+    pub issued_at: Option<Timestamp>,
+    pub not_after: Option<Timestamp>,
+    /// The server's clock minus this machine's, in milliseconds, when the server last told.
+    pub clock_difference_ms: Option<i64>,
+    pub last_refusal: Option<Refused>,
+}
+
+/// The last time the server said no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    pub at: Timestamp,
+    pub code: String,
+    pub detail: String,
+}
+
+impl Notes {
+    pub fn parse(text: &[u8]) -> Self {
+        serde_json::from_slice(text).unwrap_or_default()
+    }
+
+    pub fn to_text(&self) -> Vec<u8> {
+        let mut text = serde_json::to_vec_pretty(self).expect("notes hold only strings and numbers");
+        text.push(b'\n');
+        text
+    }
+}

@@ -1,0 +1,469 @@
+//! `muster agent run`: an identity that stays fresh and a session that stays open.
+//!
+//! The keeper rotates, the supervisor here holds sessions. After a rotation a new session opens under the new
+//! identity before the old one closes, so the server never loses sight of the host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::backoff::{Backoff, random_permille};
+use super::boot::{BootError, Patience, identity_at_boot};
+use super::config::AgentConfig;
+use super::enrollment::Refusal;
+use super::identity::IdentityError;
+use super::keeper::{Keeper, KeeperEnd, News};
+use super::session::{self, Dial, Ended};
+use crate::clock::Clock;
+use crate::domain::host_port::HostPort;
+use crate::domain::serial::Serial;
+use crate::tls::client::LiveIdentity;
+
+/// How long a rotation in flight may hold up the end of the agent.
+const ROTATION_MAY_END: Duration = Duration::from_secs(5);
+
+/// How a run ended when nothing failed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    /// It was told to stop.
+    Stopped,
+    /// The server said that this identity has been revoked.
+    Revoked(Refusal),
+}
+
+/// Why the agent can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    #[error("the identity in {} can't be used for TLS", .0.display())]
+    Unusable(std::path::PathBuf, #[source] rustls::Error),
+    #[error("it is not known where the server's gRPC listener is")]
+    NoGrpcAddr,
+    #[error("a part of the agent failed, so it can't go on")]
+    Failed,
+}
+
+impl RunError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Identity(error) => error.hint(),
+            Self::Boot(error) => error.hint(),
+            Self::Unusable(..) => "move the directory aside and enroll again",
+            Self::NoGrpcAddr => "set control_plane.grpc_addr to HOST:PORT",
+            Self::Failed => "start it again; if it persists, report it with the log",
+        }
+    }
+}
+
+/// Runs until `stop` is cancelled or the identity is revoked.
+pub async fn run(
+    config: AgentConfig,
+    clock: Arc<dyn Clock>,
+    patience: Patience,
+    stop: CancellationToken,
+) -> Result<RunEnd, RunError> {
+    let dir = config.identity.clone().lock()?;
+    let identity = tokio::select! {
+        identity = identity_at_boot(&dir, &config, patience) => identity?,
+        () = stop.cancelled() => return Ok(RunEnd::Stopped),
+    };
+    let config = Arc::new(config);
+    let path = config.identity.path().to_owned();
+    info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
+    let keeper = Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity)
+        .map_err(|error| RunError::Unusable(path, error))?;
+    let addr = config.session_addr(keeper.notes()).ok_or(RunError::NoGrpcAddr)?;
+
+    // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
+    let (news, heard) = mpsc::channel(16);
+    let supervisor = Supervisor::new(&keeper, config, clock, addr, news);
+    let mut keeping = tokio::spawn(keeper.run(heard));
+    supervisor.run(stop.clone()).await;
+    // Either the keeper is gone, or it hears nobody any more and stops after the rotation it may be in. One that
+    // takes too long is cut off: on disk there is a whole pair at any moment.
+    let kept = tokio::time::timeout(ROTATION_MAY_END, &mut keeping).await;
+    keeping.abort();
+    match kept {
+        Ok(Ok(KeeperEnd::Revoked(refusal))) => Ok(RunEnd::Revoked(refusal)),
+        _ if stop.is_cancelled() => {
+            info!("agent stopped");
+            Ok(RunEnd::Stopped)
+        }
+        _ => Err(RunError::Failed),
+    }
+}
+
+/// Holds one session, and two while one replaces the other.
+struct Supervisor {
+    config: Arc<AgentConfig>,
+    clock: Arc<dyn Clock>,
+    addr: HostPort,
+    live: Arc<LiveIdentity>,
+    in_use: watch::Receiver<Serial>,
+    news: mpsc::Sender<News>,
+    events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+    backoff: Backoff,
+    /// The session that is open.
+    current: Option<Held>,
+    /// The session that is being opened.
+    coming: Option<Held>,
+    open_at: Option<Instant>,
+    opened_total: u64,
+}
+
+struct Held {
+    number: u64,
+    serial: Serial,
+    close: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+struct Event {
+    number: u64,
+    what: What,
+}
+
+enum What {
+    Opened,
+    Ended(Ended),
+}
+
+impl Supervisor {
+    fn new(
+        keeper: &Keeper,
+        config: Arc<AgentConfig>,
+        clock: Arc<dyn Clock>,
+        addr: HostPort,
+        news: mpsc::Sender<News>,
+    ) -> Self {
+        Self {
+            config,
+            clock,
+            addr,
+            live: keeper.live(),
+            in_use: keeper.in_use(),
+            news,
+            events: mpsc::channel(8),
+            backoff: Backoff::default(),
+            current: None,
+            coming: None,
+            open_at: Some(Instant::now()),
+            opened_total: 0,
+        }
+    }
+
+    async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let open_at = self.open_at.filter(|_| self.coming.is_none());
+            tokio::select! {
+                () = stop.cancelled() => break,
+                event = self.events.1.recv() => {
+                    if let Some(event) = event {
+                        self.on_event(event).await;
+                    }
+                }
+                changed = self.in_use.changed() => {
+                    // The keeper is gone; whoever runs us sees why.
+                    if changed.is_err() {
+                        break;
+                    }
+                    self.backoff.reset();
+                    self.open_at = Some(Instant::now());
+                }
+                () = sleep_until(open_at.unwrap_or_else(Instant::now)), if open_at.is_some() => self.open(),
+            }
+        }
+        for held in [self.coming.take(), self.current.take()].into_iter().flatten() {
+            held.close.cancel();
+            let _ = held.task.await;
+        }
+    }
+
+    fn open(&mut self) {
+        self.open_at = None;
+        self.opened_total += 1;
+        let number = self.opened_total;
+        let close = CancellationToken::new();
+        let dial = Dial {
+            addr: self.addr.clone(),
+            trust: self.config.later_trust(),
+            identity: Arc::clone(&self.live),
+            clock: Arc::clone(&self.clock),
+        };
+        let serial = *self.in_use.borrow_and_update();
+        let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());
+        let task = tokio::spawn(async move {
+            let opened = || {
+                let _ = events.try_send(Event { number, what: What::Opened });
+            };
+            let ended = session::hold(&dial, &news, &closing, opened).await;
+            let _ = events.send(Event { number, what: What::Ended(ended) }).await;
+        });
+        self.coming = Some(Held { number, serial, close, task });
+    }
+
+    async fn on_event(&mut self, Event { number, what }: Event) {
+        let is = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.number == number);
+        match what {
+            What::Opened if is(&self.coming) => {
+                let Some(opened) = self.coming.take() else { return };
+                info!(grpc_addr = %self.addr, serial = %opened.serial, "session open");
+                self.backoff.reset();
+                if let Some(old) = self.current.replace(opened) {
+                    old.close.cancel();
+                }
+            }
+            What::Opened | What::Ended(Ended::Closed) => {}
+            What::Ended(ended) if is(&self.coming) => {
+                self.coming = None;
+                self.after(ended).await;
+            }
+            What::Ended(ended) if is(&self.current) => {
+                self.current = None;
+                self.after(ended).await;
+            }
+            // The old one of two broke before it could be closed.
+            What::Ended(_) => {}
+        }
+    }
+
+    async fn after(&mut self, ended: Ended) {
+        let wait = match &ended {
+            Ended::Goodbye { come_back_after, .. } => spread(*come_back_after),
+            _ => self.backoff.wait(),
+        };
+        warn!(reason = ended.reason(), reconnect_in_ms = wait.as_millis(), "session ended");
+        if let Ended::PerhapsRefused(reason) = ended {
+            let _ = self.news.send(News::PerhapsRefused(reason)).await;
+        }
+        let at = Instant::now() + wait;
+        self.open_at = Some(self.open_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// A wait that the server asked of everybody at once, lengthened by up to a quarter and a second.
+fn spread(wait: Duration) -> Duration {
+    wait + (wait / 4 + Duration::from_secs(1)) * u32::from(random_permille()) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use jiff::SignedDuration;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::agent::config::EnrollConfig;
+    use crate::agent::credential_source::{CredentialSource, Place, SecretText};
+    use crate::agent::identity::IdentityDir;
+    use crate::agent::test_server::{TestServer, problem};
+    use crate::clock::SystemClock;
+    use crate::domain::credential::{Credential, CredentialKind};
+    use crate::domain::ids::CredentialId;
+    use crate::grpc::proto::{Goodbye, Rotate, session_response::Message};
+
+    struct Running {
+        stop: CancellationToken,
+        task: JoinHandle<Result<RunEnd, RunError>>,
+    }
+
+    fn start(dir: &Path, server: &TestServer) -> Running {
+        start_elsewhere(dir, server, None)
+    }
+
+    fn start_elsewhere(dir: &Path, server: &TestServer, grpc_addr: Option<HostPort>) -> Running {
+        let id = CredentialId::from_bytes([7; 10]);
+        let token = Credential::new(CredentialKind::JoinToken, id, Zeroizing::new([9; 32])).reveal();
+        let credential = CredentialSource {
+            kind: CredentialKind::JoinToken,
+            place: Place::Given(SecretText::new(&token)),
+        };
+        let config = AgentConfig {
+            identity: IdentityDir::new(dir),
+            server_ca: None,
+            grpc_addr,
+            server: None,
+            enroll: EnrollConfig {
+                credential: Some(credential),
+                server: Some(server.url.clone()),
+                pin: Some(server.pin()),
+            },
+        };
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(run(config, Arc::new(SystemClock), Patience::default(), stop.clone()));
+        Running { stop, task }
+    }
+
+    impl Running {
+        async fn stop(self) {
+            self.stop.cancel();
+            assert_eq!(self.task.await.unwrap().unwrap(), RunEnd::Stopped);
+        }
+    }
+
+    async fn until(what: &str, condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !condition() {
+            assert!(Instant::now() < deadline, "{what} did not happen");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn sessions_total(server: &TestServer) -> usize {
+        server.seen.lock().unwrap().sessions.len()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_agent_enrolls_reports_and_stops() {
+        let server = TestServer::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start(dir.path(), &server);
+        until("heartbeats", || server.seen.lock().unwrap().heartbeats.len() >= 3).await;
+        let heartbeats = server.seen.lock().unwrap().heartbeats.clone();
+        assert!(heartbeats[0].facts.as_ref().is_some_and(|facts| !facts.hostname.is_empty()));
+        assert!(heartbeats[1..].iter().all(|heartbeat| heartbeat.facts.is_none()));
+        let notes = IdentityDir::new(dir.path()).notes();
+        assert!(notes.clock_difference_ms.is_some_and(|millis| millis.abs() < 5_000));
+        agent.stop().await;
+        until("the end of the session", || server.open_sessions().is_empty()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn rotation_changes_the_session_without_a_gap() {
+        let server = TestServer::start().await;
+        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start(dir.path(), &server);
+        until("a session", || !server.open_sessions().is_empty()).await;
+        let gap = Arc::new(AtomicBool::new(false));
+        let seen_gap = || {
+            if server.open_sessions().is_empty() {
+                gap.store(true, Ordering::Relaxed);
+            }
+        };
+        until("three rotations", || {
+            seen_gap();
+            sessions_total(&server) >= 4
+        })
+        .await;
+        assert!(!gap.load(Ordering::Relaxed), "the host was out of sight");
+        until("one session only", || server.open_sessions().len() == 1).await;
+        let serials: Vec<_> = server.seen.lock().unwrap().sessions.iter().map(|s| s.serial).collect();
+        assert!(serials.windows(2).all(|pair| pair[0] < pair[1]), "{serials:?}");
+        let rotations =
+            server.seen.lock().unwrap().requests.iter().filter(|(p, _)| p.ends_with("rotate")).count();
+        assert!(rotations >= 3);
+        agent.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_server_asks_for_a_rotation_and_a_flood_of_asking_is_one() {
+        let server = TestServer::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start(dir.path(), &server);
+        until("a session", || !server.open_sessions().is_empty()).await;
+        for _ in 0..10 {
+            server.say(Message::Rotate(Rotate {})).await;
+        }
+        until("a new session", || sessions_total(&server) == 2 && server.open_sessions().len() == 1).await;
+        let heard = server.seen.lock().unwrap().heartbeats.len();
+        until("more heartbeats", || server.seen.lock().unwrap().heartbeats.len() > heard + 3).await;
+        assert_eq!(server.requests(), 2);
+        agent.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn goodbye_means_until_later() {
+        let server = TestServer::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start(dir.path(), &server);
+        until("a session", || !server.open_sessions().is_empty()).await;
+        server.say(Message::Goodbye(Goodbye { reason: "restart".into(), reconnect_after_ms: 1 })).await;
+        until("another session", || sessions_total(&server) == 2).await;
+        assert_eq!(server.requests(), 1, "a goodbye is no refusal");
+        agent.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_refused_session_is_no_verdict_but_a_refused_rotation_is() {
+        let server = TestServer::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start(dir.path(), &server);
+        until("a session", || !server.open_sessions().is_empty()).await;
+
+        // Refused for a passing reason: the rotation goes through, and so does the next session.
+        let deny = |server: &TestServer| {
+            let serials = server.open_sessions();
+            server.knobs.lock().unwrap().denied.extend(&serials);
+            let mut seen = server.seen.lock().unwrap();
+            let closed = seen.sessions.iter_mut().filter(|session| session.open);
+            closed.map(|session| session.down.clone()).collect::<Vec<_>>()
+        };
+        for down in deny(&server) {
+            down.send(Err(tonic::Status::permission_denied("passing"))).await.unwrap();
+        }
+        until("a session of a new identity", || sessions_total(&server) == 2).await;
+
+        // A new run: the suspicion of a moment ago would hold the next one back for a while.
+        agent.stop().await;
+        server.twist(|_, _, _| problem(403, "identity_revoked"));
+        let agent = start(dir.path(), &server);
+        until("a session", || server.open_sessions().len() == 1).await;
+        for down in deny(&server) {
+            down.send(Err(tonic::Status::permission_denied("revoked"))).await.unwrap();
+        }
+        let end = agent.task.await.unwrap().unwrap();
+        assert!(matches!(&end, RunEnd::Revoked(refusal) if refusal.code == "identity_revoked"), "{end:?}");
+        let notes = IdentityDir::new(dir.path());
+        assert_eq!(notes.notes().last_refusal.unwrap().code, "identity_revoked");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_certificate_that_tls_turns_down_is_asked_about() {
+        let server = TestServer::start().await;
+        let stranger = TestServer::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start(dir.path(), &server);
+        until("a session", || !server.open_sessions().is_empty()).await;
+        agent.stop().await;
+        let both = server.server_ca() + &stranger.server_ca();
+        std::fs::write(dir.path().join("server-ca.pem"), both).unwrap();
+        let addr = stranger.grpc_addr.to_string().parse().unwrap();
+        let agent = start_elsewhere(dir.path(), &server, Some(addr));
+        until("a rotation", || server.requests() == 2).await;
+        agent.stop().await;
+        assert_eq!(sessions_total(&stranger), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_bad_answer_to_a_rotation_keeps_the_identity_in_use() {
+        let server = TestServer::start().await;
+        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(10);
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start(dir.path(), &server);
+        until("a session", || !server.open_sessions().is_empty()).await;
+        let before = std::fs::read(dir.path().join("cert.pem")).unwrap();
+        server.twist(|server, request, _| {
+            let key = crate::agent::test_server::public_key(request["csr"].as_str().unwrap());
+            let issued = server.ca.issue(&key, "someone-else", SignedDuration::from_secs(10));
+            (200, "application/json", serde_json::to_vec(&server.ca.answer(&issued, None)).unwrap())
+        });
+        until("two attempts", || server.requests() >= 3).await;
+        assert_eq!(std::fs::read(dir.path().join("cert.pem")).unwrap(), before);
+        server.untwist();
+        until("a rotation", || std::fs::read(dir.path().join("cert.pem")).unwrap() != before).await;
+        until("a new session", || sessions_total(&server) >= 2).await;
+        agent.stop().await;
+    }
+}

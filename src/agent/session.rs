@@ -1,0 +1,285 @@
+//! One session with the server over mutual TLS: one connection, opened, kept and ended.
+//!
+//! A session never reconnects by itself. What ended it decides what happens next, and that is for
+//! [`super::runtime`] to say.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::codegen::http::Uri;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status, Streaming};
+use tracing::{debug, info};
+
+use super::boot::chain;
+use super::enrollment::printable;
+use super::facts;
+use super::keeper::News;
+use crate::clock::Clock;
+use crate::domain::host::HostFacts;
+use crate::domain::host_port::{HostName, HostPort};
+use crate::grpc::proto::agent_service_client::AgentServiceClient;
+use crate::grpc::proto::{HeartbeatRequest, HeartbeatResponse, SessionRequest, SessionResponse};
+use crate::grpc::proto::{session_request, session_response};
+use crate::tls::client::{LiveIdentity, grpc_client};
+use crate::tls::first_contact::{FirstContact, ServerRefused, Trust};
+
+/// For each step of opening: TCP, TLS, HTTP/2, and the first answer.
+const OPENING_STEP: Duration = Duration::from_secs(10);
+/// A heartbeat that is not answered for so long ends the session.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// How long a session that we end may take to end in good order.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Bounds for the interval that the server asks for.
+const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// Longest wait that a server which says goodbye can ask for.
+const AWAY_MAX: Duration = Duration::from_secs(600);
+/// Largest message that is read. Real ones have a few dozen bytes.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// With whom and as whom to speak.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    pub addr: HostPort,
+    pub trust: Trust,
+    pub identity: Arc<LiveIdentity>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// We asked for it.
+    Closed,
+    /// The server is not there, or is not the one it should be, or the connection broke.
+    Lost(String),
+    /// The server may have refused our identity. TLS and HTTP/2 can't tell a refusal from an accident for sure,
+    /// so this is a suspicion and not a verdict.
+    PerhapsRefused(String),
+    /// The server said goodbye and when to come back.
+    Goodbye { reason: String, come_back_after: Duration },
+}
+
+impl Ended {
+    /// For the log.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Closed => "closed by the agent",
+            Self::Lost(reason) | Self::PerhapsRefused(reason) | Self::Goodbye { reason, .. } => reason,
+        }
+    }
+}
+
+/// Opens a session and stays in it until it ends. `opened` is called once, after the first answered heartbeat;
+/// only then has the server accepted the identity.
+pub async fn hold(
+    dial: &Dial,
+    news: &mpsc::Sender<News>,
+    close: &CancellationToken,
+    opened: impl FnOnce() + Send,
+) -> Ended {
+    let opening = tokio::select! {
+        opening = open(dial) => opening,
+        () = close.cancelled() => return Ended::Closed,
+    };
+    match opening {
+        Ok((up, down)) => Session { dial, news, up, down, told: None }.run(close, opened).await,
+        Err(ended) => ended,
+    }
+}
+
+type Up = mpsc::Sender<SessionRequest>;
+
+async fn open(dial: &Dial) -> Result<(Up, Streaming<SessionResponse>), Ended> {
+    let tls = connect(dial).await?;
+    // From here on the server may be turning the certificate down: in TLS 1.3 the client is done first.
+    let channel = in_time(speak_http2(&dial.addr, tls)).await.map_err(Ended::PerhapsRefused)?;
+    let (up, requests) = mpsc::channel(4);
+    let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let answer = match timeout(OPENING_STEP, client.session(ReceiverStream::new(requests))).await {
+        Ok(answer) => answer.map_err(|status| ended_by(&status, false))?,
+        Err(_) => return Err(Ended::Lost("the server did not answer in time".to_owned())),
+    };
+    Ok((up, answer.into_inner()))
+}
+
+async fn connect(dial: &Dial) -> Result<TlsStream<TcpStream>, Ended> {
+    let first_contact = FirstContact::new(&dial.trust).map_err(|error| Ended::Lost(chain(&error)))?;
+    let config = grpc_client(Arc::new(first_contact), Arc::clone(&dial.identity));
+    let (target, name) = match &dial.addr.host {
+        HostName::Dns(name) => (name.clone(), ServerName::try_from(name.clone()).ok()),
+        HostName::Ip(ip) => (ip.to_string(), Some(ServerName::from(*ip))),
+    };
+    let name =
+        name.ok_or_else(|| Ended::Lost("the server's name is not one that TLS can check".to_owned()))?;
+    let tcp = in_time(TcpStream::connect((target.as_str(), dial.addr.port))).await.map_err(Ended::Lost)?;
+    // A heartbeat is small and should not wait for company.
+    let _ = tcp.set_nodelay(true);
+    match timeout(OPENING_STEP, TlsConnector::from(Arc::new(config)).connect(name, tcp)).await {
+        Ok(Ok(tls)) => Ok(tls),
+        Ok(Err(error)) => Err(match ServerRefused::in_error(&error) {
+            Some(refused) => Ended::Lost(refused.to_string()),
+            None => Ended::PerhapsRefused(chain(&error)),
+        }),
+        Err(_) => Err(Ended::Lost("the TLS handshake did not end in time".to_owned())),
+    }
+}
+
+/// A channel over one connection that exists already. When it breaks, the channel stays broken.
+async fn speak_http2(
+    addr: &HostPort,
+    tls: TlsStream<TcpStream>,
+) -> Result<Channel, Box<dyn std::error::Error + Send + Sync>> {
+    // The scheme says that the connector brings TLS along; the origin is what the server sees.
+    let origin: Uri = format!("https://{addr}").parse()?;
+    let endpoint = Endpoint::from_shared(format!("http://{addr}"))?
+        .origin(origin)
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true);
+    let mut connection = Some(TokioIo::new(tls));
+    let once = tower::service_fn(move |_: Uri| {
+        let connection = connection.take();
+        async move { connection.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
+    });
+    Ok(endpoint.connect_with_connector(once).await?)
+}
+
+/// A step of opening, bounded in time; its failure in words.
+async fn in_time<T, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    step: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match timeout(OPENING_STEP, step).await {
+        Ok(done) => done.map_err(|error| chain(error.into().as_ref())),
+        Err(_) => Err("the server did not answer in time".to_owned()),
+    }
+}
+
+struct Session<'a> {
+    dial: &'a Dial,
+    news: &'a mpsc::Sender<News>,
+    up: Up,
+    down: Streaming<SessionResponse>,
+    /// The facts the server has been told in this session.
+    told: Option<HostFacts>,
+}
+
+/// Whether to go on.
+type Step = Result<(), Ended>;
+
+impl Session<'_> {
+    async fn run(mut self, close: &CancellationToken, opened: impl FnOnce() + Send) -> Ended {
+        let mut opened = Some(opened);
+        let mut next_heartbeat = Instant::now();
+        let mut answer_by: Option<Instant> = None;
+        loop {
+            let heartbeat = answer_by.is_none().then_some(next_heartbeat);
+            let step = tokio::select! {
+                () = close.cancelled() => return self.end().await,
+                message = self.down.message() => match message {
+                    Ok(Some(SessionResponse { message: Some(message) })) => {
+                        match self.hear(message) {
+                            Ok(Some(interval)) => {
+                                answer_by = None;
+                                next_heartbeat = Instant::now() + interval;
+                                if let Some(opened) = opened.take() {
+                                    opened();
+                                }
+                                Ok(())
+                            }
+                            Ok(None) => Ok(()),
+                            Err(ended) => Err(ended),
+                        }
+                    }
+                    // A message of a later protocol.
+                    Ok(Some(SessionResponse { message: None })) => Ok(()),
+                    Ok(None) => Err(Ended::Lost("the server ended the session".to_owned())),
+                    Err(status) => Err(ended_by(&status, opened.is_none())),
+                },
+                () = at(heartbeat) => {
+                    answer_by = Some(Instant::now() + ANSWER_WITHIN);
+                    self.send_heartbeat()
+                }
+                () = at(answer_by) => Err(Ended::Lost("the server stopped answering".to_owned())),
+            };
+            if let Err(ended) = step {
+                return ended;
+            }
+        }
+    }
+
+    fn send_heartbeat(&mut self) -> Step {
+        let facts = facts::collect();
+        let changed = self.told.as_ref() != Some(&facts);
+        let heartbeat = HeartbeatRequest { facts: changed.then(|| facts::to_proto(&facts)) };
+        self.told = Some(facts);
+        let message = Some(session_request::Message::Heartbeat(heartbeat));
+        let sent = self.up.try_send(SessionRequest { message });
+        sent.map_err(|_| Ended::Lost("the connection takes no more messages".to_owned()))
+    }
+
+    /// The interval until the next heartbeat, if this was the answer to one.
+    fn hear(&self, message: session_response::Message) -> Result<Option<Duration>, Ended> {
+        match message {
+            session_response::Message::Heartbeat(answer) => Ok(Some(self.acknowledged(&answer))),
+            session_response::Message::Rotate(_) => {
+                // When the keeper has not read the last one yet, another one adds nothing.
+                let _ = self.news.try_send(News::RotateNow);
+                Ok(None)
+            }
+            session_response::Message::Goodbye(goodbye) => {
+                let asked = Duration::from_millis(goodbye.reconnect_after_ms.into());
+                let reason = format!("the server said goodbye: {}", printable(&goodbye.reason));
+                Err(Ended::Goodbye { reason, come_back_after: asked.min(AWAY_MAX) })
+            }
+        }
+    }
+
+    fn acknowledged(&self, answer: &HeartbeatResponse) -> Duration {
+        let asked = Duration::from_millis(answer.next_interval_ms.into());
+        let interval = asked.clamp(*INTERVAL.start(), *INTERVAL.end());
+        debug!(next_in_ms = interval.as_millis(), "heartbeat acknowledged");
+        let difference = answer.server_time_ms.saturating_sub(self.dial.clock.now().as_millisecond());
+        let _ = self.news.try_send(News::ClockDifference(difference));
+        interval
+    }
+
+    /// Says that nothing more will come, and gives the server a moment to say the same.
+    async fn end(mut self) -> Ended {
+        drop(self.up);
+        let _ = timeout(FAREWELL, async { while let Ok(Some(_)) = self.down.message().await {} }).await;
+        info!(reason = Ended::Closed.reason(), "session ended");
+        Ended::Closed
+    }
+}
+
+/// Waits for a moment, or for ever when there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A refusal comes as a status of the server, or as a connection that breaks before the session is open.
+fn ended_by(status: &Status, open: bool) -> Ended {
+    let cause = std::error::Error::source(status);
+    let broken = cause.is_some();
+    let cause = cause.map_or_else(|| status.message().to_owned(), chain);
+    let text = printable(&format!("{:?}: {cause}", status.code()));
+    match status.code() {
+        Code::PermissionDenied | Code::Unauthenticated => Ended::PerhapsRefused(text),
+        _ if broken && !open => Ended::PerhapsRefused(text),
+        _ => Ended::Lost(text),
+    }
+}

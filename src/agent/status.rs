@@ -1,0 +1,251 @@
+//! `muster agent status`: what the identity directory says, and what to do about it. It asks nobody.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::boot::chain;
+use super::identity::{Identity, IdentityDir};
+use super::keeper::jitter;
+use super::notes::{Notes, Refused};
+use crate::domain::enrollment::past_not_after;
+use crate::domain::rotation::{check_interval, due_at};
+
+/// The state of an identity, worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Ok,
+    /// It should have rotated by now.
+    Overdue,
+    Revoked,
+    Expired,
+    NotEnrolled,
+    Broken,
+}
+
+/// Everything there is to tell, by field as it is printed with `--json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    pub state: State,
+    pub advice: Option<String>,
+    pub spiffe_id: Option<String>,
+    pub agent_id: Option<String>,
+    pub tenant_id: Option<String>,
+    pub host_id: Option<String>,
+    pub serial: Option<String>,
+    pub issued_at: Option<Timestamp>,
+    pub not_after: Option<Timestamp>,
+    pub next_rotation: Option<Timestamp>,
+    pub server: Option<String>,
+    pub grpc_addr: Option<String>,
+    /// The server's clock minus this machine's.
+    pub clock_difference_seconds: Option<i64>,
+    pub last_refusal: Option<Refused>,
+    pub files: Vec<FileHealth>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileHealth {
+    pub path: PathBuf,
+    pub health: Health,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    Ok,
+    Absent,
+    Unreadable,
+    /// Others than the owner may read or write it.
+    Exposed,
+}
+
+/// Judges a directory at a moment of this machine's clock.
+pub fn status(place: &IdentityDir, now: Timestamp) -> Status {
+    let notes = place.notes();
+    let mut status = of_notes(place, &notes);
+    match place.read() {
+        Ok(Some(identity)) => judge(&mut status, &identity, &notes, now),
+        Ok(None) => {
+            status.state = State::NotEnrolled;
+            status.advice = Some("enroll this machine with `muster agent enroll`".to_owned());
+        }
+        Err(error) => {
+            status.state = State::Broken;
+            status.advice = Some(format!("{}; {}", chain(&error), error.hint()));
+        }
+    }
+    status
+}
+
+fn of_notes(place: &IdentityDir, notes: &Notes) -> Status {
+    let files = [place.cert().to_owned(), place.key().to_owned(), place.agent_ca(), place.server_ca()];
+    Status {
+        state: State::Ok,
+        advice: None,
+        spiffe_id: None,
+        agent_id: None,
+        tenant_id: None,
+        host_id: notes.host_id.map(|id| id.to_string()),
+        serial: None,
+        issued_at: None,
+        not_after: None,
+        next_rotation: None,
+        server: notes.server.as_ref().map(ToString::to_string),
+        grpc_addr: notes.grpc_addr.as_ref().map(ToString::to_string),
+        clock_difference_seconds: notes.clock_difference_ms.map(|millis| millis / 1000),
+        last_refusal: notes.last_refusal.clone(),
+        files: files.map(|path| FileHealth { health: health(&path), path }).into(),
+    }
+}
+
+fn judge(status: &mut Status, identity: &Identity, notes: &Notes, now: Timestamp) {
+    let svid = &identity.svid;
+    let issued_at = identity.issued_at(notes);
+    let due = due_at(issued_at, svid.not_after, jitter(svid.serial));
+    status.spiffe_id = Some(svid.spiffe_id.to_string());
+    status.agent_id = Some(svid.spiffe_id.agent.to_string());
+    status.tenant_id = Some(svid.spiffe_id.tenant.to_string());
+    status.serial = Some(svid.serial.to_string());
+    status.issued_at = Some(issued_at);
+    status.not_after = Some(svid.not_after);
+    status.next_rotation = Some(due);
+
+    let difference = jiff::SignedDuration::from_millis(notes.clock_difference_ms.unwrap_or(0));
+    let server_now = now.saturating_add(difference).unwrap_or(now);
+    let revoked = notes.last_refusal.as_ref().is_some_and(|refused| refused.code == "identity_revoked");
+    // A running agent looks once in an interval; one more is for the answer.
+    let late = due.saturating_add(check_interval(issued_at, svid.not_after) * 2).unwrap_or(due);
+    (status.state, status.advice) = if revoked {
+        let advice = "the identity was revoked; have the host re-enabled, move the directory aside and enroll again with a join token that names this agent id";
+        (State::Revoked, Some(advice.to_owned()))
+    } else if past_not_after(svid.not_after, server_now) {
+        let advice = "the identity has expired; start the agent, and if the server no longer renews it, move the directory aside and enroll again with a join token that names this agent id";
+        (State::Expired, Some(advice.to_owned()))
+    } else if server_now > late {
+        let advice = "rotation is overdue; is `muster agent run` running, and does it reach the server?";
+        (State::Overdue, Some(advice.to_owned()))
+    } else {
+        (State::Ok, None)
+    };
+    if status.state == State::Ok && status.files.iter().any(|file| file.health == Health::Exposed) {
+        status.advice = Some("files of the identity can be read by others; chmod 600 them".to_owned());
+    }
+}
+
+fn health(path: &Path) -> Health {
+    let Ok(metadata) = fs::metadata(path) else {
+        return Health::Absent;
+    };
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Health::Exposed;
+    }
+    if fs::File::open(path).is_ok() { Health::Ok } else { Health::Unreadable }
+}
+
+impl Status {
+    /// Whether the identity works as far as can be seen from here.
+    pub const fn healthy(&self) -> bool {
+        matches!(self.state, State::Ok | State::Overdue)
+    }
+
+    /// Lines for people.
+    pub fn to_text(&self) -> String {
+        let state = match self.state {
+            State::Ok => "ok",
+            State::Overdue => "rotation overdue",
+            State::Revoked => "revoked",
+            State::Expired => "expired",
+            State::NotEnrolled => "not enrolled",
+            State::Broken => "broken",
+        };
+        let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        let seconds = self.clock_difference_seconds.map(|seconds| format!("{seconds:+} s"));
+        let refusal = self.last_refusal.as_ref();
+        let refusal =
+            refusal.map(|refused| format!("{} at {}: {}", refused.code, refused.at, refused.detail));
+        let lines = [
+            ("state", Some(state.to_owned())),
+            ("spiffe id", self.spiffe_id.clone()),
+            ("host id", self.host_id.clone()),
+            ("serial", self.serial.clone()),
+            ("issued", time(self.issued_at)),
+            ("expires", time(self.not_after)),
+            ("next rotation", time(self.next_rotation)),
+            ("server", self.server.clone()),
+            ("grpc", self.grpc_addr.clone()),
+            ("server clock", seconds),
+            ("last refusal", refusal),
+        ];
+        let mut text: String = lines
+            .into_iter()
+            .filter_map(|(name, value)| value.map(|value| format!("{name:14} {value}\n")))
+            .collect();
+        for file in &self.files {
+            let health = match file.health {
+                Health::Ok => "ok",
+                Health::Absent => "absent",
+                Health::Unreadable => "unreadable",
+                Health::Exposed => "readable by others",
+            };
+            text.push_str(&format!("{:14} {} ({health})\n", "file", file.path.display()));
+        }
+        if let Some(advice) = &self.advice {
+            text.push_str(&format!("{:14} {advice}\n", "what to do"));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use rcgen::{KeyPair, PublicKeyData};
+
+    use super::*;
+    use crate::agent::identity::NewIdentity;
+    use crate::agent::test_server::TestCa;
+
+    #[test]
+    fn a_directory_is_judged_by_the_servers_clock() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = IdentityDir::new(dir.path());
+        let now = Timestamp::now();
+        assert_eq!(status(&place, now).state, State::NotEnrolled);
+
+        let key = KeyPair::generate().unwrap();
+        let ca = TestCa::new();
+        let issued = ca.issue(&key.subject_public_key_info(), "web-1", SignedDuration::from_hours(24));
+        let notes =
+            Notes { serial: Some(issued.serial), issued_at: Some(issued.issued_at), ..Notes::default() };
+        let owned = place.clone().lock().unwrap();
+        let chain = format!("{}{}", issued.certificate, ca.intermediate);
+        let new = NewIdentity { key: &key, chain: &chain, agent_ca: "ca", server_ca: None, notes: &notes };
+        owned.install(&new).unwrap();
+        let state = |hours: i64| status(&place, now + SignedDuration::from_hours(hours)).state;
+        assert_eq!((state(0), state(20), state(25)), (State::Ok, State::Overdue, State::Expired));
+
+        let behind = Notes { clock_difference_ms: Some(-5 * 3_600_000), ..notes.clone() };
+        owned.write_notes(&behind).unwrap();
+        assert_eq!((state(20), state(25)), (State::Ok, State::Overdue));
+
+        let refused = Refused { at: now, code: "identity_revoked".to_owned(), detail: "no more".to_owned() };
+        owned.write_notes(&Notes { last_refusal: Some(refused), ..notes }).unwrap();
+        let shown = status(&place, now);
+        assert_eq!(shown.state, State::Revoked);
+        assert!(!shown.healthy() && shown.to_text().contains("identity_revoked"));
+
+        fs::set_permissions(place.key(), fs::Permissions::from_mode(0o644)).unwrap();
+        let files = status(&place, now).files;
+        assert_eq!((files[0].health, files[1].health), (Health::Ok, Health::Exposed));
+        assert_eq!(files[3].health, Health::Absent);
+        fs::remove_file(place.key()).unwrap();
+        let broken = status(&place, now);
+        assert_eq!(broken.state, State::Broken);
+        assert!(broken.advice.unwrap().contains("enroll again"));
+    }
+}

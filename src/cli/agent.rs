@@ -1,0 +1,424 @@
+//! `muster agent …`: enroll this machine, run the agent, ask how it is.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::error::CliError;
+use crate::agent::boot::{Patience, chain};
+use crate::agent::config::{AgentConfig, EnrollConfig, process_environment, ready_made};
+use crate::agent::credential_source::{CredentialSource, Place, SecretText, read_stdin};
+use crate::agent::enrollment::EnrollmentClient;
+use crate::agent::first_enrollment;
+use crate::agent::identity::{Identity, IdentityDir, OwnedDir};
+use crate::agent::runtime::{self, RunEnd};
+use crate::agent::server_url::ServerUrl;
+use crate::agent::status::status;
+use crate::clock::{Clock, SystemClock};
+use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::join_link::JoinLink;
+use crate::domain::pin::Pin;
+use crate::tls::first_contact::Trust;
+
+/// Exit status of an agent whose identity has been revoked: starting it again will not help.
+const REVOKED: u8 = 3;
+/// The settings that `enroll` leaves beside the identity.
+const CONFIG_NAME: &str = "agent.yml";
+
+/// Enroll this machine, and run the agent that keeps its identity.
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Give this machine its identity
+    #[command(
+        long_about = "Give this machine its identity.\n\nA key is made here and never leaves. The server is asked for a certificate, with a join token (single use) or an enrollment secret (many machines), and certificate, key and CAs are written into a directory. A directory that holds an identity already is left alone.\n\nAt first contact the server must prove itself: by --ca-pin, else --ca-file, else the system's roots. Nothing is sent before it has.",
+        after_long_help = "EXAMPLES:\n  Token from a file, or from standard input:\n    muster agent enroll --server https://control.example:8443 --ca-pin PIN --token-file /run/secrets/join-token --dir /var/lib/muster-agent/identity\n    pass show join-token | muster agent enroll --server https://control.example:8443 --ca-pin PIN --token-file - --dir ./identity\n\n  Join link from standard input, or pasted (other users of this machine may see it while the command runs; its token works once):\n    muster agent enroll - --dir ./identity < join-link\n    muster agent enroll 'muster://control.example:8443/?pin=PIN#mjt_…' --dir ./identity\n\nENVIRONMENT (options win):\n  MUSTER_AGENT_JOIN_TOKEN, MUSTER_AGENT_ENROLLMENT_SECRET, MUSTER_AGENT_ENROLL_TOKEN_FILE, MUSTER_AGENT_ENROLL_SERVER, MUSTER_AGENT_ENROLL_CA_PIN"
+    )]
+    Enroll(EnrollArgs),
+    /// Run the agent: report to the server and rotate the identity in time
+    #[command(
+        long_about = "Run the agent: hold a session with the server, report this machine's facts, and rotate the identity at about two thirds of its lifetime.\n\nWithout an identity the agent enrolls first, if the settings or the environment give it a join token or an enrollment secret. SIGTERM and SIGINT end it.\n\nExit status: 0 stopped, 1 failed, 3 the identity has been revoked.",
+        after_long_help = "EXAMPLES:\n    muster agent run --config /var/lib/muster-agent/identity/agent.yml\n    muster agent run --dir ./identity\n\nENVIRONMENT (wins over the settings):\n  MUSTER_AGENT_JOIN_TOKEN, MUSTER_AGENT_ENROLLMENT_SECRET, MUSTER_AGENT_ENROLL_TOKEN_FILE, MUSTER_AGENT_ENROLL_SERVER, MUSTER_AGENT_ENROLL_CA_PIN"
+    )]
+    Run(RunArgs),
+    /// Show the identity, its expiry and next rotation, and what to do
+    #[command(
+        long_about = "Show the identity in a directory: who this machine is, when its certificate expires and rotates, what the server last refused, how the clocks differ, and what to do about it.\n\nNobody is asked; it works while the server is away. Exit status: 0 if the identity works, else 1."
+    )]
+    Status(StatusArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct EnrollArgs {
+    /// A join link, which holds server, pin and credential; '-' reads it from standard input
+    #[arg(value_name = "JOIN-LINK", conflicts_with_all = ["server", "token", "token_file", "secret_file", "ca_pin", "ca_file"])]
+    join_link: Option<SecretText>,
+
+    /// The directory for the identity; created if absent
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+
+    /// The server's HTTPS address, https://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+
+    /// A file with a join token; '-' reads standard input
+    #[arg(long, value_name = "FILE", group = "credential")]
+    token_file: Option<PathBuf>,
+
+    /// A file with an enrollment secret; '-' reads standard input
+    #[arg(long, value_name = "FILE", group = "credential")]
+    secret_file: Option<PathBuf>,
+
+    /// A join token. Other users of this machine may see it while the command runs, so use it for single-use tokens only
+    #[arg(long, value_name = "TOKEN", group = "credential")]
+    token: Option<SecretText>,
+
+    /// The SHA-256 of the server's certificate or of its CA's, in hex
+    #[arg(long, value_name = "HEX", conflicts_with = "ca_file")]
+    ca_pin: Option<Pin>,
+
+    /// PEM certificates of the CA that vouches for the server
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct RunArgs {
+    /// The agent's settings
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The directory that `muster agent enroll` wrote, in place of settings
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The directory with the identity
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+}
+
+/// Runs one `muster agent` command. With `json`, standard output holds one JSON document and nothing else.
+pub async fn run(command: AgentCommand, json: bool) -> Result<ExitCode, CliError> {
+    match command {
+        AgentCommand::Enroll(args) => enroll(args, json).await,
+        AgentCommand::Run(args) => run_agent(&args).await,
+        AgentCommand::Status(args) => show_status(&args, json),
+    }
+}
+
+/// Where to enroll, whom to trust there, and with what.
+struct Plan {
+    server: ServerUrl,
+    trust: Trust,
+    credential: Credential,
+}
+
+async fn enroll(args: EnrollArgs, json: bool) -> Result<ExitCode, CliError> {
+    let dir = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
+    let dir =
+        IdentityDir::new(dir).lock().map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
+    let refuse = |error: first_enrollment::EnrollError| CliError::new(chain(&error)).hint(error.hint());
+    // A secret on standard input is not even read when there is nothing to enroll.
+    first_enrollment::check_vacant(&dir).map_err(refuse)?;
+    let plan = plan(args)?;
+    let client = EnrollmentClient::new(plan.server, &plan.trust).map_err(|error| refuse(error.into()))?;
+    let identity = first_enrollment::enroll(&dir, &client, &plan.credential).await.map_err(refuse)?;
+    let text = ready_made(dir.place(), &dir.place().notes());
+    let config = dir
+        .write_if_absent(CONFIG_NAME, &text)
+        .map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
+    report_enrolled(&dir, &identity, &config, json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plan(args: EnrollArgs) -> Result<Plan, CliError> {
+    if let Some(link) = args.join_link {
+        return plan_of_link(&link);
+    }
+    let env = EnrollConfig::from_environment(&process_environment)
+        .map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
+    let server = match args.server {
+        Some(text) => text.parse().map_err(|error| {
+            CliError::new(format!("--server: {error}")).hint("write it as https://HOST:PORT")
+        })?,
+        None => env.server.ok_or_else(|| {
+            CliError::new("it is not known where to enroll")
+                .hint("give --server https://HOST:PORT, or a join link")
+        })?,
+    };
+    let trust = match (args.ca_pin, args.ca_file, env.pin) {
+        (Some(pin), _, _) | (None, None, Some(pin)) => Trust::Pin(pin),
+        (None, Some(file), _) => Trust::CaFile(file),
+        (None, None, None) => Trust::SystemRoots,
+    };
+    let source = given(args.token_file, args.secret_file, args.token).or(env.credential);
+    let source = source.ok_or_else(|| {
+        CliError::new("there is no join token and no enrollment secret to enroll with")
+            .hint("give --token-file FILE, --secret-file FILE or a join link; '-' reads standard input")
+    })?;
+    let credential = source.read().map_err(|error| {
+        CliError::new(chain(&error)).hint("copy the token or secret again, whole, from where it was created")
+    })?;
+    Ok(Plan { server, trust, credential })
+}
+
+fn plan_of_link(link: &SecretText) -> Result<Plan, CliError> {
+    let from_stdin = match link.reveal() {
+        "-" => Some(read_stdin().map_err(|error| CliError::new(chain(&error)))?),
+        _ => None,
+    };
+    let text = from_stdin.as_ref().unwrap_or(link);
+    let link: JoinLink = text.reveal().parse().map_err(|error: crate::domain::join_link::NotAJoinLink| {
+        CliError::new(error.to_string())
+            .hint("copy the whole link again and put it between single quotes: muster://HOST:PORT/?pin=…#…")
+    })?;
+    let trust = link.pin.map_or(Trust::SystemRoots, Trust::Pin);
+    Ok(Plan { server: link.server.into(), trust, credential: link.credential })
+}
+
+fn given(
+    token_file: Option<PathBuf>,
+    secret_file: Option<PathBuf>,
+    token: Option<SecretText>,
+) -> Option<CredentialSource> {
+    let place = |path: PathBuf| if path == Path::new("-") { Place::Stdin } else { Place::File(path) };
+    let (kind, place) = match (token_file, secret_file, token) {
+        (Some(path), _, _) => (CredentialKind::JoinToken, place(path)),
+        (_, Some(path), _) => (CredentialKind::EnrollmentSecret, place(path)),
+        (_, _, Some(text)) => (CredentialKind::JoinToken, Place::Given(text)),
+        (None, None, None) => return None,
+    };
+    Some(CredentialSource { kind, place })
+}
+
+fn report_enrolled(dir: &OwnedDir, identity: &Identity, config: &Path, json: bool) -> Result<(), CliError> {
+    let place = dir.place();
+    let notes = place.notes();
+    let svid = &identity.svid;
+    if json {
+        return print(&format!(
+            "{}\n",
+            json!({
+                "spiffe_id": svid.spiffe_id,
+                "agent_id": svid.spiffe_id.agent,
+                "tenant_id": svid.spiffe_id.tenant,
+                "host_id": notes.host_id,
+                "serial": svid.serial,
+                "not_after": svid.not_after.to_string(),
+                "server": notes.server,
+                "grpc_addr": notes.grpc_addr,
+                "dir": place.path(),
+                "cert_file": place.cert(),
+                "key_file": place.key(),
+                "config": config,
+            })
+        ));
+    }
+    print(&format!(
+        "Enrolled as {}\n  certificate  {} (expires {})\n  private key  {}\n  settings     {}\n\nKeep the identity fresh with:\n  muster agent run --config {}\n",
+        svid.spiffe_id,
+        place.cert().display(),
+        svid.not_after,
+        place.key().display(),
+        config.display(),
+        config.display(),
+    ))
+}
+
+async fn run_agent(args: &RunArgs) -> Result<ExitCode, CliError> {
+    let env = &process_environment;
+    let config = match (&args.config, &args.dir) {
+        (Some(file), _) => AgentConfig::load(file, env),
+        (None, Some(dir)) => AgentConfig::of_directory(dir, env),
+        (None, None) => return Err(CliError::new("neither --config nor --dir was given")),
+    };
+    let config = config.map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
+    let stop = stop_on_signals()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let end = runtime::run(config, clock, Patience::default(), stop)
+        .await
+        .map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
+    match end {
+        RunEnd::Stopped => Ok(ExitCode::SUCCESS),
+        // The log has said so, with what to do.
+        RunEnd::Revoked(_) => Ok(ExitCode::from(REVOKED)),
+    }
+}
+
+fn stop_on_signals() -> Result<CancellationToken, CliError> {
+    let listen =
+        |kind| signal(kind).map_err(|error| CliError::new(format!("signals can't be listened for: {error}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopping.cancel();
+    });
+    Ok(stop)
+}
+
+fn show_status(args: &StatusArgs, json: bool) -> Result<ExitCode, CliError> {
+    let status = status(&IdentityDir::new(&args.dir), SystemClock.now());
+    if json {
+        let text = serde_json::to_string(&status)
+            .map_err(|error| CliError::new(format!("the status can't be written as JSON: {error}")))?;
+        print(&format!("{text}\n"))?;
+    } else {
+        print(&status.to_text())?;
+    }
+    Ok(if status.healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Standard output may be a pipe whose reader has gone; that is an error, not a crash.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| CliError::new(format!("standard output can't be written: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::agent::test_server::TestServer;
+    use crate::domain::ids::CredentialId;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: AgentCommand,
+    }
+
+    fn credential(kind: CredentialKind) -> Zeroizing<String> {
+        Credential::new(kind, CredentialId::from_bytes([7; 10]), Zeroizing::new([9; 32])).reveal()
+    }
+
+    fn parse(args: &[&str]) -> Result<AgentCommand, clap::Error> {
+        let args = ["agent"].iter().chain(args);
+        Cli::try_parse_from(args).map(|cli| cli.command)
+    }
+
+    async fn execute(args: &[&str]) -> Result<ExitCode, CliError> {
+        run(parse(args).unwrap(), true).await
+    }
+
+    #[test]
+    fn arguments_that_contradict_each_other_are_wrong_usage() {
+        for good in [
+            &["enroll", "muster://h:1/#x", "--dir", "d"][..],
+            &["enroll", "-", "--dir", "d"],
+            &["enroll", "--server", "https://h:1", "--token-file", "-", "--dir", "d", "--ca-file", "f"],
+            &["run", "--config", "f"],
+            &["run", "--dir", "d"],
+            &["status", "--dir", "d"],
+        ] {
+            parse(good).unwrap();
+        }
+        let pin = "ab".repeat(32);
+        for bad in [
+            &["enroll", "muster://h:1/#x"][..],
+            &["enroll", "muster://h:1/#x", "--dir", "d", "--server", "https://h:1"],
+            &["enroll", "muster://h:1/#x", "--dir", "d", "--token-file", "f"],
+            &["enroll", "--dir", "d", "--token", "t", "--token-file", "f"],
+            &["enroll", "--dir", "d", "--token-file", "f", "--secret-file", "f"],
+            &["enroll", "--dir", "d", "--ca-file", "f", "--ca-pin", &pin],
+            &["enroll", "--dir", "d", "--ca-pin", &pin[1..]],
+            &["run"],
+            &["run", "--dir", "d", "--config", "f"],
+            &["status"],
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_shows_no_secret_when_printed() {
+        let token = credential(CredentialKind::JoinToken);
+        let link = format!("muster://h:1/#{}", *token);
+        for args in [&["enroll", &link, "--dir", "d"][..], &["enroll", "--token", &token, "--dir", "d"]] {
+            let shown = format!("{:?}", parse(args).unwrap());
+            assert!(!shown.contains(&token[30..]), "{shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_machine_is_enrolled_once_and_ready_to_run() {
+        let server = TestServer::start().await;
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("identity");
+        let dir_text = dir.to_str().unwrap();
+        let link: JoinLink = format!(
+            "{}/?pin={}#{}",
+            server.url.to_string().replace("https", "muster"),
+            server.pin(),
+            *credential(CredentialKind::EnrollmentSecret)
+        )
+        .parse()
+        .unwrap();
+        assert_eq!(execute(&["status", "--dir", dir_text]).await, Ok(ExitCode::FAILURE));
+        let link = link.reveal();
+        let enroll = ["enroll", &link, "--dir", dir_text];
+        assert_eq!(execute(&enroll).await, Ok(ExitCode::SUCCESS));
+        assert_eq!(execute(&["status", "--dir", dir_text]).await, Ok(ExitCode::SUCCESS));
+        let body = server.seen.lock().unwrap().requests[0].1.clone();
+        assert!(body["secret"].is_string() && body["host"]["hostname"].is_string());
+
+        let env = |_: &str| None;
+        let config = AgentConfig::load(&dir.join(CONFIG_NAME), &env).unwrap();
+        assert_eq!(config.grpc_addr.unwrap().to_string(), server.grpc_addr.to_string());
+        assert_eq!(config.server.as_ref(), Some(&server.url));
+        assert_eq!(config.server_ca, Some(dir.join("server-ca.pem")));
+
+        let before = fs::read(dir.join("cert.pem")).unwrap();
+        let error = execute(&enroll).await.unwrap_err();
+        assert!(error.message.contains("already holds an identity"), "{error:?}");
+        assert_eq!(fs::read(dir.join("cert.pem")).unwrap(), before);
+        assert_eq!(server.requests(), 1);
+    }
+
+    #[tokio::test]
+    async fn failures_say_what_to_do_and_show_no_secret() {
+        let server = TestServer::start().await;
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("identity");
+        let token_file = place.path().join("token");
+        fs::write(&token_file, &*credential(CredentialKind::JoinToken)).unwrap();
+        let (dir, url) = (dir.to_str().unwrap(), server.url.to_string());
+        let file = token_file.to_str().unwrap();
+        let pin = "ab".repeat(32);
+        for (args, says) in [
+            (&["--server", &url, "--ca-pin", &pin, "--token-file", file][..], "not the server it should be"),
+            (&["--server", &url, "--ca-pin", &pin], "no join token and no enrollment secret"),
+            (&["--token-file", file], "not known where to enroll"),
+            (&["--server", "control.example", "--token-file", file], "starts with https://"),
+            (&["--server", &url, "--secret-file", file], "the join token given stands where"),
+            (&["muster://hunter2"], "no credential after '#'"),
+        ] {
+            let args: Vec<&str> = ["enroll", "--dir", dir].iter().chain(args).copied().collect();
+            let error = execute(&args).await.unwrap_err();
+            assert!(error.message.contains(says), "{error:?}");
+            assert!(error.hint.is_some_and(|hint| !hint.is_empty()), "{args:?}");
+            assert!(!error.message.contains("hunter2"));
+        }
+        assert_eq!(server.requests(), 0);
+    }
+}

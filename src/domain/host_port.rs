@@ -1,0 +1,166 @@
+//! Where a listener is reached: a host and a port, as they stand in URLs, join links and settings.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A DNS name or an IP address. IPv6 addresses are written in brackets.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum HostName {
+    Dns(String),
+    Ip(IpAddr),
+}
+
+/// A host and a port, `name:port`, `192.0.2.1:port` or `[2001:db8::1]:port`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    pub host: HostName,
+    pub port: u16,
+}
+
+/// Why a text is no host and port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAHostPort {
+    #[error("the host is not a DNS name or an IP address (an IPv6 address stands in brackets)")]
+    Host,
+    #[error("the port is missing or not a number from 1 to 65535")]
+    Port,
+}
+
+impl HostName {
+    /// An address that says "every interface" and names no machine.
+    pub fn is_unspecified(&self) -> bool {
+        matches!(self, Self::Ip(ip) if ip.is_unspecified())
+    }
+}
+
+impl FromStr for HostName {
+    type Err = NotAHostPort;
+
+    fn from_str(text: &str) -> Result<Self, NotAHostPort> {
+        if let Some(inner) = text.strip_prefix('[') {
+            let inner = inner.strip_suffix(']').ok_or(NotAHostPort::Host)?;
+            let ip = inner.parse::<Ipv6Addr>().map_err(|_| NotAHostPort::Host)?;
+            return Ok(Self::Ip(ip.into()));
+        }
+        if let Ok(ip) = text.parse::<Ipv4Addr>() {
+            return Ok(Self::Ip(ip.into()));
+        }
+        if is_dns_name(text) { Ok(Self::Dns(text.to_owned())) } else { Err(NotAHostPort::Host) }
+    }
+}
+
+/// Letters, digits, hyphens and underscores between dots (RFC 1123 2.1, and what resolvers accept). A last
+/// label of digits alone would be a misspelt address.
+fn is_dns_name(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let label = |l: &str| (1..=63).contains(&l.len()) && !l.starts_with('-') && l.bytes().all(legal);
+    let numeric = |l: &str| l.bytes().all(|b| b.is_ascii_digit());
+    text.len() <= 253 && text.split('.').all(label) && !text.rsplit('.').next().is_some_and(numeric)
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => f.write_str(name),
+            Self::Ip(IpAddr::V4(ip)) => ip.fmt(f),
+            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+        }
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = NotAHostPort;
+
+    fn from_str(text: &str) -> Result<Self, NotAHostPort> {
+        let (host, port) = text.rsplit_once(':').ok_or(NotAHostPort::Port)?;
+        let host = host.parse()?;
+        if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(NotAHostPort::Port);
+        }
+        match port.parse() {
+            Ok(0) | Err(_) => Err(NotAHostPort::Port),
+            Ok(port) => Ok(Self { host, port }),
+        }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl fmt::Debug for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for HostPort {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostPort {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_parse_only_as_they_print() {
+        for good in
+            ["a:1", "control.example:9443", "192.0.2.1:65535", "[2001:db8::1]:8443", "my_host-1.lan:80"]
+        {
+            assert_eq!(good.parse::<HostPort>().map(|hp| hp.to_string()), Ok(good.to_owned()));
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let long = format!("{}:1", "a".repeat(64));
+        for (bad, why) in [
+            ("", NotAHostPort::Port),
+            ("host", NotAHostPort::Port),
+            ("host:", NotAHostPort::Port),
+            ("host:0", NotAHostPort::Port),
+            ("host:65536", NotAHostPort::Port),
+            ("host:+80", NotAHostPort::Port),
+            ("host:80 ", NotAHostPort::Port),
+            (":80", NotAHostPort::Host),
+            ("a b:80", NotAHostPort::Host),
+            ("a;b:80", NotAHostPort::Host),
+            ("a..b:80", NotAHostPort::Host),
+            ("-a:80", NotAHostPort::Host),
+            ("user@host:80", NotAHostPort::Host),
+            ("2001:db8::1:80", NotAHostPort::Host),
+            ("[192.0.2.1]:80", NotAHostPort::Host),
+            ("[::1:80", NotAHostPort::Host),
+            ("192.0.2.256:80", NotAHostPort::Host),
+            (&long, NotAHostPort::Host),
+        ] {
+            assert_eq!(bad.parse::<HostPort>(), Err(why), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn every_interface_names_no_machine() {
+        let unspecified = |text: &str| text.parse::<HostPort>().unwrap().host.is_unspecified();
+        assert!(unspecified("0.0.0.0:1") && unspecified("[::]:1"));
+        assert!(!unspecified("127.0.0.1:1") && !unspecified("a:1"));
+    }
+}

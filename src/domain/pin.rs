@@ -1,0 +1,80 @@
+//! Pins: the SHA-256 of one certificate, handed to an agent so that it knows its server at first contact.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::digest;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+
+/// SHA-256 of a certificate's DER, what `openssl x509 -fingerprint -sha256` prints.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pin([u8; 32]);
+
+/// The text was not a pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a pin is the 64 hex digits of a certificate's SHA-256, colons and case ignored")]
+pub struct NotAPin;
+
+impl Pin {
+    /// The pin of a certificate in DER.
+    pub fn of(certificate_der: &[u8]) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate_der).as_ref());
+        Self(bytes)
+    }
+
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl FromStr for Pin {
+    type Err = NotAPin;
+
+    fn from_str(text: &str) -> Result<Self, NotAPin> {
+        let digits: String = text.chars().filter(|c| *c != ':').collect();
+        let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).map_err(|_| NotAPin)?;
+        Ok(Self(bytes.try_into().map_err(|_| NotAPin)?))
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colons_and_case_are_ignored_and_nothing_else() {
+        let plain = "0123456789abcdef".repeat(4);
+        let colons: Vec<&str> = (0..32).map(|i| &plain[2 * i..2 * i + 2]).collect();
+        for good in [plain.clone(), plain.to_uppercase(), colons.join(":"), colons.join(":").to_uppercase()] {
+            assert_eq!(good.parse::<Pin>().map(|pin| pin.to_string()), Ok(plain.clone()));
+        }
+        for bad in [
+            String::new(),
+            plain[1..].to_owned(),
+            format!("{plain}0"),
+            format!("{plain}00"),
+            format!(" {plain}"),
+            plain.replacen('0', "g", 1),
+            colons.join("-"),
+        ] {
+            assert_eq!(bad.parse::<Pin>(), Err(NotAPin), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! How an agent knows its server: by a pin, by certificates in a file, or by the system's roots.
+//!
+//! There is no trust on first use: what does not match is refused before a byte of the request leaves.
+//! After a handshake, [`FirstContact::verified`] tells what vouched for the server, to be kept for later
+//! connections, which then trust that file and need no pin.
+
+use std::error::Error as StdError;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::pem::{self, PemError};
+use super::provider::provider;
+use crate::domain::pin::Pin;
+
+/// Largest file of trusted certificates that is read, in bytes.
+const CA_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What vouches for a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// The certificate with this digest must be in the presented chain.
+    Pin(Pin),
+    /// PEM: the CA certificates in it are the anchors. A single certificate vouches for itself, too.
+    CaFile(PathBuf),
+    /// What the operating system trusts.
+    SystemRoots,
+}
+
+/// Why no verifier could be made. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    #[error("the file of trusted certificates {} can't be read", .0.display())]
+    Unreadable(PathBuf, #[source] io::Error),
+    #[error("the file of trusted certificates {} is unusable", .0.display())]
+    NotPem(PathBuf, #[source] PemError),
+    #[error("{} holds several certificates and none of them is a CA's", .0.display())]
+    NoCa(PathBuf),
+    #[error("the system has no usable root certificates; give a pin or a CA file instead")]
+    NoSystemRoots,
+}
+
+/// Why a server was refused, in words that reach the person who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    #[error("none of the certificates the server presented has the pin that was given")]
+    PinMismatch,
+    #[error("the pinned certificate is neither the server's own nor a CA's")]
+    PinnedNeitherServerNorCa,
+    #[error("the server presented another certificate than the trusted one")]
+    OtherCertificate,
+}
+
+impl Distrust {
+    fn refusal(self) -> Error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(self))))
+    }
+}
+
+/// A server certificate that was refused, found in the error of a connection and put in words.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ServerRefused {
+    #[error(transparent)]
+    Distrusted(Distrust),
+    #[error("the server's certificate is signed by no CA that is trusted here")]
+    UnknownIssuer,
+    #[error("the server's certificate is refused: {0}")]
+    Certificate(CertificateError),
+}
+
+impl ServerRefused {
+    /// The refusal at the bottom of an error, if that is what is there.
+    pub fn in_error(error: &(dyn StdError + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(Error::InvalidCertificate(reason)) = error.downcast_ref() {
+                return Some(reason.into());
+            }
+            // An `io::Error` leaves out the error it wraps when it is asked for its source.
+            next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+                Some(inner) => Some(inner as &(dyn StdError + 'static)),
+                None => error.source(),
+            };
+        }
+        None
+    }
+}
+
+impl From<&CertificateError> for ServerRefused {
+    fn from(reason: &CertificateError) -> Self {
+        match reason {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
+            CertificateError::Other(other) => match other.0.downcast_ref() {
+                Some(distrust) => Self::Distrusted(*distrust),
+                None => Self::Certificate(reason.clone()),
+            },
+            _ => Self::Certificate(reason.clone()),
+        }
+    }
+}
+
+/// A verifier of server certificates that remembers what vouched.
+#[derive(Debug)]
+pub struct FirstContact {
+    anchors: Anchors,
+    algorithms: WebPkiSupportedAlgorithms,
+    verified: Mutex<Option<String>>,
+}
+
+#[derive(Debug)]
+enum Anchors {
+    Pin(Pin),
+    Certificates { authorities: RootCertStore, exactly: Option<CertificateDer<'static>>, text: String },
+    System(RootCertStore),
+}
+
+impl FirstContact {
+    pub fn new(trust: &Trust) -> Result<Self, TrustError> {
+        let anchors = match trust {
+            Trust::Pin(pin) => Anchors::Pin(*pin),
+            Trust::CaFile(path) => from_file(path)?,
+            Trust::SystemRoots => Anchors::System(system_roots()?),
+        };
+        let algorithms = provider().signature_verification_algorithms;
+        Ok(Self { anchors, algorithms, verified: Mutex::default() })
+    }
+
+    /// The PEM certificates that vouched for the server in the latest handshake: the pinned one, or those of
+    /// the file. `None` before a handshake and when the system's roots vouched.
+    pub fn verified(&self) -> Option<String> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, text: String) {
+        *self.verified.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    fn verify_pin(&self, pin: Pin, presented: &Presented<'_>) -> Result<(), Error> {
+        if Pin::of(presented.end_entity) == pin {
+            self.remember(pem::certificate_text(presented.end_entity));
+            return Ok(());
+        }
+        let pinned = presented.intermediates.iter().find(|certificate| Pin::of(certificate) == pin);
+        let pinned = pinned.ok_or_else(|| Distrust::PinMismatch.refusal())?;
+        if !is_authority(pinned) {
+            return Err(Distrust::PinnedNeitherServerNorCa.refusal());
+        }
+        let mut anchor = RootCertStore::empty();
+        anchor.add(pinned.clone())?;
+        self.verify_chain(&anchor, presented)?;
+        self.remember(pem::certificate_text(pinned));
+        Ok(())
+    }
+
+    fn verify_chain(&self, anchors: &RootCertStore, presented: &Presented<'_>) -> Result<(), Error> {
+        let end_entity = ParsedCertificate::try_from(presented.end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &end_entity,
+            anchors,
+            presented.intermediates,
+            presented.now,
+            self.algorithms.all,
+        )?;
+        verify_server_name(&end_entity, presented.server_name)
+    }
+}
+
+/// What a server showed, and when and as whom it was called.
+struct Presented<'a> {
+    end_entity: &'a CertificateDer<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+    server_name: &'a ServerName<'a>,
+    now: UnixTime,
+}
+
+impl ServerCertVerifier for FirstContact {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let presented = Presented { end_entity, intermediates, server_name, now };
+        match &self.anchors {
+            Anchors::Pin(pin) => self.verify_pin(*pin, &presented)?,
+            Anchors::System(roots) => self.verify_chain(roots, &presented)?,
+            Anchors::Certificates { authorities, exactly, text } => {
+                let itself = exactly.as_ref().is_some_and(|trusted| trusted == end_entity);
+                if !itself && authorities.is_empty() {
+                    return Err(Distrust::OtherCertificate.refusal());
+                }
+                if !itself {
+                    self.verify_chain(authorities, &presented)?;
+                }
+                self.remember(text.clone());
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn from_file(path: &Path) -> Result<Anchors, TrustError> {
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(CA_FILE_BYTES_MAX).read_to_end(&mut text))
+        .map_err(|error| TrustError::Unreadable(path.to_owned(), error))?;
+    let certificates =
+        pem::certificates(&text).map_err(|error| TrustError::NotPem(path.to_owned(), error))?;
+    let mut authorities = RootCertStore::empty();
+    for authority in certificates.iter().filter(|certificate| is_authority(certificate)) {
+        // One CA in a form that is not understood leaves the others usable.
+        let _ = authorities.add(authority.clone());
+    }
+    let text = certificates.iter().map(pem::certificate_text).collect();
+    let exactly = <[_; 1]>::try_from(certificates).ok().map(|[only]| only);
+    if authorities.is_empty() && exactly.is_none() {
+        return Err(TrustError::NoCa(path.to_owned()));
+    }
+    Ok(Anchors::Certificates { authorities, exactly, text })
+}
+
+fn system_roots() -> Result<RootCertStore, TrustError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() { Err(TrustError::NoSystemRoots) } else { Ok(roots) }
+}
+
+/// Whether a certificate may sign others (RFC 5280 4.2.1.9). Only such a one becomes an anchor: the holder of
+/// an end-entity key must not be able to vouch for anybody.
+fn is_authority(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return false;
+    };
+    certificate.is_ca()
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+    use x509_parser::time::ASN1Time;
+
+    use super::*;
+    use crate::tls::client::https_client;
+
+    const SECRET: &[u8] = b"what only the right server may read";
+
+    struct Server {
+        chain: Vec<CertificateDer<'static>>,
+        key: KeyPair,
+    }
+
+    fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn server(ca: &CertifiedIssuer<'static, KeyPair>, name: &str, expired: bool) -> Server {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.is_ca = IsCa::ExplicitNoCa;
+        if expired {
+            params.not_after = ASN1Time::from_timestamp(1_500_000_000).unwrap().to_datetime();
+        }
+        let leaf = params.signed_by(&key, ca).unwrap();
+        Server { chain: vec![leaf.der().clone(), ca.der().clone()], key }
+    }
+
+    fn self_signed(is_ca: IsCa) -> Server {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["elsewhere.example".to_owned()]).unwrap();
+        params.is_ca = is_ca;
+        let leaf = params.self_signed(&key).unwrap();
+        Server { chain: vec![leaf.der().clone()], key }
+    }
+
+    impl Server {
+        fn pin(&self, index: usize) -> Trust {
+            Trust::Pin(Pin::of(&self.chain[index]))
+        }
+
+        fn config(&self) -> Arc<ServerConfig> {
+            let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.serialized_der().to_vec()));
+            let config = ServerConfig::builder_with_provider(provider())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(self.chain.clone(), key)
+                .unwrap();
+            Arc::new(config)
+        }
+
+        /// Calls this server as `control.example` and sends a secret; what the server read, and what vouched.
+        async fn call(&self, trust: &Trust) -> Result<Option<String>, io::Error> {
+            let first_contact = Arc::new(FirstContact::new(trust).unwrap());
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let acceptor = TlsAcceptor::from(self.config());
+            let serving = tokio::spawn(async move {
+                let mut heard = Vec::new();
+                if let Ok(mut stream) = acceptor.accept(far).await {
+                    let _ = stream.read_to_end(&mut heard).await;
+                }
+                heard
+            });
+            let config = https_client(Arc::clone(&first_contact));
+            let name = ServerName::try_from("control.example").unwrap();
+            let outcome = async {
+                let mut stream = TlsConnector::from(Arc::new(config)).connect(name, near).await?;
+                stream.write_all(SECRET).await?;
+                stream.shutdown().await?;
+                // The server has read everything when it hangs up.
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                Ok(())
+            }
+            .await;
+            let heard = serving.await.unwrap();
+            match outcome {
+                Ok(()) => {
+                    assert_eq!(heard, SECRET);
+                    Ok(first_contact.verified())
+                }
+                Err(error) => {
+                    assert!(heard.is_empty(), "{} bytes reached a server that was refused", heard.len());
+                    assert_eq!(first_contact.verified(), None);
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    fn file(certificates: &[&CertificateDer<'static>]) -> (tempfile::NamedTempFile, Trust) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text: String = certificates.iter().map(|der| pem::certificate_text(der)).collect();
+        std::fs::write(file.path(), text).unwrap();
+        let trust = Trust::CaFile(file.path().to_owned());
+        (file, trust)
+    }
+
+    async fn refused(server: &Server, trust: &Trust, says: &str) {
+        let error = ServerRefused::in_error(&server.call(trust).await.unwrap_err()).unwrap().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+
+    #[tokio::test]
+    async fn pins() {
+        let ca = authority("ca");
+        let good = server(&ca, "control.example", false);
+        let pem_of = |server: &Server, index: usize| Some(pem::certificate_text(&server.chain[index]));
+        assert_eq!(good.call(&good.pin(0)).await.unwrap(), pem_of(&good, 0));
+        assert_eq!(good.call(&good.pin(1)).await.unwrap(), pem_of(&good, 1));
+        refused(&good, &Trust::Pin(Pin::from_bytes([0; 32])), "has the pin").await;
+
+        let other_name = server(&ca, "other.example", false);
+        assert_eq!(other_name.call(&other_name.pin(0)).await.unwrap(), pem_of(&other_name, 0));
+        refused(&other_name, &other_name.pin(1), "not valid for name").await;
+        let expired = server(&ca, "control.example", true);
+        refused(&expired, &expired.pin(1), "expired").await;
+
+        // The pinned certificate is shown, but it is not what the server's own was signed with.
+        let mut borrowed = server(&authority("another"), "control.example", false);
+        borrowed.chain[1] = ca.der().clone();
+        refused(&borrowed, &borrowed.pin(1), "no CA that is trusted here").await;
+        let mut leaf_borrowed = server(&ca, "control.example", false);
+        leaf_borrowed.chain.push(good.chain[0].clone());
+        refused(&leaf_borrowed, &good.pin(0), "neither the server's own nor a CA's").await;
+    }
+
+    #[tokio::test]
+    async fn the_key_must_be_the_pinned_certificates() {
+        let genuine = self_signed(IsCa::ExplicitNoCa);
+        let pin = genuine.pin(0);
+        let chain = genuine.chain.clone();
+        let impostor = Server { chain, key: KeyPair::generate().unwrap() };
+        let key = PrivatePkcs8KeyDer::from(impostor.key.serialized_der().to_vec());
+        // rustls refuses to serve a key that is not the certificate's, so the resolver is told to go on.
+        let signer = provider().key_provider.load_private_key(key.into()).unwrap();
+        let certified = rustls::sign::CertifiedKey::new(impostor.chain, signer);
+        let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let config = ServerConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::<rustls::sign::SingleCertAndKey>::clone(&resolver));
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let accepting = tokio::spawn(async move { acceptor.accept(far).await.is_ok() });
+            let client = https_client(Arc::new(FirstContact::new(&pin).unwrap()));
+            let name = ServerName::try_from("control.example").unwrap();
+            let error = TlsConnector::from(Arc::new(client)).connect(name, near).await.unwrap_err();
+            assert!(error.to_string().contains("BadSignature"), "{error}");
+            assert!(!accepting.await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn files() {
+        let ca = authority("ca");
+        let good = server(&ca, "control.example", false);
+        let other_name = server(&ca, "other.example", false);
+        let (_kept, of_ca) = file(&[ca.der()]);
+        assert_eq!(good.call(&of_ca).await.unwrap(), Some(pem::certificate_text(ca.der())));
+        refused(&other_name, &of_ca, "not valid for name").await;
+        refused(
+            &server(&authority("another"), "control.example", false),
+            &of_ca,
+            "no CA that is trusted here",
+        )
+        .await;
+
+        // Both CAs vouch while one replaces the other; a leaf among them vouches for nothing.
+        let next = authority("next");
+        let (_kept, of_both) = file(&[ca.der(), next.der(), &other_name.chain[0]]);
+        assert!(good.call(&of_both).await.is_ok());
+        assert!(server(&next, "control.example", false).call(&of_both).await.is_ok());
+        refused(&other_name, &of_both, "not valid for name").await;
+
+        let (_kept, of_leaf) = file(&[&other_name.chain[0]]);
+        assert!(other_name.call(&of_leaf).await.is_ok());
+        refused(&good, &of_leaf, "another certificate").await;
+
+        let selfish = self_signed(IsCa::Ca(BasicConstraints::Unconstrained));
+        let kept = selfish.call(&selfish.pin(0)).await.unwrap().unwrap();
+        let (later, of_itself) = file(&[ca.der()]);
+        std::fs::write(later.path(), kept).unwrap();
+        assert!(selfish.call(&of_itself).await.is_ok());
+        refused(&good, &of_itself, "no CA that is trusted here").await;
+    }
+
+    #[tokio::test]
+    async fn without_pin_or_file_an_unknown_ca_is_refused() {
+        let good = server(&authority("another"), "control.example", false);
+        match FirstContact::new(&Trust::SystemRoots) {
+            Ok(_) => refused(&good, &Trust::SystemRoots, "no CA that is trusted here").await,
+            Err(error) => assert!(matches!(error, TrustError::NoSystemRoots)),
+        }
+    }
+
+    #[test]
+    fn unusable_files_are_named() {
+        let ca = authority("ca");
+        let leaves = [server(&ca, "a", false), server(&ca, "b", false)];
+        let check = |trust: &Trust, says: &str| {
+            let error = FirstContact::new(trust).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        };
+        check(&Trust::CaFile("/nowhere/ca.pem".into()), "/nowhere/ca.pem can't be read");
+        let (_empty, trust) = file(&[]);
+        check(&trust, "is unusable");
+        let (_kept, trust) = file(&[&leaves[0].chain[0], &leaves[1].chain[0]]);
+        check(&trust, "none of them is a CA's");
+    }
+}
