@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::admission::NotAdmitted;
 use crate::app::agent_ca::UnsealError;
+use crate::app::outages::SIGN_OF_LIFE_EVERY;
 use crate::app::presence::HEARTBEAT_INTERVAL;
 use crate::app::{App, Policy, Unavailable};
+use crate::ca::authority::Authority;
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -29,7 +31,7 @@ use crate::tls::live::LivePeers;
 use crate::tls::peer::{PeerVerifier, Refusal, Registry, RootsError};
 
 /// How often presence is written down.
-const SAVE_PRESENCE_EVERY: Duration = Duration::from_secs(10);
+const SAVE_PRESENCE_EVERY: Duration = SIGN_OF_LIFE_EVERY.unsigned_abs();
 /// How often expired leftovers are dropped.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 
@@ -169,6 +171,18 @@ pub struct Server {
 impl Server {
     /// Opens everything that a server stands on, and binds. Changes nothing when it fails.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let store = config.data_dir.join(store::FILE_NAME);
+        if !store.exists() {
+            return Err(UnsealError::Missing.into());
+        }
+        // Everything that can be refused without opening the store is, so that a refusal changes no file.
+        let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
+        LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?;
+        match Store::peek(&store, |view| view.hierarchy()) {
+            Some(None) => return Err(UnsealError::Missing.into()),
+            Some(Some(hierarchy)) => drop(Authority::open(&hierarchy, &envelope).map_err(UnsealError::from)?),
+            None => {}
+        }
         prepare_data_dir(&config.data_dir)?;
         let live = LivePeers::default();
         let app = open_app(&config.data_dir, policy(config), &live)?;
@@ -237,6 +251,9 @@ impl Server {
     /// Serves until `stop`, then drains: streams are told, open requests finish, presence is saved, and the
     /// store closes.
     pub async fn run(self, stop: CancellationToken) {
+        if let Err(error) = self.app.return_to_service().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the outage before this start is not on record");
+        }
         let ending = CancellationToken::new();
         let deps = GrpcDeps {
             certificate: Arc::clone(&self.certificate),
@@ -260,6 +277,7 @@ impl Server {
             tokio::spawn(self.socket.serve(router, ending.clone())),
             tokio::spawn(Arc::clone(&self.certificate).watch(ending.clone())),
             tokio::spawn(housekeeping(Arc::clone(&self.app), self.shared.clone(), ending.clone())),
+            tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),
         ];
         stop.cancelled().await;
         tracing::info!("stopping");
@@ -270,11 +288,17 @@ impl Server {
                 tracing::error!(error = &error as &dyn std::error::Error, "a part of the server failed");
             }
         }
-        if let Err(error) = self.app.save_presence().await {
+        if let Err(error) = save_presence(&self.app).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last reports could not be saved");
         }
         tracing::info!("stopped");
     }
+}
+
+/// Saves reports, with a sign of life from which an outage can be told later.
+async fn save_presence(app: &App) -> Result<(), Unavailable> {
+    app.save_presence().await?;
+    app.sign_of_life().await
 }
 
 async fn housekeeping(app: Arc<App>, shared: Shared, ending: CancellationToken) {
@@ -283,7 +307,7 @@ async fn housekeeping(app: Arc<App>, shared: Shared, ending: CancellationToken) 
     loop {
         let done = tokio::select! {
             () = ending.cancelled() => return,
-            _ = save.tick() => app.save_presence().await,
+            _ = save.tick() => save_presence(&app).await,
             _ = tidy.tick() => {
                 shared.tidy();
                 app.forget_expired().await
@@ -291,6 +315,18 @@ async fn housekeeping(app: Arc<App>, shared: Shared, ending: CancellationToken) 
         };
         if let Err(error) = done {
             tracing::warn!(error = &error as &dyn std::error::Error, "housekeeping failed; it will be tried again");
+        }
+    }
+}
+
+async fn watch_for_clones(app: Arc<App>, ending: CancellationToken) {
+    loop {
+        let recorded = tokio::select! {
+            () = ending.cancelled() => return,
+            recorded = app.record_suspicions() => recorded,
+        };
+        if let Err(error) = recorded {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a possible clone is not on record");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! whose answer was lost gets the certificate already issued; then the credential's state is judged. All of
 //! it is decided twice, cheaply before anything is signed and finally by the writer, with one function.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -253,10 +254,9 @@ impl Deciding {
         let mut changes = Vec::new();
         if let Some(host) = &host {
             changes.extend(revocations(view, host.id, now, RevocationReason::Superseded)?);
-            if let Some(at) = host.last_seen {
-                // What the machine says now replaces what it last reported.
-                changes.push(Change::SaveReport { host: host.id, at, facts: None });
-            }
+            // What the machine says now replaces what it last reported.
+            let (at, newest_shown) = (host.last_seen, host.newest_shown);
+            changes.push(Change::SaveReport { host: host.id, at, facts: None, newest_shown });
         }
         let enrollment = self.signed.enrollment(&self.csr, row.via(), self.peer);
         let id = &self.signed.order.id;
@@ -279,9 +279,11 @@ impl Deciding {
             facts,
             first_enrolled_at,
             last_seen: None,
+            newest_shown: None,
             decommissioned_at: None,
             newest_serial: enrollment.serial,
             svid_not_after: enrollment.not_after,
+            flags: BTreeSet::new(),
         }));
         changes.push(Change::RecordEnrollment { enrollment, certificate: self.signed.svid.der.clone() });
         changes.push(row.consumed(now));

@@ -84,7 +84,7 @@ impl App {
 
     fn with_presence(&self, mut host: Host, now: Timestamp) -> HostNow {
         if let Some(report) = self.presence.latest(host.id) {
-            host.last_seen = Some(report.at);
+            host.last_seen = report.at.or(host.last_seen);
             if let Some(facts) = report.facts {
                 host.facts = facts.or(&host.facts);
             }

@@ -27,8 +27,12 @@ impl App {
                 for (host, report) in reports {
                     // A host deleted since it reported must not leave a report behind.
                     let Some(known) = view.host(host)? else { continue };
-                    let facts = report.facts.or(Some(known.facts));
-                    changes.push(Change::SaveReport { host, at: report.at, facts });
+                    changes.push(Change::SaveReport {
+                        host,
+                        at: report.at.or(known.last_seen),
+                        facts: report.facts.or(Some(known.facts)),
+                        newest_shown: report.newest_shown.or(known.newest_shown),
+                    });
                 }
                 Ok(Verdict::<(), Infallible>::accept((), changes))
             });

@@ -3,11 +3,14 @@
 
 pub mod admission;
 pub mod agent_ca;
+pub mod audit;
 pub mod caller;
+pub mod clones;
 pub mod enroll;
 pub mod hosts;
 pub mod housekeeping;
 pub mod issuing;
+pub mod outages;
 pub mod presence;
 pub mod refusals;
 pub mod revoke;
@@ -24,6 +27,7 @@ use jiff::SignedDuration;
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
 use crate::store::{ReadError, Store, WriteError};
+use clones::Suspicions;
 use issuing::Pool;
 use presence::Presence;
 use refusals::RefusalLog;
@@ -60,6 +64,7 @@ pub struct App {
     authority: RwLock<Option<Arc<Authority>>>,
     pool: Pool,
     refusals: RefusalLog,
+    suspicions: Suspicions,
 }
 
 /// The store could not answer, or the machine is out of what it needs. Not the caller's fault.
@@ -85,6 +90,7 @@ impl App {
             authority: RwLock::default(),
             pool: Pool::default(),
             refusals: RefusalLog::default(),
+            suspicions: Suspicions::default(),
         }
     }
 

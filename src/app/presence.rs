@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::host::HostFacts;
 use crate::domain::ids::HostId;
+use crate::domain::serial::Serial;
 
 /// Independent locks, so that reports of many hosts rarely wait for each other.
 const SHARDS: usize = 64;
@@ -14,12 +15,15 @@ const SHARDS: usize = 64;
 /// How often an agent is asked to report.
 pub const HEARTBEAT_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 
-/// What a host last said, and when.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is known of a host's doings since the server started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    pub at: Timestamp,
-    /// `None` when the host only said that it is there.
+    /// When it last reported.
+    pub at: Option<Timestamp>,
+    /// What it last said of itself.
     pub facts: Option<HostFacts>,
+    /// The newest SVID that it has shown.
+    pub newest_shown: Option<Serial>,
 }
 
 /// The latest report of every host that has reported since the server started.
@@ -45,12 +49,28 @@ impl Presence {
     /// Records a report of a host whose identity has been proved.
     pub fn report(&self, host: HostId, facts: Option<HostFacts>, at: Timestamp) {
         let mut shard = self.shard(host);
-        let entry = shard.latest.entry(host).or_insert(Report { at, facts: None });
-        entry.at = at;
+        let report = shard.latest.entry(host).or_default();
+        report.at = Some(at);
         if facts.is_some() {
-            entry.facts = facts;
+            report.facts = facts;
         }
         shard.unsaved.insert(host);
+    }
+
+    /// Records that a host has shown an SVID, and tells whether it is older than one shown before.
+    /// `saved` is the newest one of earlier runs of the server.
+    pub fn shown(&self, host: HostId, serial: Serial, saved: Option<Serial>) -> bool {
+        let mut shard = self.shard(host);
+        let report = shard.latest.entry(host).or_default();
+        let newest = report.newest_shown.max(saved);
+        if newest.is_some_and(|newest| serial < newest) {
+            return true;
+        }
+        if newest != Some(serial) {
+            report.newest_shown = Some(serial);
+            shard.unsaved.insert(host);
+        }
+        false
     }
 
     /// Some of the reports that came in since they were last taken.

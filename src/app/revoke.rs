@@ -8,6 +8,7 @@ use super::{App, Unavailable};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::RevocationReason;
 use crate::domain::ids::HostId;
+use crate::domain::spiffe::AgentId;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// What a revocation did.
@@ -22,8 +23,8 @@ pub struct Revoked {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    #[error("there is no such agent")]
-    NotFound,
+    #[error("there is no agent '{0}' in this tenant")]
+    NotFound(AgentId),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -45,7 +46,7 @@ fn decide(
     identity: Identity,
 ) -> Result<Verdict<Revoked, RevokeError>, ReadError> {
     let Some(host) = view.host_of(&identity)? else {
-        return Ok(Verdict::refuse(RevokeError::NotFound));
+        return Ok(Verdict::refuse(RevokeError::NotFound(identity.agent)));
     };
     if let Some(since) = view.identity_denied(&identity)? {
         let revoked = Revoked { identity, host: host.id, since, certificates: 0 };

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::caller::Caller;
+use super::clones;
 use super::issuing::{self, IssuingError, Signed, Svid};
+use super::outages::excused;
 use super::{App, Unavailable};
 use crate::ca::csr::{CsrError, VerifiedCsr};
 use crate::ca::presented::{ChainError, PresentedChain, ProofError};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::{Enrollment, SpkiHash, Via};
-use crate::domain::host::Host;
+use crate::domain::host::{Host, HostFlag};
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// A request to rotate, as it came in.
@@ -143,6 +145,7 @@ impl App {
                 Ok(Prepared::Answered(Box::new(svid)))
             }
             Standing::Fresh { host, .. } => {
+                self.note_shown(&host, proven.chain.serial());
                 let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;
                 Ok(Prepared::Signed(Box::new((proven, signed))))
             }
@@ -171,8 +174,12 @@ fn standing(
         return Ok(Standing::Retry { enrollment: answered, host, certificate });
     }
     let recovered = current.expired(now);
-    if recovered && (now > current.not_after + grace || host.newest_serial != current.serial) {
-        return Err(RotateError::SvidExpired);
+    if recovered {
+        let newest = host.newest_serial == current.serial;
+        let in_grace = now <= current.not_after + grace;
+        if !newest || !(in_grace || excused(view, current.not_after, now)?) {
+            return Err(RotateError::SvidExpired);
+        }
     }
     let taken = view.holder_of_key(csr.spki())?.is_some_and(|holder| !holder.expired(now));
     if taken || view.host_has_used_key(host.id, csr.spki())? {
@@ -216,7 +223,14 @@ fn decide(
     if recovered {
         event.detail.insert("recovered", "true".to_owned());
     }
-    let changes = vec![
+    let mut host = host;
+    let mut changes = Vec::new();
+    // The next certificate has been shown already, and now somebody rotates from the one before it.
+    if host.newest_shown.is_some_and(|newest| newest > proven.chain.serial()) {
+        changes.extend(clones::flag(host.clone(), proven.chain.serial()));
+        host.flags.insert(HostFlag::PossibleClone);
+    }
+    changes.extend([
         Change::PutHost(Host {
             newest_serial: enrollment.serial,
             svid_not_after: enrollment.not_after,
@@ -224,6 +238,6 @@ fn decide(
         }),
         Change::RecordEnrollment { enrollment, certificate: signed.svid.der.clone() },
         Change::Audit(event),
-    ];
+    ]);
     Ok(Verdict::accept(Decided::Issued(signed), changes))
 }

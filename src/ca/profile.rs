@@ -125,11 +125,11 @@ fn base(
     Ok(params)
 }
 
-/// `CN=<name>,O=<trust domain>` in the notation of RFC 4514, which names the last element first.
+/// `CN=<name>,O=<trust domain>`, in this order.
 fn subject(name: String, domain: &TrustDomain) -> DistinguishedName {
     let mut subject = DistinguishedName::new();
-    subject.push(DnType::OrganizationName, domain.as_str());
     subject.push(DnType::CommonName, name);
+    subject.push(DnType::OrganizationName, domain.as_str());
     subject
 }
 

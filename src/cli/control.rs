@@ -185,19 +185,27 @@ fn refusal(status: StatusCode, body: &[u8]) -> CliError {
 impl Control {
     /// Reads a whole list, page by page, as one document.
     pub(super) async fn list(&self, call: Call<'_>) -> Result<Value, CliError> {
+        self.list_up_to(call, usize::MAX).await
+    }
+
+    /// The same, of the first so many items.
+    pub(super) async fn list_up_to(&self, call: Call<'_>, count: usize) -> Result<Value, CliError> {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
             let page = Call { method: Method::GET, path: call.path, query: call.query.clone(), body: None }
-                .query("limit", Some(PAGE))
+                .query("limit", Some(PAGE.min(count)))
                 .query("cursor", cursor.as_deref());
             let mut answer = self.call(page).await?;
             if let Some(Value::Array(more)) = answer.get_mut("items").map(Value::take) {
                 items.extend(more);
             }
             match answer["next_cursor"].as_str() {
-                Some(next) => cursor = Some(next.to_owned()),
-                None => return Ok(serde_json::json!({ "items": items, "next_cursor": null })),
+                Some(next) if items.len() < count => cursor = Some(next.to_owned()),
+                next => {
+                    items.truncate(count);
+                    return Ok(serde_json::json!({ "items": items, "next_cursor": next }));
+                }
             }
         }
     }

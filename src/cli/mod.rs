@@ -5,7 +5,9 @@
 
 pub mod agent;
 mod agent_ca;
+mod audit;
 mod control;
+mod demo;
 mod enroll_token;
 mod enrollment;
 pub mod error;
@@ -79,6 +81,9 @@ enum Command {
     Enrollment(enrollment::EnrollmentCommand),
     /// Revoke an agent's identity: its streams end, its next handshake fails
     RevokeAgent(revoke_agent::RevokeAgent),
+    /// List, verify and export the audit trail
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Enroll this machine and keep its identity fresh
     #[command(subcommand)]
     Agent(agent::AgentCommand),
@@ -125,6 +130,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Host(command) => command.run(&global).await,
         Command::Enrollment(command) => command.run(&global).await,
         Command::RevokeAgent(command) => command.run(&global).await,
+        Command::Audit(command) => command.run(&global).await,
         Command::Agent(command) => {
             global.log(None)?;
             agent::run(command, global.json).await

@@ -1,8 +1,10 @@
 //! Hosts: the registry's rows for machines. They outlive their certificates.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::ids::{HostId, TenantId};
 use super::serial::Serial;
@@ -18,10 +20,29 @@ pub struct Host {
     pub first_enrolled_at: Timestamp,
     /// When the host last reported, as of the last flush of presence; memory may know better.
     pub last_seen: Option<Timestamp>,
+    /// The newest SVID that the host has shown, as of the same flush.
+    pub newest_shown: Option<Serial>,
     pub decommissioned_at: Option<Timestamp>,
     /// The newest SVID issued to the host: what may come back after expiry, and what a clone is measured by.
     pub newest_serial: Serial,
     pub svid_not_after: Timestamp,
+    pub flags: BTreeSet<HostFlag>,
+}
+
+/// Something about a host that a person should look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostFlag {
+    /// An older SVID was used after a newer one: two machines may share one identity.
+    PossibleClone,
+}
+
+impl HostFlag {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PossibleClone => "possible_clone",
+        }
+    }
 }
 
 /// What a machine says of itself. Data, never authority: nothing is decided by it.

@@ -16,6 +16,7 @@ pub mod join_link;
 pub mod join_token;
 pub mod label;
 pub mod networks;
+pub mod outage;
 pub mod permission;
 pub mod pin;
 pub mod rotation;

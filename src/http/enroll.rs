@@ -13,7 +13,7 @@ use super::wire::{EnrollBody, RotateBody, SvidAnswer};
 use crate::app::enroll::EnrollRequest;
 use crate::app::issuing::Svid;
 use crate::app::rotate::RotateRequest;
-use crate::domain::credential::CredentialKind;
+use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
 
 pub(super) async fn enroll(
@@ -26,6 +26,9 @@ pub(super) async fn enroll(
         (None, Some(secret)) => (CredentialKind::EnrollmentSecret, secret),
         _ => return Err(Problem::bad_request("Send exactly one of 'token' and 'secret'.")),
     };
+    if Credential::claimed_kind(&credential).is_some_and(|claimed| claimed != kind) {
+        return Err(Problem::bad_request("A join token goes into 'token', an enrollment secret into 'secret'."));
+    }
     let facts = body.host.map(HostFacts::from).unwrap_or_default();
     let request = EnrollRequest { kind, credential, csr: body.csr, facts, peer };
     match shared.app.enroll(request).await {

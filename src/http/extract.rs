@@ -33,7 +33,7 @@ macro_rules! needed {
     };
 }
 
-needed!(AgentRead AgentWrite SecretWrite);
+needed!(AgentRead AgentWrite AuditRead SecretWrite);
 
 /// Proof that the caller holds permission `P`. A handler that takes it can't run without.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! knows JSON shapes and status codes.
 
 mod agent_ca;
+mod audit;
 mod body;
 mod enroll;
 mod extract;
@@ -103,6 +104,8 @@ pub fn router(shared: Shared) -> Router {
         .route("/hosts", get(hosts::list))
         .route("/hosts/{id}", get(hosts::show))
         .route("/hosts/{id}/enrollments", get(hosts::enrollments))
+        .route("/audit", get(audit::list))
+        .route("/audit/verify", get(audit::verify))
         .route("/agent-ca", get(agent_ca::show));
     Router::new()
         .route("/enroll/agent", post(enroll::enroll))

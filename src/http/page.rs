@@ -31,6 +31,11 @@ pub(super) fn cursor<K: std::str::FromStr>(asked: Option<&str>) -> Result<Option
 }
 
 impl<T> Page<T> {
+    /// A page whose end is already known.
+    pub(super) const fn of(items: Vec<T>, next_cursor: Option<String>) -> Self {
+        Self { items, next_cursor }
+    }
+
     /// Cuts a list that was read one item further than its page.
     pub(super) fn new<R>(mut rows: Vec<R>, limit: usize, key: impl Fn(&R) -> String, item: impl Fn(R) -> T) -> Self {
         let more = rows.len() > limit;

@@ -224,7 +224,9 @@ impl From<SecretError> for Problem {
 impl From<RevokeError> for Problem {
     fn from(error: RevokeError) -> Self {
         match error {
-            RevokeError::NotFound => Self::not_found("There is no such agent."),
+            RevokeError::NotFound(agent) => {
+                Self::not_found(&format!("There is no agent '{agent}' in this tenant."))
+            }
             RevokeError::Unavailable(error) => error.into(),
         }
     }

@@ -11,7 +11,7 @@ use crate::app::issuing::Svid;
 use crate::domain::credential::Credential;
 use crate::domain::enrollment::{Enrollment, Via};
 use crate::domain::enrollment_secret::EnrollmentSecret;
-use crate::domain::host::HostFacts;
+use crate::domain::host::{HostFacts, HostFlag};
 use crate::domain::join_token::JoinToken;
 
 /// `POST /enroll/agent`
@@ -262,7 +262,7 @@ impl HostItem {
             last_seen: host.last_seen,
             decommissioned_at: host.decommissioned_at,
             svid_not_after: host.svid_not_after,
-            flags: Vec::new(),
+            flags: host.flags.into_iter().map(HostFlag::as_str).collect(),
         }
     }
 }
@@ -313,6 +313,16 @@ pub(super) struct RevokedAnswer {
     pub(super) host_id: String,
     pub(super) revoked_at: Timestamp,
     pub(super) certificates_revoked: usize,
+}
+
+/// `GET /v1/audit/verify`
+#[derive(Serialize)]
+pub(super) struct ChainAnswer {
+    pub(super) records: u64,
+    pub(super) intact: bool,
+    /// The sequence number of the first record that does not continue the chain.
+    pub(super) first_broken: Option<u64>,
+    pub(super) why: Option<&'static str>,
 }
 
 /// `GET /v1/agent-ca`

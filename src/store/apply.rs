@@ -32,6 +32,10 @@ impl Rows for Batch<'_> {
     fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError> {
         rows::scan(table, self.table(table), span, visit)
     }
+
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError> {
+        rows::last_key(table, self.table(table))
+    }
 }
 
 impl<'t> Batch<'t> {
@@ -88,8 +92,8 @@ impl<'t> Batch<'t> {
                 self.put(Table::UsersByName, user.username.as_str().as_bytes(), &user.id)?;
                 self.put(Table::Users, user.id.as_bytes(), &UserRecord::from(&user))
             }
-            Change::SaveReport { host, at, facts } => {
-                let record = ReportRecord { at, facts: facts.as_ref().map(FactsRecord::from) };
+            Change::SaveReport { host, at, facts, newest_shown } => {
+                let record = ReportRecord { at, facts: facts.as_ref().map(FactsRecord::from), newest_shown };
                 self.put(Table::Reports, host.as_bytes(), &record)
             }
             Change::ForgetExpired { keys, certificates, denied } => {
@@ -103,6 +107,11 @@ impl<'t> Batch<'t> {
                     self.remove(Table::DeniedSerials, serial.as_bytes())?;
                 }
                 Ok(())
+            }
+            Change::Alive => self.put(Table::Meta, meta::ALIVE, &now),
+            Change::RecordOutage(outage) => {
+                let key = outage.from.as_millisecond().to_be_bytes();
+                self.put(Table::Outages, &key, &(outage.from, outage.until))
             }
             Change::Audit(event) => self.audit(event, now),
         }

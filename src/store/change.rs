@@ -10,6 +10,7 @@ use crate::domain::hierarchy::Hierarchy;
 use crate::domain::host::{Host, HostFacts};
 use crate::domain::ids::HostId;
 use crate::domain::join_token::JoinToken;
+use crate::domain::outage::Outage;
 use crate::domain::serial::Serial;
 use crate::domain::user::User;
 
@@ -38,8 +39,9 @@ pub enum Change {
     /// When hosts last reported, and what they said.
     SaveReport {
         host: HostId,
-        at: Timestamp,
+        at: Option<Timestamp>,
         facts: Option<HostFacts>,
+        newest_shown: Option<Serial>,
     },
     /// Drops what only unexpired certificates need.
     ForgetExpired {
@@ -47,6 +49,10 @@ pub enum Change {
         certificates: Vec<Serial>,
         denied: Vec<Serial>,
     },
+    /// A sign of life: the server serves.
+    Alive,
+    /// The server has come back.
+    RecordOutage(Outage),
     Audit(AuditEvent),
 }
 

@@ -78,6 +78,14 @@ impl Store {
         Self::start(database, clock, publish)
     }
 
+    /// Reads from a store without opening it for writing, and so without touching the file; `None` when there
+    /// is no store, or when only a proper opening can tell, as after a crash.
+    pub fn peek<T>(path: &Path, read: impl FnOnce(&View<'_>) -> Result<T, ReadError>) -> Option<T> {
+        let database = open::read_only(path)?;
+        let transaction = database.begin_read().ok()?;
+        read(&View::new(&Snapshot { transaction })).ok()
+    }
+
     fn start(database: redb::Database, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
         let database = Arc::new(database);
         let deny = DenyList::default();

@@ -67,6 +67,13 @@ pub(super) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
     Ok(database)
 }
 
+/// Opens a cleanly closed store for reading alone.
+pub(super) fn read_only(path: &Path) -> Option<redb::ReadOnlyDatabase> {
+    let path = path.to_owned();
+    let opening = std::thread::Builder::new().name(CHECK_THREAD.to_owned());
+    opening.spawn(move || builder().open_read_only(path).ok()).ok()?.join().ok()?
+}
+
 /// Creates the store under a temporary name, so that a file of the right name is always a whole store.
 fn create(path: &Path, now: Timestamp) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };

@@ -1,6 +1,7 @@
 //! The shapes that go to disk: JSON with named fields, so that a field can be added without a migration.
 //! Domain values convert both ways, written out.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -14,7 +15,7 @@ use crate::domain::credential::CredentialHash;
 use crate::domain::enrollment::{Enrollment, Revocation, RevocationReason, SpkiHash, Via};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::hierarchy::{Hierarchy, Intermediate};
-use crate::domain::host::{Host, HostFacts};
+use crate::domain::host::{Host, HostFacts, HostFlag};
 use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
 use crate::domain::join_token::JoinToken;
 use crate::domain::label::Label;
@@ -138,6 +139,8 @@ pub(super) struct HostRecord {
     decommissioned_at: Option<Timestamp>,
     newest_serial: Serial,
     svid_not_after: Timestamp,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    flags: BTreeSet<HostFlag>,
 }
 
 impl From<&Host> for HostRecord {
@@ -151,6 +154,7 @@ impl From<&Host> for HostRecord {
             decommissioned_at: host.decommissioned_at,
             newest_serial: host.newest_serial,
             svid_not_after: host.svid_not_after,
+            flags: host.flags.clone(),
         }
     }
 }
@@ -160,8 +164,10 @@ impl HostRecord {
     pub(super) fn with(self, report: Option<ReportRecord>) -> Host {
         let mut facts = HostFacts::from(self.facts);
         let mut last_seen = None;
+        let mut newest_shown = None;
         if let Some(report) = report {
-            last_seen = Some(report.at);
+            last_seen = report.at;
+            newest_shown = report.newest_shown;
             if let Some(reported) = report.facts {
                 facts = HostFacts::from(reported).or(&facts);
             }
@@ -173,17 +179,22 @@ impl HostRecord {
             facts,
             first_enrolled_at: self.first_enrolled_at,
             last_seen,
+            newest_shown,
             decommissioned_at: self.decommissioned_at,
             newest_serial: self.newest_serial,
             svid_not_after: self.svid_not_after,
+            flags: self.flags,
         }
     }
 }
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct ReportRecord {
-    pub(super) at: Timestamp,
+    pub(super) at: Option<Timestamp>,
     pub(super) facts: Option<FactsRecord>,
+    /// The newest SVID that the host has shown.
+    #[serde(default)]
+    pub(super) newest_shown: Option<Serial>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -62,6 +62,8 @@ tables! {
     Users = "users_v1",
     /// username → user id
     UsersByName = "users_by_name_v1",
+    /// start of an outage (Unix milliseconds) → its end
+    Outages = "outages_v1",
     /// sequence number → audit record
     Audit = "audit_v1",
 }
@@ -149,6 +151,8 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 pub(super) trait Rows {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
     fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError>;
+    /// The highest key, without a look at its value.
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError>;
 }
 
 /// A consistent view of everything committed before it was taken.
@@ -166,6 +170,19 @@ impl Rows for Snapshot {
         let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
         scan(table, &open, span, visit)
     }
+
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError> {
+        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
+        last_key(table, &open)
+    }
+}
+
+pub(super) fn last_key(
+    table: Table,
+    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
+) -> Result<Option<Vec<u8>>, ReadError> {
+    let last = open.last().map_err(|e| table.error(e))?;
+    Ok(last.map(|(key, _)| key.value().to_vec()))
 }
 
 pub(super) fn get(

@@ -18,6 +18,7 @@ use crate::domain::hierarchy::Hierarchy;
 use crate::domain::host::Host;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::join_token::JoinToken;
+use crate::domain::outage::Outage;
 use crate::domain::serial::Serial;
 use crate::domain::tenant::Tenant;
 use crate::domain::user::{User, Username};
@@ -26,6 +27,7 @@ use crate::domain::user::{User, Username};
 pub(super) mod meta {
     pub(in super::super) const SCHEMA: &[u8] = b"schema";
     pub(in super::super) const HIERARCHY: &[u8] = b"agent_ca";
+    pub(in super::super) const ALIVE: &[u8] = b"alive";
     pub(in super::super) const DEFAULT_TENANT: &[u8] = b"default_tenant";
 }
 
@@ -225,6 +227,20 @@ impl<'r> View<'r> {
         Ok(changes)
     }
 
+    /// When the server last showed that it serves.
+    pub fn last_alive(&self) -> Result<Option<Timestamp>, ReadError> {
+        self.record(Table::Meta, meta::ALIVE)
+    }
+
+    /// Outages, newest first.
+    pub fn outages(&self, mut visit: impl FnMut(Outage) -> ControlFlow<()>) -> Result<(), ReadError> {
+        let table = Table::Outages;
+        self.rows.scan(table, &Span::all().newest_first(), &mut |_, content| {
+            let (from, until) = decode(table, content)?;
+            Ok(visit(Outage { from, until }))
+        })
+    }
+
     pub fn user_named(&self, name: &Username) -> Result<Option<User>, ReadError> {
         let table = Table::UsersByName;
         let Some(id) = self.record::<crate::domain::ids::UserId>(table, name.as_str().as_bytes())? else {
@@ -245,6 +261,12 @@ impl<'r> View<'r> {
         Ok(any)
     }
 
+    /// The highest sequence number in the audit trail, whatever its record says.
+    pub fn audit_end(&self) -> Result<u64, ReadError> {
+        let end = self.rows.last_key(Table::Audit)?;
+        Ok(end.and_then(|key| key.try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
     /// Where the audit chain stands.
     pub fn audit_head(&self) -> Result<ChainHead, ReadError> {
         let mut head = ChainHead::genesis();
@@ -256,14 +278,19 @@ impl<'r> View<'r> {
         Ok(head)
     }
 
-    /// Audit records in order, after a sequence number.
+    /// Audit records, newest first, before a sequence number.
     pub fn audit(
         &self,
-        after: u64,
+        before: Option<u64>,
         mut visit: impl FnMut(AuditRecord) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let span = page(Some(after.to_be_bytes()), false);
+        let span = page(before.map(u64::to_be_bytes), true);
         self.rows.scan(Table::Audit, &span, &mut |_, content| Ok(visit(decode(Table::Audit, content)?)))
+    }
+
+    /// One audit record. One that can't be read is an error of its own, so that a check can go on behind it.
+    pub fn audit_record(&self, seq: u64) -> Result<Option<AuditRecord>, ReadError> {
+        self.record(Table::Audit, &seq.to_be_bytes())
     }
 
     /// Keys and serials that only unexpired certificates need, of certificates that ran out before `limit`.

@@ -1,0 +1,102 @@
+//! Reading the audit trail, and checking that nobody has written in it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::{App, Unavailable};
+use crate::domain::audit::{AuditRecord, ChainHead};
+use crate::domain::ids::TenantId;
+use crate::store::ReadError;
+
+/// Records looked at for one page of a search; a search for something rare continues on the next page.
+const SCAN_MAX: usize = 20_000;
+
+/// Which records are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct AuditQuery {
+    /// Only this tenant's; `None`: all of them.
+    pub tenant: Option<TenantId>,
+    /// Only those with this text in actor, action, target, reason or detail, whatever the case.
+    pub text: Option<String>,
+    /// Only those before this sequence number.
+    pub before: Option<u64>,
+}
+
+/// A stretch of the trail.
+#[derive(Debug, Default)]
+pub struct AuditPage {
+    /// Newest first.
+    pub records: Vec<AuditRecord>,
+    /// Where to go on; `None` at the beginning of the trail.
+    pub next: Option<u64>,
+}
+
+/// The state of the hash chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainCheck {
+    pub records: u64,
+    /// The first record that does not continue the chain, and why.
+    pub broken: Option<(u64, &'static str)>,
+}
+
+impl App {
+    /// A page of the audit trail.
+    pub async fn audit(self: &Arc<Self>, query: AuditQuery, limit: usize) -> Result<AuditPage, Unavailable> {
+        let app = Arc::clone(self);
+        Ok(self.pool.run(move || app.read_audit(&query, limit)).await??)
+    }
+
+    fn read_audit(&self, query: &AuditQuery, limit: usize) -> Result<AuditPage, ReadError> {
+        let tenant = query.tenant.map(|tenant| tenant.to_string());
+        let text = query.text.as_ref().map(|text| text.to_lowercase());
+        let mut page = AuditPage::default();
+        let mut seen = 0;
+        self.store.read(|view| {
+            view.audit(query.before, |record| {
+                seen += 1;
+                page.next = (record.seq > 1).then_some(record.seq);
+                let own = tenant.is_none() || record.tenant_id == tenant;
+                if own && text.as_ref().is_none_or(|text| mentions(&record, text)) {
+                    page.records.push(record);
+                }
+                let full = page.records.len() >= limit || seen >= SCAN_MAX;
+                if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+        })?;
+        Ok(page)
+    }
+
+    /// Walks the whole chain from its beginning.
+    pub async fn verify_audit(self: &Arc<Self>) -> Result<ChainCheck, Unavailable> {
+        let app = Arc::clone(self);
+        Ok(self.pool.run(move || app.walk_chain()).await??)
+    }
+
+    fn walk_chain(&self) -> Result<ChainCheck, ReadError> {
+        self.store.read(|view| {
+            let mut head = ChainHead::genesis();
+            let end = view.audit_end()?;
+            while head.seq < end {
+                let seq = head.seq + 1;
+                let why = match view.audit_record(seq) {
+                    Ok(Some(record)) if record.follows(&head) => {
+                        head = ChainHead { seq, hash: record.hash };
+                        continue;
+                    }
+                    Ok(Some(_)) => "it does not continue the chain",
+                    Ok(None) => "it is missing",
+                    Err(ReadError::Checksum { .. } | ReadError::Record { .. }) => "it cannot be read",
+                    Err(error) => return Err(error),
+                };
+                return Ok(ChainCheck { records: end, broken: Some((seq, why)) });
+            }
+            Ok(ChainCheck { records: end, broken: None })
+        })
+    }
+}
+
+fn mentions(record: &AuditRecord, text: &str) -> bool {
+    let fields = [&record.actor, &record.source, &record.action, &record.target];
+    let optional = record.reason.iter().chain(record.detail.values());
+    fields.into_iter().chain(optional).any(|field| field.to_lowercase().contains(text))
+}

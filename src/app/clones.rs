@@ -1,0 +1,78 @@
+//! Possible clones: an older SVID shown after a newer one means that two machines may share an identity.
+//! The older one is let in until it expires, so that a restored snapshot does not lock itself out, and
+//! people are told.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::{App, Unavailable};
+use crate::domain::audit::AuditEvent;
+use crate::domain::host::{Host, HostFlag};
+use crate::domain::ids::HostId;
+use crate::domain::serial::Serial;
+use crate::store::{Change, Verdict};
+
+/// Suspicions that wait to be written down; more at once are dropped, and come again with the next handshake.
+const WAITING_MAX: usize = 1_000;
+
+/// What handshakes have noticed and nobody has written down yet.
+#[derive(Debug, Default)]
+pub(super) struct Suspicions {
+    waiting: Mutex<BTreeMap<HostId, Serial>>,
+    noticed: Notify,
+}
+
+impl App {
+    /// Notes that a host has shown an SVID. Runs inside a handshake, so it only takes note.
+    pub(super) fn note_shown(&self, host: &Host, serial: Serial) {
+        if !self.presence.shown(host.id, serial, host.newest_shown) {
+            return;
+        }
+        if host.flags.contains(&HostFlag::PossibleClone) {
+            return;
+        }
+        let mut waiting = self.suspicions.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < WAITING_MAX {
+            waiting.insert(host.id, serial);
+            self.suspicions.noticed.notify_one();
+        }
+    }
+
+    /// Waits until a handshake has noticed something, and writes it down.
+    pub async fn record_suspicions(&self) -> Result<(), Unavailable> {
+        self.suspicions.noticed.notified().await;
+        let suspicions = std::mem::take(&mut *self.suspicions.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let recorded = self.store.write(move |view, _| {
+            let mut changes = Vec::new();
+            for (host, serial) in suspicions {
+                if let Some(host) = view.host(host)? {
+                    changes.extend(flag(host, serial));
+                }
+            }
+            Ok(Verdict::<(), Infallible>::accept((), changes))
+        });
+        let Ok(()) = recorded.await?;
+        Ok(())
+    }
+}
+
+/// Flags a host, once, with the record of why.
+pub(super) fn flag(mut host: Host, older: Serial) -> Vec<Change> {
+    if !host.flags.insert(HostFlag::PossibleClone) {
+        return Vec::new();
+    }
+    let event = AuditEvent {
+        actor: "muster".to_owned(),
+        source: "server".to_owned(),
+        tenant: Some(host.tenant),
+        action: "host.possible_clone",
+        target: host.id.to_string(),
+        outcome: crate::domain::audit::Outcome::Success,
+        reason: None,
+        detail: BTreeMap::from([("older_serial", older.to_string()), ("newest_serial", host.newest_serial.to_string())]),
+    };
+    vec![Change::PutHost(host), Change::Audit(event)]
+}
