@@ -8,4 +8,6 @@ pub mod clock;
 
 pub mod app;
 
+pub mod tls;
+
 pub mod grpc;

@@ -1,0 +1,13 @@
+//! Transport security: what the listeners present, whom they let in, and how connections are bounded.
+//!
+//! The only place that configures rustls. Nothing here knows HTTP routes, gRPC methods or the store; what
+//! must be known of recorded certificates comes in through [`peer::Registry`].
+
+pub mod certificate;
+pub mod live;
+pub mod peer;
+pub mod provider;
+pub mod server;
+
+#[cfg(test)]
+pub(crate) mod specimens;
