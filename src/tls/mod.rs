@@ -3,11 +3,15 @@
 //! The only place that configures rustls. Nothing here knows HTTP routes, gRPC methods or the store; what
 //! must be known of recorded certificates comes in through [`peer::Registry`].
 
+pub mod accept;
 pub mod certificate;
 pub mod live;
 pub mod peer;
 pub mod provider;
 pub mod server;
+
+mod occupancy;
+mod timely;
 
 #[cfg(test)]
 pub(crate) mod specimens;
