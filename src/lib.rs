@@ -13,6 +13,8 @@ pub mod tls;
 
 pub mod app;
 
+pub mod tls;
+
 pub mod grpc;
 pub mod http;
 

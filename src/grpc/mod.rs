@@ -1,6 +1,15 @@
 //! The tonic edge: what enrolled agents reach over mutual TLS.
 //!
-//! `generated/` is checked in, so a build needs no protobuf compiler; a test regenerates and compares it.
+//! Every request passes `gate` first, which alone decides whether a peer may still speak; a session asks
+//! it again for each message. `generated/` is checked in, so a build needs no protobuf compiler; a test
+//! regenerates and compares it.
+
+pub mod codec;
+pub mod server;
+
+mod gate;
+mod service;
+mod status;
 
 /// Messages, server and client of `agent.proto`.
 #[allow(clippy::all, missing_debug_implementations, reason = "generated code")]
@@ -25,7 +34,11 @@ mod tests {
         let fresh = tempfile::tempdir().unwrap();
         let descriptors = protox::compile(["agent.proto"], [&grpc]).unwrap();
         std::fs::write(fresh.path().join("agent.fds"), descriptors.encode_to_vec()).unwrap();
-        tonic_prost_build::configure().out_dir(fresh.path()).compile_fds(descriptors).unwrap();
+        tonic_prost_build::configure()
+            .codec_path("crate::grpc::codec::SmallBuffers")
+            .out_dir(fresh.path())
+            .compile_fds(descriptors)
+            .unwrap();
         for name in ["muster.agent.v1.rs", "agent.fds"] {
             let fresh = std::fs::read(fresh.path().join(name)).unwrap();
             if std::env::var_os("MUSTER_REGENERATE").is_some() {

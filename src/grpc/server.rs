@@ -1,0 +1,491 @@
+//! The gRPC listener: the agent service, health and reflection, behind one gate.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+use jiff::SignedDuration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::ServiceExt;
+
+use super::gate::Gate;
+use super::proto::FILE_DESCRIPTOR_SET;
+use super::proto::agent_service_server::AgentServiceServer;
+use super::service::AgentApi;
+use super::status::Refused;
+use crate::app::presence::Presence;
+use crate::clock::Clock;
+use crate::domain::deny::DenyList;
+use crate::tls::accept::{Connection, Listener, ListenerConfig};
+use crate::tls::certificate::LiveCertificate;
+use crate::tls::live::{LivePeer, LivePeers};
+use crate::tls::peer::PeerVerifier;
+
+/// Largest message in either direction, in bytes. The largest honest one carries a host's facts.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// What the listener stands on.
+#[derive(Debug)]
+pub struct GrpcDeps {
+    pub certificate: Arc<LiveCertificate>,
+    pub verifier: Arc<PeerVerifier>,
+    /// Where open connections are entered, for revocations to end them.
+    pub live: LivePeers,
+    pub deny: DenyList,
+    pub presence: Arc<Presence>,
+    pub clock: Arc<dyn Clock>,
+    pub heartbeat_interval: SignedDuration,
+}
+
+/// Serves agents until `shutdown`, and returns when the last connection is closed.
+pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: CancellationToken) {
+    let GrpcDeps { certificate, verifier, live, deny, presence, clock, heartbeat_interval } = deps;
+    let gate = Gate { deny, clock };
+    let api = AgentApi { gate: gate.clone(), presence, heartbeat_interval, shutdown: shutdown.clone() };
+    let routes = routes(api).await;
+    let config = ListenerConfig::grpc(certificate, verifier, live);
+    Listener::new(listener, config)
+        .serve(move |peer| gated(routes.clone(), gate.clone(), peer), shutdown)
+        .await;
+}
+
+async fn routes(api: AgentApi) -> Routes {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<AgentServiceServer<AgentApi>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let agents = AgentServiceServer::new(api)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let well_formed = "the descriptors are compiled in and well-formed";
+    Routes::new(agents)
+        .add_service(health_service.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(reflection().build_v1().expect(well_formed).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        // Clients of the C++ and Python libraries still ask for this version.
+        .add_service(
+            reflection().build_v1alpha().expect(well_formed).max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .prepare()
+}
+
+/// The service of one connection: every request passes the gate, whatever method it names.
+fn gated(
+    routes: Routes,
+    gate: Gate,
+    connection: Connection,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Send {
+    service_fn(move |mut request: Request<Incoming>| {
+        let admitted = admitted(&gate, connection.peer.as_ref()).cloned();
+        let routes = routes.clone();
+        async move {
+            match admitted {
+                Ok(peer) => {
+                    request.extensions_mut().insert(peer);
+                    routes.oneshot(request).await
+                }
+                Err(refused) => Ok(Status::from(refused).into_http()),
+            }
+        }
+    })
+}
+
+fn admitted<'a>(gate: &Gate, peer: Option<&'a Arc<LivePeer>>) -> Result<&'a Arc<LivePeer>, Refused> {
+    let peer = peer.ok_or(Refused::NoIdentity)?;
+    gate.check(peer.identity())?;
+    Ok(peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::Mutex;
+    use std::time::{Duration, Instant};
+
+    use hyper_util::rt::TokioIo;
+    use jiff::Timestamp;
+    use rustls::ClientConfig;
+    use rustls::pki_types::ServerName;
+    use tokio::net::TcpStream;
+    use tokio::sync::mpsc;
+    use tokio::task::JoinHandle;
+    use tokio::time::timeout;
+    use tokio_rustls::TlsConnector;
+    use tokio_stream::wrappers::ReceiverStream;
+    use tonic::transport::{Channel, Endpoint, Uri};
+    use tonic::{Code, Streaming};
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    use super::*;
+    use crate::domain::deny::DenyChange;
+    use crate::domain::ids::HostId;
+    use crate::domain::serial::Serial;
+    use crate::grpc::proto::agent_service_client::AgentServiceClient;
+    use crate::grpc::proto::{
+        HeartbeatRequest, HostFacts, SessionRequest, SessionResponse, session_request, session_response,
+    };
+    use crate::tls::specimens::{
+        AgentCa, Recorded, ServerFiles, agent, identity, serial, svid_params, verifier,
+    };
+
+    /// Longer than anything here should take, short enough to fail a run that hangs.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// A clock that stands until it is set.
+    #[derive(Debug)]
+    struct SetClock(Mutex<Timestamp>);
+
+    impl Clock for SetClock {
+        fn now(&self) -> Timestamp {
+            *self.0.lock().unwrap()
+        }
+    }
+
+    /// A gRPC listener and what stands behind it.
+    struct Site {
+        ca: AgentCa,
+        files: ServerFiles,
+        registry: Arc<Recorded>,
+        live: LivePeers,
+        presence: Arc<Presence>,
+        clock: Arc<SetClock>,
+        address: SocketAddr,
+        shutdown: CancellationToken,
+        serving: JoinHandle<()>,
+    }
+
+    impl Site {
+        async fn open() -> Self {
+            let (ca, files, registry) = (AgentCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (live, presence) = (LivePeers::default(), Arc::new(Presence::default()));
+            let clock = Arc::new(SetClock(Mutex::new(Timestamp::now())));
+            let deps = GrpcDeps {
+                certificate: files.live(),
+                verifier: verifier(&ca, &registry),
+                live: live.clone(),
+                deny: registry.deny.clone(),
+                presence: Arc::clone(&presence),
+                clock: Arc::clone(&clock) as Arc<dyn Clock>,
+                heartbeat_interval: SignedDuration::from_secs(30),
+            };
+            let shutdown = CancellationToken::new();
+            let serving = tokio::spawn(serve(listener, deps, shutdown.clone()));
+            Self { ca, files, registry, live, presence, clock, address, shutdown, serving }
+        }
+
+        fn agent(&self, name: &str, number: u8) -> Agent {
+            let serial = serial(number);
+            let host = self.registry.record(serial);
+            let client = self.files.client(Some(self.ca.issue(&svid_params(&agent(name), serial))));
+            Agent { name: name.to_owned(), serial, host, client, address: self.address }
+        }
+
+        /// As the store does it: the deny list first, then the connections.
+        fn revoke(&self, agent_name: &str) {
+            let changes = [DenyChange::Identity(identity(&agent(agent_name)))];
+            self.registry.deny.apply(changes.clone());
+            self.live.end(&changes);
+        }
+
+        fn set_clock(&self, now: Timestamp) {
+            *self.clock.0.lock().unwrap() = now;
+        }
+    }
+
+    /// An enrolled agent. All its connections share one TLS configuration, as they do in a real one.
+    struct Agent {
+        name: String,
+        serial: Serial,
+        host: HostId,
+        client: Arc<ClientConfig>,
+        address: SocketAddr,
+    }
+
+    impl Agent {
+        async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+            let (client, address) = (Arc::clone(&self.client), self.address);
+            let connector = tower::service_fn(move |_: Uri| {
+                let client = Arc::clone(&client);
+                async move {
+                    let tcp = TcpStream::connect(address).await?;
+                    let name = ServerName::try_from("localhost").unwrap();
+                    TlsConnector::from(client).connect(name, tcp).await.map(TokioIo::new)
+                }
+            });
+            // The connector brings the TLS; tonic would insist on its own for "https".
+            Endpoint::from_static("http://localhost").connect_with_connector(connector).await
+        }
+
+        /// Whether the server still lets this agent do anything on a new connection.
+        async fn gets_in(&self) -> bool {
+            let Ok(channel) = self.connect().await else { return false };
+            AgentServiceClient::new(channel).heartbeat(HeartbeatRequest::default()).await.is_ok()
+        }
+
+        async fn session(&self) -> OpenSession {
+            OpenSession::on(self.connect().await.unwrap()).await
+        }
+    }
+
+    struct OpenSession {
+        channel: Channel,
+        up: mpsc::Sender<SessionRequest>,
+        down: Streaming<SessionResponse>,
+    }
+
+    impl OpenSession {
+        async fn on(channel: Channel) -> Self {
+            let (up, requests) = mpsc::channel(1);
+            let mut client = AgentServiceClient::new(channel.clone());
+            let down = client.session(ReceiverStream::new(requests)).await.unwrap().into_inner();
+            Self { channel, up, down }
+        }
+
+        async fn heartbeat(&self) {
+            let heartbeat = HeartbeatRequest { facts: None };
+            let message = Some(session_request::Message::Heartbeat(heartbeat));
+            self.up.send(SessionRequest { message }).await.unwrap();
+        }
+
+        async fn next(&mut self) -> Result<session_response::Message, tonic::Status> {
+            let response = timeout(PATIENCE, self.down.message()).await.unwrap()?;
+            Ok(response.expect("a session ends with a status").message.unwrap())
+        }
+
+        async fn exchange(&mut self) -> Result<session_response::Message, tonic::Status> {
+            self.heartbeat().await;
+            self.next().await
+        }
+
+        async fn end(&mut self) -> Code {
+            loop {
+                if let Err(status) = self.next().await {
+                    return status.code();
+                }
+            }
+        }
+    }
+
+    async fn unary(channel: &Channel) -> Result<(), Code> {
+        let mut client = AgentServiceClient::new(channel.clone());
+        client.heartbeat(HeartbeatRequest::default()).await.map(|_| ()).map_err(|status| status.code())
+    }
+
+    async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let wait = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never so: {what}"));
+    }
+
+    #[tokio::test]
+    async fn heartbeats_land_in_presence_within_bounds() {
+        let site = Site::open().await;
+        let web = site.agent("web-1", 1);
+        let mut client = AgentServiceClient::new(web.connect().await.unwrap());
+        let facts = HostFacts {
+            hostname: "web-1\u{7}".to_owned(),
+            os: "x".repeat(1000),
+            ips: (0..100).map(|n| format!("10.0.0.{n}")).chain(["nonsense".to_owned()]).collect(),
+            ..HostFacts::default()
+        };
+        let heartbeat = HeartbeatRequest { facts: Some(facts) };
+        let answer = client.heartbeat(heartbeat).await.unwrap().into_inner();
+        let now = site.clock.now();
+        assert_eq!((answer.next_interval_ms, answer.server_time_ms), (30_000, now.as_millisecond()));
+        let report = site.presence.latest(web.host).unwrap();
+        let facts = report.facts.unwrap();
+        assert_eq!((report.at, facts.hostname.as_deref()), (now, Some("web-1")));
+        assert_eq!((facts.os.map(|os| os.len()), facts.ips.len()), (Some(255), 32));
+
+        let huge = HostFacts { hostname: "x".repeat(1 << 20), ..HostFacts::default() };
+        let refused = client.heartbeat(HeartbeatRequest { facts: Some(huge) }).await.unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange);
+    }
+
+    #[tokio::test]
+    async fn a_session_answers_every_heartbeat() {
+        let site = Site::open().await;
+        let web = site.agent("web-1", 1);
+        let mut session = web.session().await;
+        for _ in 0..3 {
+            let answer = session.exchange().await.unwrap();
+            assert!(matches!(answer, session_response::Message::Heartbeat(_)));
+        }
+        // A message of a kind unknown to this server is passed over.
+        session.up.send(SessionRequest { message: None }).await.unwrap();
+        assert!(session.exchange().await.is_ok());
+        assert!(site.presence.latest(web.host).is_some());
+        assert_eq!(site.live.count(), 1);
+        drop(session);
+        until("the connection is forgotten", || site.live.count() == 0).await;
+    }
+
+    #[tokio::test]
+    async fn a_revocation_ends_live_sessions_at_once_and_keeps_the_agent_out() {
+        let site = Site::open().await;
+        let (web, other) = (site.agent("web-1", 1), site.agent("web-2", 2));
+        let mut bystander = other.session().await;
+        let mut session = web.session().await;
+        session.exchange().await.unwrap();
+        let start = Instant::now();
+        site.revoke(&web.name);
+        assert_eq!(session.end().await, Code::PermissionDenied);
+        assert!(start.elapsed() < Duration::from_millis(100), "took {:?}", start.elapsed());
+        assert_eq!(unary(&session.channel).await, Err(Code::PermissionDenied));
+        assert!(!web.gets_in().await);
+        // The old connection is closed although the agent holds on to it.
+        until("the connection is closed", || site.live.count() == 1).await;
+        assert!(start.elapsed() < Duration::from_secs(3));
+        assert!(bystander.exchange().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_revocation_between_handshake_and_first_request_is_not_missed() {
+        let site = Site::open().await;
+        let web = site.agent("web-1", 1);
+        // Admitted in the handshake and once more after it; then, before its connection was entered where a
+        // revocation would find it, revoked.
+        *site.registry.revoke_after.lock().unwrap() = Some(2);
+        let channel = web.connect().await.unwrap();
+        assert_ne!(unary(&channel).await, Err(Code::PermissionDenied), "a request was carried");
+        assert!(!web.gets_in().await);
+        until("the connection is closed", || site.live.count() == 0).await;
+    }
+
+    #[tokio::test]
+    async fn a_denied_agent_is_refused_on_the_connection_it_has() {
+        let site = Site::open().await;
+        let web = site.agent("web-1", 1);
+        let mut session = web.session().await;
+        unary(&session.channel).await.unwrap();
+        // The deny list alone, as if nobody had ended the connection.
+        site.registry.deny.apply([DenyChange::Serial { serial: web.serial, not_after: Timestamp::MAX }]);
+        assert_eq!(unary(&session.channel).await, Err(Code::PermissionDenied));
+        assert_eq!(session.exchange().await.unwrap_err().code(), Code::PermissionDenied);
+        let mut health = HealthClient::new(session.channel.clone());
+        let refused = health.check(HealthCheckRequest::default()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+        assert!(!web.gets_in().await);
+    }
+
+    #[tokio::test]
+    async fn an_expired_certificate_ends_what_is_open() {
+        let site = Site::open().await;
+        let web = site.agent("web-1", 1);
+        let not_after = Timestamp::now() + SignedDuration::from_secs(86_400);
+        site.set_clock(not_after - SignedDuration::from_secs(5));
+        let mut busy = web.session().await;
+        busy.exchange().await.unwrap();
+        // Opened just before expiry, and silent: the session itself notices.
+        site.set_clock(not_after - SignedDuration::from_millis(1));
+        let mut silent = OpenSession::on(busy.channel.clone()).await;
+        site.set_clock(not_after + SignedDuration::from_secs(2));
+        assert_eq!(busy.exchange().await.unwrap_err().code(), Code::Unauthenticated);
+        assert_eq!(unary(&busy.channel).await, Err(Code::Unauthenticated));
+        assert_eq!(silent.end().await, Code::Unauthenticated);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_messages_ends_the_session_and_spares_the_rest() {
+        let site = Site::open().await;
+        let web = site.agent("web-1", 1);
+        let session = web.session().await;
+        let OpenSession { up, mut down, channel } = session;
+        let flood = tokio::spawn(async move {
+            let heartbeat = || Some(session_request::Message::Heartbeat(HeartbeatRequest::default()));
+            while up.send(SessionRequest { message: heartbeat() }).await.is_ok() {}
+        });
+        let code = async {
+            loop {
+                match down.message().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("ends with a status"),
+                    Err(status) => return status.code(),
+                }
+            }
+        };
+        assert_eq!(timeout(PATIENCE, code).await.unwrap(), Code::ResourceExhausted);
+        flood.abort();
+        unary(&channel).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn shutdown_says_goodbye_and_returns() {
+        let site = Site::open().await;
+        let web = site.agent("web-1", 1);
+        let mut session = web.session().await;
+        session.exchange().await.unwrap();
+        let start = Instant::now();
+        site.shutdown.cancel();
+        let Ok(session_response::Message::Goodbye(goodbye)) = session.next().await else {
+            panic!("no goodbye")
+        };
+        assert!(RECONNECT_MS.contains(&goodbye.reconnect_after_ms));
+        assert_eq!(session.next().await.unwrap_err().code(), Code::Unavailable);
+        timeout(PATIENCE, site.serving).await.unwrap().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
+        assert_eq!(site.live.count(), 0);
+    }
+
+    const RECONNECT_MS: std::ops::RangeInclusive<u32> = 1_000..=5_000;
+
+    #[tokio::test]
+    async fn health_and_reflection_tell_agents_what_is_served() {
+        let site = Site::open().await;
+        let channel = site.agent("web-1", 1).connect().await.unwrap();
+        let mut health = HealthClient::new(channel.clone());
+        let service = "muster.agent.v1.AgentService".to_owned();
+        let answer = health.check(HealthCheckRequest { service }).await.unwrap().into_inner();
+        assert_eq!(answer.status(), tonic_health::ServingStatus::Serving.into());
+
+        let ask = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let mut answers = ServerReflectionClient::new(channel)
+            .server_reflection_info(tokio_stream::once(ask))
+            .await
+            .unwrap()
+            .into_inner();
+        let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+        let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
+        let names: BTreeSet<_> = list.service.into_iter().map(|service| service.name).collect();
+        for name in ["muster.agent.v1.AgentService", "grpc.health.v1.Health"] {
+            assert!(names.contains(name), "{names:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_agent_has_a_bounded_number_of_connections() {
+        let site = Site::open().await;
+        let web = site.agent("web-1", 1);
+        let mut held = Vec::new();
+        for _ in 0..crate::tls::live::CONNECTIONS_PER_IDENTITY_MAX {
+            held.push(web.session().await);
+        }
+        assert!(!web.gets_in().await);
+        assert!(site.agent("web-2", 2).gets_in().await);
+        held.pop();
+        until("room came back", || site.live.count() < 9).await;
+        timeout(PATIENCE, async { while !web.gets_in().await {} }).await.unwrap();
+    }
+}

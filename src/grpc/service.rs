@@ -1,0 +1,277 @@
+//! `AgentService`: heartbeats into presence, and sessions that end when they must.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tokio::time::{Instant, Sleep};
+use tokio_stream::Stream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::gate::Gate;
+use super::proto::agent_service_server::AgentService;
+use super::proto::{
+    Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, SessionRequest, SessionResponse,
+    session_request, session_response,
+};
+use super::status::Refused;
+use crate::app::presence::Presence;
+use crate::domain::host;
+use crate::tls::live::LivePeer;
+use crate::tls::peer::PeerIdentity;
+
+/// How often a session looks whether its certificate has expired, at the latest. Wall clocks jump, so the
+/// time left is not simply slept through.
+const EXPIRY_LOOK_MAX: Duration = Duration::from_secs(30);
+
+/// Messages per second that a session may send in the long run, and how many at once.
+const MESSAGES_PER_SECOND: u32 = 20;
+const MESSAGES_AT_ONCE: u32 = 40;
+
+/// Agents that a stopping server sends away come back spread over this many milliseconds, after the first.
+const RECONNECT_AFTER_MS: u32 = 1_000;
+const RECONNECT_SPREAD_MS: u32 = 4_000;
+
+#[derive(Debug, Clone)]
+pub(super) struct AgentApi {
+    pub gate: Gate,
+    pub presence: Arc<Presence>,
+    pub heartbeat_interval: SignedDuration,
+    pub shutdown: CancellationToken,
+}
+
+impl AgentApi {
+    fn answer(&self, peer: &PeerIdentity, heartbeat: &HeartbeatRequest) -> HeartbeatResponse {
+        let now = self.gate.clock.now();
+        self.presence.report(peer.host(), heartbeat.facts.as_ref().map(bounded), now);
+        HeartbeatResponse {
+            next_interval_ms: u32::try_from(self.heartbeat_interval.as_millis()).unwrap_or(u32::MAX),
+            server_time_ms: now.as_millisecond(),
+        }
+    }
+}
+
+fn bounded(facts: &HostFacts) -> host::HostFacts {
+    let HostFacts { hostname, os, arch, ips, machine_id, agent_version } = facts;
+    let ips = ips.iter().filter_map(|ip| ip.parse().ok());
+    host::HostFacts::bounded([hostname, os, arch, machine_id, agent_version], ips)
+}
+
+/// The agent that the gate let through.
+fn peer<T>(request: &Request<T>) -> Result<&Arc<LivePeer>, Refused> {
+    request.extensions().get::<Arc<LivePeer>>().ok_or(Refused::NoIdentity)
+}
+
+#[tonic::async_trait]
+impl AgentService for AgentApi {
+    async fn heartbeat(
+        &self,
+        request: Request<HeartbeatRequest>,
+    ) -> Result<Response<HeartbeatResponse>, Status> {
+        let peer = Arc::clone(peer(&request)?);
+        Ok(Response::new(self.answer(peer.identity(), request.get_ref())))
+    }
+
+    type SessionStream = Session;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let peer = Arc::clone(peer(&request)?);
+        Ok(Response::new(Session::new(self.clone(), peer, request.into_inner())))
+    }
+}
+
+/// The server's side of a session: one answer per heartbeat, and the right last word.
+///
+/// A stream that is polled rather than a task with a channel: nothing is queued, an agent that does not
+/// read its answers is not read from either, and an idle session costs no stack.
+pub(super) struct Session {
+    api: AgentApi,
+    peer: Arc<LivePeer>,
+    incoming: Streaming<SessionRequest>,
+    revoked: Pin<Box<WaitForCancellationFutureOwned>>,
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    expiry_look: Pin<Box<Sleep>>,
+    pace: Pace,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The goodbye is sent; the status comes next.
+    Leaving,
+    Over,
+}
+
+impl Session {
+    fn new(api: AgentApi, peer: Arc<LivePeer>, incoming: Streaming<SessionRequest>) -> Self {
+        let mut session = Self {
+            revoked: Box::pin(peer.revoked().clone().cancelled_owned()),
+            stopping: Box::pin(api.shutdown.clone().cancelled_owned()),
+            expiry_look: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            pace: Pace::starting(Instant::now()),
+            phase: Phase::Open,
+            api,
+            peer,
+            incoming,
+        };
+        session.schedule_expiry_look();
+        session
+    }
+
+    fn schedule_expiry_look(&mut self) {
+        // The last second is still valid, so the first moment of expiry is one second later.
+        let left = self.peer.identity().not_after().duration_since(self.api.gate.clock.now());
+        let left = Duration::try_from(left).unwrap_or_default() + Duration::from_secs(1);
+        self.expiry_look.as_mut().reset(Instant::now() + left.min(EXPIRY_LOOK_MAX));
+    }
+
+    /// Why the session has to end now, or the moment to look again is noted.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Option<Refused> {
+        if self.revoked.as_mut().poll(cx).is_ready() {
+            return Some(Refused::Revoked);
+        }
+        while self.expiry_look.as_mut().poll(cx).is_ready() {
+            if let Err(refused) = self.api.gate.check(self.peer.identity()) {
+                return Some(refused);
+            }
+            self.schedule_expiry_look();
+        }
+        self.stopping.as_mut().poll(cx).is_ready().then_some(Refused::Stopping)
+    }
+
+    fn answer(&mut self, request: SessionRequest) -> Result<Option<SessionResponse>, Refused> {
+        self.api.gate.check(self.peer.identity())?;
+        if !self.pace.allows(Instant::now()) {
+            return Err(Refused::TooFast);
+        }
+        // A message of a kind that this server does not know is from a newer agent, and harmless.
+        let Some(session_request::Message::Heartbeat(heartbeat)) = request.message else { return Ok(None) };
+        let response = self.api.answer(self.peer.identity(), &heartbeat);
+        Ok(Some(message(session_response::Message::Heartbeat(response))))
+    }
+
+    fn goodbye(&self) -> SessionResponse {
+        // Serials end in random bytes, which spread the fleet's return.
+        let [.., high, low] = *self.peer.identity().serial().as_bytes();
+        let share = u32::from(u16::from_be_bytes([high, low]));
+        let spread = share * RECONNECT_SPREAD_MS / u32::from(u16::MAX);
+        message(session_response::Message::Goodbye(Goodbye {
+            reason: Refused::Stopping.to_string(),
+            reconnect_after_ms: RECONNECT_AFTER_MS + spread,
+        }))
+    }
+}
+
+const fn message(message: session_response::Message) -> SessionResponse {
+    SessionResponse { message: Some(message) }
+}
+
+impl Stream for Session {
+    type Item = Result<SessionResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        match this.phase {
+            Phase::Open => {}
+            Phase::Leaving => {
+                this.phase = Phase::Over;
+                return Poll::Ready(Some(Err(Refused::Stopping.into())));
+            }
+            Phase::Over => return Poll::Ready(None),
+        }
+        match this.poll_end(cx) {
+            None => {}
+            Some(Refused::Stopping) => {
+                this.phase = Phase::Leaving;
+                return Poll::Ready(Some(Ok(this.goodbye())));
+            }
+            Some(refused) => {
+                this.phase = Phase::Over;
+                return Poll::Ready(Some(Err(refused.into())));
+            }
+        }
+        loop {
+            let end = match ready!(Pin::new(&mut this.incoming).poll_next(cx)) {
+                Some(Ok(request)) => match this.answer(request) {
+                    Ok(Some(response)) => return Poll::Ready(Some(Ok(response))),
+                    Ok(None) => continue,
+                    Err(refused) => Some(Err(refused.into())),
+                },
+                Some(Err(status)) => Some(Err(status)),
+                // The agent has said all it wanted to say.
+                None => None,
+            };
+            this.phase = Phase::Over;
+            return Poll::Ready(end);
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("peer", &self.peer)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The rate of a session's messages, as the moment at which all of them would have been due at the
+/// long-run rate (the generic cell rate algorithm of ITU-T I.371).
+#[derive(Debug)]
+struct Pace {
+    due: Instant,
+}
+
+impl Pace {
+    const fn starting(now: Instant) -> Self {
+        Self { due: now }
+    }
+
+    fn allows(&mut self, now: Instant) -> bool {
+        let gap = Duration::from_secs(1) / MESSAGES_PER_SECOND;
+        let due = self.due.max(now) + gap;
+        let allowed = due - now <= gap * MESSAGES_AT_ONCE;
+        if allowed {
+            self.due = due;
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_the_long_run_rate_holds() {
+        let start = Instant::now();
+        let mut pace = Pace::starting(start);
+        let burst = (0..1000).filter(|_| pace.allows(start)).count();
+        assert_eq!(burst, 40);
+        let later = start + Duration::from_secs(1);
+        assert_eq!((0..1000).filter(|_| pace.allows(later)).count(), 20);
+        let rested = later + Duration::from_secs(60);
+        assert_eq!((0..1000).filter(|_| pace.allows(rested)).count(), 40, "rest is not saved up");
+    }
+
+    #[test]
+    fn facts_that_are_no_addresses_are_dropped() {
+        let facts = HostFacts {
+            hostname: "web-1\n".to_owned(),
+            ips: ["10.0.0.5", "x", "", "fe80::1"].map(str::to_owned).to_vec(),
+            ..HostFacts::default()
+        };
+        let kept = bounded(&facts);
+        assert_eq!(kept.hostname.as_deref(), Some("web-1"));
+        assert_eq!(kept.ips, ["10.0.0.5", "fe80::1"].map(|ip| ip.parse::<std::net::IpAddr>().unwrap()));
+    }
+}

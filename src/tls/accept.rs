@@ -1,0 +1,706 @@
+//! The accept loop of both listeners: handshakes off the accept path, bounds on everything a stranger can
+//! hold, and a shutdown that ends.
+//!
+//! It carries HTTP and knows nothing of routes: each connection gets the service that the caller makes for
+//! it, and the proof of who is on the other side.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::body::{Body, Incoming};
+use hyper::rt::Executor;
+use hyper::service::Service;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::{ServerConfig, ServerConnection};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::certificate::LiveCertificate;
+use super::live::{LivePeer, LivePeers, TooManyConnections};
+use super::occupancy::{Bounds, Full, Occupancy, Seat};
+use super::peer::{PeerError, PeerIdentity, PeerVerifier};
+use super::server::{grpc_config, https_config};
+use super::timely::Timely;
+
+/// How long a client may take for the header of an HTTP/1 request, and how long it may idle between two.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an HTTP/2 client that says nothing is asked whether it is there, and how long it may think.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Most bytes of header fields in one request.
+const HEADER_BYTES_MAX: u16 = 16 * 1024;
+/// Streams that one HTTPS connection may have open.
+const HTTPS_STREAMS_MAX: u32 = 128;
+/// Streams that one agent's connection may have open: a session, and room for single calls.
+const GRPC_STREAMS_MAX: u32 = 16;
+/// What a client may send on one stream before the service has read it, in bytes. No body that we take is
+/// larger than this.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for all streams of one HTTPS connection together.
+const HTTPS_CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+/// What is kept for a client that reads slowly, per stream, before the service has to wait.
+const SEND_BUFFER: usize = 64 * 1024;
+/// The first bytes of every HTTP/2 connection (RFC 9113 3.4).
+const HTTP2_PREFACE: usize = 24;
+/// How long a client may take nothing of what is being sent to it.
+const STALL_MAX: Duration = Duration::from_secs(30);
+/// How long a revoked agent's connection stays, so that the refusals on its streams reach it; after that
+/// the agent has to connect anew, and can't.
+const REVOKED_LINGER: Duration = Duration::from_secs(1);
+/// How long the accept loop rests when the process or the machine has no room for another connection.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// How long aborted tasks have to unwind.
+const ABORT_WAIT: Duration = Duration::from_secs(1);
+
+/// Bounds on what strangers and agents can hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub connections: usize,
+    pub connections_per_address: usize,
+    /// Handshakes that proceed at the same time; later ones wait, within their own timeout.
+    pub handshakes: usize,
+    pub handshakes_per_address: usize,
+    pub handshake_timeout: Duration,
+    /// For an HTTP/1 request's header, and for an HTTP/2 connection's first bytes.
+    pub header_timeout: Duration,
+    /// How long a shutdown waits for requests and streams before it aborts them.
+    pub drain: Duration,
+}
+
+const COMMON: Limits = Limits {
+    connections: 20_000,
+    connections_per_address: 20_000,
+    handshakes: 4_096,
+    handshakes_per_address: 2_048,
+    handshake_timeout: Duration::from_secs(10),
+    header_timeout: HEADER_TIMEOUT,
+    drain: Duration::from_secs(5),
+};
+
+impl Limits {
+    /// For people and for enrolling agents: no client needs more than a browser's handful of connections,
+    /// and 200 machines behind one address may enroll at once.
+    pub const HTTPS: Self = Self { connections_per_address: 256, handshakes_per_address: 256, ..COMMON };
+
+    /// For agents. A whole fleet may sit behind one address, each agent with two connections while it
+    /// rotates, so one address may fill the listener with *proved* agents. Those that have proved nothing
+    /// yet may take at most half of the handshakes, and only for as long as the handshake timeout.
+    pub const GRPC: Self = COMMON;
+}
+
+/// How one listener treats its clients.
+#[derive(Debug)]
+pub struct ListenerConfig {
+    /// What the log calls it.
+    pub name: &'static str,
+    pub limits: Limits,
+    tls: Arc<ServerConfig>,
+    clients: Clients,
+}
+
+/// Who may connect.
+#[derive(Debug)]
+enum Clients {
+    Anyone,
+    Agents { verifier: Arc<PeerVerifier>, live: LivePeers },
+}
+
+impl ListenerConfig {
+    /// Anyone may connect, with HTTP/2 or HTTP/1.1.
+    pub fn https(certificate: Arc<LiveCertificate>) -> Self {
+        Self {
+            name: "https",
+            limits: Limits::HTTPS,
+            tls: https_config(certificate),
+            clients: Clients::Anyone,
+        }
+    }
+
+    /// Agents that `verifier` admits may connect, with HTTP/2, and are entered in `live` while they are.
+    pub fn grpc(certificate: Arc<LiveCertificate>, verifier: Arc<PeerVerifier>, live: LivePeers) -> Self {
+        Self {
+            name: "grpc",
+            limits: Limits::GRPC,
+            tls: grpc_config(certificate, Arc::clone(&verifier)),
+            clients: Clients::Agents { verifier, live },
+        }
+    }
+}
+
+/// The bounds on HTTP that hold on every transport, with HTTP/1 and HTTP/2 told apart by the first bytes.
+pub fn connection_builder<E>(executor: E) -> auto::Builder<E> {
+    let mut builder = auto::Builder::new(executor);
+    builder
+        .http1()
+        // Without a timer hyper ignores the timeout.
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX.into());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .max_concurrent_streams(HTTPS_STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX.into())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(HTTPS_CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER);
+    builder
+}
+
+/// What is known of a connection whose handshake is over.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    pub remote: SocketAddr,
+    /// The agent, on a listener that only agents can reach.
+    pub peer: Option<Arc<LivePeer>>,
+}
+
+/// A bound socket that accepts, once it is served.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    config: ListenerConfig,
+}
+
+impl Listener {
+    pub const fn new(tcp: TcpListener, config: ListenerConfig) -> Self {
+        Self { tcp, config }
+    }
+
+    /// Accepts and serves until `shutdown`; then lets requests and streams finish until the deadline,
+    /// aborts the rest, and returns when nothing runs any more.
+    pub async fn serve<M, S, B>(self, make: M, shutdown: CancellationToken)
+    where
+        M: Fn(Connection) -> S + Send + Sync + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let Self { tcp, config } = self;
+        let drain = config.limits.drain;
+        let shared = Arc::new(Shared::new(config, shutdown.child_token()));
+        let make = Arc::new(make);
+        // Whoever drops this future ends what it started, too.
+        let abort = (shared.shutdown.clone().drop_guard(), shared.abort.clone().drop_guard());
+        let mut acceptor = Acceptor::new(tcp, shared.name);
+        while let Some((stream, remote)) = acceptor.accept(&shutdown).await {
+            let seat = match shared.occupancy.enter(remote.ip()) {
+                Ok(seat) => seat,
+                Err(full) => {
+                    acceptor.turned_away(remote, full);
+                    continue;
+                }
+            };
+            let (connection, make) = (Arc::clone(&shared), Arc::clone(&make));
+            shared.tasks.0.spawn(async move { connection.run(stream, remote, seat, &*make).await });
+        }
+        drop(acceptor);
+        shared.tasks.0.close();
+        if timeout(drain, shared.tasks.0.wait()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(
+            listener = shared.name,
+            tasks = shared.tasks.0.len(),
+            "shutdown aborts what still runs"
+        );
+        drop(abort);
+        if timeout(ABORT_WAIT, shared.tasks.0.wait()).await.is_err() {
+            tracing::error!(listener = shared.name, "a request does not end; leaving it behind");
+        }
+    }
+}
+
+/// Accepts connections, and keeps the log quiet when that fails.
+struct Acceptor {
+    tcp: TcpListener,
+    name: &'static str,
+    accept_failures: Complaint,
+    refusals: Complaint,
+}
+
+impl Acceptor {
+    fn new(tcp: TcpListener, name: &'static str) -> Self {
+        Self { tcp, name, accept_failures: Complaint::default(), refusals: Complaint::default() }
+    }
+
+    /// The next connection; `None` after `shutdown`.
+    async fn accept(&mut self, shutdown: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return None,
+                accepted = self.tcp.accept() => accepted,
+            };
+            let error = match accepted {
+                Ok(accepted) => return Some(accepted),
+                Err(error) => error,
+            };
+            // The client went away before it was accepted (accept(2)): no reason to rest.
+            if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
+                continue;
+            }
+            if self.accept_failures.is_due() {
+                tracing::error!(listener = self.name, %error, "can't accept connections; trying again");
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return None,
+                () = sleep(EXHAUSTED_PAUSE) => {}
+            }
+        }
+    }
+
+    fn turned_away(&mut self, remote: SocketAddr, full: Full) {
+        if self.refusals.is_due() {
+            tracing::warn!(listener = self.name, %remote, reason = %full, "connection turned away");
+        }
+    }
+}
+
+/// Lets something be said at most once a second.
+#[derive(Debug, Default)]
+struct Complaint {
+    last: Option<Instant>,
+}
+
+impl Complaint {
+    fn is_due(&mut self) -> bool {
+        let due = self.last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
+        if due {
+            self.last = Some(Instant::now());
+        }
+        due
+    }
+}
+
+/// Why a connection ended before it carried a request.
+#[derive(Debug, thiserror::Error)]
+enum NotAdmitted {
+    #[error("the TLS handshake took too long")]
+    Slow,
+    #[error("the TLS handshake failed")]
+    Handshake(#[source] io::Error),
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error(transparent)]
+    TooMany(#[from] TooManyConnections),
+}
+
+/// A connection that carries HTTP.
+type Http<'a, S> = Pin<Box<auto::Connection<'a, TokioIo<Timely<TlsStream<TcpStream>>>, S, Tasks>>>;
+
+/// What the connections of a listener have in common.
+struct Shared {
+    name: &'static str,
+    limits: Limits,
+    tls: TlsAcceptor,
+    clients: Clients,
+    http1: auto::Builder<Tasks>,
+    http2: auto::Builder<Tasks>,
+    occupancy: Occupancy,
+    handshakes: Semaphore,
+    tasks: Tasks,
+    shutdown: CancellationToken,
+    abort: CancellationToken,
+}
+
+impl Shared {
+    fn new(config: ListenerConfig, shutdown: CancellationToken) -> Self {
+        let ListenerConfig { name, limits, tls, clients } = config;
+        let tasks = Tasks::default();
+        let mut http = connection_builder(tasks.clone());
+        http.http1().header_read_timeout(limits.header_timeout);
+        if matches!(clients, Clients::Agents { .. }) {
+            http.http2()
+                .max_concurrent_streams(GRPC_STREAMS_MAX)
+                .initial_connection_window_size(STREAM_WINDOW);
+        }
+        let occupancy = Occupancy::new(Bounds {
+            total: limits.connections,
+            per_address: limits.connections_per_address,
+            handshakes_per_address: limits.handshakes_per_address,
+        });
+        Self {
+            name,
+            limits,
+            tls: TlsAcceptor::from(tls),
+            clients,
+            http1: http.clone().http1_only(),
+            http2: http.http2_only(),
+            occupancy,
+            handshakes: Semaphore::new(limits.handshakes),
+            tasks,
+            shutdown,
+            abort: CancellationToken::new(),
+        }
+    }
+
+    /// One connection, from its first byte to its last.
+    ///
+    /// What is large lives on the heap: the handshake until it is over, HTTP from then on. Ten thousand
+    /// idle agents hold one of the two each, not the sum.
+    async fn run<M, S, B>(&self, tcp: TcpStream, remote: SocketAddr, mut seat: Seat, make: &M)
+    where
+        M: Fn(Connection) -> S,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let opened = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return,
+            opened = Box::pin(self.open(tcp, remote, make)) => opened,
+        };
+        seat.settle();
+        match opened {
+            Ok((http, peer)) => self.drive(http, peer.as_deref()).await,
+            Err(reason) => {
+                let reason = &reason as &dyn Error;
+                tracing::debug!(listener = self.name, %remote, reason, "connection not admitted");
+            }
+        }
+    }
+
+    /// Everything up to the first request.
+    async fn open<M, S, B>(
+        &self,
+        tcp: TcpStream,
+        remote: SocketAddr,
+        make: &M,
+    ) -> Result<(Http<'_, S>, Option<Arc<LivePeer>>), NotAdmitted>
+    where
+        M: Fn(Connection) -> S,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let tls = self.handshake(tcp).await?;
+        let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
+        let service = make(Connection { remote, peer: peer.clone() });
+        let speaks_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let io = Timely::new(tls, STALL_MAX);
+        let (builder, io) = if speaks_http2 || peer.is_some() {
+            (&self.http2, io.expecting(HTTP2_PREFACE, self.limits.header_timeout))
+        } else {
+            (&self.http1, io)
+        };
+        Ok((Box::pin(builder.serve_connection(TokioIo::new(io), service)), peer))
+    }
+
+    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, NotAdmitted> {
+        // Answers are small and wanted at once.
+        tcp.set_nodelay(true).map_err(NotAdmitted::Handshake)?;
+        let handshake = async {
+            // Never closed, so always granted in the end.
+            let _permit = self.handshakes.acquire().await.ok();
+            self.tls.accept(tcp).await
+        };
+        let done = timeout(self.limits.handshake_timeout, handshake).await;
+        done.map_err(|_| NotAdmitted::Slow)?.map_err(NotAdmitted::Handshake)
+    }
+
+    /// Who is on the other side, entered among the live, on a listener that only agents can reach.
+    fn admit(&self, connection: &ServerConnection) -> Result<Option<LivePeer>, NotAdmitted> {
+        let Clients::Agents { verifier, live } = &self.clients else { return Ok(None) };
+        let peer = live.register(PeerIdentity::of_connection(connection, verifier)?)?;
+        // A revocation that was published since the handshake found no connection to end. From here on one
+        // would, so ask once more.
+        verifier.still_admits(connection, peer.identity())?;
+        Ok(Some(peer))
+    }
+
+    async fn drive<S, B>(&self, mut http: Http<'_, S>, peer: Option<&LivePeer>)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let patience = tokio::select! {
+            biased;
+            _ = http.as_mut() => return,
+            // The listener waits for its connections, and aborts them in the end.
+            () = self.shutdown.cancelled() => None,
+            () = some_time_after_revocation(peer) => Some(REVOKED_LINGER),
+        };
+        http.as_mut().graceful_shutdown();
+        tokio::select! {
+            biased;
+            _ = http => {}
+            () = self.abort.cancelled() => {}
+            () = elapsed(patience) => {}
+        }
+    }
+}
+
+async fn elapsed(patience: Option<Duration>) {
+    match patience {
+        Some(patience) => sleep(patience).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn some_time_after_revocation(peer: Option<&LivePeer>) {
+    let Some(peer) = peer else { return std::future::pending().await };
+    peer.revoked().cancelled().await;
+    sleep(REVOKED_LINGER).await;
+}
+
+/// Where connections and their HTTP/2 streams run, counted, so that a shutdown can wait for all of them.
+#[derive(Debug, Clone, Default)]
+struct Tasks(TaskTracker);
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::fs::File;
+    use std::net::Ipv4Addr;
+
+    use http_body_util::Full;
+    use hyper::body::Bytes;
+    use hyper::service::service_fn;
+    use rustls::ClientConfig;
+    use rustls::pki_types::ServerName;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+    use tokio::task::JoinHandle;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client;
+
+    use super::*;
+    use crate::tls::specimens::ServerFiles;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    /// Longer than anything here should take, short enough to fail a run that hangs.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// An HTTPS listener that answers "hello", each time after it was told to go on.
+    struct Site {
+        files: ServerFiles,
+        address: SocketAddr,
+        shutdown: CancellationToken,
+        serving: JoinHandle<()>,
+        /// Told when a request has arrived.
+        arrived: Arc<Notify>,
+        /// One permit per request that may be answered.
+        go_on: Arc<Semaphore>,
+    }
+
+    impl Site {
+        async fn open(limits: Limits) -> Self {
+            let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let files = ServerFiles::new();
+            let address = tcp.local_addr().unwrap();
+            let config = ListenerConfig { limits, ..ListenerConfig::https(files.live()) };
+            let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(1000)));
+            let shutdown = CancellationToken::new();
+            let (told, gate) = (Arc::clone(&arrived), Arc::clone(&go_on));
+            let make = move |_| {
+                let (told, gate) = (Arc::clone(&told), Arc::clone(&gate));
+                service_fn(move |_: Request<Incoming>| {
+                    let (told, gate) = (Arc::clone(&told), Arc::clone(&gate));
+                    async move {
+                        told.notify_one();
+                        gate.acquire().await.unwrap().forget();
+                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
+                    }
+                })
+            };
+            let serving = tokio::spawn(Listener::new(tcp, config).serve(make, shutdown.clone()));
+            Self { files, address, shutdown, serving, arrived, go_on }
+        }
+
+        fn client(&self, alpn: &[u8]) -> Arc<ClientConfig> {
+            let mut config = (*self.files.client(None)).clone();
+            config.alpn_protocols = vec![alpn.to_vec()];
+            Arc::new(config)
+        }
+
+        async fn connect(&self, alpn: &[u8]) -> io::Result<client::TlsStream<TcpStream>> {
+            let tcp = TcpStream::connect(self.address).await?;
+            let name = ServerName::try_from("localhost").unwrap();
+            TlsConnector::from(self.client(alpn)).connect(name, tcp).await
+        }
+
+        async fn fetch(&self) -> io::Result<String> {
+            let mut tls = self.connect(b"http/1.1").await?;
+            tls.write_all(REQUEST).await?;
+            read_all(&mut tls).await
+        }
+    }
+
+    async fn read_all(stream: &mut (impl AsyncReadExt + Unpin)) -> io::Result<String> {
+        let mut text = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut text)).await.expect("the server closes")?;
+        Ok(text)
+    }
+
+    fn hasty() -> Limits {
+        let soon = Duration::from_millis(200);
+        Limits { handshake_timeout: soon, header_timeout: soon, drain: soon, ..Limits::HTTPS }
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_blocks_nobody_and_is_cut_off() {
+        let site = Site::open(hasty()).await;
+        let mut silent = TcpStream::connect(site.address).await.unwrap();
+        assert!(site.fetch().await.unwrap().ends_with("hello"));
+        assert_eq!(read_all(&mut silent).await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn silent_clients_take_no_more_than_their_share_of_handshakes() {
+        let limits = Limits { handshakes_per_address: 2, ..Limits::HTTPS };
+        let site = Site::open(limits).await;
+        let silent = [
+            TcpStream::connect(site.address).await.unwrap(),
+            TcpStream::connect(site.address).await.unwrap(),
+        ];
+        assert!(site.fetch().await.is_err());
+        drop(silent);
+        let answer = async {
+            loop {
+                if let Ok(answer) = site.fetch().await {
+                    return answer;
+                }
+            }
+        };
+        assert!(timeout(PATIENCE, answer).await.unwrap().ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn connections_of_one_address_are_bounded() {
+        let site = Site::open(Limits { connections_per_address: 1, ..Limits::HTTPS }).await;
+        let held = site.connect(b"http/1.1").await.unwrap();
+        assert!(site.fetch().await.is_err());
+        drop(held);
+        let answer = async { while site.fetch().await.is_err() {} };
+        timeout(PATIENCE, answer).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn slow_headers_and_missing_prefaces_are_cut_off() {
+        let site = Site::open(hasty()).await;
+        for (alpn, start) in [
+            (&b"http/1.1"[..], &b"GET / HTTP/1.1\r\nHost:"[..]),
+            (b"http/1.1", b""),
+            (b"h2", b""),
+            (b"h2", b"PRI * HTTP/2.0\r\n"),
+        ] {
+            let mut slow = site.connect(alpn).await.unwrap();
+            slow.write_all(start).await.unwrap();
+            slow.flush().await.unwrap();
+            let mut rest = Vec::new();
+            let closed = timeout(PATIENCE, slow.read_to_end(&mut rest)).await;
+            assert!(closed.is_ok(), "{:?} {start:?}", alpn.escape_ascii().to_string());
+            assert!(!String::from_utf8_lossy(&rest).contains("hello"));
+        }
+    }
+
+    /// Descriptors are the process's, so running out of them takes a process of its own: this very test,
+    /// started again under a limit.
+    #[tokio::test]
+    async fn the_accept_loop_survives_a_lack_of_descriptors() {
+        const INSIDE: &str = "MUSTER_TEST_FEW_DESCRIPTORS";
+        if std::env::var_os(INSIDE).is_none() {
+            let name = "tls::accept::tests::the_accept_loop_survives_a_lack_of_descriptors";
+            let inside = std::process::Command::new("sh")
+                .args(["-c", "ulimit -n 64 && exec \"$0\" --exact \"$1\""])
+                .arg(std::env::current_exe().unwrap())
+                .args([name])
+                .env(INSIDE, "yes")
+                .output()
+                .unwrap();
+            assert!(inside.status.success(), "{}", String::from_utf8_lossy(&inside.stdout));
+            return;
+        }
+        let site = Site::open(Limits::HTTPS).await;
+        assert!(site.fetch().await.unwrap().ends_with("hello"));
+        let mut hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        hoard.pop();
+        let tcp = TcpStream::connect(site.address).await.unwrap();
+        sleep(EXHAUSTED_PAUSE * 3).await;
+        assert!(!site.serving.is_finished());
+        drop(hoard);
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(site.client(b"http/1.1"));
+        let mut tls = timeout(Duration::from_secs(2), connector.connect(name, tcp)).await.unwrap().unwrap();
+        tls.write_all(REQUEST).await.unwrap();
+        assert!(read_all(&mut tls).await.unwrap().ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn shutdown_lets_requests_finish() {
+        let site = Site::open(Limits::HTTPS).await;
+        site.go_on.forget_permits(1000);
+        let mut tls = site.connect(b"http/1.1").await.unwrap();
+        let _idle = site.connect(b"http/1.1").await.unwrap();
+        tls.write_all(REQUEST).await.unwrap();
+        site.arrived.notified().await;
+        site.shutdown.cancel();
+        let refused = async { while TcpStream::connect(site.address).await.is_ok() {} };
+        timeout(PATIENCE, refused).await.unwrap();
+        assert!(!site.serving.is_finished());
+        site.go_on.add_permits(1);
+        assert!(read_all(&mut tls).await.unwrap().ends_with("hello"));
+        timeout(PATIENCE, site.serving).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn shutdown_aborts_what_does_not_finish() {
+        let site = Site::open(hasty()).await;
+        site.go_on.forget_permits(1000);
+        let mut tls = site.connect(b"http/1.1").await.unwrap();
+        tls.write_all(REQUEST).await.unwrap();
+        site.arrived.notified().await;
+        let start = Instant::now();
+        site.shutdown.cancel();
+        timeout(PATIENCE, site.serving).await.unwrap().unwrap();
+        assert!((hasty().drain..Duration::from_secs(2)).contains(&start.elapsed()));
+        assert_eq!(read_all(&mut tls).await.unwrap_or_default(), "");
+    }
+
+    #[tokio::test]
+    async fn dropping_the_listener_ends_its_connections() {
+        let site = Site::open(Limits::HTTPS).await;
+        site.go_on.forget_permits(1000);
+        let mut tls = site.connect(b"http/1.1").await.unwrap();
+        tls.write_all(REQUEST).await.unwrap();
+        site.arrived.notified().await;
+        site.serving.abort();
+        assert_eq!(read_all(&mut tls).await.unwrap_or_default(), "");
+    }
+}

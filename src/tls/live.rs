@@ -1,0 +1,199 @@
+//! Connections of agents that are open now, and how a revocation ends them.
+//!
+//! Found by serial and by identity, never by looking at all of them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::peer::PeerIdentity;
+use crate::domain::deny::{DenyChange, Identity};
+use crate::domain::serial::Serial;
+
+/// Most connections of one identity at a time. An agent needs one, and two while it rotates; the rest is
+/// room for connections that died without a word, which keep-alive finds within 40 s. At the bound the
+/// newest is refused, so that a copied key can't push its owner out.
+pub const CONNECTIONS_PER_IDENTITY_MAX: usize = 8;
+
+/// The agent has as many connections open as one identity may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the agent has {CONNECTIONS_PER_IDENTITY_MAX} connections open already")]
+pub struct TooManyConnections;
+
+/// A shared handle; clones see the same connections.
+#[derive(Debug, Clone, Default)]
+pub struct LivePeers(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    serials: HashMap<Serial, Vec<Open>>,
+    identities: HashMap<Identity, Vec<Open>>,
+    count: usize,
+    /// Distinguishes connections of the same agent.
+    next_number: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Open {
+    number: u64,
+    revoked: CancellationToken,
+}
+
+impl LivePeers {
+    /// Enters an open connection; it is listed until the returned value is dropped.
+    pub fn register(&self, peer: PeerIdentity) -> Result<LivePeer, TooManyConnections> {
+        let mut table = self.table();
+        let Table { serials, identities, count, next_number } = &mut *table;
+        let of_identity = identities.entry(peer.identity().clone()).or_default();
+        if of_identity.len() >= CONNECTIONS_PER_IDENTITY_MAX {
+            return Err(TooManyConnections);
+        }
+        let open = Open { number: *next_number, revoked: CancellationToken::new() };
+        *next_number += 1;
+        *count += 1;
+        of_identity.push(open.clone());
+        serials.entry(peer.serial()).or_default().push(open.clone());
+        Ok(LivePeer { peer, open, peers: self.clone() })
+    }
+
+    /// Ends the connections that these changes deny, before it returns. May be called from any thread.
+    pub fn end(&self, changes: &[DenyChange]) {
+        let mut ended = Vec::new();
+        {
+            let table = self.table();
+            for change in changes {
+                let hit = match change {
+                    DenyChange::Serial { serial, .. } => table.serials.get(serial),
+                    DenyChange::Identity(identity) => table.identities.get(identity),
+                    DenyChange::LiftIdentity(_) => None,
+                };
+                ended.extend(hit.into_iter().flatten().map(|open| open.revoked.clone()));
+            }
+        }
+        // Wakes tasks, so it is done without the lock.
+        for revoked in ended {
+            revoked.cancel();
+        }
+    }
+
+    /// How many connections are open.
+    pub fn count(&self) -> usize {
+        self.table().count
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open connection of an agent.
+#[derive(Debug)]
+pub struct LivePeer {
+    peer: PeerIdentity,
+    open: Open,
+    peers: LivePeers,
+}
+
+impl LivePeer {
+    pub const fn identity(&self) -> &PeerIdentity {
+        &self.peer
+    }
+
+    /// Cancelled when the agent's certificate or identity is revoked.
+    pub const fn revoked(&self) -> &CancellationToken {
+        &self.open.revoked
+    }
+}
+
+impl Drop for LivePeer {
+    fn drop(&mut self) {
+        let mut table = self.peers.table();
+        table.count -= 1;
+        forget(&mut table.serials, self.peer.serial(), self.open.number);
+        forget(&mut table.identities, self.peer.identity().clone(), self.open.number);
+    }
+}
+
+fn forget<K: Hash + Eq>(map: &mut HashMap<K, Vec<Open>>, key: K, number: u64) {
+    let Entry::Occupied(mut entry) = map.entry(key) else { return };
+    entry.get_mut().retain(|open| open.number != number);
+    if entry.get().is_empty() {
+        entry.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::tls::server::grpc_config;
+    use crate::tls::specimens::{
+        AgentCa, Recorded, ServerFiles, agent, handshake, identity, serial, svid_params, verifier,
+    };
+
+    /// Peers as handshakes prove them.
+    struct Fleet {
+        ca: AgentCa,
+        files: ServerFiles,
+        registry: Arc<Recorded>,
+    }
+
+    impl Fleet {
+        fn new() -> Self {
+            Self { ca: AgentCa::new(), files: ServerFiles::new(), registry: Arc::default() }
+        }
+
+        fn peer(&self, name: &str, serial: Serial) -> PeerIdentity {
+            self.registry.record(serial);
+            let verifier = verifier(&self.ca, &self.registry);
+            let server = grpc_config(self.files.live(), Arc::clone(&verifier));
+            let client = self.files.client(Some(self.ca.issue(&svid_params(&agent(name), serial))));
+            PeerIdentity::of_connection(&handshake(&server, &client).unwrap().0, &verifier).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_revocation_ends_what_it_names_and_nothing_else() {
+        let fleet = Fleet::new();
+        let peers = LivePeers::default();
+        let (old, new, other) = (serial(1), serial(2), serial(3));
+        let a_old = peers.register(fleet.peer("a", old)).unwrap();
+        let a_new = peers.register(fleet.peer("a", new)).unwrap();
+        let b = peers.register(fleet.peer("b", other)).unwrap();
+        assert_eq!(peers.count(), 3);
+        let ended = || [&a_old, &a_new, &b].map(|peer| peer.revoked().is_cancelled());
+
+        peers.end(&[DenyChange::LiftIdentity(identity(&agent("b")))]);
+        assert_eq!(ended(), [false; 3]);
+        let change = [DenyChange::Serial { serial: old, not_after: Timestamp::MAX }];
+        std::thread::scope(|scope| scope.spawn(|| peers.end(&change)).join().unwrap());
+        assert_eq!(ended(), [true, false, false]);
+        peers.end(&[DenyChange::Identity(identity(&agent("a")))]);
+        assert_eq!(ended(), [true, true, false]);
+
+        drop((a_old, a_new));
+        assert_eq!(peers.count(), 1);
+        drop(b);
+        let table = peers.table();
+        assert!(table.serials.is_empty() && table.identities.is_empty());
+    }
+
+    #[test]
+    fn connections_of_one_identity_are_bounded() {
+        let fleet = Fleet::new();
+        let peers = LivePeers::default();
+        let peer = fleet.peer("a", serial(1));
+        let mut held: Vec<_> =
+            (0..CONNECTIONS_PER_IDENTITY_MAX).map(|_| peers.register(peer.clone()).unwrap()).collect();
+        assert_eq!(peers.register(peer.clone()).unwrap_err(), TooManyConnections);
+        let _other = peers.register(fleet.peer("b", serial(2))).unwrap();
+        held.pop();
+        peers.register(peer).unwrap();
+    }
+}

@@ -1,0 +1,531 @@
+//! Who an agent is: the identity that a verified client certificate proves.
+//!
+//! The chain, the validity and the extended key usage are rustls's to judge. What is ours is judged here, by
+//! one parser for the handshake and for the identity built after it: the X509-SVID rules, and the registry,
+//! which knows what was recorded and what was revoked since.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConnection,
+    SignatureScheme,
+};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+use super::provider::provider;
+use crate::domain::deny::Identity;
+use crate::domain::enrollment::SpkiHash;
+use crate::domain::ids::HostId;
+use crate::domain::serial::Serial;
+use crate::domain::spiffe::{SpiffeId, TrustDomain};
+
+/// What the server knows about issued certificates. Asked within handshakes, so it answers from memory or
+/// from a snapshot, and never waits.
+pub trait Registry: Send + Sync + fmt::Debug {
+    /// The host that this certificate was issued to, if it may still open a door.
+    fn admit(&self, leaf_der: &[u8], serial: Serial, id: &SpiffeId) -> Result<HostId, Refusal>;
+}
+
+/// Why the registry does not admit a certificate whose chain is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the certificate is not one that was recorded when it was issued")]
+    Unrecorded,
+    #[error("the certificate or its identity is revoked")]
+    Revoked,
+    #[error("the host of the certificate is not known")]
+    UnknownHost,
+    #[error("the registry can't answer")]
+    Unavailable,
+}
+
+impl From<Refusal> for rustls::Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Revoked => CertificateError::Revoked.into(),
+            Refusal::Unrecorded | Refusal::UnknownHost => {
+                CertificateError::ApplicationVerificationFailure.into()
+            }
+            Refusal::Unavailable => Self::General(refusal.to_string()),
+        }
+    }
+}
+
+/// Why a certificate is no SVID of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoSvid {
+    #[error("the certificate is not well-formed")]
+    Malformed,
+    #[error("the certificate is not that of an agent: it may sign, or does not say that it may not")]
+    Signing,
+    #[error("the certificate does not carry exactly one name, a SPIFFE id of an agent")]
+    Name,
+    #[error("the SPIFFE id belongs to another trust domain")]
+    TrustDomain,
+    #[error("the serial number is not one that this CA gives out")]
+    Serial,
+}
+
+impl From<NoSvid> for rustls::Error {
+    fn from(error: NoSvid) -> Self {
+        match error {
+            NoSvid::Malformed => CertificateError::BadEncoding.into(),
+            _ => CertificateError::ApplicationVerificationFailure.into(),
+        }
+    }
+}
+
+/// What a leaf certificate says, once it has the shape of an agent's SVID.
+struct Svid {
+    id: SpiffeId,
+    serial: Serial,
+    not_after: Timestamp,
+    spki: SpkiHash,
+}
+
+impl Svid {
+    /// SPIFFE X509-SVID 2 (one SAN, a URI), 4.1 and 4.3 (a leaf is no CA and signs no certificates).
+    fn parse(der: &[u8], trust_domain: &TrustDomain) -> Result<Self, NoSvid> {
+        let Ok(([], cert)) = X509Certificate::from_der(der) else { return Err(NoSvid::Malformed) };
+        check_leaf(&cert)?;
+        let id = sole_name(&cert)?;
+        if id.trust_domain != *trust_domain {
+            return Err(NoSvid::TrustDomain);
+        }
+        let not_after = Timestamp::from_second(cert.validity().not_after.timestamp());
+        Ok(Self {
+            id,
+            serial: serial(cert.raw_serial())?,
+            not_after: not_after.map_err(|_| NoSvid::Malformed)?,
+            spki: SpkiHash::of(cert.public_key().raw),
+        })
+    }
+}
+
+/// A leaf says that it is no CA, and that its key signs nothing but handshakes.
+fn check_leaf(cert: &X509Certificate<'_>) -> Result<(), NoSvid> {
+    let constraints = cert.basic_constraints().map_err(|_| NoSvid::Malformed)?;
+    let usage = cert.key_usage().map_err(|_| NoSvid::Malformed)?;
+    let (Some(constraints), Some(usage)) = (constraints, usage) else { return Err(NoSvid::Signing) };
+    let usage = usage.value;
+    if constraints.value.ca || usage.key_cert_sign() || usage.crl_sign() || !usage.digital_signature() {
+        return Err(NoSvid::Signing);
+    }
+    Ok(())
+}
+
+/// The one name of the certificate. A second one of any kind makes it ambiguous who this is.
+fn sole_name(cert: &X509Certificate<'_>) -> Result<SpiffeId, NoSvid> {
+    let names = cert.subject_alternative_name().map_err(|_| NoSvid::Malformed)?;
+    match names.map(|names| names.value.general_names.as_slice()) {
+        Some([GeneralName::URI(uri)]) => uri.parse().map_err(|_| NoSvid::Name),
+        _ => Err(NoSvid::Name),
+    }
+}
+
+/// One number has one spelling: DER allows no sign octet that is not needed (X.690 8.3.2).
+fn serial(content: &[u8]) -> Result<Serial, NoSvid> {
+    if let [0, next, ..] = content
+        && next & 0x80 == 0
+    {
+        return Err(NoSvid::Serial);
+    }
+    Serial::from_der_integer(content).map_err(|_| NoSvid::Serial)
+}
+
+/// An agent whose certificate was verified in the handshake and admitted by the registry. Built only here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerIdentity {
+    id: SpiffeId,
+    identity: Identity,
+    serial: Serial,
+    host: HostId,
+    not_after: Timestamp,
+    spki: SpkiHash,
+}
+
+impl PeerIdentity {
+    /// The identity behind a connection whose handshake is over.
+    pub fn of_connection(connection: &ServerConnection, verifier: &PeerVerifier) -> Result<Self, PeerError> {
+        let leaf = leaf(connection)?;
+        let anchors = verifier.anchors().ok_or(PeerError::NoAnchors)?;
+        let svid = Svid::parse(leaf, &anchors.trust_domain).map_err(PeerError::NoSvid)?;
+        let host = verifier.registry.admit(leaf, svid.serial, &svid.id).map_err(PeerError::Refused)?;
+        let Svid { id, serial, not_after, spki } = svid;
+        let identity = Identity { tenant: id.tenant, agent: id.agent.clone() };
+        Ok(Self { id, identity, serial, host, not_after, spki })
+    }
+
+    pub const fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    /// The id as the deny list names it.
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub const fn serial(&self) -> Serial {
+        self.serial
+    }
+
+    pub const fn host(&self) -> HostId {
+        self.host
+    }
+
+    /// The last second in which the certificate is valid.
+    pub const fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    pub const fn spki(&self) -> SpkiHash {
+        self.spki
+    }
+}
+
+fn leaf(connection: &ServerConnection) -> Result<&CertificateDer<'static>, PeerError> {
+    connection.peer_certificates().and_then(<[_]>::first).ok_or(PeerError::NoCertificate)
+}
+
+/// Why there is no identity behind a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    #[error("the client showed no certificate")]
+    NoCertificate,
+    #[error("there is no agent CA to verify clients with")]
+    NoAnchors,
+    #[error("the client's certificate is no agent's: {0}")]
+    NoSvid(#[source] NoSvid),
+    #[error("the client's certificate is not admitted: {0}")]
+    Refused(#[source] Refusal),
+}
+
+/// Why a set of root certificates can't be used to verify agents.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    #[error("the agent CA has no root certificate")]
+    None,
+    #[error("a root certificate of the agent CA can't be used")]
+    Bad(#[source] rustls::Error),
+    #[error("no verifier can be built from the agent CA's root certificates")]
+    Verifier(#[source] VerifierBuilderError),
+}
+
+/// Lets agents in, and nobody else: asked by rustls in every handshake of the gRPC listener.
+///
+/// Until [`replace_roots`](Self::replace_roots) is called, nobody is let in.
+#[derive(Debug)]
+pub struct PeerVerifier {
+    registry: Arc<dyn Registry>,
+    anchors: RwLock<Option<Arc<Anchors>>>,
+}
+
+/// Whose certificates are believed.
+#[derive(Debug)]
+struct Anchors {
+    trust_domain: TrustDomain,
+    chain: Arc<dyn ClientCertVerifier>,
+}
+
+impl PeerVerifier {
+    pub fn new(registry: Arc<dyn Registry>) -> Self {
+        Self { registry, anchors: RwLock::new(None) }
+    }
+
+    /// Believes certificates of `trust_domain` under these roots (DER) from the next handshake on.
+    pub fn replace_roots(&self, trust_domain: TrustDomain, roots: &[Vec<u8>]) -> Result<(), RootsError> {
+        if roots.is_empty() {
+            return Err(RootsError::None);
+        }
+        let mut store = RootCertStore::empty();
+        for root in roots {
+            store.add(CertificateDer::from(root.as_slice())).map_err(RootsError::Bad)?;
+        }
+        let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider())
+            .build()
+            .map_err(RootsError::Verifier)?;
+        let anchors = Arc::new(Anchors { trust_domain, chain });
+        *self.anchors.write().unwrap_or_else(PoisonError::into_inner) = Some(anchors);
+        Ok(())
+    }
+
+    /// Asks the registry again about a peer that was admitted before.
+    pub(super) fn still_admits(
+        &self,
+        connection: &ServerConnection,
+        peer: &PeerIdentity,
+    ) -> Result<(), PeerError> {
+        let leaf = leaf(connection)?;
+        self.registry.admit(leaf, peer.serial, &peer.id).map(|_| ()).map_err(PeerError::Refused)
+    }
+
+    fn anchors(&self) -> Option<Arc<Anchors>> {
+        self.anchors.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientCertVerifier for PeerVerifier {
+    /// Agents have one identity and need no hint which to show; and a hint would have to be borrowed from
+    /// roots that may be replaced.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let anchors = self.anchors().ok_or(CertificateError::UnknownIssuer)?;
+        let verified = anchors.chain.verify_client_cert(end_entity, intermediates, now)?;
+        let svid = Svid::parse(end_entity, &anchors.trust_domain)
+            .inspect_err(|error| tracing::debug!(%error, "client certificate refused"))?;
+        self.registry.admit(end_entity, svid.serial, &svid.id).inspect_err(
+            |error| tracing::debug!(%error, id = %svid.id, serial = %svid.serial, "client certificate refused"),
+        )?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+        SanType, SerialNumber,
+    };
+    use rustls::version::TLS12;
+    use rustls::{AlertDescription, Error, HandshakeKind};
+
+    use super::*;
+    use crate::domain::deny::DenyChange;
+    use crate::tls::server::grpc_config;
+    use crate::tls::specimens::{
+        AgentCa, ClientIdentity, Recorded, ServerFiles, agent, handshake, identity,
+        serial as specimen_serial, set_validity, svid_params, trust_domain, uri, verifier,
+    };
+
+    fn refused(error: &Error) -> CertificateError {
+        match error {
+            Error::InvalidCertificate(error) => error.clone(),
+            error => panic!("refused for another reason: {error:?}"),
+        }
+    }
+
+    #[test]
+    fn an_agent_is_known_after_its_handshake() {
+        let (ca, files, registry) = (AgentCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
+        let verifier = verifier(&ca, &registry);
+        let serial = specimen_serial(1);
+        let host = registry.record(serial);
+        let id = agent("web-1");
+        let server = grpc_config(files.live(), Arc::clone(&verifier));
+        let client = files.client(Some(ca.issue(&svid_params(&id, serial))));
+        let (server, _) = handshake(&server, &client).unwrap();
+        let peer = PeerIdentity::of_connection(&server, &verifier).unwrap();
+        assert_eq!((peer.id(), peer.serial(), peer.host()), (&id, serial, host));
+        assert!(peer.not_after() > Timestamp::now());
+        let leaf = &server.peer_certificates().unwrap()[0];
+        let (_, parsed) = X509Certificate::from_der(leaf).unwrap();
+        assert_eq!(peer.spki(), SpkiHash::of(parsed.public_key().raw));
+    }
+
+    /// Every certificate here is signed by our own CA, for a recorded serial, unless the case says otherwise.
+    #[test]
+    fn hostile_certificates_are_refused() {
+        let (ca, other_ca, files) = (AgentCa::new(), AgentCa::new(), ServerFiles::new());
+        let registry = Arc::new(Recorded::default());
+        let server = grpc_config(files.live(), verifier(&ca, &registry));
+        let recorded = specimen_serial(1);
+        registry.record(recorded);
+        let id = agent("web-1");
+        let ours = id.to_string();
+        let spoilt = |spoil: &dyn Fn(&mut CertificateParams)| {
+            let mut params = svid_params(&id, recorded);
+            spoil(&mut params);
+            ca.issue(&params)
+        };
+        let named = |names: &[SanType]| spoilt(&|params| params.subject_alt_names = names.to_vec());
+        let path = |from: &str, to: &str| named(&[uri(&ours.replace(from, to))]);
+        let ip = SanType::IpAddress("10.0.0.1".parse().unwrap());
+        let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+
+        let application = CertificateError::ApplicationVerificationFailure;
+        let cases: Vec<(&str, ClientIdentity, Option<CertificateError>)> = vec![
+            ("two URIs", named(&[uri(&ours), uri("spiffe://muster")]), Some(application.clone())),
+            ("the same URI twice", named(&[uri(&ours), uri(&ours)]), Some(application.clone())),
+            ("URI and DNS name", named(&[uri(&ours), dns("web-1")]), Some(application.clone())),
+            ("URI and IP address", named(&[uri(&ours), ip]), Some(application.clone())),
+            ("no SAN", named(&[]), Some(application.clone())),
+            ("DNS name only", named(&[dns("web-1")]), Some(application.clone())),
+            ("id as DNS name", named(&[dns(&ours)]), Some(application.clone())),
+            ("root path", named(&[uri("spiffe://muster")]), Some(application.clone())),
+            ("foreign trust domain", path("muster", "other"), Some(application.clone())),
+            ("dots in the path", path("web-1", ".."), Some(application.clone())),
+            ("trailing slash", path("web-1", "web-1/"), Some(application.clone())),
+            ("empty segment", path("/agent/", "//agent/"), Some(application.clone())),
+            ("upper-case scheme", path("spiffe:", "SPIFFE:"), Some(application.clone())),
+            ("other form", path("/agent/", "/host/"), Some(application.clone())),
+            ("another CA", other_ca.issue(&svid_params(&id, recorded)), None),
+            ("intermediate", ca.intermediate_as_client(), None),
+            ("CA:TRUE", spoilt(&|p| p.is_ca = IsCa::Ca(BasicConstraints::Constrained(0))), None),
+            ("no basicConstraints", spoilt(&|p| p.is_ca = IsCa::NoCa), Some(application.clone())),
+            ("no keyUsage", spoilt(&|p| p.key_usages.clear()), Some(application.clone())),
+            (
+                "keyCertSign",
+                spoilt(&|p| p.key_usages.push(KeyUsagePurpose::KeyCertSign)),
+                Some(application.clone()),
+            ),
+            ("cRLSign", spoilt(&|p| p.key_usages.push(KeyUsagePurpose::CrlSign)), Some(application.clone())),
+            (
+                "keyAgreement only",
+                spoilt(&|p| p.key_usages = vec![KeyUsagePurpose::KeyAgreement]),
+                Some(application.clone()),
+            ),
+            (
+                "serverAuth only",
+                spoilt(&|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+                None,
+            ),
+            (
+                "empty extKeyUsage",
+                spoilt(&|p| {
+                    p.extended_key_usages.clear();
+                    let empty = CustomExtension::from_oid_content(&[2, 5, 29, 37], vec![0x30, 0]);
+                    p.custom_extensions.push(empty);
+                }),
+                None,
+            ),
+            (
+                "unknown critical extension",
+                spoilt(&|p| {
+                    let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+                    extension.set_criticality(true);
+                    p.custom_extensions.push(extension);
+                }),
+                None,
+            ),
+            (
+                "two SAN extensions",
+                spoilt(&|p| {
+                    let empty = CustomExtension::from_oid_content(&[2, 5, 29, 17], vec![0x30, 0]);
+                    p.custom_extensions.push(empty);
+                }),
+                None,
+            ),
+            ("expired", spoilt(&|p| set_validity(p, -300, -5)), None),
+            ("not yet valid", spoilt(&|p| set_validity(p, 3600, 7200)), None),
+            ("unrecorded serial", ca.issue(&svid_params(&id, specimen_serial(2))), Some(application.clone())),
+            (
+                "serial of 20 octets",
+                spoilt(&|p| p.serial_number = Some(SerialNumber::from_slice(&[1; 20]))),
+                Some(application),
+            ),
+        ];
+        for (name, client, expected) in cases {
+            let outcome = handshake(&server, &files.client(Some(client)));
+            let error = refused(&outcome.map(|_| name).unwrap_err());
+            if let Some(expected) = expected {
+                assert_eq!(error, expected, "{name}");
+            }
+        }
+        let good = files.client(Some(ca.issue(&svid_params(&id, recorded))));
+        handshake(&server, &good).unwrap();
+    }
+
+    #[test]
+    fn clients_without_certificate_or_tls_1_3_are_refused() {
+        let (ca, files, registry) = (AgentCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
+        let server = grpc_config(files.live(), verifier(&ca, &registry));
+        let error = handshake(&server, &files.client(None)).map(|_| ()).unwrap_err();
+        assert_eq!(error, Error::NoCertificatesPresented);
+        let old = files.client_speaking(None, &[&TLS12]);
+        assert!(matches!(handshake(&server, &old).map(|_| ()), Err(Error::PeerIncompatible(_))));
+        let mut no_h2 = (*files.client(None)).clone();
+        no_h2.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let error = handshake(&server, &Arc::new(no_h2)).map(|_| ()).unwrap_err();
+        assert_eq!(error, Error::NoApplicationProtocol);
+    }
+
+    #[test]
+    fn a_revoked_agent_is_refused_when_it_reconnects_with_the_same_configuration() {
+        let (ca, files, registry) = (AgentCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
+        let server = grpc_config(files.live(), verifier(&ca, &registry));
+        let serial = specimen_serial(1);
+        registry.record(serial);
+        let id = agent("web-1");
+        let client = files.client(Some(ca.issue(&svid_params(&id, serial))));
+        for _ in 0..2 {
+            let (server, _) = handshake(&server, &client).unwrap();
+            assert_ne!(server.handshake_kind(), Some(HandshakeKind::Resumed));
+        }
+        registry.deny.apply([DenyChange::Identity(identity(&id))]);
+        let error = handshake(&server, &client).map(|_| ()).unwrap_err();
+        assert_eq!(refused(&error), CertificateError::Revoked);
+        registry.deny.apply([DenyChange::LiftIdentity(identity(&id))]);
+        registry.deny.apply([DenyChange::Serial { serial, not_after: Timestamp::MAX }]);
+        let error = handshake(&server, &client).map(|_| ()).unwrap_err();
+        assert_eq!(AlertDescription::from(refused(&error)), AlertDescription::CertificateRevoked);
+    }
+
+    #[test]
+    fn nobody_is_let_in_before_there_is_an_agent_ca() {
+        let (ca, files, registry) = (AgentCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
+        let verifier = Arc::new(PeerVerifier::new(Arc::clone(&registry) as Arc<dyn Registry>));
+        let server = grpc_config(files.live(), Arc::clone(&verifier));
+        let serial = specimen_serial(1);
+        registry.record(serial);
+        let client = files.client(Some(ca.issue(&svid_params(&agent("web-1"), serial))));
+        let error = handshake(&server, &client).map(|_| ()).unwrap_err();
+        assert_eq!(refused(&error), CertificateError::UnknownIssuer);
+
+        assert!(matches!(verifier.replace_roots(trust_domain(), &[]), Err(RootsError::None)));
+        assert!(matches!(verifier.replace_roots(trust_domain(), &[vec![0]]), Err(RootsError::Bad(_))));
+        verifier.replace_roots(trust_domain(), &ca.roots()).unwrap();
+        handshake(&server, &client).unwrap();
+        verifier.replace_roots(trust_domain(), &AgentCa::new().roots()).unwrap();
+        assert!(handshake(&server, &client).is_err(), "the old root is no longer believed");
+    }
+
+    #[test]
+    fn serials_have_one_spelling() {
+        let number = specimen_serial(1);
+        assert_eq!(serial(number.as_bytes()), Ok(number));
+        let mut padded = vec![0];
+        padded.extend_from_slice(number.as_bytes());
+        for bad in [&padded[..], &[0], &[0, 1], &[0x80], &[], &[1; 17]] {
+            assert_eq!(serial(bad), Err(NoSvid::Serial), "{bad:?}");
+        }
+    }
+}
