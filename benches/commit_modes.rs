@@ -71,8 +71,8 @@ fn commits(mode: Durability, batch: u64) {
     }
     let rate = (row - 20_000) as f64 / started.elapsed().as_secs_f64();
     times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_micros();
-    println!("{:<12} {batch:>6} {rate:>12.0} {:>10} {:>10}", format!("{mode:?}"), at(0.5), at(0.99));
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_micros();
+    println!("{:<12} {batch:>6} {rate:>12.0} {:>10} {:>10}", format!("{mode:?}"), at(50), at(99));
 }
 
 fn fill_and_crash(path: &Path, mode: u64, rows: u64) -> ! {
@@ -100,5 +100,10 @@ fn reopening(mode: Durability, index: usize, rows: u64) {
     let mut database = Builder::new().set_cache_size(64 << 20).open(&path).expect("it opens");
     let opened = before.elapsed();
     assert!(database.check_integrity().expect("it can be checked"));
-    println!("{:<12} open {:>8.1} ms, check {:>8.1} ms", format!("{mode:?}"), opened.as_secs_f64() * 1e3, (before.elapsed() - opened).as_secs_f64() * 1e3);
+    println!(
+        "{:<12} open {:>8.1} ms, check {:>8.1} ms",
+        format!("{mode:?}"),
+        opened.as_secs_f64() * 1e3,
+        (before.elapsed() - opened).as_secs_f64() * 1e3
+    );
 }

@@ -161,7 +161,12 @@ impl Config {
             return Err(setting("rotation_grace", "the grace is at most 90d".to_owned()));
         }
         Ok(Self {
-            listen: parsed("listen", overrides.listen, text("listen"), SocketAddr::new(IpAddr::V4(listen_ip), 8443))?,
+            listen: parsed(
+                "listen",
+                overrides.listen,
+                text("listen"),
+                SocketAddr::new(IpAddr::V4(listen_ip), 8443),
+            )?,
             grpc_listen: parsed(
                 "grpc_listen",
                 overrides.grpc_listen,
@@ -199,7 +204,8 @@ fn read(path: &Path) -> Result<File, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let parsed = yaml_serde::from_str::<Option<File>>(&text);
-    let file = parsed.map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })?;
+    let file =
+        parsed.map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })?;
     Ok(file.unwrap_or_default())
 }
 
@@ -216,7 +222,11 @@ fn parsed<T: FromStr<Err: std::fmt::Display>>(
     }
 }
 
-fn duration(key: &'static str, text: Option<String>, default: SignedDuration) -> Result<SignedDuration, ConfigError> {
+fn duration(
+    key: &'static str,
+    text: Option<String>,
+    default: SignedDuration,
+) -> Result<SignedDuration, ConfigError> {
     let Some(text) = text else {
         return Ok(default);
     };

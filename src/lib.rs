@@ -13,8 +13,6 @@ pub mod tls;
 
 pub mod app;
 
-pub mod tls;
-
 pub mod grpc;
 pub mod http;
 

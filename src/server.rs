@@ -78,7 +78,9 @@ impl StartError {
     /// What the operator can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Unseal(UnsealError::Missing) => "create it with 'muster agent-ca init', or start with 'muster quickstart'",
+            Self::Unseal(UnsealError::Missing) => {
+                "create it with 'muster agent-ca init', or start with 'muster quickstart'"
+            }
             Self::Unseal(UnsealError::Unusable(_)) => {
                 "use the envelope key that the agent CA was created with (envelope_key_file, envelope_passphrase_file)"
             }
@@ -145,7 +147,10 @@ impl Registry for ByRegistry {
             NotAdmitted::Revoked => Refusal::Revoked,
             NotAdmitted::UnknownHost => Refusal::UnknownHost,
             NotAdmitted::Unavailable(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "cannot judge a client certificate");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot judge a client certificate"
+                );
                 Refusal::Unavailable
             }
         })
@@ -252,7 +257,10 @@ impl Server {
     /// store closes.
     pub async fn run(self, stop: CancellationToken) {
         if let Err(error) = self.app.return_to_service().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the outage before this start is not on record");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the outage before this start is not on record"
+            );
         }
         let ending = CancellationToken::new();
         let deps = GrpcDeps {
@@ -314,7 +322,10 @@ async fn housekeeping(app: Arc<App>, shared: Shared, ending: CancellationToken) 
             }
         };
         if let Err(error) = done {
-            tracing::warn!(error = &error as &dyn std::error::Error, "housekeeping failed; it will be tried again");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "housekeeping failed; it will be tried again"
+            );
         }
     }
 }

@@ -11,7 +11,8 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), BadFilter> {
     // A second start in one process keeps the first one's settings.
     let _ = match format {
         LogFormat::Text => {
-            let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+            let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
+                && std::env::var_os("NO_COLOR").is_none();
             lines.with_ansi(colour).with_target(false).try_init()
         }
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

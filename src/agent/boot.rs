@@ -83,7 +83,7 @@ async fn enroll_patiently(
     let begun = Instant::now();
     loop {
         let attempt = match EnrollmentClient::new(server.clone(), &trust) {
-            Ok(client) => enroll(dir, &client, credential).await,
+            Ok(client) => enroll(dir, &client, credential, &config.subject).await,
             Err(error) => Err(error.into()),
         };
         let error = match attempt {
@@ -133,6 +133,7 @@ mod tests {
     use super::*;
     use crate::agent::config::EnrollConfig;
     use crate::agent::credential_source::{CredentialSource, Place, SecretText};
+    use crate::agent::facts::Subject;
     use crate::agent::identity::IdentityDir;
     use crate::agent::test_server::{TestServer, problem};
     use crate::domain::credential::CredentialKind;
@@ -155,6 +156,7 @@ mod tests {
                 server: Some(server.url.clone()),
                 pin: Some(server.pin()),
             },
+            subject: Subject::ThisMachine,
         }
     }
 
@@ -269,7 +271,7 @@ mod tests {
         let owned = config.identity.clone().lock().unwrap();
         let client = EnrollmentClient::new(server.url.clone(), &config.first_trust()).unwrap();
         let credential = config.enroll.credential.as_ref().unwrap().read().unwrap();
-        let refused = enroll(&owned, &client, &credential).await;
+        let refused = enroll(&owned, &client, &credential, &Subject::ThisMachine).await;
         assert!(matches!(refused, Err(EnrollError::AlreadyEnrolled { .. })));
         drop(owned);
         fs::remove_file(config.identity.key()).unwrap();

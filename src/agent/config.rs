@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::credential_source::{CredentialSource, Place, SecretText};
+use super::facts::Subject;
 use super::identity::{IdentityDir, IdentityError};
 use super::notes::Notes;
 use super::server_url::{NotAServerUrl, ServerUrl};
@@ -40,6 +41,7 @@ pub struct AgentConfig {
     /// Without it, where the agent enrolled.
     pub server: Option<ServerUrl>,
     pub enroll: EnrollConfig,
+    pub subject: Subject,
 }
 
 /// How an agent without an identity gets one.
@@ -195,6 +197,7 @@ impl AgentConfig {
                 pin: from_env.pin.or(enroll.ca_pin.map(|pin| pin.0)),
             },
             server,
+            subject: Subject::ThisMachine,
         })
     }
 
@@ -206,6 +209,7 @@ impl AgentConfig {
             grpc_addr: None,
             server: None,
             enroll: EnrollConfig::from_environment(env)?,
+            subject: Subject::ThisMachine,
         })
     }
 

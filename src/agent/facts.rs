@@ -6,8 +6,27 @@ use std::net::IpAddr;
 use crate::domain::host::HostFacts;
 use crate::grpc::proto;
 
+/// For whom an agent speaks.
+#[derive(Debug, Clone, Default)]
+pub enum Subject {
+    /// The machine it runs on.
+    #[default]
+    ThisMachine,
+    /// A machine that is only shown, as in a demonstration.
+    Shown(HostFacts),
+}
+
+impl Subject {
+    pub fn facts(&self) -> HostFacts {
+        match self {
+            Self::ThisMachine => collect(),
+            Self::Shown(facts) => facts.clone(),
+        }
+    }
+}
+
 /// Collects the facts anew. What can't be learned is left out.
-pub fn collect() -> HostFacts {
+fn collect() -> HostFacts {
     let names = rustix::system::uname();
     let os = fs::read_to_string("/etc/os-release").ok().and_then(|text| pretty_name(&text));
     let machine_id = fs::read_to_string("/etc/machine-id").unwrap_or_default();

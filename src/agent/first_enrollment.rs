@@ -6,7 +6,7 @@ use rcgen::KeyPair;
 
 use super::answer::Issued;
 use super::enrollment::{CallError, EnrollmentClient};
-use super::facts;
+use super::facts::Subject;
 use super::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
 use super::notes::Notes;
 use crate::domain::credential::Credential;
@@ -45,9 +45,10 @@ pub async fn enroll(
     dir: &OwnedDir,
     client: &EnrollmentClient,
     credential: &Credential,
+    subject: &Subject,
 ) -> Result<Identity, EnrollError> {
     check_vacant(dir)?;
-    let facts = facts::collect();
+    let facts = subject.facts();
     let (mut key, reused) = dir.pending_key()?;
     let mut answer = client.enroll(credential, &key, &facts).await;
     if reused && key_was_refused(&answer) {

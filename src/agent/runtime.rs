@@ -198,6 +198,7 @@ impl Supervisor {
             trust: self.config.later_trust(),
             identity: Arc::clone(&self.live),
             clock: Arc::clone(&self.clock),
+            subject: self.config.subject.clone(),
         };
         let serial = *self.in_use.borrow_and_update();
         let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());
@@ -266,6 +267,7 @@ mod tests {
     use super::*;
     use crate::agent::config::EnrollConfig;
     use crate::agent::credential_source::{CredentialSource, Place, SecretText};
+    use crate::agent::facts::Subject;
     use crate::agent::identity::IdentityDir;
     use crate::agent::test_server::{TestServer, problem};
     use crate::clock::SystemClock;
@@ -299,6 +301,7 @@ mod tests {
                 server: Some(server.url.clone()),
                 pin: Some(server.pin()),
             },
+            subject: Subject::ThisMachine,
         };
         let stop = CancellationToken::new();
         let task = tokio::spawn(run(config, Arc::new(SystemClock), Patience::default(), stop.clone()));

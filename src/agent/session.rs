@@ -23,7 +23,7 @@ use tracing::{debug, info};
 
 use super::boot::chain;
 use super::enrollment::printable;
-use super::facts;
+use super::facts::{self, Subject};
 use super::keeper::News;
 use crate::clock::Clock;
 use crate::domain::host::HostFacts;
@@ -54,6 +54,7 @@ pub struct Dial {
     pub trust: Trust,
     pub identity: Arc<LiveIdentity>,
     pub clock: Arc<dyn Clock>,
+    pub subject: Subject,
 }
 
 /// How a session ended.
@@ -219,7 +220,7 @@ impl Session<'_> {
     }
 
     fn send_heartbeat(&mut self) -> Step {
-        let facts = facts::collect();
+        let facts = self.dial.subject.facts();
         let changed = self.told.as_ref() != Some(&facts);
         let heartbeat = HeartbeatRequest { facts: changed.then(|| facts::to_proto(&facts)) };
         self.told = Some(facts);

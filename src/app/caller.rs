@@ -32,7 +32,12 @@ impl Caller {
     }
 
     /// Starts an audit event that names this caller.
-    pub fn event(&self, action: &'static str, tenant: Option<TenantId>, target: impl fmt::Display) -> AuditEvent {
+    pub fn event(
+        &self,
+        action: &'static str,
+        tenant: Option<TenantId>,
+        target: impl fmt::Display,
+    ) -> AuditEvent {
         AuditEvent {
             actor: self.to_string(),
             source: self.source(),

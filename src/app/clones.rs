@@ -44,7 +44,8 @@ impl App {
     /// Waits until a handshake has noticed something, and writes it down.
     pub async fn record_suspicions(&self) -> Result<(), Unavailable> {
         self.suspicions.noticed.notified().await;
-        let suspicions = std::mem::take(&mut *self.suspicions.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let suspicions =
+            std::mem::take(&mut *self.suspicions.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let recorded = self.store.write(move |view, _| {
             let mut changes = Vec::new();
             for (host, serial) in suspicions {
@@ -72,7 +73,10 @@ pub(super) fn flag(mut host: Host, older: Serial) -> Vec<Change> {
         target: host.id.to_string(),
         outcome: crate::domain::audit::Outcome::Success,
         reason: None,
-        detail: BTreeMap::from([("older_serial", older.to_string()), ("newest_serial", host.newest_serial.to_string())]),
+        detail: BTreeMap::from([
+            ("older_serial", older.to_string()),
+            ("newest_serial", host.newest_serial.to_string()),
+        ]),
     };
     vec![Change::PutHost(host), Change::Audit(event)]
 }

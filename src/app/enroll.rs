@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use super::caller::Caller;
-use super::issuing::{self, IssuingError, Signed, Svid};
+use super::issuing::{self, Answered, IssuingError, Signed, Svid};
 use super::{App, Unavailable, entropy};
 use crate::ca::csr::{CsrError, VerifiedCsr};
 use crate::domain::credential::{Credential, CredentialKind};
@@ -108,9 +108,15 @@ enum Row {
 /// What a right credential entitles its bearer to at this moment.
 enum Standing {
     /// The request was answered before; this is the answer.
-    Retry { enrollment: Enrollment, agent: AgentId, certificate: Vec<u8> },
-    /// A new certificate, for the host that the credential names or for a new one.
-    Fresh { row: Row, host: Option<Host> },
+    Retry(Box<Answered>),
+    /// A new certificate.
+    Fresh(Box<Admitted>),
+}
+
+/// A credential that admits its bearer, and the host that it names, if there is one already.
+struct Admitted {
+    row: Row,
+    host: Option<Host>,
 }
 
 impl App {
@@ -165,9 +171,7 @@ impl App {
             let decided = self.store.write(move |view, now| deciding.decide(view, now)).await;
             match decided.map_err(Unavailable::from)?? {
                 Decided::Issued(signed) => return Ok(signed.into_svid()),
-                Decided::Retry { enrollment, agent, certificate } => {
-                    return Ok(issuing::reissue(self, &enrollment, agent, &certificate)?);
-                }
+                Decided::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
                 // The host came or went since; what was signed is for another host.
                 Decided::Outdated => {}
             }
@@ -182,13 +186,13 @@ impl App {
             let row = find_row(view, credential)?;
             standing(view, row, csr.spki(), now)
         });
-        let (row, host) = match standing? {
-            Standing::Fresh { row, host } => (row, host),
-            Standing::Retry { enrollment, agent, certificate } => {
-                let svid = issuing::reissue(self, &enrollment, agent, &certificate)?;
-                return Ok(Prepared::Answered(Box::new(svid)));
+        let admitted = match standing? {
+            Standing::Fresh(admitted) => admitted,
+            Standing::Retry(answered) => {
+                return Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?)));
             }
         };
+        let Admitted { row, host } = *admitted;
         let host_id = match &host {
             Some(host) => host.id,
             None => HostId::new(now, entropy()?),
@@ -206,7 +210,7 @@ enum Prepared {
 
 enum Decided {
     Issued(Signed),
-    Retry { enrollment: Enrollment, agent: AgentId, certificate: Vec<u8> },
+    Retry(Box<Answered>),
     Outdated,
 }
 
@@ -222,12 +226,12 @@ struct Deciding {
 
 impl Deciding {
     fn decide(self, view: &View<'_>, now: Timestamp) -> Result<Verdict<Decided, EnrollError>, ReadError> {
-        let judged = find_row(view, &self.credential).and_then(|row| standing(view, row, self.csr.spki(), now));
-        let (row, host) = match judged {
-            Ok(Standing::Fresh { row, host }) => (row, host),
-            Ok(Standing::Retry { enrollment, agent, certificate }) => {
-                let retry = Decided::Retry { enrollment, agent, certificate };
-                return Ok(Verdict::accept(retry, Vec::new()));
+        let judged =
+            find_row(view, &self.credential).and_then(|row| standing(view, row, self.csr.spki(), now));
+        let admitted = match judged {
+            Ok(Standing::Fresh(admitted)) => admitted,
+            Ok(Standing::Retry(answered)) => {
+                return Ok(Verdict::accept(Decided::Retry(answered), Vec::new()));
             }
             Err(EnrollError::Unavailable(Unavailable::Read(error))) => return Err(error),
             // Before signing there was a slot, so another request took the last one in between.
@@ -236,20 +240,21 @@ impl Deciding {
             }
             Err(error) => return Ok(Verdict::refuse(error)),
         };
-        if host.as_ref().is_some_and(|host| host.id != self.signed.host)
-            || (host.is_none() && view.host(self.signed.host)?.is_some())
-        {
+        let outdated = match &admitted.host {
+            Some(host) => host.id != self.signed.host,
+            None => view.host(self.signed.host)?.is_some(),
+        };
+        if outdated {
             return Ok(Verdict::accept(Decided::Outdated, Vec::new()));
         }
-        self.accept(view, now, row, host)
+        self.accept(view, now, *admitted)
     }
 
     fn accept(
         self,
         view: &View<'_>,
         now: Timestamp,
-        row: Row,
-        host: Option<Host>,
+        Admitted { row, host }: Admitted,
     ) -> Result<Verdict<Decided, EnrollError>, ReadError> {
         let mut changes = Vec::new();
         if let Some(host) = &host {
@@ -268,7 +273,7 @@ impl Deciding {
             event.detail.insert("credential", credential.to_string());
         }
         let first_enrolled_at = host.as_ref().map_or(now, |host| host.first_enrolled_at);
-        let facts = match &host {
+        let facts = match host {
             Some(host) => self.facts.or(&host.facts),
             None => self.facts,
         };
@@ -364,7 +369,8 @@ fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, EnrollError
             (Row::Token(token), hash)
         }
         CredentialKind::EnrollmentSecret => {
-            let secret = view.enrollment_secret(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
+            let secret =
+                view.enrollment_secret(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
             let hash = secret.hash.clone();
             (Row::Secret(secret), hash)
         }
@@ -386,7 +392,8 @@ fn standing(view: &View<'_>, row: Row, key: SpkiHash, now: Timestamp) -> Result<
         && let Some(certificate) = view.certificate(enrollment.serial)?
         && let Some(host) = view.host(enrollment.host)?
     {
-        return Ok(Standing::Retry { enrollment: enrollment.clone(), agent: host.agent, certificate });
+        let answered = Answered { enrollment: enrollment.clone(), agent: host.agent, certificate };
+        return Ok(Standing::Retry(Box::new(answered)));
     }
     if let Some(refusal) = row.refusal(now) {
         return Err(refusal);
@@ -405,7 +412,7 @@ fn standing(view: &View<'_>, row: Row, key: SpkiHash, now: Timestamp) -> Result<
     if holder.is_some_and(|holder| !holder.expired(now) && !own(&holder)) {
         return Err(EnrollError::KeyTaken);
     }
-    Ok(Standing::Fresh { row, host })
+    Ok(Standing::Fresh(Box::new(Admitted { row, host })))
 }
 
 /// Longest life that any SVID was ever issued with; no older enrollment can still be unexpired.

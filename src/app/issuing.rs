@@ -75,7 +75,12 @@ pub(super) struct Signed {
 }
 
 impl Signed {
-    pub(super) fn enrollment(&self, csr: &VerifiedCsr, via: Via, peer: Option<std::net::IpAddr>) -> Enrollment {
+    pub(super) fn enrollment(
+        &self,
+        csr: &VerifiedCsr,
+        via: Via,
+        peer: Option<std::net::IpAddr>,
+    ) -> Enrollment {
         Enrollment {
             serial: self.order.serial,
             host: self.host,
@@ -131,18 +136,23 @@ pub(super) fn sign(
     })
 }
 
-/// The answer for a certificate that was issued before and whose answer was lost.
-pub(super) fn reissue(
-    app: &App,
-    enrollment: &Enrollment,
-    agent: AgentId,
-    certificate: &[u8],
-) -> Result<Svid, IssuingError> {
+/// A certificate issued before, for a request whose answer was lost.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) enrollment: Enrollment,
+    pub(super) agent: AgentId,
+    /// DER.
+    pub(super) certificate: Vec<u8>,
+}
+
+/// The same answer again.
+pub(super) fn reissue(app: &App, answered: Answered) -> Result<Svid, IssuingError> {
     let authority = app.authority().ok_or(IssuingError::NoAuthority)?;
+    let Answered { enrollment, agent, certificate } = answered;
     Ok(Svid {
         id: SpiffeId { trust_domain: authority.trust_domain().clone(), tenant: enrollment.tenant, agent },
         host: enrollment.host,
-        certificate_pem: pem::certificate(certificate),
+        certificate_pem: pem::certificate(&certificate),
         intermediate_pem: authority.intermediate_pem(),
         trust_bundle_pem: authority.roots_pem().to_owned(),
         serial: enrollment.serial,

@@ -31,7 +31,11 @@ impl Default for RefusalLog {
 
 impl App {
     /// Records that something was refused and why, unless too much was refused lately.
-    pub(crate) async fn record_refusal(&self, mut event: AuditEvent, reason: &'static str) -> Result<(), Unavailable> {
+    pub(crate) async fn record_refusal(
+        &self,
+        mut event: AuditEvent,
+        reason: &'static str,
+    ) -> Result<(), Unavailable> {
         if self.refusals.allowance.check().is_err() {
             self.refusals.suppressed.fetch_add(1, Ordering::Relaxed);
             return Ok(());

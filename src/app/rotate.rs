@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::caller::Caller;
 use super::clones;
-use super::issuing::{self, IssuingError, Signed, Svid};
+use super::issuing::{self, Answered, IssuingError, Signed, Svid};
 use super::outages::excused;
 use super::{App, Unavailable};
 use crate::ca::csr::{CsrError, VerifiedCsr};
@@ -83,8 +83,12 @@ struct Proven {
 }
 
 enum Standing {
-    Retry { enrollment: Enrollment, host: Host, certificate: Vec<u8> },
-    Fresh { host: Host, recovered: bool },
+    Retry(Box<Answered>),
+    /// A new certificate; `recovered` when the old one had run out.
+    Fresh {
+        host: Box<Host>,
+        recovered: bool,
+    },
 }
 
 enum Prepared {
@@ -93,8 +97,8 @@ enum Prepared {
 }
 
 enum Decided {
-    Issued(Signed),
-    Retry { enrollment: Enrollment, host: Host, certificate: Vec<u8> },
+    Issued(Box<Signed>),
+    Retry(Box<Answered>),
 }
 
 impl App {
@@ -119,12 +123,11 @@ impl App {
             Prepared::Signed(prepared) => *prepared,
         };
         let grace = self.policy.rotation_grace;
-        let decided = self.store.write(move |view, now| decide(view, now, grace, &proven, signed, peer)).await;
+        let decided =
+            self.store.write(move |view, now| decide(view, now, grace, &proven, signed, peer)).await;
         match decided.map_err(Unavailable::from)?? {
             Decided::Issued(signed) => Ok(signed.into_svid()),
-            Decided::Retry { enrollment, host, certificate } => {
-                Ok(issuing::reissue(self, &enrollment, host.agent, &certificate)?)
-            }
+            Decided::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
         }
     }
 
@@ -140,10 +143,7 @@ impl App {
         let proven = Proven { chain, csr };
         let judged = self.store.read(|view| standing(view, &proven, now, self.policy.rotation_grace));
         match judged? {
-            Standing::Retry { enrollment, host, certificate } => {
-                let svid = issuing::reissue(self, &enrollment, host.agent, &certificate)?;
-                Ok(Prepared::Answered(Box::new(svid)))
-            }
+            Standing::Retry(answered) => Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?))),
             Standing::Fresh { host, .. } => {
                 self.note_shown(&host, proven.chain.serial());
                 let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;
@@ -163,7 +163,10 @@ fn standing(
     let current = view.enrollment(chain.serial())?.ok_or(RotateError::UnknownSerial)?;
     let host = view.host(current.host)?.ok_or(RotateError::UnknownSerial)?;
     let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
-    if identity.tenant != chain.id().tenant || identity.agent != chain.id().agent || current.spki != chain.spki() {
+    if identity.tenant != chain.id().tenant
+        || identity.agent != chain.id().agent
+        || current.spki != chain.spki()
+    {
         return Err(RotateError::UnknownSerial);
     }
     if current.revocation.is_some() || view.identity_denied(&identity)?.is_some() {
@@ -171,7 +174,8 @@ fn standing(
     }
     if let Some(answered) = answered_before(view, &current, csr.spki(), now)? {
         let certificate = view.certificate(answered.serial)?.ok_or(RotateError::UnknownSerial)?;
-        return Ok(Standing::Retry { enrollment: answered, host, certificate });
+        let answered = Answered { enrollment: answered, agent: host.agent, certificate };
+        return Ok(Standing::Retry(Box::new(answered)));
     }
     let recovered = current.expired(now);
     if recovered {
@@ -185,7 +189,7 @@ fn standing(
     if taken || view.host_has_used_key(host.id, csr.spki())? {
         return Err(RotateError::KeyReused);
     }
-    Ok(Standing::Fresh { host, recovered })
+    Ok(Standing::Fresh { host: Box::new(host), recovered })
 }
 
 /// The enrollment that already answered this very request: the same certificate with the same new key.
@@ -208,9 +212,9 @@ fn decide(
     peer: Option<IpAddr>,
 ) -> Result<Verdict<Decided, RotateError>, ReadError> {
     let (host, recovered) = match standing(view, proven, now, grace) {
-        Ok(Standing::Fresh { host, recovered }) => (host, recovered),
-        Ok(Standing::Retry { enrollment, host, certificate }) => {
-            return Ok(Verdict::accept(Decided::Retry { enrollment, host, certificate }, Vec::new()));
+        Ok(Standing::Fresh { host, recovered }) => (*host, recovered),
+        Ok(Standing::Retry(answered)) => {
+            return Ok(Verdict::accept(Decided::Retry(answered), Vec::new()));
         }
         Err(RotateError::Unavailable(Unavailable::Read(error))) => return Err(error),
         Err(error) => return Ok(Verdict::refuse(error)),
@@ -239,5 +243,5 @@ fn decide(
         Change::RecordEnrollment { enrollment, certificate: signed.svid.der.clone() },
         Change::Audit(event),
     ]);
-    Ok(Verdict::accept(Decided::Issued(signed), changes))
+    Ok(Verdict::accept(Decided::Issued(Box::new(signed)), changes))
 }

@@ -45,7 +45,8 @@ impl App {
             password.push(letter);
         }
         let plaintext = password.clone();
-        let hash = self.pool.run(move || argon2id().hash_password(plaintext.as_bytes()).map(|h| h.to_string()));
+        let hash =
+            self.pool.run(move || argon2id().hash_password(plaintext.as_bytes()).map(|h| h.to_string()));
         let hash = hash.await?.map_err(|_| UserError::Hashing)?;
         let username: Username = FIRST_ADMIN.parse().expect("a constant valid username");
         let now = self.clock.now();

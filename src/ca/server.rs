@@ -15,13 +15,13 @@ use rcgen::{Issuer, SanType, string::Ia5String};
 use zeroize::Zeroizing;
 
 use super::ca_certificate::{CaCertificate, CaCertificateError};
-use crate::durable::{self, OWNER_ONLY, WORLD_READABLE};
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::hierarchy::pin;
 use super::issuing_key::IssuingKey;
 use super::pem::{self, PemError};
 use super::profile::{self, ProfileError};
+use crate::durable::{self, OWNER_ONLY, WORLD_READABLE};
 
 const CA_FILE: &str = "ca.crt";
 const CA_KEY_FILE: &str = "ca.key.age";

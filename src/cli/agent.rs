@@ -15,6 +15,7 @@ use crate::agent::boot::{Patience, chain};
 use crate::agent::config::{AgentConfig, EnrollConfig, process_environment, ready_made};
 use crate::agent::credential_source::{CredentialSource, Place, SecretText, read_stdin};
 use crate::agent::enrollment::EnrollmentClient;
+use crate::agent::facts::Subject;
 use crate::agent::first_enrollment;
 use crate::agent::identity::{Identity, IdentityDir, OwnedDir};
 use crate::agent::runtime::{self, RunEnd};
@@ -132,7 +133,9 @@ async fn enroll(args: EnrollArgs, json: bool) -> Result<ExitCode, CliError> {
     first_enrollment::check_vacant(&dir).map_err(refuse)?;
     let plan = plan(args)?;
     let client = EnrollmentClient::new(plan.server, &plan.trust).map_err(|error| refuse(error.into()))?;
-    let identity = first_enrollment::enroll(&dir, &client, &plan.credential).await.map_err(refuse)?;
+    let identity = first_enrollment::enroll(&dir, &client, &plan.credential, &Subject::ThisMachine)
+        .await
+        .map_err(refuse)?;
     let text = ready_made(dir.place(), &dir.place().notes());
     let config = dir
         .write_if_absent(CONFIG_NAME, &text)

@@ -67,7 +67,8 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, C
         return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
     }
     let settings = server::envelope_settings(&config);
-    let (envelope, created) = Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
+    let (envelope, created) =
+        Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
     if let Some(path) = created {
         remind_of_envelope(&path);
     }
@@ -81,7 +82,9 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, C
     };
     app.init_agent_ca(&caller, trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
     eprintln!("Agent CA for trust domain '{trust_domain}' created.");
-    eprintln!("The root key above is kept nowhere. Store it offline; it is needed to renew the intermediate.");
+    eprintln!(
+        "The root key above is kept nowhere. Store it offline; it is needed to renew the intermediate."
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,9 +95,8 @@ async fn export(global: &Global, path: &std::path::Path) -> Result<ExitCode, Cli
         print(&String::from_utf8_lossy(&bundle))?;
         return Ok(ExitCode::SUCCESS);
     }
-    crate::durable::replace(path, crate::durable::WORLD_READABLE, &bundle).map_err(|error| {
-        CliError::new(format!("cannot write {}: {error}", path.display()))
-    })?;
+    crate::durable::replace(path, crate::durable::WORLD_READABLE, &bundle)
+        .map_err(|error| CliError::new(format!("cannot write {}: {error}", path.display())))?;
     if global.json {
         return print_json(&json!({ "path": path }));
     }

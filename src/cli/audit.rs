@@ -42,7 +42,8 @@ impl Audit {
         match self {
             Self::List { search, limit, tenant } => {
                 let call = Call::get("/v1/audit").query("q", search).query("tenant", tenant);
-                let mut answer = control.list_up_to(call, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+                let mut answer =
+                    control.list_up_to(call, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
                 if global.json {
                     return print_json(&answer);
                 }
@@ -82,7 +83,9 @@ async fn verify(global: &Global, control: &Control) -> Result<ExitCode, CliError
     if !intact {
         let why = answer["why"].as_str().unwrap_or_default();
         let text = format!("the audit trail is broken at record {}: {why}", answer["first_broken"]);
-        return Err(CliError::new(text).hint("compare with an earlier 'muster audit export', and restore a backup"));
+        return Err(
+            CliError::new(text).hint("compare with an earlier 'muster audit export', and restore a backup")
+        );
     }
     if !global.json {
         print(&format!("The audit trail is intact: {} records.\n", answer["records"]))?;

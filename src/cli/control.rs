@@ -16,9 +16,9 @@ use tower::ServiceExt;
 
 use super::Global;
 use super::error::CliError;
+use crate::domain::networks::Networks;
 use crate::http::problem::ProblemDocument;
 use crate::http::transport::Transport;
-use crate::domain::networks::Networks;
 use crate::http::{ServerFacts, Shared, router, socket};
 use crate::server;
 use crate::store;

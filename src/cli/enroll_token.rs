@@ -110,7 +110,9 @@ impl Mint {
         print(&format!("{}\n", field("token")))?;
         if let Some(pin) = answer["ca_pin"].as_str() {
             eprintln!("Pin of this server: {pin}");
-            eprintln!("On the host: muster agent enroll --server https://HOST:8443 --token-file FILE --ca-pin {pin} --dir DIR");
+            eprintln!(
+                "On the host: muster agent enroll --server https://HOST:8443 --token-file FILE --ca-pin {pin} --dir DIR"
+            );
         }
         Ok(ExitCode::SUCCESS)
     }

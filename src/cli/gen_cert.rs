@@ -31,7 +31,8 @@ impl GenCert {
         let config = global.local_config()?;
         prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
         let settings = envelope_settings(&config);
-        let (envelope, created) = Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
+        let (envelope, created) =
+            Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
         if let Some(path) = created {
             remind_of_envelope(&path);
         }

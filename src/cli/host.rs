@@ -37,7 +37,8 @@ impl HostCommand {
         match self {
             Self::List { decommissioned, tenant } => {
                 let call = Call::get("/v1/hosts").query("tenant", Some(tenant));
-                let answer = control.list(call.query("decommissioned", decommissioned.then_some(true))).await?;
+                let answer =
+                    control.list(call.query("decommissioned", decommissioned.then_some(true))).await?;
                 if global.json {
                     return print_json(&answer);
                 }

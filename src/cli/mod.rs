@@ -148,12 +148,16 @@ fn fail(error: &CliError) -> ExitCode {
 
 impl Global {
     /// The server's configuration with this command line on top.
-    fn config(&self, file: Option<&std::path::Path>, overrides: Overrides, ip: std::net::Ipv4Addr) -> Result<Config, CliError> {
+    fn config(
+        &self,
+        file: Option<&std::path::Path>,
+        overrides: Overrides,
+        ip: std::net::Ipv4Addr,
+    ) -> Result<Config, CliError> {
         let overrides = Overrides { data_dir: self.data_dir.clone().or(overrides.data_dir), ..overrides };
         let environment = |name: &str| std::env::var(name).ok();
-        Config::load(file, overrides, &environment, ip).map_err(|error| {
-            CliError::caused(&error).hint("config/muster.reference.yml lists every setting")
-        })
+        Config::load(file, overrides, &environment, ip)
+            .map_err(|error| CliError::caused(&error).hint("config/muster.reference.yml lists every setting"))
     }
 
     /// The configuration of commands that only work on the data directory.
@@ -174,7 +178,9 @@ impl Global {
         let format = match config {
             Some(config) => config.log_format,
             None => match std::env::var("MUSTER_LOG_FORMAT") {
-                Ok(text) => text.parse::<LogFormat>().map_err(|why| CliError::new(format!("MUSTER_LOG_FORMAT: {why}")))?,
+                Ok(text) => text
+                    .parse::<LogFormat>()
+                    .map_err(|why| CliError::new(format!("MUSTER_LOG_FORMAT: {why}")))?,
                 Err(_) => LogFormat::Text,
             },
         };

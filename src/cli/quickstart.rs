@@ -53,14 +53,16 @@ const ROOT_KEY_FILE: &str = "root-key.pem";
 
 impl Quickstart {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
-        let overrides = Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
+        let overrides =
+            Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
         let config = global.config(None, overrides, Ipv4Addr::LOCALHOST)?;
         global.log(Some(&config))?;
         harden()?;
         let stop = stop_on_signal()?;
         server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
         let live = LivePeers::default();
-        let app = server::open_app(&config.data_dir, server::policy(&config), &live).map_err(CliError::from)?;
+        let app =
+            server::open_app(&config.data_dir, server::policy(&config), &live).map_err(CliError::from)?;
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
         prepare(&config, &app, &caller).await?;
         let admin_password = app.create_first_admin(&caller).await.map_err(|e| CliError::caused(&e))?;
@@ -81,7 +83,8 @@ impl Quickstart {
 /// Creates what a server needs and does not have.
 async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(), CliError> {
     let settings = envelope_settings(config);
-    let (envelope, created) = Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
+    let (envelope, created) =
+        Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
     if let Some(path) = created {
         remind_of_envelope(&path);
     }
@@ -97,12 +100,16 @@ async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(),
         let mut names = own_names();
         let listening = config.listen.ip();
         if !listening.is_unspecified() {
-            let name = listening.to_string().parse().map_err(|e: ca::server::NotAServerName| CliError::caused(&e))?;
+            let name = listening
+                .to_string()
+                .parse()
+                .map_err(|e: ca::server::NotAServerName| CliError::caused(&e))?;
             if !names.contains(&name) {
                 names.push(name);
             }
         }
-        ca::server::generate(&defaults, &names, &envelope, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
+        ca::server::generate(&defaults, &names, &envelope, SystemClock.now())
+            .map_err(|e| CliError::caused(&e))?;
     }
     Ok(())
 }
@@ -139,8 +146,15 @@ impl Greeting {
         let token = credential.reveal();
         let address = server.public_authority();
         let link = JoinLink {
-            server: address.parse().map_err(|error: crate::domain::host_port::NotAHostPort| CliError::caused(&error))?,
-            pin: Some(server.pin().parse().map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?),
+            server: address
+                .parse()
+                .map_err(|error: crate::domain::host_port::NotAHostPort| CliError::caused(&error))?,
+            pin: Some(
+                server
+                    .pin()
+                    .parse()
+                    .map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?,
+            ),
             credential,
         };
         Ok(Self {

@@ -34,7 +34,8 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
-        let overrides = Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
+        let overrides =
+            Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
         let config = global.config(self.config.as_deref(), overrides, Ipv4Addr::UNSPECIFIED)?;
         global.log(Some(&config))?;
         harden()?;

@@ -139,7 +139,7 @@ mod tests {
         let second = head.link(Timestamp::UNIX_EPOCH, event("b"));
         assert!(first.follows(&ChainHead::genesis()) && second.follows(&after_first));
         assert!(!second.follows(&ChainHead::genesis()));
-        let edited = AuditRecord { target: "c".to_owned(), ..first.clone() };
+        let edited = AuditRecord { target: "c".to_owned(), ..first };
         assert!(!edited.follows(&ChainHead::genesis()));
         let forged = AuditRecord { hash: edited.computed_hash(), ..edited };
         assert!(forged.follows(&ChainHead::genesis()));

@@ -28,9 +28,21 @@ mod tests {
     fn only_expiry_during_the_outage_is_excused_and_only_for_a_day() {
         let at = |hour: i64| Timestamp::from_second(1_790_000_000 + hour * 3_600).unwrap();
         let outage = Outage { from: at(0), until: at(10) };
-        let cases = [(5, 11, true), (0, 11, true), (10, 11, true), (5, 34, true), (5, 35, false), (-1, 11, false), (11, 12, false)];
+        let cases = [
+            (5, 11, true),
+            (0, 11, true),
+            (10, 11, true),
+            (5, 34, true),
+            (5, 35, false),
+            (-1, 11, false),
+            (11, 12, false),
+        ];
         for (not_after, now, excused) in cases {
-            assert_eq!(outage.excuses(at(not_after), at(now)), excused, "expired at {not_after} h, back at {now} h");
+            assert_eq!(
+                outage.excuses(at(not_after), at(now)),
+                excused,
+                "expired at {not_after} h, back at {now} h"
+            );
         }
     }
 }

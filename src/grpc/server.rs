@@ -313,7 +313,7 @@ mod tests {
         assert_eq!((answer.next_interval_ms, answer.server_time_ms), (30_000, now.as_millisecond()));
         let report = site.presence.latest(web.host).unwrap();
         let facts = report.facts.unwrap();
-        assert_eq!((report.at, facts.hostname.as_deref()), (now, Some("web-1")));
+        assert_eq!((report.at, facts.hostname.as_deref()), (Some(now), Some("web-1")));
         assert_eq!((facts.os.map(|os| os.len()), facts.ips.len()), (Some(255), 32));
 
         let huge = HostFacts { hostname: "x".repeat(1 << 20), ..HostFacts::default() };

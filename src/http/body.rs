@@ -86,7 +86,9 @@ async fn read(request: Request) -> Result<axum::body::Bytes, Problem> {
             Err(too_large())
         }
         Ok(Err(_)) => Err(Problem::bad_request("The body could not be read to its end.")),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The body took too long to arrive.")),
+        Err(_) => {
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The body took too long to arrive."))
+        }
     }
 }
 

@@ -27,7 +27,9 @@ pub(super) async fn enroll(
         _ => return Err(Problem::bad_request("Send exactly one of 'token' and 'secret'.")),
     };
     if Credential::claimed_kind(&credential).is_some_and(|claimed| claimed != kind) {
-        return Err(Problem::bad_request("A join token goes into 'token', an enrollment secret into 'secret'."));
+        return Err(Problem::bad_request(
+            "A join token goes into 'token', an enrollment secret into 'secret'.",
+        ));
     }
     let facts = body.host.map(HostFacts::from).unwrap_or_default();
     let request = EnrollRequest { kind, credential, csr: body.csr, facts, peer };

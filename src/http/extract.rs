@@ -68,7 +68,9 @@ impl FromRequestParts<Shared> for ClientAddress {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
         Ok(Self(match parts.extensions.get::<Transport>() {
-            Some(Transport::Tls { peer }) => Some(client_address(&shared.trusted_proxies, peer.ip(), &parts.headers)),
+            Some(Transport::Tls { peer }) => {
+                Some(client_address(&shared.trusted_proxies, peer.ip(), &parts.headers))
+            }
             _ => None,
         }))
     }

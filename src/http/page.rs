@@ -19,9 +19,10 @@ pub(super) struct Page<T> {
 /// How many items to put on a page.
 pub(super) fn limit(asked: Option<i64>) -> Result<usize, Problem> {
     let limit = asked.unwrap_or(LIMIT_DEFAULT);
-    usize::try_from(limit).ok().filter(|_| (1..=LIMIT_MAX).contains(&limit)).ok_or_else(|| {
-        Problem::bad_request(format!("'limit' is a whole number from 1 to {LIMIT_MAX}."))
-    })
+    usize::try_from(limit)
+        .ok()
+        .filter(|_| (1..=LIMIT_MAX).contains(&limit))
+        .ok_or_else(|| Problem::bad_request(format!("'limit' is a whole number from 1 to {LIMIT_MAX}.")))
 }
 
 /// Where a page starts: the key of the last item of the page before.
@@ -37,7 +38,12 @@ impl<T> Page<T> {
     }
 
     /// Cuts a list that was read one item further than its page.
-    pub(super) fn new<R>(mut rows: Vec<R>, limit: usize, key: impl Fn(&R) -> String, item: impl Fn(R) -> T) -> Self {
+    pub(super) fn new<R>(
+        mut rows: Vec<R>,
+        limit: usize,
+        key: impl Fn(&R) -> String,
+        item: impl Fn(R) -> T,
+    ) -> Self {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next_cursor = if more { rows.last().map(key) } else { None };

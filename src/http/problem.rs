@@ -55,7 +55,11 @@ impl Problem {
     }
 
     pub fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address does not take that method.")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "This address does not take that method.",
+        )
     }
 
     pub fn unauthenticated() -> Self {
@@ -76,10 +80,7 @@ impl Problem {
 
     pub fn unavailable() -> Self {
         let detail = "The server cannot do this right now. Its log says why.";
-        Self {
-            retry_after: Some(5),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
-        }
+        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
     }
 
     pub fn internal() -> Self {
@@ -129,10 +130,7 @@ impl From<IssuingError> for Problem {
     fn from(error: IssuingError) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "no certificate could be issued");
         let detail = "The agent CA cannot issue certificates right now. The server's log says why.";
-        Self {
-            retry_after: Some(30),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ca_unavailable", detail)
-        }
+        Self { retry_after: Some(30), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ca_unavailable", detail) }
     }
 }
 
@@ -144,9 +142,15 @@ impl From<EnrollError> for Problem {
             EnrollError::Unauthorized(_) => {
                 unauthorized("unauthorized", "This token or secret does not admit anyone.")
             }
-            EnrollError::TokenUsed => unauthorized("token_used", "This join token has been used. Ask for a new one."),
-            EnrollError::TokenExpired => unauthorized("token_expired", "This join token has expired. Ask for a new one."),
-            EnrollError::TokenVoided => unauthorized("token_voided", "This join token was voided. Ask for a new one."),
+            EnrollError::TokenUsed => {
+                unauthorized("token_used", "This join token has been used. Ask for a new one.")
+            }
+            EnrollError::TokenExpired => {
+                unauthorized("token_expired", "This join token has expired. Ask for a new one.")
+            }
+            EnrollError::TokenVoided => {
+                unauthorized("token_voided", "This join token was voided. Ask for a new one.")
+            }
             EnrollError::SecretExhausted => Self::new(
                 StatusCode::FORBIDDEN,
                 "secret_exhausted",

@@ -39,7 +39,8 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let tenant = tenant(&shared, params.tenant.as_deref())?;
     let name = body.name.parse();
-    let name = name.map_err(|error: InvalidLabel| Problem::unprocessable("invalid_name", error.to_string()))?;
+    let name =
+        name.map_err(|error: InvalidLabel| Problem::unprocessable("invalid_name", error.to_string()))?;
     let order = SecretOrder { name, max_uses: body.max_uses, ttl_seconds: body.ttl_seconds };
     let (secret, credential) = shared.app.create_secret(&allowed.caller, tenant, order).await?;
     Ok((StatusCode::CREATED, axum::Json(CreatedSecret::new(&secret, &credential))).into_response())

@@ -153,7 +153,12 @@ pub(super) struct MintedToken {
 }
 
 impl MintedToken {
-    pub(super) fn new(token: &JoinToken, credential: &Credential, now: Timestamp, ca_pin: Option<String>) -> Self {
+    pub(super) fn new(
+        token: &JoinToken,
+        credential: &Credential,
+        now: Timestamp,
+        ca_pin: Option<String>,
+    ) -> Self {
         Self { item: TokenItem::new(token, now), token: credential.reveal(), ca_pin }
     }
 }

@@ -165,7 +165,10 @@ impl Run {
                     replies.into_iter().for_each(|reply| reply(Ok(())));
                 }
                 Err(error) => {
-                    tracing::error!(error = &*error as &dyn std::error::Error, "a commit failed; the store takes no more writes");
+                    tracing::error!(
+                        error = &*error as &dyn std::error::Error,
+                        "a commit failed; the store takes no more writes"
+                    );
                     self.healthy.store(false, Ordering::Release);
                     replies.into_iter().for_each(|reply| reply(Err(WriteError::Commit)));
                 }

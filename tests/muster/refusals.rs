@@ -226,7 +226,8 @@ fn restore(from: &Path, to: &Path) {
 fn without_presence(mut hosts: Vec<Value>) -> Vec<Value> {
     for host in &mut hosts {
         let fields = host.as_object_mut().unwrap();
-        let reported = ["last_seen", "status", "hostname", "os", "arch", "ips", "machine_id", "agent_version"];
+        let reported =
+            ["last_seen", "status", "hostname", "os", "arch", "ips", "machine_id", "agent_version"];
         fields.retain(|name, _| !reported.contains(&name.as_str()));
     }
     hosts

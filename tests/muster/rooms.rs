@@ -40,7 +40,8 @@ fn rooms_name_only_the_rooms_below_them() {
         seen.insert(room);
     }
     assert!(trespasses.is_empty(), "{trespasses:#?}");
-    let listed: BTreeSet<_> = MAY_NAME.iter().chain(ANYTHING_BUT).map(|(room, _)| (*room).to_owned()).collect();
+    let listed: BTreeSet<_> =
+        MAY_NAME.iter().chain(ANYTHING_BUT).map(|(room, _)| (*room).to_owned()).collect();
     assert_eq!(seen, listed, "the table and the folders under src are the same");
 }
 
@@ -58,7 +59,8 @@ fn allowed(room: &str, named: &str) -> bool {
 /// Rooms named as `crate::room` outside of tests.
 fn named_rooms(source: &str) -> BTreeSet<String> {
     let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code =
+        code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     code.split("crate::")
         .skip(1)
         .map(|rest| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>())

@@ -39,7 +39,9 @@ impl Machine {
     /// Whether an enrollment has left an identity or any part of one.
     pub fn is_blank(&self) -> bool {
         // A key that waits for its certificate may be there: it is what makes a retry free.
-        ["cert.pem", "key.pem", "ca.pem", "server-ca.pem", "agent.yml"].iter().all(|name| !self.dir().join(name).exists())
+        ["cert.pem", "key.pem", "ca.pem", "server-ca.pem", "agent.yml"]
+            .iter()
+            .all(|name| !self.dir().join(name).exists())
     }
 
     /// Demands that `cert.pem` and `key.pem` are a pair, in openssl's eyes.
