@@ -18,7 +18,6 @@ use crate::ca::authority::Authority;
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::domain::hierarchy::Hierarchy;
 use crate::domain::ids::HostId;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::SpiffeId;
@@ -183,6 +182,7 @@ impl Server {
         // Everything that can be refused without opening the store is, so that a refusal changes no file.
         let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
         LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?;
+        configured_roots(config)?;
         match Store::peek(&store, |view| view.hierarchy()) {
             Some(None) => return Err(UnsealError::Missing.into()),
             Some(Some(hierarchy)) => drop(Authority::open(&hierarchy, &envelope).map_err(UnsealError::from)?),
@@ -204,7 +204,7 @@ impl Server {
         drop(envelope);
         let certificate = Arc::new(LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?);
         let verifier = Arc::new(PeerVerifier::new(Arc::new(ByRegistry(Arc::clone(&app)))));
-        let roots = agent_roots(config, &hierarchy)?;
+        let roots = configured_roots(config)?.unwrap_or_else(|| hierarchy.roots.clone());
         verifier.replace_roots(hierarchy.trust_domain.clone(), &roots)?;
         let (https, https_addr) = bind(config.listen).await?;
         let (grpc, grpc_addr) = bind(config.grpc_listen).await?;
@@ -342,9 +342,10 @@ async fn watch_for_clones(app: Arc<App>, ending: CancellationToken) {
     }
 }
 
-fn agent_roots(config: &Config, hierarchy: &Hierarchy) -> Result<Vec<Vec<u8>>, StartError> {
+/// The anchors of the gRPC listener that the configuration puts in place of the stored ones.
+fn configured_roots(config: &Config) -> Result<Option<Vec<Vec<u8>>>, StartError> {
     let Some(path) = &config.agent_tls_ca_file else {
-        return Ok(hierarchy.roots.clone());
+        return Ok(None);
     };
     let failed = |source| StartError::AgentCaFile { path: path.clone(), source };
     let pem = std::fs::read(path).map_err(failed)?;
@@ -354,7 +355,7 @@ fn agent_roots(config: &Config, hierarchy: &Hierarchy) -> Result<Vec<Vec<u8>>, S
     if certificates.is_empty() {
         return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it holds no certificate")));
     }
-    Ok(certificates.into_iter().map(|certificate| certificate.to_vec()).collect())
+    Ok(Some(certificates.into_iter().map(|certificate| certificate.to_vec()).collect()))
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

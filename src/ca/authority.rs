@@ -203,7 +203,7 @@ mod tests {
         let serial = order("web-1").serial.to_string();
         for part in [
             uri.as_str(),
-            "Subject: O = muster, CN = web-1\n",
+            "Subject: CN = web-1, O = muster\n",
             "X509v3 Basic Constraints: critical\n                CA:FALSE\n",
             "X509v3 Key Usage: critical\n                Digital Signature\n",
             "X509v3 Extended Key Usage: \n                TLS Web Client Authentication\n",

@@ -189,7 +189,7 @@ mod tests {
         assert!(
             root.contains("CA:TRUE, pathlen:1\n") && root.contains("Not After : Nov 21 09:54:59 2036 GMT")
         );
-        assert!(root.contains("Subject: O = muster, CN = Muster agent root CA\n"), "{root}");
+        assert!(root.contains("Subject: CN = Muster agent root CA, O = muster\n"), "{root}");
         assert!(!root.contains("Alternative Name"), "{root}");
         assert!(intermediate.contains("CA:TRUE, pathlen:0\n"), "{intermediate}");
         assert!(intermediate.contains("Not After : Nov 21 09:54:59 2027 GMT"), "{intermediate}");
