@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::admission::NotAdmitted;
 use crate::app::agent_ca::UnsealError;
+use crate::app::fleet::HEARTBEAT_INTERVAL;
 use crate::app::outages::SIGN_OF_LIFE_EVERY;
-use crate::app::presence::HEARTBEAT_INTERVAL;
 use crate::app::{App, Policy, Unavailable};
 use crate::ca::authority::Authority;
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
@@ -31,6 +31,8 @@ use crate::tls::peer::{PeerVerifier, Refusal, Registry, RootsError};
 
 /// How often presence is written down.
 const SAVE_PRESENCE_EVERY: Duration = SIGN_OF_LIFE_EVERY.unsigned_abs();
+/// How often silent hosts are noticed.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often expired leftovers are dropped.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 
@@ -121,9 +123,7 @@ pub fn prepare_data_dir(path: &Path) -> Result<(), StartError> {
 pub fn open_app(data_dir: &Path, policy: Policy, live: &LivePeers) -> Result<Arc<App>, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let live = live.clone();
-    let publish: store::Publish = Box::new(move |published| live.end(&published.deny));
-    let store = Store::open(&data_dir.join(store::FILE_NAME), Arc::clone(&clock), publish)?;
-    Ok(Arc::new(App::new(store, clock, policy)))
+    Ok(Arc::new(App::open(data_dir, clock, policy, move |denied| live.end(denied))?))
 }
 
 /// The use cases' policy, from the configuration.
@@ -268,7 +268,7 @@ impl Server {
             verifier: Arc::clone(&self.verifier),
             live: self.live.clone(),
             deny: self.app.store().deny_list().clone(),
-            presence: Arc::clone(self.app.presence()),
+            fleet: Arc::clone(self.app.fleet()),
             clock: Arc::clone(self.app.clock()),
             heartbeat_interval: HEARTBEAT_INTERVAL,
         };
@@ -289,7 +289,7 @@ impl Server {
         ];
         stop.cancelled().await;
         tracing::info!("stopping");
-        self.shared.stop_being_ready();
+        self.shared.end();
         ending.cancel();
         for task in tasks {
             if let Err(error) = task.await {
@@ -312,10 +312,15 @@ async fn save_presence(app: &App) -> Result<(), Unavailable> {
 async fn housekeeping(app: Arc<App>, shared: Shared, ending: CancellationToken) {
     let mut save = tokio::time::interval(SAVE_PRESENCE_EVERY);
     let mut tidy = tokio::time::interval(TIDY_EVERY);
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         let done = tokio::select! {
             () = ending.cancelled() => return,
             _ = save.tick() => save_presence(&app).await,
+            _ = sweep.tick() => {
+                app.fleet().sweep(app.clock().now());
+                Ok(())
+            }
             _ = tidy.tick() => {
                 shared.tidy();
                 app.forget_expired().await

@@ -1,8 +1,12 @@
 //! The agent CA: created once, unsealed at every start, shown to whoever wants to verify.
 
 use std::io;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
 
 use super::caller::Caller;
+use super::issuing::IssuingError;
 use super::{App, Unavailable};
 use crate::ca::authority::{Authority, AuthorityError};
 use crate::ca::envelope::Envelope;
@@ -21,6 +25,26 @@ pub enum InitAgentCaError {
     RootKey(#[source] io::Error),
     #[error(transparent)]
     Damaged(#[from] DamagedCertificate),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// How long a CRL is good; a fresh one is signed for every request.
+const CRL_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
+
+/// A root of the trust bundle and the coordinates of its P-256 key.
+#[derive(Debug, Clone)]
+pub struct BundleKey {
+    pub x: [u8; 32],
+    pub y: [u8; 32],
+    /// DER.
+    pub certificate: Vec<u8>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RevocationListError {
+    #[error(transparent)]
+    Issuing(#[from] IssuingError),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -88,6 +112,33 @@ impl App {
         };
         let summaries = hierarchy::describe(&hierarchy)?;
         Ok(Some((hierarchy.trust_domain, summaries)))
+    }
+
+    /// The CRL of all unexpired revocations, signed by the intermediate, DER.
+    pub async fn revocation_list(self: &Arc<Self>) -> Result<Vec<u8>, RevocationListError> {
+        let app = Arc::clone(self);
+        self.pool.run(move || app.sign_revocation_list()).await?
+    }
+
+    fn sign_revocation_list(&self) -> Result<Vec<u8>, RevocationListError> {
+        let authority = self.authority().ok_or(IssuingError::NoAuthority)?;
+        let now = self.clock.now();
+        let revoked = self.store.read(|view| view.revoked_serials(now)).map_err(Unavailable::from)?;
+        let number = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        let list = authority.crl(revoked, number, now, now + CRL_LIFETIME);
+        Ok(list.map_err(IssuingError::Signing)?)
+    }
+
+    /// The public keys of the roots.
+    pub fn bundle_keys(&self) -> Result<Option<Vec<BundleKey>>, Unavailable> {
+        let Some(hierarchy) = self.hierarchy()? else {
+            return Ok(None);
+        };
+        let key = |root: &Vec<u8>| {
+            let (x, y) = hierarchy::p256_coordinates(root)?;
+            Some(BundleKey { x, y, certificate: root.clone() })
+        };
+        Ok(Some(hierarchy.roots.iter().filter_map(key).collect()))
     }
 
     /// Unseals the issuing key; from now on enrollments and rotations are answered.

@@ -1,19 +1,38 @@
-//! Who is asking, as far as it has been proved.
+//! Who is asking, as far as it has been proved, and what they may do.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::domain::api_token::Maker;
 use crate::domain::audit::{AuditEvent, Outcome};
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::permission::Permission;
+use crate::domain::session::SessionKey;
+use crate::domain::user::User;
 
 /// The proven origin of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Caller {
     /// A process on this machine that owns the data directory, or root.
     Local { uid: u32, via: LocalVia },
+    /// A person, signed in.
+    User { user: Box<User>, session: SessionKey, address: Option<IpAddr> },
+    /// A program with an API token.
+    Token(Box<TokenCaller>),
     /// Nobody in particular, from an address.
     Anonymous { address: Option<IpAddr> },
+}
+
+/// A program that acts with an API token.
+#[derive(Debug, Clone)]
+pub struct TokenCaller {
+    pub id: CredentialId,
+    /// What the token grants and its maker still has.
+    pub permissions: BTreeSet<Permission>,
+    pub tenant: Option<TenantId>,
+    pub maker: Maker,
+    pub address: Option<IpAddr>,
 }
 
 /// Which of the two local transports a local caller used.
@@ -24,10 +43,25 @@ pub enum LocalVia {
 }
 
 impl Caller {
-    pub const fn may(&self, _permission: Permission) -> bool {
+    pub fn may(&self, permission: Permission) -> bool {
         match self {
             Self::Local { .. } => true,
+            Self::User { user, .. } => user.may(permission),
+            Self::Token(token) => token.permissions.contains(&permission),
             Self::Anonymous { .. } => false,
+        }
+    }
+
+    pub fn permissions(&self) -> BTreeSet<Permission> {
+        Permission::ALL.into_iter().filter(|permission| self.may(*permission)).collect()
+    }
+
+    /// The tenant that this caller is confined to; `None`: none.
+    pub fn tenant(&self) -> Option<TenantId> {
+        match self {
+            Self::Local { .. } | Self::Anonymous { .. } => None,
+            Self::User { user, .. } => user.tenant,
+            Self::Token(token) => token.tenant,
         }
     }
 
@@ -46,7 +80,7 @@ impl Caller {
             target: target.to_string(),
             outcome: Outcome::Success,
             reason: None,
-            detail: std::collections::BTreeMap::new(),
+            detail: BTreeMap::new(),
         }
     }
 
@@ -54,15 +88,15 @@ impl Caller {
         match self {
             Self::Local { via: LocalVia::Socket, .. } => "socket".to_owned(),
             Self::Local { via: LocalVia::Process, .. } => "process".to_owned(),
-            Self::Anonymous { address: Some(address) } => address.to_string(),
-            Self::Anonymous { address: None } => "unknown".to_owned(),
+            _ => self.address().map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
         }
     }
 
-    pub const fn address(&self) -> Option<IpAddr> {
+    pub fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Local { .. } => None,
-            Self::Anonymous { address } => *address,
+            Self::User { address, .. } | Self::Anonymous { address } => *address,
+            Self::Token(token) => token.address,
         }
     }
 }
@@ -71,6 +105,8 @@ impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local { uid, .. } => write!(f, "local:{uid}"),
+            Self::User { user, .. } => write!(f, "user:{}", user.username),
+            Self::Token(token) => write!(f, "token:{}", token.id),
             Self::Anonymous { .. } => f.write_str("anonymous"),
         }
     }

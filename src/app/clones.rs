@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::hosts::timeline;
 use super::{App, Unavailable};
 use crate::domain::audit::AuditEvent;
 use crate::domain::host::{Host, HostFlag};
@@ -28,7 +30,7 @@ pub(super) struct Suspicions {
 impl App {
     /// Notes that a host has shown an SVID. Runs inside a handshake, so it only takes note.
     pub(super) fn note_shown(&self, host: &Host, serial: Serial) {
-        if !self.presence.shown(host.id, serial, host.newest_shown) {
+        if !self.fleet.shown(host.id, serial) {
             return;
         }
         if host.flags.contains(&HostFlag::PossibleClone) {
@@ -46,11 +48,11 @@ impl App {
         self.suspicions.noticed.notified().await;
         let suspicions =
             std::mem::take(&mut *self.suspicions.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        let recorded = self.store.write(move |view, _| {
+        let recorded = self.store.write(move |view, now| {
             let mut changes = Vec::new();
             for (host, serial) in suspicions {
                 if let Some(host) = view.host(host)? {
-                    changes.extend(flag(host, serial));
+                    changes.extend(flag(host, serial, now));
                 }
             }
             Ok(Verdict::<(), Infallible>::accept((), changes))
@@ -61,7 +63,7 @@ impl App {
 }
 
 /// Flags a host, once, with the record of why.
-pub(super) fn flag(mut host: Host, older: Serial) -> Vec<Change> {
+pub(super) fn flag(mut host: Host, older: Serial, now: Timestamp) -> Vec<Change> {
     if !host.flags.insert(HostFlag::PossibleClone) {
         return Vec::new();
     }
@@ -78,5 +80,6 @@ pub(super) fn flag(mut host: Host, older: Serial) -> Vec<Change> {
             ("newest_serial", host.newest_serial.to_string()),
         ]),
     };
-    vec![Change::PutHost(host), Change::Audit(event)]
+    let noticed = timeline(host.id, now, "possible_clone", [("older_serial", older.to_string())]);
+    vec![noticed, Change::PutHost(host), Change::Audit(event)]
 }

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use super::caller::Caller;
+use super::hosts::timeline;
 use super::issuing::{self, Answered, IssuingError, Signed, Svid};
 use super::{App, Unavailable, entropy};
 use crate::ca::csr::{CsrError, VerifiedCsr};
@@ -272,6 +273,13 @@ impl Deciding {
         if let Some(credential) = enrollment.via.credential() {
             event.detail.insert("credential", credential.to_string());
         }
+        let peer = enrollment.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let told = [
+            ("serial", enrollment.serial.to_string()),
+            ("via", enrollment.via.as_str().to_owned()),
+            ("peer", peer),
+        ];
+        changes.push(timeline(enrollment.host, now, "enrolled", told));
         let first_enrolled_at = host.as_ref().map_or(now, |host| host.first_enrolled_at);
         let facts = match host {
             Some(host) => self.facts.or(&host.facts),

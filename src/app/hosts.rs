@@ -1,25 +1,22 @@
-//! Reading the registry: hosts with their presence, and their enrollments.
+//! Hosts: looked at, decommissioned, re-enabled, deleted.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::presence::HEARTBEAT_INTERVAL;
+use super::caller::Caller;
+use super::enroll::revocations;
+use super::fleet::{HostNow, HostPage, HostQuery};
 use super::{App, Unavailable};
-use crate::domain::enrollment::Enrollment;
-use crate::domain::host::Host;
+use crate::domain::deny::Identity;
+use crate::domain::enrollment::{Enrollment, RevocationReason};
+use crate::domain::host::{Host, HostFlag};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::serial::Serial;
-
-/// A host reports at least this often while it is online.
-const MISSED_BEATS: i32 = 3;
-
-/// A host as the registry knows it, with what memory knows better.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostNow {
-    pub host: Host,
-    pub online: bool,
-}
+use crate::domain::timeline::{EventKey, HostEvent};
+use crate::store::{Change, ReadError, Verdict, View};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -29,38 +26,41 @@ pub enum HostError {
     Unavailable(#[from] Unavailable),
 }
 
-impl From<crate::store::ReadError> for HostError {
-    fn from(error: crate::store::ReadError) -> Self {
+impl From<ReadError> for HostError {
+    fn from(error: ReadError) -> Self {
         Self::Unavailable(error.into())
     }
 }
 
+/// An entry for a host's timeline.
+pub(super) fn timeline<const N: usize>(
+    host: HostId,
+    at: Timestamp,
+    kind: &str,
+    detail: [(&str, String); N],
+) -> Change {
+    let detail: BTreeMap<_, _> = detail.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Change::HostEvent { host, event: HostEvent { at, kind: kind.to_owned(), detail } }
+}
+
+fn identity(host: &Host) -> Identity {
+    Identity { tenant: host.tenant, agent: host.agent.clone() }
+}
+
 impl App {
     pub fn host(&self, tenant: TenantId, id: HostId) -> Result<HostNow, HostError> {
-        let host = self.store.read(|view| view.host(id))?;
-        let host = host.filter(|host| host.tenant == tenant).ok_or(HostError::NotFound)?;
-        Ok(self.with_presence(host, self.clock.now()))
+        self.fleet.host(id).filter(|now| now.host.tenant == tenant).ok_or(HostError::NotFound)
     }
 
-    /// A tenant's hosts in the order of their enrollment; decommissioned ones only on request, and then alone.
-    pub fn hosts(
-        &self,
+    /// A page of a tenant's hosts in the order of their enrollment.
+    pub async fn hosts(
+        self: &Arc<Self>,
         tenant: TenantId,
-        decommissioned: bool,
-        after: Option<HostId>,
+        query: HostQuery,
         limit: usize,
-    ) -> Result<Vec<HostNow>, Unavailable> {
-        let now = self.clock.now();
-        let mut hosts = Vec::new();
-        self.store.read(|view| {
-            view.hosts(after, |host| {
-                if host.tenant == tenant && host.decommissioned_at.is_some() == decommissioned {
-                    hosts.push(self.with_presence(host, now));
-                }
-                if hosts.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })
-        })?;
-        Ok(hosts)
+    ) -> Result<HostPage, Unavailable> {
+        let app = Arc::clone(self);
+        self.pool.run(move || app.fleet.page(tenant, &query, limit)).await
     }
 
     /// Every certificate ever issued to a host, newest first.
@@ -71,26 +71,130 @@ impl App {
         before: Option<Serial>,
         limit: usize,
     ) -> Result<Vec<Enrollment>, HostError> {
+        self.host(tenant, host)?;
+        let mut enrollments = Vec::new();
         self.store.read(|view| {
-            view.host(host)?.filter(|host| host.tenant == tenant).ok_or(HostError::NotFound)?;
-            let mut enrollments = Vec::new();
             view.enrollments_of(host, before, |enrollment| {
                 enrollments.push(enrollment);
                 if enrollments.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-            Ok(enrollments)
-        })
+            })
+        })?;
+        Ok(enrollments)
     }
 
-    fn with_presence(&self, mut host: Host, now: Timestamp) -> HostNow {
-        if let Some(report) = self.presence.latest(host.id) {
-            host.last_seen = report.at.or(host.last_seen);
-            if let Some(facts) = report.facts {
-                host.facts = facts.or(&host.facts);
-            }
-        }
-        let recent = |at: Timestamp| now.duration_since(at) <= HEARTBEAT_INTERVAL * MISSED_BEATS;
-        let online = host.decommissioned_at.is_none() && host.last_seen.is_some_and(recent);
-        HostNow { host, online }
+    /// A host's timeline, newest first.
+    pub fn host_events(
+        &self,
+        tenant: TenantId,
+        host: HostId,
+        before: Option<EventKey>,
+        limit: usize,
+    ) -> Result<Vec<(EventKey, HostEvent)>, HostError> {
+        self.host(tenant, host)?;
+        let mut events = Vec::new();
+        self.store.read(|view| {
+            view.host_events(host, before, |key, event| {
+                events.push((key, event));
+                if events.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })
+        })?;
+        Ok(events)
     }
+
+    /// Takes a host out of service: every unexpired certificate and the SPIFFE id are revoked, its streams
+    /// end, and its row stays as history. Repeating it is harmless.
+    pub async fn decommission(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        id: HostId,
+    ) -> Result<HostNow, HostError> {
+        let caller = caller.clone();
+        let decided = self.store.write(move |view, now| {
+            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+                return Ok(Verdict::refuse(HostError::NotFound));
+            };
+            if host.decommissioned_at.is_some() {
+                return Ok(Verdict::accept((), Vec::new()));
+            }
+            let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
+            let mut event = caller.event("host.decommission", Some(tenant), host.id);
+            event.detail.insert("certificates", changes.len().to_string());
+            event.detail.insert("hostname", host.facts.hostname.clone().unwrap_or_default());
+            if view.identity_denied(&identity(&host))?.is_none() {
+                changes.push(Change::DenyIdentity { identity: identity(&host), since: now });
+            }
+            changes.push(timeline(host.id, now, "decommissioned", [("by", caller.to_string())]));
+            changes.push(Change::PutHost(Host { decommissioned_at: Some(now), ..host }));
+            changes.push(Change::Audit(event));
+            Ok(Verdict::accept((), changes))
+        });
+        decided.await.map_err(Unavailable::from)??;
+        self.host(tenant, id)
+    }
+
+    /// Lifts the revocation of a host and of its SPIFFE id. Its old certificates stay revoked: it must be
+    /// enrolled again, with a token that names its agent id. Repeating it is harmless.
+    pub async fn re_enable(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        id: HostId,
+    ) -> Result<HostNow, HostError> {
+        let caller = caller.clone();
+        let decided = self.store.write(move |view, now| {
+            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+                return Ok(Verdict::refuse(HostError::NotFound));
+            };
+            let denied = view.identity_denied(&identity(&host))?.is_some();
+            if host.decommissioned_at.is_none() && !denied {
+                return Ok(Verdict::accept((), Vec::new()));
+            }
+            let mut flags = host.flags.clone();
+            flags.remove(&HostFlag::PossibleClone);
+            let mut event = caller.event("host.re_enable", Some(tenant), host.id);
+            event.detail.insert("hostname", host.facts.hostname.clone().unwrap_or_default());
+            let changes = vec![
+                Change::LiftIdentity(identity(&host)),
+                timeline(host.id, now, "re_enabled", [("by", caller.to_string())]),
+                Change::PutHost(Host { decommissioned_at: None, flags, ..host }),
+                Change::Audit(event),
+            ];
+            Ok(Verdict::accept((), changes))
+        });
+        decided.await.map_err(Unavailable::from)??;
+        self.host(tenant, id)
+    }
+
+    /// Removes a host with everything that hangs on it. What is left is the audit record, and the denial of
+    /// its unexpired certificates.
+    pub async fn delete_host(&self, caller: &Caller, tenant: TenantId, id: HostId) -> Result<(), HostError> {
+        let caller = caller.clone();
+        let decided = self.store.write(move |view, now| {
+            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+                return Ok(Verdict::refuse(HostError::NotFound));
+            };
+            decide_delete(view, now, &caller, host)
+        });
+        decided.await.map_err(Unavailable::from)?
+    }
+}
+
+fn decide_delete(
+    view: &View<'_>,
+    now: Timestamp,
+    caller: &Caller,
+    host: Host,
+) -> Result<Verdict<(), HostError>, ReadError> {
+    let mut changes = revocations(view, host.id, now, RevocationReason::Deleted)?;
+    let mut event = caller.event("host.delete", Some(host.tenant), host.id);
+    event.detail.insert("agent_id", host.agent.to_string());
+    event.detail.insert("hostname", host.facts.hostname.clone().unwrap_or_default());
+    event.detail.insert("certificates", changes.len().to_string());
+    // Nothing that the registry knows carries this identity any more, so the name is free again.
+    if view.identity_denied(&identity(&host))?.is_some() {
+        changes.push(Change::LiftIdentity(identity(&host)));
+    }
+    changes.extend([Change::DeleteHost(host), Change::Audit(event)]);
+    Ok(Verdict::accept((), changes))
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use jiff::SignedDuration;
 
+use super::fleet::Report;
 use super::{App, Unavailable};
 use crate::store::{Change, Verdict};
 
@@ -18,21 +19,17 @@ impl App {
     /// Writes the reports that came in since the last call.
     pub async fn save_presence(&self) -> Result<(), Unavailable> {
         loop {
-            let reports = self.presence.take_unsaved(REPORTS_PER_COMMIT);
+            let reports = self.fleet.take_unsaved(REPORTS_PER_COMMIT);
             if reports.is_empty() {
                 return Ok(());
             }
             let saved = self.store.write(move |view, _| {
                 let mut changes = Vec::with_capacity(reports.len());
-                for (host, report) in reports {
+                for (host, Report { at, facts, newest_shown }) in reports {
                     // A host deleted since it reported must not leave a report behind.
-                    let Some(known) = view.host(host)? else { continue };
-                    changes.push(Change::SaveReport {
-                        host,
-                        at: report.at.or(known.last_seen),
-                        facts: report.facts.or(Some(known.facts)),
-                        newest_shown: report.newest_shown.or(known.newest_shown),
-                    });
+                    if view.host(host)?.is_some() {
+                        changes.push(Change::SaveReport { host, at, facts: Some(facts), newest_shown });
+                    }
                 }
                 Ok(Verdict::<(), Infallible>::accept((), changes))
             });

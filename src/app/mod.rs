@@ -3,33 +3,43 @@
 
 pub mod admission;
 pub mod agent_ca;
+pub mod api_tokens;
 pub mod audit;
 pub mod caller;
 pub mod clones;
 pub mod enroll;
+pub mod events;
+pub mod fleet;
 pub mod hosts;
 pub mod housekeeping;
 pub mod issuing;
 pub mod outages;
-pub mod presence;
+pub mod overview;
+mod passwords;
 pub mod refusals;
 pub mod revoke;
 pub mod rotate;
 pub mod secrets;
+pub mod sessions;
 pub mod tenants;
 pub mod tokens;
 pub mod users;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use jiff::SignedDuration;
 
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
-use crate::store::{ReadError, Store, WriteError};
+use crate::domain::deny::DenyChange;
+use crate::domain::spiffe::TrustDomain;
+use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
 use clones::Suspicions;
+use events::{EventKind, Events};
+use fleet::Fleet;
 use issuing::Pool;
-use presence::Presence;
+use passwords::Passwords;
 use refusals::RefusalLog;
 
 /// Choices of the operator that use cases obey.
@@ -59,10 +69,13 @@ pub struct App {
     store: Store,
     clock: Arc<dyn Clock>,
     policy: Policy,
-    presence: Arc<Presence>,
+    fleet: Arc<Fleet>,
+    events: Arc<Events>,
+    data_dir: PathBuf,
     /// `None` until the agent CA's issuing key has been unsealed.
     authority: RwLock<Option<Arc<Authority>>>,
     pool: Pool,
+    passwords: Passwords,
     refusals: RefusalLog,
     suspicions: Suspicions,
 }
@@ -81,17 +94,49 @@ pub enum Unavailable {
 }
 
 impl App {
-    pub fn new(store: Store, clock: Arc<dyn Clock>, policy: Policy) -> Self {
-        Self {
+    /// Opens the store in a data directory and puts the use cases on top. `on_denied` hears of every change
+    /// of the deny list right after the list itself has changed.
+    pub fn open(
+        data_dir: &Path,
+        clock: Arc<dyn Clock>,
+        policy: Policy,
+        on_denied: impl Fn(&[DenyChange]) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let run = u64::try_from(clock.now().as_millisecond()).unwrap_or(0);
+        let events = Arc::new(Events::new(run));
+        let following: Arc<OnceLock<Arc<Fleet>>> = Arc::default();
+        let publish: store::Publish = {
+            let (events, following) = (Arc::clone(&events), Arc::clone(&following));
+            Box::new(move |published| {
+                on_denied(&published.deny);
+                if let Some(fleet) = following.get() {
+                    fleet.apply(&published.hosts);
+                }
+                tell(&events, published);
+            })
+        };
+        let store = Store::open(&data_dir.join(store::FILE_NAME), Arc::clone(&clock), publish)?;
+        let fleet = Arc::new(store.read(|view| Fleet::load(view, Arc::clone(&events)))?);
+        // Nothing has been written yet: writes come from use cases, and there are none before this returns.
+        let _ = following.set(Arc::clone(&fleet));
+        Ok(Self {
             store,
             clock,
             policy,
-            presence: Arc::default(),
+            fleet,
+            events,
+            data_dir: data_dir.to_owned(),
             authority: RwLock::default(),
             pool: Pool::default(),
+            passwords: Passwords::default(),
             refusals: RefusalLog::default(),
             suspicions: Suspicions::default(),
-        }
+        })
+    }
+
+    /// Whether the quickstart's copy of the root key still waits to be taken offline.
+    fn root_key_on_disk(&self) -> bool {
+        self.data_dir.join(ROOT_KEY_FILE).exists()
     }
 
     pub const fn store(&self) -> &Store {
@@ -102,13 +147,30 @@ impl App {
         &self.clock
     }
 
-    pub const fn presence(&self) -> &Arc<Presence> {
-        &self.presence
+    pub const fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
+    }
+
+    pub const fn events(&self) -> &Arc<Events> {
+        &self.events
     }
 
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
     pub fn set_authority(&self, authority: Authority) {
         *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(authority));
+    }
+
+    /// How many serials and identities are denied.
+    pub fn denied(&self) -> (usize, usize) {
+        self.store.deny_list().size()
+    }
+
+    /// The deployment's trust domain, once the agent CA is there.
+    pub fn trust_domain(&self) -> Option<TrustDomain> {
+        if let Some(authority) = self.authority() {
+            return Some(authority.trust_domain().clone());
+        }
+        self.hierarchy().ok().flatten().map(|hierarchy| hierarchy.trust_domain)
     }
 
     /// Whether enrollments can be taken: the store answers and takes writes, and the agent CA can sign.
@@ -118,6 +180,26 @@ impl App {
 
     pub fn authority(&self) -> Option<Arc<Authority>> {
         self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Where the quickstart leaves the agent CA's root key, inside the data directory.
+pub const ROOT_KEY_FILE: &str = "root-key.pem";
+
+fn tell(events: &Events, published: &Published) {
+    for (tenant, host) in &published.enrollments {
+        events.tell(EventKind::Enrollment, Some(*tenant), Some(host.to_string()));
+    }
+    for (tenant, secret) in &published.secrets {
+        events.tell(EventKind::Secret, Some(*tenant), Some(secret.to_string()));
+    }
+    for change in &published.deny {
+        if let DenyChange::Identity(identity) | DenyChange::LiftIdentity(identity) = change {
+            events.tell(EventKind::Revocation, Some(identity.tenant), Some(identity.agent.to_string()));
+        }
+    }
+    if published.access {
+        events.tell(EventKind::Access, None, None);
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::caller::Caller;
 use super::enroll::revocations;
+use super::hosts::timeline;
 use super::{App, Unavailable};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::RevocationReason;
@@ -54,6 +55,7 @@ fn decide(
     }
     let mut changes = revocations(view, host.id, now, RevocationReason::Revoked)?;
     let certificates = changes.len();
+    changes.push(timeline(host.id, now, "revoked", [("by", caller.to_string())]));
     changes.push(Change::DenyIdentity { identity: identity.clone(), since: now });
     let mut event = caller.event("agent.revoke", Some(identity.tenant), host.id);
     event.detail.insert("agent_id", identity.agent.to_string());

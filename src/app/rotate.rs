@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::caller::Caller;
 use super::clones;
+use super::hosts::timeline;
 use super::issuing::{self, Answered, IssuingError, Signed, Svid};
 use super::outages::excused;
 use super::{App, Unavailable};
@@ -231,10 +232,12 @@ fn decide(
     let mut changes = Vec::new();
     // The next certificate has been shown already, and now somebody rotates from the one before it.
     if host.newest_shown.is_some_and(|newest| newest > proven.chain.serial()) {
-        changes.extend(clones::flag(host.clone(), proven.chain.serial()));
+        changes.extend(clones::flag(host.clone(), proven.chain.serial(), now));
         host.flags.insert(HostFlag::PossibleClone);
     }
+    let kind = if recovered { "recovered" } else { "rotated" };
     changes.extend([
+        timeline(host.id, now, kind, [("serial", enrollment.serial.to_string())]),
         Change::PutHost(Host {
             newest_serial: enrollment.serial,
             svid_not_after: enrollment.not_after,

@@ -1,23 +1,61 @@
-//! Tenants: finding the one that a request means.
+//! Tenants: finding the one that a request means, listing and creating them.
 
-use super::{App, Unavailable};
+use super::caller::Caller;
+use super::{App, Unavailable, entropy};
 use crate::domain::ids::TenantId;
-use crate::domain::tenant::DEFAULT_TENANT;
+use crate::domain::label::Label;
+use crate::domain::tenant::{DEFAULT_TENANT, Tenant};
+use crate::store::{Change, ReadError, Verdict};
+
+#[derive(Debug, thiserror::Error)]
+pub enum TenantError {
+    #[error("there is a tenant of this name already")]
+    Taken,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
 
 impl App {
-    /// The tenant with this id; the default one when nothing, or its name, is asked for.
-    pub fn find_tenant(&self, asked: Option<&str>) -> Result<Option<TenantId>, Unavailable> {
-        let found = self.store.read(|view| match asked {
-            None | Some(DEFAULT_TENANT) => view.default_tenant().map(Some),
-            Some(text) => match text.parse() {
-                Ok(id) => Ok(view.tenant(id)?.map(|tenant| tenant.id)),
-                Err(_) => Ok(None),
-            },
+    /// The tenant that a request works in: the caller's own, or for those who see all of them the one asked
+    /// for, else the default one. `None` when it asks for one that is not there, or not for this caller.
+    pub fn tenant_for(&self, caller: &Caller, asked: Option<&str>) -> Result<Option<TenantId>, Unavailable> {
+        let found = self.store.read(|view| {
+            let asked = match asked {
+                None => return caller.tenant().map_or_else(|| view.default_tenant(), Ok).map(Some),
+                Some(DEFAULT_TENANT) => Some(view.default_tenant()?),
+                Some(text) => match text.parse() {
+                    Ok(id) => view.tenant(id)?.map(|tenant| tenant.id),
+                    Err(_) => None,
+                },
+            };
+            Ok(asked.filter(|id| caller.tenant().is_none_or(|own| own == *id)))
         });
-        Ok(found?)
+        found.map_err(|error: ReadError| error.into())
     }
 
     pub fn default_tenant(&self) -> Result<TenantId, Unavailable> {
         Ok(self.store.read(|view| view.default_tenant())?)
+    }
+
+    /// The tenants that a caller may see.
+    pub fn tenants(&self, caller: &Caller) -> Result<Vec<Tenant>, Unavailable> {
+        let mut tenants = self.store.read(|view| view.tenants())?;
+        tenants.retain(|tenant| caller.tenant().is_none_or(|own| own == tenant.id));
+        Ok(tenants)
+    }
+
+    pub async fn create_tenant(&self, caller: &Caller, name: Label) -> Result<Tenant, TenantError> {
+        let now = self.clock.now();
+        let tenant = Tenant { id: TenantId::new(now, entropy()?), name, created_at: now };
+        let mut event = caller.event("tenant.create", Some(tenant.id), tenant.id);
+        event.detail.insert("name", tenant.name.to_string());
+        let created = self.store.write(move |view, _| {
+            if view.tenants()?.iter().any(|other| other.name == tenant.name) {
+                return Ok(Verdict::refuse(TenantError::Taken));
+            }
+            let changes = vec![Change::PutTenant(tenant.clone()), Change::Audit(event)];
+            Ok(Verdict::accept(tenant, changes))
+        });
+        created.await.map_err(Unavailable::from)?
     }
 }

@@ -166,7 +166,9 @@ impl Authority {
 /// An operator who revokes an agent withdraws its privilege; whether its key leaked is not known here.
 const fn reason_code(reason: RevocationReason) -> rcgen::RevocationReason {
     match reason {
-        RevocationReason::Decommissioned => rcgen::RevocationReason::CessationOfOperation,
+        RevocationReason::Decommissioned | RevocationReason::Deleted => {
+            rcgen::RevocationReason::CessationOfOperation
+        }
         RevocationReason::Revoked => rcgen::RevocationReason::PrivilegeWithdrawn,
         RevocationReason::Superseded => rcgen::RevocationReason::Superseded,
     }

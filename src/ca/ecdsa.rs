@@ -91,6 +91,13 @@ impl PublicKey {
         Ok(Self { curve, point: point.to_vec() })
     }
 
+    /// The affine coordinates of a P-256 key, as a JWK carries them (RFC 7518 6.2.1).
+    pub fn p256_coordinates(&self) -> Option<([u8; 32], [u8; 32])> {
+        let (_, coordinates) = self.point.split_first()?;
+        let (x, y) = coordinates.split_first_chunk()?;
+        Some((*x, y.try_into().ok()?))
+    }
+
     /// The hash that goes with the curve's strength.
     pub fn hash(&self) -> Hash {
         match self.curve {

@@ -85,6 +85,11 @@ pub fn bundle_pem(hierarchy: &Hierarchy) -> String {
     certificates(hierarchy).map(|(_, der)| pem::certificate(der)).collect()
 }
 
+/// The affine coordinates of a CA certificate's key, if that is a P-256 one.
+pub fn p256_coordinates(der: &[u8]) -> Option<([u8; 32], [u8; 32])> {
+    CaCertificate::read(der).ok()?.key.p256_coordinates()
+}
+
 /// The pin of a certificate: the SHA-256 of its DER in lower-case hex.
 pub fn pin(der: &[u8]) -> String {
     HEXLOWER.encode(digest::digest(&digest::SHA256, der).as_ref())

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,6 +17,9 @@ use tower::ServiceExt;
 
 use super::Global;
 use super::error::CliError;
+use crate::agent::credential_source::{CredentialSource, Place, SecretText};
+use crate::agent::server_url::{NotAServerUrl, ServerUrl};
+use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::networks::Networks;
 use crate::http::problem::ProblemDocument;
 use crate::http::transport::Transport;
@@ -23,6 +27,8 @@ use crate::http::{ServerFacts, Shared, router, socket};
 use crate::server;
 use crate::store;
 use crate::tls::certificate::LiveCertificate;
+use crate::tls::client::https_client;
+use crate::tls::first_contact::{FirstContact, ServerRefused, Trust};
 use crate::tls::live::LivePeers;
 
 /// Largest answer that a command reads, in bytes.
@@ -32,6 +38,14 @@ const ANSWER_MAX: usize = 16 << 20;
 pub(super) enum Control {
     Socket(PathBuf),
     Process(Router),
+    Remote(Remote),
+}
+
+/// A server elsewhere, and the API token that we show it.
+pub(super) struct Remote {
+    client: reqwest::Client,
+    server: ServerUrl,
+    token: Credential,
 }
 
 /// One request to the router.
@@ -50,6 +64,10 @@ impl<'c> Call<'c> {
 
     pub(super) const fn post(path: &'c str) -> Self {
         Self { method: Method::POST, path, query: Vec::new(), body: None }
+    }
+
+    pub(super) const fn patch(path: &'c str) -> Self {
+        Self { method: Method::PATCH, path, query: Vec::new(), body: None }
     }
 
     pub(super) const fn delete(path: &'c str) -> Self {
@@ -95,6 +113,9 @@ pub(super) fn escape(text: &str) -> String {
 impl Control {
     /// Finds the running server's socket, or opens the store itself.
     pub(super) async fn open(global: &Global) -> Result<Self, CliError> {
+        if let Some(server) = &global.server {
+            return Remote::new(global, server).map(Self::Remote);
+        }
         let config = global.local_config()?;
         let path = config.data_dir.join(socket::FILE_NAME);
         match UnixStream::connect(&path).await {
@@ -123,13 +144,16 @@ impl Control {
         let app = app.map_err(CliError::from)?;
         // Only for the pin; without a certificate there is none to print.
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
-        let facts = ServerFacts { grpc_addr: None, certificate: certificate.map(std::sync::Arc::new) };
+        let facts = ServerFacts { grpc_addr: None, certificate: certificate.map(Arc::new) };
         Ok(Self::Process(router(Shared::new(app, facts, Networks::default()))))
     }
 
     /// Sends a request and reads the JSON of its answer.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Value, CliError> {
         let bytes = self.bytes(call).await?;
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
         serde_json::from_slice(&bytes).map_err(|_| CliError::new("the server's answer is not JSON"))
     }
 
@@ -147,6 +171,7 @@ impl Control {
         let request = request.map_err(|error| CliError::new(format!("cannot form the request: {error}")))?;
         let response = match self {
             Self::Socket(path) => over_socket(path, request).await?,
+            Self::Remote(remote) => remote.send(request).await?,
             Self::Process(router) => {
                 let mut request = request;
                 let uid = rustix::process::getuid().as_raw();
@@ -161,6 +186,63 @@ impl Control {
         if status.is_success() { Ok(bytes.to_vec()) } else { Err(refusal(status, &bytes)) }
     }
 }
+
+impl Remote {
+    fn new(global: &Global, server: &str) -> Result<Self, CliError> {
+        let server: ServerUrl = server.parse().map_err(|error: NotAServerUrl| CliError::caused(&error))?;
+        let trust = match (global.server_pin, &global.server_ca) {
+            (Some(pin), _) => Trust::Pin(pin),
+            (None, Some(file)) => Trust::CaFile(file.clone()),
+            (None, None) => Trust::SystemRoots,
+        };
+        let first_contact = FirstContact::new(&trust).map_err(|error| CliError::caused(&error))?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(https_client(Arc::new(first_contact)))
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(REMOTE_WITHIN)
+            .build();
+        let client = client.map_err(|error| CliError::caused(&error))?;
+        Ok(Self { client, server, token: api_token(global)? })
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<axum::response::Response, CliError> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map_err(|error| CliError::caused(&error))?.to_bytes();
+        let mut sending =
+            self.client.request(parts.method, format!("{}{}", self.server, parts.uri)).body(body);
+        if let Some(kind) = parts.headers.get(header::CONTENT_TYPE) {
+            sending = sending.header(header::CONTENT_TYPE, kind);
+        }
+        let answer = sending.bearer_auth(self.token.reveal().as_str()).send().await;
+        let answer = answer.map_err(|error| {
+            let refused = ServerRefused::in_error(&error).map(|refused| CliError::caused(&refused));
+            let error = refused.unwrap_or_else(|| CliError::caused(&error.without_url()));
+            CliError::new(format!("cannot reach {}: {error}", self.server)).hint(
+                "check the address; for a server with a CA of its own, give --server-pin or --server-ca",
+            )
+        })?;
+        Ok(axum::http::Response::from(answer).map(Body::new))
+    }
+}
+
+/// The API token, from a file, standard input or the environment.
+fn api_token(global: &Global) -> Result<Credential, CliError> {
+    let place = match (&global.api_token_file, std::env::var("MUSTER_API_TOKEN")) {
+        (Some(path), _) if path.as_os_str() == "-" => Place::Stdin,
+        (Some(path), _) => Place::File(path.clone()),
+        (None, Ok(text)) => Place::Given(SecretText::new(&text)),
+        (None, Err(_)) => {
+            return Err(CliError::new("a remote server wants an API token")
+                .hint("put it into a file for --api-token-file, or into MUSTER_API_TOKEN"));
+        }
+    };
+    let source = CredentialSource { kind: CredentialKind::ApiToken, place };
+    source.read().map_err(|error| CliError::caused(&error))
+}
+
+/// The longest that a remote server may take.
+const REMOTE_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 
 async fn over_socket(path: &PathBuf, request: Request<Body>) -> Result<axum::response::Response, CliError> {
     let gone = |error: &dyn std::fmt::Display| {

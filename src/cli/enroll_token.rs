@@ -26,8 +26,8 @@ pub(super) struct EnrollToken {
 #[derive(Debug, Args)]
 struct Mint {
     /// The tenant that the host joins
-    #[arg(long, value_name = "ID", default_value = "default")]
-    tenant: String,
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
     /// The agent id that the host gets; an existing one is enrolled again and its older certificates revoked
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
@@ -44,16 +44,16 @@ enum TokenCommand {
     /// List join tokens, newest first
     List {
         /// The tenant to look at
-        #[arg(long, value_name = "ID", default_value = "default")]
-        tenant: String,
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
     },
     /// Void a join token that has not been used
     Void {
         /// The token's id, as the list shows it
         id: String,
         /// The token's tenant
-        #[arg(long, value_name = "ID", default_value = "default")]
-        tenant: String,
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
     },
 }
 
@@ -71,7 +71,7 @@ impl EnrollToken {
         match self.command {
             None => self.mint.run(&control, global.json).await,
             Some(TokenCommand::List { tenant }) => {
-                let answer = control.list(Call::get(ROUTE).query("tenant", Some(tenant))).await?;
+                let answer = control.list(Call::get(ROUTE).query("tenant", tenant)).await?;
                 if global.json {
                     return print_json(&answer);
                 }
@@ -87,7 +87,7 @@ impl EnrollToken {
             }
             Some(TokenCommand::Void { id, tenant }) => {
                 let path = format!("{ROUTE}/{}", super::control::escape(&id));
-                let answer = control.call(Call::delete(&path).query("tenant", Some(tenant))).await?;
+                let answer = control.call(Call::delete(&path).query("tenant", tenant)).await?;
                 if global.json {
                     return print_json(&answer);
                 }
@@ -101,7 +101,7 @@ impl EnrollToken {
 impl Mint {
     async fn run(self, control: &Control, json: bool) -> Result<ExitCode, CliError> {
         let body = json!({ "agent_id": self.agent, "name": self.name, "ttl_seconds": self.ttl });
-        let answer = control.call(Call::post(ROUTE).query("tenant", Some(self.tenant)).body(body)).await?;
+        let answer = control.call(Call::post(ROUTE).query("tenant", self.tenant).body(body)).await?;
         if json {
             return print_json(&answer);
         }

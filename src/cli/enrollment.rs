@@ -17,8 +17,8 @@ pub(super) enum EnrollmentCommand {
         /// The host's id, as 'muster host list' shows it
         host_id: String,
         /// The host's tenant
-        #[arg(long, value_name = "ID", default_value = "default")]
-        tenant: String,
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
     },
 }
 
@@ -27,7 +27,7 @@ impl EnrollmentCommand {
         let control = Control::open(global).await?;
         let Self::List { host_id, tenant } = self;
         let path = format!("/v1/hosts/{}/enrollments", escape(&host_id));
-        let answer = control.list(Call::get(&path).query("tenant", Some(tenant))).await?;
+        let answer = control.list(Call::get(&path).query("tenant", tenant)).await?;
         if global.json {
             return print_json(&answer);
         }

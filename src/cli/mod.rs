@@ -5,6 +5,7 @@
 
 pub mod agent;
 mod agent_ca;
+mod api_token;
 mod audit;
 mod control;
 mod demo;
@@ -18,6 +19,8 @@ mod quickstart;
 mod revoke_agent;
 mod secret;
 mod serve;
+mod tenant;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +28,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, LogFormat, Overrides};
+use crate::domain::pin::Pin;
 use error::CliError;
 
 /// Gives every machine a cryptographic identity, and takes it away again.
@@ -46,6 +50,18 @@ pub struct Global {
     /// Where the server keeps everything [default: /var/lib/muster for root, else the XDG data directory]
     #[arg(long, global = true, env = "MUSTER_DATA_DIR", value_name = "DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
+    /// Speak to this server instead of the one on this machine (https://HOST:PORT)
+    #[arg(long, global = true, env = "MUSTER_SERVER", value_name = "URL", hide_env_values = true)]
+    server: Option<String>,
+    /// A file with the API token for --server, or '-' for stdin [env: MUSTER_API_TOKEN holds the token itself]
+    #[arg(long, global = true, value_name = "FILE")]
+    api_token_file: Option<PathBuf>,
+    /// The pin of --server's certificate or CA
+    #[arg(long, global = true, env = "MUSTER_SERVER_PIN", value_name = "HEX", hide_env_values = true)]
+    server_pin: Option<Pin>,
+    /// A file with the CA of --server, PEM [default: the system's roots]
+    #[arg(long, global = true, env = "MUSTER_SERVER_CA", value_name = "FILE", hide_env_values = true)]
+    server_ca: Option<PathBuf>,
     /// Print one JSON document on stdout and nothing else
     #[arg(long, global = true)]
     json: bool,
@@ -84,6 +100,19 @@ enum Command {
     /// List, verify and export the audit trail
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Create and list tenants
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Add, list and change people
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Create, list and revoke API tokens
+    #[command(subcommand)]
+    ApiToken(api_token::ApiTokenCommand),
+    /// Write the completions for a shell to stdout
+    Completions { shell: clap_complete::Shell },
+    /// Write the manual pages into a directory
+    Man { dir: PathBuf },
     /// Enroll this machine and keep its identity fresh
     #[command(subcommand)]
     Agent(agent::AgentCommand),
@@ -131,6 +160,20 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Enrollment(command) => command.run(&global).await,
         Command::RevokeAgent(command) => command.run(&global).await,
         Command::Audit(command) => command.run(&global).await,
+        Command::Tenant(command) => command.run(&global).await,
+        Command::User(command) => command.run(&global).await,
+        Command::ApiToken(command) => command.run(&global).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);
+            output::print(&String::from_utf8_lossy(&script))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { dir } => {
+            clap_mangen::generate_to(Cli::command(), &dir)
+                .map_err(|error| CliError::new(format!("cannot write into {}: {error}", dir.display())))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Agent(command) => {
             global.log(None)?;
             agent::run(command, global.json).await
@@ -198,9 +241,4 @@ fn report_panics() {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(%place, "internal error; please report it");
     }));
-}
-
-/// The whole command tree, for documentation made from it.
-pub fn command() -> clap::Command {
-    Cli::command()
 }

@@ -16,8 +16,8 @@ use super::output::{print, print_json};
 #[derive(Debug, Args)]
 pub(super) struct RevokeAgent {
     /// The agent's tenant
-    #[arg(long, value_name = "ID", default_value = "default")]
-    tenant: String,
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
     /// The agent id, the last part of its SPIFFE id
     #[arg(long, value_name = "ID")]
     agent: String,
@@ -27,7 +27,7 @@ impl RevokeAgent {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         let path = format!("/v1/agents/{}/revoke", escape(&self.agent));
-        let answer = control.call(Call::post(&path).query("tenant", Some(self.tenant))).await?;
+        let answer = control.call(Call::post(&path).query("tenant", self.tenant)).await?;
         if global.json {
             return print_json(&answer);
         }

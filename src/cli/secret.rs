@@ -26,8 +26,8 @@ pub(super) enum Secret {
         #[arg(long, value_name = "TIME", value_parser = seconds)]
         ttl: Option<i64>,
         /// The tenant that hosts join
-        #[arg(long, value_name = "ID", default_value = "default")]
-        tenant: String,
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
     },
     /// List secrets, newest first
     List {
@@ -35,16 +35,16 @@ pub(super) enum Secret {
         #[arg(long, value_parser = ["active", "revoked"])]
         state: Option<String>,
         /// The tenant to look at
-        #[arg(long, value_name = "ID", default_value = "default")]
-        tenant: String,
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
     },
     /// Revoke a secret: nobody can enroll with it any more, agents already enrolled stay
     Revoke {
         /// The secret's id, as the list shows it
         id: String,
         /// The secret's tenant
-        #[arg(long, value_name = "ID", default_value = "default")]
-        tenant: String,
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
     },
 }
 
@@ -56,7 +56,7 @@ impl Secret {
         match self {
             Self::Create { name, max_uses, ttl, tenant } => {
                 let body = json!({ "name": name, "max_uses": max_uses, "ttl_seconds": ttl });
-                let answer = control.call(Call::post(ROUTE).query("tenant", Some(tenant)).body(body)).await?;
+                let answer = control.call(Call::post(ROUTE).query("tenant", tenant).body(body)).await?;
                 if global.json {
                     return print_json(&answer);
                 }
@@ -66,7 +66,7 @@ impl Secret {
                 Ok(ExitCode::SUCCESS)
             }
             Self::List { state, tenant } => {
-                let call = Call::get(ROUTE).query("tenant", Some(tenant)).query("state", state);
+                let call = Call::get(ROUTE).query("tenant", tenant).query("state", state);
                 let answer = control.list(call).await?;
                 if global.json {
                     return print_json(&answer);
@@ -84,7 +84,7 @@ impl Secret {
             }
             Self::Revoke { id, tenant } => {
                 let path = format!("{ROUTE}/{}/revoke", escape(&id));
-                let answer = control.call(Call::post(&path).query("tenant", Some(tenant))).await?;
+                let answer = control.call(Call::post(&path).query("tenant", tenant)).await?;
                 if global.json {
                     return print_json(&answer);
                 }

@@ -82,6 +82,8 @@ pub enum RevocationReason {
     Revoked,
     /// A join token named the agent and a newer enrollment took over.
     Superseded,
+    /// The host was removed from the registry.
+    Deleted,
 }
 
 impl RevocationReason {
@@ -90,6 +92,7 @@ impl RevocationReason {
             Self::Decommissioned => "decommissioned",
             Self::Revoked => "revoked",
             Self::Superseded => "superseded",
+            Self::Deleted => "deleted",
         }
     }
 }

@@ -35,12 +35,15 @@ pub struct Host {
 pub enum HostFlag {
     /// An older SVID was used after a newer one: two machines may share one identity.
     PossibleClone,
+    /// Another host of the tenant reports the same machine id.
+    PossibleDuplicate,
 }
 
 impl HostFlag {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PossibleClone => "possible_clone",
+            Self::PossibleDuplicate => "possible_duplicate",
         }
     }
 }

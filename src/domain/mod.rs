@@ -3,6 +3,7 @@
 //! Everything here is plain data: no I/O, no async, no clock, no wire format. Time and randomness are
 //! arguments. A value that exists has been checked, so nothing above parses or validates it again.
 
+pub mod api_token;
 pub mod audit;
 pub mod credential;
 pub mod deny;
@@ -21,6 +22,8 @@ pub mod permission;
 pub mod pin;
 pub mod rotation;
 pub mod serial;
+pub mod session;
 pub mod spiffe;
 pub mod tenant;
+pub mod timeline;
 pub mod user;

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::ids::{TenantId, UserId};
 use super::permission::Permission;
@@ -19,9 +21,97 @@ pub struct User {
     pub password: PasswordHash,
     pub created_at: Timestamp,
     pub disabled_at: Option<Timestamp>,
+    pub preferences: Preferences,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+impl User {
+    /// What this person may do now. Tenants belong to nobody's tenant, so only those without one may change them.
+    pub fn may(&self, permission: Permission) -> bool {
+        let in_reach = permission != Permission::TenantWrite || self.tenant.is_none();
+        self.disabled_at.is_none() && in_reach && self.role.may(permission)
+    }
+
+    /// Whether this person can do everything everywhere; one such person always remains.
+    pub fn is_global_admin(&self) -> bool {
+        self.role == Role::Admin && self.tenant.is_none() && self.disabled_at.is_none()
+    }
+}
+
+/// How a person wants to see times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preferences {
+    pub time_zone: TimeZone,
+    pub clock: ClockStyle,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeZone {
+    #[default]
+    Local,
+    Utc,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClockStyle {
+    #[default]
+    #[serde(rename = "24h")]
+    Hours24,
+    #[serde(rename = "12h")]
+    Hours12,
+}
+
+/// A password that may be set: 12 to 256 characters, and not one of the first that anybody would try.
+pub struct NewPassword(Zeroizing<String>);
+
+/// Why a password can't be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPassword {
+    #[error("a password has 12 to 256 characters")]
+    Length,
+    #[error("this password is too easy to guess")]
+    Obvious,
+}
+
+/// Passwords of allowed length that stand at the top of every list of leaked ones.
+const OBVIOUS: [&str; 10] = [
+    "password1234",
+    "passwordpassword",
+    "password12345",
+    "123456789012",
+    "1234567890123",
+    "qwertyuiop123",
+    "administrator",
+    "administrator1",
+    "muster-admin",
+    "iloveyou1234",
+];
+
+impl NewPassword {
+    pub fn new(text: Zeroizing<String>, username: &Username) -> Result<Self, InvalidPassword> {
+        let length = text.chars().take(257).count();
+        if !(12..=256).contains(&length) {
+            return Err(InvalidPassword::Length);
+        }
+        let lower = Zeroizing::new(text.to_lowercase());
+        if *lower == username.key() || OBVIOUS.contains(&lower.as_str()) {
+            return Err(InvalidPassword::Obvious);
+        }
+        Ok(Self(text))
+    }
+
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for NewPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[password]")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Admin,
@@ -71,18 +161,24 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// A sign-in name: 1 to 64 of `a-z`, `0-9`, `.`, `_`, `-` and `@`. One spelling is one account.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A sign-in name: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_`, `-` and `@`. Case is shown as it was given and
+/// makes no difference otherwise.
+#[derive(Debug, Clone)]
 pub struct Username(String);
 
 /// The text can't be a sign-in name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a username is 1 to 64 of a-z, 0-9, '.', '_', '-' and '@'")]
+#[error("a username is 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-' and '@'")]
 pub struct InvalidUsername;
 
 impl Username {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What accounts are told apart by.
+    pub fn key(&self) -> String {
+        self.0.to_ascii_lowercase()
     }
 }
 
@@ -90,7 +186,7 @@ impl FromStr for Username {
     type Err = InvalidUsername;
 
     fn from_str(text: &str) -> Result<Self, InvalidUsername> {
-        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-@".contains(&b);
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
         if (1..=64).contains(&text.len()) && text.bytes().all(legal) {
             Ok(Self(text.to_owned()))
         } else {
@@ -102,5 +198,52 @@ impl FromStr for Username {
 impl fmt::Display for Username {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords() {
+        let check = |text: &str| {
+            let username: Username = "alexandra.beck".parse().unwrap();
+            NewPassword::new(Zeroizing::new(text.to_owned()), &username).map(|_| ())
+        };
+        let longest = "ab cdéf🦀".repeat(32);
+        for good in ["correct horse", "  leading space ok", "päßwörter sind ok", longest.as_str()] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        let too_long = format!("{longest}x");
+        for bad in ["", "elevenchars", too_long.as_str()] {
+            assert_eq!(check(bad), Err(InvalidPassword::Length), "{bad}");
+        }
+        for bad in ["password1234", "PasswordPassword", "123456789012", "Alexandra.Beck"] {
+            assert_eq!(check(bad), Err(InvalidPassword::Obvious), "{bad}");
+        }
+    }
+
+    #[test]
+    fn usernames_have_one_account_whatever_their_case() {
+        let key = |text: &str| text.parse::<Username>().map(|name| name.key()).ok();
+        assert_eq!(key("Alice"), key("alice"));
+        for good in ["a", "admin", "A.b-c_d@example.org"] {
+            assert!(key(good).is_some(), "{good}");
+        }
+        for bad in ["", " admin", "admin ", "ädmin", "a/b", &"a".repeat(65)] {
+            assert_eq!(key(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn roles_may_what_their_table_says() {
+        for permission in Permission::ALL {
+            assert!(Role::Admin.may(permission));
+            let operator =
+                matches!(permission, Permission::AgentRead | Permission::AgentWrite | Permission::AuditRead);
+            assert_eq!(Role::Operator.may(permission), operator, "{permission}");
+            assert_eq!(Role::Viewer.may(permission), permission == Permission::AgentRead, "{permission}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use super::proto::FILE_DESCRIPTOR_SET;
 use super::proto::agent_service_server::AgentServiceServer;
 use super::service::AgentApi;
 use super::status::Refused;
-use crate::app::presence::Presence;
+use crate::app::fleet::Fleet;
 use crate::clock::Clock;
 use crate::domain::deny::DenyList;
 use crate::tls::accept::{Connection, Listener, ListenerConfig};
@@ -38,16 +38,16 @@ pub struct GrpcDeps {
     /// Where open connections are entered, for revocations to end them.
     pub live: LivePeers,
     pub deny: DenyList,
-    pub presence: Arc<Presence>,
+    pub fleet: Arc<Fleet>,
     pub clock: Arc<dyn Clock>,
     pub heartbeat_interval: SignedDuration,
 }
 
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
 pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: CancellationToken) {
-    let GrpcDeps { certificate, verifier, live, deny, presence, clock, heartbeat_interval } = deps;
+    let GrpcDeps { certificate, verifier, live, deny, fleet, clock, heartbeat_interval } = deps;
     let gate = Gate { deny, clock };
-    let api = AgentApi { gate: gate.clone(), presence, heartbeat_interval, shutdown: shutdown.clone() };
+    let api = AgentApi { gate: gate.clone(), fleet, heartbeat_interval, shutdown: shutdown.clone() };
     let routes = routes(api).await;
     let config = ListenerConfig::grpc(certificate, verifier, live);
     Listener::new(listener, config)
@@ -161,7 +161,7 @@ mod tests {
         files: ServerFiles,
         registry: Arc<Recorded>,
         live: LivePeers,
-        presence: Arc<Presence>,
+        fleet: Arc<Fleet>,
         clock: Arc<SetClock>,
         address: SocketAddr,
         shutdown: CancellationToken,
@@ -173,25 +173,26 @@ mod tests {
             let (ca, files, registry) = (AgentCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let address = listener.local_addr().unwrap();
-            let (live, presence) = (LivePeers::default(), Arc::new(Presence::default()));
+            let (live, fleet) = (LivePeers::default(), Arc::new(Fleet::empty()));
             let clock = Arc::new(SetClock(Mutex::new(Timestamp::now())));
             let deps = GrpcDeps {
                 certificate: files.live(),
                 verifier: verifier(&ca, &registry),
                 live: live.clone(),
                 deny: registry.deny.clone(),
-                presence: Arc::clone(&presence),
+                fleet: Arc::clone(&fleet),
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 heartbeat_interval: SignedDuration::from_secs(30),
             };
             let shutdown = CancellationToken::new();
             let serving = tokio::spawn(serve(listener, deps, shutdown.clone()));
-            Self { ca, files, registry, live, presence, clock, address, shutdown, serving }
+            Self { ca, files, registry, live, fleet, clock, address, shutdown, serving }
         }
 
         fn agent(&self, name: &str, number: u8) -> Agent {
             let serial = serial(number);
             let host = self.registry.record(serial);
+            self.fleet.meet(host);
             let client = self.files.client(Some(self.ca.issue(&svid_params(&agent(name), serial))));
             Agent { name: name.to_owned(), serial, host, client, address: self.address }
         }
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn heartbeats_land_in_presence_within_bounds() {
+    async fn heartbeats_land_in_the_fleet_within_bounds() {
         let site = Site::open().await;
         let web = site.agent("web-1", 1);
         let mut client = AgentServiceClient::new(web.connect().await.unwrap());
@@ -311,9 +312,9 @@ mod tests {
         let answer = client.heartbeat(heartbeat).await.unwrap().into_inner();
         let now = site.clock.now();
         assert_eq!((answer.next_interval_ms, answer.server_time_ms), (30_000, now.as_millisecond()));
-        let report = site.presence.latest(web.host).unwrap();
-        let facts = report.facts.unwrap();
-        assert_eq!((report.at, facts.hostname.as_deref()), (Some(now), Some("web-1")));
+        let host = site.fleet.host(web.host).unwrap().host;
+        let facts = host.facts;
+        assert_eq!((host.last_seen, facts.hostname.as_deref()), (Some(now), Some("web-1")));
         assert_eq!((facts.os.map(|os| os.len()), facts.ips.len()), (Some(255), 32));
 
         let huge = HostFacts { hostname: "x".repeat(1 << 20), ..HostFacts::default() };
@@ -333,7 +334,7 @@ mod tests {
         // A message of a kind unknown to this server is passed over.
         session.up.send(SessionRequest { message: None }).await.unwrap();
         assert!(session.exchange().await.is_ok());
-        assert!(site.presence.latest(web.host).is_some());
+        assert!(site.fleet.host(web.host).unwrap().online);
         assert_eq!(site.live.count(), 1);
         drop(session);
         until("the connection is forgotten", || site.live.count() == 0).await;

@@ -19,7 +19,7 @@ use super::proto::{
     session_request, session_response,
 };
 use super::status::Refused;
-use crate::app::presence::Presence;
+use crate::app::fleet::Fleet;
 use crate::domain::host;
 use crate::tls::live::LivePeer;
 use crate::tls::peer::PeerIdentity;
@@ -39,7 +39,7 @@ const RECONNECT_SPREAD_MS: u32 = 4_000;
 #[derive(Debug, Clone)]
 pub(super) struct AgentApi {
     pub gate: Gate,
-    pub presence: Arc<Presence>,
+    pub fleet: Arc<Fleet>,
     pub heartbeat_interval: SignedDuration,
     pub shutdown: CancellationToken,
 }
@@ -47,7 +47,7 @@ pub(super) struct AgentApi {
 impl AgentApi {
     fn answer(&self, peer: &PeerIdentity, heartbeat: &HeartbeatRequest) -> HeartbeatResponse {
         let now = self.gate.clock.now();
-        self.presence.report(peer.host(), heartbeat.facts.as_ref().map(bounded), now);
+        self.fleet.report(peer.host(), heartbeat.facts.as_ref().map(bounded), now);
         HeartbeatResponse {
             next_interval_ms: u32::try_from(self.heartbeat_interval.as_millis()).unwrap_or(u32::MAX),
             server_time_ms: now.as_millisecond(),

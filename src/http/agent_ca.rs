@@ -3,11 +3,13 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 
 use super::Shared;
-use super::extract::{AgentRead, Allowed};
+use super::extract::{AgentRead, Allowed, Nothing, Params};
 use super::problem::Problem;
-use super::wire::{AgentCaAnswer, CaCertificate};
+use super::wire::{AgentCaAnswer, BundleAnswer, BundleKeyItem, CaCertificate};
+use crate::app::agent_ca::BundleKey;
 
 fn missing() -> Problem {
     Problem::not_found("There is no agent CA yet. Create it with 'muster agent-ca init'.")
@@ -18,9 +20,34 @@ pub(super) async fn bundle(State(shared): State<Shared>) -> Result<Response, Pro
     Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], bundle).into_response())
 }
 
+/// The CRL, DER (RFC 5280 5).
+pub(super) async fn crl(State(shared): State<Shared>) -> Result<Response, Problem> {
+    let list = shared.app.revocation_list().await?;
+    Ok(([(header::CONTENT_TYPE, "application/pkix-crl")], list).into_response())
+}
+
+/// The trust bundle as SPIFFE implementations fetch it.
+pub(super) async fn spiffe_bundle(State(shared): State<Shared>) -> Result<axum::Json<BundleAnswer>, Problem> {
+    let keys = shared.app.bundle_keys()?.ok_or_else(missing)?;
+    let key = |key: BundleKey| BundleKeyItem {
+        r#use: "x509-svid",
+        kty: "EC",
+        crv: "P-256",
+        x: BASE64URL_NOPAD.encode(&key.x),
+        y: BASE64URL_NOPAD.encode(&key.y),
+        x5c: vec![BASE64.encode(&key.certificate)],
+    };
+    Ok(axum::Json(BundleAnswer {
+        keys: keys.into_iter().map(key).collect(),
+        spiffe_sequence: 1,
+        spiffe_refresh_hint: 300,
+    }))
+}
+
 pub(super) async fn show(
     _: Allowed<AgentRead>,
     State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
 ) -> Result<axum::Json<AgentCaAnswer>, Problem> {
     let (trust_domain, summaries) = shared.app.agent_ca()?.ok_or_else(missing)?;
     let certificates = summaries.into_iter().map(|summary| CaCertificate {

@@ -1,33 +1,38 @@
 //! The audit trail over the API.
 
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Shared;
-use super::extract::{Allowed, AuditRead, Params, tenant};
+use super::extract::{Allowed, AuditRead, Nothing, Params, scope};
 use super::page::{Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::ChainAnswer;
 use crate::app::audit::AuditQuery;
 use crate::domain::audit::AuditRecord;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ListParams {
+pub(super) struct AuditParams {
+    /// The tenant to look at, for callers who see all of them; all when left out.
     tenant: Option<String>,
+    /// Only records with this text in them, whatever the case.
     q: Option<String>,
+    /// Items on a page.
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<i64>,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
 pub(super) async fn list(
-    _: Allowed<AuditRead>,
+    allowed: Allowed<AuditRead>,
     State(shared): State<Shared>,
-    Params(params): Params<ListParams>,
+    Params(params): Params<AuditParams>,
 ) -> Result<axum::Json<Page<AuditRecord>>, Problem> {
-    let asked = params.tenant.as_deref();
     // Without a tenant, those who see all tenants see what belongs to none, too.
-    let tenant = asked.map(|asked| tenant(&shared, Some(asked))).transpose()?;
+    let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
     let query = AuditQuery { tenant, text: params.q, before: cursor(params.cursor.as_deref())? };
     let page = shared.app.audit(query, limit(params.limit)?).await?;
     Ok(axum::Json(Page::of(page.records, page.next.map(|next| next.to_string()))))
@@ -36,6 +41,7 @@ pub(super) async fn list(
 pub(super) async fn verify(
     _: Allowed<AuditRead>,
     State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
 ) -> Result<axum::Json<ChainAnswer>, Problem> {
     let check = shared.app.verify_audit().await?;
     Ok(axum::Json(ChainAnswer {

@@ -9,6 +9,7 @@ use super::Shared;
 use super::body::Json;
 use super::extract::ClientAddress;
 use super::problem::Problem;
+use super::throttle::Cost;
 use super::wire::{EnrollBody, RotateBody, SvidAnswer};
 use crate::app::enroll::EnrollRequest;
 use crate::app::issuing::Svid;
@@ -35,7 +36,9 @@ pub(super) async fn enroll(
     let request = EnrollRequest { kind, credential, csr: body.csr, facts, peer };
     match shared.app.enroll(request).await {
         Ok(svid) => Ok((StatusCode::CREATED, answer(&shared, svid)).into_response()),
-        Err(error) if error.proved_nothing() => Err(shared.throttle.failed(peer, error.into())),
+        Err(error) if error.proved_nothing() => {
+            Err(shared.throttle.failed(peer, Cost::Credential, error.into()))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -50,7 +53,9 @@ pub(super) async fn rotate(
     let request = RotateRequest { chain: body.chain, csr: body.csr, proof, peer };
     match shared.app.rotate(request).await {
         Ok(svid) => Ok(answer(&shared, svid).into_response()),
-        Err(error) if error.proved_nothing() => Err(shared.throttle.failed(peer, error.into())),
+        Err(error) if error.proved_nothing() => {
+            Err(shared.throttle.failed(peer, Cost::Credential, error.into()))
+        }
         Err(error) => Err(error.into()),
     }
 }

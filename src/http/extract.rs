@@ -5,6 +5,9 @@ use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Shared;
@@ -14,6 +17,10 @@ use super::transport::Transport;
 use crate::app::caller::{Caller, LocalVia};
 use crate::domain::ids::TenantId;
 use crate::domain::permission::Permission;
+use crate::domain::session::SessionToken;
+
+/// The session cookie. The prefix makes browsers insist on `Secure`, `Path=/` and no `Domain` (RFC 6265bis).
+pub(super) const COOKIE: &str = "__Host-muster";
 
 /// A permission as a type, so that a handler's signature says what it needs.
 pub(super) trait Needed {
@@ -33,7 +40,7 @@ macro_rules! needed {
     };
 }
 
-needed!(AgentRead AgentWrite AuditRead SecretWrite);
+needed!(AgentRead AgentWrite AuditRead HostWrite SecretWrite UserWrite TokenWrite TenantWrite);
 
 /// Proof that the caller holds permission `P`. A handler that takes it can't run without.
 #[derive(Debug)]
@@ -45,18 +52,83 @@ pub(super) struct Allowed<P> {
 impl<P: Needed + Send> FromRequestParts<Shared> for Allowed<P> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Problem> {
-        let caller = match parts.extensions.get::<Transport>() {
-            Some(Transport::Socket { uid }) => Caller::Local { uid: *uid, via: LocalVia::Socket },
-            Some(Transport::Process { uid }) => Caller::Local { uid: *uid, via: LocalVia::Process },
-            Some(Transport::Tls { .. }) | None => return Err(Problem::unauthenticated()),
-        };
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let Known(caller) = Known::from_request_parts(parts, shared).await?;
         if caller.may(P::PERMISSION) {
-            Ok(Self { caller, permission: PhantomData })
-        } else {
-            Err(Problem::permission_denied())
+            return Ok(Self { caller, permission: PhantomData });
         }
+        let mut event = caller.event("request.denied", caller.tenant(), parts.uri.path());
+        event.detail.insert("permission", P::PERMISSION.to_string());
+        event.detail.insert("method", parts.method.to_string());
+        shared.app.record_refusal(event, "permission_denied").await?;
+        Err(Problem::permission_denied())
     }
+}
+
+/// Proof that the caller is somebody, whatever they may do.
+#[derive(Debug)]
+pub(super) struct Known(pub(super) Caller);
+
+impl FromRequestParts<Shared> for Known {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let address = match parts.extensions.get::<Transport>() {
+            Some(Transport::Socket { uid }) => {
+                return Ok(Self(Caller::Local { uid: *uid, via: LocalVia::Socket }));
+            }
+            Some(Transport::Process { uid }) => {
+                return Ok(Self(Caller::Local { uid: *uid, via: LocalVia::Process }));
+            }
+            Some(Transport::Tls { peer }) => {
+                Some(client_address(&shared.trusted_proxies, peer.ip(), &parts.headers))
+            }
+            None => None,
+        };
+        if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
+            let token = value.to_str().ok().and_then(bearer).ok_or_else(Problem::unauthenticated)?;
+            let caller = shared.app.caller_of_token(token, address)?;
+            return caller.map(Self).ok_or_else(Problem::unauthenticated);
+        }
+        let token = session_cookie(&parts.headers).ok_or_else(Problem::unauthenticated)?;
+        let caller = shared.app.caller_of_session(&token, address).await?;
+        let caller = caller.ok_or_else(Problem::unauthenticated)?;
+        if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+            own_page(parts)?;
+        }
+        Ok(Self(caller))
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The session that the browser sent; the first cookie of our name counts.
+pub(super) fn session_cookie(headers: &HeaderMap) -> Option<SessionToken> {
+    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let (_, value) = pairs.find(|(name, _)| *name == COOKIE)?;
+    SessionToken::parse(value)
+}
+
+/// A browser sends the cookie for whoever asks it to, so a request that changes something must come from a
+/// page of ours.
+pub(super) fn own_page(parts: &Parts) -> Result<(), Problem> {
+    let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST).or_else(|| parts.uri.authority().map(axum::http::uri::Authority::as_str));
+    let same_origin = match (text(header::ORIGIN), host) {
+        (Some(origin), Some(host)) => origin.strip_prefix("https://") == Some(host),
+        _ => false,
+    };
+    let elsewhere = text(header::HeaderName::from_static("sec-fetch-site"))
+        .is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    if same_origin && !elsewhere {
+        return Ok(());
+    }
+    let detail = "A request with a session cookie must come from this server's own pages.";
+    Err(Problem { detail: detail.to_owned(), ..Problem::permission_denied() })
 }
 
 /// The address that a request came from, seen through trusted proxies only.
@@ -86,17 +158,23 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Problem> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(params)) => Ok(Self(params)),
-            Err(error) => Err(Problem::bad_request(error.body_text())),
+            Err(_) => Err(Problem::bad_request("The query has a parameter that is unknown or malformed.")),
         }
     }
 }
 
 /// The query of routes that work in one tenant and take nothing else.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InTenant {
+    /// The tenant to work in, for callers who see all of them; `default` when left out.
     pub(super) tenant: Option<String>,
 }
+
+/// The query of routes that take no parameters.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
 
 /// A path segment, parsed. One that can't be an id of the kind asked for names nothing.
 #[derive(Debug)]
@@ -113,7 +191,20 @@ impl<T: std::str::FromStr> FromRequestParts<Shared> for Id<T> {
     }
 }
 
-/// The tenant to work in: the one asked for, else the default one.
-pub(super) fn tenant(shared: &Shared, asked: Option<&str>) -> Result<TenantId, Problem> {
-    shared.app.find_tenant(asked)?.ok_or_else(|| Problem::not_found("There is no such tenant."))
+/// The tenant to work in: the caller's own, or the one asked for by those who see all.
+pub(super) fn tenant(shared: &Shared, caller: &Caller, asked: Option<&str>) -> Result<TenantId, Problem> {
+    let found = shared.app.tenant_for(caller, asked)?;
+    found.ok_or_else(|| Problem::not_found("There is no such tenant."))
+}
+
+/// The tenant to look at; `None` for callers who see all of them and ask for none.
+pub(super) fn scope(
+    shared: &Shared,
+    caller: &Caller,
+    asked: Option<&str>,
+) -> Result<Option<TenantId>, Problem> {
+    match asked {
+        Some(_) => tenant(shared, caller, asked).map(Some),
+        None => Ok(caller.tenant()),
+    }
 }

@@ -1,70 +1,136 @@
-//! Hosts, their enrollments, and the revocation of an agent's identity.
+//! Hosts over the API: looked at, decommissioned, re-enabled, deleted; and the revocation of an agent.
 
 use axum::extract::State;
+use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Shared;
-use super::extract::{AgentRead, AgentWrite, Allowed, Id, InTenant, Params, tenant};
-use super::page::{Page, cursor, limit};
+use super::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, InTenant, Params, tenant};
+use super::page::{ListParams, Page, cursor, limit};
 use super::problem::Problem;
-use super::wire::{EnrollmentItem, HostItem, RevokedAnswer};
+use super::wire::{EnrollmentItem, HostEventItem, HostItem, HostList, RevokedAnswer};
+use crate::app::fleet::{HostNow, HostQuery};
 use crate::domain::deny::Identity;
 use crate::domain::ids::HostId;
 use crate::domain::spiffe::AgentId;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ListParams {
+pub(super) struct HostParams {
+    /// The tenant to look at, for callers who see all of them.
     tenant: Option<String>,
+    /// Part of a hostname, an address or an operating system, whatever the case.
+    q: Option<String>,
+    /// Only hosts of this status.
+    status: Option<Status>,
+    /// Decommissioned hosts, and only those.
     decommissioned: Option<bool>,
+    /// Items on a page.
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<i64>,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct EnrollmentParams {
-    tenant: Option<String>,
-    limit: Option<i64>,
-    cursor: Option<String>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Online,
+    Offline,
 }
 
 pub(super) async fn list(
-    _: Allowed<AgentRead>,
+    allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
-    Params(params): Params<ListParams>,
-) -> Result<axum::Json<Page<HostItem>>, Problem> {
-    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    Params(params): Params<HostParams>,
+) -> Result<axum::Json<HostList>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let limit = limit(params.limit)?;
-    let after = cursor(params.cursor.as_deref())?;
-    let trust_domain = shared.app.hierarchy()?.map(|hierarchy| hierarchy.trust_domain);
-    let hosts = shared.app.hosts(tenant, params.decommissioned.unwrap_or(false), after, limit + 1)?;
-    let item = |host| HostItem::new(host, trust_domain.as_ref());
-    Ok(axum::Json(Page::new(hosts, limit, |now| now.host.id.to_string(), item)))
+    let query = HostQuery {
+        text: params.q.filter(|text| !text.is_empty()),
+        online: params.status.map(|status| status == Status::Online),
+        decommissioned: params.decommissioned.unwrap_or(false),
+        after: cursor(params.cursor.as_deref())?,
+    };
+    let page = shared.app.hosts(tenant, query, limit + 1).await?;
+    let trust_domain = shared.app.trust_domain();
+    let more = page.hosts.len() > limit;
+    let next_cursor = page.hosts.get(limit - 1).filter(|_| more).map(|now| now.host.id.to_string());
+    let items = page.hosts.into_iter().take(limit);
+    let items = items.map(|now| HostItem::new(now, trust_domain.as_ref())).collect();
+    Ok(axum::Json(HostList { items, next_cursor, total: page.total }))
+}
+
+fn item(shared: &Shared, now: HostNow) -> axum::Json<HostItem> {
+    axum::Json(HostItem::new(now, shared.app.trust_domain().as_ref()))
 }
 
 pub(super) async fn show(
-    _: Allowed<AgentRead>,
+    allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
     Id(id): Id<HostId>,
     Params(params): Params<InTenant>,
 ) -> Result<axum::Json<HostItem>, Problem> {
-    let tenant = tenant(&shared, params.tenant.as_deref())?;
-    let trust_domain = shared.app.hierarchy()?.map(|hierarchy| hierarchy.trust_domain);
-    Ok(axum::Json(HostItem::new(shared.app.host(tenant, id)?, trust_domain.as_ref())))
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    Ok(item(&shared, shared.app.host(tenant, id)?))
 }
 
 pub(super) async fn enrollments(
-    _: Allowed<AgentRead>,
+    allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
     Id(id): Id<HostId>,
-    Params(params): Params<EnrollmentParams>,
+    Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<EnrollmentItem>>, Problem> {
-    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let limit = limit(params.limit)?;
     let before = cursor(params.cursor.as_deref())?;
     let enrollments = shared.app.enrollments(tenant, id, before, limit + 1)?;
     Ok(axum::Json(Page::new(enrollments, limit, |e| e.serial.to_string(), EnrollmentItem::from)))
+}
+
+pub(super) async fn events(
+    allowed: Allowed<AgentRead>,
+    State(shared): State<Shared>,
+    Id(id): Id<HostId>,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<Page<HostEventItem>>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let limit = limit(params.limit)?;
+    let before = cursor(params.cursor.as_deref())?;
+    let events = shared.app.host_events(tenant, id, before, limit + 1)?;
+    Ok(axum::Json(Page::new(events, limit, |(key, _)| key.to_string(), HostEventItem::from)))
+}
+
+pub(super) async fn decommission(
+    allowed: Allowed<HostWrite>,
+    State(shared): State<Shared>,
+    Id(id): Id<HostId>,
+    Params(params): Params<InTenant>,
+) -> Result<axum::Json<HostItem>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    Ok(item(&shared, shared.app.decommission(&allowed.caller, tenant, id).await?))
+}
+
+pub(super) async fn re_enable(
+    allowed: Allowed<HostWrite>,
+    State(shared): State<Shared>,
+    Id(id): Id<HostId>,
+    Params(params): Params<InTenant>,
+) -> Result<axum::Json<HostItem>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    Ok(item(&shared, shared.app.re_enable(&allowed.caller, tenant, id).await?))
+}
+
+pub(super) async fn delete(
+    allowed: Allowed<HostWrite>,
+    State(shared): State<Shared>,
+    Id(id): Id<HostId>,
+    Params(params): Params<InTenant>,
+) -> Result<StatusCode, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    shared.app.delete_host(&allowed.caller, tenant, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn revoke(
@@ -73,7 +139,7 @@ pub(super) async fn revoke(
     Id(agent): Id<AgentId>,
     Params(params): Params<InTenant>,
 ) -> Result<axum::Json<RevokedAnswer>, Problem> {
-    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let revoked = shared.app.revoke(&allowed.caller, Identity { tenant, agent }).await?;
     Ok(axum::Json(RevokedAnswer {
         agent_id: revoked.identity.agent.to_string(),

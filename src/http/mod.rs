@@ -4,40 +4,50 @@
 //! knows JSON shapes and status codes.
 
 mod agent_ca;
+mod api;
+mod api_tokens;
 mod audit;
 mod body;
 mod enroll;
+mod events;
 mod extract;
 mod health;
 mod hosts;
+mod metrics;
+mod overview;
 mod page;
 pub mod problem;
 mod proxies;
+mod routes;
 mod secrets;
+mod sessions;
 pub mod socket;
+mod tenants;
 mod throttle;
 pub mod tls;
 mod tokens;
 pub mod transport;
+mod users;
 pub mod wire;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::get;
 use http_body_util::BodyExt;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
 use crate::domain::networks::Networks;
+use crate::tls::certificate::LiveCertificate;
 use problem::Problem;
 use throttle::Throttle;
 
-/// The longest that any answer may take.
+/// The longest that the head of an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// What handlers share.
@@ -48,7 +58,8 @@ pub struct Shared {
     /// Reverse proxies that are believed about client addresses.
     pub trusted_proxies: Arc<Networks>,
     throttle: Arc<Throttle>,
-    ready: Arc<AtomicBool>,
+    /// Cancelled when the server is going away: it is not ready any more, and endless answers end.
+    ending: CancellationToken,
 }
 
 /// What the server tells clients about itself.
@@ -57,7 +68,7 @@ pub struct ServerFacts {
     /// Where agents find the gRPC listener, `host:port`.
     pub grpc_addr: Option<String>,
     /// What is presented on the HTTPS listener, as far as it is known.
-    pub certificate: Option<Arc<crate::tls::certificate::LiveCertificate>>,
+    pub certificate: Option<Arc<LiveCertificate>>,
 }
 
 impl ServerFacts {
@@ -78,13 +89,13 @@ impl Shared {
             facts: Arc::new(facts),
             trusted_proxies: Arc::new(trusted_proxies),
             throttle: Arc::default(),
-            ready: Arc::new(AtomicBool::new(true)),
+            ending: CancellationToken::new(),
         }
     }
 
-    /// From now on `/readyz` says that the server is going away.
-    pub fn stop_being_ready(&self) {
-        self.ready.store(false, Ordering::Release);
+    /// From now on `/readyz` says that the server is going away, and streams end.
+    pub fn end(&self) {
+        self.ending.cancel();
     }
 
     /// Drops what the throttle remembers of addresses that have been quiet.
@@ -93,28 +104,14 @@ impl Shared {
     }
 }
 
-/// Every route there is.
+/// Every route there is, and the document that describes them.
 pub fn router(shared: Shared) -> Router {
-    let api = Router::new()
-        .route("/agents/enroll-tokens", get(tokens::list).post(tokens::mint))
-        .route("/agents/enroll-tokens/{id}", delete(tokens::void))
-        .route("/agents/{agent_id}/revoke", post(hosts::revoke))
-        .route("/enrollment-secrets", get(secrets::list).post(secrets::create))
-        .route("/enrollment-secrets/{id}/revoke", post(secrets::revoke))
-        .route("/hosts", get(hosts::list))
-        .route("/hosts/{id}", get(hosts::show))
-        .route("/hosts/{id}/enrollments", get(hosts::enrollments))
-        .route("/audit", get(audit::list))
-        .route("/audit/verify", get(audit::verify))
-        .route("/agent-ca", get(agent_ca::show));
-    Router::new()
-        .route("/enroll/agent", post(enroll::enroll))
-        .route("/enroll/agent/rotate", post(enroll::rotate))
-        .route("/agent-ca.crt", get(agent_ca::bundle))
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .nest("/v1", api.clone())
+    let (open, open_operations) = routes::open().into_parts();
+    let (api, api_operations) = routes::api().into_parts();
+    let document = api::document(&[("", &open_operations), ("/v1", &api_operations)]);
+    open.nest("/v1", api.clone())
         .nest("/api/v1", api)
+        .route("/openapi.json", get(move || async move { axum::Json(document) }))
         .fallback(|| async { Problem::not_found("There is nothing at this address.") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN))
@@ -128,7 +125,7 @@ pub fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Nothing served here is a page yet, so nothing may be loaded by one.
+/// Answers of the API are no pages, so nothing may be loaded by one.
 const CSP: &str =
     "default-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -1,6 +1,7 @@
 //! Paging of lists: `limit` and `cursor` in, `items` and `next_cursor` out.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 
@@ -8,8 +9,21 @@ use super::problem::Problem;
 const LIMIT_MAX: i64 = 500;
 const LIMIT_DEFAULT: i64 = 100;
 
+/// The query of a plain list.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    /// The tenant to look at, for callers who see all of them.
+    pub(super) tenant: Option<String>,
+    /// Items on a page.
+    #[schemars(range(min = 1, max = 500))]
+    pub(super) limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+}
+
 /// One page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Page<T> {
     items: Vec<T>,
     /// Where the next page starts; `null` on the last one.

@@ -4,17 +4,22 @@ use axum::body::Bytes;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use http_body_util::Full;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Unavailable;
-use crate::app::agent_ca::DescribeError;
+use crate::app::agent_ca::{DescribeError, RevocationListError};
+use crate::app::api_tokens::ApiTokenError;
 use crate::app::enroll::EnrollError;
 use crate::app::hosts::HostError;
 use crate::app::issuing::IssuingError;
 use crate::app::revoke::RevokeError;
 use crate::app::rotate::RotateError;
 use crate::app::secrets::SecretError;
+use crate::app::sessions::SignInError;
+use crate::app::tenants::TenantError;
 use crate::app::tokens::TokenError;
+use crate::app::users::UserError;
 
 /// An error as clients see it. Nothing internal has a way in here: texts are written for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +32,7 @@ pub struct Problem {
 }
 
 /// The document itself.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ProblemDocument {
     #[serde(rename = "type")]
     pub kind: String,
@@ -201,6 +206,15 @@ impl From<DescribeError> for Problem {
     }
 }
 
+impl From<RevocationListError> for Problem {
+    fn from(error: RevocationListError) -> Self {
+        match error {
+            RevocationListError::Issuing(error) => error.into(),
+            RevocationListError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
@@ -232,6 +246,56 @@ impl From<RevokeError> for Problem {
                 Self::not_found(&format!("There is no agent '{agent}' in this tenant."))
             }
             RevokeError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<UserError> for Problem {
+    fn from(error: UserError) -> Self {
+        match error {
+            UserError::Taken => Self::new(StatusCode::CONFLICT, "username_taken", error.to_string()),
+            UserError::InvalidPassword(error) => Self::unprocessable("invalid_password", error.to_string()),
+            UserError::NotFound => Self::not_found("There is no such user."),
+            UserError::NoTenant => Self::not_found("There is no such tenant."),
+            UserError::LastAdmin => Self::new(StatusCode::CONFLICT, "last_admin", error.to_string()),
+            UserError::Busy => Self::throttled(1),
+            UserError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<ApiTokenError> for Problem {
+    fn from(error: ApiTokenError) -> Self {
+        match error {
+            ApiTokenError::NoPermissions => Self::unprocessable("invalid_permissions", error.to_string()),
+            ApiTokenError::MoreThanMaker(_) => {
+                Self::new(StatusCode::FORBIDDEN, "permission_denied", error.to_string())
+            }
+            ApiTokenError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
+            ApiTokenError::NoTenant => Self::not_found("There is no such tenant."),
+            ApiTokenError::NotFound => Self::not_found("There is no such API token."),
+            ApiTokenError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<TenantError> for Problem {
+    fn from(error: TenantError) -> Self {
+        match error {
+            TenantError::Taken => Self::new(StatusCode::CONFLICT, "tenant_taken", error.to_string()),
+            TenantError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<SignInError> for Problem {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Wrong => {
+                Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Wrong username or password.")
+            }
+            SignInError::Busy => Self::throttled(1),
+            SignInError::Unavailable(error) => error.into(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Shared;
@@ -15,16 +16,21 @@ use crate::app::secrets::SecretOrder;
 use crate::domain::ids::CredentialId;
 use crate::domain::label::InvalidLabel;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ListParams {
+pub(super) struct SecretParams {
+    /// The tenant to look at, for callers who see all of them.
     tenant: Option<String>,
+    /// Only one side; both when left out.
     state: Option<ListState>,
+    /// Items on a page.
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<i64>,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum ListState {
     Active,
@@ -37,7 +43,7 @@ pub(super) async fn create(
     Params(params): Params<InTenant>,
     Json(body): Json<SecretBody>,
 ) -> Result<Response, Problem> {
-    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let name = body.name.parse();
     let name =
         name.map_err(|error: InvalidLabel| Problem::unprocessable("invalid_name", error.to_string()))?;
@@ -47,11 +53,11 @@ pub(super) async fn create(
 }
 
 pub(super) async fn list(
-    _: Allowed<SecretWrite>,
+    allowed: Allowed<SecretWrite>,
     State(shared): State<Shared>,
-    Params(params): Params<ListParams>,
+    Params(params): Params<SecretParams>,
 ) -> Result<axum::Json<Page<SecretItem>>, Problem> {
-    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let limit = limit(params.limit)?;
     let revoked = params.state.map(|state| state == ListState::Revoked);
     let secrets = shared.app.secrets(tenant, revoked, cursor(params.cursor.as_deref())?, limit + 1)?;
@@ -64,7 +70,7 @@ pub(super) async fn revoke(
     Id(id): Id<CredentialId>,
     Params(params): Params<InTenant>,
 ) -> Result<axum::Json<SecretItem>, Problem> {
-    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let secret = shared.app.revoke_secret(&allowed.caller, tenant, id).await?;
     Ok(axum::Json(SecretItem::from(&secret)))
 }

@@ -1,56 +1,99 @@
 //! The throttle on guesses. Sign-in, enrollment and rotation share one allowance per address, and only
 //! failures that proved nothing draw on it: a right credential is never a guess.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::num::NonZeroU32;
-
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::problem::Problem;
 
-/// Failures that an address may produce at once.
-pub(super) const BURST: NonZeroU32 = NonZeroU32::new(100).unwrap();
-/// Failures per second that it gets back.
-const PER_SECOND: NonZeroU32 = NonZeroU32::new(1).unwrap();
-/// Addresses remembered; beyond that, those that have recovered are forgotten, then all.
-const ADDRESSES_MAX: usize = 100_000;
+/// What an address may use up at once, in failures.
+pub(super) const BURST: u32 = 100;
+/// What it gets back each second.
+const PER_SECOND: f64 = 1.0;
+/// Addresses remembered. Beyond that, those that have recovered are forgotten, then all.
+const ADDRESSES_MAX: usize = 50_000;
 
-/// What is left to each address.
-#[derive(Debug)]
-pub(super) struct Throttle {
-    allowance: DefaultKeyedRateLimiter<IpAddr>,
+/// What a failure costs, in failures: a wrong password is cheaper to try again than a 256-bit secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cost {
+    Credential,
+    Password,
 }
 
-impl Default for Throttle {
-    fn default() -> Self {
-        Self { allowance: RateLimiter::keyed(Quota::per_second(PER_SECOND).allow_burst(BURST)) }
+impl Cost {
+    const fn failures(self) -> f64 {
+        match self {
+            Self::Credential => 1.0,
+            Self::Password => 5.0,
+        }
+    }
+}
+
+/// What each address has used up. Time is monotonic, so a stepping clock locks nobody out.
+#[derive(Debug, Default)]
+pub(super) struct Throttle {
+    used: Mutex<HashMap<IpAddr, Used>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Used {
+    failures: f64,
+    at: Instant,
+}
+
+impl Used {
+    fn now(self, now: Instant) -> f64 {
+        (self.failures - now.duration_since(self.at).as_secs_f64() * PER_SECOND).max(0.0)
     }
 }
 
 impl Throttle {
-    /// Counts a failure that proved nothing; the refusal is replaced once the allowance is used up.
-    pub(super) fn failed(&self, address: Option<IpAddr>, refusal: Problem) -> Problem {
+    /// Refuses work that costs us something to an address that has used up its allowance.
+    pub(super) fn admit(&self, address: Option<IpAddr>, cost: Cost) -> Result<(), Problem> {
         // Local callers are the operator.
-        let Some(address) = address else {
-            return refusal;
-        };
-        if self.allowance.len() > ADDRESSES_MAX {
-            self.tidy();
-        }
-        match self.allowance.check_key(&network(address)) {
-            Ok(()) => refusal,
-            Err(until) => {
-                let wait = until.wait_time_from(DefaultClock::default().now());
-                Problem::throttled(wait.as_secs() + 1)
-            }
-        }
+        let Some(address) = address else { return Ok(()) };
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = used.get(&network(address)).map_or(0.0, |used| used.now(Instant::now()));
+        drop(used);
+        let over = failures + cost.failures() - f64::from(BURST);
+        if over > 0.0 { Err(throttled(over)) } else { Ok(()) }
     }
 
-    pub(super) fn tidy(&self) {
-        self.allowance.retain_recent();
-        self.allowance.shrink_to_fit();
+    /// Counts a failure that proved nothing; the refusal is replaced once the allowance is used up.
+    pub(super) fn failed(&self, address: Option<IpAddr>, cost: Cost, refusal: Problem) -> Problem {
+        let Some(address) = address else { return refusal };
+        let now = Instant::now();
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() >= ADDRESSES_MAX {
+            used.retain(|_, used| used.now(now) > 0.0);
+            if used.len() >= ADDRESSES_MAX {
+                used.clear();
+            }
+        }
+        let entry = used.entry(network(address)).or_insert(Used { failures: 0.0, at: now });
+        let failures = entry.now(now) + cost.failures();
+        let over = failures - f64::from(BURST);
+        if over > 0.0 {
+            return throttled(over);
+        }
+        *entry = Used { failures, at: now };
+        refusal
     }
+
+    /// Forgets addresses that have recovered.
+    pub(super) fn tidy(&self) {
+        let now = Instant::now();
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, used| used.now(now) > 0.0);
+        used.shrink_to_fit();
+    }
+}
+
+fn throttled(over: f64) -> Problem {
+    let wait = Duration::from_secs_f64(over / PER_SECOND);
+    Problem::throttled(wait.as_secs() + 1)
 }
 
 /// What counts as one client: an IPv4 address, or the /64 that an IPv6 client can move about in.
@@ -72,13 +115,29 @@ mod tests {
     fn an_address_has_its_burst_and_no_more() {
         let throttle = Throttle::default();
         let refusal = Problem::unauthenticated();
-        let address = |text: &str| Some(text.parse().unwrap());
-        for _ in 0..BURST.get() {
-            assert_eq!(throttle.failed(address("2001:db8::1"), refusal.clone()), refusal);
+        let fail =
+            |text: &str| throttle.failed(Some(text.parse().unwrap()), Cost::Credential, refusal.clone());
+        for _ in 0..BURST {
+            assert_eq!(fail("2001:db8::1"), refusal);
         }
-        let throttled = throttle.failed(address("2001:db8::2"), refusal.clone());
+        let throttled = fail("2001:db8::2");
         assert_eq!((throttled.code, throttled.retry_after.is_some()), ("throttled", true), "same /64");
-        assert_eq!(throttle.failed(address("2001:db8:0:1::1"), refusal.clone()), refusal, "another /64");
-        assert_eq!(throttle.failed(None, refusal.clone()), refusal, "the operator");
+        assert!(throttle.admit(Some("2001:db8::3".parse().unwrap()), Cost::Password).is_err());
+        assert_eq!(fail("2001:db8:0:1::1"), refusal, "another /64");
+        assert_eq!(throttle.failed(None, Cost::Password, refusal.clone()), refusal, "the operator");
+        assert_eq!(throttle.admit(None, Cost::Password), Ok(()));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let throttle = Throttle::default();
+        for number in 0..(u32::try_from(ADDRESSES_MAX).unwrap() + 10) {
+            throttle.failed(
+                Some(IpAddr::from(number.to_be_bytes())),
+                Cost::Credential,
+                Problem::unauthenticated(),
+            );
+        }
+        assert!(throttle.used.lock().unwrap().len() <= ADDRESSES_MAX);
     }
 }

@@ -3,24 +3,15 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 
 use super::Shared;
 use super::body::OptionalJson;
 use super::extract::{AgentWrite, Allowed, Id, InTenant, Params, tenant};
-use super::page::{Page, cursor, limit};
+use super::page::{ListParams, Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::{MintBody, MintedToken, TokenItem};
 use crate::app::tokens::TokenOrder;
 use crate::domain::ids::CredentialId;
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListParams {
-    tenant: Option<String>,
-    limit: Option<i64>,
-    cursor: Option<String>,
-}
 
 pub(super) async fn mint(
     allowed: Allowed<AgentWrite>,
@@ -28,7 +19,7 @@ pub(super) async fn mint(
     Params(params): Params<InTenant>,
     OptionalJson(body): OptionalJson<MintBody>,
 ) -> Result<Response, Problem> {
-    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let agent = body.agent_id.map(|text| text.parse()).transpose();
     let agent = agent.map_err(|error: crate::domain::spiffe::SpiffeError| {
         Problem::unprocessable("invalid_agent_id", error.to_string())
@@ -45,11 +36,11 @@ pub(super) async fn mint(
 }
 
 pub(super) async fn list(
-    _: Allowed<AgentWrite>,
+    allowed: Allowed<AgentWrite>,
     State(shared): State<Shared>,
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<TokenItem>>, Problem> {
-    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let limit = limit(params.limit)?;
     let tokens = shared.app.tokens(tenant, cursor(params.cursor.as_deref())?, limit + 1)?;
     let now = shared.app.clock().now();
@@ -62,7 +53,7 @@ pub(super) async fn void(
     Id(id): Id<CredentialId>,
     Params(params): Params<InTenant>,
 ) -> Result<axum::Json<TokenItem>, Problem> {
-    let tenant = tenant(&shared, params.tenant.as_deref())?;
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let token = shared.app.void_token(&allowed.caller, tenant, id).await?;
     Ok(axum::Json(TokenItem::new(&token, shared.app.clock().now())))
 }

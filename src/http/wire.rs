@@ -1,26 +1,43 @@
 //! The JSON shapes of requests and answers. Times are RFC 3339 in UTC.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::app::hosts::HostNow;
+use crate::app::api_tokens::ListedToken;
+use crate::app::fleet::HostNow;
 use crate::app::issuing::Svid;
+use crate::app::overview::Overview;
 use crate::domain::credential::Credential;
 use crate::domain::enrollment::{Enrollment, Via};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::host::{HostFacts, HostFlag};
 use crate::domain::join_token::JoinToken;
+use crate::domain::permission::Permission;
+use crate::domain::tenant::Tenant;
+use crate::domain::timeline::{EventKey, HostEvent};
+use crate::domain::user::{ClockStyle, Preferences, Role, TimeZone, User};
+
+/// Names and labels: 1 to 128 characters without control characters, and not blank.
+const NAME: &str = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f]{1,128}$";
+/// Agent ids; never `.` or `..`.
+const AGENT_ID: &str = r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$";
+/// Sign-in names.
+const USERNAME: &str = r"^[A-Za-z0-9._@-]{1,64}$";
 
 /// `POST /enroll/agent`
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EnrollBody {
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) token: Option<Zeroizing<String>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) secret: Option<Zeroizing<String>>,
     pub(super) csr: String,
     #[serde(default)]
@@ -28,7 +45,7 @@ pub(super) struct EnrollBody {
 }
 
 /// What a machine says of itself. Unknown facts are ignored, so that newer agents can enroll.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 pub(super) struct HostBody {
     #[serde(default)]
     hostname: Option<String>,
@@ -55,7 +72,7 @@ impl From<HostBody> for HostFacts {
 }
 
 /// `POST /enroll/agent/rotate`
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RotateBody {
     pub(super) chain: String,
@@ -64,7 +81,7 @@ pub(super) struct RotateBody {
 }
 
 /// The answer to both: an SVID and what belongs to it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct SvidAnswer {
     agent_id: String,
     host_id: String,
@@ -100,19 +117,23 @@ impl SvidAnswer {
 }
 
 /// `POST /v1/agents/enroll-tokens`
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MintBody {
     #[serde(default)]
+    #[schemars(regex(pattern = AGENT_ID))]
     pub(super) agent_id: Option<String>,
     #[serde(default)]
+    #[schemars(regex(pattern = NAME))]
     pub(super) name: Option<String>,
+    /// From a minute to 30 days; an hour when left out.
     #[serde(default)]
+    #[schemars(range(min = 60, max = 2_592_000))]
     pub(super) ttl_seconds: Option<i64>,
 }
 
 /// A join token, without its secret.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct TokenItem {
     id: String,
     tenant_id: String,
@@ -143,10 +164,11 @@ impl TokenItem {
 }
 
 /// The only answer that ever holds a join token's text.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct MintedToken {
     #[serde(flatten)]
     item: TokenItem,
+    #[schemars(with = "String")]
     token: Zeroizing<String>,
     /// The pin of the serving certificate, when it is known.
     ca_pin: Option<String>,
@@ -164,18 +186,23 @@ impl MintedToken {
 }
 
 /// `POST /v1/enrollment-secrets`
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SecretBody {
+    #[schemars(regex(pattern = NAME))]
     pub(super) name: String,
+    /// Without it, any number of hosts.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_uses: Option<i64>,
+    /// From a minute to five years; without it, until revoked.
     #[serde(default)]
+    #[schemars(range(min = 60, max = 157_680_000))]
     pub(super) ttl_seconds: Option<i64>,
 }
 
 /// An enrollment secret, without its text.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct SecretItem {
     id: String,
     tenant_id: String,
@@ -205,10 +232,11 @@ impl From<&EnrollmentSecret> for SecretItem {
 }
 
 /// The only answer that ever holds an enrollment secret's text.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct CreatedSecret {
     #[serde(flatten)]
     item: SecretItem,
+    #[schemars(with = "String")]
     secret: Zeroizing<String>,
 }
 
@@ -219,7 +247,7 @@ impl CreatedSecret {
 }
 
 /// A host and whether it is there.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct HostItem {
     id: String,
     agent_id: String,
@@ -273,7 +301,7 @@ impl HostItem {
 }
 
 /// One issued certificate.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct EnrollmentItem {
     serial: String,
     host_id: String,
@@ -311,7 +339,7 @@ impl From<Enrollment> for EnrollmentItem {
 }
 
 /// `POST /v1/agents/{agent_id}/revoke`
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct RevokedAnswer {
     pub(super) agent_id: String,
     pub(super) tenant_id: String,
@@ -321,7 +349,7 @@ pub(super) struct RevokedAnswer {
 }
 
 /// `GET /v1/audit/verify`
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct ChainAnswer {
     pub(super) records: u64,
     pub(super) intact: bool,
@@ -331,7 +359,7 @@ pub(super) struct ChainAnswer {
 }
 
 /// `GET /v1/agent-ca`
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct AgentCaAnswer {
     pub(super) trust_domain: String,
     pub(super) certificates: Vec<CaCertificate>,
@@ -339,7 +367,7 @@ pub(super) struct AgentCaAnswer {
     pub(super) server_pin: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct CaCertificate {
     pub(super) role: &'static str,
     pub(super) subject: String,
@@ -347,4 +375,345 @@ pub(super) struct CaCertificate {
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
     pub(super) sha256: String,
+}
+
+/// `POST /v1/session`
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignInBody {
+    pub(super) username: String,
+    #[schemars(with = "String")]
+    pub(super) password: Zeroizing<String>,
+}
+
+/// Who is signed in, and what they may do.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SessionAnswer {
+    /// `null` for callers that are no person: API tokens and local commands.
+    pub(super) user: Option<SessionUser>,
+    pub(super) preferences: PreferencesBody,
+    pub(super) permissions: Vec<&'static str>,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SessionUser {
+    pub(super) id: String,
+    pub(super) username: String,
+    pub(super) role: Role,
+    /// `null`: all tenants.
+    pub(super) tenant_id: Option<String>,
+}
+
+/// How a person wants to see times.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PreferencesBody {
+    pub(super) time_zone: TimeZone,
+    pub(super) clock: ClockStyle,
+}
+
+impl From<Preferences> for PreferencesBody {
+    fn from(preferences: Preferences) -> Self {
+        Self { time_zone: preferences.time_zone, clock: preferences.clock }
+    }
+}
+
+/// `POST /v1/users`
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserBody {
+    #[schemars(regex(pattern = USERNAME))]
+    pub(super) username: String,
+    #[schemars(with = "String", length(min = 12, max = 256))]
+    pub(super) password: Zeroizing<String>,
+    pub(super) role: Role,
+    #[serde(default)]
+    pub(super) tenant_id: Option<String>,
+}
+
+/// `PATCH /v1/users/{id}`
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserPatch {
+    #[serde(default)]
+    pub(super) role: Option<Role>,
+    #[serde(default)]
+    pub(super) disabled: Option<bool>,
+    #[serde(default)]
+    #[schemars(with = "Option<String>", length(min = 12, max = 256))]
+    pub(super) password: Option<Zeroizing<String>>,
+}
+
+/// A person.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct UserItem {
+    id: String,
+    username: String,
+    role: Role,
+    /// `null`: all tenants.
+    tenant_id: Option<String>,
+    disabled: bool,
+    created_at: Timestamp,
+}
+
+impl From<User> for UserItem {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id.to_string(),
+            username: user.username.to_string(),
+            role: user.role,
+            tenant_id: user.tenant.map(|tenant| tenant.to_string()),
+            disabled: user.disabled_at.is_some(),
+            created_at: user.created_at,
+        }
+    }
+}
+
+/// `POST /v1/api-tokens`
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApiTokenBody {
+    #[schemars(regex(pattern = NAME))]
+    pub(super) name: String,
+    #[schemars(length(min = 1))]
+    pub(super) permissions: Vec<PermissionName>,
+    /// From a minute to five years; without it, until revoked.
+    #[serde(default)]
+    #[schemars(range(min = 60, max = 157_680_000))]
+    pub(super) ttl_seconds: Option<i64>,
+}
+
+/// A permission by its name.
+#[derive(Deserialize, JsonSchema, Clone, Copy)]
+pub(super) enum PermissionName {
+    #[serde(rename = "agent.read")]
+    AgentRead,
+    #[serde(rename = "agent.write")]
+    AgentWrite,
+    #[serde(rename = "audit.read")]
+    AuditRead,
+    #[serde(rename = "host.write")]
+    HostWrite,
+    #[serde(rename = "secret.write")]
+    SecretWrite,
+    #[serde(rename = "user.write")]
+    UserWrite,
+    #[serde(rename = "token.write")]
+    TokenWrite,
+    #[serde(rename = "tenant.write")]
+    TenantWrite,
+}
+
+impl From<PermissionName> for Permission {
+    fn from(name: PermissionName) -> Self {
+        match name {
+            PermissionName::AgentRead => Self::AgentRead,
+            PermissionName::AgentWrite => Self::AgentWrite,
+            PermissionName::AuditRead => Self::AuditRead,
+            PermissionName::HostWrite => Self::HostWrite,
+            PermissionName::SecretWrite => Self::SecretWrite,
+            PermissionName::UserWrite => Self::UserWrite,
+            PermissionName::TokenWrite => Self::TokenWrite,
+            PermissionName::TenantWrite => Self::TenantWrite,
+        }
+    }
+}
+
+/// An API token, without its text.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ApiTokenItem {
+    id: String,
+    name: String,
+    permissions: Vec<&'static str>,
+    tenant_id: Option<String>,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    /// The maker's username; `null`: the local operator.
+    created_by: Option<String>,
+}
+
+impl From<ListedToken> for ApiTokenItem {
+    fn from(listed: ListedToken) -> Self {
+        let ListedToken { token, maker } = listed;
+        Self {
+            id: token.id.to_string(),
+            name: token.name.to_string(),
+            permissions: token.permissions.iter().map(|permission| permission.as_str()).collect(),
+            tenant_id: token.tenant.map(|tenant| tenant.to_string()),
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+            created_by: maker.map(|maker| maker.to_string()),
+        }
+    }
+}
+
+/// The only answer that ever holds an API token's text.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct CreatedApiToken {
+    #[serde(flatten)]
+    item: ApiTokenItem,
+    #[schemars(with = "String")]
+    token: Zeroizing<String>,
+}
+
+impl CreatedApiToken {
+    pub(super) fn new(listed: ListedToken, credential: &Credential) -> Self {
+        Self { item: ApiTokenItem::from(listed), token: credential.reveal() }
+    }
+}
+
+/// `POST /v1/tenants`
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TenantBody {
+    #[schemars(regex(pattern = NAME))]
+    pub(super) name: String,
+}
+
+/// A tenant.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TenantItem {
+    id: String,
+    name: String,
+    created_at: Timestamp,
+}
+
+impl From<Tenant> for TenantItem {
+    fn from(tenant: Tenant) -> Self {
+        Self { id: tenant.id.to_string(), name: tenant.name.to_string(), created_at: tenant.created_at }
+    }
+}
+
+/// A page of hosts.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HostList {
+    pub(super) items: Vec<HostItem>,
+    pub(super) next_cursor: Option<String>,
+    /// How many hosts match in all.
+    pub(super) total: usize,
+}
+
+/// An entry of a host's timeline.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HostEventItem {
+    id: String,
+    at: Timestamp,
+    kind: String,
+    detail: BTreeMap<String, String>,
+}
+
+impl From<(EventKey, HostEvent)> for HostEventItem {
+    fn from((key, event): (EventKey, HostEvent)) -> Self {
+        Self { id: key.to_string(), at: event.at, kind: event.kind, detail: event.detail }
+    }
+}
+
+/// `GET /v1/overview`
+#[derive(Serialize, JsonSchema)]
+pub(super) struct OverviewAnswer {
+    hosts_online: usize,
+    hosts_total: usize,
+    hosts_decommissioned: usize,
+    not_reported_24h: usize,
+    /// The last 30 days, oldest first.
+    enrollments_per_day: Vec<DayCount>,
+    agent_ca: Option<AgentCaExpiry>,
+    server_certificate: Option<ServerCertificateItem>,
+    outage_forecast: ForecastItem,
+    warnings: Vec<WarningItem>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct DayCount {
+    /// `YYYY-MM-DD`, UTC.
+    date: String,
+    count: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct AgentCaExpiry {
+    trust_domain: String,
+    root_not_after: Option<Timestamp>,
+    intermediate_not_after: Option<Timestamp>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ServerCertificateItem {
+    pub(super) not_after: Timestamp,
+    pub(super) pin: String,
+}
+
+/// When SVIDs would have run out if the server stopped now.
+#[derive(Serialize, JsonSchema)]
+struct ForecastItem {
+    first_expiry: Option<Timestamp>,
+    half_expired: Option<Timestamp>,
+    all_expired: Option<Timestamp>,
+}
+
+/// Something to do, and how.
+#[derive(Serialize, JsonSchema)]
+struct WarningItem {
+    code: &'static str,
+    message: String,
+    hint: String,
+}
+
+impl OverviewAnswer {
+    pub(super) fn new(overview: Overview, server_certificate: Option<ServerCertificateItem>) -> Self {
+        let day = |(day, count): (u32, u64)| {
+            let at = Timestamp::from_second(i64::from(day) * 86_400).unwrap_or(Timestamp::UNIX_EPOCH);
+            DayCount { date: at.strftime("%Y-%m-%d").to_string(), count }
+        };
+        let warning = |warning: crate::app::overview::Warning| WarningItem {
+            code: warning.code,
+            message: warning.message,
+            hint: warning.hint,
+        };
+        Self {
+            hosts_online: overview.online,
+            hosts_total: overview.total,
+            hosts_decommissioned: overview.decommissioned,
+            not_reported_24h: overview.not_reported_24h,
+            enrollments_per_day: overview.enrollments_per_day.into_iter().map(day).collect(),
+            agent_ca: overview.agent_ca.map(|ca| AgentCaExpiry {
+                trust_domain: ca.trust_domain,
+                root_not_after: ca.root,
+                intermediate_not_after: ca.intermediate,
+            }),
+            server_certificate,
+            outage_forecast: ForecastItem {
+                first_expiry: overview.forecast.first,
+                half_expired: overview.forecast.half,
+                all_expired: overview.forecast.all,
+            },
+            warnings: overview.warnings.into_iter().map(warning).collect(),
+        }
+    }
+}
+
+/// `GET /.well-known/spiffe-bundle`: a JWK set (RFC 7517) as SPIFFE Trust Domain and Bundle 4 describes it.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct BundleAnswer {
+    pub(super) keys: Vec<BundleKeyItem>,
+    pub(super) spiffe_sequence: u64,
+    /// Seconds.
+    pub(super) spiffe_refresh_hint: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct BundleKeyItem {
+    pub(super) r#use: &'static str,
+    pub(super) kty: &'static str,
+    pub(super) crv: &'static str,
+    pub(super) x: String,
+    pub(super) y: String,
+    pub(super) x5c: Vec<String>,
+}
+
+/// `GET /healthz` and `GET /readyz`
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HealthAnswer {
+    pub(super) status: &'static str,
 }

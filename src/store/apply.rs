@@ -4,16 +4,21 @@ use redb::WriteTransaction;
 
 use super::change::Change;
 use super::record::{
-    EnrollmentRecord, EnrollmentSecretRecord, FactsRecord, HierarchyRecord, HostRecord, JoinTokenRecord,
-    ReportRecord, TenantRecord, UserRecord, encode,
+    ApiTokenRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, FactsRecord,
+    HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, ReportRecord, SessionRecord, TenantRecord,
+    UserRecord, decode, encode,
 };
 use super::rows::{self, Rows, Span, Table, Visit, protect};
-use super::view::{View, host_serial_key, identity_key, meta};
-use super::{Published, ReadError};
+use super::view::{View, day_of, host_serial_key, identity_key, meta};
+use super::{HostChange, Published, ReadError};
 use crate::domain::audit::{AuditEvent, ChainHead};
 use crate::domain::deny::{DenyChange, Identity};
-use crate::domain::enrollment::Enrollment;
+use crate::domain::enrollment::{Enrollment, Via};
+use crate::domain::host::Host;
+use crate::domain::ids::HostId;
+use crate::domain::serial::Serial;
 use crate::domain::tenant::Tenant;
+use crate::domain::timeline::HostEvent;
 
 type OpenTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
@@ -55,13 +60,18 @@ impl<'t> Batch<'t> {
 
     pub(super) fn apply(&mut self, change: Change, now: jiff::Timestamp) -> Result<(), ReadError> {
         match change {
+            Change::PutTenant(tenant) => {
+                self.put(Table::Tenants, tenant.id.as_bytes(), &TenantRecord::from(&tenant))
+            }
             Change::PutHierarchy(hierarchy) => {
                 self.put(Table::Meta, meta::HIERARCHY, &HierarchyRecord::from(&hierarchy))
             }
             Change::PutHost(host) => {
                 let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
                 self.put(Table::HostsByAgent, &identity_key(&identity), &host.id)?;
-                self.put(Table::Hosts, host.id.as_bytes(), &HostRecord::from(&host))
+                self.put(Table::Hosts, host.id.as_bytes(), &HostRecord::from(&host))?;
+                self.published.hosts.push(HostChange::Put(Box::new(host)));
+                Ok(())
             }
             Change::RecordEnrollment { enrollment, certificate } => self.record(&enrollment, &certificate),
             Change::RevokeEnrollment { mut enrollment, revocation } => {
@@ -71,7 +81,12 @@ impl<'t> Batch<'t> {
                     enrollment.serial.as_bytes(),
                     &EnrollmentRecord::from(&enrollment),
                 )?;
-                self.put(Table::DeniedSerials, enrollment.serial.as_bytes(), &enrollment.not_after)?;
+                let denied = DeniedSerialRecord {
+                    not_after: enrollment.not_after,
+                    since: revocation.at,
+                    reason: revocation.reason,
+                };
+                self.put(Table::DeniedSerials, enrollment.serial.as_bytes(), &denied)?;
                 let (serial, not_after) = (enrollment.serial, enrollment.not_after);
                 self.published.deny.push(DenyChange::Serial { serial, not_after });
                 Ok(())
@@ -81,16 +96,41 @@ impl<'t> Batch<'t> {
                 self.published.deny.push(DenyChange::Identity(identity));
                 Ok(())
             }
+            Change::LiftIdentity(identity) => {
+                self.remove(Table::DeniedIdentities, &identity_key(&identity))?;
+                self.published.deny.push(DenyChange::LiftIdentity(identity));
+                Ok(())
+            }
+            Change::DeleteHost(host) => self.delete_host(&host),
+            Change::HostEvent { host, event } => self.host_event(host, event),
             Change::PutJoinToken(token) => {
                 self.put(Table::JoinTokens, token.id.as_bytes(), &JoinTokenRecord::from(&token))
             }
             Change::PutEnrollmentSecret(secret) => {
                 let record = EnrollmentSecretRecord::from(&secret);
-                self.put(Table::EnrollmentSecrets, secret.id.as_bytes(), &record)
+                self.put(Table::EnrollmentSecrets, secret.id.as_bytes(), &record)?;
+                self.published.secrets.push((secret.tenant, secret.id));
+                Ok(())
             }
             Change::PutUser(user) => {
-                self.put(Table::UsersByName, user.username.as_str().as_bytes(), &user.id)?;
-                self.put(Table::Users, user.id.as_bytes(), &UserRecord::from(&user))
+                self.put(Table::UsersByName, user.username.key().as_bytes(), &user.id)?;
+                self.put(Table::Users, user.id.as_bytes(), &UserRecord::from(&user))?;
+                self.published.access = true;
+                Ok(())
+            }
+            Change::PutSession(session) => {
+                self.put(Table::Sessions, session.key.as_bytes(), &SessionRecord::from(&session))
+            }
+            Change::EndSession(key) => {
+                self.published.access = true;
+                self.remove(Table::Sessions, key.as_bytes())
+            }
+            Change::PutApiToken(token) => {
+                self.put(Table::ApiTokens, token.id.as_bytes(), &ApiTokenRecord::from(&token))
+            }
+            Change::DeleteApiToken(id) => {
+                self.published.access = true;
+                self.remove(Table::ApiTokens, id.as_bytes())
             }
             Change::SaveReport { host, at, facts, newest_shown } => {
                 let record = ReportRecord { at, facts: facts.as_ref().map(FactsRecord::from), newest_shown };
@@ -130,7 +170,78 @@ impl<'t> Batch<'t> {
         self.put(Table::LiveKeys, enrollment.spki.as_bytes(), &enrollment.serial)?;
         let by_host = host_serial_key(enrollment.host, enrollment.serial);
         self.insert(Table::EnrollmentsByHost, &by_host, enrollment.spki.as_bytes())?;
-        self.insert(Table::Certificates, serial, certificate)
+        self.insert(Table::Certificates, serial, certificate)?;
+        if !matches!(enrollment.via, Via::Rotation { .. }) {
+            self.count_enrollment(enrollment)?;
+        }
+        self.published.enrollments.push((enrollment.tenant, enrollment.host));
+        Ok(())
+    }
+
+    fn count_enrollment(&mut self, enrollment: &Enrollment) -> Result<(), ReadError> {
+        let table = Table::EnrollmentsPerDay;
+        let key =
+            [enrollment.tenant.as_bytes().as_slice(), &day_of(enrollment.issued_at).to_be_bytes()].concat();
+        let before = self.get(table, &key)?.map_or(Ok(0), |content| decode::<u64>(table, &content))?;
+        self.put(table, &key, &(before + 1))
+    }
+
+    fn host_event(&mut self, host: HostId, event: HostEvent) -> Result<(), ReadError> {
+        let table = Table::HostEvents;
+        let millis = u64::try_from(event.at.as_millisecond()).unwrap_or(0);
+        let record = HostEventRecord::from(event);
+        // Entries of one millisecond get the next free number.
+        for number in 0_u32.. {
+            let key = [host.as_bytes().as_slice(), &millis.to_be_bytes(), &number.to_be_bytes()].concat();
+            if self.get(table, &key)?.is_none() {
+                return self.put(table, &key, &record);
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_host(&mut self, host: &Host) -> Result<(), ReadError> {
+        let prefix = Span::prefix(host.id.as_bytes());
+        for key in self.keys(Table::EnrollmentsByHost, &prefix)? {
+            let serial = key.get(16..).unwrap_or_default().to_vec();
+            if let Some(content) = self.get(Table::Enrollments, &serial)? {
+                let enrollment: Enrollment = decode::<EnrollmentRecord>(Table::Enrollments, &content)?.into();
+                self.forget_key(&enrollment)?;
+            }
+            self.remove(Table::Enrollments, &serial)?;
+            self.remove(Table::Certificates, &serial)?;
+            self.remove(Table::EnrollmentsByHost, &key)?;
+        }
+        for key in self.keys(Table::HostEvents, &prefix)? {
+            self.remove(Table::HostEvents, &key)?;
+        }
+        let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
+        self.remove(Table::HostsByAgent, &identity_key(&identity))?;
+        self.remove(Table::Reports, host.id.as_bytes())?;
+        self.remove(Table::Hosts, host.id.as_bytes())?;
+        self.published.hosts.push(HostChange::Removed { tenant: host.tenant, id: host.id });
+        Ok(())
+    }
+
+    /// Drops the index entry of a key, unless another enrollment has taken the key over.
+    fn forget_key(&mut self, enrollment: &Enrollment) -> Result<(), ReadError> {
+        let table = Table::LiveKeys;
+        let Some(content) = self.get(table, enrollment.spki.as_bytes())? else {
+            return Ok(());
+        };
+        if decode::<Serial>(table, &content)? == enrollment.serial {
+            self.remove(table, enrollment.spki.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn keys(&self, table: Table, span: &Span) -> Result<Vec<Vec<u8>>, ReadError> {
+        let mut keys = Vec::new();
+        self.scan(table, span, &mut |key, _| {
+            keys.push(key.to_vec());
+            Ok(std::ops::ControlFlow::Continue(()))
+        })?;
+        Ok(keys)
     }
 
     fn audit(&mut self, event: AuditEvent, now: jiff::Timestamp) -> Result<(), ReadError> {

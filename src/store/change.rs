@@ -2,21 +2,26 @@
 
 use jiff::Timestamp;
 
+use crate::domain::api_token::ApiToken;
 use crate::domain::audit::AuditEvent;
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::{Enrollment, Revocation, SpkiHash};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::host::{Host, HostFacts};
-use crate::domain::ids::HostId;
+use crate::domain::ids::{CredentialId, HostId};
 use crate::domain::join_token::JoinToken;
 use crate::domain::outage::Outage;
 use crate::domain::serial::Serial;
+use crate::domain::session::{Session, SessionKey};
+use crate::domain::tenant::Tenant;
+use crate::domain::timeline::HostEvent;
 use crate::domain::user::User;
 
 /// One thing to write. Indexes follow by themselves.
 #[derive(Debug)]
 pub enum Change {
+    PutTenant(Tenant),
     PutHierarchy(Hierarchy),
     PutHost(Host),
     /// Records an issued certificate with the indexes that find it by host and by key.
@@ -33,9 +38,21 @@ pub enum Change {
         identity: Identity,
         since: Timestamp,
     },
+    LiftIdentity(Identity),
+    /// Removes a host with everything that hangs on it. Its unexpired serials must have been revoked before:
+    /// what denies them stays.
+    DeleteHost(Host),
+    HostEvent {
+        host: HostId,
+        event: HostEvent,
+    },
     PutJoinToken(JoinToken),
     PutEnrollmentSecret(EnrollmentSecret),
     PutUser(User),
+    PutSession(Session),
+    EndSession(SessionKey),
+    PutApiToken(ApiToken),
+    DeleteApiToken(CredentialId),
     /// When hosts last reported, and what they said.
     SaveReport {
         host: HostId,

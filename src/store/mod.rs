@@ -20,11 +20,13 @@ use redb::ReadableDatabase;
 
 pub use change::{Change, Verdict};
 pub use open::{CHECK_THREAD, OpenError};
-pub use view::View;
+pub use view::{View, day_of};
 pub use writer::{Durability, WriteError};
 
 use crate::clock::Clock;
 use crate::domain::deny::{DenyChange, DenyList};
+use crate::domain::host::Host;
+use crate::domain::ids::{CredentialId, HostId, TenantId};
 use rows::Snapshot;
 use writer::Writer;
 
@@ -56,6 +58,19 @@ pub enum ReadError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
     pub deny: Vec<DenyChange>,
+    pub hosts: Vec<HostChange>,
+    /// Hosts that got a certificate.
+    pub enrollments: Vec<(TenantId, HostId)>,
+    pub secrets: Vec<(TenantId, CredentialId)>,
+    /// Who may do what has changed: whoever holds a stream open must prove its right anew.
+    pub access: bool,
+}
+
+/// What became of a host's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostChange {
+    Put(Box<Host>),
+    Removed { tenant: TenantId, id: HostId },
 }
 
 /// Called on the writer thread for every commit that published something. Must not block.

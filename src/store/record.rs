@@ -1,7 +1,7 @@
 //! The shapes that go to disk: JSON with named fields, so that a field can be added without a migration.
 //! Domain values convert both ways, written out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ReadError;
 use super::rows::Table;
+use crate::domain::api_token::{ApiToken, Maker};
 use crate::domain::credential::CredentialHash;
 use crate::domain::enrollment::{Enrollment, Revocation, RevocationReason, SpkiHash, Via};
 use crate::domain::enrollment_secret::EnrollmentSecret;
@@ -19,10 +20,13 @@ use crate::domain::host::{Host, HostFacts, HostFlag};
 use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
 use crate::domain::join_token::JoinToken;
 use crate::domain::label::Label;
+use crate::domain::permission::Permission;
 use crate::domain::serial::Serial;
+use crate::domain::session::{Session, SessionKey};
 use crate::domain::spiffe::{AgentId, TrustDomain};
 use crate::domain::tenant::Tenant;
-use crate::domain::user::{PasswordHash, Role, User, Username};
+use crate::domain::timeline::HostEvent;
+use crate::domain::user::{PasswordHash, Preferences, Role, User, Username};
 
 pub(super) fn encode(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("records are plain data with text keys and always become JSON")
@@ -386,6 +390,8 @@ pub(super) struct UserRecord {
     password: String,
     created_at: Timestamp,
     disabled_at: Option<Timestamp>,
+    #[serde(default)]
+    preferences: Preferences,
 }
 
 impl From<&User> for UserRecord {
@@ -398,6 +404,7 @@ impl From<&User> for UserRecord {
             password: user.password.as_phc().to_owned(),
             created_at: user.created_at,
             disabled_at: user.disabled_at,
+            preferences: user.preferences,
         }
     }
 }
@@ -414,6 +421,7 @@ impl TryFrom<UserRecord> for User {
             password: PasswordHash::from_phc(record.password),
             created_at: record.created_at,
             disabled_at: record.disabled_at,
+            preferences: record.preferences,
         })
     }
 }
@@ -455,4 +463,100 @@ impl From<HierarchyRecord> for Hierarchy {
             intermediates: record.intermediates.into_iter().map(intermediate).collect(),
         }
     }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct SessionRecord {
+    user: UserId,
+    created_at: Timestamp,
+    last_used_at: Timestamp,
+}
+
+impl From<&Session> for SessionRecord {
+    fn from(session: &Session) -> Self {
+        Self { user: session.user, created_at: session.created_at, last_used_at: session.last_used_at }
+    }
+}
+
+impl SessionRecord {
+    pub(super) const fn with(self, key: SessionKey) -> Session {
+        Session { key, user: self.user, created_at: self.created_at, last_used_at: self.last_used_at }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ApiTokenRecord {
+    id: CredentialIdText,
+    #[serde(with = "bytes::hex")]
+    hash: [u8; 32],
+    name: Label,
+    permissions: Vec<String>,
+    tenant: Option<TenantId>,
+    /// The user who made the token; none: the local operator.
+    maker: Option<UserId>,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+}
+
+impl From<&ApiToken> for ApiTokenRecord {
+    fn from(token: &ApiToken) -> Self {
+        Self {
+            id: CredentialIdText(token.id),
+            hash: *token.hash.as_bytes(),
+            name: token.name.clone(),
+            permissions: token.permissions.iter().map(ToString::to_string).collect(),
+            tenant: token.tenant,
+            maker: match token.maker {
+                Maker::Local => None,
+                Maker::User(id) => Some(id),
+            },
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+        }
+    }
+}
+
+impl From<ApiTokenRecord> for ApiToken {
+    fn from(record: ApiTokenRecord) -> Self {
+        // A permission that a newer version granted and this one does not know is not granted.
+        let known = |text: &String| text.parse::<Permission>().ok();
+        Self {
+            id: record.id.0,
+            hash: CredentialHash::from_bytes(record.hash),
+            name: record.name,
+            permissions: record.permissions.iter().filter_map(known).collect(),
+            tenant: record.tenant,
+            maker: record.maker.map_or(Maker::Local, Maker::User),
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct HostEventRecord {
+    at: Timestamp,
+    kind: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    detail: BTreeMap<String, String>,
+}
+
+impl From<HostEvent> for HostEventRecord {
+    fn from(event: HostEvent) -> Self {
+        Self { at: event.at, kind: event.kind, detail: event.detail }
+    }
+}
+
+impl From<HostEventRecord> for HostEvent {
+    fn from(record: HostEventRecord) -> Self {
+        Self { at: record.at, kind: record.kind, detail: record.detail }
+    }
+}
+
+/// Why and until when a serial is denied.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DeniedSerialRecord {
+    pub(super) not_after: Timestamp,
+    pub(super) since: Timestamp,
+    pub(super) reason: RevocationReason,
 }

@@ -54,7 +54,7 @@ tables! {
     JoinTokens = "join_tokens_v1",
     /// credential id → enrollment secret
     EnrollmentSecrets = "enrollment_secrets_v1",
-    /// serial → last valid second
+    /// serial → last valid second, since when and why
     DeniedSerials = "denied_serials_v1",
     /// tenant id, agent id → since when
     DeniedIdentities = "denied_identities_v1",
@@ -62,6 +62,14 @@ tables! {
     Users = "users_v1",
     /// username → user id
     UsersByName = "users_by_name_v1",
+    /// hash of a session's token → session
+    Sessions = "sessions_v1",
+    /// credential id → API token
+    ApiTokens = "api_tokens_v1",
+    /// host id, event key → entry of the host's timeline
+    HostEvents = "host_events_v1",
+    /// tenant id, day → enrollments on that day
+    EnrollmentsPerDay = "enrollments_per_day_v1",
     /// start of an outage (Unix milliseconds) → its end
     Outages = "outages_v1",
     /// sequence number → audit record

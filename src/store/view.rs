@@ -6,21 +6,25 @@ use jiff::Timestamp;
 
 use super::ReadError;
 use super::record::{
-    EnrollmentRecord, EnrollmentSecretRecord, HierarchyRecord, HostRecord, JoinTokenRecord, ReportRecord,
-    TenantRecord, UserRecord, decode,
+    ApiTokenRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, HierarchyRecord,
+    HostEventRecord, HostRecord, JoinTokenRecord, ReportRecord, SessionRecord, TenantRecord, UserRecord,
+    decode,
 };
 use super::rows::{Rows, Span, Table};
+use crate::domain::api_token::ApiToken;
 use crate::domain::audit::{AuditRecord, ChainHead};
 use crate::domain::deny::{DenyChange, Identity};
-use crate::domain::enrollment::{Enrollment, SpkiHash};
+use crate::domain::enrollment::{Enrollment, RevocationReason, SpkiHash, past_not_after};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::host::Host;
-use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
 use crate::domain::join_token::JoinToken;
 use crate::domain::outage::Outage;
 use crate::domain::serial::Serial;
+use crate::domain::session::{Session, SessionKey};
 use crate::domain::tenant::Tenant;
+use crate::domain::timeline::{EventKey, HostEvent};
 use crate::domain::user::{User, Username};
 
 /// Keys of single facts in the meta table.
@@ -215,7 +219,8 @@ impl<'r> View<'r> {
         self.rows.scan(table, &Span::all(), &mut |key, content| {
             let damaged = ReadError::Checksum { table: table.name() };
             let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
-            changes.push(DenyChange::Serial { serial, not_after: decode(table, content)? });
+            let denied: DeniedSerialRecord = decode(table, content)?;
+            changes.push(DenyChange::Serial { serial, not_after: denied.not_after });
             Ok(ControlFlow::Continue(()))
         })?;
         let table = Table::DeniedIdentities;
@@ -241,15 +246,129 @@ impl<'r> View<'r> {
         })
     }
 
+    /// Serials on the deny list with the moment and the reason of their revocation, as a CRL names them, of
+    /// certificates that are still good at `now`.
+    pub fn revoked_serials(
+        &self,
+        now: Timestamp,
+    ) -> Result<Vec<(Serial, Timestamp, RevocationReason)>, ReadError> {
+        let table = Table::DeniedSerials;
+        let mut revoked = Vec::new();
+        self.rows.scan(table, &Span::all(), &mut |key, content| {
+            let damaged = ReadError::Checksum { table: table.name() };
+            let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
+            let denied: DeniedSerialRecord = decode(table, content)?;
+            if !past_not_after(denied.not_after, now) {
+                revoked.push((serial, denied.since, denied.reason));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(revoked)
+    }
+
+    pub fn tenants(&self) -> Result<Vec<Tenant>, ReadError> {
+        let mut tenants = Vec::new();
+        self.rows.scan(Table::Tenants, &Span::all(), &mut |_, content| {
+            tenants.push(decode::<TenantRecord>(Table::Tenants, content)?.into());
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(tenants)
+    }
+
+    pub fn user(&self, id: UserId) -> Result<Option<User>, ReadError> {
+        let record: Option<UserRecord> = self.record(Table::Users, id.as_bytes())?;
+        record.map(user_of).transpose()
+    }
+
+    /// Users in the order of their creation, after a given one.
+    pub fn users(
+        &self,
+        after: Option<UserId>,
+        mut visit: impl FnMut(User) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let span = page(after.as_ref().map(UserId::as_bytes), false);
+        self.rows.scan(Table::Users, &span, &mut |_, content| {
+            Ok(visit(user_of(decode::<UserRecord>(Table::Users, content)?)?))
+        })
+    }
+
+    pub fn session(&self, key: SessionKey) -> Result<Option<Session>, ReadError> {
+        let record: Option<SessionRecord> = self.record(Table::Sessions, key.as_bytes())?;
+        Ok(record.map(|record| record.with(key)))
+    }
+
+    pub fn sessions(&self) -> Result<Vec<Session>, ReadError> {
+        let table = Table::Sessions;
+        let mut sessions = Vec::new();
+        self.rows.scan(table, &Span::all(), &mut |key, content| {
+            let damaged = ReadError::Checksum { table: table.name() };
+            let key = SessionKey::from_bytes(key.try_into().map_err(|_| damaged)?);
+            sessions.push(decode::<SessionRecord>(table, content)?.with(key));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(sessions)
+    }
+
+    pub fn api_token(&self, id: CredentialId) -> Result<Option<ApiToken>, ReadError> {
+        let record: Option<ApiTokenRecord> = self.record(Table::ApiTokens, id.as_bytes())?;
+        Ok(record.map(ApiToken::from))
+    }
+
+    /// API tokens, newest first.
+    pub fn api_tokens(
+        &self,
+        before: Option<CredentialId>,
+        mut visit: impl FnMut(ApiToken) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let span = page(before.as_ref().map(CredentialId::as_bytes), true);
+        self.rows.scan(Table::ApiTokens, &span, &mut |_, content| {
+            Ok(visit(decode::<ApiTokenRecord>(Table::ApiTokens, content)?.into()))
+        })
+    }
+
+    /// A host's timeline, newest first, before a given entry.
+    pub fn host_events(
+        &self,
+        host: HostId,
+        before: Option<EventKey>,
+        mut visit: impl FnMut(EventKey, HostEvent) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let table = Table::HostEvents;
+        let mut span = Span::prefix(host.as_bytes()).newest_first();
+        if let Some(EventKey(key)) = before {
+            span.until = Some([host.as_bytes().as_slice(), &key].concat());
+        }
+        self.rows.scan(table, &span, &mut |key, content| {
+            let damaged = ReadError::Checksum { table: table.name() };
+            let key = EventKey(*key.last_chunk().ok_or(damaged)?);
+            Ok(visit(key, decode::<HostEventRecord>(table, content)?.into()))
+        })
+    }
+
+    /// Enrollments of a tenant on each of the days from `first` to `last`, as days since the epoch.
+    pub fn enrollments_per_day(
+        &self,
+        tenant: TenantId,
+        first: u32,
+        last: u32,
+    ) -> Result<Vec<u64>, ReadError> {
+        let table = Table::EnrollmentsPerDay;
+        (first..=last)
+            .map(|day| {
+                let key = [tenant.as_bytes().as_slice(), &day.to_be_bytes()].concat();
+                Ok(self.record(table, &key)?.unwrap_or(0))
+            })
+            .collect()
+    }
+
     pub fn user_named(&self, name: &Username) -> Result<Option<User>, ReadError> {
         let table = Table::UsersByName;
-        let Some(id) = self.record::<crate::domain::ids::UserId>(table, name.as_str().as_bytes())? else {
+        let Some(id) = self.record::<UserId>(table, name.key().as_bytes())? else {
             return Ok(None);
         };
         let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Users.name() };
         let record: UserRecord = self.record(Table::Users, id.as_bytes())?.ok_or(dangling)?;
-        let damaged = |source| ReadError::Record { table: Table::Users.name(), source };
-        Ok(Some(User::try_from(record).map_err(damaged)?))
+        user_of(record).map(Some)
     }
 
     pub fn has_users(&self) -> Result<bool, ReadError> {
@@ -319,8 +438,8 @@ impl<'r> View<'r> {
         let table = Table::DeniedSerials;
         self.rows.scan(table, &Span::all(), &mut |key, content| {
             let damaged = ReadError::Checksum { table: table.name() };
-            let not_after: Timestamp = decode(table, content)?;
-            if not_after < limit {
+            let denied: DeniedSerialRecord = decode(table, content)?;
+            if denied.not_after < limit {
                 expired.denied.push(Serial::from_bytes(key.try_into().map_err(|_| damaged)?));
             }
             Ok(expired.go_on())
@@ -361,6 +480,15 @@ impl Expired {
             ControlFlow::Continue(())
         }
     }
+}
+
+/// The day of a moment, in UTC, counted from the epoch.
+pub fn day_of(at: Timestamp) -> u32 {
+    u32::try_from(at.as_second().div_euclid(86_400)).unwrap_or(0)
+}
+
+fn user_of(record: UserRecord) -> Result<User, ReadError> {
+    User::try_from(record).map_err(|source| ReadError::Record { table: Table::Users.name(), source })
 }
 
 fn identity_of_key(key: &[u8]) -> Option<Identity> {

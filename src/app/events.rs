@@ -1,0 +1,141 @@
+//! What happens, as it happens: one broadcast in the process that pages follow.
+//!
+//! An event says what kind of thing changed and which row, never what it now says: whoever hears it asks
+//! the API, which checks permissions. A bounded memory lets a listener that was away go on where it left
+//! off; one that was away for longer is told to look at everything again.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+
+use crate::domain::ids::TenantId;
+
+/// Events kept for listeners that come back, and waiting for one that is slow.
+const KEPT: usize = 1_024;
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub id: EventId,
+    pub kind: EventKind,
+    /// Whose it is; `None`: everybody's.
+    pub tenant: Option<TenantId>,
+    /// The id of the row that it is about.
+    pub subject: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    Host,
+    Enrollment,
+    Secret,
+    Revocation,
+    /// Too much happened to tell: look at everything again.
+    Resync,
+    /// Who may do what has changed. For the ends of streams, never for clients.
+    Access,
+}
+
+impl EventKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Enrollment => "enrollment",
+            Self::Secret => "secret",
+            Self::Revocation => "revocation",
+            Self::Resync => "resync",
+            Self::Access => "access",
+        }
+    }
+}
+
+/// The run of the server and the number of the event in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventId {
+    pub run: u64,
+    pub number: u64,
+}
+
+impl std::fmt::Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.run, self.number)
+    }
+}
+
+impl std::str::FromStr for EventId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (run, number) = text.split_once('-').unwrap_or((text, ""));
+        Ok(Self { run: run.parse()?, number: number.parse()? })
+    }
+}
+
+/// The broadcast.
+#[derive(Debug)]
+pub struct Events {
+    run: u64,
+    sender: broadcast::Sender<Event>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    last: u64,
+    events: VecDeque<Event>,
+}
+
+impl Events {
+    /// `run` tells this run of the server from others.
+    pub fn new(run: u64) -> Self {
+        Self { run, sender: broadcast::Sender::new(KEPT), kept: Mutex::default() }
+    }
+
+    pub(super) fn tell(&self, kind: EventKind, tenant: Option<TenantId>, subject: Option<String>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.last += 1;
+        let event = Event { id: EventId { run: self.run, number: kept.last }, kind, tenant, subject };
+        if kept.events.len() == KEPT {
+            kept.events.pop_front();
+        }
+        kept.events.push_back(event.clone());
+        // Sent under the lock, so that events arrive in the order of their numbers. Nobody listening is fine.
+        let _ = self.sender.send(event);
+    }
+
+    /// Listens from now on; first comes what was missed since `last`, or `None` if that is no longer known.
+    pub fn listen(&self, last: Option<EventId>) -> (Option<Vec<Event>>, broadcast::Receiver<Event>) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let receiver = self.sender.subscribe();
+        let Some(last) = last else {
+            return (Some(Vec::new()), receiver);
+        };
+        let oldest = kept.events.front().map_or(kept.last + 1, |event| event.id.number);
+        let known = last.run == self.run && last.number <= kept.last && last.number + 1 >= oldest;
+        let missed = || kept.events.iter().filter(|event| event.id.number > last.number).cloned().collect();
+        (known.then(missed), receiver)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_goes_on_where_it_left_off_or_is_told_that_it_cannot() {
+        let events = Events::new(7);
+        for _ in 0..10 {
+            events.tell(EventKind::Host, None, None);
+        }
+        let missed = |run, number| events.listen(Some(EventId { run, number })).0.map(|events| events.len());
+        assert_eq!((missed(7, 10), missed(7, 4), missed(7, 0)), (Some(0), Some(6), Some(10)));
+        assert_eq!((missed(6, 4), missed(7, 11)), (None, None), "another run, a number from the future");
+        for _ in 0..KEPT {
+            events.tell(EventKind::Host, None, None);
+        }
+        assert_eq!(missed(7, 4), None, "forgotten");
+        assert_eq!("7-12".parse(), Ok(EventId { run: 7, number: 12 }));
+        assert!("7".parse::<EventId>().is_err() && "x-1".parse::<EventId>().is_err());
+    }
+}

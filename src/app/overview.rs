@@ -1,0 +1,195 @@
+//! The overview: the state of a tenant's fleet on one page.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{App, Unavailable};
+use crate::ca::hierarchy::{self, Role};
+use crate::domain::host::HostFlag;
+use crate::domain::ids::TenantId;
+use crate::store::{ReadError, day_of};
+
+/// Days of enrollments that the overview shows.
+const DAYS: u32 = 30;
+
+/// How long before an expiry it is worth a warning.
+const CA_WARNING: SignedDuration = SignedDuration::from_hours(60 * 24);
+
+/// A tenant's fleet at a glance.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    pub online: usize,
+    pub total: usize,
+    pub decommissioned: usize,
+    /// In service, enrolled for at least a day, and silent for a day.
+    pub not_reported_24h: usize,
+    /// The day, counted from the epoch, and how many hosts enrolled on it; oldest first.
+    pub enrollments_per_day: Vec<(u32, u64)>,
+    pub agent_ca: Option<AgentCaExpiries>,
+    pub forecast: Forecast,
+    pub warnings: Vec<Warning>,
+}
+
+#[derive(Debug, Clone)]
+pub struct AgentCaExpiries {
+    pub trust_domain: String,
+    pub root: Option<Timestamp>,
+    pub intermediate: Option<Timestamp>,
+}
+
+/// When SVIDs would have run out if the server stopped now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forecast {
+    pub first: Option<Timestamp>,
+    pub half: Option<Timestamp>,
+    pub all: Option<Timestamp>,
+}
+
+/// Something to do, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    pub code: &'static str,
+    pub message: String,
+    pub hint: String,
+}
+
+impl App {
+    pub async fn overview(self: &Arc<Self>, tenant: TenantId) -> Result<Overview, Unavailable> {
+        let app = Arc::clone(self);
+        Ok(self.pool.run(move || app.compose_overview(tenant)).await??)
+    }
+
+    fn compose_overview(&self, tenant: TenantId) -> Result<Overview, ReadError> {
+        let now = self.clock.now();
+        let day_ago = now - SignedDuration::from_hours(24);
+        let (mut online, mut total, mut silent, mut clones) = (0, 0, 0, 0);
+        let mut expiries = Vec::new();
+        let decommissioned = self.fleet.for_each_in_service(tenant, |host, is_online| {
+            total += 1;
+            online += usize::from(is_online);
+            silent += usize::from(host.last_seen.unwrap_or(host.first_enrolled_at) < day_ago);
+            clones += usize::from(host.flags.contains(&HostFlag::PossibleClone));
+            if host.svid_not_after > now {
+                expiries.push(host.svid_not_after);
+            }
+        });
+        let today = day_of(now);
+        let first = today.saturating_sub(DAYS - 1);
+        let (counts, stored) = self.store.read(|view| {
+            Ok::<_, ReadError>((view.enrollments_per_day(tenant, first, today)?, view.hierarchy()?))
+        })?;
+        let expiry = |summaries: &[hierarchy::CertificateSummary], role: Role| {
+            summaries.iter().rfind(|summary| summary.role == role).map(|summary| summary.not_after)
+        };
+        let agent_ca = stored.map(|stored| {
+            let summaries = hierarchy::describe(&stored).unwrap_or_default();
+            AgentCaExpiries {
+                trust_domain: stored.trust_domain.to_string(),
+                root: expiry(&summaries, Role::Root),
+                intermediate: expiry(&summaries, Role::Intermediate),
+            }
+        });
+        let mut warnings = ca_warnings(agent_ca.as_ref(), now);
+        if clones > 0 {
+            warnings.push(Warning {
+                code: "possible_clones",
+                message: format!("{clones} hosts may share their identity with a copy"),
+                hint: "Open the flagged hosts; decommission and enroll again those that were cloned."
+                    .to_owned(),
+            });
+        }
+        let duplicates = self.fleet.duplicates(tenant);
+        if duplicates > 0 {
+            warnings.push(Warning {
+                code: "possible_duplicates",
+                message: format!("{duplicates} machine ids are reported by more than one host"),
+                hint: "A machine that enrolled anew leaves its old row behind; decommission the silent one."
+                    .to_owned(),
+            });
+        }
+        if self.root_key_on_disk() {
+            warnings.push(Warning {
+                code: "root_key_on_disk",
+                message: "The agent CA's root key lies on the server's disk".to_owned(),
+                hint: "Move root-key.pem to offline storage and delete it from the data directory."
+                    .to_owned(),
+            });
+        }
+        Ok(Overview {
+            online,
+            total,
+            decommissioned,
+            not_reported_24h: silent,
+            enrollments_per_day: (first..=today).zip(counts).collect(),
+            agent_ca,
+            forecast: forecast(expiries),
+            warnings,
+        })
+    }
+}
+
+fn ca_warnings(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Warning> {
+    let Some(agent_ca) = agent_ca else {
+        return vec![Warning {
+            code: "no_agent_ca",
+            message: "There is no agent CA, so no host can enroll".to_owned(),
+            hint: "Create it with: muster agent-ca init".to_owned(),
+        }];
+    };
+    let soon = |at: Option<Timestamp>| at.filter(|at| at.duration_since(now) < CA_WARNING);
+    let mut warnings = Vec::new();
+    if let Some(at) = soon(agent_ca.intermediate) {
+        warnings.push(Warning {
+            code: "intermediate_expires",
+            message: format!("The agent CA's intermediate expires at {at}"),
+            hint: "Renew it with the root key: muster agent-ca renew".to_owned(),
+        });
+    }
+    if let Some(at) = soon(agent_ca.root) {
+        warnings.push(Warning {
+            code: "root_expires",
+            message: format!("The agent CA's root expires at {at}"),
+            hint: "Plan a new agent CA; every agent has to enroll again under it.".to_owned(),
+        });
+    }
+    warnings
+}
+
+/// The first, the middle and the last of some moments.
+fn forecast(mut expiries: Vec<Timestamp>) -> Forecast {
+    if expiries.is_empty() {
+        return Forecast::default();
+    }
+    let middle = (expiries.len() - 1) / 2;
+    let (earlier, half, later) = expiries.select_nth_unstable(middle);
+    let half = *half;
+    Forecast {
+        first: Some(earlier.iter().min().copied().unwrap_or(half)),
+        half: Some(half),
+        all: Some(later.iter().max().copied().unwrap_or(half)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forecast_names_first_half_and_all() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let check = |seconds: &[i64], expected: Option<(i64, i64, i64)>| {
+            let made = forecast(seconds.iter().map(|second| at(*second)).collect());
+            let wanted = expected.map_or(Forecast::default(), |(first, half, all)| Forecast {
+                first: Some(at(first)),
+                half: Some(at(half)),
+                all: Some(at(all)),
+            });
+            assert_eq!(made, wanted, "{seconds:?}");
+        };
+        check(&[], None);
+        check(&[5], Some((5, 5, 5)));
+        check(&[9, 1], Some((1, 1, 9)));
+        check(&[4, 2, 8, 6, 0], Some((0, 4, 8)));
+    }
+}

@@ -1,0 +1,221 @@
+//! Signing in and out, and turning what a request carries into a caller.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use super::caller::{Caller, TokenCaller};
+use super::{App, Unavailable, entropy};
+use crate::domain::api_token::{ApiToken, Maker};
+use crate::domain::audit::AuditEvent;
+use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::permission::Permission;
+use crate::domain::session::{PER_USER_MAX, Session, SessionKey, SessionToken, TOUCH_EVERY};
+use crate::domain::user::{Preferences, User, Username};
+use crate::store::{Change, ReadError, Verdict, View};
+
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    #[error("wrong username or password")]
+    Wrong,
+    #[error("too many people are signing in at once")]
+    Busy,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A person's session, as far as the person may see it.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    pub user: User,
+    pub session: Session,
+}
+
+impl App {
+    /// Signs a person in. Whether a user exists can be told neither from the answer nor from the time it takes.
+    pub async fn sign_in(
+        self: &Arc<Self>,
+        username: &str,
+        password: Zeroizing<String>,
+        address: Option<IpAddr>,
+    ) -> Result<(SignedIn, SessionToken), SignInError> {
+        let caller = Caller::Anonymous { address };
+        let name = username.parse::<Username>().ok();
+        let found = match &name {
+            Some(name) => self.store.read(|view| view.user_named(name)).map_err(Unavailable::from)?,
+            None => None,
+        };
+        let user = found.filter(|user| user.disabled_at.is_none());
+        let right = self.passwords.verify(password, user.as_ref().map(|user| user.password.clone())).await?;
+        let (Some(user), true) = (user, right) else {
+            let target = name.map(|name| name.to_string()).unwrap_or_default();
+            self.record_refusal(caller.event("session.create", None, target), "wrong_credentials").await?;
+            return Err(SignInError::Wrong);
+        };
+        let token = SessionToken::new(Zeroizing::new(entropy()?));
+        let now = self.clock.now();
+        let session = Session { key: token.key(), user: user.id, created_at: now, last_used_at: now };
+        let opened = self.store.write(move |view, now| open(view, now, &user, session, &caller));
+        Ok((opened.await.map_err(Unavailable::from)??, token))
+    }
+
+    /// The caller behind a session cookie; `None` if there is no such session any more.
+    pub async fn caller_of_session(
+        &self,
+        token: &SessionToken,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Caller>, Unavailable> {
+        let now = self.clock.now();
+        let Some(SignedIn { user, session }) = self.signed_in(token.key())? else {
+            return Ok(None);
+        };
+        if now.duration_since(session.last_used_at) >= TOUCH_EVERY {
+            let touched = self.store.write(move |view, now| {
+                let changes = match view.session(session.key)? {
+                    Some(session) if !session.expired(now) => {
+                        vec![Change::PutSession(Session { last_used_at: now, ..session })]
+                    }
+                    _ => Vec::new(),
+                };
+                Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
+            });
+            let Ok(()) = touched.await?;
+        }
+        Ok(Some(Caller::User { user: Box::new(user), session: token.key(), address }))
+    }
+
+    /// A live session and its person.
+    pub fn signed_in(&self, key: SessionKey) -> Result<Option<SignedIn>, Unavailable> {
+        let now = self.clock.now();
+        let found = self.store.read(|view| {
+            let Some(session) = view.session(key)?.filter(|session| !session.expired(now)) else {
+                return Ok(None);
+            };
+            let user = view.user(session.user)?.filter(|user| user.disabled_at.is_none());
+            Ok(user.map(|user| SignedIn { user, session }))
+        });
+        found.map_err(|error: ReadError| error.into())
+    }
+
+    /// The caller behind an API token; `None` if the token grants nothing any more.
+    pub fn caller_of_token(
+        &self,
+        text: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Caller>, Unavailable> {
+        let Some(credential) = Credential::parse(CredentialKind::ApiToken, text) else {
+            return Ok(None);
+        };
+        let now = self.clock.now();
+        let found = self.store.read(|view| {
+            let Some(token) = view.api_token(credential.id())? else {
+                return Ok(None);
+            };
+            if !token.hash.matches(&credential) || token.expired(now) {
+                return Ok(None);
+            }
+            let (id, tenant, maker) = (token.id, token.tenant, token.maker);
+            let Some(permissions) = effective(view, token)? else {
+                return Ok(None);
+            };
+            Ok(Some(Caller::Token(Box::new(TokenCaller { id, permissions, tenant, maker, address }))))
+        });
+        found.map_err(|error: ReadError| error.into())
+    }
+
+    /// Whether a program's token still grants a permission.
+    pub fn token_still_may(&self, caller: &TokenCaller, permission: Permission) -> Result<bool, Unavailable> {
+        let now = self.clock.now();
+        let may = self.store.read(|view| {
+            let Some(token) = view.api_token(caller.id)?.filter(|token| !token.expired(now)) else {
+                return Ok(false);
+            };
+            Ok(effective(view, token)?.is_some_and(|permissions| permissions.contains(&permission)))
+        });
+        may.map_err(|error: ReadError| error.into())
+    }
+
+    pub async fn sign_out(&self, caller: &Caller) -> Result<(), Unavailable> {
+        let Caller::User { user, session, .. } = caller else {
+            return Ok(());
+        };
+        let (key, event) = (*session, caller.event("session.end", user.tenant, &user.username));
+        let ended = self.store.write(move |_, _| {
+            let changes = vec![Change::EndSession(key), Change::Audit(event)];
+            Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
+        });
+        let Ok(()) = ended.await?;
+        Ok(())
+    }
+
+    pub async fn set_preferences(
+        &self,
+        caller: &Caller,
+        preferences: Preferences,
+    ) -> Result<(), Unavailable> {
+        let Caller::User { user, .. } = caller else {
+            return Ok(());
+        };
+        let id = user.id;
+        let saved = self.store.write(move |view, _| {
+            let changes = view.user(id)?.map(|user| Change::PutUser(User { preferences, ..user }));
+            Ok(Verdict::<(), std::convert::Infallible>::accept((), changes.into_iter().collect()))
+        });
+        let Ok(()) = saved.await?;
+        Ok(())
+    }
+}
+
+fn open(
+    view: &View<'_>,
+    now: Timestamp,
+    checked: &User,
+    session: Session,
+    caller: &Caller,
+) -> Result<Verdict<SignedIn, SignInError>, ReadError> {
+    // The password may have been changed, or the person disabled, while it was being checked.
+    let unchanged = |now: &User| now.disabled_at.is_none() && now.password.as_phc() == checked.password.as_phc();
+    let Some(user) = view.user(checked.id)?.filter(unchanged) else {
+        return Ok(Verdict::refuse(SignInError::Wrong));
+    };
+    let mut sessions = view.sessions()?;
+    let mut changes: Vec<Change> = sessions
+        .extract_if(.., |session| session.expired(now))
+        .map(|session| Change::EndSession(session.key))
+        .collect();
+    let mut own: Vec<Session> = sessions.into_iter().filter(|session| session.user == user.id).collect();
+    own.sort_by_key(|session| session.created_at);
+    let too_many = (own.len() + 1).saturating_sub(PER_USER_MAX);
+    changes.extend(own.iter().take(too_many).map(|session| Change::EndSession(session.key)));
+    let event = AuditEvent {
+        actor: format!("user:{}", user.username),
+        ..caller.event("session.create", user.tenant, &user.username)
+    };
+    changes.extend([Change::PutSession(session.clone()), Change::Audit(event)]);
+    Ok(Verdict::accept(SignedIn { user, session }, changes))
+}
+
+/// What a token grants: what it lists and its maker still has. `None` when the maker is gone or disabled.
+fn effective(view: &View<'_>, token: ApiToken) -> Result<Option<BTreeSet<Permission>>, ReadError> {
+    let Maker::User(id) = token.maker else {
+        return Ok(Some(token.permissions));
+    };
+    let Some(maker) = view.user(id)?.filter(|maker| maker.disabled_at.is_none()) else {
+        return Ok(None);
+    };
+    Ok(Some(token.permissions.into_iter().filter(|permission| maker.may(*permission)).collect()))
+}
+
+/// Ends every session of a person, perhaps but for one.
+pub(super) fn end_sessions(
+    view: &View<'_>,
+    user: &User,
+    spare: Option<SessionKey>,
+) -> Result<Vec<Change>, ReadError> {
+    let sessions = view.sessions()?.into_iter();
+    let own = sessions.filter(|session| session.user == user.id && Some(session.key) != spare);
+    Ok(own.map(|session| Change::EndSession(session.key)).collect())
+}

@@ -1,0 +1,49 @@
+//! `muster tenant`
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::Global;
+use super::control::{Call, Control, items};
+use super::error::CliError;
+use super::output::{print, print_json, print_table};
+
+/// Tenants: walls inside one deployment.
+#[derive(Debug, Subcommand)]
+pub(super) enum TenantCommand {
+    /// Create a tenant
+    Create {
+        /// What to call it
+        #[arg(long)]
+        name: String,
+    },
+    /// List tenants
+    List,
+}
+
+impl TenantCommand {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let control = Control::open(global).await?;
+        match self {
+            Self::Create { name } => {
+                let answer = control.call(Call::post("/v1/tenants").body(json!({ "name": name }))).await?;
+                if global.json {
+                    return print_json(&answer);
+                }
+                eprintln!("Tenant '{name}' created; its id:");
+                print(&format!("{}\n", answer["id"].as_str().unwrap_or_default()))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::List => {
+                let answer = control.call(Call::get("/v1/tenants")).await?;
+                if global.json {
+                    return print_json(&answer);
+                }
+                let columns = [("ID", "id"), ("NAME", "name"), ("CREATED", "created_at")];
+                print_table(items(&answer), &columns, "No tenants.")
+            }
+        }
+    }
+}

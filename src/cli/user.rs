@@ -1,0 +1,160 @@
+//! `muster user`
+
+use std::io::{IsTerminal, Read};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::Global;
+use super::control::{Call, Control, escape, items};
+use super::error::CliError;
+use super::output::{print, print_json, print_table};
+
+/// People who sign in to the web UI and the API.
+///
+/// Passwords come from a prompt, or from standard input when that is no terminal; never from the command line.
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Add a person; asks for the password
+    Add {
+        /// The sign-in name
+        name: String,
+        /// What the person may do
+        #[arg(long, value_parser = ["admin", "operator", "viewer"])]
+        role: String,
+        /// Confine the person to one tenant
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
+    },
+    /// List people
+    List,
+    /// Set a new password and end the person's sessions; on the server's own machine this is the way back in
+    SetPassword {
+        /// The sign-in name
+        name: String,
+    },
+    /// Change what a person may do
+    SetRole {
+        /// The sign-in name
+        name: String,
+        /// The new role
+        #[arg(value_parser = ["admin", "operator", "viewer"])]
+        role: String,
+    },
+    /// Lock a person out and end their sessions
+    Disable {
+        /// The sign-in name
+        name: String,
+        /// Let the person in again
+        #[arg(long)]
+        undo: bool,
+    },
+}
+
+impl UserCommand {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let control = Control::open(global).await?;
+        match self {
+            Self::Add { name, role, tenant } => {
+                let password = password(&format!("Password for {name}: "))?;
+                let body =
+                    json!({ "username": name, "password": *password, "role": role, "tenant_id": tenant });
+                let answer = control.call(Call::post("/v1/users").body(body)).await?;
+                tell(global, &answer, &format!("{name} may sign in as {role}."))
+            }
+            Self::List => {
+                let answer = control.list(Call::get("/v1/users")).await?;
+                if global.json {
+                    return print_json(&answer);
+                }
+                let columns = [
+                    ("ID", "id"),
+                    ("USERNAME", "username"),
+                    ("ROLE", "role"),
+                    ("TENANT", "tenant_id"),
+                    ("DISABLED", "disabled"),
+                    ("CREATED", "created_at"),
+                ];
+                print_table(
+                    items(&answer),
+                    &columns,
+                    "Nobody yet. Add somebody: muster user add NAME --role admin",
+                )
+            }
+            Self::SetPassword { name } => {
+                let id = find(&control, &name).await?;
+                let password = password(&format!("New password for {name}: "))?;
+                let done = format!("{name} has a new password, and every session has ended.");
+                change(global, &control, &id, json!({ "password": *password }), &done).await
+            }
+            Self::SetRole { name, role } => {
+                let id = find(&control, &name).await?;
+                let done = format!("{name} is {role} now.");
+                change(global, &control, &id, json!({ "role": role }), &done).await
+            }
+            Self::Disable { name, undo } => {
+                let id = find(&control, &name).await?;
+                let done = if undo {
+                    format!("{name} may sign in again.")
+                } else {
+                    format!("{name} is locked out.")
+                };
+                change(global, &control, &id, json!({ "disabled": !undo }), &done).await
+            }
+        }
+    }
+}
+
+async fn change(
+    global: &Global,
+    control: &Control,
+    id: &str,
+    body: Value,
+    done: &str,
+) -> Result<ExitCode, CliError> {
+    let path = format!("/v1/users/{}", escape(id));
+    let answer = control.call(Call::patch(&path).body(body)).await?;
+    tell(global, &answer, done)
+}
+
+fn tell(global: &Global, answer: &Value, done: &str) -> Result<ExitCode, CliError> {
+    if global.json {
+        return print_json(answer);
+    }
+    print(&format!("{done}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The id of a person, by name.
+async fn find(control: &Control, name: &str) -> Result<String, CliError> {
+    let users = control.list(Call::get("/v1/users")).await?;
+    let named =
+        |user: &&Value| user["username"].as_str().is_some_and(|other| other.eq_ignore_ascii_case(name));
+    let found = items(&users).iter().find(named).and_then(|user| user["id"].as_str());
+    found.map(str::to_owned).ok_or_else(|| {
+        CliError::new(format!("there is no user '{name}'")).hint("'muster user list' lists them")
+    })
+}
+
+/// A password, typed twice at a terminal or read as the first line of standard input.
+fn password(prompt: &str) -> Result<Zeroizing<String>, CliError> {
+    let failed = |error: std::io::Error| CliError::new(format!("cannot read the password: {error}"));
+    if std::io::stdin().is_terminal() {
+        let first = Zeroizing::new(rpassword::prompt_password(prompt).map_err(failed)?);
+        let second = Zeroizing::new(rpassword::prompt_password("Again: ").map_err(failed)?);
+        if *first != *second {
+            return Err(CliError::new("the two passwords differ"));
+        }
+        return Ok(first);
+    }
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin().lock().take(4_096).read_to_string(&mut text).map_err(failed)?;
+    let line = text.split(['\r', '\n']).next().unwrap_or_default();
+    if line.is_empty() {
+        return Err(CliError::new("standard input holds no password")
+            .hint("pipe it in, or run the command at a terminal"));
+    }
+    Ok(Zeroizing::new(line.to_owned()))
+}

@@ -1,0 +1,40 @@
+//! API tokens: for programs that act for somebody, with no more rights than that somebody has.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::credential::CredentialHash;
+use super::ids::{CredentialId, TenantId, UserId};
+use super::label::Label;
+use super::permission::Permission;
+
+#[derive(Debug, Clone)]
+pub struct ApiToken {
+    pub id: CredentialId,
+    pub hash: CredentialHash,
+    pub name: Label,
+    pub permissions: BTreeSet<Permission>,
+    /// `None`: every tenant.
+    pub tenant: Option<TenantId>,
+    pub maker: Maker,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Who made a token, and whose rights bound it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// The operator of the server's own machine.
+    Local,
+    User(UserId),
+}
+
+impl ApiToken {
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| now >= at)
+    }
+}
+
+/// Shortest and longest life of a token that expires, in seconds.
+pub const TTL_SECONDS: std::ops::RangeInclusive<i64> = 60..=5 * 365 * 86_400;

@@ -1,0 +1,98 @@
+//! Sign-in sessions: a random cookie value on one side, its hash and two clocks on the other.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use jiff::{SignedDuration, Timestamp};
+use zeroize::Zeroizing;
+
+use super::credential::ALPHABET;
+use super::ids::UserId;
+
+/// How long a session lives without a request.
+pub const IDLE: SignedDuration = SignedDuration::from_hours(2);
+/// How long a session lives at all.
+pub const ABSOLUTE: SignedDuration = SignedDuration::from_hours(12);
+/// How often use is written down: a request within this time of the last record costs no commit.
+pub const TOUCH_EVERY: SignedDuration = SignedDuration::from_mins(5);
+/// Sessions that one person may have; the oldest makes way.
+pub const PER_USER_MAX: usize = 20;
+
+/// A session's row.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub key: SessionKey,
+    pub user: UserId,
+    pub created_at: Timestamp,
+    pub last_used_at: Timestamp,
+}
+
+impl Session {
+    pub fn expires_at(&self) -> Timestamp {
+        (self.created_at + ABSOLUTE).min(self.last_used_at + IDLE)
+    }
+
+    pub fn expired(&self, now: Timestamp) -> bool {
+        now >= self.expires_at()
+    }
+}
+
+/// What the browser holds: 256 random bits. Wiped on drop, never printed.
+pub struct SessionToken(Zeroizing<[u8; 32]>);
+
+impl SessionToken {
+    pub const fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != ALPHABET.encode_len(32) {
+            return None;
+        }
+        let mut bytes = Zeroizing::new([0; 32]);
+        let length = ALPHABET.decode_mut(text.as_bytes(), &mut *bytes).ok()?;
+        (length == 32).then_some(Self(bytes))
+    }
+
+    /// The cookie's value.
+    pub fn reveal(&self) -> Zeroizing<String> {
+        Zeroizing::new(ALPHABET.encode(&*self.0))
+    }
+
+    /// What the store finds the session by. The token can't be had back from it.
+    pub fn key(&self) -> SessionKey {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"muster session v1\0");
+        context.update(&*self.0);
+        let mut key = [0; 32];
+        key.copy_from_slice(context.finish().as_ref());
+        SessionKey(key)
+    }
+}
+
+impl fmt::Debug for SessionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[session]")
+    }
+}
+
+/// The hash that a session is stored under. Finding a row by it takes the whole token, so a lookup can be
+/// an ordinary one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionKey([u8; 32]);
+
+impl SessionKey {
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[session]")
+    }
+}

@@ -1,0 +1,286 @@
+//! One registration per route: what it does, who may use it and what it answers stand beside its handler, so
+//! the router and the OpenAPI document can't differ.
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::routing::{MethodFilter, on};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::Shared;
+use super::problem::ProblemDocument;
+use crate::domain::permission::Permission;
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Anybody.
+    Open,
+    /// Anybody who is somebody.
+    SignedIn,
+    Needs(Permission),
+}
+
+type Shape = fn(&mut SchemaGenerator) -> Schema;
+
+fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// A route, described.
+#[derive(Debug, Clone)]
+pub(super) struct Operation {
+    method: Method,
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    access: Access,
+    query: Option<Shape>,
+    body: Option<(Shape, bool)>,
+    answers: Vec<(u16, &'static str, &'static str, Option<Shape>)>,
+    problems: Vec<(u16, &'static str)>,
+}
+
+impl Operation {
+    pub(super) fn new(method: Method, path: &'static str, id: &'static str, summary: &'static str) -> Self {
+        Self {
+            method,
+            path,
+            id,
+            summary,
+            access: Access::Open,
+            query: None,
+            body: None,
+            answers: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    pub(super) fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    pub(super) fn needs(self, permission: Permission) -> Self {
+        self.access(Access::Needs(permission))
+    }
+
+    pub(super) fn query<T: JsonSchema>(mut self) -> Self {
+        self.query = Some(shape::<T>);
+        self
+    }
+
+    pub(super) fn body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some((shape::<T>, true));
+        self
+    }
+
+    pub(super) fn optional_body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some((shape::<T>, false));
+        self
+    }
+
+    pub(super) fn answers<T: JsonSchema>(mut self, status: u16, meaning: &'static str) -> Self {
+        self.answers.push((status, meaning, "application/json", Some(shape::<T>)));
+        self
+    }
+
+    /// An answer that is not JSON, or has no body when `media_type` is empty.
+    pub(super) fn answers_with(
+        mut self,
+        status: u16,
+        meaning: &'static str,
+        media_type: &'static str,
+    ) -> Self {
+        self.answers.push((status, meaning, media_type, None));
+        self
+    }
+
+    pub(super) fn problems(mut self, problems: &[(u16, &'static str)]) -> Self {
+        self.problems.extend_from_slice(problems);
+        self
+    }
+
+    /// Every problem that this route can answer, with those that follow from its shape.
+    fn all_problems(&self) -> Vec<(u16, &'static str)> {
+        let mut problems = self.problems.clone();
+        problems.push((503, "unavailable"));
+        if self.access != Access::Open {
+            problems.push((401, "unauthenticated"));
+        }
+        let changes = self.method != Method::GET;
+        if matches!(self.access, Access::Needs(_)) || (changes && self.access == Access::SignedIn) {
+            problems.push((403, "permission_denied"));
+        }
+        if self.path.contains('{') {
+            problems.push((404, "not_found"));
+        }
+        if self.query.is_some() || self.body.is_some() {
+            problems.push((400, "bad_request"));
+        }
+        if self.body.is_some() {
+            let about_bodies =
+                [(408, "timeout"), (413, "payload_too_large"), (415, "unsupported_media_type")];
+            problems.extend(about_bodies);
+        }
+        problems.sort_unstable();
+        problems.dedup();
+        problems
+    }
+
+    fn document(&self, generator: &mut SchemaGenerator) -> Value {
+        let mut parameters: Vec<Value> = self
+            .path
+            .split('/')
+            .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+            .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }))
+            .collect();
+        if let Some(query) = self.query {
+            parameters.extend(query_parameters(query, generator));
+        }
+        let mut responses = Map::new();
+        for (status, meaning, media_type, shape) in &self.answers {
+            let mut response = json!({ "description": meaning });
+            if !media_type.is_empty() {
+                let schema =
+                    shape.map_or_else(|| json!({ "type": "string" }), |shape| shape(generator).to_value());
+                response["content"] = json!({ *media_type: { "schema": schema } });
+            }
+            responses.insert(status.to_string(), response);
+        }
+        let problem = generator.subschema_for::<ProblemDocument>().to_value();
+        let problems = self.all_problems();
+        for status in problems.iter().map(|(status, _)| *status) {
+            let codes: Vec<&str> =
+                problems.iter().filter(|(s, _)| *s == status).map(|(_, code)| *code).collect();
+            let first = codes.first().copied().unwrap_or_default();
+            let example = json!({
+                "type": "about:blank",
+                "title": axum::http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()),
+                "status": status,
+                "code": first,
+                "detail": "What happened, and what to do about it.",
+            });
+            let response = json!({
+                "description": format!("code: {}", codes.join(", ")),
+                "content": { "application/problem+json": { "schema": problem, "example": example } },
+            });
+            responses.insert(status.to_string(), response);
+        }
+        let mut document = json!({
+            "operationId": self.id,
+            "summary": self.summary,
+            "responses": responses,
+        });
+        if !parameters.is_empty() {
+            document["parameters"] = parameters.into();
+        }
+        if let Some((shape, required)) = self.body {
+            let schema = shape(generator).to_value();
+            document["requestBody"] =
+                json!({ "required": required, "content": { "application/json": { "schema": schema } } });
+        }
+        match self.access {
+            Access::Open => document["security"] = json!([]),
+            Access::SignedIn => {}
+            Access::Needs(permission) => {
+                document["description"] = format!("Needs the permission `{permission}`.").into();
+            }
+        }
+        document
+    }
+}
+
+/// The fields of a query's shape, as parameters.
+fn query_parameters(query: Shape, generator: &mut SchemaGenerator) -> Vec<Value> {
+    let schema = query(generator).to_value();
+    let name = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()).unwrap_or_default();
+    // The shape itself is spelled out here, so it need not be a component.
+    let Some(whole) = generator.definitions_mut().remove(name) else {
+        return Vec::new();
+    };
+    let Some(fields) = whole["properties"].as_object() else {
+        return Vec::new();
+    };
+    let parameter = |(name, schema): (&String, &Value)| {
+        let mut schema = schema.clone();
+        let description = schema.as_object_mut().and_then(|fields| fields.remove("description"));
+        not_null(&mut schema);
+        json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
+    };
+    fields.iter().map(parameter).collect()
+}
+
+/// A parameter that is left out is absent, never `null`.
+fn not_null(schema: &mut Value) {
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|kind| kind != "null");
+        if let [only] = types.as_slice() {
+            schema["type"] = only.clone();
+        }
+    }
+    if let Some(Value::Array(choices)) = schema.get("anyOf") {
+        let choice = choices.iter().find(|choice| choice["type"] != "null").cloned();
+        *schema = choice.unwrap_or_default();
+    }
+}
+
+/// Routes with their descriptions.
+#[derive(Debug, Default)]
+pub(super) struct Api {
+    router: Router<Shared>,
+    operations: Vec<Operation>,
+}
+
+impl Api {
+    pub(super) fn route<H, T>(mut self, operation: Operation, handler: H) -> Self
+    where
+        H: Handler<T, Shared>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(operation.method.clone()).expect("routes use ordinary methods");
+        self.router = self.router.route(operation.path, on(filter, handler));
+        self.operations.push(operation);
+        self
+    }
+
+    pub(super) fn into_parts(self) -> (Router<Shared>, Vec<Operation>) {
+        (self.router, self.operations)
+    }
+}
+
+/// The OpenAPI 3.1 document of routes below a prefix each.
+pub(super) fn document(groups: &[(&str, &[Operation])]) -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let mut paths = Map::new();
+    for (prefix, operations) in groups {
+        for operation in *operations {
+            let entry = paths.entry(format!("{prefix}{}", operation.path)).or_insert_with(|| json!({}));
+            entry[operation.method.as_str().to_lowercase()] = operation.document(&mut generator);
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Muster",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Gives every machine a cryptographic identity, and takes it away again",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "security": [{ "bearer": [] }, { "session": [] }],
+        "paths": paths,
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer", "description": "An API token, `mat_…`" },
+                "session": { "type": "apiKey", "in": "cookie", "name": super::extract::COOKIE },
+            },
+        },
+    })
+}

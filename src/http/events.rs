@@ -1,0 +1,141 @@
+//! Server-sent events: what happens, as it happens, to whoever may see it.
+//!
+//! A reader that falls behind loses the events it missed and gets one `resync` in their place, so a slow
+//! one costs a bounded amount of memory. The stream ends with the session or token that opened it.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Shared;
+use super::extract::{AgentRead, Allowed, InTenant, Params, scope};
+use super::problem::Problem;
+use crate::app::caller::Caller;
+use crate::app::events::{Event, EventId, EventKind};
+use crate::domain::ids::TenantId;
+use crate::domain::permission::Permission;
+
+/// Events that wait for a reader, besides those in the broadcast.
+const WAITING_MAX: usize = 16;
+/// How often a silent stream shows that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often the right to listen is proved anew, besides when somebody's rights change.
+const PROVE_EVERY: Duration = Duration::from_secs(15);
+
+pub(super) async fn stream(
+    allowed: Allowed<AgentRead>,
+    State(shared): State<Shared>,
+    Params(params): Params<InTenant>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let last: Option<EventId> = last.and_then(|text| text.parse().ok());
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    tokio::spawn(Listener { shared, caller: allowed.caller, tenant, sender }.run(last));
+    let heartbeat = KeepAlive::new().interval(HEARTBEAT);
+    Ok(Sse::new(ReceiverStream::new(receiver)).keep_alive(heartbeat).into_response())
+}
+
+struct Listener {
+    shared: Shared,
+    caller: Caller,
+    tenant: Option<TenantId>,
+    sender: mpsc::Sender<Result<sse::Event, Infallible>>,
+}
+
+impl Listener {
+    /// Passes events on until the reader goes, loses its right, or the server stops.
+    async fn run(self, last: Option<EventId>) {
+        let (missed, mut events) = self.shared.app.events().listen(last);
+        let missed = match missed {
+            Some(missed) => missed.into_iter().map(Some).collect(),
+            None => vec![None],
+        };
+        for event in missed {
+            if !self.pass_on(event).await {
+                return;
+            }
+        }
+        let mut prove = tokio::time::interval(PROVE_EVERY);
+        loop {
+            let event = tokio::select! {
+                () = self.sender.closed() => return,
+                () = self.shared.ending.cancelled() => return,
+                _ = prove.tick() => {
+                    if self.may_listen() { continue } else { return }
+                }
+                event = events.recv() => event,
+            };
+            let event = match event {
+                Ok(Event { kind: EventKind::Access, .. }) => {
+                    if self.may_listen() {
+                        continue;
+                    } else {
+                        return;
+                    }
+                }
+                Ok(event) => Some(event),
+                Err(RecvError::Lagged(_)) => None,
+                Err(RecvError::Closed) => return,
+            };
+            if !self.pass_on(event).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether the session or token is still there and still may read.
+    fn may_listen(&self) -> bool {
+        match &self.caller {
+            Caller::User { session, .. } => {
+                let signed_in = self.shared.app.signed_in(*session).ok().flatten();
+                // A person moved to another tenant must not go on hearing of the first.
+                signed_in.is_some_and(|now| {
+                    now.user.may(Permission::AgentRead) && now.user.tenant == self.caller.tenant()
+                })
+            }
+            Caller::Token(token) => {
+                self.shared.app.token_still_may(token, Permission::AgentRead).unwrap_or(false)
+            }
+            Caller::Local { .. } => true,
+            Caller::Anonymous { .. } => false,
+        }
+    }
+
+    /// Sends an event, or `None` for those that were lost. Tells whether to go on.
+    async fn pass_on(&self, event: Option<Event>) -> bool {
+        let message = match event {
+            Some(event) if event.kind == EventKind::Access => return true,
+            Some(event) => {
+                let theirs = self.tenant.is_some() && event.tenant.is_some() && event.tenant != self.tenant;
+                if theirs {
+                    return true;
+                }
+                let id_name = match event.kind {
+                    EventKind::Host | EventKind::Enrollment => "host_id",
+                    EventKind::Secret => "secret_id",
+                    _ => "agent_id",
+                };
+                let mut data = json!({ "kind": event.kind.as_str() });
+                if let Some(subject) = event.subject {
+                    data[id_name] = subject.into();
+                }
+                sse::Event::default()
+                    .id(event.id.to_string())
+                    .event(event.kind.as_str())
+                    .data(data.to_string())
+            }
+            None => sse::Event::default().event("resync").data(json!({ "kind": "resync" }).to_string()),
+        };
+        self.sender.send(Ok(message)).await.is_ok()
+    }
+}

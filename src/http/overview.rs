@@ -1,0 +1,23 @@
+//! The overview over the API.
+
+use axum::extract::State;
+
+use super::Shared;
+use super::extract::{AgentRead, Allowed, InTenant, Params, tenant};
+use super::problem::Problem;
+use super::wire::{OverviewAnswer, ServerCertificateItem};
+
+pub(super) async fn show(
+    allowed: Allowed<AgentRead>,
+    State(shared): State<Shared>,
+    Params(params): Params<InTenant>,
+) -> Result<axum::Json<OverviewAnswer>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let overview = shared.app.overview(tenant).await?;
+    let certificate = shared.facts.certificate.as_ref().map(|certificate| certificate.current());
+    let certificate = certificate.map(|certificate| ServerCertificateItem {
+        not_after: certificate.not_after(),
+        pin: certificate.pin().to_owned(),
+    });
+    Ok(axum::Json(OverviewAnswer::new(overview, certificate)))
+}

@@ -1,0 +1,127 @@
+//! Signing in and out over the API.
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+
+use super::Shared;
+use super::body::Json;
+use super::extract::{COOKIE, ClientAddress, Known, own_page};
+use super::problem::Problem;
+use super::throttle::Cost;
+use super::wire::{PreferencesBody, SessionAnswer, SessionUser, SignInBody};
+use crate::app::caller::Caller;
+use crate::app::sessions::{SignInError, SignedIn};
+use crate::domain::session::ABSOLUTE;
+use crate::domain::user::Preferences;
+
+/// Proof that a browser which names its page's origin names ours: nobody else's page may sign anybody in.
+#[derive(Debug)]
+pub(super) struct OwnPage;
+
+impl FromRequestParts<Shared> for OwnPage {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Problem> {
+        if parts.headers.contains_key(header::ORIGIN) {
+            own_page(parts)?;
+        }
+        Ok(Self)
+    }
+}
+
+pub(super) async fn sign_in(
+    State(shared): State<Shared>,
+    ClientAddress(address): ClientAddress,
+    _: OwnPage,
+    Json(body): Json<SignInBody>,
+) -> Result<Response, Problem> {
+    // Hashing costs us, so an address that has used up its allowance does not get that far.
+    shared.throttle.admit(address, Cost::Password)?;
+    let (signed_in, token) = match shared.app.sign_in(&body.username, body.password, address).await {
+        Ok(opened) => opened,
+        Err(error @ SignInError::Wrong) => {
+            return Err(shared.throttle.failed(address, Cost::Password, error.into()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let seconds = ABSOLUTE.as_secs();
+    let cookie =
+        format!("{COOKIE}={}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict", *token.reveal());
+    let mut cookie = HeaderValue::from_str(&cookie).map_err(|_| Problem::internal())?;
+    cookie.set_sensitive(true);
+    let SignedIn { user, session } = signed_in;
+    let expires_at = session.expires_at();
+    let caller = Caller::User { user: Box::new(user), session: session.key, address };
+    Ok(([(header::SET_COOKIE, cookie)], answer(&caller, Some(expires_at))).into_response())
+}
+
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    Known(caller): Known,
+) -> Result<axum::Json<SessionAnswer>, Problem> {
+    let expires_at = match &caller {
+        Caller::User { session, .. } => {
+            shared.app.signed_in(*session)?.map(|signed_in| signed_in.session.expires_at())
+        }
+        _ => None,
+    };
+    Ok(answer(&caller, expires_at))
+}
+
+pub(super) async fn sign_out(
+    State(shared): State<Shared>,
+    Known(caller): Known,
+) -> Result<Response, Problem> {
+    shared.app.sign_out(&caller).await?;
+    let cookie = format!("{COOKIE}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict");
+    let headers = [
+        (header::SET_COOKIE, HeaderValue::from_str(&cookie).map_err(|_| Problem::internal())?),
+        (
+            header::HeaderName::from_static("clear-site-data"),
+            HeaderValue::from_static("\"cache\", \"storage\""),
+        ),
+    ];
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
+}
+
+pub(super) async fn set_preferences(
+    State(shared): State<Shared>,
+    Known(caller): Known,
+    Json(body): Json<PreferencesBody>,
+) -> Result<axum::Json<SessionAnswer>, Problem> {
+    let preferences = Preferences { time_zone: body.time_zone, clock: body.clock };
+    shared.app.set_preferences(&caller, preferences).await?;
+    let (caller, expires_at) = match caller {
+        Caller::User { mut user, session, address } => {
+            user.preferences = preferences;
+            let expires_at = shared.app.signed_in(session)?.map(|signed_in| signed_in.session.expires_at());
+            (Caller::User { user, session, address }, expires_at)
+        }
+        other => (other, None),
+    };
+    Ok(answer(&caller, expires_at))
+}
+
+fn answer(caller: &Caller, expires_at: Option<Timestamp>) -> axum::Json<SessionAnswer> {
+    let (user, preferences) = match caller {
+        Caller::User { user, .. } => {
+            let shown = SessionUser {
+                id: user.id.to_string(),
+                username: user.username.to_string(),
+                role: user.role,
+                tenant_id: user.tenant.map(|tenant| tenant.to_string()),
+            };
+            (Some(shown), user.preferences)
+        }
+        _ => (None, Preferences::default()),
+    };
+    axum::Json(SessionAnswer {
+        user,
+        preferences: preferences.into(),
+        permissions: caller.permissions().iter().map(|permission| permission.as_str()).collect(),
+        expires_at,
+    })
+}

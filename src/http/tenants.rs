@@ -1,0 +1,35 @@
+//! Tenants over the API.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::Shared;
+use super::body::Json;
+use super::extract::{AgentRead, Allowed, Nothing, Params, TenantWrite};
+use super::page::Page;
+use super::problem::Problem;
+use super::wire::{TenantBody, TenantItem};
+use crate::domain::label::InvalidLabel;
+
+pub(super) async fn list(
+    allowed: Allowed<AgentRead>,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<axum::Json<Page<TenantItem>>, Problem> {
+    let tenants = shared.app.tenants(&allowed.caller)?;
+    Ok(axum::Json(Page::of(tenants.into_iter().map(TenantItem::from).collect(), None)))
+}
+
+pub(super) async fn create(
+    allowed: Allowed<TenantWrite>,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+    Json(body): Json<TenantBody>,
+) -> Result<Response, Problem> {
+    let name = body.name.parse();
+    let name =
+        name.map_err(|error: InvalidLabel| Problem::unprocessable("invalid_name", error.to_string()))?;
+    let tenant = shared.app.create_tenant(&allowed.caller, name).await?;
+    Ok((StatusCode::CREATED, axum::Json(TenantItem::from(tenant))).into_response())
+}
