@@ -140,6 +140,10 @@ pub fn policy(config: &Config) -> Policy {
 struct ByRegistry(Arc<App>);
 
 impl Registry for ByRegistry {
+    fn shown(&self, host: HostId, serial: Serial) {
+        self.0.note_shown(host, serial);
+    }
+
     fn admit(&self, leaf_der: &[u8], serial: Serial, id: &SpiffeId) -> Result<HostId, Refusal> {
         self.0.admit(leaf_der, serial, id).map_err(|refused| match refused {
             NotAdmitted::Unrecorded => Refusal::Unrecorded,
@@ -249,8 +253,8 @@ impl Server {
     }
 
     /// The pin of what the HTTPS listener presents.
-    pub fn pin(&self) -> String {
-        self.certificate.current().pin().to_owned()
+    pub fn pin(&self) -> Option<String> {
+        self.certificate.current().pin().map(str::to_owned)
     }
 
     /// Serves until `stop`, then drains: streams are told, open requests finish, presence is saved, and the
@@ -284,7 +288,8 @@ impl Server {
             tokio::spawn(crate::grpc::server::serve(self.grpc, deps, ending.clone())),
             tokio::spawn(self.socket.serve(router, ending.clone())),
             tokio::spawn(Arc::clone(&self.certificate).watch(ending.clone())),
-            tokio::spawn(housekeeping(Arc::clone(&self.app), self.shared.clone(), ending.clone())),
+            tokio::spawn(housekeeping(Arc::clone(&self.app), ending.clone())),
+            tokio::spawn(tidying(Arc::clone(&self.app), self.shared.clone(), ending.clone())),
             tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),
         ];
         stop.cancelled().await;
@@ -309,9 +314,8 @@ async fn save_presence(app: &App) -> Result<(), Unavailable> {
     app.sign_of_life().await
 }
 
-async fn housekeeping(app: Arc<App>, shared: Shared, ending: CancellationToken) {
+async fn housekeeping(app: Arc<App>, ending: CancellationToken) {
     let mut save = tokio::time::interval(SAVE_PRESENCE_EVERY);
-    let mut tidy = tokio::time::interval(TIDY_EVERY);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         let done = tokio::select! {
@@ -321,15 +325,32 @@ async fn housekeeping(app: Arc<App>, shared: Shared, ending: CancellationToken) 
                 app.fleet().sweep(app.clock().now());
                 Ok(())
             }
-            _ = tidy.tick() => {
-                shared.tidy();
-                app.forget_expired().await
-            }
         };
         if let Err(error) = done {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "housekeeping failed; it will be tried again"
+            );
+        }
+    }
+}
+
+/// Drops leftovers, however long that takes; signs of life do not wait for it.
+async fn tidying(app: Arc<App>, shared: Shared, ending: CancellationToken) {
+    let mut tidy = tokio::time::interval(TIDY_EVERY);
+    loop {
+        let done = tokio::select! {
+            () = ending.cancelled() => return,
+            done = async {
+                tidy.tick().await;
+                shared.tidy();
+                app.forget_expired().await
+            } => done,
+        };
+        if let Err(error) = done {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "leftovers were not dropped; it will be tried again"
             );
         }
     }

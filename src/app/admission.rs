@@ -42,7 +42,6 @@ impl App {
             if host.tenant != id.tenant || host.agent != id.agent {
                 return Err(NotAdmitted::Unrecorded);
             }
-            self.note_shown(&host, serial);
             Ok(host.id)
         })
     }

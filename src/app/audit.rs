@@ -43,7 +43,7 @@ impl App {
     /// A page of the audit trail.
     pub async fn audit(self: &Arc<Self>, query: AuditQuery, limit: usize) -> Result<AuditPage, Unavailable> {
         let app = Arc::clone(self);
-        Ok(self.pool.run(move || app.read_audit(&query, limit)).await??)
+        Ok(self.readers.run(move || app.read_audit(&query, limit)).await??)
     }
 
     fn read_audit(&self, query: &AuditQuery, limit: usize) -> Result<AuditPage, ReadError> {
@@ -69,7 +69,7 @@ impl App {
     /// Walks the whole chain from its beginning.
     pub async fn verify_audit(self: &Arc<Self>) -> Result<ChainCheck, Unavailable> {
         let app = Arc::clone(self);
-        Ok(self.pool.run(move || app.walk_chain()).await??)
+        Ok(self.readers.run(move || app.walk_chain()).await??)
     }
 
     fn walk_chain(&self) -> Result<ChainCheck, ReadError> {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::fleet::HostNow;
 use super::hosts::timeline;
 use super::{App, Unavailable};
 use crate::domain::audit::AuditEvent;
@@ -28,17 +29,19 @@ pub(super) struct Suspicions {
 }
 
 impl App {
-    /// Notes that a host has shown an SVID. Runs inside a handshake, so it only takes note.
-    pub(super) fn note_shown(&self, host: &Host, serial: Serial) {
-        if !self.fleet.shown(host.id, serial) {
+    /// Notes that a host has shown an SVID and proved to hold its key. Runs on an async worker, so it only
+    /// takes note.
+    pub fn note_shown(&self, host: HostId, serial: Serial) {
+        if !self.fleet.shown(host, serial) {
             return;
         }
-        if host.flags.contains(&HostFlag::PossibleClone) {
+        let flagged = |now: HostNow| now.host.flags.contains(&HostFlag::PossibleClone);
+        if self.fleet.host(host).is_none_or(flagged) {
             return;
         }
         let mut waiting = self.suspicions.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < WAITING_MAX {
-            waiting.insert(host.id, serial);
+            waiting.insert(host, serial);
             self.suspicions.noticed.notify_one();
         }
     }

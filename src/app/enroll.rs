@@ -14,14 +14,16 @@ use zeroize::Zeroizing;
 use super::caller::Caller;
 use super::hosts::timeline;
 use super::issuing::{self, Answered, IssuingError, Signed, Svid};
+use super::refusals::Refused;
+use super::revoke::revocations;
 use super::{App, Unavailable, entropy};
 use crate::ca::csr::{CsrError, VerifiedCsr};
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::deny::Identity;
-use crate::domain::enrollment::{Enrollment, Revocation, RevocationReason, SpkiHash, Via};
+use crate::domain::enrollment::{Enrollment, RevocationReason, SpkiHash, Via};
 use crate::domain::enrollment_secret::{EnrollmentSecret, SecretState};
 use crate::domain::host::{Host, HostFacts};
-use crate::domain::ids::{HostId, TenantId};
+use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::join_token::{JoinToken, JoinTokenState};
 use crate::domain::spiffe::AgentId;
 use crate::store::{Change, ReadError, Verdict, View};
@@ -124,18 +126,34 @@ impl App {
     /// Enrolls a machine. When this returns `Ok`, everything about it is on disk.
     pub async fn enroll(self: &Arc<Self>, request: EnrollRequest) -> Result<Svid, EnrollError> {
         let caller = Caller::Anonymous { address: request.peer };
-        let credential = Credential::parse(request.kind, &request.credential);
-        let target = credential.as_ref().map(|c| c.id().to_string()).unwrap_or_default();
-        let result = match credential {
+        match Credential::parse(request.kind, &request.credential) {
             Some(credential) => self.enroll_with(credential, request, &caller).await,
             None => Err(EnrollError::Unauthorized(MALFORMED)),
-        };
-        if let Err(error) = &result
-            && let Some(reason) = error.reason()
-        {
-            self.record_refusal(caller.event("agent.enroll", None, target), reason).await?;
         }
-        result
+    }
+
+    /// Records a refused enrollment with its true reason.
+    pub async fn record_refused_enrollment(
+        &self,
+        error: &EnrollError,
+        credential: Option<CredentialId>,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Unavailable> {
+        let Some(reason) = error.reason() else {
+            return Ok(());
+        };
+        // The tenant of a credential that was not proved is nobody's business, but its owner's.
+        let tenant = match credential {
+            Some(id) => self.store.read(|view| {
+                let token = view.join_token(id)?.map(|token| token.tenant);
+                Ok::<_, ReadError>(token.or(view.enrollment_secret(id)?.map(|secret| secret.tenant)))
+            })?,
+            None => None,
+        };
+        let target = credential.map(|id| id.to_string()).unwrap_or_default();
+        let event = Caller::Anonymous { address: peer }.event("agent.enroll", tenant, target);
+        let refused = if error.proved_nothing() { Refused::Stranger } else { Refused::Somebody };
+        self.record_refusal(event, refused, reason).await
     }
 
     async fn enroll_with(
@@ -177,7 +195,7 @@ impl App {
                 Decided::Outdated => {}
             }
         }
-        Err(EnrollError::Unavailable(Unavailable::Stopping))
+        Err(EnrollError::Unavailable(Unavailable::Contended))
     }
 
     /// Checks against a snapshot and signs. Blocking.
@@ -421,27 +439,4 @@ fn standing(view: &View<'_>, row: Row, key: SpkiHash, now: Timestamp) -> Result<
         return Err(EnrollError::KeyTaken);
     }
     Ok(Standing::Fresh(Box::new(Admitted { row, host })))
-}
-
-/// Longest life that any SVID was ever issued with; no older enrollment can still be unexpired.
-const LIFETIME_MAX: SignedDuration = SignedDuration::from_hours(8 * 24);
-
-/// Revokes every unexpired certificate of a host, not just the newest.
-pub(super) fn revocations(
-    view: &View<'_>,
-    host: HostId,
-    now: Timestamp,
-    reason: RevocationReason,
-) -> Result<Vec<Change>, ReadError> {
-    let mut changes = Vec::new();
-    view.enrollments_of(host, None, |enrollment| {
-        if now.duration_since(enrollment.issued_at) > LIFETIME_MAX {
-            return std::ops::ControlFlow::Break(());
-        }
-        if enrollment.live(now) {
-            changes.push(Change::RevokeEnrollment { enrollment, revocation: Revocation { at: now, reason } });
-        }
-        std::ops::ControlFlow::Continue(())
-    })?;
-    Ok(changes)
 }

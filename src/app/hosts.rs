@@ -7,8 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::caller::Caller;
-use super::enroll::revocations;
 use super::fleet::{HostNow, HostPage, HostQuery};
+use super::revoke::revocations;
 use super::{App, Unavailable};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::{Enrollment, RevocationReason};
@@ -60,7 +60,7 @@ impl App {
         limit: usize,
     ) -> Result<HostPage, Unavailable> {
         let app = Arc::clone(self);
-        self.pool.run(move || app.fleet.page(tenant, &query, limit)).await
+        self.readers.run(move || app.fleet.page(tenant, &query, limit)).await
     }
 
     /// Every certificate ever issued to a host, newest first.

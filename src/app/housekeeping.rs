@@ -1,6 +1,7 @@
 //! Work that nobody asks for: saving presence, and dropping what only unexpired certificates need.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
@@ -38,22 +39,28 @@ impl App {
     }
 
     /// Drops what expired certificates leave behind; enrollments themselves are history and stay.
-    pub async fn forget_expired(&self) -> Result<(), Unavailable> {
+    pub async fn forget_expired(self: &Arc<Self>) -> Result<(), Unavailable> {
         loop {
             let limit = self.clock.now() - KEEP_EXPIRED - self.policy.rotation_grace;
-            let store = self.store.clone();
-            let expired = self.pool.run(move || store.read(|view| view.expired_before(limit))).await??;
+            let app = Arc::clone(self);
+            let expired =
+                self.readers.run(move || app.store.read(|view| view.expired_before(limit))).await??;
             if expired.is_empty() {
                 self.store.deny_list().forget_expired(limit);
                 return Ok(());
             }
-            let change = Change::ForgetExpired {
-                keys: expired.keys,
-                certificates: expired.certificates,
-                denied: expired.denied,
-            };
-            let forgotten =
-                self.store.write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), vec![change])));
+            let forgotten = self.store.write(move |view, _| {
+                // A key may have been taken into a new certificate since the snapshot.
+                let mut keys = Vec::with_capacity(expired.keys.len());
+                for key in expired.keys {
+                    if view.holder_of_key(key)?.is_none_or(|holder| holder.not_after < limit) {
+                        keys.push(key);
+                    }
+                }
+                let (certificates, denied) = (expired.certificates, expired.denied);
+                let change = Change::ForgetExpired { keys, certificates, denied };
+                Ok(Verdict::<(), Infallible>::accept((), vec![change]))
+            });
             let Ok(()) = forgotten.await?;
         }
     }

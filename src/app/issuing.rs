@@ -38,7 +38,7 @@ impl Pool {
             drop(slot);
             result
         });
-        done.await.map_err(|_| Unavailable::Stopping)
+        done.await.map_err(|_| Unavailable::Failed)
     }
 }
 

@@ -19,6 +19,7 @@ mod passwords;
 pub mod refusals;
 pub mod revoke;
 pub mod rotate;
+mod rotation_limit;
 pub mod secrets;
 pub mod sessions;
 pub mod tenants;
@@ -41,6 +42,7 @@ use fleet::Fleet;
 use issuing::Pool;
 use passwords::Passwords;
 use refusals::RefusalLog;
+use rotation_limit::RotationLimit;
 
 /// Choices of the operator that use cases obey.
 #[derive(Debug, Clone)]
@@ -74,10 +76,14 @@ pub struct App {
     data_dir: PathBuf,
     /// `None` until the agent CA's issuing key has been unsealed.
     authority: RwLock<Option<Arc<Authority>>>,
+    /// For checking requests and signing.
     pool: Pool,
+    /// For long reads, so that they never hold up an enrollment.
+    readers: Pool,
     passwords: Passwords,
     refusals: RefusalLog,
     suspicions: Suspicions,
+    rotations: RotationLimit,
 }
 
 /// The store could not answer, or the machine is out of what it needs. Not the caller's fault.
@@ -89,6 +95,10 @@ pub enum Unavailable {
     Write(#[from] WriteError),
     #[error("the work was given up, because the server is stopping")]
     Stopping,
+    #[error("the registry kept changing under the request")]
+    Contended,
+    #[error("the work failed before it was done")]
+    Failed,
     #[error("the system gave no random bytes")]
     NoRandomness,
 }
@@ -128,9 +138,11 @@ impl App {
             data_dir: data_dir.to_owned(),
             authority: RwLock::default(),
             pool: Pool::default(),
+            readers: Pool::default(),
             passwords: Passwords::default(),
             refusals: RefusalLog::default(),
             suspicions: Suspicions::default(),
+            rotations: RotationLimit::default(),
         })
     }
 

@@ -6,11 +6,9 @@ use std::ops::ControlFlow;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{App, Unavailable};
+use crate::domain::enrollment::SVID_LIFETIME_MAX;
 use crate::domain::outage::{AMNESTY, Outage};
 use crate::store::{Change, ReadError, Verdict, View};
-
-/// Longest life of an SVID, and so the longest that an expired one can have waited behind an outage.
-const LOOK_BACK: SignedDuration = SignedDuration::from_hours(8 * 24);
 
 /// How often a serving server leaves a sign of life.
 pub const SIGN_OF_LIFE_EVERY: SignedDuration = SignedDuration::from_secs(10);
@@ -19,11 +17,15 @@ impl App {
     /// Notes the outage that this start ends. To be called before the first request is answered.
     pub async fn return_to_service(&self) -> Result<(), Unavailable> {
         let returned = self.store.write(move |view, now| {
-            let mut changes = vec![Change::Alive];
-            if let Some(from) = view.last_alive()?
-                && now > from
-            {
-                changes.push(Change::RecordOutage(Outage { from, until: now }));
+            let mut changes = Vec::new();
+            match view.last_alive()? {
+                Some(from) if now > from => {
+                    changes.extend([Change::RecordOutage(Outage { from, until: now }), Change::Alive]);
+                }
+                // A clock that has stepped back tells nothing about an outage, and the sign of life stays
+                // where it was: were it lowered, the way back to the right time would look like one.
+                Some(_) => {}
+                None => changes.push(Change::Alive),
             }
             Ok(Verdict::<(), Infallible>::accept((), changes))
         });
@@ -31,15 +33,11 @@ impl App {
         Ok(())
     }
 
-    /// Leaves a sign of life. A gap between two of them, such as a suspended machine's, is an outage too.
+    /// Leaves a sign of life, unless there is one from a later time.
     pub async fn sign_of_life(&self) -> Result<(), Unavailable> {
         let alive = self.store.write(move |view, now| {
-            let mut changes = vec![Change::Alive];
-            if let Some(from) = view.last_alive()?
-                && now.duration_since(from) > SIGN_OF_LIFE_EVERY * 3
-            {
-                changes.push(Change::RecordOutage(Outage { from, until: now }));
-            }
+            let later = view.last_alive()?.is_none_or(|last| now > last);
+            let changes = if later { vec![Change::Alive] } else { Vec::new() };
             Ok(Verdict::<(), Infallible>::accept((), changes))
         });
         let Ok(()) = alive.await?;
@@ -52,7 +50,7 @@ pub(super) fn excused(view: &View<'_>, not_after: Timestamp, now: Timestamp) -> 
     let mut excused = false;
     view.outages(|outage| {
         excused = outage.excuses(not_after, now);
-        let too_old = now.duration_since(outage.until) > AMNESTY + LOOK_BACK;
+        let too_old = now.duration_since(outage.until) > AMNESTY + SVID_LIFETIME_MAX;
         if excused || too_old { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(excused)

@@ -57,7 +57,7 @@ pub struct Warning {
 impl App {
     pub async fn overview(self: &Arc<Self>, tenant: TenantId) -> Result<Overview, Unavailable> {
         let app = Arc::clone(self);
-        Ok(self.pool.run(move || app.compose_overview(tenant)).await??)
+        Ok(self.readers.run(move || app.compose_overview(tenant)).await??)
     }
 
     fn compose_overview(&self, tenant: TenantId) -> Result<Overview, ReadError> {

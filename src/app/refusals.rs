@@ -18,15 +18,28 @@ const BURST: NonZeroU32 = NonZeroU32::new(200).unwrap();
 /// Decides which refusals are recorded and counts those that are not.
 #[derive(Debug)]
 pub(super) struct RefusalLog {
-    allowance: DefaultDirectRateLimiter,
+    /// For refusals of callers who proved something: an identity, a credential, a session.
+    proven: DefaultDirectRateLimiter,
+    /// For everybody else's, so that strangers can't crowd out what matters.
+    strangers: DefaultDirectRateLimiter,
     suppressed: AtomicU64,
 }
 
 impl Default for RefusalLog {
     fn default() -> Self {
-        let allowance = RateLimiter::direct(Quota::per_second(PER_SECOND).allow_burst(BURST));
-        Self { allowance, suppressed: AtomicU64::new(0) }
+        let quota = Quota::per_second(PER_SECOND).allow_burst(BURST);
+        let (proven, strangers) = (RateLimiter::direct(quota), RateLimiter::direct(quota));
+        Self { proven, strangers, suppressed: AtomicU64::new(0) }
     }
+}
+
+/// Whom a refusal met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Somebody who proved nothing.
+    Stranger,
+    /// Somebody who proved an identity, a credential or a session.
+    Somebody,
 }
 
 impl App {
@@ -34,9 +47,14 @@ impl App {
     pub(crate) async fn record_refusal(
         &self,
         mut event: AuditEvent,
+        refused: Refused,
         reason: &'static str,
     ) -> Result<(), Unavailable> {
-        if self.refusals.allowance.check().is_err() {
+        let allowance = match refused {
+            Refused::Stranger => &self.refusals.strangers,
+            Refused::Somebody => &self.refusals.proven,
+        };
+        if allowance.check().is_err() {
             self.refusals.suppressed.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }

@@ -3,11 +3,10 @@
 use jiff::Timestamp;
 
 use super::caller::Caller;
-use super::enroll::revocations;
 use super::hosts::timeline;
 use super::{App, Unavailable};
 use crate::domain::deny::Identity;
-use crate::domain::enrollment::RevocationReason;
+use crate::domain::enrollment::{Revocation, RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::ids::HostId;
 use crate::domain::spiffe::AgentId;
 use crate::store::{Change, ReadError, Verdict, View};
@@ -62,4 +61,24 @@ fn decide(
     event.detail.insert("certificates", certificates.to_string());
     changes.push(Change::Audit(event));
     Ok(Verdict::accept(Revoked { identity, host: host.id, since: now, certificates }, changes))
+}
+
+/// Revokes every unexpired certificate of a host, not just the newest.
+pub(super) fn revocations(
+    view: &View<'_>,
+    host: HostId,
+    now: Timestamp,
+    reason: RevocationReason,
+) -> Result<Vec<Change>, ReadError> {
+    let mut changes = Vec::new();
+    view.enrollments_of(host, None, |enrollment| {
+        if now.duration_since(enrollment.issued_at) > SVID_LIFETIME_MAX {
+            return std::ops::ControlFlow::Break(());
+        }
+        if enrollment.live(now) {
+            changes.push(Change::RevokeEnrollment { enrollment, revocation: Revocation { at: now, reason } });
+        }
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(changes)
 }

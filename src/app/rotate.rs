@@ -10,12 +10,15 @@ use super::clones;
 use super::hosts::timeline;
 use super::issuing::{self, Answered, IssuingError, Signed, Svid};
 use super::outages::excused;
+use super::refusals::Refused as Whom;
 use super::{App, Unavailable};
 use crate::ca::csr::{CsrError, VerifiedCsr};
 use crate::ca::presented::{ChainError, PresentedChain, ProofError};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::{Enrollment, SpkiHash, Via};
 use crate::domain::host::{Host, HostFlag};
+use crate::domain::serial::Serial;
+use crate::domain::spiffe::SpiffeId;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// A request to rotate, as it came in.
@@ -45,6 +48,8 @@ pub enum RotateError {
     BadCsr(#[from] CsrError),
     #[error("the new key was used before; rotation needs a new key")]
     KeyReused,
+    #[error("this identity rotates too often; wait a while")]
+    TooOften,
     #[error(transparent)]
     Issuing(#[from] IssuingError),
     #[error(transparent)]
@@ -60,10 +65,10 @@ impl From<ReadError> for RotateError {
 impl RotateError {
     /// Whether the caller showed nothing that only a rightful caller has. Only such failures are throttled.
     pub const fn proved_nothing(&self) -> bool {
-        matches!(self, Self::BadChain(_) | Self::BadProof(_))
+        matches!(self, Self::BadChain(_) | Self::BadProof(_) | Self::BadCsr(_))
     }
 
-    const fn reason(&self) -> Option<&'static str> {
+    pub(crate) const fn reason(&self) -> Option<&'static str> {
         Some(match self {
             Self::BadChain(_) => "bad_chain",
             Self::BadProof(_) => "bad_proof",
@@ -72,6 +77,7 @@ impl RotateError {
             Self::IdentityRevoked => "identity_revoked",
             Self::BadCsr(_) => "bad_csr",
             Self::KeyReused => "key_reused",
+            Self::TooOften => "too_often",
             Self::Issuing(_) | Self::Unavailable(_) => return None,
         })
     }
@@ -102,27 +108,58 @@ enum Decided {
     Retry(Box<Answered>),
 }
 
+/// A refusal, with the SVID that was presented once its chain has been verified.
+#[derive(Debug)]
+pub struct Refused {
+    pub error: RotateError,
+    pub presented: Option<Box<(SpiffeId, Serial)>>,
+}
+
+impl<E: Into<RotateError>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), presented: None }
+    }
+}
+
 impl App {
     /// Rotates an identity. When this returns `Ok`, the new certificate is on record and on disk.
-    pub async fn rotate(self: &Arc<Self>, request: RotateRequest) -> Result<Svid, RotateError> {
-        let peer = request.peer;
-        let result = self.rotate_proven(request).await;
-        if let Err(error) = &result
-            && let Some(reason) = error.reason()
-        {
-            let caller = Caller::Anonymous { address: peer };
-            self.record_refusal(caller.event("agent.rotate", None, ""), reason).await?;
-        }
-        result
-    }
-
-    async fn rotate_proven(self: &Arc<Self>, request: RotateRequest) -> Result<Svid, RotateError> {
+    pub async fn rotate(self: &Arc<Self>, request: RotateRequest) -> Result<Svid, Refused> {
         let peer = request.peer;
         let app = Arc::clone(self);
         let (proven, signed) = match self.pool.run(move || app.prepare_rotation(&request)).await?? {
             Prepared::Answered(svid) => return Ok(*svid),
             Prepared::Signed(prepared) => *prepared,
         };
+        let presented = Box::new((proven.chain.id().clone(), proven.chain.serial()));
+        let decided = self.decide_rotation(proven, signed, peer).await;
+        decided.map_err(|error| Refused { error, presented: Some(presented) })
+    }
+
+    /// Records a refused rotation with its true reason.
+    pub async fn record_refused_rotation(
+        &self,
+        refused: &Refused,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Unavailable> {
+        let Some(reason) = refused.error.reason() else {
+            return Ok(());
+        };
+        let tenant = refused.presented.as_ref().map(|presented| presented.0.tenant);
+        let target = refused.presented.as_ref().map(|presented| presented.0.to_string()).unwrap_or_default();
+        let mut event = Caller::Anonymous { address: peer }.event("agent.rotate", tenant, target);
+        if let Some(presented) = &refused.presented {
+            event.detail.insert("serial", presented.1.to_string());
+        }
+        let whom = if refused.error.proved_nothing() { Whom::Stranger } else { Whom::Somebody };
+        self.record_refusal(event, whom, reason).await
+    }
+
+    async fn decide_rotation(
+        self: &Arc<Self>,
+        proven: Proven,
+        signed: Signed,
+        peer: Option<IpAddr>,
+    ) -> Result<Svid, RotateError> {
         let grace = self.policy.rotation_grace;
         let decided =
             self.store.write(move |view, now| decide(view, now, grace, &proven, signed, peer)).await;
@@ -133,20 +170,39 @@ impl App {
     }
 
     /// Checks the request from the cheapest proof to the dearest, and signs. Blocking.
-    fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, RotateError> {
+    fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, Refused> {
         let now = self.clock.now();
         let Some(hierarchy) = self.store.read(|view| view.hierarchy())? else {
-            return Err(IssuingError::NoAuthority.into());
+            return Err(RotateError::from(IssuingError::NoAuthority).into());
         };
         let chain = PresentedChain::verify(&request.chain, &hierarchy, now)?;
+        let presented = Box::new((chain.id().clone(), chain.serial()));
+        let prepared = self.prepare_for(chain, request, now);
+        prepared.map_err(|error| Refused { error, presented: Some(presented) })
+    }
+
+    fn prepare_for(
+        &self,
+        chain: PresentedChain,
+        request: &RotateRequest,
+        now: Timestamp,
+    ) -> Result<Prepared, RotateError> {
         let csr = VerifiedCsr::from_pem(&request.csr)?;
         chain.verify_proof(csr.der(), &request.proof)?;
         let proven = Proven { chain, csr };
         let judged = self.store.read(|view| standing(view, &proven, now, self.policy.rotation_grace));
         match judged? {
             Standing::Retry(answered) => Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?))),
-            Standing::Fresh { host, .. } => {
-                self.note_shown(&host, proven.chain.serial());
+            Standing::Fresh { host, recovered } => {
+                self.note_shown(host.id, proven.chain.serial());
+                // Walks the host's history, so it happens here and not on the writer's thread. A key that the
+                // host takes meanwhile is found by the index of live keys.
+                if !recovered && self.store.read(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
+                    return Err(RotateError::KeyReused);
+                }
+                if !self.rotations.allow(host.id, self.policy.svid_ttl) {
+                    return Err(RotateError::TooOften);
+                }
                 let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;
                 Ok(Prepared::Signed(Box::new((proven, signed))))
             }
@@ -178,16 +234,20 @@ fn standing(
         let answered = Answered { enrollment: answered, agent: host.agent, certificate };
         return Ok(Standing::Retry(Box::new(answered)));
     }
+    let holder = view.holder_of_key(csr.spki())?;
     let recovered = current.expired(now);
     if recovered {
-        let newest = host.newest_serial == current.serial;
-        let in_grace = now <= current.not_after + grace;
-        if !newest || !(in_grace || excused(view, current.not_after, now)?) {
+        // The newest certificate is the one presented, or its successor whose answer was lost: then the caller
+        // has proved to hold both keys, and it is the successor's time that counts.
+        let lost = holder.as_ref().filter(|holder| holder.via == Via::Rotation { from: current.serial });
+        let newest = lost.unwrap_or(&current);
+        let in_grace = now <= newest.not_after + grace;
+        let may_return = newest.serial == host.newest_serial && newest.revocation.is_none();
+        if !may_return || !(in_grace || excused(view, newest.not_after, now)?) {
             return Err(RotateError::SvidExpired);
         }
     }
-    let taken = view.holder_of_key(csr.spki())?.is_some_and(|holder| !holder.expired(now));
-    if taken || view.host_has_used_key(host.id, csr.spki())? {
+    if holder.is_some_and(|holder| !holder.expired(now)) {
         return Err(RotateError::KeyReused);
     }
     Ok(Standing::Fresh { host: Box::new(host), recovered })
@@ -238,9 +298,10 @@ fn decide(
     let kind = if recovered { "recovered" } else { "rotated" };
     changes.extend([
         timeline(host.id, now, kind, [("serial", enrollment.serial.to_string())]),
+        // Of two rotations at once, the one signed later may be decided first.
         Change::PutHost(Host {
-            newest_serial: enrollment.serial,
-            svid_not_after: enrollment.not_after,
+            newest_serial: enrollment.serial.max(host.newest_serial),
+            svid_not_after: enrollment.not_after.max(host.svid_not_after),
             ..host
         }),
         Change::RecordEnrollment { enrollment, certificate: signed.svid.der.clone() },

@@ -1,6 +1,7 @@
 //! Enrollment secrets: created, listed, revoked.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use zeroize::Zeroizing;
@@ -82,24 +83,29 @@ impl App {
     }
 
     /// A tenant's enrollment secrets, newest first; `revoked` narrows them to one side.
-    pub fn secrets(
-        &self,
+    pub async fn secrets(
+        self: &Arc<Self>,
         tenant: TenantId,
         revoked: Option<bool>,
         before: Option<CredentialId>,
         limit: usize,
     ) -> Result<Vec<EnrollmentSecret>, Unavailable> {
-        let mut secrets = Vec::new();
-        self.store.read(|view| {
-            view.enrollment_secrets(before, |secret| {
-                let wanted = revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked);
-                if secret.tenant == tenant && wanted {
-                    secrets.push(secret);
-                }
-                if secrets.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        let app = Arc::clone(self);
+        self.readers
+            .run(move || {
+                let mut secrets = Vec::new();
+                app.store.read(|view| {
+                    view.enrollment_secrets(before, |secret| {
+                        let wanted = revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked);
+                        if secret.tenant == tenant && wanted {
+                            secrets.push(secret);
+                        }
+                        if secrets.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                    })
+                })?;
+                Ok::<_, Unavailable>(secrets)
             })
-        })?;
-        Ok(secrets)
+            .await?
     }
 
     /// Revokes a secret: it admits nobody any more. There is no way back; repeating it is harmless.

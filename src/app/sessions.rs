@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::caller::{Caller, TokenCaller};
+use super::refusals::Refused;
 use super::{App, Unavailable, entropy};
 use crate::domain::api_token::{ApiToken, Maker};
 use crate::domain::audit::AuditEvent;
@@ -52,7 +53,8 @@ impl App {
         let right = self.passwords.verify(password, user.as_ref().map(|user| user.password.clone())).await?;
         let (Some(user), true) = (user, right) else {
             let target = name.map(|name| name.to_string()).unwrap_or_default();
-            self.record_refusal(caller.event("session.create", None, target), "wrong_credentials").await?;
+            let event = caller.event("session.create", None, target);
+            self.record_refusal(event, Refused::Stranger, "wrong_credentials").await?;
             return Err(SignInError::Wrong);
         };
         let token = SessionToken::new(Zeroizing::new(entropy()?));
@@ -177,7 +179,8 @@ fn open(
     caller: &Caller,
 ) -> Result<Verdict<SignedIn, SignInError>, ReadError> {
     // The password may have been changed, or the person disabled, while it was being checked.
-    let unchanged = |now: &User| now.disabled_at.is_none() && now.password.as_phc() == checked.password.as_phc();
+    let unchanged =
+        |now: &User| now.disabled_at.is_none() && now.password.as_phc() == checked.password.as_phc();
     let Some(user) = view.user(checked.id)?.filter(unchanged) else {
         return Ok(Verdict::refuse(SignInError::Wrong));
     };

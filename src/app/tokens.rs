@@ -1,6 +1,7 @@
 //! Join tokens: minted, listed, voided.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
@@ -81,22 +82,27 @@ impl App {
     }
 
     /// A tenant's join tokens, newest first.
-    pub fn tokens(
-        &self,
+    pub async fn tokens(
+        self: &Arc<Self>,
         tenant: TenantId,
         before: Option<CredentialId>,
         limit: usize,
     ) -> Result<Vec<JoinToken>, Unavailable> {
-        let mut tokens = Vec::new();
-        self.store.read(|view| {
-            view.join_tokens(before, |token| {
-                if token.tenant == tenant {
-                    tokens.push(token);
-                }
-                if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        let app = Arc::clone(self);
+        self.readers
+            .run(move || {
+                let mut tokens = Vec::new();
+                app.store.read(|view| {
+                    view.join_tokens(before, |token| {
+                        if token.tenant == tenant {
+                            tokens.push(token);
+                        }
+                        if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                    })
+                })?;
+                Ok::<_, Unavailable>(tokens)
             })
-        })?;
-        Ok(tokens)
+            .await?
     }
 
     /// Voids a token that has not been used. Repeating it is harmless.

@@ -93,13 +93,14 @@ async fn demo_agent(
     let address = format!("https://{}", server.public_authority());
     let url =
         address.parse().map_err(|error: crate::agent::server_url::NotAServerUrl| CliError::caused(&error))?;
-    let pin = server.pin().parse().map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?;
+    let pin = server.pin().map(|pin| pin.parse()).transpose();
+    let pin = pin.map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?;
     Ok(AgentConfig {
         identity,
         server_ca: None,
         grpc_addr: None,
         server: None,
-        enroll: EnrollConfig { credential, server: Some(url), pin: Some(pin) },
+        enroll: EnrollConfig { credential, server: Some(url), pin },
         subject: Subject::Shown(facts(number, &name)),
     })
 }

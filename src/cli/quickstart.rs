@@ -15,6 +15,7 @@ use super::gen_cert::{own_names, remind_of_envelope};
 use super::output::print;
 use super::serve::{harden, run, stop_on_signal};
 use crate::app::App;
+use crate::app::ROOT_KEY_FILE;
 use crate::app::caller::{Caller, LocalVia};
 use crate::app::tokens::TokenOrder;
 use crate::app::users::FIRST_ADMIN;
@@ -48,9 +49,6 @@ pub(super) struct Quickstart {
 /// The quickstart's trust domain.
 const TRUST_DOMAIN: &str = "muster";
 
-/// Where the root key waits to be taken offline.
-const ROOT_KEY_FILE: &str = "root-key.pem";
-
 impl Quickstart {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let overrides =
@@ -65,8 +63,10 @@ impl Quickstart {
             server::open_app(&config.data_dir, server::policy(&config), &live).map_err(CliError::from)?;
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
         prepare(&config, &app, &caller).await?;
-        let admin_password = app.create_first_admin(&caller).await.map_err(|e| CliError::caused(&e))?;
         let server = Server::start_with(&config, app, live).await.map_err(CliError::from)?;
+        // Last, when nothing can fail any more that would keep the password from being shown.
+        let admin_password =
+            server.app().create_first_admin(&caller).await.map_err(|e| CliError::caused(&e))?;
         let greeting = Greeting::new(&config, &server, &caller, admin_password).await?;
         if global.json {
             print(&format!("{}\n", *greeting.json()))?;
@@ -91,7 +91,14 @@ async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(),
     if app.hierarchy().map_err(|e| CliError::caused(&e))?.is_none() {
         let trust_domain: TrustDomain = TRUST_DOMAIN.parse().expect("a constant valid trust domain");
         let path = config.data_dir.join(ROOT_KEY_FILE);
-        let keep = |key: &str| crate::durable::replace(&path, crate::durable::OWNER_ONLY, key.as_bytes());
+        if path.exists() {
+            return Err(CliError::new(format!(
+                "{} is in the way: it is another agent CA's root key",
+                path.display()
+            ))
+            .hint("move it to a safe place; a backup of that CA needs it"));
+        }
+        let keep = |key: &str| crate::durable::create(&path, crate::durable::OWNER_ONLY, key.as_bytes());
         app.init_agent_ca(caller, &trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
         remind_of_root_key(&path);
     }
@@ -125,7 +132,7 @@ struct Greeting {
     url: String,
     grpc_addr: String,
     admin_password: Option<Zeroizing<String>>,
-    pin: String,
+    pin: Option<String>,
     token: Zeroizing<String>,
     link: Zeroizing<String>,
     tenant: String,
@@ -145,16 +152,13 @@ impl Greeting {
         let (_, credential) = minted.map_err(|error| CliError::caused(&error))?;
         let token = credential.reveal();
         let address = server.public_authority();
+        let pin = server.pin().map(|pin| pin.parse()).transpose();
+        let pin = pin.map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?;
         let link = JoinLink {
             server: address
                 .parse()
                 .map_err(|error: crate::domain::host_port::NotAHostPort| CliError::caused(&error))?,
-            pin: Some(
-                server
-                    .pin()
-                    .parse()
-                    .map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?,
-            ),
+            pin,
             credential,
         };
         Ok(Self {
@@ -197,7 +201,10 @@ impl Greeting {
              Data directory   {}\n\n\
              To enroll a host, paste this on it within an hour (it works once):\n\n  \
              muster agent enroll '{}' --dir ./muster-agent\n\n",
-            self.url, self.pin, self.data_dir, *self.link,
+            self.url,
+            self.pin.as_deref().unwrap_or("none: the system's roots vouch for the certificate"),
+            self.data_dir,
+            *self.link,
         ))
     }
 }

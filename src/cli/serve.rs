@@ -100,7 +100,12 @@ pub(super) fn stop_on_signal() -> Result<CancellationToken, CliError> {
 /// The process holds the issuing key in memory: no core dump and no debugger of the same user may see it.
 pub(super) fn harden() -> Result<(), CliError> {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    let failed = |error: rustix::io::Errno| CliError::new(format!("cannot turn core dumps off: {error}"));
+    let failed =
+        |error: rustix::io::Errno| CliError::new(format!("cannot set the process's limits: {error}"));
+    // Every agent holds a connection open; the hard limit is what the machine's owner allows.
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: files.maximum, ..files };
+    setrlimit(Resource::Nofile, raised).map_err(failed)?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(failed)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed)
 }

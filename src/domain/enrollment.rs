@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::ids::{CredentialId, HostId, TenantId};
@@ -35,6 +35,9 @@ impl Enrollment {
         self.revocation.is_none() && !self.expired(now)
     }
 }
+
+/// Longest life of an SVID that was ever allowed; no older enrollment can still be unexpired.
+pub const SVID_LIFETIME_MAX: SignedDuration = SignedDuration::from_hours(7 * 24 + 1);
 
 /// Whether a certificate whose last valid second is `not_after` has expired. The second itself still counts.
 pub fn past_not_after(not_after: Timestamp, now: Timestamp) -> bool {

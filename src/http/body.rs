@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -14,9 +13,8 @@ use super::problem::Problem;
 /// Largest request body, in bytes.
 pub(super) const BODY_MAX: usize = 64 * 1024;
 
-/// How much of a body that is too large is taken in before it is refused, in bytes, and for how long.
-const DRAIN_MAX: usize = 512 * 1024;
-const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+/// Bodies that may be arriving at the same time, from everybody together: 32 MiB at most.
+pub(super) const BODIES_MAX: usize = 512;
 
 /// How long a client may take to send its body.
 const BODY_WITHIN: Duration = Duration::from_secs(15);
@@ -28,12 +26,12 @@ pub(super) struct Json<T>(pub(super) T);
 impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &Shared) -> Result<Self, Problem> {
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
         if !is_json(&request) {
             let detail = "Send the body as JSON, with \"Content-Type: application/json\".";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
         }
-        let bytes = read(request).await?;
+        let bytes = read(request, shared).await?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::bad_request(explain(&error)))
     }
 }
@@ -47,7 +45,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Shared> for OptionalJson<T> {
 
     async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
         if !request.headers().contains_key(header::CONTENT_TYPE) {
-            return if read(request).await?.is_empty() {
+            return if read(request, shared).await?.is_empty() {
                 Ok(Self(T::default()))
             } else {
                 Err(Problem::bad_request("A body needs \"Content-Type: application/json\"."))
@@ -63,48 +61,26 @@ fn is_json(request: &Request) -> bool {
     essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }
 
-async fn read(request: Request) -> Result<axum::body::Bytes, Problem> {
+async fn read(request: Request, shared: &Shared) -> Result<axum::body::Bytes, Problem> {
     let too_large = || {
         let detail = format!("The body is larger than {} KiB.", BODY_MAX / 1024);
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
     };
-    let expects_permission = request.headers().contains_key(header::EXPECT);
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if declared.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > BODY_MAX as u64) {
-        // A client that asked before sending has sent nothing.
-        if !expects_permission {
-            drain(request.into_body()).await;
-        }
         return Err(too_large());
     }
-    let mut body = request.into_body();
-    let collected = tokio::time::timeout(BODY_WITHIN, Limited::new(&mut body, BODY_MAX).collect()).await;
-    match collected {
+    // Bodies that strangers send are held in memory, so only so many arrive at a time.
+    let _place = shared.bodies.try_acquire().map_err(|_| Problem::unavailable())?;
+    let collected = tokio::time::timeout(BODY_WITHIN, Limited::new(request.into_body(), BODY_MAX).collect());
+    match collected.await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            drain(body).await;
-            Err(too_large())
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::bad_request("The body could not be read to its end.")),
         Err(_) => {
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The body took too long to arrive."))
         }
     }
-}
-
-/// Takes in a little of a body that is too large: a client that is still writing when the connection closes
-/// never sees the answer.
-async fn drain(mut body: Body) {
-    let draining = async {
-        let mut left = DRAIN_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            let length = frame.data_ref().map_or(0, axum::body::Bytes::len);
-            let Some(rest) = left.checked_sub(length) else { return };
-            left = rest;
-        }
-    };
-    // Whether it was all or not, the answer is the same.
-    let _ = tokio::time::timeout(DRAIN_WITHIN, draining).await;
 }
 
 /// What is wrong with a body, without repeating any of it: values may be secrets.

@@ -33,14 +33,18 @@ pub(super) async fn enroll(
         ));
     }
     let facts = body.host.map(HostFacts::from).unwrap_or_default();
+    let id = Credential::parse(kind, &credential).map(|credential| credential.id());
     let request = EnrollRequest { kind, credential, csr: body.csr, facts, peer };
-    match shared.app.enroll(request).await {
-        Ok(svid) => Ok((StatusCode::CREATED, answer(&shared, svid)).into_response()),
-        Err(error) if error.proved_nothing() => {
-            Err(shared.throttle.failed(peer, Cost::Credential, error.into()))
-        }
-        Err(error) => Err(error.into()),
+    let error = match shared.app.enroll(request).await {
+        Ok(svid) => return Ok((StatusCode::CREATED, answer(&shared, svid)).into_response()),
+        Err(error) => error,
+    };
+    if error.proved_nothing() {
+        // What is throttled is not recorded: the trail has the failures that used up the allowance.
+        shared.throttle.failed(peer, Cost::Credential)?;
     }
+    shared.app.record_refused_enrollment(&error, id, peer).await?;
+    Err(error.into())
 }
 
 pub(super) async fn rotate(
@@ -51,13 +55,15 @@ pub(super) async fn rotate(
     let proof = BASE64.decode(body.proof.as_bytes());
     let proof = proof.map_err(|_| Problem::bad_request("'proof' is not standard base64 (RFC 4648, 4)."))?;
     let request = RotateRequest { chain: body.chain, csr: body.csr, proof, peer };
-    match shared.app.rotate(request).await {
-        Ok(svid) => Ok(answer(&shared, svid).into_response()),
-        Err(error) if error.proved_nothing() => {
-            Err(shared.throttle.failed(peer, Cost::Credential, error.into()))
-        }
-        Err(error) => Err(error.into()),
+    let refused = match shared.app.rotate(request).await {
+        Ok(svid) => return Ok(answer(&shared, svid).into_response()),
+        Err(refused) => refused,
+    };
+    if refused.error.proved_nothing() {
+        shared.throttle.failed(peer, Cost::Credential)?;
     }
+    shared.app.record_refused_rotation(&refused, peer).await?;
+    Err(refused.error.into())
 }
 
 fn answer(shared: &Shared, svid: Svid) -> axum::Json<SvidAnswer> {

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::proxies::client_address;
 use super::transport::Transport;
 use crate::app::caller::{Caller, LocalVia};
+use crate::app::refusals::Refused;
 use crate::domain::ids::TenantId;
 use crate::domain::permission::Permission;
 use crate::domain::session::SessionToken;
@@ -60,7 +61,7 @@ impl<P: Needed + Send> FromRequestParts<Shared> for Allowed<P> {
         let mut event = caller.event("request.denied", caller.tenant(), parts.uri.path());
         event.detail.insert("permission", P::PERMISSION.to_string());
         event.detail.insert("method", parts.method.to_string());
-        shared.app.record_refusal(event, "permission_denied").await?;
+        shared.app.record_refusal(event, Refused::Somebody, "permission_denied").await?;
         Err(Problem::permission_denied())
     }
 }

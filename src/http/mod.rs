@@ -13,6 +13,7 @@ mod events;
 mod extract;
 mod health;
 mod hosts;
+mod leftover;
 mod metrics;
 mod overview;
 mod page;
@@ -34,12 +35,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
-use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
 use crate::domain::networks::Networks;
@@ -58,6 +62,8 @@ pub struct Shared {
     /// Reverse proxies that are believed about client addresses.
     pub trusted_proxies: Arc<Networks>,
     throttle: Arc<Throttle>,
+    /// Places for request bodies that are arriving.
+    bodies: Arc<Semaphore>,
     /// Cancelled when the server is going away: it is not ready any more, and endless answers end.
     ending: CancellationToken,
 }
@@ -73,7 +79,7 @@ pub struct ServerFacts {
 
 impl ServerFacts {
     fn server_pin(&self) -> Option<String> {
-        self.certificate.as_ref().map(|certificate| certificate.current().pin().to_owned())
+        self.certificate.as_ref().and_then(|certificate| certificate.current().pin().map(str::to_owned))
     }
 
     /// The CA above the presented certificate, PEM, when it is presented too.
@@ -89,6 +95,7 @@ impl Shared {
             facts: Arc::new(facts),
             trusted_proxies: Arc::new(trusted_proxies),
             throttle: Arc::default(),
+            bodies: Arc::new(Semaphore::new(body::BODIES_MAX)),
             ending: CancellationToken::new(),
         }
     }
@@ -114,7 +121,7 @@ pub fn router(shared: Shared) -> Router {
         .route("/openapi.json", get(move || async move { axum::Json(document) }))
         .fallback(|| async { Problem::not_found("There is nothing at this address.") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN))
+        .layer(axum::middleware::from_fn(in_time))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_bytes_response().map(BodyExt::boxed)))
         .layer(header("x-content-type-options", "nosniff"))
         .layer(header("referrer-policy", "no-referrer"))
@@ -123,6 +130,12 @@ pub fn router(shared: Shared) -> Router {
         .layer(header("content-security-policy", CSP))
         .layer(header("cache-control", "no-store"))
         .with_state(shared)
+}
+
+/// Gives up on an answer that takes too long.
+async fn in_time(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await;
+    answer.unwrap_or_else(|_| Problem::unavailable().into_response())
 }
 
 /// Answers of the API are no pages, so nothing may be loaded by one.

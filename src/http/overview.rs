@@ -17,7 +17,7 @@ pub(super) async fn show(
     let certificate = shared.facts.certificate.as_ref().map(|certificate| certificate.current());
     let certificate = certificate.map(|certificate| ServerCertificateItem {
         not_after: certificate.not_after(),
-        pin: certificate.pin().to_owned(),
+        pin: certificate.pin().map(str::to_owned),
     });
     Ok(axum::Json(OverviewAnswer::new(overview, certificate)))
 }

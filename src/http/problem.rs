@@ -171,7 +171,8 @@ impl From<EnrollError> for Problem {
 }
 
 fn identity_revoked() -> Problem {
-    let detail = "This identity is revoked. An administrator can re-enable its host.";
+    let detail = "This identity, or this certificate of it, is revoked. If the host is to come back, an \
+                  administrator re-enables it and it enrolls again with a token that names its agent id.";
     Problem::new(StatusCode::FORBIDDEN, "identity_revoked", detail)
 }
 
@@ -185,6 +186,13 @@ impl From<RotateError> for Problem {
             RotateError::UnknownSerial => unauthorized("unknown_serial", &error),
             RotateError::SvidExpired => unauthorized("svid_expired", &error),
             RotateError::IdentityRevoked => identity_revoked(),
+            RotateError::TooOften => {
+                let detail = "This identity rotates too often. Wait and try again.";
+                Self {
+                    retry_after: Some(60),
+                    ..Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", detail)
+                }
+            }
             RotateError::BadCsr(_) | RotateError::KeyReused => {
                 Self::new(StatusCode::BAD_REQUEST, "bad_csr", error.to_string())
             }

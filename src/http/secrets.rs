@@ -60,7 +60,7 @@ pub(super) async fn list(
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let limit = limit(params.limit)?;
     let revoked = params.state.map(|state| state == ListState::Revoked);
-    let secrets = shared.app.secrets(tenant, revoked, cursor(params.cursor.as_deref())?, limit + 1)?;
+    let secrets = shared.app.secrets(tenant, revoked, cursor(params.cursor.as_deref())?, limit + 1).await?;
     Ok(axum::Json(Page::new(secrets, limit, |s| s.id.to_string(), |s| SecretItem::from(&s))))
 }
 

@@ -43,7 +43,8 @@ pub(super) async fn sign_in(
     let (signed_in, token) = match shared.app.sign_in(&body.username, body.password, address).await {
         Ok(opened) => opened,
         Err(error @ SignInError::Wrong) => {
-            return Err(shared.throttle.failed(address, Cost::Password, error.into()));
+            shared.throttle.failed(address, Cost::Password)?;
+            return Err(error.into());
         }
         Err(error) => return Err(error.into()),
     };

@@ -2,6 +2,7 @@
 //!
 //! The socket is 0600 inside a directory of 0700, and every peer's uid is checked besides.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -12,8 +13,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
+use super::leftover::answer;
 use super::transport::Transport;
 
 /// The socket's file inside the data directory.
@@ -109,7 +110,8 @@ async fn connection(stream: UnixStream, router: Router, shutdown: CancellationTo
     }
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Transport::Socket { uid });
-        router.clone().oneshot(request.map(axum::body::Body::new))
+        let answering = answer(router.clone(), request);
+        async move { Ok::<_, Infallible>(answering.await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));

@@ -61,9 +61,9 @@ impl Throttle {
         if over > 0.0 { Err(throttled(over)) } else { Ok(()) }
     }
 
-    /// Counts a failure that proved nothing; the refusal is replaced once the allowance is used up.
-    pub(super) fn failed(&self, address: Option<IpAddr>, cost: Cost, refusal: Problem) -> Problem {
-        let Some(address) = address else { return refusal };
+    /// Counts a failure that proved nothing; an error once the allowance is used up.
+    pub(super) fn failed(&self, address: Option<IpAddr>, cost: Cost) -> Result<(), Problem> {
+        let Some(address) = address else { return Ok(()) };
         let now = Instant::now();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.len() >= ADDRESSES_MAX {
@@ -76,10 +76,10 @@ impl Throttle {
         let failures = entry.now(now) + cost.failures();
         let over = failures - f64::from(BURST);
         if over > 0.0 {
-            return throttled(over);
+            return Err(throttled(over));
         }
         *entry = Used { failures, at: now };
-        refusal
+        Ok(())
     }
 
     /// Forgets addresses that have recovered.
@@ -114,17 +114,15 @@ mod tests {
     #[test]
     fn an_address_has_its_burst_and_no_more() {
         let throttle = Throttle::default();
-        let refusal = Problem::unauthenticated();
-        let fail =
-            |text: &str| throttle.failed(Some(text.parse().unwrap()), Cost::Credential, refusal.clone());
+        let fail = |text: &str| throttle.failed(Some(text.parse().unwrap()), Cost::Credential);
         for _ in 0..BURST {
-            assert_eq!(fail("2001:db8::1"), refusal);
+            assert_eq!(fail("2001:db8::1"), Ok(()));
         }
-        let throttled = fail("2001:db8::2");
+        let throttled = fail("2001:db8::2").unwrap_err();
         assert_eq!((throttled.code, throttled.retry_after.is_some()), ("throttled", true), "same /64");
         assert!(throttle.admit(Some("2001:db8::3".parse().unwrap()), Cost::Password).is_err());
-        assert_eq!(fail("2001:db8:0:1::1"), refusal, "another /64");
-        assert_eq!(throttle.failed(None, Cost::Password, refusal.clone()), refusal, "the operator");
+        assert_eq!(fail("2001:db8:0:1::1"), Ok(()), "another /64");
+        assert_eq!(throttle.failed(None, Cost::Password), Ok(()), "the operator");
         assert_eq!(throttle.admit(None, Cost::Password), Ok(()));
     }
 
@@ -132,11 +130,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let throttle = Throttle::default();
         for number in 0..(u32::try_from(ADDRESSES_MAX).unwrap() + 10) {
-            throttle.failed(
-                Some(IpAddr::from(number.to_be_bytes())),
-                Cost::Credential,
-                Problem::unauthenticated(),
-            );
+            assert_eq!(throttle.failed(Some(IpAddr::from(number.to_be_bytes())), Cost::Credential), Ok(()));
         }
         assert!(throttle.used.lock().unwrap().len() <= ADDRESSES_MAX);
     }

@@ -1,12 +1,13 @@
 //! The router over TLS.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
+use super::leftover::answer;
 use super::transport::Transport;
 use crate::tls::accept::{Connection, Listener, ListenerConfig};
 use crate::tls::certificate::LiveCertificate;
@@ -23,7 +24,8 @@ pub async fn serve(
         let transport = Transport::Tls { peer: connection.remote };
         hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(transport);
-            router.clone().oneshot(request.map(axum::body::Body::new))
+            let answering = answer(router.clone(), request);
+            async move { Ok::<_, Infallible>(answering.await) }
         })
     };
     Listener::new(listener, ListenerConfig::https(certificate)).serve(connection, shutdown).await;

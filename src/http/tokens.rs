@@ -42,7 +42,7 @@ pub(super) async fn list(
 ) -> Result<axum::Json<Page<TokenItem>>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let limit = limit(params.limit)?;
-    let tokens = shared.app.tokens(tenant, cursor(params.cursor.as_deref())?, limit + 1)?;
+    let tokens = shared.app.tokens(tenant, cursor(params.cursor.as_deref())?, limit + 1).await?;
     let now = shared.app.clock().now();
     Ok(axum::Json(Page::new(tokens, limit, |t| t.id.to_string(), |t| TokenItem::new(&t, now))))
 }

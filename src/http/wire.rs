@@ -641,7 +641,7 @@ struct AgentCaExpiry {
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ServerCertificateItem {
     pub(super) not_after: Timestamp,
-    pub(super) pin: String,
+    pub(super) pin: Option<String>,
 }
 
 /// When SVIDs would have run out if the server stopped now.

@@ -6,6 +6,7 @@
 
 mod apply;
 mod change;
+mod disk;
 mod open;
 mod record;
 mod rows;
@@ -27,6 +28,7 @@ use crate::clock::Clock;
 use crate::domain::deny::{DenyChange, DenyList};
 use crate::domain::host::Host;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
+use disk::Disk;
 use rows::Snapshot;
 use writer::Writer;
 
@@ -50,6 +52,8 @@ pub enum ReadError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("the store is being opened anew after a failed commit")]
+    Reopening,
     #[error("table {table} names a record that is missing from {missing_from}")]
     Dangling { table: &'static str, missing_from: &'static str },
 }
@@ -81,7 +85,7 @@ pub type Publish = Box<dyn Fn(&Published) + Send>;
 pub struct Store {
     // The writer is dropped first: it drains its queue and commits while the database is still open.
     writer: Arc<Writer>,
-    database: Arc<redb::Database>,
+    disk: Arc<Disk>,
     deny: DenyList,
 }
 
@@ -90,31 +94,36 @@ impl Store {
     /// is read from it.
     pub fn open(path: &Path, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
         let database = open::open(path, clock.now())?;
-        Self::start(database, clock, publish)
+        Self::start(Disk::new(Some(path.to_owned()), database), clock, publish)
     }
 
     /// Reads from a store without opening it for writing, and so without touching the file; `None` when there
     /// is no store, or when only a proper opening can tell, as after a crash.
-    pub fn peek<T>(path: &Path, read: impl FnOnce(&View<'_>) -> Result<T, ReadError>) -> Option<T> {
-        let database = open::read_only(path)?;
-        let transaction = database.begin_read().ok()?;
-        read(&View::new(&Snapshot { transaction })).ok()
+    pub fn peek<T: Send + 'static>(
+        path: &Path,
+        read: impl FnOnce(&View<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Option<T> {
+        open::apart(path, move |path| {
+            let transaction = open::read_only(path)?.begin_read().ok()?;
+            read(&View::new(&Snapshot { transaction })).ok()
+        })
+        .ok()??
     }
 
-    fn start(database: redb::Database, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
-        let database = Arc::new(database);
+    fn start(disk: Disk, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
+        let disk = Arc::new(disk);
         let deny = DenyList::default();
-        let snapshot = Snapshot::new(&database)?;
+        let snapshot = Snapshot { transaction: disk.begin_read()? };
         deny.apply(View::new(&snapshot).denied()?);
         drop(snapshot);
-        let writer = Writer::start(Arc::clone(&database), clock, deny.clone(), publish)?;
-        Ok(Self { writer: Arc::new(writer), database, deny })
+        let writer = Writer::start(Arc::clone(&disk), clock, deny.clone(), publish)?;
+        Ok(Self { writer: Arc::new(writer), disk, deny })
     }
 
     /// Reads from a consistent snapshot. Meant for point reads and short pages; long scans belong on a
     /// blocking thread.
     pub fn read<T, E: From<ReadError>>(&self, read: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
-        let snapshot = Snapshot::new(&self.database)?;
+        let snapshot = Snapshot { transaction: self.disk.begin_read()? };
         read(&View::new(&snapshot))
     }
 
@@ -136,8 +145,8 @@ impl Store {
         &self.deny
     }
 
-    /// Whether the store still takes writes. It stops after a failed commit, because what is on disk is
-    /// then uncertain until the file has been opened anew.
+    /// Whether the store takes writes. It does not from a failed commit until the file has been opened anew,
+    /// because what is on disk is uncertain meanwhile.
     pub fn is_writable(&self) -> bool {
         self.writer.is_healthy()
     }
@@ -148,15 +157,6 @@ impl Store {
         let backend = redb::backends::InMemoryBackend::new();
         let database = redb::Builder::new().create_with_backend(backend).expect("memory does not fail");
         open::initialise(&database, clock.now()).expect("memory does not fail");
-        Self::start(database, clock, Box::new(|_| {})).expect("a fresh store opens")
-    }
-}
-
-impl Snapshot {
-    fn new(database: &redb::Database) -> Result<Self, ReadError> {
-        let transaction = database
-            .begin_read()
-            .map_err(|error| ReadError::Table { table: "(snapshot)", source: Box::new(error.into()) })?;
-        Ok(Self { transaction })
+        Self::start(Disk::new(None, database), clock, Box::new(|_| {})).expect("a fresh store opens")
     }
 }

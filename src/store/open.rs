@@ -62,6 +62,11 @@ pub(super) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, now)?,
         Err(error) => return Err(io(error)),
     }
+    open_existing(path)
+}
+
+/// Opens a store that is there.
+pub(super) fn open_existing(path: &Path) -> Result<Database, OpenError> {
     let database = checked(path)?;
     migrate(&database, path)?;
     Ok(database)
@@ -69,9 +74,18 @@ pub(super) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
 
 /// Opens a cleanly closed store for reading alone.
 pub(super) fn read_only(path: &Path) -> Option<redb::ReadOnlyDatabase> {
+    builder().open_read_only(path).ok()
+}
+
+/// Works on a file whose pages may make no sense, on a thread of its own: redb may panic on one, and there a
+/// panic is one more way to find damage. `None` when it did.
+pub(super) fn apart<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce(&Path) -> T + Send + 'static,
+) -> io::Result<Option<T>> {
     let path = path.to_owned();
-    let opening = std::thread::Builder::new().name(CHECK_THREAD.to_owned());
-    opening.spawn(move || builder().open_read_only(path).ok()).ok()?.join().ok()?
+    let working = std::thread::Builder::new().name(CHECK_THREAD.to_owned()).spawn(move || work(&path))?;
+    Ok(working.join().ok())
 }
 
 /// Creates the store under a temporary name, so that a file of the right name is always a whole store.
@@ -96,19 +110,17 @@ fn builder() -> Builder {
     builder
 }
 
-/// Opens the file and walks all of it. redb may panic on a damaged page, so this happens on a thread of its
-/// own, where a panic is one more way to find damage.
+/// Opens the file and walks all of it.
 fn checked(path: &Path) -> Result<Database, OpenError> {
-    let file = path.to_owned();
-    let opening = std::thread::Builder::new().name(CHECK_THREAD.to_owned()).spawn(move || {
-        let mut database = builder().open(&file).map_err(|e| opening(&file, e))?;
+    let opened = apart(path, |path| {
+        let mut database = builder().open(path).map_err(|e| opening(path, e))?;
         match database.check_integrity() {
             Ok(true) => Ok(database),
-            Ok(false) => Err(damaged(&file, "its checksums do not match")),
-            Err(error) => Err(damaged(&file, &error.to_string())),
+            Ok(false) => Err(damaged(path, "its checksums do not match")),
+            Err(error) => Err(damaged(path, &error.to_string())),
         }
     })?;
-    opening.join().unwrap_or_else(|_| Err(damaged(path, "its pages make no sense")))
+    opened.unwrap_or_else(|| Err(damaged(path, "its pages make no sense")))
 }
 
 /// The thread on which a panic means "damaged", not "a bug"; the panic hook stays silent on it.
@@ -153,8 +165,26 @@ fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
         return Err(damaged(path, "it does not say which layout it has"));
     };
     match decode::<u32>(Table::Meta, &content)? {
-        SCHEMA => Ok(()),
+        SCHEMA => {
+            drop(snapshot);
+            complete(database)
+        }
         found if found > SCHEMA => Err(OpenError::Newer { path: path.to_owned(), found }),
         found => Err(damaged(path, &format!("it claims layout {found}, which never existed"))),
     }
+}
+
+/// Adds the tables that this version has and the file lacks, so that readers find them all.
+fn complete(database: &Database) -> Result<(), OpenError> {
+    let failed = |error: redb::Error| OpenError::Start(io::Error::other(error));
+    let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
+    let tables = transaction.list_tables().map_err(|e| Table::Meta.error(e))?;
+    if tables.count() >= Table::ALL.len() {
+        return Ok(());
+    }
+    drop(transaction);
+    let mut transaction = database.begin_write().map_err(|e| failed(e.into()))?;
+    Durability::QuickRepair.prepare(&mut transaction);
+    drop(Batch::open(&transaction)?);
+    transaction.commit().map_err(|e| failed(e.into()))
 }

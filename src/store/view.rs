@@ -419,10 +419,11 @@ impl<'r> View<'r> {
             let damaged = ReadError::Checksum { table: Table::LiveKeys.name() };
             let key = SpkiHash::from_bytes(key.try_into().map_err(|_| damaged)?);
             let serial: Serial = decode(Table::LiveKeys, content)?;
+            // A row whose enrollment was deleted names nothing.
             if self.enrollment(serial)?.is_none_or(|e| e.not_after < limit) {
                 expired.keys.push(key);
             }
-            Ok(expired.go_on())
+            Ok(Expired::go_on(expired.keys.len()))
         })?;
         let table = Table::Certificates;
         self.rows.scan(table, &Span::all(), &mut |key, _| {
@@ -433,7 +434,7 @@ impl<'r> View<'r> {
                 return Ok(ControlFlow::Break(()));
             }
             expired.certificates.push(serial);
-            Ok(expired.go_on())
+            Ok(Expired::go_on(expired.certificates.len()))
         })?;
         let table = Table::DeniedSerials;
         self.rows.scan(table, &Span::all(), &mut |key, content| {
@@ -442,7 +443,7 @@ impl<'r> View<'r> {
             if denied.not_after < limit {
                 expired.denied.push(Serial::from_bytes(key.try_into().map_err(|_| damaged)?));
             }
-            Ok(expired.go_on())
+            Ok(Expired::go_on(expired.denied.len()))
         })?;
         Ok(expired)
     }
@@ -472,13 +473,8 @@ impl Expired {
         self.keys.is_empty() && self.certificates.is_empty() && self.denied.is_empty()
     }
 
-    const fn go_on(&self) -> ControlFlow<()> {
-        let fullest = [self.keys.len(), self.certificates.len(), self.denied.len()];
-        if fullest[0] >= Self::BATCH || fullest[1] >= Self::BATCH || fullest[2] >= Self::BATCH {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+    const fn go_on(found: usize) -> ControlFlow<()> {
+        if found < Self::BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 }
 

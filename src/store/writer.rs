@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use jiff::Timestamp;
-use redb::{Database, WriteTransaction};
+use redb::WriteTransaction;
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply::Batch;
 use super::change::{Change, Verdict};
+use super::disk::Disk;
+use super::rows::Snapshot;
 use super::view::View;
-use super::{Publish, Published, ReadError};
+use super::{HostChange, Publish, Published, ReadError};
 use crate::clock::Clock;
 use crate::domain::deny::DenyList;
 
@@ -27,10 +29,10 @@ const BATCH: usize = 256;
 pub enum WriteError {
     #[error("cannot read what the decision needs")]
     Read(#[from] ReadError),
-    /// Whether the changes are on disk is unknown; the store takes no more writes.
+    /// Whether the changes are on disk is known once the file has been opened anew.
     #[error("cannot commit to disk")]
     Commit,
-    #[error("the store takes no more writes, because an earlier commit failed")]
+    #[error("the store takes no writes, because it is closing or a commit failed")]
     Stopped,
 }
 
@@ -86,14 +88,14 @@ impl Drop for Writer {
 
 impl Writer {
     pub(super) fn start(
-        database: Arc<Database>,
+        disk: Arc<Disk>,
         clock: Arc<dyn Clock>,
         deny: DenyList,
         publish: Publish,
     ) -> Result<Self, std::io::Error> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let healthy = Arc::new(AtomicBool::new(true));
-        let run = Run { database, clock, deny, publish, healthy: Arc::clone(&healthy) };
+        let run = Run { disk, clock, deny, publish, healthy: Arc::clone(&healthy) };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.until_closed(jobs)));
             if ended.is_err() {
@@ -138,8 +140,13 @@ impl Writer {
     }
 }
 
+/// How often a file that does not open is tried again.
+const REOPEN_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 struct Run {
-    database: Arc<Database>,
+    disk: Arc<Disk>,
     clock: Arc<dyn Clock>,
     deny: DenyList,
     publish: Publish,
@@ -151,37 +158,77 @@ impl Run {
         let mut waiting = Vec::with_capacity(BATCH);
         while jobs.blocking_recv_many(&mut waiting, BATCH) > 0 {
             let mut replies = Vec::with_capacity(waiting.len());
-            if !self.healthy.load(Ordering::Acquire) {
-                // Dropping a job drops its reply, which its caller reads as "stopped".
-                waiting.clear();
-                continue;
-            }
             match self.commit(waiting.drain(..), &mut replies) {
                 Ok(published) => {
-                    self.deny.apply(published.deny.iter().cloned());
-                    if published != Published::default() {
-                        (self.publish)(&published);
-                    }
+                    self.tell(&published);
                     replies.into_iter().for_each(|reply| reply(Ok(())));
                 }
                 Err(error) => {
                     tracing::error!(
                         error = &*error as &dyn std::error::Error,
-                        "a commit failed; the store takes no more writes"
+                        "a commit failed; opening the store anew"
                     );
                     self.healthy.store(false, Ordering::Release);
                     replies.into_iter().for_each(|reply| reply(Err(WriteError::Commit)));
+                    self.recover(&mut jobs);
                 }
             }
         }
+    }
+
+    fn tell(&self, published: &Published) {
+        self.deny.apply(published.deny.iter().cloned());
+        if *published != Published::default() {
+            (self.publish)(published);
+        }
+    }
+
+    /// Opens the file anew until it works, refusing what comes in meanwhile, and tells everybody what is in it.
+    fn recover(&self, jobs: &mut mpsc::Receiver<Job>) {
+        loop {
+            // Dropping a job drops its reply, which its caller reads as "stopped".
+            while jobs.try_recv().is_ok() {}
+            if jobs.is_closed() {
+                return;
+            }
+            let recovered = self.disk.reopen().map_err(Failure::from).and_then(|()| self.everything());
+            match recovered {
+                Ok(published) => {
+                    self.tell(&published);
+                    self.healthy.store(true, Ordering::Release);
+                    tracing::warn!("the store is open again");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error = &*error as &dyn std::error::Error,
+                        "the store cannot be opened anew"
+                    );
+                    std::thread::sleep(REOPEN_EVERY);
+                }
+            }
+        }
+    }
+
+    /// What others must know of the whole store: a failed commit may have reached the disk all the same.
+    fn everything(&self) -> Result<Published, Failure> {
+        let snapshot = Snapshot { transaction: self.disk.begin_read()? };
+        let view = View::new(&snapshot);
+        let mut published = Published { deny: view.denied()?, access: true, ..Published::default() };
+        view.hosts(None, |host| {
+            published.hosts.push(HostChange::Put(Box::new(host)));
+            std::ops::ControlFlow::Continue(())
+        })?;
+        Ok(published)
     }
 
     fn commit(
         &self,
         jobs: impl Iterator<Item = Job>,
         replies: &mut Vec<Reply>,
-    ) -> Result<Published, Box<dyn std::error::Error + Send + Sync>> {
-        let mut transaction = self.database.begin_write()?;
+    ) -> Result<Published, Failure> {
+        let database = self.disk.database().ok_or(ReadError::Reopening)?;
+        let mut transaction = database.begin_write()?;
         Durability::QuickRepair.prepare(&mut transaction);
         let mut batch = Batch::open(&transaction)?;
         let mut changed = false;

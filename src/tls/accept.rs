@@ -40,7 +40,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Most bytes of header fields in one request.
 const HEADER_BYTES_MAX: u16 = 16 * 1024;
 /// Streams that one HTTPS connection may have open.
-const HTTPS_STREAMS_MAX: u32 = 128;
+const HTTPS_STREAMS_MAX: u32 = 64;
 /// Streams that one agent's connection may have open: a session, and room for single calls.
 const GRPC_STREAMS_MAX: u32 = 16;
 /// What a client may send on one stream before the service has read it, in bytes. No body that we take is
@@ -427,6 +427,7 @@ impl Shared {
         // A revocation that was published since the handshake found no connection to end. From here on one
         // would, so ask once more.
         verifier.still_admits(connection, peer.identity())?;
+        verifier.note_shown(peer.identity());
         Ok(Some(peer))
     }
 

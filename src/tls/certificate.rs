@@ -91,7 +91,7 @@ pub enum CertificateError {
 /// A chain and its key that passed every check.
 pub struct ServerCertificate {
     key: Arc<CertifiedKey>,
-    pin: String,
+    pin: Option<String>,
     ca_pem: Option<String>,
     not_after: Timestamp,
     names: Vec<String>,
@@ -119,10 +119,11 @@ impl ServerCertificate {
         Ok(Self { key: Arc::new(key), pin, ca_pem, not_after, names })
     }
 
-    /// What a client pins: the SHA-256 of the chain's last certificate when that is a CA, which outlives
-    /// renewals, else of the server's own certificate. Lower-case hex.
-    pub fn pin(&self) -> &str {
-        &self.pin
+    /// What a client can pin: the SHA-256 of the self-signed CA at the end of the chain, which outlives
+    /// renewals, or of a certificate that is presented alone. A chain that ends in somebody else's
+    /// intermediate has none: pinning that would bind clients to a choice that its CA may change any day.
+    pub fn pin(&self) -> Option<&str> {
+        self.pin.as_deref()
     }
 
     /// The self-signed CA certificates presented above the server's own, which a client can keep as its
@@ -297,7 +298,7 @@ impl Stamp {
 
 /// What the rest of the product wants to know about a chain.
 struct ChainFacts {
-    pin: String,
+    pin: Option<String>,
     ca_pem: Option<String>,
     not_after: Timestamp,
     names: Vec<String>,
@@ -308,7 +309,8 @@ impl ChainFacts {
     fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
         let parsed = chain.iter().map(|der| parse(der)).collect::<Option<Vec<_>>>()?;
         let (leaf, last) = (parsed.first()?, parsed.last()?);
-        let pinned = if last.is_ca() { chain.last()? } else { chain.first()? };
+        let own_ca = last.is_ca() && last.issuer().as_raw() == last.subject().as_raw();
+        let pinned = chain.last().filter(|_| own_ca || chain.len() == 1);
         let anchors: String = chain
             .iter()
             .zip(&parsed)
@@ -317,7 +319,7 @@ impl ChainFacts {
             .map(|(der, _)| to_pem(der))
             .collect();
         Some(Self {
-            pin: HEXLOWER.encode(digest::digest(&digest::SHA256, pinned).as_ref()),
+            pin: pinned.map(|der| HEXLOWER.encode(digest::digest(&digest::SHA256, der).as_ref())),
             ca_pem: (!anchors.is_empty()).then_some(anchors),
             not_after: Timestamp::from_second(leaf.validity().not_after.timestamp()).ok()?,
             names: names(leaf)?,
@@ -453,7 +455,7 @@ mod tests {
         let live = files.live();
         let current = live.current();
         let sha256 = |der: &[u8]| HEXLOWER.encode(digest::digest(&digest::SHA256, der).as_ref());
-        assert_eq!(current.pin(), sha256(files.ca.der()));
+        assert_eq!(current.pin(), Some(sha256(files.ca.der()).as_str()));
         assert_eq!(current.names(), ["localhost", "127.0.0.1"]);
         let ca = current.ca_pem().unwrap();
         assert_eq!(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap(), *files.ca.der());
@@ -464,7 +466,7 @@ mod tests {
         fs::write(files.cert(), alone.pem()).unwrap();
         files.write_key(&key.serialize_pem(), 0o600);
         let current = ServerCertificate::load(&files.cert(), &files.key()).unwrap();
-        assert_eq!(current.pin(), sha256(alone.der()));
+        assert_eq!(current.pin(), Some(sha256(alone.der()).as_str()));
         assert_eq!(current.ca_pem(), None);
     }
 

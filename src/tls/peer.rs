@@ -33,6 +33,9 @@ use crate::domain::spiffe::{SpiffeId, TrustDomain};
 pub trait Registry: Send + Sync + fmt::Debug {
     /// The host that this certificate was issued to, if it may still open a door.
     fn admit(&self, leaf_der: &[u8], serial: Serial, id: &SpiffeId) -> Result<HostId, Refusal>;
+
+    /// Takes note that a host has shown a certificate and proved to hold its key.
+    fn shown(&self, host: HostId, serial: Serial);
 }
 
 /// Why the registry does not admit a certificate whose chain is good.
@@ -266,6 +269,11 @@ impl PeerVerifier {
     ) -> Result<(), PeerError> {
         let leaf = leaf(connection)?;
         self.registry.admit(leaf, peer.serial, &peer.id).map(|_| ()).map_err(PeerError::Refused)
+    }
+
+    /// Tells the registry that a connection of this peer is open.
+    pub(super) fn note_shown(&self, peer: &PeerIdentity) {
+        self.registry.shown(peer.host, peer.serial);
     }
 
     fn anchors(&self) -> Option<Arc<Anchors>> {

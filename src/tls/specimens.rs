@@ -224,6 +224,8 @@ impl Recorded {
 }
 
 impl Registry for Recorded {
+    fn shown(&self, _: HostId, _: Serial) {}
+
     fn admit(&self, _: &[u8], serial: Serial, id: &SpiffeId) -> Result<HostId, Refusal> {
         if self.deny.denies(serial, &identity(id)) {
             return Err(Refusal::Revoked);

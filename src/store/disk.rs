@@ -1,0 +1,63 @@
+//! The open file, and how it is opened anew after a failed commit.
+//!
+//! After a failed write redb does not say any more what is on disk. Opening the file again does: it proves
+//! what was committed. Until then nothing is read from it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use redb::{Database, ReadTransaction, ReadableDatabase};
+
+use super::ReadError;
+use super::open::{self, OpenError};
+use super::rows::Table;
+
+/// How long readers may take to let go of the file before it is opened anew.
+const LET_GO_WITHIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    /// `None` for a store that lives in memory.
+    path: Option<PathBuf>,
+    database: RwLock<Option<Arc<Database>>>,
+}
+
+impl Disk {
+    pub(super) fn new(path: Option<PathBuf>, database: Database) -> Self {
+        Self { path, database: RwLock::new(Some(Arc::new(database))) }
+    }
+
+    /// The open database; `None` while it is being opened anew.
+    pub(super) fn database(&self) -> Option<Arc<Database>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
+        let database = self.database().ok_or(ReadError::Reopening)?;
+        database.begin_read().map_err(|error| Table::Meta.error(error))
+    }
+
+    /// Closes the file and opens it again, with every check.
+    pub(super) fn reopen(&self) -> Result<(), OpenError> {
+        let Some(path) = &self.path else {
+            return Err(OpenError::Start(std::io::Error::other("a store in memory cannot be opened anew")));
+        };
+        let closing = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut closing) = closing {
+            let begun = Instant::now();
+            // Reads are short; the file closes when the last one is done.
+            while let Err(still_read) = Arc::try_unwrap(closing).map(drop) {
+                closing = still_read;
+                if begun.elapsed() > LET_GO_WITHIN {
+                    *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(closing);
+                    return Err(OpenError::InUse(path.clone()));
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let database = open::open_existing(path)?;
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(database));
+        Ok(())
+    }
+}
