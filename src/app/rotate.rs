@@ -65,7 +65,7 @@ impl From<ReadError> for RotateError {
 impl RotateError {
     /// Whether the caller showed nothing that only a rightful caller has. Only such failures are throttled.
     pub const fn proved_nothing(&self) -> bool {
-        matches!(self, Self::BadChain(_) | Self::BadProof(_) | Self::BadCsr(_))
+        matches!(self, Self::BadChain(_) | Self::BadProof(_))
     }
 
     pub(crate) const fn reason(&self) -> Option<&'static str> {
