@@ -38,6 +38,8 @@ pub(super) struct Operation {
     summary: &'static str,
     access: Access,
     query: Option<Shape>,
+    /// What cursors of this list look like.
+    cursor: &'static str,
     body: Option<(Shape, bool)>,
     answers: Vec<(u16, &'static str, &'static str, Option<Shape>)>,
     problems: Vec<(u16, &'static str)>,
@@ -52,6 +54,7 @@ impl Operation {
             summary,
             access: Access::Open,
             query: None,
+            cursor: "",
             body: None,
             answers: Vec::new(),
             problems: Vec::new(),
@@ -69,6 +72,11 @@ impl Operation {
 
     pub(super) fn query<T: JsonSchema>(mut self) -> Self {
         self.query = Some(shape::<T>);
+        self
+    }
+
+    pub(super) fn cursor(mut self, pattern: &'static str) -> Self {
+        self.cursor = pattern;
         self
     }
 
@@ -139,6 +147,9 @@ impl Operation {
             .collect();
         if let Some(query) = self.query {
             parameters.extend(query_parameters(query, generator));
+            for parameter in parameters.iter_mut().filter(|parameter| parameter["name"] == "cursor") {
+                parameter["schema"]["pattern"] = self.cursor.into();
+            }
         }
         let mut responses = Map::new();
         for (status, meaning, media_type, shape) in &self.answers {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::Shared;
 use super::problem::Problem;
+use super::strict::Object;
 
 /// Largest request body, in bytes.
 pub(super) const BODY_MAX: usize = 64 * 1024;
@@ -32,7 +33,9 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
         }
         let bytes = read(request, shared).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::bad_request(explain(&error)))
+        serde_json::from_slice::<Object<T>>(&bytes)
+            .map(|object| Self(object.0))
+            .map_err(|error| Problem::bad_request(explain(&error)))
     }
 }
 

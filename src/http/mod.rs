@@ -23,6 +23,7 @@ mod routes;
 mod secrets;
 mod sessions;
 pub mod socket;
+mod strict;
 mod tenants;
 mod throttle;
 pub mod tls;

@@ -30,6 +30,13 @@ fn delete(path: &'static str, id: &'static str, summary: &'static str) -> Operat
     Operation::new(Method::DELETE, path, id, summary)
 }
 
+/// Cursors of lists, by what they are ordered by.
+const BY_UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+const BY_CREDENTIAL: &str = "^[a-z2-7]{16}$";
+const BY_SERIAL: &str = "^[0-9a-f]{32}$";
+const BY_EVENT: &str = "^[0-9a-f]{24}$";
+const BY_NUMBER: &str = "^[0-9]{1,18}$";
+
 const NO_CA: (u16, &str) = (503, "ca_unavailable");
 const THROTTLED: (u16, &str) = (429, "throttled");
 
@@ -154,6 +161,7 @@ fn people(api: Api) -> Api {
         get("/users", "listUsers", "People, in the order of their creation")
             .needs(UserWrite)
             .query::<ListParams>()
+            .cursor(BY_UUID)
             .answers::<Page<UserItem>>(200, "A page of people")
             .problems(&[(404, "not_found")]),
         users::list,
@@ -191,6 +199,7 @@ fn people(api: Api) -> Api {
         get("/api-tokens", "listApiTokens", "API tokens, newest first")
             .needs(TokenWrite)
             .query::<ListParams>()
+            .cursor(BY_CREDENTIAL)
             .answers::<Page<ApiTokenItem>>(200, "A page of tokens")
             .problems(&[(404, "not_found")]),
         api_tokens::list,
@@ -244,6 +253,7 @@ fn credentials(api: Api) -> Api {
         get("/agents/enroll-tokens", "listJoinTokens", "Join tokens, newest first")
             .needs(AgentWrite)
             .query::<ListParams>()
+            .cursor(BY_CREDENTIAL)
             .answers::<Page<TokenItem>>(200, "A page of tokens")
             .problems(&[(404, "not_found")]),
         tokens::list,
@@ -285,6 +295,7 @@ fn credentials(api: Api) -> Api {
         get("/enrollment-secrets", "listEnrollmentSecrets", "Enrollment secrets, newest first")
             .needs(SecretWrite)
             .query::<secrets::SecretParams>()
+            .cursor(BY_CREDENTIAL)
             .answers::<Page<SecretItem>>(200, "A page of secrets")
             .problems(&[(404, "not_found")]),
         secrets::list,
@@ -334,6 +345,7 @@ fn fleet(api: Api) -> Api {
         get("/hosts", "listHosts", "Hosts, in the order of their enrollment")
             .needs(AgentRead)
             .query::<hosts::HostParams>()
+            .cursor(BY_UUID)
             .answers::<HostList>(200, "A page of hosts")
             .problems(&[(404, "not_found")]),
         hosts::list,
@@ -360,6 +372,7 @@ fn fleet(api: Api) -> Api {
         )
         .needs(AgentRead)
         .query::<ListParams>()
+        .cursor(BY_SERIAL)
         .answers::<Page<EnrollmentItem>>(200, "A page of certificates"),
         hosts::enrollments,
     )
@@ -367,6 +380,7 @@ fn fleet(api: Api) -> Api {
         get("/hosts/{id}/events", "hostEvents", "A host's timeline, newest first")
             .needs(AgentRead)
             .query::<ListParams>()
+            .cursor(BY_EVENT)
             .answers::<Page<HostEventItem>>(200, "A page of the timeline"),
         hosts::events,
     )
@@ -388,6 +402,7 @@ fn fleet(api: Api) -> Api {
         get("/audit", "listAudit", "The audit trail, newest first")
             .needs(AuditRead)
             .query::<audit::AuditParams>()
+            .cursor(BY_NUMBER)
             .answers::<Page<AuditRecord>>(200, "A page of records")
             .problems(&[(404, "not_found")]),
         audit::list,

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::strict::{optional_object, whole_number};
 use crate::app::api_tokens::ListedToken;
 use crate::app::fleet::HostNow;
 use crate::app::issuing::Svid;
@@ -26,12 +27,18 @@ use crate::domain::user::{ClockStyle, Preferences, Role, TimeZone, User};
 const NAME: &str = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f]{1,128}$";
 /// Agent ids; never `.` or `..`.
 const AGENT_ID: &str = r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$";
+const BASE64_TEXT: &str =
+    r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
 /// Sign-in names.
 const USERNAME: &str = r"^[A-Za-z0-9._@-]{1,64}$";
 
 /// `POST /enroll/agent`
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["token"], "properties": { "token": { "type": "string" }, "secret": { "type": "null" } } },
+    { "required": ["secret"], "properties": { "secret": { "type": "string" }, "token": { "type": "null" } } },
+]))]
 pub(super) struct EnrollBody {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
@@ -40,7 +47,7 @@ pub(super) struct EnrollBody {
     #[schemars(with = "Option<String>")]
     pub(super) secret: Option<Zeroizing<String>>,
     pub(super) csr: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional_object")]
     pub(super) host: Option<HostBody>,
 }
 
@@ -77,6 +84,8 @@ impl From<HostBody> for HostFacts {
 pub(super) struct RotateBody {
     pub(super) chain: String,
     pub(super) csr: String,
+    /// Standard base64 with padding (RFC 4648, 4).
+    #[schemars(regex(pattern = BASE64_TEXT))]
     pub(super) proof: String,
 }
 
@@ -127,7 +136,7 @@ pub(super) struct MintBody {
     #[schemars(regex(pattern = NAME))]
     pub(super) name: Option<String>,
     /// From a minute to 30 days; an hour when left out.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 60, max = 2_592_000))]
     pub(super) ttl_seconds: Option<i64>,
 }
@@ -192,11 +201,11 @@ pub(super) struct SecretBody {
     #[schemars(regex(pattern = NAME))]
     pub(super) name: String,
     /// Without it, any number of hosts.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_uses: Option<i64>,
     /// From a minute to five years; without it, until revoked.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 60, max = 157_680_000))]
     pub(super) ttl_seconds: Option<i64>,
 }
@@ -479,7 +488,7 @@ pub(super) struct ApiTokenBody {
     #[schemars(length(min = 1))]
     pub(super) permissions: Vec<PermissionName>,
     /// From a minute to five years; without it, until revoked.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 60, max = 157_680_000))]
     pub(super) ttl_seconds: Option<i64>,
 }
