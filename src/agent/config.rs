@@ -232,6 +232,14 @@ impl AgentConfig {
         }
     }
 
+    /// Whether that is a file which the agent itself keeps, and not one that an operator has put there.
+    pub fn keeps_server_ca(&self) -> bool {
+        let kept = self.identity.server_ca();
+        let absolute = |path: &Path| std::path::absolute(path).ok();
+        let in_use = self.server_ca.as_ref().is_none_or(|file| absolute(file) == absolute(&kept));
+        in_use && fs::symlink_metadata(kept).is_ok_and(|kept| kept.is_file())
+    }
+
     pub fn rotation_server(&self, notes: &Notes) -> Option<ServerUrl> {
         self.server.clone().or_else(|| notes.server.clone()).or_else(|| self.enroll.server.clone())
     }

@@ -133,9 +133,10 @@ async fn enroll(args: EnrollArgs, json: bool) -> Result<ExitCode, CliError> {
     first_enrollment::check_vacant(&dir).map_err(refuse)?;
     let plan = plan(args)?;
     let client = EnrollmentClient::new(plan.server, &plan.trust).map_err(|error| refuse(error.into()))?;
-    let identity = first_enrollment::enroll(&dir, &client, &plan.credential, &Subject::ThisMachine)
-        .await
-        .map_err(refuse)?;
+    let identity =
+        first_enrollment::enroll(&dir, &client, &plan.credential, &Subject::ThisMachine, &SystemClock)
+            .await
+            .map_err(refuse)?;
     let text = ready_made(dir.place(), &dir.place().notes());
     let config = dir
         .write_if_absent(CONFIG_NAME, &text)
