@@ -160,6 +160,7 @@ mod tests {
                 server: Some(server.url.clone()),
                 pin: Some(server.pin()),
             },
+            workload_socket: None,
             subject: Subject::ThisMachine,
         }
     }

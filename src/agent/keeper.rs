@@ -21,6 +21,7 @@ use super::first_enrollment::{issued_notes, key_was_refused};
 use super::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
 use super::notes::{Failed, Notes, Refused};
 use super::server_trust;
+use super::workload::{Offer, Offered};
 use crate::clock::Clock;
 use crate::domain::enrollment::past_not_after;
 use crate::domain::rotation::{check_interval, due_at};
@@ -166,6 +167,8 @@ pub struct Keeper {
     acquittals: u32,
     /// Tells the sessions that a new identity is in use.
     in_use: watch::Sender<Serial>,
+    /// What the programs on this machine are given.
+    offer: Offer,
 }
 
 impl Keeper {
@@ -174,6 +177,7 @@ impl Keeper {
         config: Arc<AgentConfig>,
         clock: Arc<dyn Clock>,
         identity: Identity,
+        offer: Offer,
     ) -> Result<Self, rustls::Error> {
         let notes = dir.place().notes();
         let schedule = schedule(&identity, &notes);
@@ -191,6 +195,7 @@ impl Keeper {
             last_suspicion: None,
             acquittals: 0,
             in_use,
+            offer,
         })
     }
 
@@ -208,7 +213,9 @@ impl Keeper {
 
     /// Runs until the identity is revoked or `news` has no sender left.
     pub async fn run(mut self, mut news: mpsc::Receiver<News>) -> KeeperEnd {
+        self.offer_identity();
         loop {
+            self.withdraw_expired();
             let wait = self.schedule.wait(self.server_now(), Instant::now());
             if wait.is_zero() {
                 if let Some(refusal) = self.rotate().await {
@@ -370,7 +377,29 @@ impl Keeper {
         self.notes = notes;
         info!(old_serial = %old, new_serial = %new, next_rotation = %self.schedule.due(), "rotated");
         self.in_use.send_replace(new);
+        self.offer_identity();
         Ok(())
+    }
+
+    fn offer_identity(&self) {
+        let roots = std::fs::read(self.dir.place().agent_ca()).unwrap_or_default();
+        match Offered::new(&self.identity, &roots) {
+            Ok(offered) => {
+                self.offer.send_replace(Some(offered));
+            }
+            // The next rotation brings the file back.
+            Err(error) => {
+                let file = self.dir.place().agent_ca();
+                warn!(file = %file.display(), error = %chain(&error), "the Workload API has no trust bundle to give");
+            }
+        }
+    }
+
+    /// Programs are not given an identity that nobody accepts any more.
+    fn withdraw_expired(&self) {
+        if past_not_after(self.identity.svid.not_after, self.server_now()) {
+            self.offer.send_if_modified(|offered| offered.take().is_some());
+        }
     }
 
     /// What the answer says of the server's CA, when that changes what is trusted.

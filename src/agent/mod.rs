@@ -21,6 +21,7 @@ pub mod server_url;
 pub mod session;
 pub mod status;
 pub mod svid;
+pub mod workload;
 
 #[cfg(test)]
 pub(crate) mod test_server;

@@ -19,6 +19,7 @@ use super::enrollment::Refusal;
 use super::identity::IdentityError;
 use super::keeper::{Keeper, KeeperEnd, News};
 use super::session::{self, Dial, Ended, INTERVAL_USUAL};
+use super::workload::listener::{ListenError, WorkloadListener};
 use crate::clock::Clock;
 use crate::domain::host_port::HostPort;
 use crate::domain::serial::Serial;
@@ -50,6 +51,8 @@ pub enum RunError {
     Unusable(std::path::PathBuf, #[source] rustls::Error),
     #[error("it is not known where the server's gRPC listener is")]
     NoGrpcAddr,
+    #[error(transparent)]
+    WorkloadApi(#[from] ListenError),
     #[error("a part of the agent failed, so it can't go on")]
     Failed,
 }
@@ -62,6 +65,7 @@ impl RunError {
             Self::Boot(error) => error.hint(),
             Self::Unusable(..) => "move the directory aside and enroll again",
             Self::NoGrpcAddr => "set control_plane.grpc_addr to HOST:PORT",
+            Self::WorkloadApi(error) => error.hint(),
             Self::Failed => "start it again; if it persists, report it with the log",
         }
     }
@@ -75,6 +79,15 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<RunEnd, RunError> {
     let dir = config.identity.clone().lock()?;
+    let (offer, offered) = watch::channel(None);
+    // Ends with this run, however it ends.
+    let serving = stop.child_token();
+    let _serving = serving.clone().drop_guard();
+    if let Some(socket) = &config.workload_socket {
+        let listener = WorkloadListener::open(socket)?;
+        info!(socket = %socket.display(), "serving the Workload API");
+        tokio::spawn(listener.serve(offered, serving));
+    }
     let identity = tokio::select! {
         identity = identity_at_boot(&dir, &config, patience, clock.as_ref()) => identity?,
         () = stop.cancelled() => return Ok(RunEnd::Stopped),
@@ -82,7 +95,7 @@ pub async fn run(
     let config = Arc::new(config);
     let path = config.identity.path().to_owned();
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
-    let keeper = Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity)
+    let keeper = Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, offer)
         .map_err(|error| RunError::Unusable(path, error))?;
     let addr = config.session_addr(keeper.notes()).ok_or(RunError::NoGrpcAddr)?;
 
@@ -312,6 +325,7 @@ mod tests {
                 server: Some(server.url.clone()),
                 pin: Some(server.pin()),
             },
+            workload_socket: None,
             subject: Subject::ThisMachine,
         };
         let stop = CancellationToken::new();

@@ -100,6 +100,7 @@ async fn demo_agent(
         grpc_addr: None,
         server: None,
         enroll: EnrollConfig { credential, server: Some(url), pin: Some(pin) },
+        workload_socket: None,
         subject: Subject::Shown(facts(number, &name)),
     })
 }

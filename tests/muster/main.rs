@@ -19,3 +19,4 @@ mod secrecy;
 mod shutdown;
 mod support;
 mod trust;
+mod workload_api;

@@ -95,6 +95,16 @@ impl Machine {
         path
     }
 
+    /// Has the agent serve the Workload API; where.
+    pub fn with_workload_api(&self, config: &Path) -> PathBuf {
+        let mut settings: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(config).unwrap()).unwrap();
+        let socket = self.home().join("workload.sock");
+        settings["workload_api"] = json!({"socket": socket});
+        std::fs::write(config, settings.to_string()).unwrap();
+        socket
+    }
+
     /// `muster agent run`.
     pub fn run(&self, config: &Path, env: &[(&str, &str)]) -> Process {
         let mut command = command(MUSTER, self.home());
