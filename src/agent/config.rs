@@ -136,9 +136,13 @@ struct IdentityServer {
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 struct Enroll {
+    #[serde(skip_serializing_if = "Option::is_none")]
     token_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     secret_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<Server>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ca_pin: Option<CaPin>,
 }
 
@@ -302,6 +306,39 @@ pub fn ready_made(identity: &IdentityDir, notes: &Notes) -> String {
     format!(
         "# Written by `muster agent enroll`; start the agent with `muster agent run --config` and this file.\n{text}"
     )
+}
+
+/// What an installed agent is told. It enrolls when it starts, and learns the rest then.
+#[derive(Debug)]
+pub struct InstallSettings<'a> {
+    pub identity: &'a IdentityDir,
+    pub server: &'a ServerUrl,
+    pub pin: Option<Pin>,
+    pub server_ca: Option<PathBuf>,
+    pub kind: CredentialKind,
+    /// The file with the credential.
+    pub credential: PathBuf,
+}
+
+/// An `agent.yml` for an agent that will enroll.
+pub fn installed(settings: &InstallSettings<'_>) -> Result<String, yaml_serde::Error> {
+    let is_secret = settings.kind == CredentialKind::EnrollmentSecret;
+    yaml_serde::to_string(&File {
+        control_plane: None,
+        tls: TlsFiles {
+            cert_file: settings.identity.cert().to_owned(),
+            key_file: settings.identity.key().to_owned(),
+            ca_file: settings.server_ca.clone(),
+        },
+        identity: Some(IdentityServer { server: Server(settings.server.clone()) }),
+        enroll: Some(Enroll {
+            token_file: (!is_secret).then(|| settings.credential.clone()),
+            secret_file: is_secret.then(|| settings.credential.clone()),
+            server: None,
+            ca_pin: settings.pin.map(CaPin),
+        }),
+        workload_api: None,
+    })
 }
 
 fn file_source(kind: CredentialKind, path: PathBuf) -> CredentialSource {

@@ -20,6 +20,7 @@ use super::enrollment::{CallError, EnrollmentClient, Refusal};
 use super::first_enrollment::{issued_notes, key_was_refused};
 use super::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
 use super::notes::{Failed, Notes, Refused};
+use super::runtime::{Sign, Tell};
 use super::server_trust;
 use super::workload::{Offer, Offered};
 use crate::clock::Clock;
@@ -212,9 +213,10 @@ impl Keeper {
     }
 
     /// Runs until the identity is revoked or `news` has no sender left.
-    pub async fn run(mut self, mut news: mpsc::Receiver<News>) -> KeeperEnd {
+    pub async fn run(mut self, mut news: mpsc::Receiver<News>, tell: Tell) -> KeeperEnd {
         self.offer_identity();
         loop {
+            tell(Sign::Alive);
             self.withdraw_expired();
             let wait = self.schedule.wait(self.server_now(), Instant::now());
             if wait.is_zero() {

@@ -13,6 +13,7 @@ pub mod enrollment;
 pub mod facts;
 pub mod first_enrollment;
 pub mod identity;
+pub mod install;
 pub mod keeper;
 pub mod notes;
 pub mod runtime;
@@ -21,6 +22,7 @@ pub mod server_url;
 pub mod session;
 pub mod status;
 pub mod svid;
+pub mod unit;
 pub mod workload;
 
 #[cfg(test)]

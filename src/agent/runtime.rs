@@ -40,6 +40,21 @@ pub enum RunEnd {
     Revoked(Refusal),
 }
 
+/// What a run tells whoever started it, such as a service manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// There is an identity, and it is being kept.
+    Ready,
+    /// The part that keeps the identity is not stuck. Comes once a minute or more often.
+    Alive,
+}
+
+/// Who is told.
+pub type Tell = fn(Sign);
+
+/// For runs that nobody supervises.
+pub const fn tell_nobody(_: Sign) {}
+
 /// Why the agent can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -77,6 +92,7 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     patience: Patience,
     stop: CancellationToken,
+    tell: Tell,
 ) -> Result<RunEnd, RunError> {
     let dir = config.identity.clone().lock()?;
     let (offer, offered) = watch::channel(None);
@@ -102,7 +118,8 @@ pub async fn run(
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
     let supervisor = Supervisor::new(&keeper, config, clock, addr, news);
-    let mut keeping = tokio::spawn(keeper.run(heard));
+    let mut keeping = tokio::spawn(keeper.run(heard, tell));
+    tell(Sign::Ready);
     supervisor.run(stop.clone()).await;
     // Either the keeper is gone, or it hears nobody any more and stops after the rotation it may be in. One that
     // takes too long is cut off: on disk there is a whole pair at any moment.
@@ -329,7 +346,7 @@ mod tests {
             subject: Subject::ThisMachine,
         };
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(config, clock, Patience::default(), stop.clone()));
+        let task = tokio::spawn(run(config, clock, Patience::default(), stop.clone(), tell_nobody));
         Running { stop, task }
     }
 

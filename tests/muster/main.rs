@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod agent_ca;
+mod agent_install;
 mod agent_run;
 mod config_files;
 mod durability;
