@@ -118,8 +118,8 @@ pub async fn run(
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
     let supervisor = Supervisor::new(&keeper, config, clock, addr, news);
-    let mut keeping = tokio::spawn(keeper.run(heard, tell));
     tell(Sign::Ready);
+    let mut keeping = tokio::spawn(keeper.run(heard, tell));
     supervisor.run(stop.clone()).await;
     // Either the keeper is gone, or it hears nobody any more and stops after the rotation it may be in. One that
     // takes too long is cut off: on disk there is a whole pair at any moment.
