@@ -32,6 +32,7 @@ pub struct Answer {
     certificate: String,
     intermediate: String,
     trust_bundle: String,
+    server_ca: Option<String>,
     grpc_addr: Option<String>,
     serial: Serial,
     issued_at: Timestamp,
@@ -47,6 +48,8 @@ pub struct Issued {
     pub chain: String,
     /// PEM, the roots of the agent CA.
     pub agent_ca: String,
+    /// What the server says of the CAs that vouch for it; [`super::server_trust`] decides what to make of it.
+    pub server_ca: Option<String>,
     pub grpc_addr: HostPort,
     /// By the server's clock.
     pub issued_at: Timestamp,
@@ -116,6 +119,7 @@ impl Answer {
             host: self.host_id,
             chain: [&leaf, &intermediate].map(pem::certificate_text).concat(),
             agent_ca: roots.iter().map(pem::certificate_text).collect(),
+            server_ca: self.server_ca.clone(),
             grpc_addr: expected.server.grpc_addr(self.grpc_addr.as_deref())?,
             issued_at: self.issued_at,
         })

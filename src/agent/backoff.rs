@@ -34,8 +34,30 @@ impl Backoff {
     }
 }
 
+/// When to come back to a server that many may have lost at the same moment. The window is the interval in which
+/// the server asked to hear from each of its agents, so it can take in all of them within one. The first time an
+/// agent draws its place in the window; if it came too early it keeps that place in the next window, because
+/// those who draw again would crowd those who have not come yet.
+pub fn comeback(earlier_attempts: u32, window: Duration, permille: u16) -> Duration {
+    if earlier_attempts == 0 {
+        return place_in(window, permille);
+    }
+    window * (950 + u32::from(permille.min(999)) / 10) / 1000
+}
+
+/// The place in a window that a number from 0 to 999 stands for.
+pub fn place_in(window: Duration, permille: u16) -> Duration {
+    window * u32::from(permille.min(999)) / 1000
+}
+
+/// How long to wait before a request that was refused, and would be refused again unless somebody does
+/// something: twice as long after each refusal, up to a quarter of an hour.
+pub fn after_refusals(gap: Duration, refusals: u32, permille: u16) -> Duration {
+    jittered((gap * (1 << refusals.min(4))).min(Duration::from_secs(900)), permille)
+}
+
 /// `base` times 0.75 to 1.25, as `permille` (0..=999) says.
-fn jittered(base: Duration, permille: u16) -> Duration {
+pub fn jittered(base: Duration, permille: u16) -> Duration {
     base * (750 + u32::from(permille.min(999)) / 2) / 1000
 }
 
@@ -62,6 +84,59 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.wait() <= Duration::from_millis(1250));
+    }
+
+    /// Random numbers, the same in every run of the test (Steele's SplitMix64).
+    struct Fleet(u64);
+
+    impl Fleet {
+        fn draw(&mut self) -> u16 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            u16::try_from((mixed >> 40) % 1000).unwrap()
+        }
+    }
+
+    /// The share of a fleet that comes in its busiest unit of time.
+    fn busiest(times: impl Iterator<Item = Duration>, unit: Duration) -> f64 {
+        let mut counts = std::collections::HashMap::new();
+        let mut total = 0;
+        for time in times {
+            total += 1;
+            *counts.entry(time.as_millis() / unit.as_millis()).or_insert(0) += 1;
+        }
+        f64::from(*counts.values().max().unwrap()) / f64::from(total)
+    }
+
+    #[test]
+    fn a_fleet_that_lost_its_server_does_not_come_back_in_step() {
+        let (window, second) = (Duration::from_secs(30), Duration::from_secs(1));
+        for away in [0, 1, 2, 5, 10, 29, 45, 300] {
+            let away = Duration::from_secs(away);
+            let mut fleet = Fleet(7);
+            let arrivals = (0..1000).map(|place| {
+                let mut at = comeback(0, window, place);
+                for attempt in 1.. {
+                    if at >= away {
+                        break;
+                    }
+                    at += comeback(attempt, window, fleet.draw());
+                }
+                at
+            });
+            let arrivals: Vec<_> = arrivals.collect();
+            let share = busiest(arrivals.iter().copied(), second);
+            assert!(share <= 0.05, "away for {away:?}: {share}");
+            assert!(arrivals.iter().all(|at| *at <= away + window * 11 / 10));
+        }
+    }
+
+    #[test]
+    fn refusals_are_tried_again_ever_more_rarely() {
+        let minutes = |refusals| after_refusals(Duration::from_secs(60), refusals, 500).as_secs() / 60;
+        assert_eq!([0, 1, 2, 3, 4, 9].map(minutes), [1, 2, 4, 8, 15, 15]);
+        assert_eq!(after_refusals(Duration::from_millis(300), 2, 500), Duration::from_millis(1200));
     }
 
     #[test]

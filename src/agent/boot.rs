@@ -10,6 +10,7 @@ use super::credential_source::CredentialError;
 use super::enrollment::EnrollmentClient;
 use super::first_enrollment::{EnrollError, enroll};
 use super::identity::{Identity, IdentityError, OwnedDir};
+use crate::clock::Clock;
 use crate::domain::credential::Credential;
 
 /// How long, and how often, a server that can't answer is asked again.
@@ -62,6 +63,7 @@ pub async fn identity_at_boot(
     dir: &OwnedDir,
     config: &AgentConfig,
     patience: Patience,
+    clock: &dyn Clock,
 ) -> Result<Identity, BootError> {
     if let Some(identity) = dir.read()? {
         return Ok(identity);
@@ -69,7 +71,7 @@ pub async fn identity_at_boot(
     let source = config.enroll.credential.as_ref().filter(|source| source.present());
     let source = source.ok_or_else(|| BootError::NothingToEnrollWith(dir.place().path().to_owned()))?;
     let credential = source.read()?;
-    enroll_patiently(dir, config, &credential, patience).await
+    enroll_patiently(dir, config, &credential, patience, clock).await
 }
 
 async fn enroll_patiently(
@@ -77,13 +79,14 @@ async fn enroll_patiently(
     config: &AgentConfig,
     credential: &Credential,
     mut patience: Patience,
+    clock: &dyn Clock,
 ) -> Result<Identity, BootError> {
     let server = config.enroll.server.clone().ok_or(BootError::NoServer)?;
     let trust = config.first_trust();
     let begun = Instant::now();
     loop {
         let attempt = match EnrollmentClient::new(server.clone(), &trust) {
-            Ok(client) => enroll(dir, &client, credential, &config.subject).await,
+            Ok(client) => enroll(dir, &client, credential, &config.subject, clock).await,
             Err(error) => Err(error.into()),
         };
         let error = match attempt {
@@ -136,6 +139,7 @@ mod tests {
     use crate::agent::facts::Subject;
     use crate::agent::identity::IdentityDir;
     use crate::agent::test_server::{TestServer, problem};
+    use crate::clock::SystemClock;
     use crate::domain::credential::CredentialKind;
     use crate::domain::ids::CredentialId;
     use crate::domain::pin::Pin;
@@ -156,6 +160,7 @@ mod tests {
                 server: Some(server.url.clone()),
                 pin: Some(server.pin()),
             },
+            workload_socket: None,
             subject: Subject::ThisMachine,
         }
     }
@@ -166,7 +171,7 @@ mod tests {
     }
 
     async fn boot(config: &AgentConfig) -> Result<Identity, BootError> {
-        identity_at_boot(&config.identity.clone().lock().unwrap(), config, quick()).await
+        identity_at_boot(&config.identity.clone().lock().unwrap(), config, quick(), &SystemClock).await
     }
 
     #[tokio::test]
@@ -240,7 +245,7 @@ mod tests {
         server.twist(|_, _, _| problem(503, "ca_unavailable"));
         let owned = config.identity.clone().lock().unwrap();
         let short = Patience { total: Duration::from_millis(20), ..quick() };
-        let error = identity_at_boot(&owned, &config, short).await.unwrap_err();
+        let error = identity_at_boot(&owned, &config, short, &SystemClock).await.unwrap_err();
         assert!(matches!(error, BootError::GivenUp { .. }), "{error:?}");
         assert!(owned.read().unwrap().is_none());
     }
@@ -271,7 +276,7 @@ mod tests {
         let owned = config.identity.clone().lock().unwrap();
         let client = EnrollmentClient::new(server.url.clone(), &config.first_trust()).unwrap();
         let credential = config.enroll.credential.as_ref().unwrap().read().unwrap();
-        let refused = enroll(&owned, &client, &credential, &Subject::ThisMachine).await;
+        let refused = enroll(&owned, &client, &credential, &Subject::ThisMachine, &SystemClock).await;
         assert!(matches!(refused, Err(EnrollError::AlreadyEnrolled { .. })));
         drop(owned);
         fs::remove_file(config.identity.key()).unwrap();

@@ -41,6 +41,8 @@ pub struct AgentConfig {
     /// Without it, where the agent enrolled.
     pub server: Option<ServerUrl>,
     pub enroll: EnrollConfig,
+    /// The socket of the Workload API, if it is to be served.
+    pub workload_socket: Option<PathBuf>,
     pub subject: Subject,
 }
 
@@ -79,7 +81,7 @@ impl ConfigError {
                 "check the path and the rights; `muster agent enroll` writes an agent.yml beside the identity"
             }
             Self::Line { .. } | Self::File { .. } => {
-                "correct that line; the keys are control_plane.grpc_addr, tls.cert_file, tls.key_file, tls.ca_file, identity.server, enroll.token_file, enroll.secret_file, enroll.server and enroll.ca_pin"
+                "correct that line; the keys are control_plane.grpc_addr, tls.cert_file, tls.key_file, tls.ca_file, identity.server, enroll.token_file, enroll.secret_file, enroll.server, enroll.ca_pin and workload_api.socket"
             }
             Self::Server(..) => "write it as https://HOST:PORT",
             Self::Pin(..) => "copy the pin again from where the server's operator sees it",
@@ -100,6 +102,14 @@ struct File {
     identity: Option<IdentityServer>,
     #[serde(skip_serializing_if = "Option::is_none")]
     enroll: Option<Enroll>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workload_api: Option<WorkloadApi>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct WorkloadApi {
+    socket: PathBuf,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -126,9 +136,13 @@ struct IdentityServer {
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 struct Enroll {
+    #[serde(skip_serializing_if = "Option::is_none")]
     token_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     secret_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<Server>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ca_pin: Option<CaPin>,
 }
 
@@ -197,6 +211,7 @@ impl AgentConfig {
                 pin: from_env.pin.or(enroll.ca_pin.map(|pin| pin.0)),
             },
             server,
+            workload_socket: file.workload_api.map(|workload_api| workload_api.socket),
             subject: Subject::ThisMachine,
         })
     }
@@ -209,6 +224,7 @@ impl AgentConfig {
             grpc_addr: None,
             server: None,
             enroll: EnrollConfig::from_environment(env)?,
+            workload_socket: None,
             subject: Subject::ThisMachine,
         })
     }
@@ -230,6 +246,14 @@ impl AgentConfig {
             None if kept.exists() => Trust::CaFile(kept),
             None => Trust::SystemRoots,
         }
+    }
+
+    /// Whether that is a file which the agent itself keeps, and not one that an operator has put there.
+    pub fn keeps_server_ca(&self) -> bool {
+        let kept = self.identity.server_ca();
+        let absolute = |path: &Path| std::path::absolute(path).ok();
+        let in_use = self.server_ca.as_ref().is_none_or(|file| absolute(file) == absolute(&kept));
+        in_use && fs::symlink_metadata(kept).is_ok_and(|kept| kept.is_file())
     }
 
     pub fn rotation_server(&self, notes: &Notes) -> Option<ServerUrl> {
@@ -276,11 +300,45 @@ pub fn ready_made(identity: &IdentityDir, notes: &Notes) -> String {
         },
         identity: notes.server.clone().map(|server| IdentityServer { server: Server(server) }),
         enroll: None,
+        workload_api: None,
     };
     let text = yaml_serde::to_string(&file).unwrap_or_default();
     format!(
         "# Written by `muster agent enroll`; start the agent with `muster agent run --config` and this file.\n{text}"
     )
+}
+
+/// What an installed agent is told. It enrolls when it starts, and learns the rest then.
+#[derive(Debug)]
+pub struct InstallSettings<'a> {
+    pub identity: &'a IdentityDir,
+    pub server: &'a ServerUrl,
+    pub pin: Option<Pin>,
+    pub server_ca: Option<PathBuf>,
+    pub kind: CredentialKind,
+    /// The file with the credential.
+    pub credential: PathBuf,
+}
+
+/// An `agent.yml` for an agent that will enroll.
+pub fn installed(settings: &InstallSettings<'_>) -> Result<String, yaml_serde::Error> {
+    let is_secret = settings.kind == CredentialKind::EnrollmentSecret;
+    yaml_serde::to_string(&File {
+        control_plane: None,
+        tls: TlsFiles {
+            cert_file: settings.identity.cert().to_owned(),
+            key_file: settings.identity.key().to_owned(),
+            ca_file: settings.server_ca.clone(),
+        },
+        identity: Some(IdentityServer { server: Server(settings.server.clone()) }),
+        enroll: Some(Enroll {
+            token_file: (!is_secret).then(|| settings.credential.clone()),
+            secret_file: is_secret.then(|| settings.credential.clone()),
+            server: None,
+            ca_pin: settings.pin.map(CaPin),
+        }),
+        workload_api: None,
+    })
 }
 
 fn file_source(kind: CredentialKind, path: PathBuf) -> CredentialSource {
@@ -347,6 +405,7 @@ enroll:
   token_file: /run/secrets/join-token
   server: https://first.example:8443
   ca_pin: 0000000000000000000000000000000000000000000000000000000000000000
+workload_api: {socket: /run/muster-agent/workload.sock}
 ";
         let config = parse(text, &[]).unwrap();
         assert_eq!(config.identity, IdentityDir::new("/d"));
@@ -355,6 +414,7 @@ enroll:
         assert_eq!(config.enroll.server.as_ref().unwrap().to_string(), "https://first.example:8443");
         assert_eq!(config.first_trust(), Trust::Pin(Pin::from_bytes([0; 32])));
         assert_eq!(config.later_trust(), Trust::CaFile("/d/server-ca.pem".into()));
+        assert_eq!(config.workload_socket.as_deref(), Some(Path::new("/run/muster-agent/workload.sock")));
         let source = config.enroll.credential.unwrap();
         assert_eq!(source.kind, CredentialKind::JoinToken);
         assert!(matches!(source.place, Place::File(path) if path == Path::new("/run/secrets/join-token")));
@@ -405,7 +465,7 @@ enroll:
             assert!(!error.contains("hunter2"), "{error}");
         };
         check("", &["agent.yml", "tls"]);
-        check(&format!("{FILES}workload_api: {{socket: /x}}"), &["line 2", "workload_api"]);
+        check(&format!("{FILES}workload_api: {{sockets: /x}}"), &["line 2", "workload_api", "sockets"]);
         check(&format!("{FILES}enroll: mjt_hunter2"), &["line 2", "enroll"]);
         check(&format!("{FILES}enroll: \"say \\\"hunter2\\\" hunter2\""), &["line 2", "enroll"]);
         check(

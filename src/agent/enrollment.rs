@@ -2,16 +2,19 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
+use jiff::fmt::rfc2822;
+use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     CertificateParams, CertificateSigningRequest, DistinguishedName, KeyPair, PublicKeyData, SigningKey,
 };
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, DATE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
+use rustls::CertificateError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -37,6 +40,8 @@ pub struct EnrollmentClient {
     server: ServerUrl,
     first_contact: Arc<FirstContact>,
     http: Client,
+    /// The time in the latest answer, and when it came.
+    told_time: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 /// The server's reasoned no.
@@ -72,7 +77,7 @@ impl CallError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Refused { refusal, .. } => refusal.status >= 500 || refusal.status == 429,
+            Self::Refused { refusal, .. } => refusal.is_temporary(),
             // The file may be delivered by another service that is not done yet.
             Self::Trust(TrustError::Unreadable(_, error)) => error.kind() == io::ErrorKind::NotFound,
             Self::Trust(_)
@@ -117,11 +122,29 @@ const fn distrust_hint(refused: &ServerRefused) -> &'static str {
             "compare the pin with the one the server's operator sees; if it is right, someone may be in between"
         }
         ServerRefused::UnknownIssuer => "give --ca-pin or --ca-file as the server's operator has them",
-        ServerRefused::Certificate(_) => "check the name in the address, and this machine's clock",
+        ServerRefused::Certificate(reason) if is_about_time(reason) => {
+            "compare this machine's clock with the server's; if they agree, the server needs a new certificate"
+        }
+        ServerRefused::Certificate(_) => "check the name in the address",
     }
 }
 
+const fn is_about_time(reason: &CertificateError) -> bool {
+    matches!(
+        reason,
+        CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+    )
+}
+
 impl Refusal {
+    /// Whether the server may think otherwise soon.
+    pub const fn is_temporary(&self) -> bool {
+        self.status >= 500 || self.status == 429
+    }
+
     /// Whether this identity has been taken away for good.
     pub fn is_revocation(&self) -> bool {
         self.status == 403 && self.code == "identity_revoked"
@@ -193,7 +216,7 @@ impl EnrollmentClient {
             .pool_max_idle_per_host(0)
             .build()
             .map_err(|error| CallError::Request(error.into()))?;
-        Ok(Self { server, first_contact, http })
+        Ok(Self { server, first_contact, http, told_time: Mutex::default() })
     }
 
     pub const fn server(&self) -> &ServerUrl {
@@ -203,6 +226,20 @@ impl EnrollmentClient {
     /// The PEM certificates that vouched for the server, when they are worth keeping.
     pub fn verified(&self) -> Option<String> {
         self.first_contact.verified()
+    }
+
+    /// What vouches for the server, after at least one answer.
+    pub fn first_contact(&self) -> &FirstContact {
+        &self.first_contact
+    }
+
+    /// The server's clock minus `now`, in milliseconds, as of the latest answer; good to about a second.
+    pub fn clock_difference_ms(&self, now: Timestamp) -> Option<i64> {
+        let told = *self.told_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let (told, came) = told?;
+        let since = SignedDuration::try_from(came.elapsed()).ok()?;
+        let server_now = told.checked_add(since).ok()?;
+        Some(server_now.as_millisecond().saturating_sub(now.as_millisecond()))
     }
 
     /// Asks for a first identity for `key`. The same credential and key may be sent again when an answer was lost.
@@ -244,6 +281,7 @@ impl EnrollmentClient {
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<Vec<u8>, CallError> {
         let sent = self.http.post(self.server.at(path)).json(body).send().await;
         let response = sent.map_err(|error| self.failure(error))?;
+        self.note_time(&response);
         let status = response.status();
         let problem = response
             .headers()
@@ -256,6 +294,16 @@ impl EnrollmentClient {
         let problem = problem.then(|| serde_json::from_slice(&body).ok()).flatten();
         let refusal = refusal(status.as_u16(), problem);
         Err(CallError::Refused { server: self.server.clone(), refusal })
+    }
+
+    fn note_time(&self, response: &Response) {
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
+        // HTTP tells whole seconds; on average half of one has passed (RFC 9110 5.6.7).
+        let middle = date.and_then(|date| date.checked_add(SignedDuration::from_millis(500)).ok());
+        if let Some(middle) = middle {
+            *self.told_time.lock().unwrap_or_else(PoisonError::into_inner) = Some((middle, Instant::now()));
+        }
     }
 
     async fn read(&self, mut response: Response) -> Result<Vec<u8>, CallError> {
@@ -320,7 +368,6 @@ fn facts_as_json(facts: &HostFacts) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
     use rcgen::{BasicConstraints, IsCa, SanType};
     use serde_json::Value;
     use x509_parser::time::ASN1Time;

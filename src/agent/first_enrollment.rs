@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use rcgen::KeyPair;
-
 use super::answer::Issued;
 use super::enrollment::{CallError, EnrollmentClient};
 use super::facts::Subject;
 use super::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
 use super::notes::Notes;
+use crate::clock::Clock;
 use crate::domain::credential::Credential;
 use crate::domain::spiffe::SpiffeId;
 
@@ -46,6 +45,7 @@ pub async fn enroll(
     client: &EnrollmentClient,
     credential: &Credential,
     subject: &Subject,
+    clock: &dyn Clock,
 ) -> Result<Identity, EnrollError> {
     check_vacant(dir)?;
     let facts = subject.facts();
@@ -60,7 +60,15 @@ pub async fn enroll(
         dir.discard_pending_key()?;
     }
     let issued = answer?;
-    install(dir, client, &key, &issued)?;
+    let difference = client.clock_difference_ms(clock.now());
+    let notes = issued_notes(difference, client, &issued);
+    dir.install(&NewIdentity {
+        key: &key,
+        chain: &issued.chain,
+        agent_ca: &issued.agent_ca,
+        server_ca: client.verified().as_deref(),
+        notes: &notes,
+    })?;
     let identity = dir.read()?;
     identity.ok_or_else(|| IdentityError::NotAKey(dir.place().key().to_owned()).into())
 }
@@ -82,24 +90,12 @@ pub(super) fn key_was_refused(answer: &Result<Issued, CallError>) -> bool {
     refusal.is_some_and(|refusal| refusal.code == BAD_CSR)
 }
 
-fn install(
-    dir: &OwnedDir,
-    client: &EnrollmentClient,
-    key: &KeyPair,
-    issued: &Issued,
-) -> Result<(), IdentityError> {
-    let notes = issued_notes(&Notes::default(), client, issued);
-    dir.install(&NewIdentity {
-        key,
-        chain: &issued.chain,
-        agent_ca: &issued.agent_ca,
-        server_ca: client.verified().as_deref(),
-        notes: &notes,
-    })
-}
-
 /// What is worth remembering of an answer.
-pub(super) fn issued_notes(earlier: &Notes, client: &EnrollmentClient, issued: &Issued) -> Notes {
+pub(super) fn issued_notes(
+    clock_difference_ms: Option<i64>,
+    client: &EnrollmentClient,
+    issued: &Issued,
+) -> Notes {
     Notes {
         server: Some(client.server().clone()),
         grpc_addr: Some(issued.grpc_addr.clone()),
@@ -108,7 +104,8 @@ pub(super) fn issued_notes(earlier: &Notes, client: &EnrollmentClient, issued: &
         serial: Some(issued.svid.serial),
         issued_at: Some(issued.issued_at),
         not_after: Some(issued.svid.not_after),
-        clock_difference_ms: earlier.clock_difference_ms,
+        clock_difference_ms,
         last_refusal: None,
+        last_failure: None,
     }
 }

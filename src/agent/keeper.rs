@@ -11,22 +11,30 @@ use rcgen::KeyPair;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use super::advice::{self, Case};
 use super::answer::Issued;
+use super::backoff::{after_refusals, jittered, place_in, random_permille};
 use super::boot::chain;
 use super::config::AgentConfig;
 use super::enrollment::{CallError, EnrollmentClient, Refusal};
 use super::first_enrollment::{issued_notes, key_was_refused};
 use super::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
-use super::notes::{Notes, Refused};
+use super::notes::{Failed, Notes, Refused};
+use super::runtime::{Sign, Tell};
+use super::server_trust;
+use super::workload::{Offer, Offered};
 use crate::clock::Clock;
+use crate::domain::enrollment::past_not_after;
 use crate::domain::rotation::{check_interval, due_at};
 use crate::domain::serial::Serial;
 use crate::tls::client::LiveIdentity;
 
 /// A difference between the clocks that is worth a warning: certificates are dated back by five minutes.
-const CLOCK_DIFFERENCE_MS_WARNED: i64 = 240_000;
+pub(super) const CLOCK_DIFFERENCE_MS_WARNED: i64 = 240_000;
 /// A change of the difference that is worth writing down.
 const CLOCK_DIFFERENCE_MS_NOTED: i64 = 1_000;
+/// The same for a difference that HTTP told, which is good to about a second.
+const CLOCK_DIFFERENCE_MS_NOTED_HTTP: i64 = 2_500;
 /// Shortest time between two suspicions. A revoked agent should learn it soon.
 const SUSPICION_GAP_MIN: Duration = Duration::from_secs(5);
 /// How often the time between suspicions doubles while the server keeps accepting an identity that can't open a
@@ -38,8 +46,8 @@ const WAIT_MIN: Duration = Duration::from_millis(20);
 /// What the session learns and the keeper must know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// The server asks for a rotation now.
-    RotateNow,
+    /// The server asks for a rotation, and may have asked the whole fleet: within so long.
+    RotateWithin(Duration),
     /// The identity may have been refused; the reason is for the log.
     PerhapsRefused(String),
     /// The server's clock minus ours, in milliseconds.
@@ -61,10 +69,14 @@ pub(super) struct Schedule {
     issued_at: Timestamp,
     not_after: Timestamp,
     due: Timestamp,
-    /// Asked for by the server, however long the certificate still lives.
-    asked: bool,
+    /// When to rotate because the server asks for it, however long the certificate still lives.
+    asked: Option<Instant>,
     /// To be tried at once, to learn whether the identity still counts.
     suspected: bool,
+    /// How long to wait after an attempt that failed.
+    retry: Duration,
+    /// How often in a row the server has refused for good.
+    refusals: u32,
     last_attempt: Option<Instant>,
 }
 
@@ -74,8 +86,10 @@ impl Schedule {
             issued_at,
             not_after,
             due: due_at(issued_at, not_after, jitter(serial)),
-            asked: false,
+            asked: None,
             suspected: false,
+            retry: check_interval(issued_at, not_after).unsigned_abs(),
+            refusals: 0,
             last_attempt: None,
         }
     }
@@ -84,26 +98,42 @@ impl Schedule {
         self.due
     }
 
-    /// How often rotation may be tried: once a minute, more often when the lifetime is short.
+    /// How often to look, and how long to wait after a failed attempt: a minute, less when the lifetime is short.
     fn gap(&self) -> Duration {
         check_interval(self.issued_at, self.not_after).unsigned_abs()
     }
 
-    fn wanted(&self, server_now: Timestamp) -> bool {
-        self.asked || server_now >= self.due
+    fn wanted(&self, server_now: Timestamp, now: Instant) -> bool {
+        self.asked.is_some_and(|asked| now >= asked) || server_now >= self.due
     }
 
-    /// How long to wait before the next attempt or the next look. Zero means now.
+    /// How long after the last attempt the next one is due; zero when it is.
+    fn until_retry(&self, now: Instant) -> Duration {
+        let since = self.last_attempt.map(|last| now.saturating_duration_since(last));
+        since.map_or(Duration::ZERO, |since| self.retry.saturating_sub(since))
+    }
+
+    /// How long to wait before the next attempt. Zero means now.
     fn wait(&self, server_now: Timestamp, now: Instant) -> Duration {
         if self.suspected {
             return Duration::ZERO;
         }
-        if self.wanted(server_now) {
-            let since = self.last_attempt.map(|last| now.saturating_duration_since(last));
-            return since.map_or(Duration::ZERO, |since| self.gap().saturating_sub(since));
+        if self.wanted(server_now, now) {
+            return self.until_retry(now);
         }
         let until_due = self.due.duration_since(server_now).max(SignedDuration::ZERO).unsigned_abs();
-        until_due.min(self.gap())
+        let until_asked = self.asked.map(|asked| asked.saturating_duration_since(now));
+        until_asked.map_or(until_due, |until_asked| until_asked.max(self.until_retry(now)).min(until_due))
+    }
+
+    /// After an attempt that failed: soon again, because the cause may pass; ever more rarely when the server has
+    /// refused for good, because then somebody must do something first.
+    fn failed(&mut self, refused: bool, permille: u16) {
+        self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
+        self.retry = match self.refusals {
+            0 => jittered(self.gap(), permille),
+            refusals => after_refusals(self.gap(), refusals, permille),
+        };
     }
 }
 
@@ -138,6 +168,8 @@ pub struct Keeper {
     acquittals: u32,
     /// Tells the sessions that a new identity is in use.
     in_use: watch::Sender<Serial>,
+    /// What the programs on this machine are given.
+    offer: Offer,
 }
 
 impl Keeper {
@@ -146,6 +178,7 @@ impl Keeper {
         config: Arc<AgentConfig>,
         clock: Arc<dyn Clock>,
         identity: Identity,
+        offer: Offer,
     ) -> Result<Self, rustls::Error> {
         let notes = dir.place().notes();
         let schedule = schedule(&identity, &notes);
@@ -163,6 +196,7 @@ impl Keeper {
             last_suspicion: None,
             acquittals: 0,
             in_use,
+            offer,
         })
     }
 
@@ -179,8 +213,11 @@ impl Keeper {
     }
 
     /// Runs until the identity is revoked or `news` has no sender left.
-    pub async fn run(mut self, mut news: mpsc::Receiver<News>) -> KeeperEnd {
+    pub async fn run(mut self, mut news: mpsc::Receiver<News>, tell: Tell) -> KeeperEnd {
+        self.offer_identity();
         loop {
+            tell(Sign::Alive);
+            self.withdraw_expired();
             let wait = self.schedule.wait(self.server_now(), Instant::now());
             if wait.is_zero() {
                 if let Some(refusal) = self.rotate().await {
@@ -188,12 +225,14 @@ impl Keeper {
                 }
                 continue;
             }
+            // The clock may be set, and the identity runs out, while nothing else happens.
+            let look = wait.min(self.schedule.gap()).max(WAIT_MIN);
             tokio::select! {
                 heard = news.recv() => match heard {
                     Some(heard) => self.hear(heard),
                     None => return KeeperEnd::Stopped,
                 },
-                () = tokio::time::sleep(wait.max(WAIT_MIN)) => {}
+                () = tokio::time::sleep(look) => {}
             }
         }
     }
@@ -207,20 +246,25 @@ impl Keeper {
 
     fn hear(&mut self, news: News) {
         match news {
-            News::RotateNow if self.schedule.asked => {}
-            News::RotateNow => {
-                info!("the server asks for a rotation");
-                self.schedule.asked = true;
+            News::RotateWithin(_) if self.schedule.asked.is_some() => {}
+            News::RotateWithin(window) => {
+                let wait = place_in(window, random_permille());
+                info!(in_ms = wait.as_millis(), "the server asks for a rotation");
+                self.schedule.asked = Some(Instant::now() + wait);
             }
             News::PerhapsRefused(reason) => self.suspect(&reason),
             News::ClockDifference(millis) => {
                 self.acquittals = 0;
-                self.note_clock(millis);
+                self.note_clock(millis, CLOCK_DIFFERENCE_MS_NOTED);
             }
         }
     }
 
     fn suspect(&mut self, reason: &str) {
+        // It has just been refused with a reason; asking more often would change nothing.
+        if self.schedule.refusals > 0 && !self.schedule.until_retry(Instant::now()).is_zero() {
+            return;
+        }
         let patience = suspicion_gap(self.schedule.gap(), self.acquittals);
         if self.last_suspicion.is_some_and(|last| last.elapsed() < patience) {
             return;
@@ -230,14 +274,19 @@ impl Keeper {
         self.schedule.suspected = true;
     }
 
-    fn note_clock(&mut self, millis: i64) {
+    /// Takes in how the clocks differ, unless it is what was known, as exactly as this source can tell.
+    fn note_clock(&mut self, millis: i64, exact_to_ms: i64) {
         let known = self.notes.clock_difference_ms;
-        if known.is_some_and(|known| known.abs_diff(millis) < CLOCK_DIFFERENCE_MS_NOTED.unsigned_abs()) {
+        if known.is_some_and(|known| known.abs_diff(millis) < exact_to_ms.unsigned_abs()) {
             return;
         }
         let far = millis.unsigned_abs() >= CLOCK_DIFFERENCE_MS_WARNED.unsigned_abs();
         if far && !self.warned_of_clock {
-            warn!(seconds = millis / 1000, "the server's clock differs from this machine's; set the clock");
+            let seconds = millis.unsigned_abs() / 1000;
+            let side = if millis > 0 { "behind" } else { "ahead of" };
+            warn!(
+                "this machine's clock is {seconds} s {side} the server's; set it, or other programs will refuse this machine's certificate"
+            );
         }
         self.warned_of_clock = far;
         self.notes.clock_difference_ms = Some(millis);
@@ -248,39 +297,76 @@ impl Keeper {
     async fn rotate(&mut self) -> Option<Refusal> {
         self.schedule.last_attempt = Some(Instant::now());
         let suspected = std::mem::take(&mut self.schedule.suspected);
-        let error = match self.try_rotate().await {
+        match self.try_rotate().await {
             Ok(()) => {
                 self.acquittals += u32::from(suspected);
-                return None;
+                None
             }
-            Err(error) => error,
-        };
-        let refusal = error.refusal().cloned();
-        if let Some(refusal) = &refusal {
-            let Refusal { code, detail, .. } = refusal.clone();
-            self.notes.last_refusal = Some(Refused { at: self.clock.now(), code, detail });
-            self.save_notes();
+            Err(error) => self.explain(&error),
         }
+    }
+
+    /// Writes down and logs why an attempt failed; the refusal if the identity is gone for good.
+    fn explain(&mut self, error: &RotateError) -> Option<Refusal> {
+        let refusal = error.refusal().cloned();
+        self.schedule
+            .failed(refusal.as_ref().is_some_and(|refusal| !refusal.is_temporary()), random_permille());
+        let server = self.config.rotation_server(&self.notes);
+        let place = self.dir.place();
+        let case =
+            Case { identity: &self.identity.svid.spiffe_id, dir: place.path(), server: server.as_ref() };
+        let what_to_do = match &refusal {
+            Some(refusal) => advice::after(refusal, case),
+            None => error.hint().to_owned(),
+        };
+        let text = chain(error);
+        self.note_failure(refusal.as_ref(), &text, &what_to_do);
         if refusal.as_ref().is_some_and(Refusal::is_revocation) {
-            error!(error = %chain(&error), hint = error.hint(), "this identity has been revoked");
+            error!(error = text, hint = what_to_do, "this identity has been revoked");
             return refusal;
         }
         let expires = self.identity.svid.not_after;
-        let retry_in_ms = self.schedule.gap().as_millis();
-        error!(error = %chain(&error), hint = error.hint(), %expires, retry_in_ms, "rotation failed");
+        let retry_in_ms = self.schedule.retry.as_millis();
+        if past_not_after(expires, self.server_now()) {
+            error!(error = text, hint = what_to_do, expired = %expires, retry_in_ms, "the identity has expired and could not be renewed");
+        } else {
+            error!(error = text, hint = what_to_do, %expires, retry_in_ms, "rotation failed");
+        }
         None
+    }
+
+    /// The same trouble again is no news, and the disk may be the trouble.
+    fn note_failure(&mut self, refusal: Option<&Refusal>, text: &str, hint: &str) {
+        let now = self.clock.now();
+        match refusal {
+            Some(Refusal { code, detail, .. }) => {
+                let (code, detail, hint) = (code.clone(), detail.clone(), hint.to_owned());
+                self.notes.last_refusal = Some(Refused { at: now, code, detail, hint });
+                self.notes.last_failure = None;
+            }
+            None if self.notes.last_failure.as_ref().is_some_and(|failed| failed.what == text) => return,
+            None => {
+                let failed = Failed { since: now, what: text.to_owned(), hint: hint.to_owned() };
+                self.notes.last_failure = Some(failed);
+            }
+        }
+        self.save_notes();
     }
 
     async fn try_rotate(&mut self) -> Result<(), RotateError> {
         let server = self.config.rotation_server(&self.notes).ok_or(RotateError::NoServer)?;
         let client = EnrollmentClient::new(server, &self.config.later_trust())?;
-        let (key, issued) = self.request(&client).await?;
-        let notes = issued_notes(&self.notes, &client, &issued);
+        let requested = self.request(&client).await;
+        if let Some(millis) = client.clock_difference_ms(self.clock.now()) {
+            self.note_clock(millis, CLOCK_DIFFERENCE_MS_NOTED_HTTP);
+        }
+        let (key, issued) = requested?;
+        let notes = issued_notes(self.notes.clock_difference_ms, &client, &issued);
         self.dir.install(&NewIdentity {
             key: &key,
             chain: &issued.chain,
             agent_ca: &issued.agent_ca,
-            server_ca: None,
+            server_ca: self.new_server_ca(&client, &issued).as_deref(),
             notes: &notes,
         })?;
         let place = self.dir.place();
@@ -293,7 +379,46 @@ impl Keeper {
         self.notes = notes;
         info!(old_serial = %old, new_serial = %new, next_rotation = %self.schedule.due(), "rotated");
         self.in_use.send_replace(new);
+        self.offer_identity();
         Ok(())
+    }
+
+    fn offer_identity(&self) {
+        let roots = std::fs::read(self.dir.place().agent_ca()).unwrap_or_default();
+        match Offered::new(&self.identity, &roots) {
+            Ok(offered) => {
+                self.offer.send_replace(Some(offered));
+            }
+            // The next rotation brings the file back.
+            Err(error) => {
+                let file = self.dir.place().agent_ca();
+                warn!(file = %file.display(), error = %chain(&error), "the Workload API has no trust bundle to give");
+            }
+        }
+    }
+
+    /// Programs are not given an identity that nobody accepts any more.
+    fn withdraw_expired(&self) {
+        if past_not_after(self.identity.svid.not_after, self.server_now()) {
+            self.offer.send_if_modified(|offered| offered.take().is_some());
+        }
+    }
+
+    /// What the answer says of the server's CA, when that changes what is trusted.
+    fn new_server_ca(&self, client: &EnrollmentClient, issued: &Issued) -> Option<String> {
+        let told = issued.server_ca.as_ref().filter(|_| self.config.keeps_server_ca())?;
+        match server_trust::successor(client.first_contact(), told, issued.issued_at) {
+            Ok(successor) => {
+                if successor.is_some() {
+                    info!(file = %self.dir.place().server_ca().display(), "the server's CA changes");
+                }
+                successor
+            }
+            Err(error) => {
+                warn!(error = %chain(&error), "what the server says of its CA is not taken over");
+                None
+            }
+        }
     }
 
     /// Asks with the key whose answer may have been lost; if that very key is refused, with a new one.
@@ -370,7 +495,7 @@ mod tests {
             let (schedule, issued) = schedule_of(lifetime);
             let now = Instant::now();
             assert_eq!(schedule.gap().as_millis(), gap_ms);
-            assert_eq!(schedule.wait(issued, now), schedule.gap());
+            assert_eq!(schedule.wait(issued, now), schedule.due().duration_since(issued).unsigned_abs());
             let just_before = schedule.due() - SignedDuration::from_millis(5);
             assert_eq!(schedule.wait(just_before, now), Duration::from_millis(5));
             assert_eq!(schedule.wait(schedule.due(), now), Duration::ZERO);
@@ -383,17 +508,49 @@ mod tests {
     fn a_failed_rotation_waits_for_the_gap_and_a_flood_of_requests_too() {
         let (mut schedule, issued) = schedule_of(86_400);
         let now = Instant::now();
-        schedule.asked = true;
+        schedule.asked = Some(now);
         assert_eq!(schedule.wait(issued, now), Duration::ZERO);
         schedule.last_attempt = Some(now);
+        schedule.asked = Some(now + Duration::from_secs(7));
         assert_eq!(schedule.wait(issued, now), Duration::from_secs(60));
         assert_eq!(schedule.wait(issued, now + Duration::from_secs(59)), Duration::from_secs(1));
         assert_eq!(schedule.wait(issued, now + Duration::from_secs(60)), Duration::ZERO);
-        schedule.asked = false;
+        schedule.asked = None;
         assert_eq!(
             schedule.wait(schedule.due() + SignedDuration::from_hours(1), now),
             Duration::from_secs(60)
         );
+    }
+
+    #[test]
+    fn failures_are_soon_tried_again_and_refusals_ever_more_rarely() {
+        let (mut schedule, _) = schedule_of(86_400);
+        let now = Instant::now();
+        schedule.last_attempt = Some(now);
+        let mut retry_after = |refused: bool| {
+            schedule.failed(refused, 500);
+            schedule.wait(schedule.due(), now).as_secs() / 60
+        };
+        assert_eq!([false, false].map(&mut retry_after), [1, 1]);
+        assert_eq!([true; 5].map(&mut retry_after), [2, 4, 8, 15, 15]);
+        assert_eq!(retry_after(false), 1);
+    }
+
+    #[test]
+    fn a_fleet_enrolled_together_does_not_rotate_in_step() {
+        let issued = Timestamp::from_second(1_790_000_000).unwrap();
+        let busiest = |lifetime: SignedDuration, unit_secs: i64| {
+            let mut counts = std::collections::HashMap::new();
+            for agent in 0..1000_u16 {
+                let [high, low] = agent.wrapping_mul(40_503).to_be_bytes();
+                let serial = Serial::new(issued, [0, 0, 0, 0, 0, 0, 0, 0, high, low]);
+                let due = Schedule::new(issued, issued + lifetime, serial).due();
+                *counts.entry(due.as_second() / unit_secs).or_insert(0) += 1;
+            }
+            counts.into_values().max().unwrap()
+        };
+        assert!(busiest(SignedDuration::from_hours(24), 60) <= 50);
+        assert!(busiest(SignedDuration::from_hours(1), 1) <= 50);
     }
 
     #[test]

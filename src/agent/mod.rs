@@ -3,6 +3,7 @@
 //! The key never leaves the machine, an existing identity is never overwritten by an enrollment, and nothing a
 //! server answers is installed before it has been checked.
 
+pub mod advice;
 pub mod answer;
 pub mod backoff;
 pub mod boot;
@@ -12,13 +13,17 @@ pub mod enrollment;
 pub mod facts;
 pub mod first_enrollment;
 pub mod identity;
+pub mod install;
 pub mod keeper;
 pub mod notes;
 pub mod runtime;
+pub mod server_trust;
 pub mod server_url;
 pub mod session;
 pub mod status;
 pub mod svid;
+pub mod unit;
+pub mod workload;
 
 #[cfg(test)]
 pub(crate) mod test_server;

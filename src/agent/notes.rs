@@ -26,6 +26,8 @@ pub struct Notes {
     /// The server's clock minus this machine's, in milliseconds, when the server last told.
     pub clock_difference_ms: Option<i64>,
     pub last_refusal: Option<Refused>,
+    /// Why rotation fails at present, when that is not a refusal.
+    pub last_failure: Option<Failed>,
 }
 
 /// The last time the server said no.
@@ -34,6 +36,18 @@ pub struct Refused {
     pub at: Timestamp,
     pub code: String,
     pub detail: String,
+    /// What to do about it.
+    #[serde(default)]
+    pub hint: String,
+}
+
+/// A trouble that keeps coming back until it is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// When it was first met, by this machine's clock.
+    pub since: Timestamp,
+    pub what: String,
+    pub hint: String,
 }
 
 impl Notes {

@@ -12,13 +12,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::backoff::{Backoff, random_permille};
+use super::backoff::{comeback, random_permille};
 use super::boot::{BootError, Patience, identity_at_boot};
 use super::config::AgentConfig;
 use super::enrollment::Refusal;
 use super::identity::IdentityError;
 use super::keeper::{Keeper, KeeperEnd, News};
-use super::session::{self, Dial, Ended};
+use super::session::{self, Dial, Ended, INTERVAL_USUAL};
+use super::workload::listener::{ListenError, WorkloadListener};
 use crate::clock::Clock;
 use crate::domain::host_port::HostPort;
 use crate::domain::serial::Serial;
@@ -26,6 +27,9 @@ use crate::tls::client::LiveIdentity;
 
 /// How long a rotation in flight may hold up the end of the agent.
 const ROTATION_MAY_END: Duration = Duration::from_secs(5);
+
+/// Longest window over which a fleet's return is spread, however rarely the server wants to hear from it.
+const WINDOW_MAX: Duration = Duration::from_secs(60);
 
 /// How a run ended when nothing failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +39,21 @@ pub enum RunEnd {
     /// The server said that this identity has been revoked.
     Revoked(Refusal),
 }
+
+/// What a run tells whoever started it, such as a service manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// There is an identity, and it is being kept.
+    Ready,
+    /// The part that keeps the identity is not stuck. Comes once a minute or more often.
+    Alive,
+}
+
+/// Who is told.
+pub type Tell = fn(Sign);
+
+/// For runs that nobody supervises.
+pub const fn tell_nobody(_: Sign) {}
 
 /// Why the agent can't run.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +66,8 @@ pub enum RunError {
     Unusable(std::path::PathBuf, #[source] rustls::Error),
     #[error("it is not known where the server's gRPC listener is")]
     NoGrpcAddr,
+    #[error(transparent)]
+    WorkloadApi(#[from] ListenError),
     #[error("a part of the agent failed, so it can't go on")]
     Failed,
 }
@@ -59,6 +80,7 @@ impl RunError {
             Self::Boot(error) => error.hint(),
             Self::Unusable(..) => "move the directory aside and enroll again",
             Self::NoGrpcAddr => "set control_plane.grpc_addr to HOST:PORT",
+            Self::WorkloadApi(error) => error.hint(),
             Self::Failed => "start it again; if it persists, report it with the log",
         }
     }
@@ -70,23 +92,34 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     patience: Patience,
     stop: CancellationToken,
+    tell: Tell,
 ) -> Result<RunEnd, RunError> {
     let dir = config.identity.clone().lock()?;
+    let (offer, offered) = watch::channel(None);
+    // Ends with this run, however it ends.
+    let serving = stop.child_token();
+    let _serving = serving.clone().drop_guard();
+    if let Some(socket) = &config.workload_socket {
+        let listener = WorkloadListener::open(socket)?;
+        info!(socket = %socket.display(), "serving the Workload API");
+        tokio::spawn(listener.serve(offered, serving));
+    }
     let identity = tokio::select! {
-        identity = identity_at_boot(&dir, &config, patience) => identity?,
+        identity = identity_at_boot(&dir, &config, patience, clock.as_ref()) => identity?,
         () = stop.cancelled() => return Ok(RunEnd::Stopped),
     };
     let config = Arc::new(config);
     let path = config.identity.path().to_owned();
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
-    let keeper = Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity)
+    let keeper = Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, offer)
         .map_err(|error| RunError::Unusable(path, error))?;
     let addr = config.session_addr(keeper.notes()).ok_or(RunError::NoGrpcAddr)?;
 
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
     let supervisor = Supervisor::new(&keeper, config, clock, addr, news);
-    let mut keeping = tokio::spawn(keeper.run(heard));
+    tell(Sign::Ready);
+    let mut keeping = tokio::spawn(keeper.run(heard, tell));
     supervisor.run(stop.clone()).await;
     // Either the keeper is gone, or it hears nobody any more and stops after the rotation it may be in. One that
     // takes too long is cut off: on disk there is a whole pair at any moment.
@@ -111,7 +144,10 @@ struct Supervisor {
     in_use: watch::Receiver<Serial>,
     news: mpsc::Sender<News>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
-    backoff: Backoff,
+    /// Waits to come back since a session was open.
+    comebacks: u32,
+    /// How often the server wants to hear from its agents.
+    interval: Duration,
     /// The session that is open.
     current: Option<Held>,
     /// The session that is being opened.
@@ -133,7 +169,8 @@ struct Event {
 }
 
 enum What {
-    Opened,
+    /// With the interval that the server asked for.
+    Opened(Duration),
     Ended(Ended),
 }
 
@@ -153,7 +190,8 @@ impl Supervisor {
             in_use: keeper.in_use(),
             news,
             events: mpsc::channel(8),
-            backoff: Backoff::default(),
+            comebacks: 0,
+            interval: INTERVAL_USUAL,
             current: None,
             coming: None,
             open_at: Some(Instant::now()),
@@ -176,7 +214,7 @@ impl Supervisor {
                     if changed.is_err() {
                         break;
                     }
-                    self.backoff.reset();
+                    self.comebacks = 0;
                     self.open_at = Some(Instant::now());
                 }
                 () = sleep_until(open_at.unwrap_or_else(Instant::now)), if open_at.is_some() => self.open(),
@@ -203,8 +241,8 @@ impl Supervisor {
         let serial = *self.in_use.borrow_and_update();
         let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());
         let task = tokio::spawn(async move {
-            let opened = || {
-                let _ = events.try_send(Event { number, what: What::Opened });
+            let opened = |interval| {
+                let _ = events.try_send(Event { number, what: What::Opened(interval) });
             };
             let ended = session::hold(&dial, &news, &closing, opened).await;
             let _ = events.send(Event { number, what: What::Ended(ended) }).await;
@@ -215,15 +253,16 @@ impl Supervisor {
     async fn on_event(&mut self, Event { number, what }: Event) {
         let is = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.number == number);
         match what {
-            What::Opened if is(&self.coming) => {
+            What::Opened(interval) if is(&self.coming) => {
                 let Some(opened) = self.coming.take() else { return };
                 info!(grpc_addr = %self.addr, serial = %opened.serial, "session open");
-                self.backoff.reset();
+                self.comebacks = 0;
+                self.interval = interval;
                 if let Some(old) = self.current.replace(opened) {
                     old.close.cancel();
                 }
             }
-            What::Opened | What::Ended(Ended::Closed) => {}
+            What::Opened(_) | What::Ended(Ended::Closed) => {}
             What::Ended(ended) if is(&self.coming) => {
                 self.coming = None;
                 self.after(ended).await;
@@ -238,10 +277,12 @@ impl Supervisor {
     }
 
     async fn after(&mut self, ended: Ended) {
-        let wait = match &ended {
-            Ended::Goodbye { come_back_after, .. } => spread(*come_back_after),
-            _ => self.backoff.wait(),
+        let asked = match &ended {
+            Ended::Goodbye { come_back_after, .. } => *come_back_after,
+            _ => Duration::ZERO,
         };
+        let wait = asked + comeback(self.comebacks, self.interval.min(WINDOW_MAX), random_permille());
+        self.comebacks = self.comebacks.saturating_add(1);
         warn!(reason = ended.reason(), reconnect_in_ms = wait.as_millis(), "session ended");
         if let Ended::PerhapsRefused(reason) = ended {
             let _ = self.news.send(News::PerhapsRefused(reason)).await;
@@ -249,11 +290,6 @@ impl Supervisor {
         let at = Instant::now() + wait;
         self.open_at = Some(self.open_at.map_or(at, |earlier| earlier.min(at)));
     }
-}
-
-/// A wait that the server asked of everybody at once, lengthened by up to a quarter and a second.
-fn spread(wait: Duration) -> Duration {
-    wait + (wait / 4 + Duration::from_secs(1)) * u32::from(random_permille()) / 1000
 }
 
 #[cfg(test)]
@@ -281,10 +317,15 @@ mod tests {
     }
 
     fn start(dir: &Path, server: &TestServer) -> Running {
-        start_elsewhere(dir, server, None)
+        start_elsewhere(dir, server, None, Arc::new(SystemClock))
     }
 
-    fn start_elsewhere(dir: &Path, server: &TestServer, grpc_addr: Option<HostPort>) -> Running {
+    fn start_elsewhere(
+        dir: &Path,
+        server: &TestServer,
+        grpc_addr: Option<HostPort>,
+        clock: Arc<dyn Clock>,
+    ) -> Running {
         let id = CredentialId::from_bytes([7; 10]);
         let token = Credential::new(CredentialKind::JoinToken, id, Zeroizing::new([9; 32])).reveal();
         let credential = CredentialSource {
@@ -301,10 +342,11 @@ mod tests {
                 server: Some(server.url.clone()),
                 pin: Some(server.pin()),
             },
+            workload_socket: None,
             subject: Subject::ThisMachine,
         };
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(config, Arc::new(SystemClock), Patience::default(), stop.clone()));
+        let task = tokio::spawn(run(config, clock, Patience::default(), stop.clone(), tell_nobody));
         Running { stop, task }
     }
 
@@ -375,7 +417,7 @@ mod tests {
         let server = TestServer::start().await;
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &server);
-        until("a session", || !server.open_sessions().is_empty()).await;
+        until("an answered heartbeat", || server.seen.lock().unwrap().heartbeats.len() >= 2).await;
         for _ in 0..10 {
             server.say(Message::Rotate(Rotate {})).await;
         }
@@ -391,7 +433,7 @@ mod tests {
         let server = TestServer::start().await;
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &server);
-        until("a session", || !server.open_sessions().is_empty()).await;
+        until("an answered heartbeat", || server.seen.lock().unwrap().heartbeats.len() >= 2).await;
         server.say(Message::Goodbye(Goodbye { reason: "restart".into(), reconnect_after_ms: 1 })).await;
         until("another session", || sessions_total(&server) == 2).await;
         assert_eq!(server.requests(), 1, "a goodbye is no refusal");
@@ -443,7 +485,7 @@ mod tests {
         let both = server.server_ca() + &stranger.server_ca();
         std::fs::write(dir.path().join("server-ca.pem"), both).unwrap();
         let addr = stranger.grpc_addr.to_string().parse().unwrap();
-        let agent = start_elsewhere(dir.path(), &server, Some(addr));
+        let agent = start_elsewhere(dir.path(), &server, Some(addr), Arc::new(SystemClock));
         until("a rotation", || server.requests() == 2).await;
         agent.stop().await;
         assert_eq!(sessions_total(&stranger), 0);
@@ -468,5 +510,81 @@ mod tests {
         until("a rotation", || std::fs::read(dir.path().join("cert.pem")).unwrap() != before).await;
         until("a new session", || sessions_total(&server) >= 2).await;
         agent.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_the_server_says_of_its_ca_is_taken_over() {
+        let server = TestServer::start().await;
+        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start(dir.path(), &server);
+        until("a session", || !server.open_sessions().is_empty()).await;
+        let next = TestServer::start().await.server_ca();
+        let told = next.clone();
+        server.twist(move |_, _, (status, kind, body)| {
+            let mut body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            body["server_ca"] = told.clone().into();
+            (status, kind, serde_json::to_vec(&body).unwrap())
+        });
+        let file = dir.path().join("server-ca.pem");
+        let both = server.server_ca() + &next;
+        until("the new CA beside the old one", || std::fs::read_to_string(&file).unwrap() == both).await;
+        // Nonsense costs neither the rotation nor the trust.
+        server.twist(|_, _, (status, kind, body)| {
+            let mut body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            body["server_ca"] = "nonsense".into();
+            (status, kind, serde_json::to_vec(&body).unwrap())
+        });
+        let rotations = sessions_total(&server);
+        until("more rotations", || sessions_total(&server) >= rotations + 2).await;
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), both);
+        agent.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_expired_identity_says_what_to_do_and_is_tried_again() {
+        let server = TestServer::start().await;
+        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(4);
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start(dir.path(), &server);
+        until("a session", || !server.open_sessions().is_empty()).await;
+        server.twist(|_, _, _| problem(401, "svid_expired"));
+        let place = IdentityDir::new(dir.path());
+        let refusal = || place.notes().last_refusal.filter(|refused| refused.code == "svid_expired");
+        until("a refusal", || refusal().is_some()).await;
+        let hint = refusal().unwrap().hint;
+        assert!(hint.contains("--agent web-1") && hint.contains("--token-file - --dir"), "{hint}");
+        let asked = server.requests();
+        until("another attempt", || server.requests() > asked).await;
+        server.untwist();
+        until("a rotation", || place.notes().last_refusal.is_none()).await;
+        agent.stop().await;
+    }
+
+    #[derive(Debug)]
+    struct Off(SignedDuration);
+
+    impl Clock for Off {
+        fn now(&self) -> jiff::Timestamp {
+            SystemClock.now() + self.0
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_servers_clock_decides() {
+        for hours in [-1, 1] {
+            let server = TestServer::start().await;
+            server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(30);
+            let dir = tempfile::tempdir().unwrap();
+            let off = SignedDuration::from_hours(hours);
+            let agent = start_elsewhere(dir.path(), &server, None, Arc::new(Off(off)));
+            until("heartbeats", || server.seen.lock().unwrap().heartbeats.len() >= 3).await;
+            let notes = IdentityDir::new(dir.path()).notes();
+            let difference = SignedDuration::from_millis(notes.clock_difference_ms.unwrap());
+            assert!((difference + off).abs() < SignedDuration::from_secs(3), "{difference}");
+            // Neither early nor late: it was enrolled just now.
+            assert_eq!(server.requests(), 1);
+            agent.stop().await;
+        }
     }
 }

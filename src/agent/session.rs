@@ -42,6 +42,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Bounds for the interval that the server asks for.
 const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// How often servers want to hear from their agents, until this one has said so.
+pub const INTERVAL_USUAL: Duration = Duration::from_secs(30);
 /// Longest wait that a server which says goodbye can ask for.
 const AWAY_MAX: Duration = Duration::from_secs(600);
 /// Largest message that is read. Real ones have a few dozen bytes.
@@ -82,19 +84,21 @@ impl Ended {
 }
 
 /// Opens a session and stays in it until it ends. `opened` is called once, after the first answered heartbeat;
-/// only then has the server accepted the identity.
+/// only then has the server accepted the identity. It is told the interval that the server asks for.
 pub async fn hold(
     dial: &Dial,
     news: &mpsc::Sender<News>,
     close: &CancellationToken,
-    opened: impl FnOnce() + Send,
+    opened: impl FnOnce(Duration) + Send,
 ) -> Ended {
     let opening = tokio::select! {
         opening = open(dial) => opening,
         () = close.cancelled() => return Ended::Closed,
     };
     match opening {
-        Ok((up, down)) => Session { dial, news, up, down, told: None }.run(close, opened).await,
+        Ok((up, down)) => {
+            Session { dial, news, up, down, told: None, interval: INTERVAL_USUAL }.run(close, opened).await
+        }
         Err(ended) => ended,
     }
 }
@@ -173,13 +177,15 @@ struct Session<'a> {
     down: Streaming<SessionResponse>,
     /// The facts the server has been told in this session.
     told: Option<HostFacts>,
+    /// How often the server wants to hear from us.
+    interval: Duration,
 }
 
 /// Whether to go on.
 type Step = Result<(), Ended>;
 
 impl Session<'_> {
-    async fn run(mut self, close: &CancellationToken, opened: impl FnOnce() + Send) -> Ended {
+    async fn run(mut self, close: &CancellationToken, opened: impl FnOnce(Duration) + Send) -> Ended {
         let mut opened = Some(opened);
         let mut next_heartbeat = Instant::now();
         let mut answer_by: Option<Instant> = None;
@@ -194,7 +200,7 @@ impl Session<'_> {
                                 answer_by = None;
                                 next_heartbeat = Instant::now() + interval;
                                 if let Some(opened) = opened.take() {
-                                    opened();
+                                    opened(interval);
                                 }
                                 Ok(())
                             }
@@ -230,12 +236,15 @@ impl Session<'_> {
     }
 
     /// The interval until the next heartbeat, if this was the answer to one.
-    fn hear(&self, message: session_response::Message) -> Result<Option<Duration>, Ended> {
+    fn hear(&mut self, message: session_response::Message) -> Result<Option<Duration>, Ended> {
         match message {
-            session_response::Message::Heartbeat(answer) => Ok(Some(self.acknowledged(&answer))),
+            session_response::Message::Heartbeat(answer) => {
+                self.interval = self.acknowledged(&answer);
+                Ok(Some(self.interval))
+            }
             session_response::Message::Rotate(_) => {
                 // When the keeper has not read the last one yet, another one adds nothing.
-                let _ = self.news.try_send(News::RotateNow);
+                let _ = self.news.try_send(News::RotateWithin(self.interval));
                 Ok(None)
             }
             session_response::Message::Goodbye(goodbye) => {

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::boot::chain;
 use super::identity::{Identity, IdentityDir};
+use super::keeper::CLOCK_DIFFERENCE_MS_WARNED;
 use super::keeper::jitter;
-use super::notes::{Notes, Refused};
+use super::notes::{Failed, Notes, Refused};
 use crate::domain::enrollment::past_not_after;
 use crate::domain::rotation::{check_interval, due_at};
 
@@ -45,6 +46,10 @@ pub struct Status {
     /// The server's clock minus this machine's.
     pub clock_difference_seconds: Option<i64>,
     pub last_refusal: Option<Refused>,
+    /// Why rotation fails at present, when that is not a refusal.
+    pub last_failure: Option<Failed>,
+    /// By this machine's clock, corrected by the difference.
+    pub expires_in_seconds: Option<i64>,
     pub files: Vec<FileHealth>,
 }
 
@@ -99,6 +104,8 @@ fn of_notes(place: &IdentityDir, notes: &Notes) -> Status {
         grpc_addr: notes.grpc_addr.as_ref().map(ToString::to_string),
         clock_difference_seconds: notes.clock_difference_ms.map(|millis| millis / 1000),
         last_refusal: notes.last_refusal.clone(),
+        last_failure: notes.last_failure.clone(),
+        expires_in_seconds: None,
         files: files.map(|path| FileHealth { health: health(&path), path }).into(),
     }
 }
@@ -117,24 +124,44 @@ fn judge(status: &mut Status, identity: &Identity, notes: &Notes, now: Timestamp
 
     let difference = jiff::SignedDuration::from_millis(notes.clock_difference_ms.unwrap_or(0));
     let server_now = now.saturating_add(difference).unwrap_or(now);
+    status.expires_in_seconds = Some(svid.not_after.duration_since(server_now).as_secs());
     let revoked = notes.last_refusal.as_ref().is_some_and(|refused| refused.code == "identity_revoked");
     // A running agent looks once in an interval; one more is for the answer.
     let late = due.saturating_add(check_interval(issued_at, svid.not_after) * 2).unwrap_or(due);
-    (status.state, status.advice) = if revoked {
-        let advice = "the identity was revoked; have the host re-enabled, move the directory aside and enroll again with a join token that names this agent id";
-        (State::Revoked, Some(advice.to_owned()))
+    status.state = if revoked {
+        State::Revoked
     } else if past_not_after(svid.not_after, server_now) {
-        let advice = "the identity has expired; start the agent, and if the server no longer renews it, move the directory aside and enroll again with a join token that names this agent id";
-        (State::Expired, Some(advice.to_owned()))
+        State::Expired
     } else if server_now > late {
-        let advice = "rotation is overdue; is `muster agent run` running, and does it reach the server?";
-        (State::Overdue, Some(advice.to_owned()))
+        State::Overdue
     } else {
-        (State::Ok, None)
+        State::Ok
     };
-    if status.state == State::Ok && status.files.iter().any(|file| file.health == Health::Exposed) {
-        status.advice = Some("files of the identity can be read by others; chmod 600 them".to_owned());
+    status.advice = advice(status, notes);
+}
+
+/// The most pressing thing to do.
+fn advice(status: &Status, notes: &Notes) -> Option<String> {
+    if status.state != State::Ok {
+        return Some(match (&notes.last_refusal, &notes.last_failure) {
+            (_, Some(failed)) => {
+                format!("since {} rotation fails: {}; {}", failed.since, failed.what, failed.hint)
+            }
+            (Some(refused), None) if !refused.hint.is_empty() => refused.hint.clone(),
+            _ => "is `muster agent run` running (systemctl status muster-agent), and does it reach the server? Its log has the reason".to_owned(),
+        });
     }
+    if let Some(seconds) = status.clock_difference_seconds.filter(|seconds| is_far(*seconds)) {
+        let side = if seconds > 0 { "behind" } else { "ahead of" };
+        let seconds = seconds.unsigned_abs();
+        return Some(format!("this machine's clock is {seconds} s {side} the server's; set it"));
+    }
+    let exposed = status.files.iter().any(|file| file.health == Health::Exposed);
+    exposed.then(|| "files of the identity can be read by others; chmod 600 them".to_owned())
+}
+
+const fn is_far(seconds: i64) -> bool {
+    seconds.saturating_mul(1000).unsigned_abs() >= CLOCK_DIFFERENCE_MS_WARNED.unsigned_abs()
 }
 
 fn health(path: &Path) -> Health {
@@ -165,6 +192,12 @@ impl Status {
         };
         let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
         let seconds = self.clock_difference_seconds.map(|seconds| format!("{seconds:+} s"));
+        let left = self.expires_in_seconds.map(|seconds| {
+            if seconds < 0 { format!("{} ago", span(-seconds)) } else { format!("in {}", span(seconds)) }
+        });
+        let expires = time(self.not_after).zip(left).map(|(at, left)| format!("{at} ({left})"));
+        let failure = self.last_failure.as_ref();
+        let failure = failure.map(|failed| format!("since {}: {}", failed.since, failed.what));
         let refusal = self.last_refusal.as_ref();
         let refusal =
             refusal.map(|refused| format!("{} at {}: {}", refused.code, refused.at, refused.detail));
@@ -174,12 +207,13 @@ impl Status {
             ("host id", self.host_id.clone()),
             ("serial", self.serial.clone()),
             ("issued", time(self.issued_at)),
-            ("expires", time(self.not_after)),
+            ("expires", expires),
             ("next rotation", time(self.next_rotation)),
             ("server", self.server.clone()),
             ("grpc", self.grpc_addr.clone()),
             ("server clock", seconds),
             ("last refusal", refusal),
+            ("last failure", failure),
         ];
         let mut text: String = lines
             .into_iter()
@@ -198,6 +232,17 @@ impl Status {
             text.push_str(&format!("{:14} {advice}\n", "what to do"));
         }
         text
+    }
+}
+
+/// A span of time in its two largest units.
+fn span(seconds: i64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
     }
 }
 
@@ -232,9 +277,23 @@ mod tests {
         let behind = Notes { clock_difference_ms: Some(-5 * 3_600_000), ..notes.clone() };
         owned.write_notes(&behind).unwrap();
         assert_eq!((state(20), state(25)), (State::Ok, State::Overdue));
+        let advice = status(&place, now).advice.unwrap();
+        assert!(advice.contains("18000 s ahead of the server's"), "{advice}");
 
-        let refused = Refused { at: now, code: "identity_revoked".to_owned(), detail: "no more".to_owned() };
-        owned.write_notes(&Notes { last_refusal: Some(refused), ..notes }).unwrap();
+        let refused = |code: &str| {
+            let (code, detail) = (code.to_owned(), "no more".to_owned());
+            Some(Refused { at: now, code, detail, hint: "ask for a token".to_owned() })
+        };
+        owned.write_notes(&Notes { last_refusal: refused("svid_expired"), ..notes.clone() }).unwrap();
+        let shown = status(&place, now + SignedDuration::from_hours(25));
+        assert_eq!(shown.advice.as_deref(), Some("ask for a token"));
+        assert!(shown.to_text().contains("(1 h 0 min ago)"), "{}", shown.to_text());
+        let failed = Failed { since: now, what: "the disk is full".to_owned(), hint: "make room".to_owned() };
+        owned.write_notes(&Notes { last_failure: Some(failed), ..notes.clone() }).unwrap();
+        let shown = status(&place, now + SignedDuration::from_hours(20));
+        assert!(shown.advice.unwrap().contains("the disk is full; make room"));
+
+        owned.write_notes(&Notes { last_refusal: refused("identity_revoked"), ..notes }).unwrap();
         let shown = status(&place, now);
         assert_eq!(shown.state, State::Revoked);
         assert!(!shown.healthy() && shown.to_text().contains("identity_revoked"));

@@ -6,26 +6,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::agent_contact::{ContactArgs, no_credential};
+use super::agent_install::{InstallArgs, UninstallArgs};
 use super::error::CliError;
 use crate::agent::boot::{Patience, chain};
-use crate::agent::config::{AgentConfig, EnrollConfig, process_environment, ready_made};
-use crate::agent::credential_source::{CredentialSource, Place, SecretText, read_stdin};
+use crate::agent::config::{AgentConfig, process_environment, ready_made};
 use crate::agent::enrollment::EnrollmentClient;
 use crate::agent::facts::Subject;
 use crate::agent::first_enrollment;
 use crate::agent::identity::{Identity, IdentityDir, OwnedDir};
-use crate::agent::runtime::{self, RunEnd};
-use crate::agent::server_url::ServerUrl;
+use crate::agent::runtime::{self, RunEnd, Sign};
 use crate::agent::status::status;
 use crate::clock::{Clock, SystemClock};
-use crate::domain::credential::{Credential, CredentialKind};
-use crate::domain::join_link::JoinLink;
-use crate::domain::pin::Pin;
-use crate::tls::first_contact::Trust;
 
 /// Exit status of an agent whose identity has been revoked: starting it again will not help.
 const REVOKED: u8 = 3;
@@ -47,6 +44,14 @@ pub enum AgentCommand {
         after_long_help = "EXAMPLES:\n    muster agent run --config /var/lib/muster-agent/identity/agent.yml\n    muster agent run --dir ./identity\n\nENVIRONMENT (wins over the settings):\n  MUSTER_AGENT_JOIN_TOKEN, MUSTER_AGENT_ENROLLMENT_SECRET, MUSTER_AGENT_ENROLL_TOKEN_FILE, MUSTER_AGENT_ENROLL_SERVER, MUSTER_AGENT_ENROLL_CA_PIN"
     )]
     Run(RunArgs),
+    /// Run the agent as a service of this machine, or of an image
+    #[command(
+        long_about = "Run the agent as a systemd service of this machine: write its settings, put the credential where only root and systemd read it, write a hardened unit, enable and start it. The service enrolls this machine when it starts, unless it has an identity.\n\nWith --root everything is put into the file tree of an image instead, and nothing is run. Running it again with other options changes the settings; an identity and settings of your own are never overwritten. Needs systemd 252 or newer.",
+        after_long_help = "EXAMPLES:\n    muster agent install --server https://control.example:8443 --ca-pin PIN --secret-file /root/rack-7.secret\n    pass show muster/rack-7 | muster agent install --server https://control.example:8443 --ca-pin PIN --secret-file -\n    muster agent install - < join-link\n    muster agent install --root ./image --server https://control.example:8443 --ca-file ca.pem --secret-file rack-7.secret\n\nFILES:\n  /etc/muster/agent.yml, /etc/credstore/muster-join-token or muster-enrollment-secret (0600), /etc/systemd/system/muster-agent.service, and /etc/muster/agent-server-ca.pem with --ca-file"
+    )]
+    Install(InstallArgs),
+    /// Stop the service and remove what `install` wrote; the identity stays
+    Uninstall(UninstallArgs),
     /// Show the identity, its expiry and next rotation, and what to do
     #[command(
         long_about = "Show the identity in a directory: who this machine is, when its certificate expires and rotates, what the server last refused, how the clocks differ, and what to do about it.\n\nNobody is asked; it works while the server is away. Exit status: 0 if the identity works, else 1."
@@ -56,37 +61,12 @@ pub enum AgentCommand {
 
 #[derive(Debug, Args)]
 pub struct EnrollArgs {
-    /// A join link, which holds server, pin and credential; '-' reads it from standard input
-    #[arg(value_name = "JOIN-LINK", conflicts_with_all = ["server", "token", "token_file", "secret_file", "ca_pin", "ca_file"])]
-    join_link: Option<SecretText>,
+    #[command(flatten)]
+    contact: ContactArgs,
 
-    /// The directory for the identity; created if absent
+    /// Where key, certificate and CAs are written
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-
-    /// The server's HTTPS address, https://HOST:PORT
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
-
-    /// A file with a join token; '-' reads standard input
-    #[arg(long, value_name = "FILE", group = "credential")]
-    token_file: Option<PathBuf>,
-
-    /// A file with an enrollment secret; '-' reads standard input
-    #[arg(long, value_name = "FILE", group = "credential")]
-    secret_file: Option<PathBuf>,
-
-    /// A join token. Other users of this machine may see it while the command runs, so use it for single-use tokens only
-    #[arg(long, value_name = "TOKEN", group = "credential")]
-    token: Option<SecretText>,
-
-    /// The SHA-256 of the server's certificate or of its CA's, in hex
-    #[arg(long, value_name = "HEX", conflicts_with = "ca_file")]
-    ca_pin: Option<Pin>,
-
-    /// PEM certificates of the CA that vouches for the server
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -113,15 +93,10 @@ pub async fn run(command: AgentCommand, json: bool) -> Result<ExitCode, CliError
     match command {
         AgentCommand::Enroll(args) => enroll(args, json).await,
         AgentCommand::Run(args) => run_agent(&args).await,
+        AgentCommand::Install(args) => args.run(json),
+        AgentCommand::Uninstall(args) => args.run(json),
         AgentCommand::Status(args) => show_status(&args, json),
     }
-}
-
-/// Where to enroll, whom to trust there, and with what.
-struct Plan {
-    server: ServerUrl,
-    trust: Trust,
-    credential: Credential,
 }
 
 async fn enroll(args: EnrollArgs, json: bool) -> Result<ExitCode, CliError> {
@@ -131,9 +106,10 @@ async fn enroll(args: EnrollArgs, json: bool) -> Result<ExitCode, CliError> {
     let refuse = |error: first_enrollment::EnrollError| CliError::new(chain(&error)).hint(error.hint());
     // A secret on standard input is not even read when there is nothing to enroll.
     first_enrollment::check_vacant(&dir).map_err(refuse)?;
-    let plan = plan(args)?;
+    let plan = args.contact.plan()?;
+    let credential = plan.credential.ok_or_else(no_credential)?;
     let client = EnrollmentClient::new(plan.server, &plan.trust).map_err(|error| refuse(error.into()))?;
-    let identity = first_enrollment::enroll(&dir, &client, &plan.credential, &Subject::ThisMachine)
+    let identity = first_enrollment::enroll(&dir, &client, &credential, &Subject::ThisMachine, &SystemClock)
         .await
         .map_err(refuse)?;
     let text = ready_made(dir.place(), &dir.place().notes());
@@ -142,66 +118,6 @@ async fn enroll(args: EnrollArgs, json: bool) -> Result<ExitCode, CliError> {
         .map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
     report_enrolled(&dir, &identity, &config, json)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn plan(args: EnrollArgs) -> Result<Plan, CliError> {
-    if let Some(link) = args.join_link {
-        return plan_of_link(&link);
-    }
-    let env = EnrollConfig::from_environment(&process_environment)
-        .map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
-    let server = match args.server {
-        Some(text) => text.parse().map_err(|error| {
-            CliError::new(format!("--server: {error}")).hint("write it as https://HOST:PORT")
-        })?,
-        None => env.server.ok_or_else(|| {
-            CliError::new("it is not known where to enroll")
-                .hint("give --server https://HOST:PORT, or a join link")
-        })?,
-    };
-    let trust = match (args.ca_pin, args.ca_file, env.pin) {
-        (Some(pin), _, _) | (None, None, Some(pin)) => Trust::Pin(pin),
-        (None, Some(file), _) => Trust::CaFile(file),
-        (None, None, None) => Trust::SystemRoots,
-    };
-    let source = given(args.token_file, args.secret_file, args.token).or(env.credential);
-    let source = source.ok_or_else(|| {
-        CliError::new("there is no join token and no enrollment secret to enroll with")
-            .hint("give --token-file FILE, --secret-file FILE or a join link; '-' reads standard input")
-    })?;
-    let credential = source.read().map_err(|error| {
-        CliError::new(chain(&error)).hint("copy the token or secret again, whole, from where it was created")
-    })?;
-    Ok(Plan { server, trust, credential })
-}
-
-fn plan_of_link(link: &SecretText) -> Result<Plan, CliError> {
-    let from_stdin = match link.reveal() {
-        "-" => Some(read_stdin().map_err(|error| CliError::new(chain(&error)))?),
-        _ => None,
-    };
-    let text = from_stdin.as_ref().unwrap_or(link);
-    let link: JoinLink = text.reveal().parse().map_err(|error: crate::domain::join_link::NotAJoinLink| {
-        CliError::new(error.to_string())
-            .hint("copy the whole link again and put it between single quotes: muster://HOST:PORT/?pin=…#…")
-    })?;
-    let trust = link.pin.map_or(Trust::SystemRoots, Trust::Pin);
-    Ok(Plan { server: link.server.into(), trust, credential: link.credential })
-}
-
-fn given(
-    token_file: Option<PathBuf>,
-    secret_file: Option<PathBuf>,
-    token: Option<SecretText>,
-) -> Option<CredentialSource> {
-    let place = |path: PathBuf| if path == Path::new("-") { Place::Stdin } else { Place::File(path) };
-    let (kind, place) = match (token_file, secret_file, token) {
-        (Some(path), _, _) => (CredentialKind::JoinToken, place(path)),
-        (_, Some(path), _) => (CredentialKind::EnrollmentSecret, place(path)),
-        (_, _, Some(text)) => (CredentialKind::JoinToken, Place::Given(text)),
-        (None, None, None) => return None,
-    };
-    Some(CredentialSource { kind, place })
 }
 
 fn report_enrolled(dir: &OwnedDir, identity: &Identity, config: &Path, json: bool) -> Result<(), CliError> {
@@ -248,7 +164,7 @@ async fn run_agent(args: &RunArgs) -> Result<ExitCode, CliError> {
     let config = config.map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
     let stop = stop_on_signals()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let end = runtime::run(config, clock, Patience::default(), stop)
+    let end = runtime::run(config, clock, Patience::default(), stop, tell_systemd)
         .await
         .map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
     match end {
@@ -258,17 +174,35 @@ async fn run_agent(args: &RunArgs) -> Result<ExitCode, CliError> {
     }
 }
 
+/// What a service manager wants to know; elsewhere nobody listens.
+fn tell_systemd(sign: Sign) {
+    match sign {
+        Sign::Ready => notify(&[NotifyState::Ready]),
+        Sign::Alive => notify(&[NotifyState::Watchdog]),
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager can't be reached");
+    }
+}
+
 fn stop_on_signals() -> Result<CancellationToken, CliError> {
     let listen =
         |kind| signal(kind).map_err(|error| CliError::new(format!("signals can't be listened for: {error}")));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    // Writing past a file size limit raises SIGXFSZ (25), which would kill the agent where an error will do.
+    let too_large = listen(SignalKind::from_raw(25))?;
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     tokio::spawn(async move {
+        let _too_large = too_large;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        notify(&[NotifyState::Stopping]);
         stopping.cancel();
     });
     Ok(stop)
@@ -303,7 +237,9 @@ mod tests {
 
     use super::*;
     use crate::agent::test_server::TestServer;
+    use crate::domain::credential::{Credential, CredentialKind};
     use crate::domain::ids::CredentialId;
+    use crate::domain::join_link::JoinLink;
 
     #[derive(Debug, Parser)]
     struct Cli {
@@ -333,6 +269,10 @@ mod tests {
             &["run", "--config", "f"],
             &["run", "--dir", "d"],
             &["status", "--dir", "d"],
+            &["install", "--server", "https://h:1", "--secret-file", "-"],
+            &["install", "--server", "https://h:1", "--enrollment-secret", "s", "--ca-file", "f"],
+            &["install", "muster://h:1/#x", "--root", "r", "--no-start"],
+            &["uninstall", "--root", "r"],
         ] {
             parse(good).unwrap();
         }
@@ -348,6 +288,8 @@ mod tests {
             &["run"],
             &["run", "--dir", "d", "--config", "f"],
             &["status"],
+            &["install", "--server", "https://h:1", "--enrollment-secret", "s", "--token-file", "f"],
+            &["install", "muster://h:1/#x", "--enrollment-secret", "s"],
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }

@@ -54,7 +54,7 @@ pub(super) async fn start(
         let agent = demo_agent(server, caller, tenant, &home, number).await?;
         let (clock, stop): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), stop.clone());
         agents.spawn(async move {
-            match runtime::run(agent, clock, Patience::default(), stop).await {
+            match runtime::run(agent, clock, Patience::default(), stop, runtime::tell_nobody).await {
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(number, error = &error as &dyn std::error::Error, "a demo agent ended");
@@ -101,6 +101,7 @@ async fn demo_agent(
         grpc_addr: None,
         server: None,
         enroll: EnrollConfig { credential, server: Some(url), pin },
+        workload_socket: None,
         subject: Subject::Shown(facts(number, &name)),
     })
 }

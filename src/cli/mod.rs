@@ -5,6 +5,8 @@
 
 pub mod agent;
 mod agent_ca;
+mod agent_contact;
+mod agent_install;
 mod api_token;
 mod audit;
 mod control;

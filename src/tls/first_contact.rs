@@ -113,13 +113,28 @@ impl From<&CertificateError> for ServerRefused {
 pub struct FirstContact {
     anchors: Anchors,
     algorithms: WebPkiSupportedAlgorithms,
-    verified: Mutex<Option<String>>,
+    accepted: Mutex<Option<Accepted>>,
+}
+
+/// The latest handshake whose certificates were accepted.
+#[derive(Debug, Clone)]
+struct Accepted {
+    /// What vouched, when it is worth keeping.
+    text: Option<String>,
+    end_entity: CertificateDer<'static>,
+    intermediates: Vec<CertificateDer<'static>>,
+    server_name: ServerName<'static>,
+    now: UnixTime,
 }
 
 #[derive(Debug)]
 enum Anchors {
     Pin(Pin),
-    Certificates { authorities: RootCertStore, exactly: Option<CertificateDer<'static>>, text: String },
+    /// The CAs among the certificates of a file. A single certificate vouches for itself, too.
+    Certificates {
+        authorities: RootCertStore,
+        listed: Vec<CertificateDer<'static>>,
+    },
     System(RootCertStore),
 }
 
@@ -131,23 +146,57 @@ impl FirstContact {
             Trust::SystemRoots => Anchors::System(system_roots()?),
         };
         let algorithms = provider().signature_verification_algorithms;
-        Ok(Self { anchors, algorithms, verified: Mutex::default() })
+        Ok(Self { anchors, algorithms, accepted: Mutex::default() })
     }
 
     /// The PEM certificates that vouched for the server in the latest handshake: the pinned one, or those of
     /// the file. `None` before a handshake and when the system's roots vouched.
     pub fn verified(&self) -> Option<String> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.accepted().and_then(|accepted| accepted.text)
     }
 
-    fn remember(&self, text: String) {
-        *self.verified.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    /// The CA certificates that servers are judged by, when there are such: not for a pin, not for one exact
+    /// certificate, and not for the system's roots.
+    pub fn authorities(&self) -> Option<&[CertificateDer<'static>]> {
+        match &self.anchors {
+            Anchors::Certificates { listed, authorities, .. } if !authorities.is_empty() => Some(listed),
+            _ => None,
+        }
     }
 
-    fn verify_pin(&self, pin: Pin, presented: &Presented<'_>) -> Result<(), Error> {
+    /// Whether these CA certificates alone would have vouched for the server of the latest handshake.
+    pub fn would_accept(&self, authorities: &[CertificateDer<'static>]) -> bool {
+        let Some(accepted) = self.accepted() else { return false };
+        let mut anchors = RootCertStore::empty();
+        anchors.add_parsable_certificates(authorities.iter().cloned());
+        let presented = Presented {
+            end_entity: &accepted.end_entity,
+            intermediates: &accepted.intermediates,
+            server_name: &accepted.server_name,
+            now: accepted.now,
+        };
+        self.verify_chain(&anchors, &presented).is_ok()
+    }
+
+    fn accepted(&self) -> Option<Accepted> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, presented: &Presented<'_>, text: Option<String>) {
+        let accepted = Accepted {
+            text,
+            end_entity: presented.end_entity.clone().into_owned(),
+            intermediates: presented.intermediates.iter().map(|der| der.clone().into_owned()).collect(),
+            server_name: presented.server_name.to_owned(),
+            now: presented.now,
+        };
+        *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(accepted);
+    }
+
+    /// The certificate that vouched.
+    fn verify_pin(&self, pin: Pin, presented: &Presented<'_>) -> Result<String, Error> {
         if Pin::of(presented.end_entity) == pin {
-            self.remember(pem::certificate_text(presented.end_entity));
-            return Ok(());
+            return Ok(pem::certificate_text(presented.end_entity));
         }
         let pinned = presented.intermediates.iter().find(|certificate| Pin::of(certificate) == pin);
         let pinned = pinned.ok_or_else(|| Distrust::PinMismatch.refusal())?;
@@ -157,8 +206,7 @@ impl FirstContact {
         let mut anchor = RootCertStore::empty();
         anchor.add(pinned.clone())?;
         self.verify_chain(&anchor, presented)?;
-        self.remember(pem::certificate_text(pinned));
-        Ok(())
+        Ok(pem::certificate_text(pinned))
     }
 
     fn verify_chain(&self, anchors: &RootCertStore, presented: &Presented<'_>) -> Result<(), Error> {
@@ -192,20 +240,24 @@ impl ServerCertVerifier for FirstContact {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let presented = Presented { end_entity, intermediates, server_name, now };
-        match &self.anchors {
-            Anchors::Pin(pin) => self.verify_pin(*pin, &presented)?,
-            Anchors::System(roots) => self.verify_chain(roots, &presented)?,
-            Anchors::Certificates { authorities, exactly, text } => {
-                let itself = exactly.as_ref().is_some_and(|trusted| trusted == end_entity);
+        let vouched = match &self.anchors {
+            Anchors::Pin(pin) => Some(self.verify_pin(*pin, &presented)?),
+            Anchors::System(roots) => {
+                self.verify_chain(roots, &presented)?;
+                None
+            }
+            Anchors::Certificates { authorities, listed } => {
+                let itself = matches!(listed.as_slice(), [only] if only == end_entity);
                 if !itself && authorities.is_empty() {
                     return Err(Distrust::OtherCertificate.refusal());
                 }
                 if !itself {
                     self.verify_chain(authorities, &presented)?;
                 }
-                self.remember(text.clone());
+                Some(listed.iter().map(pem::certificate_text).collect())
             }
-        }
+        };
+        self.remember(&presented, vouched);
         Ok(ServerCertVerified::assertion())
     }
 
@@ -244,12 +296,10 @@ fn from_file(path: &Path) -> Result<Anchors, TrustError> {
         // One CA in a form that is not understood leaves the others usable.
         let _ = authorities.add(authority.clone());
     }
-    let text = certificates.iter().map(pem::certificate_text).collect();
-    let exactly = <[_; 1]>::try_from(certificates).ok().map(|[only]| only);
-    if authorities.is_empty() && exactly.is_none() {
+    if authorities.is_empty() && certificates.len() != 1 {
         return Err(TrustError::NoCa(path.to_owned()));
     }
-    Ok(Anchors::Certificates { authorities, exactly, text })
+    Ok(Anchors::Certificates { authorities, listed: certificates })
 }
 
 fn system_roots() -> Result<RootCertStore, TrustError> {
@@ -260,7 +310,7 @@ fn system_roots() -> Result<RootCertStore, TrustError> {
 
 /// Whether a certificate may sign others (RFC 5280 4.2.1.9). Only such a one becomes an anchor: the holder of
 /// an end-entity key must not be able to vouch for anybody.
-fn is_authority(certificate: &CertificateDer<'_>) -> bool {
+pub fn is_authority(certificate: &CertificateDer<'_>) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
         return false;
     };

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::support::agent::Machine;
 use crate::support::identity::present_token;
 use crate::support::keys::Key;
+use crate::support::notify::NotifySocket;
 use crate::support::process::Process;
 use crate::support::server::{Server, text};
 use crate::support::wait;
@@ -164,6 +165,23 @@ fn an_agent_stops_when_asked() {
     let mut agent = machine.run(&config, &[]);
     online(&server, &agent, "web-1");
     agent.signal(Signal::TERM);
+    assert_eq!(agent.wait().status.code(), Some(0));
+}
+
+#[test]
+fn the_service_manager_is_told_what_it_needs_to_know() {
+    let server = Server::quickstart();
+    let machine = Machine::new();
+    let notify = NotifySocket::new(machine.home());
+    let config = machine.configure(&server, Some(json!({"ca_pin": server.hello.ca_pin})));
+    let token = server.join_token_for("web-1");
+    let env = [("NOTIFY_SOCKET", notify.address()), ("MUSTER_AGENT_JOIN_TOKEN", &token)];
+    let mut agent = machine.run(&config, &env);
+    notify.wait_for("READY=1");
+    assert!(machine.file("cert.pem").exists(), "ready means that there is an identity");
+    notify.wait_for("WATCHDOG=1");
+    agent.signal(Signal::TERM);
+    notify.wait_for("STOPPING=1");
     assert_eq!(agent.wait().status.code(), Some(0));
 }
 

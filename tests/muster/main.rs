@@ -5,6 +5,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod agent_ca;
+mod agent_hostile;
+mod agent_install;
+mod agent_outage;
+mod agent_rotation;
 mod agent_run;
 mod config_files;
 mod durability;
@@ -19,3 +23,4 @@ mod secrecy;
 mod shutdown;
 mod support;
 mod trust;
+mod workload_api;

@@ -95,6 +95,25 @@ impl Machine {
         path
     }
 
+    /// Has the agent serve the Workload API; where.
+    pub fn with_workload_api(&self, config: &Path) -> PathBuf {
+        let mut settings: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(config).unwrap()).unwrap();
+        let socket = self.home().join("workload.sock");
+        settings["workload_api"] = json!({"socket": socket});
+        std::fs::write(config, settings.to_string()).unwrap();
+        socket
+    }
+
+    /// Has the agent believe that its identity is due for rotation when it starts: the server's clock is told to
+    /// be far ahead.
+    pub fn make_rotation_due(&self) {
+        let mut notes: serde_json::Value = serde_json::from_str(&self.read("agent.json")).unwrap();
+        // An SVID of 24 hours is due after 16 or 17.
+        notes["clock_difference_ms"] = json!(18 * 3_600_000);
+        std::fs::write(self.file("agent.json"), notes.to_string()).unwrap();
+    }
+
     /// `muster agent run`.
     pub fn run(&self, config: &Path, env: &[(&str, &str)]) -> Process {
         let mut command = command(MUSTER, self.home());

@@ -90,6 +90,18 @@ impl std::fmt::Display for Output {
     }
 }
 
+/// A script of `tests/clients`, run by a Python that has the libraries of `tests/requirements.txt`.
+pub fn python(home: &Path, script: &str, args: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("target/python/bin/python");
+    assert!(python.exists(), "{} is missing: run .ci/prepare first", python.display());
+    let script = root.join("tests/clients").join(script);
+    let mut process = Process::start(command(python.to_str().unwrap(), home).arg(&script).args(args));
+    process.feed(b"");
+    let Finished { status, stdout, stderr } = process.wait();
+    Output { code: status.code(), stdout, stderr, call: format!("{} {}", script.display(), args.join(" ")) }
+}
+
 /// `openssl …`: a judge that was not written for Muster.
 pub fn openssl(home: &Path, args: &[&str]) -> Output {
     let mut process = Process::start(command("openssl", home).args(args));

@@ -23,35 +23,49 @@ pub struct Impostor {
 impl Impostor {
     /// Presents a certificate for `name`, issued by a CA of its own that it sends along.
     pub async fn named(name: &str) -> Self {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "another CA");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let ca = params.self_signed(&ca_key).unwrap();
-        let issuer = Issuer::from_ca_cert_der(ca.der(), ca_key).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let chain = vec![leaf.der().clone(), ca.der().clone()];
-        let tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-            .unwrap();
+        let Certified { tls, ca_pem, ca_pin } = certified(name);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let heard = Arc::new(Mutex::new(Vec::new()));
-        tokio::spawn(listen(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&heard)));
-        Self { url, ca_pin: keys::fingerprint(ca.der()), ca_pem: ca.pem(), heard }
+        tokio::spawn(listen(listener, tls, Arc::clone(&heard)));
+        Self { url, ca_pin, ca_pem, heard }
     }
 
     /// Everything that clients have said inside TLS.
     pub fn heard(&self) -> String {
         String::from_utf8_lossy(&self.heard.lock().unwrap()).into_owned()
     }
+}
+
+/// What a TLS server presents, and the CA that vouches for it.
+pub struct Certified {
+    pub tls: TlsAcceptor,
+    pub ca_pem: String,
+    pub ca_pin: String,
+}
+
+/// A certificate for `name`, issued by a CA of its own that is sent along.
+pub fn certified(name: &str) -> Certified {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "another CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let ca = params.self_signed(&ca_key).unwrap();
+    let issuer = Issuer::from_ca_cert_der(ca.der(), ca_key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let chain = vec![leaf.der().clone(), ca.der().clone()];
+    let tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        .unwrap();
+    let tls = TlsAcceptor::from(Arc::new(tls));
+    Certified { tls, ca_pin: keys::fingerprint(ca.der()), ca_pem: ca.pem() }
 }
 
 async fn listen(listener: TcpListener, tls: TlsAcceptor, heard: Arc<Mutex<Vec<u8>>>) {

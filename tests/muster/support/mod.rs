@@ -5,6 +5,7 @@ pub mod cli;
 pub mod files;
 pub mod grpc;
 pub mod hierarchy;
+pub mod hostile;
 pub mod http;
 pub mod identity;
 pub mod impostor;

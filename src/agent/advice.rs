@@ -1,0 +1,77 @@
+//! What to do about a refusal, in commands that can be pasted.
+
+use std::path::Path;
+
+use super::enrollment::Refusal;
+use super::server_url::ServerUrl;
+use crate::domain::spiffe::SpiffeId;
+
+/// Whose identity was refused, and where it lives.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    pub identity: &'a SpiffeId,
+    pub dir: &'a Path,
+    pub server: Option<&'a ServerUrl>,
+}
+
+/// What to do about a refusal that no retry will cure; `None` when the refusal's own hint says it all.
+pub fn way_back(code: &str, case: Case<'_>) -> Option<String> {
+    let why = match code {
+        "identity_revoked" => {
+            "this identity was revoked. If that was a mistake, have the host re-enabled on the server first"
+        }
+        "svid_expired" => {
+            "this identity has expired, and not because the server was away. It comes back with a token that names it"
+        }
+        "unknown_serial" | "bad_chain" | "bad_proof" => {
+            "the server does not know this certificate; its data may have been replaced. The identity comes back with a token that names it"
+        }
+        _ => return None,
+    };
+    let Case { identity: SpiffeId { tenant, agent, .. }, dir, server } = case;
+    let aside = quoted(&format!("{}.old", dir.display()));
+    let trusted = quoted(&format!("{}.old/server-ca.pem", dir.display()));
+    let dir = quoted(&dir.display().to_string());
+    let server = server.map_or_else(|| "https://HOST:PORT".to_owned(), ToString::to_string);
+    Some(format!(
+        "{why}. On the server: muster enroll-token --tenant {tenant} --agent {agent} · Here, with the agent stopped: mv {dir} {aside} && muster agent enroll --server {server} --ca-file {trusted} --token-file - --dir {dir} · Then start the agent again"
+    ))
+}
+
+/// What to do about any refusal.
+pub fn after(refusal: &Refusal, case: Case<'_>) -> String {
+    way_back(&refusal.code, case).unwrap_or_else(|| refusal.hint().to_owned())
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_back_names_the_agent_and_can_be_pasted() {
+        let tenant = "01890000-0000-7000-8000-000000000000";
+        let identity = format!("spiffe://muster/tenant/{tenant}/agent/web-1").parse().unwrap();
+        let server = "https://control.example:8443".parse().unwrap();
+        let case = Case { identity: &identity, dir: Path::new("/srv/it's here"), server: Some(&server) };
+        for code in ["identity_revoked", "svid_expired", "unknown_serial"] {
+            let text = way_back(code, case).unwrap();
+            assert!(
+                text.contains(&format!("muster enroll-token --tenant {tenant} --agent web-1 ")),
+                "{text}"
+            );
+            assert!(text.contains(r"mv '/srv/it'\''s here' '/srv/it'\''s here.old' &&"), "{text}");
+            assert!(text.contains("--server https://control.example:8443 "), "{text}");
+        }
+        assert_eq!(way_back("throttled", case), None);
+        assert_eq!(quoted("/var/lib/muster-agent"), "/var/lib/muster-agent");
+    }
+}

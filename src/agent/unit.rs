@@ -1,0 +1,99 @@
+//! The systemd unit of an agent, with the paths of this machine filled in.
+//!
+//! Only paths that need no quoting are taken. A path can then add nothing to the unit: no directive, no second
+//! word, no specifier and no variable.
+
+use std::path::{Component, Path, PathBuf};
+
+/// The unit as it stands in `systemd/`.
+const TEMPLATE: &str = include_str!("../../systemd/muster-agent.service");
+/// Where systemd keeps what services remember.
+const STATE: &str = "/var/lib";
+/// What the template keeps the identity in.
+pub const DEFAULT_DIR: &str = "/var/lib/muster-agent/identity";
+pub const NAME: &str = "muster-agent.service";
+pub const CONFIG: &str = "/etc/muster/agent.yml";
+/// Where the template and distributions expect the program.
+pub const PROGRAMS: [&str; 2] = ["/usr/local/bin/muster", "/usr/bin/muster"];
+
+/// Why a path can't stand in the unit.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NotForAUnit {
+    #[error("{} can't stand in a systemd unit: only letters, digits and / . _ - @ + are taken", .0.display())]
+    Characters(PathBuf),
+    #[error("{} is not an absolute path without '..'", .0.display())]
+    NotAbsolute(PathBuf),
+    #[error("{} is not below /var/lib, the only place where a service with a user of its own keeps its state", .0.display())]
+    NotState(PathBuf),
+}
+
+/// The unit that runs `program` with an identity in `dir`.
+pub fn render(program: &Path, dir: &Path) -> Result<String, NotForAUnit> {
+    let program = plain(program)?;
+    let state = state_directory(dir)?;
+    let lines = TEMPLATE.lines().map(|line| match line.split_once('=') {
+        Some(("ExecStart", _)) => format!("ExecStart={program} agent run --config {CONFIG}\n"),
+        Some(("StateDirectory", kept)) if dir == Path::new(DEFAULT_DIR) => format!("StateDirectory={kept}\n"),
+        Some(("StateDirectory", _)) => format!("StateDirectory={state}\n"),
+        _ => format!("{line}\n"),
+    });
+    Ok(lines.collect())
+}
+
+/// The directory as systemd names it. Nothing above it is the service's, so another program's state stays its own.
+fn state_directory(dir: &Path) -> Result<&str, NotForAUnit> {
+    plain(dir)?;
+    let below = dir.strip_prefix(STATE).ok().and_then(Path::to_str).filter(|below| !below.is_empty());
+    below.ok_or_else(|| NotForAUnit::NotState(dir.to_owned()))
+}
+
+fn plain(path: &Path) -> Result<&str, NotForAUnit> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "/._-@+".contains(c);
+    let text = path.to_str().filter(|text| text.chars().all(legal));
+    let text = text.ok_or_else(|| NotForAUnit::Characters(path.to_owned()))?;
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return Err(NotForAUnit::NotAbsolute(path.to_owned()));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_paths_give_the_unit_as_it_is() {
+        assert_eq!(render(Path::new(PROGRAMS[0]), Path::new(DEFAULT_DIR)).unwrap(), TEMPLATE);
+    }
+
+    #[test]
+    fn other_paths_change_their_lines_and_nothing_else() {
+        let unit = render(Path::new("/opt/muster-1.0+b@x/muster"), Path::new("/var/lib/app/id")).unwrap();
+        let changed: Vec<_> =
+            unit.lines().zip(TEMPLATE.lines()).filter(|(new, old)| new != old).map(|(new, _)| new).collect();
+        let expected = [
+            "ExecStart=/opt/muster-1.0+b@x/muster agent run --config /etc/muster/agent.yml",
+            "StateDirectory=app/id",
+        ];
+        assert_eq!(changed, expected);
+        assert_eq!(unit.lines().count(), TEMPLATE.lines().count());
+    }
+
+    #[test]
+    fn paths_can_not_say_more_than_a_path() {
+        let dir = Path::new(DEFAULT_DIR);
+        for bad in ["\n", "\r", "%n", "$HOME", "\"", "'", " ", "\\", ";", ":", "é", "\u{0}", "*"] {
+            let path = PathBuf::from(format!("/var/lib/a{bad}b/muster"));
+            assert_eq!(render(&path, dir), Err(NotForAUnit::Characters(path.clone())), "{bad:?}");
+            assert_eq!(
+                render(Path::new(PROGRAMS[0]), &path),
+                Err(NotForAUnit::Characters(path.clone())),
+                "{bad:?}"
+            );
+        }
+        assert!(matches!(render(Path::new("muster"), dir), Err(NotForAUnit::NotAbsolute(_))));
+        for bad in ["/var/lib", "/srv/identity", "/var/lib/../x", "/var/library/x"] {
+            assert!(render(Path::new(PROGRAMS[0]), Path::new(bad)).is_err(), "{bad}");
+        }
+    }
+}

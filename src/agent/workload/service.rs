@@ -1,0 +1,77 @@
+//! The calls of the Workload API.
+
+use std::pin::Pin;
+
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use super::Offered;
+use super::proto::spiffe_workload_api_server::SpiffeWorkloadApi;
+use super::proto::{X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse};
+
+/// Metadata that every call must carry, so that a program which can be made to send requests to addresses of
+/// somebody's choice can't be made to fetch an SVID (SPIFFE Workload Endpoint, section on the static header).
+const HEADER: &str = "workload.spiffe.io";
+
+/// Answers from what the agent offers.
+#[derive(Debug)]
+pub struct WorkloadApi {
+    offered: watch::Receiver<Option<Offered>>,
+}
+
+impl WorkloadApi {
+    pub const fn new(offered: watch::Receiver<Option<Offered>>) -> Self {
+        Self { offered }
+    }
+
+    /// What is offered now and from now on, to a caller that may have it.
+    fn stream<Message: 'static>(
+        &self,
+        call: &'static str,
+        request: &Request<impl Sized>,
+        as_message: fn(&Offered) -> Message,
+    ) -> Result<Response<MessageStream<Message>>, Status> {
+        if request.metadata().get(HEADER).is_none_or(|value| value != "true") {
+            return Err(Status::invalid_argument(format!("the metadata {HEADER}: true is missing")));
+        }
+        let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+        let (uid, gid) = peer.map(|peer| (peer.uid(), peer.gid())).unzip();
+        let pid = peer.and_then(|peer| peer.pid());
+        let served = self.offered.borrow().is_some();
+        info!(call, uid, gid, pid, served, "Workload API");
+        if !served {
+            return Err(Status::permission_denied("this machine has no identity that is in force"));
+        }
+        // While there is nothing to give, an open stream waits.
+        let messages = WatchStream::new(self.offered.clone());
+        let messages = messages.filter_map(move |offered| offered.as_ref().map(as_message).map(Ok));
+        Ok(Response::new(Box::pin(messages)))
+    }
+}
+
+type MessageStream<Message> = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl SpiffeWorkloadApi for WorkloadApi {
+    type FetchX509SVIDStream = MessageStream<X509svidResponse>;
+
+    async fn fetch_x509svid(
+        &self,
+        request: Request<X509svidRequest>,
+    ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
+        self.stream("FetchX509SVID", &request, Offered::svid)
+    }
+
+    type FetchX509BundlesStream = MessageStream<X509BundlesResponse>;
+
+    async fn fetch_x509_bundles(
+        &self,
+        request: Request<X509BundlesRequest>,
+    ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
+        self.stream("FetchX509Bundles", &request, Offered::bundles)
+    }
+}

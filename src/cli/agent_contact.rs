@@ -1,0 +1,118 @@
+//! The options by which an agent command learns where to enroll, whom to trust there, and with what.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::error::CliError;
+use crate::agent::boot::chain;
+use crate::agent::config::{EnrollConfig, process_environment};
+use crate::agent::credential_source::{CredentialSource, Place, SecretText, read_stdin};
+use crate::agent::server_url::ServerUrl;
+use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::join_link::JoinLink;
+use crate::domain::pin::Pin;
+use crate::tls::first_contact::Trust;
+
+#[derive(Debug, Args)]
+pub struct ContactArgs {
+    /// A join link, which holds server, pin and credential; '-' reads it from standard input
+    #[arg(value_name = "JOIN-LINK", conflicts_with_all = ["server", "credential", "ca_pin", "ca_file"])]
+    join_link: Option<SecretText>,
+
+    /// The server's HTTPS address, https://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+
+    /// A file with a join token; '-' reads standard input
+    #[arg(long, value_name = "FILE", group = "credential")]
+    token_file: Option<PathBuf>,
+
+    /// A file with an enrollment secret; '-' reads standard input
+    #[arg(long, value_name = "FILE", group = "credential")]
+    secret_file: Option<PathBuf>,
+
+    /// A join token. Other users of this machine may see it while the command runs, so use it for single-use tokens only
+    #[arg(long, value_name = "TOKEN", group = "credential")]
+    token: Option<SecretText>,
+
+    /// The SHA-256 of the server's certificate or of its CA's, in hex
+    #[arg(long, value_name = "HEX", conflicts_with = "ca_file")]
+    ca_pin: Option<Pin>,
+
+    /// PEM certificates of the CA that vouches for the server
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+/// Where to enroll, whom to trust there, and with what.
+pub struct Plan {
+    pub server: ServerUrl,
+    pub trust: Trust,
+    pub credential: Option<Credential>,
+}
+
+pub fn no_credential() -> CliError {
+    CliError::new("there is no join token and no enrollment secret to enroll with")
+        .hint("give --token-file FILE, --secret-file FILE or a join link; '-' reads standard input")
+}
+
+impl ContactArgs {
+    /// From the options, else the environment.
+    pub fn plan(self) -> Result<Plan, CliError> {
+        if let Some(link) = self.join_link {
+            return plan_of_link(&link);
+        }
+        let env = EnrollConfig::from_environment(&process_environment)
+            .map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
+        let server = match self.server {
+            Some(text) => text.parse().map_err(|error| {
+                CliError::new(format!("--server: {error}")).hint("write it as https://HOST:PORT")
+            })?,
+            None => env.server.ok_or_else(|| {
+                CliError::new("it is not known where to enroll")
+                    .hint("give --server https://HOST:PORT, or a join link")
+            })?,
+        };
+        let trust = match (self.ca_pin, self.ca_file, env.pin) {
+            (Some(pin), _, _) | (None, None, Some(pin)) => Trust::Pin(pin),
+            (None, Some(file), _) => Trust::CaFile(file),
+            (None, None, None) => Trust::SystemRoots,
+        };
+        let source = given(self.token_file, self.secret_file, self.token).or(env.credential);
+        let credential = source.map(|source| source.read()).transpose().map_err(|error| {
+            CliError::new(chain(&error))
+                .hint("copy the token or secret again, whole, from where it was created")
+        })?;
+        Ok(Plan { server, trust, credential })
+    }
+}
+
+fn plan_of_link(link: &SecretText) -> Result<Plan, CliError> {
+    let from_stdin = match link.reveal() {
+        "-" => Some(read_stdin().map_err(|error| CliError::new(chain(&error)))?),
+        _ => None,
+    };
+    let text = from_stdin.as_ref().unwrap_or(link);
+    let link: JoinLink = text.reveal().parse().map_err(|error: crate::domain::join_link::NotAJoinLink| {
+        CliError::new(error.to_string())
+            .hint("copy the whole link again and put it between single quotes: muster://HOST:PORT/?pin=…#…")
+    })?;
+    let trust = link.pin.map_or(Trust::SystemRoots, Trust::Pin);
+    Ok(Plan { server: link.server.into(), trust, credential: Some(link.credential) })
+}
+
+fn given(
+    token_file: Option<PathBuf>,
+    secret_file: Option<PathBuf>,
+    token: Option<SecretText>,
+) -> Option<CredentialSource> {
+    let place = |path: PathBuf| if path == Path::new("-") { Place::Stdin } else { Place::File(path) };
+    let (kind, place) = match (token_file, secret_file, token) {
+        (Some(path), _, _) => (CredentialKind::JoinToken, place(path)),
+        (_, Some(path), _) => (CredentialKind::EnrollmentSecret, place(path)),
+        (_, _, Some(text)) => (CredentialKind::JoinToken, Place::Given(text)),
+        (None, None, None) => return None,
+    };
+    Some(CredentialSource { kind, place })
+}

@@ -1,0 +1,159 @@
+//! The SPIFFE Workload API, judged by the SPIFFE libraries for Python and Rust.
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+use spiffe::WorkloadApiClient;
+use tokio_stream::StreamExt;
+
+use crate::support::agent::Machine;
+use crate::support::cli::python;
+use crate::support::process::Process;
+use crate::support::server::Server;
+use crate::support::wait;
+
+/// An enrolled machine whose agent serves the Workload API.
+struct Served {
+    server: Server,
+    machine: Machine,
+    agent: Process,
+    socket: std::path::PathBuf,
+}
+
+impl Served {
+    fn start(svid_ttl: &str) -> Self {
+        let server = Server::quickstart_with(&[("MUSTER_SVID_TTL", svid_ttl)]);
+        let machine = Machine::new();
+        machine.enroll_at(&server, &server.join_token_for("web-1"));
+        let config = machine.configure(&server, None);
+        let socket = machine.with_workload_api(&config);
+        let agent = machine.run(&config, &[]);
+        agent.wait_for_log("session open", wait::PATIENCE);
+        Self { server, machine, agent, socket }
+    }
+
+    fn endpoint(&self) -> String {
+        endpoint(&self.socket)
+    }
+}
+
+fn endpoint(socket: &Path) -> String {
+    format!("unix://{}", socket.display())
+}
+
+#[test]
+fn the_python_library_gets_the_svid_sees_a_rotation_and_connects_with_both() {
+    let served = Served::start("15s");
+    let ca = served.machine.file("server-ca.pem");
+    let args = [served.socket.to_str().unwrap(), &served.server.hello.grpc_addr, ca.to_str().unwrap()];
+    let result = python(served.machine.home(), "workload_api.py", &args).json();
+    let spiffe_id = format!("spiffe://muster/tenant/{}/agent/web-1", served.server.hello.tenant_id);
+    let expected = json!({
+        "spiffe_id": spiffe_id, "same_id": true, "first_serves": true, "second_serves": true, "roots": 1,
+        "bundles": 1, "no_header": "INVALID_ARGUMENT", "wrong_header": "INVALID_ARGUMENT",
+        "jwt": "UNIMPLEMENTED",
+    });
+    assert_eq!(result, expected);
+    let log = served.agent.stderr.text();
+    let uid = rustix::process::getuid().as_raw();
+    assert!(log.contains("FetchX509SVID") && log.contains(&format!("uid={uid}")), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rust_library_gets_the_svid_and_every_rotation() {
+    let served = tokio::task::block_in_place(|| Served::start("12s"));
+    let client = WorkloadApiClient::connect_to(served.endpoint()).await.unwrap();
+    let mut contexts = client.stream_x509_contexts().await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let context = tokio::time::timeout(wait::PATIENCE, contexts.next()).await.unwrap().unwrap().unwrap();
+        let svid = context.default_svid().unwrap();
+        assert!(svid.spiffe_id().path().ends_with("/agent/web-1"), "{}", svid.spiffe_id());
+        assert_eq!(svid.cert_chain().len(), 2);
+        seen.push(svid.leaf().as_bytes().to_vec());
+        seen.dedup();
+    }
+    let bundles = client.fetch_x509_bundles().await.unwrap();
+    assert_eq!(bundles.iter().count(), 1);
+}
+
+#[test]
+fn the_socket_is_for_the_agents_user_and_group_and_goes_with_the_agent() {
+    let mut served = Served::start("24h");
+    let metadata = std::fs::symlink_metadata(&served.socket).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
+    served.agent.signal(Signal::TERM);
+    assert_eq!(served.agent.wait().status.code(), Some(0));
+    assert!(!served.socket.exists());
+}
+
+#[test]
+fn only_a_socket_that_an_agent_left_behind_is_replaced() {
+    let mut served = Served::start("24h");
+    served.agent.kill();
+    assert!(served.socket.exists());
+    let config = served.machine.home().join("agent.yml");
+    let mut agent = served.machine.run(&config, &[]);
+    agent.wait_for_log("session open", wait::PATIENCE);
+    agent.signal(Signal::TERM);
+    agent.wait();
+
+    std::fs::write(&served.socket, "somebody's file").unwrap();
+    let refused = served.machine.run(&config, &[]).wait();
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("is no socket"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_to_string(&served.socket).unwrap(), "somebody's file");
+    std::fs::remove_file(&served.socket).unwrap();
+
+    let _listening = UnixListener::bind(&served.socket).unwrap();
+    let refused = served.machine.run(&config, &[]).wait();
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("another program listens"), "{}", refused.stderr);
+    assert!(served.socket.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_identity_callers_are_refused() {
+    let server = tokio::task::block_in_place(Server::quickstart);
+    let machine = Machine::new();
+    // Nobody answers there, so the agent goes on trying to enroll.
+    let enroll = json!({"server": "https://127.0.0.1:9", "ca_pin": server.hello.ca_pin});
+    let config = machine.configure(&server, Some(enroll));
+    let socket = machine.with_workload_api(&config);
+    let token = tokio::task::block_in_place(|| server.join_token(&[]));
+    let agent = machine.run(&config, &[("MUSTER_AGENT_JOIN_TOKEN", &token)]);
+    tokio::task::block_in_place(|| agent.wait_for_log("trying again", wait::PATIENCE));
+    let client = WorkloadApiClient::connect_to(endpoint(&socket)).await.unwrap();
+    let refused = tokio::time::timeout(Duration::from_secs(20), client.fetch_x509_svid()).await.unwrap();
+    let refused = format!("{:?}", refused.unwrap_err());
+    assert!(refused.to_lowercase().contains("permission"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_callers_is_bounded() {
+    let served = tokio::task::block_in_place(|| Served::start("24h"));
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(tokio::net::UnixStream::connect(&served.socket).await.unwrap());
+    }
+    let turned_away = || {
+        let mut byte = [0];
+        held.iter().filter(|stream| matches!(stream.try_read(&mut byte), Ok(0))).count()
+    };
+    // Of one user's connections, 64 stay.
+    wait::until("the rest is turned away", || (turned_away() == 300 - 64).then_some(()));
+    drop(held);
+    let client = || WorkloadApiClient::connect_to(served.endpoint());
+    for _ in 0..50 {
+        match client().await {
+            Ok(client) if client.fetch_x509_svid().await.is_ok() => return,
+            _ => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    panic!("there is no room again");
+}
