@@ -19,6 +19,7 @@ mod throttle;
 pub mod tls;
 mod tokens;
 pub mod transport;
+mod ui;
 pub mod wire;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use http_body_util::BodyExt;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -115,7 +117,7 @@ pub fn router(shared: Shared) -> Router {
         .route("/readyz", get(health::ready))
         .nest("/v1", api.clone())
         .nest("/api/v1", api)
-        .fallback(|| async { Problem::not_found("There is nothing at this address.") })
+        .fallback(ui_or_nothing)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_bytes_response().map(BodyExt::boxed)))
@@ -128,7 +130,13 @@ pub fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Nothing served here is a page yet, so nothing may be loaded by one.
+/// What no route takes belongs to the web UI, or is not there.
+async fn ui_or_nothing(request: axum::extract::Request) -> axum::response::Response {
+    ui::serve(&request)
+        .unwrap_or_else(|| Problem::not_found("There is nothing at this address.").into_response())
+}
+
+/// For everything that is not a page: nothing may be loaded by it. The UI's page brings its own.
 const CSP: &str =
     "default-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
