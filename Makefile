@@ -6,11 +6,11 @@ PROFILE ?= dev
 DATA_DIR ?= ./muster-data
 CARGO ?= cargo
 
-.PHONY: run test lint bench help
+.PHONY: run test test-web lint bench help
 
 help:
 	@echo "make run    build muster and start a demo server on this machine, data in $(DATA_DIR)"
-	@echo "make test   install what the tests need and run every test"
+	@echo "make test   install what the tests need and run every test, those in a browser last"
 	@echo "make lint   formatting, clippy, licences and sources of dependencies, systemd units"
 	@echo "make bench  the benchmarks"
 
@@ -20,6 +20,14 @@ run:
 test:
 	.ci/prepare
 	$(CARGO) test --locked
+	$(MAKE) test-web
+
+# The web UI: types, lint and layout of its source, then every flow in a browser against the real binary.
+test-web:
+	cd web && npm ci --ignore-scripts --no-audit --no-fund
+	cd web && npm run check
+	$(CARGO) build --locked --bin muster
+	cd web && npm run e2e
 
 lint:
 	$(CARGO) fmt --check

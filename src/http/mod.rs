@@ -29,6 +29,7 @@ mod throttle;
 pub mod tls;
 mod tokens;
 pub mod transport;
+mod ui;
 mod users;
 pub mod wire;
 
@@ -120,7 +121,7 @@ pub fn router(shared: Shared) -> Router {
     open.nest("/v1", api.clone())
         .nest("/api/v1", api)
         .route("/openapi.json", get(move || async move { axum::Json(document) }))
-        .fallback(|| async { Problem::not_found("There is nothing at this address.") })
+        .fallback(ui_or_nothing)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(axum::middleware::from_fn(in_time))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_bytes_response().map(BodyExt::boxed)))
@@ -139,7 +140,13 @@ async fn in_time(request: Request, next: Next) -> Response {
     answer.unwrap_or_else(|_| Problem::unavailable().into_response())
 }
 
-/// Answers of the API are no pages, so nothing may be loaded by one.
+/// What no route takes belongs to the web UI, or is not there.
+async fn ui_or_nothing(request: Request) -> Response {
+    ui::serve(&request)
+        .unwrap_or_else(|| Problem::not_found("There is nothing at this address.").into_response())
+}
+
+/// For everything that is not a page: nothing may be loaded by it. The UI's page brings its own.
 const CSP: &str =
     "default-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -1,0 +1,153 @@
+import type { Page } from '@playwright/test';
+
+import { endSession, expect, signIn, test, unique } from './support/fixtures';
+
+const SECRET = /^mes_\S+$/;
+
+const active = (page: Page) => page.getByRole('table', { name: 'Active secrets' });
+const revoked = (page: Page) => page.getByRole('table', { name: 'Revoked secrets' });
+
+async function generate(page: Page, name: string, maxUses = ''): Promise<void> {
+  await page.getByLabel('Secret name').fill(name);
+  await page.getByLabel('Max uses').fill(maxUses);
+  await page.getByRole('button', { name: 'Generate secret' }).click();
+}
+
+async function open(page: Page): Promise<void> {
+  await page.getByRole('link', { name: 'Enrollment', exact: true }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'Enrollment' })).toBeVisible();
+}
+
+test('a secret is shown once, copied, and gone', async ({ as }) => {
+  const page = await as('admin', { permissions: ['clipboard-read', 'clipboard-write'] });
+  await open(page);
+  const name = unique('rack');
+  await generate(page, name, '50');
+  await expect(page.getByRole('status')).toContainText('Enrollment secret created');
+  const message = page.getByText(`Secret created for ${name}. Copy it now — it will not be shown again.`);
+  await expect(message).toBeVisible();
+  const secret = (await page.getByText(SECRET).textContent()) ?? '';
+  await page.getByRole('button', { name: 'Copy to clipboard' }).click();
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(secret);
+  await expect(active(page).getByRole('row').filter({ hasText: name }).getByRole('cell').nth(2)).toHaveText(
+    '0 / 50',
+  );
+
+  await page.getByRole('button', { name: 'Dismiss' }).click();
+  await expect(message).toBeHidden();
+  expect(await page.content()).not.toContain(secret);
+});
+
+test('the card goes with navigation, refresh, the next secret, its revocation and the session', async ({
+  as,
+  server,
+}) => {
+  const page = await as('admin');
+  await open(page);
+  const shown = page.getByText(SECRET);
+
+  await generate(page, unique('navigation'));
+  await expect(shown).toBeVisible();
+  await page.getByRole('link', { name: 'Hosts', exact: true }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'Hosts' })).toBeVisible();
+  await page.goBack();
+  await expect(active(page)).toBeVisible();
+  await expect(shown).toHaveCount(0);
+
+  await generate(page, unique('refresh'));
+  await expect(shown).toBeVisible();
+  await page.reload();
+  await expect(active(page)).toBeVisible();
+  await expect(shown).toHaveCount(0);
+
+  await generate(page, unique('first'));
+  const first = (await shown.textContent()) ?? '';
+  const next = unique('next');
+  await generate(page, next);
+  await expect(page.getByText(`Secret created for ${next}.`)).toBeVisible();
+  expect(await page.content()).not.toContain(first);
+
+  await active(page)
+    .getByRole('row')
+    .filter({ hasText: next })
+    .getByRole('button', { name: 'Revoke' })
+    .click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click();
+  await expect(shown).toHaveCount(0);
+
+  await generate(page, unique('session'));
+  await expect(shown).toBeVisible();
+  await endSession(page);
+  await expect(page.getByRole('button', { name: 'Sign in' })).toBeVisible({ timeout: 10_000 });
+  await expect(shown).toHaveCount(0);
+  await signIn(page, server.admin);
+  await expect(active(page)).toBeVisible();
+  await expect(shown).toHaveCount(0);
+});
+
+test('what is refused stays in the form, with the reason at the field', async ({ as }) => {
+  const page = await as('admin');
+  await open(page);
+  const name = unique('refused');
+  for (const typed of ['0', '-1', 'many']) {
+    await generate(page, name, typed);
+    await expect(page.getByRole('status')).toContainText('Failed to create enrollment secret');
+    await expect(page.getByLabel('Secret name')).toHaveValue(name);
+    await expect(page.getByLabel('Max uses')).toHaveValue(typed);
+    await expect(page.getByLabel('Max uses')).toHaveAttribute('aria-invalid', 'true');
+  }
+  await generate(page, '');
+  await expect(page.getByLabel('Secret name')).toHaveAttribute('aria-invalid', 'true');
+  await expect(active(page).getByRole('row').filter({ hasText: name })).toHaveCount(0);
+});
+
+test('revoking asks, and moves the secret to the revoked ones for everybody who looks', async ({ as }) => {
+  const page = await as('admin');
+  const other = await as('admin');
+  await open(page);
+  await open(other);
+  const name = unique('retired');
+  await generate(page, name);
+  const row = active(page).getByRole('row').filter({ hasText: name });
+  await expect(row.getByRole('cell').nth(2)).toHaveText('None yet');
+  await expect(active(other).getByRole('row').filter({ hasText: name })).toBeVisible({ timeout: 2000 });
+
+  await row.getByRole('button', { name: 'Revoke' }).click();
+  const dialog = page.getByRole('dialog');
+  await expect(dialog).toContainText(
+    `Revoke “${name}”? No new agents will be able to enroll using this secret. Already-enrolled agents are unaffected.`,
+  );
+  await dialog.getByRole('button', { name: 'Revoke' }).click();
+  await expect(row).toHaveCount(0);
+  const gone = revoked(page).getByRole('row').filter({ hasText: name });
+  await expect(gone).toBeVisible();
+  await expect(gone.getByRole('button')).toHaveCount(0);
+  await expect(revoked(other).getByRole('row').filter({ hasText: name })).toBeVisible({ timeout: 2000 });
+});
+
+test('a use is counted before the eyes', async ({ as, server }) => {
+  const page = await as('admin');
+  await open(page);
+  const name = unique('counted');
+  await generate(page, name, '2');
+  const secret = (await page.getByText(SECRET).textContent()) ?? '';
+  const ca = await page.request.get('/v1/agent-ca');
+  const { server_pin } = (await ca.json()) as { server_pin: string };
+  const uses = active(page).getByRole('row').filter({ hasText: name }).getByRole('cell').nth(2);
+  for (const expected of ['1 / 2', '2 / 2']) {
+    const host = new URL(server.url).host;
+    await server.enroll(`muster://${host}/?pin=${server_pin}#${secret}`, unique('counted'));
+    await expect(uses).toHaveText(expected, { timeout: 2000 });
+  }
+});
+
+test('names are text, whatever they look like', async ({ as }) => {
+  const page = await as('admin');
+  await open(page);
+  for (const name of ['<img src=x onerror=alert(1)>', '{{7*7}}', '"><script>alert(1)</script>', 'a\u202Eb']) {
+    await generate(page, name);
+    await expect(
+      page.getByText(`Secret created for ${name}. Copy it now — it will not be shown again.`),
+    ).toBeVisible();
+  }
+});

@@ -1,0 +1,76 @@
+/** A fleet of 100,000, as the page sees it: the server's answers are made here, page by page. */
+import type { Page } from '@playwright/test';
+
+import { expect, test } from './support/fixtures';
+
+const FLEET = 100_000;
+
+function host(at: number) {
+  const time = new Date(Date.UTC(2026, 0, 1)).toISOString();
+  return {
+    id: `00000000-0000-7000-8000-${String(at).padStart(12, '0')}`,
+    agent_id: `agent-${at}`,
+    tenant_id: '00000000-0000-7000-8000-000000000000',
+    spiffe_id: null,
+    hostname: `node-${at}.example`,
+    os: 'Debian 12',
+    arch: 'x86_64',
+    ips: [`10.${(at >> 16) & 255}.${(at >> 8) & 255}.${at & 255}`],
+    machine_id: null,
+    agent_version: '0.1.0',
+    status: 'online',
+    first_enrolled_at: time,
+    last_seen: time,
+    decommissioned_at: null,
+    svid_not_after: time,
+    flags: [],
+  };
+}
+
+async function serveFleet(page: Page): Promise<void> {
+  await page.route('**/v1/hosts?**', (route) => {
+    const query = new URL(route.request().url()).searchParams;
+    const only = /^node-(\d+)/.exec(query.get('q') ?? '')?.[1];
+    const start = Number(query.get('cursor') ?? 0);
+    const end = Math.min(FLEET, start + Number(query.get('limit')));
+    const items = only
+      ? [host(Number(only))]
+      : Array.from({ length: end - start }, (_, i) => host(start + i));
+    const next = only || end === FLEET ? null : String(end);
+    return route.fulfill({ json: { items, next_cursor: next, total: only ? 1 : FLEET } });
+  });
+}
+
+test('a hundred thousand hosts: first rows, scrolling and search stay quick', async ({ as }) => {
+  const page = await as('admin');
+  await serveFleet(page);
+  const started = Date.now();
+  await page.getByRole('link', { name: 'Hosts', exact: true }).click();
+  await expect(page.getByRole('link', { name: 'node-0.example' })).toBeVisible();
+  expect(Date.now() - started).toBeLessThan(1000);
+  await expect(page.getByRole('table', { name: 'Hosts' })).toHaveAttribute(
+    'aria-rowcount',
+    String(FLEET + 1),
+  );
+
+  for (const target of [500, 1500, 3000]) {
+    await expect(async () => {
+      await page.keyboard.press('End');
+      await expect(page.getByText(/hosts; more as you scroll$/)).toHaveText(
+        new RegExp(`^[\\d,]+ of 100,000`),
+      );
+      const loaded = await page.getByText(/hosts; more as you scroll$/).textContent();
+      expect(Number(loaded?.split(' ')[0]?.replaceAll(',', ''))).toBeGreaterThanOrEqual(target);
+    }).toPass({ intervals: [30], timeout: 15_000 });
+  }
+  // However far one scrolls, the page holds about as many rows as fit on the screen.
+  expect(await page.getByRole('row').count()).toBeLessThan(150);
+  await page.keyboard.press('Home');
+  await expect(page.getByRole('link', { name: 'node-0.example' })).toBeVisible();
+
+  const searched = Date.now();
+  await page.getByRole('searchbox', { name: 'Search hosts' }).fill('node-99999');
+  await expect(page.getByRole('link', { name: 'node-99999.example' })).toBeVisible();
+  await expect(page.getByRole('row')).toHaveCount(2);
+  expect(Date.now() - searched).toBeLessThan(1500);
+});

@@ -1,0 +1,132 @@
+import AxeBuilder from '@axe-core/playwright';
+import type { Request } from '@playwright/test';
+
+import { type Role, expect, test } from './support/fixtures';
+
+const PAGES = [
+  ['/', 'Overview'],
+  ['/hosts', 'Hosts'],
+  ['/hosts?decommissioned=true', 'Hosts'],
+  ['/enroll', 'Enroll'],
+  ['/audit', 'Audit'],
+  ['/settings/enrollment', 'Enrollment'],
+  ['/settings/users', 'Users'],
+  ['/settings/api-tokens', 'API tokens'],
+  ['/settings/agent-ca', 'Agent CA'],
+  ['/settings/time-display', 'Time & Display'],
+  ['/nothing-here', 'Page not found'],
+] as const;
+
+const NAVIGATION: Record<Role, string[]> = {
+  admin: [
+    'Overview',
+    'Hosts',
+    'Enroll',
+    'Audit',
+    'Settings',
+    'Enrollment',
+    'Users',
+    'API tokens',
+    'Agent CA',
+    'Time & Display',
+  ],
+  operator: ['Overview', 'Hosts', 'Enroll', 'Audit', 'Settings', 'Agent CA', 'Time & Display'],
+  viewer: ['Overview', 'Hosts', 'Settings', 'Agent CA', 'Time & Display'],
+};
+
+const CLOSED: Record<Exclude<Role, 'admin'>, string[]> = {
+  operator: ['/settings/enrollment', '/settings/users', '/settings/api-tokens'],
+  viewer: ['/enroll', '/audit', '/settings/enrollment', '/settings/users', '/settings/api-tokens'],
+};
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  for (const width of [1280, 360]) {
+    test(`every page is accessible and fits, ${colorScheme}, ${width} wide`, async ({
+      as,
+      api,
+      stranger,
+    }) => {
+      test.slow();
+      const options = { colorScheme, viewport: { width, height: 800 } };
+      const outside = await stranger(options);
+      await outside.goto('/');
+      await outside.getByLabel('Username').waitFor();
+      expect((await new AxeBuilder({ page: outside }).analyze()).violations).toEqual([]);
+
+      const page = await as('admin', options);
+      const { items } = await api.get<{ items: { id: string; hostname: string }[] }>('/hosts');
+      const host = items[0];
+      const pages: (readonly [string, string])[] = [...PAGES];
+      if (host) pages.push([`/hosts/${host.id}`, host.hostname]);
+      for (const [address, heading] of pages) {
+        await page.goto(address);
+        await expect(page.getByRole('heading', { level: 1, name: heading, exact: true })).toBeVisible();
+        await expect(page).toHaveTitle(`${heading} · Muster`);
+        await expect(page.locator('[aria-busy]')).toHaveCount(0);
+        const { violations } = await new AxeBuilder({ page }).analyze();
+        expect(violations, address).toEqual([]);
+        const tooWide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        expect(tooWide, address).toBeLessThanOrEqual(0);
+      }
+    });
+  }
+}
+
+for (const role of ['admin', 'operator', 'viewer'] as const) {
+  test(`the navigation has what the ${role} may use`, async ({ as }) => {
+    const page = await as(role);
+    const links = page.getByRole('navigation').getByRole('link');
+    await expect(links).toHaveText(NAVIGATION[role]);
+    for (const name of NAVIGATION[role]) {
+      if (name === 'Settings') continue;
+      await page.getByRole('link', { name, exact: true }).click();
+      await expect(page.getByRole('heading', { level: 1, name, exact: true })).toBeFocused();
+    }
+  });
+}
+
+for (const role of ['operator', 'viewer'] as const) {
+  test(`pages that are not for the ${role} say so`, async ({ as }) => {
+    const page = await as(role);
+    for (const address of CLOSED[role]) {
+      await page.goto(address);
+      await expect(page.getByRole('heading', { level: 1, name: 'Permission denied' })).toBeVisible();
+      await expect(page).toHaveTitle('Permission denied · Muster');
+    }
+  });
+}
+
+test('the settings open at the first page that one may see', async ({ as }) => {
+  const page = await as('operator');
+  await page.getByRole('link', { name: 'Settings', exact: true }).click();
+  await expect(page).toHaveURL(/\/settings\/agent-ca$/);
+});
+
+test('going back returns to the page before', async ({ as }) => {
+  const page = await as('admin');
+  await page.getByRole('link', { name: 'Hosts', exact: true }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'Hosts' })).toBeVisible();
+  await page.goBack();
+  await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
+});
+
+test('a narrow screen folds the navigation behind a button', async ({ as }) => {
+  const page = await as('admin', { viewport: { width: 360, height: 740 } });
+  const hosts = page.getByRole('link', { name: 'Hosts', exact: true });
+  await expect(hosts).toBeHidden();
+  await page.getByRole('button', { name: 'Menu' }).click();
+  await hosts.click();
+  await expect(page.getByRole('heading', { level: 1, name: 'Hosts' })).toBeVisible();
+  await expect(hosts).toBeHidden();
+});
+
+test('the first load stays small', async ({ stranger }) => {
+  const page = await stranger();
+  const requests: Request[] = [];
+  page.on('requestfinished', (request) => requests.push(request));
+  await page.goto('/', { waitUntil: 'networkidle' });
+  const sizes = await Promise.all(requests.map((request) => request.sizes()));
+  const bytes = sizes.reduce((sum, size) => sum + size.responseBodySize, 0);
+  expect(bytes).toBeGreaterThan(1000);
+  expect(bytes).toBeLessThan(120 * 1024);
+});

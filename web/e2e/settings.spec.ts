@@ -1,0 +1,93 @@
+import { expect, signIn, test, unique } from './support/fixtures';
+
+test('users are added, changed, disabled and enabled', async ({ as, stranger }) => {
+  const page = await as('admin');
+  await page.getByRole('link', { name: 'Users', exact: true }).click();
+  const username = unique('user');
+  await page.getByLabel('Username').fill(username);
+  await page.getByLabel('Password').fill('short');
+  await page.getByRole('button', { name: 'Add user' }).click();
+  await expect(page.getByLabel('Password')).toHaveAttribute('aria-invalid', 'true');
+  await expect(page.getByLabel('Username')).toHaveValue(username);
+  await page.getByLabel('Password').fill('a password that is long');
+  await page.getByLabel('Role').selectOption('operator');
+  await page.getByRole('button', { name: 'Add user' }).click();
+  await expect(page.getByRole('status')).toContainText(`User ${username} added`);
+  const row = page.getByRole('table', { name: 'Users' }).getByRole('row').filter({ hasText: username });
+  await expect(row).toContainText('operator');
+
+  await row.getByRole('button', { name: 'Change role' }).click();
+  await page.getByRole('dialog').getByLabel('New role').selectOption('viewer');
+  await page.getByRole('dialog').getByRole('button', { name: 'Change role' }).click();
+  await expect(row).toContainText('viewer');
+
+  await row.getByRole('button', { name: 'Set password' }).click();
+  await page.getByRole('dialog').getByLabel('New password').fill('another long password');
+  await page.getByRole('dialog').getByRole('button', { name: 'Set password' }).click();
+  await expect(page.getByRole('dialog')).toBeHidden();
+
+  const theirs = await stranger();
+  await theirs.goto('/');
+  await signIn(theirs, { username, password: 'another long password' });
+  await expect(theirs.getByRole('heading', { name: 'Overview' })).toBeVisible();
+
+  await row.getByRole('button', { name: 'Disable' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Disable' }).click();
+  await expect(row).toContainText('disabled');
+  await theirs.getByRole('link', { name: 'Hosts', exact: true }).click();
+  await expect(theirs.getByRole('button', { name: 'Sign in' })).toBeVisible();
+
+  await row.getByRole('button', { name: 'Enable' }).click();
+  await expect(row).not.toContainText('disabled');
+});
+
+test('API tokens are made with chosen permissions, shown once, and revoked', async ({ as }) => {
+  const page = await as('admin');
+  await page.getByRole('link', { name: 'API tokens', exact: true }).click();
+  const name = unique('monitor');
+  await page.getByLabel('Token name').fill(name);
+  await page.getByRole('button', { name: 'Create API token' }).click();
+  await expect(page.getByText('Choose at least one permission.')).toBeVisible();
+  await page.getByRole('checkbox', { name: /agent\.read/ }).check();
+  await page.getByRole('button', { name: 'Create API token' }).click();
+  const token = (await page.getByText(/^mat_\S+$/).textContent()) ?? '';
+  const bearer = { authorization: `Bearer ${token}` };
+  expect((await page.request.get('/v1/hosts', { headers: bearer })).status()).toBe(200);
+
+  const row = page.getByRole('table', { name: 'API tokens' }).getByRole('row').filter({ hasText: name });
+  await expect(row).toContainText('agent.read');
+  await row.getByRole('button', { name: 'Revoke' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click();
+  await expect(row).toHaveCount(0);
+  expect(await page.content()).not.toContain(token);
+});
+
+test('the agent CA can be downloaded and its pin copied', async ({ as }) => {
+  const page = await as('viewer', { permissions: ['clipboard-read', 'clipboard-write'] });
+  await page.getByRole('link', { name: 'Agent CA', exact: true }).click();
+  const download = page.waitForEvent('download');
+  await page.getByRole('link', { name: 'Download bundle' }).click();
+  expect((await download).suggestedFilename()).toBe('agent-ca.crt');
+  await page.getByRole('button', { name: 'Copy pin' }).click();
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toMatch(/^[0-9a-f]{64}$/);
+});
+
+test('time zone and clock are chosen once and hold everywhere, for this user', async ({ as }) => {
+  const page = await as('viewer');
+  await page.getByRole('link', { name: 'Time & Display', exact: true }).click();
+  const time = page.locator('time').first();
+  await page.getByRole('radio', { name: 'UTC' }).check();
+  await page.getByRole('radio', { name: '12-hour' }).check();
+  await expect(time).toHaveText(/\d{1,2}:\d{2} [AP]M UTC$/);
+  await page.goto('/settings/agent-ca');
+  await page.goto('/hosts');
+  await expect(page.locator('time').first()).toHaveText(/[AP]M UTC$/);
+  await expect(page.locator('time').first()).toHaveAttribute('title', /^\d{4}-\d\d-\d\dT/);
+
+  const again = await as('viewer');
+  await again.goto('/settings/time-display');
+  await expect(again.getByRole('radio', { name: 'UTC' })).toBeChecked();
+  await again.getByRole('radio', { name: 'Local time' }).check();
+  await again.getByRole('radio', { name: '24-hour' }).check();
+  await expect(again.locator('time').first()).toHaveText(/, \d{2}:\d{2}$/);
+});

@@ -1,0 +1,12 @@
+import { mount } from 'svelte';
+
+import App from './App.svelte';
+import './styles/tokens.css';
+import './styles/base.css';
+import './styles/parts.css';
+import { session } from './session.svelte';
+
+const target = document.getElementById('app');
+if (!target) throw new Error('index.html has an element with the id "app"');
+void session.check();
+mount(App, { target });

@@ -1,0 +1,123 @@
+/**
+ * Something that is fetched, shown, and fetched again when the server says that it changed.
+ */
+import { ApiError } from './api/client';
+import type { LiveEvent, LiveKind } from './api/types';
+import { live } from './live.svelte';
+
+/** Events come in bursts; a burst is one change to those who look. */
+const SETTLE_MS = 150;
+
+/** The least time between two fetches that nobody asked for. */
+const PAUSE_MS = 1000;
+
+/** How soon a failure that may pass is tried again. */
+const RETRY_MS = 5000;
+
+/** Runs what it is given soon after it was asked to, however often that is, with pauses in between. */
+export class Paced {
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #last = 0;
+
+  constructor(private readonly run: () => void) {}
+
+  soon(): void {
+    if (this.#timer !== undefined || document.hidden) return;
+    const wait = Math.max(SETTLE_MS, this.#last + PAUSE_MS - Date.now());
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#last = Date.now();
+      this.run();
+    }, wait);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+}
+
+/**
+ * For as long as the component lives: calls `changed` after events that `concerns` accepts, and when a tab
+ * that could not be seen is looked at again.
+ */
+export function whenChanged(concerns: (event: LiveEvent) => boolean, changed: () => void): void {
+  $effect(() => {
+    const paced = new Paced(changed);
+    const stop = live.listen((event) => {
+      if (event.kind === 'resync' || concerns(event)) paced.soon();
+    });
+    const seen = () => paced.soon();
+    document.addEventListener('visibilitychange', seen);
+    return () => {
+      stop();
+      paced.stop();
+      document.removeEventListener('visibilitychange', seen);
+    };
+  });
+}
+
+export function asApiError(error: unknown): ApiError {
+  return error instanceof ApiError ? error : new ApiError(0, 'bug', String(error));
+}
+
+/** Whether the same request may succeed later without anybody's doing. */
+export function mayPass(error: ApiError): boolean {
+  return error.status === 0 || error.status === 429 || error.status >= 500;
+}
+
+export class Resource<T> {
+  data = $state.raw<T | undefined>();
+  error = $state.raw<ApiError | undefined>();
+  #running: AbortController | undefined;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly fetch: (signal: AbortSignal) => Promise<T>) {}
+
+  get loading(): boolean {
+    return this.data === undefined && this.error === undefined;
+  }
+
+  reload = async (): Promise<void> => {
+    this.stop();
+    const running = new AbortController();
+    this.#running = running;
+    try {
+      const data = await this.fetch(running.signal);
+      if (running.signal.aborted) return;
+      this.data = data;
+      this.error = undefined;
+    } catch (error) {
+      if (running.signal.aborted) return;
+      this.error = asApiError(error);
+      const wait = this.error.retryAfter ? this.error.retryAfter * 1000 : RETRY_MS;
+      if (mayPass(this.error)) this.#retry = setTimeout(() => void this.reload(), wait);
+    }
+  };
+
+  stop(): void {
+    this.#running?.abort();
+    clearTimeout(this.#retry);
+  }
+}
+
+/**
+ * A resource that lives with the component: fetched at once, again when what `fetch` reads changes, and after
+ * events of the given kinds.
+ */
+export function resource<T>(
+  fetch: (signal: AbortSignal) => Promise<T>,
+  kinds: readonly LiveKind[] = [],
+  concerns: (event: LiveEvent) => boolean = () => true,
+): Resource<T> {
+  const resource = new Resource(fetch);
+  $effect(() => {
+    void resource.reload();
+    return () => resource.stop();
+  });
+  whenChanged(
+    (event) => kinds.includes(event.kind) && concerns(event),
+    () => void resource.reload(),
+  );
+  return resource;
+}

@@ -1,0 +1,70 @@
+/** Every page: its address, its title, who may see it, and its place in the navigation. */
+import type { Component } from 'svelte';
+
+import type { Permission } from './api/types';
+import Audit from './pages/audit/Audit.svelte';
+import Enroll from './pages/enroll/Enroll.svelte';
+import Host from './pages/host/Host.svelte';
+import Hosts from './pages/hosts/Hosts.svelte';
+import Overview from './pages/overview/Overview.svelte';
+import AgentCa from './pages/settings/agent-ca/AgentCa.svelte';
+import ApiTokens from './pages/settings/api-tokens/ApiTokens.svelte';
+import Enrollment from './pages/settings/enrollment/Enrollment.svelte';
+import TimeDisplay from './pages/settings/time-display/TimeDisplay.svelte';
+import Users from './pages/settings/users/Users.svelte';
+
+export interface Route {
+  path: string;
+  title: string;
+  permission?: Permission;
+  component: Component;
+}
+
+/** A host's page, `/hosts/{id}`. */
+const HOST = /^\/hosts\/([^/]+)$/;
+
+export const MAIN: readonly Route[] = [
+  { path: '/', title: 'Overview', permission: 'agent.read', component: Overview },
+  { path: '/hosts', title: 'Hosts', permission: 'agent.read', component: Hosts },
+  { path: '/enroll', title: 'Enroll', permission: 'agent.write', component: Enroll },
+  { path: '/audit', title: 'Audit', permission: 'audit.read', component: Audit },
+];
+
+export const SETTINGS: readonly Route[] = [
+  {
+    path: '/settings/enrollment',
+    title: 'Enrollment',
+    permission: 'secret.write',
+    component: Enrollment,
+  },
+  { path: '/settings/users', title: 'Users', permission: 'user.write', component: Users },
+  { path: '/settings/api-tokens', title: 'API tokens', permission: 'token.write', component: ApiTokens },
+  { path: '/settings/agent-ca', title: 'Agent CA', permission: 'agent.read', component: AgentCa },
+  { path: '/settings/time-display', title: 'Time & Display', component: TimeDisplay },
+];
+
+export type Found =
+  | { kind: 'page'; route: Route }
+  | { kind: 'host'; id: string }
+  /** The settings have no page of their own: the first one that the user may see stands for them. */
+  | { kind: 'settings' }
+  | { kind: 'nothing' };
+
+export const HOST_PAGE: Component<{ id: string }> = Host;
+
+export function find(address: string): Found {
+  const path = address.length > 1 ? address.replace(/\/+$/, '') : address;
+  if (path === '/settings') return { kind: 'settings' };
+  const route = [...MAIN, ...SETTINGS].find((route) => route.path === path);
+  if (route) return { kind: 'page', route };
+  const id = HOST.exec(path)?.[1];
+  return id === undefined ? { kind: 'nothing' } : { kind: 'host', id: decoded(id) };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

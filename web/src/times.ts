@@ -1,0 +1,60 @@
+/** Times as the user wants to read them. */
+import type { Preferences, Timestamp } from './api/types';
+
+export type Precision = 'day' | 'minute' | 'second';
+
+const formatters = new Map<string, Intl.DateTimeFormat>();
+
+/** Formatters are expensive to make and tables are full of times, so each is made once. */
+function formatter(locale: string, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
+  const key = locale + JSON.stringify(options);
+  const known = formatters.get(key);
+  if (known) return known;
+  const made = new Intl.DateTimeFormat(locale, options);
+  formatters.set(key, made);
+  return made;
+}
+
+export function formatTime(at: Timestamp, preferences: Preferences, precision: Precision = 'minute'): string {
+  const moment = new Date(at);
+  if (Number.isNaN(moment.getTime())) return at;
+  const utc = preferences.time_zone === 'utc';
+  const zone = utc ? { timeZone: 'UTC' } : {};
+  const date = formatter('en-GB', { ...zone, day: 'numeric', month: 'short', year: 'numeric' }).format(
+    moment,
+  );
+  if (precision === 'day') return date;
+  const seconds = precision === 'second' ? { second: '2-digit' as const } : {};
+  const twelve = preferences.clock === '12h';
+  const time = formatter(twelve ? 'en-US' : 'en-GB', {
+    ...zone,
+    ...seconds,
+    hour: twelve ? 'numeric' : '2-digit',
+    minute: '2-digit',
+    hour12: twelve,
+  }).format(moment);
+  return `${date}, ${time}${utc ? ' UTC' : ''}`;
+}
+
+const UNITS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
+  ['year', 365 * 86_400],
+  ['month', 30 * 86_400],
+  ['day', 86_400],
+  ['hour', 3600],
+  ['minute', 60],
+];
+
+const relative = new Intl.RelativeTimeFormat('en', { numeric: 'always' });
+
+/** How far a time is from now, in the largest unit that fits: "in 3 days", "5 minutes ago". */
+export function fromNow(at: Timestamp, now: number): string {
+  const seconds = (Date.parse(at) - now) / 1000;
+  for (const [unit, length] of UNITS) {
+    if (Math.abs(seconds) >= length) return relative.format(Math.trunc(seconds / length), unit);
+  }
+  return seconds > 0 ? 'in under a minute' : 'just now';
+}
+
+export function daysUntil(at: Timestamp, now: number): number {
+  return (Date.parse(at) - now) / 86_400_000;
+}
