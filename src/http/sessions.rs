@@ -2,13 +2,13 @@
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
 use super::Shared;
 use super::body::Json;
-use super::extract::{COOKIE, ClientAddress, Known, own_page};
+use super::extract::{COOKIE, ClientAddress, Known, own_page, session_cookie};
 use super::problem::Problem;
 use super::throttle::Cost;
 use super::wire::{PreferencesBody, SessionAnswer, SessionUser, SignInBody};
@@ -36,6 +36,7 @@ pub(super) async fn sign_in(
     State(shared): State<Shared>,
     ClientAddress(address): ClientAddress,
     _: OwnPage,
+    headers: HeaderMap,
     Json(body): Json<SignInBody>,
 ) -> Result<Response, Problem> {
     // Hashing costs us, so an address that has used up its allowance does not get that far.
@@ -48,6 +49,12 @@ pub(super) async fn sign_in(
         }
         Err(error) => return Err(error.into()),
     };
+    // The browser's cookie is about to be replaced, so nobody could end the session that it stands for.
+    if let Some(replaced) = session_cookie(&headers)
+        && let Some(before) = shared.app.caller_of_session(&replaced, address).await?
+    {
+        shared.app.sign_out(&before).await?;
+    }
     let seconds = ABSOLUTE.as_secs();
     let cookie =
         format!("{COOKIE}={}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict", *token.reveal());

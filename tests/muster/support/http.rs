@@ -73,18 +73,45 @@ impl Http {
         content_type: Option<&str>,
         body: Vec<u8>,
     ) -> reqwest::Result<Answer> {
+        let headers: Vec<_> =
+            content_type.map(|kind| ("content-type".to_owned(), kind.to_owned())).into_iter().collect();
+        self.exchange(method, path, &headers, body).await
+    }
+
+    /// Any request with any headers. The body of an answer that never ends is not waited for.
+    pub async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+    ) -> reqwest::Result<Answer> {
+        let answer = self.request(method, path, headers, body).send().await?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let endless = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+        let body = if endless { Vec::new() } else { answer.bytes().await?.to_vec() };
+        Ok(Answer { status, headers, body, call: format!("{method} {path}") })
+    }
+
+    /// A request that has not been sent yet, for answers that are read piece by piece.
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+    ) -> reqwest::RequestBuilder {
         let verb = Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.client.request(verb, format!("{}{path}", self.base));
-        if let Some(content_type) = content_type {
-            request = request.header("content-type", content_type);
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
-        if !body.is_empty() {
-            request = request.body(body);
-        }
-        let answer = request.send().await?;
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let body = answer.bytes().await?.to_vec();
-        Ok(Answer { status, headers, body, call: format!("{method} {path}") })
+        if body.is_empty() { request } else { request.body(body) }
+    }
+
+    /// Where this client's server is, as an `Origin` header names it.
+    pub fn origin(&self) -> &str {
+        &self.base
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -2,7 +2,9 @@
 
 pub mod agent;
 pub mod cli;
+pub mod client;
 pub mod files;
+pub mod fleet;
 pub mod grpc;
 pub mod hierarchy;
 pub mod hostile;

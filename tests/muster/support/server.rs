@@ -8,6 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::cli::Cli;
+use super::client::PASSWORD;
 use super::http::Http;
 use super::process::{Finished, MUSTER, Process, command};
 use super::wait::PATIENCE;
@@ -175,6 +176,31 @@ impl Server {
     /// Every certificate ever issued to a host.
     pub fn enrollments(&self, host: &str) -> Vec<Value> {
         self.cli(&["enrollment", "list", host, "--json"]).run().items()
+    }
+
+    /// A new tenant's id.
+    pub fn tenant(&self, name: &str) -> String {
+        text(&self.cli(&["tenant", "create", "--name", name, "--json"]).run().json(), "id")
+    }
+
+    /// Adds a person with the password of [`PASSWORD`](super::client::PASSWORD) and returns their id.
+    pub fn add_user(&self, name: &str, role: &str, tenant: Option<&str>) -> String {
+        let mut args = vec!["user", "add", name, "--role", role, "--json"];
+        args.extend(tenant.into_iter().flat_map(|tenant| ["--tenant", tenant]));
+        text(&self.cli(&args).stdin(PASSWORD).run().json(), "id")
+    }
+
+    /// An API token made by the local operator: its text.
+    pub fn api_token(&self, permissions: &[&str], tenant: Option<&str>) -> String {
+        let mut args = vec!["api-token", "create", "--name", "test", "--json"];
+        args.extend(permissions.iter().flat_map(|permission| ["--permission", permission]));
+        args.extend(tenant.into_iter().flat_map(|tenant| ["--tenant", tenant]));
+        text(&self.cli(&args).run().json(), "token")
+    }
+
+    /// Audit records with this text in them, newest first.
+    pub fn audit(&self, search: &str) -> Vec<Value> {
+        self.cli(&["audit", "list", "--search", search, "--limit", "500", "--json"]).run().items()
     }
 
     /// Revokes an identity of the default tenant.
