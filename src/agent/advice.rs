@@ -12,6 +12,8 @@ pub struct Case<'a> {
     pub identity: &'a SpiffeId,
     pub dir: &'a Path,
     pub server: Option<&'a ServerUrl>,
+    /// Whether `server-ca.pem` says what vouches for the server; else the system's roots do.
+    pub server_ca: bool,
 }
 
 /// What to do about a refusal that no retry will cure; `None` when the refusal's own hint says it all.
@@ -28,13 +30,19 @@ pub fn way_back(code: &str, case: Case<'_>) -> Option<String> {
         }
         _ => return None,
     };
-    let Case { identity: SpiffeId { tenant, agent, .. }, dir, server } = case;
-    let aside = quoted(&format!("{}.old", dir.display()));
-    let trusted = quoted(&format!("{}.old/server-ca.pem", dir.display()));
-    let dir = quoted(&dir.display().to_string());
+    let Case { identity: SpiffeId { tenant, agent, .. }, dir, server, server_ca } = case;
+    // A log is read elsewhere than in the directory that the agent was started from.
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string();
+    let aside = quoted(&format!("{dir}.old"));
+    let trust = if server_ca {
+        format!(" --ca-file {}", quoted(&format!("{dir}.old/server-ca.pem")))
+    } else {
+        String::new()
+    };
+    let dir = quoted(&dir);
     let server = server.map_or_else(|| "https://HOST:PORT".to_owned(), ToString::to_string);
     Some(format!(
-        "{why}. On the server: muster enroll-token --tenant {tenant} --agent {agent} · Here, with the agent stopped: mv {dir} {aside} && muster agent enroll --server {server} --ca-file {trusted} --token-file - --dir {dir} · Then start the agent again"
+        "{why}. (1) On the server: muster enroll-token --tenant {tenant} --agent {agent} (2) Here, with the agent stopped and the token in a file: mv {dir} {aside} && muster agent enroll --server {server}{trust} --token-file FILE --dir {dir} (3) Start the agent again; as a service it must own the new directory"
     ))
 }
 
@@ -61,7 +69,12 @@ mod tests {
         let tenant = "01890000-0000-7000-8000-000000000000";
         let identity = format!("spiffe://muster/tenant/{tenant}/agent/web-1").parse().unwrap();
         let server = "https://control.example:8443".parse().unwrap();
-        let case = Case { identity: &identity, dir: Path::new("/srv/it's here"), server: Some(&server) };
+        let case = Case {
+            identity: &identity,
+            dir: Path::new("/srv/it's here"),
+            server: Some(&server),
+            server_ca: true,
+        };
         for code in ["identity_revoked", "svid_expired", "unknown_serial"] {
             let text = way_back(code, case).unwrap();
             assert!(
@@ -71,6 +84,8 @@ mod tests {
             assert!(text.contains(r"mv '/srv/it'\''s here' '/srv/it'\''s here.old' &&"), "{text}");
             assert!(text.contains("--server https://control.example:8443 "), "{text}");
         }
+        let text = way_back("svid_expired", Case { server_ca: false, ..case }).unwrap();
+        assert!(text.contains("--server https://control.example:8443 --token-file FILE "), "{text}");
         assert_eq!(way_back("throttled", case), None);
         assert_eq!(quoted("/var/lib/muster-agent"), "/var/lib/muster-agent");
     }

@@ -223,6 +223,7 @@ pub fn uninstall(root: Option<&Path>) -> Result<Uninstalled, InstallError> {
     let config = place(root, Path::new(CONFIG))?;
     let identity = AgentConfig::load(&config, &process_environment).ok();
     let identity = identity.map(|config| config.identity.path().to_owned());
+    let identity = identity.filter(|dir| place(root, dir).is_ok_and(|dir| dir.exists()));
     let foreign = check_settings(root).is_err();
     let mut paths = vec![place(root, Path::new(UNIT))?];
     if root.is_none() && Path::new(BOOTED).exists() && paths.iter().all(|unit| unit.exists()) {

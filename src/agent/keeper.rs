@@ -313,8 +313,12 @@ impl Keeper {
             .failed(refusal.as_ref().is_some_and(|refusal| !refusal.is_temporary()), random_permille());
         let server = self.config.rotation_server(&self.notes);
         let place = self.dir.place();
-        let case =
-            Case { identity: &self.identity.svid.spiffe_id, dir: place.path(), server: server.as_ref() };
+        let case = Case {
+            identity: &self.identity.svid.spiffe_id,
+            dir: place.path(),
+            server: server.as_ref(),
+            server_ca: place.server_ca().exists(),
+        };
         let what_to_do = match &refusal {
             Some(refusal) => advice::after(refusal, case),
             None => error.hint().to_owned(),

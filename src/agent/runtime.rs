@@ -553,7 +553,7 @@ mod tests {
         let refusal = || place.notes().last_refusal.filter(|refused| refused.code == "svid_expired");
         until("a refusal", || refusal().is_some()).await;
         let hint = refusal().unwrap().hint;
-        assert!(hint.contains("--agent web-1") && hint.contains("--token-file - --dir"), "{hint}");
+        assert!(hint.contains("--agent web-1") && hint.contains("--token-file FILE --dir"), "{hint}");
         let asked = server.requests();
         until("another attempt", || server.requests() > asked).await;
         server.untwist();

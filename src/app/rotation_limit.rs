@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use crate::domain::ids::HostId;
 
 /// Rotations at once after a quiet time.
-const BURST: f64 = 20.0;
+const BURST: f64 = 100.0;
 /// Rotations in one lifetime of an SVID, in the long run.
 const PER_LIFETIME: f64 = 30.0;
 /// Hosts remembered; beyond that, those that have recovered are forgotten.
@@ -49,7 +49,7 @@ mod tests {
     fn a_host_has_its_burst_and_no_more() {
         let limit = RotationLimit::default();
         let allow = |number| limit.allow(HostId::from_bytes([number; 16]), SignedDuration::from_hours(24));
-        assert!((0..20).all(|_| allow(1)));
+        assert!((0..100).all(|_| allow(1)));
         assert!(!allow(1));
         assert!(allow(2), "another host");
     }

@@ -53,7 +53,11 @@ fn is_page(path: &str) -> bool {
     match segments.next() {
         Some("") => rest.is_empty(),
         Some(first) => {
-            path.len() <= PAGE_PATH_MAX && plain(first) && !NOT_PAGES.contains(&first) && segments.all(plain)
+            let programs = NOT_PAGES.iter().any(|name| first.eq_ignore_ascii_case(name));
+            // The page "Enroll" has no pages below it; agents' routes are there.
+            let depth = if first == "enroll" { 0 } else { usize::MAX };
+            let plain_below = segments.clone().all(plain) && segments.count() <= depth;
+            path.len() <= PAGE_PATH_MAX && plain(first) && !programs && plain_below
         }
         None => false,
     }

@@ -50,14 +50,15 @@ def main():
     endpoint = "unix://" + socket
     rotated = threading.Event()
     with X509Source(socket_path=endpoint, timeout_in_seconds=PATIENCE_SECONDS) as source:
-        first = source.svid
+        first = source.get_x509_context().default_svid
         first_serves = serving(first, address, server_ca)
         source.subscribe_for_updates(rotated.set)
-        while source.svid.leaf.serial_number == first.leaf.serial_number:
+        second = first
+        while second.leaf.serial_number == first.leaf.serial_number:
             if not rotated.wait(PATIENCE_SECONDS):
                 sys.exit("no rotation came")
             rotated.clear()
-        second = source.svid
+            second = source.get_x509_context().default_svid
         bundle = source.get_bundle_for_trust_domain(second.spiffe_id.trust_domain)
         roots = len(bundle.x509_authorities)
     client = WorkloadApiClient(endpoint)

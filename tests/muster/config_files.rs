@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use muster::agent::config::AgentConfig;
 use rustix::process::Signal;
 
 use crate::support::notify::NotifySocket;
@@ -69,6 +70,53 @@ fn the_short_example_uses_options_of_the_reference() {
         let (key, _) = line.split_once(':').unwrap();
         assert!(reference.lines().any(|line| line.starts_with(&format!("{key}:"))), "{key}");
     }
+}
+
+#[test]
+fn the_agent_accepts_its_examples() {
+    for (name, socket) in [("agent.yml", false), ("agent.yml", true), ("agent.container.yml", true)] {
+        // Here options have options below them.
+        let option =
+            |line: &str| line.starts_with("  ") || line.starts_with(|c: char| c.is_ascii_lowercase());
+        let text = example(name);
+        let lines = text.lines().map(|line| match line.strip_prefix('#') {
+            Some(rest) if socket && option(rest) && !rest.contains("MUSTER_") => rest,
+            _ => line,
+        });
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join(name);
+        fs::write(&path, &text).unwrap();
+        let config = AgentConfig::load(&path, &|_| None).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(config.identity.path(), Path::new("/var/lib/muster-agent/identity"));
+        assert_eq!(config.workload_socket.is_some(), socket);
+        assert_eq!(config.enroll.credential.is_some(), socket);
+    }
+}
+
+#[test]
+fn the_daemon_set_gives_the_agent_what_its_settings_name() {
+    let text = example("kubernetes/daemonset.yml");
+    let set: serde_json::Value = yaml_serde::from_str(&text).unwrap();
+    let pod = &set["spec"]["template"]["spec"];
+    let agent = &pod["containers"][0];
+    let mounts = agent["volumeMounts"].as_array().unwrap();
+    let mounted = |path: &str| {
+        let inside = |mount: &&serde_json::Value| path.starts_with(mount["mountPath"].as_str().unwrap());
+        let volume = mounts.iter().find(inside).unwrap_or_else(|| panic!("{path} is on no volume"));
+        let volumes = pod["volumes"].as_array().unwrap();
+        assert!(volumes.iter().any(|v| v["name"] == volume["name"]), "{path}");
+    };
+    let settings = example("agent.container.yml");
+    let settings: serde_json::Value = yaml_serde::from_str(&settings).unwrap();
+    for (section, key) in [("tls", "cert_file"), ("enroll", "secret_file"), ("workload_api", "socket")] {
+        mounted(settings[section][key].as_str().unwrap());
+    }
+    let environment = agent["env"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap());
+    assert_eq!(
+        environment.collect::<Vec<_>>(),
+        [muster::agent::config::SERVER, muster::agent::config::CA_PIN]
+    );
 }
 
 fn serves_with(name: &str, config: &str) {
