@@ -6,12 +6,15 @@
 
 mod agent_ca;
 mod agent_run;
+mod audit;
 mod authorization;
 mod config_files;
 mod durability;
 mod enroll;
+mod events;
 mod fleet;
 mod http_surface;
+mod openapi;
 mod people;
 mod quickstart;
 mod refusals;
@@ -19,7 +22,9 @@ mod revoke;
 mod rooms;
 mod rotate;
 mod secrecy;
+mod secrets;
 mod shutdown;
+mod store_full;
 mod support;
 mod tenants;
 mod trust;
