@@ -1,8 +1,13 @@
 //! The audit trail: every change once, every refusal with its true reason, and no way to edit it unseen.
 
+use std::path::Path;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use redb::{Database, ReadableTable, TableDefinition};
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, PASSWORD};
+use crate::support::files;
 use crate::support::fleet::{host_by_secret, mint};
 use crate::support::identity::{Identity, ROTATE, present_secret, present_token};
 use crate::support::keys::Key;
@@ -270,4 +275,92 @@ async fn a_flipped_byte_of_a_record_is_found() {
         let refused = server.try_start_again().unwrap_err();
         assert!(refused.stderr.contains("damaged") && !refused.stderr.contains("panicked"), "{refused:?}");
     }
+}
+
+/// Where the trail is kept: sequence number → checksum and record.
+const TRAIL: &str = "audit_v1";
+const CHECKSUM: usize = 8;
+
+/// A record's row as somebody would write it who knows how rows are protected.
+fn row(key: &[u8], record: &str) -> Vec<u8> {
+    let length = u32::try_from(key.len()).unwrap().to_be_bytes();
+    let protected = [TRAIL.as_bytes(), &[0], &length, key, record.as_bytes()].concat();
+    [&digest(&SHA256, &protected).as_ref()[..CHECKSUM], record.as_bytes()].concat()
+}
+
+/// A record with another source, and with the hash that belongs to it.
+fn forged(record: &str) -> String {
+    let mut fields: Value = serde_json::from_str(record).unwrap();
+    fields["source"] = json!("elsewhere");
+    fields.as_object_mut().unwrap().remove("hash");
+    let hash = data_encoding::HEXLOWER.encode(digest(&SHA256, fields.to_string().as_bytes()).as_ref());
+    fields["hash"] = json!(hash);
+    fields.to_string()
+}
+
+/// Tampers with the trail of a stopped server, around the record `seq`.
+fn tamper(store: &Path, how: &str, seq: u64) {
+    let database = Database::open(store).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let definition = TableDefinition::<&[u8], &[u8]>::new(TRAIL);
+        let mut table = transaction.open_table(definition).unwrap();
+        let [key, next] = [seq, seq + 1].map(u64::to_be_bytes);
+        let read = |key: &[u8]| table.get(key).unwrap().unwrap().value().to_vec();
+        let (before, after) = (read(&key), read(&next));
+        let [record, other] =
+            [&before, &after].map(|row| String::from_utf8(row[CHECKSUM..].to_vec()).unwrap());
+        assert_eq!(row(&key, &record), before, "this test knows how rows are written");
+        let edited = record.replace("socket", "sockets");
+        assert_ne!(edited, record);
+        let mut put = |key: [u8; 8], row: Vec<u8>| drop(table.insert(&key[..], &row[..]).unwrap());
+        match how {
+            "edited" => put(key, row(&key, &edited)),
+            "edited carelessly" => put(key, [&before[..CHECKSUM], edited.as_bytes()].concat()),
+            "forged" => put(key, row(&key, &forged(&record))),
+            "swapped" => {
+                put(key, row(&key, &other));
+                put(next, row(&next, &record));
+            }
+            "doubled" => put(next, row(&next, &record)),
+            _ => drop(table.remove(&key[..]).unwrap()),
+        }
+    }
+    transaction.commit().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_record_that_was_tampered_with_is_named() {
+    let mut server = Server::quickstart();
+    for number in 0..6 {
+        server.tenant(&format!("tenant-{number}"));
+    }
+    let seq = server.audit("tenant-2")[0]["seq"].as_u64().unwrap();
+    server.stop();
+    let cases = [
+        ("edited", seq),
+        ("edited carelessly", seq),
+        // It hangs together in itself; what follows it tells.
+        ("forged", seq + 1),
+        ("swapped", seq),
+        ("doubled", seq + 1),
+        ("removed", seq),
+    ];
+    for (how, named) in cases {
+        let dir = server.room().join(how);
+        files::copy(&server.data_dir(), &dir);
+        let store = dir.join(server.store_file().file_name().unwrap());
+        tamper(&store, how, seq);
+        let verify = |json: &[&str]| {
+            let args = [&["audit", "verify", "--data-dir", dir.to_str().unwrap()], json].concat();
+            server.cli(&args).run()
+        };
+        let told = verify(&[]).failed();
+        assert!(told.stderr.contains(&format!("record {named}:")), "{how}: {told}");
+        let told = verify(&["--json"]);
+        assert_eq!(told.code, Some(1), "{how}: {told}");
+        let answer: Value = serde_json::from_str(&told.stdout).unwrap();
+        assert_eq!((&answer["intact"], &answer["first_broken"]), (&json!(false), &json!(named)), "{how}");
+    }
+    server.cli(&["audit", "verify"]).run().ok();
 }
