@@ -161,10 +161,11 @@ impl App {
         let Caller::User { user, .. } = caller else {
             return Ok(());
         };
-        let id = user.id;
+        let (id, event) = (user.id, caller.event("user.preferences", user.tenant, user.id));
         let saved = self.store.write(move |view, _| {
-            let changes = view.user(id)?.map(|user| Change::PutUser(User { preferences, ..user }));
-            Ok(Verdict::<(), std::convert::Infallible>::accept((), changes.into_iter().collect()))
+            let changed = view.user(id)?.map(|user| Change::PutUser(User { preferences, ..user }));
+            let changes = changed.into_iter().flat_map(|user| [user, Change::Audit(event.clone())]).collect();
+            Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
         });
         let Ok(()) = saved.await?;
         Ok(())

@@ -11,6 +11,7 @@ use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -38,9 +39,12 @@ pub(super) async fn stream(
 ) -> Result<Response, Problem> {
     let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let last: Option<EventId> = last.and_then(|text| text.parse().ok());
+    // An id that we never gave out is one that we can't go on from.
+    let last = last.map(|text| text.parse().unwrap_or(EventId { run: 0, number: 0 }));
+    // From before the answer on, so that nothing falls between it and the first event.
+    let (missed, events) = shared.app.events().listen(last);
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    tokio::spawn(Listener { shared, caller: allowed.caller, tenant, sender }.run(last));
+    tokio::spawn(Listener { shared, caller: allowed.caller, tenant, sender }.run(missed, events));
     let heartbeat = KeepAlive::new().interval(HEARTBEAT);
     Ok(Sse::new(ReceiverStream::new(receiver)).keep_alive(heartbeat).into_response())
 }
@@ -54,8 +58,7 @@ struct Listener {
 
 impl Listener {
     /// Passes events on until the reader goes, loses its right, or the server stops.
-    async fn run(self, last: Option<EventId>) {
-        let (missed, mut events) = self.shared.app.events().listen(last);
+    async fn run(self, missed: Option<Vec<Event>>, mut events: Receiver<Event>) {
         let missed = match missed {
             Some(missed) => missed.into_iter().map(Some).collect(),
             None => vec![None],

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
+use crate::support::client::Client;
 use crate::support::http::Answer;
 use crate::support::identity::{ENROLL, Identity, present_secret, present_token};
 use crate::support::keys::{Key, certificates, pem};
@@ -148,6 +149,9 @@ async fn expired_credentials_admit_nobody() {
     let token = text(&minted, "token");
     present_token(&http, &token, &Key::p256().csr()).await.refused(401, "token_expired");
     present_token(&http, &other_secret_part(&token), &Key::p256().csr()).await.refused(401, "unauthorized");
+    let listed = Client::admin(&server).await.items("/v1/enrollment-secrets?state=active").await;
+    assert_eq!(listed.len(), 1, "an expired secret is not a revoked one");
+    assert_eq!((&listed[0]["id"], &listed[0]["expires_at"]), (&secret["id"], &secret["expires_at"]));
     let secret = text(&secret, "secret");
     present_secret(&http, &secret, &Key::p256().csr()).await.refused(401, "unauthorized");
 }

@@ -17,4 +17,5 @@ pub mod process;
 pub mod profile;
 pub mod server;
 pub mod specimens;
+pub mod stream;
 pub mod wait;

@@ -1,0 +1,77 @@
+//! The document that describes the API: complete, unambiguous, and true of what is served.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::support::client::Client;
+use crate::support::server::Server;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_describes_every_answer() {
+    let server = Server::quickstart();
+    let answer = Client::nobody(&server).get("/openapi.json").await;
+    let document = answer.expect(200);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let mut ids = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let case = format!("{method} {path}");
+            let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{case}"));
+            assert!(ids.insert(id.to_owned()), "{id} twice: {case}");
+            assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{case}");
+            check_parameters(path, operation, &case);
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{case}");
+            for (status, response) in responses {
+                assert!(response["description"].is_string(), "{case} {status}");
+                if status.starts_with(['4', '5']) {
+                    check_problem(status, response, &format!("{case} {status}"));
+                }
+            }
+            let open = operation["security"] == serde_json::json!([]);
+            assert!(open || responses.contains_key("401"), "{case}");
+            assert!(responses.contains_key("503"), "{case}");
+        }
+    }
+    assert_references(&document, &document);
+}
+
+fn check_parameters(path: &str, operation: &Value, case: &str) {
+    let none = Vec::new();
+    let parameters = operation["parameters"].as_array().unwrap_or(&none);
+    let in_path: Vec<_> = parameters.iter().filter(|p| p["in"] == "path").map(|p| &p["name"]).collect();
+    let named: Vec<_> =
+        path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+    assert_eq!(in_path, named, "{case}");
+    for parameter in parameters {
+        assert!(parameter["schema"].is_object(), "{case}: {parameter}");
+    }
+}
+
+/// A problem names its codes, and shows what one looks like.
+fn check_problem(status: &str, response: &Value, case: &str) {
+    let codes = response["description"].as_str().and_then(|text| text.strip_prefix("code: "));
+    let codes: Vec<_> = codes.unwrap_or_else(|| panic!("{case}")).split(", ").collect();
+    assert!(!codes.is_empty() && codes.iter().all(|code| !code.is_empty()), "{case}");
+    let content = &response["content"]["application/problem+json"];
+    assert!(content["schema"].is_object(), "{case}");
+    assert_eq!(content["example"]["status"].to_string(), status, "{case}");
+    assert_eq!(content["example"]["code"], codes[0], "{case}");
+}
+
+/// Every reference leads somewhere.
+fn assert_references(document: &Value, value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get("$ref") {
+                let pointer = reference.strip_prefix('#').unwrap();
+                assert!(document.pointer(pointer).is_some(), "{reference}");
+            }
+            fields.values().for_each(|value| assert_references(document, value));
+        }
+        Value::Array(items) => items.iter().for_each(|value| assert_references(document, value)),
+        _ => {}
+    }
+}

@@ -1,0 +1,126 @@
+//! A store that can't grow, as on a full disk: refusals without harm, and work again once there is room.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::json;
+
+use crate::support::client::Client;
+use crate::support::fleet::{named_host, secret};
+use crate::support::identity::{Identity, present_secret, present_token};
+use crate::support::keys::Key;
+use crate::support::server::Server;
+use crate::support::wait::PATIENCE;
+
+/// More enrollments than fit into what a fresh store has left.
+const MANY: usize = 3_000;
+
+/// From now on the server can write no byte beyond this place in any file.
+fn limit_files(server: &mut Server, bytes: Option<u64>) {
+    let pid = Pid::from_raw(server.process().id().try_into().unwrap());
+    prlimit(pid, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+}
+
+async fn answers(http: &crate::support::http::Http, secret: &str) -> (Key, crate::support::http::Answer) {
+    let key = Key::p256();
+    let answer = present_secret(http, secret, &key.csr()).await;
+    (key, answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_what_does_not_fit_and_loses_nothing() {
+    let mut server = Server::quickstart_without_size_signal();
+    let admin = Client::admin(&server).await;
+    let revoked = named_host(&admin, "", "revoked").await;
+    let kept = named_host(&admin, "", "kept").await;
+    admin.act("/v1/agents/revoked/revoke").await.expect(200);
+    let (secret_id, secret) = secret(&admin, "", &json!({"name": "fleet"})).await;
+
+    let full = std::fs::metadata(server.store_file()).unwrap().len();
+    limit_files(&mut server, Some(full));
+    let mut acknowledged = Vec::new();
+    let refusal = loop {
+        let (key, answer) = answers(&admin.http, &secret).await;
+        if answer.status != 201 {
+            break answer;
+        }
+        acknowledged.push(Identity { key, answer: answer.json() });
+        assert!(acknowledged.len() < MANY, "the store never had to grow");
+    };
+    let problem = refusal.refused(503, "unavailable");
+    assert!(!problem.to_string().contains('/'), "no path: {problem}");
+    revoked.peer(&server).assert_refused().await;
+
+    limit_files(&mut server, None);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let (key, answer) = answers(&admin.http, &secret).await;
+        if answer.status == 201 {
+            acknowledged.push(Identity { key, answer: answer.json() });
+            break;
+        }
+        answer.refused(503, "unavailable");
+        assert!(tokio::time::Instant::now() < deadline, "there is room, and nothing is written");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(server.process().is_running(), "without a restart");
+    assert_eq!(admin.get("/readyz").await.status, 200);
+
+    check(&server, &secret_id, &acknowledged, &revoked, &kept).await;
+    server.kill();
+    server.start_again();
+    check(&server, &secret_id, &acknowledged, &revoked, &kept).await;
+}
+
+/// What was acknowledged is there, and who was revoked is out.
+async fn check(
+    server: &Server,
+    secret_id: &str,
+    acknowledged: &[Identity],
+    revoked: &Identity,
+    kept: &Identity,
+) {
+    for identity in acknowledged.iter().step_by(acknowledged.len() / 10 + 1) {
+        let serials = server.enrollments(&identity.host_id());
+        assert!(serials.iter().any(|row| row["serial"] == identity.serial()), "{serials:?}");
+    }
+    // A commit that failed may have reached the disk all the same; then it is there as a whole.
+    let hosts = server.hosts();
+    let ids: std::collections::HashSet<_> = hosts.iter().map(|host| host["id"].as_str().unwrap()).collect();
+    for identity in acknowledged {
+        assert!(ids.contains(identity.host_id().as_str()), "{}", identity.host_id());
+    }
+    assert_eq!(usize::try_from(server.uses(secret_id)).unwrap(), hosts.len() - 2);
+    acknowledged.last().unwrap().peer(server).reports().await.unwrap();
+    kept.peer(server).reports().await.unwrap();
+    revoked.peer(server).assert_refused().await;
+    let token = server.join_token_for("revoked");
+    present_token(&server.http(), &token, &Key::p256().csr()).await.refused(403, "identity_revoked");
+    server.cli(&["audit", "verify"]).run().ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_can_write_nothing_still_keeps_the_revoked_out() {
+    let mut server = Server::quickstart_without_size_signal();
+    let admin = Client::admin(&server).await;
+    let revoked = named_host(&admin, "", "revoked").await;
+    let kept = named_host(&admin, "", "kept").await;
+    let mut session = kept.peer(&server).connect().await.unwrap().session().await.unwrap();
+    admin.act("/v1/agents/revoked/revoke").await.expect(200);
+    limit_files(&mut server, Some(4_096));
+    let refused = admin.act("/v1/agents/kept/revoke").await;
+    refused.refused(503, "unavailable");
+    revoked.peer(&server).assert_refused().await;
+    assert_eq!(admin.get("/healthz").await.status, 200);
+    session.report().await;
+
+    limit_files(&mut server, None);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while admin.act("/v1/agents/kept/revoke").await.status != 200 {
+        assert!(tokio::time::Instant::now() < deadline, "there is room, and nothing is written");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    session.end(PATIENCE).await.unwrap_err();
+    revoked.peer(&server).assert_refused().await;
+    kept.peer(&server).assert_refused().await;
+}
