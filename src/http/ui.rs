@@ -25,9 +25,6 @@ const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self';
 /// Names under here contain a hash of the content, so what they name never changes.
 const HASHED: &str = "/assets/";
 
-/// First segments of addresses that belong to programs. What is unknown there is an error, not a page.
-const NOT_PAGES: &[&str] = &["v1", "api", "assets"];
-
 /// Longer than any address of a page.
 const PAGE_PATH_MAX: usize = 200;
 
@@ -46,21 +43,20 @@ pub(super) fn serve(request: &Request) -> Option<Response<Body>> {
 /// mistyped file name or a traversal gets an error and never the page under a misleading name.
 fn is_page(path: &str) -> bool {
     let Some(rest) = path.strip_prefix('/') else { return false };
-    let mut segments = rest.trim_end_matches('/').split('/');
-    let plain = |segment: &str| {
-        !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    match segments.next() {
-        Some("") => rest.is_empty(),
-        Some(first) => {
-            let programs = NOT_PAGES.iter().any(|name| first.eq_ignore_ascii_case(name));
-            // The page "Enroll" has no pages below it; agents' routes are there.
-            let depth = if first == "enroll" { 0 } else { usize::MAX };
-            let plain_below = segments.clone().all(plain) && segments.count() <= depth;
-            path.len() <= PAGE_PATH_MAX && plain(first) && !programs && plain_below
-        }
-        None => false,
+    if rest.is_empty() {
+        return true;
     }
+    let segments: Vec<&str> = rest.strip_suffix('/').unwrap_or(rest).split('/').collect();
+    match segments.as_slice() {
+        // These belong to programs: what is unknown there is an error. `/enroll` alone is a page.
+        ["enroll", _, ..] => false,
+        [first, ..] if ["v1", "api", "assets"].iter().any(|name| first.eq_ignore_ascii_case(name)) => false,
+        segments => path.len() <= PAGE_PATH_MAX && segments.iter().all(|segment| is_plain(segment)),
+    }
+}
+
+fn is_plain(segment: &str) -> bool {
+    !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 fn answer(asset: &Asset, asked: &HeaderMap) -> Response<Body> {
@@ -161,6 +157,8 @@ mod tests {
             "/hosts/",
             "/hosts/0193a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b",
             "/settings/users",
+            "/enroll",
+            "/enroll/",
             "/nope",
         ] {
             assert!(is_page(page), "{page}");
@@ -176,7 +174,10 @@ mod tests {
             "/.git/config",
             "/favicon.ico",
             "/x.map",
+            "/v1",
+            "/v1/",
             "/v1/nothing",
+            "/enroll/nothing",
             "/api/v1/nothing",
             "/assets",
             "/assets/nothing",

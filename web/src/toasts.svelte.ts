@@ -11,13 +11,12 @@ export interface Toast {
 /** Long enough to read a sentence twice; failures ask for more attention. */
 const SHOWN_MS = { success: 6000, failure: 10_000 };
 
-/** The oldest goes when there are more. */
-const AT_ONCE = 4;
+/** The oldest goes when there are more: nobody causes so many in the time that one is shown. */
+const AT_ONCE = 8;
 
 class Toasts {
   shown = $state<Toast[]>([]);
   #next = 0;
-  #timers = new Map<number, ReturnType<typeof setTimeout>>();
 
   success(text: string): void {
     this.#add('success', text, undefined);
@@ -28,28 +27,13 @@ class Toasts {
   }
 
   close(id: number): void {
-    this.hold(id);
     this.shown = this.shown.filter((toast) => toast.id !== id);
-  }
-
-  /** Keeps a toast for as long as somebody points at it. */
-  hold(id: number): void {
-    clearTimeout(this.#timers.get(id));
-    this.#timers.delete(id);
-  }
-
-  release(toast: Toast): void {
-    this.hold(toast.id);
-    this.#timers.set(
-      toast.id,
-      setTimeout(() => this.close(toast.id), SHOWN_MS[toast.kind]),
-    );
   }
 
   #add(kind: Toast['kind'], text: string, hint: string | undefined): void {
     const toast = { id: this.#next++, kind, text, hint };
     this.shown = [...this.shown, toast].slice(-AT_ONCE);
-    this.release(toast);
+    setTimeout(() => this.close(toast.id), SHOWN_MS[kind]);
   }
 }
 
