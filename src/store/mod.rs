@@ -7,6 +7,7 @@
 mod apply;
 mod change;
 mod disk;
+mod journal;
 mod open;
 mod record;
 mod rows;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use redb::ReadableDatabase;
 
 pub use change::{Change, Verdict};
+pub use journal::JournalError;
 pub use open::{CHECK_THREAD, OpenError};
 pub use view::{View, day_of};
 pub use writer::{Durability, WriteError};
@@ -29,11 +31,14 @@ use crate::domain::deny::{DenyChange, DenyList};
 use crate::domain::host::Host;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use disk::Disk;
+use journal::Journal;
 use rows::Snapshot;
 use writer::Writer;
 
 /// The store's file inside the data directory.
 pub const FILE_NAME: &str = "muster.redb";
+/// The revocation journal's file, beside the store's.
+pub const JOURNAL_NAME: &str = "revocations.log";
 
 /// A record could not be read. The store may be damaged; nothing was guessed in its place.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +99,8 @@ impl Store {
     /// is read from it.
     pub fn open(path: &Path, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
         let database = open::open(path, clock.now())?;
-        Self::start(Disk::new(Some(path.to_owned()), database), clock, publish)
+        let journal = open::journal(&database, &path.with_file_name(JOURNAL_NAME), clock.now())?;
+        Self::start(Disk::new(Some(path.to_owned()), database), Some(journal), clock, publish)
     }
 
     /// Reads from a store without opening it for writing, and so without touching the file; `None` when there
@@ -110,13 +116,18 @@ impl Store {
         .ok()??
     }
 
-    fn start(disk: Disk, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
+    fn start(
+        disk: Disk,
+        journal: Option<Journal>,
+        clock: Arc<dyn Clock>,
+        publish: Publish,
+    ) -> Result<Self, OpenError> {
         let disk = Arc::new(disk);
         let deny = DenyList::default();
         let snapshot = Snapshot { transaction: disk.begin_read()? };
         deny.apply(View::new(&snapshot).denied()?);
         drop(snapshot);
-        let writer = Writer::start(Arc::clone(&disk), clock, deny.clone(), publish)?;
+        let writer = Writer::start(Arc::clone(&disk), journal, clock, deny.clone(), publish)?;
         Ok(Self { writer: Arc::new(writer), disk, deny })
     }
 
@@ -157,6 +168,6 @@ impl Store {
         let backend = redb::backends::InMemoryBackend::new();
         let database = redb::Builder::new().create_with_backend(backend).expect("memory does not fail");
         open::initialise(&database, clock.now()).expect("memory does not fail");
-        Self::start(Disk::new(None, database), clock, Box::new(|_| {})).expect("a fresh store opens")
+        Self::start(Disk::new(None, database), None, clock, Box::new(|_| {})).expect("a fresh store opens")
     }
 }

@@ -10,6 +10,7 @@ mod config_files;
 mod durability;
 mod enroll;
 mod http_surface;
+mod journal;
 mod quickstart;
 mod refusals;
 mod revoke;
