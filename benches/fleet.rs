@@ -81,10 +81,17 @@ async fn seed(app: &Arc<App>, operator: &Caller, hosts: usize) {
             let [_, high, middle, low] = u32::try_from(number).expect("a small number").to_be_bytes();
             let ip = std::net::IpAddr::from([10, high, middle, low]);
             let facts = HostFacts::bounded(
-                [&format!("host-{number}"), "Debian GNU/Linux 12 (bookworm)", "x86_64", &format!("{number:032x}"), "0.1.0"],
+                [
+                    &format!("host-{number}"),
+                    "Debian GNU/Linux 12 (bookworm)",
+                    "x86_64",
+                    &format!("{number:032x}"),
+                    "0.1.0",
+                ],
                 [ip],
             );
-            let request = EnrollRequest { kind: CredentialKind::EnrollmentSecret, credential, csr, facts, peer: None };
+            let request =
+                EnrollRequest { kind: CredentialKind::EnrollmentSecret, credential, csr, facts, peer: None };
             app.enroll(request).await.expect("it enrolls");
         });
     }

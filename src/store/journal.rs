@@ -109,10 +109,16 @@ impl Journal {
         if !file.metadata().map_err(io)?.is_file() {
             return Err(JournalError::NotAFile(path.to_owned()));
         }
-        let mut journal = Self { path: path.to_owned(), file };
         let mut comparison = Comparison::begin(view, now)?;
-        journal.read(|denial| Ok(comparison.journal_says(denial)?))?;
+        if let Some(whole) = read(path, &file, |denial| comparison.journal_says(denial))? {
+            tracing::warn!(
+                journal = %path.display(),
+                "the last line of the revocation journal was not written to its end; it is cut off"
+            );
+            file.set_len(whole).and_then(|()| file.sync_data()).map_err(io)?;
+        }
         let (unwritten, unknown) = comparison.end();
+        let mut journal = Self { path: path.to_owned(), file };
         if created && !unwritten.is_empty() {
             tracing::warn!(
                 journal = %path.display(),
@@ -137,47 +143,64 @@ impl Journal {
         let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|source| JournalError::Io { path: self.path.clone(), source })
     }
+}
 
-    /// Reads every line; one that a crash has left half-written at the end is cut off.
-    fn read(
-        &mut self,
-        mut visit: impl FnMut(Denial) -> Result<(), JournalError>,
-    ) -> Result<(), JournalError> {
-        let io = |source| JournalError::Io { path: self.path.clone(), source };
-        let mut reader = BufReader::new(&self.file);
-        let (mut number, mut offset) = (0, 0);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let length = reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).map_err(io)?;
-            if length == 0 {
-                return Ok(());
-            }
-            number += 1;
-            if let Some(denial) = denial_of(&line) {
-                visit(denial)?;
-                offset += length as u64;
-                continue;
-            }
-            if !reader.fill_buf().map_err(io)?.is_empty() {
-                return Err(JournalError::Damaged { path: self.path.clone(), line: number });
-            }
-            tracing::warn!(
-                journal = %self.path.display(),
-                "the last line of the revocation journal was not written to its end; it is cut off"
-            );
-            drop(reader);
-            return self.file.set_len(offset).and_then(|()| self.file.sync_data()).map_err(io);
+/// What a journal knows that the database does not, without touching the journal; `None` when there is none.
+pub(super) fn unknown_to(
+    view: &View<'_>,
+    path: &Path,
+    now: Timestamp,
+) -> Result<Option<Vec<Denial>>, JournalError> {
+    let io = |source| JournalError::Io { path: path.to_owned(), source };
+    let file = match OpenOptions::new().read(true).custom_flags(FLAGS.bits().cast_signed()).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(JournalError::NotAFile(path.to_owned()));
+    }
+    let mut comparison = Comparison::begin(view, now)?;
+    read(path, &file, |denial| comparison.journal_says(denial))?;
+    let (_, unknown) = comparison.end();
+    Ok(Some(unknown))
+}
+
+/// Reads every line. When a crash has left the last one half-written, says how many octets before it are whole.
+fn read(
+    path: &Path,
+    file: &File,
+    mut visit: impl FnMut(Denial) -> Result<(), ReadError>,
+) -> Result<Option<u64>, JournalError> {
+    let io = |source| JournalError::Io { path: path.to_owned(), source };
+    let mut reader = BufReader::new(file);
+    let (mut number, mut offset) = (0, 0);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let length = reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).map_err(io)?;
+        if length == 0 {
+            return Ok(None);
+        }
+        number += 1;
+        if let Some(denial) = denial_of(&line) {
+            visit(denial)?;
+            offset += length as u64;
+        } else if reader.fill_buf().map_err(io)?.is_empty() {
+            return Ok(Some(offset));
+        } else {
+            return Err(JournalError::Damaged { path: path.to_owned(), line: number });
         }
     }
 }
 
-/// Opens or creates the file, for its owner alone; whether it was created. Links are not followed, and a FIFO
-/// does not hold us up.
+/// Links are not followed, and a FIFO does not hold us up.
+const FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK);
+
+/// Opens or creates the file, for its owner alone; whether it was created.
 fn open_file(path: &Path) -> io::Result<(File, bool)> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut options = OpenOptions::new();
-    options.read(true).append(true).mode(0o600).custom_flags(flags);
+    options.read(true).append(true).mode(0o600).custom_flags(FLAGS.bits().cast_signed());
     match options.open(path) {
         Ok(file) => Ok((file, false)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -318,23 +341,25 @@ mod tests {
         ]
     }
 
-    /// A journal with these octets in it: what is read from it, and what it holds afterwards.
-    fn read(content: &[u8]) -> (Result<Vec<Denial>, JournalError>, Vec<u8>) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("journal");
-        std::fs::write(&path, content).unwrap();
-        let (file, created) = open_file(&path).unwrap();
-        assert!(!created);
+    /// What is read from a journal with these octets in it.
+    fn read_from(content: &[u8]) -> (Result<Option<u64>, JournalError>, Vec<Denial>) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
         let mut found = Vec::new();
-        let read = Journal { path: path.clone(), file }.read(|denial| {
+        let cut = read(file.path(), &file.reopen().unwrap(), |denial| {
             found.push(denial);
             Ok(())
         });
-        (read.map(|()| found), std::fs::read(path).unwrap())
+        (cut, found)
     }
 
     fn lines() -> Vec<u8> {
         denials().iter().map(line_of).collect::<String>().into_bytes()
+    }
+
+    /// Where the last line begins.
+    fn last_line(lines: &[u8]) -> usize {
+        lines[..lines.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1
     }
 
     #[test]
@@ -344,32 +369,28 @@ mod tests {
             let value: serde_json::Value = serde_json::from_str(line).unwrap();
             assert!(value["sum"].is_string() && value["kind"].is_string(), "{line}");
         }
-        let (read, kept) = read(&lines);
-        assert_eq!((read.unwrap(), kept), (denials(), lines));
+        let (cut, found) = read_from(&lines);
+        assert_eq!((cut.unwrap(), found), (None, denials()));
     }
 
     #[test]
-    fn a_torn_last_line_is_cut_off() {
+    fn a_torn_last_line_is_told_apart() {
         let whole = lines();
-        let first_two: usize =
-            whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1).unwrap().0 + 1;
-        for length in first_two + 1..whole.len() {
-            let (read, kept) = read(&whole[..length]);
-            assert_eq!(read.unwrap(), denials()[..2], "cut at {length}");
-            assert_eq!(kept, whole[..first_two], "cut at {length}");
+        let last = last_line(&whole);
+        for length in last + 1..whole.len() {
+            let (cut, found) = read_from(&whole[..length]);
+            assert_eq!((cut.unwrap(), &found[..]), (Some(last as u64), &denials()[..2]), "cut at {length}");
         }
     }
 
     #[test]
     fn damage_before_the_last_line_is_refused() {
         let whole = lines();
-        let last: usize = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1).unwrap().0;
-        for at in 0..last {
+        for at in 0..last_line(&whole) - 1 {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x11;
-            let (read, kept) = read(&damaged);
-            assert!(matches!(read, Err(JournalError::Damaged { .. })), "flipped at {at}");
-            assert_eq!(kept, damaged, "nothing is touched");
+            let (cut, _) = read_from(&damaged);
+            assert!(matches!(cut, Err(JournalError::Damaged { .. })), "flipped at {at}");
         }
     }
 }

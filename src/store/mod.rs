@@ -5,11 +5,13 @@
 //! answers. Nothing is answered that is not on disk.
 
 mod apply;
+mod backup;
 mod change;
 mod disk;
 mod journal;
 mod open;
 mod record;
+mod restore;
 mod rows;
 mod view;
 mod writer;
@@ -20,9 +22,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use redb::ReadableDatabase;
 
+pub use backup::{BackedUp, BackupError};
 pub use change::{Change, Verdict};
 pub use journal::JournalError;
 pub use open::{CHECK_THREAD, OpenError};
+pub use restore::{RestoreError, Restoring};
 pub use view::{View, day_of};
 pub use writer::{Durability, WriteError};
 
@@ -136,6 +140,11 @@ impl Store {
     pub fn read<T, E: From<ReadError>>(&self, read: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
         let snapshot = Snapshot { transaction: self.disk.begin_read()? };
         read(&View::new(&snapshot))
+    }
+
+    /// Writes every row of a consistent snapshot, taken now, to `to`. Blocking and long.
+    pub fn back_up(&self, now: Timestamp, to: &mut dyn std::io::Write) -> Result<BackedUp, BackupError> {
+        backup::write(&Snapshot { transaction: self.disk.begin_read()? }, now, to)
     }
 
     /// Queues a decision and waits until its changes are on disk.

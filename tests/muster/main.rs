@@ -6,6 +6,7 @@
 
 mod agent_ca;
 mod agent_run;
+mod backup;
 mod config_files;
 mod durability;
 mod enroll;
