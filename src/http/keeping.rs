@@ -6,12 +6,16 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use zeroize::Zeroizing;
 
 use super::Shared;
+use super::body::Json;
 use super::extract::{Local, Nothing, Params};
 use super::problem::Problem;
+use super::wire::CaCertificate;
 
 /// Parts of an answer that wait for a slow reader; what makes them waits too.
 const PARTS_WAITING: usize = 4;
@@ -33,6 +37,25 @@ pub(super) async fn backup(
         }
     });
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}
+
+/// `POST /local/agent-ca/renew`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RenewBody {
+    /// PEM. It is used and forgotten.
+    root_key: Zeroizing<String>,
+}
+
+/// An overlapping intermediate, made with the root's key.
+pub(super) async fn renew_agent_ca(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+    Json(body): Json<RenewBody>,
+) -> Result<axum::Json<CaCertificate>, Problem> {
+    let envelope = &shared.facts.envelope;
+    Ok(axum::Json(shared.app.renew_agent_ca(&caller, &body.root_key, envelope).await?.into()))
 }
 
 /// An answer that is written from another thread.

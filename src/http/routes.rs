@@ -127,7 +127,9 @@ pub(super) fn api() -> Api {
 /// none of it is in the OpenAPI document.
 pub(super) fn local() -> Router<Shared> {
     use axum::routing::post;
-    Router::new().route("/backup", post(keeping::backup))
+    Router::new()
+        .route("/backup", post(keeping::backup))
+        .route("/agent-ca/renew", post(keeping::renew_agent_ca))
 }
 
 fn people(api: Api) -> Api {

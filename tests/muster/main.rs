@@ -14,6 +14,7 @@ mod http_surface;
 mod journal;
 mod quickstart;
 mod refusals;
+mod renew;
 mod revoke;
 mod rooms;
 mod rotate;
