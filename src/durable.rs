@@ -3,7 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -24,6 +24,42 @@ pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let directory = directory(path);
     written(directory, mode, content)?.persist_noclobber(path)?;
     sync_directory(directory)
+}
+
+/// A file that is written bit by bit and gets its name when it is whole; until then it goes away by itself.
+#[derive(Debug)]
+pub struct Unfinished {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// Begins a file for its owner alone, whose name must be free now and when it is done.
+    pub fn begin(path: &Path) -> io::Result<Self> {
+        match path.symlink_metadata() {
+            Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let file = tempfile::Builder::new().prefix(".muster-").tempfile_in(directory(path))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    pub fn finish(self) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        self.file.persist_noclobber(&self.path)?;
+        sync_directory(directory(&self.path))
+    }
+}
+
+impl Write for Unfinished {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        self.file.write(content)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn written(directory: &Path, mode: u32, content: &[u8]) -> io::Result<NamedTempFile> {

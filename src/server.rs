@@ -218,7 +218,11 @@ impl Server {
             let host = if grpc_addr.ip().is_unspecified() { public_host.clone() } else { host_of(grpc_addr) };
             format!("{host}:{}", grpc_addr.port())
         });
-        let facts = ServerFacts { grpc_addr: Some(told), certificate: Some(Arc::clone(&certificate)) };
+        let facts = ServerFacts {
+            grpc_addr: Some(told),
+            certificate: Some(Arc::clone(&certificate)),
+            envelope: envelope_settings(config),
+        };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
         Ok(Self {
             app,

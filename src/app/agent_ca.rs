@@ -9,11 +9,13 @@ use super::caller::Caller;
 use super::issuing::IssuingError;
 use super::{App, Unavailable};
 use crate::ca::authority::{Authority, AuthorityError};
-use crate::ca::envelope::Envelope;
-use crate::ca::hierarchy::{self, CertificateSummary, DamagedCertificate, InitError};
+use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
+use crate::ca::hierarchy::{self, DamagedCertificate, InitError, RenewError};
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::spiffe::TrustDomain;
 use crate::store::{Change, Verdict};
+
+pub use crate::ca::hierarchy::CertificateSummary;
 
 #[derive(Debug, thiserror::Error)]
 pub enum InitAgentCaError {
@@ -23,6 +25,26 @@ pub enum InitAgentCaError {
     Creating(#[from] InitError),
     #[error("the new root key could not be handed out, so no CA was created")]
     RootKey(#[source] io::Error),
+    #[error(transparent)]
+    Damaged(#[from] DamagedCertificate),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RenewAgentCaError {
+    #[error("there is no agent CA yet")]
+    Missing,
+    #[error("there is no envelope to seal the new intermediate's key with")]
+    NoEnvelope,
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error(transparent)]
+    Renewing(#[from] RenewError),
+    #[error("the agent CA was changed by somebody else at the same time")]
+    Changed,
+    #[error("the new intermediate could not be used, so nothing was changed")]
+    Unusable(#[source] AuthorityError),
     #[error(transparent)]
     Damaged(#[from] DamagedCertificate),
     #[error(transparent)]
@@ -94,6 +116,34 @@ impl App {
             Ok(Verdict::accept((), vec![Change::PutHierarchy(stored), Change::Audit(event)]))
         });
         written.await.map_err(Unavailable::from)?
+    }
+
+    /// Adds an intermediate, with the root's private key (PEM), and issues from it from now on.
+    pub async fn renew_agent_ca(
+        &self,
+        caller: &Caller,
+        root_key_pem: &str,
+        settings: &EnvelopeSettings,
+    ) -> Result<CertificateSummary, RenewAgentCaError> {
+        let before = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
+        let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
+        let mut after = before.clone();
+        after.intermediates.push(hierarchy::renew(&before, root_key_pem, &envelope, self.clock.now())?);
+        // What could not be used must not be stored.
+        let authority = Authority::open(&after, &envelope).map_err(RenewAgentCaError::Unusable)?;
+        let newest = hierarchy::describe(&after)?.pop().ok_or(DamagedCertificate)?;
+        let mut event = caller.event("agent_ca.renew", None, &after.trust_domain);
+        event.detail.insert("intermediate", newest.fingerprint.clone());
+        event.detail.insert("not_after", newest.not_after.to_string());
+        let written = self.store.write(move |view, _| {
+            if view.hierarchy()?.as_ref() != Some(&before) {
+                return Ok(Verdict::refuse(RenewAgentCaError::Changed));
+            }
+            Ok(Verdict::accept((), vec![Change::PutHierarchy(after), Change::Audit(event)]))
+        });
+        written.await.map_err(Unavailable::from)??;
+        self.set_authority(authority);
+        Ok(newest)
     }
 
     pub fn hierarchy(&self) -> Result<Option<Hierarchy>, Unavailable> {

@@ -62,6 +62,8 @@ pub enum IssuingError {
     NoAuthority,
     #[error("the agent CA's intermediate certificate has expired")]
     IntermediateExpired,
+    #[error("the intermediate that signed an earlier certificate is not on record")]
+    NoIssuer,
     #[error("the agent CA could not sign")]
     Signing(#[source] IssueError),
 }
@@ -145,15 +147,16 @@ pub(super) struct Answered {
     pub(super) certificate: Vec<u8>,
 }
 
-/// The same answer again.
+/// The same answer again, with the intermediate that signed it then: another may sign by now.
 pub(super) fn reissue(app: &App, answered: Answered) -> Result<Svid, IssuingError> {
     let authority = app.authority().ok_or(IssuingError::NoAuthority)?;
     let Answered { enrollment, agent, certificate } = answered;
+    let intermediate_pem = authority.intermediate_pem_of(&certificate).ok_or(IssuingError::NoIssuer)?;
     Ok(Svid {
         id: SpiffeId { trust_domain: authority.trust_domain().clone(), tenant: enrollment.tenant, agent },
         host: enrollment.host,
         certificate_pem: pem::certificate(&certificate),
-        intermediate_pem: authority.intermediate_pem(),
+        intermediate_pem,
         trust_bundle_pem: authority.roots_pem().to_owned(),
         serial: enrollment.serial,
         issued_at: enrollment.issued_at,

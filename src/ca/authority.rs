@@ -5,6 +5,8 @@ use rcgen::{
     CertificateRevocationListParams, Issuer, KeyIdMethod, RevokedCertParams, SerialNumber,
     SubjectPublicKeyInfo,
 };
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use super::ca_certificate::{CaCertificate, CaCertificateError};
 use super::csr::VerifiedCsr;
@@ -29,6 +31,8 @@ pub struct Authority {
     intermediate: CaCertificate,
     issuer: Issuer<'static, IssuingKey>,
     roots_pem: String,
+    /// Every intermediate there is, newest first: what older ones signed is still handed out.
+    intermediates: Vec<CaCertificate>,
 }
 
 /// Why the agent CA can't sign.
@@ -87,7 +91,11 @@ impl Authority {
         let key = IssuingKey::from_pkcs8(&pkcs8).map_err(AuthorityError::Key)?;
         let issuer = intermediate.issuer(key)?;
         let roots_pem = hierarchy.roots.iter().map(|root| pem::certificate(root)).collect();
-        Ok(Self { trust_domain: hierarchy.trust_domain.clone(), intermediate, issuer, roots_pem })
+        let stored = hierarchy.intermediates.iter().rev();
+        let intermediates =
+            stored.map(|stored| CaCertificate::read(&stored.certificate)).collect::<Result<_, _>>()?;
+        let trust_domain = hierarchy.trust_domain.clone();
+        Ok(Self { trust_domain, intermediate, issuer, roots_pem, intermediates })
     }
 
     /// Signs an SVID for the request's key. Nothing else of the request gets in.
@@ -115,6 +123,9 @@ impl Authority {
     }
 
     /// Signs the list of revoked certificates (RFC 5280 section 5), as DER.
+    ///
+    /// There is one list, signed by the newest intermediate, whichever one signed the certificates on it: whoever
+    /// checks them against it trusts the whole hierarchy.
     pub fn crl(
         &self,
         revoked: impl IntoIterator<Item = (Serial, Timestamp, RevocationReason)>,
@@ -155,6 +166,14 @@ impl Authority {
 
     pub fn intermediate_pem(&self) -> String {
         pem::certificate(&self.intermediate.der)
+    }
+
+    /// The intermediate that signed a certificate, by its name.
+    pub fn intermediate_pem_of(&self, leaf_der: &[u8]) -> Option<String> {
+        let (_, leaf) = X509Certificate::from_der(leaf_der).ok()?;
+        let issuer = leaf.issuer().as_raw();
+        let signed_it = self.intermediates.iter().find(|intermediate| intermediate.name == issuer)?;
+        Some(pem::certificate(&signed_it.der))
     }
 
     /// The trust bundle that goes with what this authority signs.

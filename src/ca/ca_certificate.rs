@@ -54,9 +54,14 @@ impl CaCertificate {
         })
     }
 
+    /// Whether this certificate is of that key.
+    pub fn is_of(&self, key: &IssuingKey) -> bool {
+        key.subject_public_key_info() == self.spki
+    }
+
     /// What signs in this certificate's name, if the key is its.
     pub fn issuer(&self, key: IssuingKey) -> Result<Issuer<'static, IssuingKey>, CaCertificateError> {
-        if key.subject_public_key_info() != self.spki {
+        if !self.is_of(&key) {
             return Err(CaCertificateError::OtherKey);
         }
         Issuer::from_ca_cert_der(&self.der[..].into(), key).map_err(CaCertificateError::Issuer)

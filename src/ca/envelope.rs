@@ -5,13 +5,14 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read, Write};
 use std::iter;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use age::secrecy::{ExposeSecret, SecretString};
-use age::{Decryptor, scrypt, x25519};
+use age::stream::StreamWriter;
+use age::{Decryptor, Encryptor, scrypt, x25519};
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
@@ -60,6 +61,8 @@ pub enum EnvelopeError {
     Create { path: PathBuf, source: io::Error },
     #[error("can't seal with the envelope")]
     Seal(#[source] age::EncryptError),
+    #[error("can't write what was sealed")]
+    Output(#[source] io::Error),
     #[error("can't open what another envelope sealed; set the envelope it was sealed with")]
     OtherEnvelope,
     #[error("can't open what was sealed: it is damaged, or not of this envelope")]
@@ -117,11 +120,7 @@ impl Envelope {
     pub fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
         let sealed = match &self.0 {
             Key::X25519(identity) => age::encrypt(&identity.to_public(), plaintext),
-            Key::Passphrase(passphrase) => {
-                let mut recipient = scrypt::Recipient::new(passphrase.clone());
-                recipient.set_work_factor(WORK_FACTOR);
-                age::encrypt(&recipient, plaintext)
-            }
+            Key::Passphrase(passphrase) => age::encrypt(&scrypt_recipient(passphrase), plaintext),
         };
         sealed.map_err(EnvelopeError::Seal)
     }
@@ -129,19 +128,41 @@ impl Envelope {
     pub fn unseal(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
         // Large enough from the start: a buffer that grows leaves copies behind.
         let mut plaintext = Zeroizing::new(Vec::with_capacity(sealed.len()));
+        let read = self.opening(sealed)?.read_to_end(&mut plaintext);
+        read.map_err(|error| EnvelopeError::Damaged(error.into()))?;
+        Ok(plaintext)
+    }
+
+    /// Seals what is written, as it is written. Without [`Sealing::finish`] it can't be opened.
+    pub fn sealing<W: Write>(&self, output: W) -> Result<Sealing<W>, EnvelopeError> {
+        let encryptor = match &self.0 {
+            Key::X25519(identity) => {
+                Encryptor::with_recipients(iter::once(&identity.to_public() as &dyn age::Recipient))
+            }
+            Key::Passphrase(passphrase) => {
+                Encryptor::with_recipients(iter::once(&scrypt_recipient(passphrase) as &dyn age::Recipient))
+            }
+        };
+        let sealing = encryptor.map_err(EnvelopeError::Seal)?.wrap_output(output);
+        Ok(Sealing(sealing.map_err(EnvelopeError::Output)?))
+    }
+
+    /// Opens what was sealed, as it is read. Every octet that comes out has been authenticated; an end that comes
+    /// too early is an error.
+    pub fn opening<'r, R: BufRead + 'r>(&self, sealed: R) -> Result<impl Read + use<'r, R>, EnvelopeError> {
+        let decryptor = Decryptor::new_buffered(sealed).map_err(EnvelopeError::Damaged)?;
         let opened = match &self.0 {
-            Key::X25519(identity) => open(identity, sealed, &mut plaintext),
+            Key::X25519(identity) => decryptor.decrypt(iter::once(identity as &dyn age::Identity)),
             Key::Passphrase(passphrase) => {
                 let mut identity = scrypt::Identity::new(passphrase.clone());
                 identity.set_max_work_factor(WORK_FACTOR_MAX);
-                open(&identity, sealed, &mut plaintext)
+                decryptor.decrypt(iter::once(&identity as &dyn age::Identity))
             }
         };
-        match opened {
-            Ok(()) => Ok(plaintext),
-            Err(age::DecryptError::NoMatchingKeys) => Err(EnvelopeError::OtherEnvelope),
-            Err(error) => Err(EnvelopeError::Damaged(error)),
-        }
+        opened.map_err(|error| match error {
+            age::DecryptError::NoMatchingKeys => EnvelopeError::OtherEnvelope,
+            error => EnvelopeError::Damaged(error),
+        })
     }
 
     /// The public key, to which anyone can seal. A passphrase has none.
@@ -189,14 +210,36 @@ impl fmt::Debug for Envelope {
     }
 }
 
-fn open(
-    identity: &dyn age::Identity,
-    sealed: &[u8],
-    plaintext: &mut Vec<u8>,
-) -> Result<(), age::DecryptError> {
-    let mut reader = Decryptor::new_buffered(sealed)?.decrypt(iter::once(identity))?;
-    reader.read_to_end(plaintext)?;
-    Ok(())
+fn scrypt_recipient(passphrase: &SecretString) -> scrypt::Recipient {
+    let mut recipient = scrypt::Recipient::new(passphrase.clone());
+    recipient.set_work_factor(WORK_FACTOR);
+    recipient
+}
+
+/// A writer that seals.
+pub struct Sealing<W: Write>(StreamWriter<W>);
+
+impl<W: Write> Sealing<W> {
+    /// Ends what was sealed.
+    pub fn finish(self) -> io::Result<W> {
+        self.0.finish()
+    }
+}
+
+impl<W: Write> Write for Sealing<W> {
+    fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
+        self.0.write(plaintext)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl<W: Write> fmt::Debug for Sealing<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealing")
+    }
 }
 
 /// As `age-keygen` writes it, so that age's own tools read it.

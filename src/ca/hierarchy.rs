@@ -13,7 +13,7 @@ use super::ca_certificate::{CaCertificate, CaCertificateError};
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
-use super::pem;
+use super::pem::{self, PemError};
 use super::profile::{self, ProfileError};
 use super::validity::Validity;
 use crate::domain::hierarchy::{Hierarchy, Intermediate};
@@ -64,6 +64,46 @@ pub fn init(
         intermediates: vec![intermediate],
     };
     Ok(NewHierarchy { hierarchy, root_key_pem })
+}
+
+/// Why no further intermediate was made. Nothing of the key is in the texts.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    #[error("the root key is not a PEM text with one PKCS#8 private key")]
+    NotAKey(#[from] PemError),
+    #[error("the root key is not a P-256 private key")]
+    Unsuitable(#[source] rcgen::Error),
+    #[error("a stored root can't sign")]
+    Root(#[from] CaCertificateError),
+    #[error("this is not the key of this agent CA's root")]
+    OtherKey,
+    #[error("the root expired at {not_after}")]
+    RootExpired { not_after: Timestamp },
+    #[error(transparent)]
+    Making(#[from] InitError),
+}
+
+/// Makes an intermediate that takes over from those there are. They stay, so what they signed stays good.
+pub fn renew(
+    hierarchy: &Hierarchy,
+    root_key_pem: &str,
+    envelope: &Envelope,
+    now: Timestamp,
+) -> Result<Intermediate, RenewError> {
+    let pkcs8 = Zeroizing::new(pem::single(root_key_pem, &[pem::PRIVATE_KEY])?);
+    let key = IssuingKey::from_pkcs8(&pkcs8).map_err(RenewError::Unsuitable)?;
+    let mut root = None;
+    for stored in &hierarchy.roots {
+        let stored = CaCertificate::read(stored)?;
+        if stored.is_of(&key) {
+            root = Some(stored);
+        }
+    }
+    let root = root.ok_or(RenewError::OtherKey)?;
+    if root.validity.not_after <= now {
+        return Err(RenewError::RootExpired { not_after: root.validity.not_after });
+    }
+    Ok(intermediate(&root, key, &hierarchy.trust_domain, envelope, now)?)
 }
 
 fn intermediate(
@@ -158,6 +198,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::ca::authority::Authority;
     use crate::ca::testing::{Ca, envelope, now, openssl};
 
     #[test]
@@ -235,6 +276,30 @@ mod tests {
         let mut damaged = ca.hierarchy;
         damaged.roots[0].truncate(100);
         assert_eq!(describe(&damaged), Err(DamagedCertificate));
+    }
+
+    #[test]
+    fn renewal_takes_the_roots_own_key_and_nothing_else() {
+        let ca = Ca::new();
+        let later = now() + jiff::SignedDuration::from_hours(24 * 300);
+        let renew = |key: &str, at| renew(&ca.hierarchy, key, &ca.envelope, at);
+        let renewed = renew(&ca.root_key_pem, later).unwrap();
+        let mut hierarchy = ca.hierarchy.clone();
+        hierarchy.intermediates.push(renewed);
+        let authority = Authority::open(&hierarchy, &ca.envelope).unwrap();
+        assert!(authority.intermediate_not_after() > ca.authority.intermediate_not_after());
+
+        let after_the_root = now() + jiff::SignedDuration::from_hours(24 * 366 * 10);
+        assert!(matches!(renew(&ca.root_key_pem, after_the_root), Err(RenewError::RootExpired { .. })));
+        let other = Ca::new();
+        assert!(matches!(renew(&other.root_key_pem, later), Err(RenewError::OtherKey)));
+        let bundle = bundle_pem(&ca.hierarchy);
+        let doubled = format!("{0}{0}", *ca.root_key_pem);
+        for garbage in ["", "garbage", &bundle, &doubled, &ca.root_key_pem[..100]] {
+            assert!(matches!(renew(garbage, later), Err(RenewError::NotAKey(_))), "{garbage}");
+        }
+        let not_a_key = pem::encode(pem::PRIVATE_KEY, b"garbage");
+        assert!(matches!(renew(&not_a_key, later), Err(RenewError::Unsuitable(_))));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod hierarchy;
 pub mod pem;
 pub mod presented;
+pub mod revocation_list;
 pub mod server;
 
 mod ca_certificate;

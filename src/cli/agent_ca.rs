@@ -1,11 +1,12 @@
 //! `muster agent-ca`
 
-use std::io::Write;
+use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::Global;
 use super::control::{Call, Control, items_of};
@@ -40,6 +41,12 @@ pub(super) enum AgentCa {
     },
     /// Show the CA's certificates
     Show,
+    /// Make a new intermediate with the root's key, before the old one expires
+    ///
+    /// The root's private key is read from stdin: muster agent-ca renew < root-key.pem. It is used once and
+    /// forgotten. A running server issues from the new intermediate at once; what the old one signed stays good
+    /// until it expires. Whoever verifies agents with an exported bundle should export it again.
+    Renew,
 }
 
 impl AgentCa {
@@ -48,6 +55,7 @@ impl AgentCa {
             Self::Init { trust_domain } => init(global, &trust_domain).await,
             Self::Export { path } => export(global, &path).await,
             Self::Show => show(global).await,
+            Self::Renew => renew(global).await,
         }
     }
 }
@@ -118,4 +126,29 @@ async fn show(global: &Global) -> Result<ExitCode, CliError> {
         ("SHA-256", "sha256"),
     ];
     print_table(items_of(&answer, "certificates"), &columns, "No certificates.")
+}
+
+/// A root key is a few hundred octets.
+const ROOT_KEY_MAX: u64 = 16 * 1024;
+
+async fn renew(global: &Global) -> Result<ExitCode, CliError> {
+    let control = Control::open_local(global).await?;
+    if std::io::stdin().is_terminal() {
+        eprintln!("Paste the root's private key (PEM), then press Ctrl-D:");
+    }
+    let mut root_key = Zeroizing::new(String::with_capacity(usize::try_from(ROOT_KEY_MAX).unwrap_or(0)));
+    let read = std::io::stdin().lock().take(ROOT_KEY_MAX).read_to_string(&mut root_key);
+    read.map_err(|error| CliError::new(format!("cannot read the root key from stdin: {error}")))?;
+    let body = json!({ "root_key": root_key.as_str() });
+    let renewed = control.call(Call::post("/local/agent-ca/renew").body(body)).await?;
+    if global.json {
+        return print_json(&renewed);
+    }
+    let until = renewed["not_after"].as_str().unwrap_or_default();
+    print(&format!(
+        "New intermediate until {until}, SHA-256 {}\n",
+        renewed["sha256"].as_str().unwrap_or_default()
+    ))?;
+    eprintln!("Take the root key offline again. Where the bundle was exported, export it again.");
+    Ok(ExitCode::SUCCESS)
 }

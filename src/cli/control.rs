@@ -144,7 +144,11 @@ impl Control {
         let app = app.map_err(CliError::from)?;
         // Only for the pin; without a certificate there is none to print.
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
-        let facts = ServerFacts { grpc_addr: None, certificate: certificate.map(Arc::new) };
+        let facts = ServerFacts {
+            grpc_addr: None,
+            certificate: certificate.map(Arc::new),
+            envelope: server::envelope_settings(&config),
+        };
         Ok(Self::Process(router(Shared::new(app, facts, Networks::default()))))
     }
 
@@ -157,8 +161,41 @@ impl Control {
         serde_json::from_slice(&bytes).map_err(|_| CliError::new("the server's answer is not JSON"))
     }
 
+    /// The same for what only works on the server's own machine.
+    pub(super) async fn open_local(global: &Global) -> Result<Self, CliError> {
+        if global.server.is_some() {
+            return Err(CliError::new("this command works on the server's own machine only")
+                .hint("run it there, without --server and MUSTER_SERVER"));
+        }
+        Self::open(global).await
+    }
+
     /// Sends a request and reads its answer as it is.
     pub(super) async fn bytes(&self, call: Call<'_>) -> Result<Vec<u8>, CliError> {
+        let body = self.answer(call).await?;
+        let body = http_body_util::Limited::new(body, ANSWER_MAX).collect().await;
+        let bytes = body.map_err(|error| broke_off(&*error))?.to_bytes();
+        Ok(bytes.to_vec())
+    }
+
+    /// Sends a request and hands each part of its answer on as it comes.
+    pub(super) async fn stream(
+        &self,
+        call: Call<'_>,
+        mut take: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut body = self.answer(call).await?;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| broke_off(&error))?;
+            if let Some(part) = frame.data_ref() {
+                take(part)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a request; the body of a good answer.
+    async fn answer(&self, call: Call<'_>) -> Result<Body, CliError> {
         let mut request = Request::builder().method(call.method.clone()).uri(call.uri());
         let body = match &call.body {
             Some(body) => {
@@ -181,10 +218,17 @@ impl Control {
             }
         };
         let status = response.status();
+        if status.is_success() {
+            return Ok(response.into_body());
+        }
         let body = http_body_util::Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-        let bytes = body.map_err(|error| CliError::new(format!("the answer broke off: {error}")))?.to_bytes();
-        if status.is_success() { Ok(bytes.to_vec()) } else { Err(refusal(status, &bytes)) }
+        Err(refusal(status, &body.map_err(|error| broke_off(&*error))?.to_bytes()))
     }
+}
+
+fn broke_off(error: &dyn std::error::Error) -> CliError {
+    let error = CliError::caused(error);
+    CliError::new(format!("the answer broke off: {error}")).hint("the server's log says why")
 }
 
 impl Remote {

@@ -9,6 +9,7 @@ mod agent_contact;
 mod agent_install;
 mod api_token;
 mod audit;
+mod backup;
 mod control;
 mod demo;
 mod enroll_token;
@@ -18,6 +19,7 @@ mod gen_cert;
 mod host;
 mod output;
 mod quickstart;
+mod restore;
 mod revoke_agent;
 mod secret;
 mod serve;
@@ -102,6 +104,10 @@ enum Command {
     /// List, verify and export the audit trail
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Write everything the server knows into one sealed file, while it serves or not
+    Backup(backup::Backup),
+    /// Put a backup in the place of a store that was lost
+    Restore(restore::Restore),
     /// Create and list tenants
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
@@ -162,6 +168,8 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Enrollment(command) => command.run(&global).await,
         Command::RevokeAgent(command) => command.run(&global).await,
         Command::Audit(command) => command.run(&global).await,
+        Command::Backup(command) => command.run(&global).await,
+        Command::Restore(command) => command.run(&global).await,
         Command::Tenant(command) => command.run(&global).await,
         Command::User(command) => command.run(&global).await,
         Command::ApiToken(command) => command.run(&global).await,

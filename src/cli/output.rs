@@ -1,7 +1,8 @@
 //! What commands print: JSON as it came, or tables for people.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use comfy_table::{ContentArrangement, Table, TableStyle};
 use serde_json::Value;
@@ -22,6 +23,37 @@ pub(super) fn print(text: &str) -> Result<(), CliError> {
 pub(super) fn print_json(value: &Value) -> Result<ExitCode, CliError> {
     print(&format!("{value:#}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How far long work has come, on stderr when somebody watches; the line goes away with this.
+pub(super) struct Progress {
+    what: &'static str,
+    watched: bool,
+    shown: Option<Instant>,
+}
+
+impl Progress {
+    /// How often the line is drawn anew.
+    const EVERY: Duration = Duration::from_millis(200);
+
+    pub(super) fn new(what: &'static str) -> Self {
+        Self { what, watched: std::io::stderr().is_terminal(), shown: None }
+    }
+
+    pub(super) fn show(&mut self, octets: u64) {
+        if self.watched && self.shown.is_none_or(|shown| shown.elapsed() >= Self::EVERY) {
+            self.shown = Some(Instant::now());
+            eprint!("\r{}: {} MiB", self.what, octets >> 20);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown.is_some() {
+            eprint!("\r\x1b[K");
+        }
+    }
 }
 
 /// A column: its heading and the field that it shows.

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 
-use super::enrollment::past_not_after;
+use super::enrollment::{RevocationReason, past_not_after};
 use super::ids::TenantId;
 use super::serial::Serial;
 use super::spiffe::AgentId;
@@ -26,6 +26,14 @@ pub enum DenyChange {
     Serial { serial: Serial, not_after: Timestamp },
     Identity(Identity),
     LiftIdentity(Identity),
+}
+
+/// A step with all that is on record about it, as the revocation journal keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denial {
+    Serial { serial: Serial, not_after: Timestamp, since: Timestamp, reason: RevocationReason },
+    Identity { identity: Identity, since: Timestamp },
+    Lifted { identity: Identity, at: Timestamp },
 }
 
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use super::Shared;
 use super::extract::{AgentRead, Allowed, Nothing, Params};
 use super::problem::Problem;
 use super::wire::{AgentCaAnswer, BundleAnswer, BundleKeyItem, CaCertificate};
-use crate::app::agent_ca::BundleKey;
+use crate::app::agent_ca::{BundleKey, CertificateSummary};
 
 fn missing() -> Problem {
     Problem::not_found("There is no agent CA yet. Create it with 'muster agent-ca init'.")
@@ -44,24 +44,29 @@ pub(super) async fn spiffe_bundle(State(shared): State<Shared>) -> Result<axum::
     }))
 }
 
+impl From<CertificateSummary> for CaCertificate {
+    fn from(summary: CertificateSummary) -> Self {
+        Self {
+            role: summary.role.as_str(),
+            subject: summary.subject,
+            serial: summary.serial,
+            not_before: summary.not_before,
+            not_after: summary.not_after,
+            sha256: summary.fingerprint,
+        }
+    }
+}
+
 pub(super) async fn show(
     _: Allowed<AgentRead>,
     State(shared): State<Shared>,
     Params(Nothing {}): Params<Nothing>,
 ) -> Result<axum::Json<AgentCaAnswer>, Problem> {
     let (trust_domain, summaries) = shared.app.agent_ca()?.ok_or_else(missing)?;
-    let certificates = summaries.into_iter().map(|summary| CaCertificate {
-        role: summary.role.as_str(),
-        subject: summary.subject,
-        serial: summary.serial,
-        not_before: summary.not_before,
-        not_after: summary.not_after,
-        sha256: summary.fingerprint,
-    });
     let server_pin = shared.facts.server_pin();
     Ok(axum::Json(AgentCaAnswer {
         trust_domain: trust_domain.to_string(),
-        certificates: certificates.collect(),
+        certificates: summaries.into_iter().map(CaCertificate::from).collect(),
         server_pin,
     }))
 }

@@ -101,6 +101,24 @@ impl FromRequestParts<Shared> for Known {
     }
 }
 
+/// Proof that the caller is a process of this server's owner on this machine.
+#[derive(Debug)]
+pub(super) struct Local(pub(super) Caller);
+
+impl FromRequestParts<Shared> for Local {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        match parts.extensions.get::<Transport>() {
+            Some(Transport::Socket { .. } | Transport::Process { .. }) => {
+                let Known(caller) = Known::from_request_parts(parts, shared).await?;
+                Ok(Self(caller))
+            }
+            _ => Err(Problem::permission_denied()),
+        }
+    }
+}
+
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

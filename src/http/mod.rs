@@ -13,6 +13,7 @@ mod events;
 mod extract;
 mod health;
 mod hosts;
+mod keeping;
 mod leftover;
 mod metrics;
 mod overview;
@@ -48,6 +49,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::app::App;
+use crate::app::backup::EnvelopeSettings;
 use crate::domain::networks::Networks;
 use crate::tls::certificate::LiveCertificate;
 use problem::Problem;
@@ -77,6 +79,8 @@ pub struct ServerFacts {
     pub grpc_addr: Option<String>,
     /// What is presented on the HTTPS listener, as far as it is known.
     pub certificate: Option<Arc<LiveCertificate>>,
+    /// Where the envelope is, for what the local operator asks to be sealed.
+    pub envelope: EnvelopeSettings,
 }
 
 impl ServerFacts {
@@ -120,6 +124,7 @@ pub fn router(shared: Shared) -> Router {
     let document = api::document(&[("", &open_operations), ("/v1", &api_operations)]);
     open.nest("/v1", api.clone())
         .nest("/api/v1", api)
+        .nest("/local", routes::local())
         .route("/openapi.json", get(move || async move { axum::Json(document) }))
         .fallback(ui_or_nothing)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })

@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Unavailable;
-use crate::app::agent_ca::{DescribeError, RevocationListError};
+use crate::app::agent_ca::{DescribeError, RenewAgentCaError, RevocationListError};
 use crate::app::api_tokens::ApiTokenError;
+use crate::app::backup::BackupError;
 use crate::app::enroll::EnrollError;
 use crate::app::hosts::HostError;
 use crate::app::issuing::IssuingError;
@@ -315,4 +316,37 @@ impl From<HostError> for Problem {
             HostError::Unavailable(error) => error.into(),
         }
     }
+}
+
+/// Only the local operator, who may read the log, gets to see these.
+impl From<BackupError> for Problem {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Unavailable(error) => error.into(),
+            error => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(status, "backup_failed", with_causes(&error))
+            }
+        }
+    }
+}
+
+impl From<RenewAgentCaError> for Problem {
+    fn from(error: RenewAgentCaError) -> Self {
+        match error {
+            RenewAgentCaError::Unavailable(error) => error.into(),
+            error => Self::unprocessable("not_renewed", with_causes(&error)),
+        }
+    }
+}
+
+/// An error with its causes, for the local operator.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text + "."
 }

@@ -1,5 +1,6 @@
 //! The route table.
 
+use axum::Router;
 use axum::http::Method;
 
 use super::api::{Access, Api, Operation};
@@ -12,8 +13,8 @@ use super::wire::{
     SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
 };
 use super::{
-    agent_ca, api_tokens, audit, enroll, events, health, hosts, metrics, overview, secrets, sessions,
-    tenants, tokens, users,
+    Shared, agent_ca, api_tokens, audit, enroll, events, health, hosts, keeping, metrics, overview, secrets,
+    sessions, tenants, tokens, users,
 };
 use crate::domain::audit::AuditRecord;
 use crate::domain::permission::Permission;
@@ -120,6 +121,15 @@ pub(super) fn api() -> Api {
     let api = people(Api::default());
     let api = credentials(api);
     fleet(api)
+}
+
+/// What only the local operator reaches, over the UNIX socket or in process. None of it is part of the API, so
+/// none of it is in the OpenAPI document.
+pub(super) fn local() -> Router<Shared> {
+    use axum::routing::post;
+    Router::new()
+        .route("/backup", post(keeping::backup))
+        .route("/agent-ca/renew", post(keeping::renew_agent_ca))
 }
 
 fn people(api: Api) -> Api {

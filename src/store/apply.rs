@@ -12,8 +12,8 @@ use super::rows::{self, Rows, Span, Table, Visit, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
 use crate::domain::audit::{AuditEvent, ChainHead};
-use crate::domain::deny::{DenyChange, Identity};
-use crate::domain::enrollment::{Enrollment, Via};
+use crate::domain::deny::{Denial, DenyChange, Identity};
+use crate::domain::enrollment::{Enrollment, Revocation, Via};
 use crate::domain::host::Host;
 use crate::domain::ids::HostId;
 use crate::domain::serial::Serial;
@@ -27,6 +27,7 @@ pub(super) struct Batch<'t> {
     tables: Vec<OpenTable<'t>>,
     chain: ChainHead,
     published: Published,
+    denials: Vec<Denial>,
 }
 
 impl Rows for Batch<'_> {
@@ -48,14 +49,15 @@ impl<'t> Batch<'t> {
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, ReadError> {
         let open = |table: &Table| transaction.open_table(table.definition()).map_err(|e| table.error(e));
         let tables = Table::ALL.iter().map(open).collect::<Result<_, _>>()?;
-        let mut batch = Self { tables, chain: ChainHead::genesis(), published: Published::default() };
+        let (chain, published, denials) = (ChainHead::genesis(), Published::default(), Vec::new());
+        let mut batch = Self { tables, chain, published, denials };
         batch.chain = View::new(&batch).audit_head()?;
         Ok(batch)
     }
 
-    /// What the rest of the process must learn once this batch is committed.
-    pub(super) fn into_published(self) -> Published {
-        self.published
+    /// What the rest of the process, and the revocation journal, must learn of this batch.
+    pub(super) fn finish(self) -> (Published, Vec<Denial>) {
+        (self.published, self.denials)
     }
 
     pub(super) fn apply(&mut self, change: Change, now: jiff::Timestamp) -> Result<(), ReadError> {
@@ -74,32 +76,22 @@ impl<'t> Batch<'t> {
                 Ok(())
             }
             Change::RecordEnrollment { enrollment, certificate } => self.record(&enrollment, &certificate),
-            Change::RevokeEnrollment { mut enrollment, revocation } => {
-                enrollment.revocation = Some(revocation);
-                self.put(
-                    Table::Enrollments,
-                    enrollment.serial.as_bytes(),
-                    &EnrollmentRecord::from(&enrollment),
-                )?;
-                let denied = DeniedSerialRecord {
-                    not_after: enrollment.not_after,
-                    since: revocation.at,
-                    reason: revocation.reason,
-                };
-                self.put(Table::DeniedSerials, enrollment.serial.as_bytes(), &denied)?;
+            Change::RevokeEnrollment { enrollment, revocation } => {
                 let (serial, not_after) = (enrollment.serial, enrollment.not_after);
-                self.published.deny.push(DenyChange::Serial { serial, not_after });
-                Ok(())
+                self.mark_revoked(enrollment, revocation)?;
+                let Revocation { at: since, reason } = revocation;
+                self.deny(Denial::Serial { serial, not_after, since, reason })
             }
-            Change::DenyIdentity { identity, since } => {
-                self.put(Table::DeniedIdentities, &identity_key(&identity), &since)?;
-                self.published.deny.push(DenyChange::Identity(identity));
-                Ok(())
-            }
-            Change::LiftIdentity(identity) => {
-                self.remove(Table::DeniedIdentities, &identity_key(&identity))?;
-                self.published.deny.push(DenyChange::LiftIdentity(identity));
-                Ok(())
+            Change::DenyIdentity { identity, since } => self.deny(Denial::Identity { identity, since }),
+            Change::LiftIdentity(identity) => self.deny(Denial::Lifted { identity, at: now }),
+            Change::Deny(denial) => {
+                if let Denial::Serial { serial, since: at, reason, .. } = denial
+                    && let Some(enrollment) = View::new(self).enrollment(serial)?
+                    && enrollment.revocation.is_none()
+                {
+                    self.mark_revoked(enrollment, Revocation { at, reason })?;
+                }
+                self.deny(denial)
             }
             Change::DeleteHost(host) => self.delete_host(&host),
             Change::HostEvent { host, event } => self.host_event(host, event),
@@ -162,6 +154,33 @@ impl<'t> Batch<'t> {
         self.put(Table::Tenants, default_tenant.id.as_bytes(), &TenantRecord::from(default_tenant))?;
         self.put(Table::Meta, meta::DEFAULT_TENANT, &default_tenant.id)?;
         self.put(Table::Meta, meta::SCHEMA, &schema)
+    }
+
+    fn deny(&mut self, denial: Denial) -> Result<(), ReadError> {
+        let change = match denial.clone() {
+            Denial::Serial { serial, not_after, since, reason } => {
+                let record = DeniedSerialRecord { not_after, since, reason };
+                self.put(Table::DeniedSerials, serial.as_bytes(), &record)?;
+                DenyChange::Serial { serial, not_after }
+            }
+            Denial::Identity { identity, since } => {
+                self.put(Table::DeniedIdentities, &identity_key(&identity), &since)?;
+                DenyChange::Identity(identity)
+            }
+            Denial::Lifted { identity, .. } => {
+                self.remove(Table::DeniedIdentities, &identity_key(&identity))?;
+                DenyChange::LiftIdentity(identity)
+            }
+        };
+        self.published.deny.push(change);
+        self.denials.push(denial);
+        Ok(())
+    }
+
+    fn mark_revoked(&mut self, mut enrollment: Enrollment, revocation: Revocation) -> Result<(), ReadError> {
+        enrollment.revocation = Some(revocation);
+        let record = EnrollmentRecord::from(&enrollment);
+        self.put(Table::Enrollments, enrollment.serial.as_bytes(), &record)
     }
 
     fn record(&mut self, enrollment: &Enrollment, certificate: &[u8]) -> Result<(), ReadError> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::domain::api_token::ApiToken;
 use crate::domain::audit::AuditEvent;
-use crate::domain::deny::Identity;
+use crate::domain::deny::{Denial, Identity};
 use crate::domain::enrollment::{Enrollment, Revocation, SpkiHash};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::hierarchy::Hierarchy;
@@ -39,6 +39,8 @@ pub enum Change {
         since: Timestamp,
     },
     LiftIdentity(Identity),
+    /// A denial that is known from elsewhere, of a certificate that may not be on record here.
+    Deny(Denial),
     /// Removes a host with everything that hangs on it. Its unexpired serials must have been revoked before:
     /// what denies them stays.
     DeleteHost(Host),

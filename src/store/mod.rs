@@ -5,10 +5,13 @@
 //! answers. Nothing is answered that is not on disk.
 
 mod apply;
+mod backup;
 mod change;
 mod disk;
+mod journal;
 mod open;
 mod record;
+mod restore;
 mod rows;
 mod view;
 mod writer;
@@ -19,8 +22,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use redb::ReadableDatabase;
 
+pub use backup::{BackedUp, BackupError};
 pub use change::{Change, Verdict};
+pub use journal::JournalError;
 pub use open::{CHECK_THREAD, OpenError};
+pub use restore::{RestoreError, Restoring};
 pub use view::{View, day_of};
 pub use writer::{Durability, WriteError};
 
@@ -29,11 +35,14 @@ use crate::domain::deny::{DenyChange, DenyList};
 use crate::domain::host::Host;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use disk::Disk;
+use journal::Journal;
 use rows::Snapshot;
 use writer::Writer;
 
 /// The store's file inside the data directory.
 pub const FILE_NAME: &str = "muster.redb";
+/// The revocation journal's file, beside the store's.
+pub const JOURNAL_NAME: &str = "revocations.log";
 
 /// A record could not be read. The store may be damaged; nothing was guessed in its place.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +103,8 @@ impl Store {
     /// is read from it.
     pub fn open(path: &Path, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
         let database = open::open(path, clock.now())?;
-        Self::start(Disk::new(Some(path.to_owned()), database), clock, publish)
+        let journal = open::journal(&database, &path.with_file_name(JOURNAL_NAME), clock.now())?;
+        Self::start(Disk::new(Some(path.to_owned()), database), Some(journal), clock, publish)
     }
 
     /// Reads from a store without opening it for writing, and so without touching the file; `None` when there
@@ -110,13 +120,18 @@ impl Store {
         .ok()??
     }
 
-    fn start(disk: Disk, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
+    fn start(
+        disk: Disk,
+        journal: Option<Journal>,
+        clock: Arc<dyn Clock>,
+        publish: Publish,
+    ) -> Result<Self, OpenError> {
         let disk = Arc::new(disk);
         let deny = DenyList::default();
         let snapshot = Snapshot { transaction: disk.begin_read()? };
         deny.apply(View::new(&snapshot).denied()?);
         drop(snapshot);
-        let writer = Writer::start(Arc::clone(&disk), clock, deny.clone(), publish)?;
+        let writer = Writer::start(Arc::clone(&disk), journal, clock, deny.clone(), publish)?;
         Ok(Self { writer: Arc::new(writer), disk, deny })
     }
 
@@ -125,6 +140,11 @@ impl Store {
     pub fn read<T, E: From<ReadError>>(&self, read: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
         let snapshot = Snapshot { transaction: self.disk.begin_read()? };
         read(&View::new(&snapshot))
+    }
+
+    /// Writes every row of a consistent snapshot, taken now, to `to`. Blocking and long.
+    pub fn back_up(&self, now: Timestamp, to: &mut dyn std::io::Write) -> Result<BackedUp, BackupError> {
+        backup::write(&Snapshot { transaction: self.disk.begin_read()? }, now, to)
     }
 
     /// Queues a decision and waits until its changes are on disk.
@@ -157,6 +177,6 @@ impl Store {
         let backend = redb::backends::InMemoryBackend::new();
         let database = redb::Builder::new().create_with_backend(backend).expect("memory does not fail");
         open::initialise(&database, clock.now()).expect("memory does not fail");
-        Self::start(Disk::new(None, database), clock, Box::new(|_| {})).expect("a fresh store opens")
+        Self::start(Disk::new(None, database), None, clock, Box::new(|_| {})).expect("a fresh store opens")
     }
 }

@@ -1,5 +1,6 @@
 //! Opening: create, migrate, and prove the file whole before anything is read from it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -7,13 +8,18 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand;
 use jiff::Timestamp;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase};
+use tempfile::NamedTempFile;
 
-use super::ReadError;
 use super::apply::Batch;
+use super::change::Change;
+use super::journal::{Journal, JournalError};
 use super::record::decode;
 use super::rows::{Rows, Snapshot, Table};
-use super::view::meta;
+use super::view::{View, meta};
 use super::writer::Durability;
+use super::{JOURNAL_NAME, ReadError};
+use crate::domain::audit::{AuditEvent, Outcome};
+use crate::domain::deny::Denial;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{DEFAULT_TENANT, Tenant};
 
@@ -47,6 +53,8 @@ pub enum OpenError {
     Start(#[from] io::Error),
     #[error("cannot read the store")]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 pub(super) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
@@ -92,16 +100,26 @@ pub(super) fn apart<T: Send + 'static>(
 fn create(path: &Path, now: Timestamp) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let directory = path.parent().unwrap_or(Path::new("."));
+    let (file, database) = create_unnamed(directory).map_err(io)?;
+    initialise(&database, now)?;
+    drop(database);
+    name(file, path).map_err(io)
+}
+
+/// An empty database that goes away unless it gets a name.
+pub(super) fn create_unnamed(directory: &Path) -> io::Result<(NamedTempFile, Database)> {
     let file = tempfile::Builder::new()
         .prefix(".muster.redb.")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
-        .tempfile_in(directory)
-        .map_err(io)?;
-    let database = builder().create(file.path()).map_err(|e| opening(path, e))?;
-    initialise(&database, now)?;
-    drop(database);
-    file.persist_noclobber(path).map_err(|e| io(e.error))?;
-    std::fs::File::open(directory).and_then(|dir| dir.sync_all()).map_err(io)
+        .tempfile_in(directory)?;
+    let database = builder().create(file.path()).map_err(io::Error::other)?;
+    Ok((file, database))
+}
+
+/// Gives a database that has been closed its name, for good.
+pub(super) fn name(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.persist_noclobber(path).map_err(|e| e.error)?;
+    std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn builder() -> Builder {
@@ -144,21 +162,68 @@ fn opening(path: &Path, error: DatabaseError) -> OpenError {
 }
 
 pub(super) fn initialise(database: &Database, now: Timestamp) -> Result<(), OpenError> {
-    let failed = |error: redb::Error| OpenError::Start(io::Error::other(error));
     let mut entropy = [0; 10];
     rand::fill(&mut entropy).map_err(|_| io::Error::other("the system gave no random bytes"))?;
     let name = DEFAULT_TENANT.parse().expect("the default tenant's name is a valid label");
     let tenant = Tenant { id: TenantId::new(now, entropy), name, created_at: now };
+    write(database, |batch| batch.first_rows(&tenant, SCHEMA))
+}
+
+/// One transaction of the store's own, before or without a writer thread.
+pub(super) fn write(
+    database: &Database,
+    change: impl FnOnce(&mut Batch<'_>) -> Result<(), ReadError>,
+) -> Result<(), OpenError> {
+    let failed = |error: redb::Error| OpenError::Start(io::Error::other(error));
     let mut transaction = database.begin_write().map_err(|e| failed(e.into()))?;
     Durability::QuickRepair.prepare(&mut transaction);
     let mut batch = Batch::open(&transaction)?;
-    batch.first_rows(&tenant, SCHEMA)?;
+    change(&mut batch)?;
     drop(batch);
     transaction.commit().map_err(|e| failed(e.into()))
 }
 
+/// Opens the revocation journal at `path` and teaches the database what only the journal knows: then the
+/// database is an older copy of itself.
+pub(super) fn journal(database: &Database, path: &Path, now: Timestamp) -> Result<Journal, OpenError> {
+    let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
+    let snapshot = Snapshot { transaction };
+    let (journal, unknown) = Journal::open(path, &View::new(&snapshot), now)?;
+    drop(snapshot);
+    if unknown.is_empty() {
+        return Ok(journal);
+    }
+    let identities = unknown.iter().filter(|denial| matches!(denial, Denial::Identity { .. })).count();
+    let certificates = unknown.len() - identities;
+    tracing::warn!(
+        certificates,
+        identities,
+        journal = %path.display(),
+        "THE STORE IS OLDER THAN ITS REVOCATION JOURNAL: the revocations that it had lost are in force again. \
+         Certificates issued since then are unknown to it, and their hosts must enroll again"
+    );
+    let event = AuditEvent {
+        actor: "muster".to_owned(),
+        source: "store".to_owned(),
+        tenant: None,
+        action: "store.replay_revocations",
+        target: JOURNAL_NAME.to_owned(),
+        outcome: Outcome::Success,
+        reason: None,
+        detail: BTreeMap::from([
+            ("certificates", certificates.to_string()),
+            ("identities", identities.to_string()),
+        ]),
+    };
+    let denied = unknown.into_iter().map(Change::Deny);
+    write(database, |batch| {
+        denied.chain([Change::Audit(event)]).try_for_each(|change| batch.apply(change, now))
+    })?;
+    Ok(journal)
+}
+
 /// Brings an older layout up to date, one version at a time. There is only one layout so far.
-fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
+pub(super) fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
     let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
     let snapshot = Snapshot { transaction };
     let Ok(Some(content)) = snapshot.get(Table::Meta, meta::SCHEMA) else {
@@ -176,15 +241,12 @@ fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
 
 /// Adds the tables that this version has and the file lacks, so that readers find them all.
 fn complete(database: &Database) -> Result<(), OpenError> {
-    let failed = |error: redb::Error| OpenError::Start(io::Error::other(error));
     let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
     let tables = transaction.list_tables().map_err(|e| Table::Meta.error(e))?;
     if tables.count() >= Table::ALL.len() {
         return Ok(());
     }
     drop(transaction);
-    let mut transaction = database.begin_write().map_err(|e| failed(e.into()))?;
-    Durability::QuickRepair.prepare(&mut transaction);
-    drop(Batch::open(&transaction)?);
-    transaction.commit().map_err(|e| failed(e.into()))
+    // Opening a batch creates them.
+    write(database, |_| Ok(()))
 }

@@ -13,7 +13,7 @@ use super::record::{
 use super::rows::{Rows, Span, Table};
 use crate::domain::api_token::ApiToken;
 use crate::domain::audit::{AuditRecord, ChainHead};
-use crate::domain::deny::{DenyChange, Identity};
+use crate::domain::deny::{Denial, DenyChange, Identity};
 use crate::domain::enrollment::{Enrollment, RevocationReason, SpkiHash, past_not_after};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::hierarchy::Hierarchy;
@@ -207,6 +207,10 @@ impl<'r> View<'r> {
         })
     }
 
+    pub fn serial_denied(&self, serial: Serial) -> Result<bool, ReadError> {
+        Ok(self.rows.get(Table::DeniedSerials, serial.as_bytes())?.is_some())
+    }
+
     /// Since when an identity is denied.
     pub fn identity_denied(&self, identity: &Identity) -> Result<Option<Timestamp>, ReadError> {
         self.record(Table::DeniedIdentities, &identity_key(identity))
@@ -215,21 +219,32 @@ impl<'r> View<'r> {
     /// Everything on the deny list, as the steps that build it.
     pub fn denied(&self) -> Result<Vec<DenyChange>, ReadError> {
         let mut changes = Vec::new();
+        self.denials(|denial| {
+            changes.push(match denial {
+                Denial::Serial { serial, not_after, .. } => DenyChange::Serial { serial, not_after },
+                Denial::Identity { identity, .. } => DenyChange::Identity(identity),
+                Denial::Lifted { identity, .. } => DenyChange::LiftIdentity(identity),
+            });
+        })?;
+        Ok(changes)
+    }
+
+    /// Everything on the deny list with what is on record about it.
+    pub fn denials(&self, mut visit: impl FnMut(Denial)) -> Result<(), ReadError> {
         let table = Table::DeniedSerials;
         self.rows.scan(table, &Span::all(), &mut |key, content| {
             let damaged = ReadError::Checksum { table: table.name() };
             let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
-            let denied: DeniedSerialRecord = decode(table, content)?;
-            changes.push(DenyChange::Serial { serial, not_after: denied.not_after });
+            let DeniedSerialRecord { not_after, since, reason } = decode(table, content)?;
+            visit(Denial::Serial { serial, not_after, since, reason });
             Ok(ControlFlow::Continue(()))
         })?;
         let table = Table::DeniedIdentities;
-        self.rows.scan(table, &Span::all(), &mut |key, _| {
+        self.rows.scan(table, &Span::all(), &mut |key, content| {
             let identity = identity_of_key(key).ok_or(ReadError::Checksum { table: table.name() })?;
-            changes.push(DenyChange::Identity(identity));
+            visit(Denial::Identity { identity, since: decode(table, content)? });
             Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(changes)
+        })
     }
 
     /// When the server last showed that it serves.

@@ -1,5 +1,6 @@
 //! The one writer: a thread that runs waiting decisions as a batch and commits them together.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -13,11 +14,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::apply::Batch;
 use super::change::{Change, Verdict};
 use super::disk::Disk;
+use super::journal::Journal;
+use super::open;
 use super::rows::Snapshot;
 use super::view::View;
 use super::{HostChange, Publish, Published, ReadError};
 use crate::clock::Clock;
-use crate::domain::deny::DenyList;
+use crate::domain::deny::{Denial, DenyList};
 
 /// Decisions that may wait; callers beyond that wait to get in, bounded by their own timeouts.
 const QUEUE: usize = 1_024;
@@ -89,13 +92,14 @@ impl Drop for Writer {
 impl Writer {
     pub(super) fn start(
         disk: Arc<Disk>,
+        journal: Option<Journal>,
         clock: Arc<dyn Clock>,
         deny: DenyList,
         publish: Publish,
     ) -> Result<Self, std::io::Error> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let healthy = Arc::new(AtomicBool::new(true));
-        let run = Run { disk, clock, deny, publish, healthy: Arc::clone(&healthy) };
+        let mut run = Run { disk, journal, clock, deny, publish, healthy: Arc::clone(&healthy) };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.until_closed(jobs)));
             if ended.is_err() {
@@ -147,6 +151,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 struct Run {
     disk: Arc<Disk>,
+    /// `None` for a store that lives in memory.
+    journal: Option<Journal>,
     clock: Arc<dyn Clock>,
     deny: DenyList,
     publish: Publish,
@@ -154,7 +160,7 @@ struct Run {
 }
 
 impl Run {
-    fn until_closed(self, mut jobs: mpsc::Receiver<Job>) {
+    fn until_closed(&mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut waiting = Vec::with_capacity(BATCH);
         while jobs.blocking_recv_many(&mut waiting, BATCH) > 0 {
             let mut replies = Vec::with_capacity(waiting.len());
@@ -184,15 +190,14 @@ impl Run {
     }
 
     /// Opens the file anew until it works, refusing what comes in meanwhile, and tells everybody what is in it.
-    fn recover(&self, jobs: &mut mpsc::Receiver<Job>) {
+    fn recover(&mut self, jobs: &mut mpsc::Receiver<Job>) {
         loop {
             // Dropping a job drops its reply, which its caller reads as "stopped".
             while jobs.try_recv().is_ok() {}
             if jobs.is_closed() {
                 return;
             }
-            let recovered = self.disk.reopen().map_err(Failure::from).and_then(|()| self.everything());
-            match recovered {
+            match self.reopen() {
                 Ok(published) => {
                     self.tell(&published);
                     self.healthy.store(true, Ordering::Release);
@@ -210,6 +215,15 @@ impl Run {
         }
     }
 
+    fn reopen(&mut self) -> Result<Published, Failure> {
+        self.disk.reopen()?;
+        if let Some(journal) = &mut self.journal {
+            let database = self.disk.database().ok_or(ReadError::Reopening)?;
+            *journal = open::journal(&database, journal.path(), self.clock.now())?;
+        }
+        self.everything()
+    }
+
     /// What others must know of the whole store: a failed commit may have reached the disk all the same.
     fn everything(&self) -> Result<Published, Failure> {
         let snapshot = Snapshot { transaction: self.disk.begin_read()? };
@@ -222,8 +236,13 @@ impl Run {
         Ok(published)
     }
 
+    /// Commits, and writes what denies or lifts into the journal.
+    ///
+    /// Lifts go into the journal before the commit and denials after it. So, wherever a crash strikes, what the
+    /// journal denies and the database does not is a revocation that the database has lost, and never an
+    /// identity that was let in again.
     fn commit(
-        &self,
+        &mut self,
         jobs: impl Iterator<Item = Job>,
         replies: &mut Vec<Reply>,
     ) -> Result<Published, Failure> {
@@ -241,12 +260,42 @@ impl Run {
                 batch.apply(change, now)?;
             }
         }
-        let published = batch.into_published();
-        if changed {
-            transaction.commit()?;
-        } else {
+        let (published, denials) = batch.finish();
+        if !changed {
             transaction.abort()?;
+            return Ok(published);
         }
+        let (lifted, denied): (Vec<_>, Vec<_>) =
+            net(denials).into_iter().partition(|denial| matches!(denial, Denial::Lifted { .. }));
+        self.note(&lifted)?;
+        transaction.commit()?;
+        self.note(&denied)?;
         Ok(published)
     }
+
+    fn note(&mut self, denials: &[Denial]) -> Result<(), Failure> {
+        match &mut self.journal {
+            Some(journal) => Ok(journal.append(denials)?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a batch comes to: of several steps that concern one identity, the last.
+fn net(denials: Vec<Denial>) -> Vec<Denial> {
+    let mut seen = HashSet::new();
+    let mut net = Vec::with_capacity(denials.len());
+    for denial in denials.into_iter().rev() {
+        let settled = match &denial {
+            Denial::Serial { .. } => false,
+            Denial::Identity { identity, .. } | Denial::Lifted { identity, .. } => {
+                !seen.insert(identity.clone())
+            }
+        };
+        if !settled {
+            net.push(denial);
+        }
+    }
+    net.reverse();
+    net
 }

@@ -1,0 +1,98 @@
+//! Reading a CRL of our own (RFC 5280 section 5), as an operator may have kept one.
+
+use jiff::Timestamp;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::ReasonCode;
+
+use super::ca_certificate::CaCertificate;
+use super::signed::Signed;
+use crate::domain::enrollment::RevocationReason;
+use crate::domain::hierarchy::Hierarchy;
+use crate::domain::serial::Serial;
+
+/// A list whose signature has been verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevocationList {
+    pub issued_at: Timestamp,
+    pub revoked: Vec<(Serial, Timestamp, RevocationReason)>,
+}
+
+/// Why a list is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RevocationListError {
+    #[error("it is not a certificate revocation list in DER")]
+    Malformed,
+    #[error("it is not signed by any intermediate of this agent CA")]
+    Foreign,
+}
+
+/// Reads a list that one of the hierarchy's intermediates has signed.
+pub fn read(der: &[u8], hierarchy: &Hierarchy) -> Result<RevocationList, RevocationListError> {
+    let malformed = RevocationListError::Malformed;
+    let signed = Signed::read(der).map_err(|_| malformed)?;
+    let Ok(([], list)) = CertificateRevocationList::from_der(der) else {
+        return Err(malformed);
+    };
+    let intermediates = hierarchy.intermediates.iter();
+    let mut issuers = intermediates.filter_map(|stored| CaCertificate::read(&stored.certificate).ok());
+    let signs =
+        |issuer: &CaCertificate| issuer.name == list.issuer().as_raw() && signed.verify(&issuer.key).is_ok();
+    if !issuers.any(|issuer| signs(&issuer)) {
+        return Err(RevocationListError::Foreign);
+    }
+    let revoked = list.iter_revoked_certificates().map(|entry| {
+        let serial = Serial::from_der_integer(entry.raw_serial()).map_err(|_| malformed)?;
+        let at = Timestamp::from_second(entry.revocation_date.timestamp()).map_err(|_| malformed)?;
+        Ok((serial, at, reason(entry.reason_code().map(|(_, code)| code))))
+    });
+    Ok(RevocationList {
+        issued_at: Timestamp::from_second(list.last_update().timestamp()).map_err(|_| malformed)?,
+        revoked: revoked.collect::<Result<_, _>>()?,
+    })
+}
+
+/// The inverse of what the list was made with, as far as it has one.
+fn reason(code: Option<ReasonCode>) -> RevocationReason {
+    match code {
+        Some(ReasonCode::Superseded) => RevocationReason::Superseded,
+        Some(ReasonCode::CessationOfOperation) => RevocationReason::Decommissioned,
+        _ => RevocationReason::Revoked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::ca::testing::{Ca, now};
+
+    #[test]
+    fn a_list_of_ours_reads_back_and_no_other_does() {
+        let ca = Ca::new();
+        let at = Timestamp::from_second(now().as_second()).unwrap();
+        let revoked = vec![
+            (Serial::new(now(), [1; 10]), at, RevocationReason::Revoked),
+            (Serial::new(now(), [2; 10]), at, RevocationReason::Superseded),
+        ];
+        let until = now() + SignedDuration::from_hours(24);
+        let der = ca.authority.crl(revoked.clone(), 1, now(), until).unwrap();
+        assert_eq!(read(&der, &ca.hierarchy), Ok(RevocationList { issued_at: at, revoked }));
+        assert_eq!(read(&der, &Ca::new().hierarchy), Err(RevocationListError::Foreign));
+        for at in 0..der.len() {
+            let mut damaged = der.clone();
+            damaged[at] ^= 1;
+            assert!(read(&damaged, &ca.hierarchy).is_err(), "flipped at {at}");
+        }
+        assert!(read(&der[..der.len() - 1], &ca.hierarchy).is_err());
+        assert!(read(&[der, vec![0]].concat(), &ca.hierarchy).is_err());
+    }
+
+    #[test]
+    fn an_empty_list_is_a_list() {
+        let ca = Ca::new();
+        let der = ca.authority.crl([], 1, now(), now() + SignedDuration::from_hours(24)).unwrap();
+        assert_eq!(read(&der, &ca.hierarchy).unwrap().revoked, Vec::new());
+    }
+}

@@ -1,0 +1,59 @@
+//! `muster backup`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Global;
+use super::control::{Call, Control};
+use super::error::CliError;
+use super::output::{Progress, print_json};
+use crate::durable::Unfinished;
+
+/// Write everything the server knows into one sealed file, while it serves or not.
+///
+/// The file holds the store as it is at this moment: hosts, certificates, users, tokens, the audit trail and the
+/// agent CA with its sealed keys. It is sealed with the envelope, and only the envelope opens it: keep a copy of
+/// the envelope key, in another place than the backup. The server's own certificate under tls/ is not in it.
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// The file to write, which must not exist yet; its directory must
+    path: PathBuf,
+}
+
+impl Backup {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let path = &self.path;
+        if path.as_os_str() == "-" {
+            return Err(CliError::new("a backup goes into a file, not to stdout"));
+        }
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                CliError::new(format!("{} exists already; a backup replaces nothing", path.display()))
+                    .hint("choose another name")
+            }
+            _ => CliError::new(format!("cannot write {}: {error}", path.display())),
+        };
+        let mut file = Unfinished::begin(path).map_err(failed)?;
+        let control = Control::open_local(global).await?;
+        let mut progress = Progress::new("Backup");
+        let mut octets = 0;
+        let written = control.stream(Call::post("/local/backup"), |part| {
+            octets += part.len() as u64;
+            progress.show(octets);
+            file.write_all(part).map_err(failed)
+        });
+        written.await?;
+        drop(progress);
+        file.finish().map_err(failed)?;
+        if global.json {
+            return print_json(&json!({ "path": path, "bytes": octets }));
+        }
+        eprintln!("Backup: {} ({octets} bytes)", path.display());
+        eprintln!("  Only the envelope opens it. Key and backup should not be kept in one place.");
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,169 @@
+//! `muster restore`
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Global;
+use super::error::CliError;
+use super::output::{Progress, print_json};
+use crate::app::caller::{Caller, LocalVia};
+use crate::app::restore::{RestoreError, Restored, restore};
+use crate::ca::envelope::{Envelope, EnvelopeError};
+use crate::clock::{Clock, SystemClock};
+use crate::server::{self, StartError};
+use crate::store;
+
+/// Put a backup in the place of a store that was lost.
+///
+/// The data directory must be without a store; whatever else is in it stays. Nobody comes back who was revoked
+/// since the backup: the revocation journal beside the lost store is applied if it is still there, and so is a
+/// newer revocation list given with --crl. Join tokens that were open are voided and people sign in again.
+/// Certificates issued since the backup are unknown afterwards: their hosts must enroll again.
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    /// The backup, as 'muster backup' wrote it
+    path: PathBuf,
+    /// A revocation list newer than the backup, DER, as it was served at /agent-ca.crl
+    #[arg(long, value_name = "FILE")]
+    crl: Option<PathBuf>,
+}
+
+/// Longest revocation list that is read, in octets: a million entries.
+const LIST_MAX: u64 = 64 << 20;
+
+impl Restore {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        if global.server.is_some() {
+            return Err(CliError::new("a restore works on the server's own machine only"));
+        }
+        let config = global.local_config()?;
+        global.log(Some(&config))?;
+        store::Restoring::vacant(&config.data_dir).map_err(|error| {
+            CliError::caused(&error)
+                .hint("stop the server and move muster.redb away; keep revocations.log where it is")
+        })?;
+        let backup = open(&self.path)?;
+        let list = self.crl.as_deref().map(read_list).transpose()?;
+        let envelope =
+            Envelope::find(&server::envelope_settings(&config)).map_err(|e| CliError::caused(&e))?;
+        let envelope = envelope.ok_or(StartError::NoEnvelope).map_err(|error| {
+            CliError::caused(&error)
+                .hint("a backup opens only with the envelope that the server had when it was made")
+        })?;
+        server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
+        let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
+        let restoring = tokio::task::spawn_blocking(move || {
+            let sealed =
+                BufReader::new(Watched { file: backup, octets: 0, progress: Progress::new("Restore") });
+            restore(&config.data_dir, sealed, &envelope, list.as_deref(), &caller, SystemClock.now())
+        });
+        let restored = restoring.await.map_err(|error| CliError::caused(&error))?;
+        let restored = restored.map_err(|error| refused(&error))?;
+        report(&restored);
+        if global.json {
+            return print_json(&document(&restored));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn open(path: &Path) -> Result<File, CliError> {
+    let failed = |error: std::io::Error| CliError::new(format!("cannot read {}: {error}", path.display()));
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_file() {
+        return Ok(file);
+    }
+    Err(CliError::new(format!("{} is not a regular file", path.display())))
+}
+
+fn read_list(path: &Path) -> Result<Vec<u8>, CliError> {
+    let mut list = Vec::new();
+    open(path)?
+        .take(LIST_MAX)
+        .read_to_end(&mut list)
+        .map_err(|error| CliError::new(format!("cannot read {}: {error}", path.display())))?;
+    Ok(list)
+}
+
+fn refused(error: &RestoreError) -> CliError {
+    let said = CliError::caused(error);
+    match error {
+        RestoreError::Envelope(EnvelopeError::OtherEnvelope) => {
+            said.hint("a backup opens only with the envelope that the server had when it was made")
+        }
+        RestoreError::Envelope(_) | RestoreError::Store(store::RestoreError::Backup(_)) => {
+            said.hint("the backup is cut short or damaged; nothing was restored")
+        }
+        RestoreError::OlderList { .. } => {
+            said.hint("leave --crl out, or give a list fetched after the backup")
+        }
+        _ => said,
+    }
+}
+
+/// Says what an operator must know now, loudest what they must not overlook.
+fn report(restored: &Restored) {
+    let Restored { created_at, rows, certificates_denied, identities_denied, .. } = restored;
+    eprintln!("Restored the backup of {created_at}: {rows} rows.");
+    if !restored.journal && !restored.list {
+        eprintln!(
+            "WARNING: NO REVOCATION JOURNAL AND NO --crl. WHOEVER WAS REVOKED AFTER THE BACKUP IS BACK."
+        );
+        eprintln!(
+            "  Revoke them again before the server is started: muster revoke-agent, muster host decommission."
+        );
+    } else {
+        let source = match (restored.journal, restored.list) {
+            (true, true) => "the revocation journal and the revocation list",
+            (true, false) => "the revocation journal",
+            _ => "the revocation list",
+        };
+        eprintln!(
+            "  From {source}: {certificates_denied} more certificates and {identities_denied} more identities are \
+             denied."
+        );
+    }
+    eprintln!(
+        "  {} open join tokens were voided and {} sessions ended.",
+        restored.tokens_voided, restored.sessions_ended
+    );
+    eprintln!(
+        "  Enrollment secrets count only the uses that the backup knows of; what was revoked or deleted since"
+    );
+    eprintln!("  among secrets, API tokens and users is back: look through them.");
+    eprintln!("  Certificates issued after the backup are unknown now; their hosts must enroll again.");
+}
+
+fn document(restored: &Restored) -> serde_json::Value {
+    json!({
+        "backup_of": restored.created_at,
+        "rows": restored.rows,
+        "journal_applied": restored.journal,
+        "crl_applied": restored.list,
+        "certificates_denied": restored.certificates_denied,
+        "identities_denied": restored.identities_denied,
+        "tokens_voided": restored.tokens_voided,
+        "sessions_ended": restored.sessions_ended,
+    })
+}
+
+/// The backup's file, with an eye on how much of it has been read.
+struct Watched {
+    file: File,
+    octets: u64,
+    progress: Progress,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.octets += read as u64;
+        self.progress.show(self.octets);
+        Ok(read)
+    }
+}

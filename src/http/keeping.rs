@@ -1,0 +1,80 @@
+//! What keeps a deployment: asked for by the local operator, never over the network.
+
+use std::io::{self, Write};
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use zeroize::Zeroizing;
+
+use super::Shared;
+use super::body::Json;
+use super::extract::{Local, Nothing, Params};
+use super::problem::Problem;
+use super::wire::CaCertificate;
+
+/// Parts of an answer that wait for a slow reader; what makes them waits too.
+const PARTS_WAITING: usize = 4;
+
+/// A sealed backup, as it is made. When it fails half-way, the answer breaks off.
+pub(super) async fn backup(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<Response, Problem> {
+    let backup = shared.app.begin_backup(&caller, &shared.facts.envelope).await?;
+    let (parts, body) = answer_in_parts();
+    tokio::spawn(async move {
+        let breaking = parts.0.clone();
+        if let Err(error) = backup.write_to(parts).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a backup was not finished");
+            // A reader that went away needs no telling.
+            let _ = breaking.send(Err(io::Error::other("the backup failed"))).await;
+        }
+    });
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}
+
+/// `POST /local/agent-ca/renew`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RenewBody {
+    /// PEM. It is used and forgotten.
+    root_key: Zeroizing<String>,
+}
+
+/// An overlapping intermediate, made with the root's key.
+pub(super) async fn renew_agent_ca(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+    Json(body): Json<RenewBody>,
+) -> Result<axum::Json<CaCertificate>, Problem> {
+    let envelope = &shared.facts.envelope;
+    Ok(axum::Json(shared.app.renew_agent_ca(&caller, &body.root_key, envelope).await?.into()))
+}
+
+/// An answer that is written from another thread.
+fn answer_in_parts() -> (Parts, Body) {
+    let (sender, receiver) = mpsc::channel(PARTS_WAITING);
+    (Parts(sender), Body::from_stream(ReceiverStream::new(receiver)))
+}
+
+/// Where the answer is written. Must not be written to from an async task.
+struct Parts(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Parts {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.0.blocking_send(Ok(Bytes::copy_from_slice(part))).map_err(gone)?;
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

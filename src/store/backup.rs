@@ -1,0 +1,145 @@
+//! A backup: every row of every table, from one snapshot, as a stream.
+//!
+//! The stream is a magic text, a head in JSON, tables with their rows, and an end that counts the rows. It is
+//! not protected by itself: it only ever exists inside what seals it.
+
+use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ReadError;
+use super::rows::{Rows, Snapshot, Span, Table};
+
+const MAGIC: &[u8; 16] = b"muster backup 1\n";
+
+const TABLE: u8 = 1;
+const ROW: u8 = 2;
+const END: u8 = 3;
+
+/// More octets than any name, head, key or value of ours has; what says otherwise is no backup.
+const SHORT_MAX: u32 = 64 << 10;
+const VALUE_MAX: u32 = 64 << 20;
+
+/// Why no backup was made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("cannot read what is to be backed up")]
+    Read(#[from] ReadError),
+    #[error("cannot write the backup")]
+    Write(#[source] io::Error),
+}
+
+/// What a backup holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackedUp {
+    pub rows: u64,
+}
+
+/// What a backup says about itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Head {
+    /// Everything answered before this moment is in it.
+    pub(super) created_at: Timestamp,
+}
+
+pub(super) fn write(
+    snapshot: &Snapshot,
+    now: Timestamp,
+    to: &mut dyn Write,
+) -> Result<BackedUp, BackupError> {
+    let head =
+        serde_json::to_vec(&Head { created_at: now }).map_err(|error| BackupError::Write(error.into()))?;
+    to.write_all(MAGIC).and_then(|()| write_short(to, &head)).map_err(BackupError::Write)?;
+    let mut rows: u64 = 0;
+    for &table in Table::ALL {
+        let name = table.name().as_bytes();
+        to.write_all(&[TABLE]).and_then(|()| write_short(to, name)).map_err(BackupError::Write)?;
+        let mut failed = None;
+        snapshot.scan(table, &Span::all(), &mut |key, content| {
+            rows += 1;
+            let written = to
+                .write_all(&[ROW])
+                .and_then(|()| write_short(to, key))
+                .and_then(|()| write_short(to, content));
+            failed = written.err();
+            Ok(if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        if let Some(error) = failed {
+            return Err(BackupError::Write(error));
+        }
+    }
+    let end = [&[END], rows.to_be_bytes().as_slice()].concat();
+    to.write_all(&end).map_err(BackupError::Write)?;
+    Ok(BackedUp { rows })
+}
+
+fn write_short(to: &mut dyn Write, octets: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(octets.len()).map_err(|_| io::Error::other("a record is too long"))?;
+    to.write_all(&length.to_be_bytes())?;
+    to.write_all(octets)
+}
+
+/// The next thing in a backup.
+#[derive(Debug)]
+pub(super) enum Item {
+    Table(String),
+    Row { key: Vec<u8>, content: Vec<u8> },
+    End { rows: u64 },
+}
+
+/// Reads the magic text and the head.
+pub(super) fn read_head(from: &mut impl Read) -> io::Result<Head> {
+    let mut magic = [0; MAGIC.len()];
+    from.read_exact(&mut magic)?;
+    if magic != *MAGIC {
+        return Err(invalid("it is no backup of a muster store, or one of a newer muster"));
+    }
+    let head = read_counted(from, SHORT_MAX)?;
+    serde_json::from_slice(&head).map_err(|_| invalid("its head cannot be understood"))
+}
+
+pub(super) fn read_item(from: &mut impl Read) -> io::Result<Item> {
+    let mut kind = [0];
+    from.read_exact(&mut kind)?;
+    match kind {
+        [TABLE] => {
+            let name = String::from_utf8(read_counted(from, SHORT_MAX)?);
+            name.map(Item::Table).map_err(|_| invalid("it names a table that makes no sense"))
+        }
+        [ROW] => {
+            let key = read_counted(from, SHORT_MAX)?;
+            Ok(Item::Row { key, content: read_counted(from, VALUE_MAX)? })
+        }
+        [END] => {
+            let mut rows = [0; 8];
+            from.read_exact(&mut rows)?;
+            match from.read(&mut [0])? {
+                0 => Ok(Item::End { rows: u64::from_be_bytes(rows) }),
+                _ => Err(invalid("it goes on after its end")),
+            }
+        }
+        _ => Err(invalid("it has a part of an unknown kind")),
+    }
+}
+
+fn read_counted(from: &mut impl Read, max: u32) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length);
+    if length > max {
+        return Err(invalid("it has a part that is too long"));
+    }
+    let mut octets = Vec::new();
+    from.take(u64::from(length)).read_to_end(&mut octets)?;
+    if octets.len() as u64 == u64::from(length) {
+        Ok(octets)
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+fn invalid(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}

@@ -1,0 +1,151 @@
+//! A store made from a backup: under a temporary name until it is whole.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use redb::{Database, ReadableDatabase};
+use tempfile::NamedTempFile;
+
+use super::backup::{self, Item};
+use super::change::Change;
+use super::journal::{self, JournalError};
+use super::open::{self, OpenError};
+use super::rows::{Snapshot, Table, protect};
+use super::view::View;
+use super::{FILE_NAME, JOURNAL_NAME, ReadError};
+use crate::domain::deny::Denial;
+
+/// Octets of rows that go into one commit.
+const COMMIT_OCTETS: usize = 8 << 20;
+
+/// Why nothing was restored. The data directory is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("there is a store already ({}); move it away first", .0.display())]
+    Exists(PathBuf),
+    #[error("cannot write a store into {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot read the backup")]
+    Backup(#[source] io::Error),
+    #[error("the backup has a table '{0}' that this version of muster does not know; use a newer muster")]
+    UnknownTable(String),
+    #[error("the backup counts {counted} rows, but {found} came out of it")]
+    Count { counted: u64, found: u64 },
+    #[error("the backup's content cannot be used")]
+    Content(#[source] OpenError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("the backup's content cannot be read")]
+    Read(#[from] ReadError),
+}
+
+/// A store that is being made.
+#[derive(Debug)]
+pub struct Restoring {
+    database: Database,
+    file: NamedTempFile,
+    path: PathBuf,
+    /// When the backup was begun.
+    pub created_at: Timestamp,
+    pub rows: u64,
+}
+
+impl Restoring {
+    /// Whether a store stands where one would be restored to.
+    pub fn vacant(directory: &Path) -> Result<(), RestoreError> {
+        let path = directory.join(FILE_NAME);
+        match path.symlink_metadata() {
+            Ok(_) => Err(RestoreError::Exists(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(RestoreError::Write { path: directory.to_owned(), source }),
+        }
+    }
+
+    /// Reads a whole backup into a new file beside its future place.
+    pub fn read(directory: &Path, from: &mut impl Read) -> Result<Self, RestoreError> {
+        Self::vacant(directory)?;
+        let write = |source| RestoreError::Write { path: directory.to_owned(), source };
+        let head = backup::read_head(from).map_err(RestoreError::Backup)?;
+        let (file, database) = open::create_unnamed(directory).map_err(write)?;
+        let rows = read_rows(&database, from, directory)?;
+        let path = directory.join(FILE_NAME);
+        open::migrate(&database, &path).map_err(RestoreError::Content)?;
+        Ok(Self { database, file, path, created_at: head.created_at, rows })
+    }
+
+    pub fn view<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        let transaction = self.database.begin_read().map_err(|error| Table::Meta.error(error))?;
+        read(&View::new(&Snapshot { transaction }))
+    }
+
+    /// What the revocation journal beside the store's future place knows and the backup does not; `None` when
+    /// there is no journal.
+    pub fn unknown_denials(&self, now: Timestamp) -> Result<Option<Vec<Denial>>, RestoreError> {
+        let transaction = self.database.begin_read().map_err(|error| Table::Meta.error(error))?;
+        let journal = self.path.with_file_name(JOURNAL_NAME);
+        Ok(journal::unknown_to(&View::new(&Snapshot { transaction }), &journal, now)?)
+    }
+
+    /// Changes what was restored, before it is in place.
+    pub fn write(&self, changes: Vec<Change>, now: Timestamp) -> Result<(), RestoreError> {
+        let mut changes = changes.into_iter();
+        open::write(&self.database, |batch| changes.try_for_each(|change| batch.apply(change, now)))
+            .map_err(RestoreError::Content)
+    }
+
+    /// Gives the store its name; that must still be free.
+    pub fn put_in_place(self) -> Result<(), RestoreError> {
+        let Self { database, file, path, .. } = self;
+        drop(database);
+        open::name(file, &path).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => RestoreError::Exists(path.clone()),
+            _ => RestoreError::Write { path: path.clone(), source },
+        })
+    }
+}
+
+/// Copies rows, a bounded amount in each commit.
+fn read_rows(database: &Database, from: &mut impl Read, directory: &Path) -> Result<u64, RestoreError> {
+    let failed = |error: redb::Error| RestoreError::Write {
+        path: directory.to_owned(),
+        source: io::Error::other(error),
+    };
+    let mut table = None;
+    let mut found = 0;
+    loop {
+        let transaction = database.begin_write().map_err(|e| failed(e.into()))?;
+        let mut octets = 0;
+        let mut end = None;
+        while octets < COMMIT_OCTETS && end.is_none() {
+            match backup::read_item(from).map_err(RestoreError::Backup)? {
+                Item::Table(name) => {
+                    let known = Table::ALL.iter().copied().find(|table| table.name() == name);
+                    table = Some(known.ok_or(RestoreError::UnknownTable(name))?);
+                }
+                Item::Row { key, content } => {
+                    let lost =
+                        || io::Error::new(io::ErrorKind::InvalidData, "it has a row outside of any table");
+                    let table = table.ok_or_else(|| RestoreError::Backup(lost()))?;
+                    let mut open =
+                        transaction.open_table(table.definition()).map_err(|e| failed(e.into()))?;
+                    let value = protect(table, &key, &content);
+                    open.insert(key.as_slice(), value.as_slice()).map_err(|e| failed(e.into()))?;
+                    octets += key.len() + value.len();
+                    found += 1;
+                }
+                Item::End { rows } => end = Some(rows),
+            }
+        }
+        transaction.commit().map_err(|e| failed(e.into()))?;
+        match end {
+            Some(counted) if counted != found => return Err(RestoreError::Count { counted, found }),
+            Some(_) => return Ok(found),
+            None => {}
+        }
+    }
+}

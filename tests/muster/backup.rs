@@ -1,0 +1,270 @@
+//! `muster backup` and `muster restore`: everything comes back, and nobody who was revoked.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::cli::{Cli, Output};
+use crate::support::files;
+use crate::support::identity::{Identity, present_secret, present_token};
+use crate::support::keys::Key;
+use crate::support::server::{Server, text};
+
+const STORE: &str = "muster.redb";
+const JOURNAL: &str = "revocations.log";
+
+fn backup(server: &Server, name: &str) -> PathBuf {
+    let path = server.room().join(name);
+    server.cli(&["backup", path.to_str().unwrap()]).run().ok();
+    path
+}
+
+fn restore(server: &Server, path: &Path, more: &[&str]) -> Output {
+    server.cli(&[&["restore", path.to_str().unwrap()], more].concat()).run()
+}
+
+/// The store is lost, the rest of the data directory is not.
+fn lose_the_store(server: &mut Server) {
+    server.stop();
+    std::fs::remove_file(server.file(STORE)).unwrap();
+}
+
+async fn assert_out(server: &Server, identity: &Identity) {
+    identity.peer(server).assert_refused().await;
+    let token = server.join_token_for(&identity.agent_id());
+    present_token(&server.http(), &token, &Key::p256().csr()).await.refused(403, "identity_revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_taken_under_load_has_everything_answered_before_it() {
+    let mut server = Server::quickstart();
+    let (secret_id, secret) = server.secret(&[]);
+    let (report, mut reports) = tokio::sync::mpsc::unbounded_channel();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (http, secret, report, stop) = (server.http(), secret.clone(), report.clone(), stop.clone());
+            tokio::spawn(async move {
+                while !stop.is_cancelled() {
+                    let answer = present_secret(&http, &secret, &Key::p256().csr()).await.expect(201);
+                    report.send((text(&answer, "host_id"), text(&answer, "serial"))).unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut answered = Vec::new();
+    while answered.len() < 20 {
+        answered.push(reports.recv().await.unwrap());
+    }
+    while let Ok(more) = reports.try_recv() {
+        answered.push(more);
+    }
+    let path = backup(&server, "backup.age");
+    stop.cancel();
+    for client in clients {
+        client.await.unwrap();
+    }
+
+    lose_the_store(&mut server);
+    restore(&server, &path, &[]).ok();
+    server.start_again();
+    for (host, serial) in &answered {
+        let enrollments = server.enrollments(host);
+        assert!(enrollments.iter().any(|enrollment| enrollment["serial"] == **serial), "{serial}");
+    }
+    assert!(server.uses(&secret_id) >= answered.len() as u64);
+    server.cli(&["audit", "verify"]).run().ok();
+    let again = Identity::enroll(&server, "after").await;
+    again.peer(&server).reports().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_sealed_private_and_replaces_nothing() {
+    let mut server = Server::quickstart();
+    Identity::enroll(&server, "web-1").await;
+    let path = backup(&server, "backup.age");
+    let content = std::fs::read(&path).unwrap();
+    assert!(content.starts_with(b"age-encryption.org/v1\n"));
+    let plain = String::from_utf8_lossy(&content);
+    assert!(!plain.contains("web-1") && !plain.contains("hosts_v1"));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let refused = server.cli(&["backup", path.to_str().unwrap()]).run().failed();
+    assert!(refused.stderr.contains("exists already"), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+    server.cli(&["backup", "no/such/directory/backup"]).run().failed();
+    server.cli(&["backup", "-"]).run().failed();
+    server.stop();
+    let stopped = server.cli(&["backup", "stopped.age", "--json"]).run().json();
+    let length = std::fs::metadata(server.room().join("stopped.age")).unwrap().len();
+    assert_eq!(stopped["bytes"], length);
+    let left = files::below(server.room())
+        .into_iter()
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".muster"));
+    assert_eq!(left.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_without_an_envelope_is_refused() {
+    let server = Server::quickstart();
+    std::fs::remove_file(server.file("envelope.key")).unwrap();
+    let refused = server.cli(&["backup", "backup.age"]).run().failed();
+    assert!(refused.stderr.contains("envelope"), "{refused}");
+    assert!(!server.room().join("backup.age").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_are_for_the_local_operator_alone() {
+    let server = Server::quickstart();
+    let http = server.http();
+    for path in ["/local/backup"] {
+        http.send("POST", path, None, Vec::new()).await.refused(403, "permission_denied");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_revoked_after_the_backup_stays_out_by_the_journal() {
+    let mut server = Server::quickstart();
+    let revoked = Identity::enroll(&server, "web-1").await;
+    let kept = Identity::enroll(&server, "web-2").await;
+    let path = backup(&server, "backup.age");
+    server.revoke("web-1");
+    let newer = Identity::enroll(&server, "web-3").await;
+    lose_the_store(&mut server);
+
+    let restored = restore(&server, &path, &["--json"]).json();
+    assert_eq!((&restored["journal_applied"], &restored["crl_applied"]), (&true.into(), &false.into()));
+    assert_eq!(restored["certificates_denied"], 1);
+    assert_eq!(restored["identities_denied"], 1);
+    server.start_again();
+    assert_out(&server, &revoked).await;
+    kept.peer(&server).reports().await.unwrap();
+    newer.peer(&server).assert_refused().await;
+
+    let audit = server.cli(&["audit", "list", "--json"]).run().items();
+    let record = audit.iter().find(|record| record["action"] == "store.restore").unwrap();
+    assert_eq!(record["detail"]["journal"], "applied");
+    assert!(audit.iter().all(|record| record["action"] != "store.replay_revocations"));
+    server.cli(&["audit", "verify"]).run().ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_revoked_after_the_backup_stays_out_by_the_revocation_list() {
+    let mut server = Server::quickstart();
+    let http = server.http();
+    let revoked = Identity::enroll(&server, "web-1").await;
+    let older = server.room().join("older.crl");
+    std::fs::write(&older, http.get("/agent-ca.crl").await.body).unwrap();
+    // Lists count in whole seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let path = backup(&server, "backup.age");
+    server.revoke("web-1");
+    let newer = server.room().join("newer.crl");
+    std::fs::write(&newer, http.get("/agent-ca.crl").await.body).unwrap();
+    lose_the_store(&mut server);
+    std::fs::remove_file(server.file(JOURNAL)).unwrap();
+
+    let before = files::contents(&server.data_dir());
+    let refused = restore(&server, &path, &["--crl", older.to_str().unwrap()]).failed();
+    assert!(refused.stderr.contains("older than the backup"), "{refused}");
+    let foreign = Server::quickstart().http().get("/agent-ca.crl").await.body;
+    std::fs::write(&older, foreign).unwrap();
+    let refused = restore(&server, &path, &["--crl", older.to_str().unwrap()]).failed();
+    assert!(refused.stderr.contains("not signed by"), "{refused}");
+    assert_eq!(files::contents(&server.data_dir()), before);
+
+    let restored = restore(&server, &path, &["--crl", newer.to_str().unwrap()]).ok();
+    assert!(!restored.stderr.contains("WARNING"), "{restored}");
+    server.start_again();
+    assert_out(&server, &revoked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_with_neither_journal_nor_list_says_so_loudly() {
+    let mut server = Server::quickstart();
+    let spared = Identity::enroll(&server, "web-1").await;
+    let path = backup(&server, "backup.age");
+    server.revoke("web-1");
+    lose_the_store(&mut server);
+    std::fs::remove_file(server.file(JOURNAL)).unwrap();
+    let restored = restore(&server, &path, &[]).ok();
+    assert!(restored.stderr.contains("WARNING: NO REVOCATION JOURNAL"), "{restored}");
+    server.start_again();
+    spared.peer(&server).reports().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restore_can_not_know_of_is_closed() {
+    let mut server = Server::quickstart();
+    let token = server.join_token_for("web-1");
+    let path = backup(&server, "backup.age");
+    present_token(&server.http(), &token, &Key::p256().csr()).await.expect(201);
+    lose_the_store(&mut server);
+    let restored = restore(&server, &path, &["--json"]).json();
+    // One of them is the quickstart's own.
+    assert_eq!(restored["tokens_voided"], 2);
+    server.start_again();
+    present_token(&server.http(), &token, &Key::p256().csr()).await.refused(401, "token_voided");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_touches_nothing_unless_it_succeeds() {
+    let mut server = Server::quickstart();
+    Identity::enroll(&server, "web-1").await;
+    let path = backup(&server, "backup.age");
+    let whole = std::fs::read(&path).unwrap();
+    let running = restore(&server, &path, &[]).failed();
+    assert!(running.stderr.contains("there is a store already"), "{running}");
+    server.stop();
+    restore(&server, &path, &[]).failed();
+    std::fs::remove_file(server.file(STORE)).unwrap();
+
+    let before = files::contents(&server.data_dir());
+    let bad = server.room().join("bad.age");
+    let step = whole.len() / 12;
+    for at in (0..whole.len()).step_by(step) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        std::fs::write(&bad, &flipped).unwrap();
+        restore(&server, &bad, &[]).failed();
+        std::fs::write(&bad, &whole[..at]).unwrap();
+        restore(&server, &bad, &[]).failed();
+    }
+    std::fs::write(&bad, &whole[..whole.len() - 1]).unwrap();
+    restore(&server, &bad, &[]).failed();
+    let other = Server::quickstart();
+    let key = other.file("envelope.key");
+    let refused = server
+        .cli(&["restore", path.to_str().unwrap()])
+        .env("MUSTER_ENVELOPE_KEY_FILE", key.to_str().unwrap())
+        .run()
+        .failed();
+    assert!(refused.stderr.contains("another envelope"), "{refused}");
+    assert_eq!(files::contents(&server.data_dir()), before);
+
+    restore(&server, &path, &[]).ok();
+    restore(&server, &path, &[]).failed();
+    server.start_again();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_works_on_another_machine_with_the_envelope_or_a_passphrase() {
+    let room = tempfile::tempdir().unwrap();
+    let passphrase = room.path().join("passphrase");
+    std::fs::write(&passphrase, "correct horse battery staple\n").unwrap();
+    std::fs::set_permissions(&passphrase, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let passphrase = passphrase.to_str().unwrap();
+    let muster = |data: &str, args: &[&str]| {
+        Cli::new(room.path(), args)
+            .env("MUSTER_DATA_DIR", room.path().join(data).to_str().unwrap())
+            .env("MUSTER_ENVELOPE_PASSPHRASE_FILE", passphrase)
+            .run()
+    };
+    muster("one", &["agent-ca", "init"]).ok();
+    muster("one", &["backup", "backup.age"]).ok();
+    let restored: Value = muster("two", &["restore", "backup.age", "--json"]).json();
+    assert!(restored["rows"].as_u64().unwrap() > 3, "{restored}");
+    let bundle = |data| muster(data, &["agent-ca", "export", "-"]).ok().stdout;
+    assert_eq!(bundle("one"), bundle("two"));
+}

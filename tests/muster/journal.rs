@@ -1,0 +1,113 @@
+//! The revocation journal beside the store: an older copy of the store brings nobody back.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use crate::support::identity::{Identity, ROTATE, present_token};
+use crate::support::keys::Key;
+use crate::support::server::Server;
+
+const JOURNAL: &str = "revocations.log";
+
+fn lines(server: &Server) -> Vec<Value> {
+    let text = std::fs::read_to_string(server.file(JOURNAL)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn kinds(server: &Server) -> Vec<String> {
+    lines(server).iter().map(|line| line["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn assert_out(server: &Server, identity: &Identity) {
+    let http = server.http();
+    identity.peer(server).assert_refused().await;
+    http.post(ROTATE, &identity.rotation(&Key::p256())).await.refused(403, "identity_revoked");
+    let token = server.join_token_for(&identity.agent_id());
+    present_token(&http, &token, &Key::p256().csr()).await.refused(403, "identity_revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_of_the_deny_list_is_a_line() {
+    let server = Server::quickstart();
+    let identity = Identity::enroll(&server, "web-1").await;
+    assert!(lines(&server).is_empty());
+    server.revoke("web-1");
+    assert_eq!(kinds(&server), ["serial", "identity"]);
+    assert_eq!(lines(&server)[0]["serial"], identity.serial());
+    server.cli(&["host", "re-enable", &identity.host_id()]).run().ok();
+    assert_eq!(kinds(&server), ["serial", "identity", "lifted"]);
+    let mode = std::fs::metadata(server.file(JOURNAL)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_the_store_brings_nobody_back() {
+    let mut server = Server::quickstart();
+    let lost = Identity::enroll(&server, "web-1").await;
+    let lifted = Identity::enroll(&server, "web-2").await;
+    let kept = Identity::enroll(&server, "web-3").await;
+    server.stop();
+    let yesterday = server.room().join("yesterday");
+    std::fs::copy(server.store_file(), &yesterday).unwrap();
+    server.start_again();
+    server.revoke("web-1");
+    server.revoke("web-2");
+    server.cli(&["host", "re-enable", &lifted.host_id()]).run().ok();
+    server.stop();
+    std::fs::copy(&yesterday, server.store_file()).unwrap();
+
+    server.start_again();
+    assert!(server.log().contains("OLDER THAN ITS REVOCATION JOURNAL"), "{}", server.log());
+    assert_out(&server, &lost).await;
+    kept.peer(&server).reports().await.unwrap();
+    lifted.peer(&server).assert_refused().await;
+    let again = server.join_token_for("web-2");
+    present_token(&server.http(), &again, &Key::p256().csr()).await.expect(201);
+    let audit = server.cli(&["audit", "list", "--json"]).run().items();
+    let replayed = audit.iter().find(|record| record["action"] == "store.replay_revocations").unwrap();
+    assert_eq!((&replayed["actor"], &replayed["detail"]["certificates"]), (&"muster".into(), &"2".into()));
+    assert_eq!(replayed["detail"]["identities"], "1");
+    server.cli(&["audit", "verify"]).run().ok();
+
+    let before = kinds(&server);
+    server.stop();
+    server.start_again();
+    assert!(!server.log().contains("OLDER THAN"), "{}", server.log());
+    assert_eq!(kinds(&server), before, "there is nothing to learn any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_journal_is_written_anew() {
+    let mut server = Server::quickstart();
+    let identity = Identity::enroll(&server, "web-1").await;
+    server.revoke("web-1");
+    server.stop();
+    std::fs::remove_file(server.file(JOURNAL)).unwrap();
+    server.start_again();
+    assert!(server.log().contains("REVOCATION JOURNAL WAS MISSING"), "{}", server.log());
+    assert_eq!(kinds(&server), ["serial", "identity"]);
+    assert_out(&server, &identity).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_last_line_is_mended_and_damage_elsewhere_refused() {
+    let mut server = Server::quickstart();
+    Identity::enroll(&server, "web-1").await;
+    server.revoke("web-1");
+    server.kill();
+    let path = server.file(JOURNAL);
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() - 10]).unwrap();
+    server.start_again();
+    assert_eq!(kinds(&server), ["serial", "identity"]);
+    server.stop();
+
+    let mut damaged = whole;
+    damaged[40] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    let refused = server.try_start_again().unwrap_err();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stderr.contains(JOURNAL) && refused.stderr.contains("line 1"), "{}", refused.stderr);
+    assert_eq!(std::fs::read(&path).unwrap(), damaged, "it is left for whoever looks into it");
+}
