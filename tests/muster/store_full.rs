@@ -29,7 +29,7 @@ async fn answers(http: &crate::support::http::Http, secret: &str) -> (Key, crate
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_what_does_not_fit_and_loses_nothing() {
-    let mut server = Server::quickstart_without_size_signal();
+    let mut server = Server::quickstart();
     let admin = Client::admin(&server).await;
     let revoked = named_host(&admin, "", "revoked").await;
     let kept = named_host(&admin, "", "kept").await;
@@ -101,7 +101,7 @@ async fn check(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_can_write_nothing_still_keeps_the_revoked_out() {
-    let mut server = Server::quickstart_without_size_signal();
+    let mut server = Server::quickstart();
     let admin = Client::admin(&server).await;
     let revoked = named_host(&admin, "", "revoked").await;
     let kept = named_host(&admin, "", "kept").await;

@@ -36,8 +36,6 @@ pub struct Server {
     /// The line that `hello` was read from.
     pub first_line: String,
     env: Vec<(String, String)>,
-    /// What the server's command line begins with, before its own program.
-    under: &'static [&'static str],
     /// Beside the data directory there is room for what a test needs.
     room: TempDir,
 }
@@ -49,19 +47,10 @@ impl Server {
 
     /// A quickstart with settings in its environment.
     pub fn quickstart_with(env: &[(&str, &str)]) -> Self {
-        Self::launched(env, &[])
-    }
-
-    /// A quickstart that is told of a file too large by an error, as it would be of a full disk.
-    pub fn quickstart_without_size_signal() -> Self {
-        Self::launched(&[], &["env", "--ignore-signal=XFSZ"])
-    }
-
-    fn launched(env: &[(&str, &str)], under: &'static [&'static str]) -> Self {
         let room = tempfile::tempdir().unwrap();
         let env: Vec<_> = env.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
-        let (process, hello, first_line) = launch(room.path(), &env, under, ANY_PORT, ANY_PORT).unwrap();
-        Self { process, hello, first_line, env, under, room }
+        let (process, hello, first_line) = launch(room.path(), &env, ANY_PORT, ANY_PORT).unwrap();
+        Self { process, hello, first_line, env, room }
     }
 
     pub fn room(&self) -> &Path {
@@ -111,7 +100,7 @@ impl Server {
         let https = self.hello.url.strip_prefix("https://").unwrap().trim_end_matches('/').to_owned();
         let grpc = self.hello.grpc_addr.clone();
         assert!(!self.process.is_running());
-        let launched = launch(self.room.path(), &self.env, self.under, &https, &grpc);
+        let launched = launch(self.room.path(), &self.env, &https, &grpc);
         (self.process, self.hello, self.first_line) =
             launched.unwrap_or_else(|refused| panic!("{refused:?}"));
     }
@@ -119,7 +108,7 @@ impl Server {
     /// Serves the same data directory again, or says what a refusal looked like.
     pub fn try_start_again(&mut self) -> Result<(), Finished> {
         assert!(!self.process.is_running());
-        let launched = launch(self.room.path(), &self.env, self.under, ANY_PORT, ANY_PORT)?;
+        let launched = launch(self.room.path(), &self.env, ANY_PORT, ANY_PORT)?;
         (self.process, self.hello, self.first_line) = launched;
         Ok(())
     }
@@ -224,13 +213,10 @@ impl Server {
 fn launch(
     room: &Path,
     env: &[(String, String)],
-    under: &[&str],
     https: &str,
     grpc: &str,
 ) -> Result<(Process, Hello, String), Finished> {
-    let mut line = under.iter().chain(&[MUSTER]);
-    let mut command = command(line.next().unwrap(), room);
-    command.args(line);
+    let mut command = command(MUSTER, room);
     command.args(["quickstart", "--json", "--listen", https, "--grpc-listen", grpc, "--data-dir"]);
     command.arg(room.join("data")).envs(env.iter().map(|(k, v)| (k, v)));
     let mut process = Process::start(&mut command);
