@@ -266,9 +266,6 @@ impl From<UserError> for Problem {
             UserError::InvalidPassword(error) => Self::unprocessable("invalid_password", error.to_string()),
             UserError::NotFound => Self::not_found("There is no such user."),
             UserError::NoTenant => Self::not_found("There is no such tenant."),
-            UserError::MoreThanCaller => {
-                Self::new(StatusCode::FORBIDDEN, "permission_denied", error.to_string())
-            }
             UserError::LastAdmin => Self::new(StatusCode::CONFLICT, "last_admin", error.to_string()),
             UserError::Busy => Self::throttled(1),
             UserError::Unavailable(error) => error.into(),

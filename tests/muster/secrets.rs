@@ -163,15 +163,25 @@ async fn caps_are_whole_numbers_from_one_to_a_million() {
         let body = format!("{{\"name\":\"fleet\",\"max_uses\":{max}}}");
         admin.send_text("POST", SECRETS, "application/json", &body).await
     };
-    for max in ["0", "-1", "-9223372036854775808", "1000001", "4294967297", "9223372036854775807"] {
+    for max in [
+        "0",
+        "-1",
+        "-9223372036854775808",
+        "1000001",
+        "4294967297",
+        "9223372036854775807",
+        "18446744073709551616",
+    ] {
         make(max).await.refused(422, "invalid_max_uses");
     }
-    for max in ["1.5", "1.0", "\"5\"", "true", "[1]", "{}", "18446744073709551616", "1e3", "1e999", "NaN"] {
+    for max in ["1.5", "\"5\"", "true", "[1]", "{}", "1e999", "NaN"] {
         make(max).await.refused(400, "bad_request");
     }
     assert!(admin.items(SECRETS).await.is_empty());
     assert_eq!(make("null").await.expect(201)["max_uses"], Value::Null);
     assert_eq!(make("1").await.expect(201)["max_uses"], 1);
+    // JSON Schema calls a number without a fraction an integer, however it is written.
+    assert_eq!(make("1.0").await.expect(201)["max_uses"], 1);
     assert_eq!(make("1000000").await.expect(201)["max_uses"], 1_000_000);
     let absent = admin.post(SECRETS, &json!({"name": "fleet"})).await.expect(201);
     assert_eq!((&absent["max_uses"], &absent["expires_at"]), (&Value::Null, &Value::Null));
@@ -194,7 +204,8 @@ async fn names_and_lives_have_limits() {
     for ttl in [0, -1, 1, 59, 157_680_001, i64::MAX] {
         admin.post(SECRETS, &with("ttl_seconds", json!(ttl))).await.refused(422, "invalid_ttl");
     }
-    for ttl in [json!(60.5), json!("1h"), json!([]), json!(1e30)] {
+    admin.post(SECRETS, &with("ttl_seconds", json!(1e30))).await.refused(422, "invalid_ttl");
+    for ttl in [json!(60.5), json!("1h"), json!([])] {
         admin.post(SECRETS, &with("ttl_seconds", ttl)).await.refused(400, "bad_request");
     }
     for (field, value) in
