@@ -7,6 +7,7 @@ pub mod api_tokens;
 pub mod audit;
 pub mod backup;
 pub mod caller;
+pub mod check;
 pub mod clones;
 pub mod enroll;
 pub mod events;

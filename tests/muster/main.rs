@@ -7,6 +7,7 @@
 mod agent_ca;
 mod agent_run;
 mod backup;
+mod check;
 mod config_files;
 mod durability;
 mod enroll;
