@@ -19,6 +19,7 @@ pub mod outages;
 pub mod overview;
 mod passwords;
 pub mod refusals;
+pub mod reseal;
 pub mod restore;
 pub mod revoke;
 pub mod rotate;

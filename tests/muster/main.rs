@@ -16,6 +16,7 @@ mod journal;
 mod quickstart;
 mod refusals;
 mod renew;
+mod reseal;
 mod revoke;
 mod rooms;
 mod rotate;
