@@ -21,6 +21,8 @@ use crate::durable;
 
 /// The name of the key file in the data directory and of the systemd credential.
 const FILE_NAME: &str = "envelope.key";
+/// Where the key that was replaced is kept.
+const OLD_FILE_NAME: &str = "envelope.key.old";
 
 /// Key files are a few lines.
 const FILE_LENGTH_MAX: u64 = 64 * 1024;
@@ -63,6 +65,16 @@ pub enum EnvelopeError {
     Seal(#[source] age::EncryptError),
     #[error("can't write what was sealed")]
     Output(#[source] io::Error),
+    #[error(
+        "a passphrase can't be replaced this way, because nothing can be sealed for it and for a key at once"
+    )]
+    Passphrase,
+    #[error("the envelope key is not the one in the data directory, so the new one must be given as a file")]
+    KeptElsewhere,
+    #[error("{path} holds an earlier envelope key; destroy it or move it away first")]
+    OldKeyThere { path: PathBuf },
+    #[error("can't write the envelope key {path}")]
+    Write { path: PathBuf, source: io::Error },
     #[error("can't open what another envelope sealed; set the envelope it was sealed with")]
     OtherEnvelope,
     #[error("can't open what was sealed: it is damaged, or not of this envelope")]
@@ -133,6 +145,20 @@ impl Envelope {
         Ok(plaintext)
     }
 
+    /// Seals so that each of these envelopes opens it. Passphrases seal alone or not at all.
+    pub fn seal_for(envelopes: &[&Self], plaintext: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
+        let recipient = |envelope: &&Self| match &envelope.0 {
+            Key::X25519(identity) => Ok(identity.to_public()),
+            Key::Passphrase(_) => Err(EnvelopeError::Passphrase),
+        };
+        let recipients = envelopes.iter().map(recipient).collect::<Result<Vec<_>, _>>()?;
+        let recipients = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
+        let encryptor = Encryptor::with_recipients(recipients).map_err(EnvelopeError::Seal)?;
+        let mut sealing = encryptor.wrap_output(Vec::new()).map_err(EnvelopeError::Output)?;
+        sealing.write_all(plaintext).map_err(EnvelopeError::Output)?;
+        sealing.finish().map_err(EnvelopeError::Output)
+    }
+
     /// Seals what is written, as it is written. Without [`Sealing::finish`] it can't be opened.
     pub fn sealing<W: Write>(&self, output: W) -> Result<Sealing<W>, EnvelopeError> {
         let encryptor = match &self.0 {
@@ -198,6 +224,61 @@ impl Envelope {
             return Err(unusable("has more than one line"));
         }
         Ok(Self(Key::Passphrase(SecretString::from(passphrase.to_owned()))))
+    }
+}
+
+/// A key that is to take the envelope key's place.
+#[derive(Debug)]
+pub struct Successor {
+    envelope: Envelope,
+    /// The files of the key in use and of the one it becomes, where they are ours to replace.
+    files: Option<(PathBuf, PathBuf)>,
+    created: Timestamp,
+}
+
+impl Successor {
+    /// Reads the new key from a file, or makes one. Changes nothing yet.
+    pub fn prepare(
+        settings: &EnvelopeSettings,
+        new_key_file: Option<&Path>,
+        now: Timestamp,
+    ) -> Result<Self, EnvelopeError> {
+        if settings.passphrase_file.is_some() {
+            return Err(EnvelopeError::Passphrase);
+        }
+        let credential = settings.credentials_directory.as_ref().map(|directory| directory.join(FILE_NAME));
+        let elsewhere = settings.key_file.is_some() || credential.is_some_and(|path| path.exists());
+        let (current, old) = (settings.data_dir.join(FILE_NAME), settings.data_dir.join(OLD_FILE_NAME));
+        if !elsewhere && old.symlink_metadata().is_ok() {
+            return Err(EnvelopeError::OldKeyThere { path: old });
+        }
+        let envelope = match new_key_file {
+            Some(path) => Envelope::from_key_file(path, settings.credentials_directory.as_deref())?,
+            None if elsewhere => return Err(EnvelopeError::KeptElsewhere),
+            None => Envelope(Key::X25519(x25519::Identity::generate())),
+        };
+        Ok(Self { envelope, files: (!elsewhere).then_some((current, old)), created: now })
+    }
+
+    pub const fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Puts the key in the place of the one in use and says where that is kept; `None` when the key in use is not
+    /// ours to replace.
+    pub fn take_over(&self) -> Result<Option<PathBuf>, EnvelopeError> {
+        let Some((current, old)) = &self.files else {
+            return Ok(None);
+        };
+        let Key::X25519(identity) = &self.envelope.0 else {
+            return Err(EnvelopeError::Passphrase);
+        };
+        let text = read(current, None)?;
+        durable::create(old, durable::OWNER_ONLY, text.as_bytes())
+            .map_err(|source| EnvelopeError::Write { path: old.clone(), source })?;
+        durable::replace(current, durable::OWNER_ONLY, identity_file(identity, self.created).as_bytes())
+            .map_err(|source| EnvelopeError::Write { path: current.clone(), source })?;
+        Ok(Some(old.clone()))
     }
 }
 

@@ -120,6 +120,16 @@ fn intermediate(
     Ok(Intermediate { certificate: certificate.der().to_vec(), sealed_key: envelope.seal(key.pkcs8())? })
 }
 
+/// The same hierarchy with its keys sealed so that each of these envelopes opens them.
+pub fn reseal(hierarchy: &Hierarchy, from: &Envelope, to: &[&Envelope]) -> Result<Hierarchy, EnvelopeError> {
+    let reseal = |stored: &Intermediate| {
+        let sealed_key = Envelope::seal_for(to, &from.unseal(&stored.sealed_key)?)?;
+        Ok(Intermediate { sealed_key, ..stored.clone() })
+    };
+    let intermediates = hierarchy.intermediates.iter().map(reseal).collect::<Result<_, EnvelopeError>>()?;
+    Ok(Hierarchy { intermediates, ..hierarchy.clone() })
+}
+
 /// The public certificates as PEM: roots, then intermediates, oldest first.
 pub fn bundle_pem(hierarchy: &Hierarchy) -> String {
     certificates(hierarchy).map(|(_, der)| pem::certificate(der)).collect()

@@ -162,6 +162,15 @@ pub fn generate(
     Ok(GeneratedServerCertificate { ca_file, certificate_file, key_file, ca_pin: pin(&ca.der), names })
 }
 
+/// Seals the CA's key, if there is one, so that each of these envelopes opens it.
+pub fn reseal(directory: &Path, from: &Envelope, to: &[&Envelope]) -> Result<(), ServerCaError> {
+    let path = directory.join(CA_KEY_FILE);
+    let Some(sealed) = read(&path)? else {
+        return Ok(());
+    };
+    write(&path, OWNER_ONLY, &Envelope::seal_for(to, &from.unseal(&sealed)?)?)
+}
+
 type Ca = (CaCertificate, Issuer<'static, IssuingKey>);
 
 /// The CA of an earlier run, or `None` when there is nothing of one.

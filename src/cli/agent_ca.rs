@@ -15,11 +15,12 @@ use super::gen_cert::remind_of_envelope;
 use super::output::{print, print_json, print_table};
 use crate::app::agent_ca::InitAgentCaError;
 use crate::app::caller::{Caller, LocalVia};
-use crate::ca::envelope::Envelope;
+use crate::app::reseal::ResealError;
+use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::spiffe::TrustDomain;
 use crate::server;
-use crate::store::OpenError;
+use crate::store::{self, OpenError};
 use crate::tls::live::LivePeers;
 
 /// The CA that signs agents: a root that goes offline, and an intermediate that issues.
@@ -47,6 +48,16 @@ pub(super) enum AgentCa {
     /// forgotten. A running server issues from the new intermediate at once; what the old one signed stays good
     /// until it expires. Whoever verifies agents with an exported bundle should export it again.
     Renew,
+    /// Seal the CA keys with another envelope key, while the server is stopped
+    ///
+    /// Makes a new key in the data directory and keeps the old one beside it as envelope.key.old: destroy it when
+    /// the backups that it opens are not needed any more. Where the envelope key is kept elsewhere, give the new
+    /// one as a file and point the server's settings at it afterwards.
+    Reseal {
+        /// An age identity file with the new key, as age-keygen writes it
+        #[arg(long, value_name = "FILE")]
+        new_key_file: Option<PathBuf>,
+    },
 }
 
 impl AgentCa {
@@ -56,6 +67,7 @@ impl AgentCa {
             Self::Export { path } => export(global, &path).await,
             Self::Show => show(global).await,
             Self::Renew => renew(global).await,
+            Self::Reseal { new_key_file } => reseal(global, new_key_file.as_deref()).await,
         }
     }
 }
@@ -150,5 +162,39 @@ async fn renew(global: &Global) -> Result<ExitCode, CliError> {
         renewed["sha256"].as_str().unwrap_or_default()
     ))?;
     eprintln!("Take the root key offline again. Where the bundle was exported, export it again.");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Result<ExitCode, CliError> {
+    let config = global.local_config()?;
+    global.log(Some(&config))?;
+    if !config.data_dir.join(store::FILE_NAME).exists() {
+        return Err(CliError::new(format!("there is no store in {}", config.data_dir.display()))
+            .hint("point --data-dir at the server's data directory"));
+    }
+    let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
+    let app = app.map_err(CliError::from)?;
+    let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
+    let settings = server::envelope_settings(&config);
+    let resealed = app.reseal(&caller, &settings, new_key_file).await;
+    let kept = resealed.map_err(|error| match error {
+        ResealError::Envelope(EnvelopeError::KeptElsewhere) => {
+            CliError::caused(&error).hint("make one with age-keygen and give it with --new-key-file")
+        }
+        error => CliError::caused(&error),
+    })?;
+    if global.json {
+        return print_json(&json!({ "old_key_file": kept }));
+    }
+    eprintln!("The CA keys are sealed with the new envelope key.");
+    match kept {
+        Some(old) => {
+            eprintln!("Old envelope key: {}", old.display());
+            eprintln!("  It still opens earlier backups. DESTROY IT when they are not needed any more.");
+        }
+        None => eprintln!(
+            "  Point envelope_key_file, or the unit's credential, at the new key before the next start."
+        ),
+    }
     Ok(ExitCode::SUCCESS)
 }

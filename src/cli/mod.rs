@@ -10,6 +10,7 @@ mod agent_install;
 mod api_token;
 mod audit;
 mod backup;
+mod check;
 mod control;
 mod demo;
 mod enroll_token;
@@ -108,6 +109,8 @@ enum Command {
     Backup(backup::Backup),
     /// Put a backup in the place of a store that was lost
     Restore(restore::Restore),
+    /// Check that the store is whole
+    Check(check::Check),
     /// Create and list tenants
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
@@ -170,6 +173,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Audit(command) => command.run(&global).await,
         Command::Backup(command) => command.run(&global).await,
         Command::Restore(command) => command.run(&global).await,
+        Command::Check(command) => command.run(&global).await,
         Command::Tenant(command) => command.run(&global).await,
         Command::User(command) => command.run(&global).await,
         Command::ApiToken(command) => command.run(&global).await,

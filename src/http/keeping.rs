@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use zeroize::Zeroizing;
@@ -14,8 +15,9 @@ use zeroize::Zeroizing;
 use super::Shared;
 use super::body::Json;
 use super::extract::{Local, Nothing, Params};
-use super::problem::Problem;
+use super::problem::{Problem, with_causes};
 use super::wire::CaCertificate;
+use crate::app::check::CheckedTable;
 
 /// Parts of an answer that wait for a slow reader; what makes them waits too.
 const PARTS_WAITING: usize = 4;
@@ -37,6 +39,35 @@ pub(super) async fn backup(
         }
     });
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}
+
+/// A line of JSON for every table that is whole, as soon as that is known, and a last one with the first damage.
+pub(super) async fn check(
+    Local(_): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Response {
+    let (mut parts, body) = answer_in_parts();
+    let last = parts.0.clone();
+    tokio::spawn(async move {
+        let checked = shared.app.check(move |CheckedTable { table, rows }| {
+            // The check goes on for a reader that went away; it changes nothing and comes to its end.
+            let _ = writeln!(parts, "{}", json!({ "table": table, "rows": rows }));
+        });
+        let damage = match checked.await {
+            Ok(Ok(())) => None,
+            Ok(Err(damage)) => {
+                tracing::error!(error = &damage as &dyn std::error::Error, "THE STORE IS DAMAGED");
+                Some(with_causes(&damage))
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the check was not finished");
+                return;
+            }
+        };
+        let _ = last.send(Ok(Bytes::from(json!({ "damage": damage }).to_string()))).await;
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
 /// `POST /local/agent-ca/renew`

@@ -129,6 +129,7 @@ pub(super) fn local() -> Router<Shared> {
     use axum::routing::post;
     Router::new()
         .route("/backup", post(keeping::backup))
+        .route("/check", post(keeping::check))
         .route("/agent-ca/renew", post(keeping::renew_agent_ca))
 }
 

@@ -7,6 +7,7 @@
 mod apply;
 mod backup;
 mod change;
+mod check;
 mod disk;
 mod journal;
 mod open;
@@ -24,6 +25,7 @@ use redb::ReadableDatabase;
 
 pub use backup::{BackedUp, BackupError};
 pub use change::{Change, Verdict};
+pub use check::{CheckedTable, Damage};
 pub use journal::JournalError;
 pub use open::{CHECK_THREAD, OpenError};
 pub use restore::{RestoreError, Restoring};
@@ -145,6 +147,11 @@ impl Store {
     /// Writes every row of a consistent snapshot, taken now, to `to`. Blocking and long.
     pub fn back_up(&self, now: Timestamp, to: &mut dyn std::io::Write) -> Result<BackedUp, BackupError> {
         backup::write(&Snapshot { transaction: self.disk.begin_read()? }, now, to)
+    }
+
+    /// Reads everything that is committed now and holds it together. Blocking and long.
+    pub fn check(&self, now: Timestamp, report: &mut dyn FnMut(CheckedTable)) -> Result<(), Damage> {
+        check::check(&Snapshot { transaction: self.disk.begin_read()? }, now, report)
     }
 
     /// Queues a decision and waits until its changes are on disk.

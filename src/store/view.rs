@@ -502,7 +502,7 @@ fn user_of(record: UserRecord) -> Result<User, ReadError> {
     User::try_from(record).map_err(|source| ReadError::Record { table: Table::Users.name(), source })
 }
 
-fn identity_of_key(key: &[u8]) -> Option<Identity> {
+pub(super) fn identity_of_key(key: &[u8]) -> Option<Identity> {
     let (tenant, agent) = key.split_first_chunk()?;
     let agent = std::str::from_utf8(agent).ok()?.parse().ok()?;
     Some(Identity { tenant: TenantId::from_bytes(*tenant), agent })

@@ -118,7 +118,7 @@ async fn a_backup_without_an_envelope_is_refused() {
 async fn backups_are_for_the_local_operator_alone() {
     let server = Server::quickstart();
     let http = server.http();
-    for path in ["/local/backup"] {
+    for path in ["/local/backup", "/local/check"] {
         http.send("POST", path, None, Vec::new()).await.refused(403, "permission_denied");
     }
 }

@@ -1,0 +1,45 @@
+//! `muster check`
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Global;
+use super::control::{Call, Control};
+use super::error::CliError;
+use super::output::{print_json, print_table};
+
+/// Check that the store is whole, while the server runs or not.
+///
+/// Reads every record with its checksum, holds every index against its rows and follows the audit chain. The
+/// structure of the file itself is checked whenever it is opened: by this command when no server runs, else by
+/// the server when it started. Names the first damage found.
+#[derive(Debug, Args)]
+pub(super) struct Check {}
+
+impl Check {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let control = Control::open_local(global).await?;
+        let answer = control.bytes(Call::post("/local/check")).await?;
+        let unclear = || CliError::new("the check broke off").hint("the server's log says why");
+        let mut lines = answer
+            .split(|octet| *octet == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(serde_json::from_slice::<Value>)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| unclear())?;
+        let verdict = lines.pop().ok_or_else(unclear)?;
+        match verdict.get("damage") {
+            Some(Value::Null) if global.json => print_json(&json!({ "damage": null, "tables": lines })),
+            Some(Value::Null) => {
+                print_table(&lines, &[("TABLE", "table"), ("ROWS", "rows")], "No tables.")?;
+                eprintln!("The store is whole.");
+                Ok(ExitCode::SUCCESS)
+            }
+            Some(Value::String(damage)) => Err(CliError::new(format!("the store is damaged: {damage}"))
+                .hint("stop the server, move muster.redb away and restore a backup")),
+            _ => Err(unclear()),
+        }
+    }
+}

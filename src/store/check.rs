@@ -1,0 +1,282 @@
+//! The proof that a store is whole: every record can be read, and every index agrees with its rows.
+//!
+//! The file's own structure is proved whenever it is opened; this looks at what stands in it.
+
+use std::ops::ControlFlow;
+
+use data_encoding::HEXLOWER;
+use jiff::Timestamp;
+
+use super::ReadError;
+use super::record::{
+    ApiTokenRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, HierarchyRecord,
+    HostEventRecord, HostRecord, JoinTokenRecord, ReportRecord, SessionRecord, TenantRecord, UserRecord,
+    decode,
+};
+use super::rows::{Rows, Snapshot, Span, Table};
+use super::view::{View, host_serial_key, identity_key, identity_of_key, meta};
+use crate::domain::audit::{AuditRecord, ChainHead};
+use crate::domain::deny::Identity;
+use crate::domain::enrollment::Enrollment;
+use crate::domain::host::Host;
+use crate::domain::ids::{HostId, TenantId, UserId};
+use crate::domain::serial::Serial;
+use crate::domain::user::User;
+
+/// The first thing found that is not as it must be.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    #[error(transparent)]
+    Unreadable(#[from] ReadError),
+    #[error("table {table}, row {row}: {what}")]
+    Inconsistent { table: &'static str, row: String, what: &'static str },
+}
+
+/// A table in which nothing was amiss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckedTable {
+    pub table: &'static str,
+    pub rows: u64,
+}
+
+/// Reads everything, and reports each table when it is done.
+pub(super) fn check(
+    snapshot: &Snapshot,
+    now: Timestamp,
+    report: &mut dyn FnMut(CheckedTable),
+) -> Result<(), Damage> {
+    let mut check = Check { rows: snapshot, now, head: ChainHead::genesis() };
+    for &table in Table::ALL {
+        let mut rows = 0;
+        let mut damage = None;
+        snapshot.scan(table, &Span::all(), &mut |key, content| {
+            rows += 1;
+            match check.row(table, key, content) {
+                Ok(Ok(())) => Ok(ControlFlow::Continue(())),
+                Ok(Err(what)) => {
+                    let row = HEXLOWER.encode(key);
+                    damage = Some(Damage::Inconsistent { table: table.name(), row, what });
+                    Ok(ControlFlow::Break(()))
+                }
+                Err(error) => Err(error),
+            }
+        })?;
+        if let Some(damage) = damage {
+            return Err(damage);
+        }
+        report(CheckedTable { table: table.name(), rows });
+    }
+    Ok(())
+}
+
+struct Check<'r> {
+    rows: &'r Snapshot,
+    now: Timestamp,
+    head: ChainHead,
+}
+
+/// What is wrong with a row that can be read.
+type Finding = Result<(), &'static str>;
+
+fn demand(holds: bool, otherwise: &'static str) -> Finding {
+    if holds { Ok(()) } else { Err(otherwise) }
+}
+
+impl Check<'_> {
+    fn view(&self) -> View<'_> {
+        View::new(self.rows)
+    }
+
+    fn row(&mut self, table: Table, key: &[u8], content: &[u8]) -> Result<Finding, ReadError> {
+        match table {
+            Table::Meta => return self.meta(key, content),
+            Table::Tenants => drop(decode::<TenantRecord>(table, content)?),
+            Table::Hosts => {
+                return self.host(key, &decode::<HostRecord>(table, content)?.with(None));
+            }
+            Table::HostsByAgent => {
+                let host = self.view().host(decode::<HostId>(table, content)?)?;
+                let is_its = |host: Host| identity_key(&identity(&host)) == key;
+                return Ok(demand(host.is_some_and(is_its), "the index names another host, or none"));
+            }
+            Table::Reports => {
+                decode::<ReportRecord>(table, content)?;
+                let host = self.rows.get(Table::Hosts, key)?;
+                return Ok(demand(host.is_some(), "it reports on a host that is not there"));
+            }
+            Table::Enrollments => {
+                return self.enrollment(key, &decode::<EnrollmentRecord>(table, content)?.into());
+            }
+            Table::EnrollmentsByHost => {
+                let enrollment = self.enrollment_at(key.get(16..).unwrap_or_default())?;
+                let is_its = |enrollment: Enrollment| {
+                    key.starts_with(enrollment.host.as_bytes()) && content == enrollment.spki.as_bytes()
+                };
+                return Ok(demand(
+                    enrollment.is_some_and(is_its),
+                    "the index names another enrollment, or none",
+                ));
+            }
+            Table::Certificates => {
+                return Ok(demand(self.enrollment_at(key)?.is_some(), "it belongs to no enrollment"));
+            }
+            Table::LiveKeys => {
+                let enrollment = self.view().enrollment(decode::<Serial>(table, content)?)?;
+                let is_its = |enrollment: Enrollment| enrollment.spki.as_bytes() == key;
+                return Ok(demand(
+                    enrollment.is_some_and(is_its),
+                    "the index names another enrollment, or none",
+                ));
+            }
+            Table::JoinTokens => drop(decode::<JoinTokenRecord>(table, content)?),
+            Table::EnrollmentSecrets => drop(decode::<EnrollmentSecretRecord>(table, content)?),
+            Table::DeniedSerials => {
+                decode::<DeniedSerialRecord>(table, content)?;
+                let revoked =
+                    self.enrollment_at(key)?.is_none_or(|enrollment| enrollment.revocation.is_some());
+                return Ok(demand(revoked, "it denies a certificate that is not on record as revoked"));
+            }
+            Table::DeniedIdentities => {
+                decode::<Timestamp>(table, content)?;
+                return Ok(demand(identity_of_key(key).is_some(), "it names no identity"));
+            }
+            Table::Users => return self.user(table, key, content),
+            Table::UsersByName => {
+                let user = self.view().user(decode::<UserId>(table, content)?)?;
+                let is_its = |user: User| user.username.key().as_bytes() == key;
+                return Ok(demand(user.is_some_and(is_its), "the index names another user, or none"));
+            }
+            Table::Sessions => {
+                decode::<SessionRecord>(table, content)?;
+            }
+            Table::ApiTokens => drop(decode::<ApiTokenRecord>(table, content)?),
+            Table::HostEvents => drop(decode::<HostEventRecord>(table, content)?),
+            Table::EnrollmentsPerDay => drop(decode::<u64>(table, content)?),
+            Table::Outages => drop(decode::<(Timestamp, Timestamp)>(table, content)?),
+            Table::Audit => {
+                let record: AuditRecord = decode(table, content)?;
+                let follows = record.follows(&self.head) && key == record.seq.to_be_bytes();
+                self.head = ChainHead { seq: record.seq, hash: record.hash };
+                return Ok(demand(follows, "it does not continue the audit chain"));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn meta(&self, key: &[u8], content: &[u8]) -> Result<Finding, ReadError> {
+        let table = Table::Meta;
+        if key == meta::SCHEMA {
+            decode::<u32>(table, content)?;
+        } else if key == meta::HIERARCHY {
+            decode::<HierarchyRecord>(table, content)?;
+        } else if key == meta::ALIVE {
+            decode::<Timestamp>(table, content)?;
+        } else if key == meta::DEFAULT_TENANT {
+            let tenant = self.view().tenant(decode::<TenantId>(table, content)?)?;
+            return Ok(demand(tenant.is_some(), "the default tenant is not there"));
+        }
+        Ok(Ok(()))
+    }
+
+    fn host(&self, key: &[u8], host: &Host) -> Result<Finding, ReadError> {
+        if key != host.id.as_bytes() {
+            return Ok(Err("it stands under another id"));
+        }
+        let table = Table::HostsByAgent;
+        let indexed = self.rows.get(table, &identity_key(&identity(host)))?;
+        let indexed = indexed.map(|content| decode::<HostId>(table, &content)).transpose()?;
+        Ok(demand(indexed == Some(host.id), "the index of agents does not lead to it"))
+    }
+
+    fn enrollment(&self, key: &[u8], enrollment: &Enrollment) -> Result<Finding, ReadError> {
+        if key != enrollment.serial.as_bytes() {
+            return Ok(Err("it stands under another serial"));
+        }
+        let by_host = host_serial_key(enrollment.host, enrollment.serial);
+        if self.rows.get(Table::EnrollmentsByHost, &by_host)?.is_none() {
+            return Ok(Err("the index of hosts does not lead to it"));
+        }
+        if enrollment.expired(self.now) {
+            return Ok(Ok(()));
+        }
+        if self.rows.get(Table::Certificates, key)?.is_none() {
+            return Ok(Err("its certificate is missing"));
+        }
+        if self.rows.get(Table::LiveKeys, enrollment.spki.as_bytes())?.is_none() {
+            return Ok(Err("the index of keys does not lead to it"));
+        }
+        let denied = enrollment.revocation.is_none() || self.view().serial_denied(enrollment.serial)?;
+        Ok(demand(denied, "it is revoked, but not denied"))
+    }
+
+    fn user(&self, table: Table, key: &[u8], content: &[u8]) -> Result<Finding, ReadError> {
+        let user = User::try_from(decode::<UserRecord>(table, content)?)
+            .map_err(|source| ReadError::Record { table: table.name(), source })?;
+        if key != user.id.as_bytes() {
+            return Ok(Err("it stands under another id"));
+        }
+        let indexed = self.view().user_named(&user.username)?;
+        Ok(demand(indexed.is_some_and(|named| named.id == user.id), "the index of names does not lead to it"))
+    }
+
+    fn enrollment_at(&self, serial: &[u8]) -> Result<Option<Enrollment>, ReadError> {
+        match serial.try_into() {
+            Ok(serial) => self.view().enrollment(Serial::from_bytes(serial)),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+fn identity(host: &Host) -> Identity {
+    Identity { tenant: host.tenant, agent: host.agent.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{Database, ReadableDatabase};
+
+    use super::super::open;
+    use super::super::record::encode;
+    use super::super::rows::protect;
+    use super::*;
+
+    fn store() -> Database {
+        let backend = redb::backends::InMemoryBackend::new();
+        let database = redb::Builder::new().create_with_backend(backend).unwrap();
+        open::initialise(&database, Timestamp::UNIX_EPOCH).unwrap();
+        database
+    }
+
+    fn checked(database: &Database) -> Result<usize, Damage> {
+        let mut tables = 0;
+        let snapshot = Snapshot { transaction: database.begin_read().unwrap() };
+        check(&snapshot, Timestamp::UNIX_EPOCH, &mut |_| tables += 1)?;
+        Ok(tables)
+    }
+
+    #[test]
+    fn an_index_that_leads_nowhere_is_found() {
+        assert_eq!(checked(&store()).unwrap(), Table::ALL.len());
+        let host = HostId::from_bytes([1; 16]);
+        let serial = Serial::from_bytes([2; 16]);
+        let user = UserId::from_bytes([3; 16]);
+        for (table, key, content) in [
+            (Table::HostsByAgent, [[4; 16].as_slice(), b"web-1"].concat(), encode(&host)),
+            (Table::EnrollmentsByHost, host_serial_key(host, serial), vec![5; 32]),
+            (Table::Certificates, serial.as_bytes().to_vec(), vec![6; 300]),
+            (Table::LiveKeys, vec![7; 32], encode(&serial)),
+            (Table::UsersByName, b"ada".to_vec(), encode(&user)),
+            (Table::DeniedIdentities, vec![8; 3], encode(&Timestamp::UNIX_EPOCH)),
+            (Table::Hosts, host.as_bytes().to_vec(), b"{}".to_vec()),
+            (Table::Audit, 1_u64.to_be_bytes().to_vec(), b"null".to_vec()),
+        ] {
+            let database = store();
+            let transaction = database.begin_write().unwrap();
+            let value = protect(table, &key, &content);
+            transaction.open_table(table.definition()).unwrap().insert(&key[..], &value[..]).unwrap();
+            transaction.commit().unwrap();
+            let damage = checked(&database).unwrap_err().to_string();
+            assert!(damage.contains(table.name()), "{damage}");
+        }
+    }
+}
