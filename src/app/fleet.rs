@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::{SignedDuration, Timestamp};
+use memchr::memmem;
 
 use super::events::{EventKind, Events};
 use crate::domain::host::{Host, HostFacts, HostFlag};
@@ -32,20 +33,21 @@ pub struct Fleet {
 
 #[derive(Debug, Default)]
 struct Rows {
-    cards: HashMap<HostId, Card>,
-    /// Ids grow with time, so this is the order of enrollment.
-    by_tenant: HashMap<TenantId, BTreeMap<HostId, ()>>,
+    tenants: HashMap<HostId, TenantId>,
+    /// Ids grow with time, so this is the order of enrollment. What scans look at lies close together.
+    by_tenant: HashMap<TenantId, BTreeMap<HostId, Card>>,
     by_machine: HashMap<(TenantId, String), HashSet<HostId>>,
     unsaved: HashSet<HostId>,
 }
 
 #[derive(Debug)]
 struct Card {
-    /// As stored, with the facts and the moment of the last report laid over.
-    host: Host,
     /// What search looks at: lower case, one fact a line.
-    searched: String,
+    searched: Box<str>,
     online: bool,
+    in_service: bool,
+    /// As stored, with the facts and the moment of the last report laid over.
+    host: Box<Host>,
 }
 
 /// What a host has reported since its row was last saved.
@@ -150,11 +152,11 @@ impl Fleet {
     /// Records a report of a host whose identity has been proved.
     pub fn report(&self, id: HostId, facts: Option<HostFacts>, at: Timestamp) {
         let mut rows = self.write();
-        let Some(card) = rows.cards.get_mut(&id) else {
+        let Some(card) = rows.card_mut(id) else {
             return;
         };
         card.host.last_seen = Some(at);
-        let appeared = !card.online && card.host.decommissioned_at.is_none();
+        let appeared = !card.online && card.in_service;
         card.online |= appeared;
         let tenant = card.host.tenant;
         let mut changed = appeared;
@@ -162,7 +164,7 @@ impl Fleet {
             let facts = facts.or(&card.host.facts);
             if facts != card.host.facts {
                 changed = true;
-                let host = Host { facts, ..card.host.clone() };
+                let host = Host { facts, ..Host::clone(&card.host) };
                 rows.put(host);
             }
         }
@@ -176,7 +178,7 @@ impl Fleet {
     /// Records that a host has shown an SVID, and tells whether it is older than one shown before.
     pub(super) fn shown(&self, id: HostId, serial: Serial) -> bool {
         let mut rows = self.write();
-        let Some(card) = rows.cards.get_mut(&id) else {
+        let Some(card) = rows.card_mut(id) else {
             return false;
         };
         if card.host.newest_shown.is_some_and(|newest| serial < newest) {
@@ -196,8 +198,8 @@ impl Fleet {
         let mut taken = Vec::with_capacity(ids.len());
         for id in ids {
             rows.unsaved.remove(&id);
-            if let Some(card) = rows.cards.get(&id) {
-                let Host { last_seen, facts, newest_shown, .. } = card.host.clone();
+            if let Some(card) = rows.card(id) {
+                let Host { last_seen, facts, newest_shown, .. } = Host::clone(&card.host);
                 taken.push((id, Report { at: last_seen, facts, newest_shown }));
             }
         }
@@ -208,7 +210,7 @@ impl Fleet {
     pub fn sweep(&self, now: Timestamp) {
         let mut rows = self.write();
         let mut gone = Vec::new();
-        for card in rows.cards.values_mut() {
+        for card in rows.by_tenant.values_mut().flat_map(BTreeMap::values_mut) {
             if card.online && !recent(&card.host, now) {
                 card.online = false;
                 gone.push((card.host.tenant, card.host.id));
@@ -226,16 +228,17 @@ impl Fleet {
 
     pub fn host(&self, id: HostId) -> Option<HostNow> {
         let rows = self.read();
-        rows.cards.get(&id).map(|card| rows.now(card))
+        rows.card(id).map(|card| rows.now(card))
     }
 
     /// A tenant's hosts in the order of their enrollment.
     pub(super) fn page(&self, tenant: TenantId, query: &HostQuery, limit: usize) -> HostPage {
         let text = query.text.as_ref().map(|text| text.to_lowercase());
+        let finder = text.as_ref().map(|text| memmem::Finder::new(text.as_bytes()));
         let wanted = |card: &Card| {
-            card.host.decommissioned_at.is_some() == query.decommissioned
+            card.in_service != query.decommissioned
                 && query.online.is_none_or(|online| card.online == online)
-                && text.as_ref().is_none_or(|text| card.searched.contains(text.as_str()))
+                && finder.as_ref().is_none_or(|finder| finder.find(card.searched.as_bytes()).is_some())
         };
         let rows = self.read();
         let mut page = HostPage::default();
@@ -253,10 +256,10 @@ impl Fleet {
         let rows = self.read();
         let mut decommissioned = 0;
         for card in rows.of(tenant) {
-            if card.host.decommissioned_at.is_some() {
-                decommissioned += 1;
-            } else {
+            if card.in_service {
                 visit(&card.host, card.online);
+            } else {
+                decommissioned += 1;
             }
         }
         decommissioned
@@ -272,7 +275,8 @@ impl Fleet {
     /// Hosts in service in all tenants, and those of them that are online.
     pub fn totals(&self) -> (usize, usize) {
         let rows = self.read();
-        let in_service = rows.cards.values().filter(|card| card.host.decommissioned_at.is_none());
+        let cards = rows.by_tenant.values().flat_map(BTreeMap::values);
+        let in_service = cards.filter(|card| card.in_service);
         in_service.fold((0, 0), |(all, online), card| (all + 1, online + usize::from(card.online)))
     }
 }
@@ -283,12 +287,19 @@ fn recent(host: &Host, now: Timestamp) -> bool {
 
 impl Rows {
     fn of(&self, tenant: TenantId) -> impl Iterator<Item = &Card> {
-        let ids = self.by_tenant.get(&tenant).into_iter().flat_map(BTreeMap::keys);
-        ids.filter_map(|id| self.cards.get(id))
+        self.by_tenant.get(&tenant).into_iter().flat_map(BTreeMap::values)
+    }
+
+    fn card(&self, id: HostId) -> Option<&Card> {
+        self.by_tenant.get(self.tenants.get(&id)?)?.get(&id)
+    }
+
+    fn card_mut(&mut self, id: HostId) -> Option<&mut Card> {
+        self.by_tenant.get_mut(self.tenants.get(&id)?)?.get_mut(&id)
     }
 
     fn now(&self, card: &Card) -> HostNow {
-        let mut host = card.host.clone();
+        let mut host = Host::clone(&card.host);
         let machine = host.facts.machine_id.as_ref().map(|machine| (host.tenant, machine.clone()));
         if machine.is_some_and(|key| self.by_machine.get(&key).is_some_and(|hosts| hosts.len() > 1)) {
             host.flags.insert(HostFlag::PossibleDuplicate);
@@ -299,7 +310,7 @@ impl Rows {
     /// Takes a row in. What memory knows better than a row of the store stays.
     fn put(&mut self, mut host: Host) {
         let mut online = false;
-        if let Some(known) = self.cards.get(&host.id) {
+        if let Some(known) = self.card(host.id) {
             host.last_seen = host.last_seen.max(known.host.last_seen);
             host.newest_shown = host.newest_shown.max(known.host.newest_shown);
             online = known.online && host.decommissioned_at.is_none();
@@ -311,17 +322,19 @@ impl Rows {
         {
             self.by_machine.entry((host.tenant, machine.clone())).or_default().insert(host.id);
         }
-        self.by_tenant.entry(host.tenant).or_default().insert(host.id, ());
-        let searched = searched(&host);
-        self.cards.insert(host.id, Card { host, searched, online });
+        self.tenants.insert(host.id, host.tenant);
+        let searched = searched(&host).into_boxed_str();
+        let in_service = host.decommissioned_at.is_none();
+        let (tenant, id) = (host.tenant, host.id);
+        let card = Card { searched, online, in_service, host: Box::new(host) };
+        self.by_tenant.entry(tenant).or_default().insert(id, card);
     }
 
     fn remove(&mut self, tenant: TenantId, id: HostId) {
-        if let Some(card) = self.cards.remove(&id) {
+        self.tenants.remove(&id);
+        let card = self.by_tenant.get_mut(&tenant).and_then(|cards| cards.remove(&id));
+        if let Some(card) = card {
             self.unlink_machine(tenant, id, card.host.facts.machine_id);
-        }
-        if let Some(ids) = self.by_tenant.get_mut(&tenant) {
-            ids.remove(&id);
         }
         self.unsaved.remove(&id);
     }

@@ -191,7 +191,7 @@ fn open(
         .map(|session| Change::EndSession(session.key))
         .collect();
     let mut own: Vec<Session> = sessions.into_iter().filter(|session| session.user == user.id).collect();
-    own.sort_by_key(|session| session.created_at);
+    own.sort_by_key(|session| session.last_used_at);
     let too_many = (own.len() + 1).saturating_sub(PER_USER_MAX);
     changes.extend(own.iter().take(too_many).map(|session| Change::EndSession(session.key)));
     let event = AuditEvent {

@@ -15,8 +15,8 @@ pub const IDLE: SignedDuration = SignedDuration::from_hours(2);
 pub const ABSOLUTE: SignedDuration = SignedDuration::from_hours(12);
 /// How often use is written down: a request within this time of the last record costs no commit.
 pub const TOUCH_EVERY: SignedDuration = SignedDuration::from_mins(5);
-/// Sessions that one person may have; the oldest makes way.
-pub const PER_USER_MAX: usize = 20;
+/// Sessions that one person may have; the one used longest ago makes way.
+pub const PER_USER_MAX: usize = 100;
 
 /// A session's row.
 #[derive(Debug, Clone)]
