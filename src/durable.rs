@@ -31,6 +31,7 @@ pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
 pub struct Unfinished {
     file: NamedTempFile,
     path: PathBuf,
+    replaces: bool,
 }
 
 impl Unfinished {
@@ -41,13 +42,21 @@ impl Unfinished {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let file = tempfile::Builder::new().prefix(".muster-").tempfile_in(directory(path))?;
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { file: unnamed(directory(path))?, path: path.to_owned(), replaces: false })
+    }
+
+    /// Begins a file for its owner alone, which takes the place of whatever has its name when it is done.
+    pub fn begin_replacing(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: unnamed(directory(path))?, path: path.to_owned(), replaces: true })
     }
 
     pub fn finish(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
-        self.file.persist_noclobber(&self.path)?;
+        if self.replaces {
+            self.file.persist(&self.path)?;
+        } else {
+            self.file.persist_noclobber(&self.path)?;
+        }
         sync_directory(directory(&self.path))
     }
 }
@@ -64,11 +73,17 @@ impl Write for Unfinished {
 
 fn written(directory: &Path, mode: u32, content: &[u8]) -> io::Result<NamedTempFile> {
     // It is created for its owner alone and opened to others, where asked, before it has its name.
-    let mut file = tempfile::Builder::new().prefix(".muster-").tempfile_in(directory)?;
+    let mut file = unnamed(directory)?;
     file.write_all(content)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     Ok(file)
+}
+
+/// A file without its name yet. Its error says nothing of the name it has meanwhile.
+fn unnamed(directory: &Path) -> io::Result<NamedTempFile> {
+    let made = tempfile::Builder::new().prefix(".muster-").tempfile_in(directory);
+    made.map_err(|error| error.kind().into())
 }
 
 fn sync_directory(directory: &Path) -> io::Result<()> {

@@ -219,6 +219,7 @@ impl Server {
             format!("{host}:{}", grpc_addr.port())
         });
         let facts = ServerFacts {
+            https_addr: Some(format!("{public_host}:{}", https_addr.port())),
             grpc_addr: Some(told),
             certificate: Some(Arc::clone(&certificate)),
             envelope: envelope_settings(config),

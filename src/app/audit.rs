@@ -18,22 +18,32 @@ pub struct AuditQuery {
     pub tenant: Option<TenantId>,
     /// Only those with this text in actor, action, target, reason or detail, whatever the case.
     pub text: Option<String>,
-    /// Only those before this sequence number.
-    pub before: Option<u64>,
+    pub order: Order,
+    /// Only those behind this sequence number, in that order.
+    pub behind: Option<u64>,
+}
+
+/// The order in which records are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    #[default]
+    NewestFirst,
+    /// As the chain grows.
+    OldestFirst,
 }
 
 /// A stretch of the trail.
 #[derive(Debug, Default)]
 pub struct AuditPage {
-    /// Newest first.
     pub records: Vec<AuditRecord>,
-    /// Where to go on; `None` at the beginning of the trail.
+    /// Where to go on; `None` at the end of the trail in this direction.
     pub next: Option<u64>,
 }
 
 /// The state of the hash chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainCheck {
+    /// How many there are, as far as the asker may know.
     pub records: u64,
     /// The first record that does not continue the chain, and why.
     pub broken: Option<(u64, &'static str)>,
@@ -52,9 +62,11 @@ impl App {
         let mut page = AuditPage::default();
         let mut seen = 0;
         self.store.read(|view| {
-            view.audit(query.before, |record| {
+            let newest_first = query.order == Order::NewestFirst;
+            let last = if newest_first { 1 } else { view.audit_end()? };
+            view.audit(query.behind, newest_first, |record| {
                 seen += 1;
-                page.next = (record.seq > 1).then_some(record.seq);
+                page.next = (record.seq != last).then_some(record.seq);
                 let own = tenant.is_none() || record.tenant_id == tenant;
                 if own && text.as_ref().is_none_or(|text| mentions(&record, text)) {
                     page.records.push(record);
@@ -66,14 +78,19 @@ impl App {
         Ok(page)
     }
 
-    /// Walks the whole chain from its beginning.
-    pub async fn verify_audit(self: &Arc<Self>) -> Result<ChainCheck, Unavailable> {
+    /// Walks the whole chain from its beginning, and counts the records of one tenant or of all.
+    pub async fn verify_audit(
+        self: &Arc<Self>,
+        counted: Option<TenantId>,
+    ) -> Result<ChainCheck, Unavailable> {
         let app = Arc::clone(self);
-        Ok(self.readers.run(move || app.walk_chain()).await??)
+        Ok(self.readers.run(move || app.walk_chain(counted)).await??)
     }
 
-    fn walk_chain(&self) -> Result<ChainCheck, ReadError> {
+    fn walk_chain(&self, counted: Option<TenantId>) -> Result<ChainCheck, ReadError> {
+        let counted = counted.map(|tenant| tenant.to_string());
         self.store.read(|view| {
+            let mut records = 0;
             let mut head = ChainHead::genesis();
             let end = view.audit_end()?;
             while head.seq < end {
@@ -81,6 +98,7 @@ impl App {
                 let why = match view.audit_record(seq) {
                     Ok(Some(record)) if record.follows(&head) => {
                         head = ChainHead { seq, hash: record.hash };
+                        records += u64::from(counted.is_none() || record.tenant_id == counted);
                         continue;
                     }
                     Ok(Some(_)) => "it does not continue the chain",
@@ -88,9 +106,9 @@ impl App {
                     Err(ReadError::Checksum { .. } | ReadError::Record { .. }) => "it cannot be read",
                     Err(error) => return Err(error),
                 };
-                return Ok(ChainCheck { records: end, broken: Some((seq, why)) });
+                return Ok(ChainCheck { records, broken: Some((seq, why)) });
             }
-            Ok(ChainCheck { records: end, broken: None })
+            Ok(ChainCheck { records, broken: None })
         })
     }
 }

@@ -12,7 +12,7 @@ use super::Global;
 use super::control::{Call, Control, items_of};
 use super::error::CliError;
 use super::gen_cert::remind_of_envelope;
-use super::output::{print, print_json, print_table};
+use super::output::{field, print, print_json, print_table, time, when};
 use crate::app::agent_ca::InitAgentCaError;
 use crate::app::caller::{Caller, LocalVia};
 use crate::app::reseal::ResealError;
@@ -23,8 +23,14 @@ use crate::server;
 use crate::store::{self, OpenError};
 use crate::tls::live::LivePeers;
 
-/// The CA that signs agents: a root that goes offline, and an intermediate that issues.
+/// Create, export, show, renew and reseal the CA that signs agents
+///
+/// It has two parts: a root, whose private key is printed once and goes offline, and an intermediate, which the
+/// root signs for a year and which issues certificates to agents. The intermediate's key is sealed with the
+/// envelope key. Nobody else's certificates come from this CA; the server's own is another matter ('muster
+/// gen-cert').
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub(super) enum AgentCa {
     /// Create root and intermediate, once
     ///
@@ -59,6 +65,11 @@ pub(super) enum AgentCa {
         new_key_file: Option<PathBuf>,
     },
 }
+
+const EXAMPLES: &str = "Examples:
+  muster agent-ca init --trust-domain example.org > root-key.pem
+  muster agent-ca export /etc/ssl/muster-agents.pem
+  muster agent-ca renew < root-key.pem     # before the intermediate's year is over";
 
 impl AgentCa {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
@@ -131,11 +142,11 @@ async fn show(global: &Global) -> Result<ExitCode, CliError> {
     }
     print(&format!("Trust domain: {}\n", answer["trust_domain"].as_str().unwrap_or_default()))?;
     let columns = [
-        ("ROLE", "role"),
-        ("SUBJECT", "subject"),
-        ("FROM", "not_before"),
-        ("UNTIL", "not_after"),
-        ("SHA-256", "sha256"),
+        field("ROLE", "role"),
+        field("SUBJECT", "subject"),
+        time("VALID FROM", "not_before"),
+        time("VALID UNTIL", "not_after"),
+        field("SHA-256", "sha256"),
     ];
     print_table(items_of(&answer, "certificates"), &columns, "No certificates.")
 }
@@ -156,7 +167,7 @@ async fn renew(global: &Global) -> Result<ExitCode, CliError> {
     if global.json {
         return print_json(&renewed);
     }
-    let until = renewed["not_after"].as_str().unwrap_or_default();
+    let until = when(&renewed["not_after"]);
     print(&format!(
         "New intermediate until {until}, SHA-256 {}\n",
         renewed["sha256"].as_str().unwrap_or_default()

@@ -3,16 +3,20 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Global;
 use super::control::{Call, Control, escape, items};
 use super::enroll_token::seconds;
 use super::error::CliError;
-use super::output::{print, print_json, print_table};
+use super::output::{field, made, print, print_json, print_table, tenant, time};
 
-/// API tokens: for programs, with an explicit list of permissions.
+/// Create, list and revoke API tokens: for programs, with an explicit list of permissions
+///
+/// A token may never do more than its maker, loses what its maker loses, and is shown once, alone on stdout; only
+/// its hash is kept. It goes into the header 'Authorization: Bearer …', or into --api-token-file of this program.
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub(super) enum ApiTokenCommand {
     /// Create a token; it is shown this one time
     Create {
@@ -26,7 +30,7 @@ pub(super) enum ApiTokenCommand {
         /// How long it is good, from 60s to 5y [default: until revoked]
         #[arg(long, value_name = "TIME", value_parser = seconds)]
         ttl: Option<i64>,
-        /// Confine the token to one tenant
+        /// Confine the token to one tenant [default: its maker's]
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
     },
@@ -38,6 +42,11 @@ pub(super) enum ApiTokenCommand {
         id: String,
     },
 }
+
+const EXAMPLES: &str = "Examples:
+  muster api-token create --name deploy --permission agent.read,agent.write --ttl 90d > deploy.token
+  muster --server https://muster.example.org:8443 --api-token-file deploy.token host list
+  muster api-token revoke ID";
 
 const ROUTE: &str = "/v1/api-tokens";
 
@@ -61,14 +70,19 @@ impl ApiTokenCommand {
                     return print_json(&answer);
                 }
                 let columns = [
-                    ("ID", "id"),
-                    ("NAME", "name"),
-                    ("PERMISSIONS", "permissions"),
-                    ("TENANT", "tenant_id"),
-                    ("MADE BY", "created_by"),
-                    ("EXPIRES", "expires_at"),
+                    field("ID", "id"),
+                    field("NAME", "name"),
+                    field("PERMISSIONS", "permissions"),
+                    made("TENANT", tenant),
+                    made("MADE BY", maker),
+                    time("CREATED", "created_at"),
+                    time("EXPIRES", "expires_at"),
                 ];
-                print_table(items(&answer), &columns, "No API tokens.")
+                print_table(
+                    items(&answer),
+                    &columns,
+                    "No API tokens. Create one: muster api-token create --name NAME --permission agent.read",
+                )
             }
             Self::Revoke { id } => {
                 control.call(Call::delete(&format!("{ROUTE}/{}", escape(&id)))).await?;
@@ -80,4 +94,9 @@ impl ApiTokenCommand {
             }
         }
     }
+}
+
+/// Who made a token; the local operator has no name.
+fn maker(token: &Value) -> String {
+    token["created_by"].as_str().unwrap_or("local").to_owned()
 }

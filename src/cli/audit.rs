@@ -1,7 +1,7 @@
 //! `muster audit`
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -10,10 +10,15 @@ use serde_json::{Value, json};
 use super::Global;
 use super::control::{Call, Control, items};
 use super::error::CliError;
-use super::output::{print, print_json, print_table};
+use super::output::{Progress, detail, field, made, print, print_json, print_table, time};
+use crate::durable::Unfinished;
 
-/// The audit trail: who did what, from where, on what, and what was refused.
+/// List, verify and export the audit trail
+///
+/// Who did what, from where, on what, and what was refused. Every record holds the hash of the one before, so
+/// nothing can be changed, inserted or taken out unnoticed.
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub(super) enum Audit {
     /// List records, newest first
     List {
@@ -23,18 +28,27 @@ pub(super) enum Audit {
         /// Most records to list
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
         limit: u64,
-        /// Only this tenant's records
+        /// Only this tenant's records [default: all that you may see]
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
     },
     /// Walk the hash chain and name the first record that breaks it
+    ///
+    /// Exit status: 0 if the chain is whole, else 1.
     Verify,
-    /// Write the whole trail, one JSON record a line, oldest last
+    /// Write the whole trail, one JSON record a line, oldest first
+    ///
+    /// Each record's `hash` covers the record and `prev_hash`, so an export can be checked without the server.
     Export {
         /// The file to write, or '-' for stdout; an existing file is replaced
         path: PathBuf,
     },
 }
+
+const EXAMPLES: &str = "Examples:
+  muster audit list --search web-7 --limit 20
+  muster audit verify
+  muster audit export /backup/audit-$(date +%F).jsonl";
 
 impl Audit {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
@@ -42,22 +56,19 @@ impl Audit {
         match self {
             Self::List { search, limit, tenant } => {
                 let call = Call::get("/v1/audit").query("q", search).query("tenant", tenant);
-                let mut answer =
-                    control.list_up_to(call, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+                let answer = control.list_up_to(call, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
                 if global.json {
                     return print_json(&answer);
                 }
-                if let Some(Value::Array(records)) = answer.get_mut("items") {
-                    records.iter_mut().for_each(summarise);
-                }
                 let columns = [
-                    ("SEQ", "seq"),
-                    ("AT", "at"),
-                    ("ACTOR", "actor"),
-                    ("SOURCE", "source"),
-                    ("ACTION", "action"),
-                    ("TARGET", "target"),
-                    ("OUTCOME", "outcome"),
+                    field("SEQ", "seq"),
+                    time("AT", "at"),
+                    field("ACTOR", "actor"),
+                    field("SOURCE", "source"),
+                    field("ACTION", "action"),
+                    field("TARGET", "target"),
+                    made("OUTCOME", outcome),
+                    made("DETAIL", detail),
                 ];
                 print_table(items(&answer), &columns, "No records.")
             }
@@ -67,15 +78,20 @@ impl Audit {
     }
 }
 
-/// Puts the reason of a refusal beside its outcome.
-fn summarise(record: &mut Value) {
-    if let Some(reason) = record["reason"].as_str() {
-        record["outcome"] = json!(format!("refused: {reason}"));
+/// The outcome, with the reason of a refusal beside it.
+fn outcome(record: &Value) -> String {
+    let outcome = record["outcome"].as_str().unwrap_or_default();
+    match record["reason"].as_str() {
+        Some(reason) => format!("{outcome}: {reason}"),
+        None => outcome.to_owned(),
     }
 }
 
 async fn verify(global: &Global, control: &Control) -> Result<ExitCode, CliError> {
+    let mut progress = Progress::new("Audit trail");
+    progress.show(|| "reading every record".to_owned());
     let answer = control.call(Call::get("/v1/audit/verify")).await?;
+    drop(progress);
     let intact = answer["intact"] == true;
     if global.json {
         print_json(&answer)?;
@@ -93,23 +109,35 @@ async fn verify(global: &Global, control: &Control) -> Result<ExitCode, CliError
     Ok(ExitCode::SUCCESS)
 }
 
-async fn export(global: &Global, control: &Control, path: &std::path::Path) -> Result<ExitCode, CliError> {
-    let answer = control.list(Call::get("/v1/audit")).await?;
-    let mut lines = Vec::new();
-    for record in items(&answer) {
-        // Writing to memory does not fail.
-        let _ = writeln!(lines, "{record}");
-    }
+async fn export(global: &Global, control: &Control, path: &Path) -> Result<ExitCode, CliError> {
+    let call = Call::get("/v1/audit").query("order", Some("oldest"));
+    let mut records: u64 = 0;
+    let mut progress = Progress::new("Audit trail");
     if path.as_os_str() == "-" {
-        print(&String::from_utf8_lossy(&lines))?;
+        let written = control.pages(call, |page| {
+            records += page.len() as u64;
+            print(&lines(&page))
+        });
+        written.await?;
         return Ok(ExitCode::SUCCESS);
     }
-    crate::durable::replace(path, crate::durable::OWNER_ONLY, &lines)
-        .map_err(|error| CliError::new(format!("cannot write {}: {error}", path.display())))?;
-    let records = items(&answer).len();
+    let failed = |error: std::io::Error| CliError::new(format!("cannot write {}: {error}", path.display()));
+    let mut file = Unfinished::begin_replacing(path).map_err(failed)?;
+    let written = control.pages(call, |page| {
+        records += page.len() as u64;
+        progress.show(|| format!("{records} records"));
+        file.write_all(lines(&page).as_bytes()).map_err(failed)
+    });
+    written.await?;
+    file.finish().map_err(failed)?;
+    drop(progress);
     if global.json {
         return print_json(&json!({ "path": path, "records": records }));
     }
     print(&format!("{records} records in {}\n", path.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn lines(records: &[Value]) -> String {
+    records.iter().map(|record| format!("{record}\n")).collect()
 }

@@ -13,12 +13,13 @@ use super::error::CliError;
 use super::output::{Progress, print_json};
 use crate::durable::Unfinished;
 
-/// Write everything the server knows into one sealed file, while it serves or not.
+/// Write everything the server knows into one sealed file, while it serves or not
 ///
 /// The file holds the store as it is at this moment: hosts, certificates, users, tokens, the audit trail and the
 /// agent CA with its sealed keys. It is sealed with the envelope, and only the envelope opens it: keep a copy of
 /// the envelope key, in another place than the backup. The server's own certificate under tls/ is not in it.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  muster backup /backup/muster-$(date +%F).age")]
 pub(super) struct Backup {
     /// The file to write, which must not exist yet; its directory must
     path: PathBuf,
@@ -43,7 +44,7 @@ impl Backup {
         let mut octets = 0;
         let written = control.stream(Call::post("/local/backup"), |part| {
             octets += part.len() as u64;
-            progress.show(octets);
+            progress.show_octets(octets);
             file.write_all(part).map_err(failed)
         });
         written.await?;

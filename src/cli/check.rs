@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 use super::Global;
 use super::control::{Call, Control};
 use super::error::CliError;
-use super::output::{print_json, print_table};
+use super::output::{field, print_json, print_table};
 
-/// Check that the store is whole, while the server runs or not.
+/// Check that the store is whole, while the server runs or not
 ///
 /// Reads every record with its checksum, holds every index against its rows and follows the audit chain. The
 /// structure of the file itself is checked whenever it is opened: by this command when no server runs, else by
 /// the server when it started. Names the first damage found.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  muster check\n  muster check --json | jq .damage")]
 pub(super) struct Check {}
 
 impl Check {
@@ -33,7 +34,7 @@ impl Check {
         match verdict.get("damage") {
             Some(Value::Null) if global.json => print_json(&json!({ "damage": null, "tables": lines })),
             Some(Value::Null) => {
-                print_table(&lines, &[("TABLE", "table"), ("ROWS", "rows")], "No tables.")?;
+                print_table(&lines, &[field("TABLE", "table"), field("ROWS", "rows")], "No tables.")?;
                 eprintln!("The store is whole.");
                 Ok(ExitCode::SUCCESS)
             }

@@ -145,6 +145,7 @@ impl Control {
         // Only for the pin; without a certificate there is none to print.
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
         let facts = ServerFacts {
+            https_addr: None,
             grpc_addr: None,
             certificate: certificate.map(Arc::new),
             envelope: server::envelope_settings(&config),
@@ -196,6 +197,7 @@ impl Control {
 
     /// Sends a request; the body of a good answer.
     async fn answer(&self, call: Call<'_>) -> Result<Body, CliError> {
+        let path = call.path.to_owned();
         let mut request = Request::builder().method(call.method.clone()).uri(call.uri());
         let body = match &call.body {
             Some(body) => {
@@ -222,7 +224,7 @@ impl Control {
             return Ok(response.into_body());
         }
         let body = http_body_util::Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-        Err(refusal(status, &body.map_err(|error| broke_off(&*error))?.to_bytes()))
+        Err(refusal(&path, status, &body.map_err(|error| broke_off(&*error))?.to_bytes()))
     }
 }
 
@@ -300,12 +302,46 @@ async fn over_socket(path: &PathBuf, request: Request<Body>) -> Result<axum::res
     Ok(response.map(Body::new))
 }
 
-fn refusal(status: StatusCode, body: &[u8]) -> CliError {
+fn refusal(path: &str, status: StatusCode, body: &[u8]) -> CliError {
     let Ok(problem) = serde_json::from_slice::<ProblemDocument>(body) else {
-        return CliError::new(format!("the server answered {status}"));
+        return CliError::new(format!("the server answered {status}"))
+            .hint("check that --server is a muster server");
     };
-    let text = problem.detail.trim_end_matches('.');
-    CliError::new(format!("{text} ({})", problem.code))
+    // What is a sentence in an answer is one clause of the line here.
+    let mut text = problem.detail.trim_end_matches('.').to_owned();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    let error = CliError::new(format!("{text} ({})", problem.code));
+    match next_step(path, &problem.code) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// What helps after a refusal whose own words don't say it.
+fn next_step(path: &str, code: &str) -> Option<&'static str> {
+    let on = |route: &str| path.starts_with(route);
+    Some(match code {
+        "unauthenticated" => {
+            "the API token is unknown, expired or revoked; 'muster api-token create' on the server makes another"
+        }
+        "permission_denied" => "'muster api-token list' on the server shows what the API token may do",
+        "not_found" if on("/v1/hosts") || on("/v1/agents/") && path.ends_with("/revoke") => {
+            "'muster host list' lists hosts, with --decommissioned those out of service; --tenant names another tenant"
+        }
+        "not_found" if on("/v1/agents/enroll-tokens") => "'muster enroll-token list' lists join tokens",
+        "not_found" if on("/v1/enrollment-secrets") => "'muster secret list' lists enrollment secrets",
+        "not_found" if on("/v1/api-tokens") => "'muster api-token list' lists API tokens",
+        "not_found" if on("/v1/users") => "'muster tenant list' lists tenants",
+        "not_found" if on("/v1/agent-ca") || on("/agent-ca") => "make one: muster agent-ca init",
+        "ca_unavailable" => "'muster agent-ca show' shows whether there is a CA and until when",
+        "username_taken" => "'muster user list' lists people",
+        "last_admin" => "muster user add NAME --role admin",
+        "throttled" => "wait a minute",
+        "not_renewed" => "muster agent-ca renew < root-key.pem",
+        _ => return None,
+    })
 }
 
 impl Control {
@@ -319,20 +355,48 @@ impl Control {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let page = Call { method: Method::GET, path: call.path, query: call.query.clone(), body: None }
-                .query("limit", Some(PAGE.min(count)))
-                .query("cursor", cursor.as_deref());
-            let mut answer = self.call(page).await?;
-            if let Some(Value::Array(more)) = answer.get_mut("items").map(Value::take) {
-                items.extend(more);
+            let (more, next) = self.page(&call, PAGE.min(count), cursor.as_deref()).await?;
+            items.extend(more);
+            if next.is_none() || items.len() >= count {
+                items.truncate(count);
+                return Ok(serde_json::json!({ "items": items, "next_cursor": next }));
             }
-            match answer["next_cursor"].as_str() {
-                Some(next) if items.len() < count => cursor = Some(next.to_owned()),
-                next => {
-                    items.truncate(count);
-                    return Ok(serde_json::json!({ "items": items, "next_cursor": next }));
-                }
+            cursor = next;
+        }
+    }
+
+    /// Reads a whole list and hands on each page as it comes, so that a long one does not fill the memory.
+    pub(super) async fn pages(
+        &self,
+        call: Call<'_>,
+        mut take: impl FnMut(Vec<Value>) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut cursor: Option<String> = None;
+        loop {
+            let (items, next) = self.page(&call, PAGE, cursor.as_deref()).await?;
+            take(items)?;
+            if next.is_none() {
+                return Ok(());
             }
+            cursor = next;
+        }
+    }
+
+    /// A page of a list, and where the next one starts.
+    async fn page(
+        &self,
+        call: &Call<'_>,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<Value>, Option<String>), CliError> {
+        let page = Call { method: Method::GET, path: call.path, query: call.query.clone(), body: None }
+            .query("limit", Some(limit))
+            .query("cursor", cursor);
+        let mut answer = self.call(page).await?;
+        let next = answer["next_cursor"].as_str().map(str::to_owned);
+        match answer.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => Ok((items, next)),
+            _ => Err(CliError::new("the server's answer is not a list")),
         }
     }
 }

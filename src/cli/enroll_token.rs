@@ -8,14 +8,15 @@ use serde_json::json;
 use super::Global;
 use super::control::{Call, Control};
 use super::error::CliError;
-use super::output::{print, print_json, print_table};
+use super::output::{field, print, print_json, print_table, time, when};
 
-/// Mint, list and void join tokens.
+/// Mint, list and void join tokens: single use, one host each
 ///
 /// A join token lets one host in, once, within an hour unless --ttl says otherwise. It is shown this one
-/// time; only its hash is kept. On stdout stands the token alone, so it can be piped.
+/// time, alone on stdout, so that it can be piped; only its hash is kept. For many hosts with one credential
+/// there are enrollment secrets ('muster secret').
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub(super) struct EnrollToken {
     #[command(subcommand)]
     command: Option<TokenCommand>,
@@ -25,7 +26,7 @@ pub(super) struct EnrollToken {
 
 #[derive(Debug, Args)]
 struct Mint {
-    /// The tenant that the host joins
+    /// The tenant that the host joins [default: the tenant 'default']
     #[arg(long, value_name = "ID")]
     tenant: Option<String>,
     /// The agent id that the host gets; an existing one is enrolled again and its older certificates revoked
@@ -43,7 +44,7 @@ struct Mint {
 enum TokenCommand {
     /// List join tokens, newest first
     List {
-        /// The tenant to look at
+        /// The tenant to look at [default: the tenant 'default']
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
     },
@@ -51,7 +52,7 @@ enum TokenCommand {
     Void {
         /// The token's id, as the list shows it
         id: String,
-        /// The token's tenant
+        /// The token's tenant [default: the tenant 'default']
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
     },
@@ -62,6 +63,11 @@ pub(super) fn seconds(text: &str) -> Result<i64, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     i64::try_from(duration.as_secs()).map_err(|_| "too long".to_owned())
 }
+
+const EXAMPLES: &str = "Examples:
+  muster enroll-token --name 'web rack' --ttl 4h
+  muster enroll-token --agent db-9          # a name of your choice; an existing one is enrolled again
+  muster enroll-token | ssh web-1 sudo muster agent install --server URL --ca-pin PIN --token-file -";
 
 const ROUTE: &str = "/v1/agents/enroll-tokens";
 
@@ -76,14 +82,15 @@ impl EnrollToken {
                     return print_json(&answer);
                 }
                 let columns = [
-                    ("ID", "id"),
-                    ("NAME", "name"),
-                    ("AGENT", "agent_id"),
-                    ("STATE", "state"),
-                    ("CREATED", "created_at"),
-                    ("EXPIRES", "expires_at"),
+                    field("ID", "id"),
+                    field("NAME", "name"),
+                    field("AGENT", "agent_id"),
+                    field("STATE", "state"),
+                    time("CREATED", "created_at"),
+                    time("EXPIRES", "expires_at"),
                 ];
-                print_table(super::control::items(&answer), &columns, "No join tokens.")
+                let none = "No join tokens. Mint one: muster enroll-token";
+                print_table(super::control::items(&answer), &columns, none)
             }
             Some(TokenCommand::Void { id, tenant }) => {
                 let path = format!("{ROUTE}/{}", super::control::escape(&id));
@@ -105,15 +112,17 @@ impl Mint {
         if json {
             return print_json(&answer);
         }
-        let field = |name: &str| answer[name].as_str().unwrap_or_default();
-        eprintln!("Join token {}, good for one host until {}:", field("id"), field("expires_at"));
-        print(&format!("{}\n", field("token")))?;
-        if let Some(pin) = answer["ca_pin"].as_str() {
+        let text = |name: &str| answer[name].as_str().unwrap_or_default();
+        eprintln!("Join token {}, good for one host until {}:", text("id"), when(&answer["expires_at"]));
+        print(&format!("{}\n", text("token")))?;
+        let pin = answer["ca_pin"].as_str();
+        if let Some(pin) = pin {
             eprintln!("Pin of this server: {pin}");
-            eprintln!(
-                "On the host: muster agent enroll --server https://HOST:8443 --token-file FILE --ca-pin {pin} --dir DIR"
-            );
         }
+        let server = answer["server"].as_str().unwrap_or("https://SERVER:8443");
+        let vouched = pin.map(|pin| format!(" --ca-pin {pin}")).unwrap_or_default();
+        eprintln!("On the host; it reads the token from standard input:");
+        eprintln!("  muster agent enroll --server {server}{vouched} --token-file - --dir DIR");
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,10 +7,14 @@ use clap::Subcommand;
 use super::Global;
 use super::control::{Call, Control, escape, items};
 use super::error::CliError;
-use super::output::{print_json, print_table};
+use super::output::{field, print_json, print_table, time};
 
-/// The record of certificates issued.
+/// List the certificates issued to a host
+///
+/// An enrollment is one issued certificate: its serial, how it came (token, secret, rotation), until when it is
+/// valid, and whether and why it was revoked. Rows stay when certificates expire.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:\n  muster enrollment list HOST-ID")]
 pub(super) enum EnrollmentCommand {
     /// List every certificate ever issued to a host, newest first
     List {
@@ -32,13 +36,13 @@ impl EnrollmentCommand {
             return print_json(&answer);
         }
         let columns = [
-            ("SERIAL", "serial"),
-            ("VIA", "via"),
-            ("ISSUED", "issued_at"),
-            ("UNTIL", "not_after"),
-            ("PEER", "peer"),
-            ("REVOKED", "revoked_at"),
-            ("REASON", "reason"),
+            field("SERIAL", "serial"),
+            field("VIA", "via"),
+            time("ISSUED", "issued_at"),
+            time("VALID UNTIL", "not_after"),
+            field("PEER", "peer"),
+            time("REVOKED", "revoked_at"),
+            field("REASON", "reason"),
         ];
         print_table(items(&answer), &columns, "No certificates.")
     }

@@ -13,12 +13,13 @@ use crate::ca::server::{self, ServerName};
 use crate::clock::{Clock, SystemClock};
 use crate::server::{envelope_settings, prepare_data_dir};
 
-/// Make a self-signed CA and a server certificate for the HTTPS and gRPC listeners.
+/// Make a self-signed CA and a server certificate for the HTTPS and gRPC listeners
 ///
 /// Agents trust this CA by its pin. A second run keeps the CA, so pins stay valid, and issues a new server
 /// certificate; a running server takes it over by itself. Not needed where the server has a certificate
 /// from elsewhere (tls_cert_file and tls_key_file).
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  muster gen-cert --name muster.example.org --name 192.0.2.10")]
 pub(super) struct GenCert {
     /// A DNS name or IP address under which the server is reached; may be repeated
     /// [default: this machine's names and addresses]

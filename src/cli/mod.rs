@@ -49,84 +49,83 @@ struct Cli {
     command: Command,
 }
 
+/// Headings that keep the flags of every command apart from a command's own.
+const WHERE: &str = "Which server";
+const OUTPUT: &str = "Output";
+
 /// Flags that every command takes.
 #[derive(Debug, Args)]
 pub struct Global {
     /// Where the server keeps everything [default: /var/lib/muster for root, else the XDG data directory]
-    #[arg(long, global = true, env = "MUSTER_DATA_DIR", value_name = "DIR", hide_env_values = true)]
+    #[arg(long, global = true, env = "MUSTER_DATA_DIR", value_name = "DIR", hide_env_values = true, help_heading = WHERE)]
     data_dir: Option<PathBuf>,
     /// Speak to this server instead of the one on this machine (https://HOST:PORT)
-    #[arg(long, global = true, env = "MUSTER_SERVER", value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, env = "MUSTER_SERVER", value_name = "URL", hide_env_values = true, help_heading = WHERE)]
     server: Option<String>,
     /// A file with the API token for --server, or '-' for stdin [env: MUSTER_API_TOKEN holds the token itself]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = WHERE)]
     api_token_file: Option<PathBuf>,
     /// The pin of --server's certificate or CA
-    #[arg(long, global = true, env = "MUSTER_SERVER_PIN", value_name = "HEX", hide_env_values = true)]
+    #[arg(long, global = true, env = "MUSTER_SERVER_PIN", value_name = "HEX", hide_env_values = true, help_heading = WHERE)]
     server_pin: Option<Pin>,
     /// A file with the CA of --server, PEM [default: the system's roots]
-    #[arg(long, global = true, env = "MUSTER_SERVER_CA", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, global = true, env = "MUSTER_SERVER_CA", value_name = "FILE", hide_env_values = true, help_heading = WHERE)]
     server_ca: Option<PathBuf>,
     /// Print one JSON document on stdout and nothing else
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = OUTPUT)]
     json: bool,
     /// Log more (twice: everything)
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
     verbose: u8,
     /// Log errors only
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
     quiet: bool,
 }
 
+// What a command is for stands at its type, where its options are.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// From nothing to a serving system in one command
     Quickstart(quickstart::Quickstart),
-    /// Run the server
     Serve(serve::Serve),
-    /// Create, export and show the CA that signs agents
-    #[command(subcommand)]
-    AgentCa(agent_ca::AgentCa),
-    /// Make a self-signed CA and a certificate for the server's own listeners
-    GenCert(gen_cert::GenCert),
-    /// Mint, list and void join tokens: single use, one host each
-    EnrollToken(enroll_token::EnrollToken),
-    /// Create, list and revoke enrollment secrets: shared by many hosts
-    #[command(subcommand)]
-    Secret(secret::Secret),
-    /// List and show hosts
     #[command(subcommand)]
     Host(host::HostCommand),
-    /// List the certificates issued to a host
     #[command(subcommand)]
     Enrollment(enrollment::EnrollmentCommand),
-    /// Revoke an agent's identity: its streams end, its next handshake fails
+    EnrollToken(enroll_token::EnrollToken),
+    #[command(subcommand)]
+    Secret(secret::Secret),
     RevokeAgent(revoke_agent::RevokeAgent),
-    /// List, verify and export the audit trail
-    #[command(subcommand)]
-    Audit(audit::Audit),
-    /// Write everything the server knows into one sealed file, while it serves or not
-    Backup(backup::Backup),
-    /// Put a backup in the place of a store that was lost
-    Restore(restore::Restore),
-    /// Check that the store is whole
-    Check(check::Check),
-    /// Create and list tenants
-    #[command(subcommand)]
-    Tenant(tenant::TenantCommand),
-    /// Add, list and change people
     #[command(subcommand)]
     User(user::UserCommand),
-    /// Create, list and revoke API tokens
     #[command(subcommand)]
     ApiToken(api_token::ApiTokenCommand),
-    /// Write the completions for a shell to stdout
-    Completions { shell: clap_complete::Shell },
-    /// Write the manual pages into a directory
-    Man { dir: PathBuf },
-    /// Enroll this machine and keep its identity fresh
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    #[command(subcommand)]
+    AgentCa(agent_ca::AgentCa),
+    GenCert(gen_cert::GenCert),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    Check(check::Check),
+    /// Enroll this machine, and run the agent that keeps its identity fresh
     #[command(subcommand)]
     Agent(agent::AgentCommand),
+    /// Write the completions for a shell to stdout
+    #[command(
+        after_help = "Examples:\n  muster completions bash > /etc/bash_completion.d/muster\n  muster completions zsh > \"${fpath[1]}/_muster\""
+    )]
+    Completions {
+        /// The shell to complete for
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory, one for every command
+    #[command(after_help = "Examples:\n  muster man /usr/local/share/man/man1")]
+    Man {
+        /// The directory; it is made if it is not there
+        dir: PathBuf,
+    },
 }
 
 /// Runs the program.
@@ -184,7 +183,8 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Man { dir } => {
-            clap_mangen::generate_to(Cli::command(), &dir)
+            std::fs::create_dir_all(&dir)
+                .and_then(|()| clap_mangen::generate_to(Cli::command(), &dir))
                 .map_err(|error| CliError::new(format!("cannot write into {}: {error}", dir.display())))?;
             Ok(ExitCode::SUCCESS)
         }

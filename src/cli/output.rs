@@ -40,11 +40,15 @@ impl Progress {
         Self { what, watched: std::io::stderr().is_terminal(), shown: None }
     }
 
-    pub(super) fn show(&mut self, octets: u64) {
+    pub(super) fn show(&mut self, reached: impl FnOnce() -> String) {
         if self.watched && self.shown.is_none_or(|shown| shown.elapsed() >= Self::EVERY) {
             self.shown = Some(Instant::now());
-            eprint!("\r{}: {} MiB", self.what, octets >> 20);
+            eprint!("\r\x1b[K{}: {}", self.what, reached());
         }
+    }
+
+    pub(super) fn show_octets(&mut self, octets: u64) {
+        self.show(|| format!("{} MiB", octets >> 20));
     }
 }
 
@@ -56,8 +60,48 @@ impl Drop for Progress {
     }
 }
 
-/// A column: its heading and the field that it shows.
-pub(super) type Column = (&'static str, &'static str);
+/// A column or a line: its heading, and what it shows of an item.
+pub(super) struct Column {
+    heading: &'static str,
+    shows: Shows,
+}
+
+enum Shows {
+    Field(&'static str),
+    Time(&'static str),
+    Made(fn(&Value) -> String),
+}
+
+/// Shows a field as it is.
+pub(super) const fn field(heading: &'static str, field: &'static str) -> Column {
+    Column { heading, shows: Shows::Field(field) }
+}
+
+/// Shows a time to the second.
+pub(super) const fn time(heading: &'static str, field: &'static str) -> Column {
+    Column { heading, shows: Shows::Time(field) }
+}
+
+/// Shows what a function makes of the item.
+pub(super) const fn made(heading: &'static str, of: fn(&Value) -> String) -> Column {
+    Column { heading, shows: Shows::Made(of) }
+}
+
+impl Column {
+    fn of(&self, item: &Value) -> String {
+        let text = match self.shows {
+            Shows::Field(field) => cell(&item[field]),
+            Shows::Time(field) => when(&item[field]),
+            Shows::Made(of) => of(item),
+        };
+        if text.is_empty() { NOTHING.to_owned() } else { text }
+    }
+}
+
+/// Spaces between columns.
+const GAP: u16 = 2;
+/// What stands where there is nothing.
+const NOTHING: &str = "-";
 
 /// Prints the items of a list as a table, or says that there are none.
 pub(super) fn print_table(items: &[Value], columns: &[Column], none: &str) -> Result<ExitCode, CliError> {
@@ -67,9 +111,12 @@ pub(super) fn print_table(items: &[Value], columns: &[Column], none: &str) -> Re
     }
     let mut table = Table::new();
     table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(columns.iter().map(|(heading, _)| *heading));
+    table.set_header(columns.iter().map(|column| column.heading));
     for item in items {
-        table.add_row(columns.iter().map(|(_, field)| cell(&item[*field])));
+        table.add_row(columns.iter().map(|column| column.of(item)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, GAP));
     }
     let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
     print(&lines.collect::<String>())?;
@@ -78,19 +125,68 @@ pub(super) fn print_table(items: &[Value], columns: &[Column], none: &str) -> Re
 
 /// Prints one item, a line per field.
 pub(super) fn print_fields(item: &Value, fields: &[Column]) -> Result<ExitCode, CliError> {
-    let width = fields.iter().map(|(heading, _)| heading.len()).max().unwrap_or_default();
-    let line = |(heading, field): &Column| format!("{heading:<width$}  {}\n", cell(&item[*field]));
+    let width = fields.iter().map(|field| field.heading.len()).max().unwrap_or_default();
+    let line = |field: &Column| format!("{:<width$}  {}\n", field.heading, field.of(item));
     print(&fields.iter().map(line).collect::<String>())?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// A time to the second, such as `2026-11-22 20:52:44Z`: RFC 3339 with a space, which its section 5.6 allows.
+pub(super) fn when(value: &Value) -> String {
+    let Some(text) = value.as_str() else { return cell(value) };
+    match text.parse::<jiff::Timestamp>() {
+        Ok(at) => at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        Err(_) => shown(text),
+    }
+}
+
+/// The tenant of people and API tokens; those without one belong to all.
+pub(super) fn tenant(item: &Value) -> String {
+    item["tenant_id"].as_str().unwrap_or("all").to_owned()
+}
+
+/// The details of an event or an audit record on one line: `serial 01a2…, via token`.
+pub(super) fn detail(event: &Value) -> String {
+    let Some(detail) = event["detail"].as_object() else { return String::new() };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), shown);
+    let parts: Vec<String> = detail.iter().map(|(name, value)| format!("{name} {}", text(value))).collect();
+    parts.join(", ")
+}
+
 fn cell(value: &Value) -> String {
     match value {
-        Value::Null => "-".to_owned(),
+        Value::Null => NOTHING.to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => shown(text),
         Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
+    }
+}
+
+/// Text of strangers for a terminal: what would move the cursor or turn the writing round is marked instead.
+fn shown(text: &str) -> String {
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn times_are_shown_to_the_second() {
+        assert_eq!(when(&json!("2026-11-22T20:52:44.666Z")), "2026-11-22 20:52:44Z");
+        assert_eq!(when(&Value::Null), "-");
+    }
+
+    #[test]
+    fn what_strangers_wrote_does_not_steer_a_terminal() {
+        assert_eq!(cell(&json!("a\u{1b}[2Jb\r\nc\u{202e}d")), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d");
+        assert_eq!(cell(&json!(["10.0.0.5", "fd00::5"])), "10.0.0.5, fd00::5");
+        assert_eq!(field("X", "x").of(&json!({ "x": [] })), "-");
     }
 }

@@ -28,12 +28,15 @@ use crate::domain::spiffe::TrustDomain;
 use crate::server::{self, Server, envelope_settings};
 use crate::tls::live::LivePeers;
 
-/// From nothing to a serving system in one command.
+/// From nothing to a serving system in one command
 ///
 /// Creates what is missing (store, envelope key, agent CA, server certificate, first administrator), prints
 /// a line to paste on a host, and serves. Run again, it serves what is there. Meant for trying Muster out
 /// and for small sites; 'muster serve' is for everything else.
+///
+/// With --json the first line on stdout says all of that as one document, once the listeners accept.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Quickstart {
     /// Where HTTPS listens; port 0 takes a free one [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR")]
@@ -45,6 +48,11 @@ pub(super) struct Quickstart {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
     demo_agents: u16,
 }
+
+const EXAMPLES: &str = "Examples:
+  muster quickstart --data-dir ./muster-data
+  muster quickstart --listen 0.0.0.0:8443 --grpc-listen 0.0.0.0:9443
+  muster quickstart --demo-agents 20";
 
 /// The quickstart's trust domain.
 const TRUST_DOMAIN: &str = "muster";

@@ -18,13 +18,14 @@ use crate::clock::{Clock, SystemClock};
 use crate::server::{self, StartError};
 use crate::store;
 
-/// Put a backup in the place of a store that was lost.
+/// Put a backup in the place of a store that was lost
 ///
 /// The data directory must be without a store; whatever else is in it stays. Nobody comes back who was revoked
 /// since the backup: the revocation journal beside the lost store is applied if it is still there, and so is a
 /// newer revocation list given with --crl. Join tokens that were open are voided and people sign in again.
 /// Certificates issued since the backup are unknown afterwards: their hosts must enroll again.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Restore {
     /// The backup, as 'muster backup' wrote it
     path: PathBuf,
@@ -32,6 +33,12 @@ pub(super) struct Restore {
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
 }
+
+const EXAMPLES: &str = "Examples:
+  systemctl stop muster
+  mv /var/lib/muster/muster.redb /var/lib/muster/muster.redb.lost     # revocations.log stays where it is
+  muster restore /backup/muster-2026-11-22.age
+  systemctl start muster";
 
 /// Longest revocation list that is read, in octets: a million entries.
 const LIST_MAX: u64 = 64 << 20;
@@ -163,7 +170,7 @@ impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.file.read(buffer)?;
         self.octets += read as u64;
-        self.progress.show(self.octets);
+        self.progress.show_octets(self.octets);
         Ok(read)
     }
 }

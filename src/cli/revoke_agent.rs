@@ -9,18 +9,20 @@ use super::control::{Call, Control, escape};
 use super::error::CliError;
 use super::output::{print, print_json};
 
-/// Revoke an agent's identity.
+/// Revoke an agent's identity: its streams end, its next handshake fails
 ///
 /// Every unexpired certificate of the agent is revoked. Its live streams end at once, its next handshake
-/// fails, and neither rotation nor a join token lets it back in. Repeating the command is harmless.
+/// fails, and neither rotation nor a join token lets it back in. Repeating the command is harmless. What takes
+/// it back is 'muster host re-enable'.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  muster revoke-agent --agent web-7")]
 pub(super) struct RevokeAgent {
-    /// The agent's tenant
-    #[arg(long, value_name = "ID")]
-    tenant: Option<String>,
     /// The agent id, the last part of its SPIFFE id
     #[arg(long, value_name = "ID")]
     agent: String,
+    /// The agent's tenant [default: the tenant 'default']
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
 }
 
 impl RevokeAgent {

@@ -3,16 +3,21 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Global;
 use super::control::{Call, Control, escape, items};
 use super::enroll_token::seconds;
 use super::error::CliError;
-use super::output::{print, print_json, print_table};
+use super::output::{field, made, print, print_json, print_table, time};
 
-/// Enrollment secrets: shared by many hosts, perhaps capped, perhaps expiring, until revoked.
+/// Create, list and revoke enrollment secrets: shared by many hosts
+///
+/// A secret lets hosts in until it is revoked; it may be capped and it may expire. Every host gets an identity of
+/// its own, and revoking the secret leaves those alone. It is shown once, alone on stdout, and only its hash is
+/// kept. One host, once: that is a join token ('muster enroll-token').
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub(super) enum Secret {
     /// Create a secret; it is shown this one time
     Create {
@@ -25,7 +30,7 @@ pub(super) enum Secret {
         /// How long it is good, from 60s to 5y [default: until revoked]
         #[arg(long, value_name = "TIME", value_parser = seconds)]
         ttl: Option<i64>,
-        /// The tenant that hosts join
+        /// The tenant that hosts join [default: the tenant 'default']
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
     },
@@ -48,6 +53,11 @@ pub(super) enum Secret {
     },
 }
 
+const EXAMPLES: &str = "Examples:
+  muster secret create --name rack-7 --max-uses 40 --ttl 30d > rack-7.secret
+  muster secret list --state active
+  muster secret revoke ID";
+
 const ROUTE: &str = "/v1/enrollment-secrets";
 
 impl Secret {
@@ -60,9 +70,13 @@ impl Secret {
                 if global.json {
                     return print_json(&answer);
                 }
-                let field = |name: &str| answer[name].as_str().unwrap_or_default();
-                eprintln!("Enrollment secret {}, shown this one time:", field("id"));
-                print(&format!("{}\n", field("secret")))?;
+                let text = |name: &str| answer[name].as_str().unwrap_or_default();
+                eprintln!("Enrollment secret {}, shown this one time:", text("id"));
+                print(&format!("{}\n", text("secret")))?;
+                eprintln!(
+                    "On each host, with the secret in a file: muster agent install --server URL --ca-pin PIN \
+                     --secret-file FILE"
+                );
                 Ok(ExitCode::SUCCESS)
             }
             Self::List { state, tenant } => {
@@ -72,15 +86,16 @@ impl Secret {
                     return print_json(&answer);
                 }
                 let columns = [
-                    ("ID", "id"),
-                    ("NAME", "name"),
-                    ("USES", "uses"),
-                    ("MAX", "max_uses"),
-                    ("CREATED", "created_at"),
-                    ("EXPIRES", "expires_at"),
-                    ("REVOKED", "revoked_at"),
+                    field("ID", "id"),
+                    field("NAME", "name"),
+                    made("USES", uses),
+                    time("CREATED", "created_at"),
+                    time("LAST USED", "last_used_at"),
+                    time("EXPIRES", "expires_at"),
+                    time("REVOKED", "revoked_at"),
                 ];
-                print_table(items(&answer), &columns, "No enrollment secrets.")
+                let none = "No enrollment secrets. Create one: muster secret create --name NAME";
+                print_table(items(&answer), &columns, none)
             }
             Self::Revoke { id, tenant } => {
                 let path = format!("{ROUTE}/{}/revoke", escape(&id));
@@ -92,5 +107,13 @@ impl Secret {
                 Ok(ExitCode::SUCCESS)
             }
         }
+    }
+}
+
+/// How many hosts a secret has admitted, of how many: `12 / 40`, or `12` without a cap.
+fn uses(secret: &Value) -> String {
+    match secret["max_uses"].as_u64() {
+        Some(most) => format!("{} / {most}", secret["uses"]),
+        None => secret["uses"].to_string(),
     }
 }

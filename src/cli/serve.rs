@@ -15,11 +15,12 @@ use super::output::print;
 use crate::config::Overrides;
 use crate::server::{Server, StartError};
 
-/// Run the server.
+/// Run the server
 ///
 /// It needs an agent CA ('muster agent-ca init') and a server certificate ('muster gen-cert', or your own).
 /// It refuses to start, and says why, on anything that it can't use. SIGTERM and SIGINT end it cleanly.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
     /// The configuration file; config/muster.reference.yml lists every setting
     #[arg(long, value_name = "FILE")]
@@ -31,6 +32,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "ADDR")]
     grpc_listen: Option<SocketAddr>,
 }
+
+const EXAMPLES: &str = "Examples:
+  muster agent-ca init > root-key.pem     # once; keep the key offline
+  muster gen-cert --name muster.example.org
+  muster serve --config /etc/muster/muster.yml";
 
 impl Serve {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {

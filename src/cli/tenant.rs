@@ -8,10 +8,14 @@ use serde_json::json;
 use super::Global;
 use super::control::{Call, Control, items};
 use super::error::CliError;
-use super::output::{print, print_json, print_table};
+use super::output::{field, print, print_json, print_table, time};
 
-/// Tenants: walls inside one deployment.
+/// Create and list tenants: walls inside one deployment
+///
+/// Hosts, tokens, secrets and people of one tenant are invisible to those of another. The tenant 'default' is there
+/// from the start; commands work on it unless --tenant names another.
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub(super) enum TenantCommand {
     /// Create a tenant
     Create {
@@ -22,6 +26,11 @@ pub(super) enum TenantCommand {
     /// List tenants
     List,
 }
+
+const EXAMPLES: &str = "Examples:
+  muster tenant create --name acme
+  muster user add anna --role admin --tenant ID
+  muster enroll-token --tenant ID";
 
 impl TenantCommand {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
@@ -41,7 +50,7 @@ impl TenantCommand {
                 if global.json {
                     return print_json(&answer);
                 }
-                let columns = [("ID", "id"), ("NAME", "name"), ("CREATED", "created_at")];
+                let columns = [field("ID", "id"), field("NAME", "name"), time("CREATED", "created_at")];
                 print_table(items(&answer), &columns, "No tenants.")
             }
         }

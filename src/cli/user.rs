@@ -10,12 +10,15 @@ use zeroize::Zeroizing;
 use super::Global;
 use super::control::{Call, Control, escape, items};
 use super::error::CliError;
-use super::output::{print, print_json, print_table};
+use super::output::{field, made, print, print_json, print_table, tenant, time};
 
-/// People who sign in to the web UI and the API.
+/// Add, list and change the people who sign in
 ///
-/// Passwords come from a prompt, or from standard input when that is no terminal; never from the command line.
+/// A viewer reads; an operator also mints join tokens and revokes agents; an admin does everything. A person
+/// belongs to one tenant, or to all of them. Passwords come from a prompt, or from standard input when that is no
+/// terminal; never from the command line.
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub(super) enum UserCommand {
     /// Add a person; asks for the password
     Add {
@@ -24,7 +27,7 @@ pub(super) enum UserCommand {
         /// What the person may do
         #[arg(long, value_parser = ["admin", "operator", "viewer"])]
         role: String,
-        /// Confine the person to one tenant
+        /// Confine the person to one tenant [default: all tenants]
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
     },
@@ -53,6 +56,11 @@ pub(super) enum UserCommand {
     },
 }
 
+const EXAMPLES: &str = "Examples:
+  muster user add olga --role operator
+  pass show muster/olga | muster user add olga --role operator
+  muster user set-password admin     # on the server's own machine: the way back in";
+
 impl UserCommand {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
@@ -70,12 +78,12 @@ impl UserCommand {
                     return print_json(&answer);
                 }
                 let columns = [
-                    ("ID", "id"),
-                    ("USERNAME", "username"),
-                    ("ROLE", "role"),
-                    ("TENANT", "tenant_id"),
-                    ("DISABLED", "disabled"),
-                    ("CREATED", "created_at"),
+                    field("USERNAME", "username"),
+                    field("ROLE", "role"),
+                    made("TENANT", tenant),
+                    field("DISABLED", "disabled"),
+                    time("CREATED", "created_at"),
+                    field("ID", "id"),
                 ];
                 print_table(
                     items(&answer),

@@ -9,7 +9,7 @@ use super::extract::{Allowed, AuditRead, Nothing, Params, scope};
 use super::page::{Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::ChainAnswer;
-use crate::app::audit::AuditQuery;
+use crate::app::audit::{AuditQuery, Order};
 use crate::domain::audit::AuditRecord;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -17,6 +17,8 @@ use crate::domain::audit::AuditRecord;
 pub(super) struct AuditParams {
     /// The tenant to look at, for callers who see all of them; all when left out.
     tenant: Option<String>,
+    /// Newest first, or oldest first as the chain grows. Default: newest.
+    order: Option<ListOrder>,
     /// Only records with this text in them, whatever the case.
     q: Option<String>,
     /// Items on a page.
@@ -26,6 +28,13 @@ pub(super) struct AuditParams {
     cursor: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ListOrder {
+    Newest,
+    Oldest,
+}
+
 pub(super) async fn list(
     allowed: Allowed<AuditRead>,
     State(shared): State<Shared>,
@@ -33,17 +42,22 @@ pub(super) async fn list(
 ) -> Result<axum::Json<Page<AuditRecord>>, Problem> {
     // Without a tenant, those who see all tenants see what belongs to none, too.
     let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let query = AuditQuery { tenant, text: params.q, before: cursor(params.cursor.as_deref())? };
+    let order = match params.order {
+        None | Some(ListOrder::Newest) => Order::NewestFirst,
+        Some(ListOrder::Oldest) => Order::OldestFirst,
+    };
+    let query = AuditQuery { tenant, text: params.q, order, behind: cursor(params.cursor.as_deref())? };
     let page = shared.app.audit(query, limit(params.limit)?).await?;
     Ok(axum::Json(Page::of(page.records, page.next.map(|next| next.to_string()))))
 }
 
 pub(super) async fn verify(
-    _: Allowed<AuditRead>,
+    allowed: Allowed<AuditRead>,
     State(shared): State<Shared>,
     Params(Nothing {}): Params<Nothing>,
 ) -> Result<axum::Json<ChainAnswer>, Problem> {
-    let check = shared.app.verify_audit().await?;
+    let tenant = scope(&shared, &allowed.caller, None)?;
+    let check = shared.app.verify_audit(tenant).await?;
     Ok(axum::Json(ChainAnswer {
         records: check.records,
         intact: check.broken.is_none(),

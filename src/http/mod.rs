@@ -75,6 +75,8 @@ pub struct Shared {
 /// What the server tells clients about itself.
 #[derive(Debug, Default)]
 pub struct ServerFacts {
+    /// Where agents enroll, `host:port`.
+    pub https_addr: Option<String>,
     /// Where agents find the gRPC listener, `host:port`.
     pub grpc_addr: Option<String>,
     /// What is presented on the HTTPS listener, as far as it is known.

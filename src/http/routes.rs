@@ -410,7 +410,7 @@ fn fleet(api: Api) -> Api {
         hosts::re_enable,
     )
     .route(
-        get("/audit", "listAudit", "The audit trail, newest first")
+        get("/audit", "listAudit", "The audit trail")
             .needs(AuditRead)
             .query::<audit::AuditParams>()
             .cursor(BY_NUMBER)

@@ -30,8 +30,7 @@ pub(super) async fn mint(
     })?;
     let order = TokenOrder { agent, name, ttl_seconds: body.ttl_seconds };
     let (token, credential) = shared.app.mint_token(&allowed.caller, tenant, order).await?;
-    let pin = shared.facts.server_pin();
-    let minted = MintedToken::new(&token, &credential, shared.app.clock().now(), pin);
+    let minted = MintedToken::new(&token, &credential, shared.app.clock().now(), &shared.facts);
     Ok((StatusCode::CREATED, axum::Json(minted)).into_response())
 }
 

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::ServerFacts;
 use super::strict::{optional_object, whole_number};
 use crate::app::api_tokens::ListedToken;
 use crate::app::fleet::HostNow;
@@ -181,6 +182,8 @@ pub(super) struct MintedToken {
     token: Zeroizing<String>,
     /// The pin of the serving certificate, when it is known.
     ca_pin: Option<String>,
+    /// Where agents enroll, `https://HOST:PORT`, when the server runs.
+    server: Option<String>,
 }
 
 impl MintedToken {
@@ -188,9 +191,14 @@ impl MintedToken {
         token: &JoinToken,
         credential: &Credential,
         now: Timestamp,
-        ca_pin: Option<String>,
+        facts: &ServerFacts,
     ) -> Self {
-        Self { item: TokenItem::new(token, now), token: credential.reveal(), ca_pin }
+        Self {
+            item: TokenItem::new(token, now),
+            token: credential.reveal(),
+            ca_pin: facts.server_pin(),
+            server: facts.https_addr.as_ref().map(|address| format!("https://{address}")),
+        }
     }
 }
 

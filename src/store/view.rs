@@ -412,13 +412,14 @@ impl<'r> View<'r> {
         Ok(head)
     }
 
-    /// Audit records, newest first, before a sequence number.
+    /// Audit records, behind the one with a sequence number in the order asked for.
     pub fn audit(
         &self,
-        before: Option<u64>,
+        behind: Option<u64>,
+        newest_first: bool,
         mut visit: impl FnMut(AuditRecord) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let span = page(before.map(u64::to_be_bytes), true);
+        let span = page(behind.map(u64::to_be_bytes), newest_first);
         self.rows.scan(Table::Audit, &span, &mut |_, content| Ok(visit(decode(Table::Audit, content)?)))
     }
 

@@ -234,9 +234,21 @@ async fn the_trail_is_listed_searched_and_exported() {
     assert_eq!(paged, all);
     let exported = server.cli(&["audit", "export", "-"]).run().ok().stdout;
     let exported: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(exported, all);
+    let chain: Vec<Value> = all.iter().rev().cloned().collect();
+    assert_eq!(exported, chain, "oldest first, as the chain grows");
+    let file = server.room().join("trail.jsonl");
+    std::fs::write(&file, "an earlier export").unwrap();
+    server.cli(&["audit", "export", file.to_str().unwrap()]).run().ok();
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(
+        written.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>(),
+        chain
+    );
+    assert_eq!(admin.items("/v1/audit?order=oldest&limit=500").await, chain);
+    admin.get("/v1/audit?order=random").await.refused(400, "bad_request");
     let table = server.cli(&["audit", "list", "--search", "tenant.create", "--limit", "2"]).run().ok().stdout;
     assert_eq!(table.matches("tenant.create").count(), 2, "{table}");
+    assert!(table.starts_with("SEQ  AT "), "{table}");
 
     server.add_user("viewer", "viewer", None);
     let viewer = Client::sign_in(&server, "viewer", PASSWORD).await;

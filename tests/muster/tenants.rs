@@ -152,6 +152,8 @@ async fn lists_counts_and_records_stop_at_the_wall() {
     for record in &records {
         assert_eq!(record["tenant_id"], json!(world.our_tenant), "{record}");
     }
+    let chain = world.ours.get("/v1/audit/verify").await.expect(200);
+    assert_eq!((&chain["intact"], &chain["records"]), (&json!(true), &json!(records.len())));
     assert!(world.ours.items(&format!("/v1/audit?q={}", theirs.host.host_id())).await.is_empty());
     let theirs_seen = world.global.items(&format!("/v1/audit?tenant={}&limit=500", world.their_tenant)).await;
     assert!(theirs_seen.iter().all(|record| record["tenant_id"] == json!(world.their_tenant)));
