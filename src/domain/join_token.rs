@@ -1,6 +1,8 @@
 //! Join tokens: single use, expiring, for one tenant, perhaps for one agent id.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::credential::CredentialHash;
 use super::ids::{CredentialId, TenantId};
@@ -20,7 +22,8 @@ pub struct JoinToken {
     pub voided_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum JoinTokenState {
     Open,
     Used,

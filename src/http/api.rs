@@ -23,6 +23,8 @@ pub(super) enum Access {
     Needs(Permission),
 }
 
+const EVENT_STREAM: &str = "text/event-stream";
+
 type Shape = fn(&mut SchemaGenerator) -> Schema;
 
 fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -95,6 +97,12 @@ impl Operation {
         self
     }
 
+    /// A stream of server-sent events, whose `data` has this shape.
+    pub(super) fn streams<T: JsonSchema>(mut self, meaning: &'static str) -> Self {
+        self.answers.push((200, meaning, EVENT_STREAM, Some(shape::<T>)));
+        self
+    }
+
     /// An answer that is not JSON, or has no body when `media_type` is empty.
     pub(super) fn answers_with(
         mut self,
@@ -138,7 +146,7 @@ impl Operation {
         problems
     }
 
-    fn document(&self, generator: &mut SchemaGenerator) -> Value {
+    fn document(&self, shapes: &mut Shapes) -> Value {
         let mut parameters: Vec<Value> = self
             .path
             .split('/')
@@ -146,7 +154,7 @@ impl Operation {
             .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }))
             .collect();
         if let Some(query) = self.query {
-            parameters.extend(query_parameters(query, generator));
+            parameters.extend(query_parameters(query, &mut shapes.requests));
             for parameter in parameters.iter_mut().filter(|parameter| parameter["name"] == "cursor") {
                 parameter["schema"]["pattern"] = self.cursor.into();
             }
@@ -155,13 +163,20 @@ impl Operation {
         for (status, meaning, media_type, shape) in &self.answers {
             let mut response = json!({ "description": meaning });
             if !media_type.is_empty() {
-                let schema =
-                    shape.map_or_else(|| json!({ "type": "string" }), |shape| shape(generator).to_value());
-                response["content"] = json!({ *media_type: { "schema": schema } });
+                let text = json!({ "type": "string" });
+                let shape = shape.map(|shape| shape(&mut shapes.answers).to_value());
+                let content = match shape {
+                    // OpenAPI 3.1 has no word for what the events of a stream look like.
+                    Some(data) if *media_type == EVENT_STREAM => {
+                        json!({ "schema": text, "x-event-data": data })
+                    }
+                    schema => json!({ "schema": schema.unwrap_or(text) }),
+                };
+                response["content"] = json!({ *media_type: content });
             }
             responses.insert(status.to_string(), response);
         }
-        let problem = generator.subschema_for::<ProblemDocument>().to_value();
+        let problem = shapes.answers.subschema_for::<ProblemDocument>().to_value();
         let problems = self.all_problems();
         for status in problems.iter().map(|(status, _)| *status) {
             let codes: Vec<&str> =
@@ -189,7 +204,7 @@ impl Operation {
             document["parameters"] = parameters.into();
         }
         if let Some((shape, required)) = self.body {
-            let schema = shape(generator).to_value();
+            let schema = shape(&mut shapes.requests).to_value();
             document["requestBody"] =
                 json!({ "required": required, "content": { "application/json": { "schema": schema } } });
         }
@@ -201,6 +216,35 @@ impl Operation {
             }
         }
         document
+    }
+}
+
+/// The shapes of both directions. A field that may be left out of a request is always there in an answer, if
+/// only as `null`, so each direction has schemas of its own.
+struct Shapes {
+    requests: SchemaGenerator,
+    answers: SchemaGenerator,
+}
+
+impl Shapes {
+    fn new() -> Self {
+        let settings = SchemaSettings::draft2020_12().with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        });
+        Self {
+            requests: settings.clone().for_deserialize().into_generator(),
+            answers: settings.for_serialize().into_generator(),
+        }
+    }
+
+    fn into_definitions(mut self) -> Map<String, Value> {
+        let mut definitions = self.requests.take_definitions(true);
+        for (name, schema) in self.answers.take_definitions(true) {
+            let other = definitions.insert(name.clone(), schema.clone());
+            debug_assert!(other.is_none_or(|other| other == schema), "{name} differs between directions");
+        }
+        definitions
     }
 }
 
@@ -264,16 +308,12 @@ impl Api {
 
 /// The OpenAPI 3.1 document of routes below a prefix each.
 pub(super) fn document(groups: &[(&str, &[Operation])]) -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
-        settings.definitions_path = "/components/schemas".into();
-        settings.meta_schema = None;
-    });
-    let mut generator = settings.into_generator();
+    let mut shapes = Shapes::new();
     let mut paths = Map::new();
     for (prefix, operations) in groups {
         for operation in *operations {
             let entry = paths.entry(format!("{prefix}{}", operation.path)).or_insert_with(|| json!({}));
-            entry[operation.method.as_str().to_lowercase()] = operation.document(&mut generator);
+            entry[operation.method.as_str().to_lowercase()] = operation.document(&mut shapes);
         }
     }
     json!({
@@ -287,7 +327,7 @@ pub(super) fn document(groups: &[(&str, &[Operation])]) -> Value {
         "security": [{ "bearer": [] }, { "session": [] }],
         "paths": paths,
         "components": {
-            "schemas": generator.take_definitions(true),
+            "schemas": shapes.into_definitions(),
             "securitySchemes": {
                 "bearer": { "type": "http", "scheme": "bearer", "description": "An API token, `mat_…`" },
                 "session": { "type": "apiKey", "in": "cookie", "name": super::extract::COOKIE },

@@ -10,7 +10,6 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -19,6 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Shared;
 use super::extract::{AgentRead, Allowed, InTenant, Params, scope};
 use super::problem::Problem;
+use super::wire::LiveEvent;
+use super::words::LiveKind;
 use crate::app::caller::Caller;
 use crate::app::events::{Event, EventId, EventKind};
 use crate::domain::ids::TenantId;
@@ -117,28 +118,21 @@ impl Listener {
     /// Sends an event, or `None` for those that were lost. Tells whether to go on.
     async fn pass_on(&self, event: Option<Event>) -> bool {
         let message = match event {
-            Some(event) if event.kind == EventKind::Access => return true,
             Some(event) => {
                 let theirs = self.tenant.is_some() && event.tenant.is_some() && event.tenant != self.tenant;
                 if theirs {
                     return true;
                 }
-                let id_name = match event.kind {
-                    EventKind::Host | EventKind::Enrollment => "host_id",
-                    EventKind::Secret => "secret_id",
-                    _ => "agent_id",
-                };
-                let mut data = json!({ "kind": event.kind.as_str() });
-                if let Some(subject) = event.subject {
-                    data[id_name] = subject.into();
-                }
-                sse::Event::default()
-                    .id(event.id.to_string())
-                    .event(event.kind.as_str())
-                    .data(data.to_string())
+                let Some(kind) = LiveKind::of(event.kind) else { return true };
+                message(LiveEvent::about(kind, event.subject)).id(event.id.to_string())
             }
-            None => sse::Event::default().event("resync").data(json!({ "kind": "resync" }).to_string()),
+            None => message(LiveEvent::about(LiveKind::Resync, None)),
         };
         self.sender.send(Ok(message)).await.is_ok()
     }
+}
+
+fn message(event: LiveEvent) -> sse::Event {
+    let data = serde_json::json!(event);
+    sse::Event::default().event(event.kind.as_str()).data(data.to_string())
 }

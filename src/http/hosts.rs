@@ -10,6 +10,7 @@ use super::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, InTenant, Pa
 use super::page::{ListParams, Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::{EnrollmentItem, HostEventItem, HostItem, HostList, RevokedAnswer};
+use super::words::HostStatus;
 use crate::app::fleet::{HostNow, HostQuery};
 use crate::domain::deny::Identity;
 use crate::domain::ids::HostId;
@@ -23,7 +24,7 @@ pub(super) struct HostParams {
     /// Part of a hostname, an address or an operating system, whatever the case.
     q: Option<String>,
     /// Only hosts of this status.
-    status: Option<Status>,
+    status: Option<HostStatus>,
     /// Decommissioned hosts, and only those.
     decommissioned: Option<bool>,
     /// Items on a page.
@@ -31,13 +32,6 @@ pub(super) struct HostParams {
     limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Status {
-    Online,
-    Offline,
 }
 
 pub(super) async fn list(
@@ -49,7 +43,7 @@ pub(super) async fn list(
     let limit = limit(params.limit)?;
     let query = HostQuery {
         text: params.q.filter(|text| !text.is_empty()),
-        online: params.status.map(|status| status == Status::Online),
+        online: params.status.map(|status| status == HostStatus::Online),
         decommissioned: params.decommissioned.unwrap_or(false),
         after: cursor(params.cursor.as_deref())?,
     };

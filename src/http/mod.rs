@@ -33,6 +33,7 @@ pub mod transport;
 mod ui;
 mod users;
 pub mod wire;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,6 +24,7 @@ pub(super) struct ListParams {
 
 /// One page of a list.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub(super) struct Page<T> {
     items: Vec<T>,
     /// Where the next page starts; `null` on the last one.

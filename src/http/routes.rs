@@ -8,9 +8,9 @@ use super::extract::{InTenant, Nothing};
 use super::page::{ListParams, Page};
 use super::wire::{
     AgentCaAnswer, ApiTokenBody, ApiTokenItem, BundleAnswer, ChainAnswer, CreatedApiToken, CreatedSecret,
-    EnrollBody, EnrollmentItem, HealthAnswer, HostEventItem, HostItem, HostList, MintBody, MintedToken,
-    OverviewAnswer, PreferencesBody, RevokedAnswer, RotateBody, SecretBody, SecretItem, SessionAnswer,
-    SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
+    EnrollBody, EnrollmentItem, HealthAnswer, HostEventItem, HostItem, HostList, LiveEvent, MintBody,
+    MintedToken, OverviewAnswer, PreferencesBody, RevokedAnswer, RotateBody, SecretBody, SecretItem,
+    SessionAnswer, SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
 };
 use super::{
     Shared, agent_ca, api_tokens, audit, enroll, events, health, hosts, keeping, metrics, overview, secrets,
@@ -147,6 +147,12 @@ fn people(api: Api) -> Api {
             .access(Access::SignedIn)
             .answers::<SessionAnswer>(200, "The caller"),
         sessions::show,
+    )
+    .route(
+        get("/session/if-any", "sessionIfAny", "Who is signed in, for pages that must ask first")
+            .answers::<SessionAnswer>(200, "The caller")
+            .answers_with(204, "Nobody is signed in", ""),
+        sessions::show_if_any,
     )
     .route(
         delete("/session", "signOut", "Sign out").access(Access::SignedIn).answers_with(
@@ -437,7 +443,7 @@ fn fleet(api: Api) -> Api {
         get("/events", "events", "What happens, as it happens (server-sent events)")
             .needs(AgentRead)
             .query::<InTenant>()
-            .answers_with(200, "A stream of events", "text/event-stream")
+            .streams::<LiveEvent>("A stream of events")
             .problems(&[(404, "not_found")]),
         events::stream,
     )

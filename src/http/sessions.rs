@@ -79,6 +79,21 @@ pub(super) async fn show(
     Ok(answer(&caller, expires_at))
 }
 
+/// The same without a refusal. A page can't know beforehand whether anybody is signed in, since the cookie is
+/// out of its reach, and browsers report every refusal as an error of the page.
+pub(super) async fn show_if_any(
+    State(shared): State<Shared>,
+    caller: Result<Known, Problem>,
+) -> Result<Response, Problem> {
+    match caller {
+        Ok(known) => Ok(show(State(shared), known).await?.into_response()),
+        Err(problem) if problem.status == StatusCode::UNAUTHORIZED => {
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
 pub(super) async fn sign_out(
     State(shared): State<Shared>,
     Known(caller): Known,
@@ -129,7 +144,7 @@ fn answer(caller: &Caller, expires_at: Option<Timestamp>) -> axum::Json<SessionA
     axum::Json(SessionAnswer {
         user,
         preferences: preferences.into(),
-        permissions: caller.permissions().iter().map(|permission| permission.as_str()).collect(),
+        permissions: caller.permissions().iter().map(|permission| (*permission).into()).collect(),
         expires_at,
     })
 }

@@ -10,16 +10,16 @@ use zeroize::Zeroizing;
 
 use super::ServerFacts;
 use super::strict::{optional_object, whole_number};
+use super::words::{HostStatus, IssuedVia, LiveKind, PermissionName};
 use crate::app::api_tokens::ListedToken;
 use crate::app::fleet::HostNow;
 use crate::app::issuing::Svid;
 use crate::app::overview::Overview;
 use crate::domain::credential::Credential;
-use crate::domain::enrollment::{Enrollment, Via};
+use crate::domain::enrollment::{Enrollment, RevocationReason};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::host::{HostFacts, HostFlag};
-use crate::domain::join_token::JoinToken;
-use crate::domain::permission::Permission;
+use crate::domain::join_token::{JoinToken, JoinTokenState};
 use crate::domain::tenant::Tenant;
 use crate::domain::timeline::{EventKey, HostEvent};
 use crate::domain::user::{ClockStyle, Preferences, Role, TimeZone, User};
@@ -149,8 +149,7 @@ pub(super) struct TokenItem {
     tenant_id: String,
     agent_id: Option<String>,
     name: Option<String>,
-    /// `open`, `used`, `expired` or `voided`.
-    state: &'static str,
+    state: JoinTokenState,
     created_at: Timestamp,
     expires_at: Timestamp,
     used_at: Option<Timestamp>,
@@ -164,7 +163,7 @@ impl TokenItem {
             tenant_id: token.tenant.to_string(),
             agent_id: token.agent.as_ref().map(ToString::to_string),
             name: token.name.as_ref().map(ToString::to_string),
-            state: token.state(now).as_str(),
+            state: token.state(now),
             created_at: token.created_at,
             expires_at: token.expires_at,
             used_at: token.used_at,
@@ -276,13 +275,12 @@ pub(super) struct HostItem {
     ips: Vec<IpAddr>,
     machine_id: Option<String>,
     agent_version: Option<String>,
-    /// `online` or `offline`.
-    status: &'static str,
+    status: HostStatus,
     first_enrolled_at: Timestamp,
     last_seen: Option<Timestamp>,
     decommissioned_at: Option<Timestamp>,
     svid_not_after: Timestamp,
-    flags: Vec<&'static str>,
+    flags: Vec<HostFlag>,
 }
 
 impl HostItem {
@@ -307,12 +305,12 @@ impl HostItem {
             ips: host.facts.ips,
             machine_id: host.facts.machine_id,
             agent_version: host.facts.agent_version,
-            status: if online { "online" } else { "offline" },
+            status: if online { HostStatus::Online } else { HostStatus::Offline },
             first_enrolled_at: host.first_enrolled_at,
             last_seen: host.last_seen,
             decommissioned_at: host.decommissioned_at,
             svid_not_after: host.svid_not_after,
-            flags: host.flags.into_iter().map(HostFlag::as_str).collect(),
+            flags: host.flags.into_iter().collect(),
         }
     }
 }
@@ -323,8 +321,7 @@ pub(super) struct EnrollmentItem {
     serial: String,
     host_id: String,
     tenant_id: String,
-    /// `token`, `secret` or `rotation`.
-    via: &'static str,
+    via: IssuedVia,
     credential_id: Option<String>,
     issued_at: Timestamp,
     not_before: Timestamp,
@@ -332,7 +329,7 @@ pub(super) struct EnrollmentItem {
     peer: Option<IpAddr>,
     revoked: bool,
     revoked_at: Option<Timestamp>,
-    reason: Option<&'static str>,
+    reason: Option<RevocationReason>,
 }
 
 impl From<Enrollment> for EnrollmentItem {
@@ -342,7 +339,7 @@ impl From<Enrollment> for EnrollmentItem {
             serial: enrollment.serial.to_string(),
             host_id: enrollment.host.to_string(),
             tenant_id: enrollment.tenant.to_string(),
-            via: Via::as_str(enrollment.via),
+            via: enrollment.via.into(),
             credential_id: enrollment.via.credential().map(|id| id.to_string()),
             issued_at: enrollment.issued_at,
             not_before: enrollment.not_before,
@@ -350,7 +347,7 @@ impl From<Enrollment> for EnrollmentItem {
             peer: enrollment.peer,
             revoked: revocation.is_some(),
             revoked_at: revocation.map(|r| r.at),
-            reason: revocation.map(|r| r.reason.as_str()),
+            reason: revocation.map(|r| r.reason),
         }
     }
 }
@@ -409,7 +406,7 @@ pub(super) struct SessionAnswer {
     /// `null` for callers that are no person: API tokens and local commands.
     pub(super) user: Option<SessionUser>,
     pub(super) preferences: PreferencesBody,
-    pub(super) permissions: Vec<&'static str>,
+    pub(super) permissions: Vec<PermissionName>,
     pub(super) expires_at: Option<Timestamp>,
 }
 
@@ -501,48 +498,12 @@ pub(super) struct ApiTokenBody {
     pub(super) ttl_seconds: Option<i64>,
 }
 
-/// A permission by its name.
-#[derive(Deserialize, JsonSchema, Clone, Copy)]
-pub(super) enum PermissionName {
-    #[serde(rename = "agent.read")]
-    AgentRead,
-    #[serde(rename = "agent.write")]
-    AgentWrite,
-    #[serde(rename = "audit.read")]
-    AuditRead,
-    #[serde(rename = "host.write")]
-    HostWrite,
-    #[serde(rename = "secret.write")]
-    SecretWrite,
-    #[serde(rename = "user.write")]
-    UserWrite,
-    #[serde(rename = "token.write")]
-    TokenWrite,
-    #[serde(rename = "tenant.write")]
-    TenantWrite,
-}
-
-impl From<PermissionName> for Permission {
-    fn from(name: PermissionName) -> Self {
-        match name {
-            PermissionName::AgentRead => Self::AgentRead,
-            PermissionName::AgentWrite => Self::AgentWrite,
-            PermissionName::AuditRead => Self::AuditRead,
-            PermissionName::HostWrite => Self::HostWrite,
-            PermissionName::SecretWrite => Self::SecretWrite,
-            PermissionName::UserWrite => Self::UserWrite,
-            PermissionName::TokenWrite => Self::TokenWrite,
-            PermissionName::TenantWrite => Self::TenantWrite,
-        }
-    }
-}
-
 /// An API token, without its text.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ApiTokenItem {
     id: String,
     name: String,
-    permissions: Vec<&'static str>,
+    permissions: Vec<PermissionName>,
     tenant_id: Option<String>,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
@@ -556,7 +517,7 @@ impl From<ListedToken> for ApiTokenItem {
         Self {
             id: token.id.to_string(),
             name: token.name.to_string(),
-            permissions: token.permissions.iter().map(|permission| permission.as_str()).collect(),
+            permissions: token.permissions.iter().map(|permission| (*permission).into()).collect(),
             tenant_id: token.tenant.map(|tenant| tenant.to_string()),
             created_at: token.created_at,
             expires_at: token.expires_at,
@@ -733,4 +694,29 @@ pub(super) struct BundleKeyItem {
 #[derive(Serialize, JsonSchema)]
 pub(super) struct HealthAnswer {
     pub(super) status: &'static str,
+}
+
+/// The `data` of a server-sent event: that something changed, and what.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LiveEvent {
+    pub(super) kind: LiveKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) secret_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agent_id: Option<String>,
+}
+
+impl LiveEvent {
+    /// An event about what `subject` names; which id that is depends on the kind.
+    pub(super) fn about(kind: LiveKind, subject: Option<String>) -> Self {
+        let mut event = Self { kind, host_id: None, secret_id: None, agent_id: None };
+        match kind {
+            LiveKind::Host | LiveKind::Enrollment => event.host_id = subject,
+            LiveKind::Secret => event.secret_id = subject,
+            LiveKind::Revocation | LiveKind::Resync => event.agent_id = subject,
+        }
+        event
+    }
 }

@@ -43,6 +43,7 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/metrics", Nothing),
     ("POST", "/v1/session", Nothing),
     ("GET", "/v1/session", SignedIn),
+    ("GET", "/v1/session/if-any", Nothing),
     ("PUT", "/v1/session/preferences", SignedIn),
     ("GET", "/v1/overview", Permission("agent.read")),
     ("GET", "/v1/events", Permission("agent.read")),

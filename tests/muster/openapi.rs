@@ -38,6 +38,25 @@ async fn the_document_describes_every_answer() {
     assert_references(&document, &document);
 }
 
+/// The web UI's types are made from a copy of the document, and a copy can grow old.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_web_ui_was_made_for_the_document_that_is_served() {
+    const COPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/src/api/openapi.json");
+    let server = Server::quickstart();
+    let served = Client::nobody(&server).get("/openapi.json").await.expect(200);
+    let served = serde_json::to_string_pretty(&served).unwrap() + "\n";
+    if std::env::var_os("MUSTER_REFRESH_OPENAPI").is_some() {
+        std::fs::write(COPY, &served).unwrap();
+    }
+    let same = std::fs::read_to_string(COPY).unwrap() == served;
+    assert!(
+        same,
+        "web/src/api/openapi.json is not what the server serves. Refresh it, and the types made from it:\n  \
+         MUSTER_REFRESH_OPENAPI=1 cargo test --locked --test muster the_web_ui_was_made_for\n  \
+         npm --prefix web run schema"
+    );
+}
+
 fn check_parameters(path: &str, operation: &Value, case: &str) {
     let none = Vec::new();
     let parameters = operation["parameters"].as_array().unwrap_or(&none);

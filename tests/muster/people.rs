@@ -77,6 +77,22 @@ async fn a_cookie_is_worth_nothing_after_signing_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_can_ask_who_is_signed_in_without_being_refused() {
+    let server = Server::quickstart();
+    let nobody = Client::nobody(&server);
+    let admin = Client::admin(&server).await;
+    let known = admin.get("/v1/session/if-any").await.expect(200);
+    assert_eq!(known, admin.get("/v1/session").await.expect(200));
+    admin.delete("/v1/session").await;
+    for gone in [&nobody, &admin] {
+        let answer = gone.get("/v1/session/if-any").await;
+        assert_eq!((answer.status, answer.body.as_slice()), (204, [].as_slice()), "{answer}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        gone.get("/v1/session").await.refused(401, "unauthenticated");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions_survive_kill_9() {
     let mut server = Server::quickstart();
     let kept = Client::admin(&server).await;

@@ -41,7 +41,9 @@ test('a secret is shown once, copied, and gone', async ({ as }) => {
 test('the card goes with navigation, refresh, the next secret, its revocation and the session', async ({
   as,
   server,
+  failures,
 }) => {
+  failures.push('status of 401');
   const page = await as('admin');
   await open(page);
   const shown = page.getByText(SECRET);
@@ -85,7 +87,8 @@ test('the card goes with navigation, refresh, the next secret, its revocation an
   await expect(shown).toHaveCount(0);
 });
 
-test('what is refused stays in the form, with the reason at the field', async ({ as }) => {
+test('what is refused stays in the form, with the reason at the field', async ({ as, failures }) => {
+  failures.push('status of 400', 'status of 422');
   const page = await as('admin');
   await open(page);
   const name = unique('refused');

@@ -38,7 +38,8 @@ const FAILURES: [string, (route: Route) => Promise<void>, RegExp][] = [
 ];
 
 for (const [name, answer, sentence] of FAILURES) {
-  test(`a form survives: ${name}`, async ({ as }) => {
+  test(`a form survives: ${name}`, async ({ as, failures }) => {
+    failures.push(/^\d/.test(name) ? `status of ${name}` : 'net::ERR_FAILED');
     const page = await as('admin');
     await page.goto('/settings/enrollment');
     await page.route('**/v1/enrollment-secrets', (route) =>
@@ -49,7 +50,8 @@ for (const [name, answer, sentence] of FAILURES) {
   });
 }
 
-test('a list that fails says so, and recovers by itself', async ({ as }) => {
+test('a list that fails says so, and recovers by itself', async ({ as, failures }) => {
+  failures.push('status of 503');
   const page = await as('admin');
   let failing = true;
   await page.route('**/v1/hosts?**', (route) =>
@@ -74,10 +76,11 @@ test('slow answers show that something is coming', async ({ as }) => {
   await expect(page.getByText('Loading…')).toHaveCount(0);
 });
 
-test('a server that is away at the start is waited for', async ({ stranger }) => {
+test('a server that is away at the start is waited for', async ({ stranger, failures }) => {
+  failures.push('net::ERR_FAILED');
   const page = await stranger();
   let away = true;
-  await page.route('**/v1/session', (route) => (away ? route.abort() : route.continue()));
+  await page.route('**/v1/session/if-any', (route) => (away ? route.abort() : route.continue()));
   await page.goto('/');
   await expect(page.getByRole('heading', { name: 'The server can’t be reached' })).toBeVisible();
   away = false;

@@ -92,7 +92,8 @@ test('decommissioning asks, removes the row at once, and can be undone', async (
   await expect(page.getByLabel('Agent id')).toHaveValue(host.agent_id);
 });
 
-test('an operator may try, and is told', async ({ as, server, api }) => {
+test('an operator may try, and is told', async ({ as, server, api, failures }) => {
+  failures.push('status of 403');
   const host = await enrolled(server, api);
   const page = await as('operator');
   await page.goto('/hosts');
@@ -113,7 +114,9 @@ test('a host has a page: facts, certificates, timeline, out and back in, and del
   as,
   server,
   api,
+  failures,
 }) => {
+  failures.push('status of 404');
   const host = await enrolled(server, api);
   const page = await as('admin');
   await page.goto(`/hosts/${host.id}`);

@@ -3,7 +3,9 @@ import { expect, signIn, test } from './support/fixtures';
 test('a wrong password and an unknown user get the same sentence, and the name stays', async ({
   server,
   stranger,
+  failures,
 }) => {
+  failures.push('status of 401');
   const page = await stranger();
   await page.goto('/');
   await expect(page).toHaveTitle('Sign in · Muster');
@@ -47,7 +49,8 @@ test('signing out ends the session and leaves nothing behind', async ({ as }) =>
   expect(kept).toEqual({ local: 0, session: 0, databases: 0 });
 });
 
-test('too many failures say how long to wait', async ({ stranger }) => {
+test('too many failures say how long to wait', async ({ stranger, failures }) => {
+  failures.push('status of 429');
   const page = await stranger();
   await page.goto('/');
   await page.route('**/v1/session', (route) =>

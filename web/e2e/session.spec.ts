@@ -1,6 +1,7 @@
 import { endSession, expect, signIn, test, unique } from './support/fixtures';
 
-test('after a session ends the same user finds the form as it was', async ({ as, server }) => {
+test('after a session ends the same user finds the form as it was', async ({ as, server, failures }) => {
+  failures.push('status of 401');
   const page = await as('admin');
   await page.goto('/settings/enrollment');
   const name = unique('unfinished');
@@ -20,7 +21,8 @@ test('after a session ends the same user finds the form as it was', async ({ as,
   await expect(page.getByText(`Secret created for ${name}.`)).toBeVisible();
 });
 
-test('another user finds nothing of it', async ({ as }) => {
+test('another user finds nothing of it', async ({ as, failures }) => {
+  failures.push('status of 401');
   const page = await as('admin');
   await page.goto('/settings/enrollment');
   await page.getByLabel('Secret name').fill('not for your eyes');
@@ -31,7 +33,8 @@ test('another user finds nothing of it', async ({ as }) => {
   expect(await page.content()).not.toContain('not for your eyes');
 });
 
-test('an open dialog does not stand before the login', async ({ as, server, api }) => {
+test('an open dialog does not stand before the login', async ({ as, server, api, failures }) => {
+  failures.push('status of 401');
   const name = unique('dialog');
   await api.post('/enrollment-secrets', { name });
   const page = await as('admin');
@@ -45,7 +48,8 @@ test('an open dialog does not stand before the login', async ({ as, server, api 
   await expect(page.getByRole('status')).toContainText('Enrollment secret revoked');
 });
 
-test('a restart of the server is told and survived', async ({ as, server }) => {
+test('a restart of the server is told and survived', async ({ as, server, failures }) => {
+  failures.push('net::ERR_');
   test.slow();
   const page = await as('admin');
   await page.goto('/hosts');

@@ -1,6 +1,6 @@
 /** Who is signed in, and what becomes of the page when that ends. */
 import { ApiError, api, attach } from './api/client';
-import type { Permission, Preferences, Session as SessionAnswer } from './api/types';
+import type { Permission, Preferences, Session as SessionAnswer, SessionUser } from './api/types';
 import { live } from './live.svelte';
 import { router } from './router.svelte';
 import { tenants } from './tenants.svelte';
@@ -31,6 +31,10 @@ class Session {
     live.onClosed = () => void this.#refresh();
   }
 
+  get user(): SessionUser | null {
+    return this.current?.user ?? null;
+  }
+
   get preferences(): Preferences {
     return this.current?.preferences ?? { time_zone: 'local', clock: '24h' };
   }
@@ -42,10 +46,11 @@ class Session {
   /** Asks at the start whether a session is there already. */
   async check(): Promise<void> {
     try {
-      this.#begin(await api.session());
-    } catch (error) {
-      const refused = error instanceof ApiError && error.status === 401;
-      this.status = refused ? 'signed-out' : 'unreachable';
+      const answer = await api.session();
+      if (answer) this.#begin(answer);
+      else this.status = 'signed-out';
+    } catch {
+      this.status = 'unreachable';
     }
   }
 
@@ -85,7 +90,7 @@ class Session {
   }
 
   #begin(answer: SessionAnswer): void {
-    const returned = this.current?.user.id === answer.user.id;
+    const returned = this.current?.user?.id === answer.user?.id;
     if (!returned) {
       this.owner += 1;
       tenants.forget();
@@ -97,6 +102,7 @@ class Session {
     live.start();
     if (returned) live.resync();
     clearTimeout(this.#end);
+    if (!answer.expires_at) return;
     const left = Date.parse(answer.expires_at) - Date.now();
     if (left > 0) this.#end = setTimeout(() => void this.#refresh(), Math.min(left + 1000, TIMER_MAX_MS));
   }
@@ -114,10 +120,11 @@ class Session {
     const epoch = this.#epoch;
     try {
       const answer = await api.session();
-      if (epoch === this.#epoch) this.current = answer;
-    } catch (error) {
-      const refused = error instanceof ApiError && error.status === 401;
-      if (refused && epoch === this.#epoch) this.expire();
+      if (epoch !== this.#epoch) return;
+      if (answer) this.current = answer;
+      else this.expire();
+    } catch {
+      // Whoever needs the server meanwhile says that it can't be reached.
     }
   }
 }

@@ -17,6 +17,11 @@ interface Shared {
 }
 
 interface Own {
+  /**
+   * What the browser reports of requests that fail, where failing is what a test is about: a status or a network
+   * error each. Everywhere else its log stays empty.
+   */
+  failures: string[];
   /** Opens a page, signed in. Its console and its policy reports must stay empty. */
   as: (role: Role, options?: BrowserContextOptions) => Promise<Page>;
   /** Opens a page without a session. */
@@ -24,6 +29,8 @@ interface Own {
 }
 
 export const test = base.extend<Own, Shared>({
+  // eslint-disable-next-line no-empty-pattern -- as above
+  failures: async ({}, use) => use([]),
   server: [
     // eslint-disable-next-line no-empty-pattern -- the runner reads which fixtures are needed from the pattern
     async ({}, use) => {
@@ -43,10 +50,10 @@ export const test = base.extend<Own, Shared>({
     },
     { scope: 'worker' },
   ],
-  stranger: async ({ browser, server }, use) => {
+  stranger: async ({ browser, server, failures }, use) => {
     const watched: Watched[] = [];
     await use(async (options) => {
-      const page = await Watched.open(browser, server, options);
+      const page = await Watched.open(browser, server, failures, options);
       watched.push(page);
       return page.page;
     });
@@ -90,11 +97,13 @@ class Watched {
   private constructor(
     readonly page: Page,
     server: Server,
+    failures: readonly string[],
   ) {
     page.on('console', (message) => {
-      // The browser itself reports every answer of 400 and above; tests look at those where they belong.
-      const refused = message.text().startsWith('Failed to load resource');
-      if (message.type() === 'error' && !refused) this.#complaints.push(message.text());
+      const text = message.text();
+      const expected =
+        text.startsWith('Failed to load resource') && failures.some((failure) => text.includes(failure));
+      if (message.type() === 'error' && !expected) this.#complaints.push(text);
     });
     page.on('pageerror', (error) => this.#complaints.push(String(error)));
     page.on('request', (request) => {
@@ -103,7 +112,12 @@ class Watched {
     });
   }
 
-  static async open(browser: Browser, server: Server, options?: BrowserContextOptions): Promise<Watched> {
+  static async open(
+    browser: Browser,
+    server: Server,
+    failures: readonly string[],
+    options?: BrowserContextOptions,
+  ): Promise<Watched> {
     const context = await browser.newContext({
       baseURL: server.url,
       ignoreHTTPSErrors: true,
@@ -117,7 +131,7 @@ class Watched {
         console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI}`);
       });
     });
-    return new Watched(await context.newPage(), server);
+    return new Watched(await context.newPage(), server, failures);
   }
 
   async close(): Promise<void> {

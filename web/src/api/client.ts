@@ -1,56 +1,21 @@
-/**
- * The one place that speaks to the server. Every answer that is not a success becomes an `ApiError`;
- * nothing secret is ever put into an address.
- */
+/** Everything the pages ask of the server, by name. */
+import type { Answer, Input, Operation, PathOf, Verb } from './operations';
+import { ApiError, address, ask } from './request';
 import type {
-  AgentCa,
-  ApiToken,
   ApiTokenRequest,
-  AuditRecord,
-  CountedPage,
-  CreatedApiToken,
-  CreatedSecret,
-  Enrollment,
-  EnrollmentSecret,
-  Host,
-  HostEvent,
-  JoinToken,
+  HostStatus,
   MintRequest,
-  MintedToken,
-  Overview,
   Page,
   Preferences,
-  Problem,
   SecretRequest,
-  Session,
-  Tenant,
-  User,
   UserChange,
   UserRequest,
 } from './types';
 
-const BASE = '/v1';
-
-/** The server answers within 30 seconds or not at all. */
-const PATIENCE_MS = 35_000;
+export { ApiError };
 
 /** The most items the server puts on a page. */
 const PAGE_MAX = 500;
-
-/** Why a request did not succeed. `status` 0: no answer came. */
-export class ApiError extends Error {
-  constructor(
-    readonly status: number,
-    readonly code: string,
-    readonly detail: string,
-    readonly retryAfter: number | null = null,
-  ) {
-    super(detail);
-    this.name = 'ApiError';
-  }
-}
-
-type Query = Record<string, string | number | null | undefined>;
 
 /** What the client must be told by the session it works for. */
 interface Surroundings {
@@ -73,69 +38,15 @@ export function attach(to: Surroundings): void {
   surroundings = to;
 }
 
-/** The address of a route, with the chosen tenant when it is one that tenants divide. */
-function address(path: string, query: Query = {}, inTenant = true): string {
-  const params = new URLSearchParams();
-  for (const [name, value] of Object.entries({ ...query, tenant: inTenant ? surroundings.tenant() : null })) {
-    if (value !== null && value !== undefined && value !== '') params.set(name, String(value));
-  }
-  const text = params.toString();
-  return `${BASE}${path}${text ? `?${text}` : ''}`;
-}
-
-async function send(method: string, url: string, body?: unknown, signal?: AbortSignal): Promise<unknown> {
-  const limit = AbortSignal.timeout(PATIENCE_MS);
-  const init: RequestInit = {
-    method,
-    headers: { accept: 'application/json, application/problem+json' },
-    credentials: 'same-origin',
-    cache: 'no-store',
-    signal: signal ? AbortSignal.any([signal, limit]) : limit,
-  };
-  if (body !== undefined) {
-    init.body = JSON.stringify(body);
-    init.headers = { ...init.headers, 'content-type': 'application/json' };
-  }
-  let response: Response;
-  let text: string;
-  try {
-    response = await fetch(url, init);
-    text = await response.text();
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    if (limit.aborted) throw new ApiError(0, 'timeout', 'The server took too long to answer.');
-    throw new ApiError(0, 'unreachable', 'The server could not be reached.');
-  }
-  const content = parsed(text);
-  if (response.ok && (content !== undefined || text === '')) return content;
-  throw problem(response, content);
-}
-
-function parsed(text: string): unknown {
-  try {
-    return text === '' ? undefined : JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function problem(response: Response, content: unknown): ApiError {
-  const document = (typeof content === 'object' && content !== null ? content : {}) as Partial<Problem>;
-  const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
-  return new ApiError(
-    // A success that is not JSON comes from something between us and the server.
-    response.ok ? 502 : response.status,
-    document.code ?? 'unknown',
-    document.detail ?? '',
-    Number.isFinite(seconds) ? seconds : null,
-  );
-}
-
 /** A request within the session: its refusal tells the session. */
-async function request<T>(method: string, url: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+async function request<V extends Verb, P extends PathOf<V>>(
+  verb: V,
+  path: P,
+  input: Input<Operation<V, P>>,
+): Promise<Answer<Operation<V, P>>> {
   const epoch = surroundings.epoch();
   try {
-    return (await send(method, url, body, signal)) as T;
+    return await ask(verb, path, input);
   } catch (error) {
     if (error instanceof ApiError && epoch === surroundings.epoch()) {
       if (error.status === 401) surroundings.refused();
@@ -145,19 +56,12 @@ async function request<T>(method: string, url: string, body?: unknown, signal?: 
   }
 }
 
-const get = <T>(path: string, query?: Query, signal?: AbortSignal) =>
-  request<T>('GET', address(path, query), undefined, signal);
-const post = <T>(path: string, body?: unknown) => request<T>('POST', address(path), body);
-const remove = (path: string) => request<unknown>('DELETE', address(path));
-
-const part = encodeURIComponent;
-
 /** Follows a list to its end. For lists that people make by hand, whose length has a human scale. */
-async function all<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T[]> {
+async function all<T>(fetch: (cursor: string | null) => Promise<Page<T>>): Promise<T[]> {
   const items: T[] = [];
   let cursor: string | null = null;
   do {
-    const page: Page<T> = await get(path, { ...query, limit: PAGE_MAX, cursor }, signal);
+    const page: Page<T> = await fetch(cursor);
     items.push(...page.items);
     cursor = page.next_cursor;
   } while (cursor !== null);
@@ -166,70 +70,85 @@ async function all<T>(path: string, query: Query = {}, signal?: AbortSignal): Pr
 
 export interface HostQuery {
   q: string;
-  status: string;
+  status: HostStatus | null;
   decommissioned: boolean;
 }
 
+const limit = PAGE_MAX;
+/** For the operations that tenants divide; the others don't take it. */
+const tenant = () => surroundings.tenant();
+
 export const api = {
-  eventsUrl: () => address('/events'),
+  /** Of all tenants that the user may see: the stream outlives the choice of one. */
+  eventsUrl: () => address('get', '/v1/events', {}),
 
   // Sessions answer 401 as part of their normal work, so they go past the session's own watch.
-  session: (signal?: AbortSignal) =>
-    send('GET', address('/session', {}, false), undefined, signal) as Promise<Session>,
+  session: () => ask('get', '/v1/session/if-any', {}),
   signIn: (username: string, password: string) =>
-    send('POST', address('/session', {}, false), { username, password }) as Promise<Session>,
-  signOut: () => send('DELETE', address('/session', {}, false)),
-  savePreferences: (preferences: Preferences) =>
-    request<Session>('PUT', address('/session/preferences', {}, false), preferences),
+    ask('post', '/v1/session', { body: { username, password } }),
+  signOut: () => ask('delete', '/v1/session', {}),
+  savePreferences: (body: Preferences) => request('put', '/v1/session/preferences', { body }),
 
-  overview: (signal?: AbortSignal) => get<Overview>('/overview', {}, signal),
+  overview: (signal?: AbortSignal) => request('get', '/v1/overview', { query: { tenant: tenant() }, signal }),
 
   hosts: (query: HostQuery, limit: number, cursor: string | null, signal?: AbortSignal) =>
-    get<CountedPage<Host>>(
-      '/hosts',
-      {
+    request('get', '/v1/hosts', {
+      query: {
         q: query.q,
         status: query.status,
-        decommissioned: query.decommissioned ? 'true' : null,
+        decommissioned: query.decommissioned || null,
         limit,
         cursor,
+        tenant: tenant(),
       },
       signal,
-    ),
-  host: (id: string, signal?: AbortSignal) => get<Host>(`/hosts/${part(id)}`, {}, signal),
+    }),
+  host: (id: string, signal?: AbortSignal) =>
+    request('get', '/v1/hosts/{id}', { path: { id }, query: { tenant: tenant() }, signal }),
   enrollments: (id: string, signal?: AbortSignal) =>
-    get<Page<Enrollment>>(`/hosts/${part(id)}/enrollments`, {}, signal),
+    request('get', '/v1/hosts/{id}/enrollments', { path: { id }, query: { tenant: tenant() }, signal }),
   hostEvents: (id: string, signal?: AbortSignal) =>
-    get<Page<HostEvent>>(`/hosts/${part(id)}/events`, {}, signal),
-  decommission: (id: string) => post<Host>(`/hosts/${part(id)}/decommission`),
-  reEnable: (id: string) => post<Host>(`/hosts/${part(id)}/re-enable`),
-  deleteHost: (id: string) => remove(`/hosts/${part(id)}`),
+    request('get', '/v1/hosts/{id}/events', { path: { id }, query: { tenant: tenant() }, signal }),
+  decommission: (id: string) =>
+    request('post', '/v1/hosts/{id}/decommission', { path: { id }, query: { tenant: tenant() } }),
+  reEnable: (id: string) =>
+    request('post', '/v1/hosts/{id}/re-enable', { path: { id }, query: { tenant: tenant() } }),
+  deleteHost: (id: string) =>
+    request('delete', '/v1/hosts/{id}', { path: { id }, query: { tenant: tenant() } }),
 
-  mintToken: (body: MintRequest) => post<MintedToken>('/agents/enroll-tokens', body),
-  tokens: (signal?: AbortSignal) => all<JoinToken>('/agents/enroll-tokens', {}, signal),
-  voidToken: (id: string) => remove(`/agents/enroll-tokens/${part(id)}`),
+  mintToken: (body: MintRequest) =>
+    request('post', '/v1/agents/enroll-tokens', { query: { tenant: tenant() }, body }),
+  tokens: (signal?: AbortSignal) =>
+    all((cursor) =>
+      request('get', '/v1/agents/enroll-tokens', { query: { limit, cursor, tenant: tenant() }, signal }),
+    ),
+  voidToken: (id: string) =>
+    request('delete', '/v1/agents/enroll-tokens/{id}', { path: { id }, query: { tenant: tenant() } }),
 
   secrets: (state: 'active' | 'revoked', signal?: AbortSignal) =>
-    all<EnrollmentSecret>('/enrollment-secrets', { state }, signal),
-  createSecret: (body: SecretRequest) => post<CreatedSecret>('/enrollment-secrets', body),
-  revokeSecret: (id: string) => post<unknown>(`/enrollment-secrets/${part(id)}/revoke`),
+    all((cursor) =>
+      request('get', '/v1/enrollment-secrets', { query: { state, limit, cursor, tenant: tenant() }, signal }),
+    ),
+  createSecret: (body: SecretRequest) =>
+    request('post', '/v1/enrollment-secrets', { query: { tenant: tenant() }, body }),
+  revokeSecret: (id: string) =>
+    request('post', '/v1/enrollment-secrets/{id}/revoke', { path: { id }, query: { tenant: tenant() } }),
 
-  users: (signal?: AbortSignal) => all<User>('/users', {}, signal),
-  createUser: (body: UserRequest) => post<User>('/users', body),
-  changeUser: (id: string, body: UserChange) => request<User>('PATCH', address(`/users/${part(id)}`), body),
+  users: (signal?: AbortSignal) =>
+    all((cursor) => request('get', '/v1/users', { query: { limit, cursor, tenant: tenant() }, signal })),
+  createUser: (body: UserRequest) => request('post', '/v1/users', { body }),
+  changeUser: (id: string, body: UserChange) => request('patch', '/v1/users/{id}', { path: { id }, body }),
 
-  apiTokens: (signal?: AbortSignal) => all<ApiToken>('/api-tokens', {}, signal),
-  createApiToken: (body: ApiTokenRequest) => post<CreatedApiToken>('/api-tokens', body),
-  revokeApiToken: (id: string) => remove(`/api-tokens/${part(id)}`),
+  apiTokens: (signal?: AbortSignal) =>
+    all((cursor) => request('get', '/v1/api-tokens', { query: { limit, cursor, tenant: tenant() }, signal })),
+  createApiToken: (body: ApiTokenRequest) =>
+    request('post', '/v1/api-tokens', { query: { tenant: tenant() }, body }),
+  revokeApiToken: (id: string) => request('delete', '/v1/api-tokens/{id}', { path: { id } }),
 
-  tenants: async (signal?: AbortSignal) => {
-    const url = address('/tenants', { limit: PAGE_MAX }, false);
-    return (await request<Page<Tenant>>('GET', url, undefined, signal)).items;
-  },
+  tenants: async () => (await request('get', '/v1/tenants', {})).items,
 
   audit: (q: string, limit: number, cursor: string | null, signal?: AbortSignal) =>
-    get<Page<AuditRecord>>('/audit', { q, limit, cursor }, signal),
+    request('get', '/v1/audit', { query: { q, limit, cursor, tenant: tenant() }, signal }),
 
-  agentCa: (signal?: AbortSignal) =>
-    request<AgentCa>('GET', address('/agent-ca', {}, false), undefined, signal),
+  agentCa: (signal?: AbortSignal) => request('get', '/v1/agent-ca', { signal }),
 };

@@ -24,7 +24,7 @@ export class HostList {
   loadingMore = $state(false);
   #pages = $state.raw<Loaded[] | undefined>();
   #running: AbortController | undefined;
-  #query: HostQuery = { q: '', status: '', decommissioned: false };
+  #query: HostQuery = { q: '', status: null, decommissioned: false };
 
   readonly hosts = $derived(distinct(this.#pages?.flatMap((page) => page.items) ?? []));
 
