@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::Shared;
+use super::examples::Examples;
 use super::problem::ProblemDocument;
 use crate::domain::permission::Permission;
 
@@ -146,7 +147,7 @@ impl Operation {
         problems
     }
 
-    fn document(&self, shapes: &mut Shapes) -> Value {
+    fn document(&self, shapes: &mut Shapes, examples: &Examples) -> Value {
         let mut parameters: Vec<Value> = self
             .path
             .split('/')
@@ -165,13 +166,16 @@ impl Operation {
             if !media_type.is_empty() {
                 let text = json!({ "type": "string" });
                 let shape = shape.map(|shape| shape(&mut shapes.answers).to_value());
-                let content = match shape {
+                let mut content = match shape {
                     // OpenAPI 3.1 has no word for what the events of a stream look like.
                     Some(data) if *media_type == EVENT_STREAM => {
                         json!({ "schema": text, "x-event-data": data })
                     }
                     schema => json!({ "schema": schema.unwrap_or(text) }),
                 };
+                if let Some(example) = examples.answer(self.id) {
+                    content["example"] = example.clone();
+                }
                 response["content"] = json!({ *media_type: content });
             }
             responses.insert(status.to_string(), response);
@@ -181,17 +185,22 @@ impl Operation {
         for status in problems.iter().map(|(status, _)| *status) {
             let codes: Vec<&str> =
                 problems.iter().filter(|(s, _)| *s == status).map(|(_, code)| *code).collect();
-            let first = codes.first().copied().unwrap_or_default();
-            let example = json!({
-                "type": "about:blank",
-                "title": axum::http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()),
-                "status": status,
-                "code": first,
-                "detail": "What happened, and what to do about it.",
-            });
+            let example = |code: &&str| {
+                let value = json!({
+                    "type": "about:blank",
+                    "title": axum::http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()),
+                    "status": status,
+                    "code": code,
+                    "detail": examples.detail(code),
+                });
+                ((*code).to_owned(), json!({ "value": value }))
+            };
+            let known: Map<String, Value> = codes.iter().map(example).collect();
+            let narrowed = json!({ "properties": { "code": { "enum": codes } } });
+            let schema = json!({ "allOf": [problem, narrowed] });
             let response = json!({
                 "description": format!("code: {}", codes.join(", ")),
-                "content": { "application/problem+json": { "schema": problem, "example": example } },
+                "content": { "application/problem+json": { "schema": schema, "examples": known } },
             });
             responses.insert(status.to_string(), response);
         }
@@ -205,8 +214,12 @@ impl Operation {
         }
         if let Some((shape, required)) = self.body {
             let schema = shape(&mut shapes.requests).to_value();
+            let mut content = json!({ "schema": schema });
+            if let Some(example) = examples.request(self.id) {
+                content["example"] = example.clone();
+            }
             document["requestBody"] =
-                json!({ "required": required, "content": { "application/json": { "schema": schema } } });
+                json!({ "required": required, "content": { "application/json": content } });
         }
         match self.access {
             Access::Open => document["security"] = json!([]),
@@ -308,12 +321,13 @@ impl Api {
 
 /// The OpenAPI 3.1 document of routes below a prefix each.
 pub(super) fn document(groups: &[(&str, &[Operation])]) -> Value {
+    let examples = Examples::load();
     let mut shapes = Shapes::new();
     let mut paths = Map::new();
     for (prefix, operations) in groups {
         for operation in *operations {
             let entry = paths.entry(format!("{prefix}{}", operation.path)).or_insert_with(|| json!({}));
-            entry[operation.method.as_str().to_lowercase()] = operation.document(&mut shapes);
+            entry[operation.method.as_str().to_lowercase()] = operation.document(&mut shapes, &examples);
         }
     }
     json!({
@@ -322,6 +336,7 @@ pub(super) fn document(groups: &[(&str, &[Operation])]) -> Value {
             "title": "Muster",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "Gives every machine a cryptographic identity, and takes it away again",
+            "description": "Every path below /v1 is served below /api/v1 too. Errors are problems (RFC 9457) whose `code` does not change between releases.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "security": [{ "bearer": [] }, { "session": [] }],

@@ -10,6 +10,7 @@ mod audit;
 mod body;
 mod enroll;
 mod events;
+mod examples;
 mod extract;
 mod health;
 mod hosts;

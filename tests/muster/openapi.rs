@@ -21,13 +21,14 @@ async fn the_document_describes_every_answer() {
             let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{case}"));
             assert!(ids.insert(id.to_owned()), "{id} twice: {case}");
             assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{case}");
+            check_examples(&document, operation, &case);
             check_parameters(path, operation, &case);
             let responses = operation["responses"].as_object().unwrap();
             assert!(responses.keys().any(|status| status.starts_with('2')), "{case}");
             for (status, response) in responses {
                 assert!(response["description"].is_string(), "{case} {status}");
                 if status.starts_with(['4', '5']) {
-                    check_problem(status, response, &format!("{case} {status}"));
+                    check_problem(&document, status, response, &format!("{case} {status}"));
                 }
             }
             let open = operation["security"] == serde_json::json!([]);
@@ -69,15 +70,54 @@ fn check_parameters(path: &str, operation: &Value, case: &str) {
     }
 }
 
-/// A problem names its codes, and shows what one looks like.
-fn check_problem(status: &str, response: &Value, case: &str) {
+/// What goes in and what comes out as JSON or text has an example, and the example is true of its schema.
+fn check_examples(document: &Value, operation: &Value, case: &str) {
+    let request = operation.get("requestBody");
+    let answers = operation["responses"].as_object().unwrap().iter();
+    let answers = answers.filter(|(status, _)| status.starts_with('2')).map(|(_, answer)| answer);
+    for body in request.into_iter().chain(answers) {
+        let Some(content) = body["content"].as_object() else { continue };
+        for (media_type, content) in content {
+            // What is DER can't be shown in JSON.
+            if media_type != "application/pkix-crl" {
+                assert_valid(
+                    document,
+                    &content["schema"],
+                    &content["example"],
+                    &format!("{case} {media_type}"),
+                );
+            }
+        }
+    }
+}
+
+fn assert_valid(document: &Value, schema: &Value, value: &Value, case: &str) {
+    let schema = serde_json::json!({ "allOf": [schema], "components": document["components"] });
+    let validator = jsonschema::draft202012::new(&schema).unwrap_or_else(|error| panic!("{case}: {error}"));
+    let errors: Vec<_> = validator.iter_errors(value).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{case}: {errors:?} in {value}");
+}
+
+/// A problem names its codes, allows no other, and shows what each looks like.
+fn check_problem(document: &Value, status: &str, response: &Value, case: &str) {
     let codes = response["description"].as_str().and_then(|text| text.strip_prefix("code: "));
     let codes: Vec<_> = codes.unwrap_or_else(|| panic!("{case}")).split(", ").collect();
     assert!(!codes.is_empty() && codes.iter().all(|code| !code.is_empty()), "{case}");
     let content = &response["content"]["application/problem+json"];
-    assert!(content["schema"].is_object(), "{case}");
-    assert_eq!(content["example"]["status"].to_string(), status, "{case}");
-    assert_eq!(content["example"]["code"], codes[0], "{case}");
+    let examples = content["examples"].as_object().unwrap_or_else(|| panic!("{case}"));
+    assert_eq!(examples.keys().collect::<Vec<_>>(), codes, "{case}");
+    for (code, example) in examples {
+        let mut example = example["value"].clone();
+        assert_eq!(
+            (example["status"].to_string().as_str(), &example["code"]),
+            (status, &Value::from(code.as_str()))
+        );
+        assert_valid(document, &content["schema"], &example, case);
+        example["code"] = "something_else".into();
+        let validator =
+            serde_json::json!({ "allOf": [content["schema"]], "components": document["components"] });
+        assert!(!jsonschema::draft202012::is_valid(&validator, &example), "{case}: any code will do");
+    }
 }
 
 /// Every reference leads somewhere.

@@ -276,7 +276,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The audit trail, newest first
+         * The audit trail
          * @description Needs the permission `audit.read`.
          */
         get: operations["listAudit"];
@@ -926,6 +926,8 @@ export interface components {
         /** @enum {string} */
         JoinTokenState: "open" | "used" | "expired" | "voided";
         /** @enum {string} */
+        ListOrder: "newest" | "oldest";
+        /** @enum {string} */
         ListState: "active" | "revoked";
         /** @description The `data` of a server-sent event: that something changed, and what. */
         LiveEvent: {
@@ -963,6 +965,8 @@ export interface components {
             expires_at: string;
             id: string;
             name: string | null;
+            /** @description Where agents enroll, `https://HOST:PORT`, when the server runs. */
+            server: string | null;
             state: components["schemas"]["JoinTokenState"];
             tenant_id: string;
             token: string;
@@ -1217,6 +1221,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "keys": [
+                     *         {
+                     *           "crv": "P-256",
+                     *           "kty": "EC",
+                     *           "use": "x509-svid",
+                     *           "x": "b06Bitg7kBcuKwERSFIX30Z5kpzlEtZqLMN0KZEwr5I",
+                     *           "x5c": [
+                     *             "MIIBxTCCAWqgAwIBAgIQ…"
+                     *           ],
+                     *           "y": "KIOo2NWxJspi_6szOFBCiCU81qpQgA5DFHASIAB2y0A"
+                     *         }
+                     *       ],
+                     *       "spiffe_refresh_hint": 300,
+                     *       "spiffe_sequence": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["BundleAnswer"];
                 };
             };
@@ -1226,16 +1248,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -1244,16 +1260,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -1282,16 +1292,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "ca_unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "ca_unavailable" | "unavailable";
+                    };
                 };
             };
         };
@@ -1311,6 +1315,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example -----BEGIN CERTIFICATE-----
+                     *     …
+                     *     -----END CERTIFICATE-----
+                     *     -----BEGIN CERTIFICATE-----
+                     *     …
+                     *     -----END CERTIFICATE-----
+                     */
                     "application/x-pem-file": string;
                 };
             };
@@ -1320,16 +1332,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -1338,16 +1344,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -1361,6 +1361,22 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "csr": "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n",
+                 *       "host": {
+                 *         "agent_version": "0.1.0",
+                 *         "arch": "x86_64",
+                 *         "hostname": "web-7",
+                 *         "ips": [
+                 *           "192.0.2.17"
+                 *         ],
+                 *         "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
+                 *         "os": "Debian GNU/Linux 12 (bookworm)"
+                 *       },
+                 *       "token": "mjt_agrakiuuyzled3t5_…"
+                 *     }
+                 */
                 "application/json": components["schemas"]["EnrollBody"];
             };
         };
@@ -1371,6 +1387,22 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "web-7",
+                     *       "certificate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+                     *       "grpc_addr": "muster.example.org:9443",
+                     *       "host_id": "01a20522-8885-73ee-af22-1e008f0841d2",
+                     *       "intermediate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+                     *       "issued_at": "2026-11-22T21:21:18.981Z",
+                     *       "not_after": "2026-11-23T21:21:17Z",
+                     *       "serial": "01a2052288851de9f958503e51c95923",
+                     *       "server_ca": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+                     *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
+                     *       "trust_bundle": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
+                     *     }
+                     */
                     "application/json": components["schemas"]["SvidAnswer"];
                 };
             };
@@ -1380,16 +1412,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_csr",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_csr" | "bad_request";
+                    };
                 };
             };
             /** @description code: token_expired, token_used, token_voided, unauthorized */
@@ -1398,16 +1424,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "token_expired",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "token_expired" | "token_used" | "token_voided" | "unauthorized";
+                    };
                 };
             };
             /** @description code: identity_revoked, secret_exhausted */
@@ -1416,16 +1436,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "identity_revoked",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "identity_revoked" | "secret_exhausted";
+                    };
                 };
             };
             /** @description code: timeout */
@@ -1434,16 +1448,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "timeout",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 408,
-                     *       "title": "Request Timeout",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
                 };
             };
             /** @description code: payload_too_large */
@@ -1452,16 +1460,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "payload_too_large",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 413,
-                     *       "title": "Payload Too Large",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
                 };
             };
             /** @description code: unsupported_media_type */
@@ -1470,16 +1472,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unsupported_media_type",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 415,
-                     *       "title": "Unsupported Media Type",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
                 };
             };
             /** @description code: throttled */
@@ -1488,16 +1484,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "throttled",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 429,
-                     *       "title": "Too Many Requests",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
                 };
             };
             /** @description code: ca_unavailable, unavailable */
@@ -1506,16 +1496,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "ca_unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "ca_unavailable" | "unavailable";
+                    };
                 };
             };
         };
@@ -1529,6 +1513,13 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "chain": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+                 *       "csr": "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n",
+                 *       "proof": "MEUCIQDLkNFBu0vdwOaXpXbkFi0="
+                 *     }
+                 */
                 "application/json": components["schemas"]["RotateBody"];
             };
         };
@@ -1539,6 +1530,22 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "web-7",
+                     *       "certificate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+                     *       "grpc_addr": "muster.example.org:9443",
+                     *       "host_id": "01a20522-8885-73ee-af22-1e008f0841d2",
+                     *       "intermediate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+                     *       "issued_at": "2026-11-22T21:21:18.981Z",
+                     *       "not_after": "2026-11-23T21:21:17Z",
+                     *       "serial": "01a2052288851de9f958503e51c95923",
+                     *       "server_ca": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+                     *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
+                     *       "trust_bundle": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
+                     *     }
+                     */
                     "application/json": components["schemas"]["SvidAnswer"];
                 };
             };
@@ -1548,16 +1555,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_csr",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_csr" | "bad_request";
+                    };
                 };
             };
             /** @description code: bad_chain, bad_proof, svid_expired, unknown_serial */
@@ -1566,16 +1567,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_chain",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_chain" | "bad_proof" | "svid_expired" | "unknown_serial";
+                    };
                 };
             };
             /** @description code: identity_revoked */
@@ -1584,16 +1579,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "identity_revoked",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "identity_revoked";
+                    };
                 };
             };
             /** @description code: timeout */
@@ -1602,16 +1591,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "timeout",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 408,
-                     *       "title": "Request Timeout",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
                 };
             };
             /** @description code: payload_too_large */
@@ -1620,16 +1603,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "payload_too_large",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 413,
-                     *       "title": "Payload Too Large",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
                 };
             };
             /** @description code: unsupported_media_type */
@@ -1638,16 +1615,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unsupported_media_type",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 415,
-                     *       "title": "Unsupported Media Type",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
                 };
             };
             /** @description code: throttled */
@@ -1656,16 +1627,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "throttled",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 429,
-                     *       "title": "Too Many Requests",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
                 };
             };
             /** @description code: ca_unavailable, unavailable */
@@ -1674,16 +1639,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "ca_unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "ca_unavailable" | "unavailable";
+                    };
                 };
             };
         };
@@ -1703,6 +1662,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "status": "ok"
+                     *     }
+                     */
                     "application/json": components["schemas"]["HealthAnswer"];
                 };
             };
@@ -1712,16 +1676,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -1741,6 +1699,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example # HELP muster_hosts_online Hosts that have reported lately.
+                     *     # TYPE muster_hosts_online gauge
+                     *     muster_hosts_online 1204
+                     *     # EOF
+                     */
                     "application/openmetrics-text": string;
                 };
             };
@@ -1750,16 +1714,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -1768,16 +1726,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -1797,6 +1749,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "status": "ready"
+                     *     }
+                     */
                     "application/json": components["schemas"]["HealthAnswer"];
                 };
             };
@@ -1806,16 +1763,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -1835,6 +1786,30 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "certificates": [
+                     *         {
+                     *           "not_after": "2036-11-22T21:16:17Z",
+                     *           "not_before": "2026-11-22T21:16:18Z",
+                     *           "role": "root",
+                     *           "serial": "01a205228820cd9050483edad7d7f394",
+                     *           "sha256": "e081c2b8455e523b77a5106b0f2aec139a85a459befe658b5771a5a4d4536d0a",
+                     *           "subject": "CN=Muster agent root CA, O=muster"
+                     *         },
+                     *         {
+                     *           "not_after": "2027-11-22T21:16:17Z",
+                     *           "not_before": "2026-11-22T21:16:18Z",
+                     *           "role": "intermediate",
+                     *           "serial": "01a2052288203fe8bff962b4c29adeb4",
+                     *           "sha256": "a1d25368195a48c8b0f900fe88dfe0a311af8e241c3fd05f695712771faf2f82",
+                     *           "subject": "CN=Muster agent intermediate CA c29adeb4, O=muster"
+                     *         }
+                     *       ],
+                     *       "server_pin": "7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73",
+                     *       "trust_domain": "muster"
+                     *     }
+                     */
                     "application/json": components["schemas"]["AgentCaAnswer"];
                 };
             };
@@ -1844,16 +1819,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -1862,16 +1831,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -1880,16 +1843,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -1898,16 +1855,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: internal */
@@ -1916,16 +1867,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "internal",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 500,
-                     *       "title": "Internal Server Error",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "internal";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -1934,16 +1879,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -1970,6 +1909,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "agent_id": "db-9",
+                     *           "created_at": "2026-11-22T21:21:22.118Z",
+                     *           "expires_at": "2026-11-22T22:21:22.118Z",
+                     *           "id": "agrakiuuyzled3t5",
+                     *           "name": "new database",
+                     *           "state": "open",
+                     *           "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
+                     *           "used_at": null,
+                     *           "voided_at": null
+                     *         }
+                     *       ],
+                     *       "next_cursor": "agrakiuuyzled3t5"
+                     *     }
+                     */
                     "application/json": components["schemas"]["TokenItemPage"];
                 };
             };
@@ -1979,16 +1936,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -1997,16 +1948,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -2015,16 +1960,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -2033,16 +1972,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -2051,16 +1984,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -2077,6 +2004,13 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "agent_id": "db-9",
+                 *       "name": "new database",
+                 *       "ttl_seconds": 3600
+                 *     }
+                 */
                 "application/json": components["schemas"]["MintBody"];
             };
         };
@@ -2087,6 +2021,22 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "db-9",
+                     *       "ca_pin": "7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73",
+                     *       "created_at": "2026-11-22T21:21:22.118Z",
+                     *       "expires_at": "2026-11-22T22:21:22.118Z",
+                     *       "id": "agrakiuuyzled3t5",
+                     *       "name": "new database",
+                     *       "server": "https://muster.example.org:8443",
+                     *       "state": "open",
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
+                     *       "token": "mjt_agrakiuuyzled3t5_…",
+                     *       "used_at": null,
+                     *       "voided_at": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["MintedToken"];
                 };
             };
@@ -2096,16 +2046,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -2114,16 +2058,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -2132,16 +2070,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -2150,16 +2082,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: timeout */
@@ -2168,16 +2094,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "timeout",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 408,
-                     *       "title": "Request Timeout",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
                 };
             };
             /** @description code: payload_too_large */
@@ -2186,16 +2106,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "payload_too_large",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 413,
-                     *       "title": "Payload Too Large",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
                 };
             };
             /** @description code: unsupported_media_type */
@@ -2204,16 +2118,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unsupported_media_type",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 415,
-                     *       "title": "Unsupported Media Type",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
                 };
             };
             /** @description code: invalid_agent_id, invalid_name, invalid_ttl */
@@ -2222,16 +2130,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "invalid_agent_id",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 422,
-                     *       "title": "Unprocessable Entity",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "invalid_agent_id" | "invalid_name" | "invalid_ttl";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -2240,16 +2142,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -2274,6 +2170,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "db-9",
+                     *       "created_at": "2026-11-22T21:21:22.118Z",
+                     *       "expires_at": "2026-11-22T22:21:22.118Z",
+                     *       "id": "agrakiuuyzled3t5",
+                     *       "name": "new database",
+                     *       "state": "voided",
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
+                     *       "used_at": null,
+                     *       "voided_at": "2026-11-22T21:21:22.134Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["TokenItem"];
                 };
             };
@@ -2283,16 +2192,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -2301,16 +2204,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -2319,16 +2216,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -2337,16 +2228,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: token_used */
@@ -2355,16 +2240,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "token_used",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 409,
-                     *       "title": "Conflict",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "token_used";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -2373,16 +2252,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -2407,6 +2280,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "web-8",
+                     *       "certificates_revoked": 1,
+                     *       "host_id": "01a20522-8886-79d4-ba6d-f96468f8df32",
+                     *       "revoked_at": "2026-11-22T21:21:22.263Z",
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
+                     *     }
+                     */
                     "application/json": components["schemas"]["RevokedAnswer"];
                 };
             };
@@ -2416,16 +2298,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -2434,16 +2310,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -2452,16 +2322,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -2470,16 +2334,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -2488,16 +2346,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -2524,6 +2376,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-11-22T21:21:22.329Z",
+                     *           "created_by": "admin",
+                     *           "expires_at": "2027-02-20T21:21:22.329Z",
+                     *           "id": "agrakiuvtgnzpxm5",
+                     *           "name": "deploy",
+                     *           "permissions": [
+                     *             "agent.read",
+                     *             "agent.write"
+                     *           ],
+                     *           "tenant_id": null
+                     *         }
+                     *       ],
+                     *       "next_cursor": "agrakiuvtgnzpxm5"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ApiTokenItemPage"];
                 };
             };
@@ -2533,16 +2404,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -2551,16 +2416,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -2569,16 +2428,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -2587,16 +2440,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -2605,16 +2452,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -2631,6 +2472,16 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "deploy",
+                 *       "permissions": [
+                 *         "agent.read",
+                 *         "agent.write"
+                 *       ],
+                 *       "ttl_seconds": 7776000
+                 *     }
+                 */
                 "application/json": components["schemas"]["ApiTokenBody"];
             };
         };
@@ -2641,6 +2492,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-22T21:21:22.329Z",
+                     *       "created_by": "admin",
+                     *       "expires_at": "2027-02-20T21:21:22.329Z",
+                     *       "id": "agrakiuvtgnzpxm5",
+                     *       "name": "deploy",
+                     *       "permissions": [
+                     *         "agent.read",
+                     *         "agent.write"
+                     *       ],
+                     *       "tenant_id": null,
+                     *       "token": "mat_agrakiuvtgnzpxm5_…"
+                     *     }
+                     */
                     "application/json": components["schemas"]["CreatedApiToken"];
                 };
             };
@@ -2650,16 +2516,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -2668,16 +2528,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -2686,16 +2540,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -2704,16 +2552,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: timeout */
@@ -2722,16 +2564,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "timeout",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 408,
-                     *       "title": "Request Timeout",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
                 };
             };
             /** @description code: payload_too_large */
@@ -2740,16 +2576,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "payload_too_large",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 413,
-                     *       "title": "Payload Too Large",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
                 };
             };
             /** @description code: unsupported_media_type */
@@ -2758,16 +2588,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unsupported_media_type",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 415,
-                     *       "title": "Unsupported Media Type",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
                 };
             };
             /** @description code: invalid_name, invalid_permissions, invalid_ttl */
@@ -2776,16 +2600,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "invalid_name",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 422,
-                     *       "title": "Unprocessable Entity",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "invalid_name" | "invalid_permissions" | "invalid_ttl";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -2794,16 +2612,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -2832,16 +2644,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -2850,16 +2656,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -2868,16 +2668,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -2886,16 +2680,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -2904,16 +2692,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -2925,6 +2707,8 @@ export interface operations {
                 cursor?: string;
                 /** @description Items on a page. */
                 limit?: number;
+                /** @description Newest first, or oldest first as the chain grows. Default: newest. */
+                order?: components["schemas"]["ListOrder"];
                 /** @description Only records with this text in them, whatever the case. */
                 q?: string;
                 /** @description The tenant to look at, for callers who see all of them; all when left out. */
@@ -2942,6 +2726,30 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "action": "api_token.create",
+                     *           "actor": "token:agrakiutvzp57xtq",
+                     *           "at": "2026-11-22T21:21:22.329Z",
+                     *           "detail": {
+                     *             "name": "deploy",
+                     *             "permissions": "agent.read agent.write"
+                     *           },
+                     *           "hash": "05e0a2fc4e4078b07ed10155cc20644a4f432a170303e497bc3042fb75557f96",
+                     *           "outcome": "success",
+                     *           "prev_hash": "119390f098c11e93c7d58115228352ac2e5379add7a11f68d4b1eb66666190c6",
+                     *           "reason": null,
+                     *           "seq": 22,
+                     *           "source": "192.0.2.17",
+                     *           "target": "agrakiuvtgnzpxm5",
+                     *           "tenant_id": null
+                     *         }
+                     *       ],
+                     *       "next_cursor": "22"
+                     *     }
+                     */
                     "application/json": components["schemas"]["AuditRecordPage"];
                 };
             };
@@ -2951,16 +2759,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -2969,16 +2771,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -2987,16 +2783,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -3005,16 +2795,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -3023,16 +2807,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -3052,6 +2830,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "first_broken": null,
+                     *       "intact": true,
+                     *       "records": 22,
+                     *       "why": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["ChainAnswer"];
                 };
             };
@@ -3061,16 +2847,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -3079,16 +2859,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -3097,16 +2871,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -3115,16 +2883,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -3153,6 +2915,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-11-22T21:21:22.144Z",
+                     *           "expires_at": "2026-12-22T21:21:22.144Z",
+                     *           "id": "agrakiuu4aqmdrcx",
+                     *           "last_used_at": null,
+                     *           "max_uses": 40,
+                     *           "name": "rack-7",
+                     *           "revoked_at": null,
+                     *           "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
+                     *           "uses": 0
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["SecretItemPage"];
                 };
             };
@@ -3162,16 +2942,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -3180,16 +2954,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -3198,16 +2966,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -3216,16 +2978,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -3234,16 +2990,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -3260,6 +3010,13 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "max_uses": 40,
+                 *       "name": "rack-7",
+                 *       "ttl_seconds": 2592000
+                 *     }
+                 */
                 "application/json": components["schemas"]["SecretBody"];
             };
         };
@@ -3270,6 +3027,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-22T21:21:22.144Z",
+                     *       "expires_at": "2026-12-22T21:21:22.144Z",
+                     *       "id": "agrakiuu4aqmdrcx",
+                     *       "last_used_at": null,
+                     *       "max_uses": 40,
+                     *       "name": "rack-7",
+                     *       "revoked_at": null,
+                     *       "secret": "mes_agrakiuu4aqmdrcx_…",
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
+                     *       "uses": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["CreatedSecret"];
                 };
             };
@@ -3279,16 +3050,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -3297,16 +3062,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -3315,16 +3074,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -3333,16 +3086,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: timeout */
@@ -3351,16 +3098,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "timeout",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 408,
-                     *       "title": "Request Timeout",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
                 };
             };
             /** @description code: payload_too_large */
@@ -3369,16 +3110,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "payload_too_large",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 413,
-                     *       "title": "Payload Too Large",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
                 };
             };
             /** @description code: unsupported_media_type */
@@ -3387,16 +3122,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unsupported_media_type",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 415,
-                     *       "title": "Unsupported Media Type",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
                 };
             };
             /** @description code: invalid_max_uses, invalid_name, invalid_ttl */
@@ -3405,16 +3134,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "invalid_max_uses",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 422,
-                     *       "title": "Unprocessable Entity",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "invalid_max_uses" | "invalid_name" | "invalid_ttl";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -3423,16 +3146,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -3457,6 +3174,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-22T21:21:22.144Z",
+                     *       "expires_at": "2026-12-22T21:21:22.144Z",
+                     *       "id": "agrakiuu4aqmdrcx",
+                     *       "last_used_at": null,
+                     *       "max_uses": 40,
+                     *       "name": "rack-7",
+                     *       "revoked_at": "2026-11-22T21:21:22.168Z",
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
+                     *       "uses": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["SecretItem"];
                 };
             };
@@ -3466,16 +3196,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -3484,16 +3208,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -3502,16 +3220,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -3520,16 +3232,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -3538,16 +3244,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -3570,6 +3270,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example id: 6923a1f0-42
+                     *     event: host
+                     *     data: {"host_id":"01a20522-8885-73ee-af22-1e008f0841d2"}
+                     */
                     "text/event-stream": string;
                 };
             };
@@ -3579,16 +3284,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -3597,16 +3296,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -3615,16 +3308,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -3633,16 +3320,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -3651,16 +3332,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -3693,6 +3368,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "agent_id": "web-7",
+                     *           "agent_version": "0.1.0",
+                     *           "arch": "x86_64",
+                     *           "decommissioned_at": null,
+                     *           "first_enrolled_at": "2026-11-22T21:21:18.982Z",
+                     *           "flags": [],
+                     *           "hostname": "web-7",
+                     *           "id": "01a20522-8885-73ee-af22-1e008f0841d2",
+                     *           "ips": [
+                     *             "192.0.2.17"
+                     *           ],
+                     *           "last_seen": "2026-11-22T21:21:19.01Z",
+                     *           "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
+                     *           "os": "Debian GNU/Linux 12 (bookworm)",
+                     *           "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *           "status": "online",
+                     *           "svid_not_after": "2026-11-23T21:21:17Z",
+                     *           "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
+                     *         }
+                     *       ],
+                     *       "next_cursor": "01a20522-8885-73ee-af22-1e008f0841d2",
+                     *       "total": 2
+                     *     }
+                     */
                     "application/json": components["schemas"]["HostList"];
                 };
             };
@@ -3702,16 +3405,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -3720,16 +3417,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -3738,16 +3429,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -3756,16 +3441,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -3774,16 +3453,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -3808,6 +3481,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "web-7",
+                     *       "agent_version": "0.1.0",
+                     *       "arch": "x86_64",
+                     *       "decommissioned_at": null,
+                     *       "first_enrolled_at": "2026-11-22T21:21:18.982Z",
+                     *       "flags": [],
+                     *       "hostname": "web-7",
+                     *       "id": "01a20522-8885-73ee-af22-1e008f0841d2",
+                     *       "ips": [
+                     *         "192.0.2.17"
+                     *       ],
+                     *       "last_seen": "2026-11-22T21:21:19.01Z",
+                     *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
+                     *       "os": "Debian GNU/Linux 12 (bookworm)",
+                     *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "status": "online",
+                     *       "svid_not_after": "2026-11-23T21:21:17Z",
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
+                     *     }
+                     */
                     "application/json": components["schemas"]["HostItem"];
                 };
             };
@@ -3817,16 +3512,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -3835,16 +3524,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -3853,16 +3536,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -3871,16 +3548,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -3889,16 +3560,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -3930,16 +3595,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -3948,16 +3607,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -3966,16 +3619,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -3984,16 +3631,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -4002,16 +3643,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -4036,6 +3671,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "web-7",
+                     *       "agent_version": "0.1.0",
+                     *       "arch": "x86_64",
+                     *       "decommissioned_at": "2026-11-22T21:21:22.226Z",
+                     *       "first_enrolled_at": "2026-11-22T21:21:18.982Z",
+                     *       "flags": [],
+                     *       "hostname": "web-7",
+                     *       "id": "01a20522-8885-73ee-af22-1e008f0841d2",
+                     *       "ips": [
+                     *         "192.0.2.17"
+                     *       ],
+                     *       "last_seen": "2026-11-22T21:21:19.01Z",
+                     *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
+                     *       "os": "Debian GNU/Linux 12 (bookworm)",
+                     *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "status": "offline",
+                     *       "svid_not_after": "2026-11-23T21:21:17Z",
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
+                     *     }
+                     */
                     "application/json": components["schemas"]["HostItem"];
                 };
             };
@@ -4045,16 +3702,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -4063,16 +3714,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -4081,16 +3726,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -4099,16 +3738,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -4117,16 +3750,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -4155,6 +3782,27 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "credential_id": "agrakiuimq3sygri",
+                     *           "host_id": "01a20522-8885-73ee-af22-1e008f0841d2",
+                     *           "issued_at": "2026-11-22T21:21:18.981Z",
+                     *           "not_after": "2026-11-23T21:21:17Z",
+                     *           "not_before": "2026-11-22T21:16:18Z",
+                     *           "peer": "192.0.2.17",
+                     *           "reason": null,
+                     *           "revoked": false,
+                     *           "revoked_at": null,
+                     *           "serial": "01a2052288851de9f958503e51c95923",
+                     *           "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
+                     *           "via": "token"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["EnrollmentItemPage"];
                 };
             };
@@ -4164,16 +3812,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -4182,16 +3824,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -4200,16 +3836,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -4218,16 +3848,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -4236,16 +3860,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -4274,6 +3892,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "at": "2026-11-22T21:21:18.982Z",
+                     *           "detail": {
+                     *             "peer": "192.0.2.17",
+                     *             "serial": "01a2052288851de9f958503e51c95923",
+                     *             "via": "token"
+                     *           },
+                     *           "id": "000001a20522888600000000",
+                     *           "kind": "enrolled"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["HostEventItemPage"];
                 };
             };
@@ -4283,16 +3918,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -4301,16 +3930,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -4319,16 +3942,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -4337,16 +3954,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -4355,16 +3966,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -4389,6 +3994,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "web-7",
+                     *       "agent_version": "0.1.0",
+                     *       "arch": "x86_64",
+                     *       "decommissioned_at": null,
+                     *       "first_enrolled_at": "2026-11-22T21:21:18.982Z",
+                     *       "flags": [],
+                     *       "hostname": "web-7",
+                     *       "id": "01a20522-8885-73ee-af22-1e008f0841d2",
+                     *       "ips": [
+                     *         "192.0.2.17"
+                     *       ],
+                     *       "last_seen": "2026-11-22T21:21:19.01Z",
+                     *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
+                     *       "os": "Debian GNU/Linux 12 (bookworm)",
+                     *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "status": "offline",
+                     *       "svid_not_after": "2026-11-23T21:21:17Z",
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
+                     *     }
+                     */
                     "application/json": components["schemas"]["HostItem"];
                 };
             };
@@ -4398,16 +4025,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -4416,16 +4037,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -4434,16 +4049,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -4452,16 +4061,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -4470,16 +4073,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -4502,6 +4099,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_ca": {
+                     *         "intermediate_not_after": "2027-11-22T21:16:17Z",
+                     *         "root_not_after": "2036-11-22T21:16:17Z",
+                     *         "trust_domain": "muster"
+                     *       },
+                     *       "enrollments_per_day": [
+                     *         {
+                     *           "count": 0,
+                     *           "date": "2026-11-21"
+                     *         },
+                     *         {
+                     *           "count": 2,
+                     *           "date": "2026-11-22"
+                     *         }
+                     *       ],
+                     *       "hosts_decommissioned": 0,
+                     *       "hosts_online": 2,
+                     *       "hosts_total": 2,
+                     *       "not_reported_24h": 0,
+                     *       "outage_forecast": {
+                     *         "all_expired": "2026-11-23T21:21:17Z",
+                     *         "first_expiry": "2026-11-23T21:21:17Z",
+                     *         "half_expired": "2026-11-23T21:21:17Z"
+                     *       },
+                     *       "server_certificate": {
+                     *         "not_after": "2029-02-24T21:16:17Z",
+                     *         "pin": "7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73"
+                     *       },
+                     *       "warnings": [
+                     *         {
+                     *           "code": "root_key_on_disk",
+                     *           "hint": "Move root-key.pem to offline storage and delete it from the data directory.",
+                     *           "message": "The agent CA's root key lies on the server's disk"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["OverviewAnswer"];
                 };
             };
@@ -4511,16 +4147,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -4529,16 +4159,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -4547,16 +4171,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -4565,16 +4183,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -4583,16 +4195,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -4612,6 +4218,31 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "expires_at": "2026-11-22T23:21:22.108Z",
+                     *       "permissions": [
+                     *         "agent.read",
+                     *         "agent.write",
+                     *         "audit.read",
+                     *         "host.write",
+                     *         "secret.write",
+                     *         "user.write",
+                     *         "token.write",
+                     *         "tenant.write"
+                     *       ],
+                     *       "preferences": {
+                     *         "clock": "24h",
+                     *         "time_zone": "local"
+                     *       },
+                     *       "user": {
+                     *         "id": "01a20522-885a-739c-a6ea-cd109997bee2",
+                     *         "role": "admin",
+                     *         "tenant_id": null,
+                     *         "username": "admin"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["SessionAnswer"];
                 };
             };
@@ -4621,16 +4252,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -4639,16 +4264,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -4662,6 +4281,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "password": "correct horse battery staple",
+                 *       "username": "admin"
+                 *     }
+                 */
                 "application/json": components["schemas"]["SignInBody"];
             };
         };
@@ -4672,6 +4297,31 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "expires_at": "2026-11-22T23:21:22.108Z",
+                     *       "permissions": [
+                     *         "agent.read",
+                     *         "agent.write",
+                     *         "audit.read",
+                     *         "host.write",
+                     *         "secret.write",
+                     *         "user.write",
+                     *         "token.write",
+                     *         "tenant.write"
+                     *       ],
+                     *       "preferences": {
+                     *         "clock": "24h",
+                     *         "time_zone": "local"
+                     *       },
+                     *       "user": {
+                     *         "id": "01a20522-885a-739c-a6ea-cd109997bee2",
+                     *         "role": "admin",
+                     *         "tenant_id": null,
+                     *         "username": "admin"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["SessionAnswer"];
                 };
             };
@@ -4681,16 +4331,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -4699,16 +4343,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -4717,16 +4355,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: timeout */
@@ -4735,16 +4367,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "timeout",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 408,
-                     *       "title": "Request Timeout",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
                 };
             };
             /** @description code: payload_too_large */
@@ -4753,16 +4379,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "payload_too_large",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 413,
-                     *       "title": "Payload Too Large",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
                 };
             };
             /** @description code: unsupported_media_type */
@@ -4771,16 +4391,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unsupported_media_type",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 415,
-                     *       "title": "Unsupported Media Type",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
                 };
             };
             /** @description code: throttled */
@@ -4789,16 +4403,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "throttled",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 429,
-                     *       "title": "Too Many Requests",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -4807,16 +4415,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -4843,16 +4445,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -4861,16 +4457,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -4879,16 +4469,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -4908,6 +4492,31 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "expires_at": "2026-11-22T23:21:22.108Z",
+                     *       "permissions": [
+                     *         "agent.read",
+                     *         "agent.write",
+                     *         "audit.read",
+                     *         "host.write",
+                     *         "secret.write",
+                     *         "user.write",
+                     *         "token.write",
+                     *         "tenant.write"
+                     *       ],
+                     *       "preferences": {
+                     *         "clock": "24h",
+                     *         "time_zone": "local"
+                     *       },
+                     *       "user": {
+                     *         "id": "01a20522-885a-739c-a6ea-cd109997bee2",
+                     *         "role": "admin",
+                     *         "tenant_id": null,
+                     *         "username": "admin"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["SessionAnswer"];
                 };
             };
@@ -4924,16 +4533,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -4947,6 +4550,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "clock": "24h",
+                 *       "time_zone": "utc"
+                 *     }
+                 */
                 "application/json": components["schemas"]["PreferencesBody"];
             };
         };
@@ -4957,6 +4566,31 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "expires_at": "2026-11-22T23:21:22.108Z",
+                     *       "permissions": [
+                     *         "agent.read",
+                     *         "agent.write",
+                     *         "audit.read",
+                     *         "host.write",
+                     *         "secret.write",
+                     *         "user.write",
+                     *         "token.write",
+                     *         "tenant.write"
+                     *       ],
+                     *       "preferences": {
+                     *         "clock": "24h",
+                     *         "time_zone": "utc"
+                     *       },
+                     *       "user": {
+                     *         "id": "01a20522-885a-739c-a6ea-cd109997bee2",
+                     *         "role": "admin",
+                     *         "tenant_id": null,
+                     *         "username": "admin"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["SessionAnswer"];
                 };
             };
@@ -4966,16 +4600,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -4984,16 +4612,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -5002,16 +4624,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: timeout */
@@ -5020,16 +4636,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "timeout",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 408,
-                     *       "title": "Request Timeout",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
                 };
             };
             /** @description code: payload_too_large */
@@ -5038,16 +4648,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "payload_too_large",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 413,
-                     *       "title": "Payload Too Large",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
                 };
             };
             /** @description code: unsupported_media_type */
@@ -5056,16 +4660,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unsupported_media_type",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 415,
-                     *       "title": "Unsupported Media Type",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -5074,16 +4672,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -5103,6 +4695,18 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-11-22T21:21:18.831Z",
+                     *           "id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
+                     *           "name": "default"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["TenantItemPage"];
                 };
             };
@@ -5112,16 +4716,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -5130,16 +4728,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -5148,16 +4740,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -5166,16 +4752,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -5189,6 +4769,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "acme"
+                 *     }
+                 */
                 "application/json": components["schemas"]["TenantBody"];
             };
         };
@@ -5199,6 +4784,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-22T21:21:22.318Z",
+                     *       "id": "01a20522-958e-74eb-a781-b9cd62942e2d",
+                     *       "name": "acme"
+                     *     }
+                     */
                     "application/json": components["schemas"]["TenantItem"];
                 };
             };
@@ -5208,16 +4800,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -5226,16 +4812,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -5244,16 +4824,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: timeout */
@@ -5262,16 +4836,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "timeout",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 408,
-                     *       "title": "Request Timeout",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
                 };
             };
             /** @description code: tenant_taken */
@@ -5280,16 +4848,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "tenant_taken",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 409,
-                     *       "title": "Conflict",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "tenant_taken";
+                    };
                 };
             };
             /** @description code: payload_too_large */
@@ -5298,16 +4860,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "payload_too_large",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 413,
-                     *       "title": "Payload Too Large",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
                 };
             };
             /** @description code: unsupported_media_type */
@@ -5316,16 +4872,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unsupported_media_type",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 415,
-                     *       "title": "Unsupported Media Type",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
                 };
             };
             /** @description code: invalid_name */
@@ -5334,16 +4884,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "invalid_name",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 422,
-                     *       "title": "Unprocessable Entity",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "invalid_name";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -5352,16 +4896,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -5388,6 +4926,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-11-22T21:21:18.938Z",
+                     *           "disabled": false,
+                     *           "id": "01a20522-885a-739c-a6ea-cd109997bee2",
+                     *           "role": "admin",
+                     *           "tenant_id": null,
+                     *           "username": "admin"
+                     *         }
+                     *       ],
+                     *       "next_cursor": "01a20522-885a-739c-a6ea-cd109997bee2"
+                     *     }
+                     */
                     "application/json": components["schemas"]["UserItemPage"];
                 };
             };
@@ -5397,16 +4950,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -5415,16 +4962,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -5433,16 +4974,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -5451,16 +4986,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -5469,16 +4998,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -5492,6 +5015,13 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "password": "correct horse battery",
+                 *       "role": "operator",
+                 *       "username": "olga"
+                 *     }
+                 */
                 "application/json": components["schemas"]["UserBody"];
             };
         };
@@ -5502,6 +5032,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-22T21:21:22.298Z",
+                     *       "disabled": false,
+                     *       "id": "01a20522-957a-78e7-a647-ebca4173ef22",
+                     *       "role": "operator",
+                     *       "tenant_id": null,
+                     *       "username": "olga"
+                     *     }
+                     */
                     "application/json": components["schemas"]["UserItem"];
                 };
             };
@@ -5511,16 +5051,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -5529,16 +5063,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -5547,16 +5075,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -5565,16 +5087,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: timeout */
@@ -5583,16 +5099,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "timeout",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 408,
-                     *       "title": "Request Timeout",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
                 };
             };
             /** @description code: username_taken */
@@ -5601,16 +5111,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "username_taken",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 409,
-                     *       "title": "Conflict",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "username_taken";
+                    };
                 };
             };
             /** @description code: payload_too_large */
@@ -5619,16 +5123,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "payload_too_large",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 413,
-                     *       "title": "Payload Too Large",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
                 };
             };
             /** @description code: unsupported_media_type */
@@ -5637,16 +5135,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unsupported_media_type",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 415,
-                     *       "title": "Unsupported Media Type",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
                 };
             };
             /** @description code: invalid_password, invalid_username */
@@ -5655,16 +5147,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "invalid_password",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 422,
-                     *       "title": "Unprocessable Entity",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "invalid_password" | "invalid_username";
+                    };
                 };
             };
             /** @description code: throttled */
@@ -5673,16 +5159,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "throttled",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 429,
-                     *       "title": "Too Many Requests",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -5691,16 +5171,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
@@ -5716,6 +5190,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "role": "viewer"
+                 *     }
+                 */
                 "application/json": components["schemas"]["UserPatch"];
             };
         };
@@ -5726,6 +5205,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-22T21:21:22.298Z",
+                     *       "disabled": false,
+                     *       "id": "01a20522-957a-78e7-a647-ebca4173ef22",
+                     *       "role": "viewer",
+                     *       "tenant_id": null,
+                     *       "username": "olga"
+                     *     }
+                     */
                     "application/json": components["schemas"]["UserItem"];
                 };
             };
@@ -5735,16 +5224,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "bad_request",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 400,
-                     *       "title": "Bad Request",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
                 };
             };
             /** @description code: unauthenticated */
@@ -5753,16 +5236,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 401,
-                     *       "title": "Unauthorized",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
                 };
             };
             /** @description code: permission_denied */
@@ -5771,16 +5248,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "permission_denied",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
                 };
             };
             /** @description code: not_found */
@@ -5789,16 +5260,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "not_found",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 404,
-                     *       "title": "Not Found",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
                 };
             };
             /** @description code: timeout */
@@ -5807,16 +5272,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "timeout",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 408,
-                     *       "title": "Request Timeout",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
                 };
             };
             /** @description code: last_admin */
@@ -5825,16 +5284,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "last_admin",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 409,
-                     *       "title": "Conflict",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "last_admin";
+                    };
                 };
             };
             /** @description code: payload_too_large */
@@ -5843,16 +5296,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "payload_too_large",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 413,
-                     *       "title": "Payload Too Large",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
                 };
             };
             /** @description code: unsupported_media_type */
@@ -5861,16 +5308,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unsupported_media_type",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 415,
-                     *       "title": "Unsupported Media Type",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
                 };
             };
             /** @description code: invalid_password */
@@ -5879,16 +5320,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "invalid_password",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 422,
-                     *       "title": "Unprocessable Entity",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "invalid_password";
+                    };
                 };
             };
             /** @description code: throttled */
@@ -5897,16 +5332,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "throttled",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 429,
-                     *       "title": "Too Many Requests",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
                 };
             };
             /** @description code: unavailable */
@@ -5915,16 +5344,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "What happened, and what to do about it.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable",
-                     *       "type": "about:blank"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
                 };
             };
         };
