@@ -58,6 +58,14 @@ pub struct Report {
     pub newest_shown: Option<Serial>,
 }
 
+/// Hosts in service, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub in_service: usize,
+    pub online: usize,
+    pub possible_clones: usize,
+}
+
 /// A host as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNow {
@@ -272,12 +280,16 @@ impl Fleet {
         self.read().by_machine.iter().filter(shared).count()
     }
 
-    /// Hosts in service in all tenants, and those of them that are online.
-    pub fn totals(&self) -> (usize, usize) {
+    /// Hosts of all tenants together.
+    pub fn totals(&self) -> Totals {
         let rows = self.read();
-        let cards = rows.by_tenant.values().flat_map(BTreeMap::values);
-        let in_service = cards.filter(|card| card.in_service);
-        in_service.fold((0, 0), |(all, online), card| (all + 1, online + usize::from(card.online)))
+        let mut totals = Totals::default();
+        for card in rows.by_tenant.values().flat_map(BTreeMap::values).filter(|card| card.in_service) {
+            totals.in_service += 1;
+            totals.online += usize::from(card.online);
+            totals.possible_clones += usize::from(card.host.flags.contains(&HostFlag::PossibleClone));
+        }
+        totals
     }
 }
 

@@ -11,6 +11,7 @@ pub mod check;
 pub mod clones;
 pub mod enroll;
 pub mod events;
+pub mod figures;
 pub mod fleet;
 pub mod hosts;
 pub mod housekeeping;
@@ -42,6 +43,7 @@ use crate::domain::spiffe::TrustDomain;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
 use clones::Suspicions;
 use events::{EventKind, Events};
+use figures::Counts;
 use fleet::Fleet;
 use issuing::Pool;
 use passwords::Passwords;
@@ -88,6 +90,7 @@ pub struct App {
     refusals: RefusalLog,
     suspicions: Suspicions,
     rotations: RotationLimit,
+    counts: Arc<Counts>,
 }
 
 /// The store could not answer, or the machine is out of what it needs. Not the caller's fault.
@@ -119,10 +122,13 @@ impl App {
         let run = u64::try_from(clock.now().as_millisecond()).unwrap_or(0);
         let events = Arc::new(Events::new(run));
         let following: Arc<OnceLock<Arc<Fleet>>> = Arc::default();
+        let counts: Arc<Counts> = Arc::default();
         let publish: store::Publish = {
             let (events, following) = (Arc::clone(&events), Arc::clone(&following));
+            let counts = Arc::clone(&counts);
             Box::new(move |published| {
                 on_denied(&published.deny);
+                counts.add(&published.audited);
                 if let Some(fleet) = following.get() {
                     fleet.apply(&published.hosts);
                 }
@@ -147,6 +153,7 @@ impl App {
             refusals: RefusalLog::default(),
             suspicions: Suspicions::default(),
             rotations: RotationLimit::default(),
+            counts,
         })
     }
 
@@ -174,11 +181,6 @@ impl App {
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
     pub fn set_authority(&self, authority: Authority) {
         *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(authority));
-    }
-
-    /// How many serials and identities are denied.
-    pub fn denied(&self) -> (usize, usize) {
-        self.store.deny_list().size()
     }
 
     /// The deployment's trust domain, once the agent CA is there.

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{App, Unavailable};
 use crate::ca::hierarchy::{self, Role};
+use crate::domain::hierarchy::Hierarchy;
 use crate::domain::host::HostFlag;
 use crate::domain::ids::TenantId;
 use crate::store::{ReadError, day_of};
@@ -79,22 +80,15 @@ impl App {
         let (counts, stored) = self.store.read(|view| {
             Ok::<_, ReadError>((view.enrollments_per_day(tenant, first, today)?, view.hierarchy()?))
         })?;
-        let expiry = |summaries: &[hierarchy::CertificateSummary], role: Role| {
-            summaries.iter().rfind(|summary| summary.role == role).map(|summary| summary.not_after)
-        };
-        let agent_ca = stored.map(|stored| {
-            let summaries = hierarchy::describe(&stored).unwrap_or_default();
-            AgentCaExpiries {
-                trust_domain: stored.trust_domain.to_string(),
-                root: expiry(&summaries, Role::Root),
-                intermediate: expiry(&summaries, Role::Intermediate),
-            }
-        });
+        let agent_ca = stored.map(|stored| AgentCaExpiries::of(&stored));
         let mut warnings = ca_warnings(agent_ca.as_ref(), now);
         if clones > 0 {
             warnings.push(Warning {
                 code: "possible_clones",
-                message: format!("{clones} hosts may share their identity with a copy"),
+                message: match clones {
+                    1 => "A host may share its identity with a copy".to_owned(),
+                    _ => format!("{clones} hosts may share their identities with copies"),
+                },
                 hint: "Open the flagged hosts; decommission and enroll again those that were cloned."
                     .to_owned(),
             });
@@ -103,7 +97,10 @@ impl App {
         if duplicates > 0 {
             warnings.push(Warning {
                 code: "possible_duplicates",
-                message: format!("{duplicates} machine ids are reported by more than one host"),
+                message: match duplicates {
+                    1 => "A machine id is reported by more than one host".to_owned(),
+                    _ => format!("{duplicates} machine ids are reported by more than one host each"),
+                },
                 hint: "A machine that enrolled anew leaves its old row behind; decommission the silent one."
                     .to_owned(),
             });
@@ -126,6 +123,20 @@ impl App {
             forecast: forecast(expiries),
             warnings,
         })
+    }
+}
+
+impl AgentCaExpiries {
+    pub(super) fn of(stored: &Hierarchy) -> Self {
+        let summaries = hierarchy::describe(stored).unwrap_or_default();
+        let expiry = |role: Role| {
+            summaries.iter().rfind(|summary| summary.role == role).map(|summary| summary.not_after)
+        };
+        Self {
+            trust_domain: stored.trust_domain.to_string(),
+            root: expiry(Role::Root),
+            intermediate: expiry(Role::Intermediate),
+        }
     }
 }
 

@@ -29,7 +29,21 @@ pub struct AuditEvent {
     pub detail: BTreeMap<&'static str, String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What an audit record says without who, where and on what: few enough to be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AuditKind {
+    pub action: &'static str,
+    pub outcome: Outcome,
+    pub reason: Option<&'static str>,
+}
+
+impl AuditEvent {
+    pub const fn kind(&self) -> AuditKind {
+        AuditKind { action: self.action, outcome: self.outcome, reason: self.reason }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Success,

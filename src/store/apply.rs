@@ -145,7 +145,10 @@ impl<'t> Batch<'t> {
                 let key = outage.from.as_millisecond().to_be_bytes();
                 self.put(Table::Outages, &key, &(outage.from, outage.until))
             }
-            Change::Audit(event) => self.audit(event, now),
+            Change::Audit(event) => {
+                self.published.audited.push(event.kind());
+                self.audit(event, now)
+            }
         }
     }
 

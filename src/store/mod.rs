@@ -33,6 +33,7 @@ pub use view::{View, day_of};
 pub use writer::{Durability, WriteError};
 
 use crate::clock::Clock;
+use crate::domain::audit::AuditKind;
 use crate::domain::deny::{DenyChange, DenyList};
 use crate::domain::host::Host;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
@@ -77,6 +78,8 @@ pub struct Published {
     /// Hosts that got a certificate.
     pub enrollments: Vec<(TenantId, HostId)>,
     pub secrets: Vec<(TenantId, CredentialId)>,
+    /// What the audit trail has got.
+    pub audited: Vec<AuditKind>,
     /// Who may do what has changed: whoever holds a stream open must prove its right anew.
     pub access: bool,
 }

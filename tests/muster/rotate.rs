@@ -358,6 +358,13 @@ async fn an_older_svid_still_works_and_marks_a_possible_clone() {
         let flags = server.host(&first.host_id())["flags"].clone();
         flags.as_array()?.contains(&json!("possible_clone")).then_some(())
     });
+    let figures = server.http().get("/metrics").await;
+    let figures = String::from_utf8(figures.body).unwrap();
+    let line = |text: &str| assert!(figures.lines().any(|line| line == text), "{text} in {figures}");
+    line("muster_possible_clones 1");
+    line(r#"muster_audit_records_total{action="host.possible_clone",outcome="success",reason=""} 1"#);
+    line(r#"muster_audit_records_total{action="agent.rotate",outcome="success",reason=""} 1"#);
+    assert!(figures.contains("\nmuster_agent_ca_intermediate_not_after_seconds "), "{figures}");
 }
 
 /// The two numbers of a signature side by side, as JOSE writes them.

@@ -1,0 +1,69 @@
+//! Figures of the whole deployment, for whoever watches it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::overview::AgentCaExpiries;
+use super::{App, Unavailable};
+use crate::domain::audit::AuditKind;
+use crate::store::ReadError;
+
+/// How the deployment is.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    /// Hosts in service.
+    pub hosts: usize,
+    pub online: usize,
+    /// Hosts in service whose identity may be in use on two machines.
+    pub possible_clones: usize,
+    pub denied_serials: usize,
+    pub denied_identities: usize,
+    pub ready: bool,
+    pub agent_ca: Option<AgentCaExpiries>,
+    /// Records that the audit trail got since this process started, by what they say.
+    pub audited: BTreeMap<AuditKind, u64>,
+}
+
+/// Counts what the audit trail gets, as the store publishes it. Actions and reasons are words of ours, so there
+/// are only so many.
+#[derive(Debug, Default)]
+pub(super) struct Counts(Mutex<BTreeMap<AuditKind, u64>>);
+
+impl Counts {
+    pub(super) fn add(&self, audited: &[AuditKind]) {
+        if audited.is_empty() {
+            return;
+        }
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for kind in audited {
+            *counts.entry(*kind).or_default() += 1;
+        }
+    }
+
+    fn now(&self) -> BTreeMap<AuditKind, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl App {
+    pub async fn figures(self: &Arc<Self>) -> Result<Figures, Unavailable> {
+        let app = Arc::clone(self);
+        Ok(self.readers.run(move || app.measure()).await??)
+    }
+
+    fn measure(&self) -> Result<Figures, ReadError> {
+        let stored = self.store.read(|view| view.hierarchy())?;
+        let totals = self.fleet.totals();
+        let (denied_serials, denied_identities) = self.store.deny_list().size();
+        Ok(Figures {
+            hosts: totals.in_service,
+            online: totals.online,
+            possible_clones: totals.possible_clones,
+            denied_serials,
+            denied_identities,
+            ready: self.can_enroll(),
+            agent_ca: stored.map(|stored| AgentCaExpiries::of(&stored)),
+            audited: self.counts.now(),
+        })
+    }
+}
