@@ -4,7 +4,7 @@
 //! and what it sealed has the CA, so a key file that others can read is refused, not warned about.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
 use std::iter;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -343,7 +343,7 @@ fn read(path: &Path, credentials: Option<&Path>) -> Result<Zeroizing<String>, En
     }
     // systemd guards its credentials with the directory, whatever the files' modes and owners are.
     if !credentials.is_some_and(|directory| path.starts_with(directory)) {
-        check_access(path, metadata.uid(), metadata.mode())?;
+        check_access(path, &metadata)?;
     }
     if metadata.len() > FILE_LENGTH_MAX {
         return Err(EnvelopeError::Unusable { path: path.to_owned(), problem: "is too long" });
@@ -364,9 +364,15 @@ fn open_without_waiting(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-fn check_access(path: &Path, owner: u32, mode: u32) -> Result<(), EnvelopeError> {
+fn check_access(path: &Path, file: &Metadata) -> Result<(), EnvelopeError> {
+    let (owner, mode) = (file.uid(), file.mode());
     let ours = rustix::process::geteuid().as_raw();
-    if owner != ours && owner != 0 {
+    // Root, in the data directory of the server's user, takes what is that user's, who could replace it anyway.
+    let the_directory_s = || {
+        let directory = path.parent().and_then(|directory| directory.metadata().ok());
+        ours == 0 && directory.is_some_and(|directory| directory.uid() == owner)
+    };
+    if owner != ours && owner != 0 && !the_directory_s() {
         return Err(EnvelopeError::ForeignOwner { path: path.to_owned(), owner, ours });
     }
     if mode & 0o077 != 0 {

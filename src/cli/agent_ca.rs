@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Global;
 use super::control::{Call, Control, items_of};
+use super::custody;
 use super::error::CliError;
 use super::gen_cert::remind_of_envelope;
 use super::output::{field, print, print_json, print_table, time, when};
@@ -112,6 +113,7 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, C
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     };
     app.init_agent_ca(&caller, trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
+    custody::hand_over(&config.data_dir)?;
     eprintln!("Agent CA for trust domain '{trust_domain}' created.");
     eprintln!(
         "The root key above is kept nowhere. Store it offline; it is needed to renew the intermediate."
@@ -194,6 +196,7 @@ async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Resu
         }
         error => CliError::caused(&error),
     })?;
+    custody::hand_over(&config.data_dir)?;
     if global.json {
         return print_json(&json!({ "old_key_file": kept }));
     }

@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tower::ServiceExt;
 
 use super::Global;
+use super::custody;
 use super::error::CliError;
 use crate::agent::credential_source::{CredentialSource, Place, SecretText};
 use crate::agent::server_url::{NotAServerUrl, ServerUrl};
@@ -142,6 +143,7 @@ impl Control {
         global.log(Some(&config))?;
         let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
         let app = app.map_err(CliError::from)?;
+        custody::hand_over(&config.data_dir)?;
         // Only for the pin; without a certificate there is none to print.
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
         let facts = ServerFacts {

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Global;
+use super::custody;
 use super::error::CliError;
 use super::output::{print, print_json};
 use crate::ca::envelope::Envelope;
@@ -40,6 +41,7 @@ impl GenCert {
         let names = if self.names.is_empty() { own_names() } else { self.names };
         let made = server::generate(&config.data_dir.join("tls"), &names, &envelope, SystemClock.now());
         let made = made.map_err(|error| CliError::caused(&error))?;
+        custody::hand_over(&config.data_dir)?;
         let names: Vec<String> = made.names.iter().map(ToString::to_string).collect();
         if global.json {
             return print_json(&json!({

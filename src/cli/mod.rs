@@ -12,6 +12,7 @@ mod audit;
 mod backup;
 mod check;
 mod control;
+mod custody;
 mod demo;
 mod enroll_token;
 mod enrollment;

@@ -268,3 +268,32 @@ async fn a_restore_works_on_another_machine_with_the_envelope_or_a_passphrase() 
     let bundle = |data| muster(data, &["agent-ca", "export", "-"]).ok().stdout;
     assert_eq!(bundle("one"), bundle("two"));
 }
+
+/// As with a unit that has `DynamicUser=`: the files are the server's user's, the operator is root.
+#[test]
+fn what_root_makes_is_the_server_s_own() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut server = Server::quickstart();
+    server.stop();
+    let user = 54_321;
+    let own = |path: &Path| std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+    let all = files::below(&server.data_dir());
+    all.iter().for_each(|path| own(path));
+    own(&server.data_dir());
+
+    let path = backup(&server, "backup.age");
+    server.join_token(&[]);
+    server.cli(&["gen-cert"]).run().ok();
+    std::fs::remove_file(server.file(STORE)).unwrap();
+    std::fs::remove_file(server.file(JOURNAL)).unwrap();
+    restore(&server, &path, &[]).ok();
+    server.cli(&["agent-ca", "reseal"]).run().ok();
+    for path in files::below(&server.data_dir()) {
+        let owner = std::os::unix::fs::MetadataExt::uid(&path.symlink_metadata().unwrap());
+        assert_eq!(owner, user, "{}", path.display());
+    }
+    let owner = std::os::unix::fs::MetadataExt::uid(&path.metadata().unwrap());
+    assert_eq!(owner, 0, "what is elsewhere stays root's");
+}
