@@ -27,7 +27,7 @@ pub(super) enum Audit {
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
     },
-    /// Walk the hash chain and name the first record that breaks it
+    /// Walk the hash chain and name the first record that breaks it, or those that are missing at its end
     Verify,
     /// Write the whole trail, one JSON record a line, oldest last
     Export {

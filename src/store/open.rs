@@ -12,13 +12,13 @@ use tempfile::NamedTempFile;
 
 use super::apply::Batch;
 use super::change::Change;
-use super::journal::{Journal, JournalError};
+use super::journal::{Journal, JournalError, OnlyInJournal};
 use super::record::decode;
 use super::rows::{Rows, Snapshot, Table};
 use super::view::{View, meta};
 use super::writer::Durability;
 use super::{JOURNAL_NAME, ReadError};
-use crate::domain::audit::{AuditEvent, Outcome};
+use crate::domain::audit::{AuditEvent, MissingRecords, Outcome};
 use crate::domain::deny::Denial;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{DEFAULT_TENANT, Tenant};
@@ -185,13 +185,28 @@ pub(super) fn write(
 
 /// Opens the revocation journal at `path` and teaches the database what only the journal knows: then the
 /// database is an older copy of itself.
-pub(super) fn journal(database: &Database, path: &Path, now: Timestamp) -> Result<Journal, OpenError> {
+///
+/// Returns with it what the audit trail has lost. That is put on record by the start of a server, not by whoever
+/// happens to look.
+pub(super) fn journal(
+    database: &Database,
+    path: &Path,
+    now: Timestamp,
+) -> Result<(Journal, Option<MissingRecords>), OpenError> {
     let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
     let snapshot = Snapshot { transaction };
-    let (journal, unknown) = Journal::open(path, &View::new(&snapshot), now)?;
+    let (journal, OnlyInJournal { denials: unknown, records }) =
+        Journal::open(path, &View::new(&snapshot), now)?;
     drop(snapshot);
+    if let Some(missing) = records {
+        tracing::warn!(
+            journal = %path.display(),
+            "THE AUDIT TRAIL IS CUT SHORT: {missing}. Somebody has removed them, or put an older copy of the store \
+             in place"
+        );
+    }
     if unknown.is_empty() {
-        return Ok(journal);
+        return Ok((journal, records));
     }
     let identities = unknown.iter().filter(|denial| matches!(denial, Denial::Identity { .. })).count();
     let certificates = unknown.len() - identities;
@@ -219,7 +234,7 @@ pub(super) fn journal(database: &Database, path: &Path, now: Timestamp) -> Resul
     write(database, |batch| {
         denied.chain([Change::Audit(event)]).try_for_each(|change| batch.apply(change, now))
     })?;
-    Ok(journal)
+    Ok((journal, records))
 }
 
 /// Brings an older layout up to date, one version at a time. There is only one layout so far.
