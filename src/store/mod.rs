@@ -13,6 +13,7 @@ mod journal;
 mod journal_line;
 mod open;
 mod record;
+mod rehearsal;
 mod restore;
 mod rows;
 mod trail;
