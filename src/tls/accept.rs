@@ -189,6 +189,31 @@ pub struct Connection {
     pub peer: Option<Arc<LivePeer>>,
 }
 
+/// What answers the requests of one connection.
+pub trait Answering:
+    Service<
+        Request<Incoming>,
+        Response = Response<Self::Body>,
+        Error: Into<Box<dyn Error + Send + Sync>>,
+        Future: Send + 'static,
+    > + Send
+    + 'static
+{
+    type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+}
+
+impl<S, B> Answering for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Body = B;
+}
+
 /// A bound socket that accepts, once it is served.
 #[derive(Debug)]
 pub struct Listener {
@@ -203,15 +228,10 @@ impl Listener {
 
     /// Accepts and serves until `shutdown`; then lets requests and streams finish until the deadline,
     /// aborts the rest, and returns when nothing runs any more.
-    pub async fn serve<M, S, B>(self, make: M, shutdown: CancellationToken)
+    pub async fn serve<M, S>(self, make: M, shutdown: CancellationToken)
     where
         M: Fn(Connection) -> S + Send + Sync + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        S: Answering,
     {
         let Self { tcp, config } = self;
         let drain = config.limits.drain;
@@ -378,15 +398,10 @@ impl Shared {
     ///
     /// What is large lives on the heap: the handshake until it is over, HTTP from then on. Ten thousand
     /// idle agents hold one of the two each, not the sum.
-    async fn run<M, S, B>(&self, tcp: TcpStream, remote: SocketAddr, mut seat: Seat, make: &M)
+    async fn run<M, S>(&self, tcp: TcpStream, remote: SocketAddr, mut seat: Seat, make: &M)
     where
         M: Fn(Connection) -> S,
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        S: Answering,
     {
         let opened = tokio::select! {
             biased;
@@ -404,7 +419,7 @@ impl Shared {
     }
 
     /// Everything up to the first request.
-    async fn open<M, S, B>(
+    async fn open<M, S>(
         &self,
         tcp: TcpStream,
         remote: SocketAddr,
@@ -412,12 +427,7 @@ impl Shared {
     ) -> Result<(Http<'_, S>, Option<Arc<LivePeer>>), NotAdmitted>
     where
         M: Fn(Connection) -> S,
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        S: Answering,
     {
         let tls = self.handshake(tcp).await?;
         let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
@@ -450,14 +460,9 @@ impl Shared {
         Ok(Some(peer))
     }
 
-    async fn drive<S, B>(&self, mut http: Http<'_, S>, peer: Option<&LivePeer>)
+    async fn drive<S>(&self, mut http: Http<'_, S>, peer: Option<&LivePeer>)
     where
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        S: Answering,
     {
         let patience = tokio::select! {
             biased;

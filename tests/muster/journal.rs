@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::support::identity::{Identity, ROTATE, present_token};
+use crate::support::identity::{Identity, present_token};
 use crate::support::keys::Key;
 use crate::support::server::Server;
 
@@ -19,14 +19,6 @@ fn lines(server: &Server) -> Vec<Value> {
 fn kinds(server: &Server) -> Vec<String> {
     let kinds = lines(server).into_iter().map(|line| line["kind"].as_str().unwrap().to_owned());
     kinds.filter(|kind| kind != "audit").collect()
-}
-
-async fn assert_out(server: &Server, identity: &Identity) {
-    let http = server.http();
-    identity.peer(server).assert_refused().await;
-    http.post(ROTATE, &identity.rotation(&Key::p256())).await.refused(403, "identity_revoked");
-    let token = server.join_token_for(&identity.agent_id());
-    present_token(&http, &token, &Key::p256().csr()).await.refused(403, "identity_revoked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,7 +53,7 @@ async fn an_older_copy_of_the_store_brings_nobody_back() {
 
     server.start_again();
     assert!(server.log().contains("OLDER THAN ITS REVOCATION JOURNAL"), "{}", server.log());
-    assert_out(&server, &lost).await;
+    lost.assert_out(&server).await;
     kept.peer(&server).reports().await.unwrap();
     lifted.peer(&server).assert_refused().await;
     let again = server.join_token_for("web-2");
@@ -89,7 +81,7 @@ async fn a_missing_journal_is_written_anew() {
     server.start_again();
     assert!(server.log().contains("REVOCATION JOURNAL WAS MISSING"), "{}", server.log());
     assert_eq!(kinds(&server), ["serial", "identity"]);
-    assert_out(&server, &identity).await;
+    identity.assert_out(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
