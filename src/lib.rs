@@ -6,6 +6,7 @@ pub mod domain;
 
 pub mod clock;
 pub mod durable;
+pub mod svid;
 
 pub mod ca;
 pub mod store;

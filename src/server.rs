@@ -265,6 +265,12 @@ impl Server {
     /// Serves until `stop`, then drains: streams are told, open requests finish, presence is saved, and the
     /// store closes.
     pub async fn run(self, stop: CancellationToken) {
+        if let Err(error) = self.app.record_missing_records().await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "that the audit trail was cut short is not on record"
+            );
+        }
         if let Err(error) = self.app.return_to_service().await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

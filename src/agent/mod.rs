@@ -21,9 +21,10 @@ pub mod server_trust;
 pub mod server_url;
 pub mod session;
 pub mod status;
-pub mod svid;
 pub mod unit;
 pub mod workload;
 
 #[cfg(test)]
 pub(crate) mod test_server;
+
+use crate::svid;

@@ -1,12 +1,14 @@
-//! Reading the audit trail, and checking that nobody has written in it.
+//! Reading the audit trail, and checking that nobody has written in it or cut it short.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{App, Unavailable};
-use crate::domain::audit::{AuditRecord, ChainHead};
+use crate::domain::audit::{AuditEvent, AuditRecord, ChainHead, Outcome};
 use crate::domain::ids::TenantId;
-use crate::store::ReadError;
+use crate::store::{self, Change, ReadError, Verdict};
 
 /// Records looked at for one page of a search; a search for something rare continues on the next page.
 const SCAN_MAX: usize = 20_000;
@@ -46,7 +48,7 @@ pub struct ChainCheck {
     /// How many there are, as far as the asker may know.
     pub records: u64,
     /// The first record that does not continue the chain, and why.
-    pub broken: Option<(u64, &'static str)>,
+    pub broken: Option<(u64, String)>,
 }
 
 impl App {
@@ -106,10 +108,38 @@ impl App {
                     Err(ReadError::Checksum { .. } | ReadError::Record { .. }) => "it cannot be read",
                     Err(error) => return Err(error),
                 };
-                return Ok(ChainCheck { records, broken: Some((seq, why)) });
+                return Ok(ChainCheck { records, broken: Some((seq, why.to_owned())) });
             }
-            Ok(ChainCheck { records, broken: None })
+            // What is there hangs together; whether that is all of it, the marks beside the store know.
+            let missing = self.store.missing_records();
+            let broken = missing.map(|missing| (missing.after + 1, missing.to_string()));
+            Ok(ChainCheck { records, broken })
         })
+    }
+
+    /// Puts on record what the trail was found to have lost, and goes on from there. To be called when the
+    /// server starts.
+    pub async fn record_missing_records(&self) -> Result<(), Unavailable> {
+        let Some(missing) = self.store.missing_records() else { return Ok(()) };
+        let event = AuditEvent {
+            actor: "muster".to_owned(),
+            source: "store".to_owned(),
+            tenant: None,
+            action: "audit.records_missing",
+            target: store::JOURNAL_NAME.to_owned(),
+            outcome: Outcome::Success,
+            reason: None,
+            detail: BTreeMap::from([
+                ("records_after", missing.after.to_string()),
+                ("records_seen", missing.seen.to_string()),
+            ]),
+        };
+        let recorded = self.store.write(move |_, _| {
+            let changes = vec![Change::Audit(event), Change::AcceptLoss];
+            Ok(Verdict::<(), Infallible>::accept((), changes))
+        });
+        let Ok(()) = recorded.await?;
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::caller::Caller;
 use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::ca::revocation_list::{self, RevocationList, RevocationListError};
-use crate::domain::audit::AuditEvent;
+use crate::domain::audit::{AuditEvent, MissingRecords};
 use crate::domain::deny::{Denial, Identity};
 use crate::domain::enrollment::{RevocationReason, SVID_LIFETIME_MAX, past_not_after};
 use crate::domain::join_token::{JoinToken, JoinTokenState};
@@ -45,6 +45,8 @@ pub struct Restored {
     pub rows: u64,
     /// Whether there was a revocation journal beside the store's place.
     pub journal: bool,
+    /// Records of the audit trail that the journal has seen and the backup lacks.
+    pub missing: Option<MissingRecords>,
     /// Whether a revocation list was given.
     pub list: bool,
     /// What either of them denied that the backup did not.
@@ -67,12 +69,13 @@ pub fn restore(
     Restoring::vacant(data_dir)?;
     let restoring = Restoring::read(data_dir, &mut envelope.opening(sealed)?)?;
     let list = list.map(|der| read_list(&restoring, der)).transpose()?;
-    let from_journal = restoring.unknown_denials(now)?;
+    let from_journal = restoring.unknown(now)?;
 
     let mut restored = Restored {
         created_at: restoring.created_at,
         rows: restoring.rows,
         journal: from_journal.is_some(),
+        missing: from_journal.as_ref().and_then(|only_there| only_there.records),
         list: list.is_some(),
         certificates_denied: 0,
         identities_denied: 0,
@@ -80,7 +83,7 @@ pub fn restore(
         sessions_ended: 0,
     };
     let mut denials = Denials::default();
-    denials.extend(from_journal.unwrap_or_default());
+    denials.extend(from_journal.map(|only_there| only_there.denials).unwrap_or_default());
     if let Some(list) = &list {
         denials.extend(restoring.view(|view| denied_by(list, view, now))?);
     }
@@ -188,6 +191,10 @@ fn event(caller: &Caller, restored: &Restored) -> AuditEvent {
     event.detail.insert("certificates_denied", restored.certificates_denied.to_string());
     event.detail.insert("identities_denied", restored.identities_denied.to_string());
     event.detail.insert("tokens_voided", restored.tokens_voided.to_string());
+    if let Some(missing) = restored.missing {
+        event.detail.insert("records_after", missing.after.to_string());
+        event.detail.insert("records_seen", missing.seen.to_string());
+    }
     event.detail.insert("sessions_ended", restored.sessions_ended.to_string());
     event
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use x509_parser::certificate::X509Certificate;
@@ -17,6 +16,7 @@ use super::pem::{self, PemError};
 use super::profile::{self, ProfileError};
 use super::validity::Validity;
 use crate::domain::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::pin::Pin;
 use crate::domain::spiffe::TrustDomain;
 
 /// A hierarchy that was just made.
@@ -140,11 +140,6 @@ pub fn p256_coordinates(der: &[u8]) -> Option<([u8; 32], [u8; 32])> {
     CaCertificate::read(der).ok()?.key.p256_coordinates()
 }
 
-/// The pin of a certificate: the SHA-256 of its DER in lower-case hex.
-pub fn pin(der: &[u8]) -> String {
-    HEXLOWER.encode(digest::digest(&digest::SHA256, der).as_ref())
-}
-
 /// A certificate's place in the hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -199,7 +194,7 @@ fn summary(role: Role, der: &[u8]) -> Option<CertificateSummary> {
         serial: HEXLOWER.encode(certificate.raw_serial()),
         not_before,
         not_after,
-        fingerprint: pin(der),
+        fingerprint: Pin::of(der).to_string(),
     })
 }
 
@@ -281,7 +276,7 @@ mod tests {
         assert!(intermediate.subject.contains("CN=Muster agent intermediate CA "));
         assert!(intermediate.subject.contains(&intermediate.serial[24..]));
         assert_eq!((root.serial.len(), intermediate.serial.len()), (32, 32));
-        assert_eq!(root.fingerprint, pin(&ca.hierarchy.roots[0]));
+        assert_eq!(root.fingerprint, Pin::of(&ca.hierarchy.roots[0]).to_string());
         assert_eq!(intermediate.not_after, ca.authority.intermediate_not_after());
         let mut damaged = ca.hierarchy;
         damaged.roots[0].truncate(100);

@@ -4,21 +4,17 @@
 //! has expired is for the caller, who knows the store and the time of day.
 
 use jiff::{SignedDuration, Timestamp};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::prelude::FromDer;
-use x509_parser::x509::X509Version;
 
 use super::ca_certificate::CaCertificate;
 use super::der::Malformed;
 use super::ecdsa::{BadSignature, KeyError, PublicKey};
 use super::pem::{self, PemError};
 use super::signed::{SignatureError, Signed};
-use super::validity::Validity;
 use crate::domain::enrollment::SpkiHash;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::SpiffeId;
+use crate::svid::{NotAnSvid, Svid};
 
 /// How far the clock may have stepped back since the leaf was signed.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -36,22 +32,14 @@ pub enum ChainError {
     Malformed(Malformed),
     #[error("the leaf is not signed by the intermediate: {0}")]
     Signature(SignatureError),
-    #[error("the leaf can't be read as an X.509 v3 certificate")]
-    NotACertificate,
+    #[error("the leaf is no SVID of an agent: {0}")]
+    NotAnSvid(#[from] NotAnSvid),
     #[error("the leaf's issuer is not the intermediate")]
     Issuer,
     #[error("the leaf is not valid yet")]
     NotYetValid,
-    #[error("the leaf is a CA certificate, or does not say that it is none")]
-    Ca,
-    #[error("the leaf has an extension that can't be read, or a critical one that is not known")]
-    Extension,
-    #[error("the leaf does not have exactly one name, the SPIFFE id of an agent")]
-    Name,
     #[error("the leaf is of another trust domain")]
     ForeignTrustDomain,
-    #[error("the leaf's serial is not one of ours")]
-    Serial,
     #[error("the leaf's key is refused: {0}")]
     Key(KeyError),
 }
@@ -89,21 +77,22 @@ impl PresentedChain {
         // The lenient parser sees only what our intermediate signed.
         let signed = Signed::read(&leaf).map_err(ChainError::Malformed)?;
         signed.verify(&issuer.key).map_err(ChainError::Signature)?;
-        let (_, certificate) = X509Certificate::from_der(&leaf).map_err(|_| ChainError::NotACertificate)?;
-        check_fields(&certificate, &issuer, now)?;
-        check_extensions(&certificate)?;
-
-        let id = spiffe_id(&certificate)?;
-        if id.trust_domain != hierarchy.trust_domain {
+        let svid = Svid::from_der(&leaf)?;
+        if svid.issuer != issuer.name {
+            return Err(ChainError::Issuer);
+        }
+        if svid.not_before.duration_since(now) > CLOCK_SKEW {
+            return Err(ChainError::NotYetValid);
+        }
+        if svid.spiffe_id.trust_domain != hierarchy.trust_domain {
             return Err(ChainError::ForeignTrustDomain);
         }
-        let spki = certificate.public_key().raw;
         Ok(Self {
-            id,
-            serial: Serial::from_der_integer(certificate.raw_serial()).map_err(|_| ChainError::Serial)?,
-            not_after: Validity::read(&certificate).map_err(|_| ChainError::NotACertificate)?.not_after,
-            spki: SpkiHash::of(spki),
-            key: PublicKey::from_spki(spki).map_err(ChainError::Key)?,
+            spki: svid.spki(),
+            key: PublicKey::from_spki(&svid.public_key).map_err(ChainError::Key)?,
+            id: svid.spiffe_id,
+            serial: svid.serial,
+            not_after: svid.not_after,
             leaf,
         })
     }
@@ -135,55 +124,6 @@ impl PresentedChain {
     }
 }
 
-fn check_fields(
-    certificate: &X509Certificate<'_>,
-    issuer: &CaCertificate,
-    now: Timestamp,
-) -> Result<(), ChainError> {
-    let same_algorithm = certificate.signature_algorithm == certificate.tbs_certificate.signature;
-    if certificate.version() != X509Version::V3 || !same_algorithm {
-        return Err(ChainError::NotACertificate);
-    }
-    if certificate.issuer().as_raw() != issuer.name {
-        return Err(ChainError::Issuer);
-    }
-    let validity = Validity::read(certificate).map_err(|_| ChainError::NotACertificate)?;
-    if validity.not_before.duration_since(now) > CLOCK_SKEW {
-        return Err(ChainError::NotYetValid);
-    }
-    Ok(())
-}
-
-fn check_extensions(certificate: &X509Certificate<'_>) -> Result<(), ChainError> {
-    // Refuses an extension that is there twice.
-    certificate.extensions_map().map_err(|_| ChainError::Extension)?;
-    let mut says_it_is_no_ca = false;
-    for extension in certificate.extensions() {
-        match extension.parsed_extension() {
-            ParsedExtension::BasicConstraints(basic) if basic.ca => return Err(ChainError::Ca),
-            ParsedExtension::BasicConstraints(_) => says_it_is_no_ca = true,
-            // A signing key authenticates nobody (SPIFFE X509-SVID 5.2).
-            ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => {
-                return Err(ChainError::Ca);
-            }
-            ParsedExtension::ParseError { .. } => return Err(ChainError::Extension),
-            ParsedExtension::UnsupportedExtension { .. } if extension.critical => {
-                return Err(ChainError::Extension);
-            }
-            _ => {}
-        }
-    }
-    if says_it_is_no_ca { Ok(()) } else { Err(ChainError::Ca) }
-}
-
-fn spiffe_id(certificate: &X509Certificate<'_>) -> Result<SpiffeId, ChainError> {
-    let names = certificate.subject_alternative_name().map_err(|_| ChainError::Name)?;
-    match names.map(|names| &names.value.general_names[..]) {
-        Some([GeneralName::URI(uri)]) => uri.parse().map_err(|_| ChainError::Name),
-        _ => Err(ChainError::Name),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -193,10 +133,15 @@ mod tests {
         SanType, SigningKey,
     };
 
+    use x509_parser::certificate::X509Certificate;
+    use x509_parser::prelude::FromDer;
+
     use super::*;
     use crate::ca::profile;
     use crate::ca::testing::{Ca, csr, csr_with, now, openssl, order};
-    use crate::domain::spiffe::TrustDomain;
+    use crate::ca::validity::Validity;
+    use crate::domain::serial::NotASerial;
+    use crate::domain::spiffe::{SpiffeError, TrustDomain};
 
     fn chain(leaf: &[u8], intermediate: &[u8]) -> String {
         pem::certificate(leaf) + &pem::certificate(intermediate)
@@ -324,19 +269,20 @@ mod tests {
             assert_eq!(PresentedChain::verify(&text, &ca.hierarchy, now()).err(), expected);
         };
         let uri = |text: String| SanType::URI(text.try_into().unwrap());
+        let refused = |reason| Some(ChainError::NotAnSvid(reason));
         check(&|_| {}, None);
-        check(&|params| params.subject_alt_names.clear(), Some(ChainError::Name));
+        check(&|params| params.subject_alt_names.clear(), refused(NotAnSvid::Names));
         check(
             &|params| params.subject_alt_names.push(uri(order("web-2").id.to_string())),
-            Some(ChainError::Name),
+            refused(NotAnSvid::Names),
         );
         check(
             &|params| params.subject_alt_names.push(SanType::DnsName("a.example".try_into().unwrap())),
-            Some(ChainError::Name),
+            refused(NotAnSvid::Names),
         );
         check(
             &|params| params.subject_alt_names = vec![uri("spiffe://muster".to_owned())],
-            Some(ChainError::Name),
+            refused(NotAnSvid::SpiffeId(SpiffeError::SpiffeId)),
         );
         check(
             &|params| {
@@ -345,25 +291,31 @@ mod tests {
             },
             Some(ChainError::ForeignTrustDomain),
         );
-        check(&|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)), Some(ChainError::Ca));
-        check(&|params| params.is_ca = IsCa::NoCa, Some(ChainError::Ca));
-        check(&|params| params.key_usages.push(KeyUsagePurpose::KeyCertSign), Some(ChainError::Ca));
+        check(
+            &|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)),
+            refused(NotAnSvid::Signing),
+        );
+        check(&|params| params.is_ca = IsCa::NoCa, refused(NotAnSvid::Signing));
+        check(&|params| params.key_usages.push(KeyUsagePurpose::KeyCertSign), refused(NotAnSvid::Signing));
         let minutes = |count: u64| std::time::Duration::from_secs(60 * count);
         check(&|params| params.not_before += minutes(10), None);
         check(&|params| params.not_before += minutes(15), Some(ChainError::NotYetValid));
-        check(&|params| params.serial_number = Some(vec![1; 17].into()), Some(ChainError::Serial));
-        check(&|params| params.serial_number = Some(0.into()), Some(ChainError::Serial));
+        check(
+            &|params| params.serial_number = Some(vec![1; 17].into()),
+            refused(NotAnSvid::Serial(NotASerial)),
+        );
+        check(&|params| params.serial_number = Some(0.into()), refused(NotAnSvid::Serial(NotASerial)));
         let extension = |critical| {
             let mut extension = CustomExtension::from_oid_content(&[1, 2, 3], vec![5, 0]);
             extension.set_criticality(critical);
             extension
         };
         check(&|params| params.custom_extensions.push(extension(false)), None);
-        check(&|params| params.custom_extensions.push(extension(true)), Some(ChainError::Extension));
+        check(&|params| params.custom_extensions.push(extension(true)), refused(NotAnSvid::Extension));
         let twice = |params: &mut CertificateParams| {
             params.custom_extensions.extend([extension(false), extension(false)]);
         };
-        check(&twice, Some(ChainError::Extension));
+        check(&twice, refused(NotAnSvid::Extension));
     }
 
     #[test]

@@ -17,10 +17,10 @@ use zeroize::Zeroizing;
 use super::ca_certificate::{CaCertificate, CaCertificateError};
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
-use super::hierarchy::pin;
 use super::issuing_key::IssuingKey;
 use super::pem::{self, PemError};
 use super::profile::{self, ProfileError};
+use crate::domain::pin::Pin;
 use crate::durable::{self, OWNER_ONLY, WORLD_READABLE};
 
 const CA_FILE: &str = "ca.crt";
@@ -159,7 +159,8 @@ pub fn generate(
     let certificate_file = directory.join(CERTIFICATE_FILE);
     write(&key_file, OWNER_ONLY, key_pem.as_bytes())?;
     write(&certificate_file, WORLD_READABLE, chain.as_bytes())?;
-    Ok(GeneratedServerCertificate { ca_file, certificate_file, key_file, ca_pin: pin(&ca.der), names })
+    let ca_pin = Pin::of(&ca.der).to_string();
+    Ok(GeneratedServerCertificate { ca_file, certificate_file, key_file, ca_pin, names })
 }
 
 /// Seals the CA's key, if there is one, so that each of these envelopes opens it.
@@ -296,7 +297,7 @@ mod tests {
         let (ca, server, key) = (read("ca.crt"), read("server.crt"), read("server.key"));
         assert!(server.ends_with(&ca) && server.matches("BEGIN CERTIFICATE").count() == 2);
         let ca_der = pem::single(&ca, &[pem::CERTIFICATE]).unwrap();
-        assert_eq!(first.ca_pin, pin(&ca_der));
+        assert_eq!(first.ca_pin, Pin::of(&ca_der).to_string());
 
         let later = now() + SignedDuration::from_hours(24);
         let second = generate(&directory, &names(&["a.example", "A.example"]), &envelope, later).unwrap();

@@ -32,7 +32,7 @@ pub(super) enum Audit {
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
     },
-    /// Walk the hash chain and name the first record that breaks it
+    /// Walk the hash chain and name the first record that breaks it, or those that are missing at its end
     ///
     /// Exit status: 0 if the chain is whole, else 1.
     Verify,

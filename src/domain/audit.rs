@@ -103,6 +103,21 @@ impl ChainHead {
     }
 }
 
+/// Records that were in the trail once and are not any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingRecords {
+    /// The last record before them.
+    pub after: u64,
+    /// The last one that is known to have been there.
+    pub seen: u64,
+}
+
+impl fmt::Display for MissingRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "records after seq {} are missing; there were {}", self.after, self.seen)
+    }
+}
+
 impl AuditRecord {
     /// The hash that the record's content calls for.
     pub fn computed_hash(&self) -> String {

@@ -1,6 +1,6 @@
-//! Networks by address and prefix length (CIDR, RFC 4632).
+//! Networks by address and prefix length (CIDR, RFC 4632), and how much of an address is one client.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A list of networks, such as those of reverse proxies that are believed.
@@ -63,9 +63,26 @@ impl Networks {
     }
 }
 
+/// What counts as one client where bounds are per address: an IPv4 address, or the /64 that one IPv6 site
+/// usually has for itself and that a client can move about in.
+pub fn accountable(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
+        ip => ip,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_client_is_an_ipv4_address_or_half_of_an_ipv6_address() {
+        let counted_as = |client: &str| accountable(client.parse().unwrap()).to_string();
+        assert_eq!(counted_as("192.0.2.7"), "192.0.2.7");
+        assert_eq!(counted_as("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(counted_as("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
 
     #[test]
     fn networks_parse_and_contain() {

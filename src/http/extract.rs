@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
@@ -199,7 +200,7 @@ pub(super) struct Nothing {}
 #[derive(Debug)]
 pub(super) struct Id<T>(pub(super) T);
 
-impl<T: std::str::FromStr> FromRequestParts<Shared> for Id<T> {
+impl<T: FromStr> FromRequestParts<Shared> for Id<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
@@ -207,6 +208,28 @@ impl<T: std::str::FromStr> FromRequestParts<Shared> for Id<T> {
         let path = axum::extract::Path::<String>::from_request_parts(parts, shared).await;
         let axum::extract::Path(text) = path.map_err(|_| missing())?;
         text.parse().map(Self).map_err(|_| missing())
+    }
+}
+
+/// What routes about one thing of a tenant ask for: proof that the caller holds permission `P`, and which thing.
+#[derive(Debug)]
+pub(super) struct One<P, T> {
+    pub(super) caller: Caller,
+    pub(super) tenant: TenantId,
+    pub(super) id: T,
+    permission: PhantomData<P>,
+}
+
+impl<P: Needed + Send, T: FromStr + Send> FromRequestParts<Shared> for One<P, T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        // Whoever may not is told nothing about the id.
+        let Allowed { caller, permission } = Allowed::<P>::from_request_parts(parts, shared).await?;
+        let Id(id) = Id::from_request_parts(parts, shared).await?;
+        let Params(params) = Params::<InTenant>::from_request_parts(parts, shared).await?;
+        let tenant = tenant(shared, &caller, params.tenant.as_deref())?;
+        Ok(Self { caller, tenant, id, permission })
     }
 }
 

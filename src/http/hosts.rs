@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Shared;
-use super::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, InTenant, Params, tenant};
+use super::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, One, Params, tenant};
 use super::page::{ListParams, Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::{EnrollmentItem, HostEventItem, HostItem, HostList, RevokedAnswer};
@@ -61,12 +61,9 @@ fn item(shared: &Shared, now: HostNow) -> axum::Json<HostItem> {
 }
 
 pub(super) async fn show(
-    allowed: Allowed<AgentRead>,
+    One { tenant, id, .. }: One<AgentRead, HostId>,
     State(shared): State<Shared>,
-    Id(id): Id<HostId>,
-    Params(params): Params<InTenant>,
 ) -> Result<axum::Json<HostItem>, Problem> {
-    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     Ok(item(&shared, shared.app.host(tenant, id)?))
 }
 
@@ -97,44 +94,32 @@ pub(super) async fn events(
 }
 
 pub(super) async fn decommission(
-    allowed: Allowed<HostWrite>,
+    One { caller, tenant, id, .. }: One<HostWrite, HostId>,
     State(shared): State<Shared>,
-    Id(id): Id<HostId>,
-    Params(params): Params<InTenant>,
 ) -> Result<axum::Json<HostItem>, Problem> {
-    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    Ok(item(&shared, shared.app.decommission(&allowed.caller, tenant, id).await?))
+    Ok(item(&shared, shared.app.decommission(&caller, tenant, id).await?))
 }
 
 pub(super) async fn re_enable(
-    allowed: Allowed<HostWrite>,
+    One { caller, tenant, id, .. }: One<HostWrite, HostId>,
     State(shared): State<Shared>,
-    Id(id): Id<HostId>,
-    Params(params): Params<InTenant>,
 ) -> Result<axum::Json<HostItem>, Problem> {
-    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    Ok(item(&shared, shared.app.re_enable(&allowed.caller, tenant, id).await?))
+    Ok(item(&shared, shared.app.re_enable(&caller, tenant, id).await?))
 }
 
 pub(super) async fn delete(
-    allowed: Allowed<HostWrite>,
+    One { caller, tenant, id, .. }: One<HostWrite, HostId>,
     State(shared): State<Shared>,
-    Id(id): Id<HostId>,
-    Params(params): Params<InTenant>,
 ) -> Result<StatusCode, Problem> {
-    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    shared.app.delete_host(&allowed.caller, tenant, id).await?;
+    shared.app.delete_host(&caller, tenant, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn revoke(
-    allowed: Allowed<AgentWrite>,
+    One { caller, tenant, id: agent, .. }: One<AgentWrite, AgentId>,
     State(shared): State<Shared>,
-    Id(agent): Id<AgentId>,
-    Params(params): Params<InTenant>,
 ) -> Result<axum::Json<RevokedAnswer>, Problem> {
-    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let revoked = shared.app.revoke(&allowed.caller, Identity { tenant, agent }).await?;
+    let revoked = shared.app.revoke(&caller, Identity { tenant, agent }).await?;
     Ok(axum::Json(RevokedAnswer {
         agent_id: revoked.identity.agent.to_string(),
         tenant_id: revoked.identity.tenant.to_string(),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::Shared;
 use super::body::Json;
-use super::extract::{Allowed, Id, InTenant, Params, SecretWrite, tenant};
+use super::extract::{Allowed, InTenant, One, Params, SecretWrite, tenant};
 use super::page::{Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::{CreatedSecret, SecretBody, SecretItem};
@@ -65,12 +65,9 @@ pub(super) async fn list(
 }
 
 pub(super) async fn revoke(
-    allowed: Allowed<SecretWrite>,
+    One { caller, tenant, id, .. }: One<SecretWrite, CredentialId>,
     State(shared): State<Shared>,
-    Id(id): Id<CredentialId>,
-    Params(params): Params<InTenant>,
 ) -> Result<axum::Json<SecretItem>, Problem> {
-    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let secret = shared.app.revoke_secret(&allowed.caller, tenant, id).await?;
+    let secret = shared.app.revoke_secret(&caller, tenant, id).await?;
     Ok(axum::Json(SecretItem::from(&secret)))
 }

@@ -6,19 +6,29 @@ use std::convert::Infallible;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::leftover::answer;
 use super::transport::Transport;
+use crate::tls::complaint::Complaint;
 
 /// The socket's file inside the data directory.
 pub const FILE_NAME: &str = "muster.sock";
+
+/// Connections at a time: commands on this machine open one each. Later ones wait in the kernel's queue, so
+/// that a runaway script of the operator's takes no descriptors from the agents.
+const CONNECTIONS_MAX: usize = 32;
+
+/// How long the accept loop rests when the process has no descriptor for another connection.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long open requests may take once the server is stopping.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -71,18 +81,30 @@ impl Socket {
     /// Serves the router until `shutdown`, then lets open requests finish.
     pub async fn serve(self, router: Router, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut failures = Complaint::default();
         loop {
-            let accepted = tokio::select! {
+            let next = async {
+                let seat = Arc::clone(&room).acquire_owned().await;
+                (seat, self.listener.accept().await)
+            };
+            let (seat, accepted) = tokio::select! {
                 () = shutdown.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
+                next = next => next,
             };
             match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), shutdown.clone()));
+                    let serving = connection(stream, router.clone(), shutdown.clone());
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(seat);
+                    });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept on the UNIX socket");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    if failures.is_due() {
+                        tracing::warn!(%error, "cannot accept on the UNIX socket; trying again");
+                    }
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
             }
         }

@@ -2,11 +2,12 @@
 //! failures that proved nothing draw on it: a right credential is never a guess.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::problem::Problem;
+use crate::domain::networks::accountable;
 
 /// What an address may use up at once, in failures.
 pub(super) const BURST: u32 = 100;
@@ -55,7 +56,7 @@ impl Throttle {
         // Local callers are the operator.
         let Some(address) = address else { return Ok(()) };
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = used.get(&network(address)).map_or(0.0, |used| used.now(Instant::now()));
+        let failures = used.get(&accountable(address)).map_or(0.0, |used| used.now(Instant::now()));
         drop(used);
         let over = failures + cost.failures() - f64::from(BURST);
         if over > 0.0 { Err(throttled(over)) } else { Ok(()) }
@@ -72,7 +73,7 @@ impl Throttle {
                 used.clear();
             }
         }
-        let entry = used.entry(network(address)).or_insert(Used { failures: 0.0, at: now });
+        let entry = used.entry(accountable(address)).or_insert(Used { failures: 0.0, at: now });
         let failures = entry.now(now) + cost.failures();
         let over = failures - f64::from(BURST);
         if over > 0.0 {
@@ -94,17 +95,6 @@ impl Throttle {
 fn throttled(over: f64) -> Problem {
     let wait = Duration::from_secs_f64(over / PER_SECOND);
     Problem::throttled(wait.as_secs() + 1)
-}
-
-/// What counts as one client: an IPv4 address, or the /64 that an IPv6 client can move about in.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let prefix = u128::from(v6) & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from(prefix))
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Shared;
 use super::body::OptionalJson;
-use super::extract::{AgentWrite, Allowed, Id, InTenant, Params, tenant};
+use super::extract::{AgentWrite, Allowed, InTenant, One, Params, tenant};
 use super::page::{ListParams, Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::{MintBody, MintedToken, TokenItem};
@@ -47,12 +47,9 @@ pub(super) async fn list(
 }
 
 pub(super) async fn void(
-    allowed: Allowed<AgentWrite>,
+    One { caller, tenant, id, .. }: One<AgentWrite, CredentialId>,
     State(shared): State<Shared>,
-    Id(id): Id<CredentialId>,
-    Params(params): Params<InTenant>,
 ) -> Result<axum::Json<TokenItem>, Problem> {
-    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let token = shared.app.void_token(&allowed.caller, tenant, id).await?;
+    let token = shared.app.void_token(&caller, tenant, id).await?;
     Ok(axum::Json(TokenItem::new(&token, shared.app.clock().now())))
 }

@@ -369,7 +369,7 @@ pub(super) struct ChainAnswer {
     pub(super) intact: bool,
     /// The sequence number of the first record that does not continue the chain.
     pub(super) first_broken: Option<u64>,
-    pub(super) why: Option<&'static str>,
+    pub(super) why: Option<String>,
 }
 
 /// `GET /v1/agent-ca`

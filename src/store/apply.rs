@@ -28,6 +28,16 @@ pub(super) struct Batch<'t> {
     chain: ChainHead,
     published: Published,
     denials: Vec<Denial>,
+    loss_accepted: bool,
+}
+
+/// What the rest of the process, and the revocation journal, must learn of a batch.
+pub(super) struct Finished {
+    pub(super) published: Published,
+    pub(super) denials: Vec<Denial>,
+    /// How far the audit trail comes with it.
+    pub(super) head: ChainHead,
+    pub(super) loss_accepted: bool,
 }
 
 impl Rows for Batch<'_> {
@@ -50,14 +60,14 @@ impl<'t> Batch<'t> {
         let open = |table: &Table| transaction.open_table(table.definition()).map_err(|e| table.error(e));
         let tables = Table::ALL.iter().map(open).collect::<Result<_, _>>()?;
         let (chain, published, denials) = (ChainHead::genesis(), Published::default(), Vec::new());
-        let mut batch = Self { tables, chain, published, denials };
+        let mut batch = Self { tables, chain, published, denials, loss_accepted: false };
         batch.chain = View::new(&batch).audit_head()?;
         Ok(batch)
     }
 
-    /// What the rest of the process, and the revocation journal, must learn of this batch.
-    pub(super) fn finish(self) -> (Published, Vec<Denial>) {
-        (self.published, self.denials)
+    pub(super) fn finish(self) -> Finished {
+        let Self { published, denials, chain: head, loss_accepted, .. } = self;
+        Finished { published, denials, head, loss_accepted }
     }
 
     pub(super) fn apply(&mut self, change: Change, now: jiff::Timestamp) -> Result<(), ReadError> {
@@ -148,6 +158,10 @@ impl<'t> Batch<'t> {
             Change::Audit(event) => {
                 self.published.audited.push(event.kind());
                 self.audit(event, now)
+            }
+            Change::AcceptLoss => {
+                self.loss_accepted = true;
+                Ok(())
             }
         }
     }

@@ -73,6 +73,8 @@ pub enum Change {
     /// The server has come back.
     RecordOutage(Outage),
     Audit(AuditEvent),
+    /// The trail goes on from here, whatever it has lost; that has been put on record.
+    AcceptLoss,
 }
 
 /// What a decision came to: an outcome for the caller, and changes to make durable before the caller

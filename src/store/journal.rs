@@ -1,32 +1,34 @@
 //! The revocation journal: an append-only file beside the database, which outlives it.
 //!
 //! Whoever puts an older copy of the database in place, by a restore or by hand, would bring revoked agents
-//! back. So every step of the deny list is also a line of this file: JSON, beginning with eight octets of
-//! SHA-256 over the rest of the line. At every opening the two are compared, and what one lacks it learns from
-//! the other. Only the last line may be damaged, because only that can be the work of a crash.
+//! back. So every step of the deny list is also a line of this file. At every opening the two are compared, and
+//! what one lacks it learns from the other. Only the last line may be damaged, because only that can be the work
+//! of a crash. Between those lines stand marks of how far the audit trail has come; all but the newest are dropped
+//! when there are many.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest;
-use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
 use rustix::fs::OFlags;
-use serde::{Deserialize, Serialize};
 
 use super::ReadError;
+use super::journal_line::Line;
+use super::trail::{MARKS_KEPT, Marks};
 use super::view::View;
+use crate::domain::audit::{ChainHead, MissingRecords};
 use crate::domain::deny::{Denial, Identity};
-use crate::domain::enrollment::{RevocationReason, past_not_after};
-use crate::domain::ids::TenantId;
+use crate::domain::enrollment::past_not_after;
 use crate::domain::serial::Serial;
-use crate::domain::spiffe::AgentId;
 
 /// No line of ours comes near this many octets.
 const LINE_MAX: u64 = 4096;
+
+/// Marks of the audit trail that a journal may hold; beyond, it is written anew with the newest ones.
+const MARKS_MAX: usize = 1024;
 
 /// How long after a certificate's expiry its revocation can still matter: longer than any grace for late
 /// rotations.
@@ -58,67 +60,29 @@ pub enum JournalError {
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
+    marks: Marks,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-enum Entry {
-    Serial { serial: Serial, not_after: Timestamp, since: Timestamp, reason: RevocationReason },
-    Identity { tenant: TenantId, agent: AgentId, since: Timestamp },
-    Lifted { tenant: TenantId, agent: AgentId, at: Timestamp },
-}
-
-impl From<&Denial> for Entry {
-    fn from(denial: &Denial) -> Self {
-        match denial.clone() {
-            Denial::Serial { serial, not_after, since, reason } => {
-                Self::Serial { serial, not_after, since, reason }
-            }
-            Denial::Identity { identity: Identity { tenant, agent }, since } => {
-                Self::Identity { tenant, agent, since }
-            }
-            Denial::Lifted { identity: Identity { tenant, agent }, at } => Self::Lifted { tenant, agent, at },
-        }
-    }
-}
-
-impl From<Entry> for Denial {
-    fn from(entry: Entry) -> Self {
-        match entry {
-            Entry::Serial { serial, not_after, since, reason } => {
-                Self::Serial { serial, not_after, since, reason }
-            }
-            Entry::Identity { tenant, agent, since } => {
-                Self::Identity { identity: Identity { tenant, agent }, since }
-            }
-            Entry::Lifted { tenant, agent, at } => Self::Lifted { identity: Identity { tenant, agent }, at },
-        }
-    }
+/// What a journal knows and the database beside it does not.
+#[derive(Debug)]
+pub struct OnlyInJournal {
+    /// What is still of use.
+    pub denials: Vec<Denial>,
+    pub records: Option<MissingRecords>,
 }
 
 impl Journal {
     /// Opens the journal, creating it if there is none, and writes into it what only the database knows.
-    /// Returns with it what only the journal knows and is still of use.
+    /// Returns with it what only the journal knows.
     pub(super) fn open(
         path: &Path,
         view: &View<'_>,
         now: Timestamp,
-    ) -> Result<(Self, Vec<Denial>), JournalError> {
-        let io = |source| JournalError::Io { path: path.to_owned(), source };
-        let (file, created) = open_file(path).map_err(io)?;
-        if !file.metadata().map_err(io)?.is_file() {
-            return Err(JournalError::NotAFile(path.to_owned()));
-        }
+    ) -> Result<(Self, OnlyInJournal), JournalError> {
+        let (file, created) = open_file(path, true).map_err(|source| io_error(path, source))?;
         let mut comparison = Comparison::begin(view, now)?;
-        if let Some(whole) = read(path, &file, |denial| comparison.journal_says(denial))? {
-            tracing::warn!(
-                journal = %path.display(),
-                "the last line of the revocation journal was not written to its end; it is cut off"
-            );
-            file.set_len(whole).and_then(|()| file.sync_data()).map_err(io)?;
-        }
-        let (unwritten, unknown) = comparison.end();
-        let mut journal = Self { path: path.to_owned(), file };
+        let mut journal = Self::read_to_its_end(path, file, |denial| comparison.journal_says(denial))?;
+        let (unwritten, denials) = comparison.end();
         if created && !unwritten.is_empty() {
             tracing::warn!(
                 journal = %path.display(),
@@ -126,23 +90,122 @@ impl Journal {
                  copy, revocations since then are lost"
             );
         }
-        journal.append(&unwritten)?;
-        Ok((journal, unknown))
+        let records = journal.marks.missing_from(view)?;
+        journal.append(&unwritten, None)?;
+        Ok((journal, OnlyInJournal { denials, records }))
+    }
+
+    /// From now on this is how far the trail had come, whatever the journal said before. A journal that is not
+    /// there is made at the next opening.
+    pub(super) fn rebase(path: &Path, head: &ChainHead) -> Result<(), JournalError> {
+        let file = match open_file(path, false) {
+            Ok((file, _)) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(io_error(path, source)),
+        };
+        Self::read_to_its_end(path, file, |_| Ok(()))?.append(&[], Some(head))
+    }
+
+    /// Reads all of it, and cuts off what a crash has left half-written.
+    fn read_to_its_end(
+        path: &Path,
+        file: File,
+        mut visit: impl FnMut(Denial) -> Result<(), ReadError>,
+    ) -> Result<Self, JournalError> {
+        let io = |source| io_error(path, source);
+        if !file.metadata().map_err(io)?.is_file() {
+            return Err(JournalError::NotAFile(path.to_owned()));
+        }
+        let mut marks = Marks::default();
+        let torn = read(path, &file, |_, line| match line {
+            Line::Denial(denial) => visit(denial),
+            Line::Mark(mark) => {
+                marks.add(mark);
+                Ok(())
+            }
+        })?;
+        if let Some(whole) = torn {
+            tracing::warn!(
+                journal = %path.display(),
+                "the last line of the revocation journal was not written to its end; it is cut off"
+            );
+            file.set_len(whole).and_then(|()| file.sync_data()).map_err(io)?;
+        }
+        Ok(Self { path: path.to_owned(), file, marks })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds lines, on disk when this returns.
-    pub(super) fn append(&mut self, denials: &[Denial]) -> Result<(), JournalError> {
-        if denials.is_empty() {
+    /// Adds lines, on disk when this returns: denials, and how far the audit trail has come.
+    pub(super) fn append(
+        &mut self,
+        denials: &[Denial],
+        head: Option<&ChainHead>,
+    ) -> Result<(), JournalError> {
+        let mark = head.filter(|head| head.seq > 0 && Some(*head) != self.marks.last());
+        let mut lines: String = denials.iter().map(|denial| Line::Denial(denial.clone()).to_text()).collect();
+        lines.extend(mark.map(|mark| Line::Mark(mark.clone()).to_text()));
+        if lines.is_empty() {
             return Ok(());
         }
-        let lines: String = denials.iter().map(line_of).collect();
-        let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
-        written.map_err(|source| JournalError::Io { path: self.path.clone(), source })
+        self.write(&lines).map_err(|source| io_error(&self.path, source))?;
+        if let Some(mark) = mark {
+            self.marks.add(mark.clone());
+        }
+        if self.marks.lines > MARKS_MAX
+            && let Err(error) = self.drop_old_marks()
+        {
+            // It is as good as before, only longer.
+            tracing::warn!(%error, journal = %self.path.display(), "old marks stay in the revocation journal");
+        }
+        Ok(())
     }
+
+    /// Half of what can't be written would be damage to whatever is written behind it.
+    fn write(&mut self, lines: &str) -> io::Result<()> {
+        let before = self.file.metadata()?.len();
+        let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            self.file.set_len(before)?;
+        }
+        written
+    }
+
+    /// Writes the journal anew with the newest marks only, under its name once it is whole.
+    fn drop_old_marks(&mut self) -> Result<(), JournalError> {
+        let io = |source| io_error(&self.path, source);
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let fresh = tempfile::Builder::new()
+            .prefix(".revocations.")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .tempfile_in(directory)
+            .map_err(io)?;
+        let mut to_drop = self.marks.lines.saturating_sub(MARKS_KEPT);
+        let mut writer = BufWriter::new(fresh.as_file());
+        let mut failed = None;
+        read(&self.path, &File::open(&self.path).map_err(io)?, |octets, line| {
+            if matches!(line, Line::Mark(_)) && to_drop > 0 {
+                to_drop -= 1;
+            } else if let Err(error) = writer.write_all(octets) {
+                failed.get_or_insert(error);
+            }
+            Ok(())
+        })?;
+        failed.map_or(Ok(()), Err).and_then(|()| writer.flush()).map_err(io)?;
+        drop(writer);
+        fresh.as_file().sync_all().map_err(io)?;
+        fresh.persist(&self.path).map_err(|error| io(error.error))?;
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+        self.file = open_file(&self.path, false).map_err(io)?.0;
+        self.marks.lines = self.marks.lines.min(MARKS_KEPT);
+        Ok(())
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> JournalError {
+    JournalError::Io { path: path.to_owned(), source }
 }
 
 /// What a journal knows that the database does not, without touching the journal; `None` when there is none.
@@ -150,8 +213,8 @@ pub(super) fn unknown_to(
     view: &View<'_>,
     path: &Path,
     now: Timestamp,
-) -> Result<Option<Vec<Denial>>, JournalError> {
-    let io = |source| JournalError::Io { path: path.to_owned(), source };
+) -> Result<Option<OnlyInJournal>, JournalError> {
+    let io = |source| io_error(path, source);
     let file = match OpenOptions::new().read(true).custom_flags(FLAGS.bits().cast_signed()).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -160,19 +223,25 @@ pub(super) fn unknown_to(
     if !file.metadata().map_err(io)?.is_file() {
         return Err(JournalError::NotAFile(path.to_owned()));
     }
-    let mut comparison = Comparison::begin(view, now)?;
-    read(path, &file, |denial| comparison.journal_says(denial))?;
-    let (_, unknown) = comparison.end();
-    Ok(Some(unknown))
+    let (mut comparison, mut marks) = (Comparison::begin(view, now)?, Marks::default());
+    read(path, &file, |_, line| match line {
+        Line::Denial(denial) => comparison.journal_says(denial),
+        Line::Mark(mark) => {
+            marks.add(mark);
+            Ok(())
+        }
+    })?;
+    let (_, denials) = comparison.end();
+    Ok(Some(OnlyInJournal { denials, records: marks.missing_from(view)? }))
 }
 
 /// Reads every line. When a crash has left the last one half-written, says how many octets before it are whole.
 fn read(
     path: &Path,
     file: &File,
-    mut visit: impl FnMut(Denial) -> Result<(), ReadError>,
+    mut visit: impl FnMut(&[u8], Line) -> Result<(), ReadError>,
 ) -> Result<Option<u64>, JournalError> {
-    let io = |source| JournalError::Io { path: path.to_owned(), source };
+    let io = |source| io_error(path, source);
     let mut reader = BufReader::new(file);
     let (mut number, mut offset) = (0, 0);
     let mut line = Vec::new();
@@ -183,8 +252,8 @@ fn read(
             return Ok(None);
         }
         number += 1;
-        if let Some(denial) = denial_of(&line) {
-            visit(denial)?;
+        if let Some(said) = Line::read(&line) {
+            visit(&line, said)?;
             offset += length as u64;
         } else if reader.fill_buf().map_err(io)?.is_empty() {
             return Ok(Some(offset));
@@ -197,13 +266,13 @@ fn read(
 /// Links are not followed, and a FIFO does not hold us up.
 const FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK);
 
-/// Opens or creates the file, for its owner alone; whether it was created.
-fn open_file(path: &Path) -> io::Result<(File, bool)> {
+/// Opens the file, or creates it for its owner alone; whether it was created.
+fn open_file(path: &Path, create: bool) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).mode(0o600).custom_flags(FLAGS.bits().cast_signed());
     match options.open(path) {
         Ok(file) => Ok((file, false)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
             let file = options.create_new(true).open(path)?;
             File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
             Ok((file, true))
@@ -298,36 +367,11 @@ impl<'v, 'r> Comparison<'v, 'r> {
     }
 }
 
-/// Octets of the checksum, twice as many as hex.
-const SUM: usize = 8;
-const SUM_BEGINS: &str = "{\"sum\":\"";
-const SUM_ENDS: &str = "\",";
-
-fn sum(rest: &str) -> String {
-    let whole = digest::digest(&digest::SHA256, rest.as_bytes());
-    HEXLOWER.encode(whole.as_ref().get(..SUM).unwrap_or_default())
-}
-
-fn line_of(denial: &Denial) -> String {
-    let entry = serde_json::to_string(&Entry::from(denial)).expect("entries are plain data and become JSON");
-    // What follows the opening brace, which the checksum comes behind.
-    let rest = entry.get(1..).unwrap_or_default();
-    format!("{SUM_BEGINS}{}{SUM_ENDS}{rest}\n", sum(rest))
-}
-
-fn denial_of(line: &[u8]) -> Option<Denial> {
-    let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
-    let (stated, rest) = line.strip_prefix(SUM_BEGINS)?.split_at_checked(2 * SUM)?;
-    let rest = rest.strip_prefix(SUM_ENDS)?;
-    if stated != sum(rest) {
-        return None;
-    }
-    serde_json::from_str::<Entry>(&format!("{{{rest}")).ok().map(Denial::from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::enrollment::RevocationReason;
+    use crate::domain::ids::TenantId;
 
     fn denials() -> Vec<Denial> {
         let identity =
@@ -346,15 +390,18 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
         let mut found = Vec::new();
-        let cut = read(file.path(), &file.reopen().unwrap(), |denial| {
-            found.push(denial);
+        let cut = read(file.path(), &file.reopen().unwrap(), |_, line| {
+            if let Line::Denial(denial) = line {
+                found.push(denial);
+            }
             Ok(())
         });
         (cut, found)
     }
 
     fn lines() -> Vec<u8> {
-        denials().iter().map(line_of).collect::<String>().into_bytes()
+        let lines = denials().into_iter().map(|denial| Line::Denial(denial).to_text());
+        lines.collect::<String>().into_bytes()
     }
 
     /// Where the last line begins.
@@ -392,5 +439,53 @@ mod tests {
             let (cut, _) = read_from(&damaged);
             assert!(matches!(cut, Err(JournalError::Damaged { .. })), "flipped at {at}");
         }
+    }
+
+    fn mark(seq: u64) -> ChainHead {
+        ChainHead { seq, hash: format!("{seq:064x}") }
+    }
+
+    fn opened(path: &Path) -> (Journal, Vec<Denial>) {
+        let mut found = Vec::new();
+        let journal = Journal::read_to_its_end(path, open_file(path, true).unwrap().0, |denial| {
+            found.push(denial);
+            Ok(())
+        });
+        (journal.unwrap(), found)
+    }
+
+    #[test]
+    fn marks_are_dropped_when_there_are_many_and_denials_never() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("revocations.log");
+        let mut journal = opened(&path).0;
+        let size = || std::fs::metadata(&path).unwrap().len();
+        let mut longest = 0;
+        for seq in 1..3 * MARKS_MAX as u64 {
+            let denials = if seq % 500 == 0 { denials() } else { Vec::new() };
+            journal.append(&denials, Some(&mark(seq))).unwrap();
+            journal.append(&[], Some(&mark(seq))).unwrap();
+            longest = longest.max(size());
+        }
+        assert!(longest < 200 * (MARKS_MAX as u64 + 100), "{longest}");
+        let (again, found) = opened(&path);
+        assert_eq!(found, std::iter::repeat_n(denials(), 6).flatten().collect::<Vec<_>>());
+        assert_eq!(again.marks.last(), Some(&mark(3 * MARKS_MAX as u64 - 1)));
+        assert_eq!(again.marks.lines, journal.marks.lines);
+        let names = std::fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(names, 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_new_beginning_is_marked_behind_a_torn_line_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("revocations.log");
+        Journal::rebase(&path, &mark(7)).unwrap();
+        assert!(!path.exists());
+        let lines = lines();
+        std::fs::write(&path, &lines[..lines.len() - 5]).unwrap();
+        Journal::rebase(&path, &mark(7)).unwrap();
+        let (journal, found) = opened(&path);
+        assert_eq!((journal.marks.last(), found.len()), (Some(&mark(7)), 2));
     }
 }

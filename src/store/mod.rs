@@ -10,10 +10,13 @@ mod change;
 mod check;
 mod disk;
 mod journal;
+mod journal_line;
 mod open;
 mod record;
+mod rehearsal;
 mod restore;
 mod rows;
+mod trail;
 mod view;
 mod writer;
 
@@ -26,20 +29,21 @@ use redb::ReadableDatabase;
 pub use backup::{BackedUp, BackupError};
 pub use change::{Change, Verdict};
 pub use check::{CheckedTable, Damage};
-pub use journal::JournalError;
+pub use journal::{JournalError, OnlyInJournal};
 pub use open::{CHECK_THREAD, OpenError};
 pub use restore::{RestoreError, Restoring};
 pub use view::{View, day_of};
 pub use writer::{Durability, WriteError};
 
 use crate::clock::Clock;
-use crate::domain::audit::AuditKind;
+use crate::domain::audit::{AuditKind, MissingRecords};
 use crate::domain::deny::{DenyChange, DenyList};
 use crate::domain::host::Host;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use disk::Disk;
 use journal::Journal;
 use rows::Snapshot;
+use trail::Loss;
 use writer::Writer;
 
 /// The store's file inside the data directory.
@@ -101,6 +105,7 @@ pub struct Store {
     writer: Arc<Writer>,
     disk: Arc<Disk>,
     deny: DenyList,
+    loss: Arc<Loss>,
 }
 
 impl Store {
@@ -108,8 +113,10 @@ impl Store {
     /// is read from it.
     pub fn open(path: &Path, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
         let database = open::open(path, clock.now())?;
-        let journal = open::journal(&database, &path.with_file_name(JOURNAL_NAME), clock.now())?;
-        Self::start(Disk::new(Some(path.to_owned()), database), Some(journal), clock, publish)
+        let (journal, missing) = open::journal(&database, &path.with_file_name(JOURNAL_NAME), clock.now())?;
+        let store = Self::start(Disk::new(Some(path.to_owned()), database), Some(journal), clock, publish)?;
+        store.loss.found(missing);
+        Ok(store)
     }
 
     /// Reads from a store without opening it for writing, and so without touching the file; `None` when there
@@ -136,8 +143,10 @@ impl Store {
         let snapshot = Snapshot { transaction: disk.begin_read()? };
         deny.apply(View::new(&snapshot).denied()?);
         drop(snapshot);
-        let writer = Writer::start(Arc::clone(&disk), journal, clock, deny.clone(), publish)?;
-        Ok(Self { writer: Arc::new(writer), disk, deny })
+        let loss = Arc::new(Loss::default());
+        let writer =
+            Writer::start(Arc::clone(&disk), journal, Arc::clone(&loss), clock, deny.clone(), publish)?;
+        Ok(Self { writer: Arc::new(writer), disk, deny, loss })
     }
 
     /// Reads from a consistent snapshot. Meant for point reads and short pages; long scans belong on a
@@ -173,6 +182,11 @@ impl Store {
     /// The live deny list, kept by the writer.
     pub fn deny_list(&self) -> &DenyList {
         &self.deny
+    }
+
+    /// Records of the audit trail that were missing when the store was opened, until that is on record.
+    pub fn missing_records(&self) -> Option<MissingRecords> {
+        self.loss.get()
     }
 
     /// Whether the store takes writes. It does not from a failed commit until the file has been opened anew,

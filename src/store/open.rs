@@ -12,13 +12,14 @@ use tempfile::NamedTempFile;
 
 use super::apply::Batch;
 use super::change::Change;
-use super::journal::{Journal, JournalError};
+use super::journal::{Journal, JournalError, OnlyInJournal};
 use super::record::decode;
+use super::rehearsal::Rehearsal;
 use super::rows::{Rows, Snapshot, Table};
 use super::view::{View, meta};
 use super::writer::Durability;
 use super::{JOURNAL_NAME, ReadError};
-use crate::domain::audit::{AuditEvent, Outcome};
+use crate::domain::audit::{AuditEvent, MissingRecords, Outcome};
 use crate::domain::deny::Denial;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{DEFAULT_TENANT, Tenant};
@@ -76,7 +77,7 @@ pub(super) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
 /// Opens a store that is there.
 pub(super) fn open_existing(path: &Path) -> Result<Database, OpenError> {
     let database = checked(path)?;
-    migrate(&database, path)?;
+    complete(&database)?;
     Ok(database)
 }
 
@@ -128,15 +129,20 @@ fn builder() -> Builder {
     builder
 }
 
-/// Opens the file and walks all of it.
+/// Opens the file, after an opening that was only rehearsed has walked all of it: so a file that is refused has
+/// not been touched.
 fn checked(path: &Path) -> Result<Database, OpenError> {
     let opened = apart(path, |path| {
-        let mut database = builder().open(path).map_err(|e| opening(path, e))?;
-        match database.check_integrity() {
-            Ok(true) => Ok(database),
-            Ok(false) => Err(damaged(path, "its checksums do not match")),
-            Err(error) => Err(damaged(path, &error.to_string())),
+        let rehearsal = Rehearsal::of(path).map_err(|e| opening(path, e))?;
+        let mut rehearsed = builder().create_with_backend(rehearsal).map_err(|e| opening(path, e))?;
+        match rehearsed.check_integrity() {
+            Ok(true) => {}
+            Ok(false) => return Err(damaged(path, "its checksums do not match")),
+            Err(error) => return Err(damaged(path, &error.to_string())),
         }
+        known_layout(&rehearsed, path)?;
+        drop(rehearsed);
+        builder().open(path).map_err(|e| opening(path, e))
     })?;
     opened.unwrap_or_else(|| Err(damaged(path, "its pages make no sense")))
 }
@@ -185,13 +191,28 @@ pub(super) fn write(
 
 /// Opens the revocation journal at `path` and teaches the database what only the journal knows: then the
 /// database is an older copy of itself.
-pub(super) fn journal(database: &Database, path: &Path, now: Timestamp) -> Result<Journal, OpenError> {
+///
+/// Returns with it what the audit trail has lost. That is put on record by the start of a server, not by whoever
+/// happens to look.
+pub(super) fn journal(
+    database: &Database,
+    path: &Path,
+    now: Timestamp,
+) -> Result<(Journal, Option<MissingRecords>), OpenError> {
     let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
     let snapshot = Snapshot { transaction };
-    let (journal, unknown) = Journal::open(path, &View::new(&snapshot), now)?;
+    let (journal, OnlyInJournal { denials: unknown, records }) =
+        Journal::open(path, &View::new(&snapshot), now)?;
     drop(snapshot);
+    if let Some(missing) = records {
+        tracing::warn!(
+            journal = %path.display(),
+            "THE AUDIT TRAIL IS CUT SHORT: {missing}. Somebody has removed them, or put an older copy of the store \
+             in place"
+        );
+    }
     if unknown.is_empty() {
-        return Ok(journal);
+        return Ok((journal, records));
     }
     let identities = unknown.iter().filter(|denial| matches!(denial, Denial::Identity { .. })).count();
     let certificates = unknown.len() - identities;
@@ -219,21 +240,24 @@ pub(super) fn journal(database: &Database, path: &Path, now: Timestamp) -> Resul
     write(database, |batch| {
         denied.chain([Change::Audit(event)]).try_for_each(|change| batch.apply(change, now))
     })?;
-    Ok(journal)
+    Ok((journal, records))
 }
 
 /// Brings an older layout up to date, one version at a time. There is only one layout so far.
 pub(super) fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
+    known_layout(database, path)?;
+    complete(database)
+}
+
+/// Demands a layout that this version can work with.
+fn known_layout(database: &Database, path: &Path) -> Result<(), OpenError> {
     let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
     let snapshot = Snapshot { transaction };
     let Ok(Some(content)) = snapshot.get(Table::Meta, meta::SCHEMA) else {
         return Err(damaged(path, "it does not say which layout it has"));
     };
     match decode::<u32>(Table::Meta, &content)? {
-        SCHEMA => {
-            drop(snapshot);
-            complete(database)
-        }
+        SCHEMA => Ok(()),
         found if found > SCHEMA => Err(OpenError::Newer { path: path.to_owned(), found }),
         found => Err(damaged(path, &format!("it claims layout {found}, which never existed"))),
     }

@@ -9,12 +9,11 @@ use tempfile::NamedTempFile;
 
 use super::backup::{self, Item};
 use super::change::Change;
-use super::journal::{self, JournalError};
+use super::journal::{self, Journal, JournalError, OnlyInJournal};
 use super::open::{self, OpenError};
 use super::rows::{Snapshot, Table, protect};
 use super::view::View;
 use super::{FILE_NAME, JOURNAL_NAME, ReadError};
-use crate::domain::deny::Denial;
 
 /// Octets of rows that go into one commit.
 const COMMIT_OCTETS: usize = 8 << 20;
@@ -83,9 +82,9 @@ impl Restoring {
         read(&View::new(&Snapshot { transaction }))
     }
 
-    /// What the revocation journal beside the store's future place knows and the backup does not; `None` when
-    /// there is no journal.
-    pub fn unknown_denials(&self, now: Timestamp) -> Result<Option<Vec<Denial>>, RestoreError> {
+    /// What the revocation journal beside the store's future place knows and the backup does not: denials, and
+    /// records of the audit trail. `None` when there is no journal.
+    pub fn unknown(&self, now: Timestamp) -> Result<Option<OnlyInJournal>, RestoreError> {
         let transaction = self.database.begin_read().map_err(|error| Table::Meta.error(error))?;
         let journal = self.path.with_file_name(JOURNAL_NAME);
         Ok(journal::unknown_to(&View::new(&Snapshot { transaction }), &journal, now)?)
@@ -98,14 +97,17 @@ impl Restoring {
             .map_err(RestoreError::Content)
     }
 
-    /// Gives the store its name; that must still be free.
+    /// Gives the store its name, which must still be free, and lets the journal know that the audit trail goes
+    /// on from here.
     pub fn put_in_place(self) -> Result<(), RestoreError> {
+        let head = self.view(|view| view.audit_head())?;
         let Self { database, file, path, .. } = self;
         drop(database);
         open::name(file, &path).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => RestoreError::Exists(path.clone()),
             _ => RestoreError::Write { path: path.clone(), source },
-        })
+        })?;
+        Ok(Journal::rebase(&path.with_file_name(JOURNAL_NAME), &head)?)
     }
 }
 

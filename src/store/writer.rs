@@ -6,20 +6,23 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use redb::WriteTransaction;
 use tokio::sync::{mpsc, oneshot};
 
-use super::apply::Batch;
+use super::apply::{Batch, Finished};
 use super::change::{Change, Verdict};
 use super::disk::Disk;
 use super::journal::Journal;
 use super::open;
 use super::rows::Snapshot;
+use super::trail::Loss;
 use super::view::View;
 use super::{HostChange, Publish, Published, ReadError};
 use crate::clock::Clock;
+use crate::domain::audit::ChainHead;
 use crate::domain::deny::{Denial, DenyList};
 
 /// Decisions that may wait; callers beyond that wait to get in, bounded by their own timeouts.
@@ -93,13 +96,24 @@ impl Writer {
     pub(super) fn start(
         disk: Arc<Disk>,
         journal: Option<Journal>,
+        loss: Arc<Loss>,
         clock: Arc<dyn Clock>,
         deny: DenyList,
         publish: Publish,
     ) -> Result<Self, std::io::Error> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let healthy = Arc::new(AtomicBool::new(true));
-        let mut run = Run { disk, journal, clock, deny, publish, healthy: Arc::clone(&healthy) };
+        let mut run = Run {
+            disk,
+            journal,
+            loss,
+            head: None,
+            marked: Instant::now(),
+            clock,
+            deny,
+            publish,
+            healthy: Arc::clone(&healthy),
+        };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.until_closed(jobs)));
             if ended.is_err() {
@@ -145,7 +159,9 @@ impl Writer {
 }
 
 /// How often a file that does not open is tried again.
-const REOPEN_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
+/// How often the journal is told how far the audit trail has come, when no revocation does it anyway.
+const MARK_EVERY: Duration = Duration::from_secs(60);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -153,6 +169,11 @@ struct Run {
     disk: Arc<Disk>,
     /// `None` for a store that lives in memory.
     journal: Option<Journal>,
+    loss: Arc<Loss>,
+    /// How far the audit trail has come; `None` before the first commit.
+    head: Option<ChainHead>,
+    /// When the journal was last told.
+    marked: Instant,
     clock: Arc<dyn Clock>,
     deny: DenyList,
     publish: Publish,
@@ -180,6 +201,7 @@ impl Run {
                 }
             }
         }
+        self.mark();
     }
 
     fn tell(&self, published: &Published) {
@@ -219,7 +241,9 @@ impl Run {
         self.disk.reopen()?;
         if let Some(journal) = &mut self.journal {
             let database = self.disk.database().ok_or(ReadError::Reopening)?;
-            *journal = open::journal(&database, journal.path(), self.clock.now())?;
+            let missing;
+            (*journal, missing) = open::journal(&database, journal.path(), self.clock.now())?;
+            self.loss.found(missing);
         }
         self.everything()
     }
@@ -260,23 +284,47 @@ impl Run {
                 batch.apply(change, now)?;
             }
         }
-        let (published, denials) = batch.finish();
+        let Finished { published, denials, head, loss_accepted } = batch.finish();
         if !changed {
             transaction.abort()?;
             return Ok(published);
         }
         let (lifted, denied): (Vec<_>, Vec<_>) =
             net(denials).into_iter().partition(|denial| matches!(denial, Denial::Lifted { .. }));
-        self.note(&lifted)?;
+        self.note(&lifted, None)?;
         transaction.commit()?;
-        self.note(&denied)?;
+        if loss_accepted {
+            self.loss.accept();
+        }
+        self.note(&denied, Some(&head))?;
+        self.head = Some(head);
+        if loss_accepted || self.marked.elapsed() >= MARK_EVERY {
+            self.mark();
+        }
         Ok(published)
     }
 
-    fn note(&mut self, denials: &[Denial]) -> Result<(), Failure> {
+    /// A mark would hide that records are missing, so there is none before that is on record.
+    fn note(&mut self, denials: &[Denial], head: Option<&ChainHead>) -> Result<(), Failure> {
         match &mut self.journal {
-            Some(journal) => Ok(journal.append(denials)?),
-            None => Ok(()),
+            Some(journal) if !denials.is_empty() => {
+                Ok(journal.append(denials, head.filter(|_| self.loss.get().is_none()))?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the journal how far the audit trail has come.
+    fn mark(&mut self) {
+        self.marked = Instant::now();
+        let (Some(journal), Some(head), None) = (&mut self.journal, &self.head, self.loss.get()) else {
+            return;
+        };
+        if let Err(error) = journal.append(&[], Some(head)) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the end of the audit trail is not marked; it will be tried again"
+            );
         }
     }
 }

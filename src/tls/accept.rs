@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
@@ -19,7 +19,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -27,8 +26,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::certificate::LiveCertificate;
+use super::complaint::Complaint;
 use super::live::{LivePeer, LivePeers, TooManyConnections};
-use super::occupancy::{Bounds, Full, Occupancy, Seat};
+use super::occupancy::{Bounds, Full, Occupancy, PushedOut, Seat};
 use super::peer::{PeerError, PeerIdentity, PeerVerifier};
 use super::server::{grpc_config, https_config};
 use super::timely::Timely;
@@ -67,7 +67,7 @@ const ABORT_WAIT: Duration = Duration::from_secs(1);
 pub struct Limits {
     pub connections: usize,
     pub connections_per_address: usize,
-    /// Handshakes that proceed at the same time; later ones wait, within their own timeout.
+    /// Connections whose handshake is not over. One more, and the oldest of them makes way.
     pub handshakes: usize,
     pub handshakes_per_address: usize,
     pub handshake_timeout: Duration,
@@ -90,15 +90,37 @@ const COMMON: Limits = Limits {
 impl Limits {
     /// For people and for enrolling agents: no client needs more than a browser's handful of connections,
     /// and 200 machines behind one address may enroll at once.
-    pub const HTTPS: Self = Self { connections_per_address: 256, handshakes_per_address: 256, ..COMMON };
+    pub const HTTPS: Self =
+        Self { connections_per_address: 256, handshakes: 2_048, handshakes_per_address: 256, ..COMMON };
 
     /// For agents. A whole fleet may sit behind one address, each agent with two connections while it
     /// rotates, so one address may fill the listener with *proved* agents. Those that have proved nothing
     /// yet may take at most half of the handshakes, and only for as long as the handshake timeout.
     pub const GRPC: Self = COMMON;
+
+    /// The same where only so many descriptors are to be had: bounds that can't be reached would leave the
+    /// process without a descriptor, and then nobody gets in.
+    fn within(self, descriptors: u64) -> Self {
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX).max(2);
+        Self {
+            connections: self.connections.min(descriptors),
+            connections_per_address: self.connections_per_address.min(descriptors),
+            handshakes: self.handshakes.min(descriptors / 2),
+            handshakes_per_address: self.handshakes_per_address.min(descriptors / 2),
+            ..self
+        }
+    }
+}
+
+/// How many descriptors this process may have open.
+fn descriptors() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// How one listener treats its clients.
+///
+/// Of the process's descriptors, the agents get half, everybody else a quarter, and the rest stays for the
+/// store, the socket of the local operator, and whatever else there is.
 #[derive(Debug)]
 pub struct ListenerConfig {
     /// What the log calls it.
@@ -120,7 +142,7 @@ impl ListenerConfig {
     pub fn https(certificate: Arc<LiveCertificate>) -> Self {
         Self {
             name: "https",
-            limits: Limits::HTTPS,
+            limits: Limits::HTTPS.within(descriptors() / 4),
             tls: https_config(certificate),
             clients: Clients::Anyone,
         }
@@ -130,7 +152,7 @@ impl ListenerConfig {
     pub fn grpc(certificate: Arc<LiveCertificate>, verifier: Arc<PeerVerifier>, live: LivePeers) -> Self {
         Self {
             name: "grpc",
-            limits: Limits::GRPC,
+            limits: Limits::GRPC.within(descriptors() / 2),
             tls: grpc_config(certificate, Arc::clone(&verifier)),
             clients: Clients::Agents { verifier, live },
         }
@@ -167,6 +189,31 @@ pub struct Connection {
     pub peer: Option<Arc<LivePeer>>,
 }
 
+/// What answers the requests of one connection.
+pub trait Answering:
+    Service<
+        Request<Incoming>,
+        Response = Response<Self::Body>,
+        Error: Into<Box<dyn Error + Send + Sync>>,
+        Future: Send + 'static,
+    > + Send
+    + 'static
+{
+    type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+}
+
+impl<S, B> Answering for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Body = B;
+}
+
 /// A bound socket that accepts, once it is served.
 #[derive(Debug)]
 pub struct Listener {
@@ -181,15 +228,10 @@ impl Listener {
 
     /// Accepts and serves until `shutdown`; then lets requests and streams finish until the deadline,
     /// aborts the rest, and returns when nothing runs any more.
-    pub async fn serve<M, S, B>(self, make: M, shutdown: CancellationToken)
+    pub async fn serve<M, S>(self, make: M, shutdown: CancellationToken)
     where
         M: Fn(Connection) -> S + Send + Sync + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        S: Answering,
     {
         let Self { tcp, config } = self;
         let drain = config.limits.drain;
@@ -200,7 +242,12 @@ impl Listener {
         let mut acceptor = Acceptor::new(tcp, shared.name);
         while let Some((stream, remote)) = acceptor.accept(&shutdown).await {
             let seat = match shared.occupancy.enter(remote.ip()) {
-                Ok(seat) => seat,
+                Ok(seat) => {
+                    if seat.pushed_another {
+                        acceptor.pushed_out(shared.limits.handshakes);
+                    }
+                    seat
+                }
                 Err(full) => {
                     acceptor.turned_away(remote, full);
                     continue;
@@ -232,11 +279,13 @@ struct Acceptor {
     name: &'static str,
     accept_failures: Complaint,
     refusals: Complaint,
+    floods: Complaint,
 }
 
 impl Acceptor {
     fn new(tcp: TcpListener, name: &'static str) -> Self {
-        Self { tcp, name, accept_failures: Complaint::default(), refusals: Complaint::default() }
+        let silent = Complaint::default;
+        Self { tcp, name, accept_failures: silent(), refusals: silent(), floods: silent() }
     }
 
     /// The next connection; `None` after `shutdown`.
@@ -270,21 +319,15 @@ impl Acceptor {
             tracing::warn!(listener = self.name, %remote, reason = %full, "connection turned away");
         }
     }
-}
 
-/// Lets something be said at most once a second.
-#[derive(Debug, Default)]
-struct Complaint {
-    last: Option<Instant>,
-}
-
-impl Complaint {
-    fn is_due(&mut self) -> bool {
-        let due = self.last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
-        if due {
-            self.last = Some(Instant::now());
+    fn pushed_out(&mut self, handshakes: usize) {
+        if self.floods.is_due() {
+            tracing::warn!(
+                listener = self.name,
+                handshakes,
+                "too many clients don't finish their handshake; the oldest make way for new connections"
+            );
         }
-        due
     }
 }
 
@@ -299,6 +342,8 @@ enum NotAdmitted {
     Peer(#[from] PeerError),
     #[error(transparent)]
     TooMany(#[from] TooManyConnections),
+    #[error(transparent)]
+    PushedOut(#[from] PushedOut),
 }
 
 /// A connection that carries HTTP.
@@ -313,7 +358,6 @@ struct Shared {
     http1: auto::Builder<Tasks>,
     http2: auto::Builder<Tasks>,
     occupancy: Occupancy,
-    handshakes: Semaphore,
     tasks: Tasks,
     shutdown: CancellationToken,
     abort: CancellationToken,
@@ -333,6 +377,7 @@ impl Shared {
         let occupancy = Occupancy::new(Bounds {
             total: limits.connections,
             per_address: limits.connections_per_address,
+            handshakes: limits.handshakes,
             handshakes_per_address: limits.handshakes_per_address,
         });
         Self {
@@ -343,7 +388,6 @@ impl Shared {
             http1: http.clone().http1_only(),
             http2: http.http2_only(),
             occupancy,
-            handshakes: Semaphore::new(limits.handshakes),
             tasks,
             shutdown,
             abort: CancellationToken::new(),
@@ -354,23 +398,18 @@ impl Shared {
     ///
     /// What is large lives on the heap: the handshake until it is over, HTTP from then on. Ten thousand
     /// idle agents hold one of the two each, not the sum.
-    async fn run<M, S, B>(&self, tcp: TcpStream, remote: SocketAddr, mut seat: Seat, make: &M)
+    async fn run<M, S>(&self, tcp: TcpStream, remote: SocketAddr, mut seat: Seat, make: &M)
     where
         M: Fn(Connection) -> S,
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        S: Answering,
     {
         let opened = tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return,
+            () = seat.pushed_out.cancelled() => Err(PushedOut.into()),
             opened = Box::pin(self.open(tcp, remote, make)) => opened,
         };
-        seat.settle();
-        match opened {
+        match opened.and_then(|open| Ok(seat.settle().map(|()| open)?)) {
             Ok((http, peer)) => self.drive(http, peer.as_deref()).await,
             Err(reason) => {
                 let reason = &reason as &dyn Error;
@@ -380,7 +419,7 @@ impl Shared {
     }
 
     /// Everything up to the first request.
-    async fn open<M, S, B>(
+    async fn open<M, S>(
         &self,
         tcp: TcpStream,
         remote: SocketAddr,
@@ -388,12 +427,7 @@ impl Shared {
     ) -> Result<(Http<'_, S>, Option<Arc<LivePeer>>), NotAdmitted>
     where
         M: Fn(Connection) -> S,
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        S: Answering,
     {
         let tls = self.handshake(tcp).await?;
         let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
@@ -411,12 +445,7 @@ impl Shared {
     async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, NotAdmitted> {
         // Answers are small and wanted at once.
         tcp.set_nodelay(true).map_err(NotAdmitted::Handshake)?;
-        let handshake = async {
-            // Never closed, so always granted in the end.
-            let _permit = self.handshakes.acquire().await.ok();
-            self.tls.accept(tcp).await
-        };
-        let done = timeout(self.limits.handshake_timeout, handshake).await;
+        let done = timeout(self.limits.handshake_timeout, self.tls.accept(tcp)).await;
         done.map_err(|_| NotAdmitted::Slow)?.map_err(NotAdmitted::Handshake)
     }
 
@@ -431,14 +460,9 @@ impl Shared {
         Ok(Some(peer))
     }
 
-    async fn drive<S, B>(&self, mut http: Http<'_, S>, peer: Option<&LivePeer>)
+    async fn drive<S>(&self, mut http: Http<'_, S>, peer: Option<&LivePeer>)
     where
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        S: Answering,
     {
         let patience = tokio::select! {
             biased;
@@ -489,6 +513,7 @@ mod tests {
     use std::convert::Infallible;
     use std::fs::File;
     use std::net::Ipv4Addr;
+    use std::time::Instant;
 
     use http_body_util::Full;
     use hyper::body::Bytes;
@@ -496,7 +521,7 @@ mod tests {
     use rustls::ClientConfig;
     use rustls::pki_types::ServerName;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::Notify;
+    use tokio::sync::{Notify, Semaphore};
     use tokio::task::JoinHandle;
     use tokio_rustls::TlsConnector;
     use tokio_rustls::client;

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use aws_lc_rs::digest;
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::BASE64;
 use jiff::Timestamp;
 use rustls::InconsistentKeys;
 use rustls::pki_types::pem::{self, PemObject};
@@ -27,6 +26,7 @@ use zeroize::Zeroizing;
 
 use super::provider::provider;
 use crate::domain::enrollment::past_not_after;
+use crate::domain::pin::Pin;
 
 /// Largest certificate or key file that is read, in bytes: far above any chain, far below harm.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -319,7 +319,7 @@ impl ChainFacts {
             .map(|(der, _)| to_pem(der))
             .collect();
         Some(Self {
-            pin: pinned.map(|der| HEXLOWER.encode(digest::digest(&digest::SHA256, der).as_ref())),
+            pin: pinned.map(|der| Pin::of(der).to_string()),
             ca_pem: (!anchors.is_empty()).then_some(anchors),
             not_after: Timestamp::from_second(leaf.validity().not_after.timestamp()).ok()?,
             names: names(leaf)?,
@@ -454,7 +454,7 @@ mod tests {
         let files = ServerFiles::new();
         let live = files.live();
         let current = live.current();
-        let sha256 = |der: &[u8]| HEXLOWER.encode(digest::digest(&digest::SHA256, der).as_ref());
+        let sha256 = |der: &[u8]| Pin::of(der).to_string();
         assert_eq!(current.pin(), Some(sha256(files.ca.der()).as_str()));
         assert_eq!(current.names(), ["localhost", "127.0.0.1"]);
         let ca = current.ca_pem().unwrap();

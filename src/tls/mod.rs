@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod certificate;
 pub mod client;
+pub mod complaint;
 pub mod first_contact;
 pub mod live;
 pub mod peer;

@@ -1,8 +1,8 @@
 //! Who an agent is: the identity that a verified client certificate proves.
 //!
-//! The chain, the validity and the extended key usage are rustls's to judge. What is ours is judged here, by
-//! one parser for the handshake and for the identity built after it: the X509-SVID rules, and the registry,
-//! which knows what was recorded and what was revoked since.
+//! The chain, the validity and the extended key usage are rustls's to judge. What is ours is judged here, in the
+//! same way in the handshake and for the identity built after it: the X509-SVID rules, and the registry, which
+//! knows what was recorded and what was revoked since.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,9 +17,6 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConnection,
     SignatureScheme,
 };
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::FromDer;
 
 use super::provider::provider;
 use crate::domain::deny::Identity;
@@ -27,6 +24,7 @@ use crate::domain::enrollment::SpkiHash;
 use crate::domain::ids::HostId;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::{SpiffeId, TrustDomain};
+use crate::svid::{NotAnSvid, Svid};
 
 /// What the server knows about issued certificates. Asked within handshakes, so it answers from memory or
 /// from a snapshot, and never waits.
@@ -66,83 +64,24 @@ impl From<Refusal> for rustls::Error {
 /// Why a certificate is no SVID of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoSvid {
-    #[error("the certificate is not well-formed")]
-    Malformed,
-    #[error("the certificate is not that of an agent: it may sign, or does not say that it may not")]
-    Signing,
-    #[error("the certificate does not carry exactly one name, a SPIFFE id of an agent")]
-    Name,
+    #[error(transparent)]
+    Unreadable(#[from] NotAnSvid),
     #[error("the SPIFFE id belongs to another trust domain")]
     TrustDomain,
-    #[error("the serial number is not one that this CA gives out")]
-    Serial,
 }
 
 impl From<NoSvid> for rustls::Error {
     fn from(error: NoSvid) -> Self {
         match error {
-            NoSvid::Malformed => CertificateError::BadEncoding.into(),
+            NoSvid::Unreadable(NotAnSvid::Damaged) => CertificateError::BadEncoding.into(),
             _ => CertificateError::ApplicationVerificationFailure.into(),
         }
     }
 }
 
-/// What a leaf certificate says, once it has the shape of an agent's SVID.
-struct Svid {
-    id: SpiffeId,
-    serial: Serial,
-    not_after: Timestamp,
-    spki: SpkiHash,
-}
-
-impl Svid {
-    /// SPIFFE X509-SVID 2 (one SAN, a URI), 4.1 and 4.3 (a leaf is no CA and signs no certificates).
-    fn parse(der: &[u8], trust_domain: &TrustDomain) -> Result<Self, NoSvid> {
-        let Ok(([], cert)) = X509Certificate::from_der(der) else { return Err(NoSvid::Malformed) };
-        check_leaf(&cert)?;
-        let id = sole_name(&cert)?;
-        if id.trust_domain != *trust_domain {
-            return Err(NoSvid::TrustDomain);
-        }
-        let not_after = Timestamp::from_second(cert.validity().not_after.timestamp());
-        Ok(Self {
-            id,
-            serial: serial(cert.raw_serial())?,
-            not_after: not_after.map_err(|_| NoSvid::Malformed)?,
-            spki: SpkiHash::of(cert.public_key().raw),
-        })
-    }
-}
-
-/// A leaf says that it is no CA, and that its key signs nothing but handshakes.
-fn check_leaf(cert: &X509Certificate<'_>) -> Result<(), NoSvid> {
-    let constraints = cert.basic_constraints().map_err(|_| NoSvid::Malformed)?;
-    let usage = cert.key_usage().map_err(|_| NoSvid::Malformed)?;
-    let (Some(constraints), Some(usage)) = (constraints, usage) else { return Err(NoSvid::Signing) };
-    let usage = usage.value;
-    if constraints.value.ca || usage.key_cert_sign() || usage.crl_sign() || !usage.digital_signature() {
-        return Err(NoSvid::Signing);
-    }
-    Ok(())
-}
-
-/// The one name of the certificate. A second one of any kind makes it ambiguous who this is.
-fn sole_name(cert: &X509Certificate<'_>) -> Result<SpiffeId, NoSvid> {
-    let names = cert.subject_alternative_name().map_err(|_| NoSvid::Malformed)?;
-    match names.map(|names| names.value.general_names.as_slice()) {
-        Some([GeneralName::URI(uri)]) => uri.parse().map_err(|_| NoSvid::Name),
-        _ => Err(NoSvid::Name),
-    }
-}
-
-/// One number has one spelling: DER allows no sign octet that is not needed (X.690 8.3.2).
-fn serial(content: &[u8]) -> Result<Serial, NoSvid> {
-    if let [0, next, ..] = content
-        && next & 0x80 == 0
-    {
-        return Err(NoSvid::Serial);
-    }
-    Serial::from_der_integer(content).map_err(|_| NoSvid::Serial)
+fn svid(der: &[u8], trust_domain: &TrustDomain) -> Result<Svid, NoSvid> {
+    let svid = Svid::from_der(der)?;
+    if svid.spiffe_id.trust_domain == *trust_domain { Ok(svid) } else { Err(NoSvid::TrustDomain) }
 }
 
 /// An agent whose certificate was verified in the handshake and admitted by the registry. Built only here.
@@ -161,9 +100,10 @@ impl PeerIdentity {
     pub fn of_connection(connection: &ServerConnection, verifier: &PeerVerifier) -> Result<Self, PeerError> {
         let leaf = leaf(connection)?;
         let anchors = verifier.anchors().ok_or(PeerError::NoAnchors)?;
-        let svid = Svid::parse(leaf, &anchors.trust_domain).map_err(PeerError::NoSvid)?;
-        let host = verifier.registry.admit(leaf, svid.serial, &svid.id).map_err(PeerError::Refused)?;
-        let Svid { id, serial, not_after, spki } = svid;
+        let svid = svid(leaf, &anchors.trust_domain).map_err(PeerError::NoSvid)?;
+        let host = verifier.registry.admit(leaf, svid.serial, &svid.spiffe_id).map_err(PeerError::Refused)?;
+        let spki = svid.spki();
+        let Svid { spiffe_id: id, serial, not_after, .. } = svid;
         let identity = Identity { tenant: id.tenant, agent: id.agent.clone() };
         Ok(Self { id, identity, serial, host, not_after, spki })
     }
@@ -296,10 +236,10 @@ impl ClientCertVerifier for PeerVerifier {
     ) -> Result<ClientCertVerified, rustls::Error> {
         let anchors = self.anchors().ok_or(CertificateError::UnknownIssuer)?;
         let verified = anchors.chain.verify_client_cert(end_entity, intermediates, now)?;
-        let svid = Svid::parse(end_entity, &anchors.trust_domain)
+        let svid = svid(end_entity, &anchors.trust_domain)
             .inspect_err(|error| tracing::debug!(%error, "client certificate refused"))?;
-        self.registry.admit(end_entity, svid.serial, &svid.id).inspect_err(
-            |error| tracing::debug!(%error, id = %svid.id, serial = %svid.serial, "client certificate refused"),
+        self.registry.admit(end_entity, svid.serial, &svid.spiffe_id).inspect_err(
+            |error| tracing::debug!(%error, id = %svid.spiffe_id, serial = %svid.serial, "client certificate refused"),
         )?;
         Ok(verified)
     }
@@ -335,6 +275,8 @@ mod tests {
     };
     use rustls::version::TLS12;
     use rustls::{AlertDescription, Error, HandshakeKind};
+    use x509_parser::certificate::X509Certificate;
+    use x509_parser::prelude::FromDer;
 
     use super::*;
     use crate::domain::deny::DenyChange;
@@ -524,16 +466,5 @@ mod tests {
         handshake(&server, &client).unwrap();
         verifier.replace_roots(trust_domain(), &AgentCa::new().roots()).unwrap();
         assert!(handshake(&server, &client).is_err(), "the old root is no longer believed");
-    }
-
-    #[test]
-    fn serials_have_one_spelling() {
-        let number = specimen_serial(1);
-        assert_eq!(serial(number.as_bytes()), Ok(number));
-        let mut padded = vec![0];
-        padded.extend_from_slice(number.as_bytes());
-        for bad in [&padded[..], &[0], &[0, 1], &[0x80], &[], &[1; 17]] {
-            assert_eq!(serial(bad), Err(NoSvid::Serial), "{bad:?}");
-        }
     }
 }

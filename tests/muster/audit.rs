@@ -376,3 +376,90 @@ async fn the_first_record_that_was_tampered_with_is_named() {
     }
     server.cli(&["audit", "verify"]).run().ok();
 }
+
+/// Removes everything behind the record `seq` from a stopped server's trail.
+fn cut_after(store: &Path, seq: u64) {
+    let database = Database::open(store).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut table = transaction.open_table(TableDefinition::<&[u8], &[u8]>::new(TRAIL)).unwrap();
+        table.retain(|key, _| u64::from_be_bytes(key.try_into().unwrap()) <= seq).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+/// Demands that looking at the trail tells of records that are missing after `seq`, as often as one looks.
+#[track_caller]
+fn assert_cut_after(server: &Server, seq: u64) {
+    for _ in 0..2 {
+        let told = server.cli(&["audit", "verify"]).run().failed();
+        assert!(told.stderr.contains(&format!("records after seq {seq} are missing")), "{told}");
+        let answer: Value =
+            serde_json::from_str(&server.cli(&["audit", "verify", "--json"]).run().stdout).unwrap();
+        assert_eq!((&answer["intact"], &answer["first_broken"]), (&json!(false), &json!(seq + 1)));
+    }
+}
+
+/// Demands that the start said so loudly, put it on record, and goes on from there.
+#[track_caller]
+fn assert_owned_up(server: &mut Server, seq: u64) {
+    assert!(server.log().contains("THE AUDIT TRAIL IS CUT SHORT"), "{}", server.log());
+    let told = server.audit("audit.records_missing");
+    assert_eq!(
+        (&told[0]["actor"], &told[0]["detail"]["records_after"]),
+        (&json!("muster"), &json!(seq.to_string()))
+    );
+    server.cli(&["audit", "verify"]).run().ok();
+    server.stop();
+    server.start_again();
+    assert!(!server.log().contains("CUT SHORT"), "{}", server.log());
+    assert_eq!(server.audit("audit.records_missing").len(), told.len());
+    server.cli(&["audit", "verify"]).run().ok();
+}
+
+fn newest(server: &Server) -> u64 {
+    server.audit("")[0]["seq"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trail_that_was_cut_short_is_found_out() {
+    let mut server = Server::quickstart();
+    for number in 0..4 {
+        server.tenant(&format!("tenant-{number}"));
+    }
+    let end = newest(&server);
+    server.stop();
+    cut_after(&server.store_file(), end - 2);
+    assert_cut_after(&server, end - 2);
+    server.start_again();
+    assert_owned_up(&mut server, end - 2);
+
+    // Not even a crash hides it, once a revocation has been answered.
+    Identity::enroll(&server, "web-1").await;
+    server.revoke("web-1");
+    let end = newest(&server);
+    server.kill();
+    cut_after(&server.store_file(), end - 1);
+    assert_cut_after(&server, end - 1);
+}
+
+#[test]
+fn an_older_copy_of_the_trail_is_found_out() {
+    let mut server = Server::quickstart();
+    server.tenant("before");
+    let end = newest(&server);
+    server.stop();
+    let yesterday = server.room().join("yesterday");
+    std::fs::copy(server.store_file(), &yesterday).unwrap();
+    server.start_again();
+    server.tenant("after");
+    server.stop();
+    std::fs::copy(&yesterday, server.store_file()).unwrap();
+    assert_cut_after(&server, end);
+    // What is written meanwhile does not hide it.
+    server.tenant("between");
+    server.tenant("between as well");
+    assert_cut_after(&server, end);
+    server.start_again();
+    assert_owned_up(&mut server, end);
+}

@@ -19,6 +19,7 @@ mod durability;
 mod enroll;
 mod events;
 mod fleet;
+mod floods;
 mod http_surface;
 mod journal;
 mod openapi;

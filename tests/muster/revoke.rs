@@ -6,7 +6,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::support::grpc::{Peer, facts};
-use crate::support::identity::{Identity, ROTATE, present_secret, present_token};
+use crate::support::identity::{Identity, present_secret, present_token};
 use crate::support::keys::Key;
 use crate::support::server::Server;
 use crate::support::wait::PATIENCE;
@@ -169,13 +169,9 @@ async fn a_report_lands_at_the_certificate_s_host() {
     assert_eq!(server.host(&other.host_id())["status"], "offline");
 }
 
-/// Everything that a revoked identity could try.
+/// Everything that a revoked identity could try, and what is on record about it.
 async fn assert_out(server: &Server, identity: &Identity) {
-    let http = server.http();
-    identity.peer(server).assert_refused().await;
-    http.post(ROTATE, &identity.rotation(&Key::p256())).await.refused(403, "identity_revoked");
-    let token = server.join_token_for(&identity.agent_id());
-    present_token(&http, &token, &Key::p256().csr()).await.refused(403, "identity_revoked");
+    identity.assert_out(server).await;
     for enrollment in server.enrollments(&identity.host_id()) {
         assert_eq!(enrollment["revoked"], true, "{enrollment}");
     }

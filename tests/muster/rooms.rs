@@ -10,15 +10,16 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &[]),
     ("durable", &[]),
-    ("ca", &["domain", "durable"]),
+    ("svid", &["domain"]),
+    ("ca", &["domain", "durable", "svid"]),
     ("store", &["domain", "clock"]),
-    ("tls", &["domain", "clock"]),
+    ("tls", &["domain", "clock", "svid"]),
     ("app", &["domain", "ca", "store", "clock"]),
     ("http", &["app", "domain", "tls"]),
     ("grpc", &["app", "domain", "tls", "clock"]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
-    ("agent", &["domain", "tls", "grpc", "clock", "durable"]),
+    ("agent", &["domain", "svid", "tls", "grpc", "clock", "durable"]),
 ];
 
 #[test]

@@ -1,5 +1,6 @@
 //! An HTTPS client that trusts one CA, and a raw one for requests that no client would send.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::keys;
 use super::wait::PATIENCE;
@@ -138,12 +140,18 @@ impl Http {
     }
 
     /// A TLS connection on which nothing has been said yet.
-    pub async fn open(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
-        let address = self.base.strip_prefix("https://").unwrap();
-        let host = address.rsplit_once(':').unwrap().0.to_owned();
-        let tcp = TcpStream::connect(address).await.unwrap();
-        let name = ServerName::try_from(host).unwrap();
-        TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await.unwrap()
+    pub async fn open(&self) -> TlsStream<TcpStream> {
+        self.open_from(Ipv4Addr::UNSPECIFIED.into()).await.unwrap()
+    }
+
+    /// The same from another address of this machine; an error when the server does not want it.
+    pub async fn open_from(&self, client: IpAddr) -> std::io::Result<TlsStream<TcpStream>> {
+        let address: SocketAddr = self.base.strip_prefix("https://").unwrap().parse().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((client, 0).into()).unwrap();
+        let tcp = socket.connect(address).await?;
+        let name = ServerName::from(address.ip());
+        TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await
     }
 }
 

@@ -80,6 +80,15 @@ impl Identity {
         Self { key, answer }
     }
 
+    /// Demands that nothing which a revoked identity could try gets it anywhere.
+    pub async fn assert_out(&self, server: &Server) {
+        let http = server.http();
+        self.peer(server).assert_refused().await;
+        http.post(ROTATE, &self.rotation(&Key::p256())).await.refused(403, "identity_revoked");
+        let token = server.join_token_for(&self.agent_id());
+        present_token(&http, &token, &Key::p256().csr()).await.refused(403, "identity_revoked");
+    }
+
     /// This identity at the server's gRPC listener.
     pub fn peer(&self, server: &Server) -> Peer {
         Peer::new(&server.hello.grpc_addr, &server.server_ca(), &self.chain_der(), self.key.pair())

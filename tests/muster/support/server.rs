@@ -36,6 +36,7 @@ pub struct Server {
     /// The line that `hello` was read from.
     pub first_line: String,
     env: Vec<(String, String)>,
+    descriptors: Option<u32>,
     /// Beside the data directory there is room for what a test needs.
     room: TempDir,
 }
@@ -47,10 +48,20 @@ impl Server {
 
     /// A quickstart with settings in its environment.
     pub fn quickstart_with(env: &[(&str, &str)]) -> Self {
+        Self::first_start(env, None)
+    }
+
+    /// A quickstart that may have only so many descriptors open.
+    pub fn quickstart_with_descriptors(descriptors: u32) -> Self {
+        Self::first_start(&[], Some(descriptors))
+    }
+
+    fn first_start(env: &[(&str, &str)], descriptors: Option<u32>) -> Self {
         let room = tempfile::tempdir().unwrap();
         let env: Vec<_> = env.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
-        let (process, hello, first_line) = launch(room.path(), &env, ANY_PORT, ANY_PORT).unwrap();
-        Self { process, hello, first_line, env, room }
+        let (process, hello, first_line) =
+            launch(room.path(), &env, descriptors, ANY_PORT, ANY_PORT).unwrap();
+        Self { process, hello, first_line, env, descriptors, room }
     }
 
     pub fn room(&self) -> &Path {
@@ -100,7 +111,7 @@ impl Server {
         let https = self.hello.url.strip_prefix("https://").unwrap().trim_end_matches('/').to_owned();
         let grpc = self.hello.grpc_addr.clone();
         assert!(!self.process.is_running());
-        let launched = launch(self.room.path(), &self.env, &https, &grpc);
+        let launched = launch(self.room.path(), &self.env, self.descriptors, &https, &grpc);
         (self.process, self.hello, self.first_line) =
             launched.unwrap_or_else(|refused| panic!("{refused:?}"));
     }
@@ -108,7 +119,7 @@ impl Server {
     /// Serves the same data directory again, or says what a refusal looked like.
     pub fn try_start_again(&mut self) -> Result<(), Finished> {
         assert!(!self.process.is_running());
-        let launched = launch(self.room.path(), &self.env, ANY_PORT, ANY_PORT)?;
+        let launched = launch(self.room.path(), &self.env, self.descriptors, ANY_PORT, ANY_PORT)?;
         (self.process, self.hello, self.first_line) = launched;
         Ok(())
     }
@@ -213,10 +224,18 @@ impl Server {
 fn launch(
     room: &Path,
     env: &[(String, String)],
+    descriptors: Option<u32>,
     https: &str,
     grpc: &str,
 ) -> Result<(Process, Hello, String), Finished> {
-    let mut command = command(MUSTER, room);
+    let mut command = match descriptors {
+        Some(most) => {
+            let mut shell = command("sh", room);
+            shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), MUSTER]);
+            shell
+        }
+        None => command(MUSTER, room),
+    };
     command.args(["quickstart", "--json", "--listen", https, "--grpc-listen", grpc, "--data-dir"]);
     command.arg(room.join("data")).envs(env.iter().map(|(k, v)| (k, v)));
     let mut process = Process::start(&mut command);

@@ -1,0 +1,97 @@
+//! A line of the revocation journal: JSON, beginning with eight octets of SHA-256 over the rest of the line.
+
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::audit::ChainHead;
+use crate::domain::deny::{Denial, Identity};
+use crate::domain::enrollment::RevocationReason;
+use crate::domain::ids::TenantId;
+use crate::domain::serial::Serial;
+use crate::domain::spiffe::AgentId;
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Line {
+    /// A step of the deny list.
+    Denial(Denial),
+    /// How far the audit trail had come.
+    Mark(ChainHead),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum Entry {
+    Serial { serial: Serial, not_after: Timestamp, since: Timestamp, reason: RevocationReason },
+    Identity { tenant: TenantId, agent: AgentId, since: Timestamp },
+    Lifted { tenant: TenantId, agent: AgentId, at: Timestamp },
+    Audit { seq: u64, hash: String },
+}
+
+impl From<&Line> for Entry {
+    fn from(line: &Line) -> Self {
+        match line.clone() {
+            Line::Denial(Denial::Serial { serial, not_after, since, reason }) => {
+                Self::Serial { serial, not_after, since, reason }
+            }
+            Line::Denial(Denial::Identity { identity: Identity { tenant, agent }, since }) => {
+                Self::Identity { tenant, agent, since }
+            }
+            Line::Denial(Denial::Lifted { identity: Identity { tenant, agent }, at }) => {
+                Self::Lifted { tenant, agent, at }
+            }
+            Line::Mark(ChainHead { seq, hash }) => Self::Audit { seq, hash },
+        }
+    }
+}
+
+impl From<Entry> for Line {
+    fn from(entry: Entry) -> Self {
+        Self::Denial(match entry {
+            Entry::Serial { serial, not_after, since, reason } => {
+                Denial::Serial { serial, not_after, since, reason }
+            }
+            Entry::Identity { tenant, agent, since } => {
+                Denial::Identity { identity: Identity { tenant, agent }, since }
+            }
+            Entry::Lifted { tenant, agent, at } => {
+                Denial::Lifted { identity: Identity { tenant, agent }, at }
+            }
+            Entry::Audit { seq, hash } => return Self::Mark(ChainHead { seq, hash }),
+        })
+    }
+}
+
+/// Octets of the checksum, twice as many as hex.
+const SUM: usize = 8;
+const SUM_BEGINS: &str = "{\"sum\":\"";
+const SUM_ENDS: &str = "\",";
+
+fn sum(rest: &str) -> String {
+    let whole = digest::digest(&digest::SHA256, rest.as_bytes());
+    HEXLOWER.encode(whole.as_ref().get(..SUM).unwrap_or_default())
+}
+
+impl Line {
+    /// With its end.
+    pub(super) fn to_text(&self) -> String {
+        let entry =
+            serde_json::to_string(&Entry::from(self)).expect("entries are plain data and become JSON");
+        // What follows the opening brace, which the checksum comes behind.
+        let rest = entry.get(1..).unwrap_or_default();
+        format!("{SUM_BEGINS}{}{SUM_ENDS}{rest}\n", sum(rest))
+    }
+
+    /// `None` when the line is not one of ours, whole and unchanged.
+    pub(super) fn read(octets: &[u8]) -> Option<Self> {
+        let line = std::str::from_utf8(octets).ok()?.strip_suffix('\n')?;
+        let (stated, rest) = line.strip_prefix(SUM_BEGINS)?.split_at_checked(2 * SUM)?;
+        let rest = rest.strip_prefix(SUM_ENDS)?;
+        if stated != sum(rest) {
+            return None;
+        }
+        serde_json::from_str::<Entry>(&format!("{{{rest}")).ok().map(Self::from)
+    }
+}

@@ -1,0 +1,158 @@
+//! Connections by the hundred, from many addresses and from one: nobody else is kept out, and nothing runs out
+//! for good.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::block_in_place;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+use crate::support::http::Http;
+use crate::support::identity::Identity;
+use crate::support::server::Server;
+use crate::support::wait::PATIENCE;
+
+/// Less than a stalled handshake may take, so that nothing here waits for one to time out.
+const SOON: Duration = Duration::from_secs(6);
+
+fn https(server: &Server) -> SocketAddr {
+    server.hello.url.strip_prefix("https://").unwrap().trim_end_matches('/').parse().unwrap()
+}
+
+/// One of 250 clients of this machine's own network.
+fn client(number: usize) -> IpAddr {
+    Ipv4Addr::new(127, 9, 9, u8::try_from(number % 250).unwrap() + 1).into()
+}
+
+async fn connect(from: IpAddr, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// The beginning of a ClientHello, whose rest never comes (RFC 8446 5.1).
+async fn stall(from: IpAddr, to: SocketAddr) -> TcpStream {
+    let mut stream = connect(from, to).await;
+    // A server that is full closes at once.
+    drop(stream.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).await);
+    stream
+}
+
+/// Whether the server closes the connection within this time.
+async fn closes(stream: &mut TcpStream, within: Duration) -> bool {
+    timeout(within, stream.read(&mut [0])).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stalled_handshakes_from_many_addresses_keep_nobody_out() {
+    let server = Server::quickstart_with_descriptors(256);
+    let peer = Identity::enroll(&server, "web-1").await.peer(&server);
+    let live = peer.connect().await.unwrap().session().await.unwrap();
+    let (http, addresses) = (server.http(), [https(&server), server.hello.grpc_addr.parse().unwrap()]);
+
+    for address in addresses {
+        let started = Instant::now();
+        let mut stalled = Vec::new();
+        for number in 0..400 {
+            stalled.push(stall(client(number), address).await);
+            if number % 100 == 99 {
+                let served =
+                    timeout(SOON, async { (peer.reports().await, http.get("/readyz").await.status) });
+                let (reported, ready) = served.await.expect("whoever finishes a handshake is served");
+                reported.unwrap();
+                assert_eq!(ready, 200);
+            }
+        }
+        let mut oldest = stalled.remove(0);
+        assert!(closes(&mut oldest, SOON).await, "the oldest had to make way");
+        let mut newest = stalled.pop().unwrap();
+        assert!(!closes(&mut newest, Duration::from_millis(100)).await, "the newest had not");
+        assert!(started.elapsed() < Duration::from_secs(10), "nothing has timed out yet");
+        block_in_place(|| server.cli(&["host", "list", "--json"]).run().ok());
+    }
+    server.wait_for_log("the oldest make way", PATIENCE);
+    live.report().await;
+    assert!(!server.log().contains("can't accept"), "{}", server.log());
+}
+
+/// A connection that has had an answer and is kept open.
+async fn served(http: &Http, client: IpAddr) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut stream = http.open_from(client).await?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await?;
+    assert_eq!(answer, *b"HTTP/1.1 200");
+    Ok(stream)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_take_no_more_than_their_share() {
+    let server = Server::quickstart_with_descriptors(256);
+    let peer = Identity::enroll(&server, "web-1").await.peer(&server);
+    let http = server.http();
+    // A quarter of the descriptors is for strangers.
+    let mut idle = Vec::new();
+    while let Ok(stream) = served(&http, client(idle.len())).await {
+        idle.push(stream);
+        assert!(idle.len() <= 64, "there is no end to it");
+    }
+    assert!(idle.len() > 32, "{}", idle.len());
+    peer.reports().await.unwrap();
+    block_in_place(|| server.cli(&["host", "list", "--json"]).run().ok());
+    drop(idle);
+    let newcomer = async { while served(&http, client(0)).await.is_err() {} };
+    timeout(Duration::from_secs(2), newcomer).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_has_a_share_and_the_others_the_rest() {
+    let server = Server::quickstart();
+    let address = https(&server);
+    let (greedy, modest) = (client(1), client(2));
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(stall(greedy, address).await);
+    }
+    let http = server.http();
+    assert!(http.open_from(greedy).await.is_err());
+    for _ in 0..20 {
+        http.open_from(modest).await.unwrap();
+    }
+    assert!(closes(held.last_mut().unwrap(), SOON).await, "the last one found its address's share taken");
+    assert!(!closes(&mut held[0], Duration::from_millis(100)).await, "the first one is still waited for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn used_up_descriptors_are_survived() {
+    let mut server = Server::quickstart();
+    let peer = Identity::enroll(&server, "web-1").await.peer(&server);
+    let http = server.http();
+    let pid = Pid::from_raw(server.process().id().cast_signed());
+    // Fewer than are open already; the hard limit stays as the server has inherited it.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let before = prlimit(pid, Resource::Nofile, Rlimit { current: Some(8), maximum }).unwrap();
+    let waiting = connect(client(1), https(&server)).await;
+    let _operator = UnixStream::connect(server.file("muster.sock")).unwrap();
+    server.wait_for_log("can't accept connections", PATIENCE);
+    server.wait_for_log("cannot accept on the UNIX socket", PATIENCE);
+    let complaints = || server.log().lines().filter(|line| line.contains("accept")).count();
+    let said_before = complaints();
+    // How much is said in a time can only be seen by letting it pass.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let said = complaints() - said_before;
+    assert!(said <= 6, "{said} lines in two seconds");
+
+    drop(waiting);
+    prlimit(pid, Resource::Nofile, before).unwrap();
+    let served = async {
+        peer.reports().await.unwrap();
+        assert_eq!(http.get("/readyz").await.status, 200);
+    };
+    timeout(Duration::from_secs(2), served).await.unwrap();
+    block_in_place(|| server.cli(&["host", "list", "--json"]).run().ok());
+}
