@@ -16,6 +16,7 @@ pub mod identity;
 pub mod install;
 pub mod keeper;
 pub mod notes;
+pub mod reports;
 pub mod runtime;
 pub mod server_trust;
 pub mod server_url;

@@ -18,6 +18,7 @@ use super::config::AgentConfig;
 use super::enrollment::Refusal;
 use super::identity::IdentityError;
 use super::keeper::{Keeper, KeeperEnd, News};
+use super::reports::{self, Reports};
 use super::session::{self, Dial, Ended, INTERVAL_USUAL};
 use super::workload::listener::{ListenError, WorkloadListener};
 use crate::clock::Clock;
@@ -111,13 +112,16 @@ pub async fn run(
     let config = Arc::new(config);
     let path = config.identity.path().to_owned();
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
-    let keeper = Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, offer)
-        .map_err(|error| RunError::Unusable(path, error))?;
+    let reports = Arc::new(Reports::new(Arc::clone(&clock)));
+    reports.note(reports::Event::Started);
+    let keeper =
+        Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, offer, Arc::clone(&reports))
+            .map_err(|error| RunError::Unusable(path, error))?;
     let addr = config.session_addr(keeper.notes()).ok_or(RunError::NoGrpcAddr)?;
 
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
-    let supervisor = Supervisor::new(&keeper, config, clock, addr, news);
+    let supervisor = Supervisor::new(&keeper, config, clock, addr, news, reports);
     tell(Sign::Ready);
     let mut keeping = tokio::spawn(keeper.run(heard, tell));
     supervisor.run(stop.clone()).await;
@@ -143,11 +147,14 @@ struct Supervisor {
     live: Arc<LiveIdentity>,
     in_use: watch::Receiver<Serial>,
     news: mpsc::Sender<News>,
+    reports: Arc<Reports>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     /// Waits to come back since a session was open.
     comebacks: u32,
     /// How often the server wants to hear from its agents.
     interval: Duration,
+    /// Since when and why there has been no session, after there was one.
+    lost: Option<(Instant, String)>,
     /// The session that is open.
     current: Option<Held>,
     /// The session that is being opened.
@@ -181,6 +188,7 @@ impl Supervisor {
         clock: Arc<dyn Clock>,
         addr: HostPort,
         news: mpsc::Sender<News>,
+        reports: Arc<Reports>,
     ) -> Self {
         Self {
             config,
@@ -189,7 +197,9 @@ impl Supervisor {
             live: keeper.live(),
             in_use: keeper.in_use(),
             news,
+            reports,
             events: mpsc::channel(8),
+            lost: None,
             comebacks: 0,
             interval: INTERVAL_USUAL,
             current: None,
@@ -220,6 +230,9 @@ impl Supervisor {
                 () = sleep_until(open_at.unwrap_or_else(Instant::now)), if open_at.is_some() => self.open(),
             }
         }
+        if stop.is_cancelled() {
+            self.reports.note(reports::Event::Stopping);
+        }
         for held in [self.coming.take(), self.current.take()].into_iter().flatten() {
             held.close.cancel();
             let _ = held.task.await;
@@ -237,6 +250,7 @@ impl Supervisor {
             identity: Arc::clone(&self.live),
             clock: Arc::clone(&self.clock),
             subject: self.config.subject.clone(),
+            reports: Arc::clone(&self.reports),
         };
         let serial = *self.in_use.borrow_and_update();
         let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());
@@ -258,6 +272,7 @@ impl Supervisor {
                 info!(grpc_addr = %self.addr, serial = %opened.serial, "session open");
                 self.comebacks = 0;
                 self.interval = interval;
+                self.found_again();
                 if let Some(old) = self.current.replace(opened) {
                     old.close.cancel();
                 }
@@ -269,10 +284,20 @@ impl Supervisor {
             }
             What::Ended(ended) if is(&self.current) => {
                 self.current = None;
+                self.lost = Some((Instant::now(), ended.reason().to_owned()));
                 self.after(ended).await;
             }
             // The old one of two broke before it could be closed.
             What::Ended(_) => {}
+        }
+    }
+
+    /// An absence that the server may have noticed is worth a report.
+    fn found_again(&mut self) {
+        let Some((since, reason)) = self.lost.take() else { return };
+        let away = since.elapsed();
+        if away > self.interval {
+            self.reports.note(reports::Event::Recovered { away, reason });
         }
     }
 
@@ -559,6 +584,52 @@ mod tests {
         server.untwist();
         until("a rotation", || place.notes().last_refusal.is_none()).await;
         agent.stop().await;
+    }
+
+    fn reported(server: &TestServer) -> Vec<String> {
+        server.seen.lock().unwrap().reported.iter().map(|event| event.kind.clone()).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_happens_is_reported_by_the_servers_clock() {
+        let server = TestServer::start().await;
+        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        let dir = tempfile::tempdir().unwrap();
+        let an_hour = Arc::new(Off(SignedDuration::from_hours(1)));
+        let agent = start_elsewhere(dir.path(), &server, None, an_hour);
+        until("a rotation", || reported(&server).iter().any(|kind| kind == "identity_rotated")).await;
+        server.twist(|_, _, _| problem(500, "internal"));
+        until("a failure", || reported(&server).iter().any(|kind| kind == "rotation_failed")).await;
+        let asked = server.requests();
+        until("more failures", || server.requests() > asked + 1).await;
+        server.untwist();
+        agent.stop().await;
+        let mut kinds = reported(&server);
+        kinds.dedup_by(|a, b| a == b && a == "identity_rotated");
+        assert_eq!(kinds[0], "agent_started");
+        assert_eq!(kinds.last().unwrap(), "agent_stopping");
+        assert_eq!(kinds.iter().filter(|kind| *kind == "rotation_failed").count(), 1, "{kinds:?}");
+        assert_eq!(kinds.iter().filter(|kind| *kind == "clock_off").count(), 1, "{kinds:?}");
+        let seen = server.seen.lock().unwrap();
+        let now = jiff::Timestamp::now().as_millisecond();
+        assert!(seen.reported.iter().all(|event| (now - event.at_ms).abs() < 60_000), "{:?}", seen.reported);
+        let failed = seen.reported.iter().find(|event| event.kind == "rotation_failed").unwrap();
+        assert!(failed.detail["reason"].contains("refused (500 internal)"), "{failed:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_that_takes_no_reports_costs_nothing() {
+        for code in [tonic::Code::Unimplemented, tonic::Code::ResourceExhausted] {
+            let server = TestServer::start().await;
+            server.knobs.lock().unwrap().report_refusal = Some(code);
+            let dir = tempfile::tempdir().unwrap();
+            let agent = start(dir.path(), &server);
+            until("heartbeats", || server.seen.lock().unwrap().heartbeats.len() >= 5).await;
+            let begun = Instant::now();
+            agent.stop().await;
+            assert!(begun.elapsed() < Duration::from_secs(3), "{code:?}: {:?}", begun.elapsed());
+            assert_eq!((sessions_total(&server), reported(&server).len()), (1, 0));
+        }
     }
 
     #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -25,6 +25,7 @@ use super::boot::chain;
 use super::enrollment::printable;
 use super::facts::{self, Subject};
 use super::keeper::News;
+use super::reports::Reports;
 use crate::clock::Clock;
 use crate::domain::host::HostFacts;
 use crate::domain::host_port::{HostName, HostPort};
@@ -40,6 +41,8 @@ const OPENING_STEP: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long a session that we end may take to end in good order.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the end of a session waits for reports that are still to be delivered.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bounds for the interval that the server asks for.
 const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 /// How often servers want to hear from their agents, until this one has said so.
@@ -57,6 +60,8 @@ pub struct Dial {
     pub identity: Arc<LiveIdentity>,
     pub clock: Arc<dyn Clock>,
     pub subject: Subject,
+    /// What there is to tell besides.
+    pub reports: Arc<Reports>,
 }
 
 /// How a session ended.
@@ -95,17 +100,51 @@ pub async fn hold(
         opening = open(dial) => opening,
         () = close.cancelled() => return Ended::Closed,
     };
-    match opening {
-        Ok((up, down)) => {
-            Session { dial, news, up, down, told: None, interval: INTERVAL_USUAL }.run(close, opened).await
+    let Opened { client, up, down } = match opening {
+        Ok(opened) => opened,
+        Err(ended) => return ended,
+    };
+    // Reports go along once the server has accepted the identity and told its time.
+    let (accept, accepted) = oneshot::channel();
+    let delivery = async {
+        match accepted.await {
+            Ok(difference_ms) => dial.reports.deliver(client, difference_ms).await,
+            Err(_) => std::future::pending().await,
         }
-        Err(ended) => ended,
+    };
+    tokio::pin!(delivery);
+    let mut was_open = false;
+    let opened = |interval, difference_ms| {
+        was_open = true;
+        let _ = accept.send(difference_ms);
+        opened(interval);
+    };
+    let session = Session { dial, news, up, down, told: None, interval: INTERVAL_USUAL };
+    let ended = tokio::select! {
+        ended = session.run(close, opened) => ended,
+        never = &mut delivery => match never {},
+    };
+    if was_open && ended == Ended::Closed {
+        let last_words = async {
+            tokio::select! {
+                () = dial.reports.delivered() => {}
+                never = &mut delivery => match never {},
+            }
+        };
+        let _ = timeout(LAST_WORDS, last_words).await;
     }
+    ended
+}
+
+struct Opened {
+    client: AgentServiceClient<Channel>,
+    up: Up,
+    down: Streaming<SessionResponse>,
 }
 
 type Up = mpsc::Sender<SessionRequest>;
 
-async fn open(dial: &Dial) -> Result<(Up, Streaming<SessionResponse>), Ended> {
+async fn open(dial: &Dial) -> Result<Opened, Ended> {
     let tls = connect(dial).await?;
     // From here on the server may be turning the certificate down: in TLS 1.3 the client is done first.
     let channel = in_time(speak_http2(&dial.addr, tls)).await.map_err(Ended::PerhapsRefused)?;
@@ -115,7 +154,7 @@ async fn open(dial: &Dial) -> Result<(Up, Streaming<SessionResponse>), Ended> {
         Ok(answer) => answer.map_err(|status| ended_by(&status, false))?,
         Err(_) => return Err(Ended::Lost("the server did not answer in time".to_owned())),
     };
-    Ok((up, answer.into_inner()))
+    Ok(Opened { client, up, down: answer.into_inner() })
 }
 
 async fn connect(dial: &Dial) -> Result<TlsStream<TcpStream>, Ended> {
@@ -185,7 +224,7 @@ struct Session<'a> {
 type Step = Result<(), Ended>;
 
 impl Session<'_> {
-    async fn run(mut self, close: &CancellationToken, opened: impl FnOnce(Duration) + Send) -> Ended {
+    async fn run(mut self, close: &CancellationToken, opened: impl FnOnce(Duration, i64) + Send) -> Ended {
         let mut opened = Some(opened);
         let mut next_heartbeat = Instant::now();
         let mut answer_by: Option<Instant> = None;
@@ -196,11 +235,11 @@ impl Session<'_> {
                 message = self.down.message() => match message {
                     Ok(Some(SessionResponse { message: Some(message) })) => {
                         match self.hear(message) {
-                            Ok(Some(interval)) => {
+                            Ok(Some(difference_ms)) => {
                                 answer_by = None;
-                                next_heartbeat = Instant::now() + interval;
+                                next_heartbeat = Instant::now() + self.interval;
                                 if let Some(opened) = opened.take() {
-                                    opened(interval);
+                                    opened(self.interval, difference_ms);
                                 }
                                 Ok(())
                             }
@@ -235,13 +274,10 @@ impl Session<'_> {
         sent.map_err(|_| Ended::Lost("the connection takes no more messages".to_owned()))
     }
 
-    /// The interval until the next heartbeat, if this was the answer to one.
-    fn hear(&mut self, message: session_response::Message) -> Result<Option<Duration>, Ended> {
+    /// The server's clock minus ours, in milliseconds, if this was the answer to a heartbeat.
+    fn hear(&mut self, message: session_response::Message) -> Result<Option<i64>, Ended> {
         match message {
-            session_response::Message::Heartbeat(answer) => {
-                self.interval = self.acknowledged(&answer);
-                Ok(Some(self.interval))
-            }
+            session_response::Message::Heartbeat(answer) => Ok(Some(self.acknowledged(&answer))),
             session_response::Message::Rotate(_) => {
                 // When the keeper has not read the last one yet, another one adds nothing.
                 let _ = self.news.try_send(News::RotateWithin(self.interval));
@@ -255,13 +291,13 @@ impl Session<'_> {
         }
     }
 
-    fn acknowledged(&self, answer: &HeartbeatResponse) -> Duration {
+    fn acknowledged(&mut self, answer: &HeartbeatResponse) -> i64 {
         let asked = Duration::from_millis(answer.next_interval_ms.into());
-        let interval = asked.clamp(*INTERVAL.start(), *INTERVAL.end());
-        debug!(next_in_ms = interval.as_millis(), "heartbeat acknowledged");
+        self.interval = asked.clamp(*INTERVAL.start(), *INTERVAL.end());
+        debug!(next_in_ms = self.interval.as_millis(), "heartbeat acknowledged");
         let difference = answer.server_time_ms.saturating_sub(self.dial.clock.now().as_millisecond());
         let _ = self.news.try_send(News::ClockDifference(difference));
-        interval
+        difference
     }
 
     /// Says that nothing more will come, and gives the server a moment to say the same.

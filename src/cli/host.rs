@@ -27,7 +27,7 @@ pub(super) enum HostCommand {
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
     },
-    /// Show one host
+    /// Show one host, and what happened to it lately
     Show {
         #[command(flatten)]
         which: WhichHost,
@@ -51,6 +51,9 @@ pub(super) enum HostCommand {
         yes: bool,
     },
 }
+
+/// Entries of the timeline that are shown, newest first.
+const ENTRIES_SHOWN: usize = 10;
 
 /// A host and its tenant.
 #[derive(Debug, clap::Args)]
@@ -128,7 +131,7 @@ impl HostCommand {
             }
             Self::Show { which } => {
                 let path = format!("/v1/hosts/{}", escape(&which.id));
-                let answer = control.call(Call::get(&path).query("tenant", which.tenant)).await?;
+                let answer = control.call(Call::get(&path).query("tenant", which.tenant.as_ref())).await?;
                 if global.json {
                     return print_json(&answer);
                 }
@@ -148,7 +151,14 @@ impl HostCommand {
                     ("Decommissioned", "decommissioned_at"),
                     ("Flags", "flags"),
                 ];
-                print_fields(&answer, &fields)
+                print_fields(&answer, &fields)?;
+                print("\n")?;
+                let path = format!("{path}/events");
+                let newest =
+                    Call::get(&path).query("tenant", which.tenant).query("limit", Some(ENTRIES_SHOWN));
+                let timeline = control.call(newest).await?;
+                let columns = [("WHEN", "at"), ("WHAT", "kind"), ("ACCORDING TO", "source"), ("", "detail")];
+                print_table(items(&timeline), &columns, "Nothing has happened yet")
             }
         }
     }

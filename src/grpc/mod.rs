@@ -8,6 +8,7 @@ pub mod codec;
 pub mod server;
 
 mod gate;
+mod report;
 mod service;
 mod status;
 

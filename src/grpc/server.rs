@@ -20,6 +20,7 @@ use super::proto::agent_service_server::AgentServiceServer;
 use super::service::AgentApi;
 use super::status::Refused;
 use crate::app::fleet::Fleet;
+use crate::app::history::History;
 use crate::clock::Clock;
 use crate::domain::deny::DenyList;
 use crate::tls::accept::{Connection, Listener, ListenerConfig};
@@ -39,15 +40,16 @@ pub struct GrpcDeps {
     pub live: LivePeers,
     pub deny: DenyList,
     pub fleet: Arc<Fleet>,
+    pub history: Arc<History>,
     pub clock: Arc<dyn Clock>,
     pub heartbeat_interval: SignedDuration,
 }
 
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
 pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: CancellationToken) {
-    let GrpcDeps { certificate, verifier, live, deny, fleet, clock, heartbeat_interval } = deps;
+    let GrpcDeps { certificate, verifier, live, deny, fleet, history, clock, heartbeat_interval } = deps;
     let gate = Gate { deny, clock };
-    let api = AgentApi { gate: gate.clone(), fleet, heartbeat_interval, shutdown: shutdown.clone() };
+    let api = AgentApi { gate: gate.clone(), fleet, history, heartbeat_interval, shutdown: shutdown.clone() };
     let routes = routes(api).await;
     let config = ListenerConfig::grpc(certificate, verifier, live);
     Listener::new(listener, config)
@@ -181,6 +183,7 @@ mod tests {
                 live: live.clone(),
                 deny: registry.deny.clone(),
                 fleet: Arc::clone(&fleet),
+                history: Arc::new(History::in_memory()),
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 heartbeat_interval: SignedDuration::from_secs(30),
             };

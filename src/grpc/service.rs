@@ -15,11 +15,13 @@ use tonic::{Request, Response, Status, Streaming};
 use super::gate::Gate;
 use super::proto::agent_service_server::AgentService;
 use super::proto::{
-    Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, SessionRequest, SessionResponse,
-    session_request, session_response,
+    Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, ReportRequest, ReportResponse, SessionRequest,
+    SessionResponse, session_request, session_response,
 };
+use super::report;
 use super::status::Refused;
 use crate::app::fleet::Fleet;
+use crate::app::history::History;
 use crate::domain::host;
 use crate::tls::live::LivePeer;
 use crate::tls::peer::PeerIdentity;
@@ -40,6 +42,7 @@ const RECONNECT_SPREAD_MS: u32 = 4_000;
 pub(super) struct AgentApi {
     pub gate: Gate,
     pub fleet: Arc<Fleet>,
+    pub history: Arc<History>,
     pub heartbeat_interval: SignedDuration,
     pub shutdown: CancellationToken,
 }
@@ -84,6 +87,14 @@ impl AgentService for AgentApi {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let peer = Arc::clone(peer(&request)?);
         Ok(Response::new(Session::new(self.clone(), peer, request.into_inner())))
+    }
+
+    async fn report(
+        &self,
+        request: Request<Streaming<ReportRequest>>,
+    ) -> Result<Response<ReportResponse>, Status> {
+        let peer = Arc::clone(peer(&request)?);
+        report::take(self, &peer, request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -124,7 +124,7 @@ impl Listener {
                     return true;
                 }
                 let id_name = match event.kind {
-                    EventKind::Host | EventKind::Enrollment => "host_id",
+                    EventKind::Host | EventKind::Timeline | EventKind::Enrollment => "host_id",
                     EventKind::Secret => "secret_id",
                     _ => "agent_id",
                 };

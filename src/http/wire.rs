@@ -20,7 +20,7 @@ use crate::domain::host::{HostFacts, HostFlag};
 use crate::domain::join_token::JoinToken;
 use crate::domain::permission::Permission;
 use crate::domain::tenant::Tenant;
-use crate::domain::timeline::{EventKey, HostEvent};
+use crate::domain::timeline::{HostEvent, TimelineEntry};
 use crate::domain::user::{ClockStyle, Preferences, Role, TimeZone, User};
 
 /// Names and labels: 1 to 128 characters without control characters, and not blank.
@@ -609,12 +609,15 @@ pub(super) struct HostEventItem {
     id: String,
     at: Timestamp,
     kind: String,
+    /// Who says so: `server`, or `agent` for what the host's agent has reported of itself.
+    source: &'static str,
     detail: BTreeMap<String, String>,
 }
 
-impl From<(EventKey, HostEvent)> for HostEventItem {
-    fn from((key, event): (EventKey, HostEvent)) -> Self {
-        Self { id: key.to_string(), at: event.at, kind: event.kind, detail: event.detail }
+impl From<TimelineEntry> for HostEventItem {
+    fn from(TimelineEntry { key, source, event }: TimelineEntry) -> Self {
+        let HostEvent { at, kind, detail } = event;
+        Self { id: key.to_string(), at, kind, source: source.as_str(), detail }
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Published {
     pub hosts: Vec<HostChange>,
     /// Hosts that got a certificate.
     pub enrollments: Vec<(TenantId, HostId)>,
+    /// Hosts whose agents have reported events.
+    pub reports: Vec<(TenantId, HostId)>,
     pub secrets: Vec<(TenantId, CredentialId)>,
     /// Who may do what has changed: whoever holds a stream open must prove its right anew.
     pub access: bool,

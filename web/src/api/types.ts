@@ -102,6 +102,8 @@ export interface HostEvent {
   id: string | number;
   at: Timestamp;
   kind: string;
+  /** Who says so; what the agent says of itself is no more than that. */
+  source: 'server' | 'agent';
   detail: Record<string, unknown> | null;
 }
 
@@ -230,7 +232,7 @@ export interface CaCertificate {
 }
 
 /** What server-sent events say: that something changed, and of which host. */
-export type LiveKind = 'host' | 'enrollment' | 'secret' | 'revocation' | 'resync';
+export type LiveKind = 'host' | 'timeline' | 'enrollment' | 'secret' | 'revocation' | 'resync';
 
 export interface LiveEvent {
   kind: LiveKind;
