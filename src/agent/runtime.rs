@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::backoff::{comeback, random_permille};
+use super::backoff::{Comeback, place_in, random_permille};
 use super::boot::{BootError, Patience, identity_at_boot};
 use super::config::AgentConfig;
 use super::enrollment::Refusal;
 use super::identity::IdentityError;
 use super::keeper::{Keeper, KeeperEnd, News};
 use super::reports::{self, Reports};
-use super::session::{self, Dial, Ended, INTERVAL_USUAL};
+use super::session::{self, Dial, Ended, Terms};
+use super::sleep::Wakefulness;
 use super::workload::listener::{ListenError, WorkloadListener};
 use crate::clock::Clock;
 use crate::domain::host_port::HostPort;
@@ -29,8 +30,8 @@ use crate::tls::client::LiveIdentity;
 /// How long a rotation in flight may hold up the end of the agent.
 const ROTATION_MAY_END: Duration = Duration::from_secs(5);
 
-/// Longest window over which a fleet's return is spread, however rarely the server wants to hear from it.
-const WINDOW_MAX: Duration = Duration::from_secs(60);
+/// How often to look whether the machine has slept.
+const LOOK_FOR_SLEEP: Duration = Duration::from_secs(2);
 
 /// How a run ended when nothing failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,10 +150,10 @@ struct Supervisor {
     news: mpsc::Sender<News>,
     reports: Arc<Reports>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
-    /// Waits to come back since a session was open.
-    comebacks: u32,
-    /// How often the server wants to hear from its agents.
-    interval: Duration,
+    /// The attempts to come back since a session was open.
+    comeback: Option<Comeback>,
+    /// What the server asks for.
+    terms: watch::Sender<Terms>,
     /// Since when and why there has been no session, after there was one.
     lost: Option<(Instant, String)>,
     /// The session that is open.
@@ -176,8 +177,7 @@ struct Event {
 }
 
 enum What {
-    /// With the interval that the server asked for.
-    Opened(Duration),
+    Opened,
     Ended(Ended),
 }
 
@@ -200,8 +200,8 @@ impl Supervisor {
             reports,
             events: mpsc::channel(8),
             lost: None,
-            comebacks: 0,
-            interval: INTERVAL_USUAL,
+            comeback: None,
+            terms: watch::Sender::new(Terms::UNTOLD),
             current: None,
             coming: None,
             open_at: Some(Instant::now()),
@@ -210,9 +210,17 @@ impl Supervisor {
     }
 
     async fn run(mut self, stop: CancellationToken) {
+        let mut wakefulness = Wakefulness::at(self.clock.now(), std::time::Instant::now());
+        let mut look = tokio::time::interval(LOOK_FOR_SLEEP);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let open_at = self.open_at.filter(|_| self.coming.is_none());
             tokio::select! {
+                _ = look.tick() => {
+                    if wakefulness.slept_until(self.clock.now(), std::time::Instant::now()) {
+                        self.woke_up();
+                    }
+                }
                 () = stop.cancelled() => break,
                 event = self.events.1.recv() => {
                     if let Some(event) = event {
@@ -224,7 +232,7 @@ impl Supervisor {
                     if changed.is_err() {
                         break;
                     }
-                    self.comebacks = 0;
+                    self.comeback = None;
                     self.open_at = Some(Instant::now());
                 }
                 () = sleep_until(open_at.unwrap_or_else(Instant::now)), if open_at.is_some() => self.open(),
@@ -254,11 +262,12 @@ impl Supervisor {
         };
         let serial = *self.in_use.borrow_and_update();
         let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());
+        let terms = self.terms.clone();
         let task = tokio::spawn(async move {
-            let opened = |interval| {
-                let _ = events.try_send(Event { number, what: What::Opened(interval) });
+            let opened = || {
+                let _ = events.try_send(Event { number, what: What::Opened });
             };
-            let ended = session::hold(&dial, &news, &closing, opened).await;
+            let ended = session::hold(&dial, &news, &closing, &terms, opened).await;
             let _ = events.send(Event { number, what: What::Ended(ended) }).await;
         });
         self.coming = Some(Held { number, serial, close, task });
@@ -267,17 +276,16 @@ impl Supervisor {
     async fn on_event(&mut self, Event { number, what }: Event) {
         let is = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.number == number);
         match what {
-            What::Opened(interval) if is(&self.coming) => {
+            What::Opened if is(&self.coming) => {
                 let Some(opened) = self.coming.take() else { return };
                 info!(grpc_addr = %self.addr, serial = %opened.serial, "session open");
-                self.comebacks = 0;
-                self.interval = interval;
+                self.comeback = None;
                 self.found_again();
                 if let Some(old) = self.current.replace(opened) {
                     old.close.cancel();
                 }
             }
-            What::Opened(_) | What::Ended(Ended::Closed) => {}
+            What::Opened | What::Ended(Ended::Closed) => {}
             What::Ended(ended) if is(&self.coming) => {
                 self.coming = None;
                 self.after(ended).await;
@@ -292,22 +300,36 @@ impl Supervisor {
         }
     }
 
+    /// A connection from before a sleep is most likely dead, and would be found so only when an answer is overdue.
+    fn woke_up(&mut self) {
+        let (window, _) = self.terms.borrow().windows();
+        let wait = place_in(window, random_permille());
+        info!(
+            in_ms = wait.as_millis(),
+            "this machine has slept, or its clock was set; opening a new session"
+        );
+        let at = Instant::now() + wait;
+        self.open_at = Some(self.open_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
     /// An absence that the server may have noticed is worth a report.
     fn found_again(&mut self) {
         let Some((since, reason)) = self.lost.take() else { return };
         let away = since.elapsed();
-        if away > self.interval {
+        if away > self.terms.borrow().interval {
             self.reports.note(reports::Event::Recovered { away, reason });
         }
     }
 
     async fn after(&mut self, ended: Ended) {
-        let asked = match &ended {
-            Ended::Goodbye { come_back_after, .. } => *come_back_after,
-            _ => Duration::ZERO,
+        let terms = *self.terms.borrow();
+        let (after, terms) = match &ended {
+            Ended::Goodbye { after, window, .. } => (*after, Terms { window: *window, ..terms }),
+            _ => (Duration::ZERO, terms),
         };
-        let wait = asked + comeback(self.comebacks, self.interval.min(WINDOW_MAX), random_permille());
-        self.comebacks = self.comebacks.saturating_add(1);
+        let (window, longest) = terms.windows();
+        let comeback = self.comeback.get_or_insert_with(|| Comeback::new(window, longest, random_permille()));
+        let wait = after + comeback.wait();
         warn!(reason = ended.reason(), reconnect_in_ms = wait.as_millis(), "session ended");
         if let Ended::PerhapsRefused(reason) = ended {
             let _ = self.news.send(News::PerhapsRefused(reason)).await;
@@ -459,7 +481,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &server);
         until("an answered heartbeat", || server.seen.lock().unwrap().heartbeats.len() >= 2).await;
-        server.say(Message::Goodbye(Goodbye { reason: "restart".into(), reconnect_after_ms: 1 })).await;
+        server
+            .say(Message::Goodbye(Goodbye {
+                reason: "restart".into(),
+                reconnect_after_ms: 1,
+                reconnect_within_ms: 1,
+            }))
+            .await;
         until("another session", || sessions_total(&server) == 2).await;
         assert_eq!(server.requests(), 1, "a goodbye is no refusal");
         agent.stop().await;
@@ -630,6 +658,29 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(3), "{code:?}: {:?}", begun.elapsed());
             assert_eq!((sessions_total(&server), reported(&server).len()), (1, 0));
         }
+    }
+
+    #[derive(Debug, Default)]
+    struct Jumping(std::sync::atomic::AtomicI64);
+
+    impl Clock for Jumping {
+        fn now(&self) -> jiff::Timestamp {
+            SystemClock.now() + SignedDuration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn after_a_sleep_a_new_session_replaces_the_one_that_may_be_dead() {
+        let server = TestServer::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Jumping::default());
+        let agent = start_elsewhere(dir.path(), &server, None, Arc::clone(&clock) as Arc<dyn Clock>);
+        until("a session", || server.open_sessions().len() == 1).await;
+        clock.0.store(600, Ordering::Relaxed);
+        let woke = Instant::now();
+        until("another session", || sessions_total(&server) == 2 && server.open_sessions().len() == 1).await;
+        assert!(woke.elapsed() < Duration::from_secs(5), "{:?}", woke.elapsed());
+        agent.stop().await;
     }
 
     #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -46,7 +46,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bounds for the interval that the server asks for.
 const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 /// How often servers want to hear from their agents, until this one has said so.
-pub const INTERVAL_USUAL: Duration = Duration::from_secs(30);
+const INTERVAL_USUAL: Duration = Duration::from_secs(30);
+/// Bounds for the window over which the server wants a return spread.
+pub const WINDOW: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 /// Longest wait that a server which says goodbye can ask for.
 const AWAY_MAX: Duration = Duration::from_secs(600);
 /// Largest message that is read. Real ones have a few dozen bytes.
@@ -74,8 +76,8 @@ pub enum Ended {
     /// The server may have refused our identity. TLS and HTTP/2 can't tell a refusal from an accident for sure,
     /// so this is a suspicion and not a verdict.
     PerhapsRefused(String),
-    /// The server said goodbye and when to come back.
-    Goodbye { reason: String, come_back_after: Duration },
+    /// The server said goodbye and when to come back: no sooner than this, and spread over that window.
+    Goodbye { reason: String, after: Duration, window: Option<Duration> },
 }
 
 impl Ended {
@@ -88,13 +90,35 @@ impl Ended {
     }
 }
 
+/// What the server asks of its agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// How often it wants to hear from us.
+    pub interval: Duration,
+    /// Over how long to spread the return of those that lose it, if it says so.
+    pub window: Option<Duration>,
+}
+
+impl Terms {
+    /// Until the server has said something. It is an agent that has just started, so it is not one of many that
+    /// lost the server at this moment.
+    pub const UNTOLD: Self = Self { interval: INTERVAL_USUAL, window: Some(Duration::from_secs(2)) };
+
+    /// The window in which to come back, and the longest that may follow.
+    pub fn windows(self) -> (Duration, Duration) {
+        let longest = self.interval.clamp(*WINDOW.start(), *WINDOW.end());
+        (self.window.unwrap_or(longest), longest)
+    }
+}
+
 /// Opens a session and stays in it until it ends. `opened` is called once, after the first answered heartbeat;
-/// only then has the server accepted the identity. It is told the interval that the server asks for.
+/// only then has the server accepted the identity. `terms` hears of what the server asks for, each time it says so.
 pub async fn hold(
     dial: &Dial,
     news: &mpsc::Sender<News>,
     close: &CancellationToken,
-    opened: impl FnOnce(Duration) + Send,
+    terms: &watch::Sender<Terms>,
+    opened: impl FnOnce() + Send,
 ) -> Ended {
     let opening = tokio::select! {
         opening = open(dial) => opening,
@@ -114,12 +138,12 @@ pub async fn hold(
     };
     tokio::pin!(delivery);
     let mut was_open = false;
-    let opened = |interval, difference_ms| {
+    let opened = |difference_ms| {
         was_open = true;
         let _ = accept.send(difference_ms);
-        opened(interval);
+        opened();
     };
-    let session = Session { dial, news, up, down, told: None, interval: INTERVAL_USUAL };
+    let session = Session { dial, news, up, down, told: None, interval: INTERVAL_USUAL, terms };
     let ended = tokio::select! {
         ended = session.run(close, opened) => ended,
         never = &mut delivery => match never {},
@@ -218,13 +242,14 @@ struct Session<'a> {
     told: Option<HostFacts>,
     /// How often the server wants to hear from us.
     interval: Duration,
+    terms: &'a watch::Sender<Terms>,
 }
 
 /// Whether to go on.
 type Step = Result<(), Ended>;
 
 impl Session<'_> {
-    async fn run(mut self, close: &CancellationToken, opened: impl FnOnce(Duration, i64) + Send) -> Ended {
+    async fn run(mut self, close: &CancellationToken, opened: impl FnOnce(i64) + Send) -> Ended {
         let mut opened = Some(opened);
         let mut next_heartbeat = Instant::now();
         let mut answer_by: Option<Instant> = None;
@@ -239,7 +264,7 @@ impl Session<'_> {
                                 answer_by = None;
                                 next_heartbeat = Instant::now() + self.interval;
                                 if let Some(opened) = opened.take() {
-                                    opened(self.interval, difference_ms);
+                                    opened(difference_ms);
                                 }
                                 Ok(())
                             }
@@ -286,7 +311,8 @@ impl Session<'_> {
             session_response::Message::Goodbye(goodbye) => {
                 let asked = Duration::from_millis(goodbye.reconnect_after_ms.into());
                 let reason = format!("the server said goodbye: {}", printable(&goodbye.reason));
-                Err(Ended::Goodbye { reason, come_back_after: asked.min(AWAY_MAX) })
+                let window = told_window(goodbye.reconnect_within_ms);
+                Err(Ended::Goodbye { reason, after: asked.min(AWAY_MAX), window })
             }
         }
     }
@@ -294,6 +320,8 @@ impl Session<'_> {
     fn acknowledged(&mut self, answer: &HeartbeatResponse) -> i64 {
         let asked = Duration::from_millis(answer.next_interval_ms.into());
         self.interval = asked.clamp(*INTERVAL.start(), *INTERVAL.end());
+        let window = told_window(answer.reconnect_within_ms);
+        self.terms.send_replace(Terms { interval: self.interval, window });
         debug!(next_in_ms = self.interval.as_millis(), "heartbeat acknowledged");
         let difference = answer.server_time_ms.saturating_sub(self.dial.clock.now().as_millisecond());
         let _ = self.news.try_send(News::ClockDifference(difference));
@@ -307,6 +335,10 @@ impl Session<'_> {
         info!(reason = Ended::Closed.reason(), "session ended");
         Ended::Closed
     }
+}
+
+fn told_window(millis: u32) -> Option<Duration> {
+    (millis > 0).then(|| Duration::from_millis(millis.into()).clamp(*WINDOW.start(), *WINDOW.end()))
 }
 
 /// Waits for a moment, or for ever when there is none.

@@ -387,6 +387,7 @@ impl AgentService for TestAgentService {
                 let answer = HeartbeatResponse {
                     next_interval_ms: HEARTBEAT_MS,
                     server_time_ms: Timestamp::now().as_millisecond(),
+                    reconnect_within_ms: 0,
                 };
                 let message = Some(session_response::Message::Heartbeat(answer));
                 let _ = down.send(Ok(SessionResponse { message })).await;

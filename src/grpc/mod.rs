@@ -7,6 +7,7 @@
 pub mod codec;
 pub mod server;
 
+mod comeback;
 mod gate;
 mod report;
 mod service;

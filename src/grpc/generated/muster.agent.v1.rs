@@ -30,6 +30,10 @@ pub struct HeartbeatResponse {
     /// The server's clock, in Unix milliseconds.
     #[prost(int64, tag = "2")]
     pub server_time_ms: i64,
+    /// If the server is lost without a word: come back at a random moment within this, in milliseconds. It grows
+    /// with the number of agents that would come back at once. Zero: the server does not say; take the interval.
+    #[prost(uint32, tag = "3")]
+    pub reconnect_within_ms: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SessionRequest {
@@ -73,6 +77,9 @@ pub struct Goodbye {
     /// Come back no sooner than this, in milliseconds.
     #[prost(uint32, tag = "2")]
     pub reconnect_after_ms: u32,
+    /// And at a random moment within this many milliseconds after that. Zero as in HeartbeatResponse.
+    #[prost(uint32, tag = "3")]
+    pub reconnect_within_ms: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportRequest {
