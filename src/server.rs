@@ -284,6 +284,7 @@ impl Server {
             live: self.live.clone(),
             deny: self.app.store().deny_list().clone(),
             fleet: Arc::clone(self.app.fleet()),
+            history: Arc::clone(self.app.history()),
             clock: Arc::clone(self.app.clock()),
             heartbeat_interval: HEARTBEAT_INTERVAL,
         };

@@ -34,15 +34,36 @@ impl Backoff {
     }
 }
 
-/// When to come back to a server that many may have lost at the same moment. The window is the interval in which
-/// the server asked to hear from each of its agents, so it can take in all of them within one. The first time an
-/// agent draws its place in the window; if it came too early it keeps that place in the next window, because
-/// those who draw again would crowd those who have not come yet.
-pub fn comeback(earlier_attempts: u32, window: Duration, permille: u16) -> Duration {
-    if earlier_attempts == 0 {
-        return place_in(window, permille);
+/// When to come back to a server that many may have lost at the same moment.
+///
+/// Time is cut into windows, each twice as long as the one before up to a longest, and an agent tries once in each,
+/// always at the same place of it, which it draws at the beginning. So at no moment do more come than the first
+/// window was made for, whenever the server returns: those who draw again would crowd those who have not come yet.
+#[derive(Debug, Clone)]
+pub struct Comeback {
+    window: Duration,
+    longest: Duration,
+    permille: u16,
+    tried: bool,
+}
+
+impl Comeback {
+    /// `permille` from 0 to 999 says which place.
+    pub fn new(window: Duration, longest: Duration, permille: u16) -> Self {
+        Self { window, longest: longest.max(window), permille, tried: false }
     }
-    window * (950 + u32::from(permille.min(999)) / 10) / 1000
+
+    /// How long to wait before the next attempt.
+    pub fn wait(&mut self) -> Duration {
+        let place = place_in(self.window, self.permille);
+        if !self.tried {
+            self.tried = true;
+            return place;
+        }
+        let rest = self.window - place;
+        self.window = (self.window * 2).min(self.longest);
+        rest + place_in(self.window, self.permille)
+    }
 }
 
 /// The place in a window that a number from 0 to 999 stands for.
@@ -86,18 +107,6 @@ mod tests {
         assert!(backoff.wait() <= Duration::from_millis(1250));
     }
 
-    /// Random numbers, the same in every run of the test (Steele's SplitMix64).
-    struct Fleet(u64);
-
-    impl Fleet {
-        fn draw(&mut self) -> u16 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            u16::try_from((mixed >> 40) % 1000).unwrap()
-        }
-    }
-
     /// The share of a fleet that comes in its busiest unit of time.
     fn busiest(times: impl Iterator<Item = Duration>, unit: Duration) -> f64 {
         let mut counts = std::collections::HashMap::new();
@@ -111,25 +120,35 @@ mod tests {
 
     #[test]
     fn a_fleet_that_lost_its_server_does_not_come_back_in_step() {
-        let (window, second) = (Duration::from_secs(30), Duration::from_secs(1));
-        for away in [0, 1, 2, 5, 10, 29, 45, 300] {
-            let away = Duration::from_secs(away);
-            let mut fleet = Fleet(7);
-            let arrivals = (0..1000).map(|place| {
-                let mut at = comeback(0, window, place);
-                for attempt in 1.. {
-                    if at >= away {
-                        break;
+        let (longest, second) = (Duration::from_secs(30), Duration::from_secs(1));
+        for (fleet, window) in [(1000, 30), (1000, 4), (300, 1)] {
+            let window = Duration::from_secs(window);
+            for away in [0, 1, 2, 5, 10, 29, 45, 300] {
+                let away = Duration::from_secs(away);
+                let arrivals = (0..fleet).map(|place: u16| {
+                    let mut comeback = Comeback::new(window, longest, place * (1000 / fleet));
+                    let mut at = comeback.wait();
+                    while at < away {
+                        at += comeback.wait();
                     }
-                    at += comeback(attempt, window, fleet.draw());
-                }
-                at
-            });
-            let arrivals: Vec<_> = arrivals.collect();
-            let share = busiest(arrivals.iter().copied(), second);
-            assert!(share <= 0.05, "away for {away:?}: {share}");
-            assert!(arrivals.iter().all(|at| *at <= away + window * 11 / 10));
+                    at
+                });
+                let arrivals: Vec<_> = arrivals.collect();
+                let share = busiest(arrivals.iter().copied(), second);
+                let fair = (1.0 / window.as_secs_f64()).min(1.0);
+                assert!(share <= fair * 1.1, "{window:?}, away for {away:?}: {share}");
+                // No later than as long again as the server was away, or the longest window.
+                let latest = away + (away + window).min(longest);
+                assert!(arrivals.iter().all(|at| *at <= latest), "{window:?}, away for {away:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_lone_agent_tries_soon_and_then_ever_more_rarely() {
+        let mut comeback = Comeback::new(Duration::from_secs(1), Duration::from_secs(30), 500);
+        let waits: Vec<_> = (0..9).map(|_| comeback.wait().as_millis()).collect();
+        assert_eq!(waits, [500, 1500, 3000, 6000, 12000, 23000, 30000, 30000, 30000]);
     }
 
     #[test]

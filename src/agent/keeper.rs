@@ -20,6 +20,7 @@ use super::enrollment::{CallError, EnrollmentClient, Refusal};
 use super::first_enrollment::{issued_notes, key_was_refused};
 use super::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
 use super::notes::{Failed, Notes, Refused};
+use super::reports::{Event, Reports};
 use super::runtime::{Sign, Tell};
 use super::server_trust;
 use super::workload::{Offer, Offered};
@@ -170,6 +171,9 @@ pub struct Keeper {
     in_use: watch::Sender<Serial>,
     /// What the programs on this machine are given.
     offer: Offer,
+    reports: Arc<Reports>,
+    /// The failure that was reported last, until a rotation goes well.
+    reported_failure: Option<String>,
 }
 
 impl Keeper {
@@ -179,6 +183,7 @@ impl Keeper {
         clock: Arc<dyn Clock>,
         identity: Identity,
         offer: Offer,
+        reports: Arc<Reports>,
     ) -> Result<Self, rustls::Error> {
         let notes = dir.place().notes();
         let schedule = schedule(&identity, &notes);
@@ -197,6 +202,8 @@ impl Keeper {
             acquittals: 0,
             in_use,
             offer,
+            reports,
+            reported_failure: None,
         })
     }
 
@@ -276,12 +283,20 @@ impl Keeper {
 
     /// Takes in how the clocks differ, unless it is what was known, as exactly as this source can tell.
     fn note_clock(&mut self, millis: i64, exact_to_ms: i64) {
+        self.warn_of_clock(millis);
         let known = self.notes.clock_difference_ms;
         if known.is_some_and(|known| known.abs_diff(millis) < exact_to_ms.unsigned_abs()) {
             return;
         }
+        self.notes.clock_difference_ms = Some(millis);
+        self.save_notes();
+    }
+
+    /// Once for as long as the clocks are far apart.
+    fn warn_of_clock(&mut self, millis: i64) {
         let far = millis.unsigned_abs() >= CLOCK_DIFFERENCE_MS_WARNED.unsigned_abs();
         if far && !self.warned_of_clock {
+            self.reports.note(Event::ClockOff { seconds: millis / 1000 });
             let seconds = millis.unsigned_abs() / 1000;
             let side = if millis > 0 { "behind" } else { "ahead of" };
             warn!(
@@ -289,8 +304,6 @@ impl Keeper {
             );
         }
         self.warned_of_clock = far;
-        self.notes.clock_difference_ms = Some(millis);
-        self.save_notes();
     }
 
     /// One attempt; the refusal if the identity is gone for good.
@@ -325,6 +338,10 @@ impl Keeper {
         };
         let text = chain(error);
         self.note_failure(refusal.as_ref(), &text, &what_to_do);
+        if self.reported_failure.as_ref() != Some(&text) {
+            self.reports.note(Event::RotationFailed { reason: text.clone() });
+            self.reported_failure = Some(text.clone());
+        }
         if refusal.as_ref().is_some_and(Refusal::is_revocation) {
             error!(error = text, hint = what_to_do, "this identity has been revoked");
             return refusal;
@@ -382,6 +399,8 @@ impl Keeper {
         self.identity = identity;
         self.notes = notes;
         info!(old_serial = %old, new_serial = %new, next_rotation = %self.schedule.due(), "rotated");
+        self.reported_failure = None;
+        self.reports.note(Event::Rotated { serial: new.to_string() });
         self.in_use.send_replace(new);
         self.offer_identity();
         Ok(())

@@ -8,17 +8,19 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::backoff::{comeback, random_permille};
+use super::backoff::{Comeback, place_in, random_permille};
 use super::boot::{BootError, Patience, identity_at_boot};
 use super::config::AgentConfig;
 use super::enrollment::Refusal;
 use super::identity::IdentityError;
 use super::keeper::{Keeper, KeeperEnd, News};
-use super::session::{self, Dial, Ended, INTERVAL_USUAL};
+use super::reports::{self, Reports};
+use super::session::{self, Dial, Ended, Terms};
+use super::sleep::Wakefulness;
 use super::workload::listener::{ListenError, WorkloadListener};
 use crate::clock::Clock;
 use crate::domain::host_port::HostPort;
@@ -28,8 +30,8 @@ use crate::tls::client::LiveIdentity;
 /// How long a rotation in flight may hold up the end of the agent.
 const ROTATION_MAY_END: Duration = Duration::from_secs(5);
 
-/// Longest window over which a fleet's return is spread, however rarely the server wants to hear from it.
-const WINDOW_MAX: Duration = Duration::from_secs(60);
+/// How often to look whether the machine has slept.
+const LOOK_FOR_SLEEP: Duration = Duration::from_secs(2);
 
 /// How a run ended when nothing failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -111,13 +113,16 @@ pub async fn run(
     let config = Arc::new(config);
     let path = config.identity.path().to_owned();
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
-    let keeper = Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, offer)
-        .map_err(|error| RunError::Unusable(path, error))?;
+    let reports = Arc::new(Reports::new(Arc::clone(&clock)));
+    reports.note(reports::Event::Started);
+    let keeper =
+        Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, offer, Arc::clone(&reports))
+            .map_err(|error| RunError::Unusable(path, error))?;
     let addr = config.session_addr(keeper.notes()).ok_or(RunError::NoGrpcAddr)?;
 
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
-    let supervisor = Supervisor::new(&keeper, config, clock, addr, news);
+    let supervisor = Supervisor::new(&keeper, config, clock, addr, news, reports);
     tell(Sign::Ready);
     let mut keeping = tokio::spawn(keeper.run(heard, tell));
     supervisor.run(stop.clone()).await;
@@ -143,11 +148,14 @@ struct Supervisor {
     live: Arc<LiveIdentity>,
     in_use: watch::Receiver<Serial>,
     news: mpsc::Sender<News>,
+    reports: Arc<Reports>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
-    /// Waits to come back since a session was open.
-    comebacks: u32,
-    /// How often the server wants to hear from its agents.
-    interval: Duration,
+    /// The attempts to come back since a session was open.
+    comeback: Option<Comeback>,
+    /// What the server asks for.
+    terms: watch::Sender<Terms>,
+    /// Since when and why there has been no session, after there was one.
+    lost: Option<(Instant, String)>,
     /// The session that is open.
     current: Option<Held>,
     /// The session that is being opened.
@@ -169,8 +177,7 @@ struct Event {
 }
 
 enum What {
-    /// With the interval that the server asked for.
-    Opened(Duration),
+    Opened,
     Ended(Ended),
 }
 
@@ -181,6 +188,7 @@ impl Supervisor {
         clock: Arc<dyn Clock>,
         addr: HostPort,
         news: mpsc::Sender<News>,
+        reports: Arc<Reports>,
     ) -> Self {
         Self {
             config,
@@ -189,9 +197,11 @@ impl Supervisor {
             live: keeper.live(),
             in_use: keeper.in_use(),
             news,
+            reports,
             events: mpsc::channel(8),
-            comebacks: 0,
-            interval: INTERVAL_USUAL,
+            lost: None,
+            comeback: None,
+            terms: watch::Sender::new(Terms::UNTOLD),
             current: None,
             coming: None,
             open_at: Some(Instant::now()),
@@ -200,9 +210,17 @@ impl Supervisor {
     }
 
     async fn run(mut self, stop: CancellationToken) {
+        let mut wakefulness = Wakefulness::at(self.clock.now(), std::time::Instant::now());
+        let mut look = tokio::time::interval(LOOK_FOR_SLEEP);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let open_at = self.open_at.filter(|_| self.coming.is_none());
             tokio::select! {
+                _ = look.tick() => {
+                    if wakefulness.slept_until(self.clock.now(), std::time::Instant::now()) {
+                        self.woke_up();
+                    }
+                }
                 () = stop.cancelled() => break,
                 event = self.events.1.recv() => {
                     if let Some(event) = event {
@@ -214,11 +232,14 @@ impl Supervisor {
                     if changed.is_err() {
                         break;
                     }
-                    self.comebacks = 0;
+                    self.comeback = None;
                     self.open_at = Some(Instant::now());
                 }
                 () = sleep_until(open_at.unwrap_or_else(Instant::now)), if open_at.is_some() => self.open(),
             }
+        }
+        if stop.is_cancelled() {
+            self.reports.note(reports::Event::Stopping);
         }
         for held in [self.coming.take(), self.current.take()].into_iter().flatten() {
             held.close.cancel();
@@ -237,14 +258,16 @@ impl Supervisor {
             identity: Arc::clone(&self.live),
             clock: Arc::clone(&self.clock),
             subject: self.config.subject.clone(),
+            reports: Arc::clone(&self.reports),
         };
         let serial = *self.in_use.borrow_and_update();
         let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());
+        let terms = self.terms.clone();
         let task = tokio::spawn(async move {
-            let opened = |interval| {
-                let _ = events.try_send(Event { number, what: What::Opened(interval) });
+            let opened = || {
+                let _ = events.try_send(Event { number, what: What::Opened });
             };
-            let ended = session::hold(&dial, &news, &closing, opened).await;
+            let ended = session::hold(&dial, &news, &closing, &terms, opened).await;
             let _ = events.send(Event { number, what: What::Ended(ended) }).await;
         });
         self.coming = Some(Held { number, serial, close, task });
@@ -253,22 +276,23 @@ impl Supervisor {
     async fn on_event(&mut self, Event { number, what }: Event) {
         let is = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.number == number);
         match what {
-            What::Opened(interval) if is(&self.coming) => {
+            What::Opened if is(&self.coming) => {
                 let Some(opened) = self.coming.take() else { return };
                 info!(grpc_addr = %self.addr, serial = %opened.serial, "session open");
-                self.comebacks = 0;
-                self.interval = interval;
+                self.comeback = None;
+                self.found_again();
                 if let Some(old) = self.current.replace(opened) {
                     old.close.cancel();
                 }
             }
-            What::Opened(_) | What::Ended(Ended::Closed) => {}
+            What::Opened | What::Ended(Ended::Closed) => {}
             What::Ended(ended) if is(&self.coming) => {
                 self.coming = None;
                 self.after(ended).await;
             }
             What::Ended(ended) if is(&self.current) => {
                 self.current = None;
+                self.lost = Some((Instant::now(), ended.reason().to_owned()));
                 self.after(ended).await;
             }
             // The old one of two broke before it could be closed.
@@ -276,13 +300,36 @@ impl Supervisor {
         }
     }
 
+    /// A connection from before a sleep is most likely dead, and would be found so only when an answer is overdue.
+    fn woke_up(&mut self) {
+        let (window, _) = self.terms.borrow().windows();
+        let wait = place_in(window, random_permille());
+        info!(
+            in_ms = wait.as_millis(),
+            "this machine has slept, or its clock was set; opening a new session"
+        );
+        let at = Instant::now() + wait;
+        self.open_at = Some(self.open_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// An absence that the server may have noticed is worth a report.
+    fn found_again(&mut self) {
+        let Some((since, reason)) = self.lost.take() else { return };
+        let away = since.elapsed();
+        if away > self.terms.borrow().interval {
+            self.reports.note(reports::Event::Recovered { away, reason });
+        }
+    }
+
     async fn after(&mut self, ended: Ended) {
-        let asked = match &ended {
-            Ended::Goodbye { come_back_after, .. } => *come_back_after,
-            _ => Duration::ZERO,
+        let terms = *self.terms.borrow();
+        let (after, terms) = match &ended {
+            Ended::Goodbye { after, window, .. } => (*after, Terms { window: *window, ..terms }),
+            _ => (Duration::ZERO, terms),
         };
-        let wait = asked + comeback(self.comebacks, self.interval.min(WINDOW_MAX), random_permille());
-        self.comebacks = self.comebacks.saturating_add(1);
+        let (window, longest) = terms.windows();
+        let comeback = self.comeback.get_or_insert_with(|| Comeback::new(window, longest, random_permille()));
+        let wait = after + comeback.wait();
         warn!(reason = ended.reason(), reconnect_in_ms = wait.as_millis(), "session ended");
         if let Ended::PerhapsRefused(reason) = ended {
             let _ = self.news.send(News::PerhapsRefused(reason)).await;
@@ -434,7 +481,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &server);
         until("an answered heartbeat", || server.seen.lock().unwrap().heartbeats.len() >= 2).await;
-        server.say(Message::Goodbye(Goodbye { reason: "restart".into(), reconnect_after_ms: 1 })).await;
+        server
+            .say(Message::Goodbye(Goodbye {
+                reason: "restart".into(),
+                reconnect_after_ms: 1,
+                reconnect_within_ms: 1,
+            }))
+            .await;
         until("another session", || sessions_total(&server) == 2).await;
         assert_eq!(server.requests(), 1, "a goodbye is no refusal");
         agent.stop().await;
@@ -558,6 +611,75 @@ mod tests {
         until("another attempt", || server.requests() > asked).await;
         server.untwist();
         until("a rotation", || place.notes().last_refusal.is_none()).await;
+        agent.stop().await;
+    }
+
+    fn reported(server: &TestServer) -> Vec<String> {
+        server.seen.lock().unwrap().reported.iter().map(|event| event.kind.clone()).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_happens_is_reported_by_the_servers_clock() {
+        let server = TestServer::start().await;
+        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        let dir = tempfile::tempdir().unwrap();
+        let an_hour = Arc::new(Off(SignedDuration::from_hours(1)));
+        let agent = start_elsewhere(dir.path(), &server, None, an_hour);
+        until("a rotation", || reported(&server).iter().any(|kind| kind == "identity_rotated")).await;
+        server.twist(|_, _, _| problem(500, "internal"));
+        until("a failure", || reported(&server).iter().any(|kind| kind == "rotation_failed")).await;
+        let asked = server.requests();
+        until("more failures", || server.requests() > asked + 1).await;
+        server.untwist();
+        agent.stop().await;
+        let mut kinds = reported(&server);
+        kinds.dedup_by(|a, b| a == b && a == "identity_rotated");
+        assert_eq!(kinds[0], "agent_started");
+        assert_eq!(kinds.last().unwrap(), "agent_stopping");
+        assert_eq!(kinds.iter().filter(|kind| *kind == "rotation_failed").count(), 1, "{kinds:?}");
+        assert_eq!(kinds.iter().filter(|kind| *kind == "clock_off").count(), 1, "{kinds:?}");
+        let seen = server.seen.lock().unwrap();
+        let now = jiff::Timestamp::now().as_millisecond();
+        assert!(seen.reported.iter().all(|event| (now - event.at_ms).abs() < 60_000), "{:?}", seen.reported);
+        let failed = seen.reported.iter().find(|event| event.kind == "rotation_failed").unwrap();
+        assert!(failed.detail["reason"].contains("refused (500 internal)"), "{failed:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_that_takes_no_reports_costs_nothing() {
+        for code in [tonic::Code::Unimplemented, tonic::Code::ResourceExhausted] {
+            let server = TestServer::start().await;
+            server.knobs.lock().unwrap().report_refusal = Some(code);
+            let dir = tempfile::tempdir().unwrap();
+            let agent = start(dir.path(), &server);
+            until("heartbeats", || server.seen.lock().unwrap().heartbeats.len() >= 5).await;
+            let begun = Instant::now();
+            agent.stop().await;
+            assert!(begun.elapsed() < Duration::from_secs(3), "{code:?}: {:?}", begun.elapsed());
+            assert_eq!((sessions_total(&server), reported(&server).len()), (1, 0));
+        }
+    }
+
+    #[derive(Debug, Default)]
+    struct Jumping(std::sync::atomic::AtomicI64);
+
+    impl Clock for Jumping {
+        fn now(&self) -> jiff::Timestamp {
+            SystemClock.now() + SignedDuration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn after_a_sleep_a_new_session_replaces_the_one_that_may_be_dead() {
+        let server = TestServer::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Jumping::default());
+        let agent = start_elsewhere(dir.path(), &server, None, Arc::clone(&clock) as Arc<dyn Clock>);
+        until("a session", || server.open_sessions().len() == 1).await;
+        clock.0.store(600, Ordering::Relaxed);
+        let woke = Instant::now();
+        until("another session", || sessions_total(&server) == 2 && server.open_sessions().len() == 1).await;
+        assert!(woke.elapsed() < Duration::from_secs(5), "{:?}", woke.elapsed());
         agent.stop().await;
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -25,6 +25,7 @@ use super::boot::chain;
 use super::enrollment::printable;
 use super::facts::{self, Subject};
 use super::keeper::News;
+use super::reports::Reports;
 use crate::clock::Clock;
 use crate::domain::host::HostFacts;
 use crate::domain::host_port::{HostName, HostPort};
@@ -40,10 +41,14 @@ const OPENING_STEP: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long a session that we end may take to end in good order.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the end of a session waits for reports that are still to be delivered.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bounds for the interval that the server asks for.
 const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 /// How often servers want to hear from their agents, until this one has said so.
-pub const INTERVAL_USUAL: Duration = Duration::from_secs(30);
+const INTERVAL_USUAL: Duration = Duration::from_secs(30);
+/// Bounds for the window over which the server wants a return spread.
+pub const WINDOW: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 /// Longest wait that a server which says goodbye can ask for.
 const AWAY_MAX: Duration = Duration::from_secs(600);
 /// Largest message that is read. Real ones have a few dozen bytes.
@@ -57,6 +62,8 @@ pub struct Dial {
     pub identity: Arc<LiveIdentity>,
     pub clock: Arc<dyn Clock>,
     pub subject: Subject,
+    /// What there is to tell besides.
+    pub reports: Arc<Reports>,
 }
 
 /// How a session ended.
@@ -69,8 +76,8 @@ pub enum Ended {
     /// The server may have refused our identity. TLS and HTTP/2 can't tell a refusal from an accident for sure,
     /// so this is a suspicion and not a verdict.
     PerhapsRefused(String),
-    /// The server said goodbye and when to come back.
-    Goodbye { reason: String, come_back_after: Duration },
+    /// The server said goodbye and when to come back: no sooner than this, and spread over that window.
+    Goodbye { reason: String, after: Duration, window: Option<Duration> },
 }
 
 impl Ended {
@@ -83,29 +90,85 @@ impl Ended {
     }
 }
 
+/// What the server asks of its agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// How often it wants to hear from us.
+    pub interval: Duration,
+    /// Over how long to spread the return of those that lose it, if it says so.
+    pub window: Option<Duration>,
+}
+
+impl Terms {
+    /// Until the server has said something. It is an agent that has just started, so it is not one of many that
+    /// lost the server at this moment.
+    pub const UNTOLD: Self = Self { interval: INTERVAL_USUAL, window: Some(Duration::from_secs(2)) };
+
+    /// The window in which to come back, and the longest that may follow.
+    pub fn windows(self) -> (Duration, Duration) {
+        let longest = self.interval.clamp(*WINDOW.start(), *WINDOW.end());
+        (self.window.unwrap_or(longest), longest)
+    }
+}
+
 /// Opens a session and stays in it until it ends. `opened` is called once, after the first answered heartbeat;
-/// only then has the server accepted the identity. It is told the interval that the server asks for.
+/// only then has the server accepted the identity. `terms` hears of what the server asks for, each time it says so.
 pub async fn hold(
     dial: &Dial,
     news: &mpsc::Sender<News>,
     close: &CancellationToken,
-    opened: impl FnOnce(Duration) + Send,
+    terms: &watch::Sender<Terms>,
+    opened: impl FnOnce() + Send,
 ) -> Ended {
     let opening = tokio::select! {
         opening = open(dial) => opening,
         () = close.cancelled() => return Ended::Closed,
     };
-    match opening {
-        Ok((up, down)) => {
-            Session { dial, news, up, down, told: None, interval: INTERVAL_USUAL }.run(close, opened).await
+    let Opened { client, up, down } = match opening {
+        Ok(opened) => opened,
+        Err(ended) => return ended,
+    };
+    // Reports go along once the server has accepted the identity and told its time.
+    let (accept, accepted) = oneshot::channel();
+    let delivery = async {
+        match accepted.await {
+            Ok(difference_ms) => dial.reports.deliver(client, difference_ms).await,
+            Err(_) => std::future::pending().await,
         }
-        Err(ended) => ended,
+    };
+    tokio::pin!(delivery);
+    let mut was_open = false;
+    let opened = |difference_ms| {
+        was_open = true;
+        let _ = accept.send(difference_ms);
+        opened();
+    };
+    let session = Session { dial, news, up, down, told: None, interval: INTERVAL_USUAL, terms };
+    let ended = tokio::select! {
+        ended = session.run(close, opened) => ended,
+        never = &mut delivery => match never {},
+    };
+    if was_open && ended == Ended::Closed {
+        let last_words = async {
+            tokio::select! {
+                () = dial.reports.delivered() => {}
+                never = &mut delivery => match never {},
+            }
+        };
+        let _ = timeout(LAST_WORDS, last_words).await;
     }
+    ended
+}
+
+struct Opened {
+    client: AgentServiceClient<Channel>,
+    up: Up,
+    down: Streaming<SessionResponse>,
 }
 
 type Up = mpsc::Sender<SessionRequest>;
 
-async fn open(dial: &Dial) -> Result<(Up, Streaming<SessionResponse>), Ended> {
+async fn open(dial: &Dial) -> Result<Opened, Ended> {
     let tls = connect(dial).await?;
     // From here on the server may be turning the certificate down: in TLS 1.3 the client is done first.
     let channel = in_time(speak_http2(&dial.addr, tls)).await.map_err(Ended::PerhapsRefused)?;
@@ -115,7 +178,7 @@ async fn open(dial: &Dial) -> Result<(Up, Streaming<SessionResponse>), Ended> {
         Ok(answer) => answer.map_err(|status| ended_by(&status, false))?,
         Err(_) => return Err(Ended::Lost("the server did not answer in time".to_owned())),
     };
-    Ok((up, answer.into_inner()))
+    Ok(Opened { client, up, down: answer.into_inner() })
 }
 
 async fn connect(dial: &Dial) -> Result<TlsStream<TcpStream>, Ended> {
@@ -179,13 +242,14 @@ struct Session<'a> {
     told: Option<HostFacts>,
     /// How often the server wants to hear from us.
     interval: Duration,
+    terms: &'a watch::Sender<Terms>,
 }
 
 /// Whether to go on.
 type Step = Result<(), Ended>;
 
 impl Session<'_> {
-    async fn run(mut self, close: &CancellationToken, opened: impl FnOnce(Duration) + Send) -> Ended {
+    async fn run(mut self, close: &CancellationToken, opened: impl FnOnce(i64) + Send) -> Ended {
         let mut opened = Some(opened);
         let mut next_heartbeat = Instant::now();
         let mut answer_by: Option<Instant> = None;
@@ -196,11 +260,11 @@ impl Session<'_> {
                 message = self.down.message() => match message {
                     Ok(Some(SessionResponse { message: Some(message) })) => {
                         match self.hear(message) {
-                            Ok(Some(interval)) => {
+                            Ok(Some(difference_ms)) => {
                                 answer_by = None;
-                                next_heartbeat = Instant::now() + interval;
+                                next_heartbeat = Instant::now() + self.interval;
                                 if let Some(opened) = opened.take() {
-                                    opened(interval);
+                                    opened(difference_ms);
                                 }
                                 Ok(())
                             }
@@ -235,13 +299,10 @@ impl Session<'_> {
         sent.map_err(|_| Ended::Lost("the connection takes no more messages".to_owned()))
     }
 
-    /// The interval until the next heartbeat, if this was the answer to one.
-    fn hear(&mut self, message: session_response::Message) -> Result<Option<Duration>, Ended> {
+    /// The server's clock minus ours, in milliseconds, if this was the answer to a heartbeat.
+    fn hear(&mut self, message: session_response::Message) -> Result<Option<i64>, Ended> {
         match message {
-            session_response::Message::Heartbeat(answer) => {
-                self.interval = self.acknowledged(&answer);
-                Ok(Some(self.interval))
-            }
+            session_response::Message::Heartbeat(answer) => Ok(Some(self.acknowledged(&answer))),
             session_response::Message::Rotate(_) => {
                 // When the keeper has not read the last one yet, another one adds nothing.
                 let _ = self.news.try_send(News::RotateWithin(self.interval));
@@ -250,18 +311,21 @@ impl Session<'_> {
             session_response::Message::Goodbye(goodbye) => {
                 let asked = Duration::from_millis(goodbye.reconnect_after_ms.into());
                 let reason = format!("the server said goodbye: {}", printable(&goodbye.reason));
-                Err(Ended::Goodbye { reason, come_back_after: asked.min(AWAY_MAX) })
+                let window = told_window(goodbye.reconnect_within_ms);
+                Err(Ended::Goodbye { reason, after: asked.min(AWAY_MAX), window })
             }
         }
     }
 
-    fn acknowledged(&self, answer: &HeartbeatResponse) -> Duration {
+    fn acknowledged(&mut self, answer: &HeartbeatResponse) -> i64 {
         let asked = Duration::from_millis(answer.next_interval_ms.into());
-        let interval = asked.clamp(*INTERVAL.start(), *INTERVAL.end());
-        debug!(next_in_ms = interval.as_millis(), "heartbeat acknowledged");
+        self.interval = asked.clamp(*INTERVAL.start(), *INTERVAL.end());
+        let window = told_window(answer.reconnect_within_ms);
+        self.terms.send_replace(Terms { interval: self.interval, window });
+        debug!(next_in_ms = self.interval.as_millis(), "heartbeat acknowledged");
         let difference = answer.server_time_ms.saturating_sub(self.dial.clock.now().as_millisecond());
         let _ = self.news.try_send(News::ClockDifference(difference));
-        interval
+        difference
     }
 
     /// Says that nothing more will come, and gives the server a moment to say the same.
@@ -271,6 +335,10 @@ impl Session<'_> {
         info!(reason = Ended::Closed.reason(), "session ended");
         Ended::Closed
     }
+}
+
+fn told_window(millis: u32) -> Option<Duration> {
+    (millis > 0).then(|| Duration::from_millis(millis.into()).clamp(*WINDOW.start(), *WINDOW.end()))
 }
 
 /// Waits for a moment, or for ever when there is none.

@@ -30,7 +30,8 @@ use crate::domain::pin::Pin;
 use crate::domain::serial::Serial;
 use crate::grpc::proto::agent_service_server::{AgentService, AgentServiceServer};
 use crate::grpc::proto::{
-    HeartbeatRequest, HeartbeatResponse, SessionRequest, SessionResponse, session_request, session_response,
+    HeartbeatRequest, HeartbeatResponse, HostEvent, ReportRequest, ReportResponse, SessionRequest,
+    SessionResponse, session_request, session_response,
 };
 use crate::tls::pem;
 use crate::tls::provider::provider;
@@ -153,6 +154,8 @@ pub struct Knobs {
     pub twist: Option<Twist>,
     /// Sessions of these certificates are refused.
     pub denied: Vec<Serial>,
+    /// What reports are answered with, if not with a yes.
+    pub report_refusal: Option<tonic::Code>,
 }
 
 #[derive(Default)]
@@ -163,6 +166,7 @@ pub struct Seen {
     /// Sessions that are or were open, oldest first.
     pub sessions: Vec<TestSession>,
     pub heartbeats: Vec<HeartbeatRequest>,
+    pub reported: Vec<HostEvent>,
 }
 
 pub struct TestSession {
@@ -196,6 +200,7 @@ impl TestServer {
                 lifetime: SignedDuration::from_hours(24),
                 twist: None,
                 denied: Vec::new(),
+                report_refusal: None,
             }),
             seen: Mutex::default(),
             chain: chain.clone(),
@@ -339,6 +344,23 @@ impl AgentService for TestAgentService {
         Err(Status::unimplemented("sessions only"))
     }
 
+    async fn report(
+        &self,
+        request: Request<Streaming<ReportRequest>>,
+    ) -> Result<Response<ReportResponse>, Status> {
+        let mut requests = request.into_inner();
+        let mut events = Vec::new();
+        while let Some(request) = requests.message().await? {
+            events.extend(request.event);
+        }
+        if let Some(code) = self.0.knobs.lock().unwrap().report_refusal {
+            return Err(Status::new(code, "not now"));
+        }
+        let accepted = events.len().try_into().unwrap();
+        self.0.seen.lock().unwrap().reported.extend(events);
+        Ok(Response::new(ReportResponse { accepted }))
+    }
+
     type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
 
     async fn session(
@@ -365,6 +387,7 @@ impl AgentService for TestAgentService {
                 let answer = HeartbeatResponse {
                     next_interval_ms: HEARTBEAT_MS,
                     server_time_ms: Timestamp::now().as_millisecond(),
+                    reconnect_within_ms: 0,
                 };
                 let message = Some(session_response::Message::Heartbeat(answer));
                 let _ = down.send(Ok(SessionResponse { message })).await;

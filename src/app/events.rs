@@ -28,6 +28,8 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
     Host,
+    /// A host's agent has reported something for its timeline.
+    Timeline,
     Enrollment,
     Secret,
     Revocation,
@@ -41,6 +43,7 @@ impl EventKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Host => "host",
+            Self::Timeline => "timeline",
             Self::Enrollment => "enrollment",
             Self::Secret => "secret",
             Self::Revocation => "revocation",

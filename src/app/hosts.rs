@@ -15,7 +15,7 @@ use crate::domain::enrollment::{Enrollment, RevocationReason};
 use crate::domain::host::{Host, HostFlag};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::serial::Serial;
-use crate::domain::timeline::{EventKey, HostEvent};
+use crate::domain::timeline::{EventKey, HostEvent, TimelineEntry};
 use crate::store::{Change, ReadError, Verdict, View};
 
 #[derive(Debug, thiserror::Error)]
@@ -89,16 +89,9 @@ impl App {
         host: HostId,
         before: Option<EventKey>,
         limit: usize,
-    ) -> Result<Vec<(EventKey, HostEvent)>, HostError> {
+    ) -> Result<Vec<TimelineEntry>, HostError> {
         self.host(tenant, host)?;
-        let mut events = Vec::new();
-        self.store.read(|view| {
-            view.host_events(host, before, |key, event| {
-                events.push((key, event));
-                if events.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })
-        })?;
-        Ok(events)
+        Ok(self.store.read(|view| view.host_events(host, before, limit))?)
     }
 
     /// Takes a host out of service: every unexpired certificate and the SPIFFE id are revoked, its streams

@@ -13,6 +13,8 @@ pub mod enroll;
 pub mod events;
 pub mod figures;
 pub mod fleet;
+pub mod history;
+mod host_pace;
 pub mod hosts;
 pub mod housekeeping;
 pub mod issuing;
@@ -24,7 +26,6 @@ pub mod reseal;
 pub mod restore;
 pub mod revoke;
 pub mod rotate;
-mod rotation_limit;
 pub mod secrets;
 pub mod sessions;
 pub mod tenants;
@@ -45,10 +46,11 @@ use clones::Suspicions;
 use events::{EventKind, Events};
 use figures::Counts;
 use fleet::Fleet;
+use history::History;
+use host_pace::HostPace;
 use issuing::Pool;
 use passwords::Passwords;
 use refusals::RefusalLog;
-use rotation_limit::RotationLimit;
 
 /// Choices of the operator that use cases obey.
 #[derive(Debug, Clone)]
@@ -79,6 +81,7 @@ pub struct App {
     policy: Policy,
     fleet: Arc<Fleet>,
     events: Arc<Events>,
+    history: Arc<History>,
     data_dir: PathBuf,
     /// `None` until the agent CA's issuing key has been unsealed.
     authority: RwLock<Option<Arc<Authority>>>,
@@ -89,7 +92,8 @@ pub struct App {
     passwords: Passwords,
     refusals: RefusalLog,
     suspicions: Suspicions,
-    rotations: RotationLimit,
+    /// Every rotation adds rows that stay.
+    rotations: HostPace,
     counts: Arc<Counts>,
 }
 
@@ -139,12 +143,14 @@ impl App {
         let fleet = Arc::new(store.read(|view| Fleet::load(view, Arc::clone(&events)))?);
         // Nothing has been written yet: writes come from use cases, and there are none before this returns.
         let _ = following.set(Arc::clone(&fleet));
+        let history = Arc::new(History::new(store.clone()));
         Ok(Self {
             store,
             clock,
             policy,
             fleet,
             events,
+            history,
             data_dir: data_dir.to_owned(),
             authority: RwLock::default(),
             pool: Pool::default(),
@@ -152,7 +158,7 @@ impl App {
             passwords: Passwords::default(),
             refusals: RefusalLog::default(),
             suspicions: Suspicions::default(),
-            rotations: RotationLimit::default(),
+            rotations: HostPace::new(rotate::BURST),
             counts,
         })
     }
@@ -176,6 +182,10 @@ impl App {
 
     pub const fn events(&self) -> &Arc<Events> {
         &self.events
+    }
+
+    pub const fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
@@ -207,6 +217,9 @@ pub const ROOT_KEY_FILE: &str = "root-key.pem";
 fn tell(events: &Events, published: &Published) {
     for (tenant, host) in &published.enrollments {
         events.tell(EventKind::Enrollment, Some(*tenant), Some(host.to_string()));
+    }
+    for (tenant, host) in &published.reports {
+        events.tell(EventKind::Timeline, Some(*tenant), Some(host.to_string()));
     }
     for (tenant, secret) in &published.secrets {
         events.tell(EventKind::Secret, Some(*tenant), Some(secret.to_string()));

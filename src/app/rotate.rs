@@ -21,6 +21,11 @@ use crate::domain::serial::Serial;
 use crate::domain::spiffe::SpiffeId;
 use crate::store::{Change, ReadError, Verdict, View};
 
+/// Rotations of a host at once after a quiet time.
+pub(super) const BURST: f64 = 100.0;
+/// Rotations of a host in one lifetime of an SVID, in the long run.
+const PER_LIFETIME: f64 = 30.0;
+
 /// A request to rotate, as it came in.
 #[derive(Debug)]
 pub struct RotateRequest {
@@ -200,7 +205,8 @@ impl App {
                 if !recovered && self.store.read(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
                     return Err(RotateError::KeyReused);
                 }
-                if !self.rotations.allow(host.id, self.policy.svid_ttl) {
+                let lifetime = self.policy.svid_ttl.as_secs_f64().max(1.0);
+                if !self.rotations.allow(host.id, 1.0, PER_LIFETIME / lifetime) {
                     return Err(RotateError::TooOften);
                 }
                 let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Global;
 use super::control::{Call, Control, items};
 use super::error::CliError;
-use super::output::{Progress, detail, field, made, print, print_json, print_table, time};
+use super::output::{Progress, field, made, print, print_json, print_table, time};
 use crate::durable::Unfinished;
 
 /// List, verify and export the audit trail
@@ -68,7 +68,7 @@ impl Audit {
                     field("ACTION", "action"),
                     field("TARGET", "target"),
                     made("OUTCOME", outcome),
-                    made("DETAIL", detail),
+                    field("DETAIL", "detail"),
                 ];
                 print_table(items(&answer), &columns, "No records.")
             }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Global;
 use super::control::{Call, Control, escape, items};
 use super::error::CliError;
-use super::output::{detail, field, made, print, print_fields, print_json, print_table, time};
+use super::output::{field, made, print, print_fields, print_json, print_table, time};
 
 /// List, show, decommission, re-enable and delete hosts
 ///
@@ -183,7 +183,12 @@ async fn show_timeline(control: &Control, which: WhichHost) -> Result<ExitCode, 
     let path = format!("/v1/hosts/{}/events", escape(&which.id));
     let answer = control.list_up_to(Call::get(&path).query("tenant", which.tenant), LATEST).await?;
     print("\n")?;
-    let columns = [time("AT", "at"), field("EVENT", "kind"), made("DETAIL", detail)];
+    let columns = [
+        time("AT", "at"),
+        field("EVENT", "kind"),
+        field("ACCORDING TO", "source"),
+        field("DETAIL", "detail"),
+    ];
     print_table(items(&answer), &columns, "Nothing has happened to it yet.")
 }
 

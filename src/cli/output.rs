@@ -145,14 +145,6 @@ pub(super) fn tenant(item: &Value) -> String {
     item["tenant_id"].as_str().unwrap_or("all").to_owned()
 }
 
-/// The details of an event or an audit record on one line: `serial 01a2…, via token`.
-pub(super) fn detail(event: &Value) -> String {
-    let Some(detail) = event["detail"].as_object() else { return String::new() };
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), shown);
-    let parts: Vec<String> = detail.iter().map(|(name, value)| format!("{name} {}", text(value))).collect();
-    parts.join(", ")
-}
-
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => NOTHING.to_owned(),
@@ -160,7 +152,11 @@ fn cell(value: &Value) -> String {
         Value::Bool(false) => "no".to_owned(),
         Value::String(text) => shown(text),
         Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
+        Value::Object(fields) => {
+            let field = |(name, value): (&String, &Value)| format!("{name} {}", cell(value));
+            fields.iter().map(field).collect::<Vec<_>>().join(", ")
+        }
+        Value::Number(number) => number.to_string(),
     }
 }
 

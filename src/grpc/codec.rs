@@ -7,7 +7,8 @@
 use std::marker::PhantomData;
 
 use prost::Message;
-use tonic::codec::{BufferSettings, Codec};
+use tonic::Status;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 /// What is set aside for incoming messages: a heartbeat with all facts of an ordinary host.
@@ -35,13 +36,30 @@ where
     type Encode = T;
     type Decode = U;
     type Encoder = ProstEncoder<T>;
-    type Decoder = ProstDecoder<U>;
+    type Decoder = Blaming<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
         ProstCodec::<T, U>::raw_encoder(BufferSettings::new(ENCODE, YIELD_THRESHOLD))
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<T, U>::raw_decoder(BufferSettings::new(DECODE, YIELD_THRESHOLD))
+        Blaming(ProstCodec::<T, U>::raw_decoder(BufferSettings::new(DECODE, YIELD_THRESHOLD)))
+    }
+}
+
+/// A message that can't be decoded is a mistake of whoever sent it, and not, as tonic says, of whoever reads it.
+#[derive(Debug)]
+pub struct Blaming<U>(ProstDecoder<U>);
+
+impl<U: Message + Default> Decoder for Blaming<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        self.0.decode(from).map_err(|status| Status::invalid_argument(status.message()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
     }
 }

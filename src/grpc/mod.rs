@@ -7,7 +7,9 @@
 pub mod codec;
 pub mod server;
 
+mod comeback;
 mod gate;
+mod report;
 mod service;
 mod status;
 

@@ -20,6 +20,7 @@ use super::proto::agent_service_server::AgentServiceServer;
 use super::service::AgentApi;
 use super::status::Refused;
 use crate::app::fleet::Fleet;
+use crate::app::history::History;
 use crate::clock::Clock;
 use crate::domain::deny::DenyList;
 use crate::tls::accept::{Connection, Listener, ListenerConfig};
@@ -39,15 +40,24 @@ pub struct GrpcDeps {
     pub live: LivePeers,
     pub deny: DenyList,
     pub fleet: Arc<Fleet>,
+    pub history: Arc<History>,
     pub clock: Arc<dyn Clock>,
     pub heartbeat_interval: SignedDuration,
 }
 
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
 pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: CancellationToken) {
-    let GrpcDeps { certificate, verifier, live, deny, fleet, clock, heartbeat_interval } = deps;
+    let GrpcDeps { certificate, verifier, live, deny, fleet, history, clock, heartbeat_interval } = deps;
     let gate = Gate { deny, clock };
-    let api = AgentApi { gate: gate.clone(), fleet, heartbeat_interval, shutdown: shutdown.clone() };
+    let api = AgentApi {
+        gate: gate.clone(),
+        fleet,
+        history,
+        live: live.clone(),
+        heartbeat_interval,
+        farewell_window: Arc::default(),
+        shutdown: shutdown.clone(),
+    };
     let routes = routes(api).await;
     let config = ListenerConfig::grpc(certificate, verifier, live);
     Listener::new(listener, config)
@@ -181,6 +191,7 @@ mod tests {
                 live: live.clone(),
                 deny: registry.deny.clone(),
                 fleet: Arc::clone(&fleet),
+                history: Arc::new(History::in_memory()),
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 heartbeat_interval: SignedDuration::from_secs(30),
             };
@@ -312,6 +323,7 @@ mod tests {
         let answer = client.heartbeat(heartbeat).await.unwrap().into_inner();
         let now = site.clock.now();
         assert_eq!((answer.next_interval_ms, answer.server_time_ms), (30_000, now.as_millisecond()));
+        assert_eq!(answer.reconnect_within_ms, 1_000);
         let host = site.fleet.host(web.host).unwrap().host;
         let facts = host.facts;
         assert_eq!((host.last_seen, facts.hostname.as_deref()), (Some(now), Some("web-1")));
@@ -440,14 +452,12 @@ mod tests {
         let Ok(session_response::Message::Goodbye(goodbye)) = session.next().await else {
             panic!("no goodbye")
         };
-        assert!(RECONNECT_MS.contains(&goodbye.reconnect_after_ms));
+        assert_eq!((goodbye.reconnect_after_ms, goodbye.reconnect_within_ms), (1_000, 1_000));
         assert_eq!(session.next().await.unwrap_err().code(), Code::Unavailable);
         timeout(PATIENCE, site.serving).await.unwrap().unwrap();
         assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
         assert_eq!(site.live.count(), 0);
     }
-
-    const RECONNECT_MS: std::ops::RangeInclusive<u32> = 1_000..=5_000;
 
     #[tokio::test]
     async fn health_and_reflection_tell_agents_what_is_served() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,16 +12,19 @@ use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::comeback::{millis, window};
 use super::gate::Gate;
 use super::proto::agent_service_server::AgentService;
 use super::proto::{
-    Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, SessionRequest, SessionResponse,
-    session_request, session_response,
+    Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, ReportRequest, ReportResponse, SessionRequest,
+    SessionResponse, session_request, session_response,
 };
+use super::report;
 use super::status::Refused;
 use crate::app::fleet::Fleet;
+use crate::app::history::History;
 use crate::domain::host;
-use crate::tls::live::LivePeer;
+use crate::tls::live::{LivePeer, LivePeers};
 use crate::tls::peer::PeerIdentity;
 
 /// How often a session looks whether its certificate has expired, at the latest. Wall clocks jump, so the
@@ -32,15 +35,19 @@ const EXPIRY_LOOK_MAX: Duration = Duration::from_secs(30);
 const MESSAGES_PER_SECOND: u32 = 20;
 const MESSAGES_AT_ONCE: u32 = 40;
 
-/// Agents that a stopping server sends away come back spread over this many milliseconds, after the first.
+/// Agents that a stopping server sends away need not try sooner than this.
 const RECONNECT_AFTER_MS: u32 = 1_000;
-const RECONNECT_SPREAD_MS: u32 = 4_000;
 
 #[derive(Debug, Clone)]
 pub(super) struct AgentApi {
     pub gate: Gate,
     pub fleet: Arc<Fleet>,
+    pub history: Arc<History>,
+    pub live: LivePeers,
     pub heartbeat_interval: SignedDuration,
+    /// Over how long those who are sent away spread their return, in milliseconds: what it was for the first of
+    /// them, because with each that goes there seem to be fewer.
+    pub farewell_window: Arc<OnceLock<u32>>,
     pub shutdown: CancellationToken,
 }
 
@@ -49,9 +56,18 @@ impl AgentApi {
         let now = self.gate.clock.now();
         self.fleet.report(peer.host(), heartbeat.facts.as_ref().map(bounded), now);
         HeartbeatResponse {
-            next_interval_ms: u32::try_from(self.heartbeat_interval.as_millis()).unwrap_or(u32::MAX),
+            next_interval_ms: millis(self.interval()),
             server_time_ms: now.as_millisecond(),
+            reconnect_within_ms: self.window_ms(),
         }
+    }
+
+    fn interval(&self) -> Duration {
+        self.heartbeat_interval.unsigned_abs()
+    }
+
+    fn window_ms(&self) -> u32 {
+        millis(window(self.live.count(), self.interval()))
     }
 }
 
@@ -84,6 +100,14 @@ impl AgentService for AgentApi {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let peer = Arc::clone(peer(&request)?);
         Ok(Response::new(Session::new(self.clone(), peer, request.into_inner())))
+    }
+
+    async fn report(
+        &self,
+        request: Request<Streaming<ReportRequest>>,
+    ) -> Result<Response<ReportResponse>, Status> {
+        let peer = Arc::clone(peer(&request)?);
+        report::take(self, &peer, request.into_inner()).await.map(Response::new)
     }
 }
 
@@ -159,13 +183,10 @@ impl Session {
     }
 
     fn goodbye(&self) -> SessionResponse {
-        // Serials end in random bytes, which spread the fleet's return.
-        let [.., high, low] = *self.peer.identity().serial().as_bytes();
-        let share = u32::from(u16::from_be_bytes([high, low]));
-        let spread = share * RECONNECT_SPREAD_MS / u32::from(u16::MAX);
         message(session_response::Message::Goodbye(Goodbye {
             reason: Refused::Stopping.to_string(),
-            reconnect_after_ms: RECONNECT_AFTER_MS + spread,
+            reconnect_after_ms: RECONNECT_AFTER_MS,
+            reconnect_within_ms: *self.api.farewell_window.get_or_init(|| self.api.window_ms()),
         }))
     }
 }

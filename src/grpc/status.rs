@@ -13,6 +13,10 @@ pub(super) enum Refused {
     Expired,
     #[error("too many messages; report no more often than the server asks")]
     TooFast,
+    #[error("a report has at most 64 events and 64 KiB of text")]
+    ReportTooLong,
+    #[error("the report took too long")]
+    TooSlow,
     #[error("the server is stopping")]
     Stopping,
 }
@@ -23,7 +27,8 @@ impl From<Refused> for Status {
         match refused {
             Refused::NoIdentity | Refused::Expired => Self::unauthenticated(text),
             Refused::Revoked => Self::permission_denied(text),
-            Refused::TooFast => Self::resource_exhausted(text),
+            Refused::TooFast | Refused::ReportTooLong => Self::resource_exhausted(text),
+            Refused::TooSlow => Self::deadline_exceeded(text),
             Refused::Stopping => Self::unavailable(text),
         }
     }

@@ -90,7 +90,7 @@ pub(super) async fn events(
     let limit = limit(params.limit)?;
     let before = cursor(params.cursor.as_deref())?;
     let events = shared.app.host_events(tenant, id, before, limit + 1)?;
-    Ok(axum::Json(Page::new(events, limit, |(key, _)| key.to_string(), HostEventItem::from)))
+    Ok(axum::Json(Page::new(events, limit, |entry| entry.key.to_string(), HostEventItem::from)))
 }
 
 pub(super) async fn decommission(

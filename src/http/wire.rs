@@ -21,7 +21,7 @@ use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::host::{HostFacts, HostFlag};
 use crate::domain::join_token::{JoinToken, JoinTokenState};
 use crate::domain::tenant::Tenant;
-use crate::domain::timeline::{EventKey, HostEvent};
+use crate::domain::timeline::{HostEvent, Source, TimelineEntry};
 use crate::domain::user::{ClockStyle, Preferences, Role, TimeZone, User};
 
 /// Names and labels: 1 to 128 characters without control characters, and not blank.
@@ -578,12 +578,14 @@ pub(super) struct HostEventItem {
     id: String,
     at: Timestamp,
     kind: String,
+    source: Source,
     detail: BTreeMap<String, String>,
 }
 
-impl From<(EventKey, HostEvent)> for HostEventItem {
-    fn from((key, event): (EventKey, HostEvent)) -> Self {
-        Self { id: key.to_string(), at: event.at, kind: event.kind, detail: event.detail }
+impl From<TimelineEntry> for HostEventItem {
+    fn from(TimelineEntry { key, source, event }: TimelineEntry) -> Self {
+        let HostEvent { at, kind, detail } = event;
+        Self { id: key.to_string(), at, kind, source, detail }
     }
 }
 
@@ -713,7 +715,7 @@ impl LiveEvent {
     pub(super) fn about(kind: LiveKind, subject: Option<String>) -> Self {
         let mut event = Self { kind, host_id: None, secret_id: None, agent_id: None };
         match kind {
-            LiveKind::Host | LiveKind::Enrollment => event.host_id = subject,
+            LiveKind::Host | LiveKind::Timeline | LiveKind::Enrollment => event.host_id = subject,
             LiveKind::Secret => event.secret_id = subject,
             LiveKind::Revocation | LiveKind::Resync => event.agent_id = subject,
         }

@@ -39,6 +39,7 @@ impl From<Via> for IssuedVia {
 #[serde(rename_all = "snake_case")]
 pub(super) enum LiveKind {
     Host,
+    Timeline,
     Enrollment,
     Secret,
     Revocation,
@@ -50,6 +51,7 @@ impl LiveKind {
     pub(super) const fn of(kind: EventKind) -> Option<Self> {
         match kind {
             EventKind::Host => Some(Self::Host),
+            EventKind::Timeline => Some(Self::Timeline),
             EventKind::Enrollment => Some(Self::Enrollment),
             EventKind::Secret => Some(Self::Secret),
             EventKind::Revocation => Some(Self::Revocation),
@@ -61,6 +63,7 @@ impl LiveKind {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Host => EventKind::Host.as_str(),
+            Self::Timeline => EventKind::Timeline.as_str(),
             Self::Enrollment => EventKind::Enrollment.as_str(),
             Self::Secret => EventKind::Secret.as_str(),
             Self::Revocation => EventKind::Revocation.as_str(),
@@ -130,8 +133,14 @@ mod tests {
             assert_eq!(serde_json::json!(PermissionName::from(permission)), permission.as_str());
             assert_eq!(Permission::from(PermissionName::from(permission)), permission);
         }
-        let kinds =
-            [LiveKind::Host, LiveKind::Enrollment, LiveKind::Secret, LiveKind::Revocation, LiveKind::Resync];
+        let kinds = [
+            LiveKind::Timeline,
+            LiveKind::Host,
+            LiveKind::Enrollment,
+            LiveKind::Secret,
+            LiveKind::Revocation,
+            LiveKind::Resync,
+        ];
         for kind in kinds {
             assert_eq!(serde_json::json!(kind), kind.as_str());
         }

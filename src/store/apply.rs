@@ -18,7 +18,7 @@ use crate::domain::host::Host;
 use crate::domain::ids::HostId;
 use crate::domain::serial::Serial;
 use crate::domain::tenant::Tenant;
-use crate::domain::timeline::HostEvent;
+use crate::domain::timeline::{EventKey, HostEvent, REPORTED_KEPT, Reported, Source};
 
 type OpenTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
@@ -104,7 +104,11 @@ impl<'t> Batch<'t> {
                 self.deny(denial)
             }
             Change::DeleteHost(host) => self.delete_host(&host),
-            Change::HostEvent { host, event } => self.host_event(host, event),
+            Change::HostEvent { host, event } => self.host_event(host, event, Source::Server),
+            Change::ReportedEvents { host, tenant, events } => {
+                self.published.reports.push((tenant, host));
+                self.reported(host, events)
+            }
             Change::PutJoinToken(token) => {
                 self.put(Table::JoinTokens, token.id.as_bytes(), &JoinTokenRecord::from(&token))
             }
@@ -222,18 +226,31 @@ impl<'t> Batch<'t> {
         self.put(table, &key, &(before + 1))
     }
 
-    fn host_event(&mut self, host: HostId, event: HostEvent) -> Result<(), ReadError> {
-        let table = Table::HostEvents;
-        let millis = u64::try_from(event.at.as_millisecond()).unwrap_or(0);
+    fn host_event(&mut self, host: HostId, event: HostEvent, source: Source) -> Result<(), ReadError> {
+        let table = match source {
+            Source::Server => Table::HostEvents,
+            Source::Agent => Table::ReportedEvents,
+        };
+        let places = EventKey::places(event.at, source);
         let record = HostEventRecord::from(event);
         // Entries of one millisecond get the next free number.
-        for number in 0_u32.. {
-            let key = [host.as_bytes().as_slice(), &millis.to_be_bytes(), &number.to_be_bytes()].concat();
+        for EventKey(place) in places {
+            let key = [host.as_bytes().as_slice(), &place].concat();
             if self.get(table, &key)?.is_none() {
                 return self.put(table, &key, &record);
             }
         }
         Ok(())
+    }
+
+    fn reported(&mut self, host: HostId, events: Vec<Reported>) -> Result<(), ReadError> {
+        for event in events {
+            self.host_event(host, event.into_event(), Source::Agent)?;
+        }
+        let table = Table::ReportedEvents;
+        let keys = self.keys(table, &Span::prefix(host.as_bytes()))?;
+        let beyond = keys.len().saturating_sub(REPORTED_KEPT);
+        keys.iter().take(beyond).try_for_each(|key| self.remove(table, key))
     }
 
     fn delete_host(&mut self, host: &Host) -> Result<(), ReadError> {
@@ -248,8 +265,10 @@ impl<'t> Batch<'t> {
             self.remove(Table::Certificates, &serial)?;
             self.remove(Table::EnrollmentsByHost, &key)?;
         }
-        for key in self.keys(Table::HostEvents, &prefix)? {
-            self.remove(Table::HostEvents, &key)?;
+        for table in [Table::HostEvents, Table::ReportedEvents] {
+            for key in self.keys(table, &prefix)? {
+                self.remove(table, &key)?;
+            }
         }
         let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
         self.remove(Table::HostsByAgent, &identity_key(&identity))?;

@@ -9,13 +9,13 @@ use crate::domain::enrollment::{Enrollment, Revocation, SpkiHash};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::host::{Host, HostFacts};
-use crate::domain::ids::{CredentialId, HostId};
+use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::join_token::JoinToken;
 use crate::domain::outage::Outage;
 use crate::domain::serial::Serial;
 use crate::domain::session::{Session, SessionKey};
 use crate::domain::tenant::Tenant;
-use crate::domain::timeline::HostEvent;
+use crate::domain::timeline::{HostEvent, Reported};
 use crate::domain::user::User;
 
 /// One thing to write. Indexes follow by themselves.
@@ -47,6 +47,12 @@ pub enum Change {
     HostEvent {
         host: HostId,
         event: HostEvent,
+    },
+    /// Adds what a host's agent has reported, within what is kept of each host.
+    ReportedEvents {
+        host: HostId,
+        tenant: TenantId,
+        events: Vec<Reported>,
     },
     PutJoinToken(JoinToken),
     PutEnrollmentSecret(EnrollmentSecret),

@@ -150,7 +150,7 @@ impl Check<'_> {
                 decode::<SessionRecord>(table, content)?;
             }
             Table::ApiTokens => drop(decode::<ApiTokenRecord>(table, content)?),
-            Table::HostEvents => drop(decode::<HostEventRecord>(table, content)?),
+            Table::HostEvents | Table::ReportedEvents => drop(decode::<HostEventRecord>(table, content)?),
             Table::EnrollmentsPerDay => drop(decode::<u64>(table, content)?),
             Table::Outages => drop(decode::<(Timestamp, Timestamp)>(table, content)?),
             Table::Audit => {

@@ -81,6 +81,8 @@ pub struct Published {
     pub hosts: Vec<HostChange>,
     /// Hosts that got a certificate.
     pub enrollments: Vec<(TenantId, HostId)>,
+    /// Hosts whose agents have reported events.
+    pub reports: Vec<(TenantId, HostId)>,
     pub secrets: Vec<(TenantId, CredentialId)>,
     /// What the audit trail has got.
     pub audited: Vec<AuditKind>,

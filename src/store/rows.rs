@@ -68,6 +68,8 @@ tables! {
     ApiTokens = "api_tokens_v1",
     /// host id, event key → entry of the host's timeline
     HostEvents = "host_events_v1",
+    /// host id, event key → entry that the host's agent has reported; apart, so that it never displaces the others
+    ReportedEvents = "reported_events_v1",
     /// tenant id, day → enrollments on that day
     EnrollmentsPerDay = "enrollments_per_day_v1",
     /// start of an outage (Unix milliseconds) → its end

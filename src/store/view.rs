@@ -24,7 +24,7 @@ use crate::domain::outage::Outage;
 use crate::domain::serial::Serial;
 use crate::domain::session::{Session, SessionKey};
 use crate::domain::tenant::Tenant;
-use crate::domain::timeline::{EventKey, HostEvent};
+use crate::domain::timeline::{EventKey, Source, TimelineEntry};
 use crate::domain::user::{User, Username};
 
 /// Keys of single facts in the meta table.
@@ -341,23 +341,45 @@ impl<'r> View<'r> {
         })
     }
 
-    /// A host's timeline, newest first, before a given entry.
+    /// A host's timeline, newest first, before a given entry: what the server knows and what the agent has
+    /// reported, by time.
     pub fn host_events(
         &self,
         host: HostId,
         before: Option<EventKey>,
-        mut visit: impl FnMut(EventKey, HostEvent) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let table = Table::HostEvents;
+        limit: usize,
+    ) -> Result<Vec<TimelineEntry>, ReadError> {
+        let mut entries = self.entries_of(Source::Server, host, before, limit)?;
+        entries.extend(self.entries_of(Source::Agent, host, before, limit)?);
+        entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.key));
+        entries.truncate(limit);
+        Ok(entries)
+    }
+
+    fn entries_of(
+        &self,
+        source: Source,
+        host: HostId,
+        before: Option<EventKey>,
+        limit: usize,
+    ) -> Result<Vec<TimelineEntry>, ReadError> {
+        let table = match source {
+            Source::Server => Table::HostEvents,
+            Source::Agent => Table::ReportedEvents,
+        };
         let mut span = Span::prefix(host.as_bytes()).newest_first();
         if let Some(EventKey(key)) = before {
             span.until = Some([host.as_bytes().as_slice(), &key].concat());
         }
+        let mut entries = Vec::new();
         self.rows.scan(table, &span, &mut |key, content| {
             let damaged = ReadError::Checksum { table: table.name() };
             let key = EventKey(*key.last_chunk().ok_or(damaged)?);
-            Ok(visit(key, decode::<HostEventRecord>(table, content)?.into()))
-        })
+            let event = decode::<HostEventRecord>(table, content)?.into();
+            entries.push(TimelineEntry { key, source, event });
+            Ok(if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(entries)
     }
 
     /// Enrollments of a tenant on each of the days from `first` to `last`, as days since the epoch.

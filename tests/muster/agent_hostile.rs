@@ -4,15 +4,19 @@
 use std::path::Path;
 use std::process::Command;
 
+use jiff::Timestamp;
+use rcgen::{BasicConstraints, CertificateParams, IsCa};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
+use x509_parser::time::ASN1Time;
 
 use crate::support::agent::Machine;
+use crate::support::clock;
 use crate::support::hierarchy::Hierarchy;
 use crate::support::hostile::{Hostile, Script, problem, response};
 use crate::support::process::{MUSTER, Process, command};
-use crate::support::server::Server;
+use crate::support::server::{Server, text};
 use crate::support::wait;
 
 /// What the server does, and what the agent says of it.
@@ -26,13 +30,23 @@ fn cases() -> Vec<(&'static str, Script, &'static str)> {
         ("401 of the serial", problem(401, "unknown_serial"), "muster enroll-token --tenant"),
         ("401 of the time", problem(401, "svid_expired"), "muster enroll-token --tenant"),
         ("403", problem(403, "permission_denied"), "refused (403 permission_denied): scripted"),
+        ("402", html(402), "refused (402 http)"),
         ("404", html(404), "refused (404 http)"),
+        ("405", problem(405, "method_not_allowed"), "refused (405 method_not_allowed): scripted"),
+        ("408", html(408), "refused (408 http)"),
+        ("409", problem(409, "conflict"), "refused (409 conflict): scripted"),
+        ("410", html(410), "refused (410 http)"),
         ("413", problem(413, "too_large"), "refused (413 too_large): scripted"),
         ("415", problem(415, "media_type"), "refused (415 media_type): scripted"),
         ("418", html(418), "refused (418 http)"),
+        ("422", problem(422, "invalid_agent_id"), "refused (422 invalid_agent_id): scripted"),
+        ("431", html(431), "refused (431 http)"),
+        ("451", html(451), "refused (451 http)"),
         ("429", problem(429, "throttled"), "too many failed attempts came from this address"),
         ("500", problem(500, "internal"), "refused (500 internal): scripted"),
         ("502", html(502), "refused (502 http)"),
+        ("501", html(501), "refused (501 http)"),
+        ("504", html(504), "refused (504 http)"),
         ("503", problem(503, "ca_unavailable"), "its operator finds the reason in its log"),
         ("a redirect", html(302), "refused (302 http)"),
         ("no answer", Script::Bytes(Vec::new()), "can't be reached"),
@@ -50,6 +64,10 @@ fn cases() -> Vec<(&'static str, Script, &'static str)> {
             Script::Changed(|answer| answer["certificate"] = json!(foreign_leaf(answer))),
             "its certificate is for another key",
         ),
+        (OTHER_ID, Script::Changed(to_another_id), "its certificate is for spiffe://"),
+        ("ten years", Script::Changed(to_ten_years), "at the time of its issue, or for too long"),
+        ("not yet valid", Script::Changed(to_next_year), "at the time of its issue, or for too long"),
+        ("a leaf that may sign", Script::Changed(to_a_ca_of_the_same_key), "is a CA's"),
         (
             "a foreign intermediate",
             Script::Changed(|answer| answer["intermediate"] = json!(Hierarchy::foreign().intermediate_pem)),
@@ -76,6 +94,50 @@ fn cases() -> Vec<(&'static str, Script, &'static str)> {
             "does not say what the answer says beside it",
         ),
     ]
+}
+
+const OTHER_ID: &str = "the id of somebody else";
+
+const DAY: i64 = 86_400;
+
+/// Puts a certificate in place that is right in everything but for its validity (in seconds from now) and for what
+/// `change` does to it; the whole hierarchy is changed with it.
+fn reissue(answer: &mut Value, uri: &str, validity: [i64; 2], change: impl FnOnce(&mut CertificateParams)) {
+    let foreign = Hierarchy::foreign();
+    let (certificate, serial) = (text(answer, "certificate"), text(answer, "serial"));
+    let [from, until] = validity.map(|seconds| Timestamp::now().as_second() + seconds);
+    let reissued = foreign.leaf_for_key_of(&certificate, uri, &serial, |params| {
+        params.not_before = ASN1Time::from_timestamp(from).unwrap().to_datetime();
+        params.not_after = ASN1Time::from_timestamp(until).unwrap().to_datetime();
+        change(params);
+    });
+    answer["certificate"] = json!(reissued);
+    answer["intermediate"] = json!(foreign.intermediate_pem);
+    answer["trust_bundle"] = json!(foreign.root_pem);
+    answer["spiffe_id"] = json!(uri);
+    answer["agent_id"] = json!(uri.rsplit('/').next());
+    answer["not_after"] = json!(Timestamp::from_second(until).unwrap());
+}
+
+fn to_another_id(answer: &mut Value) {
+    let mine = text(answer, "spiffe_id");
+    let (head, _) = mine.rsplit_once('/').unwrap();
+    reissue(answer, &format!("{head}/somebody-else"), [-300, DAY], |_| {});
+}
+
+fn to_ten_years(answer: &mut Value) {
+    let mine = text(answer, "spiffe_id");
+    reissue(answer, &mine, [-300, 3653 * DAY], |_| {});
+}
+
+fn to_next_year(answer: &mut Value) {
+    let mine = text(answer, "spiffe_id");
+    reissue(answer, &mine, [365 * DAY, 366 * DAY], |_| {});
+}
+
+fn to_a_ca_of_the_same_key(answer: &mut Value) {
+    let mine = text(answer, "spiffe_id");
+    reissue(answer, &mine, [-300, DAY], |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
 }
 
 /// A certificate with everything that the answer says, for a key of somebody else's.
@@ -173,13 +235,19 @@ async fn a_server_that_nobody_vouches_for_is_not_asked() {
     });
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn an_enrollment_that_fails_leaves_nothing_behind() {
     let server = block_in_place(Server::quickstart);
-    let token = block_in_place(|| server.join_token(&[]));
+    let mut token = block_in_place(|| server.join_token(&[]));
     for (case, script, says) in cases() {
-        // What only somebody with an identity is told.
-        let says = if says.starts_with("muster ") { "refused (401" } else { says };
+        let says = match case {
+            // Nobody is anybody yet, so the server may choose.
+            OTHER_ID => continue,
+            // What only somebody with an identity is told.
+            _ if says.starts_with("muster ") => "refused (401",
+            _ => says,
+        };
+        let answered = matches!(script, Script::Changed(_));
         let hostile = Hostile::before(server.http(), script).await;
         let machine = Machine::new();
         let refused =
@@ -188,14 +256,26 @@ async fn an_enrollment_that_fails_leaves_nothing_behind() {
         assert!(refused.stderr.contains("hint:"), "{case}: {refused}");
         assert!(machine.is_blank(), "{case}");
         assert!(!refused.stderr.contains(token.rsplit('_').next().unwrap()), "{case}");
-        if matches!(case, "an answer for another key") {
+        if answered {
             // The real server has consumed the token for this machine; the same key gets the same certificate.
-            let pin = server.hello.ca_pin.clone();
-            block_in_place(|| machine.enroll(&server.hello.url, &token, &["--ca-pin", &pin])).ok();
-            return;
+            block_in_place(|| machine.enroll_at(&server, &token));
+            machine.assert_key_matches();
+            token = block_in_place(|| server.join_token(&[]));
         }
     }
-    panic!("the case of the other key is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_pin_sends_nothing() {
+    let server = block_in_place(Server::quickstart);
+    let token = block_in_place(|| server.join_token(&[]));
+    let machine = Machine::new();
+    let wrong = "00".repeat(32);
+    let refused =
+        block_in_place(|| machine.enroll(&server.hello.url, &token, &["--ca-pin", &wrong])).failed();
+    assert!(refused.stderr.contains("is not the server it should be, so nothing was sent"), "{refused}");
+    assert!(machine.is_blank());
+    block_in_place(|| machine.enroll_at(&server, &token));
 }
 
 #[test]
@@ -216,6 +296,70 @@ fn a_disk_that_takes_nothing_costs_nothing_but_the_time_until_it_does() {
         fails_and_goes_on(case, &machine, start, "can't be written");
         rotates(case, &machine);
     }
+}
+
+/// The agent goes by the server's clock: it warns, and rotates no sooner and no later.
+#[test]
+fn a_clock_that_is_off_is_told_and_obeyed_by_nobody() {
+    let server = Server::quickstart();
+    let room = tempfile::tempdir().unwrap();
+    let shim = clock::shim(room.path());
+    for (seconds, warning) in [
+        (240 - 30, None),
+        (600, Some("600 s ahead of the server's")),
+        (3600, Some("3600 s ahead of the server's")),
+        (-250, Some("250 s behind the server's")),
+        (86_400, Some("86400 s ahead of the server's")),
+    ] {
+        let machine = Machine::new();
+        machine.enroll_at(&server, &server.join_token(&[]));
+        let before = machine.read("cert.pem");
+        let config = machine.configure(&server, None);
+        let seconds = seconds.to_string();
+        let env = [("LD_PRELOAD", shim.to_str().unwrap()), ("CLOCK_OFF_SECONDS", &seconds)];
+        let agent = machine.run(&config, &env);
+        agent.wait_for_log("session open", wait::PATIENCE);
+        let noted = || {
+            let notes: Value = serde_json::from_str(&machine.read("agent.json")).unwrap();
+            notes["clock_difference_ms"].as_i64().filter(|millis| millis.unsigned_abs() > 100_000)
+        };
+        let millis = wait::until("the difference is known", noted);
+        let expected = -seconds.parse::<i64>().unwrap() * 1000;
+        assert!((millis - expected).abs() < 5_000, "{seconds}: {millis}");
+        let log = agent.stderr.text();
+        let near = |text: &str| {
+            let (number, rest) = text.split_once(' ').unwrap();
+            let number: i64 = number.parse().unwrap();
+            (number - 1..=number + 1).any(|number| log.contains(&format!("{number} {rest}")))
+        };
+        match warning {
+            Some(warning) => assert!(near(warning), "{seconds}: {log}"),
+            None => assert!(!log.contains("this machine's clock"), "{seconds}: {log}"),
+        }
+        assert!(!log.contains("rotat"), "{seconds}: {log}");
+        assert_eq!(machine.read("cert.pem"), before, "{seconds}");
+    }
+}
+
+/// Then the server's own certificate, which was made a moment ago, is not valid yet. The agent says so and waits for
+/// somebody to set the clock.
+#[test]
+fn a_clock_from_before_the_servers_certificate_is_waited_for() {
+    let server = Server::quickstart();
+    let room = tempfile::tempdir().unwrap();
+    let shim = clock::shim(room.path());
+    let machine = Machine::new();
+    machine.enroll_at(&server, &server.join_token(&[]));
+    let before = machine.read("cert.pem");
+    let config = machine.configure(&server, None);
+    let env = [("LD_PRELOAD", shim.to_str().unwrap()), ("CLOCK_OFF_SECONDS", "-3600")];
+    let mut agent = machine.run(&config, &env);
+    let line = agent.wait_for_log("session ended", wait::PATIENCE);
+    assert!(line.contains("not valid yet") && line.contains("seconds in future"), "{line}");
+    assert!(agent.is_running());
+    agent.kill();
+    assert_eq!(machine.read("cert.pem"), before);
+    machine.run(&config, &[]).wait_for_log("session open", wait::PATIENCE);
 }
 
 /// A command in a mount namespace of its own.

@@ -27,6 +27,7 @@ mod people;
 mod quickstart;
 mod refusals;
 mod renew;
+mod report;
 mod reseal;
 mod revoke;
 mod rooms;

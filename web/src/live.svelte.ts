@@ -6,7 +6,7 @@ import type { LiveEvent, LiveKind } from './api/types';
 
 type Listener = (event: LiveEvent) => void;
 
-const KINDS: readonly LiveKind[] = ['host', 'enrollment', 'secret', 'revocation', 'resync'];
+const KINDS: readonly LiveKind[] = ['host', 'timeline', 'enrollment', 'secret', 'revocation', 'resync'];
 
 /** How long a lost connection goes unmentioned: restarts and hiccups are shorter. */
 const QUIET_MS = 3000;

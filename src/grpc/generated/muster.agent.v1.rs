@@ -30,6 +30,10 @@ pub struct HeartbeatResponse {
     /// The server's clock, in Unix milliseconds.
     #[prost(int64, tag = "2")]
     pub server_time_ms: i64,
+    /// If the server is lost without a word: come back at a random moment within this, in milliseconds. It grows
+    /// with the number of agents that would come back at once. Zero: the server does not say; take the interval.
+    #[prost(uint32, tag = "3")]
+    pub reconnect_within_ms: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SessionRequest {
@@ -73,6 +77,38 @@ pub struct Goodbye {
     /// Come back no sooner than this, in milliseconds.
     #[prost(uint32, tag = "2")]
     pub reconnect_after_ms: u32,
+    /// And at a random moment within this many milliseconds after that. Zero as in HeartbeatResponse.
+    #[prost(uint32, tag = "3")]
+    pub reconnect_within_ms: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportRequest {
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<HostEvent>,
+}
+/// Something that happened on the host, for people to read. Nothing is decided by it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HostEvent {
+    /// What kind of event, such as "agent_started": at most 64 of a-z, 0-9 and _, beginning with a letter.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// When, in Unix milliseconds by the server's clock as far as the agent knows it. Zero and whatever is later
+    /// than now count as now, whatever is earlier than a week ago as a week ago.
+    #[prost(int64, tag = "2")]
+    pub at_ms: i64,
+    /// What else there is to say: at most 8 names of the same form as a kind, each with a text of at most 255
+    /// characters, none of them a control character.
+    #[prost(map = "string, string", tag = "3")]
+    pub detail: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportResponse {
+    /// How many events are on disk now: all that were sent.
+    #[prost(uint32, tag = "1")]
+    pub accepted: u32,
 }
 /// Generated client implementations.
 pub mod agent_service_client {
@@ -205,6 +241,34 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("muster.agent.v1.AgentService", "Session"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Adds events to the host's history. The answer comes when all of them are on disk; whatever else it is,
+        /// none of them is kept.
+        ///
+        /// At most 64 events and 64 KiB in one call, which may take 20 seconds; 128 events at once and 30 a minute in
+        /// the long run; one call at a time: else RESOURCE_EXHAUSTED, or DEADLINE_EXCEEDED. An event that is not of
+        /// the form below is INVALID_ARGUMENT. Of each host the 256 newest reported events are kept. They are shown
+        /// as the agent's words, and never displace what the server itself has written into the history.
+        pub async fn report(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ReportRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReportResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::grpc::codec::SmallBuffers::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.agent.v1.AgentService/Report",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.agent.v1.AgentService", "Report"));
+            self.inner.client_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -240,6 +304,17 @@ pub mod agent_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::SessionRequest>>,
         ) -> std::result::Result<tonic::Response<Self::SessionStream>, tonic::Status>;
+        /// Adds events to the host's history. The answer comes when all of them are on disk; whatever else it is,
+        /// none of them is kept.
+        ///
+        /// At most 64 events and 64 KiB in one call, which may take 20 seconds; 128 events at once and 30 a minute in
+        /// the long run; one call at a time: else RESOURCE_EXHAUSTED, or DEADLINE_EXCEEDED. An event that is not of
+        /// the form below is INVALID_ARGUMENT. Of each host the 256 newest reported events are kept. They are shown
+        /// as the agent's words, and never displace what the server itself has written into the history.
+        async fn report(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ReportRequest>>,
+        ) -> std::result::Result<tonic::Response<super::ReportResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AgentServiceServer<T> {
@@ -406,6 +481,53 @@ pub mod agent_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.agent.v1.AgentService/Report" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::ClientStreamingService<super::ReportRequest>
+                    for ReportSvc<T> {
+                        type Response = super::ReportResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ReportRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::report(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportSvc(inner);
+                        let codec = crate::grpc::codec::SmallBuffers::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -9,8 +9,10 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use muster::grpc::proto::agent_service_client::AgentServiceClient;
 use muster::grpc::proto::{
-    HeartbeatRequest, HeartbeatResponse, HostFacts, SessionRequest, SessionResponse, session_request,
+    HeartbeatRequest, HeartbeatResponse, HostEvent, HostFacts, ReportRequest, SessionRequest,
+    SessionResponse, session_request,
 };
+use prost::bytes::{Buf, BufMut};
 use rcgen::KeyPair;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind};
@@ -18,8 +20,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::http::trusting;
 use super::wait::PATIENCE;
@@ -36,6 +40,7 @@ pub struct Peer {
 #[derive(Debug, Clone)]
 pub struct Connection {
     client: AgentServiceClient<Channel>,
+    channel: Channel,
 }
 
 /// A live session: reports go up, what the server says comes down.
@@ -83,7 +88,8 @@ impl Peer {
                 Ok(TokioIo::new(stream))
             }
         });
-        Ok(Connection { client: AgentServiceClient::new(endpoint.connect_with_connector(connector).await?) })
+        let channel = endpoint.connect_with_connector(connector).await?;
+        Ok(Connection { client: AgentServiceClient::new(channel.clone()), channel })
     }
 
     /// Connects and reports once.
@@ -121,6 +127,29 @@ impl Connection {
         self.client.heartbeat(request).await.map(tonic::Response::into_inner)
     }
 
+    /// Reports events for the host's history; how many were taken.
+    pub async fn tell(&mut self, events: Vec<HostEvent>) -> Result<u32, Status> {
+        let requests = events.into_iter().map(|event| ReportRequest { event: Some(event) });
+        self.tell_all(tokio_stream::iter(requests.collect::<Vec<_>>())).await
+    }
+
+    /// The same with whatever messages.
+    pub async fn tell_all(
+        &mut self,
+        requests: impl tokio_stream::Stream<Item = ReportRequest> + Send + 'static,
+    ) -> Result<u32, Status> {
+        self.client.report(requests).await.map(|answer| answer.into_inner().accepted)
+    }
+
+    /// Sends octets that need not be a message as the one message of a call.
+    pub async fn send_octets(&self, method: &'static str, octets: Vec<u8>) -> Result<(), Status> {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let path = PathAndQuery::from_static(method);
+        let once = tokio_stream::once(octets);
+        client.client_streaming(Request::new(once), path, Octets).await.map(|_: Response<()>| ())
+    }
+
     /// Opens a session and waits for the answer to its first report.
     pub async fn session(&mut self) -> Result<Session, Status> {
         let (up, reports) = mpsc::channel(8);
@@ -147,6 +176,45 @@ impl Session {
     pub async fn end(&mut self, patience: Duration) -> Result<(), Status> {
         while self.next(patience).await?.is_some() {}
         Ok(())
+    }
+}
+
+/// Octets up, anything down.
+#[derive(Debug, Default)]
+struct Octets;
+
+impl Codec for Octets {
+    type Encode = Vec<u8>;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Octets {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl Decoder for Octets {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        from.advance(from.remaining());
+        Ok(Some(()))
     }
 }
 

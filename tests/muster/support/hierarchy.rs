@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
 
 use super::identity::Identity;
@@ -43,6 +43,27 @@ impl Hierarchy {
 
     /// A client certificate with these URIs and this serial.
     pub fn leaf(&self, uris: &[&str], serial: &str, key: &Key) -> String {
+        let params = Self::leaf_params(uris, serial);
+        params.signed_by(key.pair(), &self.intermediate).unwrap().pem()
+    }
+
+    /// The same for the key in another certificate (PEM), with `change` made to it.
+    pub fn leaf_for_key_of(
+        &self,
+        certificate: &str,
+        uri: &str,
+        serial: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> String {
+        let der = &super::keys::certificates(certificate)[0];
+        let (_, parsed) = x509_parser::parse_x509_certificate(der).unwrap();
+        let key = SubjectPublicKeyInfo::from_der(parsed.public_key().raw).unwrap();
+        let mut params = Self::leaf_params(&[uri], serial);
+        change(&mut params);
+        params.signed_by(&key, &self.intermediate).unwrap().pem()
+    }
+
+    fn leaf_params(uris: &[&str], serial: &str) -> CertificateParams {
         let mut params = CertificateParams::default();
         let serial = data_encoding::HEXLOWER.decode(serial.as_bytes()).unwrap();
         params.serial_number = Some(SerialNumber::from_slice(&serial));
@@ -52,7 +73,7 @@ impl Hierarchy {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        params.signed_by(key.pair(), &self.intermediate).unwrap().pem()
+        params
     }
 }
 
