@@ -834,6 +834,11 @@ export interface components {
             /** @description Where the next page starts; `null` on the last one. */
             next_cursor: string | null;
         };
+        /**
+         * @description Who says so. What an agent reports is data, and nothing is decided by it.
+         * @enum {string}
+         */
+        EventSource: "server" | "agent";
         /** @description When SVIDs would have run out if the server stopped now. */
         ForecastItem: {
             /** Format: date-time */
@@ -871,6 +876,7 @@ export interface components {
             };
             id: string;
             kind: string;
+            source: components["schemas"]["EventSource"];
         };
         /** @description One page of a list. */
         HostEventItemPage: {
@@ -940,7 +946,7 @@ export interface components {
          * @description What a server-sent event is about. `resync`: events were lost, so everything may have changed.
          * @enum {string}
          */
-        LiveKind: "host" | "enrollment" | "secret" | "revocation" | "resync";
+        LiveKind: "host" | "timeline" | "enrollment" | "secret" | "revocation" | "resync";
         /** @description `POST /v1/agents/enroll-tokens` */
         MintBody: {
             /** @default null */
@@ -3903,7 +3909,8 @@ export interface operations {
                      *             "via": "token"
                      *           },
                      *           "id": "000001a20522888600000000",
-                     *           "kind": "enrolled"
+                     *           "kind": "enrolled",
+                     *           "source": "server"
                      *         }
                      *       ],
                      *       "next_cursor": null
