@@ -60,6 +60,10 @@ const SVID_TTL: std::ops::RangeInclusive<SignedDuration> =
 /// Longest grace after expiry.
 const GRACE_MAX: SignedDuration = SignedDuration::from_hours(90 * 24);
 
+/// More than all settings with all their comments take, in octets. The time that reading YAML takes grows faster than
+/// its length.
+const FILE_OCTETS_MAX: usize = 64 * 1024;
+
 /// What the environment says; a function, so that tests bring their own.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
@@ -203,6 +207,10 @@ fn default_data_dir(environment: Environment<'_>) -> Option<PathBuf> {
 fn read(path: &Path) -> Result<File, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    if text.len() > FILE_OCTETS_MAX {
+        let reason = format!("it is longer than {} KiB", FILE_OCTETS_MAX / 1024);
+        return Err(ConfigError::Parse { path: path.to_owned(), reason });
+    }
     let parsed = yaml_serde::from_str::<Option<File>>(&text);
     let file =
         parsed.map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })?;
@@ -254,6 +262,7 @@ impl FromStr for LogFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::Dice;
 
     fn load(yaml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -294,5 +303,33 @@ mod tests {
         }
         assert!(load("", &[]).is_ok(), "an empty file changes nothing");
         assert!(load("trusted_proxies: [10.0.0.0/8]\nsvid_server_auth: true", &[]).is_ok());
+    }
+
+    #[test]
+    fn no_configuration_does_harm() {
+        let reference = include_str!("../config/muster.reference.yml");
+        let open: String =
+            reference.lines().map(|line| line.trim_start_matches("# ").to_owned() + "\n").collect();
+        let mut dice = Dice::new(20_261_126);
+        for original in [reference, &open, "svid_ttl: 12h\ntrusted_proxies: [10.0.0.0/8]\nlog: info\n"] {
+            // What is asked of a file is an answer, yes or no.
+            for _ in 0..1_000_000 / original.len() {
+                drop(yaml_serde::from_str::<Option<File>>(&dice.mutate_text(original)));
+            }
+        }
+        let nested = "[".repeat(2_000);
+        let laughing: String =
+            (1..30).map(|i| format!("a{i}: &a{i} [*a{0}, *a{0}, *a{0}]\n", i - 1)).collect();
+        for bomb in [
+            nested.clone(),
+            format!("listen: {nested}"),
+            "{a: ".repeat(2_000),
+            "- ".repeat(5_000),
+            format!("a0: &a0 [x, x, x]\n{laughing}"),
+            "listen: &a [*a]".to_owned(),
+            format!("log: {}", "x".repeat(FILE_OCTETS_MAX)),
+        ] {
+            assert!(load(&bomb, &[]).is_err(), "{bomb:.40}");
+        }
     }
 }

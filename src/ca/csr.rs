@@ -114,6 +114,7 @@ mod tests {
 
     use super::*;
     use crate::ca::ecdsa::BadSignature;
+    use crate::domain::testing::Dice;
 
     /// Every specimen of a folder, with its name.
     fn specimens(folder: &str) -> Vec<(String, Vec<u8>)> {
@@ -220,43 +221,17 @@ mod tests {
         }
     }
 
-    /// A small generator with a fixed seed, so that a failure can be seen again.
-    struct Dice(u64);
-
-    impl Dice {
-        fn roll(&mut self, sides: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            usize::try_from(self.0 >> 33).unwrap() % sides.max(1)
-        }
-    }
-
-    fn mutate(der: &mut Vec<u8>, dice: &mut Dice) {
-        let at = dice.roll(der.len());
-        let length = dice.roll(der.len() - at);
-        match dice.roll(5) {
-            0 => der[at] ^= 1 << dice.roll(8),
-            1 => der.truncate(at.max(1)),
-            2 => drop(der.drain(at..at + length)),
-            3 => der.splice(at..at, der[at..at + length].to_vec()).for_each(drop),
-            _ => der[at] = [0x00, 0x7f, 0x80, 0xff][dice.roll(4)],
-        }
-    }
-
     #[test]
     fn a_mutated_request_is_refused_unless_it_is_the_same() {
-        let mut dice = Dice(20_261_121);
+        let mut dice = Dice::new(20_261_121);
         let originals: Vec<_> = specimens("good").iter().map(|(_, content)| read(content).unwrap()).collect();
-        for round in 0..4000 {
+        for round in 0..4_000 {
             let original = &originals[round % originals.len()];
-            let mut der = original.der().to_vec();
-            for _ in 0..=dice.roll(3) {
-                mutate(&mut der, &mut dice);
-            }
+            let der = dice.mutate(original.der());
             let result = VerifiedCsr::from_pem(&pem::encode(LABELS[0], &der));
             assert_eq!(result.is_ok(), der == original.der(), "round {round}");
 
-            let mut text = pem::encode(LABELS[0], original.der()).into_bytes();
-            mutate(&mut text, &mut dice);
+            let text = dice.mutate(pem::encode(LABELS[0], original.der()).as_bytes());
             if let Ok(csr) = read(&text) {
                 assert_eq!(csr.der(), original.der(), "round {round}");
             }

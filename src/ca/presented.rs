@@ -142,6 +142,7 @@ mod tests {
     use crate::ca::validity::Validity;
     use crate::domain::serial::NotASerial;
     use crate::domain::spiffe::{SpiffeError, TrustDomain};
+    use crate::domain::testing::Dice;
 
     fn chain(leaf: &[u8], intermediate: &[u8]) -> String {
         pem::certificate(leaf) + &pem::certificate(intermediate)
@@ -369,5 +370,26 @@ mod tests {
             let proof = fs::read(directory.path().join("proof")).unwrap();
             assert_eq!(presented.verify_proof(b"message", &proof).is_ok(), accepted, "{hash}");
         }
+    }
+
+    #[test]
+    fn a_mutated_chain_is_refused_unless_it_is_the_same() {
+        let ca = Ca::new();
+        let (leaf, _) = issued(&ca);
+        let intermediate = ca.authority.intermediate_der();
+        let good = chain(&leaf, intermediate);
+        let mut dice = Dice::new(20_261_122);
+        let mut same = 0;
+        for round in 0..1_500 {
+            let mutated = dice.mutate(&leaf);
+            let outcome = PresentedChain::verify(&chain(&mutated, intermediate), &ca.hierarchy, now());
+            assert_eq!(outcome.is_ok(), mutated == leaf, "round {round}");
+            let text = dice.mutate_text(&good);
+            if let Ok(presented) = PresentedChain::verify(&text, &ca.hierarchy, now()) {
+                assert_eq!(presented.leaf_der(), leaf, "round {round}");
+                same += 1;
+            }
+        }
+        assert!(same < 300, "mutations mutate");
     }
 }

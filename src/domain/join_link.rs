@@ -123,6 +123,7 @@ impl fmt::Debug for JoinLink {
 #[cfg(test)]
 mod tests {
     use super::super::ids::CredentialId;
+    use super::super::testing::Dice;
     use super::*;
 
     fn credential(kind: CredentialKind) -> Zeroizing<String> {
@@ -188,5 +189,22 @@ mod tests {
         check(format!("muster://h:1/?Pin={pin}#{token}"), No::Query);
         check(format!("muster://h:1/?pin=#{token}"), No::Pin(NotAPin));
         check(format!("muster://h:1/?pin={}#{token}", &pin[1..]), No::Pin(NotAPin));
+    }
+
+    #[test]
+    fn whatever_is_read_means_one_thing() {
+        let token = credential(CredentialKind::JoinToken);
+        let good = format!("muster://[2001:db8::1]:8443/?pin={}#{}", "ab".repeat(32), *token);
+        let mut dice = Dice::new(20_261_124);
+        for _ in 0..20_000 {
+            let mutated = dice.mutate_text(&good);
+            if let Ok(link) = mutated.parse::<JoinLink>() {
+                let printed = link.reveal();
+                assert_eq!(*printed.parse::<JoinLink>().unwrap().reveal(), *printed);
+                // Pins may be spelt in several ways, and addresses of IPv6 too; nothing else may.
+                let same_credential = mutated.rsplit('#').next() == printed.rsplit('#').next();
+                assert!(same_credential && mutated.starts_with(SCHEME), "{mutated}");
+            }
+        }
     }
 }

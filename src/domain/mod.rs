@@ -27,3 +27,6 @@ pub mod spiffe;
 pub mod tenant;
 pub mod timeline;
 pub mod user;
+
+#[cfg(test)]
+pub mod testing;

@@ -41,6 +41,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::Version;
+use axum::http::header::HOST;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -56,6 +58,7 @@ use crate::domain::networks::Networks;
 use crate::tls::certificate::LiveCertificate;
 use problem::Problem;
 use throttle::Throttle;
+use transport::Transport;
 
 /// The longest that the head of an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -133,8 +136,10 @@ pub fn router(shared: Shared) -> Router {
         .fallback(ui_or_nothing)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(axum::middleware::from_fn(in_time))
+        .layer(axum::middleware::from_fn(one_host))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_bytes_response().map(BodyExt::boxed)))
         .layer(header("x-content-type-options", "nosniff"))
+        .layer(header("x-frame-options", "DENY"))
         .layer(header("referrer-policy", "no-referrer"))
         .layer(header("cross-origin-opener-policy", "same-origin"))
         .layer(header("strict-transport-security", "max-age=31536000; includeSubDomains"))
@@ -147,6 +152,18 @@ pub fn router(shared: Shared) -> Router {
 async fn in_time(request: Request, next: Next) -> Response {
     let answer = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await;
     answer.unwrap_or_else(|_| Problem::unavailable().into_response())
+}
+
+/// A request over HTTP/1.1 names one host (RFC 9112 3.2), and none names two: who stands in front of this server
+/// might read the other one.
+async fn one_host(request: Request, next: Next) -> Response {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    let from_afar = matches!(request.extensions().get(), Some(Transport::Tls { .. }));
+    let must_name_one = from_afar && request.version() == Version::HTTP_11;
+    if hosts > 1 || (must_name_one && hosts == 0) {
+        return Problem::bad_request("A request names exactly one host.").into_response();
+    }
+    next.run(request).await
 }
 
 /// What no route takes belongs to the web UI, or is not there.

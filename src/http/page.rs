@@ -65,3 +65,39 @@ impl<T> Page<T> {
         Self { items: rows.into_iter().map(item).collect(), next_cursor }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Display};
+    use std::str::FromStr;
+
+    use super::*;
+    use crate::domain::ids::{CredentialId, HostId, UserId};
+    use crate::domain::serial::Serial;
+    use crate::domain::testing::Dice;
+    use crate::domain::timeline::EventKey;
+
+    /// A cursor is refused, or means a place that can be named again.
+    fn check<K: FromStr + Display + PartialEq + Debug>(good: &str, dice: &mut Dice) {
+        assert!(cursor::<K>(Some(good)).is_ok_and(|key| key.is_some()), "{good}");
+        for _ in 0..4_000 {
+            let mutated = dice.mutate_text(good);
+            if let Ok(Some(key)) = cursor::<K>(Some(&mutated)) {
+                let named = key.to_string();
+                assert_eq!(cursor::<K>(Some(&named)).unwrap(), Some(key), "{mutated}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_cursor_does_harm() {
+        let mut dice = Dice::new(20_261_125);
+        check::<HostId>("01890000-0000-7000-8000-000000000001", &mut dice);
+        check::<UserId>("01890000-0000-7000-8000-000000000001", &mut dice);
+        check::<CredentialId>(&CredentialId::from_bytes([7; 10]).to_string(), &mut dice);
+        check::<Serial>(&"0a".repeat(16), &mut dice);
+        check::<EventKey>(&EventKey([9; 12]).to_string(), &mut dice);
+        check::<u64>("18446744073709551615", &mut dice);
+        assert_eq!(cursor::<u64>(None), Ok(None));
+    }
+}

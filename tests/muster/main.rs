@@ -20,6 +20,7 @@ mod enroll;
 mod events;
 mod fleet;
 mod floods;
+mod http_hostile;
 mod http_surface;
 mod journal;
 mod openapi;
