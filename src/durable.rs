@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+/// How the names of files begin that are being written.
+const UNFINISHED: &str = ".muster-";
+
 /// For private keys.
 pub const OWNER_ONLY: u32 = 0o600;
 /// For certificates.
@@ -26,6 +29,23 @@ pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     sync_directory(directory)
 }
 
+/// Renames inside one directory, for good.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_directory(directory(to))
+}
+
+/// Removes what a crash left of files that were being written. Only for a directory that nobody else is writing to.
+pub fn sweep(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A file that is written bit by bit and gets its name when it is whole; until then it goes away by itself.
 #[derive(Debug)]
 pub struct Unfinished {
@@ -41,7 +61,7 @@ impl Unfinished {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let file = tempfile::Builder::new().prefix(".muster-").tempfile_in(directory(path))?;
+        let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory(path))?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -64,7 +84,7 @@ impl Write for Unfinished {
 
 fn written(directory: &Path, mode: u32, content: &[u8]) -> io::Result<NamedTempFile> {
     // It is created for its owner alone and opened to others, where asked, before it has its name.
-    let mut file = tempfile::Builder::new().prefix(".muster-").tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)?;
     file.write_all(content)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
