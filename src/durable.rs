@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+/// How the names of files begin that are being written.
+const UNFINISHED: &str = ".muster-";
+
 /// For private keys.
 pub const OWNER_ONLY: u32 = 0o600;
 /// For certificates.
@@ -24,6 +27,23 @@ pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let directory = directory(path);
     written(directory, mode, content)?.persist_noclobber(path)?;
     sync_directory(directory)
+}
+
+/// Renames inside one directory, for good.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_directory(directory(to))
+}
+
+/// Removes what a crash left of files that were being written. Only for a directory that nobody else is writing to.
+pub fn sweep(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// A file that is written bit by bit and gets its name when it is whole; until then it goes away by itself.
@@ -82,7 +102,7 @@ fn written(directory: &Path, mode: u32, content: &[u8]) -> io::Result<NamedTempF
 
 /// A file without its name yet. Its error says nothing of the name it has meanwhile.
 fn unnamed(directory: &Path) -> io::Result<NamedTempFile> {
-    let made = tempfile::Builder::new().prefix(".muster-").tempfile_in(directory);
+    let made = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory);
     made.map_err(|error| error.kind().into())
 }
 

@@ -4,12 +4,17 @@ use std::path::Path;
 
 use super::enrollment::Refusal;
 use super::server_url::ServerUrl;
+use crate::domain::ids::HostId;
 use crate::domain::spiffe::SpiffeId;
+
+const REVOKED: &str = "identity_revoked";
 
 /// Whose identity was refused, and where it lives.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
     pub identity: &'a SpiffeId,
+    /// The host's row in the registry, where that is known.
+    pub host: Option<HostId>,
     pub dir: &'a Path,
     pub server: Option<&'a ServerUrl>,
     /// Whether `server-ca.pem` says what vouches for the server; else the system's roots do.
@@ -19,8 +24,8 @@ pub struct Case<'a> {
 /// What to do about a refusal that no retry will cure; `None` when the refusal's own hint says it all.
 pub fn way_back(code: &str, case: Case<'_>) -> Option<String> {
     let why = match code {
-        "identity_revoked" => {
-            "this identity was revoked. If that was a mistake, have the host re-enabled on the server first"
+        REVOKED => {
+            "this identity was revoked. If that was a mistake, an administrator takes it back, and it comes back with a token that names it"
         }
         "svid_expired" => {
             "this identity has expired, and not because the server was away. It comes back with a token that names it"
@@ -30,7 +35,7 @@ pub fn way_back(code: &str, case: Case<'_>) -> Option<String> {
         }
         _ => return None,
     };
-    let Case { identity: SpiffeId { tenant, agent, .. }, dir, server, server_ca } = case;
+    let Case { identity: SpiffeId { tenant, agent, .. }, host, dir, server, server_ca } = case;
     // A log is read elsewhere than in the directory that the agent was started from.
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string();
     let aside = quoted(&format!("{dir}.old"));
@@ -41,8 +46,13 @@ pub fn way_back(code: &str, case: Case<'_>) -> Option<String> {
     };
     let dir = quoted(&dir);
     let server = server.map_or_else(|| "https://HOST:PORT".to_owned(), ToString::to_string);
+    let re_enable = match host.filter(|_| code == REVOKED) {
+        Some(host) => format!("muster host re-enable {host} --tenant {tenant} && "),
+        None if code == REVOKED => format!("muster host re-enable HOST-ID --tenant {tenant} && "),
+        None => String::new(),
+    };
     Some(format!(
-        "{why}. (1) On the server: muster enroll-token --tenant {tenant} --agent {agent} (2) Here, with the agent stopped and the token in a file: mv {dir} {aside} && muster agent enroll --server {server}{trust} --token-file FILE --dir {dir} (3) Start the agent again; as a service it must own the new directory"
+        "{why}. (1) On the server: {re_enable}muster enroll-token --tenant {tenant} --agent {agent} (2) Here, with the agent stopped and the token in a file: mv {dir} {aside} && muster agent enroll --server {server}{trust} --token-file FILE --dir {dir} (3) Start the agent again; as a service it must own the new directory"
     ))
 }
 
@@ -71,6 +81,7 @@ mod tests {
         let server = "https://control.example:8443".parse().unwrap();
         let case = Case {
             identity: &identity,
+            host: Some(HostId::from_bytes([7; 16])),
             dir: Path::new("/srv/it's here"),
             server: Some(&server),
             server_ca: true,
@@ -86,6 +97,11 @@ mod tests {
         }
         let text = way_back("svid_expired", Case { server_ca: false, ..case }).unwrap();
         assert!(text.contains("--server https://control.example:8443 --token-file FILE "), "{text}");
+        let text = way_back("identity_revoked", case).unwrap();
+        let re_enable =
+            format!("muster host re-enable {} --tenant {tenant} && ", HostId::from_bytes([7; 16]));
+        assert!(text.contains(&re_enable), "{text}");
+        assert!(!way_back("svid_expired", case).unwrap().contains("re-enable"));
         assert_eq!(way_back("throttled", case), None);
         assert_eq!(quoted("/var/lib/muster-agent"), "/var/lib/muster-agent");
     }

@@ -328,6 +328,7 @@ impl Keeper {
         let place = self.dir.place();
         let case = Case {
             identity: &self.identity.svid.spiffe_id,
+            host: self.notes.host_id,
             dir: place.path(),
             server: server.as_ref(),
             server_ca: place.server_ca().exists(),

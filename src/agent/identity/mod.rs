@@ -6,33 +6,26 @@
 //! the key of a request whose answer has not come yet. It is used again for the next attempt, so that an answer
 //! that was lost costs nothing.
 
-use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+mod files;
+mod owned;
+mod place;
+
+use std::path::PathBuf;
+use std::{fmt, io};
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
-use zeroize::Zeroizing;
+
+pub use owned::OwnedDir;
+pub use place::IdentityDir;
 
 use super::notes::Notes;
 use super::svid::{NotAnSvid, Svid};
 use crate::tls::client::certified_key;
-use crate::tls::pem::{self, PemError};
+use crate::tls::pem::PemError;
 
-const CERT: &str = "cert.pem";
-const KEY: &str = "key.pem";
-const AGENT_CA: &str = "ca.pem";
-const SERVER_CA: &str = "server-ca.pem";
-const NOTES: &str = "agent.json";
-/// Appended to the names of a pair that is not in use yet.
-const NEXT: &str = ".next";
-
-/// Largest file of the directory that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// How far SVIDs are dated back; tells when one was issued if nothing else does.
 const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 
@@ -42,22 +35,6 @@ pub struct Identity {
     /// Leaf first.
     pub chain: Vec<CertificateDer<'static>>,
     pub key: KeyPair,
-}
-
-/// Where an identity is or will be kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdentityDir {
-    dir: PathBuf,
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-/// An identity directory that this process alone may write to.
-#[derive(Debug)]
-pub struct OwnedDir {
-    place: IdentityDir,
-    /// Held open for its lock, which ends with the process.
-    _lock: File,
 }
 
 /// What an enrollment or rotation leaves on disk.
@@ -80,8 +57,10 @@ pub enum IdentityError {
     Scattered,
     #[error("the identity directory {} can't be created", .0.display())]
     Create(PathBuf, #[source] io::Error),
-    #[error("the identity directory {} can be written by other users", .0.display())]
+    #[error("{} can be written by other users", .0.display())]
     Exposed(PathBuf),
+    #[error("{} belongs to another user (uid {owner}, and not {expected})", path.display())]
+    Foreign { path: PathBuf, owner: u32, expected: u32 },
     #[error("another muster agent is using the identity directory {}", .0.display())]
     InUse(PathBuf),
     #[error("{} can't be read", .0.display())]
@@ -107,7 +86,10 @@ impl IdentityError {
         match self {
             Self::Scattered => "put both into one directory that belongs to the agent alone",
             Self::Exposed(_) => {
-                "take the right to write from the others (chmod go-w), or choose another directory"
+                "make sure that nobody has changed the files, and take the right to write from the others (chmod go-w), or choose another directory"
+            }
+            Self::Foreign { .. } => {
+                "run the agent as the user that owns its identity; or make sure that nobody has changed the files, and give them to the user the agent runs as (chown)"
             }
             Self::InUse(_) => {
                 "stop that agent first (systemctl stop muster-agent), or choose another directory"
@@ -152,317 +134,14 @@ impl fmt::Debug for Identity {
     }
 }
 
-impl IdentityDir {
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        let dir = dir.into();
-        Self { cert: dir.join(CERT), key: dir.join(KEY), dir }
-    }
-
-    /// The directory of a certificate and a key file that may have other names than ours.
-    pub fn of_files(cert: &Path, key: &Path) -> Result<Self, IdentityError> {
-        let dir = match cert.parent() {
-            Some(dir) if dir == Path::new("") => Path::new("."),
-            Some(dir) => dir,
-            None => return Err(IdentityError::Scattered),
-        };
-        if cert == key || cert.parent() != key.parent() || key.file_name().is_none() {
-            return Err(IdentityError::Scattered);
-        }
-        Ok(Self { dir: dir.to_owned(), cert: cert.to_owned(), key: key.to_owned() })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.dir
-    }
-
-    pub fn cert(&self) -> &Path {
-        &self.cert
-    }
-
-    pub fn key(&self) -> &Path {
-        &self.key
-    }
-
-    pub fn agent_ca(&self) -> PathBuf {
-        self.dir.join(AGENT_CA)
-    }
-
-    /// What vouches for the server after the first contact.
-    pub fn server_ca(&self) -> PathBuf {
-        self.dir.join(SERVER_CA)
-    }
-
-    pub fn notes(&self) -> Notes {
-        let text = read(&self.dir.join(NOTES)).ok().flatten().unwrap_or_default();
-        Notes::parse(&text)
-    }
-
-    /// The newest complete pair, or `None` where nobody has enrolled. Who reads while an agent exchanges the
-    /// two files may see one of each; a second look then finds both.
-    pub fn read(&self) -> Result<Option<Identity>, IdentityError> {
-        let pair = self.newest_pair().or_else(|_| self.newest_pair())?;
-        Ok(pair.map(|(_, identity)| identity))
-    }
-
-    fn newest_pair(&self) -> Result<Option<(Pair, Identity)>, IdentityError> {
-        for pair in [Pair::Staged, Pair::HalfExchanged] {
-            if let Some(identity) = self.complete(pair) {
-                return Ok(Some((pair, identity)));
-            }
-        }
-        let half = |missing: &Path, present: &Path| IdentityError::Half {
-            missing: missing.to_owned(),
-            present: present.to_owned(),
-        };
-        match (read(&self.cert)?, read(&self.key)?) {
-            (None, None) => Ok(None),
-            (Some(_), None) => Err(half(&self.key, &self.cert)),
-            (None, Some(_)) => Err(half(&self.cert, &self.key)),
-            (Some(cert), Some(key)) => {
-                let identity = parse_pair((&self.cert, &cert), (&self.key, &key))?;
-                Ok(Some((Pair::InUse, identity)))
-            }
-        }
-    }
-
-    /// A pair other than the one in use, if it is whole.
-    fn complete(&self, pair: Pair) -> Option<Identity> {
-        let (cert, key) = match pair {
-            Pair::Staged => (next(&self.cert), next(&self.key)),
-            Pair::HalfExchanged => (self.cert.clone(), next(&self.key)),
-            Pair::InUse => (self.cert.clone(), self.key.clone()),
-        };
-        let (cert_text, key_text) = (read(&cert).ok()??, read(&key).ok()??);
-        parse_pair((&cert, &cert_text), (&key, &key_text)).ok()
-    }
-
-    /// Claims the directory for writing, creates it if need be, and finishes what a crash interrupted.
-    pub fn lock(self) -> Result<OwnedDir, IdentityError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.dir)
-            .map_err(|error| IdentityError::Create(self.dir.clone(), error))?;
-        let unreadable = |error| IdentityError::Unreadable(self.dir.clone(), error);
-        let dir = File::open(&self.dir).map_err(unreadable)?;
-        if dir.metadata().map_err(unreadable)?.permissions().mode() & 0o022 != 0 {
-            return Err(IdentityError::Exposed(self.dir));
-        }
-        match dir.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(IdentityError::InUse(self.dir)),
-            Err(TryLockError::Error(error)) => return Err(unreadable(error)),
-        }
-        let owned = OwnedDir { place: self, _lock: dir };
-        owned.finish_exchange()?;
-        Ok(owned)
-    }
-}
-
-/// Which two files make a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pair {
-    InUse,
-    /// `cert.pem.next` and `key.pem.next`: nothing has been exchanged yet.
-    Staged,
-    /// `cert.pem` and `key.pem.next`: the certificate has been exchanged, the key has not.
-    HalfExchanged,
-}
-
-/// One durable change to the directory. A crash falls between two of them.
-#[derive(Debug)]
-enum Step {
-    Write(PathBuf, Zeroizing<Vec<u8>>),
-    Rename { from: PathBuf, to: PathBuf },
-}
-
-impl OwnedDir {
-    pub fn place(&self) -> &IdentityDir {
-        &self.place
-    }
-
-    pub fn read(&self) -> Result<Option<Identity>, IdentityError> {
-        self.place.read()
-    }
-
-    /// The key of the next request: the one whose answer is still awaited, else a new one. Also whether it is
-    /// such an old one.
-    pub fn pending_key(&self) -> Result<(KeyPair, bool), IdentityError> {
-        let path = next(&self.place.key);
-        let kept = read(&path)?.and_then(|text| parse_key(&text));
-        if let Some(key) = kept {
-            return Ok((key, true));
-        }
-        let key = KeyPair::generate().map_err(IdentityError::KeyGeneration)?;
-        perform(&Step::Write(path, key_text(&key)))?;
-        Ok((key, false))
-    }
-
-    /// Forgets the key whose answer was awaited.
-    pub fn discard_pending_key(&self) -> Result<(), IdentityError> {
-        let path = next(&self.place.key);
-        remove(&path).map_err(|error| IdentityError::Unwritable(path, error))
-    }
-
-    /// Puts a new identity in place of the one in use.
-    pub fn install(&self, new: &NewIdentity<'_>) -> Result<(), IdentityError> {
-        self.install_steps(new).iter().try_for_each(perform)
-    }
-
-    pub fn write_notes(&self, notes: &Notes) -> Result<(), IdentityError> {
-        perform(&self.write_notes_step(notes))
-    }
-
-    /// Writes a file for people to edit, unless there is one.
-    pub fn write_if_absent(&self, name: &str, text: &str) -> Result<PathBuf, IdentityError> {
-        let path = self.place.dir.join(name);
-        if !path.exists() {
-            perform(&Step::Write(path.clone(), Zeroizing::new(text.as_bytes().to_vec())))?;
-        }
-        Ok(path)
-    }
-
-    fn write_notes_step(&self, notes: &Notes) -> Step {
-        Step::Write(self.place.dir.join(NOTES), Zeroizing::new(notes.to_text()))
-    }
-
-    /// The certificate is staged last of all files: from then on the new pair counts, whole as it is.
-    fn install_steps(&self, new: &NewIdentity<'_>) -> Vec<Step> {
-        let place = &self.place;
-        let text = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
-        let mut steps = vec![
-            Step::Write(place.agent_ca(), text(new.agent_ca)),
-            self.write_notes_step(new.notes),
-            Step::Write(next(&place.key), key_text(new.key)),
-            Step::Write(next(&place.cert), text(new.chain)),
-        ];
-        if let Some(server_ca) = new.server_ca {
-            steps.insert(0, Step::Write(place.server_ca(), text(server_ca)));
-        }
-        steps.extend(self.exchange_steps());
-        steps
-    }
-
-    fn exchange_steps(&self) -> [Step; 2] {
-        let rename = |to: &Path| Step::Rename { from: next(to), to: to.to_owned() };
-        [rename(&self.place.cert), rename(&self.place.key)]
-    }
-
-    fn finish_exchange(&self) -> Result<(), IdentityError> {
-        let [cert, key] = self.exchange_steps();
-        let newest = self.place.newest_pair().ok().flatten().map(|(pair, _)| pair);
-        if newest == Some(Pair::Staged) {
-            perform(&cert)?;
-        }
-        if matches!(newest, Some(Pair::Staged | Pair::HalfExchanged)) {
-            perform(&key)?;
-        }
-        let place = &self.place;
-        let stale = next(&place.cert);
-        let files =
-            [&place.cert, &place.key, &stale, &next(&place.key), &place.agent_ca(), &place.server_ca()]
-                .map(|path| unfinished(path));
-        for path in files.into_iter().chain([unfinished(&place.dir.join(NOTES)), stale]) {
-            // What stays makes no pair and is overwritten; where nothing can be written, the identity still works.
-            let _ = remove(&path);
-        }
-        Ok(())
-    }
-}
-
-fn parse_pair(
-    (cert, cert_text): (&Path, &[u8]),
-    (key, key_text): (&Path, &[u8]),
-) -> Result<Identity, IdentityError> {
-    let chain =
-        pem::certificates(cert_text).map_err(|error| IdentityError::NotPem(cert.to_owned(), error))?;
-    let leaf = chain.first().ok_or(IdentityError::NotPem(cert.to_owned(), PemError::NoCertificate))?;
-    let svid = Svid::from_der(leaf).map_err(|error| IdentityError::NotAnSvid(cert.to_owned(), error))?;
-    let parsed = parse_key(key_text).ok_or_else(|| IdentityError::NotAKey(key.to_owned()))?;
-    let identity = Identity { svid, chain, key: parsed };
-    if identity.holds_together() { Ok(identity) } else { Err(IdentityError::Mismatch(key.to_owned())) }
-}
-
-fn parse_key(text: &[u8]) -> Option<KeyPair> {
-    KeyPair::from_pem(std::str::from_utf8(text).ok()?).ok()
-}
-
-fn key_text(key: &KeyPair) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(key.serialize_pem().into_bytes())
-}
-
-fn next(path: &Path) -> PathBuf {
-    with_suffix(path, NEXT)
-}
-
-/// The name under which a file is written before it is renamed. One process writes here, so one name is enough,
-/// and what a crash leaves behind is found again.
-fn unfinished(path: &Path) -> PathBuf {
-    with_suffix(path, ".unfinished")
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
-    let mut text = Zeroizing::new(Vec::new());
-    match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut text)) {
-        Ok(_) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(IdentityError::Unreadable(path.to_owned(), error)),
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn perform(step: &Step) -> Result<(), IdentityError> {
-    let (done, path) = match step {
-        Step::Write(path, text) => (write(path, text), path),
-        Step::Rename { from, to } => (rename(from, to), to),
-    };
-    done.map_err(|error| IdentityError::Unwritable(path.clone(), error))
-}
-
-/// Replaces a file as a whole, readable by its owner only. A symbolic link is replaced, not followed.
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let unfinished = unfinished(path);
-    remove(&unfinished)?;
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)
-        .and_then(|mut file| file.write_all(text).and_then(|()| file.sync_all()))
-        .and_then(|()| rename(&unfinished, path));
-    if written.is_err() {
-        // A full disk is the likely reason; what was written of the file would only make it fuller.
-        let _ = remove(&unfinished);
-    }
-    written
-}
-
-/// Renames inside one directory and makes that durable.
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)?;
-    let dir = match to.parent() {
-        Some(dir) if dir != Path::new("") => dir,
-        _ => Path::new("."),
-    };
-    File::open(dir)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::path::Path;
 
+    use super::owned::perform;
+    use super::place::next;
     use super::*;
     use crate::agent::test_server::TestCa;
 
@@ -546,7 +225,7 @@ mod tests {
         let owned = pairs.place().lock().unwrap();
         owned.install(&new).unwrap();
         drop(owned);
-        fs::write(unfinished(pairs.place().key()), "half").unwrap();
+        fs::write(pairs.dir.path().join(".muster-x1"), "half").unwrap();
         fs::write(next(pairs.place().cert()), "damaged").unwrap();
         let before = public(&pairs.place().read().unwrap().unwrap().key);
         pairs.place().lock().unwrap();
@@ -605,13 +284,12 @@ mod tests {
         let place = IdentityDir::new(pairs.dir.path().join("a/b"));
         let owned = place.clone().lock().unwrap();
         symlink(&elsewhere, place.key()).unwrap();
-        symlink(&elsewhere, unfinished(place.cert())).unwrap();
+        symlink(&elsewhere, next(place.cert())).unwrap();
         owned.install(&new).unwrap();
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "untouched");
         let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(place.path()), 0o700);
-        for path in [place.cert(), place.key(), &place.agent_ca(), &place.server_ca(), &place.dir.join(NOTES)]
-        {
+        for path in [place.cert(), place.key(), &place.agent_ca(), &place.server_ca(), &place.notes_file()] {
             assert!(fs::symlink_metadata(path).unwrap().is_file());
             assert_eq!(mode(path), 0o600, "{}", path.display());
         }
@@ -625,6 +303,48 @@ mod tests {
         drop(owned);
         fs::set_permissions(pairs.dir.path(), fs::Permissions::from_mode(0o770)).unwrap();
         assert!(matches!(pairs.place().lock(), Err(IdentityError::Exposed(_))));
+    }
+
+    #[test]
+    fn files_that_another_user_may_have_written_are_refused() {
+        let pairs = Pairs::new();
+        let (key, chain, notes) = pairs.issue();
+        let new = NewIdentity { key: &key, chain: &chain, agent_ca: "ca", server_ca: None, notes: &notes };
+        let place = pairs.place();
+        place.clone().lock().unwrap().install(&new).unwrap();
+        for path in [place.key(), place.cert()] {
+            for mode in [0o620, 0o602, 0o666] {
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+                assert!(matches!(place.read(), Err(IdentityError::Exposed(exposed)) if exposed == *path));
+            }
+            fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap();
+            assert!(place.read().unwrap().is_some(), "others may read what they like");
+        }
+        // Only root can give files away.
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for path in [place.key(), place.cert()] {
+            chown(path, Some(4242), None).unwrap();
+            let error = place.read().unwrap_err();
+            assert!(matches!(error, IdentityError::Foreign { owner: 4242, .. }), "{error}");
+            assert!(error.hint().contains("chown"), "{}", error.hint());
+            chown(path, Some(0), None).unwrap();
+        }
+        chown(place.path(), Some(4242), None).unwrap();
+        assert!(matches!(place.clone().lock(), Err(IdentityError::Foreign { owner: 4242, .. })));
+        assert!(place.read().unwrap().is_some(), "root may look, and may own files of others' directories");
+        chown(place.key(), Some(4242), None).unwrap();
+        assert!(place.read().unwrap().is_some(), "so may their owner");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let pairs = Pairs::new();
+        let pipe = pairs.place().key().to_owned();
+        // Made in this process: a child would hold the locks of other tests for a moment.
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(matches!(pairs.place().read(), Err(IdentityError::Unreadable(path, _)) if path == pipe));
     }
 
     #[test]

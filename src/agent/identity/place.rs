@@ -1,0 +1,149 @@
+//! Where an identity is kept, and how the newest whole pair is found there.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::KeyPair;
+
+use super::files::read;
+use super::{Identity, IdentityError};
+use crate::agent::notes::Notes;
+use crate::agent::svid::Svid;
+use crate::tls::pem::{self, PemError};
+
+const CERT: &str = "cert.pem";
+const KEY: &str = "key.pem";
+const AGENT_CA: &str = "ca.pem";
+const SERVER_CA: &str = "server-ca.pem";
+const NOTES: &str = "agent.json";
+/// Appended to the names of a pair that is not in use yet.
+const NEXT: &str = ".next";
+
+/// Where an identity is or will be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityDir {
+    dir: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl IdentityDir {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        Self { cert: dir.join(CERT), key: dir.join(KEY), dir }
+    }
+
+    /// The directory of a certificate and a key file that may have other names than ours.
+    pub fn of_files(cert: &Path, key: &Path) -> Result<Self, IdentityError> {
+        let dir = match cert.parent() {
+            Some(dir) if dir == Path::new("") => Path::new("."),
+            Some(dir) => dir,
+            None => return Err(IdentityError::Scattered),
+        };
+        if cert == key || cert.parent() != key.parent() || key.file_name().is_none() {
+            return Err(IdentityError::Scattered);
+        }
+        Ok(Self { dir: dir.to_owned(), cert: cert.to_owned(), key: key.to_owned() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn cert(&self) -> &Path {
+        &self.cert
+    }
+
+    pub fn key(&self) -> &Path {
+        &self.key
+    }
+
+    pub fn agent_ca(&self) -> PathBuf {
+        self.dir.join(AGENT_CA)
+    }
+
+    /// What vouches for the server after the first contact.
+    pub fn server_ca(&self) -> PathBuf {
+        self.dir.join(SERVER_CA)
+    }
+
+    pub(super) fn notes_file(&self) -> PathBuf {
+        self.dir.join(NOTES)
+    }
+
+    pub fn notes(&self) -> Notes {
+        let text = read(&self.notes_file()).ok().flatten().unwrap_or_default();
+        Notes::parse(&text)
+    }
+
+    /// The newest complete pair, or `None` where nobody has enrolled. Who reads while an agent exchanges the
+    /// two files may see one of each; a second look then finds both.
+    pub fn read(&self) -> Result<Option<Identity>, IdentityError> {
+        let pair = self.newest_pair().or_else(|_| self.newest_pair())?;
+        Ok(pair.map(|(_, identity)| identity))
+    }
+
+    pub(super) fn newest_pair(&self) -> Result<Option<(Pair, Identity)>, IdentityError> {
+        for pair in [Pair::Staged, Pair::HalfExchanged] {
+            if let Some(identity) = self.complete(pair) {
+                return Ok(Some((pair, identity)));
+            }
+        }
+        let half = |missing: &Path, present: &Path| IdentityError::Half {
+            missing: missing.to_owned(),
+            present: present.to_owned(),
+        };
+        match (read(&self.cert)?, read(&self.key)?) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(half(&self.key, &self.cert)),
+            (None, Some(_)) => Err(half(&self.cert, &self.key)),
+            (Some(cert), Some(key)) => {
+                let identity = parse_pair((&self.cert, &cert), (&self.key, &key))?;
+                Ok(Some((Pair::InUse, identity)))
+            }
+        }
+    }
+
+    /// A pair other than the one in use, if it is whole.
+    fn complete(&self, pair: Pair) -> Option<Identity> {
+        let (cert, key) = match pair {
+            Pair::Staged => (next(&self.cert), next(&self.key)),
+            Pair::HalfExchanged => (self.cert.clone(), next(&self.key)),
+            Pair::InUse => (self.cert.clone(), self.key.clone()),
+        };
+        let (cert_text, key_text) = (read(&cert).ok()??, read(&key).ok()??);
+        parse_pair((&cert, &cert_text), (&key, &key_text)).ok()
+    }
+}
+
+/// Which two files make a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pair {
+    InUse,
+    /// `cert.pem.next` and `key.pem.next`: nothing has been exchanged yet.
+    Staged,
+    /// `cert.pem` and `key.pem.next`: the certificate has been exchanged, the key has not.
+    HalfExchanged,
+}
+
+fn parse_pair(
+    (cert, cert_text): (&Path, &[u8]),
+    (key, key_text): (&Path, &[u8]),
+) -> Result<Identity, IdentityError> {
+    let chain =
+        pem::certificates(cert_text).map_err(|error| IdentityError::NotPem(cert.to_owned(), error))?;
+    let leaf = chain.first().ok_or(IdentityError::NotPem(cert.to_owned(), PemError::NoCertificate))?;
+    let svid = Svid::from_der(leaf).map_err(|error| IdentityError::NotAnSvid(cert.to_owned(), error))?;
+    let parsed = parse_key(key_text).ok_or_else(|| IdentityError::NotAKey(key.to_owned()))?;
+    let identity = Identity { svid, chain, key: parsed };
+    if identity.holds_together() { Ok(identity) } else { Err(IdentityError::Mismatch(key.to_owned())) }
+}
+
+pub(super) fn parse_key(text: &[u8]) -> Option<KeyPair> {
+    KeyPair::from_pem(std::str::from_utf8(text).ok()?).ok()
+}
+
+pub(super) fn next(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(NEXT);
+    name.into()
+}
