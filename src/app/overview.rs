@@ -94,7 +94,10 @@ impl App {
         if clones > 0 {
             warnings.push(Warning {
                 code: "possible_clones",
-                message: format!("{clones} hosts may share their identity with a copy"),
+                message: match clones {
+                    1 => "One host may share its identity with a copy".to_owned(),
+                    many => format!("{many} hosts may share their identities with copies"),
+                },
                 hint: "Open the flagged hosts; decommission and enroll again those that were cloned."
                     .to_owned(),
             });
@@ -103,7 +106,10 @@ impl App {
         if duplicates > 0 {
             warnings.push(Warning {
                 code: "possible_duplicates",
-                message: format!("{duplicates} machine ids are reported by more than one host"),
+                message: match duplicates {
+                    1 => "A machine id is reported by more than one host".to_owned(),
+                    many => format!("{many} machine ids are reported by more than one host each"),
+                },
                 hint: "A machine that enrolled anew leaves its old row behind; decommission the silent one."
                     .to_owned(),
             });

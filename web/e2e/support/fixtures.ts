@@ -63,8 +63,13 @@ export const test = base.extend<Own, Shared>({
     expect(api).toBeTruthy();
     await use(async (role, options) => {
       const page = await stranger(options);
+      // The form has tests of its own.
+      const answer = await page.request.post('/v1/session', {
+        data: role === 'admin' ? server.admin : { username: role, password: PASSWORD },
+        headers: { origin: server.url },
+      });
+      expect(answer.status()).toBe(200);
       await page.goto('/');
-      await signIn(page, role === 'admin' ? server.admin : { username: role, password: PASSWORD });
       await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
       return page;
     });
@@ -80,6 +85,17 @@ export async function signIn(page: Page, who: { username: string; password: stri
 }
 
 /** Ends the session behind the page's back, as an administrator or the clock would. */
+/** The best of a few tries at something timed: what else this machine does at the moment is not the page's doing. */
+export async function quickest(tries: number, timed: () => Promise<unknown>): Promise<number> {
+  let best = Infinity;
+  for (let i = 0; i < tries; i++) {
+    const started = performance.now();
+    await timed();
+    best = Math.min(best, performance.now() - started);
+  }
+  return best;
+}
+
 export async function endSession(page: Page): Promise<void> {
   const origin = new URL(page.url()).origin;
   const answer = await page.request.delete(`${origin}/v1/session`, { headers: { origin } });
@@ -104,6 +120,10 @@ class Watched {
       const expected =
         text.startsWith('Failed to load resource') && failures.some((failure) => text.includes(failure));
       if (message.type() === 'error' && !expected) this.#complaints.push(text);
+    });
+    page.on('dialog', (dialog) => {
+      this.#complaints.push(`the page opened a ${dialog.type()}: ${dialog.message()}`);
+      void dialog.dismiss();
     });
     page.on('pageerror', (error) => this.#complaints.push(String(error)));
     page.on('request', (request) => {
