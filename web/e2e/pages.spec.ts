@@ -150,13 +150,14 @@ test('a narrow screen folds the navigation behind a button', async ({ as }) => {
 });
 
 test('the first load is small and quick', async ({ stranger }) => {
-  const page = await stranger();
+  const [page, ...others] = [await stranger(), await stranger(), await stranger()];
   const requests: Request[] = [];
   page.on('requestfinished', (request) => requests.push(request));
-  const ready = await quickest(3, async () => {
-    requests.length = 0;
-    await page.goto('/');
-    await page.getByLabel('Username').fill('somebody');
+  const untouched = [...others, page];
+  const ready = await quickest(untouched.length, async () => {
+    const next = untouched.pop();
+    await next?.goto('/');
+    await next?.getByLabel('Username').fill('somebody');
   });
   expect(ready).toBeLessThan(1000);
   await page.waitForLoadState('networkidle');
