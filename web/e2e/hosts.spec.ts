@@ -132,6 +132,9 @@ test('a viewer is offered nothing to do', async ({ as }) => {
   await page.goto('/hosts');
   await expect(page.getByRole('table', { name: 'Hosts' })).toBeVisible();
   await expect(page.getByRole('button', { name: 'Decommission' })).toHaveCount(0);
+  await page.getByRole('table', { name: 'Hosts' }).getByRole('link').first().click();
+  await expect(page.getByRole('table', { name: 'Certificates' })).toBeVisible();
+  await expect(page.getByRole('main').getByRole('button')).toHaveCount(0);
 });
 
 test('a host has a page: facts, certificates, timeline, out and back in, and deleted', async ({

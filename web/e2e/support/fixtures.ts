@@ -84,18 +84,39 @@ export async function signIn(page: Page, who: { username: string; password: stri
   await page.getByRole('button', { name: 'Sign in' }).click();
 }
 
-/** Ends the session behind the page's back, as an administrator or the clock would. */
-/** The best of a few tries at something timed: what else this machine does at the moment is not the page's doing. */
-export async function quickest(tries: number, timed: () => Promise<unknown>): Promise<number> {
-  let best = Infinity;
-  for (let i = 0; i < tries; i++) {
+/**
+ * Expects that something takes less than `limit` milliseconds on a machine that has nothing else to do: in one of
+ * a few tries, and stretched by how much of its time the processor has for us. Preparing does not count.
+ */
+export async function takesLess<T>(
+  limit: number,
+  prepare: () => Promise<T>,
+  timed: (prepared: T) => Promise<unknown>,
+): Promise<void> {
+  const tries: number[] = [];
+  while (tries.length < 5 && !tries.some((took) => took < limit)) {
+    const prepared = await prepare();
+    const before = share();
     const started = performance.now();
-    await timed();
-    best = Math.min(best, performance.now() - started);
+    await timed(prepared);
+    tries.push((performance.now() - started) * Math.min(before, share()));
   }
-  return best;
+  expect(Math.min(...tries), `of ${tries.map(Math.round).join(', ')} ms`).toBeLessThan(limit);
 }
 
+/** Which share of a processor's time somebody who wants it gets here at this moment, from 0 to 1. */
+function share(): number {
+  const WORK_MS = 60;
+  const before = process.cpuUsage();
+  const started = performance.now();
+  for (;;) {
+    const { user, system } = process.cpuUsage(before);
+    if ((user + system) / 1000 >= WORK_MS) break;
+  }
+  return Math.min(1, WORK_MS / (performance.now() - started));
+}
+
+/** Ends the session behind the page's back, as an administrator or the clock would. */
 export async function endSession(page: Page): Promise<void> {
   const origin = new URL(page.url()).origin;
   const answer = await page.request.delete(`${origin}/v1/session`, { headers: { origin } });
