@@ -86,8 +86,8 @@ impl App {
             warnings.push(Warning {
                 code: "possible_clones",
                 message: match clones {
-                    1 => "A host may share its identity with a copy".to_owned(),
-                    _ => format!("{clones} hosts may share their identities with copies"),
+                    1 => "One host may share its identity with a copy".to_owned(),
+                    many => format!("{many} hosts may share their identities with copies"),
                 },
                 hint: "Open the flagged hosts; decommission and enroll again those that were cloned."
                     .to_owned(),
@@ -99,7 +99,7 @@ impl App {
                 code: "possible_duplicates",
                 message: match duplicates {
                     1 => "A machine id is reported by more than one host".to_owned(),
-                    _ => format!("{duplicates} machine ids are reported by more than one host each"),
+                    many => format!("{many} machine ids are reported by more than one host each"),
                 },
                 hint: "A machine that enrolled anew leaves its old row behind; decommission the silent one."
                     .to_owned(),

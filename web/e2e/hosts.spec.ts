@@ -36,12 +36,19 @@ test('hosts are listed, counted and searched, and the search is part of the addr
   const { of } = await count(page);
   expect(of).toBeGreaterThanOrEqual(5);
 
-  const { items } = await api.get<{ items: { hostname: string; ips: string[] }[] }>('/hosts');
+  const { items } = await api.get<{ items: { hostname: string; ips: string[]; os: string }[] }>('/hosts');
   const wanted = items[0]?.hostname ?? '';
   await page.getByRole('searchbox', { name: 'Search hosts' }).fill(wanted.toUpperCase());
   await expect(page).toHaveURL(new RegExp(`q=${wanted.toUpperCase()}`));
   await expect(page.getByRole('link', { name: wanted, exact: true }).first()).toBeVisible();
   expect((await count(page)).of).toBe(of);
+
+  // Any address and the system are found as well.
+  for (const part of [items[0]?.ips[0], items[0]?.os.slice(1, 6).toUpperCase()]) {
+    await page.getByRole('searchbox', { name: 'Search hosts' }).fill(part ?? '');
+    await expect(page).toHaveURL((url) => url.searchParams.get('q') === part);
+    await expect(page.getByRole('link', { name: wanted, exact: true }).first()).toBeVisible();
+  }
 
   await page.getByRole('searchbox', { name: 'Search hosts' }).fill('there is no such host');
   await expect(page.getByText('No host matches')).toBeVisible();
@@ -92,6 +99,23 @@ test('decommissioning asks, removes the row at once, and can be undone', async (
   await expect(page.getByLabel('Agent id')).toHaveValue(host.agent_id);
 });
 
+test('a host without a hostname goes by its agent id', async ({ as, server, api }) => {
+  const host = await enrolled(server, api);
+  const page = await as('admin');
+  await page.route('**/v1/hosts?**', async (route) => {
+    const answer = await route.fetch();
+    const list = (await answer.json()) as { items: Host[] };
+    for (const item of list.items) if (item.id === host.id) item.hostname = null;
+    await route.fulfill({ response: answer, json: list });
+  });
+  await page.goto('/hosts');
+  await expect(page.getByRole('link', { name: host.agent_id, exact: true })).toBeVisible();
+  await row(page, host).getByRole('button', { name: 'Decommission' }).click();
+  await expect(page.getByRole('dialog')).toContainText(host.agent_id);
+  await page.getByRole('dialog').getByRole('button', { name: 'Decommission' }).click();
+  await expect(page.getByRole('status')).toContainText(`${host.agent_id} decommissioned`);
+});
+
 test('an operator may try, and is told', async ({ as, server, api, failures }) => {
   failures.push('status of 403');
   const host = await enrolled(server, api);
@@ -108,6 +132,9 @@ test('a viewer is offered nothing to do', async ({ as }) => {
   await page.goto('/hosts');
   await expect(page.getByRole('table', { name: 'Hosts' })).toBeVisible();
   await expect(page.getByRole('button', { name: 'Decommission' })).toHaveCount(0);
+  await page.getByRole('table', { name: 'Hosts' }).getByRole('link').first().click();
+  await expect(page.getByRole('table', { name: 'Certificates' })).toBeVisible();
+  await expect(page.getByRole('main').getByRole('button')).toHaveCount(0);
 });
 
 test('a host has a page: facts, certificates, timeline, out and back in, and deleted', async ({

@@ -1,7 +1,7 @@
 /** A fleet of 100,000, as the page sees it: the server's answers are made here, page by page. */
 import type { Page } from '@playwright/test';
 
-import { expect, test } from './support/fixtures';
+import { expect, takesLess, test } from './support/fixtures';
 
 const FLEET = 100_000;
 
@@ -44,10 +44,14 @@ async function serveFleet(page: Page): Promise<void> {
 test('a hundred thousand hosts: first rows, scrolling and search stay quick', async ({ as }) => {
   const page = await as('admin');
   await serveFleet(page);
-  const started = Date.now();
-  await page.getByRole('link', { name: 'Hosts', exact: true }).click();
-  await expect(page.getByRole('link', { name: 'node-0.example' })).toBeVisible();
-  expect(Date.now() - started).toBeLessThan(1000);
+  await takesLess(
+    1000,
+    () => page.getByRole('link', { name: 'Overview', exact: true }).click(),
+    async () => {
+      await page.getByRole('link', { name: 'Hosts', exact: true }).click();
+      await expect(page.getByRole('link', { name: 'node-0.example' })).toBeVisible();
+    },
+  );
   await expect(page.getByRole('table', { name: 'Hosts' })).toHaveAttribute(
     'aria-rowcount',
     String(FLEET + 1),
@@ -68,9 +72,17 @@ test('a hundred thousand hosts: first rows, scrolling and search stay quick', as
   await page.keyboard.press('Home');
   await expect(page.getByRole('link', { name: 'node-0.example' })).toBeVisible();
 
-  const searched = Date.now();
-  await page.getByRole('searchbox', { name: 'Search hosts' }).fill('node-99999');
-  await expect(page.getByRole('link', { name: 'node-99999.example' })).toBeVisible();
-  await expect(page.getByRole('row')).toHaveCount(2);
-  expect(Date.now() - searched).toBeLessThan(1500);
+  const search = page.getByRole('searchbox', { name: 'Search hosts' });
+  await takesLess(
+    1500,
+    async () => {
+      await search.fill('');
+      await expect(page.getByRole('link', { name: 'node-0.example' })).toBeVisible();
+    },
+    async () => {
+      await search.fill('node-99999');
+      await expect(page.getByRole('link', { name: 'node-99999.example' })).toBeVisible();
+      await expect(page.getByRole('row')).toHaveCount(2);
+    },
+  );
 });

@@ -1,7 +1,7 @@
 import AxeBuilder from '@axe-core/playwright';
 import type { Request } from '@playwright/test';
 
-import { type Role, expect, test } from './support/fixtures';
+import { type Role, expect, takesLess, test, unique } from './support/fixtures';
 
 const PAGES = [
   ['/', 'Overview'],
@@ -47,6 +47,8 @@ for (const colorScheme of ['light', 'dark'] as const) {
       stranger,
     }) => {
       test.slow();
+      // Colours differ by scheme and layout by width, so these two see all of both.
+      const looked = (colorScheme === 'light') === (width === 1280);
       const options = { colorScheme, viewport: { width, height: 800 } };
       const outside = await stranger(options);
       await outside.goto('/');
@@ -63,8 +65,10 @@ for (const colorScheme of ['light', 'dark'] as const) {
         await expect(page.getByRole('heading', { level: 1, name: heading, exact: true })).toBeVisible();
         await expect(page).toHaveTitle(`${heading} · Muster`);
         await expect(page.locator('[aria-busy]')).toHaveCount(0);
-        const { violations } = await new AxeBuilder({ page }).analyze();
-        expect(violations, address).toEqual([]);
+        if (looked) {
+          const { violations } = await new AxeBuilder({ page }).analyze();
+          expect(violations, address).toEqual([]);
+        }
         const tooWide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         expect(tooWide, address).toBeLessThanOrEqual(0);
       }
@@ -102,6 +106,31 @@ test('the settings open at the first page that one may see', async ({ as }) => {
   await expect(page).toHaveURL(/\/settings\/agent-ca$/);
 });
 
+test('light or dark follows the system, at once', async ({ as }) => {
+  const page = await as('viewer');
+  const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  await page.emulateMedia({ colorScheme: 'light' });
+  const light = await ground();
+  await page.emulateMedia({ colorScheme: 'dark' });
+  expect(await ground()).not.toBe(light);
+});
+
+test('a table on a phone is still a table', async ({ as, api }) => {
+  const name = unique('phone');
+  await api.post('/enrollment-secrets', { name, max_uses: 9 });
+  const page = await as('admin', { viewport: { width: 360, height: 740 } });
+  await page.goto('/settings/enrollment');
+  const row = page.getByRole('table', { name: 'Active secrets' }).getByRole('row').filter({ hasText: name });
+  await expect(row.getByRole('button', { name: 'Revoke' })).toBeInViewport({ ratio: 0 });
+  await expect(row.getByRole('cell').nth(2)).toHaveText('0 / 9');
+  // What the browser tells screen readers, whatever the layout.
+  const client = await page.context().newCDPSession(page);
+  const { nodes } = await client.send('Accessibility.getFullAXTree');
+  const roles = new Set(nodes.map((node) => String(node.role?.value)));
+  for (const role of ['table', 'row', 'columnheader', 'cell']) expect([...roles]).toContain(role);
+  expect(nodes.some((node) => node.role?.value === 'cell' && node.name?.value === '0 / 9')).toBe(true);
+});
+
 test('going back returns to the page before', async ({ as }) => {
   const page = await as('admin');
   await page.getByRole('link', { name: 'Hosts', exact: true }).click();
@@ -120,11 +149,16 @@ test('a narrow screen folds the navigation behind a button', async ({ as }) => {
   await expect(hosts).toBeHidden();
 });
 
-test('the first load stays small', async ({ stranger }) => {
+test('the first load is small and quick', async ({ stranger }) => {
+  await takesLess(1000, stranger, async (page) => {
+    await page.goto('/');
+    await page.getByLabel('Username').fill('somebody');
+  });
   const page = await stranger();
   const requests: Request[] = [];
   page.on('requestfinished', (request) => requests.push(request));
-  await page.goto('/', { waitUntil: 'networkidle' });
+  await page.goto('/');
+  await page.waitForLoadState('networkidle');
   const sizes = await Promise.all(requests.map((request) => request.sizes()));
   const bytes = sizes.reduce((sum, size) => sum + size.responseBodySize, 0);
   expect(bytes).toBeGreaterThan(1000);

@@ -18,7 +18,8 @@ export function sentence(error: ApiError): string {
       return 'Your role does not allow this. Ask an administrator of this server.';
     case 404:
       return (
-        error.detail || 'This no longer exists. Somebody may have removed it; reload to see what is there.'
+        whole(error.detail) ||
+        'This no longer exists. Somebody may have removed it; reload to see what is there.'
       );
     case 429:
       return `Too many attempts from this address. Wait ${wait} and try again.`;
@@ -26,14 +27,21 @@ export function sentence(error: ApiError): string {
     case 409:
     case 413:
     case 422:
-      return error.detail || 'The server did not accept this. Check what you entered and try again.';
+      return whole(error.detail) || 'The server did not accept this. Check what you entered and try again.';
     case 502:
     case 503:
     case 504:
-      return `${error.detail || 'The server can’t answer right now.'} Try again in ${wait}.`;
+      return `${whole(error.detail) || 'The server can’t answer right now.'} Try again in ${wait}.`;
     default:
       return 'The server failed to do this. Try again; if it fails again, its log says why.';
   }
+}
+
+/** The server's reasons are clauses; people read sentences. */
+function whole(reason: string): string {
+  if (reason === '') return '';
+  const text = reason.charAt(0).toUpperCase() + reason.slice(1);
+  return /[.!?…]$/.test(text) ? text : `${text}.`;
 }
 
 function seconds(count: number): string {

@@ -55,6 +55,11 @@ export function fromNow(at: Timestamp, now: number): string {
   return seconds > 0 ? 'in under a minute' : 'just now';
 }
 
+/** Whether something that may expire has. */
+export function isPast(at: Timestamp | null, now: number): boolean {
+  return at !== null && Date.parse(at) <= now;
+}
+
 export function daysUntil(at: Timestamp, now: number): number {
   return (Date.parse(at) - now) / 86_400_000;
 }
