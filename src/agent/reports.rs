@@ -1,7 +1,8 @@
 //! What the agent has to say about itself, for the history of its host.
 //!
 //! It is a courtesy to whoever reads the history: it waits in memory until a session takes it along, the oldest
-//! goes when too much waits, and nothing else waits for it or fails because of it.
+//! goes when too much waits, and nothing else waits for it or fails because of it. What was taken and whose answer was
+//! lost is sent again, and stands twice.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -152,6 +152,37 @@ fn without_identity_and_credential_there_is_nothing_to_run() {
 }
 
 #[test]
+fn an_identity_that_others_may_have_written_is_not_used() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    let server = Server::quickstart();
+    let machine = Machine::new();
+    machine.enroll_at(&server, &server.join_token_for("web-1"));
+    let config = machine.configure(&server, None);
+    let refused = |says: &str| {
+        let finished = machine.run(&config, &[]).wait();
+        assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
+        assert!(finished.stderr.contains(says) && finished.stderr.contains("hint:"), "{}", finished.stderr);
+        assert!(!finished.stderr.contains("session open"), "{}", finished.stderr);
+    };
+    for (path, mode) in
+        [(machine.file("key.pem"), 0o600), (machine.file("cert.pem"), 0o600), (machine.dir(), 0o700)]
+    {
+        let rights = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        rights(mode | 0o020);
+        refused("can be written by other users");
+        rights(mode);
+        // Only root can give files away.
+        if rustix::process::geteuid().is_root() {
+            chown(&path, Some(4242), None).unwrap();
+            refused("belongs to another user");
+            chown(&path, Some(0), None).unwrap();
+        }
+    }
+    machine.run(&config, &[]).wait_for_log("session open", wait::PATIENCE);
+}
+
+#[test]
 fn unknown_keys_in_the_configuration_are_errors() {
     let server = Server::quickstart();
     let machine = Machine::new();

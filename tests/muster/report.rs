@@ -178,7 +178,7 @@ async fn a_flood_is_stopped_and_displaces_nothing() {
         let mut loud = loud.clone();
         async move {
             let mut refusals = 0;
-            while refusals < 300 {
+            while refusals < 300 && taken < 5_000 {
                 match loud.tell(vec![event("noise", &[("why", &"x".repeat(255))]); 16]).await {
                     Ok(accepted) => taken += accepted,
                     Err(status) => {
