@@ -14,9 +14,6 @@ use super::strict::Object;
 /// Largest request body, in bytes.
 pub(super) const BODY_MAX: usize = 64 * 1024;
 
-/// Bodies that may be arriving at the same time, from everybody together: 32 MiB at most.
-pub(super) const BODIES_MAX: usize = 512;
-
 /// How long a client may take to send its body.
 const BODY_WITHIN: Duration = Duration::from_secs(15);
 
@@ -73,14 +70,18 @@ async fn read(request: Request, shared: &Shared) -> Result<axum::body::Bytes, Pr
     if declared.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > BODY_MAX as u64) {
         return Err(too_large());
     }
-    // Bodies that strangers send are held in memory, so only so many arrive at a time.
-    let _place = shared.bodies.try_acquire().map_err(|_| Problem::unavailable())?;
-    let collected = tokio::time::timeout(BODY_WITHIN, Limited::new(request.into_body(), BODY_MAX).collect());
-    match collected.await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::bad_request("The body could not be read to its end.")),
-        Err(_) => {
+    let place = shared.bodies.place();
+    let collecting = tokio::time::timeout(BODY_WITHIN, Limited::new(request.into_body(), BODY_MAX).collect());
+    let collected = tokio::select! {
+        biased;
+        collected = collecting => collected.ok(),
+        () = place.pushed_out.cancelled() => None,
+    };
+    match collected {
+        Some(Ok(body)) => Ok(body.to_bytes()),
+        Some(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Some(Err(_)) => Err(Problem::bad_request("The body could not be read to its end.")),
+        None => {
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The body took too long to arrive."))
         }
     }

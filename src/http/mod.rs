@@ -6,6 +6,7 @@
 mod agent_ca;
 mod api;
 mod api_tokens;
+mod arriving;
 mod audit;
 mod body;
 mod enroll;
@@ -47,7 +48,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -56,6 +56,7 @@ use crate::app::App;
 use crate::app::backup::EnvelopeSettings;
 use crate::domain::networks::Networks;
 use crate::tls::certificate::LiveCertificate;
+use arriving::Arriving;
 use problem::Problem;
 use throttle::Throttle;
 use transport::Transport;
@@ -72,7 +73,7 @@ pub struct Shared {
     pub trusted_proxies: Arc<Networks>,
     throttle: Arc<Throttle>,
     /// Places for request bodies that are arriving.
-    bodies: Arc<Semaphore>,
+    bodies: Arc<Arriving>,
     /// Cancelled when the server is going away: it is not ready any more, and endless answers end.
     ending: CancellationToken,
 }
@@ -108,7 +109,7 @@ impl Shared {
             facts: Arc::new(facts),
             trusted_proxies: Arc::new(trusted_proxies),
             throttle: Arc::default(),
-            bodies: Arc::new(Semaphore::new(body::BODIES_MAX)),
+            bodies: Arc::default(),
             ending: CancellationToken::new(),
         }
     }

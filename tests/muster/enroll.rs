@@ -390,6 +390,27 @@ async fn bodies_of_another_shape_are_refused_and_consume_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn join_tokens_live_from_a_minute_to_a_month() {
+    let server = Server::quickstart();
+    let admin = Client::admin(&server).await;
+    let mint = async |ttl: Value| admin.post("/v1/agents/enroll-tokens", &json!({"ttl_seconds": ttl})).await;
+    for ttl in [0, -1, 1, 59, 30 * 86_400 + 1, 1 << 31, i64::MAX] {
+        mint(json!(ttl)).await.refused(422, "invalid_ttl");
+    }
+    for ttl in [json!(60.5), json!("1h"), json!([]), json!(true)] {
+        mint(ttl).await.refused(400, "bad_request");
+    }
+    for ttl in [60, 30 * 86_400] {
+        mint(json!(ttl)).await.expect(201);
+    }
+    for ttl in ["0s", "59s", "31d", "-1h", "1.5", "soon"] {
+        let refused = server.cli(&["enroll-token", &format!("--ttl={ttl}")]).run();
+        assert!(matches!(refused.code, Some(1 | 2)) && refused.stdout.is_empty(), "{ttl}: {refused}");
+    }
+    assert_eq!(admin.items("/v1/agents/enroll-tokens").await.len(), 2 + 1, "and the quickstart's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn facts_from_newer_agents_are_ignored() {
     let server = Server::quickstart();
     let request = json!({

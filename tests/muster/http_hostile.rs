@@ -2,7 +2,7 @@
 //! client notices nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,7 +11,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::http::{Http, trusting};
-use crate::support::identity::Identity;
+use crate::support::identity::{Identity, present_token};
+use crate::support::keys::Key;
 use crate::support::server::Server;
 use crate::support::wait::PATIENCE;
 
@@ -256,6 +257,32 @@ const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+
+/// `POST https://x/enroll/agent` with a body of JSON.
+const ENROLL: &[u8] = b"\x83\x87\x04\x0d/enroll/agent\x41\x01x\x0f\x10\x10application/json";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_never_come_keep_no_others_out() {
+    let server = Server::quickstart();
+    let token = server.join_token(&[]);
+    let started = Instant::now();
+    let mut waiting = Vec::new();
+    for _ in 0..12 {
+        let mut frames = Frames::open(&server).await;
+        for number in 0..60 {
+            frames.write(HEADERS, END_HEADERS, 2 * number + 1, ENROLL).await.unwrap();
+        }
+        waiting.push(frames);
+    }
+    // The first ones have been told that they took too long, so all of them have arrived.
+    let mut told = Vec::new();
+    while !told.windows(9).any(|part| part == b"\"timeout\"") {
+        let read = tokio::time::timeout(PATIENCE, waiting[0].0.read_buf(&mut told)).await;
+        assert!(read.unwrap().unwrap() > 0, "{}", String::from_utf8_lossy(&told));
+    }
+    present_token(&server.http(), &token, &Key::p256().csr()).await.expect(201);
+    assert!(started.elapsed() < Duration::from_secs(15), "nothing has timed out by itself");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_frames_end_their_own_connection_only() {

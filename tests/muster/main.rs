@@ -23,6 +23,7 @@ mod floods;
 mod http_hostile;
 mod http_surface;
 mod journal;
+mod local_files;
 mod openapi;
 mod people;
 mod quickstart;

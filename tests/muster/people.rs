@@ -432,6 +432,12 @@ async fn passwords_have_12_to_256_characters() {
             .await
             .refused(401, "unauthenticated");
     }
+    // Longer ones are not even compared, let alone in a body that is refused.
+    let nobody = Client::nobody(&server);
+    for (length, refusal) in [(257, (401, "unauthenticated")), (100_000, (413, "payload_too_large"))] {
+        nobody.try_sign_in("short", &"x".repeat(length)).await.refused(refusal.0, refusal.1);
+    }
+    nobody.try_sign_in("short", "q7-tv9x.w2mk\0").await.refused(401, "unauthenticated");
     let id = user_id(&admin, "short").await;
     for bad in ["", "q7-tv9x.w2m", &(long.clone() + "x"), "password1234", "refused-user"] {
         add("refused-user", bad).await.refused(422, "invalid_password");
