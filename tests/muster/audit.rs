@@ -170,8 +170,9 @@ async fn refusals_are_recorded_with_their_true_reason() {
     trail.news().await;
     present_secret(&admin.http, &secret, &csr).await.refused(401, "unauthorized");
     trail.refusal("agent.enroll", "revoked").await;
-    let last = if secret.ends_with('a') { "b" } else { "a" };
-    let wrong = secret[..secret.len() - 10].to_owned() + last + &secret[secret.len() - 9..];
+    let at = secret.len() - 10;
+    let other = if secret[at..].starts_with('a') { "b" } else { "a" };
+    let wrong = secret[..at].to_owned() + other + &secret[at + 1..];
     present_secret(&admin.http, &wrong, &csr).await.refused(401, "unauthorized");
     let record = trail.news().await.remove(0);
     assert_eq!(record["outcome"], "refused", "{record}");
