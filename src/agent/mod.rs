@@ -21,6 +21,7 @@ pub mod runtime;
 pub mod server_trust;
 pub mod server_url;
 pub mod session;
+pub mod sign;
 mod sleep;
 pub mod status;
 pub mod unit;

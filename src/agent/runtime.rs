@@ -20,6 +20,7 @@ use super::identity::IdentityError;
 use super::keeper::{Keeper, KeeperEnd, News};
 use super::reports::{self, Reports};
 use super::session::{self, Dial, Ended, Terms};
+use super::sign::{Sign, Tell};
 use super::sleep::Wakefulness;
 use super::workload::listener::{ListenError, WorkloadListener};
 use crate::clock::Clock;
@@ -41,21 +42,6 @@ pub enum RunEnd {
     /// The server said that this identity has been revoked.
     Revoked(Refusal),
 }
-
-/// What a run tells whoever started it, such as a service manager.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
-    /// There is an identity, and it is being kept.
-    Ready,
-    /// The part that keeps the identity is not stuck. Comes once a minute or more often.
-    Alive,
-}
-
-/// Who is told.
-pub type Tell = fn(Sign);
-
-/// For runs that nobody supervises.
-pub const fn tell_nobody(_: Sign) {}
 
 /// Why the agent can't run.
 #[derive(Debug, thiserror::Error)]
@@ -393,7 +379,13 @@ mod tests {
             subject: Subject::ThisMachine,
         };
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(config, clock, Patience::default(), stop.clone(), tell_nobody));
+        let task = tokio::spawn(run(
+            config,
+            clock,
+            Patience::default(),
+            stop.clone(),
+            super::super::sign::tell_nobody,
+        ));
         Running { stop, task }
     }
 

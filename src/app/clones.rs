@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::fleet::HostNow;
-use super::hosts::timeline;
+use super::timeline::timeline;
 use super::{App, Unavailable};
 use crate::domain::audit::AuditEvent;
 use crate::domain::host::{Host, HostFlag};

@@ -12,10 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use super::caller::Caller;
-use super::hosts::timeline;
 use super::issuing::{self, Answered, IssuingError, Signed, Svid};
 use super::refusals::Refused;
 use super::revoke::revocations;
+use super::timeline::timeline;
 use super::{App, Unavailable, entropy};
 use crate::ca::csr::{CsrError, VerifiedCsr};
 use crate::domain::credential::{Credential, CredentialKind};

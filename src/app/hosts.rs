@@ -1,6 +1,5 @@
 //! Hosts: looked at, decommissioned, re-enabled, deleted.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -9,13 +8,14 @@ use jiff::Timestamp;
 use super::caller::Caller;
 use super::fleet::{HostNow, HostPage, HostQuery};
 use super::revoke::revocations;
+use super::timeline::timeline;
 use super::{App, Unavailable};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::{Enrollment, RevocationReason};
 use crate::domain::host::{Host, HostFlag};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::serial::Serial;
-use crate::domain::timeline::{EventKey, HostEvent, TimelineEntry};
+use crate::domain::timeline::{EventKey, TimelineEntry};
 use crate::store::{Change, ReadError, Verdict, View};
 
 #[derive(Debug, thiserror::Error)]
@@ -30,17 +30,6 @@ impl From<ReadError> for HostError {
     fn from(error: ReadError) -> Self {
         Self::Unavailable(error.into())
     }
-}
-
-/// An entry for a host's timeline.
-pub(super) fn timeline<const N: usize>(
-    host: HostId,
-    at: Timestamp,
-    kind: &str,
-    detail: [(&str, String); N],
-) -> Change {
-    let detail: BTreeMap<_, _> = detail.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Change::HostEvent { host, event: HostEvent { at, kind: kind.to_owned(), detail } }
 }
 
 fn identity(host: &Host) -> Identity {

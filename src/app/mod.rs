@@ -29,6 +29,7 @@ pub mod rotate;
 pub mod secrets;
 pub mod sessions;
 pub mod tenants;
+mod timeline;
 pub mod tokens;
 pub mod users;
 

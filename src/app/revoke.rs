@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::caller::Caller;
-use super::hosts::timeline;
+use super::timeline::timeline;
 use super::{App, Unavailable};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::{Revocation, RevocationReason, SVID_LIFETIME_MAX};

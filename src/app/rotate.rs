@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::caller::Caller;
 use super::clones;
-use super::hosts::timeline;
 use super::issuing::{self, Answered, IssuingError, Signed, Svid};
 use super::outages::excused;
 use super::refusals::Refused as Whom;
+use super::timeline::timeline;
 use super::{App, Unavailable};
 use crate::ca::csr::{CsrError, VerifiedCsr};
 use crate::ca::presented::{ChainError, PresentedChain, ProofError};

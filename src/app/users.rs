@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::caller::Caller;
 use super::sessions::{SignInError, end_sessions};
 use super::{App, Unavailable, entropy};
-use crate::domain::credential::ALPHABET;
+use crate::domain::ids::ALPHABET;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::user::{InvalidPassword, NewPassword, PasswordHash, Preferences, Role, User, Username};
 use crate::store::{Change, ReadError, Verdict, View};

@@ -20,7 +20,8 @@ use crate::agent::enrollment::EnrollmentClient;
 use crate::agent::facts::Subject;
 use crate::agent::first_enrollment;
 use crate::agent::identity::{Identity, IdentityDir, OwnedDir};
-use crate::agent::runtime::{self, RunEnd, Sign};
+use crate::agent::runtime::{self, RunEnd};
+use crate::agent::sign::Sign;
 use crate::agent::status::status;
 use crate::clock::{Clock, SystemClock};
 

@@ -15,6 +15,7 @@ use crate::agent::credential_source::{CredentialSource, Place, SecretText};
 use crate::agent::facts::Subject;
 use crate::agent::identity::IdentityDir;
 use crate::agent::runtime;
+use crate::agent::sign::tell_nobody;
 use crate::app::App;
 use crate::app::caller::Caller;
 use crate::app::tokens::TokenOrder;
@@ -54,7 +55,7 @@ pub(super) async fn start(
         let agent = demo_agent(server, caller, tenant, &home, number).await?;
         let (clock, stop): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), stop.clone());
         agents.spawn(async move {
-            match runtime::run(agent, clock, Patience::default(), stop, runtime::tell_nobody).await {
+            match runtime::run(agent, clock, Patience::default(), stop, tell_nobody).await {
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(number, error = &error as &dyn std::error::Error, "a demo agent ended");

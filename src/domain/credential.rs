@@ -7,19 +7,9 @@
 use std::fmt;
 
 use aws_lc_rs::{constant_time, digest};
-use data_encoding::{Encoding, Specification};
-use std::sync::LazyLock;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::ids::CredentialId;
-
-/// Base32 in lower case without padding: one word under a double click, safe in URLs and shells.
-/// Decoding is exact: other letters, other case and stray trailing bits are refused.
-pub static ALPHABET: LazyLock<Encoding> = LazyLock::new(|| {
-    let mut spec = Specification::new();
-    spec.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
-    spec.encoding().expect("a constant alphabet of 32 distinct symbols is a valid specification")
-});
+use super::ids::{ALPHABET, CredentialId};
 
 /// What a credential is for; part of its text and of its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

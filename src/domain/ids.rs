@@ -2,10 +2,20 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
+use data_encoding::{Encoding, Specification};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+/// Base32 in lower case without padding: one word under a double click, safe in URLs and shells.
+/// Decoding is exact: other letters, other case and stray trailing bits are refused.
+pub static ALPHABET: LazyLock<Encoding> = LazyLock::new(|| {
+    let mut spec = Specification::new();
+    spec.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
+    spec.encoding().expect("a constant alphabet of 32 distinct symbols is a valid specification")
+});
 
 /// The text was not an identifier of the kind asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,9 +116,7 @@ impl FromStr for CredentialId {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        let bytes = super::credential::ALPHABET
-            .decode(text.as_bytes())
-            .map_err(|_| NotAnId { kind: "credential" })?;
+        let bytes = ALPHABET.decode(text.as_bytes()).map_err(|_| NotAnId { kind: "credential" })?;
         let bytes = bytes.try_into().map_err(|_| NotAnId { kind: "credential" })?;
         Ok(Self(bytes))
     }
@@ -116,7 +124,7 @@ impl FromStr for CredentialId {
 
 impl fmt::Display for CredentialId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&super::credential::ALPHABET.encode(&self.0))
+        f.write_str(&ALPHABET.encode(&self.0))
     }
 }
 

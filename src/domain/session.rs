@@ -6,8 +6,7 @@ use aws_lc_rs::digest;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
-use super::credential::ALPHABET;
-use super::ids::UserId;
+use super::ids::{ALPHABET, UserId};
 
 /// How long a session lives without a request.
 pub const IDLE: SignedDuration = SignedDuration::from_hours(2);
