@@ -125,5 +125,5 @@ fn body(pem: &str) -> String {
 
 /// The 32 octets behind a credential's secret part.
 fn base32(text: &str) -> Vec<u8> {
-    muster::domain::credential::ALPHABET.decode(text.as_bytes()).unwrap()
+    muster::domain::ids::ALPHABET.decode(text.as_bytes()).unwrap()
 }
