@@ -124,15 +124,15 @@ impl Listener {
                     return true;
                 }
                 let Some(kind) = LiveKind::of(event.kind) else { return true };
-                message(LiveEvent::about(kind, event.subject)).id(event.id.to_string())
+                message(&LiveEvent::about(kind, event.subject)).id(event.id.to_string())
             }
-            None => message(LiveEvent::about(LiveKind::Resync, None)),
+            None => message(&LiveEvent::about(LiveKind::Resync, None)),
         };
         self.sender.send(Ok(message)).await.is_ok()
     }
 }
 
-fn message(event: LiveEvent) -> sse::Event {
+fn message(event: &LiveEvent) -> sse::Event {
     let data = serde_json::json!(event);
     sse::Event::default().event(event.kind.as_str()).data(data.to_string())
 }
