@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Global;
 use super::control::{Call, Control, items_of};
-use super::custody;
+use super::custody::Custody;
 use super::error::CliError;
 use super::gen_cert::remind_of_envelope;
 use super::output::{field, print, print_json, print_table, time, when};
@@ -88,6 +88,7 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, C
     let config = global.local_config()?;
     global.log(Some(&config))?;
     server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
+    let _custody = Custody::of(&config.data_dir);
     let app = match server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default()) {
         Err(server::StartError::Store(OpenError::InUse(_))) => {
             return Err(CliError::new("a server runs on this data directory, so it has an agent CA already")
@@ -113,7 +114,6 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, C
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     };
     app.init_agent_ca(&caller, trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
-    custody::hand_over(&config.data_dir)?;
     eprintln!("Agent CA for trust domain '{trust_domain}' created.");
     eprintln!(
         "The root key above is kept nowhere. Store it offline; it is needed to renew the intermediate."
@@ -185,6 +185,7 @@ async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Resu
         return Err(CliError::new(format!("there is no store in {}", config.data_dir.display()))
             .hint("point --data-dir at the server's data directory"));
     }
+    let _custody = Custody::of(&config.data_dir);
     let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
     let app = app.map_err(CliError::from)?;
     let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
@@ -196,7 +197,6 @@ async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Resu
         }
         error => CliError::caused(&error),
     })?;
-    custody::hand_over(&config.data_dir)?;
     if global.json {
         return print_json(&json!({ "old_key_file": kept }));
     }

@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tower::ServiceExt;
 
 use super::Global;
-use super::custody;
+use super::custody::Custody;
 use super::error::CliError;
 use crate::agent::credential_source::{CredentialSource, Place, SecretText};
 use crate::agent::server_url::{NotAServerUrl, ServerUrl};
@@ -38,7 +38,11 @@ const ANSWER_MAX: usize = 16 << 20;
 /// A way to the router.
 pub(super) enum Control {
     Socket(PathBuf),
-    Process(Router),
+    /// The fields are dropped in this order: the store closes, then what root made in it is handed over.
+    Process {
+        router: Router,
+        _custody: Custody,
+    },
     Remote(Remote),
 }
 
@@ -141,9 +145,9 @@ impl Control {
                 .hint("point --data-dir at the server's data directory, or start with 'muster quickstart'"));
         }
         global.log(Some(&config))?;
+        let custody = Custody::of(&config.data_dir);
         let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
         let app = app.map_err(CliError::from)?;
-        custody::hand_over(&config.data_dir)?;
         // Only for the pin; without a certificate there is none to print.
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
         let facts = ServerFacts {
@@ -152,7 +156,8 @@ impl Control {
             certificate: certificate.map(Arc::new),
             envelope: server::envelope_settings(&config),
         };
-        Ok(Self::Process(router(Shared::new(app, facts, Networks::default()))))
+        let router = router(Shared::new(app, facts, Networks::default()));
+        Ok(Self::Process { router, _custody: custody })
     }
 
     /// Sends a request and reads the JSON of its answer.
@@ -213,7 +218,7 @@ impl Control {
         let response = match self {
             Self::Socket(path) => over_socket(path, request).await?,
             Self::Remote(remote) => remote.send(request).await?,
-            Self::Process(router) => {
+            Self::Process { router, .. } => {
                 let mut request = request;
                 let uid = rustix::process::getuid().as_raw();
                 request.extensions_mut().insert(Transport::Process { uid });

@@ -1,44 +1,87 @@
 //! Root works in a data directory that belongs to the server's user, as with `DynamicUser=`: what root's command
 //! makes there must be the server's afterwards, or the server can't open its own store.
+//!
+//! The directory's owner is not trusted by root: nothing is reached by a path that the owner could exchange
+//! meanwhile, only by descriptors, and nothing is given away that has a second name.
 
-use std::fs;
+use std::ffi::CStr;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fstat, openat};
 
-use super::error::CliError;
+/// The one directory of ours inside a data directory.
+const INSIDE: &CStr = c"tls";
 
-/// Gives what root has made in a data directory to the directory's owner. Does nothing for others than root.
-pub(super) fn hand_over(data_dir: &Path) -> Result<(), CliError> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let given = fs::symlink_metadata(data_dir).and_then(|directory| match directory.uid() {
-        0 => Ok(()),
-        _ => give(data_dir, &directory),
-    });
-    given.map_err(|error| {
-        CliError::new(format!("cannot give the files in {} to its owner: {error}", data_dir.display()))
-    })
+/// While this is held, root works in the data directory; at its end, what root made there is its owner's.
+#[derive(Debug)]
+#[must_use = "the files are handed over at its end"]
+pub(super) struct Custody {
+    data_dir: PathBuf,
 }
 
-fn give(directory: &Path, owner: &fs::Metadata) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
+impl Custody {
+    pub(super) fn of(data_dir: &Path) -> Self {
+        Self { data_dir: data_dir.to_owned() }
+    }
+}
+
+impl Drop for Custody {
+    fn drop(&mut self) {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        if let Err(error) = hand_over(&self.data_dir) {
+            eprintln!("warning: cannot give the files in {} to its owner: {error}", self.data_dir.display());
+        }
+    }
+}
+
+fn hand_over(data_dir: &Path) -> io::Result<()> {
+    // The way here is root's own word, and may be a link, as systemd makes it; what is in there is not.
+    let directory = openat(CWD, data_dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let owner = fstat(&directory)?;
+    if owner.st_uid == 0 {
+        return Ok(());
+    }
+    give_all(directory.as_fd(), &owner)?;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(&directory, INSIDE, flags, Mode::empty()) {
+        Ok(inside) => {
+            if fstat(&inside)?.st_uid == 0 {
+                give(&inside, &owner)?;
+            }
+            give_all(inside.as_fd(), &owner)
+        }
+        // There is none, or it is no directory of ours.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Gives the regular files of root's in a directory to `owner`.
+fn give_all(directory: BorrowedFd<'_>, owner: &Stat) -> io::Result<()> {
+    for entry in Dir::read_from(directory)? {
         let entry = entry?;
-        let found = fs::symlink_metadata(entry.path())?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match openat(directory, entry.file_name(), flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(rustix::io::Errno::NOENT) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let found = fstat(&file)?;
         // A second name may be the owner's trick to get a file of root's from elsewhere.
-        if found.is_file() && found.nlink() > 1 {
-            continue;
-        }
-        if found.uid() == 0 {
-            let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
-            chownat(CWD, entry.path(), Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
-        }
-        if found.is_dir() {
-            give(&entry.path(), owner)?;
+        let ours =
+            FileType::from_raw_mode(found.st_mode).is_file() && found.st_uid == 0 && found.st_nlink == 1;
+        if ours {
+            give(&file, owner)?;
         }
     }
     Ok(())
+}
+
+fn give(file: &OwnedFd, owner: &Stat) -> io::Result<()> {
+    let (user, group) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+    Ok(chownat(file, c"", Some(user), Some(group), AtFlags::EMPTY_PATH)?)
 }

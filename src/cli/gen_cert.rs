@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Global;
-use super::custody;
+use super::custody::Custody;
 use super::error::CliError;
 use super::output::{print, print_json};
 use crate::ca::envelope::Envelope;
@@ -32,6 +32,7 @@ impl GenCert {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let config = global.local_config()?;
         prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
+        let _custody = Custody::of(&config.data_dir);
         let settings = envelope_settings(&config);
         let (envelope, created) =
             Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
@@ -41,7 +42,6 @@ impl GenCert {
         let names = if self.names.is_empty() { own_names() } else { self.names };
         let made = server::generate(&config.data_dir.join("tls"), &names, &envelope, SystemClock.now());
         let made = made.map_err(|error| CliError::caused(&error))?;
-        custody::hand_over(&config.data_dir)?;
         let names: Vec<String> = made.names.iter().map(ToString::to_string).collect();
         if global.json {
             return print_json(&json!({

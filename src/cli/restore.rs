@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Global;
-use super::custody;
+use super::custody::Custody;
 use super::error::CliError;
 use super::output::{Progress, print_json};
 use crate::app::caller::{Caller, LocalVia};
@@ -64,7 +64,7 @@ impl Restore {
                 .hint("a backup opens only with the envelope that the server had when it was made")
         })?;
         server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
-        let data_dir = config.data_dir.clone();
+        let _custody = Custody::of(&config.data_dir);
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
         let restoring = tokio::task::spawn_blocking(move || {
             let sealed =
@@ -73,7 +73,6 @@ impl Restore {
         });
         let restored = restoring.await.map_err(|error| CliError::caused(&error))?;
         let restored = restored.map_err(|error| refused(&error))?;
-        custody::hand_over(&data_dir)?;
         report(&restored);
         if global.json {
             return print_json(&document(&restored));

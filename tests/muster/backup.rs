@@ -287,6 +287,17 @@ fn what_root_makes_is_the_server_s_own() {
     let all = files::below(&server.data_dir());
     all.iter().for_each(|path| own(path));
     own(&server.data_dir());
+    // systemd puts a link in the place of such a directory.
+    let real = server.room().join("real");
+    std::fs::rename(server.data_dir(), &real).unwrap();
+    std::os::unix::fs::symlink(&real, server.data_dir()).unwrap();
+    // What is not the server's stays root's, whatever the server's user has put into the directory.
+    let foreign = server.room().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("shadow"), "root's").unwrap();
+    std::os::unix::fs::symlink(&foreign, real.join("a")).unwrap();
+    std::os::unix::fs::symlink(foreign.join("shadow"), real.join("b")).unwrap();
+    std::fs::hard_link(foreign.join("shadow"), real.join("c")).unwrap();
 
     let path = backup(&server, "backup.age");
     server.join_token(&[]);
@@ -295,10 +306,12 @@ fn what_root_makes_is_the_server_s_own() {
     std::fs::remove_file(server.file(JOURNAL)).unwrap();
     restore(&server, &path, &[]).ok();
     server.cli(&["agent-ca", "reseal"]).run().ok();
-    for path in files::below(&server.data_dir()) {
-        let owner = std::os::unix::fs::MetadataExt::uid(&path.symlink_metadata().unwrap());
-        assert_eq!(owner, user, "{}", path.display());
+    let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&path.symlink_metadata().unwrap());
+    assert_eq!((owner(&path), owner(&foreign), owner(&foreign.join("shadow"))), (0, 0, 0));
+    for name in ["a", "b", "c"] {
+        std::fs::remove_file(real.join(name)).unwrap();
     }
-    let owner = std::os::unix::fs::MetadataExt::uid(&path.metadata().unwrap());
-    assert_eq!(owner, 0, "what is elsewhere stays root's");
+    for path in files::below(&real) {
+        assert_eq!(owner(&path), user, "{}", path.display());
+    }
 }
