@@ -82,7 +82,7 @@ impl EnrollError {
     }
 
     /// The true reason, for the audit record; `None` when nothing was refused.
-    const fn reason(&self) -> Option<&'static str> {
+    pub(super) const fn reason(&self) -> Option<&'static str> {
         Some(match self {
             Self::Unauthorized(reason) => reason,
             Self::TokenUsed => "token_used",

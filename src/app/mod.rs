@@ -28,6 +28,8 @@ pub mod revoke;
 pub mod rotate;
 pub mod secrets;
 pub mod sessions;
+#[cfg(test)]
+mod state_machine;
 pub mod tenants;
 mod timeline;
 pub mod tokens;

@@ -11,7 +11,11 @@ mod check;
 mod disk;
 mod journal;
 mod journal_line;
+#[cfg(test)]
+mod lost_writes;
 mod open;
+#[cfg(test)]
+mod power_cut;
 mod record;
 mod rehearsal;
 mod restore;

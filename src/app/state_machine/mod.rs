@@ -1,0 +1,543 @@
+//! The registry as a state machine: random sequences of what people, agents, time and crashes do to it, driven
+//! through the use cases on a real store, and after each step held against a model.
+//!
+//! `PROPTEST_CASES` asks for more sequences. A failing one is shrunk, printed, and noted by its seed in
+//! `proptest-regressions/`, from where it is tried again first.
+
+mod compare;
+mod model;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use proptest::test_runner::{TestError, TestRunner};
+use rcgen::{CertificateParams, KeyPair, SigningKey};
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use super::caller::{Caller, LocalVia};
+use super::enroll::{EnrollError, EnrollRequest};
+use super::issuing::Svid;
+use super::rotate::RotateRequest;
+use super::secrets::SecretOrder;
+use super::tokens::{TokenError, TokenOrder};
+use super::{App, Policy};
+use crate::ca::envelope::{Envelope, EnvelopeSettings};
+use crate::ca::pem;
+use crate::clock::Clock;
+use crate::domain::credential::CredentialKind;
+use crate::domain::deny::Identity;
+use crate::domain::enrollment::Via;
+use crate::domain::host::HostFacts;
+use crate::domain::ids::{HostId, TenantId};
+use crate::domain::spiffe::{AgentId, SpiffeId};
+use crate::store;
+use model::{Certificate, Expected, GRACE, Model, Secret, Token, With};
+
+/// Sequences that are tried unless the environment asks for more.
+const SEQUENCES: u32 = 16;
+
+/// Keys that machines choose from: few, so that they meet again.
+const KEYS: usize = 6;
+
+/// How far the clock may fall behind where it has been: well within what a chain's verification allows.
+const BEHIND: SignedDuration = SignedDuration::from_mins(2);
+
+/// One thing that happens. Numbers choose among what there is then, 0 being the newest.
+#[derive(Debug, Clone)]
+enum Step {
+    Mint {
+        named: Named,
+        ttl: i64,
+    },
+    Void(usize),
+    CreateSecret {
+        max_uses: Option<i64>,
+        ttl: Option<i64>,
+    },
+    RevokeSecret(usize),
+    Enroll {
+        kind: CredentialKind,
+        with: usize,
+        key: usize,
+    },
+    /// With a secret part that is wrong.
+    Guess {
+        kind: CredentialKind,
+        with: usize,
+    },
+    /// Several at once, each with a key of its own.
+    Race {
+        kind: CredentialKind,
+        with: usize,
+        hands: usize,
+    },
+    Rotate {
+        from: usize,
+        key: usize,
+    },
+    Revoke(Named),
+    Decommission(usize),
+    ReEnable(usize),
+    Delete(usize),
+    Tidy,
+    Wait(i64),
+    Reopen,
+    Crash,
+}
+
+/// An agent id.
+#[derive(Debug, Clone)]
+enum Named {
+    Nobody,
+    /// One that may be new.
+    Fresh(u8),
+    /// That of a host.
+    Host(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let some = || 0..5_usize;
+    let kind = || prop_oneof![Just(CredentialKind::JoinToken), Just(CredentialKind::EnrollmentSecret)];
+    let named = || {
+        prop_oneof![
+            2 => Just(Named::Nobody),
+            2 => (0..3_u8).prop_map(Named::Fresh),
+            3 => (0..5_usize).prop_map(Named::Host),
+        ]
+    };
+    let ttl = || prop_oneof![1 => Just(60), 1 => Just(3_600), 3 => Just(86_400)];
+    // Past what is told apart: a retry and a second try, an SVID expired, out of grace, forgotten.
+    let seconds = proptest::sample::select(vec![1, -30, 90, 660, 4_000, 40_000, 87_000, 260_000]);
+    prop_oneof![
+        6 => (named(), ttl()).prop_map(|(named, ttl)| Step::Mint { named, ttl }),
+        1 => some().prop_map(Step::Void),
+        3 => (proptest::option::of(1..5_i64), proptest::option::of(ttl()))
+            .prop_map(|(max_uses, ttl)| Step::CreateSecret { max_uses, ttl }),
+        1 => some().prop_map(Step::RevokeSecret),
+        12 => (kind(), some(), 0..KEYS).prop_map(|(kind, with, key)| Step::Enroll { kind, with, key }),
+        1 => (kind(), some()).prop_map(|(kind, with)| Step::Guess { kind, with }),
+        3 => (kind(), some(), 2..KEYS).prop_map(|(kind, with, hands)| Step::Race { kind, with, hands }),
+        10 => (some(), 0..KEYS).prop_map(|(from, key)| Step::Rotate { from, key }),
+        2 => named().prop_map(Step::Revoke),
+        2 => some().prop_map(Step::Decommission),
+        3 => some().prop_map(Step::ReEnable),
+        1 => some().prop_map(Step::Delete),
+        2 => Just(Step::Tidy),
+        6 => seconds.prop_map(Step::Wait),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
+    ]
+}
+
+#[derive(Debug)]
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
+impl TestClock {
+    fn move_by(&self, by: SignedDuration) {
+        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+/// A machine's key, with a request for it.
+struct Key {
+    key: KeyPair,
+    csr: Vec<u8>,
+    csr_pem: String,
+}
+
+impl Key {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let csr = CertificateParams::default().serialize_request(&key).unwrap();
+        Self { key, csr: csr.der().to_vec(), csr_pem: csr.pem().unwrap() }
+    }
+}
+
+/// What all sequences begin with: a data directory with an agent CA, and the machines' keys.
+struct Beginning {
+    directory: TempDir,
+    keys: Vec<Key>,
+}
+
+const BEGINS: i64 = 1_790_000_000_123;
+
+impl Beginning {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(TestClock(AtomicI64::new(BEGINS - 3_600_000)));
+        let app = App::open(directory.path(), Arc::clone(&clock) as _, Policy::default(), |_| {}).unwrap();
+        let settings =
+            EnvelopeSettings { data_dir: directory.path().to_owned(), ..EnvelopeSettings::default() };
+        let (envelope, _) = Envelope::find_or_create(&settings, clock.now()).unwrap();
+        app.init_agent_ca(&caller(), &"muster".parse().unwrap(), &envelope, |_| Ok(())).await.unwrap();
+        Self { directory, keys: (0..KEYS).map(|_| Key::new()).collect() }
+    }
+}
+
+fn caller() -> Caller {
+    Caller::Local { uid: 0, via: LocalVia::Process }
+}
+
+/// A copy of a data directory as it is on disk now, which is what a crash leaves of it.
+fn copied(from: &Path) -> TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for name in [store::FILE_NAME, store::JOURNAL_NAME, "envelope.key"] {
+        std::fs::copy(from.join(name), to.path().join(name)).unwrap();
+    }
+    to
+}
+
+fn opened(directory: &Path, clock: &Arc<TestClock>) -> Arc<App> {
+    let policy = Policy { rotation_grace: GRACE, ..Policy::default() };
+    let app = App::open(directory, Arc::clone(clock) as _, policy, |_| {}).unwrap();
+    let settings = EnvelopeSettings { data_dir: directory.to_owned(), ..EnvelopeSettings::default() };
+    app.unseal(&Envelope::find(&settings).unwrap().unwrap()).unwrap();
+    Arc::new(app)
+}
+
+/// What a machine keeps of a certificate.
+struct Held {
+    chain: String,
+    leaf: Vec<u8>,
+    id: SpiffeId,
+}
+
+/// The system with the model beside it.
+struct World<'b> {
+    keys: &'b [Key],
+    directory: TempDir,
+    clock: Arc<TestClock>,
+    /// The latest that the clock has shown.
+    latest: Timestamp,
+    /// `None` only between closing and opening.
+    open: Option<Arc<App>>,
+    tenant: TenantId,
+    model: Model,
+    /// In step with the model's.
+    tokens: Vec<Zeroizing<String>>,
+    secrets: Vec<Zeroizing<String>>,
+    held: Vec<Held>,
+}
+
+/// The one that a number chooses, counted from the newest.
+fn chosen(number: usize, of: usize) -> Option<usize> {
+    (of > 0).then(|| of - 1 - number % of)
+}
+
+impl<'b> World<'b> {
+    fn new(beginning: &'b Beginning) -> Self {
+        let directory = copied(beginning.directory.path());
+        let clock = Arc::new(TestClock(AtomicI64::new(BEGINS)));
+        let app = opened(directory.path(), &clock);
+        let tenant = app.default_tenant().unwrap();
+        let mut model = Model::default();
+        model.record("agent_ca.init", &"muster");
+        let latest = clock.now();
+        let (open, tokens, secrets, held) = (Some(app), Vec::new(), Vec::new(), Vec::new());
+        Self { keys: &beginning.keys, directory, clock, latest, open, tenant, model, tokens, secrets, held }
+    }
+
+    fn app(&self) -> &Arc<App> {
+        self.open.as_ref().unwrap()
+    }
+
+    async fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Mint { ref named, ttl } => self.mint(named, ttl).await,
+            Step::Void(number) => self.void(number).await,
+            Step::CreateSecret { max_uses, ttl } => self.create_secret(max_uses, ttl).await,
+            Step::RevokeSecret(number) => self.revoke_secret(number).await,
+            Step::Enroll { kind, with, key } => self.enroll(kind, with, key).await,
+            Step::Guess { kind, with } => self.guess(kind, with).await,
+            Step::Race { kind, with, hands } => self.race(kind, with, hands).await,
+            Step::Rotate { from, key } => self.rotate(from, key).await,
+            Step::Revoke(ref named) => self.revoke(named).await,
+            Step::Decommission(number) => {
+                let Some(id) = self.host(number) else { return };
+                self.app().decommission(&caller(), self.tenant, id).await.unwrap();
+                self.model.decommissioned(id, self.clock.now());
+            }
+            Step::ReEnable(number) => {
+                let Some(id) = self.host(number) else { return };
+                self.app().re_enable(&caller(), self.tenant, id).await.unwrap();
+                self.model.re_enabled(id);
+            }
+            Step::Delete(number) => {
+                let Some(id) = self.host(number) else { return };
+                self.app().delete_host(&caller(), self.tenant, id).await.unwrap();
+                self.model.deleted(id, self.clock.now());
+            }
+            Step::Tidy => {
+                self.app().save_presence().await.unwrap();
+                self.app().forget_expired().await.unwrap();
+                self.model.tidied(self.clock.now());
+            }
+            Step::Wait(seconds) => {
+                self.clock.move_by(SignedDuration::from_secs(seconds));
+                let behind = (self.latest - BEHIND).duration_since(self.clock.now());
+                self.clock.move_by(behind.max(SignedDuration::ZERO));
+            }
+            Step::Reopen => {
+                self.app().save_presence().await.unwrap();
+                self.model.saved();
+                self.reopen(false).await;
+            }
+            Step::Crash => {
+                self.model.crashed();
+                self.reopen(true).await;
+            }
+        }
+    }
+
+    /// Lets go of everything in memory and opens what is on disk: as it was left, or as a crash leaves it.
+    async fn reopen(&mut self, crash: bool) {
+        let left = crash.then(|| copied(self.directory.path()));
+        self.open = None;
+        if let Some(left) = left {
+            self.directory = left;
+        }
+        self.open = Some(opened(self.directory.path(), &self.clock));
+        self.compare_all().await;
+    }
+
+    fn host(&self, number: usize) -> Option<HostId> {
+        let at = chosen(number, self.model.hosts.len())?;
+        self.model.hosts.keys().nth(at).copied()
+    }
+
+    fn agent(&self, named: &Named) -> Option<AgentId> {
+        match named {
+            Named::Nobody => None,
+            Named::Fresh(number) => Some(format!("agent-{number}").parse().unwrap()),
+            Named::Host(number) => self.host(*number).map(|id| self.model.hosts[&id].agent.clone()),
+        }
+    }
+
+    /// A credential, and its text.
+    fn credential(&self, kind: CredentialKind, number: usize) -> Option<(With, &Zeroizing<String>)> {
+        if kind == CredentialKind::JoinToken {
+            chosen(number, self.tokens.len()).map(|at| (With::Token(at), &self.tokens[at]))
+        } else {
+            chosen(number, self.secrets.len()).map(|at| (With::Secret(at), &self.secrets[at]))
+        }
+    }
+
+    async fn mint(&mut self, named: &Named, ttl: i64) {
+        let agent = self.agent(named);
+        let order = TokenOrder { agent: agent.clone(), name: None, ttl_seconds: Some(ttl) };
+        let (token, text) = self.app().mint_token(&caller(), self.tenant, order).await.unwrap();
+        let expires_at = self.clock.now() + SignedDuration::from_secs(ttl);
+        self.model.record("join_token.mint", &token.id);
+        self.model.tokens.push(Token { id: token.id, agent, expires_at, used: false, voided: false });
+        self.tokens.push(text.reveal());
+    }
+
+    async fn void(&mut self, number: usize) {
+        let Some(at) = chosen(number, self.tokens.len()) else { return };
+        let id = self.model.tokens[at].id;
+        let voided = self.app().void_token(&caller(), self.tenant, id).await;
+        let token = &mut self.model.tokens[at];
+        if token.used {
+            assert!(matches!(voided, Err(TokenError::AlreadyUsed)), "{voided:?}");
+            return;
+        }
+        voided.unwrap();
+        if !std::mem::replace(&mut token.voided, true) {
+            self.model.record("join_token.void", &id);
+        }
+    }
+
+    async fn create_secret(&mut self, max_uses: Option<i64>, ttl: Option<i64>) {
+        let order = SecretOrder { name: "rollout".parse().unwrap(), max_uses, ttl_seconds: ttl };
+        let (secret, text) = self.app().create_secret(&caller(), self.tenant, order).await.unwrap();
+        let expires_at = ttl.map(|ttl| self.clock.now() + SignedDuration::from_secs(ttl));
+        let max_uses = max_uses.map(|max| u32::try_from(max).unwrap());
+        self.model.record("enrollment_secret.create", &secret.id);
+        self.model.secrets.push(Secret { id: secret.id, expires_at, max_uses, uses: 0, revoked: false });
+        self.secrets.push(text.reveal());
+    }
+
+    async fn revoke_secret(&mut self, number: usize) {
+        let Some(at) = chosen(number, self.secrets.len()) else { return };
+        let id = self.model.secrets[at].id;
+        self.app().revoke_secret(&caller(), self.tenant, id).await.unwrap();
+        if !std::mem::replace(&mut self.model.secrets[at].revoked, true) {
+            self.model.record("enrollment_secret.revoke", &id);
+        }
+    }
+
+    fn request(&self, kind: CredentialKind, text: &str, key: usize) -> EnrollRequest {
+        EnrollRequest {
+            kind,
+            credential: Zeroizing::new(text.to_owned()),
+            csr: self.keys[key].csr_pem.clone(),
+            facts: HostFacts::default(),
+            peer: None,
+        }
+    }
+
+    async fn enroll(&mut self, kind: CredentialKind, with: usize, key: usize) {
+        let Some((with, text)) = self.credential(kind, with) else { return };
+        let expected = self.model.judge_enrollment(with, key, self.clock.now());
+        let answer = self.app().enroll(self.request(kind, text, key)).await;
+        match (expected, answer) {
+            (Expected::New, Ok(svid)) => self.enrolled(with, key, &svid),
+            (Expected::Again(serial), Ok(svid)) => assert_eq!(svid.serial, serial),
+            (Expected::Refused(reason), Err(error)) => assert_eq!(refusal(&error), reason),
+            (expected, answer) => panic!("{expected:?}, but {answer:?}"),
+        }
+    }
+
+    async fn guess(&mut self, kind: CredentialKind, with: usize) {
+        let Some((_, text)) = self.credential(kind, with) else { return };
+        // Another secret part of the right shape.
+        let (id, secret) = text.rsplit_once('_').unwrap();
+        let first = if secret.starts_with('a') { 'b' } else { 'a' };
+        let answer = self.app().enroll(self.request(kind, &format!("{id}_{first}{}", &secret[1..]), 0)).await;
+        assert_eq!(refusal(&answer.unwrap_err()), "wrong_secret");
+    }
+
+    async fn race(&mut self, kind: CredentialKind, with: usize, hands: usize) {
+        let now = self.clock.now();
+        let Some((with, text)) = self.credential(kind, with) else { return };
+        let free: Vec<_> = (0..KEYS).filter(|key| self.model.is_free(*key, now)).take(hands).collect();
+        let Some(&first) = free.first() else { return };
+        let expected = self.model.judge_enrollment(with, first, now);
+        let admitted = match expected {
+            Expected::New => self.model.admits(with).min(free.len()),
+            Expected::Refused(_) => 0,
+            Expected::Again(_) => unreachable!("nobody holds the key"),
+        };
+        let mut running = tokio::task::JoinSet::new();
+        for key in free {
+            let (app, request) = (Arc::clone(self.app()), self.request(kind, text, key));
+            running.spawn(async move { (key, app.enroll(request).await) });
+        }
+        let mut svids = Vec::new();
+        for (key, answer) in running.join_all().await {
+            match (answer, expected) {
+                (Ok(svid), _) => svids.push((key, svid)),
+                (Err(error), Expected::Refused(reason)) => assert_eq!(refusal(&error), reason),
+                (Err(error), _) => {
+                    let late = matches!(refusal(&error), "token_used" | "exhausted" | "secret_exhausted");
+                    assert!(late, "{error:?}");
+                }
+            }
+        }
+        assert_eq!(svids.len(), admitted, "of those who came at once");
+        // The model has them in the order in which they were decided.
+        let trail = self.trail();
+        let decided = |svid: &Svid| trail.iter().rposition(|(_, target)| *target == svid.host.to_string());
+        svids.sort_by_key(|(_, svid)| decided(svid));
+        for (key, svid) in svids {
+            self.enrolled(with, key, &svid);
+        }
+    }
+
+    fn enrolled(&mut self, with: With, key: usize, svid: &Svid) {
+        let certificate = self.hold(key, self.model.via(with), svid);
+        self.model.enrolled(with, svid.id.agent.clone(), certificate, self.clock.now());
+    }
+
+    /// Keeps what the machine was given.
+    fn hold(&mut self, key: usize, via: Via, svid: &Svid) -> Certificate {
+        assert_eq!(svid.issued_at, self.clock.now());
+        let lifetime = svid.not_after.duration_since(svid.issued_at).as_secs();
+        assert!((86_398..=86_400).contains(&lifetime), "{lifetime} s");
+        self.held.push(Held {
+            chain: format!("{}{}", svid.certificate_pem, svid.intermediate_pem),
+            leaf: pem::single(&svid.certificate_pem, &[pem::CERTIFICATE]).unwrap(),
+            id: svid.id.clone(),
+        });
+        Certificate {
+            serial: svid.serial,
+            host: svid.host,
+            key,
+            via,
+            issued_at: svid.issued_at,
+            not_after: svid.not_after,
+            revoked: None,
+            deleted: false,
+        }
+    }
+
+    async fn rotate(&mut self, from: usize, key: usize) {
+        let Some(from) = chosen(from, self.held.len()) else { return };
+        let (expected, seen) = self.model.judge_rotation(from, key, self.clock.now());
+        let current = self.model.certificates[from].clone();
+        let request = RotateRequest {
+            chain: self.held[from].chain.clone(),
+            csr: self.keys[key].csr_pem.clone(),
+            proof: self.keys[current.key].key.sign(&self.keys[key].csr).unwrap(),
+            peer: None,
+        };
+        let answer = self.app().rotate(request).await;
+        if seen {
+            self.model.shown(from);
+        }
+        match (expected, answer) {
+            (Expected::New, Ok(svid)) => {
+                assert_eq!(svid.id, self.held[from].id);
+                let certificate = self.hold(key, Via::Rotation { from: current.serial }, &svid);
+                self.model.rotated(from, certificate);
+            }
+            (Expected::Again(serial), Ok(svid)) => assert_eq!(svid.serial, serial),
+            (Expected::Refused(reason), Err(refused)) => assert_eq!(refused.error.reason(), Some(reason)),
+            (expected, answer) => panic!("{expected:?}, but {answer:?}"),
+        }
+    }
+
+    async fn revoke(&mut self, named: &Named) {
+        let Some(agent) = self.agent(named) else { return };
+        let identity = Identity { tenant: self.tenant, agent: agent.clone() };
+        let revoked = self.app().revoke(&caller(), identity).await;
+        let known = self.model.revoked(&agent, self.clock.now());
+        assert_eq!(revoked.is_ok(), known, "{revoked:?}");
+    }
+}
+
+fn refusal(error: &EnrollError) -> &'static str {
+    error.reason().unwrap_or_else(|| panic!("{error:?}"))
+}
+
+async fn take_all(beginning: &Beginning, steps: &[Step]) {
+    let mut world = World::new(beginning);
+    for step in steps {
+        world.take(step).await;
+        world.compare();
+        // What comes later has a later serial.
+        world.clock.move_by(SignedDuration::from_millis(1));
+        world.latest = world.latest.max(world.clock.now());
+    }
+    world.compare_all().await;
+}
+
+#[test]
+fn the_registry_is_what_the_model_says_whatever_happens() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let beginning = runtime.block_on(Beginning::new());
+    let cases = std::env::var_os("PROPTEST_CASES").map_or(SEQUENCES, |_| ProptestConfig::default().cases);
+    let config =
+        ProptestConfig { cases, max_shrink_iters: 1_000, ..ProptestConfig::with_source_file(file!()) };
+    let mut runner = TestRunner::new(config);
+    let sequences = proptest::collection::vec(step(), 1..100);
+    let tried = runner.run(&sequences, |steps| {
+        runtime.block_on(take_all(&beginning, &steps));
+        Ok(())
+    });
+    match tried {
+        Ok(()) => {}
+        Err(TestError::Fail(why, steps)) => panic!("{why}\nafter {steps:?}"),
+        Err(TestError::Abort(why)) => panic!("{why}"),
+    }
+}

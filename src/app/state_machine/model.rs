@@ -1,0 +1,359 @@
+//! What must be true of the registry, in plain maps: the rules of the contract once more, without a store, a CA or
+//! a clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::enrollment::{RevocationReason, Via};
+use crate::domain::ids::{CredentialId, HostId};
+use crate::domain::serial::Serial;
+use crate::domain::spiffe::AgentId;
+
+/// How long after its expiry the newest SVID of an agent may still rotate.
+pub(super) const GRACE: SignedDuration = SignedDuration::from_hours(6);
+/// How long a repeated request gets the answer that was lost.
+const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+/// How long what only unexpired certificates need outlives them.
+const KEPT: SignedDuration = SignedDuration::from_hours(48);
+
+#[derive(Debug)]
+pub(super) struct Token {
+    pub id: CredentialId,
+    pub agent: Option<AgentId>,
+    pub expires_at: Timestamp,
+    pub used: bool,
+    pub voided: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Secret {
+    pub id: CredentialId,
+    pub expires_at: Option<Timestamp>,
+    pub max_uses: Option<u32>,
+    pub uses: u32,
+    pub revoked: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Host {
+    pub agent: AgentId,
+    pub decommissioned: bool,
+    pub newest: Serial,
+    pub not_after: Timestamp,
+    pub flagged: bool,
+    /// The newest SVID shown: as memory knows it, and as it was last saved.
+    pub shown: Option<Serial>,
+    pub shown_saved: Option<Serial>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Certificate {
+    pub serial: Serial,
+    pub host: HostId,
+    /// Which of the test's keys.
+    pub key: usize,
+    pub via: Via,
+    pub issued_at: Timestamp,
+    pub not_after: Timestamp,
+    pub revoked: Option<RevocationReason>,
+    /// Gone with its host.
+    pub deleted: bool,
+}
+
+impl Certificate {
+    pub(super) fn expired(&self, now: Timestamp) -> bool {
+        now.as_second() > self.not_after.as_second()
+    }
+
+    fn live(&self, now: Timestamp) -> bool {
+        self.revoked.is_none() && !self.deleted && !self.expired(now)
+    }
+}
+
+/// A credential, by its place in the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum With {
+    Token(usize),
+    Secret(usize),
+}
+
+/// What a request must come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expected {
+    New,
+    /// The certificate that was issued before.
+    Again(Serial),
+    Refused(&'static str),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub tokens: Vec<Token>,
+    pub secrets: Vec<Secret>,
+    pub hosts: BTreeMap<HostId, Host>,
+    /// In the order of their issue.
+    pub certificates: Vec<Certificate>,
+    /// Key to the certificate that last took it, until that is forgotten.
+    holders: BTreeMap<usize, usize>,
+    /// Serial to the end of its certificate.
+    pub denied_serials: BTreeMap<Serial, Timestamp>,
+    pub denied_agents: BTreeSet<AgentId>,
+    /// Action and target of every audit record.
+    pub trail: Vec<(&'static str, String)>,
+    pub enrollments: u64,
+}
+
+impl Model {
+    pub(super) fn record(&mut self, action: &'static str, target: &impl ToString) {
+        self.trail.push((action, target.to_string()));
+    }
+
+    pub(super) fn via(&self, with: With) -> Via {
+        match with {
+            With::Token(at) => Via::Token(self.tokens[at].id),
+            With::Secret(at) => Via::Secret(self.secrets[at].id),
+        }
+    }
+
+    fn holder(&self, key: usize) -> Option<&Certificate> {
+        self.holders.get(&key).map(|at| &self.certificates[*at])
+    }
+
+    /// Whether nobody holds a key in an unexpired certificate.
+    pub(super) fn is_free(&self, key: usize, now: Timestamp) -> bool {
+        self.holder(key).is_none_or(|holder| holder.expired(now))
+    }
+
+    pub(super) fn host_of(&self, agent: &AgentId) -> Option<HostId> {
+        self.hosts.iter().find(|(_, host)| host.agent == *agent).map(|(id, _)| *id)
+    }
+
+    fn withdrawn(&self, with: With) -> Option<&'static str> {
+        match with {
+            With::Token(at) => self.tokens[at].voided.then_some("token_voided"),
+            With::Secret(at) => self.secrets[at].revoked.then_some("revoked"),
+        }
+    }
+
+    fn used_up(&self, with: With, now: Timestamp) -> Option<&'static str> {
+        match with {
+            With::Token(at) if self.tokens[at].used => Some("token_used"),
+            With::Token(at) => (now >= self.tokens[at].expires_at).then_some("token_expired"),
+            With::Secret(at) if self.secrets[at].expires_at.is_some_and(|end| now >= end) => Some("expired"),
+            With::Secret(_) => (self.admits(with) == 0).then_some("exhausted"),
+        }
+    }
+
+    /// How many more a credential admits, as far as it is counted.
+    pub(super) fn admits(&self, with: With) -> usize {
+        match with {
+            With::Token(at) => usize::from(!self.tokens[at].used),
+            With::Secret(at) => {
+                let Secret { max_uses, uses, .. } = self.secrets[at];
+                max_uses.map_or(usize::MAX, |max| usize::try_from(max - uses).unwrap())
+            }
+        }
+    }
+
+    pub(super) fn judge_enrollment(&self, with: With, key: usize, now: Timestamp) -> Expected {
+        if let Some(refusal) = self.withdrawn(with) {
+            return Expected::Refused(refusal);
+        }
+        let holder = self.holder(key);
+        let retried = holder.filter(|holder| {
+            holder.via == self.via(with)
+                && holder.live(now)
+                && now.duration_since(holder.issued_at) <= RETRY_WINDOW
+        });
+        if let Some(answered) = retried {
+            return Expected::Again(answered.serial);
+        }
+        if let Some(refusal) = self.used_up(with, now) {
+            return Expected::Refused(refusal);
+        }
+        let named = match with {
+            With::Token(at) => self.tokens[at].agent.as_ref(),
+            With::Secret(_) => None,
+        };
+        if named.is_some_and(|agent| self.denied_agents.contains(agent)) {
+            return Expected::Refused("identity_revoked");
+        }
+        let own = named.and_then(|agent| self.host_of(agent));
+        if holder.is_some_and(|holder| !holder.expired(now) && Some(holder.host) != own) {
+            return Expected::Refused("key_taken");
+        }
+        Expected::New
+    }
+
+    /// What an accepted enrollment does.
+    pub(super) fn enrolled(&mut self, with: With, agent: AgentId, certificate: Certificate, now: Timestamp) {
+        let host = certificate.host;
+        let own_name: AgentId = host.to_string().parse().unwrap();
+        match with {
+            With::Token(at) => {
+                let token = &mut self.tokens[at];
+                assert!(!token.used, "a token admits one host");
+                token.used = true;
+                assert_eq!(agent, token.agent.clone().unwrap_or(own_name));
+            }
+            With::Secret(at) => {
+                let secret = &mut self.secrets[at];
+                secret.uses += 1;
+                assert!(secret.max_uses.is_none_or(|max| secret.uses <= max), "a cap is kept");
+                assert_eq!(agent, own_name, "a secret makes a new host");
+            }
+        }
+        let known = self.host_of(&agent);
+        assert_eq!(known.is_some(), self.hosts.contains_key(&host));
+        assert!(known.is_none_or(|known| known == host), "an agent id has one host");
+        let shown = known.map_or((None, None), |id| (self.hosts[&id].shown, self.hosts[&id].shown_saved));
+        if known.is_some() {
+            self.revoke_all(host, RevocationReason::Superseded, now);
+        }
+        let row = Host {
+            agent,
+            decommissioned: false,
+            newest: certificate.serial,
+            not_after: certificate.not_after,
+            flagged: false,
+            shown: shown.0,
+            shown_saved: shown.1,
+        };
+        self.hosts.insert(host, row);
+        self.enrollments += 1;
+        self.issue(certificate);
+        self.record("agent.enroll", &host);
+    }
+
+    fn issue(&mut self, certificate: Certificate) {
+        self.holders.insert(certificate.key, self.certificates.len());
+        self.certificates.push(certificate);
+    }
+
+    /// What a rotation must come to, and whether it counts as a sight of the presented certificate.
+    pub(super) fn judge_rotation(&self, from: usize, key: usize, now: Timestamp) -> (Expected, bool) {
+        let refused = |reason| (Expected::Refused(reason), false);
+        let current = &self.certificates[from];
+        let Some(host) = self.hosts.get(&current.host).filter(|_| !current.deleted) else {
+            return refused("unknown_serial");
+        };
+        if current.revoked.is_some() || self.denied_agents.contains(&host.agent) {
+            return refused("identity_revoked");
+        }
+        let holder = self.holder(key);
+        let successor = holder.filter(|holder| holder.via == Via::Rotation { from: current.serial });
+        if let Some(answered) = successor.filter(|successor| successor.live(now)) {
+            return (Expected::Again(answered.serial), false);
+        }
+        let returns = current.expired(now);
+        if returns {
+            let newest = successor.unwrap_or(current);
+            let is_newest = newest.serial == host.newest && newest.revoked.is_none();
+            if !is_newest || now > newest.not_after + GRACE {
+                return refused("svid_expired");
+            }
+        }
+        if !self.is_free(key, now) {
+            return refused("key_reused");
+        }
+        let used = |other: &Certificate| !other.deleted && other.host == current.host && other.key == key;
+        if !returns && self.certificates.iter().any(used) {
+            return (Expected::Refused("key_reused"), true);
+        }
+        (Expected::New, true)
+    }
+
+    /// A host has shown a certificate and proved to hold its key.
+    pub(super) fn shown(&mut self, from: usize) {
+        let Certificate { serial, host, .. } = self.certificates[from];
+        let host = self.hosts.get_mut(&host).unwrap();
+        host.shown = host.shown.max(Some(serial));
+    }
+
+    /// What an accepted rotation does.
+    pub(super) fn rotated(&mut self, from: usize, certificate: Certificate) {
+        let presented = self.certificates[from].serial;
+        let id = certificate.host;
+        assert_eq!(id, self.certificates[from].host);
+        let host = self.hosts.get_mut(&id).unwrap();
+        let first_suspicion = host.shown_saved.is_some_and(|newest| newest > presented) && !host.flagged;
+        host.flagged |= first_suspicion;
+        host.newest = host.newest.max(certificate.serial);
+        host.not_after = host.not_after.max(certificate.not_after);
+        if first_suspicion {
+            self.record("host.possible_clone", &id);
+        }
+        self.issue(certificate);
+        self.record("agent.rotate", &id);
+    }
+
+    fn revoke_all(&mut self, host: HostId, reason: RevocationReason, now: Timestamp) {
+        for certificate in &mut self.certificates {
+            if certificate.host == host && certificate.live(now) {
+                certificate.revoked = Some(reason);
+                self.denied_serials.insert(certificate.serial, certificate.not_after);
+            }
+        }
+    }
+
+    /// Returns whether there is such a host.
+    pub(super) fn revoked(&mut self, agent: &AgentId, now: Timestamp) -> bool {
+        let Some(host) = self.host_of(agent) else { return false };
+        if self.denied_agents.insert(agent.clone()) {
+            self.revoke_all(host, RevocationReason::Revoked, now);
+            self.record("agent.revoke", &host);
+        }
+        true
+    }
+
+    pub(super) fn decommissioned(&mut self, id: HostId, now: Timestamp) {
+        let host = self.hosts.get_mut(&id).unwrap();
+        if std::mem::replace(&mut host.decommissioned, true) {
+            return;
+        }
+        self.denied_agents.insert(host.agent.clone());
+        self.revoke_all(id, RevocationReason::Decommissioned, now);
+        self.record("host.decommission", &id);
+    }
+
+    pub(super) fn re_enabled(&mut self, id: HostId) {
+        let host = self.hosts.get_mut(&id).unwrap();
+        let was_denied = self.denied_agents.remove(&host.agent);
+        if !std::mem::take(&mut host.decommissioned) && !was_denied {
+            return;
+        }
+        host.flagged = false;
+        self.record("host.re_enable", &id);
+    }
+
+    pub(super) fn deleted(&mut self, id: HostId, now: Timestamp) {
+        self.revoke_all(id, RevocationReason::Deleted, now);
+        let host = self.hosts.remove(&id).unwrap();
+        self.denied_agents.remove(&host.agent);
+        for certificate in self.certificates.iter_mut().filter(|certificate| certificate.host == id) {
+            certificate.deleted = true;
+        }
+        let certificates = &self.certificates;
+        self.holders.retain(|_, holder| !certificates[*holder].deleted);
+        self.record("host.delete", &id);
+    }
+
+    /// What housekeeping does.
+    pub(super) fn tidied(&mut self, now: Timestamp) {
+        self.saved();
+        let limit = now - KEPT - GRACE;
+        let certificates = &self.certificates;
+        self.holders.retain(|_, holder| certificates[*holder].not_after >= limit);
+        self.denied_serials.retain(|_, not_after| *not_after >= limit);
+    }
+
+    pub(super) fn saved(&mut self) {
+        self.hosts.values_mut().for_each(|host| host.shown_saved = host.shown);
+    }
+
+    /// Memory is gone.
+    pub(super) fn crashed(&mut self) {
+        self.hosts.values_mut().for_each(|host| host.shown = host.shown_saved);
+    }
+}
