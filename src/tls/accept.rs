@@ -100,13 +100,20 @@ impl Limits {
 
     /// The same where only so many descriptors are to be had: bounds that can't be reached would leave the
     /// process without a descriptor, and then nobody gets in.
+    ///
+    /// What one address may have shrinks along: at most half, unless it may have all anyway.
     fn within(self, descriptors: u64) -> Self {
-        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX).max(2);
+        // With fewer there is no half of a half, and no server either.
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX).max(4);
+        let connections = self.connections.min(descriptors);
+        let handshakes = self.handshakes.min(descriptors / 2);
+        let one_may_have_all = self.connections_per_address >= self.connections;
+        let share = if one_may_have_all { connections } else { connections / 2 };
         Self {
-            connections: self.connections.min(descriptors),
-            connections_per_address: self.connections_per_address.min(descriptors),
-            handshakes: self.handshakes.min(descriptors / 2),
-            handshakes_per_address: self.handshakes_per_address.min(descriptors / 2),
+            connections,
+            connections_per_address: self.connections_per_address.min(share),
+            handshakes,
+            handshakes_per_address: self.handshakes_per_address.min(handshakes / 2),
             ..self
         }
     }
@@ -597,6 +604,23 @@ mod tests {
     fn hasty() -> Limits {
         let soon = Duration::from_millis(200);
         Limits { handshake_timeout: soon, header_timeout: soon, drain: soon, ..Limits::HTTPS }
+    }
+
+    #[test]
+    fn with_few_descriptors_one_address_still_has_no_more_than_half() {
+        for descriptors in [0, 1, 8, 64, 256, 1024, 4096, 8192, 65_536, u64::MAX] {
+            let (https, grpc) = (Limits::HTTPS.within(descriptors), Limits::GRPC.within(descriptors));
+            for limits in [https, grpc] {
+                assert!(limits.handshakes_per_address * 2 <= limits.handshakes, "{descriptors}: {limits:?}");
+                assert!(limits.handshakes < limits.connections, "{descriptors}: {limits:?}");
+                assert!(limits.handshakes_per_address > 0, "{descriptors}: {limits:?}");
+                assert!(limits.connections as u64 <= descriptors.max(4), "{descriptors}: {limits:?}");
+            }
+            assert!(https.connections_per_address * 2 <= https.connections, "{descriptors}: {https:?}");
+            assert_eq!(grpc.connections_per_address, grpc.connections, "a fleet may be behind one address");
+        }
+        let plenty = Limits::HTTPS.within(u64::MAX);
+        assert_eq!((plenty.connections_per_address, plenty.handshakes_per_address), (256, 256));
     }
 
     #[tokio::test]

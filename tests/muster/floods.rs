@@ -128,6 +128,30 @@ async fn one_address_has_a_share_and_the_others_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_few_descriptors_an_address_has_half_at_most() {
+    let server = Server::quickstart_with_descriptors(256);
+    let addresses = [https(&server), server.hello.grpc_addr.parse().unwrap()];
+    let http = server.http();
+    // A quarter of the descriptors is for strangers and half for agents; half of each for handshakes.
+    for (address, share) in addresses.into_iter().zip([16, 32]) {
+        let mut held = Vec::new();
+        for _ in 0..share {
+            held.push(stall(client(1), address).await);
+        }
+        let mut one_too_many = stall(client(1), address).await;
+        assert!(closes(&mut one_too_many, SOON).await);
+        assert!(!closes(&mut held[0], Duration::from_millis(100)).await);
+    }
+    let mut held = Vec::new();
+    while let Ok(stream) = served(&http, client(2)).await {
+        held.push(stream);
+        assert!(held.len() <= 32, "one address has more than half of the connections");
+    }
+    assert_eq!(held.len(), 32);
+    served(&http, client(3)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn used_up_descriptors_are_survived() {
     let mut server = Server::quickstart();
     let peer = Identity::enroll(&server, "web-1").await.peer(&server);
