@@ -23,6 +23,7 @@ pub mod pin;
 pub mod rotation;
 pub mod serial;
 pub mod session;
+pub mod shares;
 pub mod spiffe;
 pub mod tenant;
 pub mod timeline;

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use super::Shared;
+use super::extract::client_of;
 use super::problem::Problem;
 use super::strict::Object;
 
@@ -70,7 +71,8 @@ async fn read(request: Request, shared: &Shared) -> Result<axum::body::Bytes, Pr
     if declared.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > BODY_MAX as u64) {
         return Err(too_large());
     }
-    let place = shared.bodies.place();
+    let from = client_of(shared, request.extensions(), request.headers());
+    let place = shared.bodies.place(from);
     let collecting = tokio::time::timeout(BODY_WITHIN, Limited::new(request.into_body(), BODY_MAX).collect());
     let collected = tokio::select! {
         biased;

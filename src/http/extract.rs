@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{Extensions, HeaderMap, Method, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -159,12 +159,15 @@ impl FromRequestParts<Shared> for ClientAddress {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        Ok(Self(match parts.extensions.get::<Transport>() {
-            Some(Transport::Tls { peer }) => {
-                Some(client_address(&shared.trusted_proxies, peer.ip(), &parts.headers))
-            }
-            _ => None,
-        }))
+        Ok(Self(client_of(shared, &parts.extensions, &parts.headers)))
+    }
+}
+
+/// The address that a request with these parts came from; `None` for local callers.
+pub(super) fn client_of(shared: &Shared, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+    match extensions.get::<Transport>() {
+        Some(Transport::Tls { peer }) => Some(client_address(&shared.trusted_proxies, peer.ip(), headers)),
+        _ => None,
     }
 }
 

@@ -28,8 +28,9 @@ use tokio_util::task::TaskTracker;
 use super::certificate::LiveCertificate;
 use super::complaint::Complaint;
 use super::live::{LivePeer, LivePeers, TooManyConnections};
-use super::occupancy::{Bounds, Full, Occupancy, PushedOut, Seat};
+use super::occupancy::{Bounds, Full, Occupancy, PushedOut, Seat, Standing};
 use super::peer::{PeerError, PeerIdentity, PeerVerifier};
+use super::requests::Noting;
 use super::server::{grpc_config, https_config};
 use super::timely::Timely;
 
@@ -62,12 +63,13 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// How long aborted tasks have to unwind.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
 
-/// Bounds on what strangers and agents can hold.
+/// Bounds on what strangers and agents can hold. Where they leave no room for one more, `occupancy` says who
+/// makes way.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub connections: usize,
     pub connections_per_address: usize,
-    /// Connections whose handshake is not over. One more, and the oldest of them makes way.
+    /// Connections whose handshake is not over.
     pub handshakes: usize,
     pub handshakes_per_address: usize,
     pub handshake_timeout: Duration,
@@ -100,13 +102,20 @@ impl Limits {
 
     /// The same where only so many descriptors are to be had: bounds that can't be reached would leave the
     /// process without a descriptor, and then nobody gets in.
+    ///
+    /// What one address may have shrinks along: at most half, unless it may have all anyway.
     fn within(self, descriptors: u64) -> Self {
-        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX).max(2);
+        // With fewer there is no half of a half, and no server either.
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX).max(4);
+        let connections = self.connections.min(descriptors);
+        let handshakes = self.handshakes.min(descriptors / 2);
+        let one_may_have_all = self.connections_per_address >= self.connections;
+        let share = if one_may_have_all { connections } else { connections / 2 };
         Self {
-            connections: self.connections.min(descriptors),
-            connections_per_address: self.connections_per_address.min(descriptors),
-            handshakes: self.handshakes.min(descriptors / 2),
-            handshakes_per_address: self.handshakes_per_address.min(descriptors / 2),
+            connections,
+            connections_per_address: self.connections_per_address.min(share),
+            handshakes,
+            handshakes_per_address: self.handshakes_per_address.min(handshakes / 2),
             ..self
         }
     }
@@ -243,8 +252,8 @@ impl Listener {
         while let Some((stream, remote)) = acceptor.accept(&shutdown).await {
             let seat = match shared.occupancy.enter(remote.ip()) {
                 Ok(seat) => {
-                    if seat.pushed_another {
-                        acceptor.pushed_out(shared.limits.handshakes);
+                    if let Some(standing) = seat.made_way {
+                        acceptor.pushed_out(standing);
                     }
                     seat
                 }
@@ -280,12 +289,13 @@ struct Acceptor {
     accept_failures: Complaint,
     refusals: Complaint,
     floods: Complaint,
+    crowds: Complaint,
 }
 
 impl Acceptor {
     fn new(tcp: TcpListener, name: &'static str) -> Self {
         let silent = Complaint::default;
-        Self { tcp, name, accept_failures: silent(), refusals: silent(), floods: silent() }
+        Self { tcp, name, accept_failures: silent(), refusals: silent(), floods: silent(), crowds: silent() }
     }
 
     /// The next connection; `None` after `shutdown`.
@@ -320,13 +330,19 @@ impl Acceptor {
         }
     }
 
-    fn pushed_out(&mut self, handshakes: usize) {
-        if self.floods.is_due() {
-            tracing::warn!(
-                listener = self.name,
-                handshakes,
-                "too many clients don't finish their handshake; the oldest make way for new connections"
-            );
+    fn pushed_out(&mut self, standing: Standing) {
+        let (complaint, what) = match standing {
+            Standing::Handshaking => (
+                &mut self.floods,
+                "too many clients don't finish their handshake; the oldest make way for new connections",
+            ),
+            Standing::Settled => (
+                &mut self.crowds,
+                "too many connections are open; those that have been quiet make way for new ones",
+            ),
+        };
+        if complaint.is_due() {
+            tracing::warn!(listener = self.name, "{what}");
         }
     }
 }
@@ -347,7 +363,7 @@ enum NotAdmitted {
 }
 
 /// A connection that carries HTTP.
-type Http<'a, S> = Pin<Box<auto::Connection<'a, TokioIo<Timely<TlsStream<TcpStream>>>, S, Tasks>>>;
+type Http<'a, S> = Pin<Box<auto::Connection<'a, TokioIo<Timely<TlsStream<TcpStream>>>, Noting<S>, Tasks>>>;
 
 /// What the connections of a listener have in common.
 struct Shared {
@@ -379,6 +395,8 @@ impl Shared {
             per_address: limits.connections_per_address,
             handshakes: limits.handshakes,
             handshakes_per_address: limits.handshakes_per_address,
+            // An agent has proved who it is, and its session is there to be quiet.
+            settled_make_way: matches!(clients, Clients::Anyone),
         });
         Self {
             name,
@@ -407,10 +425,10 @@ impl Shared {
             biased;
             () = self.shutdown.cancelled() => return,
             () = seat.pushed_out.cancelled() => Err(PushedOut.into()),
-            opened = Box::pin(self.open(tcp, remote, make)) => opened,
+            opened = Box::pin(self.open(tcp, remote, &seat, make)) => opened,
         };
         match opened.and_then(|open| Ok(seat.settle().map(|()| open)?)) {
-            Ok((http, peer)) => self.drive(http, peer.as_deref()).await,
+            Ok((http, peer)) => self.drive(http, peer.as_deref(), &seat.pushed_out).await,
             Err(reason) => {
                 let reason = &reason as &dyn Error;
                 tracing::debug!(listener = self.name, %remote, reason, "connection not admitted");
@@ -423,6 +441,7 @@ impl Shared {
         &self,
         tcp: TcpStream,
         remote: SocketAddr,
+        seat: &Seat,
         make: &M,
     ) -> Result<(Http<'_, S>, Option<Arc<LivePeer>>), NotAdmitted>
     where
@@ -431,7 +450,8 @@ impl Shared {
     {
         let tls = self.handshake(tcp).await?;
         let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
-        let service = make(Connection { remote, peer: peer.clone() });
+        let requests = peer.is_none().then(|| seat.requests());
+        let service = Noting::new(make(Connection { remote, peer: peer.clone() }), requests);
         let speaks_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let io = Timely::new(tls, STALL_MAX);
         let (builder, io) = if speaks_http2 || peer.is_some() {
@@ -460,13 +480,15 @@ impl Shared {
         Ok(Some(peer))
     }
 
-    async fn drive<S>(&self, mut http: Http<'_, S>, peer: Option<&LivePeer>)
+    async fn drive<S>(&self, mut http: Http<'_, S>, peer: Option<&LivePeer>, pushed_out: &CancellationToken)
     where
         S: Answering,
     {
         let patience = tokio::select! {
             biased;
             _ = http.as_mut() => return,
+            // A newcomer has its room, so there is none for a farewell.
+            () = pushed_out.cancelled() => return,
             // The listener waits for its connections, and aborts them in the end.
             () = self.shutdown.cancelled() => None,
             () = some_time_after_revocation(peer) => Some(REVOKED_LINGER),
@@ -597,6 +619,23 @@ mod tests {
     fn hasty() -> Limits {
         let soon = Duration::from_millis(200);
         Limits { handshake_timeout: soon, header_timeout: soon, drain: soon, ..Limits::HTTPS }
+    }
+
+    #[test]
+    fn with_few_descriptors_one_address_still_has_no_more_than_half() {
+        for descriptors in [0, 1, 8, 64, 256, 1024, 4096, 8192, 65_536, u64::MAX] {
+            let (https, grpc) = (Limits::HTTPS.within(descriptors), Limits::GRPC.within(descriptors));
+            for limits in [https, grpc] {
+                assert!(limits.handshakes_per_address * 2 <= limits.handshakes, "{descriptors}: {limits:?}");
+                assert!(limits.handshakes < limits.connections, "{descriptors}: {limits:?}");
+                assert!(limits.handshakes_per_address > 0, "{descriptors}: {limits:?}");
+                assert!(limits.connections as u64 <= descriptors.max(4), "{descriptors}: {limits:?}");
+            }
+            assert!(https.connections_per_address * 2 <= https.connections, "{descriptors}: {https:?}");
+            assert_eq!(grpc.connections_per_address, grpc.connections, "a fleet may be behind one address");
+        }
+        let plenty = Limits::HTTPS.within(u64::MAX);
+        assert_eq!((plenty.connections_per_address, plenty.handshakes_per_address), (256, 256));
     }
 
     #[tokio::test]

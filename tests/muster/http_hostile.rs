@@ -1,12 +1,13 @@
 //! Requests that no client of ours would send: each gets one clear refusal or a closed connection, and the next
 //! client notices nothing.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -223,10 +224,17 @@ struct Frames(TlsStream<TcpStream>);
 
 impl Frames {
     async fn open(server: &Server) -> Self {
+        Self::open_from(Ipv4Addr::UNSPECIFIED.into(), server).await
+    }
+
+    /// The same from another address of this machine.
+    async fn open_from(client: IpAddr, server: &Server) -> Self {
         let mut tls = trusting(&server.server_ca()).with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec()];
         let address = server.hello.url.strip_prefix("https://").unwrap().trim_end_matches('/').to_owned();
-        let tcp = TcpStream::connect(address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((client, 0).into()).unwrap();
+        let tcp = socket.connect(address.parse().unwrap()).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let mut stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
@@ -261,27 +269,61 @@ const END_HEADERS: u8 = 4;
 /// `POST https://x/enroll/agent` with a body of JSON.
 const ENROLL: &[u8] = b"\x83\x87\x04\x0d/enroll/agent\x41\x01x\x0f\x10\x10application/json";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_never_come_keep_no_others_out() {
-    let server = Server::quickstart();
-    let token = server.join_token(&[]);
-    let started = Instant::now();
+/// More requests from one address than there are places for bodies, none with its body. Those that came first
+/// have been told that they took too long, so the others have arrived.
+async fn bodies_that_never_come(client: IpAddr, server: &Server) -> Vec<Frames> {
     let mut waiting = Vec::new();
     for _ in 0..12 {
-        let mut frames = Frames::open(&server).await;
+        let mut frames = Frames::open_from(client, server).await;
         for number in 0..60 {
             frames.write(HEADERS, END_HEADERS, 2 * number + 1, ENROLL).await.unwrap();
         }
         waiting.push(frames);
     }
-    // The first ones have been told that they took too long, so all of them have arrived.
     let mut told = Vec::new();
     while !told.windows(9).any(|part| part == b"\"timeout\"") {
         let read = tokio::time::timeout(PATIENCE, waiting[0].0.read_buf(&mut told)).await;
         assert!(read.unwrap().unwrap() > 0, "{}", String::from_utf8_lossy(&told));
     }
+    waiting
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_takes_its_time_is_not_pushed_out_by_another_address() {
+    let server = Server::quickstart();
+    let body =
+        serde_json::json!({ "token": server.join_token(&[]), "csr": Key::p256().csr().pem }).to_string();
+    let started = Instant::now();
+    let mut modest = server.http().open_from(Ipv4Addr::new(127, 9, 9, 1).into()).await.unwrap();
+    let head = format!(
+        "POST /enroll/agent HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    modest.write_all(head.as_bytes()).await.unwrap();
+    // The server says this once it waits for the body.
+    let mut answer = vec![0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    modest.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+
+    let flood = bodies_that_never_come(Ipv4Addr::new(127, 9, 9, 2).into(), &server).await;
+    modest.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, modest.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(15), "nothing has timed out by itself");
+    drop(flood);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_never_come_keep_no_others_out() {
+    let server = Server::quickstart();
+    let token = server.join_token(&[]);
+    let started = Instant::now();
+    let waiting = bodies_that_never_come(Ipv4Addr::LOCALHOST.into(), &server).await;
     present_token(&server.http(), &token, &Key::p256().csr()).await.expect(201);
     assert!(started.elapsed() < Duration::from_secs(15), "nothing has timed out by itself");
+    drop(waiting);
 }
 
 #[tokio::test(flavor = "multi_thread")]
