@@ -4,35 +4,49 @@
 //! revocation, when the store closes, and at most once a minute in between. What was marked and is not in the
 //! trail any more was cut off, or is in a newer copy of the store than this one.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use super::ReadError;
 use super::view::View;
 use crate::domain::audit::{ChainHead, MissingRecords};
 
-/// Marks that are kept to tell from where on records are missing.
-pub(super) const MARKS_KEPT: usize = 32;
+/// The newest marks, all of which are kept.
+const NEWEST_KEPT: usize = 32;
+/// With more marks than this, every second one of the older ones goes. So they lie the further apart the older they
+/// are, and the oldest stays.
+const KEPT_MAX: usize = 2 * NEWEST_KEPT;
 
 /// The marks in a journal.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    newest: VecDeque<ChainHead>,
+    /// Those that tell from where on records are missing, oldest first.
+    kept: Vec<ChainHead>,
     /// How many lines of the journal are marks.
     pub(super) lines: usize,
 }
 
 impl Marks {
     pub(super) fn add(&mut self, mark: ChainHead) {
-        if self.newest.len() == MARKS_KEPT {
-            self.newest.pop_front();
-        }
-        self.newest.push_back(mark);
         self.lines += 1;
+        self.kept.push(mark);
+        if self.kept.len() > KEPT_MAX {
+            let newest = self.kept.len() - NEWEST_KEPT;
+            let mut place = 0..;
+            self.kept.retain(|_| place.next().is_none_or(|place| place >= newest || place % 2 == 0));
+        }
+    }
+
+    pub(super) fn kept(&self) -> impl Iterator<Item = &ChainHead> {
+        self.kept.iter()
+    }
+
+    /// The journal has no other marks any more.
+    pub(super) fn only_kept(&mut self) {
+        self.lines = self.kept.len();
     }
 
     pub(super) fn last(&self) -> Option<&ChainHead> {
-        self.newest.back()
+        self.kept.last()
     }
 
     /// What the trail has lost. Only the last mark counts: those before it may be of a trail that was given up
@@ -47,7 +61,7 @@ impl Marks {
         if end >= last.seq {
             // It was written on since, so where it was cut can only be said as closely as the marks lie.
             after = 0;
-            for mark in self.newest.iter().rev() {
+            for mark in self.kept.iter().rev() {
                 if holds(view, mark)? {
                     after = mark.seq;
                     break;
