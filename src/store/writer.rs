@@ -313,7 +313,7 @@ impl Run {
     fn note(&mut self, denials: &[Denial], head: Option<&ChainHead>) -> Result<(), Failure> {
         match &mut self.journal {
             Some(journal) if !denials.is_empty() => {
-                Ok(journal.append(denials, head.filter(|_| self.loss.get().is_none()))?)
+                Ok(journal.append(denials, head.filter(|_| !self.loss.is_open()))?)
             }
             _ => Ok(()),
         }
@@ -322,9 +322,10 @@ impl Run {
     /// Tells the journal how far the audit trail has come. An error means that it has to be opened anew.
     fn mark(&mut self) -> Result<(), Failure> {
         self.marked = Instant::now();
-        let (Some(journal), Some(head), None) = (&mut self.journal, &self.head, self.loss.get()) else {
+        if self.loss.is_open() {
             return Ok(());
-        };
+        }
+        let (Some(journal), Some(head)) = (&mut self.journal, &self.head) else { return Ok(()) };
         match journal.append(&[], Some(head)) {
             Err(error @ JournalError::InDoubt { .. }) => Err(error.into()),
             Err(error) => {
