@@ -37,9 +37,14 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Removes what a crash left of files that were being written. Only for a directory that nobody else is writing to.
 pub fn sweep(directory: &Path) -> io::Result<()> {
+    sweep_named(directory, UNFINISHED)
+}
+
+/// The same of files whose names begin otherwise, in a directory where nobody else is writing such.
+pub fn sweep_named(directory: &Path, beginning: &str) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+        if entry.file_name().as_encoded_bytes().starts_with(beginning.as_bytes()) {
             fs::remove_file(entry.path())?;
         }
     }

@@ -320,8 +320,10 @@ impl Server {
     }
 }
 
-/// Saves reports, with a sign of life from which an outage can be told later.
+/// Saves reports, with a sign of life from which an outage can be told later, and what the opening of the store
+/// after a failed commit may have found.
 async fn save_presence(app: &App) -> Result<(), Unavailable> {
+    app.record_missing_records().await?;
     app.save_presence().await?;
     app.sign_of_life().await
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{App, Unavailable};
-use crate::domain::audit::{AuditEvent, AuditRecord, ChainHead, Outcome};
+use crate::domain::audit::{AuditEvent, AuditRecord, ChainHead, MissingRecords, Outcome};
 use crate::domain::ids::TenantId;
 use crate::store::{self, Change, ReadError, Verdict};
 
@@ -47,8 +47,15 @@ pub struct AuditPage {
 pub struct ChainCheck {
     /// How many there are, as far as the asker may know.
     pub records: u64,
-    /// The first record that does not continue the chain, and why.
-    pub broken: Option<(u64, String)>,
+    pub broken: Option<Broken>,
+}
+
+/// Where the chain is broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The first record that does not continue the chain; `None` when that is not known, or not for the asker.
+    pub at: Option<u64>,
+    pub why: String,
 }
 
 impl App {
@@ -108,17 +115,20 @@ impl App {
                     Err(ReadError::Checksum { .. } | ReadError::Record { .. }) => "it cannot be read",
                     Err(error) => return Err(error),
                 };
-                return Ok(ChainCheck { records, broken: Some((seq, why.to_owned())) });
+                return Ok(ChainCheck {
+                    records,
+                    broken: Some(Broken { at: Some(seq), why: why.to_owned() }),
+                });
             }
             // What is there hangs together; whether that is all of it, the marks beside the store know.
             let missing = self.store.missing_records();
-            let broken = missing.map(|missing| (missing.after + 1, missing.to_string()));
+            let broken = missing.map(|missing| cut_short(&missing, counted.is_none()));
             Ok(ChainCheck { records, broken })
         })
     }
 
     /// Puts on record what the trail was found to have lost, and goes on from there. To be called when the
-    /// server starts.
+    /// server starts, and while it runs: a store that is opened anew after a failed commit is looked at again.
     pub async fn record_missing_records(&self) -> Result<(), Unavailable> {
         let Some(missing) = self.store.missing_records() else { return Ok(()) };
         let event = AuditEvent {
@@ -129,13 +139,10 @@ impl App {
             target: store::JOURNAL_NAME.to_owned(),
             outcome: Outcome::Success,
             reason: None,
-            detail: BTreeMap::from([
-                ("records_after", missing.after.to_string()),
-                ("records_seen", missing.seen.to_string()),
-            ]),
+            detail: detail(&missing),
         };
         let recorded = self.store.write(move |_, _| {
-            let changes = vec![Change::Audit(event), Change::AcceptLoss];
+            let changes = vec![Change::Audit(event), Change::AcceptLoss(missing)];
             Ok(Verdict::<(), Infallible>::accept((), changes))
         });
         let Ok(()) = recorded.await?;
@@ -143,8 +150,39 @@ impl App {
     }
 }
 
+/// How many records there were of all tenants is not for one of them to know.
+fn cut_short(missing: &MissingRecords, sees_all: bool) -> Broken {
+    if sees_all {
+        return Broken { at: missing.after.map(|after| after + 1), why: missing.to_string() };
+    }
+    Broken { at: None, why: "records at its end are missing".to_owned() }
+}
+
+/// What a record says of others that are missing.
+pub(super) fn detail(missing: &MissingRecords) -> BTreeMap<&'static str, String> {
+    let after = missing.after.map_or_else(|| "unknown".to_owned(), |after| after.to_string());
+    BTreeMap::from([("records_after", after), ("records_seen", missing.seen.seq.to_string())])
+}
+
 fn mentions(record: &AuditRecord, text: &str) -> bool {
     let fields = [&record.actor, &record.source, &record.action, &record.target];
     let optional = record.reason.iter().chain(record.detail.values());
     fields.into_iter().chain(optional).any(|field| field.to_lowercase().contains(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_does_not_learn_how_many_records_all_of_them_have() {
+        let missing = MissingRecords { after: Some(41), seen: ChainHead { seq: 57, hash: String::new() } };
+        let told = cut_short(&missing, true);
+        assert!(told.at == Some(42) && told.why.contains("41") && told.why.contains("57"), "{told:?}");
+        let told = cut_short(&missing, false);
+        assert!(told.at.is_none() && !told.why.contains(|c: char| c.is_ascii_digit()), "{told:?}");
+        let missing = MissingRecords { after: None, ..missing };
+        let told = cut_short(&missing, true);
+        assert!(told.at.is_none() && told.why.contains("not known from where"), "{told:?}");
+    }
 }

@@ -75,7 +75,7 @@ pub fn restore(
         created_at: restoring.created_at,
         rows: restoring.rows,
         journal: from_journal.is_some(),
-        missing: from_journal.as_ref().and_then(|only_there| only_there.records),
+        missing: from_journal.as_ref().and_then(|only_there| only_there.records.clone()),
         list: list.is_some(),
         certificates_denied: 0,
         identities_denied: 0,
@@ -96,6 +96,7 @@ pub fn restore(
     restored.sessions_ended = sessions.len();
     changes.extend(sessions.into_iter().map(|session| Change::EndSession(session.key)));
     changes.push(Change::Audit(event(caller, &restored)));
+    changes.extend(restored.missing.clone().map(Change::AcceptLoss));
     restoring.write(changes, now)?;
     restoring.put_in_place()?;
     Ok(restored)
@@ -191,9 +192,8 @@ fn event(caller: &Caller, restored: &Restored) -> AuditEvent {
     event.detail.insert("certificates_denied", restored.certificates_denied.to_string());
     event.detail.insert("identities_denied", restored.identities_denied.to_string());
     event.detail.insert("tokens_voided", restored.tokens_voided.to_string());
-    if let Some(missing) = restored.missing {
-        event.detail.insert("records_after", missing.after.to_string());
-        event.detail.insert("records_seen", missing.seen.to_string());
+    if let Some(missing) = &restored.missing {
+        event.detail.extend(super::audit::detail(missing));
     }
     event.detail.insert("sessions_ended", restored.sessions_ended.to_string());
     event

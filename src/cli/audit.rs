@@ -98,7 +98,10 @@ async fn verify(global: &Global, control: &Control) -> Result<ExitCode, CliError
     }
     if !intact {
         let why = answer["why"].as_str().unwrap_or_default();
-        let text = format!("the audit trail is broken at record {}: {why}", answer["first_broken"]);
+        let text = match &answer["first_broken"] {
+            Value::Null => format!("the audit trail is broken: {why}"),
+            seq => format!("the audit trail is broken at record {seq}: {why}"),
+        };
         return Err(
             CliError::new(text).hint("compare with an earlier 'muster audit export', and restore a backup")
         );

@@ -145,7 +145,7 @@ fn report(restored: &Restored) {
         "  Enrollment secrets count only the uses that the backup knows of; what was revoked or deleted since"
     );
     eprintln!("  among secrets, API tokens and users is back: look through them.");
-    if let Some(missing) = restored.missing {
+    if let Some(missing) = &restored.missing {
         eprintln!("  Of the audit trail, {missing}. It goes on from there.");
     }
     eprintln!("  Certificates issued after the backup are unknown now; their hosts must enroll again.");

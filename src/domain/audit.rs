@@ -104,17 +104,21 @@ impl ChainHead {
 }
 
 /// Records that were in the trail once and are not any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingRecords {
-    /// The last record before them.
-    pub after: u64,
+    /// The last record before them; `None` when that is not known.
+    pub after: Option<u64>,
     /// The last one that is known to have been there.
-    pub seen: u64,
+    pub seen: ChainHead,
 }
 
 impl fmt::Display for MissingRecords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "records after seq {} are missing; there were {}", self.after, self.seen)
+        match self.after {
+            Some(after) => write!(f, "records after seq {after} are missing")?,
+            None => f.write_str("records are missing, and it is not known from where on")?,
+        }
+        write!(f, "; there were {}", self.seen.seq)
     }
 }
 

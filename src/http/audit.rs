@@ -61,7 +61,7 @@ pub(super) async fn verify(
     Ok(axum::Json(ChainAnswer {
         records: check.records,
         intact: check.broken.is_none(),
-        first_broken: check.broken.as_ref().map(|(seq, _)| *seq),
-        why: check.broken.map(|(_, why)| why),
+        first_broken: check.broken.as_ref().and_then(|broken| broken.at),
+        why: check.broken.map(|broken| broken.why),
     }))
 }

@@ -5,10 +5,11 @@ use redb::WriteTransaction;
 use super::change::Change;
 use super::record::{
     ApiTokenRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, FactsRecord,
-    HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, ReportRecord, SessionRecord, TenantRecord,
-    UserRecord, decode, encode,
+    HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord,
+    TenantRecord, UserRecord, decode, encode,
 };
 use super::rows::{self, Rows, Span, Table, Visit, protect};
+use super::trail::KnownLoss;
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
 use crate::domain::audit::{AuditEvent, ChainHead};
@@ -163,9 +164,11 @@ impl<'t> Batch<'t> {
                 self.published.audited.push(event.kind());
                 self.audit(event, now)
             }
-            Change::AcceptLoss => {
+            Change::FindLoss(missing) => self.loss(KnownLoss { missing, stated: None }),
+            Change::AcceptLoss(missing) => {
                 self.loss_accepted = true;
-                Ok(())
+                // The record that states it is the change before this one.
+                self.loss(KnownLoss { missing, stated: Some(self.chain.clone()) })
             }
         }
     }
@@ -302,6 +305,10 @@ impl<'t> Batch<'t> {
     fn audit(&mut self, event: AuditEvent, now: jiff::Timestamp) -> Result<(), ReadError> {
         let record = self.chain.link(now, event);
         self.put(Table::Audit, &record.seq.to_be_bytes(), &record)
+    }
+
+    fn loss(&mut self, loss: KnownLoss) -> Result<(), ReadError> {
+        self.put(Table::Meta, meta::AUDIT_LOSS, &LossRecord::from(loss))
     }
 
     fn put(&mut self, table: Table, key: &[u8], record: &impl serde::Serialize) -> Result<(), ReadError> {

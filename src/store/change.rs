@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::domain::api_token::ApiToken;
-use crate::domain::audit::AuditEvent;
+use crate::domain::audit::{AuditEvent, MissingRecords};
 use crate::domain::deny::{Denial, Identity};
 use crate::domain::enrollment::{Enrollment, Revocation, SpkiHash};
 use crate::domain::enrollment_secret::EnrollmentSecret;
@@ -79,8 +79,10 @@ pub enum Change {
     /// The server has come back.
     RecordOutage(Outage),
     Audit(AuditEvent),
-    /// The trail goes on from here, whatever it has lost; that has been put on record.
-    AcceptLoss,
+    /// The trail was found to have lost records.
+    FindLoss(MissingRecords),
+    /// The trail goes on from here, though it has lost records. The change before this one puts that on record.
+    AcceptLoss(MissingRecords),
 }
 
 /// What a decision came to: an outcome for the caller, and changes to make durable before the caller

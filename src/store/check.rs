@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::ReadError;
 use super::record::{
     ApiTokenRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, HierarchyRecord,
-    HostEventRecord, HostRecord, JoinTokenRecord, ReportRecord, SessionRecord, TenantRecord, UserRecord,
-    decode,
+    HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord, TenantRecord,
+    UserRecord, decode,
 };
 use super::rows::{Rows, Snapshot, Span, Table};
 use super::view::{View, host_serial_key, identity_key, identity_of_key, meta};
@@ -171,6 +171,8 @@ impl Check<'_> {
             decode::<HierarchyRecord>(table, content)?;
         } else if key == meta::ALIVE {
             decode::<Timestamp>(table, content)?;
+        } else if key == meta::AUDIT_LOSS {
+            decode::<LossRecord>(table, content)?;
         } else if key == meta::DEFAULT_TENANT {
             let tenant = self.view().tenant(decode::<TenantId>(table, content)?)?;
             return Ok(demand(tenant.is_some(), "the default tenant is not there"));

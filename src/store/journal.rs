@@ -3,7 +3,7 @@
 //! Whoever puts an older copy of the database in place, by a restore or by hand, would bring revoked agents
 //! back. So every step of the deny list is also a line of this file. At every opening the two are compared, and
 //! what one lacks it learns from the other. Only the last line may be damaged, because only that can be the work
-//! of a crash. Between those lines stand marks of how far the audit trail has come; all but the newest are dropped
+//! of a crash. Between those lines stand marks of how far the audit trail has come; most of them are dropped
 //! when there are many.
 
 use std::collections::{BTreeMap, HashSet};
@@ -17,17 +17,21 @@ use rustix::fs::OFlags;
 
 use super::ReadError;
 use super::journal_line::Line;
-use super::trail::{MARKS_KEPT, Marks};
+use super::trail::Marks;
 use super::view::View;
 use crate::domain::audit::{ChainHead, MissingRecords};
 use crate::domain::deny::{Denial, Identity};
 use crate::domain::enrollment::past_not_after;
 use crate::domain::serial::Serial;
+use crate::durable;
 
 /// No line of ours comes near this many octets.
 const LINE_MAX: u64 = 4096;
 
-/// Marks of the audit trail that a journal may hold; beyond, it is written anew with the newest ones.
+/// How the name of a journal begins that is being written anew.
+const UNFINISHED: &str = ".revocations.";
+
+/// Marks of the audit trail that a journal may hold; beyond, it is written anew with those that are kept.
 const MARKS_MAX: usize = 1024;
 
 /// How long after a certificate's expiry its revocation can still matter: longer than any grace for late
@@ -51,6 +55,14 @@ pub enum JournalError {
     Damaged { path: PathBuf, line: u64 },
     #[error("{} is not a regular file, so it cannot be the revocation journal", .0.display())]
     NotAFile(PathBuf),
+    /// The open file may end in half a line, or its new version may lose its name in a crash. It has to be opened
+    /// anew before anything else is written.
+    #[error("the revocation journal {} is in doubt", path.display())]
+    InDoubt {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot compare the revocation journal with the store")]
     Read(#[from] ReadError),
 }
@@ -61,6 +73,8 @@ pub(super) struct Journal {
     path: PathBuf,
     file: File,
     marks: Marks,
+    /// With more lines of marks than this it is written anew.
+    marks_max: usize,
 }
 
 /// What a journal knows and the database beside it does not.
@@ -80,6 +94,9 @@ impl Journal {
         now: Timestamp,
     ) -> Result<(Self, OnlyInJournal), JournalError> {
         let (file, created) = open_file(path, true).map_err(|source| io_error(path, source))?;
+        if let Err(error) = durable::sweep_named(parent(path), UNFINISHED) {
+            tracing::warn!(%error, "what was left of an earlier revocation journal cannot be removed");
+        }
         let mut comparison = Comparison::begin(view, now)?;
         let mut journal = Self::read_to_its_end(path, file, |denial| comparison.journal_says(denial))?;
         let (unwritten, denials) = comparison.end();
@@ -117,13 +134,26 @@ impl Journal {
             return Err(JournalError::NotAFile(path.to_owned()));
         }
         let mut marks = Marks::default();
+        let mut later: u64 = 0;
         let torn = read(path, &file, |_, line| match line {
-            Line::Denial(denial) => visit(denial),
-            Line::Mark(mark) => {
+            Some(Line::Denial(denial)) => visit(denial),
+            Some(Line::Mark(mark)) => {
                 marks.add(mark);
                 Ok(())
             }
+            None => {
+                later += 1;
+                Ok(())
+            }
         })?;
+        if later > 0 {
+            tracing::warn!(
+                journal = %path.display(),
+                lines = later,
+                "the revocation journal has lines that only a newer version of muster understands; they stay, and \
+                 have no effect"
+            );
+        }
         if let Some(whole) = torn {
             tracing::warn!(
                 journal = %path.display(),
@@ -131,7 +161,7 @@ impl Journal {
             );
             file.set_len(whole).and_then(|()| file.sync_data()).map_err(io)?;
         }
-        Ok(Self { path: path.to_owned(), file, marks })
+        Ok(Self { path: path.to_owned(), file, marks, marks_max: MARKS_MAX })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -150,58 +180,85 @@ impl Journal {
         if lines.is_empty() {
             return Ok(());
         }
-        self.write(&lines).map_err(|source| io_error(&self.path, source))?;
+        self.write(&lines)?;
         if let Some(mark) = mark {
             self.marks.add(mark.clone());
         }
-        if self.marks.lines > MARKS_MAX
-            && let Err(error) = self.drop_old_marks()
-        {
-            // It is as good as before, only longer.
-            tracing::warn!(%error, journal = %self.path.display(), "old marks stay in the revocation journal");
+        if self.marks.lines <= self.marks_max {
+            return Ok(());
         }
-        Ok(())
+        match self.drop_old_marks() {
+            Ok(directory) => {
+                self.marks_max = MARKS_MAX;
+                directory.sync_all().map_err(|source| self.in_doubt(source))
+            }
+            Err(error) => {
+                // It is as good as before, only longer. A full disk must not have it written anew with every line.
+                self.marks_max = self.marks.lines + MARKS_MAX;
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    journal = %self.path.display(),
+                    "old marks stay in the revocation journal"
+                );
+                Ok(())
+            }
+        }
     }
 
     /// Half of what can't be written would be damage to whatever is written behind it.
-    fn write(&mut self, lines: &str) -> io::Result<()> {
-        let before = self.file.metadata()?.len();
+    fn write(&mut self, lines: &str) -> Result<(), JournalError> {
+        let before = self.file.metadata().map_err(|source| io_error(&self.path, source))?.len();
         let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
-        if written.is_err() {
-            self.file.set_len(before)?;
-        }
-        written
+        written.map_err(|source| match self.file.set_len(before) {
+            Ok(()) => io_error(&self.path, source),
+            Err(source) => self.in_doubt(source),
+        })
     }
 
-    /// Writes the journal anew with the newest marks only, under its name once it is whole.
-    fn drop_old_marks(&mut self) -> Result<(), JournalError> {
+    fn in_doubt(&self, source: io::Error) -> JournalError {
+        JournalError::InDoubt { path: self.path.clone(), source }
+    }
+
+    /// Writes the journal anew with the marks that are kept, and gives it its name once it is whole. Until then
+    /// nothing has changed; from then on lines go into the new file, and the directory that is returned is yet to
+    /// be synced.
+    fn drop_old_marks(&mut self) -> Result<File, JournalError> {
         let io = |source| io_error(&self.path, source);
-        let directory = self.path.parent().unwrap_or(Path::new("."));
+        // Whatever has to be opened is open before the name changes hands.
+        let directory = File::open(parent(&self.path)).map_err(io)?;
         let fresh = tempfile::Builder::new()
-            .prefix(".revocations.")
+            .prefix(UNFINISHED)
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
-            .tempfile_in(directory)
+            .tempfile_in(parent(&self.path))
             .map_err(io)?;
-        let mut to_drop = self.marks.lines.saturating_sub(MARKS_KEPT);
+        let appending = open_file(fresh.path(), false).map_err(io)?.0;
+        let mut kept = self.marks.kept().peekable();
         let mut writer = BufWriter::new(fresh.as_file());
         let mut failed = None;
         read(&self.path, &File::open(&self.path).map_err(io)?, |octets, line| {
-            if matches!(line, Line::Mark(_)) && to_drop > 0 {
-                to_drop -= 1;
-            } else if let Err(error) = writer.write_all(octets) {
+            if let Some(Line::Mark(mark)) = line
+                && kept.next_if_eq(&&mark).is_none()
+            {
+                return Ok(());
+            }
+            if let Err(error) = writer.write_all(octets) {
                 failed.get_or_insert(error);
             }
             Ok(())
         })?;
+        drop(kept);
         failed.map_or(Ok(()), Err).and_then(|()| writer.flush()).map_err(io)?;
         drop(writer);
         fresh.as_file().sync_all().map_err(io)?;
         fresh.persist(&self.path).map_err(|error| io(error.error))?;
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
-        self.file = open_file(&self.path, false).map_err(io)?.0;
-        self.marks.lines = self.marks.lines.min(MARKS_KEPT);
-        Ok(())
+        self.file = appending;
+        self.marks.only_kept();
+        Ok(directory)
     }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 fn io_error(path: &Path, source: io::Error) -> JournalError {
@@ -225,21 +282,23 @@ pub(super) fn unknown_to(
     }
     let (mut comparison, mut marks) = (Comparison::begin(view, now)?, Marks::default());
     read(path, &file, |_, line| match line {
-        Line::Denial(denial) => comparison.journal_says(denial),
-        Line::Mark(mark) => {
+        Some(Line::Denial(denial)) => comparison.journal_says(denial),
+        Some(Line::Mark(mark)) => {
             marks.add(mark);
             Ok(())
         }
+        None => Ok(()),
     })?;
     let (_, denials) = comparison.end();
     Ok(Some(OnlyInJournal { denials, records: marks.missing_from(view)? }))
 }
 
-/// Reads every line. When a crash has left the last one half-written, says how many octets before it are whole.
+/// Reads every line; one of a kind that only a newer version knows is visited as `None`. When a crash has left the
+/// last one half-written, says how many octets before it are whole.
 fn read(
     path: &Path,
     file: &File,
-    mut visit: impl FnMut(&[u8], Line) -> Result<(), ReadError>,
+    mut visit: impl FnMut(&[u8], Option<Line>) -> Result<(), ReadError>,
 ) -> Result<Option<u64>, JournalError> {
     let io = |source| io_error(path, source);
     let mut reader = BufReader::new(file);
@@ -252,7 +311,7 @@ fn read(
             return Ok(None);
         }
         number += 1;
-        if let Some(said) = Line::read(&line) {
+        if let Ok(said) = Line::read(&line) {
             visit(&line, said)?;
             offset += length as u64;
         } else if reader.fill_buf().map_err(io)?.is_empty() {
@@ -274,7 +333,7 @@ fn open_file(path: &Path, create: bool) -> io::Result<(File, bool)> {
         Ok(file) => Ok((file, false)),
         Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
             let file = options.create_new(true).open(path)?;
-            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+            File::open(parent(path))?.sync_all()?;
             Ok((file, true))
         }
         Err(error) => Err(error),
@@ -391,7 +450,7 @@ mod tests {
         file.write_all(content).unwrap();
         let mut found = Vec::new();
         let cut = read(file.path(), &file.reopen().unwrap(), |_, line| {
-            if let Line::Denial(denial) = line {
+            if let Some(Line::Denial(denial)) = line {
                 found.push(denial);
             }
             Ok(())
@@ -474,6 +533,62 @@ mod tests {
         assert_eq!(again.marks.lines, journal.marks.lines);
         let names = std::fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(names, 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_is_written_after_the_name_has_changed_hands_is_in_the_file_of_that_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("revocations.log");
+        let mut journal = opened(&path).0;
+        for seq in 1..100 {
+            journal.append(&[], Some(&mark(seq))).unwrap();
+        }
+        // The directory is not synced, as when that fails.
+        drop(journal.drop_old_marks().unwrap());
+        let lines = journal.marks.lines;
+        journal.append(&denials(), Some(&mark(100))).unwrap();
+        let (again, found) = opened(&path);
+        assert_eq!((found, again.marks.last()), (denials(), Some(&mark(100))));
+        assert_eq!((again.marks.lines, journal.marks.lines), (lines + 1, lines + 1));
+        assert!(lines < 99, "{lines}");
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_written_anew_is_not_tried_again_with_every_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("revocations.log");
+        let mut journal = opened(&path).0;
+        // There is nothing of that name to read from, and so nothing to write anew.
+        std::fs::remove_file(&path).unwrap();
+        let mut tried = Vec::new();
+        for seq in 1..3 * MARKS_MAX as u64 {
+            let before = journal.marks_max;
+            journal.append(&[], Some(&mark(seq))).unwrap();
+            if journal.marks_max != before {
+                tried.push(seq);
+            }
+        }
+        assert_eq!(tried, [MARKS_MAX as u64 + 1, 2 * MARKS_MAX as u64 + 2]);
+    }
+
+    #[test]
+    fn lines_of_a_newer_version_are_skipped_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("revocations.log");
+        let rest = r#""kind":"moon_phase","phase":"full"}"#;
+        let newer = format!("{{\"sum\":\"{}\",{rest}\n", super::super::journal_line::sum(rest));
+        std::fs::write(&path, [newer.as_bytes(), &lines()].concat()).unwrap();
+        let (mut journal, found) = opened(&path);
+        assert_eq!(found, denials());
+        journal.append(&[], Some(&mark(1))).unwrap();
+        journal.drop_old_marks().unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with(&newer));
+        assert_eq!(opened(&path).1, denials());
+        // A kind that we know and can't make sense of is damage: skipping it might let somebody in.
+        let rest = r#""kind":"serial","serial":"full"}"#;
+        let odd = format!("{{\"sum\":\"{}\",{rest}\n", super::super::journal_line::sum(rest));
+        let (read, _) = read_from(&[odd.as_bytes(), &lines()].concat());
+        assert!(matches!(read, Err(JournalError::Damaged { line: 1, .. })), "{read:?}");
     }
 
     #[test]

@@ -30,6 +30,19 @@ enum Entry {
     Audit { seq: u64, hash: String },
 }
 
+/// The kinds of [`Entry`].
+const KINDS: [&str; 4] = ["serial", "identity", "lifted", "audit"];
+
+/// What lines of all versions have in common.
+#[derive(Deserialize)]
+struct AnyEntry {
+    kind: String,
+}
+
+/// A line that is not one of ours, or not as it was written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Damaged;
+
 impl From<&Line> for Entry {
     fn from(line: &Line) -> Self {
         match line.clone() {
@@ -69,7 +82,7 @@ const SUM: usize = 8;
 const SUM_BEGINS: &str = "{\"sum\":\"";
 const SUM_ENDS: &str = "\",";
 
-fn sum(rest: &str) -> String {
+pub(super) fn sum(rest: &str) -> String {
     let whole = digest::digest(&digest::SHA256, rest.as_bytes());
     HEXLOWER.encode(whole.as_ref().get(..SUM).unwrap_or_default())
 }
@@ -84,14 +97,25 @@ impl Line {
         format!("{SUM_BEGINS}{}{SUM_ENDS}{rest}\n", sum(rest))
     }
 
-    /// `None` when the line is not one of ours, whole and unchanged.
-    pub(super) fn read(octets: &[u8]) -> Option<Self> {
-        let line = std::str::from_utf8(octets).ok()?.strip_suffix('\n')?;
-        let (stated, rest) = line.strip_prefix(SUM_BEGINS)?.split_at_checked(2 * SUM)?;
-        let rest = rest.strip_prefix(SUM_ENDS)?;
-        if stated != sum(rest) {
-            return None;
+    /// `None` when the line is whole and of a kind that only a newer version knows.
+    pub(super) fn read(octets: &[u8]) -> Result<Option<Self>, Damaged> {
+        let rest = whole(octets).ok_or(Damaged)?;
+        let object = format!("{{{rest}");
+        if let Ok(entry) = serde_json::from_str::<Entry>(&object) {
+            return Ok(Some(entry.into()));
         }
-        serde_json::from_str::<Entry>(&format!("{{{rest}")).ok().map(Self::from)
+        // A kind that is known and says something else than we know may deny somebody in a way that we would miss.
+        match serde_json::from_str::<AnyEntry>(&object) {
+            Ok(AnyEntry { kind }) if !KINDS.contains(&kind.as_str()) => Ok(None),
+            _ => Err(Damaged),
+        }
     }
+}
+
+/// What follows the checksum of a line that is as it was written.
+fn whole(octets: &[u8]) -> Option<&str> {
+    let line = std::str::from_utf8(octets).ok()?.strip_suffix('\n')?;
+    let (stated, rest) = line.strip_prefix(SUM_BEGINS)?.split_at_checked(2 * SUM)?;
+    let rest = rest.strip_prefix(SUM_ENDS)?;
+    (stated == sum(rest)).then_some(rest)
 }

@@ -203,15 +203,22 @@ pub(super) fn journal(
     let snapshot = Snapshot { transaction };
     let (journal, OnlyInJournal { denials: unknown, records }) =
         Journal::open(path, &View::new(&snapshot), now)?;
+    let known = View::new(&snapshot).known_loss()?.map(|known| known.missing);
+    let found = records.clone().filter(|missing| known.as_ref() != Some(missing));
     drop(snapshot);
-    if let Some(missing) = records {
+    if let Some(missing) = &records {
         tracing::warn!(
             journal = %path.display(),
             "THE AUDIT TRAIL IS CUT SHORT: {missing}. Somebody has removed them, or put an older copy of the store \
              in place"
         );
     }
+    // Before anything is written behind the cut.
+    let found = found.map(Change::FindLoss);
     if unknown.is_empty() {
+        if found.is_some() {
+            write(database, |batch| found.into_iter().try_for_each(|change| batch.apply(change, now)))?;
+        }
         return Ok((journal, records));
     }
     let identities = unknown.iter().filter(|denial| matches!(denial, Denial::Identity { .. })).count();
@@ -238,7 +245,11 @@ pub(super) fn journal(
     };
     let denied = unknown.into_iter().map(Change::Deny);
     write(database, |batch| {
-        denied.chain([Change::Audit(event)]).try_for_each(|change| batch.apply(change, now))
+        found
+            .into_iter()
+            .chain(denied)
+            .chain([Change::Audit(event)])
+            .try_for_each(|change| batch.apply(change, now))
     })?;
     Ok((journal, records))
 }

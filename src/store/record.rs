@@ -11,7 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ReadError;
 use super::rows::Table;
+use super::trail::KnownLoss;
 use crate::domain::api_token::{ApiToken, Maker};
+use crate::domain::audit::{ChainHead, MissingRecords};
 use crate::domain::credential::CredentialHash;
 use crate::domain::enrollment::{Enrollment, Revocation, RevocationReason, SpkiHash, Via};
 use crate::domain::enrollment_secret::EnrollmentSecret;
@@ -559,4 +561,43 @@ pub(super) struct DeniedSerialRecord {
     pub(super) not_after: Timestamp,
     pub(super) since: Timestamp,
     pub(super) reason: RevocationReason,
+}
+/// What the audit trail was last found to have lost.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LossRecord {
+    after: Option<u64>,
+    seen: HeadRecord,
+    stated: Option<HeadRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HeadRecord {
+    seq: u64,
+    hash: String,
+}
+
+impl From<ChainHead> for HeadRecord {
+    fn from(ChainHead { seq, hash }: ChainHead) -> Self {
+        Self { seq, hash }
+    }
+}
+
+impl From<HeadRecord> for ChainHead {
+    fn from(HeadRecord { seq, hash }: HeadRecord) -> Self {
+        Self { seq, hash }
+    }
+}
+
+impl From<KnownLoss> for LossRecord {
+    fn from(loss: KnownLoss) -> Self {
+        let KnownLoss { missing: MissingRecords { after, seen }, stated } = loss;
+        Self { after, seen: seen.into(), stated: stated.map(HeadRecord::from) }
+    }
+}
+
+impl From<LossRecord> for KnownLoss {
+    fn from(record: LossRecord) -> Self {
+        let LossRecord { after, seen, stated } = record;
+        Self { missing: MissingRecords { after, seen: seen.into() }, stated: stated.map(ChainHead::from) }
+    }
 }

@@ -98,7 +98,8 @@ impl Restoring {
     }
 
     /// Gives the store its name, which must still be free, and lets the journal know that the audit trail goes
-    /// on from here.
+    /// on from here. That only narrows what could still be cut off unnoticed: what the journal has seen and the
+    /// store has accepted as lost stands in the store.
     pub fn put_in_place(self) -> Result<(), RestoreError> {
         let head = self.view(|view| view.audit_head())?;
         let Self { database, file, path, .. } = self;
@@ -107,7 +108,13 @@ impl Restoring {
             io::ErrorKind::AlreadyExists => RestoreError::Exists(path.clone()),
             _ => RestoreError::Write { path: path.clone(), source },
         })?;
-        Ok(Journal::rebase(&path.with_file_name(JOURNAL_NAME), &head)?)
+        if let Err(error) = Journal::rebase(&path.with_file_name(JOURNAL_NAME), &head) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the journal was not told where the restored audit trail ends; it will be when the store is used"
+            );
+        }
+        Ok(())
     }
 }
 

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use super::ReadError;
 use super::record::{
     ApiTokenRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, HierarchyRecord,
-    HostEventRecord, HostRecord, JoinTokenRecord, ReportRecord, SessionRecord, TenantRecord, UserRecord,
-    decode,
+    HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord, TenantRecord,
+    UserRecord, decode,
 };
 use super::rows::{Rows, Span, Table};
+use super::trail::KnownLoss;
 use crate::domain::api_token::ApiToken;
 use crate::domain::audit::{AuditRecord, ChainHead};
 use crate::domain::deny::{Denial, DenyChange, Identity};
@@ -33,6 +34,7 @@ pub(super) mod meta {
     pub(in super::super) const HIERARCHY: &[u8] = b"agent_ca";
     pub(in super::super) const ALIVE: &[u8] = b"alive";
     pub(in super::super) const DEFAULT_TENANT: &[u8] = b"default_tenant";
+    pub(in super::super) const AUDIT_LOSS: &[u8] = b"audit_loss";
 }
 
 /// A consistent view of the store.
@@ -443,6 +445,12 @@ impl<'r> View<'r> {
     ) -> Result<(), ReadError> {
         let span = page(behind.map(u64::to_be_bytes), newest_first);
         self.rows.scan(Table::Audit, &span, &mut |_, content| Ok(visit(decode(Table::Audit, content)?)))
+    }
+
+    /// The loss that the trail was last found to have.
+    pub(super) fn known_loss(&self) -> Result<Option<KnownLoss>, ReadError> {
+        let record: Option<LossRecord> = self.record(Table::Meta, meta::AUDIT_LOSS)?;
+        Ok(record.map(KnownLoss::from))
     }
 
     /// One audit record. One that can't be read is an error of its own, so that a check can go on behind it.

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::apply::{Batch, Finished};
 use super::change::{Change, Verdict};
 use super::disk::Disk;
-use super::journal::Journal;
+use super::journal::{Journal, JournalError};
 use super::open;
 use super::rows::Snapshot;
 use super::trail::Loss;
@@ -201,7 +201,12 @@ impl Run {
                 }
             }
         }
-        self.mark();
+        if let Err(error) = self.mark() {
+            tracing::error!(
+                error = &*error as &dyn std::error::Error,
+                "the end of the audit trail is not marked"
+            );
+        }
     }
 
     fn tell(&self, published: &Published) {
@@ -299,7 +304,7 @@ impl Run {
         self.note(&denied, Some(&head))?;
         self.head = Some(head);
         if loss_accepted || self.marked.elapsed() >= MARK_EVERY {
-            self.mark();
+            self.mark()?;
         }
         Ok(published)
     }
@@ -308,23 +313,29 @@ impl Run {
     fn note(&mut self, denials: &[Denial], head: Option<&ChainHead>) -> Result<(), Failure> {
         match &mut self.journal {
             Some(journal) if !denials.is_empty() => {
-                Ok(journal.append(denials, head.filter(|_| self.loss.get().is_none()))?)
+                Ok(journal.append(denials, head.filter(|_| !self.loss.is_open()))?)
             }
             _ => Ok(()),
         }
     }
 
-    /// Tells the journal how far the audit trail has come.
-    fn mark(&mut self) {
+    /// Tells the journal how far the audit trail has come. An error means that it has to be opened anew.
+    fn mark(&mut self) -> Result<(), Failure> {
         self.marked = Instant::now();
-        let (Some(journal), Some(head), None) = (&mut self.journal, &self.head, self.loss.get()) else {
-            return;
-        };
-        if let Err(error) = journal.append(&[], Some(head)) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the end of the audit trail is not marked; it will be tried again"
-            );
+        if self.loss.is_open() {
+            return Ok(());
+        }
+        let (Some(journal), Some(head)) = (&mut self.journal, &self.head) else { return Ok(()) };
+        match journal.append(&[], Some(head)) {
+            Err(error @ JournalError::InDoubt { .. }) => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the end of the audit trail is not marked; it will be tried again"
+                );
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 }

@@ -71,6 +71,16 @@ async fn an_older_copy_of_the_store_brings_nobody_back() {
     assert_eq!(kinds(&server), before, "there is nothing to learn any more");
 }
 
+#[test]
+fn what_a_crash_left_of_a_journal_is_cleared_away() {
+    let mut server = Server::quickstart();
+    server.kill();
+    let left = server.file(".revocations.x1y2z3");
+    std::fs::write(&left, "half of a line").unwrap();
+    server.start_again();
+    assert!(!left.exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_journal_is_written_anew() {
     let mut server = Server::quickstart();

@@ -43,6 +43,15 @@ async fn reported(admin: &Client, host: &str) -> Vec<String> {
     entries.iter().filter(|entry| entry["source"] == "agent").map(|entry| text(entry, "kind")).collect()
 }
 
+/// Waits until the agent has reported an event of this kind.
+async fn reported_in_time(admin: &Client, host: &str, kind: &str) {
+    let deadline = Instant::now() + wait::PATIENCE;
+    while !reported(admin, host).await.iter().any(|known| known == kind) {
+        assert!(Instant::now() < deadline, "waited {:?} in vain: {kind}", wait::PATIENCE);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_agent_reports_stands_in_its_history_word_for_word() {
     let mut server = Server::quickstart();
@@ -283,17 +292,13 @@ async fn a_real_agent_tells_what_an_operator_wants_to_know() {
     });
     let host = block_in_place(|| text(&server.hosts()[0], "id"));
     let admin = reader(&server);
-    while !reported(&admin, &host).await.contains(&"identity_rotated".to_owned()) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    reported_in_time(&admin, &host, "identity_rotated").await;
     block_in_place(|| {
         server.stop();
         agent.wait_for_log("rotation failed", wait::PATIENCE);
         server.start_again_on_the_same_ports();
     });
-    while !reported(&admin, &host).await.contains(&"rotation_failed".to_owned()) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    reported_in_time(&admin, &host, "rotation_failed").await;
     agent.signal(Signal::TERM);
     assert_eq!(block_in_place(|| agent.wait()).status.code(), Some(0));
     let kinds = reported(&admin, &host).await;

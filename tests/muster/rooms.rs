@@ -12,7 +12,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("durable", &[]),
     ("svid", &["domain"]),
     ("ca", &["domain", "durable", "svid"]),
-    ("store", &["domain", "clock"]),
+    ("store", &["domain", "clock", "durable"]),
     ("tls", &["domain", "clock", "svid"]),
     ("app", &["domain", "ca", "store", "clock"]),
     ("http", &["app", "domain", "tls"]),

@@ -309,10 +309,11 @@ mod tests {
     fn files_that_another_user_may_have_written_are_refused() {
         let pairs = Pairs::new();
         let (key, chain, notes) = pairs.issue();
-        let new = NewIdentity { key: &key, chain: &chain, agent_ca: "ca", server_ca: None, notes: &notes };
+        let new =
+            NewIdentity { key: &key, chain: &chain, agent_ca: "ca", server_ca: Some("ca"), notes: &notes };
         let place = pairs.place();
         place.clone().lock().unwrap().install(&new).unwrap();
-        for path in [place.key(), place.cert()] {
+        for path in [place.key(), place.cert(), &place.server_ca()] {
             for mode in [0o620, 0o602, 0o666] {
                 fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
                 assert!(matches!(place.read(), Err(IdentityError::Exposed(exposed)) if exposed == *path));
@@ -324,7 +325,7 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return;
         }
-        for path in [place.key(), place.cert()] {
+        for path in [place.key(), place.cert(), &place.server_ca()] {
             chown(path, Some(4242), None).unwrap();
             let error = place.read().unwrap_err();
             assert!(matches!(error, IdentityError::Foreign { owner: 4242, .. }), "{error}");

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::KeyPair;
+use tracing::warn;
 
 use super::files::read;
 use super::{Identity, IdentityError};
+use crate::agent::boot::chain;
 use crate::agent::notes::Notes;
 use crate::agent::svid::Svid;
 use crate::tls::pem::{self, PemError};
@@ -71,8 +73,12 @@ impl IdentityDir {
     }
 
     pub fn notes(&self) -> Notes {
-        let text = read(&self.notes_file()).ok().flatten().unwrap_or_default();
-        Notes::parse(&text)
+        let text = read(&self.notes_file()).unwrap_or_else(|error| {
+            let hint = error.hint();
+            warn!(error = %chain(&error), hint, "what the agent had noted is not used");
+            None
+        });
+        Notes::parse(&text.unwrap_or_default())
     }
 
     /// The newest complete pair, or `None` where nobody has enrolled. Who reads while an agent exchanges the
@@ -83,6 +89,8 @@ impl IdentityDir {
     }
 
     pub(super) fn newest_pair(&self) -> Result<Option<(Pair, Identity)>, IdentityError> {
+        // Whoever can replace what vouches for the server can pass for it.
+        read(&self.server_ca())?;
         for pair in [Pair::Staged, Pair::HalfExchanged] {
             if let Some(identity) = self.complete(pair) {
                 return Ok(Some((pair, identity)));
