@@ -28,8 +28,9 @@ use tokio_util::task::TaskTracker;
 use super::certificate::LiveCertificate;
 use super::complaint::Complaint;
 use super::live::{LivePeer, LivePeers, TooManyConnections};
-use super::occupancy::{Bounds, Full, Occupancy, PushedOut, Seat};
+use super::occupancy::{Bounds, Full, Occupancy, PushedOut, Seat, Standing};
 use super::peer::{PeerError, PeerIdentity, PeerVerifier};
+use super::requests::Noting;
 use super::server::{grpc_config, https_config};
 use super::timely::Timely;
 
@@ -62,12 +63,13 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// How long aborted tasks have to unwind.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
 
-/// Bounds on what strangers and agents can hold.
+/// Bounds on what strangers and agents can hold. Where they leave no room for one more, `occupancy` says who
+/// makes way.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub connections: usize,
     pub connections_per_address: usize,
-    /// Connections whose handshake is not over. One more, and the oldest of them makes way.
+    /// Connections whose handshake is not over.
     pub handshakes: usize,
     pub handshakes_per_address: usize,
     pub handshake_timeout: Duration,
@@ -250,8 +252,8 @@ impl Listener {
         while let Some((stream, remote)) = acceptor.accept(&shutdown).await {
             let seat = match shared.occupancy.enter(remote.ip()) {
                 Ok(seat) => {
-                    if seat.pushed_another {
-                        acceptor.pushed_out(shared.limits.handshakes);
+                    if let Some(standing) = seat.made_way {
+                        acceptor.pushed_out(standing);
                     }
                     seat
                 }
@@ -287,12 +289,13 @@ struct Acceptor {
     accept_failures: Complaint,
     refusals: Complaint,
     floods: Complaint,
+    crowds: Complaint,
 }
 
 impl Acceptor {
     fn new(tcp: TcpListener, name: &'static str) -> Self {
         let silent = Complaint::default;
-        Self { tcp, name, accept_failures: silent(), refusals: silent(), floods: silent() }
+        Self { tcp, name, accept_failures: silent(), refusals: silent(), floods: silent(), crowds: silent() }
     }
 
     /// The next connection; `None` after `shutdown`.
@@ -327,13 +330,19 @@ impl Acceptor {
         }
     }
 
-    fn pushed_out(&mut self, handshakes: usize) {
-        if self.floods.is_due() {
-            tracing::warn!(
-                listener = self.name,
-                handshakes,
-                "too many clients don't finish their handshake; the oldest make way for new connections"
-            );
+    fn pushed_out(&mut self, standing: Standing) {
+        let (complaint, what) = match standing {
+            Standing::Handshaking => (
+                &mut self.floods,
+                "too many clients don't finish their handshake; the oldest make way for new connections",
+            ),
+            Standing::Settled => (
+                &mut self.crowds,
+                "too many connections are open; those that have been quiet make way for new ones",
+            ),
+        };
+        if complaint.is_due() {
+            tracing::warn!(listener = self.name, "{what}");
         }
     }
 }
@@ -354,7 +363,7 @@ enum NotAdmitted {
 }
 
 /// A connection that carries HTTP.
-type Http<'a, S> = Pin<Box<auto::Connection<'a, TokioIo<Timely<TlsStream<TcpStream>>>, S, Tasks>>>;
+type Http<'a, S> = Pin<Box<auto::Connection<'a, TokioIo<Timely<TlsStream<TcpStream>>>, Noting<S>, Tasks>>>;
 
 /// What the connections of a listener have in common.
 struct Shared {
@@ -386,6 +395,8 @@ impl Shared {
             per_address: limits.connections_per_address,
             handshakes: limits.handshakes,
             handshakes_per_address: limits.handshakes_per_address,
+            // An agent has proved who it is, and its session is there to be quiet.
+            settled_make_way: matches!(clients, Clients::Anyone),
         });
         Self {
             name,
@@ -414,10 +425,10 @@ impl Shared {
             biased;
             () = self.shutdown.cancelled() => return,
             () = seat.pushed_out.cancelled() => Err(PushedOut.into()),
-            opened = Box::pin(self.open(tcp, remote, make)) => opened,
+            opened = Box::pin(self.open(tcp, remote, &seat, make)) => opened,
         };
         match opened.and_then(|open| Ok(seat.settle().map(|()| open)?)) {
-            Ok((http, peer)) => self.drive(http, peer.as_deref()).await,
+            Ok((http, peer)) => self.drive(http, peer.as_deref(), &seat.pushed_out).await,
             Err(reason) => {
                 let reason = &reason as &dyn Error;
                 tracing::debug!(listener = self.name, %remote, reason, "connection not admitted");
@@ -430,6 +441,7 @@ impl Shared {
         &self,
         tcp: TcpStream,
         remote: SocketAddr,
+        seat: &Seat,
         make: &M,
     ) -> Result<(Http<'_, S>, Option<Arc<LivePeer>>), NotAdmitted>
     where
@@ -438,7 +450,8 @@ impl Shared {
     {
         let tls = self.handshake(tcp).await?;
         let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
-        let service = make(Connection { remote, peer: peer.clone() });
+        let requests = peer.is_none().then(|| seat.requests());
+        let service = Noting::new(make(Connection { remote, peer: peer.clone() }), requests);
         let speaks_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let io = Timely::new(tls, STALL_MAX);
         let (builder, io) = if speaks_http2 || peer.is_some() {
@@ -467,13 +480,15 @@ impl Shared {
         Ok(Some(peer))
     }
 
-    async fn drive<S>(&self, mut http: Http<'_, S>, peer: Option<&LivePeer>)
+    async fn drive<S>(&self, mut http: Http<'_, S>, peer: Option<&LivePeer>, pushed_out: &CancellationToken)
     where
         S: Answering,
     {
         let patience = tokio::select! {
             biased;
             _ = http.as_mut() => return,
+            // A newcomer has its room, so there is none for a farewell.
+            () = pushed_out.cancelled() => return,
             // The listener waits for its connections, and aborts them in the end.
             () = self.shutdown.cancelled() => None,
             () = some_time_after_revocation(peer) => Some(REVOKED_LINGER),

@@ -1,16 +1,22 @@
-//! How many connections there are, in all and per client address, and whether there is room for one more.
+//! How many connections there are, in all and per client address, and who makes way for one more.
 //!
-//! A handshake that is not over is worth less than a newcomer: whoever opens connections from many addresses
-//! and says nothing on them must not keep anybody out. So, where room is short, the oldest unfinished
-//! handshake makes way. An honest one takes milliseconds and is never that old.
+//! A newcomer is worth more than a handshake that is not over, and, where anyone may connect, more than a
+//! connection that has been quiet: whoever holds connections from many addresses and does nothing with them
+//! must not keep anybody out. So, where room is short, the address that has the most gives one up. Of its
+//! handshakes that is the oldest, and an honest one takes milliseconds and is never that old. Of its settled
+//! connections it is one without an open request, and the one that has been quiet for longest: an honest client
+//! opens another when it has something to ask.
+//!
+//! An open request is a preference and no right: an answer that nobody takes stays open for ever.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::networks::accountable;
+use crate::domain::shares::{Shares, Turn, Worth};
 
 /// Upper bounds on connections.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +26,8 @@ pub(super) struct Bounds {
     /// Connections whose handshake is not over.
     pub handshakes: usize,
     pub handshakes_per_address: usize,
+    /// Whether connections whose handshake is over make way, too.
+    pub settled_make_way: bool,
 }
 
 #[derive(Debug)]
@@ -28,25 +36,30 @@ pub(super) struct Occupancy {
     table: Arc<Mutex<Table>>,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    total: usize,
-    addresses: HashMap<IpAddr, Count>,
-    /// By age: numbers are given out in order.
-    handshakes: BTreeMap<u64, Handshake>,
-    next_number: u64,
-}
+type Id = u64;
 
 #[derive(Debug, Default)]
-struct Count {
-    connections: usize,
-    handshakes: usize,
+struct Table {
+    handshakes: Shares<IpAddr, Id>,
+    settled: Shares<IpAddr, Id>,
+    /// Everybody who is in one of the two.
+    occupants: HashMap<Id, Occupant>,
+    next_id: Id,
 }
 
 #[derive(Debug)]
-struct Handshake {
+struct Occupant {
     address: IpAddr,
+    standing: Standing,
+    turn: Turn,
+    open_requests: usize,
     pushed_out: CancellationToken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Handshaking,
+    Settled,
 }
 
 /// Which bound left no room.
@@ -70,106 +83,140 @@ impl Occupancy {
         let address = accountable(client);
         let mut table = lock(&self.table);
         // Whoever is refused pushes nobody out, so an address's own bounds come first.
-        if let Some(count) = table.addresses.get(&address) {
-            if count.connections >= self.bounds.per_address {
-                return Err(Full::Address);
-            }
-            if count.handshakes >= self.bounds.handshakes_per_address {
-                return Err(Full::Handshakes);
-            }
+        let handshakes = table.handshakes.held_by(address);
+        if handshakes + table.settled.held_by(address) >= self.bounds.per_address {
+            return Err(Full::Address);
         }
-        let short = table.handshakes.len() >= self.bounds.handshakes || table.total >= self.bounds.total;
-        let pushed_another = short && table.push_out_oldest();
-        if table.total >= self.bounds.total {
+        if handshakes >= self.bounds.handshakes_per_address {
+            return Err(Full::Handshakes);
+        }
+        let made_way = if table.handshakes.len() >= self.bounds.handshakes {
+            table.push_out(Standing::Handshaking)
+        } else if table.occupants.len() < self.bounds.total {
+            None
+        } else if self.bounds.settled_make_way && !table.settled.is_empty() {
+            table.push_out(Standing::Settled)
+        } else {
+            table.push_out(Standing::Handshaking)
+        };
+        if table.occupants.len() >= self.bounds.total {
             return Err(Full::Total);
         }
-        let (number, pushed_out) = (table.next_number, CancellationToken::new());
-        table.next_number += 1;
-        table.handshakes.insert(number, Handshake { address, pushed_out: pushed_out.clone() });
-        table.total += 1;
-        let count = table.addresses.entry(address).or_default();
-        count.connections += 1;
-        count.handshakes += 1;
-        let table = Arc::clone(&self.table);
-        Ok(Seat { number, address, standing: Standing::Handshaking, pushed_out, pushed_another, table })
+        let (id, pushed_out) = (table.next_id, CancellationToken::new());
+        table.next_id += 1;
+        let turn = table.handshakes.add(address, Worth::InUse, id);
+        let standing = Standing::Handshaking;
+        let occupant = Occupant { address, standing, turn, open_requests: 0, pushed_out: pushed_out.clone() };
+        table.occupants.insert(id, occupant);
+        drop(table);
+        Ok(Seat { pushed_out, made_way, place: Place { id, table: Arc::clone(&self.table) } })
     }
 }
 
 impl Table {
-    /// Ends the oldest unfinished handshake, whose room is free from now on; `false` when there is none.
-    fn push_out_oldest(&mut self) -> bool {
-        let Some((_, Handshake { address, pushed_out })) = self.handshakes.pop_first() else { return false };
-        self.settle(address);
-        self.leave(address);
-        pushed_out.cancel();
-        true
-    }
-
-    /// A handshake of this address is over.
-    fn settle(&mut self, address: IpAddr) {
-        if let Some(count) = self.addresses.get_mut(&address) {
-            count.handshakes -= 1;
+    fn places(&mut self, standing: Standing) -> &mut Shares<IpAddr, Id> {
+        match standing {
+            Standing::Handshaking => &mut self.handshakes,
+            Standing::Settled => &mut self.settled,
         }
     }
 
-    /// A connection of this address is over.
-    fn leave(&mut self, address: IpAddr) {
-        self.total -= 1;
-        if let Some(count) = self.addresses.get_mut(&address) {
-            count.connections -= 1;
-            if count.connections == 0 {
-                self.addresses.remove(&address);
-            }
+    /// Ends the connection of this standing that has to make way, whose room is free from now on, and says of
+    /// which standing it was; `None` when there is none.
+    fn push_out(&mut self, standing: Standing) -> Option<Standing> {
+        let id = self.places(standing).give_up_one()?;
+        self.occupants.remove(&id)?.pushed_out.cancel();
+        Some(standing)
+    }
+
+    /// A connection is over, or was pushed out before.
+    fn leave(&mut self, id: Id) {
+        if let Some(Occupant { address, standing, turn, .. }) = self.occupants.remove(&id) {
+            self.places(standing).remove(address, turn);
         }
+    }
+
+    /// Puts a connection behind all the others that are as much in use, after a change; `None` when it was
+    /// pushed out before.
+    fn renew(&mut self, id: Id, change: impl FnOnce(&mut Occupant)) -> Option<()> {
+        let occupant = self.occupants.get_mut(&id)?;
+        let (standing, turn) = (occupant.standing, occupant.turn);
+        change(occupant);
+        let worth = if occupant.open_requests > 0 { Worth::InUse } else { Worth::Idle };
+        let (address, now) = (occupant.address, occupant.standing);
+        self.places(standing).remove(address, turn);
+        let turn = self.places(now).add(address, worth, id);
+        self.occupants.get_mut(&id)?.turn = turn;
+        Some(())
     }
 }
 
 /// One connection's room, given back on drop.
 #[derive(Debug)]
 pub(super) struct Seat {
-    number: u64,
-    address: IpAddr,
-    standing: Standing,
-    /// Cancelled when the handshake has to make way for a newcomer's.
+    /// Cancelled when the connection has to make way for a newcomer's.
     pub(super) pushed_out: CancellationToken,
-    /// Whether an older handshake had to make way for this one.
-    pub(super) pushed_another: bool,
-    table: Arc<Mutex<Table>>,
+    /// Of which standing the connection was that had to make way for this one, if there was one.
+    pub(super) made_way: Option<Standing>,
+    place: Place,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Handshaking,
-    Settled,
+#[derive(Debug, Clone)]
+struct Place {
+    id: Id,
+    table: Arc<Mutex<Table>>,
 }
 
 impl Seat {
     /// The handshake is over; an error when the room was given away meanwhile.
     pub(super) fn settle(&mut self) -> Result<(), PushedOut> {
-        let mut table = lock(&self.table);
-        table.handshakes.remove(&self.number).ok_or(PushedOut)?;
-        table.settle(self.address);
-        self.standing = Standing::Settled;
-        Ok(())
+        let mut table = lock(&self.place.table);
+        table.renew(self.place.id, |occupant| occupant.standing = Standing::Settled).ok_or(PushedOut)
+    }
+
+    /// Where the requests of this connection are noted, once it has settled.
+    pub(super) fn requests(&self) -> Requests {
+        Requests(self.place.clone())
     }
 }
 
 /// A handshake took so long that a newcomer got its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the handshake was the oldest one when a newer connection needed room")]
+#[error("the handshake had to make way when a newer connection needed room")]
 pub(super) struct PushedOut;
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut table = lock(&self.table);
-        if self.standing == Standing::Handshaking {
-            // Whoever was pushed out has no room left to give back.
-            if table.handshakes.remove(&self.number).is_none() {
-                return;
-            }
-            table.settle(self.address);
-        }
-        table.leave(self.address);
+        lock(&self.place.table).leave(self.place.id);
+    }
+}
+
+/// The requests of one connection. They may outlive it, and then change nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Requests(Place);
+
+impl Requests {
+    pub(super) fn open(&self) -> OpenRequest {
+        let place = self.0.clone();
+        lock(&place.table).renew(place.id, |occupant| occupant.open_requests += 1);
+        OpenRequest(place)
+    }
+}
+
+/// A request whose answer is not complete; it is over on drop.
+#[derive(Debug)]
+pub(super) struct OpenRequest(Place);
+
+impl OpenRequest {
+    /// Some of the answer has gone out.
+    pub(super) fn moved(&self) {
+        lock(&self.0.table).renew(self.0.id, |_| {});
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        lock(&self.0.table).renew(self.0.id, |occupant| occupant.open_requests -= 1);
     }
 }
 
@@ -181,9 +228,29 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 mod tests {
     use super::*;
 
+    const ROOMY: Bounds = Bounds {
+        total: 100,
+        per_address: 9,
+        handshakes: 100,
+        handshakes_per_address: 9,
+        settled_make_way: true,
+    };
+
+    fn settled(occupancy: &Occupancy, last: u8) -> Seat {
+        let mut seat = occupancy.enter(IpAddr::from([10, 0, 0, last])).unwrap();
+        seat.settle().unwrap();
+        seat
+    }
+
+    fn pushed_out(seat: &Seat) -> bool {
+        seat.pushed_out.is_cancelled()
+    }
+
     #[test]
     fn every_bound_holds_and_room_comes_back() {
-        let bounds = Bounds { total: 4, per_address: 3, handshakes: 9, handshakes_per_address: 2 };
+        let settled_make_way = false;
+        let bounds =
+            Bounds { total: 4, per_address: 3, handshakes: 9, handshakes_per_address: 2, settled_make_way };
         let occupancy = Occupancy::new(bounds);
         let enter = |ip: &str| occupancy.enter(ip.parse().unwrap());
         let settled = |ip: &str| {
@@ -206,35 +273,91 @@ mod tests {
         assert_eq!(enter("2001:db8::3").unwrap_err(), Full::Address, "one /64 is one client");
         drop((first, fifth, sixth));
         let table = lock(&occupancy.table);
-        assert_eq!(table.total, 0);
-        assert!(table.addresses.is_empty() && table.handshakes.is_empty());
+        assert!(table.occupants.is_empty() && table.handshakes.is_empty() && table.settled.is_empty());
     }
 
     #[test]
     fn the_oldest_unfinished_handshake_makes_way() {
-        for bounds in [
-            Bounds { total: 100, per_address: 2, handshakes: 3, handshakes_per_address: 2 },
-            Bounds { total: 4, per_address: 2, handshakes: 100, handshakes_per_address: 2 },
-        ] {
+        let of_handshakes = Bounds { per_address: 2, handshakes: 3, handshakes_per_address: 2, ..ROOMY };
+        for bounds in [of_handshakes, Bounds { total: 4, per_address: 2, settled_make_way: false, ..ROOMY }] {
             let occupancy = Occupancy::new(bounds);
             let enter = |last: u8| occupancy.enter(IpAddr::from([10, 0, 0, last]));
-            let mut settled = enter(1).unwrap();
-            settled.settle().unwrap();
+            let settled = settled(&occupancy, 1);
             let mut old = enter(2).unwrap();
             let waiting = [enter(3).unwrap(), enter(4).unwrap()];
-            assert!(!waiting.iter().any(|seat| seat.pushed_another));
+            assert!(!waiting.iter().any(|seat| seat.made_way.is_some()));
             let newcomer = enter(5).unwrap();
-            assert!(newcomer.pushed_another && old.pushed_out.is_cancelled());
+            assert_eq!(newcomer.made_way, Some(Standing::Handshaking));
+            assert!(pushed_out(&old) && !pushed_out(&settled));
             assert_eq!(old.settle(), Err(PushedOut));
-            assert!(!waiting.iter().any(|seat| seat.pushed_out.is_cancelled()));
-            assert_eq!(lock(&occupancy.table).total, 4, "the room counts once");
+            assert!(!waiting.iter().any(pushed_out));
+            assert_eq!(lock(&occupancy.table).occupants.len(), 4, "the room counts once");
 
             // Whoever is refused for an address of its own pushes nobody out.
             let _second = enter(5).unwrap();
             assert_eq!(enter(5).unwrap_err(), Full::Address);
-            assert_eq!(waiting.iter().filter(|seat| seat.pushed_out.is_cancelled()).count(), 1);
+            assert_eq!(waiting.iter().filter(|seat| pushed_out(seat)).count(), 1);
             drop((old, waiting));
-            assert_eq!(lock(&occupancy.table).total, 3);
+            assert_eq!(lock(&occupancy.table).occupants.len(), 3);
         }
+    }
+
+    #[test]
+    fn of_handshakes_the_address_with_the_most_gives_one_up() {
+        let occupancy = Occupancy::new(Bounds { handshakes: 4, ..ROOMY });
+        let enter = |last: u8| occupancy.enter(IpAddr::from([10, 0, 0, last])).unwrap();
+        let slow = enter(1);
+        let flood: Vec<_> = (0..20).map(|number| enter(2 + number % 2)).collect();
+        assert!(!pushed_out(&slow));
+        assert_eq!(flood.iter().filter(|seat| !pushed_out(seat)).count(), 3);
+    }
+
+    #[test]
+    fn the_quietest_settled_connection_makes_way_and_handshakes_go_on() {
+        let occupancy = Occupancy::new(Bounds { total: 4, ..ROOMY });
+        let [first, second, third] = [1, 2, 3].map(|last| settled(&occupancy, last));
+        let handshake = occupancy.enter(IpAddr::from([10, 0, 0, 4])).unwrap();
+        // The first one is still at it, the second one has been.
+        let open = first.requests().open();
+        drop(second.requests().open());
+        let newcomer = settled(&occupancy, 5);
+        assert_eq!(newcomer.made_way, Some(Standing::Settled));
+        assert!(pushed_out(&third) && !pushed_out(&handshake));
+        let another = settled(&occupancy, 6);
+        assert!(pushed_out(&second) && !pushed_out(&first));
+        drop(open);
+        let busy = [&newcomer, &another].map(|seat| seat.requests().open());
+        let _last = settled(&occupancy, 7);
+        assert!(pushed_out(&first) && !pushed_out(&newcomer) && !pushed_out(&another));
+        drop((busy, first, second, third, handshake));
+        assert_eq!(lock(&occupancy.table).occupants.len(), 3);
+    }
+
+    #[test]
+    fn open_requests_that_do_not_move_hold_no_place_for_ever() {
+        let occupancy = Occupancy::new(Bounds { total: 3, ..ROOMY });
+        let seats = [1, 2, 3].map(|last| settled(&occupancy, last));
+        let open = seats.each_ref().map(|seat| seat.requests().open());
+        open[0].moved();
+        let newcomer = settled(&occupancy, 4);
+        assert_eq!(seats.each_ref().map(pushed_out), [false, true, false]);
+        // What ends after its connection was pushed out changes nothing, and neither does what outlives it.
+        drop(seats);
+        drop(open);
+        assert_eq!(newcomer.made_way, Some(Standing::Settled));
+        assert_eq!(lock(&occupancy.table).occupants.len(), 1);
+    }
+
+    #[test]
+    fn nobody_makes_way_for_an_address_that_has_more() {
+        let occupancy = Occupancy::new(Bounds { total: 9, ..ROOMY });
+        let modest = settled(&occupancy, 1);
+        let mut greedy: Vec<_> = (0..8).map(|_| settled(&occupancy, 2)).collect();
+        let open: Vec<_> = greedy.iter().map(|seat| seat.requests().open()).collect();
+        greedy.push(settled(&occupancy, 2));
+        let other = settled(&occupancy, 3);
+        assert!(!pushed_out(&modest) && !pushed_out(&other));
+        assert_eq!(greedy.iter().filter(|seat| pushed_out(seat)).count(), 2);
+        drop(open);
     }
 }

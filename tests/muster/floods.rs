@@ -91,22 +91,62 @@ async fn served(http: &Http, client: IpAddr) -> std::io::Result<TlsStream<TcpStr
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_take_no_more_than_their_share() {
+async fn idle_connections_make_way_for_newcomers() {
     let server = Server::quickstart_with_descriptors(256);
     let peer = Identity::enroll(&server, "web-1").await.peer(&server);
     let http = server.http();
-    // A quarter of the descriptors is for strangers.
+    let started = Instant::now();
+    // A request that is open: its body is being waited for.
+    let mut open = http.open_from(client(0)).await.unwrap();
+    let head = "POST /enroll/agent HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                Content-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
+    open.write_all(head.as_bytes()).await.unwrap();
+    open.read_exact(&mut [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()]).await.unwrap();
+
     let mut idle = Vec::new();
-    while let Ok(stream) = served(&http, client(idle.len())).await {
-        idle.push(stream);
-        assert!(idle.len() <= 64, "there is no end to it");
+    for number in 1..150 {
+        idle.push(served(&http, client(number)).await.expect("a newcomer is served"));
     }
-    assert!(idle.len() > 32, "{}", idle.len());
+    open.write_all(b"{}").await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, open.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+
+    // A quarter of the descriptors is for strangers.
+    let mut kept = Vec::new();
+    for (number, stream) in idle.iter_mut().enumerate() {
+        let closed = timeout(Duration::from_millis(20), stream.read_to_end(&mut Vec::new())).await;
+        if closed.is_err() {
+            kept.push(number);
+        }
+    }
+    assert!((33..=64).contains(&kept.len()), "{}", kept.len());
+    assert!(kept[0] >= idle.len() - 64, "those that had been quiet for longest made way: {kept:?}");
+    assert!(started.elapsed() < Duration::from_secs(10), "none has been closed for its idleness alone");
+    server.wait_for_log("those that have been quiet make way", PATIENCE);
     peer.reports().await.unwrap();
     block_in_place(|| server.cli(&["host", "list", "--json"]).run().ok());
-    drop(idle);
-    let newcomer = async { while served(&http, client(0)).await.is_err() {} };
-    timeout(Duration::from_secs(2), newcomer).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_many_connections_makes_way_before_who_holds_one() {
+    let server = Server::quickstart_with_descriptors(256);
+    let http = server.http();
+    let mut modest = served(&http, client(1)).await.unwrap();
+    let mut held = Vec::new();
+    for greedy in [client(2), client(3)] {
+        while let Ok(stream) = served(&http, greedy).await {
+            held.push(stream);
+            assert!(held.len() <= 64, "there is no end to it");
+        }
+    }
+    for number in 4..24 {
+        held.push(served(&http, client(number)).await.expect("a newcomer is served"));
+    }
+    modest.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answers = String::new();
+    timeout(PATIENCE, modest.read_to_string(&mut answers)).await.unwrap().unwrap();
+    assert!(answers.contains("HTTP/1.1 200"), "{answers}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
