@@ -38,7 +38,7 @@ use crate::store;
 use model::{Certificate, Expected, GRACE, Model, Secret, Token, With};
 
 /// Sequences that are tried unless the environment asks for more.
-const SEQUENCES: u32 = 16;
+const SEQUENCES: u32 = 20;
 
 /// Keys that machines choose from: few, so that they meet again.
 const KEYS: usize = 6;
@@ -62,6 +62,11 @@ enum Step {
     Enroll {
         kind: CredentialKind,
         with: usize,
+        key: usize,
+    },
+    /// A machine comes again, with a token that names its agent.
+    Return {
+        host: usize,
         key: usize,
     },
     /// With a secret part that is wrong.
@@ -119,6 +124,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(max_uses, ttl)| Step::CreateSecret { max_uses, ttl }),
         1 => some().prop_map(Step::RevokeSecret),
         12 => (kind(), some(), 0..KEYS).prop_map(|(kind, with, key)| Step::Enroll { kind, with, key }),
+        6 => (some(), 0..KEYS).prop_map(|(host, key)| Step::Return { host, key }),
         1 => (kind(), some()).prop_map(|(kind, with)| Step::Guess { kind, with }),
         3 => (kind(), some(), 2..KEYS).prop_map(|(kind, with, hands)| Step::Race { kind, with, hands }),
         10 => (some(), 0..KEYS).prop_map(|(from, key)| Step::Rotate { from, key }),
@@ -258,6 +264,10 @@ impl<'b> World<'b> {
             Step::CreateSecret { max_uses, ttl } => self.create_secret(max_uses, ttl).await,
             Step::RevokeSecret(number) => self.revoke_secret(number).await,
             Step::Enroll { kind, with, key } => self.enroll(kind, with, key).await,
+            Step::Return { host, key } => {
+                self.mint(&Named::Host(host), 3_600).await;
+                self.enroll(CredentialKind::JoinToken, 0, key).await;
+            }
             Step::Guess { kind, with } => self.guess(kind, with).await,
             Step::Race { kind, with, hands } => self.race(kind, with, hands).await,
             Step::Rotate { from, key } => self.rotate(from, key).await,
