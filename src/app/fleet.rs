@@ -3,14 +3,18 @@
 //! Lists, search and the overview answer from here, so nothing is scanned on disk per request; a heartbeat
 //! costs no commit. The store holds the truth: rows come from it, and reports are saved to it in batches.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod roll;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::{SignedDuration, Timestamp};
-use memchr::memmem;
+
+pub use roll::{HostNow, HostPage, HostQuery, Totals};
+use roll::{Roll, Shown};
 
 use super::events::{EventKind, Events};
-use crate::domain::host::{Host, HostFacts, HostFlag};
+use crate::domain::host::{Host, HostFacts};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::serial::Serial;
 use crate::store::{HostChange, ReadError, View};
@@ -34,20 +38,8 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 struct Rows {
     tenants: HashMap<HostId, TenantId>,
-    /// Ids grow with time, so this is the order of enrollment. What scans look at lies close together.
-    by_tenant: HashMap<TenantId, BTreeMap<HostId, Card>>,
-    by_machine: HashMap<(TenantId, String), HashSet<HostId>>,
+    rolls: HashMap<TenantId, Roll>,
     unsaved: HashSet<HostId>,
-}
-
-#[derive(Debug)]
-struct Card {
-    /// What search looks at: lower case, one fact a line.
-    searched: Box<str>,
-    online: bool,
-    in_service: bool,
-    /// As stored, with the facts and the moment of the last report laid over.
-    host: Box<Host>,
 }
 
 /// What a host has reported since its row was last saved.
@@ -58,38 +50,16 @@ pub struct Report {
     pub newest_shown: Option<Serial>,
 }
 
-/// Hosts in service, counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub in_service: usize,
-    pub online: usize,
-    pub possible_clones: usize,
-}
-
-/// A host as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostNow {
-    pub host: Host,
-    pub online: bool,
-}
-
-/// Which hosts are wanted.
-#[derive(Debug, Clone, Default)]
-pub struct HostQuery {
-    /// Part of a hostname, an address or an operating system, whatever the case.
-    pub text: Option<String>,
-    pub online: Option<bool>,
-    /// Decommissioned hosts, and only those.
-    pub decommissioned: bool,
-    pub after: Option<HostId>,
-}
-
-/// A page of hosts.
+/// A tenant's hosts in service, summed up.
 #[derive(Debug, Default)]
-pub struct HostPage {
-    pub hosts: Vec<HostNow>,
-    /// How many hosts match in all.
-    pub total: usize,
+pub(super) struct Census {
+    pub totals: Totals,
+    /// Last heard of, or enrolled, before the moment that was asked for.
+    pub silent: usize,
+    /// Machine ids that more than one host reports.
+    pub shared_machines: usize,
+    /// When the SVIDs that are still valid run out, in no order.
+    pub expiries: Vec<Timestamp>,
 }
 
 impl Fleet {
@@ -160,21 +130,16 @@ impl Fleet {
     /// Records a report of a host whose identity has been proved.
     pub fn report(&self, id: HostId, facts: Option<HostFacts>, at: Timestamp) {
         let mut rows = self.write();
-        let Some(card) = rows.card_mut(id) else {
+        let Some((tenant, roll)) = rows.roll_mut(id) else {
             return;
         };
-        card.host.last_seen = Some(at);
-        let appeared = !card.online && card.in_service;
-        card.online |= appeared;
-        let tenant = card.host.tenant;
-        let mut changed = appeared;
-        if let Some(facts) = facts {
-            let facts = facts.or(&card.host.facts);
-            if facts != card.host.facts {
-                changed = true;
-                let host = Host { facts, ..Host::clone(&card.host) };
-                rows.put(host);
-            }
+        let seen = roll.change(id, |card| (card.seen(at), facts.and_then(|facts| card.with_facts(facts))));
+        let Some((appeared, other)) = seen else {
+            return;
+        };
+        let changed = appeared || other.is_some();
+        if let Some(host) = other {
+            roll.put(host);
         }
         rows.unsaved.insert(id);
         drop(rows);
@@ -186,17 +151,11 @@ impl Fleet {
     /// Records that a host has shown an SVID, and tells whether it is older than one shown before.
     pub(super) fn shown(&self, id: HostId, serial: Serial) -> bool {
         let mut rows = self.write();
-        let Some(card) = rows.card_mut(id) else {
-            return false;
-        };
-        if card.host.newest_shown.is_some_and(|newest| serial < newest) {
-            return true;
-        }
-        if card.host.newest_shown != Some(serial) {
-            card.host.newest_shown = Some(serial);
+        let shown = rows.roll_mut(id).and_then(|(_, roll)| roll.change(id, |card| card.shown(serial)));
+        if shown == Some(Shown::Newer) {
             rows.unsaved.insert(id);
         }
-        false
+        shown == Some(Shown::Older)
     }
 
     /// Some of the reports that came in since they were last taken.
@@ -206,9 +165,11 @@ impl Fleet {
         let mut taken = Vec::with_capacity(ids.len());
         for id in ids {
             rows.unsaved.remove(&id);
-            if let Some(card) = rows.card(id) {
-                let Host { last_seen, facts, newest_shown, .. } = Host::clone(&card.host);
-                taken.push((id, Report { at: last_seen, facts, newest_shown }));
+            if let Some(card) = rows.roll(id).and_then(|roll| roll.card(id)) {
+                let Host { facts, newest_shown, .. } = card.host();
+                let report =
+                    Report { at: card.last_seen(), facts: facts.clone(), newest_shown: *newest_shown };
+                taken.push((id, report));
             }
         }
         taken
@@ -216,13 +177,11 @@ impl Fleet {
 
     /// Marks hosts that have missed too many reports as offline, and tells.
     pub fn sweep(&self, now: Timestamp) {
-        let mut rows = self.write();
+        let cutoff = now - HEARTBEAT_INTERVAL * MISSED_BEATS;
         let mut gone = Vec::new();
-        for card in rows.by_tenant.values_mut().flat_map(BTreeMap::values_mut) {
-            if card.online && !recent(&card.host, now) {
-                card.online = false;
-                gone.push((card.host.tenant, card.host.id));
-            }
+        let mut rows = self.write();
+        for (tenant, roll) in &mut rows.rolls {
+            gone.extend(roll.silence(cutoff).into_iter().map(|id| (*tenant, id)));
         }
         drop(rows);
         if gone.len() > TOLD_ONE_BY_ONE {
@@ -236,142 +195,69 @@ impl Fleet {
 
     pub fn host(&self, id: HostId) -> Option<HostNow> {
         let rows = self.read();
-        rows.card(id).map(|card| rows.now(card))
+        let roll = rows.roll(id)?;
+        roll.card(id).map(|card| roll.now(card))
     }
 
     /// A tenant's hosts in the order of their enrollment.
     pub(super) fn page(&self, tenant: TenantId, query: &HostQuery, limit: usize) -> HostPage {
-        let text = query.text.as_ref().map(|text| text.to_lowercase());
-        let finder = text.as_ref().map(|text| memmem::Finder::new(text.as_bytes()));
-        let wanted = |card: &Card| {
-            card.in_service != query.decommissioned
-                && query.online.is_none_or(|online| card.online == online)
-                && finder.as_ref().is_none_or(|finder| finder.find(card.searched.as_bytes()).is_some())
+        self.read().rolls.get(&tenant).map(|roll| roll.page(query, limit)).unwrap_or_default()
+    }
+
+    /// Sums up a tenant's hosts: which were silent before `silent_before`, and whose SVIDs are valid `now`.
+    pub(super) fn census(&self, tenant: TenantId, now: Timestamp, silent_before: Timestamp) -> Census {
+        let rows = self.read();
+        let Some(roll) = rows.rolls.get(&tenant) else {
+            return Census::default();
         };
-        let rows = self.read();
-        let mut page = HostPage::default();
-        for card in rows.of(tenant).filter(|card| wanted(card)) {
-            page.total += 1;
-            if page.hosts.len() < limit && query.after.is_none_or(|after| card.host.id > after) {
-                page.hosts.push(rows.now(card));
+        let totals = roll.totals();
+        let mut census = Census {
+            totals,
+            shared_machines: roll.shared_machines(),
+            silent: 0,
+            expiries: Vec::with_capacity(totals.in_service),
+        };
+        for card in roll.in_service() {
+            census.silent += usize::from(card.quiet_since() < silent_before);
+            if card.svid_not_after() > now {
+                census.expiries.push(card.svid_not_after());
             }
         }
-        page
-    }
-
-    /// Visits the hosts of a tenant that are not decommissioned.
-    pub(super) fn for_each_in_service(&self, tenant: TenantId, mut visit: impl FnMut(&Host, bool)) -> usize {
-        let rows = self.read();
-        let mut decommissioned = 0;
-        for card in rows.of(tenant) {
-            if card.in_service {
-                visit(&card.host, card.online);
-            } else {
-                decommissioned += 1;
-            }
-        }
-        decommissioned
-    }
-
-    /// How many machine ids of a tenant are reported by more than one host.
-    pub(super) fn duplicates(&self, tenant: TenantId) -> usize {
-        let shared =
-            |(key, hosts): &(&(TenantId, String), &HashSet<HostId>)| key.0 == tenant && hosts.len() > 1;
-        self.read().by_machine.iter().filter(shared).count()
+        census
     }
 
     /// Hosts of all tenants together.
     pub fn totals(&self) -> Totals {
-        let rows = self.read();
         let mut totals = Totals::default();
-        for card in rows.by_tenant.values().flat_map(BTreeMap::values).filter(|card| card.in_service) {
-            totals.in_service += 1;
-            totals.online += usize::from(card.online);
-            totals.possible_clones += usize::from(card.host.flags.contains(&HostFlag::PossibleClone));
+        for roll in self.read().rolls.values() {
+            totals += roll.totals();
         }
         totals
     }
 }
 
-fn recent(host: &Host, now: Timestamp) -> bool {
-    host.last_seen.is_some_and(|at| now.duration_since(at) <= HEARTBEAT_INTERVAL * MISSED_BEATS)
-}
-
 impl Rows {
-    fn of(&self, tenant: TenantId) -> impl Iterator<Item = &Card> {
-        self.by_tenant.get(&tenant).into_iter().flat_map(BTreeMap::values)
+    fn roll(&self, id: HostId) -> Option<&Roll> {
+        self.rolls.get(self.tenants.get(&id)?)
     }
 
-    fn card(&self, id: HostId) -> Option<&Card> {
-        self.by_tenant.get(self.tenants.get(&id)?)?.get(&id)
+    fn roll_mut(&mut self, id: HostId) -> Option<(TenantId, &mut Roll)> {
+        let tenant = *self.tenants.get(&id)?;
+        Some((tenant, self.rolls.get_mut(&tenant)?))
     }
 
-    fn card_mut(&mut self, id: HostId) -> Option<&mut Card> {
-        self.by_tenant.get_mut(self.tenants.get(&id)?)?.get_mut(&id)
-    }
-
-    fn now(&self, card: &Card) -> HostNow {
-        let mut host = Host::clone(&card.host);
-        let machine = host.facts.machine_id.as_ref().map(|machine| (host.tenant, machine.clone()));
-        if machine.is_some_and(|key| self.by_machine.get(&key).is_some_and(|hosts| hosts.len() > 1)) {
-            host.flags.insert(HostFlag::PossibleDuplicate);
-        }
-        HostNow { host, online: card.online }
-    }
-
-    /// Takes a row in. What memory knows better than a row of the store stays.
-    fn put(&mut self, mut host: Host) {
-        let mut online = false;
-        if let Some(known) = self.card(host.id) {
-            host.last_seen = host.last_seen.max(known.host.last_seen);
-            host.newest_shown = host.newest_shown.max(known.host.newest_shown);
-            online = known.online && host.decommissioned_at.is_none();
-            let known = (known.host.tenant, known.host.id, known.host.facts.machine_id.clone());
-            self.unlink_machine(known.0, known.1, known.2);
-        }
-        if let Some(machine) = &host.facts.machine_id
-            && host.decommissioned_at.is_none()
-        {
-            self.by_machine.entry((host.tenant, machine.clone())).or_default().insert(host.id);
-        }
+    fn put(&mut self, host: Host) {
         self.tenants.insert(host.id, host.tenant);
-        let searched = searched(&host).into_boxed_str();
-        let in_service = host.decommissioned_at.is_none();
-        let (tenant, id) = (host.tenant, host.id);
-        let card = Card { searched, online, in_service, host: Box::new(host) };
-        self.by_tenant.entry(tenant).or_default().insert(id, card);
+        self.rolls.entry(host.tenant).or_default().put(host);
     }
 
     fn remove(&mut self, tenant: TenantId, id: HostId) {
         self.tenants.remove(&id);
-        let card = self.by_tenant.get_mut(&tenant).and_then(|cards| cards.remove(&id));
-        if let Some(card) = card {
-            self.unlink_machine(tenant, id, card.host.facts.machine_id);
-        }
         self.unsaved.remove(&id);
-    }
-
-    fn unlink_machine(&mut self, tenant: TenantId, id: HostId, machine: Option<String>) {
-        let Some(machine) = machine else { return };
-        let key = (tenant, machine);
-        if let Some(hosts) = self.by_machine.get_mut(&key) {
-            hosts.remove(&id);
-            if hosts.is_empty() {
-                self.by_machine.remove(&key);
-            }
+        if let Some(roll) = self.rolls.get_mut(&tenant) {
+            roll.remove(id);
         }
     }
-}
-
-fn searched(host: &Host) -> String {
-    // A host without a hostname goes by its agent id.
-    let name = host.facts.hostname.as_deref().unwrap_or_else(|| host.agent.as_str());
-    let mut text = format!("{name}\n{}\n", host.facts.os.as_deref().unwrap_or_default()).to_lowercase();
-    for ip in &host.facts.ips {
-        text.push_str(&ip.to_string());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::fleet::Census;
 use super::{App, Unavailable};
 use crate::ca::hierarchy::{self, Role};
 use crate::domain::hierarchy::Hierarchy;
-use crate::domain::host::HostFlag;
 use crate::domain::ids::TenantId;
 use crate::store::{ReadError, day_of};
 
@@ -63,18 +63,9 @@ impl App {
 
     fn compose_overview(&self, tenant: TenantId) -> Result<Overview, ReadError> {
         let now = self.clock.now();
-        let day_ago = now - SignedDuration::from_hours(24);
-        let (mut online, mut total, mut silent, mut clones) = (0, 0, 0, 0);
-        let mut expiries = Vec::new();
-        let decommissioned = self.fleet.for_each_in_service(tenant, |host, is_online| {
-            total += 1;
-            online += usize::from(is_online);
-            silent += usize::from(host.last_seen.unwrap_or(host.first_enrolled_at) < day_ago);
-            clones += usize::from(host.flags.contains(&HostFlag::PossibleClone));
-            if host.svid_not_after > now {
-                expiries.push(host.svid_not_after);
-            }
-        });
+        let Census { totals, silent, shared_machines: duplicates, expiries } =
+            self.fleet.census(tenant, now, now - SignedDuration::from_hours(24));
+        let clones = totals.possible_clones;
         let today = day_of(now);
         let first = today.saturating_sub(DAYS - 1);
         let (counts, stored) = self.store.read(|view| {
@@ -93,7 +84,6 @@ impl App {
                     .to_owned(),
             });
         }
-        let duplicates = self.fleet.duplicates(tenant);
         if duplicates > 0 {
             warnings.push(Warning {
                 code: "possible_duplicates",
@@ -114,9 +104,9 @@ impl App {
             });
         }
         Ok(Overview {
-            online,
-            total,
-            decommissioned,
+            online: totals.online,
+            total: totals.in_service,
+            decommissioned: totals.decommissioned,
             not_reported_24h: silent,
             enrollments_per_day: (first..=today).zip(counts).collect(),
             agent_ca,
