@@ -37,8 +37,12 @@ const USERNAME: &str = r"^[A-Za-z0-9._@-]{1,64}$";
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
-    { "required": ["token"], "properties": { "token": { "type": "string" }, "secret": { "type": "null" } } },
-    { "required": ["secret"], "properties": { "secret": { "type": "string" }, "token": { "type": "null" } } },
+    { "required": ["token"], "properties": {
+        "token": { "type": "string", "not": { "pattern": "^(mes|mat)_" } }, "secret": { "type": "null" }
+    } },
+    { "required": ["secret"], "properties": {
+        "secret": { "type": "string", "not": { "pattern": "^(mjt|mat)_" } }, "token": { "type": "null" }
+    } },
 ]))]
 pub(super) struct EnrollBody {
     #[serde(default)]
