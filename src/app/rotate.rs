@@ -240,19 +240,19 @@ fn standing(
         let answered = Answered { enrollment: answered, agent: host.agent, certificate };
         return Ok(Standing::Retry(Box::new(answered)));
     }
-    let holder = view.holder_of_key(csr.spki())?;
     let recovered = current.expired(now);
     if recovered {
+        let newest = view.enrollment(host.newest_serial)?.ok_or(RotateError::UnknownSerial)?;
         // The newest certificate is the one presented, or its successor whose answer was lost: then the caller
         // has proved to hold both keys, and it is the successor's time that counts.
-        let lost = holder.as_ref().filter(|holder| holder.via == Via::Rotation { from: current.serial });
-        let newest = lost.unwrap_or(&current);
+        let lost = newest.via == Via::Rotation { from: current.serial } && newest.spki == csr.spki();
+        let may_return = (newest.serial == current.serial || lost) && newest.revocation.is_none();
         let in_grace = now <= newest.not_after + grace;
-        let may_return = newest.serial == host.newest_serial && newest.revocation.is_none();
         if !may_return || !(in_grace || excused(view, newest.not_after, now)?) {
             return Err(RotateError::SvidExpired);
         }
     }
+    let holder = view.holder_of_key(csr.spki())?;
     if holder.is_some_and(|holder| !holder.expired(now)) {
         return Err(RotateError::KeyReused);
     }

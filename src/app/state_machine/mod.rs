@@ -90,6 +90,8 @@ enum Step {
     Delete(usize),
     Tidy,
     Wait(i64),
+    /// The server is away for some seconds.
+    Away(i64),
     Reopen,
     Crash,
 }
@@ -134,6 +136,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => some().prop_map(Step::Delete),
         2 => Just(Step::Tidy),
         6 => seconds.prop_map(Step::Wait),
+        2 => proptest::sample::select(vec![90, 87_000, 260_000]).prop_map(Step::Away),
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),
     ]
@@ -297,6 +300,14 @@ impl<'b> World<'b> {
                 let behind = (self.latest - BEHIND).duration_since(self.clock.now());
                 self.clock.move_by(behind.max(SignedDuration::ZERO));
             }
+            Step::Away(seconds) => {
+                self.app().save_presence().await.unwrap();
+                self.app().sign_of_life().await.unwrap();
+                self.model.saved();
+                self.model.alive(self.clock.now());
+                self.clock.move_by(SignedDuration::from_secs(seconds));
+                self.reopen(false).await;
+            }
             Step::Reopen => {
                 self.app().save_presence().await.unwrap();
                 self.model.saved();
@@ -317,6 +328,8 @@ impl<'b> World<'b> {
             self.directory = left;
         }
         self.open = Some(opened(self.directory.path(), &self.clock));
+        self.app().return_to_service().await.unwrap();
+        self.model.returned(self.clock.now());
         self.compare_all().await;
     }
 
@@ -520,7 +533,7 @@ fn refusal(error: &EnrollError) -> &'static str {
     error.reason().unwrap_or_else(|| panic!("{error:?}"))
 }
 
-async fn take_all(beginning: &Beginning, steps: &[Step]) {
+async fn take_all<'b>(beginning: &'b Beginning, steps: &[Step]) -> World<'b> {
     let mut world = World::new(beginning);
     for step in steps {
         world.take(step).await;
@@ -530,6 +543,28 @@ async fn take_all(beginning: &Beginning, steps: &[Step]) {
         world.latest = world.latest.max(world.clock.now());
     }
     world.compare_all().await;
+    world
+}
+
+/// The server answers a rotation, the answer is lost, and then the server is away for so long that it forgets
+/// the successor's key as soon as it is back. The agent, which holds both keys, still comes back.
+#[tokio::test]
+async fn a_lost_answer_costs_no_identity_however_long_the_server_was_away() {
+    let beginning = Beginning::new().await;
+    let rotate = |from| Step::Rotate { from, key: 1 };
+    let world = take_all(
+        &beginning,
+        &[
+            Step::CreateSecret { max_uses: None, ttl: None },
+            Step::Enroll { kind: CredentialKind::EnrollmentSecret, with: 0, key: 0 },
+            rotate(0),
+            Step::Away(1_000_000),
+            Step::Tidy,
+            rotate(1),
+        ],
+    )
+    .await;
+    assert_eq!(world.model.certificates.len(), 3, "enrolled, rotated, and rotated again from the first");
 }
 
 #[test]

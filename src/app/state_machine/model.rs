@@ -102,6 +102,9 @@ pub(super) struct Model {
     /// Action and target of every audit record.
     pub trail: Vec<(&'static str, String)>,
     pub enrollments: u64,
+    alive: Option<Timestamp>,
+    /// From a sign of life to the return.
+    outages: Vec<(Timestamp, Timestamp)>,
 }
 
 impl Model {
@@ -248,9 +251,11 @@ impl Model {
         }
         let returns = current.expired(now);
         if returns {
-            let newest = successor.unwrap_or(current);
-            let is_newest = newest.serial == host.newest && newest.revoked.is_none();
-            if !is_newest || now > newest.not_after + GRACE {
+            let newest = self.certificates.iter().find(|other| other.serial == host.newest).unwrap();
+            let lost = newest.via == Via::Rotation { from: current.serial } && newest.key == key;
+            let is_newest = newest.serial == current.serial || lost;
+            let in_time = now <= newest.not_after + GRACE || self.excused(newest.not_after, now);
+            if !is_newest || newest.revoked.is_some() || !in_time {
                 return refused("svid_expired");
             }
         }
@@ -350,6 +355,28 @@ impl Model {
 
     pub(super) fn saved(&mut self) {
         self.hosts.values_mut().for_each(|host| host.shown_saved = host.shown);
+    }
+
+    /// The server gives a sign of life.
+    pub(super) fn alive(&mut self, now: Timestamp) {
+        self.alive = self.alive.max(Some(now));
+    }
+
+    /// The server serves again.
+    pub(super) fn returned(&mut self, now: Timestamp) {
+        if let Some(from) = self.alive.filter(|from| *from < now) {
+            self.outages.push((from, now));
+        }
+        self.alive(now);
+    }
+
+    /// Whether a certificate ran out while nobody was there to rotate it, less than a day after the return.
+    fn excused(&self, not_after: Timestamp, now: Timestamp) -> bool {
+        let day = SignedDuration::from_hours(24);
+        let excuses = |(from, until): &(Timestamp, Timestamp)| {
+            (*from..=*until).contains(&not_after) && (*until..=*until + day).contains(&now)
+        };
+        self.outages.iter().any(excuses)
     }
 
     /// Memory is gone.
