@@ -23,9 +23,13 @@ use crate::domain::audit::{AuditEvent, MissingRecords, Outcome};
 use crate::domain::deny::Denial;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{DEFAULT_TENANT, Tenant};
+use crate::durable;
 
 /// The layout this version reads and writes. A migration raises it by one.
 const SCHEMA: u32 = 1;
+
+/// How the names of stores begin that are being made.
+const UNFINISHED: &str = ".muster.redb.";
 
 /// redb's page cache. Its default of 1 GiB is no faster here, and the server should stay small.
 const CACHE_BYTES: usize = 64 << 20;
@@ -71,7 +75,12 @@ pub(super) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, now)?,
         Err(error) => return Err(io(error)),
     }
-    open_existing(path)
+    let database = open_existing(path)?;
+    // Whoever holds the store is alone here; a restore that still goes on could not give its file this name.
+    if let Err(error) = durable::sweep_named(path.parent().unwrap_or(Path::new(".")), UNFINISHED) {
+        tracing::warn!(%error, "what an interrupted restore has left cannot be removed");
+    }
+    Ok(database)
 }
 
 /// Opens a store that is there.
@@ -110,7 +119,7 @@ fn create(path: &Path, now: Timestamp) -> Result<(), OpenError> {
 /// An empty database that goes away unless it gets a name.
 pub(super) fn create_unnamed(directory: &Path) -> io::Result<(NamedTempFile, Database)> {
     let file = tempfile::Builder::new()
-        .prefix(".muster.redb.")
+        .prefix(UNFINISHED)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
         .tempfile_in(directory)?;
     let database = builder().create(file.path()).map_err(io::Error::other)?;

@@ -253,6 +253,20 @@ async fn a_restore_touches_nothing_unless_it_succeeds() {
     server.start_again();
 }
 
+#[test]
+fn what_an_interrupted_restore_leaves_is_cleared_away() {
+    let mut server = Server::quickstart();
+    server.stop();
+    // As a restore makes it, and a kill leaves it.
+    let (left, other) = (server.file(".muster.redb.Xy12zw"), server.file("muster.redb.old"));
+    for path in [&left, &other] {
+        std::fs::copy(server.file(STORE), path).unwrap();
+    }
+    server.start_again();
+    assert!(!left.exists(), "nobody will ever look for it");
+    assert!(other.exists(), "an operator's copy");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_works_on_another_machine_with_the_envelope_or_a_passphrase() {
     let room = tempfile::tempdir().unwrap();
