@@ -249,6 +249,15 @@ impl Frames {
         self.0.write_all(&[&head, payload].concat()).await
     }
 
+    /// Asks for `/healthz` and waits for the answer's body.
+    async fn answered(&mut self) {
+        self.write(HEADERS, END_STREAM | END_HEADERS, 1, HEALTHZ).await.unwrap();
+        let mut said = Vec::new();
+        while !said.windows(6).any(|part| part == b"status") {
+            assert!(self.0.read_buf(&mut said).await.unwrap() > 0, "these frames are sound: {said:?}");
+        }
+    }
+
     /// What the server said until it closed; it must, within this time.
     async fn closed(mut self, within: Duration) -> Vec<u8> {
         let mut said = Vec::new();
@@ -333,11 +342,7 @@ async fn floods_of_frames_end_their_own_connection_only() {
     let http = server.http();
 
     let mut polite = Frames::open(&server).await;
-    polite.write(HEADERS, END_STREAM | END_HEADERS, 1, HEALTHZ).await.unwrap();
-    let mut said = Vec::new();
-    while !said.windows(6).any(|part| part == b"status") {
-        assert!(polite.0.read_buf(&mut said).await.unwrap() > 0, "these frames are sound: {said:?}");
-    }
+    polite.answered().await;
 
     // Requests that are given up at once (CVE-2023-44487).
     let mut resets = Frames::open(&server).await;
@@ -383,4 +388,26 @@ async fn floods_of_frames_end_their_own_connection_only() {
     peer.reports().await.unwrap();
     assert_eq!(http.get("/readyz").await.status, 200);
     assert!(!server.log().contains("panicked"), "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_http2_connections_make_way_for_newcomers() {
+    let server = Server::quickstart_with_descriptors(256);
+    let started = Instant::now();
+    let mut quiet = Vec::new();
+    // A quarter of the descriptors is for strangers.
+    for number in 1..=100 {
+        let mut frames = Frames::open_from(Ipv4Addr::new(127, 9, 9, number).into(), &server).await;
+        frames.answered().await;
+        quiet.push(frames);
+    }
+    let mut newest = quiet.pop().unwrap();
+    let oldest = quiet.remove(0);
+    oldest.closed(PATIENCE).await;
+    assert!(started.elapsed() < Duration::from_secs(10), "none has been closed for its idleness alone");
+    newest.write(HEADERS, END_STREAM | END_HEADERS, 3, HEALTHZ).await.unwrap();
+    let mut said = Vec::new();
+    while !said.windows(6).any(|part| part == b"status") {
+        assert!(newest.0.read_buf(&mut said).await.unwrap() > 0, "the newest has its place: {said:?}");
+    }
 }
