@@ -122,6 +122,15 @@ impl fmt::Display for MissingRecords {
     }
 }
 
+/// A loss as the store remembers it from when it was found: once the trail has gone on, the place where it was cut
+/// does not show any more. Being in the store, its acceptance is durable together with the record that states it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownLoss {
+    pub missing: MissingRecords,
+    /// The record that states it, and from which the trail goes on. It counts only while it is there.
+    pub stated: Option<ChainHead>,
+}
+
 impl AuditRecord {
     /// The hash that the record's content calls for.
     pub fn computed_hash(&self) -> String {

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
+use super::gate::Gate;
 use super::proto::{HostEvent, ReportRequest, ReportResponse};
-use super::service::AgentApi;
 use super::status::Refused;
-use crate::app::history::{ReportError, Reporter, Turn};
+use crate::app::history::{History, ReportError, Reporter, Turn};
 use crate::domain::timeline::{NotAnEvent, Reported};
 use crate::tls::live::LivePeer;
 
@@ -20,55 +21,67 @@ const BYTES_MAX: usize = 64 * 1024;
 /// How long a call may take. An agent has what it wants to say before it begins.
 const CALL_TIME: Duration = Duration::from_secs(20);
 
-/// Takes a whole report, or nothing of it.
-pub(super) async fn take(
-    api: &AgentApi,
-    peer: &LivePeer,
-    events: Streaming<ReportRequest>,
-) -> Result<ReportResponse, Status> {
-    let identity = peer.identity();
-    let reporter =
-        Reporter { host: identity.host(), identity: identity.identity().clone(), serial: identity.serial() };
-    let turn = api.history.begin(reporter).map_err(refused)?;
-    let events = tokio::select! {
-        () = peer.revoked().cancelled() => return Err(Refused::Revoked.into()),
-        () = api.shutdown.cancelled() => return Err(Refused::Stopping.into()),
-        gathered = timeout(CALL_TIME, gather(api, peer, &turn, events)) => {
-            gathered.map_err(|_| Refused::TooSlow)??
-        }
-    };
-    let accepted = u32::try_from(events.len()).unwrap_or(u32::MAX);
-    turn.keep(events).await.map_err(refused)?;
-    Ok(ReportResponse { accepted })
+/// Who takes reports.
+pub(super) struct Reports<'a> {
+    pub gate: &'a Gate,
+    pub history: &'a History,
+    pub shutdown: &'a CancellationToken,
 }
 
-async fn gather(
-    api: &AgentApi,
-    peer: &LivePeer,
-    turn: &Turn<'_>,
-    mut requests: Streaming<ReportRequest>,
-) -> Result<Vec<Reported>, Status> {
-    let mut events = Vec::new();
-    let mut bytes = 0;
-    while let Some(request) = requests.message().await.map_err(too_large)? {
-        api.gate.check(peer.identity())?;
-        if events.len() == EVENTS_MAX {
-            return Err(Refused::ReportTooLong.into());
-        }
-        if !events.is_empty() {
-            turn.count_another().map_err(refused)?;
-        }
-        let Some(event) = request.event else {
-            return Err(Status::invalid_argument("a message of a report has an event"));
+impl Reports<'_> {
+    /// Takes a whole report, or nothing of it.
+    pub(super) async fn take(
+        &self,
+        peer: &LivePeer,
+        events: Streaming<ReportRequest>,
+    ) -> Result<ReportResponse, Status> {
+        let identity = peer.identity();
+        let reporter = Reporter {
+            host: identity.host(),
+            identity: identity.identity().clone(),
+            serial: identity.serial(),
         };
-        bytes += text_bytes(&event);
-        if bytes > BYTES_MAX {
-            return Err(Refused::ReportTooLong.into());
-        }
-        let event = reported(event, api.gate.clock.now());
-        events.push(event.map_err(|error| Status::invalid_argument(error.to_string()))?);
+        let turn = self.history.begin(reporter).map_err(refused)?;
+        let events = tokio::select! {
+            () = peer.revoked().cancelled() => return Err(Refused::Revoked.into()),
+            () = self.shutdown.cancelled() => return Err(Refused::Stopping.into()),
+            gathered = timeout(CALL_TIME, self.gather(peer, &turn, events)) => {
+                gathered.map_err(|_| Refused::TooSlow)??
+            }
+        };
+        let accepted = u32::try_from(events.len()).unwrap_or(u32::MAX);
+        turn.keep(events).await.map_err(refused)?;
+        Ok(ReportResponse { accepted })
     }
-    Ok(events)
+
+    async fn gather(
+        &self,
+        peer: &LivePeer,
+        turn: &Turn<'_>,
+        mut requests: Streaming<ReportRequest>,
+    ) -> Result<Vec<Reported>, Status> {
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        while let Some(request) = requests.message().await.map_err(too_large)? {
+            self.gate.check(peer.identity())?;
+            if events.len() == EVENTS_MAX {
+                return Err(Refused::ReportTooLong.into());
+            }
+            if !events.is_empty() {
+                turn.count_another().map_err(refused)?;
+            }
+            let Some(event) = request.event else {
+                return Err(Status::invalid_argument("a message of a report has an event"));
+            };
+            bytes += text_bytes(&event);
+            if bytes > BYTES_MAX {
+                return Err(Refused::ReportTooLong.into());
+            }
+            let event = reported(event, self.gate.clock.now());
+            events.push(event.map_err(|error| Status::invalid_argument(error.to_string()))?);
+        }
+        Ok(events)
+    }
 }
 
 fn text_bytes(event: &HostEvent) -> usize {

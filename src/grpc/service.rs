@@ -19,7 +19,7 @@ use super::proto::{
     Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, ReportRequest, ReportResponse, SessionRequest,
     SessionResponse, session_request, session_response,
 };
-use super::report;
+use super::report::Reports;
 use super::status::Refused;
 use crate::app::fleet::Fleet;
 use crate::app::history::History;
@@ -107,7 +107,8 @@ impl AgentService for AgentApi {
         request: Request<Streaming<ReportRequest>>,
     ) -> Result<Response<ReportResponse>, Status> {
         let peer = Arc::clone(peer(&request)?);
-        report::take(self, &peer, request.into_inner()).await.map(Response::new)
+        let reports = Reports { gate: &self.gate, history: &self.history, shutdown: &self.shutdown };
+        reports.take(&peer, request.into_inner()).await.map(Response::new)
     }
 }
 

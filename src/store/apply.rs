@@ -9,10 +9,9 @@ use super::record::{
     TenantRecord, UserRecord, decode, encode,
 };
 use super::rows::{self, Rows, Span, Table, Visit, protect};
-use super::trail::KnownLoss;
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
-use crate::domain::audit::{AuditEvent, ChainHead};
+use crate::domain::audit::{AuditEvent, ChainHead, KnownLoss};
 use crate::domain::deny::{Denial, DenyChange, Identity};
 use crate::domain::enrollment::{Enrollment, Revocation, Via};
 use crate::domain::host::Host;

@@ -9,6 +9,7 @@ mod backup;
 mod change;
 mod check;
 mod disk;
+mod durability;
 mod journal;
 mod journal_line;
 #[cfg(test)]
@@ -33,11 +34,12 @@ use redb::ReadableDatabase;
 pub use backup::{BackedUp, BackupError};
 pub use change::{Change, Verdict};
 pub use check::{CheckedTable, Damage};
+pub use durability::Durability;
 pub use journal::{JournalError, OnlyInJournal};
 pub use open::{CHECK_THREAD, OpenError};
 pub use restore::{RestoreError, Restoring};
 pub use view::{View, day_of};
-pub use writer::{Durability, WriteError};
+pub use writer::WriteError;
 
 use crate::clock::Clock;
 use crate::domain::audit::{AuditKind, MissingRecords};

@@ -12,12 +12,12 @@ use tempfile::NamedTempFile;
 
 use super::apply::Batch;
 use super::change::Change;
+use super::durability::Durability;
 use super::journal::{Journal, JournalError, OnlyInJournal};
 use super::record::decode;
 use super::rehearsal::Rehearsal;
 use super::rows::{Rows, Snapshot, Table};
 use super::view::{View, meta};
-use super::writer::Durability;
 use super::{JOURNAL_NAME, ReadError};
 use crate::domain::audit::{AuditEvent, MissingRecords, Outcome};
 use crate::domain::deny::Denial;

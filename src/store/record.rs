@@ -11,9 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ReadError;
 use super::rows::Table;
-use super::trail::KnownLoss;
 use crate::domain::api_token::{ApiToken, Maker};
-use crate::domain::audit::{ChainHead, MissingRecords};
+use crate::domain::audit::{ChainHead, KnownLoss, MissingRecords};
 use crate::domain::credential::CredentialHash;
 use crate::domain::enrollment::{Enrollment, Revocation, RevocationReason, SpkiHash, Via};
 use crate::domain::enrollment_secret::EnrollmentSecret;

@@ -90,15 +90,6 @@ impl Marks {
     }
 }
 
-/// A loss as the store remembers it from when it was found: once the trail has gone on, the place where it was cut
-/// does not show any more. Being in the store, its acceptance is durable together with the record that states it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KnownLoss {
-    pub(super) missing: MissingRecords,
-    /// The record that states it, and from which the trail goes on. It counts only while it is there.
-    pub(super) stated: Option<ChainHead>,
-}
-
 /// Whether the trail has the record that a mark names.
 fn holds(view: &View<'_>, mark: &ChainHead) -> Result<bool, ReadError> {
     match view.audit_record(mark.seq) {

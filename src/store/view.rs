@@ -11,9 +11,8 @@ use super::record::{
     UserRecord, decode,
 };
 use super::rows::{Rows, Span, Table};
-use super::trail::KnownLoss;
 use crate::domain::api_token::ApiToken;
-use crate::domain::audit::{AuditRecord, ChainHead};
+use crate::domain::audit::{AuditRecord, ChainHead, KnownLoss};
 use crate::domain::deny::{Denial, DenyChange, Identity};
 use crate::domain::enrollment::{Enrollment, RevocationReason, SpkiHash, past_not_after};
 use crate::domain::enrollment_secret::EnrollmentSecret;

@@ -9,12 +9,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use redb::WriteTransaction;
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{Batch, Finished};
 use super::change::{Change, Verdict};
 use super::disk::Disk;
+use super::durability::Durability;
 use super::journal::{Journal, JournalError};
 use super::open;
 use super::rows::Snapshot;
@@ -40,29 +40,6 @@ pub enum WriteError {
     Commit,
     #[error("the store takes no writes, because it is closing or a commit failed")]
     Stopped,
-}
-
-/// How a write transaction reaches the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// Two-phase commit with quick repair: opening after a crash needs no walk over the file, and an
-    /// attacker who chooses content can't forge a half-written commit. What the store uses.
-    QuickRepair,
-    /// Only for measuring against.
-    TwoPhase,
-    /// Only for measuring against.
-    OnePhase,
-}
-
-impl Durability {
-    /// Sets a transaction up to commit this way.
-    pub fn prepare(self, transaction: &mut WriteTransaction) {
-        match self {
-            Self::QuickRepair => transaction.set_quick_repair(true),
-            Self::TwoPhase => transaction.set_two_phase_commit(true),
-            Self::OnePhase => {}
-        }
-    }
 }
 
 type Reply = Box<dyn FnOnce(Result<(), WriteError>) + Send>;

@@ -11,10 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
-use hyper::service::Service;
-use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::{ServerConfig, ServerConnection};
@@ -30,6 +27,7 @@ use super::complaint::Complaint;
 use super::live::{LivePeer, LivePeers, TooManyConnections};
 use super::occupancy::{Bounds, Full, Occupancy, PushedOut, Seat, Standing};
 use super::peer::{PeerError, PeerIdentity, PeerVerifier};
+pub use super::requests::Answering;
 use super::requests::Noting;
 use super::server::{grpc_config, https_config};
 use super::timely::Timely;
@@ -196,31 +194,6 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// The agent, on a listener that only agents can reach.
     pub peer: Option<Arc<LivePeer>>,
-}
-
-/// What answers the requests of one connection.
-pub trait Answering:
-    Service<
-        Request<Incoming>,
-        Response = Response<Self::Body>,
-        Error: Into<Box<dyn Error + Send + Sync>>,
-        Future: Send + 'static,
-    > + Send
-    + 'static
-{
-    type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
-}
-
-impl<S, B> Answering for S
-where
-    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<Box<dyn Error + Send + Sync>>,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    type Body = B;
 }
 
 /// A bound socket that accepts, once it is served.
@@ -538,8 +511,9 @@ mod tests {
     use std::time::Instant;
 
     use http_body_util::Full;
-    use hyper::body::Bytes;
+    use hyper::body::{Bytes, Incoming};
     use hyper::service::service_fn;
+    use hyper::{Request, Response};
     use rustls::ClientConfig;
     use rustls::pki_types::ServerName;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

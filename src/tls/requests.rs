@@ -1,7 +1,9 @@
-//! Which connections have a request open, so that others make way for newcomers before they do.
+//! What answers a connection's requests, and which connections have one open, so that others make way for newcomers
+//! before they do.
 //!
 //! A request is open from its head to the last of its answer, so a stream of events is open all along.
 
+use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -9,8 +11,32 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use hyper::{Request, Response};
 
-use super::accept::Answering;
 use super::occupancy::{OpenRequest, Requests};
+
+/// What answers the requests of one connection.
+pub trait Answering:
+    Service<
+        Request<Incoming>,
+        Response = Response<Self::Body>,
+        Error: Into<Box<dyn Error + Send + Sync>>,
+        Future: Send + 'static,
+    > + Send
+    + 'static
+{
+    type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+}
+
+impl<S, B> Answering for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Body = B;
+}
 
 /// A service whose requests are noted.
 #[derive(Debug)]
