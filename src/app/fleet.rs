@@ -127,6 +127,21 @@ impl Fleet {
         }
     }
 
+    /// Follows a store whose every host this is. Who listens is told by whoever knows why.
+    pub(super) fn replace(&self, all: &[HostChange]) {
+        let mut rows = self.write();
+        let mut gone = std::mem::take(&mut rows.tenants);
+        for change in all {
+            if let HostChange::Put(host) = change {
+                gone.remove(&host.id);
+                rows.put(Host::clone(host));
+            }
+        }
+        for (id, tenant) in gone {
+            rows.remove(tenant, id);
+        }
+    }
+
     /// Records a report of a host whose identity has been proved.
     pub fn report(&self, id: HostId, facts: Option<HostFacts>, at: Timestamp) {
         let mut rows = self.write();

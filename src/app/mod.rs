@@ -137,7 +137,11 @@ impl App {
                 on_denied(&published.deny);
                 counts.add(&published.audited);
                 if let Some(fleet) = following.get() {
-                    fleet.apply(&published.hosts);
+                    if published.whole {
+                        fleet.replace(&published.hosts);
+                    } else {
+                        fleet.apply(&published.hosts);
+                    }
                 }
                 tell(&events, published);
             })
@@ -218,6 +222,11 @@ impl App {
 pub const ROOT_KEY_FILE: &str = "root-key.pem";
 
 fn tell(events: &Events, published: &Published) {
+    if published.whole {
+        events.tell(EventKind::Resync, None, None);
+        events.tell(EventKind::Access, None, None);
+        return;
+    }
     for (tenant, host) in &published.enrollments {
         events.tell(EventKind::Enrollment, Some(*tenant), Some(host.to_string()));
     }

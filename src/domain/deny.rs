@@ -42,6 +42,22 @@ struct Sets {
     identities: HashSet<Identity>,
 }
 
+impl Sets {
+    fn apply(&mut self, change: DenyChange) {
+        match change {
+            DenyChange::Serial { serial, not_after } => {
+                self.serials.insert(serial, not_after);
+            }
+            DenyChange::Identity(identity) => {
+                self.identities.insert(identity);
+            }
+            DenyChange::LiftIdentity(identity) => {
+                self.identities.remove(&identity);
+            }
+        }
+    }
+}
+
 /// A shared handle; clones see the same list.
 #[derive(Debug, Clone, Default)]
 pub struct DenyList(Arc<RwLock<Sets>>);
@@ -54,19 +70,14 @@ impl DenyList {
 
     pub fn apply(&self, changes: impl IntoIterator<Item = DenyChange>) {
         let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for change in changes {
-            match change {
-                DenyChange::Serial { serial, not_after } => {
-                    sets.serials.insert(serial, not_after);
-                }
-                DenyChange::Identity(identity) => {
-                    sets.identities.insert(identity);
-                }
-                DenyChange::LiftIdentity(identity) => {
-                    sets.identities.remove(&identity);
-                }
-            }
-        }
+        changes.into_iter().for_each(|change| sets.apply(change));
+    }
+
+    /// From now on this is denied and nothing else.
+    pub fn replace(&self, all: impl IntoIterator<Item = DenyChange>) {
+        let mut sets = Sets::default();
+        all.into_iter().for_each(|change| sets.apply(change));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = sets;
     }
 
     /// Forgets serials of certificates that ran out before `limit`: expiry refuses them anyway.

@@ -94,6 +94,9 @@ impl Journal {
         now: Timestamp,
     ) -> Result<(Self, OnlyInJournal), JournalError> {
         let (file, created) = open_file(path, true).map_err(|source| io_error(path, source))?;
+        // Its name may be as new as the file, or have been given anew by a process that died before this.
+        let named = File::open(parent(path)).and_then(|directory| directory.sync_all());
+        named.map_err(|source| io_error(path, source))?;
         if let Err(error) = durable::sweep_named(parent(path), UNFINISHED) {
             tracing::warn!(%error, "what was left of an earlier revocation journal cannot be removed");
         }
@@ -332,9 +335,7 @@ fn open_file(path: &Path, create: bool) -> io::Result<(File, bool)> {
     match options.open(path) {
         Ok(file) => Ok((file, false)),
         Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
-            let file = options.create_new(true).open(path)?;
-            File::open(parent(path))?.sync_all()?;
-            Ok((file, true))
+            Ok((options.create_new(true).open(path)?, true))
         }
         Err(error) => Err(error),
     }

@@ -94,6 +94,8 @@ pub struct Published {
     pub audited: Vec<AuditKind>,
     /// Who may do what has changed: whoever holds a stream open must prove its right anew.
     pub access: bool,
+    /// This is all of the store and not what has changed in it: denials and hosts that are not named are gone.
+    pub whole: bool,
 }
 
 /// What became of a host's row.

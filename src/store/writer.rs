@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use redb::WriteTransaction;
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{Batch, Finished};
@@ -16,7 +17,7 @@ use super::change::{Change, Verdict};
 use super::disk::Disk;
 use super::durability::Durability;
 use super::journal::{Journal, JournalError};
-use super::open;
+use super::open::{self, OpenError};
 use super::rows::Snapshot;
 use super::trail::Loss;
 use super::view::View;
@@ -142,6 +143,32 @@ const MARK_EVERY: Duration = Duration::from_secs(60);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// What has to be opened anew before anything else is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// The store, and with it the journal.
+    Store,
+    Journal,
+}
+
+/// A batch that nobody is told was written.
+struct Broken {
+    doubt: Doubt,
+    error: Failure,
+    /// What it came to, when it is in the store all the same.
+    committed: Option<Box<Published>>,
+}
+
+impl Broken {
+    fn store(error: impl Into<Failure>) -> Self {
+        Self { doubt: Doubt::Store, error: error.into(), committed: None }
+    }
+
+    fn journal(error: impl Into<Failure>) -> Self {
+        Self { doubt: Doubt::Journal, error: error.into(), committed: None }
+    }
+}
+
 struct Run {
     disk: Arc<Disk>,
     /// `None` for a store that lives in memory.
@@ -167,14 +194,16 @@ impl Run {
                     self.tell(&published);
                     replies.into_iter().for_each(|reply| reply(Ok(())));
                 }
-                Err(error) => {
+                Err(Broken { doubt, error, committed }) => {
                     tracing::error!(
                         error = &*error as &dyn std::error::Error,
                         "a commit failed; opening the store anew"
                     );
                     self.healthy.store(false, Ordering::Release);
+                    // Who is revoked in the store is out, whatever else is still to be done.
+                    committed.iter().for_each(|published| self.tell(published));
                     replies.into_iter().for_each(|reply| reply(Err(WriteError::Commit)));
-                    self.recover(&mut jobs);
+                    self.recover(doubt, &mut jobs);
                 }
             }
         }
@@ -187,23 +216,28 @@ impl Run {
     }
 
     fn tell(&self, published: &Published) {
-        self.deny.apply(published.deny.iter().cloned());
+        let deny = published.deny.iter().cloned();
+        if published.whole {
+            self.deny.replace(deny);
+        } else {
+            self.deny.apply(deny);
+        }
         if *published != Published::default() {
             (self.publish)(published);
         }
     }
 
-    /// Opens the file anew until it works, refusing what comes in meanwhile, and tells everybody what is in it.
-    fn recover(&mut self, jobs: &mut mpsc::Receiver<Job>) {
+    /// Opens what is in doubt anew until it works, refusing what comes in meanwhile, and tells everybody what is in
+    /// the store.
+    fn recover(&mut self, mut doubt: Doubt, jobs: &mut mpsc::Receiver<Job>) {
         loop {
             // Dropping a job drops its reply, which its caller reads as "stopped".
             while jobs.try_recv().is_ok() {}
             if jobs.is_closed() {
                 return;
             }
-            match self.reopen() {
-                Ok(published) => {
-                    self.tell(&published);
+            match self.reopen(&mut doubt) {
+                Ok(()) => {
                     self.healthy.store(true, Ordering::Release);
                     tracing::warn!("the store is open again");
                     return;
@@ -219,22 +253,36 @@ impl Run {
         }
     }
 
-    fn reopen(&mut self) -> Result<Published, Failure> {
-        self.disk.reopen()?;
-        if let Some(journal) = &mut self.journal {
-            let database = self.disk.database().ok_or(ReadError::Reopening)?;
-            let missing;
-            (*journal, missing) = open::journal(&database, journal.path(), self.clock.now())?;
-            self.loss.found(missing);
+    /// The store first, and what it says is told at once: a revocation must not wait for room in the journal, and
+    /// a store that is whole again is not closed because of it.
+    fn reopen(&mut self, doubt: &mut Doubt) -> Result<(), Failure> {
+        if *doubt == Doubt::Store {
+            self.disk.reopen()?;
+            self.tell(&self.everything()?);
+            *doubt = Doubt::Journal;
         }
-        self.everything()
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let database = self.disk.database().ok_or(ReadError::Reopening)?;
+        let (opened, missing) =
+            open::journal(&database, journal.path(), self.clock.now()).map_err(|error| {
+                if !matches!(error, OpenError::Journal(_)) {
+                    *doubt = Doubt::Store;
+                }
+                error
+            })?;
+        *journal = opened;
+        self.loss.found(missing);
+        // The store may have learned something of the journal.
+        self.tell(&self.everything()?);
+        Ok(())
     }
 
     /// What others must know of the whole store: a failed commit may have reached the disk all the same.
     fn everything(&self) -> Result<Published, Failure> {
         let snapshot = Snapshot { transaction: self.disk.begin_read()? };
         let view = View::new(&snapshot);
-        let mut published = Published { deny: view.denied()?, access: true, ..Published::default() };
+        let deny = view.denied()?;
+        let mut published = Published { deny, access: true, whole: true, ..Published::default() };
         view.hosts(None, |host| {
             published.hosts.push(HostChange::Put(Box::new(host)));
             std::ops::ControlFlow::Continue(())
@@ -251,7 +299,36 @@ impl Run {
         &mut self,
         jobs: impl Iterator<Item = Job>,
         replies: &mut Vec<Reply>,
-    ) -> Result<Published, Failure> {
+    ) -> Result<Published, Broken> {
+        let (transaction, decided) = self.decide(jobs, replies).map_err(Broken::store)?;
+        let Finished { published, denials, head, loss_accepted } = decided;
+        let Some(transaction) = transaction else {
+            return Ok(published);
+        };
+        let (lifted, denied): (Vec<_>, Vec<_>) =
+            net(denials).into_iter().partition(|denial| matches!(denial, Denial::Lifted { .. }));
+        self.note(&lifted, None).map_err(Broken::journal)?;
+        transaction.commit().map_err(Broken::store)?;
+        if loss_accepted {
+            self.loss.accept();
+        }
+        let noted = self.note(&denied, Some(&head));
+        self.head = Some(head);
+        let noted = noted.and_then(|()| {
+            if loss_accepted || self.marked.elapsed() >= MARK_EVERY { self.mark() } else { Ok(()) }
+        });
+        match noted {
+            Ok(()) => Ok(published),
+            Err(error) => Err(Broken { committed: Some(Box::new(published)), ..Broken::journal(error) }),
+        }
+    }
+
+    /// Runs the decisions against one transaction, which is returned when they change something.
+    fn decide(
+        &self,
+        jobs: impl Iterator<Item = Job>,
+        replies: &mut Vec<Reply>,
+    ) -> Result<(Option<WriteTransaction>, Finished), Failure> {
         let database = self.disk.database().ok_or(ReadError::Reopening)?;
         let mut transaction = database.begin_write()?;
         Durability::QuickRepair.prepare(&mut transaction);
@@ -266,24 +343,12 @@ impl Run {
                 batch.apply(change, now)?;
             }
         }
-        let Finished { published, denials, head, loss_accepted } = batch.finish();
-        if !changed {
-            transaction.abort()?;
-            return Ok(published);
+        let finished = batch.finish();
+        if changed {
+            return Ok((Some(transaction), finished));
         }
-        let (lifted, denied): (Vec<_>, Vec<_>) =
-            net(denials).into_iter().partition(|denial| matches!(denial, Denial::Lifted { .. }));
-        self.note(&lifted, None)?;
-        transaction.commit()?;
-        if loss_accepted {
-            self.loss.accept();
-        }
-        self.note(&denied, Some(&head))?;
-        self.head = Some(head);
-        if loss_accepted || self.marked.elapsed() >= MARK_EVERY {
-            self.mark()?;
-        }
-        Ok(published)
+        transaction.abort()?;
+        Ok((None, finished))
     }
 
     /// A mark would hide that records are missing, so there is none before that is on record.

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
+use tonic::Code;
 
 use crate::support::client::Client;
 use crate::support::fleet::{named_host, secret};
@@ -120,7 +123,92 @@ async fn a_server_that_can_write_nothing_still_keeps_the_revoked_out() {
         assert!(tokio::time::Instant::now() < deadline, "there is room, and nothing is written");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    session.end(PATIENCE).await.unwrap_err();
+    assert_eq!(session.end(PATIENCE).await.unwrap_err().code(), Code::PermissionDenied);
     revoked.peer(&server).assert_refused().await;
     kept.peer(&server).assert_refused().await;
+}
+
+/// Limits files to the length of the journal, which is made so long that the store still has room.
+fn fill_the_journal(server: &mut Server) {
+    server.stop();
+    let path = server.file("revocations.log");
+    let mut journal = std::fs::read(&path).unwrap();
+    let store = usize::try_from(std::fs::metadata(server.store_file()).unwrap().len()).unwrap();
+    // A whole line of a kind that this version does not know, and keeps.
+    let rest = format!("\"kind\":\"padding\",\"with\":\"{}\"}}", "x".repeat(3_900));
+    let sum = &HEXLOWER.encode(digest::digest(&digest::SHA256, rest.as_bytes()).as_ref())[..16];
+    let line = format!("{{\"sum\":\"{sum}\",{rest}\n");
+    while journal.len() < 2 * store {
+        journal.extend_from_slice(line.as_bytes());
+    }
+    std::fs::write(&path, &journal).unwrap();
+    server.start_again();
+    let full = std::fs::metadata(&path).unwrap().len();
+    limit_files(server, Some(full));
+}
+
+async fn until_it_works(act: impl AsyncFn() -> u16) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !matches!(act().await, 200 | 204) {
+        assert!(tokio::time::Instant::now() < deadline, "there is room, and nothing is written");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_does_not_wait_for_room_in_the_journal() {
+    let mut server = Server::quickstart();
+    let admin = Client::admin(&server).await;
+    let revoked = named_host(&admin, "", "revoked").await;
+    let kept = named_host(&admin, "", "kept").await;
+    let password = server.hello.admin_password.clone().unwrap();
+    fill_the_journal(&mut server);
+    let admin = Client::sign_in(&server, "admin", &password).await;
+    let mut ending = revoked.peer(&server).connect().await.unwrap().session().await.unwrap();
+    let going_on = kept.peer(&server).connect().await.unwrap().session().await.unwrap();
+    admin.act("/v1/agents/revoked/revoke").await.refused(503, "unavailable");
+    assert_eq!(ending.end(PATIENCE).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(admin.get("/readyz").await.status, 503);
+    for _ in 0..3 {
+        revoked.peer(&server).assert_refused().await;
+        kept.peer(&server).reports().await.unwrap();
+        admin.get("/v1/hosts").await.expect(200);
+        going_on.report().await;
+    }
+    limit_files(&mut server, None);
+    until_it_works(async || admin.act("/v1/agents/revoked/revoke").await.status).await;
+    let journal = std::fs::read_to_string(server.file("revocations.log")).unwrap();
+    assert!(journal.contains(&revoked.serial()), "what was in the store alone is there as well");
+    server.cli(&["check"]).run().ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_follows_what_a_failed_write_has_left_on_disk() {
+    let mut server = Server::quickstart();
+    let admin = Client::admin(&server).await;
+    let deleted = named_host(&admin, "", "deleted").await;
+    let back = named_host(&admin, "", "back").await;
+    admin.act(&format!("/v1/hosts/{}/decommission", back.host_id())).await.expect(200);
+    let password = server.hello.admin_password.clone().unwrap();
+    fill_the_journal(&mut server);
+    let admin = Client::sign_in(&server, "admin", &password).await;
+    let hosts = async || admin.items("/v1/hosts").await.len();
+    assert_eq!(hosts().await, 1);
+    let path = format!("/v1/hosts/{}", deleted.host_id());
+    admin.delete(&path).await.refused(503, "unavailable");
+    assert_eq!(hosts().await, 0, "it is gone on disk");
+    admin.get(&path).await.refused(404, "not_found");
+
+    // The journal has to know of it first, so this has changed nothing.
+    let re_enable = format!("/v1/hosts/{}/re-enable", back.host_id());
+    admin.act(&re_enable).await.refused(503, "unavailable");
+    limit_files(&mut server, None);
+    until_it_works(async || admin.act(&re_enable).await.status).await;
+    let token = server.join_token_for("back");
+    let key = Key::p256();
+    let answer = present_token(&server.http(), &token, &key.csr()).await.expect(201);
+    let returned = Identity { key, answer };
+    returned.peer(&server).reports().await.unwrap();
+    assert_eq!(hosts().await, 1);
+    server.cli(&["check"]).run().ok();
 }
