@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::{SignedDuration, Timestamp};
 
+use roll::{Card, Roll, Shown};
 pub use roll::{HostNow, HostPage, HostQuery, Totals};
-use roll::{Roll, Shown};
 
 use super::events::{EventKind, Events};
 use crate::domain::host::{Host, HostFacts};
@@ -148,14 +148,11 @@ impl Fleet {
         let Some((tenant, roll)) = rows.roll_mut(id) else {
             return;
         };
-        let seen = roll.change(id, |card| (card.seen(at), facts.and_then(|facts| card.with_facts(facts))));
-        let Some((appeared, other)) = seen else {
+        let Some(appeared) = roll.change(id, |card| card.seen(at)) else {
             return;
         };
-        let changed = appeared || other.is_some();
-        if let Some(host) = other {
-            roll.put(host);
-        }
+        let learned = facts.is_some_and(|facts| roll.learn(id, facts));
+        let changed = appeared || learned;
         rows.unsaved.insert(id);
         drop(rows);
         if changed {
@@ -188,6 +185,16 @@ impl Fleet {
             }
         }
         taken
+    }
+
+    /// The store has what was taken of these hosts.
+    pub(super) fn saved(&self, hosts: &[HostId]) {
+        let mut rows = self.write();
+        for id in hosts {
+            if let Some((_, roll)) = rows.roll_mut(*id) {
+                roll.change(*id, Card::saved);
+            }
+        }
     }
 
     /// Marks hosts that have missed too many reports as offline, and tells.
@@ -317,6 +324,27 @@ mod tests {
             assert_eq!(count(text), expected, "{text}");
         }
         assert_eq!(fleet.page(TenantId::from_bytes([2; 16]), &HostQuery::default(), 10).total, 0);
+        // The last sigma of a word has a small letter of its own.
+        let greek = [host(4, "ΟΔΟΣΑ"), host(5, "ΟΔΟΣ")];
+        fleet.apply(&greek.map(|host| HostChange::Put(Box::new(host))));
+        assert_eq!((count("ΟΔΟΣ"), count("οδοσ")), (2, 2));
+    }
+
+    #[test]
+    fn newer_facts_outlive_a_row_with_those_that_the_store_had() {
+        let fleet = fleet();
+        let id = HostId::from_bytes([1; 16]);
+        let name = || fleet.host(id).unwrap().host.facts.hostname.unwrap();
+        let put = |name| fleet.apply(&[HostChange::Put(Box::new(host(1, name)))]);
+        fleet.report(id, Some(host(1, "web-9").facts), Timestamp::UNIX_EPOCH);
+        put("Web-1");
+        assert_eq!(name(), "web-9");
+        put("enrolled-anew");
+        assert_eq!(name(), "enrolled-anew");
+        fleet.report(id, Some(host(1, "web-9").facts), Timestamp::UNIX_EPOCH);
+        fleet.saved(&[id]);
+        put("enrolled-anew");
+        assert_eq!(name(), "enrolled-anew", "the store had the newer facts, and got others since");
     }
 
     #[test]

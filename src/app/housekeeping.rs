@@ -24,6 +24,7 @@ impl App {
             if reports.is_empty() {
                 return Ok(());
             }
+            let hosts: Vec<_> = reports.iter().map(|(host, _)| *host).collect();
             let saved = self.store.write(move |view, _| {
                 let mut changes = Vec::with_capacity(reports.len());
                 for (host, Report { at, facts, newest_shown }) in reports {
@@ -35,6 +36,7 @@ impl App {
                 Ok(Verdict::<(), Infallible>::accept((), changes))
             });
             let Ok(()) = saved.await?;
+            self.fleet.saved(&hosts);
         }
     }
 

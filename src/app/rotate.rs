@@ -96,10 +96,13 @@ struct Proven {
 
 enum Standing {
     Retry(Box<Answered>),
-    /// A new certificate; `recovered` when the old one had run out.
+    /// A new certificate.
     Fresh {
         host: Box<Host>,
+        /// The one presented had run out.
         recovered: bool,
+        /// The key is that of its successor, whose answer was lost.
+        lost: bool,
     },
 }
 
@@ -198,11 +201,11 @@ impl App {
         let judged = self.store.read(|view| standing(view, &proven, now, self.policy.rotation_grace));
         match judged? {
             Standing::Retry(answered) => Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?))),
-            Standing::Fresh { host, recovered } => {
+            Standing::Fresh { host, lost, .. } => {
                 self.note_shown(host.id, proven.chain.serial());
                 // Walks the host's history, so it happens here and not on the writer's thread. A key that the
                 // host takes meanwhile is found by the index of live keys.
-                if !recovered && self.store.read(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
+                if !lost && self.store.read(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
                     return Err(RotateError::KeyReused);
                 }
                 let lifetime = self.policy.svid_ttl.as_secs_f64().max(1.0);
@@ -241,11 +244,12 @@ fn standing(
         return Ok(Standing::Retry(Box::new(answered)));
     }
     let recovered = current.expired(now);
+    let mut lost = false;
     if recovered {
         let newest = view.enrollment(host.newest_serial)?.ok_or(RotateError::UnknownSerial)?;
         // The newest certificate is the one presented, or its successor whose answer was lost: then the caller
         // has proved to hold both keys, and it is the successor's time that counts.
-        let lost = newest.via == Via::Rotation { from: current.serial } && newest.spki == csr.spki();
+        lost = newest.via == Via::Rotation { from: current.serial } && newest.spki == csr.spki();
         let may_return = (newest.serial == current.serial || lost) && newest.revocation.is_none();
         let in_grace = now <= newest.not_after + grace;
         if !may_return || !(in_grace || excused(view, newest.not_after, now)?) {
@@ -256,7 +260,7 @@ fn standing(
     if holder.is_some_and(|holder| !holder.expired(now)) {
         return Err(RotateError::KeyReused);
     }
-    Ok(Standing::Fresh { host: Box::new(host), recovered })
+    Ok(Standing::Fresh { host: Box::new(host), recovered, lost })
 }
 
 /// The enrollment that already answered this very request: the same certificate with the same new key.
@@ -279,7 +283,7 @@ fn decide(
     peer: Option<IpAddr>,
 ) -> Result<Verdict<Decided, RotateError>, ReadError> {
     let (host, recovered) = match standing(view, proven, now, grace) {
-        Ok(Standing::Fresh { host, recovered }) => (*host, recovered),
+        Ok(Standing::Fresh { host, recovered, .. }) => (*host, recovered),
         Ok(Standing::Retry(answered)) => {
             return Ok(Verdict::accept(Decided::Retry(answered), Vec::new()));
         }

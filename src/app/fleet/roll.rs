@@ -46,8 +46,9 @@ pub struct HostPage {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     pub in_service: usize,
-    /// Of those in service, as all that follow.
+    /// Of those in service.
     pub online: usize,
+    /// Of those in service.
     pub possible_clones: usize,
     pub decommissioned: usize,
 }
@@ -85,6 +86,8 @@ pub(super) struct Card {
     possible_clone: bool,
     /// As stored, with newer facts laid over; when it was last seen is above.
     host: Box<Host>,
+    /// What the store has for facts, while newer ones have been reported.
+    stored: Option<Box<HostFacts>>,
 }
 
 impl Roll {
@@ -141,7 +144,7 @@ impl Roll {
     }
 
     fn search(&self, text: &str, query: &HostQuery, limit: usize) -> HostPage {
-        let text = text.to_lowercase();
+        let text = folded(text);
         let mut page = HostPage::default();
         if text.contains('\n') {
             // It ends a fact, so it is part of none.
@@ -185,6 +188,30 @@ impl Roll {
 
     /// Takes a row in. What memory knows better than a row of the store stays.
     pub(super) fn put(&mut self, mut host: Host) {
+        let mut stored = None;
+        if let Some(known) = self.card(host.id)
+            && known.stored.as_deref() == Some(&host.facts)
+        {
+            stored.clone_from(&known.stored);
+            host.facts.clone_from(&known.host.facts);
+        }
+        self.place(host, stored);
+    }
+
+    /// Takes in what a host says of itself, and tells whether it is news.
+    pub(super) fn learn(&mut self, id: HostId, facts: HostFacts) -> bool {
+        let Some(known) = self.card(id) else { return false };
+        let facts = facts.or(&known.host.facts);
+        if facts == known.host.facts {
+            return false;
+        }
+        let stored = known.stored.clone().or_else(|| Some(Box::new(known.host.facts.clone())));
+        let host = Host { facts, last_seen: known.last_seen(), ..Host::clone(&known.host) };
+        self.place(host, stored);
+        true
+    }
+
+    fn place(&mut self, mut host: Host, stored: Option<Box<HostFacts>>) {
         let at = self.leaf_of(host.id);
         let position = self.leaves.get(at).and_then(|leaf| leaf.position(host.id).ok());
         let known = position.map(|position| &self.leaves[at].cards[position]);
@@ -205,6 +232,7 @@ impl Roll {
             in_service: host.decommissioned_at.is_none(),
             possible_clone: host.flags.contains(&HostFlag::PossibleClone),
             host: Box::new(host),
+            stored,
         };
         self.totals.count(&card);
         match position {
@@ -409,14 +437,9 @@ impl Card {
         }
     }
 
-    /// The host with other facts, when they are others.
-    pub(super) fn with_facts(&self, facts: HostFacts) -> Option<Host> {
-        let facts = facts.or(&self.host.facts);
-        (facts != self.host.facts).then(|| Host {
-            facts,
-            last_seen: self.last_seen(),
-            ..Host::clone(&self.host)
-        })
+    /// The store has these facts now.
+    pub(super) fn saved(&mut self) {
+        self.stored = None;
     }
 
     fn machine(&self) -> Option<&str> {
@@ -461,10 +484,15 @@ impl std::ops::AddAssign for Totals {
     }
 }
 
+/// In lower case letter by letter: what a part of a text becomes does not depend on what is around it.
+fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
+}
+
 fn searched(host: &Host) -> String {
     // A host without a hostname goes by its agent id.
     let name = host.facts.hostname.as_deref().unwrap_or_else(|| host.agent.as_str());
-    let mut text = format!("{name}\n{}\n", host.facts.os.as_deref().unwrap_or_default()).to_lowercase();
+    let mut text = folded(&format!("{name}\n{}\n", host.facts.os.as_deref().unwrap_or_default()));
     for ip in &host.facts.ips {
         text.push_str(&ip.to_string());
         text.push('\n');
@@ -486,6 +514,8 @@ mod tests {
     enum Step {
         Put { number: u16, name: usize, machine: Option<u8>, decommissioned: bool, clone: bool },
         Remove(u16),
+        Learn(u16, usize),
+        Saved(u16),
         Seen(u16, i64),
         Silence(i64),
     }
@@ -528,6 +558,8 @@ mod tests {
                     number, name, machine, decommissioned, clone
                 }),
             3 => number.clone().prop_map(Step::Remove),
+            4 => (number.clone(), 0..NAMES.len()).prop_map(|(number, name)| Step::Learn(number, name)),
+            1 => number.clone().prop_map(Step::Saved),
             4 => (number, 1..100i64).prop_map(|(number, second)| Step::Seen(number, second)),
             1 => (1..100i64).prop_map(Step::Silence),
         ]
@@ -535,11 +567,15 @@ mod tests {
 
     /// The same, done the plain way.
     #[derive(Debug, Default)]
-    struct Plain(BTreeMap<HostId, HostNow>);
+    struct Plain(BTreeMap<HostId, HostNow>, BTreeMap<HostId, HostFacts>);
 
     impl Plain {
         fn put(&mut self, mut host: Host) {
             let known = self.0.get(&host.id);
+            match (known, self.1.get(&host.id)) {
+                (Some(known), Some(stored)) if *stored == host.facts => host.facts = known.host.facts.clone(),
+                _ => drop(self.1.remove(&host.id)),
+            }
             host.last_seen = known.and_then(|known| known.host.last_seen);
             let online = host.decommissioned_at.is_none() && known.is_some_and(|known| known.online);
             self.0.insert(host.id, HostNow { host, online });
@@ -567,7 +603,7 @@ mod tests {
         }
 
         fn page(&self, query: &HostQuery, limit: usize) -> HostPage {
-            let text = query.text.as_deref().unwrap_or_default().to_lowercase();
+            let text = folded(query.text.as_deref().unwrap_or_default());
             let shared = self.shared();
             let mut page = HostPage::default();
             for now in self.0.values() {
@@ -640,6 +676,25 @@ mod tests {
                     Step::Remove(number) => {
                         roll.remove(id(number));
                         plain.0.remove(&id(number));
+                        plain.1.remove(&id(number));
+                    }
+                    Step::Learn(number, name) => {
+                        let facts = host(number, name, None).facts;
+                        let learned = roll.learn(id(number), facts.clone());
+                        let known = plain.0.get_mut(&id(number)).is_some_and(|now| {
+                            let facts = facts.or(&now.host.facts);
+                            let before = std::mem::replace(&mut now.host.facts, facts);
+                            let news = before != now.host.facts;
+                            if news {
+                                plain.1.entry(id(number)).or_insert(before);
+                            }
+                            news
+                        });
+                        assert_eq!(learned, known);
+                    }
+                    Step::Saved(number) => {
+                        roll.change(id(number), Card::saved);
+                        plain.1.remove(&id(number));
                     }
                     Step::Seen(number, second) => {
                         let appeared = roll.change(id(number), |card| card.seen(at(second)));

@@ -567,6 +567,23 @@ async fn a_lost_answer_costs_no_identity_however_long_the_server_was_away() {
     assert_eq!(world.model.certificates.len(), 3, "enrolled, rotated, and rotated again from the first");
 }
 
+/// A key that was used before is refused after expiry as it is before.
+#[tokio::test]
+async fn who_comes_back_late_needs_a_new_key_too() {
+    let beginning = Beginning::new().await;
+    let rotate = |key| Step::Rotate { from: 0, key };
+    let steps = [
+        Step::CreateSecret { max_uses: None, ttl: None },
+        Step::Enroll { kind: CredentialKind::EnrollmentSecret, with: 0, key: 0 },
+        Step::Away(87_000),
+        rotate(0),
+        rotate(1),
+    ];
+    let world = take_all(&beginning, &steps).await;
+    let keys: Vec<_> = world.model.certificates.iter().map(|certificate| certificate.key).collect();
+    assert_eq!(keys, [0, 1]);
+}
+
 #[test]
 fn the_registry_is_what_the_model_says_whatever_happens() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

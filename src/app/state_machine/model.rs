@@ -249,10 +249,10 @@ impl Model {
         if let Some(answered) = successor.filter(|successor| successor.live(now)) {
             return (Expected::Again(answered.serial), false);
         }
-        let returns = current.expired(now);
-        if returns {
+        let mut lost = false;
+        if current.expired(now) {
             let newest = self.certificates.iter().find(|other| other.serial == host.newest).unwrap();
-            let lost = newest.via == Via::Rotation { from: current.serial } && newest.key == key;
+            lost = newest.via == Via::Rotation { from: current.serial } && newest.key == key;
             let is_newest = newest.serial == current.serial || lost;
             let in_time = now <= newest.not_after + GRACE || self.excused(newest.not_after, now);
             if !is_newest || newest.revoked.is_some() || !in_time {
@@ -263,7 +263,7 @@ impl Model {
             return refused("key_reused");
         }
         let used = |other: &Certificate| !other.deleted && other.host == current.host && other.key == key;
-        if !returns && self.certificates.iter().any(used) {
+        if !lost && self.certificates.iter().any(used) {
             return (Expected::Refused("key_reused"), true);
         }
         (Expected::New, true)
