@@ -61,6 +61,12 @@ impl<H: Copy + Eq + Hash, T> Shares<H, T> {
         self.remove(holder, turn)
     }
 
+    /// Takes the place that a holder gives up first.
+    pub fn give_up_one_of(&mut self, holder: H) -> Option<T> {
+        let (&turn, _) = self.holders.get(&holder)?.first_key_value()?;
+        self.remove(holder, turn)
+    }
+
     pub fn len(&self) -> usize {
         self.places
     }
@@ -117,6 +123,17 @@ mod tests {
         check(&[('a', Idle, 1), ('a', Idle, 2), ('b', Idle, 3), ('b', Idle, 4)], &[1, 3, 2, 4]);
         check(&[('a', InUse, 1), ('b', InUse, 2), ('c', Idle, 3)], &[3, 1, 2]);
         check(&[('a', InUse, 1), ('a', InUse, 2), ('a', Idle, 3), ('b', Idle, 4)], &[3, 1, 4, 2]);
+    }
+
+    #[test]
+    fn a_holder_gives_up_its_own() {
+        let mut shares = Shares::default();
+        for (holder, worth, what) in [('a', InUse, 1), ('a', Idle, 2), ('b', Idle, 3), ('b', Idle, 4)] {
+            shares.add(holder, worth, what);
+        }
+        let given_up: Vec<_> = std::iter::from_fn(|| shares.give_up_one_of('a')).collect();
+        assert_eq!(given_up, [2, 1]);
+        assert_eq!((shares.held_by('a'), shares.len()), (0, 2));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A newcomer is worth more than a handshake that is not over, and, where anyone may connect, more than a
 //! connection that has been quiet: whoever holds connections from many addresses and does nothing with them
-//! must not keep anybody out. So, where room is short, the address that has the most gives one up. Of its
+//! must not keep anybody out. So, where room is short, the address that has the most gives one up, and where an
+//! address has all it may have, it is its own that makes way: many clients may share one. Of its
 //! handshakes that is the oldest, and an honest one takes milliseconds and is never that old. Of its settled
 //! connections it is one without an open request, and the one that has been quiet for longest: an honest client
 //! opens another when it has something to ask.
@@ -84,12 +85,15 @@ impl Occupancy {
         let mut table = lock(&self.table);
         // Whoever is refused pushes nobody out, so an address's own bounds come first.
         let handshakes = table.handshakes.held_by(address);
-        if handshakes + table.settled.held_by(address) >= self.bounds.per_address {
+        let settled = table.settled.held_by(address);
+        let has_its_share = handshakes + settled >= self.bounds.per_address;
+        if has_its_share && (settled == 0 || !self.bounds.settled_make_way) {
             return Err(Full::Address);
         }
         if handshakes >= self.bounds.handshakes_per_address {
             return Err(Full::Handshakes);
         }
+        let own = if has_its_share { table.push_out_of(address) } else { None };
         let made_way = if table.handshakes.len() >= self.bounds.handshakes {
             table.push_out(Standing::Handshaking)
         } else if table.occupants.len() < self.bounds.total {
@@ -109,6 +113,7 @@ impl Occupancy {
         let occupant = Occupant { address, standing, turn, open_requests: 0, pushed_out: pushed_out.clone() };
         table.occupants.insert(id, occupant);
         drop(table);
+        let made_way = made_way.or(own);
         Ok(Seat { pushed_out, made_way, place: Place { id, table: Arc::clone(&self.table) } })
     }
 }
@@ -127,6 +132,13 @@ impl Table {
         let id = self.places(standing).give_up_one()?;
         self.occupants.remove(&id)?.pushed_out.cancel();
         Some(standing)
+    }
+
+    /// The same for a settled connection of this address.
+    fn push_out_of(&mut self, address: IpAddr) -> Option<Standing> {
+        let id = self.settled.give_up_one_of(address)?;
+        self.occupants.remove(&id)?.pushed_out.cancel();
+        Some(Standing::Settled)
     }
 
     /// A connection is over, or was pushed out before.
@@ -300,6 +312,26 @@ mod tests {
             drop((old, waiting));
             assert_eq!(lock(&occupancy.table).occupants.len(), 3);
         }
+    }
+
+    #[test]
+    fn where_an_address_has_its_share_its_own_quietest_makes_way() {
+        let occupancy = Occupancy::new(Bounds { per_address: 3, handshakes_per_address: 2, ..ROOMY });
+        let other = settled(&occupancy, 2);
+        let [first, second] = [1, 1].map(|last| settled(&occupancy, last));
+        let open = first.requests().open();
+        let third = settled(&occupancy, 1);
+        let newcomer = settled(&occupancy, 1);
+        assert_eq!(newcomer.made_way, Some(Standing::Settled));
+        assert!(pushed_out(&second) && !pushed_out(&first) && !pushed_out(&third));
+        let enter = || occupancy.enter(IpAddr::from([10, 0, 0, 1]));
+        let handshakes = [enter().unwrap(), enter().unwrap()];
+        assert!(pushed_out(&third) && pushed_out(&newcomer) && !pushed_out(&first));
+        // Handshakes that don't end push out no more.
+        assert_eq!(enter().unwrap_err(), Full::Handshakes);
+        assert!(!pushed_out(&first) && !pushed_out(&other) && !handshakes.iter().any(pushed_out));
+        assert_eq!(lock(&occupancy.table).occupants.len(), 4);
+        drop(open);
     }
 
     #[test]
