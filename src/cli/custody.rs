@@ -2,17 +2,20 @@
 //! makes there must be the server's afterwards, or the server can't open its own store.
 //!
 //! The directory's owner is not trusted by root: nothing is reached by a path that the owner could exchange
-//! meanwhile, only by descriptors, and nothing is given away that has a second name.
+//! meanwhile, only by descriptors; only files by names of ours are given away, and none that has a second name.
 
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fstat, openat};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fstat, openat, statat};
 
-/// The one directory of ours inside a data directory.
+/// What commands make in a data directory for the server. The root key is not for the server.
+const FILES: [&CStr; 4] = [c"muster.redb", c"revocations.log", c"envelope.key", c"envelope.key.old"];
+/// The one directory of ours inside a data directory, and what they make there.
 const INSIDE: &CStr = c"tls";
+const INSIDE_FILES: [&CStr; 4] = [c"ca.crt", c"ca.key.age", c"server.crt", c"server.key"];
 
 /// While this is held, root works in the data directory; at its end, what root made there is its owner's.
 #[derive(Debug)]
@@ -45,14 +48,14 @@ fn hand_over(data_dir: &Path) -> io::Result<()> {
     if owner.st_uid == 0 {
         return Ok(());
     }
-    give_all(directory.as_fd(), &owner)?;
+    give_all(directory.as_fd(), &FILES, &owner)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(&directory, INSIDE, flags, Mode::empty()) {
         Ok(inside) => {
             if fstat(&inside)?.st_uid == 0 {
                 give(&inside, &owner)?;
             }
-            give_all(inside.as_fd(), &owner)
+            give_all(inside.as_fd(), &INSIDE_FILES, &owner)
         }
         // There is none, or it is no directory of ours.
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => Ok(()),
@@ -60,21 +63,26 @@ fn hand_over(data_dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives the regular files of root's in a directory to `owner`.
-fn give_all(directory: BorrowedFd<'_>, owner: &Stat) -> io::Result<()> {
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
+/// Gives those of these files that are root's to `owner`.
+fn give_all(directory: BorrowedFd<'_>, names: &[&CStr], owner: &Stat) -> io::Result<()> {
+    for name in names {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = match openat(directory, entry.file_name(), flags, Mode::empty()) {
+        let file = match openat(directory, *name, flags, Mode::empty()) {
             Ok(file) => file,
             Err(rustix::io::Errno::NOENT) => continue,
             Err(error) => return Err(error.into()),
         };
         let found = fstat(&file)?;
-        // A second name may be the owner's trick to get a file of root's from elsewhere.
-        let ours =
-            FileType::from_raw_mode(found.st_mode).is_file() && found.st_uid == 0 && found.st_nlink == 1;
-        if ours {
+        // A second name may be the owner's trick to get a file of root's from elsewhere, so the one name that the
+        // file has must be this one.
+        let named = match statat(directory, *name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(named) => named,
+            Err(rustix::io::Errno::NOENT) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let same = (named.st_dev, named.st_ino) == (found.st_dev, found.st_ino);
+        let ours = FileType::from_raw_mode(found.st_mode).is_file() && found.st_uid == 0;
+        if ours && same && named.st_nlink == 1 {
             give(&file, owner)?;
         }
     }

@@ -126,10 +126,16 @@ pub(super) fn create_unnamed(directory: &Path) -> io::Result<(NamedTempFile, Dat
     Ok((file, database))
 }
 
-/// Gives a database that has been closed its name, for good.
+/// Gives a database that has been closed its name, for good, or leaves no trace of it.
 pub(super) fn name(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    file.persist_noclobber(path).map_err(|e| e.error)?;
-    std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    file.persist_noclobber(path).map_err(|e| {
+        // Whoever made a store here meanwhile has cleared away what was being made.
+        let made_meanwhile = e.error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_ok();
+        if made_meanwhile { io::ErrorKind::AlreadyExists.into() } else { e.error }
+    })?;
+    let named = std::fs::File::open(path.parent().unwrap_or(Path::new(".")))
+        .and_then(|directory| directory.sync_all());
+    named.inspect_err(|_| drop(std::fs::remove_file(path)))
 }
 
 pub(super) fn builder() -> Builder {

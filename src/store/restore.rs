@@ -108,7 +108,11 @@ impl Restoring {
             io::ErrorKind::AlreadyExists => RestoreError::Exists(path.clone()),
             _ => RestoreError::Write { path: path.clone(), source },
         })?;
-        if let Err(error) = Journal::rebase(&path.with_file_name(JOURNAL_NAME), &head) {
+        // A server that starts at this moment has the journal to itself.
+        let Ok(held) = open::builder().open(&path) else { return Ok(()) };
+        let rebased = Journal::rebase(&path.with_file_name(JOURNAL_NAME), &head);
+        drop(held);
+        if let Err(error) = rebased {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the journal was not told where the restored audit trail ends; it will be when the store is used"

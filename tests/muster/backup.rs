@@ -312,6 +312,7 @@ fn what_root_makes_is_the_server_s_own() {
     std::os::unix::fs::symlink(&foreign, real.join("a")).unwrap();
     std::os::unix::fs::symlink(foreign.join("shadow"), real.join("b")).unwrap();
     std::fs::hard_link(foreign.join("shadow"), real.join("c")).unwrap();
+    std::fs::write(real.join("d"), "root's, too").unwrap();
 
     let path = backup(&server, "backup.age");
     server.join_token(&[]);
@@ -322,7 +323,8 @@ fn what_root_makes_is_the_server_s_own() {
     server.cli(&["agent-ca", "reseal"]).run().ok();
     let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&path.symlink_metadata().unwrap());
     assert_eq!((owner(&path), owner(&foreign), owner(&foreign.join("shadow"))), (0, 0, 0));
-    for name in ["a", "b", "c"] {
+    assert_eq!(owner(&real.join("d")), 0, "it is none of ours");
+    for name in ["a", "b", "c", "d"] {
         std::fs::remove_file(real.join(name)).unwrap();
     }
     for path in files::below(&real) {
