@@ -2,9 +2,9 @@
 //!
 //! Whoever puts an older copy of the database in place, by a restore or by hand, would bring revoked agents
 //! back. So every step of the deny list is also a line of this file. At every opening the two are compared, and
-//! what one lacks it learns from the other. Only the last line may be damaged, because only that can be the work
-//! of a crash. Between those lines stand marks of how far the audit trail has come; most of them are dropped
-//! when there are many.
+//! what one lacks it learns from the other. Only of those lines that were written last, at once, some may be
+//! damaged, because only that can be the work of a crash. Between those lines stand marks of how far the audit trail
+//! has come; most of them are dropped when there are many.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::fs::OFlags;
 
 use super::ReadError;
-use super::journal_line::Line;
+use super::journal_line::{Line, Written};
 use super::trail::Marks;
 use super::view::View;
 use crate::domain::audit::{ChainHead, MissingRecords};
@@ -160,7 +160,7 @@ impl Journal {
         if let Some(whole) = torn {
             tracing::warn!(
                 journal = %path.display(),
-                "the last line of the revocation journal was not written to its end; it is cut off"
+                "the end of the revocation journal was not written whole; it is cut off"
             );
             file.set_len(whole).and_then(|()| file.sync_data()).map_err(io)?;
         }
@@ -178,8 +178,9 @@ impl Journal {
         head: Option<&ChainHead>,
     ) -> Result<(), JournalError> {
         let mark = head.filter(|head| head.seq > 0 && Some(*head) != self.marks.last());
-        let mut lines: String = denials.iter().map(|denial| Line::Denial(denial.clone()).to_text()).collect();
-        lines.extend(mark.map(|mark| Line::Mark(mark.clone()).to_text()));
+        let denials = denials.iter().cloned().map(Line::Denial);
+        let lines = denials.chain(mark.cloned().map(Line::Mark)).enumerate();
+        let lines: String = lines.map(|(nth, line)| line.to_text(nth)).collect();
         if lines.is_empty() {
             return Ok(());
         }
@@ -296,8 +297,11 @@ pub(super) fn unknown_to(
     Ok(Some(OnlyInJournal { denials, records: marks.missing_from(view)? }))
 }
 
-/// Reads every line; one of a kind that only a newer version knows is visited as `None`. When a crash has left the
-/// last one half-written, says how many octets before it are whole.
+/// Reads every line; one of a kind that only a newer version knows is visited as `None`. When a crash has left what
+/// was written last damaged, says how many octets before the damage are whole.
+///
+/// A power cut may lose the middle of what was written at once and keep its end. So there is damage that is not the
+/// work of a crash only where something was begun to be written behind it.
 fn read(
     path: &Path,
     file: &File,
@@ -306,21 +310,25 @@ fn read(
     let io = |source| io_error(path, source);
     let mut reader = BufReader::new(file);
     let (mut number, mut offset) = (0, 0);
+    let mut damage = None;
     let mut line = Vec::new();
     loop {
         line.clear();
         let length = reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).map_err(io)?;
         if length == 0 {
-            return Ok(None);
+            return Ok(damage.map(|_| offset));
         }
         number += 1;
-        if let Ok(said) = Line::read(&line) {
-            visit(&line, said)?;
-            offset += length as u64;
-        } else if reader.fill_buf().map_err(io)?.is_empty() {
-            return Ok(Some(offset));
-        } else {
-            return Err(JournalError::Damaged { path: path.to_owned(), line: number });
+        match (Line::read(&line), damage) {
+            (Ok(Written { line: said, .. }), None) => {
+                visit(&line, said)?;
+                offset += length as u64;
+            }
+            (Err(_), None) => damage = Some(number),
+            (Ok(Written { continues: false, .. }), Some(line)) => {
+                return Err(JournalError::Damaged { path: path.to_owned(), line });
+            }
+            (_, Some(_)) => {}
         }
     }
 }
@@ -460,7 +468,7 @@ mod tests {
     }
 
     fn lines() -> Vec<u8> {
-        let lines = denials().into_iter().map(|denial| Line::Denial(denial).to_text());
+        let lines = denials().into_iter().map(|denial| Line::Denial(denial).to_text(0));
         lines.collect::<String>().into_bytes()
     }
 
@@ -499,6 +507,37 @@ mod tests {
             let (cut, _) = read_from(&damaged);
             assert!(matches!(cut, Err(JournalError::Damaged { .. })), "flipped at {at}");
         }
+    }
+
+    #[test]
+    fn a_hole_in_what_was_written_last_is_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("revocations.log");
+        let mut journal = opened(&path).0;
+        let size = || usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap();
+        journal.append(&denials()[..1], Some(&mark(1))).unwrap();
+        let before = size();
+        journal.append(&denials(), Some(&mark(2))).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for begin in before..whole.len() {
+            for end in [begin + 1, begin + 100, whole.len() - 1] {
+                let mut holed = whole.clone();
+                let end = end.min(whole.len());
+                holed.get_mut(begin..end).unwrap_or_default().fill(0);
+                let (cut, found) = read_from(&holed);
+                match cut.unwrap() {
+                    Some(cut) => assert!((before..=begin).contains(&usize::try_from(cut).unwrap())),
+                    None => assert_eq!((begin, holed), (end, whole.clone()), "there was no hole"),
+                }
+                let expected = [&denials()[..1], &denials()].concat();
+                assert!(!found.is_empty() && expected.starts_with(&found));
+            }
+        }
+        // Once something is written behind it, a hole is damage.
+        journal.append(&[], Some(&mark(3))).unwrap();
+        let mut holed = std::fs::read(&path).unwrap();
+        holed[before + 10..before + 20].fill(0);
+        assert!(matches!(read_from(&holed).0, Err(JournalError::Damaged { line: 3, .. })));
     }
 
     fn mark(seq: u64) -> ChainHead {

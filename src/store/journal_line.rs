@@ -1,4 +1,5 @@
-//! A line of the revocation journal: JSON, beginning with eight octets of SHA-256 over the rest of the line.
+//! A line of the revocation journal: JSON, beginning with eight octets of SHA-256 over the rest of the line. Where
+//! several are written at once, all but the first say next how many of them come before.
 
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
@@ -81,32 +82,47 @@ impl From<Entry> for Line {
 const SUM: usize = 8;
 const SUM_BEGINS: &str = "{\"sum\":\"";
 const SUM_ENDS: &str = "\",";
+const NTH_BEGINS: &str = "\"nth\":";
+const NTH_ENDS: char = ',';
 
 pub(super) fn sum(rest: &str) -> String {
     let whole = digest::digest(&digest::SHA256, rest.as_bytes());
     HEXLOWER.encode(whole.as_ref().get(..SUM).unwrap_or_default())
 }
 
+/// A line that is as it was written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Whether it was written together with those before it.
+    pub continues: bool,
+    /// `None` when it is of a kind that only a newer version knows.
+    pub line: Option<Line>,
+}
+
 impl Line {
-    /// With its end.
-    pub(super) fn to_text(&self) -> String {
+    /// With its end; the `nth` of those that are written at once, counted from 0.
+    pub(super) fn to_text(&self, nth: usize) -> String {
         let entry =
             serde_json::to_string(&Entry::from(self)).expect("entries are plain data and become JSON");
         // What follows the opening brace, which the checksum comes behind.
-        let rest = entry.get(1..).unwrap_or_default();
-        format!("{SUM_BEGINS}{}{SUM_ENDS}{rest}\n", sum(rest))
+        let entry = entry.get(1..).unwrap_or_default();
+        let rest = if nth == 0 { entry.to_owned() } else { format!("{NTH_BEGINS}{nth}{NTH_ENDS}{entry}") };
+        format!("{SUM_BEGINS}{}{SUM_ENDS}{rest}\n", sum(&rest))
     }
 
-    /// `None` when the line is whole and of a kind that only a newer version knows.
-    pub(super) fn read(octets: &[u8]) -> Result<Option<Self>, Damaged> {
+    pub(super) fn read(octets: &[u8]) -> Result<Written, Damaged> {
         let rest = whole(octets).ok_or(Damaged)?;
-        let object = format!("{{{rest}");
+        let (continues, entry) = match rest.strip_prefix(NTH_BEGINS) {
+            Some(rest) => (true, rest.split_once(NTH_ENDS).ok_or(Damaged)?.1),
+            None => (false, rest),
+        };
+        let object = format!("{{{entry}");
         if let Ok(entry) = serde_json::from_str::<Entry>(&object) {
-            return Ok(Some(entry.into()));
+            return Ok(Written { continues, line: Some(entry.into()) });
         }
         // A kind that is known and says something else than we know may deny somebody in a way that we would miss.
         match serde_json::from_str::<AnyEntry>(&object) {
-            Ok(AnyEntry { kind }) if !KINDS.contains(&kind.as_str()) => Ok(None),
+            Ok(AnyEntry { kind }) if !KINDS.contains(&kind.as_str()) => Ok(Written { continues, line: None }),
             _ => Err(Damaged),
         }
     }

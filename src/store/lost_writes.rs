@@ -276,7 +276,11 @@ fn survives(
     std::fs::write(&path, image).unwrap();
     let (least, most) = left.journal.into_inner();
     let torn = least + weather.seed % (most - least + 1);
-    let journal = &run.journal[..usize::try_from(torn).unwrap()];
+    let mut journal = run.journal[..usize::try_from(torn).unwrap()].to_vec();
+    let (mut dice, synced) = (Dice::new(weather.seed), usize::try_from(least).unwrap());
+    let begin = synced + dice.roll(journal.len() - synced);
+    let end = begin + dice.roll(journal.len() - begin);
+    journal[begin..end].fill(0);
     std::fs::write(directory.path().join(JOURNAL_NAME), journal).unwrap();
 
     let store = Store::open(&path, Arc::new(Noon), Box::new(|_| {}));

@@ -109,7 +109,17 @@ async fn a_torn_last_line_is_mended_and_damage_elsewhere_refused() {
     assert_eq!(kinds(&server), ["serial", "identity"]);
     server.stop();
 
+    // What was written at once may be damaged anywhere: the store knows it.
     let mut damaged = whole;
+    damaged[40] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    server.start_again();
+    assert_eq!(kinds(&server), ["serial", "identity"]);
+    Identity::enroll(&server, "web-2").await;
+    server.revoke("web-2");
+    server.stop();
+
+    let mut damaged = std::fs::read(&path).unwrap();
     damaged[40] ^= 1;
     std::fs::write(&path, &damaged).unwrap();
     let refused = server.try_start_again().unwrap_err();
