@@ -30,7 +30,8 @@ use crate::svid::{NotAnSvid, Svid};
 /// from a snapshot, and never waits.
 pub trait Registry: Send + Sync + fmt::Debug {
     /// The host that this certificate was issued to, if it may still open a door.
-    fn admit(&self, leaf_der: &[u8], serial: Serial, id: &SpiffeId) -> Result<HostId, Refusal>;
+    fn admit(&self, leaf_der: &[u8], key: SpkiHash, serial: Serial, id: &SpiffeId)
+    -> Result<HostId, Refusal>;
 
     /// Takes note that a host has shown a certificate and proved to hold its key.
     fn shown(&self, host: HostId, serial: Serial);
@@ -101,8 +102,9 @@ impl PeerIdentity {
         let leaf = leaf(connection)?;
         let anchors = verifier.anchors().ok_or(PeerError::NoAnchors)?;
         let svid = svid(leaf, &anchors.trust_domain).map_err(PeerError::NoSvid)?;
-        let host = verifier.registry.admit(leaf, svid.serial, &svid.spiffe_id).map_err(PeerError::Refused)?;
         let spki = svid.spki();
+        let admitted = verifier.registry.admit(leaf, spki, svid.serial, &svid.spiffe_id);
+        let host = admitted.map_err(PeerError::Refused)?;
         let Svid { spiffe_id: id, serial, not_after, .. } = svid;
         let identity = Identity { tenant: id.tenant, agent: id.agent.clone() };
         Ok(Self { id, identity, serial, host, not_after, spki })
@@ -208,7 +210,8 @@ impl PeerVerifier {
         peer: &PeerIdentity,
     ) -> Result<(), PeerError> {
         let leaf = leaf(connection)?;
-        self.registry.admit(leaf, peer.serial, &peer.id).map(|_| ()).map_err(PeerError::Refused)
+        let admitted = self.registry.admit(leaf, peer.spki, peer.serial, &peer.id);
+        admitted.map(|_| ()).map_err(PeerError::Refused)
     }
 
     /// Tells the registry that a connection of this peer is open.
@@ -238,7 +241,7 @@ impl ClientCertVerifier for PeerVerifier {
         let verified = anchors.chain.verify_client_cert(end_entity, intermediates, now)?;
         let svid = svid(end_entity, &anchors.trust_domain)
             .inspect_err(|error| tracing::debug!(%error, "client certificate refused"))?;
-        self.registry.admit(end_entity, svid.serial, &svid.spiffe_id).inspect_err(
+        self.registry.admit(end_entity, svid.spki(), svid.serial, &svid.spiffe_id).inspect_err(
             |error| tracing::debug!(%error, id = %svid.spiffe_id, serial = %svid.serial, "client certificate refused"),
         )?;
         Ok(verified)

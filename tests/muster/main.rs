@@ -36,6 +36,7 @@ mod rooms;
 mod rotate;
 mod secrecy;
 mod secrets;
+mod server_clock;
 mod shutdown;
 mod store_full;
 mod support;
