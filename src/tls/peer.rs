@@ -26,6 +26,11 @@ use crate::domain::serial::Serial;
 use crate::domain::spiffe::{SpiffeId, TrustDomain};
 use crate::svid::{NotAnSvid, Svid};
 
+/// Most certificates that a client may show beside its own. Agents show one intermediate, and some clients add the
+/// root. What a stranger shows is searched for a path to a root before he has proved anything, and among a hundred
+/// CAs that have signed each other the search takes seconds.
+const INTERMEDIATES_MAX: usize = 2;
+
 /// What the server knows about issued certificates. Asked within handshakes, so it answers from memory or
 /// from a snapshot, and never waits.
 pub trait Registry: Send + Sync + fmt::Debug {
@@ -238,6 +243,9 @@ impl ClientCertVerifier for PeerVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let anchors = self.anchors().ok_or(CertificateError::UnknownIssuer)?;
+        if intermediates.len() > INTERMEDIATES_MAX {
+            return Err(CertificateError::UnknownIssuer.into());
+        }
         let verified = anchors.chain.verify_client_cert(end_entity, intermediates, now)?;
         let svid = svid(end_entity, &anchors.trust_domain)
             .inspect_err(|error| tracing::debug!(%error, "client certificate refused"))?;
