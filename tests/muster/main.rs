@@ -32,6 +32,7 @@ mod refusals;
 mod renew;
 mod report;
 mod reseal;
+mod revocation_matrix;
 mod revoke;
 mod rooms;
 mod rotate;
