@@ -13,6 +13,7 @@ mod agent_run;
 mod audit;
 mod authorization;
 mod backup;
+mod bad_requests;
 mod certificates;
 mod check;
 mod config_files;

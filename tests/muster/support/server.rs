@@ -86,6 +86,13 @@ impl Server {
         Duration::from_millis(10 * ticks)
     }
 
+    /// The memory that the process has now, in octets.
+    pub fn resident_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        1024 * line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
+    }
+
     pub fn log(&self) -> String {
         self.process.stderr.text()
     }
