@@ -8,6 +8,7 @@ use tonic::Code;
 use crate::support::client::Client;
 use crate::support::clock::Clock;
 use crate::support::fleet::{mint, named_host};
+use crate::support::hierarchy::Hierarchy;
 use crate::support::identity::{Identity, ROTATE, present_token};
 use crate::support::keys::{Key, certificates};
 use crate::support::server::{Server, text};
@@ -128,6 +129,8 @@ async fn a_month_ahead_everything_has_expired_and_back_again_it_has_not() {
     let revoked = named_host(&operator, "", "web-2").await;
     identity.peer(&server).reports().await.unwrap();
     server.revoke("web-2");
+    let superseded = named_host(&operator, "", "web-3").await;
+    let successor = named_host(&operator, "", "web-3").await;
     let token = mint(&operator, "", &json!({})).await;
     let before = on_record(&server);
 
@@ -146,9 +149,19 @@ async fn a_month_ahead_everything_has_expired_and_back_again_it_has_not() {
 
     clock.set_off(SignedDuration::ZERO);
     revoked.assert_out(&server).await;
-    restart(&mut server);
-    revoked.assert_out(&server).await;
+    server.stop();
+    let stolen = Hierarchy::stolen(&server);
+    server.start_again();
     assert_eq!(on_record(&server), before);
+    revoked.assert_out(&server).await;
+    // Its serial is on record as revoked, and on no other list any more.
+    superseded.peer(&server).assert_refused().await;
+    server.http().post(ROTATE, &superseded.rotation(&Key::p256())).await.refused(403, "identity_revoked");
+    successor.peer(&server).reports().await.unwrap();
+    // What was recorded octet for octet is now known by its key.
+    let mut forged = Identity { key: Key::p256(), answer: identity.answer.clone() };
+    forged.answer["certificate"] = json!(stolen.imitate(&identity, &forged.key));
+    forged.peer(&server).assert_refused().await;
     let http = server.http();
     present_token(&http, &token, &Key::p256().csr()).await.expect(201);
     server.cli(&["audit", "verify"]).run().ok();
