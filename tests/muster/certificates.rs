@@ -142,7 +142,7 @@ fn unsound(identity: &Identity) -> Vec<(&'static str, Change)> {
         ("serial zero", serial(&[0])),
         ("a serial of 20 octets", serial(&[1; 20])),
         ("a serial of 21 octets", serial(&[1; 21])),
-        ("valid in an hour", Box::new(|p| p.not_before = date_time_ymd(2090, 1, 1))),
+        ("not valid yet", Box::new(|p| p.not_before = date_time_ymd(2090, 1, 1))),
         (
             "over before it begins",
             Box::new(|p| {
@@ -216,6 +216,11 @@ async fn a_certificate_that_is_no_svid_opens_neither_door() {
     // A copy that says everything right and is held by whom it names: not octet for octet, and harmless.
     let copy = theft.leaf(|_| {}) + &ca.intermediate_pem;
     theft.assert_no_peer("a copy", &certificates(&copy), key).await;
+    for (case, year) in [("a copy that has expired", 2020), ("a copy for eight thousand years", 9999)] {
+        let dated =
+            theft.leaf(|params| params.not_after = date_time_ymd(year, 12, 31)) + &ca.intermediate_pem;
+        theft.assert_no_peer(case, &certificates(&dated), key).await;
+    }
     theft.rotate(&copy, key).await.expect(200);
     theft.assert_unharmed().await;
 }
