@@ -18,6 +18,7 @@ use crate::ca::authority::Authority;
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::domain::enrollment::SpkiHash;
 use crate::domain::ids::HostId;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::SpiffeId;
@@ -144,8 +145,14 @@ impl Registry for ByRegistry {
         self.0.note_shown(host, serial);
     }
 
-    fn admit(&self, leaf_der: &[u8], serial: Serial, id: &SpiffeId) -> Result<HostId, Refusal> {
-        self.0.admit(leaf_der, serial, id).map_err(|refused| match refused {
+    fn admit(
+        &self,
+        leaf_der: &[u8],
+        key: SpkiHash,
+        serial: Serial,
+        id: &SpiffeId,
+    ) -> Result<HostId, Refusal> {
+        self.0.admit(leaf_der, key, serial, id).map_err(|refused| match refused {
             NotAdmitted::Unrecorded => Refusal::Unrecorded,
             NotAdmitted::Revoked => Refusal::Revoked,
             NotAdmitted::UnknownHost => Refusal::UnknownHost,

@@ -1,8 +1,13 @@
 //! Whether a client certificate that verifies may come in: it must be one that we recorded, octet for
 //! octet, for a host that we know, and neither it nor its identity may be revoked.
+//!
+//! Housekeeping drops the octets of what expired days ago. A clock that was far ahead for a while has had it drop
+//! those of certificates that are good again once it is right, and then their recorded key speaks for them: whoever
+//! proves to hold it is whom the certificate was made for.
 
 use super::App;
 use crate::domain::deny::Identity;
+use crate::domain::enrollment::SpkiHash;
 use crate::domain::ids::HostId;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::SpiffeId;
@@ -22,7 +27,13 @@ pub enum NotAdmitted {
 
 impl App {
     /// Runs inside a handshake: a few point reads, mostly from memory.
-    pub fn admit(&self, leaf: &[u8], serial: Serial, id: &SpiffeId) -> Result<HostId, NotAdmitted> {
+    pub fn admit(
+        &self,
+        leaf: &[u8],
+        key: SpkiHash,
+        serial: Serial,
+        id: &SpiffeId,
+    ) -> Result<HostId, NotAdmitted> {
         let identity = Identity { tenant: id.tenant, agent: id.agent.clone() };
         if self.store.deny_list().denies(serial, &identity) {
             return Err(NotAdmitted::Revoked);
@@ -32,7 +43,11 @@ impl App {
             if enrollment.revocation.is_some() {
                 return Err(NotAdmitted::Revoked);
             }
-            if view.certificate(serial)?.as_deref() != Some(leaf) {
+            let recorded = match view.certificate(serial)? {
+                Some(certificate) => certificate == leaf,
+                None => enrollment.spki == key && !enrollment.expired(self.clock.now()),
+            };
+            if !recorded {
                 return Err(NotAdmitted::Unrecorded);
             }
             let host = view.host(enrollment.host)?.ok_or(NotAdmitted::UnknownHost)?;

@@ -26,11 +26,17 @@ use crate::domain::serial::Serial;
 use crate::domain::spiffe::{SpiffeId, TrustDomain};
 use crate::svid::{NotAnSvid, Svid};
 
+/// Most certificates that a client may show beside its own. Agents show one intermediate, and some clients add the
+/// root. What a stranger shows is searched for a path to a root before he has proved anything, and among a hundred
+/// CAs that have signed each other the search takes seconds.
+const INTERMEDIATES_MAX: usize = 2;
+
 /// What the server knows about issued certificates. Asked within handshakes, so it answers from memory or
 /// from a snapshot, and never waits.
 pub trait Registry: Send + Sync + fmt::Debug {
     /// The host that this certificate was issued to, if it may still open a door.
-    fn admit(&self, leaf_der: &[u8], serial: Serial, id: &SpiffeId) -> Result<HostId, Refusal>;
+    fn admit(&self, leaf_der: &[u8], key: SpkiHash, serial: Serial, id: &SpiffeId)
+    -> Result<HostId, Refusal>;
 
     /// Takes note that a host has shown a certificate and proved to hold its key.
     fn shown(&self, host: HostId, serial: Serial);
@@ -101,8 +107,9 @@ impl PeerIdentity {
         let leaf = leaf(connection)?;
         let anchors = verifier.anchors().ok_or(PeerError::NoAnchors)?;
         let svid = svid(leaf, &anchors.trust_domain).map_err(PeerError::NoSvid)?;
-        let host = verifier.registry.admit(leaf, svid.serial, &svid.spiffe_id).map_err(PeerError::Refused)?;
         let spki = svid.spki();
+        let admitted = verifier.registry.admit(leaf, spki, svid.serial, &svid.spiffe_id);
+        let host = admitted.map_err(PeerError::Refused)?;
         let Svid { spiffe_id: id, serial, not_after, .. } = svid;
         let identity = Identity { tenant: id.tenant, agent: id.agent.clone() };
         Ok(Self { id, identity, serial, host, not_after, spki })
@@ -208,7 +215,8 @@ impl PeerVerifier {
         peer: &PeerIdentity,
     ) -> Result<(), PeerError> {
         let leaf = leaf(connection)?;
-        self.registry.admit(leaf, peer.serial, &peer.id).map(|_| ()).map_err(PeerError::Refused)
+        let admitted = self.registry.admit(leaf, peer.spki, peer.serial, &peer.id);
+        admitted.map(|_| ()).map_err(PeerError::Refused)
     }
 
     /// Tells the registry that a connection of this peer is open.
@@ -235,10 +243,13 @@ impl ClientCertVerifier for PeerVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let anchors = self.anchors().ok_or(CertificateError::UnknownIssuer)?;
+        if intermediates.len() > INTERMEDIATES_MAX {
+            return Err(CertificateError::UnknownIssuer.into());
+        }
         let verified = anchors.chain.verify_client_cert(end_entity, intermediates, now)?;
         let svid = svid(end_entity, &anchors.trust_domain)
             .inspect_err(|error| tracing::debug!(%error, "client certificate refused"))?;
-        self.registry.admit(end_entity, svid.serial, &svid.spiffe_id).inspect_err(
+        self.registry.admit(end_entity, svid.spki(), svid.serial, &svid.spiffe_id).inspect_err(
             |error| tracing::debug!(%error, id = %svid.spiffe_id, serial = %svid.serial, "client certificate refused"),
         )?;
         Ok(verified)

@@ -23,6 +23,7 @@ use super::certificate::LiveCertificate;
 use super::peer::{PeerVerifier, Refusal, Registry};
 use super::provider::provider;
 use crate::domain::deny::{DenyChange, DenyList, Identity};
+use crate::domain::enrollment::SpkiHash;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::{SpiffeId, TrustDomain};
@@ -226,7 +227,7 @@ impl Recorded {
 impl Registry for Recorded {
     fn shown(&self, _: HostId, _: Serial) {}
 
-    fn admit(&self, _: &[u8], serial: Serial, id: &SpiffeId) -> Result<HostId, Refusal> {
+    fn admit(&self, _: &[u8], _: SpkiHash, serial: Serial, id: &SpiffeId) -> Result<HostId, Refusal> {
         if self.deny.denies(serial, &identity(id)) {
             return Err(Refusal::Revoked);
         }

@@ -1,14 +1,21 @@
-//! `kill -9` at awkward moments: what was answered is there, and nothing is there by half.
+//! `kill -9` and a failing disk at awkward moments: what was answered is there, and nothing is there by half.
 
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 
-use crate::support::http::Http;
+use crate::support::client::Client;
+use crate::support::disk::{Disk, Mishap};
+use crate::support::http::{Answer, Http};
 use crate::support::identity::{ENROLL, Identity, ROTATE};
 use crate::support::keys::Key;
 use crate::support::server::{Server, text};
+use crate::support::wait::PATIENCE;
 
 const ROUNDS: usize = 15;
 const CLIENTS: usize = 6;
@@ -53,7 +60,7 @@ async fn acknowledged_enrollments_survive_kill_9() {
         while let Some(late) = reports.recv().await {
             answered.push(late);
         }
-        tokio::task::block_in_place(|| server.start_again());
+        block_in_place(|| server.start_again());
 
         let uses = usize::try_from(server.uses(&secret_id)).unwrap();
         let sent = sent.load(Ordering::SeqCst);
@@ -92,7 +99,7 @@ async fn acknowledged_revocations_and_rotations_survive_kill_9() {
         let rotated = server.http().post(ROTATE, &identity.rotation(&key)).await.expect(200);
         server.revoke(&agent);
         server.kill();
-        tokio::task::block_in_place(|| server.start_again());
+        block_in_place(|| server.start_again());
         let enrollments = server.enrollments(&identity.host_id());
         assert_eq!(enrollments.len(), 2, "{enrollments:?}");
         assert!(enrollments.iter().any(|e| e["serial"] == rotated["serial"]), "{enrollments:?}");
@@ -107,7 +114,7 @@ async fn enroll_until_cut_off(
     report: mpsc::UnboundedSender<Acknowledged>,
 ) {
     loop {
-        let body = serde_json::json!({"secret": secret, "csr": Key::p256().csr().pem});
+        let body = json!({"secret": secret, "csr": Key::p256().csr().pem});
         sent.fetch_add(1, Ordering::SeqCst);
         let Some(answer) = http.try_post(ENROLL, &body).await else { return };
         let answer = answer.expect(201);
@@ -119,4 +126,124 @@ async fn enroll_until_cut_off(
 fn assert_present(server: &Server, enrollment: &Acknowledged, round: usize) {
     let known = server.enrollments(&enrollment.host);
     assert!(known.iter().any(|e| e["serial"] == enrollment.serial), "round {round}: lost {enrollment:?}");
+}
+
+/// What happens to one host, from its token to its revocation. Each step is asked for until it is answered, always with
+/// the same request.
+#[derive(Debug)]
+struct Life {
+    agent: String,
+    keys: [Key; 2],
+    token: Option<String>,
+    first: Option<Value>,
+    second: Option<Value>,
+}
+
+impl Life {
+    fn new(agent: String) -> Self {
+        Self { agent, keys: [Key::p256(), Key::p256()], token: None, first: None, second: None }
+    }
+
+    /// Goes on where it stopped. An error is the refusal, or nothing when the server is gone.
+    async fn go_on(&mut self, operator: &Client) -> Result<(), Option<Box<Answer>>> {
+        let Self { agent, keys: [one, two], .. } = self;
+        let token = match &self.token {
+            Some(token) => token.clone(),
+            None => {
+                let mint = Some(json!({"agent_id": agent}));
+                let minted = done(operator.try_post("/v1/agents/enroll-tokens", mint.as_ref()).await)?;
+                self.token.insert(text(&minted, "token")).clone()
+            }
+        };
+        let first = match &self.first {
+            Some(answer) => answer.clone(),
+            None => {
+                let request = json!({"token": token, "csr": one.csr().pem});
+                self.first.insert(done(operator.http.try_post(ENROLL, &request).await)?).clone()
+            }
+        };
+        if self.second.is_none() {
+            let first = Identity { key: one.clone(), answer: first };
+            self.second = Some(done(operator.http.try_post(ROTATE, &first.rotation(two)).await)?);
+        }
+        done(operator.try_post(&format!("/v1/agents/{agent}/revoke"), None).await)?;
+        Ok(())
+    }
+
+    /// Demands that everything is on record exactly once, and holds.
+    async fn assert_complete(&self, server: &Server) {
+        let [first, second] = [&self.first, &self.second].map(|answer| answer.as_ref().unwrap());
+        let enrollments = server.enrollments(&text(first, "host_id"));
+        let serials: Vec<_> = enrollments.iter().map(|row| row["serial"].clone()).collect();
+        assert_eq!(serials.len(), 2, "{enrollments:?}");
+        assert!(serials.contains(&first["serial"]) && serials.contains(&second["serial"]), "{enrollments:?}");
+        assert!(enrollments.iter().all(|row| row["revoked"] == true), "{enrollments:?}");
+        let newest = Identity { key: self.keys[1].clone(), answer: second.clone() };
+        newest.peer(server).assert_refused().await;
+    }
+}
+
+/// The body of an answer that says yes.
+fn done(answer: Option<Answer>) -> Result<Value, Option<Box<Answer>>> {
+    match answer {
+        Some(answer) if matches!(answer.status, 200 | 201) => Ok(answer.json()),
+        other => Err(other.map(Box::new)),
+    }
+}
+
+/// Goes through the life of one host after another, each with the mishap one sync later, until one is over before it
+/// happens. Returns how many were not.
+async fn every_sync_in_turn(mishap: Mishap) -> u64 {
+    let disk = Disk::new();
+    let mut server = Server::quickstart_with(&disk.env());
+    let token = server.api_token(&["agent.write"], None);
+    let mut operator = Client::bearer(&server, &token);
+    for number in 1.. {
+        let mut life = Life::new(format!("web-{number}"));
+        disk.at_sync(number, mishap);
+        let outcome = life.go_on(&operator).await;
+        let spared = disk.has_been_spared();
+        match (mishap, outcome) {
+            (_, outcome) if spared => outcome.unwrap(),
+            (Mishap::Killed, outcome) => {
+                // What the server writes for itself may be what was hit.
+                assert!(matches!(outcome, Ok(()) | Err(None)), "{outcome:?}");
+                let ended = block_in_place(|| server.process().wait());
+                assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
+                block_in_place(|| server.start_again());
+                operator = Client::bearer(&server, &token);
+                life.go_on(&operator).await.unwrap();
+            }
+            (Mishap::Failed, Ok(())) => {}
+            (Mishap::Failed, Err(refusal)) => {
+                refusal.expect("the server goes on").refused(503, "unavailable");
+                let deadline = Instant::now() + PATIENCE;
+                while let Err(refusal) = life.go_on(&operator).await {
+                    refusal.expect("the server goes on").refused(503, "unavailable");
+                    assert!(Instant::now() < deadline, "the disk works, and nothing is written");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+        life.assert_complete(&server).await;
+        if spared {
+            server.cli(&["audit", "verify"]).run().ok();
+            server.cli(&["check"]).run().ok();
+            assert!(!server.log().contains("panicked"), "{}", server.log());
+            return number - 1;
+        }
+    }
+    unreachable!()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_sync_the_server_has_what_it_answered_and_nothing_twice() {
+    let syncs = every_sync_in_turn(Mishap::Killed).await;
+    assert!(syncs >= 8, "{syncs} syncs for four changes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_once_at_any_sync_costs_a_refusal() {
+    let syncs = every_sync_in_turn(Mishap::Failed).await;
+    assert!(syncs >= 8, "{syncs} syncs for four changes");
 }

@@ -3,13 +3,21 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tonic::Code;
+use tokio::task::{JoinHandle, JoinSet};
+use tonic::{Code, Status};
 
+use crate::support::client::Client;
 use crate::support::grpc::{Peer, facts};
 use crate::support::identity::{Identity, present_secret, present_token};
 use crate::support::keys::Key;
 use crate::support::server::Server;
 use crate::support::wait::PATIENCE;
+
+/// How many things are done at a time where many are to be done.
+const LANES: usize = 16;
+/// Agents that are live at once, and the connections of each: as many as one may have.
+const AGENTS: usize = 125;
+const SESSIONS_OF_EACH: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_session_ends_at_once() {
@@ -127,27 +135,68 @@ async fn revoking_an_unknown_agent_fails_and_says_so() {
     server.cli(&["revoke-agent", "--tenant", nowhere, "--agent", "web-1"]).run().failed();
 }
 
+/// One after another, `LANES` at a time: as many as two processors have use for.
+async fn in_lanes<T: Send + 'static, U: Send + 'static, F: Future<Output = U> + Send + 'static>(
+    inputs: impl IntoIterator<Item = T>,
+    run: impl Fn(T) -> F,
+) -> Vec<U> {
+    let mut inputs = inputs.into_iter();
+    let (mut lanes, mut outputs) = (JoinSet::new(), Vec::new());
+    loop {
+        while lanes.len() < LANES
+            && let Some(input) = inputs.next()
+        {
+            lanes.spawn(run(input));
+        }
+        let Some(output) = lanes.join_next().await else { return outputs };
+        outputs.push(output.unwrap());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_live_sessions_end_together() {
+async fn a_thousand_live_sessions_end_with_their_revocations() {
     let server = Server::quickstart();
-    let http = server.http();
+    let operator = Client::bearer(&server, &server.api_token(&["agent.write"], None));
     let (_, secret) = server.secret(&[]);
-    let mut live = Vec::new();
-    for _ in 0..100 {
-        let key = Key::p256();
-        let answer = present_secret(&http, &secret, &key.csr()).await.expect(201);
-        let identity = Identity { key, answer };
-        let mut connection = identity.peer(&server).connect().await.unwrap();
-        let mut session = connection.session().await.unwrap();
-        live.push((identity, tokio::spawn(async move { session.end(PATIENCE).await })));
+    let arrive = |_| {
+        let (http, secret) = (operator.http.clone(), secret.clone());
+        async move {
+            let key = Key::p256();
+            let answer = present_secret(&http, &secret, &key.csr()).await.expect(201);
+            Identity { key, answer }
+        }
+    };
+    let identities = in_lanes(0..AGENTS, arrive).await;
+    let (address, ca) = (server.hello.grpc_addr.clone(), server.server_ca());
+    let open = |identity: Identity| {
+        let peer = Peer::new(&address, &ca, &identity.chain_der(), identity.key.pair());
+        async move {
+            let mut sessions = Vec::new();
+            for _ in 0..SESSIONS_OF_EACH {
+                let mut session = peer.connect().await.unwrap().session().await.unwrap();
+                sessions.push(tokio::spawn(async move { (session.end(PATIENCE).await, Instant::now()) }));
+            }
+            (identity.agent_id(), peer, sessions)
+        }
+    };
+    let live = in_lanes(identities, open).await;
+
+    let revoke = |(agent, peer, sessions): (String, Peer, Vec<JoinHandle<_>>)| {
+        let operator = operator.clone();
+        async move {
+            operator.act(&format!("/v1/agents/{agent}/revoke")).await.expect(200);
+            (Instant::now(), peer, sessions)
+        }
+    };
+    let mut revoked = in_lanes(live, revoke).await;
+    for (told, _, sessions) in &mut revoked {
+        for ended in sessions {
+            let (outcome, at): (Result<(), Status>, Instant) = ended.await.unwrap();
+            assert_eq!(outcome.unwrap_err().code(), Code::PermissionDenied);
+            assert!(at < *told + Duration::from_secs(2), "{:?} after the operator was told", at - *told);
+        }
     }
-    for (identity, _) in &live {
-        server.revoke(&identity.agent_id());
-    }
-    for (identity, ended) in live {
-        assert_eq!(ended.await.unwrap().unwrap_err().code(), Code::PermissionDenied);
-        identity.peer(&server).assert_refused().await;
-    }
+    in_lanes(revoked, |(_, peer, _)| async move { peer.assert_refused().await }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

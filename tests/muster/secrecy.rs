@@ -1,8 +1,10 @@
 //! Secrets are where they belong and nowhere else: not in the store, not in a log, not in an error.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use data_encoding::{BASE64, HEXLOWER};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::json;
 
 use crate::support::agent::Machine;
@@ -59,6 +61,23 @@ async fn no_secret_reaches_the_store_or_the_log() {
     assert_free_of(&wanted, server.log().as_bytes(), "the log");
     assert_free_of(&wanted, &cmdline, "the command line");
     assert!(server.log().len() > 1000, "the log was captured");
+}
+
+#[test]
+fn a_crash_leaves_no_picture_of_the_memory() {
+    let mut server = Server::quickstart();
+    let id = server.process().id();
+    let limits = std::fs::read_to_string(format!("/proc/{id}/limits")).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let fields: Vec<_> = line.split_whitespace().skip(4).take(2).collect();
+    assert_eq!(fields, ["0", "0"], "{line}");
+    // Where the test may lift the limit, a process that must not be dumped is not dumped all the same.
+    let unlimited = Rlimit { current: None, maximum: None };
+    let _ = prlimit(Pid::from_raw(id.cast_signed()), Resource::Core, unlimited);
+    server.process().signal(Signal::ABORT);
+    let ended = server.process().wait();
+    assert_eq!(ended.status.signal(), Some(Signal::ABORT.as_raw()), "{ended:?}");
+    assert!(!ended.status.core_dumped(), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

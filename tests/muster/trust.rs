@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use serde_json::json;
+
 use crate::support::agent::Machine;
-use crate::support::cli::{Cli, Output, openssl};
+use crate::support::cli::{Cli, Output, openssl, python};
 use crate::support::impostor::Impostor;
 use crate::support::keys::{certificates, fingerprint, pem};
 use crate::support::process::{Process, command};
@@ -197,6 +199,29 @@ fn independent_judges_accept_the_certificate() {
     assert!(read.contains("Subject: CN = web-1, O = muster"), "{read}");
     after("X509v3 Subject Key Identifier");
     after("X509v3 Authority Key Identifier");
+}
+
+#[test]
+fn a_linter_finds_nothing_but_that_a_spiffe_id_is_no_web_address() {
+    let server = Server::quickstart();
+    let machine = Machine::new();
+    machine.enroll_at(&server, &server.join_token_for("web-1"));
+    let bundle = server.cli(&["agent-ca", "export", "-"]).run().ok().stdout;
+    let chain = certificates(&machine.read("cert.pem"));
+    let files = [("leaf", &chain[0]), ("intermediate", &chain[1]), ("root", &certificates(&bundle)[0])];
+    let files = files.map(|(name, der)| {
+        let path = machine.home().join(format!("{name}.pem"));
+        std::fs::write(&path, pem("CERTIFICATE", der)).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let found = python(machine.home(), "lint.py", &files.each_ref().map(String::as_str)).json();
+    let expected = [["leaf", "pkix.invalid_uri_syntax"], ["intermediate", "pkix.invalid_uri_syntax"]];
+    let findings: Vec<_> = found.as_array().unwrap().iter().map(|row| [&row[0], &row[2]]).collect();
+    assert_eq!(json!(findings), json!(expected), "{found}");
+    for finding in found.as_array().unwrap() {
+        let place = finding[1].as_str().unwrap();
+        assert!(place.ends_with("subjectAltName.0.uniformResourceIdentifier"), "{found}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::model::{Certificate, Host as ModelHost};
 use crate::app::fleet::HostQuery;
 use crate::app::hosts::HostError;
 use crate::domain::deny::{DenyChange, Identity};
+use crate::domain::enrollment::SpkiHash;
 use crate::domain::host::{Host, HostFlag};
 use crate::domain::serial::Serial;
 use crate::store::{ReadError, View, day_of};
@@ -142,7 +143,9 @@ impl World<'_> {
         let now = crate::clock::Clock::now(&*self.clock);
         for (certificate, held) in self.model.certificates.iter().zip(&self.held) {
             let Certificate { serial, host, .. } = certificate;
-            let admitted = self.app().admit(&held.leaf, *serial, &held.id);
+            let (_, leaf) = x509_parser::parse_x509_certificate(&held.leaf).unwrap();
+            let key = SpkiHash::of(leaf.public_key().raw);
+            let admitted = self.app().admit(&held.leaf, key, *serial, &held.id);
             let barred = certificate.deleted
                 || certificate.revoked.is_some()
                 || self.model.denied_agents.contains(&held.id.agent);

@@ -93,6 +93,13 @@ impl Client {
         self.send("POST", path, Some(body)).await
     }
 
+    /// `None` when the server is gone before its answer is complete.
+    pub async fn try_post(&self, path: &str, body: Option<&Value>) -> Option<Answer> {
+        let headers = self.clone().with("content-type", "application/json").headers;
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        self.http.exchange("POST", path, &headers, body).await.ok()
+    }
+
     /// A request that says everything by its address.
     pub async fn act(&self, path: &str) -> Answer {
         self.send("POST", path, None).await

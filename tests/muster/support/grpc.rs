@@ -14,7 +14,9 @@ use muster::grpc::proto::{
 };
 use prost::bytes::{Buf, BufMut};
 use rcgen::KeyPair;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, HandshakeKind};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -51,10 +53,14 @@ pub struct Session {
 }
 
 impl Peer {
+    /// Presents the chain as it is, whatever it is.
     pub fn new(address: &str, server_ca: &str, chain: &[Vec<u8>], key: &KeyPair) -> Self {
         let chain = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        Self::with(address, trusting(server_ca).with_client_auth_cert(chain, key).unwrap())
+        let key = any_supported_type(&key).unwrap();
+        // The usual way in would not take a chain that rustls can't read.
+        let shown = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+        Self::with(address, trusting(server_ca).with_client_cert_resolver(Arc::new(shown)))
     }
 
     /// A client that presents no certificate.

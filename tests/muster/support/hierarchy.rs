@@ -1,12 +1,15 @@
-//! Certificate authorities that a test signs with: foreign ones, and siblings of the server's own.
+//! Certificate authorities that a test signs with: foreign ones, siblings of the server's own, and its own.
 
+use muster::ca::envelope::{Envelope, EnvelopeSettings};
+use muster::store::Store;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
 
 use super::identity::Identity;
-use super::keys::Key;
+use super::keys::{Key, pem};
+use super::server::Server;
 
 /// A root and an intermediate under it.
 #[derive(Debug)]
@@ -36,6 +39,36 @@ impl Hierarchy {
         Self { root_pem, intermediate_pem, intermediate }
     }
 
+    /// The agent CA of a server that is stopped, as a thief of the store and the envelope would have it.
+    pub fn stolen(server: &Server) -> Self {
+        let settings = EnvelopeSettings { data_dir: server.data_dir(), ..EnvelopeSettings::default() };
+        let envelope = Envelope::find(&settings).unwrap().unwrap();
+        let hierarchy = Store::peek(&server.store_file(), |view| view.hierarchy()).flatten().unwrap();
+        let issuing = hierarchy.intermediates.last().unwrap();
+        let key = envelope.unseal(&issuing.sealed_key).unwrap();
+        let key = KeyPair::try_from(key.as_slice()).unwrap();
+        let intermediate_pem = pem("CERTIFICATE", &issuing.certificate);
+        let intermediate = Issuer::from_ca_cert_pem(&intermediate_pem, key).unwrap();
+        Self { root_pem: pem("CERTIFICATE", &hierarchy.roots[0]), intermediate_pem, intermediate }
+    }
+
+    /// The intermediate's own key.
+    pub fn key(&self) -> &KeyPair {
+        self.intermediate.key()
+    }
+
+    /// A certificate for `key` that claims what another identity's certificate says, with `change` made to it.
+    pub fn imitate_with(
+        &self,
+        identity: &Identity,
+        key: &KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> String {
+        let mut params = Self::leaf_params(&[&identity.field("spiffe_id")], &identity.serial());
+        change(&mut params);
+        params.signed_by(key, &self.intermediate).unwrap().pem()
+    }
+
     /// A certificate for `key` that claims what another identity's certificate says.
     pub fn imitate(&self, identity: &Identity, key: &Key) -> String {
         self.leaf(&[&identity.field("spiffe_id")], &identity.serial(), key)
@@ -63,7 +96,8 @@ impl Hierarchy {
         params.signed_by(&key, &self.intermediate).unwrap().pem()
     }
 
-    fn leaf_params(uris: &[&str], serial: &str) -> CertificateParams {
+    /// What such a certificate says.
+    pub fn leaf_params(uris: &[&str], serial: &str) -> CertificateParams {
         let mut params = CertificateParams::default();
         let serial = data_encoding::HEXLOWER.decode(serial.as_bytes()).unwrap();
         params.serial_number = Some(SerialNumber::from_slice(&serial));

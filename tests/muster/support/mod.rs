@@ -4,6 +4,7 @@ pub mod agent;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod disk;
 pub mod files;
 pub mod fleet;
 pub mod grpc;

@@ -76,6 +76,23 @@ impl Server {
         self.data_dir().join(name)
     }
 
+    /// What the process has cost so far, in user and kernel time.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        // proc(5): the name in parentheses may hold anything; utime and stime are fields 14 and 15, in ticks of
+        // which Linux always shows 100 a second.
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(10 * ticks)
+    }
+
+    /// The memory that the process has now, in octets.
+    pub fn resident_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        1024 * line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
+    }
+
     pub fn log(&self) -> String {
         self.process.stderr.text()
     }
