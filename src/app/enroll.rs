@@ -166,15 +166,28 @@ impl App {
         // Before anything that costs CPU, and before the CSR is even looked at.
         let row = self.store.read(|view| find_row(view, &credential))?;
         let now = self.clock.now();
-        let csr = match self.pool.run(move || VerifiedCsr::from_pem(&csr)).await? {
-            Ok(csr) => Arc::new(csr),
+        let credential = Arc::new(credential);
+        // One trip to the pool: each costs two switches between threads.
+        let first = (Arc::clone(self), Arc::clone(&credential));
+        let first = self.pool.run(move || {
+            let csr = Arc::new(VerifiedCsr::from_pem(&csr)?);
+            let prepared = first.0.prepare(&first.1, &csr);
+            Ok((csr, prepared))
+        });
+        let (csr, prepared) = match first.await? {
+            Ok(first) => first,
             // Without a key this can't be a retry, so the credential's own state is judged first.
             Err(error) => return Err(row.refusal(now).unwrap_or(EnrollError::BadCsr(error))),
         };
-        let credential = Arc::new(credential);
+        let mut first = Some(prepared);
         for _ in 0..ATTEMPTS {
-            let signing = (Arc::clone(self), Arc::clone(&credential), Arc::clone(&csr));
-            let prepared = self.pool.run(move || signing.0.prepare(&signing.1, &signing.2)).await??;
+            let prepared = match first.take() {
+                Some(prepared) => prepared?,
+                None => {
+                    let signing = (Arc::clone(self), Arc::clone(&credential), Arc::clone(&csr));
+                    self.pool.run(move || signing.0.prepare(&signing.1, &signing.2)).await??
+                }
+            };
             let signed = match prepared {
                 Prepared::Answered(svid) => return Ok(*svid),
                 Prepared::Signed(signed) => signed,

@@ -1,0 +1,153 @@
+//! The server under load: a child process on free ports, its data on a real disk, ended with this value.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::figures::Spent;
+
+/// Clock ticks of /proc/PID/stat per second; Linux shows 100 to programs on every architecture that we run on.
+const TICKS: u64 = 100;
+
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    binary: PathBuf,
+    room: tempfile::TempDir,
+    pub https: SocketAddr,
+    pub grpc: SocketAddr,
+    /// PEM.
+    pub ca: String,
+}
+
+impl Server {
+    /// `muster quickstart` in a new data directory.
+    pub fn first_start(binary: &Path) -> Self {
+        let room = tempfile::tempdir_in(".").expect("a directory on a real disk");
+        let binary = binary.canonicalize().expect("a server to measure");
+        let mut quickstart = Self::command_in(&binary, room.path());
+        quickstart.args(["quickstart", "--json", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
+        let mut child = quickstart.stdout(Stdio::piped()).spawn().expect("a server");
+        let mut hello = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut hello).expect("its first line");
+        let hello: Value = serde_json::from_str(&hello).expect("a document");
+        let address = |key: &str| {
+            let text = hello[key].as_str().expect("a text");
+            text.trim_start_matches("https://").trim_end_matches('/').parse().expect("an address")
+        };
+        let (https, grpc) = (address("url"), address("grpc_addr"));
+        let ca = std::fs::read_to_string(room.path().join("data/tls/ca.crt")).expect("the server's CA");
+        Self { child, binary, room, https, grpc, ca }
+    }
+
+    /// The binary with nothing of the caller's environment; what it logs goes to a file, as on a real machine.
+    fn command_in(binary: &Path, room: &Path) -> Command {
+        let room = room.canonicalize().expect("it is there");
+        let log = File::options().create(true).append(true).open(room.join("log")).expect("a log");
+        let mut command = Command::new(binary);
+        command.env_clear().env("HOME", &room).env("MUSTER_DATA_DIR", room.join("data")).current_dir(&room);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+    }
+
+    /// `muster serve` on the same data and the same ports. It may not answer yet.
+    pub fn serve(&mut self) {
+        let mut command = Self::command_in(&self.binary, self.room.path());
+        command.arg("serve").env("MUSTER_LISTEN", self.https.to_string());
+        command.env("MUSTER_GRPC_LISTEN", self.grpc.to_string());
+        self.child = command.spawn().expect("a server");
+    }
+
+    /// SIGTERM, and the end that follows; how long that took.
+    pub fn stop(&mut self) -> Duration {
+        let begun = Instant::now();
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
+        assert!(self.child.wait().expect("it ends").success(), "it ends in good order");
+        begun.elapsed()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// What an operator's command prints with `--json`.
+    pub fn operator(&self, arguments: &[&str]) -> Value {
+        let mut command = Self::command_in(&self.binary, self.room.path());
+        let output = command.args(arguments).arg("--json").stdout(Stdio::piped()).output().expect("it runs");
+        assert!(output.status.success(), "{arguments:?}");
+        serde_json::from_slice(&output.stdout).expect("a document")
+    }
+
+    /// Starts to count what both sides spend.
+    pub fn meter(&self) -> Meter<'_> {
+        let client = cpu_ticks(std::process::id());
+        Meter { server: self, begun: Instant::now(), ticks: cpu_ticks(self.child.id()), client }
+    }
+
+    pub fn resident_mib(&self) -> f64 {
+        let status = self.proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        kib.expect("every process has it") / 1024.0
+    }
+
+    /// What the server has caused to be written to disk so far.
+    pub fn written_kib(&self) -> f64 {
+        let octets =
+            self.proc("io").lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
+        octets.unwrap_or(f64::NAN) / 1024.0
+    }
+
+    pub fn store_mib(&self) -> f64 {
+        let store = self.room.path().join("data").join(muster::store::FILE_NAME);
+        std::fs::metadata(store).expect("it is there").len() as f64 / 1048576.0
+    }
+
+    fn proc(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Counts what both sides spend.
+#[derive(Debug)]
+pub struct Meter<'s> {
+    server: &'s Server,
+    begun: Instant,
+    ticks: u64,
+    client: u64,
+}
+
+impl Meter<'_> {
+    pub fn spent(&self) -> Spent {
+        let cpu = |process, before| Duration::from_millis((cpu_ticks(process) - before) * 1000 / TICKS);
+        Spent {
+            elapsed: self.begun.elapsed(),
+            server_cpu: cpu(self.server.child.id(), self.ticks),
+            client_cpu: cpu(std::process::id(), self.client),
+        }
+    }
+}
+
+/// User and system time of a process with all its threads, proc(5).
+fn cpu_ticks(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    let (_, after_name) = stat.rsplit_once(") ").expect("a name in parentheses");
+    let fields: Vec<&str> = after_name.split(' ').collect();
+    [11, 12].iter().map(|&field| fields[field].parse::<u64>().expect("a number")).sum()
+}
