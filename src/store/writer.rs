@@ -197,7 +197,8 @@ impl Run {
                 Err(Broken { doubt, error, committed }) => {
                     tracing::error!(
                         error = &*error as &dyn std::error::Error,
-                        "a commit failed; opening the store anew"
+                        in_doubt = ?doubt,
+                        "a write failed; opening anew what is in doubt"
                     );
                     self.healthy.store(false, Ordering::Release);
                     // Who is revoked in the store is out, whatever else is still to be done.
@@ -245,7 +246,8 @@ impl Run {
                 Err(error) => {
                     tracing::error!(
                         error = &*error as &dyn std::error::Error,
-                        "the store cannot be opened anew"
+                        in_doubt = ?doubt,
+                        "what is in doubt cannot be opened anew"
                     );
                     std::thread::sleep(REOPEN_EVERY);
                 }

@@ -3,7 +3,6 @@
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -15,7 +14,7 @@ use crate::support::http::{Answer, Http};
 use crate::support::identity::{ENROLL, Identity, ROTATE};
 use crate::support::keys::Key;
 use crate::support::server::{Server, text};
-use crate::support::wait::PATIENCE;
+use crate::support::wait::until_answered;
 
 const ROUNDS: usize = 15;
 const CLIENTS: usize = 6;
@@ -217,12 +216,14 @@ async fn every_sync_in_turn(mishap: Mishap) -> u64 {
             (Mishap::Failed, Ok(())) => {}
             (Mishap::Failed, Err(refusal)) => {
                 refusal.expect("the server goes on").refused(503, "unavailable");
-                let deadline = Instant::now() + PATIENCE;
-                while let Err(refusal) = life.go_on(&operator).await {
-                    refusal.expect("the server goes on").refused(503, "unavailable");
-                    assert!(Instant::now() < deadline, "the disk works, and nothing is written");
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
+                let works = async || match life.go_on(&operator).await {
+                    Ok(()) => Some(()),
+                    Err(refusal) => {
+                        refusal.expect("the server goes on").refused(503, "unavailable");
+                        None
+                    }
+                };
+                until_answered("the disk works again", works).await;
             }
         }
         life.assert_complete(&server).await;

@@ -45,11 +45,8 @@ async fn reported(admin: &Client, host: &str) -> Vec<String> {
 
 /// Waits until the agent has reported an event of this kind.
 async fn reported_in_time(admin: &Client, host: &str, kind: &str) {
-    let deadline = Instant::now() + wait::PATIENCE;
-    while !reported(admin, host).await.iter().any(|known| known == kind) {
-        assert!(Instant::now() < deadline, "waited {:?} in vain: {kind}", wait::PATIENCE);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let told = async || reported(admin, host).await.iter().any(|known| known == kind).then_some(());
+    wait::until_answered(kind, told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

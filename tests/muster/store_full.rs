@@ -1,7 +1,5 @@
 //! A store that can't grow, as on a full disk: refusals without harm, and work again once there is room.
 
-use std::time::Duration;
-
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -13,7 +11,7 @@ use crate::support::fleet::{named_host, secret};
 use crate::support::identity::{Identity, present_secret, present_token};
 use crate::support::keys::Key;
 use crate::support::server::Server;
-use crate::support::wait::PATIENCE;
+use crate::support::wait::{PATIENCE, until_answered};
 
 /// More enrollments than fit into what a fresh store has left.
 const MANY: usize = 3_000;
@@ -55,17 +53,15 @@ async fn a_full_disk_refuses_what_does_not_fit_and_loses_nothing() {
     revoked.peer(&server).assert_refused().await;
 
     limit_files(&mut server, None);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
+    let again = until_answered("there is room again", async || {
         let (key, answer) = answers(&admin.http, &secret).await;
-        if answer.status == 201 {
-            acknowledged.push(Identity { key, answer: answer.json() });
-            break;
+        if answer.status != 201 {
+            answer.refused(503, "unavailable");
+            return None;
         }
-        answer.refused(503, "unavailable");
-        assert!(tokio::time::Instant::now() < deadline, "there is room, and nothing is written");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        Some(Identity { key, answer: answer.json() })
+    });
+    acknowledged.push(again.await);
     assert!(server.process().is_running(), "without a restart");
     assert_eq!(admin.get("/readyz").await.status, 200);
 
@@ -118,18 +114,16 @@ async fn a_server_that_can_write_nothing_still_keeps_the_revoked_out() {
     session.report().await;
 
     limit_files(&mut server, None);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while admin.act("/v1/agents/kept/revoke").await.status != 200 {
-        assert!(tokio::time::Instant::now() < deadline, "there is room, and nothing is written");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_it_works(async || admin.act("/v1/agents/kept/revoke").await.status).await;
     assert_eq!(session.end(PATIENCE).await.unwrap_err().code(), Code::PermissionDenied);
     revoked.peer(&server).assert_refused().await;
     kept.peer(&server).assert_refused().await;
 }
 
-/// Limits files to the length of the journal, which is made so long that the store still has room.
-fn fill_the_journal(server: &mut Server) {
+/// Limits files to the length of the journal, which is made so long that the store still has room. Returns the
+/// administrator of the server that runs now.
+async fn fill_the_journal(server: &mut Server) -> Client {
+    let password = server.hello.admin_password.clone().unwrap();
     server.stop();
     let path = server.file("revocations.log");
     let mut journal = std::fs::read(&path).unwrap();
@@ -143,16 +137,15 @@ fn fill_the_journal(server: &mut Server) {
     }
     std::fs::write(&path, &journal).unwrap();
     server.start_again();
+    let admin = Client::sign_in(server, "admin", &password).await;
     let full = std::fs::metadata(&path).unwrap().len();
     limit_files(server, Some(full));
+    admin
 }
 
 async fn until_it_works(act: impl AsyncFn() -> u16) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !matches!(act().await, 200 | 204) {
-        assert!(tokio::time::Instant::now() < deadline, "there is room, and nothing is written");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let works = async || matches!(act().await, 200 | 204).then_some(());
+    until_answered("there is room again", works).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,9 +154,7 @@ async fn a_revocation_does_not_wait_for_room_in_the_journal() {
     let admin = Client::admin(&server).await;
     let revoked = named_host(&admin, "", "revoked").await;
     let kept = named_host(&admin, "", "kept").await;
-    let password = server.hello.admin_password.clone().unwrap();
-    fill_the_journal(&mut server);
-    let admin = Client::sign_in(&server, "admin", &password).await;
+    let admin = fill_the_journal(&mut server).await;
     let mut ending = revoked.peer(&server).connect().await.unwrap().session().await.unwrap();
     let going_on = kept.peer(&server).connect().await.unwrap().session().await.unwrap();
     admin.act("/v1/agents/revoked/revoke").await.refused(503, "unavailable");
@@ -189,9 +180,7 @@ async fn memory_follows_what_a_failed_write_has_left_on_disk() {
     let deleted = named_host(&admin, "", "deleted").await;
     let back = named_host(&admin, "", "back").await;
     admin.act(&format!("/v1/hosts/{}/decommission", back.host_id())).await.expect(200);
-    let password = server.hello.admin_password.clone().unwrap();
-    fill_the_journal(&mut server);
-    let admin = Client::sign_in(&server, "admin", &password).await;
+    let admin = fill_the_journal(&mut server).await;
     let hosts = async || admin.items("/v1/hosts").await.len();
     assert_eq!(hosts().await, 1);
     let path = format!("/v1/hosts/{}", deleted.host_id());

@@ -21,6 +21,18 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The same for what takes waiting to ask.
+pub async fn until_answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Waits until a moment that the server has announced, such as an expiry, is past. Certificates are good through
 /// their last second, so "past" is a second later.
 pub async fn until_past(rfc3339: &str) {
