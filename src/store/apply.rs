@@ -173,10 +173,14 @@ impl<'t> Batch<'t> {
     }
 
     /// Writes what a store has from its first moment.
-    pub(super) fn first_rows(&mut self, default_tenant: &Tenant, schema: u32) -> Result<(), ReadError> {
+    pub(super) fn first_rows(&mut self, default_tenant: &Tenant, layout: u32) -> Result<(), ReadError> {
         self.put(Table::Tenants, default_tenant.id.as_bytes(), &TenantRecord::from(default_tenant))?;
         self.put(Table::Meta, meta::DEFAULT_TENANT, &default_tenant.id)?;
-        self.put(Table::Meta, meta::SCHEMA, &schema)
+        self.set_layout(layout)
+    }
+
+    pub(super) fn set_layout(&mut self, layout: u32) -> Result<(), ReadError> {
+        self.put(Table::Meta, meta::SCHEMA, &layout)
     }
 
     fn deny(&mut self, denial: Denial) -> Result<(), ReadError> {

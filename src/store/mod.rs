@@ -14,6 +14,7 @@ mod journal;
 mod journal_line;
 #[cfg(test)]
 mod lost_writes;
+mod migrate;
 mod open;
 #[cfg(test)]
 mod power_cut;

@@ -14,19 +14,16 @@ use super::apply::Batch;
 use super::change::Change;
 use super::durability::Durability;
 use super::journal::{Journal, JournalError, OnlyInJournal};
-use super::record::decode;
+use super::migrate::{self, LAYOUT, Unusable};
 use super::rehearsal::Rehearsal;
-use super::rows::{Rows, Snapshot, Table};
-use super::view::{View, meta};
+use super::rows::{Snapshot, Table};
+use super::view::View;
 use super::{JOURNAL_NAME, ReadError};
 use crate::domain::audit::{AuditEvent, MissingRecords, Outcome};
 use crate::domain::deny::Denial;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{DEFAULT_TENANT, Tenant};
 use crate::durable;
-
-/// The layout this version reads and writes. A migration raises it by one.
-const SCHEMA: u32 = 1;
 
 /// How the names of stores begin that are being made.
 const UNFINISHED: &str = ".muster.redb.";
@@ -44,10 +41,16 @@ pub enum OpenError {
     #[error("{} is not a regular file, so it cannot be the store", .0.display())]
     NotAFile(PathBuf),
     #[error(
-        "the store {} has layout {found}, but this version of muster reads up to {SCHEMA}; use a newer muster",
+        "the store {} has layout {found}, but this version of muster reads up to {LAYOUT}; use a newer muster",
         path.display()
     )]
     Newer { path: PathBuf, found: u32 },
+    #[error("cannot keep a copy of the store as {} before its layout changes; make room for it", path.display())]
+    Copy {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot open the store {}", path.display())]
     Io {
         path: PathBuf,
@@ -83,16 +86,41 @@ pub(super) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
     Ok(database)
 }
 
-/// Opens a store that is there.
+/// Opens a store that is there, and brings it to the layout of this version.
 pub(super) fn open_existing(path: &Path) -> Result<Database, OpenError> {
-    let database = checked(path)?;
+    let (database, found) = checked(path)?;
     complete(&database)?;
+    migrate::migrate(&database, found)?;
     Ok(database)
 }
 
-/// Opens a cleanly closed store for reading alone.
+/// Opens a cleanly closed store of the newest layout for reading alone.
 pub(super) fn read_only(path: &Path) -> Option<redb::ReadOnlyDatabase> {
-    builder().open_read_only(path).ok()
+    let database = builder().open_read_only(path).ok()?;
+    matches!(migrate::known_layout(&database), Ok(Ok(LAYOUT))).then_some(database)
+}
+
+/// Where the store as it was in an older layout is kept: beside it, so that the older program can be put back.
+fn copy_of_layout(path: &Path, layout: u32) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".layout-{layout}"));
+    path.with_file_name(name)
+}
+
+/// Keeps a copy of a store that nobody has open, before its layout changes.
+fn keep_copy(path: &Path, layout: u32) -> Result<(), OpenError> {
+    let copy = copy_of_layout(path, layout);
+    let failed = |source| OpenError::Copy { path: copy.clone(), source };
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let file = unnamed(directory).map_err(failed)?;
+    std::fs::File::open(path)
+        .and_then(|mut store| io::copy(&mut store, &mut file.as_file()))
+        .and_then(|_| file.as_file().sync_all())
+        .map_err(failed)?;
+    file.persist(&copy).map_err(|e| failed(e.error))?;
+    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    tracing::info!(copy = %copy.display(), "the store was copied before its layout changes");
+    Ok(())
 }
 
 /// Works on a file whose pages may make no sense, on a thread of its own: redb may panic on one, and there a
@@ -118,12 +146,17 @@ fn create(path: &Path, now: Timestamp) -> Result<(), OpenError> {
 
 /// An empty database that goes away unless it gets a name.
 pub(super) fn create_unnamed(directory: &Path) -> io::Result<(NamedTempFile, Database)> {
-    let file = tempfile::Builder::new()
-        .prefix(UNFINISHED)
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
-        .tempfile_in(directory)?;
+    let file = unnamed(directory)?;
     let database = builder().create(file.path()).map_err(io::Error::other)?;
     Ok((file, database))
+}
+
+/// A file for a store, which goes away unless it gets a name.
+fn unnamed(directory: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .tempfile_in(directory)
 }
 
 /// Gives a database that has been closed its name, for good, or leaves no trace of it.
@@ -145,8 +178,8 @@ pub(super) fn builder() -> Builder {
 }
 
 /// Opens the file, after an opening that was only rehearsed has walked all of it: so a file that is refused has
-/// not been touched.
-fn checked(path: &Path) -> Result<Database, OpenError> {
+/// not been touched. Returns with it the layout that it has.
+fn checked(path: &Path) -> Result<(Database, u32), OpenError> {
     let opened = apart(path, |path| {
         let rehearsal = Rehearsal::of(path).map_err(|e| opening(path, e))?;
         let mut rehearsed = builder().create_with_backend(rehearsal).map_err(|e| opening(path, e))?;
@@ -155,9 +188,12 @@ fn checked(path: &Path) -> Result<Database, OpenError> {
             Ok(false) => return Err(damaged(path, "its checksums do not match")),
             Err(error) => return Err(damaged(path, &error.to_string())),
         }
-        known_layout(&rehearsed, path)?;
+        let found = known_layout(&rehearsed, path)?;
         drop(rehearsed);
-        builder().open(path).map_err(|e| opening(path, e))
+        if found < LAYOUT {
+            keep_copy(path, found)?;
+        }
+        Ok((builder().open(path).map_err(|e| opening(path, e))?, found))
     })?;
     opened.unwrap_or_else(|| Err(damaged(path, "its pages make no sense")))
 }
@@ -187,7 +223,7 @@ pub(super) fn initialise(database: &Database, now: Timestamp) -> Result<(), Open
     rand::fill(&mut entropy).map_err(|_| io::Error::other("the system gave no random bytes"))?;
     let name = DEFAULT_TENANT.parse().expect("the default tenant's name is a valid label");
     let tenant = Tenant { id: TenantId::new(now, entropy), name, created_at: now };
-    write(database, |batch| batch.first_rows(&tenant, SCHEMA))
+    write(database, |batch| batch.first_rows(&tenant, LAYOUT))
 }
 
 /// One transaction of the store's own, before or without a writer thread.
@@ -269,24 +305,19 @@ pub(super) fn journal(
     Ok((journal, records))
 }
 
-/// Brings an older layout up to date, one version at a time. There is only one layout so far.
+/// Brings what was restored from a backup to the layout of this version.
 pub(super) fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
-    known_layout(database, path)?;
-    complete(database)
+    let found = known_layout(database, path)?;
+    complete(database)?;
+    migrate::migrate(database, found)
 }
 
 /// Demands a layout that this version can work with.
-fn known_layout(database: &Database, path: &Path) -> Result<(), OpenError> {
-    let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
-    let snapshot = Snapshot { transaction };
-    let Ok(Some(content)) = snapshot.get(Table::Meta, meta::SCHEMA) else {
-        return Err(damaged(path, "it does not say which layout it has"));
-    };
-    match decode::<u32>(Table::Meta, &content)? {
-        SCHEMA => Ok(()),
-        found if found > SCHEMA => Err(OpenError::Newer { path: path.to_owned(), found }),
-        found => Err(damaged(path, &format!("it claims layout {found}, which never existed"))),
-    }
+fn known_layout(database: &Database, path: &Path) -> Result<u32, OpenError> {
+    migrate::known_layout(database)?.map_err(|unusable| match unusable {
+        Unusable::Newer(found) => OpenError::Newer { path: path.to_owned(), found },
+        Unusable::Nonsense(damage) => damaged(path, &damage),
+    })
 }
 
 /// Adds the tables that this version has and the file lacks, so that readers find them all.

@@ -26,6 +26,7 @@ mod http_hostile;
 mod http_surface;
 mod journal;
 mod local_files;
+mod old_stores;
 mod openapi;
 mod people;
 mod quickstart;

@@ -51,6 +51,14 @@ impl Server {
         Self::first_start(env, None)
     }
 
+    /// A quickstart on a data directory that has been filled before.
+    pub fn quickstart_on(fill: impl FnOnce(&Path)) -> Self {
+        let room = tempfile::tempdir().unwrap();
+        fill(&room.path().join("data"));
+        let (process, hello, first_line) = launch(room.path(), &[], None, ANY_PORT, ANY_PORT).unwrap();
+        Self { process, hello, first_line, env: Vec::new(), descriptors: None, room }
+    }
+
     /// A quickstart that may have only so many descriptors open.
     pub fn quickstart_with_descriptors(descriptors: u32) -> Self {
         Self::first_start(&[], Some(descriptors))
