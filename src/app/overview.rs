@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::findings::{Finding, Severity};
 use super::fleet::Census;
 use super::{App, Unavailable};
 use crate::ca::hierarchy::{self, Role};
@@ -13,9 +14,6 @@ use crate::store::{ReadError, day_of};
 
 /// Days of enrollments that the overview shows.
 const DAYS: u32 = 30;
-
-/// How long before an expiry it is worth a warning.
-const CA_WARNING: SignedDuration = SignedDuration::from_hours(60 * 24);
 
 /// A tenant's fleet at a glance.
 #[derive(Debug, Clone)]
@@ -29,7 +27,7 @@ pub struct Overview {
     pub enrollments_per_day: Vec<(u32, u64)>,
     pub agent_ca: Option<AgentCaExpiries>,
     pub forecast: Forecast,
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<Finding>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,14 +43,6 @@ pub struct Forecast {
     pub first: Option<Timestamp>,
     pub half: Option<Timestamp>,
     pub all: Option<Timestamp>,
-}
-
-/// Something to do, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
-    pub code: &'static str,
-    pub message: String,
-    pub hint: String,
 }
 
 impl App {
@@ -72,10 +62,12 @@ impl App {
             Ok::<_, ReadError>((view.enrollments_per_day(tenant, first, today)?, view.hierarchy()?))
         })?;
         let agent_ca = stored.map(|stored| AgentCaExpiries::of(&stored));
-        let mut warnings = ca_warnings(agent_ca.as_ref(), now);
+        let mut warnings = self.findings_about(agent_ca.as_ref());
         if clones > 0 {
-            warnings.push(Warning {
+            warnings.push(Finding {
                 code: "possible_clones",
+                severity: Severity::Soon,
+                at: None,
                 message: match clones {
                     1 => "One host may share its identity with a copy".to_owned(),
                     many => format!("{many} hosts may share their identities with copies"),
@@ -85,8 +77,10 @@ impl App {
             });
         }
         if duplicates > 0 {
-            warnings.push(Warning {
+            warnings.push(Finding {
                 code: "possible_duplicates",
+                severity: Severity::Tidy,
+                at: None,
                 message: match duplicates {
                     1 => "A machine id is reported by more than one host".to_owned(),
                     many => format!("{many} machine ids are reported by more than one host each"),
@@ -96,8 +90,10 @@ impl App {
             });
         }
         if self.root_key_on_disk() {
-            warnings.push(Warning {
+            warnings.push(Finding {
                 code: "root_key_on_disk",
+                severity: Severity::Soon,
+                at: None,
                 message: "The agent CA's root key lies on the server's disk".to_owned(),
                 hint: "Move root-key.pem to offline storage and delete it from the data directory."
                     .to_owned(),
@@ -128,33 +124,6 @@ impl AgentCaExpiries {
             intermediate: expiry(Role::Intermediate),
         }
     }
-}
-
-fn ca_warnings(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Warning> {
-    let Some(agent_ca) = agent_ca else {
-        return vec![Warning {
-            code: "no_agent_ca",
-            message: "There is no agent CA, so no host can enroll".to_owned(),
-            hint: "Create it with: muster agent-ca init".to_owned(),
-        }];
-    };
-    let soon = |at: Option<Timestamp>| at.filter(|at| at.duration_since(now) < CA_WARNING);
-    let mut warnings = Vec::new();
-    if let Some(at) = soon(agent_ca.intermediate) {
-        warnings.push(Warning {
-            code: "intermediate_expires",
-            message: format!("The agent CA's intermediate expires at {at}"),
-            hint: "Renew it with the root key: muster agent-ca renew".to_owned(),
-        });
-    }
-    if let Some(at) = soon(agent_ca.root) {
-        warnings.push(Warning {
-            code: "root_expires",
-            message: format!("The agent CA's root expires at {at}"),
-            hint: "Plan a new agent CA; every agent has to enroll again under it.".to_owned(),
-        });
-    }
-    warnings
 }
 
 /// The first, the middle and the last of some moments.

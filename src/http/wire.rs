@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::ServerFacts;
+use super::reach::Told;
 use super::strict::{optional_object, whole_number};
-use super::words::{HostStatus, IssuedVia, LiveKind, PermissionName};
+use super::words::{HostStatus, IssuedVia, LiveKind, PermissionName, SeverityName};
 use crate::app::api_tokens::ListedToken;
+use crate::app::findings::Finding;
 use crate::app::fleet::HostNow;
 use crate::app::issuing::Svid;
 use crate::app::overview::Overview;
@@ -105,14 +107,19 @@ pub(super) struct SvidAnswer {
     intermediate: String,
     trust_bundle: String,
     server_ca: Option<String>,
+    /// Where the gRPC listener is, `HOST:PORT`.
     grpc_addr: Option<String>,
+    /// Every address at which agents may enroll and rotate, `https://HOST:PORT`, in the order to try them.
+    servers: Vec<String>,
+    /// Every address of the gRPC listener, `HOST:PORT`, in the order to try them.
+    grpc_addrs: Vec<String>,
     serial: String,
     issued_at: Timestamp,
     not_after: Timestamp,
 }
 
 impl SvidAnswer {
-    pub(super) fn new(svid: Svid, server_ca: Option<String>, grpc_addr: Option<String>) -> Self {
+    pub(super) fn new(svid: Svid, server_ca: Option<String>, told: Told) -> Self {
         Self {
             agent_id: svid.id.agent.to_string(),
             host_id: svid.host.to_string(),
@@ -122,11 +129,24 @@ impl SvidAnswer {
             intermediate: svid.intermediate_pem,
             trust_bundle: svid.trust_bundle_pem,
             server_ca,
-            grpc_addr,
+            grpc_addr: told.grpc_addr.map(|address| address.to_string()),
+            servers: told.servers.iter().map(ToString::to_string).collect(),
+            grpc_addrs: told.grpc_addrs.iter().map(ToString::to_string).collect(),
             serial: svid.serial.to_string(),
             issued_at: svid.issued_at,
             not_after: svid.not_after,
         }
+    }
+}
+
+/// A finding, as lists of them have it.
+pub(super) fn warning(finding: Finding) -> WarningItem {
+    WarningItem {
+        code: finding.code,
+        severity: finding.severity.into(),
+        at: finding.at,
+        message: finding.message,
+        hint: finding.hint,
     }
 }
 
@@ -185,8 +205,10 @@ pub(super) struct MintedToken {
     token: Zeroizing<String>,
     /// The pin of the serving certificate, when it is known.
     ca_pin: Option<String>,
-    /// Where agents enroll, `https://HOST:PORT`, when the server runs.
+    /// Where agents enroll, `https://HOST:PORT`, as far as it is known.
     server: Option<String>,
+    /// Why hosts will refuse the server at that address, if they will, and what to do about it.
+    server_warning: Option<String>,
 }
 
 impl MintedToken {
@@ -200,7 +222,8 @@ impl MintedToken {
             item: TokenItem::new(token, now),
             token: credential.reveal(),
             ca_pin: facts.server_pin(),
-            server: facts.https_addr.as_ref().map(|address| format!("https://{address}")),
+            server: facts.reach.address().map(|address| format!("https://{address}")),
+            server_warning: facts.reach.warning(),
         }
     }
 }
@@ -638,8 +661,12 @@ struct ForecastItem {
 
 /// Something to do, and how.
 #[derive(Serialize, JsonSchema)]
-struct WarningItem {
+pub(super) struct WarningItem {
     code: &'static str,
+    /// `critical`: something does not work. `soon`: something will not. `tidy`: something is better done.
+    severity: SeverityName,
+    /// When it happens or has happened.
+    at: Option<Timestamp>,
     message: String,
     hint: String,
 }
@@ -649,11 +676,6 @@ impl OverviewAnswer {
         let day = |(day, count): (u32, u64)| {
             let at = Timestamp::from_second(i64::from(day) * 86_400).unwrap_or(Timestamp::UNIX_EPOCH);
             DayCount { date: at.strftime("%Y-%m-%d").to_string(), count }
-        };
-        let warning = |warning: crate::app::overview::Warning| WarningItem {
-            code: warning.code,
-            message: warning.message,
-            hint: warning.hint,
         };
         Self {
             hosts_online: overview.online,
