@@ -28,6 +28,7 @@ pub mod spiffe;
 pub mod tenant;
 pub mod timeline;
 pub mod user;
+pub mod version;
 
 #[cfg(test)]
 pub mod testing;
