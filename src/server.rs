@@ -102,6 +102,9 @@ impl StartError {
     }
 }
 
+/// Below the data directory: programs for other platforms, which the server offers to machines that join.
+const INSTALL_DIR: &str = "install";
+
 /// The envelope's settings, as the configuration and systemd have them.
 pub fn envelope_settings(config: &Config) -> EnvelopeSettings {
     EnvelopeSettings {
@@ -230,6 +233,7 @@ impl Server {
             grpc_addr: Some(told),
             certificate: Some(Arc::clone(&certificate)),
             envelope: envelope_settings(config),
+            install_dir: Some(config.data_dir.join(INSTALL_DIR)),
         };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
         Ok(Self {

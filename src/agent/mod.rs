@@ -19,6 +19,7 @@ pub mod identity;
 pub mod install;
 pub mod keeper;
 pub mod notes;
+pub mod program;
 pub mod proxy;
 pub mod reports;
 pub mod runtime;

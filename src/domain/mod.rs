@@ -13,6 +13,7 @@ pub mod hierarchy;
 pub mod host;
 pub mod host_port;
 pub mod ids;
+pub mod join_lines;
 pub mod join_link;
 pub mod join_token;
 pub mod label;

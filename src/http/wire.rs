@@ -19,6 +19,8 @@ use crate::domain::credential::Credential;
 use crate::domain::enrollment::{Enrollment, RevocationReason};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::host::{HostFacts, HostFlag};
+use crate::domain::join_lines;
+use crate::domain::join_link::JoinLink;
 use crate::domain::join_token::{JoinToken, JoinTokenState};
 use crate::domain::tenant::Tenant;
 use crate::domain::timeline::{HostEvent, Source, TimelineEntry};
@@ -187,6 +189,15 @@ pub(super) struct MintedToken {
     ca_pin: Option<String>,
     /// Where agents enroll, `https://HOST:PORT`, when the server runs.
     server: Option<String>,
+    /// Server, pin and token in one string to paste, when the server runs.
+    #[schemars(with = "Option<String>")]
+    join_link: Option<Zeroizing<String>>,
+    /// The line to paste on a machine that is to be an agent from then on; it brings the program along.
+    #[schemars(with = "Option<String>")]
+    install_command: Option<Zeroizing<String>>,
+    /// The line that enrolls and does nothing else, for a machine that has the program.
+    #[schemars(with = "Option<String>")]
+    enroll_command: Option<Zeroizing<String>>,
 }
 
 impl MintedToken {
@@ -196,11 +207,15 @@ impl MintedToken {
         now: Timestamp,
         facts: &ServerFacts,
     ) -> Self {
+        let link = facts.join_link(credential);
         Self {
             item: TokenItem::new(token, now),
             token: credential.reveal(),
             ca_pin: facts.server_pin(),
             server: facts.https_addr.as_ref().map(|address| format!("https://{address}")),
+            join_link: link.as_ref().map(JoinLink::reveal),
+            install_command: link.as_ref().map(|link| join_lines::install(link, facts.key_pin())),
+            enroll_command: link.as_ref().map(join_lines::enroll),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod agent_ca;
 mod agent_hostile;
 mod agent_install;
+mod agent_network;
 mod agent_outage;
 mod agent_rotation;
 mod agent_run;
@@ -24,6 +25,7 @@ mod fleet;
 mod floods;
 mod http_hostile;
 mod http_surface;
+mod install;
 mod journal;
 mod local_files;
 mod old_stores;
