@@ -155,6 +155,7 @@ impl Control {
         let facts = ServerFacts {
             reach: Reach { certificate: certificate.map(Arc::new), ..server::reach(&config) },
             envelope: server::envelope_settings(&config),
+            install_dir: None,
         };
         let router = router(Shared::new(app, facts, Networks::default()));
         Ok(Self::Process { router, _custody: custody })
@@ -171,10 +172,7 @@ impl Control {
 
     /// The same for what only works on the server's own machine.
     pub(super) async fn open_local(global: &Global) -> Result<Self, CliError> {
-        if global.server.is_some() {
-            return Err(CliError::new("this command works on the server's own machine only")
-                .hint("run it there, without --server and MUSTER_SERVER"));
-        }
+        global.local_config()?;
         Self::open(global).await
     }
 
@@ -251,7 +249,6 @@ impl Remote {
         let first_contact = FirstContact::new(&trust).map_err(|error| CliError::caused(&error))?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(https_client(Arc::new(first_contact)))
-            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(REMOTE_WITHIN)
             .build();
@@ -286,7 +283,7 @@ fn api_token(global: &Global) -> Result<Credential, CliError> {
         (Some(path), _) => Place::File(path.clone()),
         (None, Ok(text)) => Place::Given(SecretText::new(&text)),
         (None, Err(_)) => {
-            return Err(CliError::new("a remote server wants an API token")
+            return Err(CliError::usage("a remote server wants an API token")
                 .hint("put it into a file for --api-token-file, or into MUSTER_API_TOKEN"));
         }
     };

@@ -15,6 +15,7 @@ pub mod hierarchy;
 pub mod host;
 pub mod host_port;
 pub mod ids;
+pub mod join_lines;
 pub mod join_link;
 pub mod join_token;
 pub mod label;
@@ -31,6 +32,7 @@ pub mod spiffe;
 pub mod tenant;
 pub mod timeline;
 pub mod user;
+pub mod version;
 
 #[cfg(test)]
 pub mod testing;

@@ -93,6 +93,11 @@ impl Problem {
         Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
     }
 
+    /// Too many want the same at this moment.
+    pub fn busy(detail: &str) -> Self {
+        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
+    }
+
     pub fn internal() -> Self {
         let detail = "The server failed. Its log says why.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::events::EventKind;
-use crate::domain::finding::Severity;
 use crate::domain::enrollment::Via;
+use crate::domain::finding::Severity;
 use crate::domain::permission::Permission;
 
 /// Whether a host reported lately.
