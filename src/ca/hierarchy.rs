@@ -12,7 +12,7 @@ use super::ca_certificate::{CaCertificate, CaCertificateError};
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
-use super::pem::{self, PemError};
+use crate::pem::{self, PemError};
 use super::profile::{self, ProfileError};
 use super::validity::Validity;
 use crate::domain::hierarchy::{Hierarchy, Intermediate};
