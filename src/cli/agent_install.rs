@@ -16,6 +16,7 @@ use crate::agent::install::{
 };
 use crate::agent::unit::{DEFAULT_DIR, NAME};
 use crate::domain::credential::CredentialKind;
+use crate::shell::quoted;
 use crate::tls::first_contact::Trust;
 
 #[derive(Debug, Args)]
@@ -131,7 +132,7 @@ fn told(order: &Order, installed: &Installed) -> String {
     if let Some(program) = &installed.missing_program {
         text.push_str(&format!("The image has no {} yet; put the program there.\n", program.display()));
     }
-    let dir = order.dir.display();
+    let dir = quoted(&order.dir);
     text.push_str(&match (&order.target, installed.started) {
         (Target::Image(_), _) => "The service is enabled and starts with the image.\n".to_owned(),
         (_, false) => format!("The service is enabled. Start it with: systemctl start {NAME}\n"),

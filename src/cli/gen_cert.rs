@@ -9,10 +9,10 @@ use super::Global;
 use super::custody::Custody;
 use super::error::CliError;
 use super::output::{print, print_json};
-use crate::ca::envelope::Envelope;
+use crate::ca::envelope::EnvelopeError;
 use crate::ca::server::{self, ServerName};
 use crate::clock::{Clock, SystemClock};
-use crate::server::{envelope_settings, prepare_data_dir};
+use crate::server::{FIND_THE_ENVELOPE, envelope_for_new_keys, has_agent_ca, prepare_data_dir};
 
 /// Make a self-signed CA and a server certificate for the HTTPS and gRPC listeners
 ///
@@ -33,9 +33,9 @@ impl GenCert {
         let config = global.local_config()?;
         prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
         let _custody = Custody::of(&config.data_dir);
-        let settings = envelope_settings(&config);
-        let (envelope, created) =
-            Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
+        let has_agent_ca = has_agent_ca(&config.data_dir);
+        let (envelope, created) = envelope_for_new_keys(&config, has_agent_ca, SystemClock.now())
+            .map_err(|error| envelope_refused(&error))?;
         if let Some(path) = created {
             remind_of_envelope(&path);
         }
@@ -60,6 +60,12 @@ impl GenCert {
         ))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Why there is no envelope, and how a command finds the one there is.
+pub(super) fn envelope_refused(error: &EnvelopeError) -> CliError {
+    let said = CliError::caused(error);
+    if matches!(error, EnvelopeError::NotFound) { said.hint(FIND_THE_ENVELOPE) } else { said }
 }
 
 /// Says where the envelope key went and what must not happen to it.
