@@ -130,6 +130,7 @@ pub(super) fn local() -> Router<Shared> {
     Router::new()
         .route("/backup", post(keeping::backup))
         .route("/check", post(keeping::check))
+        .route("/agent-ca/request", post(keeping::request_intermediate))
         .route("/agent-ca/renew", post(keeping::renew_agent_ca))
 }
 
