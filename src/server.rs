@@ -5,10 +5,13 @@ pub mod own_certificate;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use rustix::fs::Access;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -110,7 +113,9 @@ impl StartError {
             Self::Unseal(UnsealError::Unusable(_)) => {
                 "use the envelope key that the agent CA was created with (envelope_key_file, envelope_passphrase_file)"
             }
-            Self::NoEnvelope => "set envelope_key_file, or put envelope.key back into the data directory",
+            Self::NoEnvelope => {
+                "set envelope_key_file, put envelope.key back into the data directory, or let systemd load the credential envelope.key"
+            }
             Self::Store(OpenError::InUse(_)) => "a server is running on this data directory; stop it first",
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 "another program holds this address; stop it or choose another one with --listen or --grpc-listen"
@@ -136,14 +141,53 @@ pub fn envelope_settings(config: &Config) -> EnvelopeSettings {
         key_file: config.envelope_key_file.clone(),
         passphrase_file: config.envelope_passphrase_file.clone(),
         credentials_directory: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        of_the_unit: CREDENTIALS_OF_THE_UNIT.map(PathBuf::from).into(),
     }
 }
 
+/// Where a running unit has its credential, and where systemd takes it from: systemd/muster.service names it so.
+const CREDENTIALS_OF_THE_UNIT: [&str; 3] = [
+    "/run/credentials/muster.service/envelope.key",
+    "/etc/credstore/muster-envelope.key",
+    "/run/credstore/muster-envelope.key",
+];
+
+/// What helps a command that does not find the envelope.
+pub const FIND_THE_ENVELOPE: &str = "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …";
+
+/// The envelope for new keys. One is made only where nothing is sealed yet; then it says where.
+pub fn envelope_for_new_keys(
+    config: &Config,
+    has_agent_ca: bool,
+    now: Timestamp,
+) -> Result<(Envelope, Option<PathBuf>), EnvelopeError> {
+    let settings = envelope_settings(config);
+    if !has_agent_ca {
+        return Envelope::find_or_create(&settings, now);
+    }
+    Ok((Envelope::find(&settings)?.ok_or(EnvelopeError::NotFound)?, None))
+}
+
+/// Whether a store has an agent CA. One that can't be looked into, because a server has it open, is taken to have one.
+pub fn has_agent_ca(data_dir: &Path) -> bool {
+    let store = data_dir.join(store::FILE_NAME);
+    store.exists() && Store::peek(&store, |view| view.hierarchy()).is_none_or(|hierarchy| hierarchy.is_some())
+}
+
 /// Creates the data directory if it is not there, for its owner only.
+///
+/// One that root has given to our group (`root:muster 2775`, as volumes with an `fsGroup` are) stays as it is, if it is
+/// closed to everybody else's writing: its files are for their owner alone whatever it is.
 pub fn prepare_data_dir(path: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::DataDir { path: path.to_owned(), source };
     std::fs::create_dir_all(path).map_err(failed)?;
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let found = std::fs::metadata(path).map_err(failed)?;
+    let lent = found.uid() == 0 && !rustix::process::geteuid().is_root();
+    if lent && found.mode() & 0o002 == 0 {
+        return rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| failed(error.into()));
+    }
+    let private = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(path, private).map_err(failed)
 }
 
@@ -267,7 +311,7 @@ impl Server {
             );
         }
         if own_certificate::is_missing(config) && !app.store().read(has_hosts)? {
-            make_certificate(config)?;
+            make_certificate(config, app.hierarchy()?.is_some())?;
         }
         let certificate = Arc::new(LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?);
         let (https, https_addr) = bind(config.listen).await?;
@@ -437,13 +481,8 @@ fn configured_roots(config: &Config) -> Result<Option<Vec<Vec<u8>>>, StartError>
     };
     let failed = |source| StartError::AgentCaFile { path: path.clone(), source };
     let pem = std::fs::read(path).map_err(failed)?;
-    let parsed: Result<Vec<_>, _> = rustls::pki_types::pem::PemObject::pem_slice_iter(&pem).collect();
-    let certificates: Vec<rustls::pki_types::CertificateDer<'static>> =
-        parsed.map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-    if certificates.is_empty() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it holds no certificate")));
-    }
-    Ok(Some(certificates.into_iter().map(|certificate| certificate.to_vec()).collect()))
+    let parsed = crate::pem::file::certificates(&pem);
+    Ok(Some(parsed.map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?))
 }
 
 /// Whether anybody depends on this server yet.
@@ -456,8 +495,8 @@ fn has_hosts(view: &View<'_>) -> Result<bool, ReadError> {
     Ok(found)
 }
 
-fn make_certificate(config: &Config) -> Result<(), StartError> {
-    let (made, envelope) = own_certificate::make(config, SystemClock.now())?;
+fn make_certificate(config: &Config, has_agent_ca: bool) -> Result<(), StartError> {
+    let (made, envelope) = own_certificate::make(config, has_agent_ca, SystemClock.now())?;
     if let Some(file) = envelope {
         tracing::warn!(
             file = %file.display(),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::boot::chain;
-use super::identity::{Identity, IdentityDir};
+use super::identity::{Identity, IdentityDir, IdentityError};
 use super::keeper::CLOCK_DIFFERENCE_MS_WARNED;
 use super::keeper::jitter;
 use super::notes::{Failed, Notes, Refused};
@@ -87,6 +87,11 @@ pub fn status(place: &IdentityDir, now: Timestamp) -> Status {
         Ok(None) => {
             status.state = State::NotEnrolled;
             status.advice = Some("enroll this machine with `muster agent enroll`".to_owned());
+        }
+        // It says itself what to run.
+        Err(error @ IdentityError::ExposedKey(_)) => {
+            status.state = State::Broken;
+            status.advice = Some(chain(&error));
         }
         Err(error) => {
             status.state = State::Broken;

@@ -1,6 +1,5 @@
 //! `muster agent …`: enroll this machine, run the agent, ask how it is.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::agent_contact::{ContactArgs, no_credential};
 use super::agent_install::{InstallArgs, UninstallArgs};
 use super::error::CliError;
+use super::output::print;
 use crate::agent::boot::{Patience, chain};
 use crate::agent::config::{AgentConfig, dialer, process_environment, ready_made};
 use crate::agent::enrollment::EnrollmentClient;
@@ -24,6 +24,7 @@ use crate::agent::runtime::{self, RunEnd};
 use crate::agent::sign::Sign;
 use crate::agent::status::status;
 use crate::clock::{Clock, SystemClock};
+use crate::shell::quoted;
 
 /// Exit status of an agent whose identity has been revoked: starting it again will not help.
 const REVOKED: u8 = 3;
@@ -152,7 +153,7 @@ fn report_enrolled(dir: &OwnedDir, identity: &Identity, config: &Path, json: boo
         svid.not_after,
         place.key().display(),
         config.display(),
-        config.display(),
+        quoted(config),
     ))
 }
 
@@ -227,14 +228,6 @@ fn show_status(args: &StatusArgs, json: bool) -> Result<ExitCode, CliError> {
         print(&status.to_text())?;
     }
     Ok(if status.healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Standard output may be a pipe whose reader has gone; that is an error, not a crash.
-fn print(text: &str) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| CliError::new(format!("standard output can't be written: {error}")))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::agent::install::{
 };
 use crate::agent::unit::{DEFAULT_DIR, NAME, OWN_PROGRAM};
 use crate::domain::credential::CredentialKind;
+use crate::shell::quoted;
 use crate::tls::first_contact::Trust;
 
 /// What of the environment the command reads, and takes along when it becomes root.
@@ -169,7 +170,7 @@ fn told(order: &Order, installed: &Installed) -> String {
             installed.program.display()
         ));
     }
-    let dir = order.dir.display();
+    let dir = quoted(&order.dir);
     text.push_str(&match (&order.target, installed.started) {
         (Target::Image(_), _) => "The service is enabled and starts with the image.\n".to_owned(),
         (_, false) => format!("The service is enabled. Start it with: systemctl start {NAME}\n"),

@@ -12,7 +12,6 @@ use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::UnixStream;
 use tower::ServiceExt;
 
 use super::Global;
@@ -125,7 +124,7 @@ impl Control {
         }
         let config = global.local_config()?;
         let path = config.data_dir.join(socket::FILE_NAME);
-        match UnixStream::connect(&path).await {
+        match socket::connect(&path).await {
             Ok(_) => {
                 let owner = path.symlink_metadata().map(|found| found.uid());
                 let own = rustix::process::geteuid().as_raw();
@@ -298,7 +297,7 @@ async fn over_socket(path: &PathBuf, request: Request<Body>) -> Result<axum::res
     let gone = |error: &dyn std::fmt::Display| {
         CliError::new(format!("lost the server behind {}: {error}", path.display()))
     };
-    let stream = UnixStream::connect(path).await.map_err(|error| gone(&error))?;
+    let stream = socket::connect(path).await.map_err(|error| gone(&error))?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| gone(&error))?;
     tokio::spawn(connection);
@@ -328,6 +327,7 @@ fn next_step(path: &str, problem: &ProblemDocument) -> Option<&'static str> {
     match problem.code.parse() {
         Ok(Code::NotFound) if problem.detail == NO_TENANT => Some("'muster tenant list' lists tenants"),
         Ok(Code::NotFound) => where_to_look(path),
+        Ok(Code::NoEnvelope) => Some(crate::server::FIND_THE_ENVELOPE),
         code => code.ok().and_then(Code::advice),
     }
 }

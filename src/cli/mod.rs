@@ -18,6 +18,7 @@ mod enroll_token;
 mod enrollment;
 pub mod error;
 mod gen_cert;
+mod hardening;
 mod host;
 mod output;
 mod quickstart;
@@ -25,6 +26,7 @@ mod restore;
 mod revoke_agent;
 mod secret;
 mod serve;
+mod stdout;
 mod tenant;
 mod user;
 
@@ -135,6 +137,9 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     report_panics();
+    if let Err(error) = hardening::keep_memory_private() {
+        return fail(&error);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -183,7 +188,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);
-            output::print(&String::from_utf8_lossy(&script))?;
+            output::print_whole(&script)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Man { dir } => {

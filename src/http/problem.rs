@@ -332,6 +332,7 @@ impl From<BackupError> for Problem {
     fn from(error: BackupError) -> Self {
         match error {
             BackupError::Unavailable(error) => error.into(),
+            error @ BackupError::NoEnvelope => Self::unprocessable("no_envelope", with_causes(&error)),
             error => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 Self::new(status, "backup_failed", with_causes(&error))
@@ -353,6 +354,7 @@ impl From<RenewAgentCaError> for Problem {
     fn from(error: RenewAgentCaError) -> Self {
         match error {
             RenewAgentCaError::Unavailable(error) => error.into(),
+            error @ RenewAgentCaError::NoEnvelope => Self::unprocessable("no_envelope", with_causes(&error)),
             error => Self::unprocessable("not_renewed", with_causes(&error)),
         }
     }

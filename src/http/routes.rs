@@ -141,6 +141,7 @@ pub(super) fn local() -> Router<Shared> {
         .route("/backup", post(keeping::backup))
         .route("/check", post(keeping::check))
         .route("/agent-ca", post(keeping::install_agent_ca).get(keeping::has_agent_ca))
+        .route("/agent-ca/request", post(keeping::request_intermediate))
         .route("/agent-ca/renew", post(keeping::renew_agent_ca))
 }
 
