@@ -971,8 +971,10 @@ export interface components {
             expires_at: string;
             id: string;
             name: string | null;
-            /** @description Where agents enroll, `https://HOST:PORT`, when the server runs. */
+            /** @description Where agents enroll, `https://HOST:PORT`, as far as it is known. */
             server: string | null;
+            /** @description Why hosts will refuse the server at that address, if they will, and what to do about it. */
+            server_warning: string | null;
             state: components["schemas"]["JoinTokenState"];
             tenant_id: string;
             token: string;
@@ -1100,6 +1102,11 @@ export interface components {
             tenant_id: string | null;
             username: string;
         };
+        /**
+         * @description How bad a finding is.
+         * @enum {string}
+         */
+        SeverityName: "critical" | "soon" | "tidy";
         /** @description `POST /v1/session` */
         SignInBody: {
             password: string;
@@ -1109,7 +1116,10 @@ export interface components {
         SvidAnswer: {
             agent_id: string;
             certificate: string;
+            /** @description Where the gRPC listener is, `HOST:PORT`. */
             grpc_addr: string | null;
+            /** @description Every address of the gRPC listener, `HOST:PORT`, in the order to try them. */
+            grpc_addrs: string[];
             host_id: string;
             intermediate: string;
             /** Format: date-time */
@@ -1118,6 +1128,8 @@ export interface components {
             not_after: string;
             serial: string;
             server_ca: string | null;
+            /** @description Every address at which agents may enroll and rotate, `https://HOST:PORT`, in the order to try them. */
+            servers: string[];
             spiffe_id: string;
             tenant_id: string;
             trust_bundle: string;
@@ -1199,9 +1211,16 @@ export interface components {
         };
         /** @description Something to do, and how. */
         WarningItem: {
+            /**
+             * Format: date-time
+             * @description When it happens or has happened.
+             */
+            at: string | null;
             code: string;
             hint: string;
             message: string;
+            /** @description `critical`: something does not work. `soon`: something will not. `tidy`: something is better done. */
+            severity: components["schemas"]["SeverityName"];
         };
     };
     responses: never;
@@ -1398,12 +1417,18 @@ export interface operations {
                      *       "agent_id": "web-7",
                      *       "certificate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
                      *       "grpc_addr": "muster.example.org:9443",
+                     *       "grpc_addrs": [
+                     *         "muster.example.org:9443"
+                     *       ],
                      *       "host_id": "01a20522-8885-73ee-af22-1e008f0841d2",
                      *       "intermediate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
                      *       "issued_at": "2026-11-22T21:21:18.981Z",
                      *       "not_after": "2026-11-23T21:21:17Z",
                      *       "serial": "01a2052288851de9f958503e51c95923",
                      *       "server_ca": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+                     *       "servers": [
+                     *         "https://muster.example.org:8443"
+                     *       ],
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "trust_bundle": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
@@ -1541,12 +1566,18 @@ export interface operations {
                      *       "agent_id": "web-7",
                      *       "certificate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
                      *       "grpc_addr": "muster.example.org:9443",
+                     *       "grpc_addrs": [
+                     *         "muster.example.org:9443"
+                     *       ],
                      *       "host_id": "01a20522-8885-73ee-af22-1e008f0841d2",
                      *       "intermediate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
                      *       "issued_at": "2026-11-22T21:21:18.981Z",
                      *       "not_after": "2026-11-23T21:21:17Z",
                      *       "serial": "01a2052288851de9f958503e51c95923",
                      *       "server_ca": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+                     *       "servers": [
+                     *         "https://muster.example.org:8443"
+                     *       ],
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "trust_bundle": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
@@ -2036,6 +2067,7 @@ export interface operations {
                      *       "id": "agrakiuuyzled3t5",
                      *       "name": "new database",
                      *       "server": "https://muster.example.org:8443",
+                     *       "server_warning": null,
                      *       "state": "open",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "token": "mjt_agrakiuuyzled3t5_…",
@@ -4138,9 +4170,11 @@ export interface operations {
                      *       },
                      *       "warnings": [
                      *         {
+                     *           "at": null,
                      *           "code": "root_key_on_disk",
                      *           "hint": "Move root-key.pem to offline storage and delete it from the data directory.",
-                     *           "message": "The agent CA's root key lies on the server's disk"
+                     *           "message": "The agent CA's root key lies on the server's disk",
+                     *           "severity": "soon"
                      *         }
                      *       ]
                      *     }
