@@ -127,6 +127,9 @@ impl StartError {
     }
 }
 
+/// Below the data directory: programs for other platforms, which the server offers to machines that join.
+const INSTALL_DIR: &str = "install";
+
 /// The envelope's settings, as the configuration and systemd have them.
 pub fn envelope_settings(config: &Config) -> EnvelopeSettings {
     EnvelopeSettings {
@@ -274,7 +277,8 @@ impl Server {
             ..reach(config)
         };
         warn_of_addresses(&reach);
-        let facts = ServerFacts { reach, envelope: envelope_settings(config) };
+        let install_dir = Some(config.data_dir.join(INSTALL_DIR));
+        let facts = ServerFacts { reach, envelope: envelope_settings(config), install_dir };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
         Ok(Self { app, shared, certificate, agents, live, https, grpc, socket, https_addr, grpc_addr })
     }

@@ -1,35 +1,11 @@
 //! What the operator has to see to, or soon will have to: for the overview and for `muster check`.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::App;
 use super::overview::AgentCaExpiries;
+use crate::domain::finding::{Finding, Severity};
 use crate::store::ReadError;
-
-/// How long before an expiry it is worth a warning.
-pub const EXPIRY_WARNING: SignedDuration = SignedDuration::from_hours(60 * 24);
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Something is better done.
-    Tidy,
-    /// Something will not work.
-    Soon,
-    /// Something does not work.
-    Critical,
-}
-
-/// Something to do, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    pub code: &'static str,
-    pub severity: Severity,
-    /// When it happens or has happened.
-    pub at: Option<Timestamp>,
-    pub message: String,
-    pub hint: String,
-}
 
 impl App {
     /// What concerns the whole deployment, as far as the store knows.
@@ -41,14 +17,12 @@ impl App {
     pub(super) fn findings_about(&self, agent_ca: Option<&AgentCaExpiries>) -> Vec<Finding> {
         let mut findings = of_agent_ca(agent_ca, self.clock.now());
         if !self.store.takes_writes() {
-            findings.push(Finding {
-                code: "commit_failed",
-                severity: Severity::Critical,
-                at: None,
-                message: "The store could not be written, and has not been since".to_owned(),
-                hint: "Make room on the disk of the data directory; the server's log says what failed."
-                    .to_owned(),
-            });
+            findings.push(Finding::new(
+                "commit_failed",
+                Severity::Critical,
+                "The store could not be written, and has not been since",
+                "Make room on the disk of the data directory; the server's log says what failed.",
+            ));
         }
         findings
     }
@@ -56,54 +30,36 @@ impl App {
 
 fn of_agent_ca(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Finding> {
     let Some(agent_ca) = agent_ca else {
-        return vec![Finding {
-            code: "no_agent_ca",
-            severity: Severity::Critical,
-            at: None,
-            message: "There is no agent CA, so no host can enroll".to_owned(),
-            hint: "Create it on the server's machine with: muster agent-ca init".to_owned(),
-        }];
+        return vec![Finding::new(
+            "no_agent_ca",
+            Severity::Critical,
+            "There is no agent CA, so no host can enroll",
+            "Create it on the server's machine with: muster agent-ca init",
+        )];
     };
-    let intermediate = agent_ca.intermediate.and_then(|at| {
-        expiry(
-            "intermediate_expiry",
-            "The agent CA's intermediate",
-            at,
-            now,
-            "Renew it with the root key: muster agent-ca renew",
-        )
-    });
-    let root = agent_ca.root.and_then(|at| {
-        expiry(
-            "root_expiry",
-            "The agent CA's root",
-            at,
-            now,
-            "Plan a new agent CA; every agent has to enroll again under it.",
-        )
-    });
+    let expiry = |code, what, at: Option<Timestamp>, hint| {
+        at.and_then(|at| Finding::expiry(code, what, at, now, hint))
+            .map(|finding| finding.target("/settings/agent-ca"))
+    };
+    let intermediate = expiry(
+        "intermediate_expiry",
+        "The agent CA's intermediate",
+        agent_ca.intermediate,
+        "Renew it with the root key: muster agent-ca renew",
+    );
+    let root = expiry(
+        "root_expiry",
+        "The agent CA's root",
+        agent_ca.root,
+        "Plan a new agent CA; every agent has to enroll again under it.",
+    );
     intermediate.into_iter().chain(root).collect()
-}
-
-/// What to say of an expiry that has been or is near.
-pub fn expiry(code: &'static str, what: &str, at: Timestamp, now: Timestamp, hint: &str) -> Option<Finding> {
-    let left = at.duration_since(now);
-    if left >= EXPIRY_WARNING {
-        return None;
-    }
-    let over = left <= SignedDuration::ZERO;
-    let (severity, verb) = if over { (Severity::Critical, "expired") } else { (Severity::Soon, "expires") };
-    Some(Finding {
-        code,
-        severity,
-        at: Some(at),
-        message: format!("{what} {verb} at {at}"),
-        hint: hint.to_owned(),
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     #[test]
@@ -126,7 +82,7 @@ mod tests {
         );
         let over = &of(days(-1))[0];
         assert_eq!(over.severity, Severity::Critical);
-        assert!(over.message.contains("expired at 2026-11-25T12:00:00Z"), "{}", over.message);
+        assert_eq!(over.message, "The agent CA's intermediate expired 1 day ago");
         assert_eq!(of_agent_ca(None, now)[0].code, "no_agent_ca");
     }
 }

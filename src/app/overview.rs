@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::findings::{Finding, Severity};
 use super::fleet::Census;
 use super::{App, Unavailable};
 use crate::ca::hierarchy::{self, Role};
+use crate::domain::finding::{Finding, Severity, ranked};
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::ids::TenantId;
 use crate::store::{ReadError, day_of};
@@ -53,7 +53,7 @@ impl App {
 
     fn compose_overview(&self, tenant: TenantId) -> Result<Overview, ReadError> {
         let now = self.clock.now();
-        let Census { totals, silent, shared_machines: duplicates, expiries } =
+        let Census { totals, silent, duplicates, expiries } =
             self.fleet.census(tenant, now, now - SignedDuration::from_hours(24));
         let clones = totals.possible_clones;
         let today = day_of(now);
@@ -63,41 +63,14 @@ impl App {
         })?;
         let agent_ca = stored.map(|stored| AgentCaExpiries::of(&stored));
         let mut warnings = self.findings_about(agent_ca.as_ref());
-        if clones > 0 {
-            warnings.push(Finding {
-                code: "possible_clones",
-                severity: Severity::Soon,
-                at: None,
-                message: match clones {
-                    1 => "One host may share its identity with a copy".to_owned(),
-                    many => format!("{many} hosts may share their identities with copies"),
-                },
-                hint: "Open the flagged hosts; decommission and enroll again those that were cloned."
-                    .to_owned(),
-            });
-        }
-        if duplicates > 0 {
-            warnings.push(Finding {
-                code: "possible_duplicates",
-                severity: Severity::Tidy,
-                at: None,
-                message: match duplicates {
-                    1 => "A machine id is reported by more than one host".to_owned(),
-                    many => format!("{many} machine ids are reported by more than one host each"),
-                },
-                hint: "A machine that enrolled anew leaves its old row behind; decommission the silent one."
-                    .to_owned(),
-            });
-        }
+        warnings.extend(fleet_warnings(clones, duplicates));
         if self.root_key_on_disk() {
-            warnings.push(Finding {
-                code: "root_key_on_disk",
-                severity: Severity::Soon,
-                at: None,
-                message: "The agent CA's root key lies on the server's disk".to_owned(),
-                hint: "Move root-key.pem to offline storage and delete it from the data directory."
-                    .to_owned(),
-            });
+            warnings.push(Finding::new(
+                "root_key_on_disk",
+                Severity::Soon,
+                "The agent CA's root key lies on the server's disk",
+                "Move root-key.pem to offline storage and delete it from the data directory.",
+            ));
         }
         Ok(Overview {
             online: totals.online,
@@ -107,7 +80,7 @@ impl App {
             enrollments_per_day: (first..=today).zip(counts).collect(),
             agent_ca,
             forecast: forecast(expiries),
-            warnings,
+            warnings: ranked(warnings),
         })
     }
 }
@@ -124,6 +97,37 @@ impl AgentCaExpiries {
             intermediate: expiry(Role::Intermediate),
         }
     }
+}
+
+/// Hosts that may not be who they say they are, each counted as the list that is linked counts it.
+fn fleet_warnings(clones: usize, duplicates: usize) -> Vec<Finding> {
+    let mut warnings = Vec::new();
+    let counted = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    if clones > 0 {
+        let message = match clones {
+            1 => "One host may share its identity with a copy".to_owned(),
+            many => format!("{many} hosts may share their identities with copies"),
+        };
+        let hint = "Open the flagged hosts; decommission and enroll again those that were cloned.";
+        warnings.push(
+            Finding::new("possible_clones", Severity::Critical, message, hint)
+                .counting(counted(clones))
+                .target("/hosts?flag=possible_clone"),
+        );
+    }
+    if duplicates > 0 {
+        let message = match duplicates {
+            1 => "One host reports a machine id that another one reports, too".to_owned(),
+            many => format!("{many} hosts report machine ids that others report, too"),
+        };
+        let hint = "A machine that enrolled anew leaves its old row behind; decommission the silent one.";
+        warnings.push(
+            Finding::new("possible_duplicates", Severity::Tidy, message, hint)
+                .counting(counted(duplicates))
+                .target("/hosts?flag=possible_duplicate"),
+        );
+    }
+    warnings
 }
 
 /// The first, the middle and the last of some moments.

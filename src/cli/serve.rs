@@ -107,6 +107,8 @@ pub(super) fn stop_on_signal() -> Result<CancellationToken, CliError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     // Writing past a file size limit raises SIGXFSZ (25), which would kill the process where an error will do.
     let too_large = signal(SignalKind::from_raw(25)).map_err(failed)?;
+    // It asks for the certificate to be read again (`LiveCertificate::watch`); before and after that it must not end us.
+    let hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let stop = CancellationToken::new();
     let cancel = stop.clone();
     tokio::spawn(async move {
@@ -114,7 +116,7 @@ pub(super) fn stop_on_signal() -> Result<CancellationToken, CliError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        drop(too_large);
+        drop((too_large, hangup));
         cancel.cancel();
     });
     Ok(stop)

@@ -77,8 +77,11 @@ pub(super) async fn check(
         }) else {
             return;
         };
-        let findings: Vec<_> =
-            stored.into_iter().chain(findings::of_server(&shared)).map(super::wire::warning).collect();
+        let findings: Vec<_> = stored
+            .into_iter()
+            .chain(findings::of_server(&shared))
+            .map(super::wire::WarningItem::from)
+            .collect();
         let verdict = json!({ "damage": damage, "findings": findings });
         let _ = last.send(Ok(Bytes::from(verdict.to_string()))).await;
     });

@@ -16,6 +16,7 @@ mod extract;
 mod findings;
 mod health;
 mod hosts;
+mod install;
 mod keeping;
 mod leftover;
 mod metrics;
@@ -56,10 +57,14 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::app::App;
 use crate::app::backup::EnvelopeSettings;
+use crate::domain::credential::Credential;
 use crate::domain::host_port::HostName;
+use crate::domain::join_lines::KeyPin;
+use crate::domain::join_link::JoinLink;
 use crate::domain::networks::Networks;
 use crate::tls::certificate::ServerCertificate;
 use arriving::Arriving;
+use install::Downloads;
 use problem::Problem;
 use reach::Reach;
 use throttle::Throttle;
@@ -79,6 +84,8 @@ pub struct Shared {
     throttle: Arc<Throttle>,
     /// Places for request bodies that are arriving.
     bodies: Arc<Arriving>,
+    /// Places for downloads of the program.
+    downloads: Arc<Downloads>,
     /// Cancelled when the server is going away: it is not ready any more, and endless answers end.
     ending: CancellationToken,
 }
@@ -90,6 +97,8 @@ pub struct ServerFacts {
     pub reach: Reach,
     /// Where the envelope is, for what the local operator asks to be sealed.
     pub envelope: EnvelopeSettings,
+    /// Programs for other platforms than this server's own, each in a folder of its platform.
+    pub install_dir: Option<std::path::PathBuf>,
 }
 
 impl ServerFacts {
@@ -100,6 +109,18 @@ impl ServerFacts {
 
     fn server_pin(&self) -> Option<String> {
         self.certificate()?.pin().map(str::to_owned)
+    }
+
+    /// Everything that a machine needs to join, for a credential that was just made.
+    fn join_link(&self, credential: &Credential) -> Option<JoinLink> {
+        let server = self.reach.address()?;
+        let pin = self.server_pin().and_then(|pin| pin.parse().ok());
+        let credential = Credential::parse(credential.kind(), &credential.reveal())?;
+        Some(JoinLink { server, pin, credential })
+    }
+
+    fn key_pin(&self) -> Option<KeyPin> {
+        self.certificate().map(|certificate| certificate.key_pin())
     }
 
     /// The CA above the presented certificate, PEM, when it is presented too.
@@ -116,6 +137,7 @@ impl Shared {
             trusted_proxies: Arc::new(trusted_proxies),
             throttle: Arc::default(),
             bodies: Arc::default(),
+            downloads: Arc::default(),
             ending: CancellationToken::new(),
         }
     }

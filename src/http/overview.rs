@@ -7,6 +7,7 @@ use super::extract::{AgentRead, Allowed, InTenant, Params, tenant};
 use super::findings;
 use super::problem::Problem;
 use super::wire::{OverviewAnswer, ServerCertificateItem};
+use crate::domain::finding::ranked;
 
 pub(super) async fn show(
     allowed: Allowed<AgentRead>,
@@ -16,6 +17,7 @@ pub(super) async fn show(
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let mut overview = shared.app.overview(tenant).await?;
     overview.warnings.extend(findings::of_server(&shared));
+    overview.warnings = ranked(overview.warnings);
     let certificate = shared.facts.certificate().map(|certificate| ServerCertificateItem {
         not_after: certificate.not_after(),
         pin: certificate.pin().map(str::to_owned),

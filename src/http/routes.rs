@@ -13,8 +13,8 @@ use super::wire::{
     SessionAnswer, SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
 };
 use super::{
-    Shared, agent_ca, api_tokens, audit, enroll, events, health, hosts, keeping, metrics, overview, secrets,
-    sessions, tenants, tokens, users,
+    Shared, agent_ca, api_tokens, audit, enroll, events, health, hosts, install, keeping, metrics, overview,
+    secrets, sessions, tenants, tokens, users,
 };
 use crate::domain::audit::AuditRecord;
 use crate::domain::permission::Permission;
@@ -98,6 +98,16 @@ pub(super) fn open() -> Api {
                 .answers::<BundleAnswer>(200, "The trust bundle")
                 .problems(&[(404, "not_found")]),
             agent_ca::spiffe_bundle,
+        )
+        .route(
+            get(
+                "/install/{platform}/muster",
+                "program",
+                "The program, for a machine that joins; the platform is OS-ARCH",
+            )
+            .answers_with(200, "The program", "application/octet-stream")
+            .problems(&[(404, "not_found"), (503, "busy")]),
+            install::program,
         )
         .route(
             get("/healthz", "live", "Whether the process lives").answers::<HealthAnswer>(200, "It does"),
@@ -250,7 +260,8 @@ fn people(api: Api) -> Api {
     .route(
         get("/tenants", "listTenants", "Tenants that the caller may see")
             .needs(AgentRead)
-            .query::<Nothing>()
+            .query::<tenants::TenantParams>()
+            .cursor(BY_UUID)
             .answers::<Page<TenantItem>>(200, "Tenants"),
         tenants::list,
     )

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::events::EventKind;
-use crate::app::findings::Severity;
 use crate::domain::enrollment::Via;
+use crate::domain::finding::Severity;
 use crate::domain::permission::Permission;
 
 /// Whether a host reported lately.
@@ -16,7 +16,7 @@ pub(super) enum HostStatus {
     Offline,
 }
 
-/// How bad a finding is.
+/// How urgent a finding is.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SeverityName {

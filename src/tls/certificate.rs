@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use super::provider::provider;
 use crate::domain::enrollment::past_not_after;
 use crate::domain::host_port::HostName;
+use crate::domain::join_lines::KeyPin;
 use crate::domain::pin::Pin;
 
 /// Largest certificate or key file that is read, in bytes: far above any chain, far below harm.
@@ -95,6 +96,7 @@ pub enum CertificateError {
 pub struct ServerCertificate {
     key: Arc<CertifiedKey>,
     pin: Option<String>,
+    key_pin: KeyPin,
     ca_pem: Option<String>,
     not_after: Timestamp,
     names: Vec<String>,
@@ -122,8 +124,8 @@ impl ServerCertificate {
             }
             source => CertificateError::UnusableKey { file: key_file.to_owned(), source },
         })?;
-        let ChainFacts { pin, ca_pem, not_before: _, not_after, names } = facts;
-        Ok(Self { key: Arc::new(key), pin, ca_pem, not_after, names })
+        let ChainFacts { pin, key_pin, ca_pem, not_before: _, not_after, names } = facts;
+        Ok(Self { key: Arc::new(key), pin, key_pin, ca_pem, not_after, names })
     }
 
     /// What a client can pin: the SHA-256 of the self-signed CA at the end of the chain, which outlives
@@ -131,6 +133,11 @@ impl ServerCertificate {
     /// intermediate has none: pinning that would bind clients to a choice that its CA may change any day.
     pub fn pin(&self) -> Option<&str> {
         self.pin.as_deref()
+    }
+
+    /// The pin of the certificate's own key, which clients such as curl compare whoever signed the certificate.
+    pub const fn key_pin(&self) -> KeyPin {
+        self.key_pin
     }
 
     /// The self-signed CA certificates presented above the server's own, which a client can keep as its
@@ -333,6 +340,7 @@ impl Stamp {
 /// What the rest of the product wants to know about a chain.
 struct ChainFacts {
     pin: Option<String>,
+    key_pin: KeyPin,
     ca_pem: Option<String>,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -355,6 +363,8 @@ impl ChainFacts {
             .collect();
         Some(Self {
             pin: pinned.map(|der| Pin::of(der).to_string()),
+            // A pin is a SHA-256, of whatever it is.
+            key_pin: KeyPin::from_bytes(*Pin::of(leaf.public_key().raw).as_bytes()),
             ca_pem: (!anchors.is_empty()).then_some(anchors),
             not_before: Timestamp::from_second(leaf.validity().not_before.timestamp()).ok()?,
             not_after: Timestamp::from_second(leaf.validity().not_after.timestamp()).ok()?,

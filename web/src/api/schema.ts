@@ -106,6 +106,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/install/{platform}/muster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The program, for a machine that joins; the platform is OS-ARCH */
+        get: operations["program"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -967,9 +984,15 @@ export interface components {
             ca_pin: string | null;
             /** Format: date-time */
             created_at: string;
+            /** @description The line that enrolls and does nothing else, for a machine that has the program. */
+            enroll_command: string | null;
             /** Format: date-time */
             expires_at: string;
             id: string;
+            /** @description The line to paste on a machine that is to be an agent from then on; it brings the program along. */
+            install_command: string | null;
+            /** @description Server, pin and token in one string to paste, when the server runs. */
+            join_link: string | null;
             name: string | null;
             /** @description Where agents enroll, `https://HOST:PORT`, as far as it is known. */
             server: string | null;
@@ -1103,7 +1126,7 @@ export interface components {
             username: string;
         };
         /**
-         * @description How bad a finding is.
+         * @description How urgent a finding is.
          * @enum {string}
          */
         SeverityName: "critical" | "soon" | "tidy";
@@ -1209,18 +1232,28 @@ export interface components {
             /** @default null */
             role?: components["schemas"]["Role"] | null;
         };
-        /** @description Something to do, and how. */
+        /** @description Something to do, and how. The most urgent comes first. */
         WarningItem: {
             /**
              * Format: date-time
-             * @description When it happens or has happened.
+             * @description When what it warns of happens, or has happened.
              */
             at: string | null;
             code: string;
+            /**
+             * Format: uint64
+             * @description How many things it is about.
+             */
+            count: number;
             hint: string;
             message: string;
-            /** @description `critical`: something does not work. `soon`: something will not. `tidy`: something is better done. */
+            /**
+             * @description `critical`: something is broken or will be within days. `soon`: somebody has to act in the coming weeks.
+             *     `tidy`: something is better put in order.
+             */
             severity: components["schemas"]["SeverityName"];
+            /** @description The path of the page that lists exactly what is counted. */
+            target: string | null;
         };
     };
     responses: never;
@@ -1721,6 +1754,52 @@ export interface operations {
             };
         };
     };
+    program: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                platform: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The program */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: busy, unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "busy" | "unavailable";
+                    };
+                };
+            };
+        };
+    };
     metrics: {
         parameters: {
             query?: never;
@@ -2063,8 +2142,11 @@ export interface operations {
                      *       "agent_id": "db-9",
                      *       "ca_pin": "7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73",
                      *       "created_at": "2026-11-22T21:21:22.118Z",
+                     *       "enroll_command": "muster agent enroll 'muster://muster.example.org:8443/?pin=7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73#mjt_agrakiuuyzled3t5_…' --dir ./identity",
                      *       "expires_at": "2026-11-22T22:21:22.118Z",
                      *       "id": "agrakiuuyzled3t5",
+                     *       "install_command": "curl -fsSk --pinnedpubkey 'sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' https://muster.example.org:8443/install/linux-$(uname -m)/muster -o muster && chmod +x muster && ./muster agent install 'muster://muster.example.org:8443/?pin=7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73#mjt_agrakiuuyzled3t5_…'",
+                     *       "join_link": "muster://muster.example.org:8443/?pin=7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73#mjt_agrakiuuyzled3t5_…",
                      *       "name": "new database",
                      *       "server": "https://muster.example.org:8443",
                      *       "server_warning": null,
@@ -4172,9 +4254,11 @@ export interface operations {
                      *         {
                      *           "at": null,
                      *           "code": "root_key_on_disk",
+                     *           "count": 1,
                      *           "hint": "Move root-key.pem to offline storage and delete it from the data directory.",
                      *           "message": "The agent CA's root key lies on the server's disk",
-                     *           "severity": "soon"
+                     *           "severity": "soon",
+                     *           "target": null
                      *         }
                      *       ]
                      *     }
@@ -4723,7 +4807,12 @@ export interface operations {
     };
     listTenants: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Items on a page. */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
