@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::fs::Access;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::admission::NotAdmitted;
@@ -256,15 +257,15 @@ pub struct Server {
 impl Server {
     /// Refuses whatever can be refused without opening the store, so that a refusal changes no file.
     pub fn examine(config: &Config) -> Result<(), StartError> {
-        let roots = configured_roots(config)?;
+        let configured = configured_roots(config)?;
         let store = config.data_dir.join(store::FILE_NAME);
         // Where only a proper opening can tell, as after a crash, the start tells after it.
         let stored = Store::peek(&store, |view| Ok((view.hierarchy()?, has_hosts(view)?)));
-        let (hierarchy, has_hosts) = stored.unwrap_or((None, store.exists()));
+        let (hierarchy, has_hosts) = stored.unwrap_or_default();
         if let Some(hierarchy) = hierarchy {
             let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
             drop(Authority::open(&hierarchy, &envelope).map_err(UnsealError::from)?);
-            check_roots(config, roots.as_deref(), &hierarchy)?;
+            anchors_for(&configured, &hierarchy)?;
         }
         if has_hosts || !own_certificate::is_missing(config) {
             LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?;
@@ -298,10 +299,7 @@ impl Server {
     /// The same, on an app that is already open.
     pub async fn start_with(config: &Config, app: Arc<App>, live: LivePeers) -> Result<Self, StartError> {
         let verifier = Arc::new(PeerVerifier::new(Arc::new(ByRegistry(Arc::clone(&app)))));
-        let agents = AgentAnchors {
-            verifier: Arc::clone(&verifier),
-            configured: config.agent_tls_ca_file.clone().zip(configured_roots(config)?),
-        };
+        let agents = AgentAnchors { verifier: Arc::clone(&verifier), configured: configured_roots(config)? };
         if app.hierarchy()?.is_some() {
             let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
             agents.follow(&app.unseal(&envelope)?)?;
@@ -367,6 +365,7 @@ impl Server {
             );
         }
         let ending = CancellationToken::new();
+        let changes = self.app.authority_changes();
         let deps = GrpcDeps {
             certificate: Arc::clone(&self.certificate),
             verifier: Arc::clone(&self.agents.verifier),
@@ -392,7 +391,7 @@ impl Server {
             tokio::spawn(housekeeping(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(tidying(Arc::clone(&self.app), self.shared.clone(), ending.clone())),
             tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),
-            tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), ending.clone())),
+            tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), changes, ending.clone())),
             tokio::spawn(watch_addresses(self.shared.clone(), ending.clone())),
         ];
         stop.cancelled().await;
@@ -428,8 +427,7 @@ async fn housekeeping(app: Arc<App>, ending: CancellationToken) {
             _ = save.tick() => save_presence(&app).await,
             _ = sweep.tick() => {
                 app.fleet().sweep(app.clock().now());
-                // Whether the store takes writes again is found by writing.
-                if app.store().takes_writes() { Ok(()) } else { app.sign_of_life().await }
+                Ok(())
             }
         };
         if let Err(error) = done {
@@ -475,14 +473,15 @@ async fn watch_for_clones(app: Arc<App>, ending: CancellationToken) {
 }
 
 /// The anchors of the gRPC listener that the configuration puts in place of the stored ones.
-fn configured_roots(config: &Config) -> Result<Option<Vec<Vec<u8>>>, StartError> {
+fn configured_roots(config: &Config) -> Result<ConfiguredRoots, StartError> {
     let Some(path) = &config.agent_tls_ca_file else {
         return Ok(None);
     };
     let failed = |source| StartError::AgentCaFile { path: path.clone(), source };
     let pem = std::fs::read(path).map_err(failed)?;
     let parsed = crate::pem::file::certificates(&pem);
-    Ok(Some(parsed.map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?))
+    let roots = parsed.map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+    Ok(Some((path.clone(), roots)))
 }
 
 /// Whether anybody depends on this server yet.
@@ -512,41 +511,41 @@ fn make_certificate(config: &Config, has_agent_ca: bool) -> Result<(), StartErro
     Ok(())
 }
 
-/// Refuses configured anchors under which no agent of this CA could connect.
-fn check_roots(config: &Config, roots: Option<&[Vec<u8>]>, hierarchy: &Hierarchy) -> Result<(), StartError> {
-    let Some((path, roots)) = config.agent_tls_ca_file.as_ref().zip(roots) else { return Ok(()) };
-    let issuing = hierarchy.intermediates.last();
-    if issuing.is_some_and(|issuing| vouch_for(roots, &issuing.certificate)) {
-        return Ok(());
+/// What the settings put in the place of the agent CA's roots, and the file it is from.
+type ConfiguredRoots = Option<(PathBuf, Vec<Vec<u8>>)>;
+
+/// By whom agents of this CA are verified. Configured anchors under which none of them could connect are refused.
+fn anchors_for<'a>(
+    configured: &'a ConfiguredRoots,
+    hierarchy: &'a Hierarchy,
+) -> Result<&'a [Vec<u8>], StartError> {
+    let Some((path, roots)) = configured else { return Ok(&hierarchy.roots) };
+    match hierarchy.intermediates.last() {
+        Some(issuing) if vouch_for(roots, &issuing.certificate) => Ok(roots),
+        _ => Err(StartError::ForeignAgentCa { path: path.clone() }),
     }
-    Err(StartError::ForeignAgentCa { path: path.clone() })
 }
 
-/// By whom agents are verified: the agent CA's roots, or what the settings put in their place.
+/// By whom agents are verified while the server runs.
 #[derive(Debug)]
 struct AgentAnchors {
     verifier: Arc<PeerVerifier>,
-    configured: Option<(PathBuf, Vec<Vec<u8>>)>,
+    configured: ConfiguredRoots,
 }
 
 impl AgentAnchors {
     fn follow(&self, hierarchy: &Hierarchy) -> Result<(), StartError> {
-        let roots = match &self.configured {
-            None => &hierarchy.roots,
-            Some((path, roots)) => {
-                let issuing = hierarchy.intermediates.last();
-                if !issuing.is_some_and(|issuing| vouch_for(roots, &issuing.certificate)) {
-                    return Err(StartError::ForeignAgentCa { path: path.clone() });
-                }
-                roots
-            }
-        };
+        let roots = anchors_for(&self.configured, hierarchy)?;
         Ok(self.verifier.replace_roots(hierarchy.trust_domain.clone(), roots)?)
     }
 
     /// Takes over every agent CA that comes while the server runs.
-    async fn keep_following(self, app: Arc<App>, ending: CancellationToken) {
-        let mut changes = app.authority_changes();
+    async fn keep_following(
+        self,
+        app: Arc<App>,
+        mut changes: watch::Receiver<()>,
+        ending: CancellationToken,
+    ) {
         loop {
             tokio::select! {
                 () = ending.cancelled() => return,

@@ -32,7 +32,6 @@ pub fn is_missing(config: &Config) -> bool {
     config.tls_cert_file == tls.join("server.crt")
         && config.tls_key_file == tls.join("server.key")
         && !config.tls_cert_file.exists()
-        && !config.tls_key_file.exists()
 }
 
 /// Makes it. Returns where the envelope key lies, if that had to be made, too.

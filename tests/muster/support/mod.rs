@@ -18,6 +18,7 @@ pub mod notify;
 pub mod process;
 pub mod profile;
 pub mod server;
+pub mod serving;
 pub mod specimens;
 pub mod stream;
 pub mod wait;
