@@ -15,7 +15,6 @@ use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     CertificateParams, CertificateSigningRequest, DistinguishedName, KeyPair, PublicKeyData, SigningKey,
 };
-use rustls::CertificateError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::timeout;
@@ -25,6 +24,7 @@ use super::dial::Dialer;
 use super::https::{HttpsCaller, HttpsError};
 use super::identity::Identity;
 use super::server_url::ServerUrl;
+use crate::domain::code::Code;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
 use crate::tls::first_contact::{Distrust, FirstContact, ServerRefused, Trust, TrustError};
@@ -140,21 +140,11 @@ const fn distrust_hint(refused: &ServerRefused) -> &'static str {
             "compare the pin with the one the server's operator sees; if it is right, someone may be in between"
         }
         ServerRefused::UnknownIssuer => "give --ca-pin or --ca-file as the server's operator has them",
-        ServerRefused::Certificate(reason) if is_about_time(reason) => {
+        ServerRefused::Expired { .. } | ServerRefused::NotYetValid { .. } => {
             "compare this machine's clock with the server's; if they agree, the server needs a new certificate"
         }
         ServerRefused::Certificate(_) => "check the name in the address",
     }
-}
-
-const fn is_about_time(reason: &CertificateError) -> bool {
-    matches!(
-        reason,
-        CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. }
-    )
 }
 
 impl Refusal {
@@ -170,25 +160,12 @@ impl Refusal {
 
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
-        match (self.status, self.code.as_str()) {
-            (_, "token_used") => "a join token admits one machine; ask for a new one",
-            (_, "token_expired") => "the join token has expired; ask for a new one",
-            (_, "token_voided") => "the join token was voided; ask for a new one",
-            (_, "unauthorized") => {
-                "the token or secret is wrong, revoked, expired or used up; ask for a new one"
-            }
-            (_, "secret_exhausted") => "the enrollment secret has no uses left; ask for another one",
-            (_, "identity_revoked") => {
-                "this identity was revoked; have the host re-enabled, then enroll again with a join token that names its agent id"
-            }
-            (_, "svid_expired" | "unknown_serial" | "bad_chain") => {
-                "the server no longer accepts this identity; move the identity directory aside and enroll again with a join token that names this agent id"
-            }
-            (_, "bad_csr" | "bad_proof" | "bad_request") => {
-                "check that server and agent are of matching versions"
-            }
-            (429, _) => "too many failed attempts came from this address; wait a few minutes",
-            (500.., _) => "the server has a problem of its own; its operator finds the reason in its log",
+        if let Some(advice) = self.code.parse().ok().and_then(Code::advice) {
+            return advice;
+        }
+        match self.status {
+            429 => "wait a few minutes, then try again",
+            500.. => "the server has a problem of its own; its operator finds the reason in its log",
             _ => "check the address and that it is a Muster server's",
         }
     }

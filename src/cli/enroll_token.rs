@@ -119,6 +119,9 @@ impl Mint {
         if let Some(pin) = pin {
             eprintln!("Pin of this server: {pin}");
         }
+        if let Some(warning) = answer["server_warning"].as_str() {
+            eprintln!("WARNING: {warning}");
+        }
         if let Some(link) = answer["join_link"].as_str() {
             eprintln!("Join link: {link}");
         }

@@ -140,6 +140,7 @@ pub(super) fn local() -> Router<Shared> {
     Router::new()
         .route("/backup", post(keeping::backup))
         .route("/check", post(keeping::check))
+        .route("/agent-ca", post(keeping::install_agent_ca).get(keeping::has_agent_ca))
         .route("/agent-ca/renew", post(keeping::renew_agent_ca))
 }
 
@@ -259,7 +260,8 @@ fn people(api: Api) -> Api {
     .route(
         get("/tenants", "listTenants", "Tenants that the caller may see")
             .needs(AgentRead)
-            .query::<Nothing>()
+            .query::<tenants::TenantParams>()
+            .cursor(BY_UUID)
             .answers::<Page<TenantItem>>(200, "Tenants"),
         tenants::list,
     )
