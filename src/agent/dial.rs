@@ -5,6 +5,7 @@
 //! one before, or at once when that has failed, and the first connection wins. So an address that swallows every
 //! packet costs a moment and locks nobody out. Everything here ends by itself within a bounded time.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +28,8 @@ const ATTEMPT_WITHIN: Duration = Duration::from_secs(10);
 const ADDRESSES_MAX: usize = 16;
 /// How long the resolver may take.
 const LOOKUP_WITHIN: Duration = Duration::from_secs(10);
+/// Destinations whose trouble with the proxy is remembered.
+const TROUBLES_MAX: usize = 64;
 /// How long a proxy may take to open a tunnel, its own connection included.
 const TUNNEL_WITHIN: Duration = Duration::from_secs(10);
 
@@ -61,8 +64,8 @@ enum ProxyFailure {
 pub struct Dialer {
     proxies: ProxySettings,
     names: Names,
-    /// Why the proxy was of no use when it was last tried.
-    trouble: Mutex<Option<String>>,
+    /// Why the proxy was of no use when it was last tried, by destination: many open connections to some ports alone.
+    trouble: Mutex<BTreeMap<String, String>>,
 }
 
 /// How names become addresses.
@@ -96,21 +99,21 @@ impl Dialer {
         let failure = match proxy {
             Ok(proxy) => match self.through(proxy, to).await {
                 Ok(stream) => {
-                    self.proxy_works(proxy);
+                    self.proxy_works(proxy, to);
                     return Ok(stream);
                 }
                 Err(failure) => failure,
             },
             Err(unusable) => (*unusable).into(),
         };
-        let proxy = self.proxy_fails(&failure);
+        let proxy = self.proxy_fails(&failure, to);
         let stream = self.directly(to).await;
         stream.map_err(|source| DialError::NeitherWay { proxy, source: Box::new(source) })
     }
 
-    /// What is wrong with the proxy, as of the latest attempt to use it.
+    /// What is wrong with the proxy, as of the latest attempts to use it.
     pub fn proxy_trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).values().next().cloned()
     }
 
     async fn through(&self, proxy: &Proxy, to: &HostPort) -> Result<TcpStream, ProxyFailure> {
@@ -153,22 +156,29 @@ impl Dialer {
     }
 
     /// Says so once for each cause, however often it is met.
-    fn proxy_fails(&self, failure: &ProxyFailure) -> String {
+    fn proxy_fails(&self, failure: &ProxyFailure, to: &HostPort) -> String {
         let text = chain(failure);
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if trouble.as_ref() != Some(&text) {
+        let to = to.to_string();
+        let known = trouble.get(&to) == Some(&text);
+        if !known {
+            // Where a server keeps naming other addresses, what is said twice does less harm than what grows.
+            if trouble.len() >= TROUBLES_MAX {
+                trouble.clear();
+            }
             warn!(
                 reason = text,
                 "the proxy of HTTPS_PROXY can't be used; the direct way is tried. Correct HTTPS_PROXY, or list the server in NO_PROXY"
             );
-            *trouble = Some(text.clone());
+            trouble.insert(to, text.clone());
         }
         text
     }
 
-    fn proxy_works(&self, proxy: &Proxy) {
-        if self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
-            info!(proxy = %proxy.at, "the proxy works again");
+    fn proxy_works(&self, proxy: &Proxy, to: &HostPort) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.remove(&to.to_string()).is_some() {
+            info!(proxy = %proxy.at, %to, "the proxy works again");
         }
     }
 }

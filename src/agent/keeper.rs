@@ -261,6 +261,7 @@ impl Keeper {
                     Some(heard) => self.hear(heard),
                     None => return KeeperEnd::Stopped,
                 },
+                () = self.turned_away.warned() => {}
                 () = tokio::time::sleep(look) => {}
             }
         }

@@ -59,7 +59,7 @@ fn is_page(path: &str) -> bool {
     let segments: Vec<&str> = rest.strip_suffix('/').unwrap_or(rest).split('/').collect();
     match segments.as_slice() {
         // These belong to programs: what is unknown there is an error. `/enroll` alone is a page.
-        ["enroll", _, ..] => false,
+        ["enroll" | "install", _, ..] => false,
         [first, ..] if ["v1", "api", "assets"].iter().any(|name| first.eq_ignore_ascii_case(name)) => false,
         segments => path.len() <= PAGE_PATH_MAX && segments.iter().all(|segment| is_plain(segment)),
     }

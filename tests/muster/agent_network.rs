@@ -141,6 +141,18 @@ async fn the_proxy_of_the_environment_is_used_and_one_that_refuses_is_named() {
 }
 
 #[test]
+fn what_the_server_names_is_remembered_and_shown() {
+    let server = Server::quickstart();
+    let machine = Machine::new();
+    machine.enroll_at(&server, &server.join_token(&[]));
+    let dir = machine.dir();
+    let args = ["agent", "status", "--json", "--dir", dir.to_str().unwrap()];
+    let status = Cli::new(machine.home(), &args).run().json();
+    assert_eq!(status["servers"], json!([server.hello.url.trim_end_matches('/')]));
+    assert_eq!(status["grpc_addrs"], json!([server.hello.grpc_addr]));
+}
+
+#[test]
 fn a_hangup_ends_neither_agent_nor_server() {
     let mut server = Server::quickstart();
     let machine = Machine::new();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tracing::warn;
 
 /// Most connections of one user, unless the settings say otherwise.
@@ -37,11 +38,16 @@ struct Open {
 
 /// How many connections were one too many since the agent started.
 #[derive(Debug, Clone, Default)]
-pub struct TurnedAway(Arc<AtomicU64>);
+pub struct TurnedAway(Arc<(AtomicU64, Notify)>);
 
 impl TurnedAway {
     pub fn total(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the next warning, which comes once a minute at most.
+    pub async fn warned(&self) {
+        self.0.1.notified().await;
     }
 }
 
@@ -69,9 +75,10 @@ impl Guests {
             return Some(Guest { guests: self.clone(), uid, refusal: None });
         }
         let refusal = self.refusal(uid, own);
-        self.turned_away.0.fetch_add(1, Ordering::Relaxed);
+        self.turned_away.0.0.fetch_add(1, Ordering::Relaxed);
         if open.warned.is_none_or(|warned| warned.elapsed() >= WARNING_GAP) {
             open.warned = Some(Instant::now());
+            self.turned_away.0.1.notify_one();
             warn!(uid, turned_away_total = self.turned_away.total(), "{refusal}");
         }
         if open.told >= TOLD_MAX {
