@@ -27,6 +27,7 @@ use super::complaint::Complaint;
 use super::live::{LivePeer, LivePeers, TooManyConnections};
 use super::occupancy::{Bounds, Full, Occupancy, PushedOut, Seat, Standing};
 use super::peer::{PeerError, PeerIdentity, PeerVerifier};
+use super::plain_http;
 pub use super::requests::Answering;
 use super::requests::Noting;
 use super::server::{grpc_config, https_config};
@@ -327,6 +328,8 @@ enum NotAdmitted {
     Slow,
     #[error("the TLS handshake failed")]
     Handshake(#[source] io::Error),
+    #[error("the client spoke HTTP without TLS")]
+    PlainHttp,
     #[error(transparent)]
     Peer(#[from] PeerError),
     #[error(transparent)]
@@ -438,8 +441,15 @@ impl Shared {
     async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, NotAdmitted> {
         // Answers are small and wanted at once.
         tcp.set_nodelay(true).map_err(NotAdmitted::Handshake)?;
-        let done = timeout(self.limits.handshake_timeout, self.tls.accept(tcp)).await;
-        done.map_err(|_| NotAdmitted::Slow)?.map_err(NotAdmitted::Handshake)
+        let shaking = async {
+            let for_people = matches!(self.clients, Clients::Anyone);
+            if for_people && plain_http::is_spoken(&tcp).await.map_err(NotAdmitted::Handshake)? {
+                plain_http::refuse(tcp).await.map_err(NotAdmitted::Handshake)?;
+                return Err(NotAdmitted::PlainHttp);
+            }
+            self.tls.accept(tcp).await.map_err(NotAdmitted::Handshake)
+        };
+        timeout(self.limits.handshake_timeout, shaking).await.map_err(|_| NotAdmitted::Slow)?
     }
 
     /// Who is on the other side, entered among the live, on a listener that only agents can reach.

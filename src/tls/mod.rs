@@ -16,6 +16,7 @@ pub mod provider;
 pub mod server;
 
 mod occupancy;
+mod plain_http;
 mod requests;
 mod timely;
 

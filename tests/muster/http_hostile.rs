@@ -194,7 +194,8 @@ async fn every_answer_says_what_a_browser_must_not_do_with_it() {
 async fn other_protocols_and_names_get_no_answer_to_wonder_at() {
     let server = Server::quickstart();
     let address = server.hello.url.strip_prefix("https://").unwrap().trim_end_matches('/').to_owned();
-    for address in [&address, &server.hello.grpc_addr] {
+    let addresses = [address.clone(), server.hello.grpc_addr.clone()];
+    for address in &addresses {
         for request in
             ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\0\0\0\0\0\0\0\0"]
         {
@@ -203,8 +204,15 @@ async fn other_protocols_and_names_get_no_answer_to_wonder_at() {
             let mut answer = Vec::new();
             let closed = tokio::time::timeout(PATIENCE, plain.read_to_end(&mut answer)).await;
             assert!(closed.is_ok(), "{request:?}");
-            // At most a TLS alert (RFC 8446 5.1).
-            assert!(answer.is_empty() || answer[0] == 21, "{request:?}: {answer:?}");
+            let asked_by_a_person = address == &addresses[0] && !request.starts_with('\0');
+            if asked_by_a_person {
+                let answer = String::from_utf8_lossy(&answer);
+                assert!(answer.starts_with("HTTP/1.1 400 "), "{request:?}: {answer}");
+                assert!(answer.contains("Use https:// in the address."), "{request:?}: {answer}");
+            } else {
+                // At most a TLS alert (RFC 8446 5.1).
+                assert!(answer.is_empty() || answer[0] == 21, "{request:?}: {answer:?}");
+            }
         }
     }
     let tls = Arc::new(trusting(&server.server_ca()).with_no_client_auth());
