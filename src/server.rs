@@ -300,6 +300,7 @@ impl Server {
             self.https,
             Arc::clone(&self.certificate),
             router.clone(),
+            Arc::clone(&self.shared.trusted_proxies),
             ending.clone(),
         );
         let tasks = [

@@ -9,6 +9,7 @@ mod api_tokens;
 mod arriving;
 mod audit;
 mod body;
+mod document;
 mod enroll;
 mod events;
 mod examples;
@@ -42,8 +43,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::Version;
 use axum::http::header::HOST;
+use axum::http::{HeaderMap, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -57,6 +58,7 @@ use crate::app::backup::EnvelopeSettings;
 use crate::domain::networks::Networks;
 use crate::tls::certificate::LiveCertificate;
 use arriving::Arriving;
+use document::Document;
 use problem::Problem;
 use throttle::Throttle;
 use transport::Transport;
@@ -129,11 +131,12 @@ impl Shared {
 pub fn router(shared: Shared) -> Router {
     let (open, open_operations) = routes::open().into_parts();
     let (api, api_operations) = routes::api().into_parts();
-    let document = api::document(&[("", &open_operations), ("/v1", &api_operations)]);
+    let description = api::document(&[("", &open_operations), ("/v1", &api_operations)]);
+    let description = Document::new("application/json", description.to_string());
     open.nest("/v1", api.clone())
         .nest("/api/v1", api)
         .nest("/local", routes::local())
-        .route("/openapi.json", get(move || async move { axum::Json(document) }))
+        .route("/openapi.json", get(async move |headers: HeaderMap| description.answer(&headers)))
         .fallback(ui_or_nothing)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(axum::middleware::from_fn(in_time))

@@ -18,6 +18,7 @@ pub mod server;
 mod occupancy;
 mod plain_http;
 mod requests;
+mod send_budget;
 mod timely;
 
 #[cfg(test)]

@@ -46,4 +46,5 @@ mod store_full;
 mod support;
 mod tenants;
 mod trust;
+mod untaken_answers;
 mod workload_api;
