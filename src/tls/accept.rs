@@ -34,11 +34,14 @@ use super::requests::{Notes, Noting, STREAM};
 pub use super::send_budget::{Ender, SendLimits};
 use super::send_budget::{Payer, SWEEP_EVERY, SendBudget};
 use super::server::{grpc_config, https_config};
-use super::timely::Timely;
+use super::timely::{RequestClock, Timely};
 use crate::domain::networks::{Networks, accountable};
 
-/// How long a client may take for the header of an HTTP/1 request, and how long it may idle between two.
+/// How long a client may take for the header of an HTTP/1 request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an HTTP/1 connection may be idle between two requests: longer than proxies keep theirs, which would
+/// otherwise now and then send a request into a connection that is being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How often an HTTP/2 client that says nothing is asked whether it is there, and how long it may think.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Most bytes of header fields in one request.
@@ -81,6 +84,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// For an HTTP/1 request's header, and for an HTTP/2 connection's first bytes.
     pub header_timeout: Duration,
+    /// For an HTTP/1 connection between two requests.
+    pub idle_timeout: Duration,
     /// On answers that clients have not taken.
     pub answers: SendLimits,
     /// How long a shutdown waits for requests and streams before it aborts them.
@@ -94,6 +99,7 @@ const COMMON: Limits = Limits {
     handshakes_per_address: 2_048,
     handshake_timeout: Duration::from_secs(10),
     header_timeout: HEADER_TIMEOUT,
+    idle_timeout: IDLE_TIMEOUT,
     answers: SendLimits::DEFAULT,
     drain: Duration::from_secs(5),
 };
@@ -188,9 +194,8 @@ pub fn connection_builder<E>(executor: E) -> auto::Builder<E> {
     let mut builder = auto::Builder::new(executor);
     builder
         .http1()
-        // Without a timer hyper ignores the timeout.
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        // `Timely` has a limit for the header and another one between requests.
+        .header_read_timeout(None)
         .max_buf_size(HEADER_BYTES_MAX.into());
     builder
         .http2()
@@ -378,7 +383,6 @@ impl Shared {
         let ListenerConfig { name, limits, tls, clients } = config;
         let tasks = Tasks::default();
         let mut http = connection_builder(tasks.clone());
-        http.http1().header_read_timeout(limits.header_timeout);
         if matches!(clients, Clients::Agents { .. }) {
             http.http2()
                 .max_concurrent_streams(GRPC_STREAMS_MAX)
@@ -456,12 +460,16 @@ impl Shared {
             payer,
             strangers: None,
             connection: seat.pushed_out.clone(),
+            clock: None,
         };
         let io = Timely::new(tls, STALL_MAX);
+        let Limits { header_timeout, idle_timeout, .. } = self.limits;
         let (builder, io) = if speaks_http2 {
             notes.strangers = self.places_for_strangers(remote);
-            (&self.http2, io.expecting(HTTP2_PREFACE, self.limits.header_timeout))
+            (&self.http2, io.expecting(HTTP2_PREFACE, header_timeout))
         } else {
+            let clock = notes.clock.insert(RequestClock::new());
+            let io = io.with_requests(Arc::clone(clock), header_timeout, idle_timeout);
             (&self.http1, io)
         };
         let service = Noting::new(make(Connection { remote, peer: peer.clone() }), notes);

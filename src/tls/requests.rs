@@ -1,5 +1,6 @@
 //! What answers a connection's requests, and what is noted of them: which connections have one open, so that others
-//! make way for newcomers before they do; what the answers hold in memory; and how many come from strangers.
+//! make way for newcomers before they do; what the answers hold in memory; how many come from strangers; and when a
+//! connection is between two requests.
 //!
 //! A request is open from its head to the last of its answer, so a stream of events is open all along. An answer is
 //! held until the last of its bytes has left the process, wherever inside the HTTP library they wait.
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::occupancy::{OpenRequest, Requests};
 use super::send_budget::{Charge, Ender, Payer, SendBudget};
+use super::timely::{Answered, RequestClock};
 use crate::domain::networks::accountable;
 
 /// Largest piece of an answer that is handed over at once, in bytes: what the HTTP/2 library keeps for a slow
@@ -88,6 +90,8 @@ pub(super) struct Notes {
     pub(super) strangers: Option<Arc<Semaphore>>,
     /// Ends the connection.
     pub(super) connection: CancellationToken,
+    /// For HTTP/1, whose requests come one after the other.
+    pub(super) clock: Option<Arc<RequestClock>>,
 }
 
 /// A service whose requests are noted.
@@ -111,6 +115,7 @@ impl<S: Answering> Service<Request<Incoming>> for Noting<S> {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let notes = self.notes.clone();
         let open = notes.requests.as_ref().map(Requests::open);
+        let answering_now = notes.clock.clone().map(RequestClock::answering);
         let (ender, place) = (Ender::new(notes.connection.clone()), Unproven::default());
         request.extensions_mut().insert(ender.clone());
         request.extensions_mut().insert(place.clone());
@@ -144,6 +149,7 @@ impl<S: Answering> Service<Request<Incoming>> for Noting<S> {
                 held,
                 sending,
                 open,
+                _answering: answering_now,
             }))
         })
     }
@@ -187,6 +193,8 @@ pub(super) struct NotedBody<B> {
     held: Arc<Held>,
     sending: Sending,
     open: Option<OpenRequest>,
+    /// Says on drop that the connection is between two requests again.
+    _answering: Option<Answered>,
 }
 
 impl<B> NotedBody<B> {

@@ -25,6 +25,7 @@ mod floods;
 mod http_hostile;
 mod http_surface;
 mod journal;
+mod keep_alive;
 mod local_files;
 mod old_stores;
 mod openapi;
