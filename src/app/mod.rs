@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use jiff::SignedDuration;
+use tokio::sync::watch;
 
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
@@ -98,6 +99,8 @@ pub struct App {
     /// Every rotation adds rows that stay.
     rotations: HostPace,
     counts: Arc<Counts>,
+    /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
+    trust: watch::Sender<()>,
 }
 
 /// The store could not answer, or the machine is out of what it needs. Not the caller's fault.
@@ -130,9 +133,10 @@ impl App {
         let events = Arc::new(Events::new(run));
         let following: Arc<OnceLock<Arc<Fleet>>> = Arc::default();
         let counts: Arc<Counts> = Arc::default();
+        let trust = watch::Sender::new(());
         let publish: store::Publish = {
             let (events, following) = (Arc::clone(&events), Arc::clone(&following));
-            let counts = Arc::clone(&counts);
+            let (counts, trust) = (Arc::clone(&counts), trust.clone());
             Box::new(move |published| {
                 on_denied(&published.deny);
                 counts.add(&published.audited);
@@ -144,6 +148,9 @@ impl App {
                     }
                 }
                 tell(&events, published);
+                if published.whole || !published.deny.is_empty() {
+                    trust.send_replace(());
+                }
             })
         };
         let store = Store::open(&data_dir.join(store::FILE_NAME), Arc::clone(&clock), publish)?;
@@ -167,6 +174,7 @@ impl App {
             suspicions: Suspicions::default(),
             rotations: HostPace::new(rotate::BURST),
             counts,
+            trust,
         })
     }
 
@@ -198,6 +206,12 @@ impl App {
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
     pub fn set_authority(&self, authority: Authority) {
         *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(authority));
+        self.trust.send_replace(());
+    }
+
+    /// Changes of the agent CA and of what is denied.
+    pub fn trust_changes(&self) -> watch::Receiver<()> {
+        self.trust.subscribe()
     }
 
     /// The deployment's trust domain, once the agent CA is there.

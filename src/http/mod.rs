@@ -33,6 +33,7 @@ mod throttle;
 pub mod tls;
 mod tokens;
 pub mod transport;
+pub mod trust_documents;
 mod ui;
 mod users;
 pub mod wire;
@@ -62,6 +63,7 @@ use document::Document;
 use problem::Problem;
 use throttle::Throttle;
 use transport::Transport;
+use trust_documents::TrustDocuments;
 
 /// The longest that the head of an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -76,6 +78,8 @@ pub struct Shared {
     throttle: Arc<Throttle>,
     /// Places for request bodies that are arriving.
     bodies: Arc<Arriving>,
+    /// The agent CA and its revocation list, as they are served.
+    trust: Arc<TrustDocuments>,
     /// Cancelled when the server is going away: it is not ready any more, and endless answers end.
     ending: CancellationToken,
 }
@@ -112,6 +116,7 @@ impl Shared {
             trusted_proxies: Arc::new(trusted_proxies),
             throttle: Arc::default(),
             bodies: Arc::default(),
+            trust: Arc::default(),
             ending: CancellationToken::new(),
         }
     }

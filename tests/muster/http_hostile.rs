@@ -172,7 +172,7 @@ async fn every_answer_says_what_a_browser_must_not_do_with_it() {
         is("strict-transport-security", "max-age=31536000; includeSubDomains");
         let page = answer.header("content-type") == Some("text/html; charset=utf-8");
         // What is the same for everybody may be kept, and is asked for again each time.
-        let document = path == "/openapi.json";
+        let document = ["/agent-ca.crt", "/openapi.json"].contains(&path);
         is("cache-control", if page || document { "no-cache" } else { "no-store" });
         let policy = answer.header("content-security-policy").unwrap();
         for rule in ["default-src 'none'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"] {

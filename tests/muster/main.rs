@@ -47,5 +47,6 @@ mod store_full;
 mod support;
 mod tenants;
 mod trust;
+mod trust_documents;
 mod untaken_answers;
 mod workload_api;
