@@ -43,6 +43,7 @@ use tokio::sync::watch;
 
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
+use crate::domain::access::AccessChange;
 use crate::domain::deny::DenyChange;
 use crate::domain::spiffe::TrustDomain;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
@@ -238,7 +239,7 @@ pub const ROOT_KEY_FILE: &str = "root-key.pem";
 fn tell(events: &Events, published: &Published) {
     if published.whole {
         events.tell(EventKind::Resync, None, None);
-        events.tell(EventKind::Access, None, None);
+        events.tell_access(AccessChange::Everybody);
         return;
     }
     for (tenant, host) in &published.enrollments {
@@ -255,8 +256,8 @@ fn tell(events: &Events, published: &Published) {
             events.tell(EventKind::Revocation, Some(identity.tenant), Some(identity.agent.to_string()));
         }
     }
-    if published.access {
-        events.tell(EventKind::Access, None, None);
+    for change in &published.access {
+        events.tell_access(*change);
     }
 }
 

@@ -60,6 +60,7 @@ use crate::domain::networks::Networks;
 use crate::tls::certificate::LiveCertificate;
 use arriving::Arriving;
 use document::Document;
+use events::OpenStreams;
 use problem::Problem;
 use throttle::Throttle;
 use transport::Transport;
@@ -80,6 +81,8 @@ pub struct Shared {
     bodies: Arc<Arriving>,
     /// The agent CA and its revocation list, as they are served.
     trust: Arc<TrustDocuments>,
+    /// Event streams that are open.
+    streams: Arc<OpenStreams>,
     /// Cancelled when the server is going away: it is not ready any more, and endless answers end.
     ending: CancellationToken,
 }
@@ -117,6 +120,7 @@ impl Shared {
             throttle: Arc::default(),
             bodies: Arc::default(),
             trust: Arc::default(),
+            streams: Arc::default(),
             ending: CancellationToken::new(),
         }
     }

@@ -447,7 +447,7 @@ fn fleet(api: Api) -> Api {
             .needs(AgentRead)
             .query::<InTenant>()
             .streams::<LiveEvent>("A stream of events")
-            .problems(&[(404, "not_found")]),
+            .problems(&[(404, "not_found"), (429, "too_many_streams")]),
         events::stream,
     )
 }

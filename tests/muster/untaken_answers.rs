@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::support::client::{Client, PASSWORD};
 use crate::support::fleet::secret;
-use crate::support::frames::{Frame, Frames, HEADERS, RST_STREAM};
+use crate::support::frames::{Frame, Frames, GOAWAY, HEADERS, RST_STREAM};
 use crate::support::identity::ENROLL;
 use crate::support::keys::Key;
 use crate::support::server::Server;
@@ -124,4 +124,44 @@ async fn a_viewer_fills_no_memory_with_pages_that_he_does_not_take() {
     let page = timeout(PATIENCE, viewer.get("/v1/hosts?limit=500")).await.unwrap();
     assert_eq!((page.status, page.body.len() as u64), (200, page_size));
     assert_eq!(server.http().get("/readyz").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_stream_whose_reader_takes_nothing_ends_with_the_right_to_listen() {
+    let server = Server::quickstart();
+    server.add_user("watcher", "viewer", None);
+    for case in ["sign out", "revoke token"] {
+        let viewer = Client::sign_in(&server, "watcher", PASSWORD).await;
+        let admin = Client::admin(&server).await;
+        let body = json!({"name": "tool", "permissions": ["agent.read"]});
+        let made = admin.post("/v1/api-tokens", &body).await.expect(201);
+        let (name, value) = match case {
+            "sign out" => viewer.header("cookie").map(|value| ("cookie", value.to_owned())).unwrap(),
+            _ => ("authorization", format!("Bearer {}", made["token"].as_str().unwrap())),
+        };
+        let mut frames = Frames::open_with_window(client(1), &server, 0).await;
+        frames.get(1, "/v1/events", &[(name, &value)]).await;
+        assert_eq!(count(&frames.until_quiet(QUIET).await, HEADERS), 1, "{case}");
+        // More than may wait for the reader.
+        for _ in 0..40 {
+            admin.post("/v1/enrollment-secrets", &json!({"name": "fleet"})).await.expect(201);
+        }
+        let answer = match case {
+            "sign out" => viewer.delete("/v1/session").await,
+            _ => admin.delete(&format!("/v1/api-tokens/{}", made["id"].as_str().unwrap())).await,
+        };
+        assert_eq!(answer.status, 204, "{case}: {answer}");
+        // Before anything stalls: a client may take nothing for half a minute.
+        let end = timeout(Duration::from_secs(15), async {
+            loop {
+                match frames.next().await {
+                    Some(Frame { kind: RST_STREAM, stream: 1, .. } | Frame { kind: GOAWAY, .. }) | None => {
+                        break;
+                    }
+                    Some(_) => {}
+                }
+            }
+        });
+        end.await.unwrap_or_else(|_| panic!("{case}: the stream goes on"));
+    }
 }

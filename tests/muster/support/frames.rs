@@ -19,6 +19,7 @@ pub const HEALTHZ: &[u8] = b"\x82\x87\x04\x08/healthz\x41\x01x";
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const GOAWAY: u8 = 7;
 pub const CONTINUATION: u8 = 9;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
