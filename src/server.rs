@@ -381,6 +381,7 @@ impl Server {
             self.https,
             Arc::clone(&self.certificate),
             router.clone(),
+            Arc::clone(&self.shared.trusted_proxies),
             ending.clone(),
         );
         let tasks = [
@@ -388,6 +389,7 @@ impl Server {
             tokio::spawn(crate::grpc::server::serve(self.grpc, deps, ending.clone())),
             tokio::spawn(self.socket.serve(router, ending.clone())),
             tokio::spawn(Arc::clone(&self.certificate).watch(ending.clone())),
+            tokio::spawn(crate::http::trust_documents::keep(self.shared.clone(), ending.clone())),
             tokio::spawn(housekeeping(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(tidying(Arc::clone(&self.app), self.shared.clone(), ending.clone())),
             tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),

@@ -57,7 +57,7 @@ pub enum RenewAgentCaError {
     Unavailable(#[from] Unavailable),
 }
 
-/// How long a CRL is good; a fresh one is signed for every request.
+/// How long a CRL is good. A fresh one is made with each change, and each hour without one.
 const CRL_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
 /// A root of the trust bundle and the coordinates of its P-256 key.
@@ -204,10 +204,11 @@ impl App {
         Ok(Some((hierarchy.trust_domain, summaries)))
     }
 
-    /// The CRL of all unexpired revocations, signed by the intermediate, DER.
+    /// The CRL of all unexpired revocations, signed by the intermediate, DER. It is a walk over all of them, so it is
+    /// not for requests, and holds up no enrollment.
     pub async fn revocation_list(self: &Arc<Self>) -> Result<Vec<u8>, RevocationListError> {
         let app = Arc::clone(self);
-        self.pool.run(move || app.sign_revocation_list()).await?
+        self.readers.run(move || app.sign_revocation_list()).await?
     }
 
     fn sign_revocation_list(&self) -> Result<Vec<u8>, RevocationListError> {

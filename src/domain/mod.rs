@@ -3,6 +3,7 @@
 //! Everything here is plain data: no I/O, no async, no clock, no wire format. Time and randomness are
 //! arguments. A value that exists has been checked, so nothing above parses or validates it again.
 
+pub mod access;
 pub mod api_token;
 pub mod audit;
 pub mod code;

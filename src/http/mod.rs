@@ -9,6 +9,7 @@ mod api_tokens;
 mod arriving;
 mod audit;
 mod body;
+mod document;
 mod enroll;
 mod events;
 mod examples;
@@ -35,6 +36,7 @@ mod throttle;
 pub mod tls;
 mod tokens;
 pub mod transport;
+pub mod trust_documents;
 mod ui;
 mod users;
 pub mod wire;
@@ -46,7 +48,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::HOST;
-use axum::http::{HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -64,11 +66,14 @@ use crate::domain::join_link::JoinLink;
 use crate::domain::networks::Networks;
 use crate::tls::certificate::ServerCertificate;
 use arriving::Arriving;
+use document::Document;
+use events::OpenStreams;
 use install::Downloads;
 use problem::Problem;
 use reach::Reach;
 use throttle::Throttle;
 use transport::Transport;
+use trust_documents::TrustDocuments;
 use ui::Found;
 
 /// The longest that the head of an answer may take.
@@ -86,6 +91,10 @@ pub struct Shared {
     bodies: Arc<Arriving>,
     /// Places for downloads of the program.
     downloads: Arc<Downloads>,
+    /// The agent CA and its revocation list, as they are served.
+    trust: Arc<TrustDocuments>,
+    /// Event streams that are open.
+    streams: Arc<OpenStreams>,
     /// Cancelled when the server is going away: it is not ready any more, and endless answers end.
     ending: CancellationToken,
 }
@@ -138,6 +147,8 @@ impl Shared {
             throttle: Arc::default(),
             bodies: Arc::default(),
             downloads: Arc::default(),
+            trust: Arc::default(),
+            streams: Arc::default(),
             ending: CancellationToken::new(),
         }
     }
@@ -157,11 +168,12 @@ impl Shared {
 pub fn router(shared: Shared) -> Router {
     let (open, open_operations) = routes::open().into_parts();
     let (api, api_operations) = routes::api().into_parts();
-    let document = api::document(&[("", &open_operations), ("/v1", &api_operations)]);
+    let description = api::document(&[("", &open_operations), ("/v1", &api_operations)]);
+    let description = Document::new("application/json", description.to_string());
     open.nest("/v1", api.clone())
         .nest("/api/v1", api)
         .nest("/local", routes::local())
-        .route("/openapi.json", get(move || async move { axum::Json(document) }))
+        .route("/openapi.json", get(async move |headers: HeaderMap| description.answer(&headers)))
         .fallback(ui_or_nothing)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(axum::middleware::from_fn(options))

@@ -88,6 +88,11 @@ impl Problem {
         }
     }
 
+    pub fn ca_unavailable() -> Self {
+        let detail = "The agent CA cannot issue certificates right now. The server's log says why.";
+        Self { retry_after: Some(30), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ca_unavailable", detail) }
+    }
+
     pub fn unavailable() -> Self {
         let detail = "The server cannot do this right now. Its log says why.";
         Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
@@ -144,8 +149,7 @@ impl From<Unavailable> for Problem {
 impl From<IssuingError> for Problem {
     fn from(error: IssuingError) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "no certificate could be issued");
-        let detail = "The agent CA cannot issue certificates right now. The server's log says why.";
-        Self { retry_after: Some(30), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ca_unavailable", detail) }
+        Self::ca_unavailable()
     }
 }
 

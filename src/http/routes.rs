@@ -84,18 +84,21 @@ pub(super) fn open() -> Api {
         .route(
             get("/agent-ca.crt", "agentCaBundle", "The agent CA: root and intermediates, PEM")
                 .answers_with(200, "Certificates", "application/x-pem-file")
+                .answers_with(304, "The client has the newest ones", "")
                 .problems(&[(404, "not_found")]),
             agent_ca::bundle,
         )
         .route(
             get("/agent-ca.crl", "agentCaCrl", "Revoked certificates that have not expired, DER")
                 .answers_with(200, "A certificate revocation list", "application/pkix-crl")
+                .answers_with(304, "The client has the newest one", "")
                 .problems(&[NO_CA]),
             agent_ca::crl,
         )
         .route(
             get("/.well-known/spiffe-bundle", "spiffeBundle", "The trust bundle as a JWK set")
                 .answers::<BundleAnswer>(200, "The trust bundle")
+                .answers_with(304, "The client has the newest one", "")
                 .problems(&[(404, "not_found")]),
             agent_ca::spiffe_bundle,
         )
@@ -457,7 +460,7 @@ fn fleet(api: Api) -> Api {
             .needs(AgentRead)
             .query::<InTenant>()
             .streams::<LiveEvent>("A stream of events")
-            .problems(&[(404, "not_found")]),
+            .problems(&[(404, "not_found"), (429, "too_many_streams")]),
         events::stream,
     )
 }

@@ -759,7 +759,7 @@ impl LiveEvent {
         match kind {
             LiveKind::Host | LiveKind::Timeline | LiveKind::Enrollment => event.host_id = subject,
             LiveKind::Secret => event.secret_id = subject,
-            LiveKind::Revocation | LiveKind::Resync => event.agent_id = subject,
+            LiveKind::Revocation | LiveKind::Resync | LiveKind::Heartbeat => event.agent_id = subject,
         }
         event
     }

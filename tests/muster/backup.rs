@@ -10,6 +10,7 @@ use crate::support::files;
 use crate::support::identity::{Identity, present_secret, present_token};
 use crate::support::keys::Key;
 use crate::support::server::{Server, text};
+use crate::support::wait::until_answered;
 
 const STORE: &str = "muster.redb";
 const JOURNAL: &str = "revocations.log";
@@ -160,13 +161,19 @@ async fn who_was_revoked_after_the_backup_stays_out_by_the_revocation_list() {
     let http = server.http();
     let revoked = Identity::enroll(&server, "web-1").await;
     let older = server.room().join("older.crl");
-    std::fs::write(&older, http.get("/agent-ca.crl").await.body).unwrap();
+    let before = http.get("/agent-ca.crl").await.body;
+    std::fs::write(&older, &before).unwrap();
     // Lists count in whole seconds.
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let path = backup(&server, "backup.age");
     server.revoke("web-1");
     let newer = server.room().join("newer.crl");
-    std::fs::write(&newer, http.get("/agent-ca.crl").await.body).unwrap();
+    // A list is made within a second of a change.
+    let list = until_answered("the revocation is on the list", async || {
+        let list = http.get("/agent-ca.crl").await.body;
+        (list != before).then_some(list)
+    });
+    std::fs::write(&newer, list.await).unwrap();
     lose_the_store(&mut server);
     std::fs::remove_file(server.file(JOURNAL)).unwrap();
 

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod disk;
 pub mod files;
 pub mod fleet;
+pub mod frames;
 pub mod grpc;
 pub mod hierarchy;
 pub mod hostile;

@@ -960,10 +960,11 @@ export interface components {
             secret_id?: string | null;
         };
         /**
-         * @description What a server-sent event is about. `resync`: events were lost, so everything may have changed.
+         * @description What a server-sent event is about. `resync`: events were lost, so everything may have changed. `heartbeat`: nothing
+         *     has happened; it comes at the beginning and every 15 seconds, so a stream without one for longer is dead.
          * @enum {string}
          */
-        LiveKind: "host" | "timeline" | "enrollment" | "secret" | "revocation" | "resync";
+        LiveKind: "host" | "timeline" | "enrollment" | "secret" | "revocation" | "resync" | "heartbeat";
         /** @description `POST /v1/agents/enroll-tokens` */
         MintBody: {
             /** @default null */
@@ -1300,6 +1301,13 @@ export interface operations {
                     "application/json": components["schemas"]["BundleAnswer"];
                 };
             };
+            /** @description The client has the newest one */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description code: not_found */
             404: {
                 headers: {
@@ -1344,6 +1352,13 @@ export interface operations {
                     "application/pkix-crl": string;
                 };
             };
+            /** @description The client has the newest one */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description code: ca_unavailable, unavailable */
             503: {
                 headers: {
@@ -1383,6 +1398,13 @@ export interface operations {
                      */
                     "application/x-pem-file": string;
                 };
+            };
+            /** @description The client has the newest ones */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description code: not_found */
             404: {
@@ -3443,6 +3465,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: too_many_streams */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "too_many_streams";
                     };
                 };
             };
