@@ -28,6 +28,10 @@ pub struct Config {
     pub svid_ttl: SignedDuration,
     pub svid_server_auth: bool,
     pub rotation_grace: SignedDuration,
+    /// Changes per second that one person or API token may make in the long run.
+    pub write_pace: u32,
+    /// Join tokens of one tenant that may be open at once.
+    pub max_open_join_tokens: usize,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -59,6 +63,13 @@ const SVID_TTL: std::ops::RangeInclusive<SignedDuration> =
     SignedDuration::from_secs(10)..=SignedDuration::from_hours(7 * 24);
 /// Longest grace after expiry.
 const GRACE_MAX: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// Changes per second of one person or API token.
+const WRITE_PACE: std::ops::RangeInclusive<u32> = 1..=10_000;
+const WRITE_PACE_DEFAULT: u32 = 50;
+/// Open join tokens of one tenant.
+const OPEN_JOIN_TOKENS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+const OPEN_JOIN_TOKENS_DEFAULT: usize = 10_000;
 
 /// More than all settings with all their comments take, in octets. The time that reading YAML takes grows faster than
 /// its length.
@@ -115,6 +126,8 @@ settings! {
     svid_ttl = "MUSTER_SVID_TTL",
     svid_server_auth = "MUSTER_SVID_SERVER_AUTH",
     rotation_grace = "MUSTER_ROTATION_GRACE",
+    write_pace = "MUSTER_WRITE_PACE",
+    max_open_join_tokens = "MUSTER_MAX_OPEN_JOIN_TOKENS",
     log = "MUSTER_LOG",
     log_format = "MUSTER_LOG_FORMAT",
 }
@@ -124,6 +137,7 @@ settings! {
 #[serde(untagged)]
 enum Scalar {
     Bool(bool),
+    Number(u64),
     Text(String),
     List(Vec<String>),
 }
@@ -132,6 +146,7 @@ impl Scalar {
     fn text(&self) -> String {
         match self {
             Self::Bool(value) => value.to_string(),
+            Self::Number(value) => value.to_string(),
             Self::Text(value) => value.clone(),
             Self::List(values) => values.join(","),
         }
@@ -164,6 +179,15 @@ impl Config {
         if rotation_grace > GRACE_MAX {
             return Err(setting("rotation_grace", "the grace is at most 90d".to_owned()));
         }
+        let write_pace = parsed("write_pace", None, text("write_pace"), WRITE_PACE_DEFAULT)?;
+        if !WRITE_PACE.contains(&write_pace) {
+            return Err(setting("write_pace", "it is a whole number from 1 to 10000".to_owned()));
+        }
+        let max_open_join_tokens =
+            parsed("max_open_join_tokens", None, text("max_open_join_tokens"), OPEN_JOIN_TOKENS_DEFAULT)?;
+        if !OPEN_JOIN_TOKENS.contains(&max_open_join_tokens) {
+            return Err(setting("max_open_join_tokens", "it is a whole number from 1 to 1000000".to_owned()));
+        }
         Ok(Self {
             listen: parsed(
                 "listen",
@@ -187,6 +211,8 @@ impl Config {
             svid_ttl,
             svid_server_auth: parsed("svid_server_auth", None, text("svid_server_auth"), false)?,
             rotation_grace,
+            write_pace,
+            max_open_join_tokens,
             log: text("log").unwrap_or_else(|| "info".to_owned()),
             log_format: parsed("log_format", None, text("log_format"), LogFormat::Text)?,
             data_dir,

@@ -133,6 +133,8 @@ pub fn policy(config: &Config) -> Policy {
         svid_ttl: config.svid_ttl,
         svid_server_auth: config.svid_server_auth,
         rotation_grace: config.rotation_grace,
+        write_pace: config.write_pace,
+        open_join_tokens_max: config.max_open_join_tokens,
     }
 }
 
@@ -323,6 +325,12 @@ impl Server {
         if let Err(error) = save_presence(&self.app).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last reports could not be saved");
         }
+        if let Err(error) = self.app.record_repeated_refusals(true).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "repeated refusals could not be recorded"
+            );
+        }
         tracing::info!("stopped");
     }
 }
@@ -332,6 +340,7 @@ impl Server {
 async fn save_presence(app: &App) -> Result<(), Unavailable> {
     app.record_missing_records().await?;
     app.save_presence().await?;
+    app.record_repeated_refusals(false).await?;
     app.sign_of_life().await
 }
 

@@ -81,6 +81,8 @@ impl Caller {
             outcome: Outcome::Success,
             reason: None,
             detail: BTreeMap::new(),
+            names: BTreeMap::new(),
+            host: None,
         }
     }
 

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::caller::Caller;
 use super::issuing::{self, Answered, IssuingError, Signed, Svid};
-use super::refusals::Refused;
+use super::refusals::{self, Refused};
 use super::revoke::revocations;
 use super::timeline::timeline;
 use super::{App, Unavailable, entropy};
@@ -137,6 +137,7 @@ impl App {
         &self,
         error: &EnrollError,
         credential: Option<CredentialId>,
+        hostname: Option<&str>,
         peer: Option<IpAddr>,
     ) -> Result<(), Unavailable> {
         let Some(reason) = error.reason() else {
@@ -151,9 +152,18 @@ impl App {
             None => None,
         };
         let target = credential.map(|id| id.to_string()).unwrap_or_default();
-        let event = Caller::Anonymous { address: peer }.event("agent.enroll", tenant, target);
+        let mut event = Caller::Anonymous { address: peer }.event("agent.enroll", tenant, target);
         let refused = if error.proved_nothing() { Refused::Stranger } else { Refused::Somebody };
-        self.record_refusal(event, refused, reason).await
+        if tenant.is_none() {
+            // Whoever makes up credentials can make up any number of them.
+            let by = refusals::place_of(&event);
+            return self.record_refusal_by(event, refused, reason, by).await;
+        }
+        if let Some(name) = hostname {
+            event.name_claimed(name, entropy()?);
+        }
+        let by = refusals::by_credential_and_name(&event);
+        self.record_refusal_by(event, refused, reason, by).await
     }
 
     async fn enroll_with(
@@ -199,6 +209,7 @@ impl App {
                 facts: facts.clone(),
                 peer,
                 caller: caller.clone(),
+                salt: entropy()?,
             };
             let decided = self.store.write(move |view, now| deciding.decide(view, now)).await;
             match decided.map_err(Unavailable::from)?? {
@@ -254,6 +265,8 @@ struct Deciding {
     facts: HostFacts,
     peer: Option<IpAddr>,
     caller: Caller,
+    /// For the host's name in the audit record.
+    salt: [u8; 16],
 }
 
 impl Deciding {
@@ -316,6 +329,7 @@ impl Deciding {
             Some(host) => self.facts.or(&host.facts),
             None => self.facts,
         };
+        event.name_host(enrollment.host, facts.hostname.as_deref(), self.salt);
         changes.push(Change::PutHost(Host {
             id: enrollment.host,
             tenant: id.tenant,

@@ -48,7 +48,7 @@ pub struct GrpcDeps {
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
 pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: CancellationToken) {
     let GrpcDeps { certificate, verifier, live, deny, fleet, history, clock, heartbeat_interval } = deps;
-    let gate = Gate { deny, clock };
+    let gate = Gate::new(deny, clock);
     let api = AgentApi {
         gate: gate.clone(),
         fleet,
@@ -110,7 +110,7 @@ fn gated(
 
 fn admitted<'a>(gate: &Gate, peer: Option<&'a Arc<LivePeer>>) -> Result<&'a Arc<LivePeer>, Refused> {
     let peer = peer.ok_or(Refused::NoIdentity)?;
-    gate.check(peer.identity())?;
+    gate.admit(peer.identity())?;
     Ok(peer)
 }
 
@@ -299,6 +299,17 @@ mod tests {
         client.heartbeat(HeartbeatRequest::default()).await.map(|_| ()).map_err(|status| status.code())
     }
 
+    /// Waits until an agent that was too fast is heard again.
+    async fn until_heard(channel: &Channel) {
+        let heard = async {
+            while let Err(code) = unary(channel).await {
+                assert_eq!(code, Code::ResourceExhausted);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, heard).await.expect("never heard again");
+    }
+
     async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         let wait = async {
             while !holds() {
@@ -438,7 +449,34 @@ mod tests {
         };
         assert_eq!(timeout(PATIENCE, code).await.unwrap(), Code::ResourceExhausted);
         flood.abort();
-        unary(&channel).await.unwrap();
+        // The connection is left alone, and once the agent has kept quiet for a moment it is heard again.
+        until_heard(&channel).await;
+    }
+
+    #[tokio::test]
+    async fn one_pace_holds_for_every_call_and_connection_of_an_identity() {
+        let site = Site::open().await;
+        let (web, other) = (site.agent("web-1", 1), site.agent("web-2", 2));
+        let channels = [web.connect().await.unwrap(), web.connect().await.unwrap()];
+        let began = Instant::now();
+        let mut heard = 0;
+        for number in 0..300 {
+            let channel = &channels[number % 2];
+            let outcome = if number % 3 == 0 {
+                let health = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
+                health.map(|_| ()).map_err(|status| status.code())
+            } else {
+                unary(channel).await
+            };
+            match outcome {
+                Ok(()) => heard += 1,
+                Err(code) => assert_eq!(code, Code::ResourceExhausted),
+            }
+        }
+        let most = 41.0 + 20.0 * began.elapsed().as_secs_f64();
+        assert!(f64::from(heard) <= most && heard >= 40, "{heard} of at most {most}");
+        unary(&other.connect().await.unwrap()).await.expect("another identity has a pace of its own");
+        until_heard(&channels[0]).await;
     }
 
     #[tokio::test]

@@ -43,7 +43,7 @@ pub(super) async fn stream(
     // An id that we never gave out is one that we can't go on from.
     let last = last.map(|text| text.parse().unwrap_or(EventId { run: 0, number: 0 }));
     // From before the answer on, so that nothing falls between it and the first event.
-    let (missed, events) = shared.app.events().listen(last);
+    let (missed, events) = shared.app.events().listen(tenant, last);
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     tokio::spawn(Listener { shared, caller: allowed.caller, tenant, sender }.run(missed, events));
     let heartbeat = KeepAlive::new().interval(HEARTBEAT);

@@ -49,6 +49,13 @@ struct AuditLabels {
     reason: &'static str,
 }
 
+/// The labels of a counted refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    action: &'static str,
+    reason: &'static str,
+}
+
 pub(super) async fn show(_: MayMeasure, State(shared): State<Shared>) -> Result<Response, Problem> {
     let figures = shared.app.figures().await?;
     let certificate = shared.facts.certificate.as_ref().map(|certificate| certificate.current());
@@ -98,6 +105,16 @@ fn registry(figures: &Figures, certificate_until: Option<Timestamp>) -> Registry
         };
         audited.get_or_create(&labels).inc_by(*count);
     }
+    let refused = Family::<RefusalLabels, Counter>::default();
+    for (kind, count) in &figures.refused {
+        let labels = RefusalLabels { action: kind.action, reason: kind.reason.unwrap_or_default() };
+        refused.get_or_create(&labels).inc_by(*count);
+    }
+    registry.register(
+        "refusals",
+        "What was refused since the start and why, repeats included that the audit trail has as a count",
+        refused,
+    );
     registry.register(
         "audit_records",
         "What the audit trail got since the start: enrollments, rotations, revocations, refusals, clones",

@@ -1,5 +1,7 @@
 //! Errors on the wire: RFC 9457 problems with a stable `code`, and the one map from errors to them.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
@@ -80,6 +82,15 @@ impl Problem {
         let detail = "Too many failed attempts from this address. Wait and try again.";
         Self {
             retry_after: Some(seconds.max(1)),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", detail)
+        }
+    }
+
+    /// Somebody who may change things changes too many.
+    pub fn too_many_changes(wait: Duration) -> Self {
+        let detail = "You are changing more than is taken in this time. Wait and try again.";
+        Self {
+            retry_after: Some(wait.as_secs() + 1),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", detail)
         }
     }
@@ -228,6 +239,7 @@ impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
+            TokenError::TooMany(_) => Self::unprocessable("too_many", error.to_string()),
             TokenError::NoTenant => Self::not_found("There is no such tenant."),
             TokenError::NotFound => Self::not_found("There is no such join token."),
             TokenError::AlreadyUsed => Self::new(StatusCode::CONFLICT, "token_used", error.to_string()),
