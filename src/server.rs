@@ -231,6 +231,7 @@ impl Server {
             https_addr: Some(format!("{public_host}:{}", https_addr.port())),
             grpc_addr: Some(told),
             certificate: Some(Arc::clone(&certificate)),
+            refused_handshakes: Arc::default(),
             envelope: envelope_settings(config),
         };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
@@ -291,6 +292,7 @@ impl Server {
             certificate: Arc::clone(&self.certificate),
             verifier: Arc::clone(&self.verifier),
             live: self.live.clone(),
+            refused: Arc::clone(&self.shared.facts.refused_handshakes),
             deny: self.app.store().deny_list().clone(),
             fleet: Arc::clone(self.app.fleet()),
             history: Arc::clone(self.app.history()),
@@ -301,6 +303,7 @@ impl Server {
         let https = crate::http::tls::serve(
             self.https,
             Arc::clone(&self.certificate),
+            Arc::clone(&self.shared.facts.refused_handshakes),
             router.clone(),
             ending.clone(),
         );

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::caller::Caller;
 use super::issuing::{self, Answered, IssuingError, Signed, Svid};
-use super::refusals::{self, Refused};
+use super::refusals::Refused;
 use super::revoke::revocations;
 use super::timeline::timeline;
 use super::{App, Unavailable, entropy};
@@ -154,15 +154,11 @@ impl App {
         let target = credential.map(|id| id.to_string()).unwrap_or_default();
         let mut event = Caller::Anonymous { address: peer }.event("agent.enroll", tenant, target);
         let refused = if error.proved_nothing() { Refused::Stranger } else { Refused::Somebody };
-        if tenant.is_none() {
-            // Whoever makes up credentials can make up any number of them.
-            let by = refusals::place_of(&event);
-            return self.record_refusal_by(event, refused, reason, by).await;
-        }
-        if let Some(name) = hostname {
+        // The same whether there is such a credential or not, so that the time of a refusal does not tell.
+        let by = format!("{} {}", event.target, hostname.unwrap_or_default());
+        if let Some(name) = hostname.filter(|_| tenant.is_some()) {
             event.name_claimed(name, entropy()?);
         }
-        let by = refusals::by_credential_and_name(&event);
         self.record_refusal_by(event, refused, reason, by).await
     }
 

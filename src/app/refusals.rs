@@ -16,7 +16,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 
 use super::{App, Unavailable};
-use crate::domain::audit::{AuditEvent, HOSTNAME, Outcome};
+use crate::domain::audit::{AuditEvent, Outcome};
 use crate::domain::networks::accountable;
 use crate::store::{Change, Verdict};
 
@@ -147,7 +147,7 @@ fn told_apart_by(event: &AuditEvent, met: Refused) -> String {
 }
 
 /// The network that a refusal came from.
-pub(super) fn place_of(event: &AuditEvent) -> String {
+fn place_of(event: &AuditEvent) -> String {
     event
         .source
         .parse::<IpAddr>()
@@ -205,12 +205,6 @@ impl App {
             }
         }
     }
-}
-
-/// What tells refused enrollments with one credential apart: the name that the machine claims.
-pub(super) fn by_credential_and_name(event: &AuditEvent) -> String {
-    let name = event.names.get(HOSTNAME).and_then(|name| name.name.as_deref()).unwrap_or_default();
-    format!("{} {name}", event.target)
 }
 
 #[cfg(test)]

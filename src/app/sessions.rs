@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::caller::{Caller, TokenCaller};
-use super::refusals::{Refused, place_of};
+use super::refusals::Refused;
 use super::{App, Unavailable, entropy};
 use crate::domain::api_token::{ApiToken, Maker};
 use crate::domain::audit::AuditEvent;
@@ -152,11 +152,8 @@ impl App {
     ) -> Result<(), Unavailable> {
         let target = id.map(|id| id.to_string()).unwrap_or_default();
         let event = Caller::Anonymous { address }.event("api_token.use", tenant, target);
-        // Whoever makes tokens up can make up any number of them.
-        let by = match tenant {
-            Some(_) => event.target.clone(),
-            None => place_of(&event),
-        };
+        // The same whether there is such a token or not, so that the time of a refusal does not tell.
+        let by = event.target.clone();
         self.record_refusal_by(event, met, reason, by).await
     }
 

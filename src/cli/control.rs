@@ -154,6 +154,7 @@ impl Control {
             https_addr: None,
             grpc_addr: None,
             certificate: certificate.map(Arc::new),
+            refused_handshakes: Arc::default(),
             envelope: server::envelope_settings(&config),
         };
         let router = router(Shared::new(app, facts, Networks::default()));

@@ -27,6 +27,7 @@ use crate::tls::accept::{Connection, Listener, ListenerConfig};
 use crate::tls::certificate::LiveCertificate;
 use crate::tls::live::{LivePeer, LivePeers};
 use crate::tls::peer::PeerVerifier;
+use crate::tls::refused::RefusedHandshakes;
 
 /// Largest message in either direction, in bytes. The largest honest one carries a host's facts.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -38,6 +39,8 @@ pub struct GrpcDeps {
     pub verifier: Arc<PeerVerifier>,
     /// Where open connections are entered, for revocations to end them.
     pub live: LivePeers,
+    /// Where handshakes are counted that were refused.
+    pub refused: Arc<RefusedHandshakes>,
     pub deny: DenyList,
     pub fleet: Arc<Fleet>,
     pub history: Arc<History>,
@@ -47,7 +50,8 @@ pub struct GrpcDeps {
 
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
 pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: CancellationToken) {
-    let GrpcDeps { certificate, verifier, live, deny, fleet, history, clock, heartbeat_interval } = deps;
+    let GrpcDeps { certificate, verifier, live, refused, deny, fleet, history, clock, heartbeat_interval } =
+        deps;
     let gate = Gate::new(deny, clock);
     let api = AgentApi {
         gate: gate.clone(),
@@ -59,7 +63,7 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         shutdown: shutdown.clone(),
     };
     let routes = routes(api).await;
-    let config = ListenerConfig::grpc(certificate, verifier, live);
+    let config = ListenerConfig::grpc(certificate, verifier, live).counting(refused);
     Listener::new(listener, config)
         .serve(move |peer| gated(routes.clone(), gate.clone(), peer), shutdown)
         .await;
@@ -189,6 +193,7 @@ mod tests {
                 certificate: files.live(),
                 verifier: verifier(&ca, &registry),
                 live: live.clone(),
+                refused: Arc::default(),
                 deny: registry.deny.clone(),
                 fleet: Arc::clone(&fleet),
                 history: Arc::new(History::in_memory()),

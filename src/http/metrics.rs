@@ -1,5 +1,7 @@
 //! Figures for Prometheus, for loopback and API tokens only.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{FromRequestParts, State};
 use axum::http::header;
 use axum::http::request::Parts;
@@ -49,6 +51,13 @@ struct AuditLabels {
     reason: &'static str,
 }
 
+/// The labels of a counted handshake.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabels {
+    listener: &'static str,
+    cause: &'static str,
+}
+
 /// The labels of a counted refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusalLabels {
@@ -60,14 +69,19 @@ pub(super) async fn show(_: MayMeasure, State(shared): State<Shared>) -> Result<
     let figures = shared.app.figures().await?;
     let certificate = shared.facts.certificate.as_ref().map(|certificate| certificate.current());
     let mut text = String::new();
-    encode(&mut text, &registry(&figures, certificate.map(|certificate| certificate.not_after())))
+    let until = certificate.map(|certificate| certificate.not_after());
+    encode(&mut text, &registry(&figures, until, &shared.facts.refused_handshakes.counts()))
         .map_err(|_| Problem::internal())?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
 /// All figures, under the names that they have for good.
-fn registry(figures: &Figures, certificate_until: Option<Timestamp>) -> Registry {
+fn registry(
+    figures: &Figures,
+    certificate_until: Option<Timestamp>,
+    refused_handshakes: &BTreeMap<(&'static str, &'static str), u64>,
+) -> Registry {
     let mut registry = Registry::with_prefix("muster");
     let mut gauge = |name: &str, help: &str, value: i64| {
         let gauge: Gauge = Gauge::default();
@@ -105,6 +119,15 @@ fn registry(figures: &Figures, certificate_until: Option<Timestamp>) -> Registry
         };
         audited.get_or_create(&labels).inc_by(*count);
     }
+    let handshakes = Family::<HandshakeLabels, Counter>::default();
+    for ((listener, cause), count) in refused_handshakes {
+        handshakes.get_or_create(&HandshakeLabels { listener, cause }).inc_by(*count);
+    }
+    registry.register(
+        "refused_handshakes",
+        "TLS handshakes since the start in which one side refused the other, or went away",
+        handshakes,
+    );
     let refused = Family::<RefusalLabels, Counter>::default();
     for (kind, count) in &figures.refused {
         let labels = RefusalLabels { action: kind.action, reason: kind.reason.unwrap_or_default() };

@@ -56,6 +56,7 @@ use crate::app::App;
 use crate::app::backup::EnvelopeSettings;
 use crate::domain::networks::Networks;
 use crate::tls::certificate::LiveCertificate;
+use crate::tls::refused::RefusedHandshakes;
 use arriving::Arriving;
 use problem::Problem;
 use throttle::Throttle;
@@ -87,6 +88,8 @@ pub struct ServerFacts {
     pub grpc_addr: Option<String>,
     /// What is presented on the HTTPS listener, as far as it is known.
     pub certificate: Option<Arc<LiveCertificate>>,
+    /// Handshakes that the listeners have refused.
+    pub refused_handshakes: Arc<RefusedHandshakes>,
     /// Where the envelope is, for what the local operator asks to be sealed.
     pub envelope: EnvelopeSettings,
 }

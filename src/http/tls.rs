@@ -11,11 +11,13 @@ use super::leftover::answer;
 use super::transport::Transport;
 use crate::tls::accept::{Connection, Listener, ListenerConfig};
 use crate::tls::certificate::LiveCertificate;
+use crate::tls::refused::RefusedHandshakes;
 
 /// Serves the router on a bound listener until `shutdown`, then lets open requests finish.
 pub async fn serve(
     listener: TcpListener,
     certificate: Arc<LiveCertificate>,
+    refused: Arc<RefusedHandshakes>,
     router: Router,
     shutdown: CancellationToken,
 ) {
@@ -28,5 +30,7 @@ pub async fn serve(
             async move { Ok::<_, Infallible>(answering.await) }
         })
     };
-    Listener::new(listener, ListenerConfig::https(certificate)).serve(connection, shutdown).await;
+    Listener::new(listener, ListenerConfig::https(certificate).counting(refused))
+        .serve(connection, shutdown)
+        .await;
 }

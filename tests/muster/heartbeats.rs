@@ -1,4 +1,5 @@
-//! Agents that report as fast as they can: one pace for each identity, and nobody else hears of it.
+//! Agents at the gRPC door: one pace for each identity that reports as fast as it can, and nobody else hears of it; a
+//! trace of those that are refused.
 
 use std::time::Instant;
 
@@ -7,9 +8,10 @@ use tonic::Code;
 
 use crate::support::client::{Client, PASSWORD};
 use crate::support::fleet::{named_host, secret};
-use crate::support::grpc::facts;
+use crate::support::grpc::{Peer, facts};
 use crate::support::server::Server;
 use crate::support::stream::Stream;
+use crate::support::wait::PATIENCE;
 
 /// Requests per second that the server allows one identity, and how many at once.
 const PER_SECOND: f64 = 20.0;
@@ -61,4 +63,30 @@ async fn an_agent_that_reports_without_end_is_slowed_down_and_others_lose_no_eve
     let mut again = Stream::resume(&us, &last).await;
     let next = again.next().await.unwrap();
     assert_eq!((next.kind.as_str(), &next.data["secret_id"]), ("secret", &json!(missed)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_that_are_refused_at_the_door_show_in_log_and_figures() {
+    let server = Server::quickstart();
+    let admin = Client::admin(&server).await;
+    let revoked = named_host(&admin, "", "web-1").await;
+    admin.act("/v1/agents/web-1/revoke").await.expect(200);
+    for _ in 0..5 {
+        revoked.peer(&server).assert_refused().await;
+        Peer::anonymous(&server.hello.grpc_addr, &server.server_ca()).assert_refused().await;
+    }
+    let line = |cause: &str| {
+        server.wait_for_log(&format!("cause=\"{cause}\""), PATIENCE);
+        let log = server.log();
+        let told = log.lines().filter(|line| line.contains(&format!("cause=\"{cause}\""))).count();
+        assert_eq!(told, 1, "{cause}: once for each cause and address: {log}");
+        assert!(log.contains("TLS handshake refused") && log.contains("address=127.0.0.1"), "{log}");
+    };
+    line("revoked");
+    line("no_certificate");
+    let figures = String::from_utf8(admin.get("/metrics").await.body).unwrap();
+    for cause in ["revoked", "no_certificate"] {
+        let counted = format!(r#"muster_refused_handshakes_total{{listener="grpc",cause="{cause}"}} 5"#);
+        assert!(figures.contains(&counted), "{figures}");
+    }
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use crate::support::cli::Cli;
 use crate::support::client::{Client, PASSWORD};
 use crate::support::fleet::{host_with_facts, mint, named_host, secret};
 use crate::support::identity::ENROLL;
@@ -200,20 +201,20 @@ async fn an_exported_trail_is_verified_anywhere() {
     let file = server.room().join("trail.jsonl");
     // Without a server: somewhere else, with no data directory.
     let elsewhere = tempfile::tempdir().unwrap();
-    let verify = |text: &str| {
+    let verify = |text: &str, json: &[&str]| {
         std::fs::File::create(&file).unwrap().write_all(text.as_bytes()).unwrap();
+        let args = [&["audit", "verify", file.to_str().unwrap()], json].concat();
         let nowhere = elsewhere.path().join("none");
-        crate::support::cli::Cli::new(
-            elsewhere.path(),
-            &["audit", "verify", file.to_str().unwrap(), "--json"],
-        )
-        .env("MUSTER_DATA_DIR", nowhere.to_str().unwrap())
-        .run()
+        Cli::new(elsewhere.path(), &args).env("MUSTER_DATA_DIR", nowhere.to_str().unwrap()).run()
     };
-    let whole = verify(&export).json();
+    let whole = verify(&export, &["--json"]).json();
     assert_eq!((&whole["records"], &whole["intact"]), (&json!(lines.len()), &json!(true)));
     let joined = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-    assert_eq!(verify(&joined(&lines[..3])).json()["records"], 3, "a part from the beginning holds together");
+    assert_eq!(
+        verify(&joined(&lines[..3]), &["--json"]).json()["records"],
+        3,
+        "a part from the beginning holds together"
+    );
 
     let enrolled = lines.iter().position(|line| line.contains("web-1")).unwrap();
     let changed = |from: &str, to: &str| {
@@ -231,7 +232,7 @@ async fn an_exported_trail_is_verified_anywhere() {
         ("a line twice", joined(&[&lines[..enrolled], &lines[enrolled - 1..]].concat())),
     ];
     for (case, text) in cases {
-        let refused = verify(&text).failed();
+        let refused = verify(&text, &[]).failed();
         let place = format!("at record {}", enrolled + 1);
         assert!(refused.stderr.contains(&place), "{case}: {place}: {refused}");
     }
