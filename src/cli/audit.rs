@@ -80,6 +80,7 @@ impl Audit {
                     field("SOURCE", "source"),
                     field("ACTION", "action"),
                     field("TARGET", "target"),
+                    made("HOST", hostname),
                     made("OUTCOME", outcome),
                     field("DETAIL", "detail"),
                 ];
@@ -89,6 +90,11 @@ impl Audit {
             Self::Export { path } => export(global, &control, &path).await,
         }
     }
+}
+
+/// The name of the host that a record is about, if it has one.
+fn hostname(record: &Value) -> String {
+    record["names"]["hostname"]["name"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The outcome, with the reason of a refusal beside it.
