@@ -205,6 +205,8 @@ pub fn policy(config: &Config) -> Policy {
         svid_ttl: config.svid_ttl,
         svid_server_auth: config.svid_server_auth,
         rotation_grace: config.rotation_grace,
+        write_pace: config.write_pace,
+        open_join_tokens_max: config.max_open_join_tokens,
     }
 }
 
@@ -322,7 +324,12 @@ impl Server {
         };
         warn_of_addresses(&reach);
         let install_dir = Some(config.data_dir.join(INSTALL_DIR));
-        let facts = ServerFacts { reach, envelope: envelope_settings(config), install_dir };
+        let facts = ServerFacts {
+            reach,
+            refused_handshakes: Arc::default(),
+            envelope: envelope_settings(config),
+            install_dir,
+        };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
         Ok(Self { app, shared, certificate, agents, live, https, grpc, socket, https_addr, grpc_addr })
     }
@@ -370,6 +377,7 @@ impl Server {
             certificate: Arc::clone(&self.certificate),
             verifier: Arc::clone(&self.agents.verifier),
             live: self.live.clone(),
+            refused: Arc::clone(&self.shared.facts.refused_handshakes),
             deny: self.app.store().deny_list().clone(),
             fleet: Arc::clone(self.app.fleet()),
             history: Arc::clone(self.app.history()),
@@ -380,6 +388,7 @@ impl Server {
         let https = crate::http::tls::serve(
             self.https,
             Arc::clone(&self.certificate),
+            Arc::clone(&self.shared.facts.refused_handshakes),
             router.clone(),
             Arc::clone(&self.shared.trusted_proxies),
             ending.clone(),
@@ -408,6 +417,12 @@ impl Server {
         if let Err(error) = save_presence(&self.app).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last reports could not be saved");
         }
+        if let Err(error) = self.app.record_repeated_refusals(true).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "repeated refusals could not be recorded"
+            );
+        }
         tracing::info!("stopped");
     }
 }
@@ -417,6 +432,7 @@ impl Server {
 async fn save_presence(app: &App) -> Result<(), Unavailable> {
     app.record_missing_records().await?;
     app.save_presence().await?;
+    app.record_repeated_refusals(false).await?;
     app.sign_of_life().await
 }
 

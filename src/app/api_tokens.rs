@@ -117,12 +117,14 @@ impl App {
     ) -> Result<Vec<ListedToken>, Unavailable> {
         let listed = self.store.read(|view| {
             let mut tokens = Vec::new();
-            view.api_tokens(before, |token| {
-                if scope.is_none() || token.tenant == scope {
-                    tokens.push(token);
-                }
+            let listed = |token| {
+                tokens.push(token);
                 if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
+            };
+            match scope {
+                Some(_) => view.api_tokens_of(scope, before, listed)?,
+                None => view.api_tokens(before, listed)?,
+            }
             let named =
                 tokens.into_iter().map(|token| Ok(ListedToken { maker: maker_name(view, &token)?, token }));
             named.collect::<Result<Vec<_>, crate::store::ReadError>>()

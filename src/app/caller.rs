@@ -82,6 +82,8 @@ impl Caller {
             outcome: Outcome::Success,
             reason: None,
             detail: BTreeMap::new(),
+            names: BTreeMap::new(),
+            host: None,
         }
     }
 

@@ -13,6 +13,7 @@ use super::{App, Unavailable, entropy};
 use crate::domain::api_token::{ApiToken, Maker};
 use crate::domain::audit::AuditEvent;
 use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::permission::Permission;
 use crate::domain::session::{PER_USER_MAX, Session, SessionKey, SessionToken, TOUCH_EVERY};
 use crate::domain::user::{Preferences, User, Username};
@@ -102,30 +103,69 @@ impl App {
         found.map_err(|error: ReadError| error.into())
     }
 
-    /// The caller behind an API token; `None` if the token grants nothing any more.
-    pub fn caller_of_token(
+    /// The caller behind an API token; `None` if the token grants nothing, or nothing any more. That it was used
+    /// is recorded then.
+    pub async fn caller_of_token(
         &self,
         text: &str,
         address: Option<IpAddr>,
     ) -> Result<Option<Caller>, Unavailable> {
         let Some(credential) = Credential::parse(CredentialKind::ApiToken, text) else {
+            self.refuse_token(None, None, address, Refused::Stranger, "malformed_token").await?;
             return Ok(None);
         };
         let now = self.clock.now();
-        let found = self.store.read(|view| {
+        let found: Result<Result<Caller, _>, ReadError> = self.store.read(|view| {
             let Some(token) = view.api_token(credential.id())? else {
-                return Ok(None);
+                return Ok(Err((None, Refused::Stranger, "unknown_token")));
             };
-            if !token.hash.matches(&credential) || token.expired(now) {
-                return Ok(None);
-            }
             let (id, tenant, maker) = (token.id, token.tenant, token.maker);
+            if !token.hash.matches(&credential) {
+                return Ok(Err((tenant, Refused::Stranger, "wrong_secret")));
+            }
+            if token.expired(now) {
+                return Ok(Err((tenant, Refused::Somebody, "expired")));
+            }
             let Some(permissions) = effective(view, token)? else {
-                return Ok(None);
+                return Ok(Err((tenant, Refused::Somebody, "maker_gone")));
             };
-            Ok(Some(Caller::Token(Box::new(TokenCaller { id, permissions, tenant, maker, address }))))
+            Ok(Ok(Caller::Token(Box::new(TokenCaller { id, permissions, tenant, maker, address }))))
         });
-        found.map_err(|error: ReadError| error.into())
+        match found? {
+            Ok(caller) => Ok(Some(caller)),
+            Err((tenant, met, reason)) => {
+                self.refuse_token(Some(credential.id()), tenant, address, met, reason).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Records that a token was used that grants nothing. Tokens that were revoked are not kept, so theirs are
+    /// unknown; the id leads to the record of the revocation.
+    async fn refuse_token(
+        &self,
+        id: Option<CredentialId>,
+        tenant: Option<TenantId>,
+        address: Option<IpAddr>,
+        met: Refused,
+        reason: &'static str,
+    ) -> Result<(), Unavailable> {
+        let target = id.map(|id| id.to_string()).unwrap_or_default();
+        let event = Caller::Anonymous { address }.event("api_token.use", tenant, target);
+        // The same whether there is such a token or not, so that the time of a refusal does not tell.
+        let by = event.target.clone();
+        self.record_refusal_by(event, met, reason, by).await
+    }
+
+    /// Records that somebody came with a session that is not there.
+    pub async fn refuse_session(&self, address: Option<IpAddr>) -> Result<(), Unavailable> {
+        let event = Caller::Anonymous { address }.event("session.use", None, "");
+        self.record_refusal(event, Refused::Stranger, "unknown_session").await
+    }
+
+    /// Whether there is a session, be it one that has run out.
+    pub fn knows_session(&self, token: &SessionToken) -> Result<bool, Unavailable> {
+        Ok(self.store.read(|view| view.session(token.key()))?.is_some())
     }
 
     /// Whether a program's token still grants a permission.
@@ -145,8 +185,11 @@ impl App {
             return Ok(());
         };
         let (key, event) = (*session, caller.event("session.end", user.tenant, &user.username));
-        let ended = self.store.write(move |_, _| {
-            let changes = vec![Change::EndSession(key), Change::Audit(event)];
+        let ended = self.store.write(move |view, _| {
+            let changes = match view.session(key)? {
+                Some(_) => vec![Change::EndSession(key), Change::Audit(event)],
+                None => Vec::new(),
+            };
             Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
         });
         let Ok(()) = ended.await?;
@@ -163,7 +206,8 @@ impl App {
         };
         let (id, event) = (user.id, caller.event("user.preferences", user.tenant, user.id));
         let saved = self.store.write(move |view, _| {
-            let changed = view.user(id)?.map(|user| Change::PutUser(User { preferences, ..user }));
+            let changed = view.user(id)?.filter(|user| user.preferences != preferences);
+            let changed = changed.map(|user| Change::PutUser(User { preferences, ..user }));
             let changes = changed.into_iter().flat_map(|user| [user, Change::Audit(event.clone())]).collect();
             Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
         });

@@ -104,12 +104,14 @@ impl App {
     ) -> Result<Vec<User>, Unavailable> {
         let mut users = Vec::new();
         self.store.read(|view| {
-            view.users(after, |user| {
-                if scope.is_none() || user.tenant == scope {
-                    users.push(user);
-                }
+            let listed = |user| {
+                users.push(user);
                 if users.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })
+            };
+            match scope {
+                Some(_) => view.users_of(scope, after, listed),
+                None => view.users(after, listed),
+            }
         })?;
         Ok(users)
     }
@@ -194,12 +196,12 @@ fn decide_change(
     let mut after = before.clone();
     let mut event = caller.event("user.change", before.tenant, before.id);
     event.detail.insert("username", before.username.to_string());
-    if let Some(role) = role {
+    if let Some(role) = role.filter(|role| *role != before.role) {
         after.role = role;
         event.detail.insert("role", role.as_str().to_owned());
     }
-    if let Some(disabled) = disabled {
-        after.disabled_at = disabled.then(|| before.disabled_at.unwrap_or(now));
+    if let Some(disabled) = disabled.filter(|disabled| *disabled != before.disabled_at.is_some()) {
+        after.disabled_at = disabled.then_some(now);
         event.detail.insert("disabled", disabled.to_string());
     }
     let new_password = password.is_some();
@@ -209,6 +211,12 @@ fn decide_change(
     }
     if before.is_global_admin() && !after.is_global_admin() && !another_admin(view, before.id)? {
         return Ok(Verdict::refuse(UserError::LastAdmin));
+    }
+    let changed = new_password
+        || after.role != before.role
+        || after.disabled_at.is_some() != before.disabled_at.is_some();
+    if !changed {
+        return Ok(Verdict::accept(after, Vec::new()));
     }
     let mut changes = Vec::new();
     if new_password || after.disabled_at.is_some() || after.role != before.role {
@@ -227,7 +235,8 @@ fn decide_change(
 
 fn another_admin(view: &View<'_>, but: UserId) -> Result<bool, ReadError> {
     let mut found = false;
-    view.users(None, |user| {
+    // Whoever is an administrator of all tenants belongs to none.
+    view.users_of(None, None, |user| {
         found = user.id != but && user.is_global_admin();
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

@@ -153,6 +153,7 @@ impl Control {
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
         let facts = ServerFacts {
             reach: Reach { certificate: certificate.map(Arc::new), ..server::reach(&config) },
+            refused_handshakes: Arc::default(),
             envelope: server::envelope_settings(&config),
             install_dir: None,
         };

@@ -131,6 +131,9 @@ impl Operation {
         if matches!(self.access, Access::Needs(_)) || (changes && self.access == Access::SignedIn) {
             problems.push((403, "permission_denied"));
         }
+        if changes && self.access != Access::Open {
+            problems.push((429, "throttled"));
+        }
         if self.path.contains('{') {
             problems.push((404, "not_found"));
         }

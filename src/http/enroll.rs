@@ -36,6 +36,7 @@ pub(super) async fn enroll(
     }
     let facts = body.host.map(HostFacts::from).unwrap_or_default();
     let id = Credential::parse(kind, &credential).map(|credential| credential.id());
+    let hostname = facts.hostname.clone();
     let request = EnrollRequest { kind, credential, csr: body.csr, facts, peer };
     let error = match shared.app.enroll(request).await {
         Ok(svid) => return Ok((StatusCode::CREATED, answer(&shared, svid, came_by.as_ref())).into_response()),
@@ -45,7 +46,7 @@ pub(super) async fn enroll(
         // What is throttled is not recorded: the trail has the failures that used up the allowance.
         shared.throttle.failed(peer, Cost::Credential)?;
     }
-    shared.app.record_refused_enrollment(&error, id, peer).await?;
+    shared.app.record_refused_enrollment(&error, id, hostname.as_deref(), peer).await?;
     Err(error.into())
 }
 

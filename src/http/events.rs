@@ -66,7 +66,7 @@ pub(super) async fn stream(
     // From before the answer on, so that nothing falls between it and the first event, nor between the proof of the
     // right to listen and its end.
     let access = shared.app.events().listen_to_access();
-    let (missed, events) = shared.app.events().listen(last);
+    let (missed, events) = shared.app.events().listen(tenant, last);
     let (sender, events_told) = mpsc::channel(WAITING_MAX);
     let over = CancellationToken::new();
     let told = Told { events: events_told, over: Box::pin(over.clone().cancelled_owned()) };

@@ -65,6 +65,7 @@ use crate::domain::join_lines::KeyPin;
 use crate::domain::join_link::JoinLink;
 use crate::domain::networks::Networks;
 use crate::tls::certificate::ServerCertificate;
+use crate::tls::refused::RefusedHandshakes;
 use arriving::Arriving;
 use document::Document;
 use events::OpenStreams;
@@ -104,6 +105,8 @@ pub struct Shared {
 pub struct ServerFacts {
     /// By which addresses others reach it, and what it presents there.
     pub reach: Reach,
+    /// Handshakes that the listeners have refused.
+    pub refused_handshakes: Arc<RefusedHandshakes>,
     /// Where the envelope is, for what the local operator asks to be sealed.
     pub envelope: EnvelopeSettings,
     /// Programs for other platforms than this server's own, each in a folder of its platform.

@@ -1,5 +1,7 @@
 //! Errors on the wire: RFC 9457 problems with a stable `code`, and the one map from errors to them.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
@@ -91,6 +93,15 @@ impl Problem {
     pub fn ca_unavailable() -> Self {
         let detail = "The agent CA cannot issue certificates right now. The server's log says why.";
         Self { retry_after: Some(30), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ca_unavailable", detail) }
+    }
+
+    /// Somebody who may change things changes too many.
+    pub fn too_many_changes(wait: Duration) -> Self {
+        let detail = "You are changing more than is taken in this time. Wait and try again.";
+        Self {
+            retry_after: Some(wait.as_secs() + 1),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", detail)
+        }
     }
 
     pub fn unavailable() -> Self {
@@ -241,6 +252,7 @@ impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
+            TokenError::TooMany(_) => Self::unprocessable("too_many", error.to_string()),
             TokenError::NoTenant => Self::not_found(NO_TENANT),
             TokenError::NotFound => Self::not_found("There is no such join token."),
             TokenError::AlreadyUsed => Self::new(StatusCode::CONFLICT, "token_used", error.to_string()),

@@ -7,16 +7,16 @@ use super::api::{Access, Api, Operation};
 use super::extract::{InTenant, Nothing};
 use super::page::{ListParams, Page};
 use super::wire::{
-    AgentCaAnswer, ApiTokenBody, ApiTokenItem, BundleAnswer, ChainAnswer, CreatedApiToken, CreatedSecret,
-    EnrollBody, EnrollmentItem, HealthAnswer, HostEventItem, HostItem, HostList, LiveEvent, MintBody,
-    MintedToken, OverviewAnswer, PreferencesBody, RevokedAnswer, RotateBody, SecretBody, SecretItem,
-    SessionAnswer, SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
+    AgentCaAnswer, ApiTokenBody, ApiTokenItem, AuditItem, BundleAnswer, ChainAnswer, CreatedApiToken,
+    CreatedSecret, EnrollBody, EnrollmentItem, HealthAnswer, HostEventItem, HostItem, HostList, LiveEvent,
+    MintBody, MintedToken, OverviewAnswer, PreferencesBody, RevokedAnswer, RotateBody, SecretBody,
+    SecretItem, SessionAnswer, SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem,
+    UserPatch,
 };
 use super::{
     Shared, agent_ca, api_tokens, audit, enroll, events, health, hosts, install, keeping, metrics, overview,
     secrets, sessions, tenants, tokens, users,
 };
-use crate::domain::audit::AuditRecord;
 use crate::domain::permission::Permission;
 
 fn get(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
@@ -306,6 +306,7 @@ fn credentials(api: Api) -> Api {
             (422, "invalid_agent_id"),
             (422, "invalid_name"),
             (422, "invalid_ttl"),
+            (422, "too_many"),
         ]),
         tokens::mint,
     )
@@ -436,7 +437,7 @@ fn fleet(api: Api) -> Api {
             .needs(AuditRead)
             .query::<audit::AuditParams>()
             .cursor(BY_NUMBER)
-            .answers::<Page<AuditRecord>>(200, "A page of records")
+            .answers::<Page<AuditItem>>(200, "A page of records")
             .problems(&[(404, "not_found")]),
         audit::list,
     )

@@ -13,9 +13,11 @@ use super::reach::Told;
 use super::strict::{optional_object, whole_number};
 use super::words::{HostStatus, IssuedVia, LiveKind, PermissionName, SeverityName};
 use crate::app::api_tokens::ListedToken;
+use crate::app::audit::Found;
 use crate::app::fleet::HostNow;
 use crate::app::issuing::Svid;
 use crate::app::overview::Overview;
+use crate::domain::audit::{Outcome, SaltedName};
 use crate::domain::credential::Credential;
 use crate::domain::enrollment::{Enrollment, RevocationReason};
 use crate::domain::enrollment_secret::EnrollmentSecret;
@@ -393,12 +395,57 @@ pub(super) struct RevokedAnswer {
     pub(super) certificates_revoked: usize,
 }
 
+/// A record of the audit trail.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditRecord")]
+pub(super) struct AuditItem {
+    /// Its place in the chain; for those who see one tenant, its place among that tenant's records.
+    seq: u64,
+    at: Timestamp,
+    actor: String,
+    source: String,
+    tenant_id: Option<String>,
+    action: String,
+    target: String,
+    outcome: Outcome,
+    reason: Option<String>,
+    detail: BTreeMap<String, String>,
+    /// Names of hosts, which go when the host is deleted.
+    names: BTreeMap<String, SaltedName>,
+    /// `null` for those who see one tenant.
+    prev_hash: Option<String>,
+    /// Lower-case hex SHA-256 of this record without `hash`, as JSON with sorted keys and no white space, in which
+    /// each of `names` is its own hash and `names` is left out when it is empty; `null` for those who see one tenant.
+    hash: Option<String>,
+}
+
+impl AuditItem {
+    /// A record as somebody may see it: how much others do shows neither in numbers nor in hashes.
+    pub(super) fn new(Found { record, in_tenant }: Found, sees_all: bool) -> Self {
+        Self {
+            seq: if sees_all { record.seq } else { in_tenant.unwrap_or(0) },
+            at: record.at,
+            actor: record.actor,
+            source: record.source,
+            tenant_id: record.tenant_id,
+            action: record.action,
+            target: record.target,
+            outcome: record.outcome,
+            reason: record.reason,
+            detail: record.detail,
+            names: record.names,
+            prev_hash: sees_all.then_some(record.prev_hash),
+            hash: sees_all.then_some(record.hash),
+        }
+    }
+}
+
 /// `GET /v1/audit/verify`
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ChainAnswer {
     pub(super) records: u64,
     pub(super) intact: bool,
-    /// The sequence number of the first record that does not continue the chain.
+    /// The sequence number of the first record that does not continue the chain; `null` for those who see one tenant.
     pub(super) first_broken: Option<u64>,
     pub(super) why: Option<String>,
 }

@@ -37,6 +37,10 @@ pub(super) fn decode<R: DeserializeOwned>(table: Table, content: &[u8]) -> Resul
     serde_json::from_slice(content).map_err(|source| ReadError::Record { table: table.name(), source })
 }
 
+pub(super) fn user_of(record: UserRecord) -> Result<User, ReadError> {
+    User::try_from(record).map_err(|source| ReadError::Record { table: Table::Users.name(), source })
+}
+
 /// Bytes that JSON carries as hex (short) or base64 (long).
 mod bytes {
     use super::{BASE64, Deserialize, Deserializer, HEXLOWER, Serializer};

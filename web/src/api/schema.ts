@@ -702,7 +702,7 @@ export interface components {
             /** @description Where the next page starts; `null` on the last one. */
             next_cursor: string | null;
         };
-        /** @description One link of the chain, in the shape that is stored, exported and hashed. */
+        /** @description A record of the audit trail. */
         AuditRecord: {
             action: string;
             actor: string;
@@ -711,12 +711,23 @@ export interface components {
             detail: {
                 [key: string]: string;
             };
-            /** @description Lower-case hex SHA-256 of this record without `hash`, as JSON with sorted keys and no white space. */
-            hash: string;
+            /**
+             * @description Lower-case hex SHA-256 of this record without `hash`, as JSON with sorted keys and no white space, in which
+             *     each of `names` is its own hash and `names` is left out when it is empty; `null` for those who see one tenant.
+             */
+            hash: string | null;
+            /** @description Names of hosts, which go when the host is deleted. */
+            names: {
+                [key: string]: components["schemas"]["SaltedName"];
+            };
             outcome: components["schemas"]["Outcome"];
-            prev_hash: string;
+            /** @description `null` for those who see one tenant. */
+            prev_hash: string | null;
             reason: string | null;
-            /** Format: uint64 */
+            /**
+             * Format: uint64
+             * @description Its place in the chain; for those who see one tenant, its place among that tenant's records.
+             */
             seq: number;
             source: string;
             target: string;
@@ -761,7 +772,7 @@ export interface components {
         ChainAnswer: {
             /**
              * Format: uint64
-             * @description The sequence number of the first record that does not continue the chain.
+             * @description The sequence number of the first record that does not continue the chain; `null` for those who see one tenant.
              */
             first_broken: number | null;
             intact: boolean;
@@ -1064,6 +1075,21 @@ export interface components {
             csr: string;
             /** @description Standard base64 with padding (RFC 4648, 4). */
             proof: string;
+        };
+        /**
+         * @description A name that the chain covers only by a salted hash: once salt and name are destroyed, the hash tells nobody
+         *     what the name was, and the chain still holds.
+         */
+        SaltedName: {
+            /**
+             * @description Lower-case hex of SHA-256(salt ‖ name), over the salt's octets and the name's. It stands in the record's
+             *     hash in place of this object.
+             */
+            hash: string;
+            /** @description `null` once it has been destroyed. */
+            name: string | null;
+            /** @description Lower-case hex of random octets; `null` once it has been destroyed. */
+            salt: string | null;
         };
         /** @description `POST /v1/enrollment-secrets` */
         SecretBody: {
@@ -2266,7 +2292,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: invalid_agent_id, invalid_name, invalid_ttl */
+            /** @description code: invalid_agent_id, invalid_name, invalid_ttl, too_many */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2274,7 +2300,19 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "invalid_agent_id" | "invalid_name" | "invalid_ttl";
+                        code?: "invalid_agent_id" | "invalid_name" | "invalid_ttl" | "too_many";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -2388,6 +2426,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -2479,6 +2529,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -2748,6 +2810,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -2828,6 +2902,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -2845,16 +2931,26 @@ export interface operations {
     listAudit: {
         parameters: {
             query?: {
+                /** @description Only this action, as records name it. */
+                action?: string;
+                /** @description Only this actor's, as records name it. */
+                actor?: string;
                 /** @description `next_cursor` of the page before. */
                 cursor?: string;
+                /** @description Only records from this moment on (RFC 3339). */
+                from?: string;
                 /** @description Items on a page. */
                 limit?: number;
                 /** @description Newest first, or oldest first as the chain grows. Default: newest. */
                 order?: components["schemas"]["ListOrder"];
-                /** @description Only records with this text in them, whatever the case. */
+                /** @description Only what came out like this. */
+                outcome?: components["schemas"]["Outcome"];
+                /** @description Only records with this text in one of their words or names, whatever the case. */
                 q?: string;
                 /** @description The tenant to look at, for callers who see all of them; all when left out. */
                 tenant?: string;
+                /** @description Only records before this moment (RFC 3339). */
+                until?: string;
             };
             header?: never;
             path?: never;
@@ -2880,6 +2976,7 @@ export interface operations {
                      *             "permissions": "agent.read agent.write"
                      *           },
                      *           "hash": "05e0a2fc4e4078b07ed10155cc20644a4f432a170303e497bc3042fb75557f96",
+                     *           "names": {},
                      *           "outcome": "success",
                      *           "prev_hash": "119390f098c11e93c7d58115228352ac2e5379add7a11f68d4b1eb66666190c6",
                      *           "reason": null,
@@ -3282,6 +3379,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -3377,6 +3486,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -3791,6 +3912,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -3895,6 +4028,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -4219,6 +4364,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -4622,6 +4779,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -4822,6 +4991,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "unsupported_media_type";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -5051,6 +5232,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "invalid_name";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
