@@ -78,6 +78,12 @@ impl Unfinished {
         Ok(Self { file: unnamed(directory(path))?, path: path.to_owned(), replaces: true })
     }
 
+    /// The same for everybody whom `mode` admits.
+    pub fn finish_with_mode(self, mode: u32) -> io::Result<()> {
+        self.file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        self.finish()
+    }
+
     pub fn finish(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         if self.replaces {

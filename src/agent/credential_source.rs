@@ -102,7 +102,8 @@ pub fn read_stdin() -> Result<SecretText, CredentialError> {
     Ok(SecretText::new(&text))
 }
 
-fn read_file(path: &Path, what: &'static str) -> Result<SecretText, CredentialError> {
+/// A regular file up to its end, trimmed.
+pub fn read_file(path: &Path, what: &'static str) -> Result<SecretText, CredentialError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => CredentialError::Absent { what, path: path.to_owned() },
         _ => CredentialError::Unreadable { what, path: path.to_owned(), source },

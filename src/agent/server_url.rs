@@ -28,6 +28,10 @@ pub enum NotAServerUrl {
 }
 
 impl ServerUrl {
+    pub const fn host_port(&self) -> &HostPort {
+        &self.0
+    }
+
     /// The address of a path, which starts with a slash.
     pub fn at(&self, path: &str) -> String {
         format!("{self}{path}")

@@ -11,6 +11,9 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use rcgen::{Issuer, SanType, string::Ia5String};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
 use super::ca_certificate::{CaCertificate, CaCertificateError};
@@ -114,6 +117,14 @@ pub enum ServerCaError {
     HalfAPair { present: PathBuf, missing: PathBuf },
     #[error("{path} is not one PEM certificate")]
     NotACertificate { path: PathBuf, source: PemError },
+    #[error(
+        "the key in {path} is not one of ours, a P-256 key in PKCS#8; to have another one made, use --new-key"
+    )]
+    OtherKey { path: PathBuf },
+    #[error(
+        "the names in {path} can't be taken over; say which names the new certificate is for with --name"
+    )]
+    NamesUnclear { path: PathBuf },
     #[error("the server CA in {path} expired; move it and its key away to start a new CA")]
     Expired { path: PathBuf },
     #[error("can't use the server CA in {path}")]
@@ -128,11 +139,20 @@ pub enum ServerCaError {
     Key(#[from] rcgen::Error),
 }
 
+/// Whether a server certificate gets a key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewKey {
+    /// The key that is there stays, and with it everything that was pinned to it.
+    IfNone,
+    Always,
+}
+
 /// Makes a server certificate for `names` in `directory`, and the CA above it unless it is there.
 pub fn generate(
     directory: &Path,
     names: &[ServerName],
     envelope: &Envelope,
+    new_key: NewKey,
     now: Timestamp,
 ) -> Result<GeneratedServerCertificate, ServerCaError> {
     let names = distinct(names);
@@ -150,7 +170,13 @@ pub fn generate(
         return Err(ServerCaError::Expired { path: ca_file });
     }
 
-    let key = IssuingKey::generate()?;
+    let key_file = directory.join(KEY_FILE);
+    let kept = match new_key {
+        NewKey::IfNone => stored_key(&held)?,
+        NewKey::Always => None,
+    };
+    let is_new = kept.is_none();
+    let key = kept.map_or_else(IssuingKey::generate, Ok)?;
     let alternative_names = names.iter().map(|name| match &name.0 {
         Name::Dns(name) => SanType::DnsName(name.clone()),
         Name::Ip(address) => SanType::IpAddress(*address),
@@ -159,22 +185,57 @@ pub fn generate(
     let params = profile::server(alternative_names.collect(), serial, now, ca.validity.not_after)?;
     let certificate = params.signed_by(&key, &issuer)?;
     let chain = pem::certificate(certificate.der()) + &pem::certificate(&ca.der);
-    let key_pem = Zeroizing::new(pem::encode(pem::PRIVATE_KEY, key.pkcs8()));
-
-    let key_file = directory.join(KEY_FILE);
     let certificate_file = directory.join(CERTIFICATE_FILE);
-    write(&held, KEY_FILE, OWNER_ONLY, key_pem.as_bytes())?;
+    if is_new {
+        let key_pem = Zeroizing::new(pem::encode(pem::PRIVATE_KEY, key.pkcs8()));
+        write(&held, KEY_FILE, OWNER_ONLY, key_pem.as_bytes())?;
+    }
     write(&held, CERTIFICATE_FILE, WORLD_READABLE, chain.as_bytes())?;
     let ca_pin = Pin::of(&ca.der).to_string();
     Ok(GeneratedServerCertificate { ca_file, certificate_file, key_file, ca_pin, names })
 }
 
+/// Whether an earlier run has left a key in the directory.
+pub fn has_key(directory: &Path) -> bool {
+    directory.join(KEY_FILE).exists()
+}
+
+/// The names in the server certificate of an earlier run; `None` where there is none.
+pub fn names_of(directory: &Path) -> Result<Option<Vec<ServerName>>, ServerCaError> {
+    let Some(held) = held_if_there(directory)? else { return Ok(None) };
+    let Some(text) = read(&held, CERTIFICATE_FILE)? else { return Ok(None) };
+    let path = held.shown(CERTIFICATE_FILE);
+    let names = names_in(&text).ok_or(ServerCaError::NamesUnclear { path })?;
+    Ok(Some(names))
+}
+
+/// The names of the first certificate of a PEM text, if every one of them is one that we would put in.
+fn names_in(text: &[u8]) -> Option<Vec<ServerName>> {
+    let first = pem::file::certificates(text).ok()?.into_iter().next()?;
+    let (_, certificate) = X509Certificate::from_der(&first).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => name.parse().ok(),
+        GeneralName::IPAddress(octets) => {
+            let v4 = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
+            v4.or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from)).ok().map(Name::Ip).map(ServerName)
+        }
+        _ => None,
+    };
+    names.value.general_names.iter().map(name).collect()
+}
+
+/// The server's key of an earlier run.
+fn stored_key(held: &Held) -> Result<Option<IssuingKey>, ServerCaError> {
+    let Some(text) = read(held, KEY_FILE)?.map(Zeroizing::new) else { return Ok(None) };
+    let unsuitable = || ServerCaError::OtherKey { path: held.shown(KEY_FILE) };
+    let key = pem::file::private_key(&text).map_err(|_| unsuitable())?;
+    IssuingKey::read(&key).map(Some).map_err(|_| unsuitable())
+}
+
 /// Seals the CA's key, if there is one, so that each of these envelopes opens it.
 pub fn reseal(directory: &Path, from: &Envelope, to: &[&Envelope]) -> Result<(), ServerCaError> {
-    let held = match Held::open(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        held => held.map_err(|source| ServerCaError::Directory { path: directory.to_owned(), source })?,
-    };
+    let Some(held) = held_if_there(directory)? else { return Ok(()) };
     let Some(sealed) = read(&held, CA_KEY_FILE)? else {
         return Ok(());
     };
@@ -221,6 +282,14 @@ fn distinct(names: &[ServerName]) -> Vec<ServerName> {
         }
     }
     distinct
+}
+
+fn held_if_there(directory: &Path) -> Result<Option<Held>, ServerCaError> {
+    match Held::open(directory) {
+        Ok(held) => Ok(Some(held)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ServerCaError::Directory { path: directory.to_owned(), source }),
+    }
 }
 
 fn read(held: &Held, name: &str) -> Result<Option<Vec<u8>>, ServerCaError> {
@@ -305,7 +374,10 @@ mod tests {
         let mode = |name: &str| fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777;
         let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
 
-        let first = generate(&directory, &names(&["localhost", "127.0.0.1"]), &envelope, now()).unwrap();
+        let first =
+            generate(&directory, &names(&["localhost", "127.0.0.1"]), &envelope, NewKey::IfNone, now())
+                .unwrap();
+        assert_eq!(names_of(&directory).unwrap(), Some(names(&["localhost", "127.0.0.1"])));
         assert_eq!((mode("."), mode("ca.crt"), mode("server.crt")), (0o700, 0o644, 0o644));
         assert_eq!((mode("server.key"), mode("ca.key.age")), (0o600, 0o600));
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 4);
@@ -316,13 +388,22 @@ mod tests {
         assert_eq!(first.ca_pin, Pin::of(&ca_der).to_string());
 
         let later = now() + SignedDuration::from_hours(24);
-        let second = generate(&directory, &names(&["a.example", "A.example"]), &envelope, later).unwrap();
+        let second =
+            generate(&directory, &names(&["a.example", "A.example"]), &envelope, NewKey::IfNone, later)
+                .unwrap();
         assert_eq!(second.ca_pin, first.ca_pin);
         assert_eq!(second.names, names(&["a.example"]));
         assert_eq!(read("ca.crt"), ca);
         assert_ne!(read("server.crt"), server);
+        assert_eq!(read("server.key"), key, "what was pinned to the key stays good");
+        let other = generate(&directory, &names(&["a.example"]), &envelope, NewKey::Always, later).unwrap();
+        assert_eq!(other.ca_pin, first.ca_pin);
         assert_ne!(read("server.key"), key);
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 4);
+
+        fs::write(directory.join("server.key"), "nonsense").unwrap();
+        let kept = generate(&directory, &names(&["a.example"]), &envelope, NewKey::IfNone, later);
+        assert!(matches!(kept, Err(ServerCaError::OtherKey { .. })));
     }
 
     #[test]
@@ -330,7 +411,7 @@ mod tests {
         let data_dir = tempfile::tempdir().unwrap();
         let directory = data_dir.path().join("tls");
         let names = names(&["control.example", "192.0.2.7", "2001:db8::1"]);
-        generate(&directory, &names, &envelope(), now()).unwrap();
+        generate(&directory, &names, &envelope(), NewKey::IfNone, now()).unwrap();
         let at = now().as_second().to_string();
         let verify = |more: &[&str]| {
             let options = ["verify", "-x509_strict", "-attime", &at, "-CAfile", "ca.crt"];
@@ -360,8 +441,11 @@ mod tests {
         let directory = data_dir.path().join("tls");
         let name = names(&["localhost"]);
         let sealing = envelope();
-        let run = |envelope: &Envelope, at| generate(&directory, &name, envelope, at);
-        assert!(matches!(generate(&directory, &[], &sealing, now()), Err(ServerCaError::NoName)));
+        let run = |envelope: &Envelope, at| generate(&directory, &name, envelope, NewKey::IfNone, at);
+        assert!(matches!(
+            generate(&directory, &[], &sealing, NewKey::IfNone, now()),
+            Err(ServerCaError::NoName)
+        ));
         assert!(!directory.exists());
         run(&sealing, now()).unwrap();
         let before = fs::read(directory.join("server.crt")).unwrap();
@@ -384,7 +468,7 @@ mod tests {
         fs::write(&ca, "nonsense").unwrap();
         assert!(matches!(run(&sealing, now()), Err(ServerCaError::NotACertificate { .. })));
         let other_dir = data_dir.path().join("other");
-        generate(&other_dir, &name, &sealing, now()).unwrap();
+        generate(&other_dir, &name, &sealing, NewKey::IfNone, now()).unwrap();
         fs::copy(other_dir.join(CA_FILE), &ca).unwrap();
         let error = run(&sealing, now()).unwrap_err();
         assert!(matches!(error, ServerCaError::Ca { source: CaCertificateError::OtherKey, .. }), "{error}");
@@ -393,6 +477,9 @@ mod tests {
         run(&sealing, now()).unwrap();
 
         let nowhere = data_dir.path().join("no/such/tls");
-        assert!(matches!(generate(&nowhere, &name, &sealing, now()), Err(ServerCaError::Directory { .. })));
+        assert!(matches!(
+            generate(&nowhere, &name, &sealing, NewKey::IfNone, now()),
+            Err(ServerCaError::Directory { .. })
+        ));
     }
 }

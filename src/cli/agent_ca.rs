@@ -21,6 +21,7 @@ use crate::app::reseal::ResealError;
 use crate::ca::envelope::EnvelopeError;
 use crate::ca::hierarchy::{self, IntermediateRequest};
 use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
 use crate::domain::spiffe::TrustDomain;
 use crate::pem::{self, file::PrivateKey};
 use crate::secret_file::Reader;
@@ -100,8 +101,7 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, C
     let _custody = Custody::of(&config.data_dir);
     let app = match server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default()) {
         Err(server::StartError::Store(OpenError::InUse(_))) => {
-            return Err(CliError::new("a server runs on this data directory, so it has an agent CA already")
-                .hint("'muster agent-ca show' shows it"));
+            return init_on_running(global, &config, trust_domain, output).await;
         }
         opened => opened.map_err(CliError::from)?,
     };
@@ -114,18 +114,65 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, C
         remind_of_envelope(&path);
     }
     let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
-    // The key is handed out before the CA becomes real: a CA whose root key nobody holds is worse than none.
-    let json = global.json;
-    let keep = |key: &str| {
-        let text = if json { format!("{:#}\n", json!({ "root_key": key })) } else { key.to_owned() };
-        output.print(&Zeroizing::new(text))
-    };
+    let keep = |key: &str| hand_out(&mut output, global.json, key);
     app.init_agent_ca(&caller, trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
+    say_created(trust_domain);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same where a server serves without an agent CA: made here, so that the root key goes nowhere else, and handed to
+/// the server as certificates and a sealed key.
+async fn init_on_running(
+    global: &Global,
+    config: &Config,
+    trust_domain: &TrustDomain,
+    mut output: SecretOutput,
+) -> Result<ExitCode, CliError> {
+    const ROUTE: &str = "/local/agent-ca";
+    let control = Control::open_local(global).await?;
+    if control.call(Call::get(ROUTE)).await?["exists"] != false {
+        return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
+    }
+    let now = SystemClock.now();
+    let (envelope, created) =
+        server::envelope_for_new_keys(config, false, now).map_err(|error| envelope_refused(&error))?;
+    if let Some(path) = created {
+        remind_of_envelope(&path);
+    }
+    let made = hierarchy::init(trust_domain, &envelope, now).map_err(|e| CliError::caused(&e))?;
+    hand_out(&mut output, global.json, &made.root_key_pem)
+        .map_err(|error| CliError::caused(&InitAgentCaError::RootKey(error)))?;
+    let base64 = |octets: &[u8]| BASE64.encode(octets);
+    let intermediates = made.hierarchy.intermediates.iter().map(|intermediate| {
+        json!({
+            "certificate": base64(&intermediate.certificate),
+            "sealed_key": base64(&intermediate.sealed_key),
+        })
+    });
+    let body = json!({
+        "trust_domain": trust_domain.to_string(),
+        "roots": made.hierarchy.roots.iter().map(|root| base64(root)).collect::<Vec<_>>(),
+        "intermediates": intermediates.collect::<Vec<_>>(),
+    });
+    // The server reads the envelope key, so it must be the server's before the server is asked.
+    drop(Custody::of(&config.data_dir));
+    control.call(Call::post(ROUTE).body(body)).await?;
+    say_created(trust_domain);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the root key. It is handed out before the CA becomes real: a CA whose root key nobody holds is worse than
+/// none.
+fn hand_out(output: &mut SecretOutput, json: bool, key: &str) -> std::io::Result<()> {
+    let text = if json { format!("{:#}\n", json!({ "root_key": key })) } else { key.to_owned() };
+    output.print(&Zeroizing::new(text))
+}
+
+fn say_created(trust_domain: &TrustDomain) {
     eprintln!("Agent CA for trust domain '{trust_domain}' created.");
     eprintln!(
         "The root key above is kept nowhere. Store it offline; it is needed to renew the intermediate."
     );
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn export(global: &Global, path: &std::path::Path) -> Result<ExitCode, CliError> {
@@ -136,7 +183,7 @@ async fn export(global: &Global, path: &std::path::Path) -> Result<ExitCode, Cli
         return Ok(ExitCode::SUCCESS);
     }
     crate::durable::replace(path, crate::durable::WORLD_READABLE, &bundle)
-        .map_err(|error| CliError::new(format!("cannot write {}: {error}", path.display())))?;
+        .map_err(|error| CliError::cannot_write(path, &error))?;
     if global.json {
         return print_json(&json!({ "path": path }));
     }

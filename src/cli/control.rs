@@ -19,9 +19,11 @@ use super::custody::Custody;
 use super::error::CliError;
 use crate::agent::credential_source::{CredentialSource, Place, SecretText};
 use crate::agent::server_url::{NotAServerUrl, ServerUrl};
+use crate::domain::code::Code;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::networks::Networks;
-use crate::http::problem::ProblemDocument;
+use crate::http::problem::{NO_TENANT, ProblemDocument};
+use crate::http::reach::Reach;
 use crate::http::transport::Transport;
 use crate::http::{ServerFacts, Shared, router, socket};
 use crate::server;
@@ -147,13 +149,12 @@ impl Control {
         let custody = Custody::of(&config.data_dir);
         let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
         let app = app.map_err(CliError::from)?;
-        // Only for the pin; without a certificate there is none to print.
+        // For the pin and the names; without a certificate there are none to tell.
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
         let facts = ServerFacts {
-            https_addr: None,
-            grpc_addr: None,
-            certificate: certificate.map(Arc::new),
+            reach: Reach { certificate: certificate.map(Arc::new), ..server::reach(&config) },
             envelope: server::envelope_settings(&config),
+            install_dir: None,
         };
         let router = router(Shared::new(app, facts, Networks::default()));
         Ok(Self::Process { router, _custody: custody })
@@ -170,10 +171,7 @@ impl Control {
 
     /// The same for what only works on the server's own machine.
     pub(super) async fn open_local(global: &Global) -> Result<Self, CliError> {
-        if global.server.is_some() {
-            return Err(CliError::new("this command works on the server's own machine only")
-                .hint("run it there, without --server and MUSTER_SERVER"));
-        }
+        global.local_config()?;
         Self::open(global).await
     }
 
@@ -250,7 +248,6 @@ impl Remote {
         let first_contact = FirstContact::new(&trust).map_err(|error| CliError::caused(&error))?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(https_client(Arc::new(first_contact)))
-            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(REMOTE_WITHIN)
             .build();
@@ -285,7 +282,7 @@ fn api_token(global: &Global) -> Result<Credential, CliError> {
         (Some(path), _) => Place::File(path.clone()),
         (None, Ok(text)) => Place::Given(SecretText::new(&text)),
         (None, Err(_)) => {
-            return Err(CliError::new("a remote server wants an API token")
+            return Err(CliError::usage("a remote server wants an API token")
                 .hint("put it into a file for --api-token-file, or into MUSTER_API_TOKEN"));
         }
     };
@@ -323,35 +320,34 @@ fn refusal(path: &str, status: StatusCode, body: &[u8]) -> CliError {
         Some((what, command)) => format!("{what} ({}); run: {command}", problem.code),
         None => format!("{text} ({})", problem.code),
     });
-    match next_step(path, &problem.code) {
+    match next_step(path, &problem) {
         Some(hint) => error.hint(hint),
         None => error,
     }
 }
 
 /// What helps after a refusal whose own words don't say it.
-fn next_step(path: &str, code: &str) -> Option<&'static str> {
+fn next_step(path: &str, problem: &ProblemDocument) -> Option<&'static str> {
+    match problem.code.parse() {
+        Ok(Code::NotFound) if problem.detail == NO_TENANT => Some("'muster tenant list' lists tenants"),
+        Ok(Code::NotFound) => where_to_look(path),
+        code => code.ok().and_then(Code::advice),
+    }
+}
+
+/// Which list has what was not found.
+fn where_to_look(path: &str) -> Option<&'static str> {
     let on = |route: &str| path.starts_with(route);
-    Some(match code {
-        "unauthenticated" => {
-            "the API token is unknown, expired or revoked; 'muster api-token create' on the server makes another"
-        }
-        "permission_denied" => "'muster api-token list' on the server shows what the API token may do",
-        "not_found" if on("/v1/hosts") || on("/v1/agents/") && path.ends_with("/revoke") => {
+    Some(match () {
+        () if on("/v1/hosts") || on("/v1/agents/") && path.ends_with("/revoke") => {
             "'muster host list' lists hosts, with --decommissioned those out of service; --tenant names another tenant"
         }
-        "not_found" if on("/v1/agents/enroll-tokens") => "'muster enroll-token list' lists join tokens",
-        "not_found" if on("/v1/enrollment-secrets") => "'muster secret list' lists enrollment secrets",
-        "not_found" if on("/v1/api-tokens") => "'muster api-token list' lists API tokens",
-        "not_found" if on("/v1/users") => "'muster tenant list' lists tenants",
-        "not_found" if on("/v1/agent-ca") || on("/agent-ca") => "make one: muster agent-ca init",
-        "ca_unavailable" => "'muster agent-ca show' shows whether there is a CA and until when",
-        "username_taken" => "'muster user list' lists people",
-        "last_admin" => "muster user add NAME --role admin",
-        "throttled" => "wait a minute",
-        "no_envelope" => crate::server::FIND_THE_ENVELOPE,
-        "not_renewed" => "muster agent-ca renew < root-key.pem",
-        _ => return None,
+        () if on("/v1/agents/enroll-tokens") => "'muster enroll-token list' lists join tokens",
+        () if on("/v1/enrollment-secrets") => "'muster secret list' lists enrollment secrets",
+        () if on("/v1/api-tokens") => "'muster api-token list' lists API tokens",
+        () if on("/v1/users") => "'muster user list' lists people, 'muster tenant list' tenants",
+        () if on("/v1/agent-ca") || on("/agent-ca") => "make one: muster agent-ca init",
+        () => return None,
     })
 }
 

@@ -123,9 +123,21 @@ impl Mint {
         if let Some(pin) = pin {
             eprintln!("Pin of this server: {pin}");
         }
+        if let Some(warning) = answer["server_warning"].as_str() {
+            eprintln!("WARNING: {warning}");
+        }
+        if let Some(link) = answer["join_link"].as_str() {
+            eprintln!("Join link: {link}");
+        }
+        if let Some(line) = answer["install_command"].as_str() {
+            eprintln!("On the host, to bring the program there and run the agent as a service:");
+            eprintln!("  {line}");
+        }
         let server = answer["server"].as_str().unwrap_or("https://SERVER:8443");
         let vouched = pin.map(|pin| format!(" --ca-pin {pin}")).unwrap_or_default();
-        eprintln!("On the host; it reads the token from standard input:");
+        eprintln!(
+            "Or only to enroll, where the program is there already; it reads the token from standard input:"
+        );
         eprintln!("  muster agent enroll --server {}{vouched} --token-file - --dir DIR", quoted(server));
         Ok(ExitCode::SUCCESS)
     }

@@ -137,7 +137,7 @@ impl HostCommand {
             }
             Self::Delete { which, yes } => {
                 if !yes {
-                    return Err(CliError::new(
+                    return Err(CliError::usage(
                         "deleting a host removes its history for good; nothing was done",
                     )
                     .hint("repeat the command with --yes, or keep the history: muster host decommission"));

@@ -52,6 +52,9 @@ struct Cli {
     command: Command,
 }
 
+/// Exit status of wrong usage, clap's too.
+const USAGE: u8 = 2;
+
 /// Headings that keep the flags of every command apart from a command's own.
 const WHERE: &str = "Which server";
 const OUTPUT: &str = "Output";
@@ -62,7 +65,7 @@ pub struct Global {
     /// Where the server keeps everything [default: /var/lib/muster for root, else the XDG data directory]
     #[arg(long, global = true, env = "MUSTER_DATA_DIR", value_name = "DIR", hide_env_values = true, help_heading = WHERE)]
     data_dir: Option<PathBuf>,
-    /// Speak to this server instead of the one on this machine (https://HOST:PORT)
+    /// Speak to this server instead of the one on this machine (https://HOST:PORT); HTTPS_PROXY and NO_PROXY count
     #[arg(long, global = true, env = "MUSTER_SERVER", value_name = "URL", hide_env_values = true, help_heading = WHERE)]
     server: Option<String>,
     /// A file with the API token for --server, or '-' for stdin [env: MUSTER_API_TOKEN holds the token itself]
@@ -206,7 +209,7 @@ fn fail(error: &CliError) -> ExitCode {
     if let Some(hint) = &error.hint {
         eprintln!("hint: {hint}");
     }
-    ExitCode::FAILURE
+    if error.usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }
 
 impl Global {
@@ -225,6 +228,10 @@ impl Global {
 
     /// The configuration of commands that only work on the data directory.
     fn local_config(&self) -> Result<Config, CliError> {
+        if self.server.is_some() {
+            return Err(CliError::usage("this command works on the server's own machine only")
+                .hint("run it there, without --server and MUSTER_SERVER"));
+        }
         self.config(None, Overrides::default(), std::net::Ipv4Addr::LOCALHOST)
     }
 
@@ -236,7 +243,8 @@ impl Global {
             (false, 1) => Some("debug,h2=info,hyper=info,rustls=info".to_owned()),
             (false, _) => Some("trace".to_owned()),
         };
-        let configured = || config.map(|c| c.log.clone()).or_else(|| std::env::var("MUSTER_LOG").ok());
+        let configured =
+            || config.map(|c| c.log.as_ref().to_owned()).or_else(|| std::env::var("MUSTER_LOG").ok());
         let filter = asked.or_else(configured).unwrap_or_else(|| "info".to_owned());
         let format = match config {
             Some(config) => config.log_format,

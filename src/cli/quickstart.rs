@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Global;
 use super::error::CliError;
-use super::gen_cert::{envelope_refused, own_names, remind_of_envelope};
+use super::gen_cert::{envelope_refused, remind_of_envelope};
 use super::hardening::allow_descriptors;
 use super::output::SecretOutput;
 use super::serve::{run, stop_on_signal};
@@ -20,7 +20,6 @@ use crate::app::ROOT_KEY_FILE;
 use crate::app::caller::{Caller, LocalVia};
 use crate::app::tokens::TokenOrder;
 use crate::app::users::FIRST_ADMIN;
-use crate::ca;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
 use crate::domain::join_link::JoinLink;
@@ -67,6 +66,8 @@ impl Quickstart {
         allow_descriptors()?;
         let mut output = SecretOutput::open()?;
         let stop = stop_on_signal()?;
+        Server::examine(&config).map_err(CliError::from)?;
+        Server::examine_address(&config).map_err(CliError::from)?;
         server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
         let live = LivePeers::default();
         let app =
@@ -91,7 +92,7 @@ impl Quickstart {
     }
 }
 
-/// Creates what a server needs and does not have.
+/// Creates what a server needs and does not have; its certificate it makes itself.
 async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(), CliError> {
     let has_agent_ca = app.hierarchy().map_err(|e| CliError::caused(&e))?.is_some();
     let (envelope, created) = server::envelope_for_new_keys(config, has_agent_ca, SystemClock.now())
@@ -112,22 +113,6 @@ async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(),
         let keep = |key: &str| crate::durable::create(&path, crate::durable::OWNER_ONLY, key.as_bytes());
         app.init_agent_ca(caller, &trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
         remind_of_root_key(&path);
-    }
-    let defaults = config.data_dir.join("tls");
-    if config.tls_cert_file == defaults.join("server.crt") && !config.tls_cert_file.exists() {
-        let mut names = own_names();
-        let listening = config.listen.ip();
-        if !listening.is_unspecified() {
-            let name = listening
-                .to_string()
-                .parse()
-                .map_err(|e: ca::server::NotAServerName| CliError::caused(&e))?;
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        ca::server::generate(&defaults, &names, &envelope, SystemClock.now())
-            .map_err(|e| CliError::caused(&e))?;
     }
     Ok(())
 }
@@ -162,16 +147,10 @@ impl Greeting {
         let minted = app.mint_token(caller, tenant, TokenOrder::default()).await;
         let (_, credential) = minted.map_err(|error| CliError::caused(&error))?;
         let token = credential.reveal();
-        let address = server.public_authority();
+        let address = server.public_address().map_err(CliError::from)?;
         let pin = server.pin().map(|pin| pin.parse()).transpose();
         let pin = pin.map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?;
-        let link = JoinLink {
-            server: address
-                .parse()
-                .map_err(|error: crate::domain::host_port::NotAHostPort| CliError::caused(&error))?,
-            pin,
-            credential,
-        };
+        let link = JoinLink { server: address.clone(), pin, credential };
         Ok(Self {
             url: format!("https://{address}"),
             grpc_addr: server.grpc_addr().to_string(),

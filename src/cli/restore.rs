@@ -50,9 +50,6 @@ const LIST_MAX: u64 = 64 << 20;
 
 impl Restore {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
-        if global.server.is_some() {
-            return Err(CliError::new("a restore works on the server's own machine only"));
-        }
         let config = global.local_config()?;
         global.log(Some(&config))?;
         store::Restoring::vacant(&config.data_dir).map_err(|error| {

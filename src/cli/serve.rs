@@ -18,7 +18,8 @@ use crate::server::{Server, StartError};
 
 /// Run the server
 ///
-/// It needs an agent CA ('muster agent-ca init') and a server certificate ('muster gen-cert', or your own).
+/// It needs an agent CA ('muster agent-ca init'), without which it serves and is not ready, and a server
+/// certificate: 'muster gen-cert' makes one, or bring your own; a server that nobody knows yet makes one itself.
 /// It refuses to start, and says why, on anything that it can't use. SIGTERM and SIGINT end it cleanly.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -32,12 +33,16 @@ pub(super) struct Serve {
     /// Where gRPC listens [default: 0.0.0.0:9443]
     #[arg(long, value_name = "ADDR")]
     grpc_listen: Option<SocketAddr>,
+    /// Say whether the server would start with these settings, and don't
+    #[arg(long)]
+    check: bool,
 }
 
 const EXAMPLES: &str = "Examples:
   muster agent-ca init > root-key.pem     # once; keep the key offline
   muster gen-cert --name muster.example.org
-  muster serve --config /etc/muster/muster.yml";
+  muster serve --config /etc/muster/muster.yml
+  muster serve --config /etc/muster/muster.yml --check";
 
 impl Serve {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
@@ -46,6 +51,10 @@ impl Serve {
         let config = global.config(self.config.as_deref(), overrides, Ipv4Addr::UNSPECIFIED)?;
         global.log(Some(&config))?;
         allow_descriptors()?;
+        if self.check {
+            Server::examine(&config).map_err(CliError::from)?;
+            return verdict(global.json);
+        }
         let stop = stop_on_signal()?;
         let server = Server::start(&config).await.map_err(CliError::from)?;
         if global.json {
@@ -56,10 +65,18 @@ impl Serve {
     }
 }
 
+fn verdict(json: bool) -> Result<ExitCode, CliError> {
+    if json {
+        return super::output::print_json(&json!({ "usable": true }));
+    }
+    eprintln!("These settings are usable.");
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Where a server listens, for `--json`.
 fn listening(server: &Server) -> serde_json::Value {
     json!({
-        "url": format!("https://{}", server.public_authority()),
+        "url": server.public_address().ok().map(|address| format!("https://{address}")),
         "listen": server.https_addr().to_string(),
         "grpc_listen": server.grpc_addr().to_string(),
         "ca_pin": server.pin(),
@@ -91,6 +108,8 @@ pub(super) fn stop_on_signal() -> Result<CancellationToken, CliError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     // Writing past a file size limit raises SIGXFSZ (25), which would kill the process where an error will do.
     let too_large = signal(SignalKind::from_raw(25)).map_err(failed)?;
+    // It asks for the certificate to be read again (`LiveCertificate::watch`); before and after that it must not end us.
+    let hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let stop = CancellationToken::new();
     let cancel = stop.clone();
     tokio::spawn(async move {
@@ -98,7 +117,7 @@ pub(super) fn stop_on_signal() -> Result<CancellationToken, CliError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        drop(too_large);
+        drop((too_large, hangup));
         cancel.cancel();
     });
     Ok(stop)

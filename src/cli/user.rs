@@ -162,7 +162,7 @@ fn password(prompt: &str) -> Result<Zeroizing<String>, CliError> {
     std::io::stdin().lock().take(4_096).read_to_string(&mut text).map_err(failed)?;
     let line = without_mark(&text).split(['\r', '\n']).next().unwrap_or_default();
     if line.is_empty() {
-        return Err(CliError::new("standard input holds no password")
+        return Err(CliError::usage("standard input holds no password")
             .hint("pipe it in, or run the command at a terminal"));
     }
     Ok(Zeroizing::new(line.to_owned()))

@@ -5,14 +5,17 @@
 
 pub mod api_token;
 pub mod audit;
+pub mod code;
 pub mod credential;
 pub mod deny;
 pub mod enrollment;
 pub mod enrollment_secret;
+pub mod finding;
 pub mod hierarchy;
 pub mod host;
 pub mod host_port;
 pub mod ids;
+pub mod join_lines;
 pub mod join_link;
 pub mod join_token;
 pub mod label;
@@ -20,6 +23,7 @@ pub mod networks;
 pub mod outage;
 pub mod permission;
 pub mod pin;
+pub mod public_url;
 pub mod rotation;
 pub mod serial;
 pub mod session;
@@ -28,6 +32,7 @@ pub mod spiffe;
 pub mod tenant;
 pub mod timeline;
 pub mod user;
+pub mod version;
 
 #[cfg(test)]
 pub mod testing;

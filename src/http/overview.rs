@@ -4,8 +4,10 @@ use axum::extract::State;
 
 use super::Shared;
 use super::extract::{AgentRead, Allowed, InTenant, Params, tenant};
+use super::findings;
 use super::problem::Problem;
 use super::wire::{OverviewAnswer, ServerCertificateItem};
+use crate::domain::finding::ranked;
 
 pub(super) async fn show(
     allowed: Allowed<AgentRead>,
@@ -13,9 +15,10 @@ pub(super) async fn show(
     Params(params): Params<InTenant>,
 ) -> Result<axum::Json<OverviewAnswer>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let overview = shared.app.overview(tenant).await?;
-    let certificate = shared.facts.certificate.as_ref().map(|certificate| certificate.current());
-    let certificate = certificate.map(|certificate| ServerCertificateItem {
+    let mut overview = shared.app.overview(tenant).await?;
+    overview.warnings.extend(findings::of_server(&shared));
+    overview.warnings = ranked(overview.warnings);
+    let certificate = shared.facts.certificate().map(|certificate| ServerCertificateItem {
         not_after: certificate.not_after(),
         pin: certificate.pin().map(str::to_owned),
     });

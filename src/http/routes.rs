@@ -13,8 +13,8 @@ use super::wire::{
     SessionAnswer, SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
 };
 use super::{
-    Shared, agent_ca, api_tokens, audit, enroll, events, health, hosts, keeping, metrics, overview, secrets,
-    sessions, tenants, tokens, users,
+    Shared, agent_ca, api_tokens, audit, enroll, events, health, hosts, install, keeping, metrics, overview,
+    secrets, sessions, tenants, tokens, users,
 };
 use crate::domain::audit::AuditRecord;
 use crate::domain::permission::Permission;
@@ -100,6 +100,16 @@ pub(super) fn open() -> Api {
             agent_ca::spiffe_bundle,
         )
         .route(
+            get(
+                "/install/{platform}/muster",
+                "program",
+                "The program, for a machine that joins; the platform is OS-ARCH",
+            )
+            .answers_with(200, "The program", "application/octet-stream")
+            .problems(&[(404, "not_found"), (503, "busy")]),
+            install::program,
+        )
+        .route(
             get("/healthz", "live", "Whether the process lives").answers::<HealthAnswer>(200, "It does"),
             health::live,
         )
@@ -130,6 +140,7 @@ pub(super) fn local() -> Router<Shared> {
     Router::new()
         .route("/backup", post(keeping::backup))
         .route("/check", post(keeping::check))
+        .route("/agent-ca", post(keeping::install_agent_ca).get(keeping::has_agent_ca))
         .route("/agent-ca/request", post(keeping::request_intermediate))
         .route("/agent-ca/renew", post(keeping::renew_agent_ca))
 }
@@ -250,7 +261,8 @@ fn people(api: Api) -> Api {
     .route(
         get("/tenants", "listTenants", "Tenants that the caller may see")
             .needs(AgentRead)
-            .query::<Nothing>()
+            .query::<tenants::TenantParams>()
+            .cursor(BY_UUID)
             .answers::<Page<TenantItem>>(200, "Tenants"),
         tenants::list,
     )

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::ServerFacts;
+use super::reach::Told;
 use super::strict::{optional_object, whole_number};
-use super::words::{HostStatus, IssuedVia, LiveKind, PermissionName};
+use super::words::{HostStatus, IssuedVia, LiveKind, PermissionName, SeverityName};
 use crate::app::api_tokens::ListedToken;
 use crate::app::fleet::HostNow;
 use crate::app::issuing::Svid;
@@ -18,7 +19,10 @@ use crate::app::overview::Overview;
 use crate::domain::credential::Credential;
 use crate::domain::enrollment::{Enrollment, RevocationReason};
 use crate::domain::enrollment_secret::EnrollmentSecret;
+use crate::domain::finding::Finding;
 use crate::domain::host::{HostFacts, HostFlag};
+use crate::domain::join_lines;
+use crate::domain::join_link::JoinLink;
 use crate::domain::join_token::{JoinToken, JoinTokenState};
 use crate::domain::tenant::Tenant;
 use crate::domain::timeline::{HostEvent, Source, TimelineEntry};
@@ -105,14 +109,19 @@ pub(super) struct SvidAnswer {
     intermediate: String,
     trust_bundle: String,
     server_ca: Option<String>,
+    /// Where the gRPC listener is, `HOST:PORT`.
     grpc_addr: Option<String>,
+    /// Every address at which agents may enroll and rotate, `https://HOST:PORT`, in the order to try them.
+    servers: Vec<String>,
+    /// Every address of the gRPC listener, `HOST:PORT`, in the order to try them.
+    grpc_addrs: Vec<String>,
     serial: String,
     issued_at: Timestamp,
     not_after: Timestamp,
 }
 
 impl SvidAnswer {
-    pub(super) fn new(svid: Svid, server_ca: Option<String>, grpc_addr: Option<String>) -> Self {
+    pub(super) fn new(svid: Svid, server_ca: Option<String>, told: Told) -> Self {
         Self {
             agent_id: svid.id.agent.to_string(),
             host_id: svid.host.to_string(),
@@ -122,7 +131,9 @@ impl SvidAnswer {
             intermediate: svid.intermediate_pem,
             trust_bundle: svid.trust_bundle_pem,
             server_ca,
-            grpc_addr,
+            grpc_addr: told.grpc_addr.map(|address| address.to_string()),
+            servers: told.servers.iter().map(ToString::to_string).collect(),
+            grpc_addrs: told.grpc_addrs.iter().map(ToString::to_string).collect(),
             serial: svid.serial.to_string(),
             issued_at: svid.issued_at,
             not_after: svid.not_after,
@@ -185,8 +196,19 @@ pub(super) struct MintedToken {
     token: Zeroizing<String>,
     /// The pin of the serving certificate, when it is known.
     ca_pin: Option<String>,
-    /// Where agents enroll, `https://HOST:PORT`, when the server runs.
+    /// Where agents enroll, `https://HOST:PORT`, as far as it is known.
     server: Option<String>,
+    /// Why hosts will refuse the server at that address, if they will, and what to do about it.
+    server_warning: Option<String>,
+    /// Server, pin and token in one string to paste, when the server runs.
+    #[schemars(with = "Option<String>")]
+    join_link: Option<Zeroizing<String>>,
+    /// The line to paste on a machine that is to be an agent from then on; it brings the program along.
+    #[schemars(with = "Option<String>")]
+    install_command: Option<Zeroizing<String>>,
+    /// The line that enrolls and does nothing else, for a machine that has the program.
+    #[schemars(with = "Option<String>")]
+    enroll_command: Option<Zeroizing<String>>,
 }
 
 impl MintedToken {
@@ -196,11 +218,16 @@ impl MintedToken {
         now: Timestamp,
         facts: &ServerFacts,
     ) -> Self {
+        let link = facts.join_link(credential);
         Self {
             item: TokenItem::new(token, now),
             token: credential.reveal(),
             ca_pin: facts.server_pin(),
-            server: facts.https_addr.as_ref().map(|address| format!("https://{address}")),
+            server: facts.reach.address().map(|address| format!("https://{address}")),
+            server_warning: facts.reach.warning(),
+            join_link: link.as_ref().map(JoinLink::reveal),
+            install_command: link.as_ref().map(|link| join_lines::install(link, facts.key_pin())),
+            enroll_command: link.as_ref().map(join_lines::enroll),
         }
     }
 }
@@ -636,12 +663,28 @@ struct ForecastItem {
     all_expired: Option<Timestamp>,
 }
 
-/// Something to do, and how.
+/// Something to do, and how. The most urgent comes first.
 #[derive(Serialize, JsonSchema)]
-struct WarningItem {
+pub(super) struct WarningItem {
     code: &'static str,
+    /// `critical`: something is broken or will be within days. `soon`: somebody has to act in the coming weeks.
+    /// `tidy`: something is better put in order.
+    severity: SeverityName,
+    /// How many things it is about.
+    count: u64,
+    /// When what it warns of happens, or has happened.
+    at: Option<Timestamp>,
+    /// The path of the page that lists exactly what is counted.
+    target: Option<&'static str>,
     message: String,
     hint: String,
+}
+
+impl From<Finding> for WarningItem {
+    fn from(finding: Finding) -> Self {
+        let Finding { code, severity, count, at, target, message, hint } = finding;
+        Self { code, severity: severity.into(), count, at, target, message, hint }
+    }
 }
 
 impl OverviewAnswer {
@@ -649,11 +692,6 @@ impl OverviewAnswer {
         let day = |(day, count): (u32, u64)| {
             let at = Timestamp::from_second(i64::from(day) * 86_400).unwrap_or(Timestamp::UNIX_EPOCH);
             DayCount { date: at.strftime("%Y-%m-%d").to_string(), count }
-        };
-        let warning = |warning: crate::app::overview::Warning| WarningItem {
-            code: warning.code,
-            message: warning.message,
-            hint: warning.hint,
         };
         Self {
             hosts_online: overview.online,
@@ -672,7 +710,7 @@ impl OverviewAnswer {
                 half_expired: overview.forecast.half,
                 all_expired: overview.forecast.all,
             },
-            warnings: overview.warnings.into_iter().map(warning).collect(),
+            warnings: overview.warnings.into_iter().map(WarningItem::from).collect(),
         }
     }
 }

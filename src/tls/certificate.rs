@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -25,6 +25,8 @@ use zeroize::Zeroizing;
 use super::pem::{self, PemError};
 use super::provider::provider;
 use crate::domain::enrollment::past_not_after;
+use crate::domain::host_port::HostName;
+use crate::domain::join_lines::KeyPin;
 use crate::domain::pin::Pin;
 use crate::pem::file::{KeyForm, PrivateKey, private_key};
 use crate::secret_file::{self, Reader, SecretFileError};
@@ -60,6 +62,8 @@ pub enum CertificateError {
     BadCertificate { file: PathBuf },
     #[error("{} expired at {not_after}; renew the certificate", .file.display())]
     Expired { file: PathBuf, not_after: Timestamp },
+    #[error("{} is not valid before {not_before}; set this machine's clock, or wait until then", .file.display())]
+    NotYetValid { file: PathBuf, not_before: Timestamp },
     #[error(
         "{} is encrypted; decrypt it first, for example with: openssl pkey -in {} -out {}.clear",
         .file.display(), quoted(.file), quoted(.file)
@@ -86,6 +90,7 @@ pub enum CertificateError {
 pub struct ServerCertificate {
     key: Arc<CertifiedKey>,
     pin: Option<String>,
+    key_pin: KeyPin,
     ca_pem: Option<String>,
     not_after: Timestamp,
     names: Vec<String>,
@@ -96,6 +101,10 @@ impl ServerCertificate {
         let chain = read_chain(cert_file)?;
         let facts = ChainFacts::of(&chain)
             .ok_or_else(|| CertificateError::BadCertificate { file: cert_file.to_owned() })?;
+        if now() < facts.not_before {
+            let not_before = facts.not_before;
+            return Err(CertificateError::NotYetValid { file: cert_file.to_owned(), not_before });
+        }
         if past_not_after(facts.not_after, now()) {
             return Err(CertificateError::Expired { file: cert_file.to_owned(), not_after: facts.not_after });
         }
@@ -109,8 +118,8 @@ impl ServerCertificate {
             }
             source => CertificateError::UnusableKey { file: key_file.to_owned(), source },
         })?;
-        let ChainFacts { pin, ca_pem, not_after, names } = facts;
-        Ok(Self { key: Arc::new(key), pin, ca_pem, not_after, names })
+        let ChainFacts { pin, key_pin, ca_pem, not_before: _, not_after, names } = facts;
+        Ok(Self { key: Arc::new(key), pin, key_pin, ca_pem, not_after, names })
     }
 
     /// What a client can pin: the SHA-256 of the self-signed CA at the end of the chain, which outlives
@@ -118,6 +127,11 @@ impl ServerCertificate {
     /// intermediate has none: pinning that would bind clients to a choice that its CA may change any day.
     pub fn pin(&self) -> Option<&str> {
         self.pin.as_deref()
+    }
+
+    /// The pin of the certificate's own key, which clients such as curl compare whoever signed the certificate.
+    pub const fn key_pin(&self) -> KeyPin {
+        self.key_pin
     }
 
     /// The self-signed CA certificates presented above the server's own, which a client can keep as its
@@ -133,6 +147,33 @@ impl ServerCertificate {
     /// The DNS names and IP addresses that the certificate is for.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Those of the names that are a host's: a wildcard is none.
+    pub fn hosts(&self) -> Vec<HostName> {
+        self.names.iter().filter_map(|name| host(name)).collect()
+    }
+
+    /// Whether clients that dial this host accept the certificate for it (RFC 9525 6.3: a wildcard stands for the
+    /// whole leftmost label and for no other).
+    pub fn is_for(&self, wanted: &HostName) -> bool {
+        let HostName::Dns(wanted) = wanted else {
+            return self.hosts().contains(wanted);
+        };
+        let above = wanted.split_once('.').map(|(_, above)| above);
+        self.names.iter().any(|name| {
+            let wildcard = name.strip_prefix("*.").zip(above);
+            name.eq_ignore_ascii_case(wanted)
+                || wildcard.is_some_and(|(covered, above)| covered.eq_ignore_ascii_case(above))
+        })
+    }
+}
+
+/// A name of a certificate as the name of a host.
+fn host(name: &str) -> Option<HostName> {
+    match name.parse::<IpAddr>() {
+        Ok(address) => Some(HostName::Ip(address.to_canonical())),
+        Err(_) => name.to_ascii_lowercase().parse().ok(),
     }
 }
 
@@ -293,7 +334,9 @@ impl Stamp {
 /// What the rest of the product wants to know about a chain.
 struct ChainFacts {
     pin: Option<String>,
+    key_pin: KeyPin,
     ca_pem: Option<String>,
+    not_before: Timestamp,
     not_after: Timestamp,
     names: Vec<String>,
 }
@@ -314,7 +357,10 @@ impl ChainFacts {
             .collect();
         Some(Self {
             pin: pinned.map(|der| Pin::of(der).to_string()),
+            // A pin is a SHA-256, of whatever it is.
+            key_pin: KeyPin::from_bytes(*Pin::of(leaf.public_key().raw).as_bytes()),
             ca_pem: (!anchors.is_empty()).then_some(anchors),
+            not_before: Timestamp::from_second(leaf.validity().not_before.timestamp()).ok()?,
             not_after: Timestamp::from_second(leaf.validity().not_after.timestamp()).ok()?,
             names: names(leaf)?,
         })
@@ -476,6 +522,12 @@ mod tests {
             files.renew_with(&params);
         });
         assert!(matches!(expired, E::Expired { .. }));
+        let future = refused(|files| {
+            let mut params = ServerFiles::params();
+            set_validity(&mut params, 300, 600);
+            files.renew_with(&params);
+        });
+        assert!(matches!(future, E::NotYetValid { .. }) && future.to_string().contains('T'), "{future}");
     }
 
     #[test]

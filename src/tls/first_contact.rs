@@ -9,7 +9,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -17,6 +19,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::time::ASN1Time;
 
 use super::pem::{self, PemError};
 use super::provider::provider;
@@ -76,6 +79,10 @@ pub enum ServerRefused {
     Distrusted(Distrust),
     #[error("the server's certificate is signed by no CA that is trusted here")]
     UnknownIssuer,
+    #[error("the server's certificate expired at {not_after}; it is {now} here")]
+    Expired { not_after: Timestamp, now: Timestamp },
+    #[error("the server's certificate is not valid before {not_before}; it is {now} here")]
+    NotYetValid { not_before: Timestamp, now: Timestamp },
     #[error("the server's certificate is refused: {0}")]
     Certificate(CertificateError),
 }
@@ -106,9 +113,23 @@ impl From<&CertificateError> for ServerRefused {
                 Some(distrust) => Self::Distrusted(*distrust),
                 None => Self::Certificate(reason.clone()),
             },
+            CertificateError::ExpiredContext { time, not_after } => {
+                Self::Expired { not_after: moment(*not_after), now: moment(*time) }
+            }
+            CertificateError::NotValidYetContext { time, not_before } => {
+                Self::NotYetValid { not_before: moment(*not_before), now: moment(*time) }
+            }
             _ => Self::Certificate(reason.clone()),
         }
     }
+}
+
+/// A time as people read it (RFC 3339). Certificates end long before the last one there is.
+fn moment(time: UnixTime) -> Timestamp {
+    i64::try_from(time.as_secs())
+        .ok()
+        .and_then(|second| Timestamp::from_second(second).ok())
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// A verifier of server certificates that remembers what vouched.
@@ -306,12 +327,17 @@ impl ServerCertVerifier for FirstContact {
 fn verify_itself(presented: &Presented<'_>) -> Result<(), Error> {
     let (_, certificate) =
         X509Certificate::from_der(presented.end_entity).map_err(|_| CertificateError::BadEncoding)?;
-    let now = i64::try_from(presented.now.as_secs()).unwrap_or(i64::MAX);
-    if now < certificate.validity().not_before.timestamp() {
-        return Err(CertificateError::NotValidYet.into());
+    let moment = |at: ASN1Time| {
+        let seconds = u64::try_from(at.timestamp()).unwrap_or(0);
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    };
+    let (time, validity) = (presented.now, certificate.validity());
+    let (not_before, not_after) = (moment(validity.not_before), moment(validity.not_after));
+    if time < not_before {
+        return Err(CertificateError::NotValidYetContext { time, not_before }.into());
     }
-    if now > certificate.validity().not_after.timestamp() {
-        return Err(CertificateError::Expired.into());
+    if time > not_after {
+        return Err(CertificateError::ExpiredContext { time, not_after }.into());
     }
     verify_server_name(&ParsedCertificate::try_from(presented.end_entity)?, presented.server_name)
 }
@@ -369,7 +395,6 @@ mod tests {
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_rustls::{TlsAcceptor, TlsConnector};
-    use x509_parser::time::ASN1Time;
 
     use super::*;
     use crate::tls::client::https_client;
@@ -491,7 +516,7 @@ mod tests {
         assert_eq!(other_name.call(&other_name.pin(0)).await.unwrap(), pem_of(&other_name, 0));
         refused(&other_name, &other_name.pin(1), "not valid for name").await;
         let expired = server(&ca, "control.example", true);
-        refused(&expired, &expired.pin(1), "expired").await;
+        refused(&expired, &expired.pin(1), "certificate expired at 20").await;
 
         // The pinned certificate is shown, but it is not what the server's own was signed with.
         let mut borrowed = server(&authority("another"), "control.example", false);

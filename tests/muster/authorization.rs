@@ -37,6 +37,7 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/agent-ca.crt", Nothing),
     ("GET", "/agent-ca.crl", Nothing),
     ("GET", "/.well-known/spiffe-bundle", Nothing),
+    ("GET", "/install/{platform}/muster", Nothing),
     ("GET", "/healthz", Nothing),
     ("GET", "/readyz", Nothing),
     // Loopback may measure, and that is where these callers are.
@@ -201,13 +202,19 @@ impl World {
             }
             "/v1/enrollment-secrets/" => secret(&self.admin, "", &json!({"name": "victim"})).await.0,
             "/v1/users/" => self.user.clone(),
+            "/install/" => {
+                let place = self.server.file("install/plan9-mips");
+                std::fs::create_dir_all(&place).unwrap();
+                std::fs::write(place.join("muster"), "a program").unwrap();
+                "plan9-mips".to_owned()
+            }
             "/v1/api-tokens/" => {
                 let body = json!({"name": "victim", "permissions": ["agent.read"]});
                 text(&self.admin.post("/v1/api-tokens", &body).await.expect(201), "id")
             }
             other => panic!("what is at {other}?"),
         };
-        template.replace("{id}", &id).replace("{agent_id}", &id)
+        template.replace("{id}", &id).replace("{agent_id}", &id).replace("{platform}", &id)
     }
 
     /// A body that the operation takes.

@@ -4,9 +4,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod advice;
 mod agent_ca;
 mod agent_hostile;
 mod agent_install;
+mod agent_network;
 mod agent_outage;
 mod agent_rotation;
 mod agent_run;
@@ -25,6 +27,7 @@ mod fleet;
 mod floods;
 mod http_hostile;
 mod http_surface;
+mod install;
 mod journal;
 mod local_files;
 mod old_stores;
