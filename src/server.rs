@@ -25,6 +25,7 @@ use crate::ca::authority::Authority;
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::domain::code::Code;
 use crate::domain::enrollment::SpkiHash;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::host_port::HostPort;
@@ -154,7 +155,10 @@ const CREDENTIALS_OF_THE_UNIT: [&str; 3] = [
 ];
 
 /// What helps a command that does not find the envelope.
-pub const FIND_THE_ENVELOPE: &str = "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …";
+pub const FIND_THE_ENVELOPE: &str = match Code::NoEnvelope.advice() {
+    Some(advice) => advice,
+    None => "",
+};
 
 /// The envelope for new keys. One is made only where nothing is sealed yet; then it says where.
 pub fn envelope_for_new_keys(
@@ -177,13 +181,14 @@ pub fn has_agent_ca(data_dir: &Path) -> bool {
 
 /// Creates the data directory if it is not there, for its owner only.
 ///
-/// One that root has given to our group (`root:muster 2775`, as volumes with an `fsGroup` are) stays as it is, if it is
+/// One that root has given to the server's group (`root:muster 2775`, as volumes with an `fsGroup` are) stays as it is, if it is
 /// closed to everybody else's writing: its files are for their owner alone whatever it is.
 pub fn prepare_data_dir(path: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::DataDir { path: path.to_owned(), source };
     std::fs::create_dir_all(path).map_err(failed)?;
     let found = std::fs::metadata(path).map_err(failed)?;
-    let lent = found.uid() == 0 && !rustix::process::geteuid().is_root();
+    let to_a_group = found.mode() & 0o020 != 0 && found.gid() != 0;
+    let lent = found.uid() == 0 && (to_a_group || !rustix::process::geteuid().is_root());
     if lent && found.mode() & 0o002 == 0 {
         return rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| failed(error.into()));

@@ -83,6 +83,8 @@ codes! {
     NoEnvelope = "no_envelope",
     NotRenewed = "not_renewed" => "muster agent-ca renew < root-key.pem",
     BackupFailed = "backup_failed",
+    NoEnvelope = "no_envelope"
+        => "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …",
 }
 
 /// A code that this version does not know; the server may be newer.
