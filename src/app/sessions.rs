@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::caller::{Caller, TokenCaller};
+use super::passwords::Asker;
 use super::refusals::Refused;
 use super::{App, Unavailable, entropy};
 use crate::domain::api_token::{ApiToken, Maker};
@@ -22,7 +23,7 @@ use crate::store::{Change, ReadError, Verdict, View};
 pub enum SignInError {
     #[error("wrong username or password")]
     Wrong,
-    #[error("too many people are signing in at once")]
+    #[error("too many passwords are being checked at once")]
     Busy,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -50,13 +51,16 @@ impl App {
             None => None,
         };
         let user = found.filter(|user| user.disabled_at.is_none());
-        let right = self.passwords.verify(password, user.as_ref().map(|user| user.password.clone())).await?;
+        let asker = Asker::of(&caller);
+        let hash = user.as_ref().map(|user| user.password.clone());
+        let right = self.passwords.verify(asker, password, hash).await?;
         let (Some(user), true) = (user, right) else {
             let target = name.map(|name| name.to_string()).unwrap_or_default();
             let event = caller.event("session.create", None, target);
             self.record_refusal(event, Refused::Stranger, "wrong_credentials").await?;
             return Err(SignInError::Wrong);
         };
+        self.passwords.signed_in(asker);
         let token = SessionToken::new(Zeroizing::new(entropy()?));
         let now = self.clock.now();
         let session = Session { key: token.key(), user: user.id, created_at: now, last_used_at: now };

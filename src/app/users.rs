@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::caller::Caller;
+use super::passwords::Asker;
 use super::sessions::{SignInError, end_sessions};
 use super::{App, Unavailable, entropy};
 use crate::domain::ids::ALPHABET;
@@ -29,7 +30,7 @@ pub enum UserError {
     NoTenant,
     #[error("this is the last administrator of all tenants; make another one first")]
     LastAdmin,
-    #[error("too many passwords are being set at once; try again")]
+    #[error("too many passwords are being checked at once")]
     Busy,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -68,7 +69,8 @@ impl App {
             (Some(own), Some(asked)) if own != asked => return Err(UserError::NoTenant),
             (own, asked) => own.or(asked),
         };
-        let password = self.passwords.hash(NewPassword::new(order.password, &order.username)?).await?;
+        let password = NewPassword::new(order.password, &order.username)?;
+        let password = self.passwords.hash(Asker::of(caller), password).await?;
         let now = self.clock.now();
         let user = User {
             id: UserId::new(now, entropy()?),
@@ -126,7 +128,10 @@ impl App {
         let found = self.store.read(|view| view.user(id)).map_err(Unavailable::from)?;
         let user = found.filter(visible).ok_or(UserError::NotFound)?;
         let password = match change.password {
-            Some(text) => Some(self.passwords.hash(NewPassword::new(text, &user.username)?).await?),
+            Some(text) => {
+                let password = NewPassword::new(text, &user.username)?;
+                Some(self.passwords.hash(Asker::of(caller), password).await?)
+            }
             None => None,
         };
         let caller = caller.clone();
@@ -151,7 +156,8 @@ impl App {
         }
         let password = readable_password()?;
         let username: Username = FIRST_ADMIN.parse().expect("a constant valid username");
-        let hash = self.passwords.hash(NewPassword::new(password.clone(), &username)?).await?;
+        let hash = NewPassword::new(password.clone(), &username)?;
+        let hash = self.passwords.hash(Asker::of(caller), hash).await?;
         let now = self.clock.now();
         let user = User {
             id: UserId::new(now, entropy()?),

@@ -346,6 +346,7 @@ fn next_step(path: &str, code: &str) -> Option<&'static str> {
         "username_taken" => "'muster user list' lists people",
         "last_admin" => "muster user add NAME --role admin",
         "throttled" => "wait a minute",
+        "busy" => "try again in a moment",
         "not_renewed" => "muster agent-ca renew < root-key.pem",
         _ => return None,
     })

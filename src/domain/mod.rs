@@ -27,6 +27,7 @@ pub mod shares;
 pub mod spiffe;
 pub mod tenant;
 pub mod timeline;
+pub mod turns;
 pub mod user;
 
 #[cfg(test)]

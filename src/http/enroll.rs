@@ -9,7 +9,6 @@ use super::Shared;
 use super::body::Json;
 use super::extract::ClientAddress;
 use super::problem::Problem;
-use super::throttle::Cost;
 use super::wire::{EnrollBody, RotateBody, SvidAnswer};
 use crate::app::enroll::EnrollRequest;
 use crate::app::issuing::Svid;
@@ -41,7 +40,7 @@ pub(super) async fn enroll(
     };
     if error.proved_nothing() {
         // What is throttled is not recorded: the trail has the failures that used up the allowance.
-        shared.throttle.failed(peer, Cost::Credential)?;
+        shared.throttle.wrong_credential(peer)?;
     }
     shared.app.record_refused_enrollment(&error, id, peer).await?;
     Err(error.into())
@@ -60,7 +59,7 @@ pub(super) async fn rotate(
         Err(refused) => refused,
     };
     if refused.error.proved_nothing() {
-        shared.throttle.failed(peer, Cost::Credential)?;
+        shared.throttle.wrong_credential(peer)?;
     }
     shared.app.record_refused_rotation(&refused, peer).await?;
     Err(refused.error.into())

@@ -82,10 +82,7 @@ impl FromRequestParts<Shared> for Known {
             Some(Transport::Process { uid }) => {
                 return Ok(Self(Caller::Local { uid: *uid, via: LocalVia::Process }));
             }
-            Some(Transport::Tls { peer }) => {
-                Some(client_address(&shared.trusted_proxies, peer.ip(), &parts.headers))
-            }
-            None => None,
+            Some(Transport::Tls { .. }) | None => client_of(shared, &parts.extensions, &parts.headers),
         };
         if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
             let token = value.to_str().ok().and_then(bearer).ok_or_else(Problem::unauthenticated)?;
@@ -166,7 +163,10 @@ impl FromRequestParts<Shared> for ClientAddress {
 /// The address that a request with these parts came from; `None` for local callers.
 pub(super) fn client_of(shared: &Shared, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
     match extensions.get::<Transport>() {
-        Some(Transport::Tls { peer }) => Some(client_address(&shared.trusted_proxies, peer.ip(), headers)),
+        Some(Transport::Tls { peer }) => {
+            shared.unlisted_proxies.look_at(&shared.trusted_proxies, peer.ip(), headers);
+            Some(client_address(&shared.trusted_proxies, peer.ip(), headers))
+        }
         _ => None,
     }
 }

@@ -58,6 +58,7 @@ use crate::domain::networks::Networks;
 use crate::tls::certificate::LiveCertificate;
 use arriving::Arriving;
 use problem::Problem;
+use proxies::Unlisted;
 use throttle::Throttle;
 use transport::Transport;
 
@@ -71,6 +72,7 @@ pub struct Shared {
     pub facts: Arc<ServerFacts>,
     /// Reverse proxies that are believed about client addresses.
     pub trusted_proxies: Arc<Networks>,
+    unlisted_proxies: Arc<Unlisted>,
     throttle: Arc<Throttle>,
     /// Places for request bodies that are arriving.
     bodies: Arc<Arriving>,
@@ -108,6 +110,7 @@ impl Shared {
             app,
             facts: Arc::new(facts),
             trusted_proxies: Arc::new(trusted_proxies),
+            unlisted_proxies: Arc::default(),
             throttle: Arc::default(),
             bodies: Arc::default(),
             ending: CancellationToken::new(),

@@ -84,6 +84,12 @@ impl Problem {
         }
     }
 
+    /// Says nothing about whoever asks: others have come before them.
+    pub fn busy() -> Self {
+        let detail = "The server is checking as many passwords as it can. Try again in a moment.";
+        Self { retry_after: Some(2), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
+    }
+
     pub fn unavailable() -> Self {
         let detail = "The server cannot do this right now. Its log says why.";
         Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
@@ -267,7 +273,7 @@ impl From<UserError> for Problem {
             UserError::NotFound => Self::not_found("There is no such user."),
             UserError::NoTenant => Self::not_found("There is no such tenant."),
             UserError::LastAdmin => Self::new(StatusCode::CONFLICT, "last_admin", error.to_string()),
-            UserError::Busy => Self::throttled(1),
+            UserError::Busy => Self::busy(),
             UserError::Unavailable(error) => error.into(),
         }
     }
@@ -303,7 +309,7 @@ impl From<SignInError> for Problem {
             SignInError::Wrong => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Wrong username or password.")
             }
-            SignInError::Busy => Self::throttled(1),
+            SignInError::Busy => Self::busy(),
             SignInError::Unavailable(error) => error.into(),
         }
     }

@@ -40,6 +40,8 @@ const BY_NUMBER: &str = "^[0-9]{1,18}$";
 
 const NO_CA: (u16, &str) = (503, "ca_unavailable");
 const THROTTLED: (u16, &str) = (429, "throttled");
+/// Where passwords are hashed.
+const BUSY: (u16, &str) = (503, "busy");
 
 /// Routes that need no login.
 pub(super) fn open() -> Api {
@@ -139,7 +141,7 @@ fn people(api: Api) -> Api {
         post("/session", "signIn", "Sign in; the session comes back as a cookie")
             .body::<SignInBody>()
             .answers::<SessionAnswer>(200, "Signed in")
-            .problems(&[(401, "unauthenticated"), (403, "permission_denied"), THROTTLED]),
+            .problems(&[(401, "unauthenticated"), (403, "permission_denied"), THROTTLED, BUSY]),
         sessions::sign_in,
     )
     .route(
@@ -194,7 +196,7 @@ fn people(api: Api) -> Api {
                 (409, "username_taken"),
                 (422, "invalid_username"),
                 (422, "invalid_password"),
-                THROTTLED,
+                BUSY,
             ]),
         users::create,
     )
@@ -209,7 +211,7 @@ fn people(api: Api) -> Api {
         .query::<Nothing>()
         .body::<UserPatch>()
         .answers::<UserItem>(200, "The person as it is now")
-        .problems(&[(409, "last_admin"), (422, "invalid_password"), THROTTLED]),
+        .problems(&[(409, "last_admin"), (422, "invalid_password"), BUSY]),
         users::change,
     )
     .route(

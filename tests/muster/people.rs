@@ -370,6 +370,43 @@ async fn guessing_passwords_is_throttled_whoever_it_claims_to_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn junk_enrollments_keep_nobody_beside_them_from_signing_in() {
+    let server = Server::quickstart();
+    let password = server.hello.admin_password.clone().unwrap();
+    let nobody = Client::nobody(&server);
+    let junk = json!({"token": "mjt_aaaaaaaaaaaaaaaa_x", "csr": "none"});
+    let mut refused = 0;
+    while nobody.post("/enroll/agent", &junk).await.status != 429 {
+        refused += 1;
+        assert!(refused < 200, "nothing stops them");
+    }
+    nobody.try_sign_in("admin", "not the password at all").await.refused(401, "unauthenticated");
+    nobody.try_sign_in("admin", &password).await.expect(200);
+    // The other way round, each wrong password is a failure of its address everywhere.
+    let guesser = nobody.from_address([127, 9, 9, 1].into());
+    while guesser.try_sign_in("admin", "not the password at all").await.status != 429 {}
+    let mut refused = 0;
+    while guesser.post("/enroll/agent", &junk).await.status != 429 {
+        refused += 1;
+        assert!(refused < 50, "wrong passwords do not count here");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_not_listed_is_named_once() {
+    let server = Server::quickstart();
+    let nobody = Client::nobody(&server);
+    for _ in 0..3 {
+        let forwarded = nobody.clone().with("x-forwarded-for", "192.0.2.1");
+        forwarded.try_sign_in("admin", "not the password at all").await.refused(401, "unauthenticated");
+    }
+    let log = server.wait_for_log("X-Forwarded-For", crate::support::wait::PATIENCE);
+    assert!(log.contains("127.0.0.1"), "{log}");
+    let said = server.log().lines().filter(|line| line.contains("X-Forwarded-For")).count();
+    assert_eq!(said, 1, "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn behind_a_trusted_proxy_each_client_has_its_own_allowance() {
     let server = Server::quickstart_with(&[("MUSTER_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")]);
     let from = |hops: &str| Client::nobody(&server).with("x-forwarded-for", hops);
