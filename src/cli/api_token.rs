@@ -31,7 +31,7 @@ pub(super) enum ApiTokenCommand {
         #[arg(long, value_name = "TIME", value_parser = seconds)]
         ttl: Option<i64>,
         /// Confine the token to one tenant [default: its maker's]
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
     /// List tokens, newest first

@@ -28,7 +28,7 @@ pub(super) enum UserCommand {
         #[arg(long, value_parser = ["admin", "operator", "viewer"])]
         role: String,
         /// Confine the person to one tenant [default: all tenants]
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
     /// List people

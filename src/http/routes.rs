@@ -5,7 +5,7 @@ use axum::http::Method;
 
 use super::api::{Access, Api, Operation};
 use super::extract::{InTenant, Nothing};
-use super::page::{ListParams, Page};
+use super::page::{ListParams, Page, PageParams};
 use super::wire::{
     AgentCaAnswer, ApiTokenBody, ApiTokenItem, BundleAnswer, ChainAnswer, CreatedApiToken, CreatedSecret,
     EnrollBody, EnrollmentItem, HealthAnswer, HostEventItem, HostItem, HostList, LiveEvent, MintBody,
@@ -251,8 +251,9 @@ fn people(api: Api) -> Api {
     .route(
         get("/tenants", "listTenants", "Tenants that the caller may see")
             .needs(AgentRead)
-            .query::<Nothing>()
-            .answers::<Page<TenantItem>>(200, "Tenants"),
+            .query::<PageParams>()
+            .cursor(BY_UUID)
+            .answers::<Page<TenantItem>>(200, "A page of tenants"),
         tenants::list,
     )
     .route(

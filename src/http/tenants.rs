@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::Shared;
 use super::body::Json;
 use super::extract::{AgentRead, Allowed, Nothing, Params, TenantWrite};
-use super::page::Page;
+use super::page::{Page, PageParams, cursor, limit};
 use super::problem::Problem;
 use super::wire::{TenantBody, TenantItem};
 use crate::domain::label::InvalidLabel;
@@ -15,10 +15,11 @@ use crate::domain::label::InvalidLabel;
 pub(super) async fn list(
     allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
-    Params(Nothing {}): Params<Nothing>,
+    Params(params): Params<PageParams>,
 ) -> Result<axum::Json<Page<TenantItem>>, Problem> {
-    let tenants = shared.app.tenants(&allowed.caller)?;
-    Ok(axum::Json(Page::of(tenants.into_iter().map(TenantItem::from).collect(), None)))
+    let limit = limit(params.limit)?;
+    let tenants = shared.app.tenants(&allowed.caller, cursor(params.cursor.as_deref())?, limit + 1)?;
+    Ok(axum::Json(Page::new(tenants, limit, |tenant| tenant.id.to_string(), TenantItem::from)))
 }
 
 pub(super) async fn create(

@@ -274,3 +274,39 @@ async fn tenants_have_names_of_their_own() {
     }
     assert_eq!(admin.items("/v1/tenants").await.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_take_a_tenant_by_its_name() {
+    let server = Server::quickstart();
+    let id = server.tenant("Some name");
+    let named = ["--tenant", "Some name", "--json"];
+    let done = |args: &[&str]| server.cli(&[args, &named].concat()).run().json();
+    assert_eq!(done(&["enroll-token"])["tenant_id"], json!(id));
+    let secret = done(&["secret", "create", "--name", "fleet"]);
+    done(&["secret", "revoke", &text(&secret, "id")]);
+    let token = done(&["api-token", "create", "--name", "t", "--permission", "agent.read"]);
+    assert_eq!(token["tenant_id"], json!(id));
+    for list in [["host", "list"], ["secret", "list"], ["enroll-token", "list"], ["audit", "list"]] {
+        assert!(done(&list)["items"].is_array());
+    }
+    for unknown in ["some name", "Some other", ""] {
+        server.cli(&["host", "list", "--tenant", unknown]).run().failed();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_tenants_has_pages() {
+    let world = Neighbours::new().await;
+    let first = world.global.get("/v1/tenants?limit=2").await.expect(200);
+    let cursor = text(&first, "next_cursor");
+    let second = world.global.get(&format!("/v1/tenants?limit=500&cursor={cursor}")).await.expect(200);
+    assert_eq!(second["next_cursor"], Value::Null);
+    let names =
+        |page: &Value| page["items"].as_array().unwrap().iter().map(|t| text(t, "name")).collect::<Vec<_>>();
+    assert_eq!(
+        (names(&first), names(&second)),
+        (vec!["default".to_owned(), "ours".to_owned()], vec!["theirs".to_owned()])
+    );
+    world.global.get("/v1/tenants?limit=501").await.refused(400, "bad_request");
+    assert_eq!(world.server.cli(&["tenant", "list", "--json"]).run().items().len(), 3);
+}
