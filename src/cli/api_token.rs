@@ -14,7 +14,7 @@ use super::output::{field, made, print, print_json, print_table, tenant, time};
 /// Create, list and revoke API tokens: for programs, with an explicit list of permissions
 ///
 /// A token may never do more than its maker, loses what its maker loses, and is shown once, alone on stdout; only
-/// its hash is kept. It goes into the header 'Authorization: Bearer …', or into --api-token-file of this program.
+/// its hash is kept. A token that was made with another one ends with it. It goes into the header 'Authorization: Bearer …', or into --api-token-file of this program.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum ApiTokenCommand {
@@ -36,7 +36,7 @@ pub(super) enum ApiTokenCommand {
     },
     /// List tokens, newest first
     List,
-    /// Revoke a token at once
+    /// Revoke a token at once, with every token that was made with it
     Revoke {
         /// The token's id, as the list shows it
         id: String,

@@ -29,7 +29,7 @@ pub(super) enum TenantCommand {
 
 const EXAMPLES: &str = "Examples:
   muster tenant create --name acme
-  muster user add anna --role admin --tenant acme
+  muster user add anna --role admin --tenant acme     # signs in as anna@acme
   muster enroll-token --tenant acme";
 
 impl TenantCommand {

@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Global;
-use super::control::{Call, Control, escape, items};
+use super::control::{Call, Control, escape, items, items_of};
 use super::error::CliError;
 use super::output::{field, made, print, print_json, print_table, tenant, time};
 
 /// Add, list and change the people who sign in
 ///
 /// A viewer reads; an operator also mints join tokens and revokes agents; an admin does everything. A person
-/// belongs to one tenant, or to all of them. Passwords come from a prompt, or from standard input when that is no
+/// belongs to one tenant, or to all of them; the name of one who belongs to a tenant other than 'default' ends in
+/// '@' and the tenant's name. Nobody may add or change somebody who may do more than they do. Passwords come from a prompt, or from standard input when that is no
 /// terminal; never from the command line.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
@@ -33,7 +34,10 @@ pub(super) enum UserCommand {
     },
     /// List people
     List,
-    /// Set a new password and end the person's sessions; on the server's own machine this is the way back in
+    /// Set a new password and end the person's sessions and API tokens; on the server's own machine this is the way
+    /// back in
+    ///
+    /// The API tokens that will end are named first. Whoever changes their own password in the web UI keeps theirs.
     SetPassword {
         /// The sign-in name
         name: String,
@@ -46,7 +50,7 @@ pub(super) enum UserCommand {
         #[arg(value_parser = ["admin", "operator", "viewer"])]
         role: String,
     },
-    /// Lock a person out and end their sessions
+    /// Lock a person out and end their sessions and API tokens
     Disable {
         /// The sign-in name
         name: String,
@@ -70,7 +74,14 @@ impl UserCommand {
                 let body =
                     json!({ "username": name, "password": *password, "role": role, "tenant_id": tenant });
                 let answer = control.call(Call::post("/v1/users").body(body)).await?;
-                tell(global, &answer, &format!("{name} may sign in as {role}."))
+                let full = answer["username"].as_str().unwrap_or(&name);
+                if !full.eq_ignore_ascii_case(&name) {
+                    eprintln!(
+                        "The name of a person of this tenant ends in '{}'.",
+                        full.get(name.len()..).unwrap_or_default()
+                    );
+                }
+                tell(global, &answer, &format!("{full} may sign in as {role}."))
             }
             Self::List => {
                 let answer = control.list(Call::get("/v1/users")).await?;
@@ -93,6 +104,7 @@ impl UserCommand {
             }
             Self::SetPassword { name } => {
                 let id = find(&control, &name).await?;
+                name_tokens(&control, &name).await;
                 let password = password(&format!("New password for {name}: "))?;
                 let done = format!("{name} has a new password, and every session has ended.");
                 change(global, &control, &id, json!({ "password": *password }), &done).await
@@ -104,6 +116,9 @@ impl UserCommand {
             }
             Self::Disable { name, undo } => {
                 let id = find(&control, &name).await?;
+                if !undo {
+                    name_tokens(&control, &name).await;
+                }
                 let done = if undo {
                     format!("{name} may sign in again.")
                 } else {
@@ -124,7 +139,28 @@ async fn change(
 ) -> Result<ExitCode, CliError> {
     let path = format!("/v1/users/{}", escape(id));
     let answer = control.call(Call::patch(&path).body(body)).await?;
+    for token in items_of(&answer, "ended_api_tokens") {
+        eprintln!("API token {} has ended.", described(token));
+    }
     tell(global, &answer, done)
+}
+
+/// Names the API tokens that a person has made, before a change ends them.
+async fn name_tokens(control: &Control, name: &str) {
+    let Ok(tokens) = control.list(Call::get("/v1/api-tokens")).await else {
+        eprintln!("Every API token that {name} has made will end.");
+        return;
+    };
+    let made_by =
+        |token: &&Value| token["created_by"].as_str().is_some_and(|by| by.eq_ignore_ascii_case(name));
+    for token in items(&tokens).iter().filter(made_by) {
+        eprintln!("API token {} will end.", described(token));
+    }
+}
+
+fn described(token: &Value) -> String {
+    let text = |name: &str| token[name].as_str().unwrap_or_default().to_owned();
+    format!("{} ('{}')", text("id"), text("name"))
 }
 
 fn tell(global: &Global, answer: &Value, done: &str) -> Result<ExitCode, CliError> {

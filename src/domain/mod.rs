@@ -9,6 +9,7 @@ pub mod credential;
 pub mod deny;
 pub mod enrollment;
 pub mod enrollment_secret;
+mod guessable;
 pub mod hierarchy;
 pub mod host;
 pub mod host_port;

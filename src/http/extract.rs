@@ -15,6 +15,7 @@ use super::Shared;
 use super::problem::Problem;
 use super::proxies::client_address;
 use super::transport::Transport;
+use crate::app::account;
 use crate::app::caller::{Caller, LocalVia};
 use crate::app::refusals::Refused;
 use crate::domain::ids::TenantId;
@@ -96,6 +97,21 @@ impl FromRequestParts<Shared> for Known {
             own_page(parts)?;
         }
         Ok(Self(caller))
+    }
+}
+
+/// Proof that the caller is a person, signed in.
+#[derive(Debug)]
+pub(super) struct Oneself(pub(super) account::Oneself);
+
+impl FromRequestParts<Shared> for Oneself {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let Known(caller) = Known::from_request_parts(parts, shared).await?;
+        let detail = "This is about the account of a person who has signed in; an API token has none.";
+        let nobody = || Problem { detail: detail.to_owned(), ..Problem::permission_denied() };
+        account::Oneself::of(caller).map(Self).ok_or_else(nobody)
     }
 }
 

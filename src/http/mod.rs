@@ -3,6 +3,7 @@
 //! Handlers translate: they read input, call one use case and convert its answer. This is the only room that
 //! knows JSON shapes and status codes.
 
+mod account;
 mod agent_ca;
 mod api;
 mod api_tokens;

@@ -7,14 +7,15 @@ use super::api::{Access, Api, Operation};
 use super::extract::{InTenant, Nothing};
 use super::page::{ListParams, Page, PageParams};
 use super::wire::{
-    AgentCaAnswer, ApiTokenBody, ApiTokenItem, BundleAnswer, ChainAnswer, CreatedApiToken, CreatedSecret,
-    EnrollBody, EnrollmentItem, HealthAnswer, HostEventItem, HostItem, HostList, LiveEvent, MintBody,
-    MintedToken, OverviewAnswer, PreferencesBody, RevokedAnswer, RotateBody, SecretBody, SecretItem,
-    SessionAnswer, SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
+    AccountAnswer, AgentCaAnswer, ApiTokenBody, ApiTokenItem, BundleAnswer, ChainAnswer, ChangedUserAnswer,
+    CreatedApiToken, CreatedSecret, EnrollBody, EnrollmentItem, HealthAnswer, HostEventItem, HostItem,
+    HostList, LiveEvent, MintBody, MintedToken, OverviewAnswer, OwnPasswordAnswer, OwnPasswordBody,
+    PreferencesBody, RevokedAnswer, RotateBody, SecretBody, SecretItem, SessionAnswer, SessionItem,
+    SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
 };
 use super::{
-    Shared, agent_ca, api_tokens, audit, enroll, events, health, hosts, keeping, metrics, overview, secrets,
-    sessions, tenants, tokens, users,
+    Shared, account, agent_ca, api_tokens, audit, enroll, events, health, hosts, keeping, metrics, overview,
+    secrets, sessions, tenants, tokens, users,
 };
 use crate::domain::audit::AuditRecord;
 use crate::domain::permission::Permission;
@@ -120,7 +121,7 @@ pub(super) fn open() -> Api {
 
 /// The admin API, below `/v1` and `/api/v1`.
 pub(super) fn api() -> Api {
-    let api = people(Api::default());
+    let api = people(account(Api::default()));
     let api = credentials(api);
     fleet(api)
 }
@@ -133,6 +134,45 @@ pub(super) fn local() -> Router<Shared> {
         .route("/backup", post(keeping::backup))
         .route("/check", post(keeping::check))
         .route("/agent-ca/renew", post(keeping::renew_agent_ca))
+}
+
+fn account(api: Api) -> Api {
+    api.route(
+        get("/account", "account", "One's own account")
+            .access(Access::Person)
+            .query::<Nothing>()
+            .answers::<AccountAnswer>(200, "Whoever asks"),
+        account::show,
+    )
+    .route(
+        Operation::new(
+            Method::PUT,
+            "/account/password",
+            "setOwnPassword",
+            "Set another password for oneself; every other session ends",
+        )
+        .access(Access::Person)
+        .query::<Nothing>()
+        .body::<OwnPasswordBody>()
+        .answers::<OwnPasswordAnswer>(200, "What has ended besides")
+        .problems(&[(403, "wrong_password"), (422, "invalid_password"), THROTTLED, BUSY]),
+        account::set_password,
+    )
+    .route(
+        get("/account/sessions", "ownSessions", "Where one is signed in")
+            .access(Access::Person)
+            .query::<PageParams>()
+            .cursor(BY_SERIAL)
+            .answers::<Page<SessionItem>>(200, "A page of sessions"),
+        account::sessions,
+    )
+    .route(
+        delete("/account/sessions/{id}", "endOwnSession", "Sign out elsewhere")
+            .access(Access::Person)
+            .query::<Nothing>()
+            .answers_with(204, "The session has ended", ""),
+        account::end_session,
+    )
 }
 
 fn people(api: Api) -> Api {
@@ -210,7 +250,7 @@ fn people(api: Api) -> Api {
         .needs(UserWrite)
         .query::<Nothing>()
         .body::<UserPatch>()
-        .answers::<UserItem>(200, "The person as it is now")
+        .answers::<ChangedUserAnswer>(200, "The person as it is now")
         .problems(&[(409, "last_admin"), (422, "invalid_password"), BUSY]),
         users::change,
     )
@@ -238,6 +278,7 @@ fn people(api: Api) -> Api {
             (422, "invalid_name"),
             (422, "invalid_permissions"),
             (422, "invalid_ttl"),
+            (422, "too_many"),
         ]),
         api_tokens::create,
     )

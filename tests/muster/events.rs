@@ -77,7 +77,7 @@ async fn a_tenant_hears_of_nothing_but_its_own() {
     let [ours, theirs] = [server.tenant("ours"), server.tenant("theirs")];
     server.add_user("ours", "admin", Some(&ours));
     let admin = Client::admin(&server).await;
-    let us = Client::sign_in(&server, "ours", PASSWORD).await;
+    let us = Client::sign_in(&server, "ours@ours", PASSWORD).await;
     let mut stream = Stream::open(&us, "/v1/events").await;
     let mut chosen = Stream::open(&admin, &format!("/v1/events?tenant={ours}")).await;
 

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod account;
 mod agent_ca;
 mod agent_hostile;
 mod agent_install;
@@ -36,6 +37,7 @@ mod report;
 mod reseal;
 mod revocation_matrix;
 mod revoke;
+mod rights;
 mod rooms;
 mod rotate;
 mod secrecy;

@@ -159,6 +159,13 @@ async fn an_unknown_user_and_a_wrong_password_look_the_same() {
         };
         assert_eq!(names(&other), names(&wrong), "{name}");
     }
+    let targets: Vec<_> = server.audit("session.create").iter().map(|r| text(r, "target")).collect();
+    let of = |name: &str| targets.iter().filter(|target| *target == name).count();
+    assert_eq!(
+        (of("admin"), of("disabled"), of("")),
+        (2, 2, 3),
+        "nobody's names are not on record: {targets:?}"
+    );
     let reasons: Vec<_> = server.audit("session.create").iter().map(|r| r["reason"].clone()).collect();
     assert_eq!(reasons, vec![json!("wrong_credentials"); 7]);
 }
@@ -199,6 +206,8 @@ async fn disabling_a_person_ends_sessions_and_api_tokens_at_once() {
 
     server.cli(&["user", "disable", "alice", "--undo"]).run().ok();
     alice.get("/v1/hosts").await.refused(401, "unauthenticated");
+    program.get("/v1/hosts").await.refused(401, "unauthenticated");
+    assert!(admin.items("/v1/api-tokens").await.is_empty());
     Client::sign_in(&server, "alice", PASSWORD).await;
 }
 
@@ -476,8 +485,12 @@ async fn passwords_have_12_to_256_characters() {
     }
     nobody.try_sign_in("short", "q7-tv9x.w2mk\0").await.refused(401, "unauthenticated");
     let id = user_id(&admin, "short").await;
-    for bad in ["", "q7-tv9x.w2m", &(long.clone() + "x"), "password1234", "refused-user"] {
-        add("refused-user", bad).await.refused(422, "invalid_password");
+    let guessable =
+        ["password1234", "Password123!", "aaaaaaaaaaaa", "qwertyuiop123", "Welcome-2026", "refused-user"];
+    let too_long = long.clone() + "x";
+    for bad in ["", "q7-tv9x.w2m", too_long.as_str()].into_iter().chain(guessable) {
+        let refused = add("refused-user", bad).await.refused(422, "invalid_password");
+        assert!(refused["detail"].as_str().is_some_and(|detail| detail.len() > 20), "{refused}");
         if bad != "refused-user" {
             let change = json!({"password": bad, "role": "admin"});
             admin.patch(&format!("/v1/users/{id}"), &change).await.refused(422, "invalid_password");
@@ -515,6 +528,7 @@ async fn a_name_has_one_account_whatever_its_case() {
         "bob\n",
         "bob\0",
         "<b>",
+        "a@b@c",
         &long,
         &"a".repeat(10_240),
     ] {
