@@ -134,11 +134,6 @@ impl App {
         found.map_err(|error: ReadError| error.into())
     }
 
-    /// Whether a program's token still grants a permission.
-    pub fn token_still_may(&self, caller: &TokenCaller, permission: Permission) -> Result<bool, Unavailable> {
-        Ok(self.token_permissions(caller)?.contains(&permission))
-    }
-
     /// What a program's token grants by now.
     pub fn token_permissions(&self, caller: &TokenCaller) -> Result<BTreeSet<Permission>, Unavailable> {
         let now = self.clock.now();

@@ -1,8 +1,10 @@
 //! Server-sent events: what happens, as it happens, to whoever may see it.
 //!
 //! A reader that falls behind loses the events it missed and gets one `resync` in their place, so a slow
-//! one costs a bounded amount of memory. The stream ends with the session or token that opened it.
+//! one costs a bounded amount of memory. The stream ends with the session or token that opened it, and an event
+//! whose row its reader may not read is none of the reader's.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -45,7 +47,9 @@ pub(super) async fn stream(
     // From before the answer on, so that nothing falls between it and the first event.
     let (missed, events) = shared.app.events().listen(last);
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    tokio::spawn(Listener { shared, caller: allowed.caller, tenant, sender }.run(missed, events));
+    let permissions = allowed.caller.permissions();
+    let listener = Listener { shared, caller: allowed.caller, tenant, permissions, sender };
+    tokio::spawn(listener.run(missed, events));
     let heartbeat = KeepAlive::new().interval(HEARTBEAT);
     Ok(Sse::new(ReceiverStream::new(receiver)).keep_alive(heartbeat).into_response())
 }
@@ -54,12 +58,14 @@ struct Listener {
     shared: Shared,
     caller: Caller,
     tenant: Option<TenantId>,
+    /// What the reader may do, as of the last time that it was proved.
+    permissions: BTreeSet<Permission>,
     sender: mpsc::Sender<Result<sse::Event, Infallible>>,
 }
 
 impl Listener {
     /// Passes events on until the reader goes, loses its right, or the server stops.
-    async fn run(self, missed: Option<Vec<Event>>, mut events: Receiver<Event>) {
+    async fn run(mut self, missed: Option<Vec<Event>>, mut events: Receiver<Event>) {
         let missed = match missed {
             Some(missed) => missed.into_iter().map(Some).collect(),
             None => vec![None],
@@ -97,22 +103,21 @@ impl Listener {
         }
     }
 
-    /// Whether the session or token is still there and still may read.
-    fn may_listen(&self) -> bool {
-        match &self.caller {
+    /// Whether the session or token is still there and still may read. Learns what else it may.
+    fn may_listen(&mut self) -> bool {
+        let app = &self.shared.app;
+        self.permissions = match &self.caller {
             Caller::User { session, .. } => {
-                let signed_in = self.shared.app.signed_in(*session).ok().flatten();
+                let signed_in = app.signed_in(*session).ok().flatten();
                 // A person moved to another tenant must not go on hearing of the first.
-                signed_in.is_some_and(|now| {
-                    now.user.may(Permission::AgentRead) && now.user.tenant == self.caller.tenant()
-                })
+                let here = signed_in.filter(|now| now.user.tenant == self.caller.tenant());
+                here.map(|now| now.user.permissions()).unwrap_or_default()
             }
-            Caller::Token(token) => {
-                self.shared.app.token_still_may(token, Permission::AgentRead).unwrap_or(false)
-            }
-            Caller::Local { .. } => true,
-            Caller::Anonymous { .. } => false,
-        }
+            Caller::Token(token) => app.token_permissions(token).unwrap_or_default(),
+            Caller::Local { .. } => self.caller.permissions(),
+            Caller::Anonymous { .. } => BTreeSet::new(),
+        };
+        self.permissions.contains(&Permission::AgentRead)
     }
 
     /// Sends an event, or `None` for those that were lost. Tells whether to go on.
@@ -124,6 +129,9 @@ impl Listener {
                     return true;
                 }
                 let Some(kind) = LiveKind::of(event.kind) else { return true };
+                if kind.needs().is_some_and(|needed| !self.permissions.contains(&needed)) {
+                    return true;
+                }
                 message(&LiveEvent::about(kind, event.subject)).id(event.id.to_string())
             }
             None => message(&LiveEvent::about(LiveKind::Resync, None)),
