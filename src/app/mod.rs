@@ -1,6 +1,7 @@
 //! Use cases, one file per family of verbs. They look at a consistent view and the time, decide, and hand
 //! the store what to write. They know nothing of HTTP, gRPC or the command line.
 
+pub mod account;
 pub mod admission;
 pub mod agent_ca;
 pub mod api_tokens;

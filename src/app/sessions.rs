@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::caller::{Caller, TokenCaller};
+use super::passwords::Asker;
 use super::refusals::Refused;
 use super::{App, Unavailable, entropy};
-use crate::domain::api_token::{ApiToken, Maker};
+use crate::domain::api_token::{ApiToken, GENERATIONS_MAX, Maker};
 use crate::domain::audit::AuditEvent;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::ids::{CredentialId, TenantId};
@@ -23,7 +24,7 @@ use crate::store::{Change, ReadError, Verdict, View};
 pub enum SignInError {
     #[error("wrong username or password")]
     Wrong,
-    #[error("too many people are signing in at once")]
+    #[error("too many passwords are being checked at once")]
     Busy,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -45,22 +46,27 @@ impl App {
         address: Option<IpAddr>,
     ) -> Result<(SignedIn, SessionToken), SignInError> {
         let caller = Caller::Anonymous { address };
-        let name = username.parse::<Username>().ok();
+        let name = Username::existing(username).ok();
         let found = match &name {
             Some(name) => self.store.read(|view| view.user_named(name)).map_err(Unavailable::from)?,
             None => None,
         };
+        // A name that nobody has is not recorded: it may be a password, typed into the wrong field.
+        let target = found.as_ref().map(|user| user.username.to_string()).unwrap_or_default();
         let user = found.filter(|user| user.disabled_at.is_none());
-        let right = self.passwords.verify(password, user.as_ref().map(|user| user.password.clone())).await?;
+        let asker = Asker::of(&caller);
+        let hash = user.as_ref().map(|user| user.password.clone());
+        let right = self.passwords.verify(asker, password, hash).await?;
         let (Some(user), true) = (user, right) else {
-            let target = name.map(|name| name.to_string()).unwrap_or_default();
             let event = caller.event("session.create", None, target);
             self.record_refusal(event, Refused::Stranger, "wrong_credentials").await?;
             return Err(SignInError::Wrong);
         };
+        self.passwords.signed_in(asker);
         let token = SessionToken::new(Zeroizing::new(entropy()?));
         let now = self.clock.now();
-        let session = Session { key: token.key(), user: user.id, created_at: now, last_used_at: now };
+        let session =
+            Session { key: token.key(), user: user.id, created_at: now, last_used_at: now, address };
         let opened = self.store.write(move |view, now| open(view, now, &user, session, &caller));
         Ok((opened.await.map_err(Unavailable::from)??, token))
     }
@@ -126,7 +132,7 @@ impl App {
             if token.expired(now) {
                 return Ok(Err((tenant, Refused::Somebody, "expired")));
             }
-            let Some(permissions) = effective(view, token)? else {
+            let Some(permissions) = effective(view, &token, now)? else {
                 return Ok(Err((tenant, Refused::Somebody, "maker_gone")));
             };
             Ok(Ok(Caller::Token(Box::new(TokenCaller { id, permissions, tenant, maker, address }))))
@@ -168,16 +174,16 @@ impl App {
         Ok(self.store.read(|view| view.session(token.key()))?.is_some())
     }
 
-    /// Whether a program's token still grants a permission.
-    pub fn token_still_may(&self, caller: &TokenCaller, permission: Permission) -> Result<bool, Unavailable> {
+    /// What a program's token grants by now.
+    pub fn token_permissions(&self, caller: &TokenCaller) -> Result<BTreeSet<Permission>, Unavailable> {
         let now = self.clock.now();
-        let may = self.store.read(|view| {
+        let granted = self.store.read(|view| {
             let Some(token) = view.api_token(caller.id)?.filter(|token| !token.expired(now)) else {
-                return Ok(false);
+                return Ok(BTreeSet::new());
             };
-            Ok(effective(view, token)?.is_some_and(|permissions| permissions.contains(&permission)))
+            Ok(effective(view, &token, now)?.unwrap_or_default())
         });
-        may.map_err(|error: ReadError| error.into())
+        granted.map_err(|error: ReadError| error.into())
     }
 
     pub async fn sign_out(&self, caller: &Caller) -> Result<(), Unavailable> {
@@ -246,15 +252,57 @@ fn open(
     Ok(Verdict::accept(SignedIn { user, session }, changes))
 }
 
-/// What a token grants: what it lists and its maker still has. `None` when the maker is gone or disabled.
-fn effective(view: &View<'_>, token: ApiToken) -> Result<Option<BTreeSet<Permission>>, ReadError> {
-    let Maker::User(id) = token.maker else {
-        return Ok(Some(token.permissions));
-    };
-    let Some(maker) = view.user(id)?.filter(|maker| maker.disabled_at.is_none()) else {
+/// What a token grants: what it lists, every token that it goes back to lists, and its maker still has. `None` when
+/// one of those tokens has ended, or the maker is gone or disabled.
+fn effective(
+    view: &View<'_>,
+    token: &ApiToken,
+    now: Timestamp,
+) -> Result<Option<BTreeSet<Permission>>, ReadError> {
+    let mut permissions = token.permissions.clone();
+    let mut parent = token.parent;
+    for _ in 0..GENERATIONS_MAX {
+        let Some(id) = parent else { break };
+        let Some(above) = view.api_token(id)?.filter(|above| !above.expired(now)) else {
+            return Ok(None);
+        };
+        permissions.retain(|permission| above.permissions.contains(permission));
+        parent = above.parent;
+    }
+    if parent.is_some() {
         return Ok(None);
-    };
-    Ok(Some(token.permissions.into_iter().filter(|permission| maker.may(*permission)).collect()))
+    }
+    if let Maker::User(id) = token.maker {
+        let Some(maker) = view.user(id)?.filter(|maker| maker.disabled_at.is_none()) else {
+            return Ok(None);
+        };
+        permissions.retain(|permission| maker.may(*permission));
+    }
+    Ok(Some(permissions))
+}
+
+/// The same caller with the rights of now, for decisions that come a while after the request; `None` if there is
+/// none of it any more.
+pub(super) fn renewed(view: &View<'_>, caller: &Caller, now: Timestamp) -> Result<Option<Caller>, ReadError> {
+    match caller {
+        Caller::Local { .. } | Caller::Anonymous { .. } => Ok(Some(caller.clone())),
+        Caller::User { session, address, .. } => {
+            let Some(live) = view.session(*session)?.filter(|session| !session.expired(now)) else {
+                return Ok(None);
+            };
+            let user = view.user(live.user)?.filter(|user| user.disabled_at.is_none());
+            Ok(user.map(|user| Caller::User { user: Box::new(user), session: *session, address: *address }))
+        }
+        Caller::Token(before) => {
+            let Some(token) = view.api_token(before.id)?.filter(|token| !token.expired(now)) else {
+                return Ok(None);
+            };
+            let permissions = effective(view, &token, now)?;
+            let renewed =
+                |permissions| Caller::Token(Box::new(TokenCaller { permissions, ..*before.clone() }));
+            Ok(permissions.map(renewed))
+        }
+    }
 }
 
 /// Ends every session of a person, perhaps but for one.

@@ -34,7 +34,7 @@ pub(super) enum Audit {
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
         limit: u64,
         /// Only this tenant's records [default: all that you may see]
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
     /// Walk the hash chain and name the first record that breaks it, or those that are missing at its end

@@ -45,6 +45,8 @@ codes! {
     PermissionDenied = "permission_denied" => "'muster api-token list' on the server shows what the API token may do",
     Throttled = "throttled" => "wait a few minutes, then try again",
     TooManyStreams = "too_many_streams" => "close another one, such as a tab of the web UI",
+    /// All places for what costs much are taken; it says nothing of whoever asks.
+    Busy = "busy" => "try again in a moment",
     Unavailable = "unavailable" => "the server's log says why",
     Internal = "internal" => "the server's log says why",
     CaUnavailable = "ca_unavailable" => "the log of the server says why; 'muster agent-ca show' there shows whether there is a CA and until when",

@@ -9,7 +9,6 @@ use super::Shared;
 use super::body::Json;
 use super::extract::{CameBy, ClientAddress};
 use super::problem::Problem;
-use super::throttle::Cost;
 use super::wire::{EnrollBody, RotateBody, SvidAnswer};
 use crate::app::enroll::EnrollRequest;
 use crate::app::issuing::Svid;
@@ -44,7 +43,7 @@ pub(super) async fn enroll(
     };
     if error.proved_nothing() {
         // What is throttled is not recorded: the trail has the failures that used up the allowance.
-        shared.throttle.failed(peer, Cost::Credential)?;
+        shared.throttle.wrong_credential(peer)?;
     }
     shared.app.record_refused_enrollment(&error, id, hostname.as_deref(), peer).await?;
     Err(error.into())
@@ -64,7 +63,7 @@ pub(super) async fn rotate(
         Err(refused) => refused,
     };
     if refused.error.proved_nothing() {
-        shared.throttle.failed(peer, Cost::Credential)?;
+        shared.throttle.wrong_credential(peer)?;
     }
     shared.app.record_refused_rotation(&refused, peer).await?;
     Err(refused.error.into())

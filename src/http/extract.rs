@@ -15,6 +15,7 @@ use super::Shared;
 use super::problem::{NO_TENANT, Problem};
 use super::proxies::client_address;
 use super::transport::Transport;
+use crate::app::account;
 use crate::app::caller::{Caller, LocalVia};
 use crate::app::refusals::Refused;
 use crate::domain::host_port::HostPort;
@@ -127,10 +128,7 @@ async fn caller_of(parts: &Parts, shared: &Shared) -> Result<Caller, Problem> {
         Some(Transport::Process { uid }) => {
             return Ok(Caller::Local { uid: *uid, via: LocalVia::Process });
         }
-        Some(Transport::Tls { peer }) => {
-            Some(client_address(&shared.trusted_proxies, peer.ip(), &parts.headers))
-        }
-        None => None,
+        Some(Transport::Tls { .. }) | None => client_of(shared, &parts.extensions, &parts.headers),
     };
     if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
         let token = value.to_str().ok().and_then(bearer).ok_or_else(Problem::unauthenticated)?;
@@ -155,6 +153,21 @@ async fn caller_of(parts: &Parts, shared: &Shared) -> Result<Caller, Problem> {
         own_page(shared, parts)?;
     }
     Ok(caller)
+}
+
+/// Proof that the caller is a person, signed in.
+#[derive(Debug)]
+pub(super) struct Oneself(pub(super) account::Oneself);
+
+impl FromRequestParts<Shared> for Oneself {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let Known(caller) = Known::from_request_parts(parts, shared).await?;
+        let detail = "This is about the account of a person who has signed in; an API token has none.";
+        let nobody = || Problem { detail: detail.to_owned(), ..Problem::permission_denied() };
+        account::Oneself::of(caller).map(Self).ok_or_else(nobody)
+    }
 }
 
 /// Proof that the caller is a process of this server's owner on this machine.
@@ -260,7 +273,10 @@ impl FromRequestParts<Shared> for ClientAddress {
 /// The address that a request with these parts came from; `None` for local callers.
 pub(super) fn client_of(shared: &Shared, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
     match extensions.get::<Transport>() {
-        Some(Transport::Tls { peer }) => Some(client_address(&shared.trusted_proxies, peer.ip(), headers)),
+        Some(Transport::Tls { peer }) => {
+            shared.unlisted_proxies.look_at(&shared.trusted_proxies, peer.ip(), headers);
+            Some(client_address(&shared.trusted_proxies, peer.ip(), headers))
+        }
         _ => None,
     }
 }

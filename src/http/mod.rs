@@ -3,6 +3,7 @@
 //! Handlers translate: they read input, call one use case and convert its answer. This is the only room that
 //! knows JSON shapes and status codes.
 
+mod account;
 mod agent_ca;
 mod api;
 mod api_tokens;
@@ -71,6 +72,7 @@ use document::Document;
 use events::OpenStreams;
 use install::Downloads;
 use problem::Problem;
+use proxies::Unlisted;
 use reach::Reach;
 use throttle::Throttle;
 use transport::Transport;
@@ -87,6 +89,7 @@ pub struct Shared {
     pub facts: Arc<ServerFacts>,
     /// Reverse proxies that are believed about client addresses.
     pub trusted_proxies: Arc<Networks>,
+    unlisted_proxies: Arc<Unlisted>,
     throttle: Arc<Throttle>,
     /// Places for request bodies that are arriving.
     bodies: Arc<Arriving>,
@@ -147,6 +150,7 @@ impl Shared {
             app,
             facts: Arc::new(facts),
             trusted_proxies: Arc::new(trusted_proxies),
+            unlisted_proxies: Arc::default(),
             throttle: Arc::default(),
             bodies: Arc::default(),
             downloads: Arc::default(),

@@ -27,6 +27,10 @@ const STEPS: &[Step] = &[
         gained: "indexes by tenant, and names beside the audit chain",
         run: |batch| batch.index_everything(),
     },
+    Step {
+        gained: "what API tokens were made with, where sessions are from, longer user names",
+        run: |_| Ok(()),
+    },
 ];
 
 /// The layout that this version reads and writes.

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod account;
 mod advice;
 mod agent_ca;
 mod agent_hostile;
@@ -46,6 +47,7 @@ mod reseal;
 mod reverse_proxies;
 mod revocation_matrix;
 mod revoke;
+mod rights;
 mod rooms;
 mod rotate;
 mod secrecy;
