@@ -325,6 +325,8 @@ impl Deciding {
             last_seen: None,
             newest_shown: None,
             decommissioned_at: None,
+            revoked_at: None,
+            let_in_by: enrollment.via.let_in_by(),
             newest_serial: enrollment.serial,
             svid_not_after: enrollment.not_after,
             flags: BTreeSet::new(),

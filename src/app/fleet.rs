@@ -3,6 +3,7 @@
 //! Lists, search and the overview answer from here, so nothing is scanned on disk per request; a heartbeat
 //! costs no commit. The store holds the truth: rows come from it, and reports are saved to it in batches.
 
+mod query;
 mod roll;
 
 use std::collections::{HashMap, HashSet};
@@ -10,8 +11,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use query::{HostQuery, NotAPlace, NotAnOrder, Order, Place, SortedBy};
 use roll::{Card, Roll, Shown};
-pub use roll::{HostNow, HostPage, HostQuery, Totals};
+pub use roll::{HostNow, HostPage, Totals};
 
 use super::events::{EventKind, Events};
 use crate::domain::host::{Host, HostFacts};
@@ -91,6 +93,8 @@ impl Fleet {
             last_seen: None,
             newest_shown: None,
             decommissioned_at: None,
+            revoked_at: None,
+            let_in_by: None,
             newest_serial: Serial::from_bytes(*id.as_bytes()),
             svid_not_after: Timestamp::UNIX_EPOCH,
             flags: std::collections::BTreeSet::new(),
@@ -221,7 +225,7 @@ impl Fleet {
         roll.card(id).map(|card| roll.now(card))
     }
 
-    /// A tenant's hosts in the order of their enrollment.
+    /// A tenant's hosts, those that are wanted.
     pub(super) fn page(&self, tenant: TenantId, query: &HostQuery, limit: usize) -> HostPage {
         self.read().rolls.get(&tenant).map(|roll| roll.page(query, limit)).unwrap_or_default()
     }
@@ -297,6 +301,8 @@ mod tests {
             last_seen: None,
             newest_shown: None,
             decommissioned_at: None,
+            revoked_at: None,
+            let_in_by: None,
             newest_serial: Serial::from_bytes([number; 16]),
             svid_not_after: Timestamp::UNIX_EPOCH,
             flags: std::collections::BTreeSet::new(),
@@ -353,9 +359,10 @@ mod tests {
         let tenant = TenantId::from_bytes([1; 16]);
         let first = fleet.page(tenant, &HostQuery::default(), 2);
         assert_eq!((first.hosts.len(), first.total), (2, 3));
-        let after = first.hosts.last().map(|now| now.host.id);
+        let after = first.next;
+        assert!(after.is_some());
         let second = fleet.page(tenant, &HostQuery { after, ..HostQuery::default() }, 2);
-        assert_eq!((second.hosts.len(), second.total), (1, 3));
+        assert_eq!((second.hosts.len(), second.total, second.next), (1, 3, None));
     }
 
     #[test]

@@ -81,6 +81,8 @@ impl Default for Policy {
 pub struct App {
     store: Store,
     clock: Arc<dyn Clock>,
+    /// How long servers had run on this store before this process opened it, less what the process had run then.
+    ran_before: SignedDuration,
     policy: Policy,
     fleet: Arc<Fleet>,
     events: Arc<Events>,
@@ -151,9 +153,11 @@ impl App {
         // Nothing has been written yet: writes come from use cases, and there are none before this returns.
         let _ = following.set(Arc::clone(&fleet));
         let history = Arc::new(History::new(store.clone()));
+        let ran_before = store.read(|view| view.clock_marks())?.ran.saturating_sub(clock.running());
         Ok(Self {
             store,
             clock,
+            ran_before,
             policy,
             fleet,
             events,
@@ -168,6 +172,11 @@ impl App {
             rotations: HostPace::new(rotate::BURST),
             counts,
         })
+    }
+
+    /// How long servers have run on this store, by the monotonic clock.
+    fn has_run(&self) -> SignedDuration {
+        self.ran_before.saturating_add(self.clock.running())
     }
 
     /// Whether the quickstart's copy of the root key still waits to be taken offline.

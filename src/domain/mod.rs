@@ -5,6 +5,7 @@
 
 pub mod api_token;
 pub mod audit;
+pub mod clock_marks;
 pub mod credential;
 pub mod deny;
 pub mod enrollment;
@@ -28,6 +29,7 @@ pub mod spiffe;
 pub mod tenant;
 pub mod timeline;
 pub mod user;
+pub mod version;
 
 #[cfg(test)]
 pub mod testing;

@@ -15,6 +15,14 @@ pub(super) enum HostStatus {
     Offline,
 }
 
+/// What let a host in.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CredentialWord {
+    Token,
+    Secret,
+}
+
 /// How a certificate came to be.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

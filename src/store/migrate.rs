@@ -21,7 +21,11 @@ struct Step {
 }
 
 /// The steps in the order of their layouts: the first leads from 1 to 2. They are never changed once released.
-const STEPS: &[Step] = &[Step { gained: "the first layout of 0.2.0", run: |_| Ok(()) }];
+const STEPS: &[Step] = &[
+    Step { gained: "the first layout of 0.2.0", run: |_| Ok(()) },
+    Step { gained: "how long the server has run by which clock", run: |_| Ok(()) },
+    Step { gained: "which credential let a host in", run: |batch| batch.note_what_let_hosts_in() },
+];
 
 /// The layout that this version reads and writes.
 #[expect(clippy::cast_possible_truncation, reason = "there are not four billion steps")]

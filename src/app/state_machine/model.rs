@@ -16,6 +16,8 @@ pub(super) const GRACE: SignedDuration = SignedDuration::from_hours(6);
 const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 /// How long what only unexpired certificates need outlives them.
 const KEPT: SignedDuration = SignedDuration::from_hours(48);
+/// How long a denial does.
+const DENIALS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 #[derive(Debug)]
 pub(super) struct Token {
@@ -102,6 +104,8 @@ pub(super) struct Model {
     /// Action and target of every audit record.
     pub trail: Vec<(&'static str, String)>,
     pub enrollments: u64,
+    /// What the clock showed when it was last noted.
+    noted: Option<Timestamp>,
     alive: Option<Timestamp>,
     /// From a sign of life to the return.
     outages: Vec<(Timestamp, Timestamp)>,
@@ -295,9 +299,13 @@ impl Model {
 
     fn revoke_all(&mut self, host: HostId, reason: RevocationReason, now: Timestamp) {
         for certificate in &mut self.certificates {
-            if certificate.host == host && certificate.live(now) {
+            if certificate.host == host && certificate.revoked.is_none() && !certificate.deleted {
                 certificate.revoked = Some(reason);
-                self.denied_serials.insert(certificate.serial, certificate.not_after);
+                // What was noted to have expired long ago needs no denial.
+                let seen = self.noted.is_some_and(|noted| certificate.expired(noted));
+                if !seen || certificate.not_after >= now - DENIALS_KEPT {
+                    self.denied_serials.insert(certificate.serial, certificate.not_after);
+                }
             }
         }
     }
@@ -347,10 +355,11 @@ impl Model {
     /// What housekeeping does.
     pub(super) fn tidied(&mut self, now: Timestamp) {
         self.saved();
+        self.noted = Some(now);
         let limit = now - KEPT - GRACE;
         let certificates = &self.certificates;
         self.holders.retain(|_, holder| certificates[*holder].not_after >= limit);
-        self.denied_serials.retain(|_, not_after| *not_after >= limit);
+        self.denied_serials.retain(|_, not_after| *not_after >= now - DENIALS_KEPT);
     }
 
     pub(super) fn saved(&mut self) {

@@ -380,7 +380,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Hosts, in the order of their enrollment
+         * Hosts, the newest first
          * @description Needs the permission `agent.read`.
          */
         get: operations["listHosts"];
@@ -787,6 +787,11 @@ export interface components {
             /** Format: uint32 */
             uses: number;
         };
+        /**
+         * @description What let a host in.
+         * @enum {string}
+         */
+        CredentialWord: "token" | "secret";
         DayCount: {
             /** Format: uint64 */
             count: number;
@@ -867,6 +872,15 @@ export interface components {
             /** @default null */
             os?: string | null;
         };
+        /** @description What let a host in. */
+        HostCredential: {
+            id: string;
+            kind: components["schemas"]["CredentialWord"];
+            /** @description A join token need not have one. */
+            name: string | null;
+            /** @description An enrollment secret's: `active` or `revoked`; a join token's: `used`, or what else it has come to. */
+            state: string;
+        };
         /** @description An entry of a host's timeline. */
         HostEventItem: {
             /** Format: date-time */
@@ -891,6 +905,8 @@ export interface components {
             agent_id: string;
             agent_version: string | null;
             arch: string | null;
+            /** @description What let it in; `null` when that is not on record any more. */
+            credential: components["schemas"]["HostCredential"] | null;
             /** Format: date-time */
             decommissioned_at: string | null;
             /** Format: date-time */
@@ -903,7 +919,14 @@ export interface components {
             last_seen: string | null;
             machine_id: string | null;
             os: string | null;
+            /**
+             * Format: date-time
+             * @description Since when its identity is revoked; a decommissioned host's is, too.
+             */
+            revoked_at: string | null;
             spiffe_id: string | null;
+            /** @description The first that fits. */
+            state: components["schemas"]["HostState"];
             status: components["schemas"]["HostStatus"];
             /** Format: date-time */
             svid_not_after: string;
@@ -919,6 +942,8 @@ export interface components {
              */
             total: number;
         };
+        /** @description How a host stands: the first that fits. */
+        HostState: ("decommissioned" | "in_service") | "revoked" | "never_reported";
         /**
          * @description Whether a host reported lately.
          * @enum {string}
@@ -960,6 +985,12 @@ export interface components {
              */
             ttl_seconds?: number | null;
         };
+        /** @description Why a token admits nobody as things stand. */
+        MintWarning: {
+            /** @description `identity_revoked`: the agent id that it names is revoked, and must be re-enabled first. */
+            code: string;
+            message: string;
+        };
         /** @description The only answer that ever holds a join token's text. */
         MintedToken: {
             agent_id: string | null;
@@ -980,6 +1011,8 @@ export interface components {
             used_at: string | null;
             /** Format: date-time */
             voided_at: string | null;
+            /** @description Why nobody can use it as things stand. */
+            warning: components["schemas"]["MintWarning"] | null;
         };
         /** @enum {string} */
         Outcome: "success" | "refused";
@@ -2040,7 +2073,8 @@ export interface operations {
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "token": "mjt_agrakiuuyzled3t5_…",
                      *       "used_at": null,
-                     *       "voided_at": null
+                     *       "voided_at": null,
+                     *       "warning": null
                      *     }
                      */
                     "application/json": components["schemas"]["MintedToken"];
@@ -3353,14 +3387,34 @@ export interface operations {
                 cursor?: string;
                 /** @description Decommissioned hosts, and only those. */
                 decommissioned?: boolean;
+                /** @description Only hosts with this flag. */
+                flag?: components["schemas"]["HostFlag"];
                 /** @description Items on a page. */
                 limit?: number;
-                /** @description Part of a hostname, an address or an operating system, whatever the case. */
+                /** @description Part of an operating system, whatever the case. */
+                os?: string;
+                /**
+                 * @description Words, each a part of a hostname, an address or an operating system, whatever the case. A whole hostname,
+                 *     agent id or host id finds a decommissioned host, too.
+                 */
                 q?: string;
+                /** @description Only hosts that this enrollment secret, or join token, let in: its id. */
+                secret?: string;
+                /** @description Only hosts that have not reported for so long, or not since they enrolled: `24h`, `7d`. */
+                silent_for?: string;
+                /**
+                 * @description `enrolled` (the newest first, and what is taken when nothing is said), `hostname`, `last_seen` (the latest
+                 *     first), `expires` (the soonest first); with a `-` in front turned round.
+                 */
+                sort?: string;
+                /** @description Only hosts in this state. Decommissioned ones are left out of every other list. */
+                state?: components["schemas"]["HostState"];
                 /** @description Only hosts of this status. */
                 status?: components["schemas"]["HostStatus"];
                 /** @description The tenant to look at, for callers who see all of them. */
                 tenant?: string;
+                /** @description Only agents of this version (`0.2.0`), or of older ones (`<0.2.0`), as which those count that state none. */
+                version?: string;
             };
             header?: never;
             path?: never;
@@ -3381,6 +3435,12 @@ export interface operations {
                      *           "agent_id": "web-7",
                      *           "agent_version": "0.1.0",
                      *           "arch": "x86_64",
+                     *           "credential": {
+                     *             "id": "agrakiuuyzled3t5",
+                     *             "kind": "token",
+                     *             "name": "new web server",
+                     *             "state": "used"
+                     *           },
                      *           "decommissioned_at": null,
                      *           "first_enrolled_at": "2026-11-22T21:21:18.982Z",
                      *           "flags": [],
@@ -3392,7 +3452,9 @@ export interface operations {
                      *           "last_seen": "2026-11-22T21:21:19.01Z",
                      *           "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
                      *           "os": "Debian GNU/Linux 12 (bookworm)",
+                     *           "revoked_at": null,
                      *           "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *           "state": "in_service",
                      *           "status": "online",
                      *           "svid_not_after": "2026-11-23T21:21:17Z",
                      *           "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
@@ -3492,6 +3554,12 @@ export interface operations {
                      *       "agent_id": "web-7",
                      *       "agent_version": "0.1.0",
                      *       "arch": "x86_64",
+                     *       "credential": {
+                     *         "id": "agrakiuuyzled3t5",
+                     *         "kind": "token",
+                     *         "name": "new web server",
+                     *         "state": "used"
+                     *       },
                      *       "decommissioned_at": null,
                      *       "first_enrolled_at": "2026-11-22T21:21:18.982Z",
                      *       "flags": [],
@@ -3503,7 +3571,9 @@ export interface operations {
                      *       "last_seen": "2026-11-22T21:21:19.01Z",
                      *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
                      *       "os": "Debian GNU/Linux 12 (bookworm)",
+                     *       "revoked_at": null,
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "state": "in_service",
                      *       "status": "online",
                      *       "svid_not_after": "2026-11-23T21:21:17Z",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
@@ -3682,6 +3752,12 @@ export interface operations {
                      *       "agent_id": "web-7",
                      *       "agent_version": "0.1.0",
                      *       "arch": "x86_64",
+                     *       "credential": {
+                     *         "id": "agrakiuuyzled3t5",
+                     *         "kind": "token",
+                     *         "name": "new web server",
+                     *         "state": "used"
+                     *       },
                      *       "decommissioned_at": "2026-11-22T21:21:22.226Z",
                      *       "first_enrolled_at": "2026-11-22T21:21:18.982Z",
                      *       "flags": [],
@@ -3693,7 +3769,9 @@ export interface operations {
                      *       "last_seen": "2026-11-22T21:21:19.01Z",
                      *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
                      *       "os": "Debian GNU/Linux 12 (bookworm)",
+                     *       "revoked_at": "2026-11-22T21:21:22.226Z",
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "state": "decommissioned",
                      *       "status": "offline",
                      *       "svid_not_after": "2026-11-23T21:21:17Z",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
@@ -4006,6 +4084,12 @@ export interface operations {
                      *       "agent_id": "web-7",
                      *       "agent_version": "0.1.0",
                      *       "arch": "x86_64",
+                     *       "credential": {
+                     *         "id": "agrakiuuyzled3t5",
+                     *         "kind": "token",
+                     *         "name": "new web server",
+                     *         "state": "used"
+                     *       },
                      *       "decommissioned_at": null,
                      *       "first_enrolled_at": "2026-11-22T21:21:18.982Z",
                      *       "flags": [],
@@ -4017,7 +4101,9 @@ export interface operations {
                      *       "last_seen": "2026-11-22T21:21:19.01Z",
                      *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
                      *       "os": "Debian GNU/Linux 12 (bookworm)",
+                     *       "revoked_at": null,
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "state": "in_service",
                      *       "status": "offline",
                      *       "svid_not_after": "2026-11-23T21:21:17Z",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
