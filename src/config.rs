@@ -8,6 +8,7 @@ use std::str::FromStr;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use crate::domain::host::ClonePolicy;
 use crate::domain::networks::Networks;
 
 /// Everything a server needs to know.
@@ -28,6 +29,8 @@ pub struct Config {
     pub svid_ttl: SignedDuration,
     pub svid_server_auth: bool,
     pub rotation_grace: SignedDuration,
+    pub clone_policy: ClonePolicy,
+    pub readmit_decommissioned: bool,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -115,6 +118,8 @@ settings! {
     svid_ttl = "MUSTER_SVID_TTL",
     svid_server_auth = "MUSTER_SVID_SERVER_AUTH",
     rotation_grace = "MUSTER_ROTATION_GRACE",
+    clone_policy = "MUSTER_CLONE_POLICY",
+    readmit_decommissioned = "MUSTER_READMIT_DECOMMISSIONED",
     log = "MUSTER_LOG",
     log_format = "MUSTER_LOG_FORMAT",
 }
@@ -187,6 +192,13 @@ impl Config {
             svid_ttl,
             svid_server_auth: parsed("svid_server_auth", None, text("svid_server_auth"), false)?,
             rotation_grace,
+            clone_policy: parsed("clone_policy", None, text("clone_policy"), ClonePolicy::default())?,
+            readmit_decommissioned: parsed(
+                "readmit_decommissioned",
+                None,
+                text("readmit_decommissioned"),
+                false,
+            )?,
             log: text("log").unwrap_or_else(|| "info".to_owned()),
             log_format: parsed("log_format", None, text("log_format"), LogFormat::Text)?,
             data_dir,
@@ -294,6 +306,8 @@ mod tests {
             ("listen: nowhere", "MUSTER_LISTEN"),
             ("trusted_proxies: [10.0.0.0/8, example]", "trusted_proxies"),
             ("svid_server_auth: maybe", "svid_server_auth"),
+            ("clone_policy: forgive", "MUSTER_CLONE_POLICY"),
+            ("readmit_decommissioned: maybe", "readmit_decommissioned"),
             ("log_format: xml", "log_format"),
             ("listen: a\nlisten: b", "duplicate"),
         ];

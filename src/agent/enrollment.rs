@@ -160,6 +160,9 @@ impl Refusal {
                 "the token or secret is wrong, revoked, expired or used up; ask for a new one"
             }
             (_, "secret_exhausted") => "the enrollment secret has no uses left; ask for another one",
+            (_, "host_decommissioned") => {
+                "this machine was decommissioned; have its host re-enabled, or enroll it with a join token"
+            }
             (_, "identity_revoked") => {
                 "this identity was revoked; have the host re-enabled, then enroll again with a join token that names its agent id"
             }
@@ -595,6 +598,7 @@ mod tests {
             (401, "unauthorized", false, "wrong, revoked"),
             (403, "identity_revoked", false, "re-enabled"),
             (403, "secret_exhausted", false, "another one"),
+            (403, "host_decommissioned", false, "re-enabled"),
             (400, "bad_csr", false, "versions"),
             (413, "too_large", false, "check the address"),
             (429, "throttled", true, "wait"),

@@ -21,11 +21,11 @@ impl App {
     /// Writes the reports that came in since the last call.
     pub async fn save_presence(&self) -> Result<(), Unavailable> {
         loop {
-            let reports = self.fleet.take_unsaved(REPORTS_PER_COMMIT);
-            if reports.is_empty() {
+            let taken = self.fleet.take_unsaved(REPORTS_PER_COMMIT);
+            if taken.reports().is_empty() {
                 return Ok(());
             }
-            let hosts: Vec<_> = reports.iter().map(|(host, _)| *host).collect();
+            let reports = taken.reports().to_vec();
             let saved = self.store.write(move |view, _| {
                 let mut changes = Vec::with_capacity(reports.len());
                 for (host, Report { at, facts, newest_shown }) in reports {
@@ -37,7 +37,7 @@ impl App {
                 Ok(Verdict::<(), Infallible>::accept((), changes))
             });
             let Ok(()) = saved.await?;
-            self.fleet.saved(&hosts);
+            taken.saved();
         }
     }
 

@@ -43,6 +43,7 @@ use jiff::SignedDuration;
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
 use crate::domain::deny::DenyChange;
+use crate::domain::host::ClonePolicy;
 use crate::domain::spiffe::TrustDomain;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
 use clones::Suspicions;
@@ -64,6 +65,10 @@ pub struct Policy {
     pub svid_server_auth: bool,
     /// How long after its expiry the newest SVID of an agent may still rotate.
     pub rotation_grace: SignedDuration,
+    /// What becomes of an identity that two machines seem to share.
+    pub clone_policy: ClonePolicy,
+    /// Whether an enrollment secret lets the machine of a decommissioned host in again, as a new host.
+    pub readmit_decommissioned: bool,
 }
 
 impl Default for Policy {
@@ -72,6 +77,8 @@ impl Default for Policy {
             svid_ttl: SignedDuration::from_hours(24),
             svid_server_auth: false,
             rotation_grace: SignedDuration::ZERO,
+            clone_policy: ClonePolicy::Flag,
+            readmit_decommissioned: false,
         }
     }
 }
@@ -96,7 +103,9 @@ pub struct App {
     readers: Pool,
     passwords: Passwords,
     refusals: RefusalLog,
-    suspicions: Suspicions,
+    suspicions: Arc<Suspicions>,
+    /// Attempts of decommissioned machines to come back with a secret, each of which may be told in a timeline.
+    readmissions: HostPace,
     /// Every rotation adds rows that stay.
     rotations: HostPace,
     counts: Arc<Counts>,
@@ -149,7 +158,9 @@ impl App {
             })
         };
         let store = Store::open(&data_dir.join(store::FILE_NAME), Arc::clone(&clock), publish)?;
-        let fleet = Arc::new(store.read(|view| Fleet::load(view, Arc::clone(&events)))?);
+        let suspicions: Arc<Suspicions> = Arc::default();
+        let load = |view: &store::View<'_>| Fleet::load(view, Arc::clone(&events), Arc::clone(&suspicions));
+        let fleet = Arc::new(store.read(load)?);
         // Nothing has been written yet: writes come from use cases, and there are none before this returns.
         let _ = following.set(Arc::clone(&fleet));
         let history = Arc::new(History::new(store.clone()));
@@ -168,7 +179,8 @@ impl App {
             readers: Pool::default(),
             passwords: Passwords::default(),
             refusals: RefusalLog::default(),
-            suspicions: Suspicions::default(),
+            suspicions,
+            readmissions: HostPace::new(enroll::READMISSIONS_TOLD),
             rotations: HostPace::new(rotate::BURST),
             counts,
         })

@@ -65,7 +65,14 @@ impl App {
         event.outcome = Outcome::Refused;
         event.reason = Some(reason);
         let recorded: Result<(), std::convert::Infallible> =
-            self.store.write(move |_, _| Ok(Verdict::accept((), vec![Change::Audit(event)]))).await?;
+            match self.store.write(move |_, _| Ok(Verdict::accept((), vec![Change::Audit(event)]))).await {
+                Ok(recorded) => recorded,
+                Err(error) => {
+                    // What was not recorded, this one included, is still to be counted.
+                    self.refusals.suppressed.fetch_add(suppressed + 1, Ordering::Relaxed);
+                    return Err(error.into());
+                }
+            };
         match recorded {
             Ok(()) => Ok(()),
         }

@@ -98,15 +98,26 @@ impl Authority {
         Ok(Self { trust_domain, intermediate, issuer, roots_pem, intermediates })
     }
 
-    /// Signs an SVID for the request's key. Nothing else of the request gets in.
-    pub fn issue(&self, csr: &VerifiedCsr, order: &SvidOrder) -> Result<IssuedSvid, IssueError> {
+    /// When an SVID would be valid, if one can be issued.
+    fn validity(&self, at: Timestamp, lifetime: SignedDuration) -> Result<Validity, IssueError> {
         let not_after = self.intermediate_not_after();
-        let wanted = Validity::lasting(order.at, order.lifetime).map_err(ProfileError::from)?;
+        let wanted = Validity::lasting(at, lifetime).map_err(ProfileError::from)?;
         let validity = wanted.until_at_most(not_after);
-        let useful = Validity::lasting(order.at, order.lifetime.min(USEFUL_LIFETIME));
-        if validity.not_after < useful.map_err(ProfileError::from)?.not_after {
+        let useful = Validity::lasting(at, lifetime.min(USEFUL_LIFETIME)).map_err(ProfileError::from)?;
+        if validity.not_after < useful.not_after {
             return Err(IssueError::IntermediateExpired { not_after });
         }
+        Ok(validity)
+    }
+
+    /// Whether an SVID can be issued at this moment.
+    pub fn can_issue(&self, at: Timestamp, lifetime: SignedDuration) -> bool {
+        self.validity(at, lifetime).is_ok()
+    }
+
+    /// Signs an SVID for the request's key. Nothing else of the request gets in.
+    pub fn issue(&self, csr: &VerifiedCsr, order: &SvidOrder) -> Result<IssuedSvid, IssueError> {
+        let validity = self.validity(order.at, order.lifetime)?;
         let params = profile::svid(&order.id, order.serial, validity, order.server_auth)?;
         let key = SubjectPublicKeyInfo::from_der(csr.spki_der())?;
         let der = params.signed_by(&key, &self.issuer)?.der().to_vec();

@@ -84,6 +84,33 @@ impl HostFlag {
     }
 }
 
+/// What becomes of an identity that two machines seem to share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClonePolicy {
+    /// Its host is flagged, and people decide.
+    #[default]
+    Flag,
+    /// It is revoked, whichever machine it is.
+    Revoke,
+}
+
+impl std::str::FromStr for ClonePolicy {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "flag" => Ok(Self::Flag),
+            "revoke" => Ok(Self::Revoke),
+            _ => Err("it is 'flag' or 'revoke'"),
+        }
+    }
+}
+
+/// Whether a machine id tells machines apart: 32 hex digits (machine-id(5)), and not what stands in an image.
+pub fn tells_machines_apart(machine_id: &str) -> bool {
+    machine_id.len() == 32 && machine_id.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// What a machine says of itself. Data, never authority: nothing is decided by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {

@@ -163,6 +163,12 @@ impl From<EnrollError> for Problem {
                 "This enrollment secret has admitted as many hosts as it may.",
             ),
             EnrollError::IdentityRevoked => identity_revoked(),
+            EnrollError::HostDecommissioned(_) => Self::new(
+                StatusCode::FORBIDDEN,
+                "host_decommissioned",
+                "This machine was decommissioned. If it is to come back, an administrator re-enables its host, or \
+                 gives it a join token.",
+            ),
             EnrollError::BadCsr(error) => bad_csr(error.to_string()),
             error @ EnrollError::KeyTaken => bad_csr(error.to_string()),
             EnrollError::Issuing(error) => error.into(),

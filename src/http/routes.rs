@@ -62,6 +62,7 @@ pub(super) fn open() -> Api {
                 (401, "token_expired"),
                 (401, "token_voided"),
                 (403, "secret_exhausted"),
+                (403, "host_decommissioned"),
                 (403, "identity_revoked"),
                 THROTTLED,
                 NO_CA,

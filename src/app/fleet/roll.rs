@@ -5,6 +5,7 @@
 //! counted is not walked for at all: counts are kept with every change.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
 use memchr::memmem::Finder;
@@ -56,6 +57,8 @@ pub(super) struct Roll {
     machines: HashMap<String, HashSet<HostId>>,
     /// Machine ids that more than one host reports.
     shared_machines: usize,
+    /// Who reported a machine id last, of the decommissioned hosts.
+    retired_machines: HashMap<String, HashSet<HostId>>,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +89,7 @@ pub(super) struct Card {
     host: Box<Host>,
     /// What the store has for facts, while newer ones have been reported.
     stored: Option<Box<HostFacts>>,
+    told: Option<Box<Told>>,
 }
 
 impl Roll {
@@ -116,6 +120,16 @@ impl Roll {
     fn is_duplicate(&self, card: &Card) -> bool {
         let hosts = card.host.facts.machine_id.as_ref().and_then(|machine| self.machines.get(machine));
         hosts.is_some_and(|hosts| hosts.len() > 1)
+    }
+
+    /// The decommissioned host that reported a machine id, if no other host has or had it.
+    pub(super) fn decommissioned_machine(&self, machine_id: &str) -> Option<HostId> {
+        if self.machines.contains_key(machine_id) {
+            return None;
+        }
+        let mut hosts = self.retired_machines.get(machine_id)?.iter();
+        let host = hosts.next().copied();
+        host.filter(|_| hosts.next().is_none())
     }
 
     /// Every host in service.
@@ -269,8 +283,9 @@ impl Roll {
         let at = self.leaf_of(host.id);
         let position = self.leaves.get(at).and_then(|leaf| leaf.position(host.id).ok());
         let known = position.map(|position| &self.leaves[at].cards[position]);
-        let mut online = false;
+        let (mut online, mut told) = (false, None);
         if let Some(known) = known {
+            told.clone_from(&known.told);
             host.last_seen = host.last_seen.max(known.last_seen());
             host.newest_shown = host.newest_shown.max(known.host.newest_shown);
             online = known.online && host.decommissioned_at.is_none();
@@ -291,6 +306,7 @@ impl Roll {
             version: host.facts.agent_version.as_deref().and_then(|version| version.parse().ok()),
             host: Box::new(host),
             stored,
+            told,
         };
         self.totals.count(&card);
         match position {
@@ -360,24 +376,26 @@ impl Roll {
     fn link_machine(&mut self, leaf: usize, position: usize) {
         let card = &self.leaves[leaf].cards[position];
         let Some(machine) = card.machine() else { return };
-        let hosts = match self.machines.get_mut(machine) {
+        let machines = if card.in_service { &mut self.machines } else { &mut self.retired_machines };
+        let hosts = match machines.get_mut(machine) {
             Some(hosts) => hosts,
-            None => self.machines.entry(machine.to_owned()).or_default(),
+            None => machines.entry(machine.to_owned()).or_default(),
         };
-        if hosts.insert(card.id) && hosts.len() == 2 {
+        if hosts.insert(card.id) && hosts.len() == 2 && card.in_service {
             self.shared_machines += 1;
         }
     }
 
     fn unlink_machine(&mut self, card: &Card) {
         let Some(machine) = card.machine() else { return };
-        let Some(hosts) = self.machines.get_mut(machine) else { return };
+        let machines = if card.in_service { &mut self.machines } else { &mut self.retired_machines };
+        let Some(hosts) = machines.get_mut(machine) else { return };
         if !hosts.remove(&card.id) {
             return;
         }
         match hosts.len() {
-            0 => drop(self.machines.remove(machine)),
-            1 => self.shared_machines -= 1,
+            0 => drop(machines.remove(machine)),
+            1 => self.shared_machines -= usize::from(card.in_service),
             _ => {}
         }
     }
@@ -517,13 +535,30 @@ impl Card {
         }
     }
 
+    /// Records who a host says it is under an SVID, and tells whether it says again what it said before the last.
+    pub(super) fn tells(&mut self, serial: Serial, facts: &HostFacts) -> bool {
+        let known = &self.host.facts;
+        let mut hasher = DefaultHasher::new();
+        facts.hostname.as_ref().or(known.hostname.as_ref()).hash(&mut hasher);
+        facts.machine_id.as_ref().or(known.machine_id.as_ref()).hash(&mut hasher);
+        let now = hasher.finish();
+        match &mut self.told {
+            // Whoever is flagged already need not be suspected with every report.
+            Some(told) if told.serial == serial => told.returns_to(now) && !self.possible_clone,
+            told => {
+                *told = Some(Box::new(Told { serial, now, before: Vec::new() }));
+                false
+            }
+        }
+    }
+
     /// The store has these facts now.
     pub(super) fn saved(&mut self) {
         self.stored = None;
     }
 
     fn machine(&self) -> Option<&str> {
-        self.host.facts.machine_id.as_deref().filter(|_| self.in_service)
+        self.host.facts.machine_id.as_deref()
     }
 
     const fn state(&self) -> HostState {
@@ -603,6 +638,30 @@ impl<'q> Wanted<'q> {
     fn is_named(&self, leaf: &Leaf, card: &Card) -> bool {
         let by_hostname = || self.whole.as_deref().is_some_and(|whole| whole == leaf.name_of(card));
         self.query.named.contains(&card.id) || by_hostname()
+    }
+}
+
+/// Who a host has said it is under one SVID: digests of hostname and machine id.
+#[derive(Debug, Clone)]
+struct Told {
+    serial: Serial,
+    now: u64,
+    before: Vec<u64>,
+}
+
+impl Told {
+    /// Machines that are told apart.
+    const BEFORE_MAX: usize = 4;
+
+    fn returns_to(&mut self, says: u64) -> bool {
+        if says == self.now {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.now, says);
+        if !self.before.contains(&before) && self.before.len() < Self::BEFORE_MAX {
+            self.before.push(before);
+        }
+        self.before.contains(&says)
     }
 }
 

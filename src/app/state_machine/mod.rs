@@ -309,7 +309,7 @@ impl<'b> World<'b> {
             }
             Step::Away(seconds) => {
                 self.app().save_presence().await.unwrap();
-                self.app().sign_of_life().await.unwrap();
+                self.app().sign_of_life(true).await.unwrap();
                 self.model.saved();
                 self.model.alive(self.clock.now());
                 self.clock.move_by(SignedDuration::from_secs(seconds));
@@ -335,8 +335,8 @@ impl<'b> World<'b> {
             self.directory = left;
         }
         self.open = Some(opened(self.directory.path(), &self.clock));
-        self.app().return_to_service().await.unwrap();
-        self.model.returned(self.clock.now());
+        self.app().sign_of_life(true).await.unwrap();
+        self.model.alive(self.clock.now());
         self.compare_all().await;
     }
 
@@ -519,7 +519,7 @@ impl<'b> World<'b> {
             (Expected::New, Ok(svid)) => {
                 assert_eq!(svid.id, self.held[from].id);
                 let certificate = self.hold(key, Via::Rotation { from: current.serial }, &svid);
-                self.model.rotated(from, certificate);
+                self.model.rotated(from, certificate, self.clock.now());
             }
             (Expected::Again(serial), Ok(svid)) => assert_eq!(svid.serial, serial),
             (Expected::Refused(reason), Err(refused)) => assert_eq!(refused.error.reason(), Some(reason)),

@@ -1469,7 +1469,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: identity_revoked, secret_exhausted */
+            /** @description code: host_decommissioned, identity_revoked, secret_exhausted */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1477,7 +1477,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "identity_revoked" | "secret_exhausted";
+                        code?: "host_decommissioned" | "identity_revoked" | "secret_exhausted";
                     };
                 };
             };
