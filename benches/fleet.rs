@@ -58,6 +58,9 @@ async fn run(hosts: usize) {
         ("list", "/v1/hosts?limit=100"),
         ("search, one hit", "/v1/hosts?q=host-77777"),
         ("search, many hits", "/v1/hosts?q=debian&limit=100"),
+        ("sorted by name", "/v1/hosts?sort=hostname&limit=100"),
+        ("sorted by report", "/v1/hosts?sort=last_seen&limit=100"),
+        ("duplicates", "/v1/hosts?flag=possible_duplicate&limit=100"),
         ("overview", "/v1/overview"),
     ] {
         measure(&router, name, path).await;

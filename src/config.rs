@@ -11,6 +11,7 @@ use std::str::FromStr;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use crate::domain::host::ClonePolicy;
 use crate::domain::host_port::{HostName, HostPort, NotAHostPort};
 use crate::domain::networks::Networks;
 use crate::domain::public_url::PublicUrls;
@@ -40,6 +41,8 @@ pub struct Config {
     pub svid_ttl: SignedDuration,
     pub svid_server_auth: bool,
     pub rotation_grace: SignedDuration,
+    pub clone_policy: ClonePolicy,
+    pub readmit_decommissioned: bool,
     /// Changes per second that one person or API token may make in the long run.
     pub write_pace: u32,
     /// Join tokens of one tenant that may be open at once.
@@ -154,6 +157,8 @@ settings! {
     svid_ttl = "MUSTER_SVID_TTL": Duration,
     svid_server_auth = "MUSTER_SVID_SERVER_AUTH": Truth,
     rotation_grace = "MUSTER_ROTATION_GRACE": Duration,
+    clone_policy = "MUSTER_CLONE_POLICY": ClonePolicy,
+    readmit_decommissioned = "MUSTER_READMIT_DECOMMISSIONED": Truth,
     write_pace = "MUSTER_WRITE_PACE": Number,
     max_open_join_tokens = "MUSTER_MAX_OPEN_JOIN_TOKENS": Number,
     envelope_key_file = "MUSTER_ENVELOPE_KEY_FILE": Path,
@@ -285,6 +290,8 @@ impl Config {
             svid_ttl: source.optional("svid_ttl", svid_ttl)?.unwrap_or(SignedDuration::from_hours(24)),
             svid_server_auth: source.parsed("svid_server_auth", None, false)?,
             rotation_grace: source.optional("rotation_grace", rotation_grace)?.unwrap_or_default(),
+            clone_policy: source.parsed("clone_policy", None, ClonePolicy::default())?,
+            readmit_decommissioned: source.parsed("readmit_decommissioned", None, false)?,
             write_pace: source.optional("write_pace", write_pace)?.unwrap_or(WRITE_PACE_DEFAULT),
             max_open_join_tokens: source
                 .optional("max_open_join_tokens", max_open_join_tokens)?
@@ -410,6 +417,8 @@ mod tests {
             ("listen: nowhere", "MUSTER_LISTEN"),
             ("trusted_proxies: [10.0.0.0/8, example]", "trusted_proxies"),
             ("svid_server_auth: maybe", "svid_server_auth"),
+            ("clone_policy: forgive", "MUSTER_CLONE_POLICY"),
+            ("readmit_decommissioned: maybe", "readmit_decommissioned"),
             ("log_format: xml", "log_format"),
             ("log: verbose", "a log level in it is none"),
             ("listen: a\nlisten: b", "duplicate"),
@@ -434,6 +443,7 @@ mod tests {
             Kind::Duration => "1h",
             Kind::Truth => "true",
             Kind::Number => "50",
+            Kind::ClonePolicy => "revoke",
             Kind::LogFilter => "info,muster::http=debug",
             Kind::LogFormat => "json",
         }

@@ -19,14 +19,13 @@ use tokio_util::sync::CancellationToken;
 use crate::app::admission::NotAdmitted;
 use crate::app::agent_ca::UnsealError;
 use crate::app::fleet::HEARTBEAT_INTERVAL;
-use crate::app::outages::SIGN_OF_LIFE_EVERY;
 use crate::app::{App, Policy, Unavailable};
 use crate::ca::authority::Authority;
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::code::Code;
-use crate::domain::enrollment::SpkiHash;
+use crate::domain::enrollment::{SpkiHash, past_not_after};
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::host_port::HostPort;
 use crate::domain::ids::HostId;
@@ -43,7 +42,7 @@ use crate::tls::peer::{PeerVerifier, Refusal, Registry, RootsError, vouch_for};
 use own_certificate::OwnCertificateError;
 
 /// How often presence is written down.
-const SAVE_PRESENCE_EVERY: Duration = SIGN_OF_LIFE_EVERY.unsigned_abs();
+const SAVE_PRESENCE_EVERY: Duration = Duration::from_secs(10);
 /// How often silent hosts are noticed.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often expired leftovers are dropped.
@@ -212,6 +211,8 @@ pub fn policy(config: &Config) -> Policy {
         rotation_grace: config.rotation_grace,
         write_pace: config.write_pace,
         open_join_tokens_max: config.max_open_join_tokens,
+        clone_policy: config.clone_policy,
+        readmit_decommissioned: config.readmit_decommissioned,
     }
 }
 
@@ -370,7 +371,7 @@ impl Server {
                 "that the audit trail was cut short is not on record"
             );
         }
-        if let Err(error) = self.app.return_to_service().await {
+        if let Err(error) = sign_of_life(&self.app, &self.certificate).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "the outage before this start is not on record"
@@ -405,6 +406,7 @@ impl Server {
             tokio::spawn(Arc::clone(&self.certificate).watch(ending.clone())),
             tokio::spawn(crate::http::trust_documents::keep(self.shared.clone(), ending.clone())),
             tokio::spawn(housekeeping(Arc::clone(&self.app), ending.clone())),
+            tokio::spawn(signs_of_life(Arc::clone(&self.app), Arc::clone(&self.certificate), ending.clone())),
             tokio::spawn(tidying(Arc::clone(&self.app), self.shared.clone(), ending.clone())),
             tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), changes, ending.clone())),
@@ -428,17 +430,44 @@ impl Server {
                 "repeated refusals could not be recorded"
             );
         }
+        if let Err(error) = sign_of_life(&self.app, &self.certificate).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the last sign of life could not be left"
+            );
+        }
         tracing::info!("stopped");
     }
 }
 
-/// Saves reports, with a sign of life from which an outage can be told later, and what the opening of the store
-/// after a failed commit may have found.
+/// Saves reports, and what the opening of the store after a failed commit may have found.
 async fn save_presence(app: &App) -> Result<(), Unavailable> {
     app.record_missing_records().await?;
     app.save_presence().await?;
-    app.record_repeated_refusals(false).await?;
-    app.sign_of_life().await
+    app.record_repeated_refusals(false).await
+}
+
+/// Leaves a sign of life, from which an outage can be told later, if an agent could rotate now.
+async fn sign_of_life(app: &App, certificate: &LiveCertificate) -> Result<(), Unavailable> {
+    let expired = past_not_after(certificate.current().not_after(), app.clock().now());
+    app.sign_of_life(!expired).await
+}
+
+async fn signs_of_life(app: Arc<App>, certificate: Arc<LiveCertificate>, ending: CancellationToken) {
+    let mut due = tokio::time::interval(app.sign_of_life_every().unsigned_abs());
+    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = ending.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        if let Err(error) = sign_of_life(&app, &certificate).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no sign of life could be left; if that goes on, it counts as an outage"
+            );
+        }
+    }
 }
 
 async fn housekeeping(app: Arc<App>, ending: CancellationToken) {

@@ -607,6 +607,7 @@ mod tests {
             (401, "unauthorized", false, "wrong, revoked"),
             (403, "identity_revoked", false, "re-enabled"),
             (403, "secret_exhausted", false, "another one"),
+            (403, "host_decommissioned", false, "re-enabled"),
             (400, "bad_csr", false, "versions"),
             (413, "too_large", false, "check the address"),
             (429, "throttled", true, "wait"),

@@ -5,6 +5,7 @@
 //! it is decided twice, cheaply before anything is signed and finally by the writer, with one function.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::{Enrollment, RevocationReason, SpkiHash, Via};
 use crate::domain::enrollment_secret::{EnrollmentSecret, SecretState};
-use crate::domain::host::{Host, HostFacts};
+use crate::domain::host::{Host, HostFacts, tells_machines_apart};
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::join_token::{JoinToken, JoinTokenState};
 use crate::domain::spiffe::AgentId;
@@ -30,6 +31,10 @@ use crate::store::{Change, ReadError, Verdict, View};
 
 /// How long a repeated request is answered with the certificate already issued.
 const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+
+/// Attempts of a decommissioned machine that its timeline tells at once after a quiet time, and in the long run.
+pub(super) const READMISSIONS_TOLD: f64 = 5.0;
+const READMISSIONS_TOLD_PER_SECOND: f64 = 1.0 / 3_600.0;
 
 /// How often signing is tried again when the registry changed between signing and deciding.
 const ATTEMPTS: usize = 3;
@@ -59,6 +64,8 @@ pub enum EnrollError {
     SecretExhausted,
     #[error("the identity that this join token names is revoked")]
     IdentityRevoked,
+    #[error("this machine was decommissioned, and an enrollment secret does not let it in again")]
+    HostDecommissioned(HostId),
     #[error(transparent)]
     BadCsr(#[from] CsrError),
     #[error("the key of this request already belongs to another identity; make a new key")]
@@ -90,6 +97,7 @@ impl EnrollError {
             Self::TokenVoided => "token_voided",
             Self::SecretExhausted => "secret_exhausted",
             Self::IdentityRevoked => "identity_revoked",
+            Self::HostDecommissioned(_) => "host_decommissioned",
             Self::BadCsr(_) => "bad_csr",
             Self::KeyTaken => "key_taken",
             Self::Issuing(_) | Self::Unavailable(_) => return None,
@@ -152,6 +160,9 @@ impl App {
             None => None,
         };
         let target = credential.map(|id| id.to_string()).unwrap_or_default();
+        if let EnrollError::HostDecommissioned(host) = error {
+            self.tell_of_attempt(*host, credential, peer).await?;
+        }
         let mut event = Caller::Anonymous { address: peer }.event("agent.enroll", tenant, target);
         let refused = if error.proved_nothing() { Refused::Stranger } else { Refused::Somebody };
         // The same whether there is such a credential or not, so that the time of a refusal does not tell.
@@ -160,6 +171,31 @@ impl App {
             event.name_claimed(name, entropy()?);
         }
         self.record_refusal_by(event, refused, reason, by).await
+    }
+
+    /// Has a decommissioned host's timeline say that its machine tried to come back, but not every time.
+    async fn tell_of_attempt(
+        &self,
+        host: HostId,
+        credential: Option<CredentialId>,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Unavailable> {
+        if !self.readmissions.allow(host, 1.0, READMISSIONS_TOLD_PER_SECOND) {
+            return Ok(());
+        }
+        let told = self.store.write(move |view, now| {
+            let text = |value: Option<String>| value.unwrap_or_default();
+            let detail = [
+                ("reason", "host_decommissioned".to_owned()),
+                ("secret", text(credential.map(|id| id.to_string()))),
+                ("peer", text(peer.map(|peer| peer.to_string()))),
+            ];
+            let known = view.host(host)?.is_some();
+            let changes = known.then(|| timeline(host, now, "enrollment_refused", detail));
+            Ok(Verdict::<(), Infallible>::accept((), changes.into_iter().collect()))
+        });
+        let Ok(()) = told.await?;
+        Ok(())
     }
 
     async fn enroll_with(
@@ -174,10 +210,11 @@ impl App {
         let now = self.clock.now();
         let credential = Arc::new(credential);
         // One trip to the pool: each costs two switches between threads.
-        let first = (Arc::clone(self), Arc::clone(&credential));
+        let facts = Arc::new(facts);
+        let first = (Arc::clone(self), Arc::clone(&credential), Arc::clone(&facts));
         let first = self.pool.run(move || {
             let csr = Arc::new(VerifiedCsr::from_pem(&csr)?);
-            let prepared = first.0.prepare(&first.1, &csr);
+            let prepared = first.0.prepare(&first.1, &csr, &first.2);
             Ok((csr, prepared))
         });
         let (csr, prepared) = match first.await? {
@@ -190,8 +227,10 @@ impl App {
             let prepared = match first.take() {
                 Some(prepared) => prepared?,
                 None => {
-                    let signing = (Arc::clone(self), Arc::clone(&credential), Arc::clone(&csr));
-                    self.pool.run(move || signing.0.prepare(&signing.1, &signing.2)).await??
+                    let app = Arc::clone(self);
+                    let (credential, csr, facts) =
+                        (Arc::clone(&credential), Arc::clone(&csr), Arc::clone(&facts));
+                    self.pool.run(move || app.prepare(&credential, &csr, &facts)).await??
                 }
             };
             let signed = match prepared {
@@ -202,7 +241,8 @@ impl App {
                 credential: Arc::clone(&credential),
                 csr: Arc::clone(&csr),
                 signed,
-                facts: facts.clone(),
+                app: Arc::clone(self),
+                facts: HostFacts::clone(&facts),
                 peer,
                 caller: caller.clone(),
                 salt: entropy()?,
@@ -219,11 +259,16 @@ impl App {
     }
 
     /// Checks against a snapshot and signs. Blocking.
-    fn prepare(&self, credential: &Credential, csr: &VerifiedCsr) -> Result<Prepared, EnrollError> {
+    fn prepare(
+        &self,
+        credential: &Credential,
+        csr: &VerifiedCsr,
+        facts: &HostFacts,
+    ) -> Result<Prepared, EnrollError> {
         let now = self.clock.now();
         let standing = self.store.read(|view| {
             let row = find_row(view, credential)?;
-            standing(view, row, csr.spki(), now)
+            self.standing(view, row, csr.spki(), facts, now)
         });
         let admitted = match standing? {
             Standing::Fresh(admitted) => admitted,
@@ -258,6 +303,7 @@ struct Deciding {
     credential: Arc<Credential>,
     csr: Arc<VerifiedCsr>,
     signed: Signed,
+    app: Arc<App>,
     facts: HostFacts,
     peer: Option<IpAddr>,
     caller: Caller,
@@ -267,8 +313,8 @@ struct Deciding {
 
 impl Deciding {
     fn decide(self, view: &View<'_>, now: Timestamp) -> Result<Verdict<Decided, EnrollError>, ReadError> {
-        let judged =
-            find_row(view, &self.credential).and_then(|row| standing(view, row, self.csr.spki(), now));
+        let judged = find_row(view, &self.credential)
+            .and_then(|row| self.app.standing(view, row, self.csr.spki(), &self.facts, now));
         let admitted = match judged {
             Ok(Standing::Fresh(admitted)) => admitted,
             Ok(Standing::Retry(answered)) => {
@@ -335,6 +381,8 @@ impl Deciding {
             last_seen: None,
             newest_shown: None,
             decommissioned_at: None,
+            revoked_at: None,
+            let_in_by: enrollment.via.let_in_by(),
             newest_serial: enrollment.serial,
             svid_not_after: enrollment.not_after,
             flags: BTreeSet::new(),
@@ -428,38 +476,61 @@ fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, EnrollError
     if hash.matches(credential) { Ok(row) } else { Err(EnrollError::Unauthorized(WRONG)) }
 }
 
-/// Decides what a caller with a right credential and this key gets. The one place where that is decided.
-fn standing(view: &View<'_>, row: Row, key: SpkiHash, now: Timestamp) -> Result<Standing, EnrollError> {
-    if let Some(refusal) = row.withdrawn() {
-        return Err(refusal);
-    }
-    let holder = view.holder_of_key(key)?;
-    if let Some(enrollment) = &holder
-        && enrollment.via == row.via()
-        && enrollment.live(now)
-        && now.duration_since(enrollment.issued_at) <= RETRY_WINDOW
-        && let Some(certificate) = view.certificate(enrollment.serial)?
-        && let Some(host) = view.host(enrollment.host)?
-    {
-        let answered = Answered { enrollment: enrollment.clone(), agent: host.agent, certificate };
-        return Ok(Standing::Retry(Box::new(answered)));
-    }
-    if let Some(refusal) = row.refusal(now) {
-        return Err(refusal);
-    }
-    let host = match &row {
-        Row::Token(JoinToken { tenant, agent: Some(agent), .. }) => {
-            let identity = Identity { tenant: *tenant, agent: agent.clone() };
-            if view.identity_denied(&identity)?.is_some() {
-                return Err(EnrollError::IdentityRevoked);
-            }
-            view.host_of(&identity)?
+impl App {
+    /// Decides what a caller with a right credential and this key gets. The one place where that is decided.
+    fn standing(
+        &self,
+        view: &View<'_>,
+        row: Row,
+        key: SpkiHash,
+        facts: &HostFacts,
+        now: Timestamp,
+    ) -> Result<Standing, EnrollError> {
+        if let Some(refusal) = row.withdrawn() {
+            return Err(refusal);
         }
-        _ => None,
-    };
-    let own = |enrollment: &Enrollment| host.as_ref().is_some_and(|host| host.id == enrollment.host);
-    if holder.is_some_and(|holder| !holder.expired(now) && !own(&holder)) {
-        return Err(EnrollError::KeyTaken);
+        let holder = view.holder_of_key(key)?;
+        if let Some(enrollment) = &holder
+            && enrollment.via == row.via()
+            && enrollment.live(now)
+            && now.duration_since(enrollment.issued_at) <= RETRY_WINDOW
+            && let Some(certificate) = view.certificate(enrollment.serial)?
+            && let Some(host) = view.host(enrollment.host)?
+        {
+            let answered = Answered { enrollment: enrollment.clone(), agent: host.agent, certificate };
+            return Ok(Standing::Retry(Box::new(answered)));
+        }
+        if let Some(refusal) = row.refusal(now) {
+            return Err(refusal);
+        }
+        if let Some(host) = self.decommissioned_machine(&row, facts) {
+            return Err(EnrollError::HostDecommissioned(host));
+        }
+        let host = match &row {
+            Row::Token(JoinToken { tenant, agent: Some(agent), .. }) => {
+                let identity = Identity { tenant: *tenant, agent: agent.clone() };
+                if view.identity_denied(&identity)?.is_some() {
+                    return Err(EnrollError::IdentityRevoked);
+                }
+                view.host_of(&identity)?
+            }
+            _ => None,
+        };
+        let own = |enrollment: &Enrollment| host.as_ref().is_some_and(|host| host.id == enrollment.host);
+        if holder.is_some_and(|holder| !holder.expired(now) && !own(&holder)) {
+            return Err(EnrollError::KeyTaken);
+        }
+        Ok(Standing::Fresh(Box::new(Admitted { row, host })))
     }
-    Ok(Standing::Fresh(Box::new(Admitted { row, host })))
+
+    /// The decommissioned host whose machine shows an enrollment secret, as it does when its image still has it. A
+    /// join token is given to one machine, and lets it in.
+    fn decommissioned_machine(&self, row: &Row, facts: &HostFacts) -> Option<HostId> {
+        let Row::Secret(secret) = row else { return None };
+        if self.policy.readmit_decommissioned {
+            return None;
+        }
+        let machine_id = facts.machine_id.as_deref().filter(|machine_id| tells_machines_apart(machine_id))?;
+        self.fleet.decommissioned_machine(secret.tenant, machine_id)
+    }
 }

@@ -3,6 +3,7 @@
 //! Lists, search and the overview answer from here, so nothing is scanned on disk per request; a heartbeat
 //! costs no commit. The store holds the truth: rows come from it, and reports are saved to it in batches.
 
+mod query;
 mod roll;
 
 use std::collections::{HashMap, HashSet};
@@ -10,9 +11,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use query::{HostQuery, NotAPlace, NotAnOrder, Order, Place, SortedBy};
 use roll::{Card, Roll, Shown};
-pub use roll::{HostNow, HostPage, HostQuery, Totals};
+pub use roll::{HostNow, HostPage, Totals};
 
+use super::clones::{Suspicion, Suspicions};
 use super::events::{EventKind, Events};
 use crate::domain::host::{Host, HostFacts};
 use crate::domain::ids::{HostId, TenantId};
@@ -33,6 +36,7 @@ const TOLD_ONE_BY_ONE: usize = 50;
 pub struct Fleet {
     rows: RwLock<Rows>,
     events: Arc<Events>,
+    suspicions: Arc<Suspicions>,
 }
 
 #[derive(Debug, Default)]
@@ -66,19 +70,23 @@ pub(super) struct Census {
 
 impl Fleet {
     /// Reads every host from the store.
-    pub(super) fn load(view: &View<'_>, events: Arc<Events>) -> Result<Self, ReadError> {
+    pub(super) fn load(
+        view: &View<'_>,
+        events: Arc<Events>,
+        suspicions: Arc<Suspicions>,
+    ) -> Result<Self, ReadError> {
         let mut rows = Rows::default();
         view.hosts(None, |host| {
             rows.put(host);
             std::ops::ControlFlow::Continue(())
         })?;
-        Ok(Self { rows: RwLock::new(rows), events })
+        Ok(Self { rows: RwLock::new(rows), events, suspicions })
     }
 
     /// A fleet that no store knows, for tests of rooms above.
     #[cfg(test)]
     pub(crate) fn empty() -> Self {
-        Self { rows: RwLock::default(), events: Arc::new(Events::new(0)) }
+        Self { rows: RwLock::default(), events: Arc::new(Events::new(0)), suspicions: Arc::default() }
     }
 
     /// Adds a host that no store knows.
@@ -93,6 +101,8 @@ impl Fleet {
             last_seen: None,
             newest_shown: None,
             decommissioned_at: None,
+            revoked_at: None,
+            let_in_by: None,
             newest_serial: Serial::from_bytes(*id.as_bytes()),
             svid_not_after: Timestamp::UNIX_EPOCH,
             flags: std::collections::BTreeSet::new(),
@@ -144,8 +154,8 @@ impl Fleet {
         }
     }
 
-    /// Records a report of a host whose identity has been proved.
-    pub fn report(&self, id: HostId, facts: Option<HostFacts>, at: Timestamp) {
+    /// Records a report of a host that has proved its identity with this SVID.
+    pub fn report(&self, id: HostId, serial: Serial, facts: Option<HostFacts>, at: Timestamp) {
         let mut rows = self.write();
         let Some((tenant, roll)) = rows.roll_mut(id) else {
             return;
@@ -153,6 +163,8 @@ impl Fleet {
         let Some(appeared) = roll.change(id, |card| card.seen(at)) else {
             return;
         };
+        let tells = |facts: &HostFacts| roll.change(id, |card| card.tells(serial, facts)) == Some(true);
+        let alternates = facts.as_ref().is_some_and(tells);
         let learned = facts.is_some_and(|facts| roll.learn(id, facts));
         rows.unsaved.insert(id);
         if learned && !appeared {
@@ -160,6 +172,9 @@ impl Fleet {
             rows.changed.insert((tenant, id));
         }
         drop(rows);
+        if alternates {
+            self.suspicions.note(id, Suspicion::AlternatingFacts(serial));
+        }
         if appeared {
             self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
         }
@@ -192,8 +207,8 @@ impl Fleet {
         shown == Some(Shown::Older)
     }
 
-    /// Some of the reports that came in since they were last taken.
-    pub(super) fn take_unsaved(&self, limit: usize) -> Vec<(HostId, Report)> {
+    /// Some of the reports that came in since they were last taken. They come back unless they are saved.
+    pub(super) fn take_unsaved(&self, limit: usize) -> Taken<'_> {
         let mut rows = self.write();
         let ids: Vec<HostId> = rows.unsaved.iter().take(limit).copied().collect();
         let mut taken = Vec::with_capacity(ids.len());
@@ -206,15 +221,16 @@ impl Fleet {
                 taken.push((id, report));
             }
         }
-        taken
+        drop(rows);
+        Taken { fleet: self, reports: taken }
     }
 
     /// The store has what was taken of these hosts.
-    pub(super) fn saved(&self, hosts: &[HostId]) {
+    fn saved(&self, hosts: impl IntoIterator<Item = HostId>) {
         let mut rows = self.write();
         for id in hosts {
-            if let Some((_, roll)) = rows.roll_mut(*id) {
-                roll.change(*id, Card::saved);
+            if let Some((_, roll)) = rows.roll_mut(id) {
+                roll.change(id, Card::saved);
             }
         }
     }
@@ -238,7 +254,7 @@ impl Fleet {
         roll.card(id).map(|card| roll.now(card))
     }
 
-    /// A tenant's hosts in the order of their enrollment.
+    /// A tenant's hosts, those that are wanted.
     pub(super) fn page(&self, tenant: TenantId, query: &HostQuery, limit: usize) -> HostPage {
         self.read().rolls.get(&tenant).map(|roll| roll.page(query, limit)).unwrap_or_default()
     }
@@ -265,6 +281,11 @@ impl Fleet {
         census
     }
 
+    /// The decommissioned host whose machine this is, if it is no other host's, whether decommissioned or not.
+    pub(super) fn decommissioned_machine(&self, tenant: TenantId, machine_id: &str) -> Option<HostId> {
+        self.read().rolls.get(&tenant)?.decommissioned_machine(machine_id)
+    }
+
     /// Hosts of all tenants together.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
@@ -272,6 +293,38 @@ impl Fleet {
             totals += roll.totals();
         }
         totals
+    }
+}
+
+/// Reports on their way to the store. Whatever becomes of that, those that did not get there are unsaved again.
+#[derive(Debug)]
+pub(super) struct Taken<'f> {
+    fleet: &'f Fleet,
+    reports: Vec<(HostId, Report)>,
+}
+
+impl Taken<'_> {
+    pub(super) fn reports(&self) -> &[(HostId, Report)] {
+        &self.reports
+    }
+
+    /// The store has them.
+    pub(super) fn saved(mut self) {
+        self.fleet.saved(std::mem::take(&mut self.reports).into_iter().map(|(host, _)| host));
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.reports.is_empty() {
+            return;
+        }
+        let mut rows = self.fleet.write();
+        for (host, _) in &self.reports {
+            if rows.tenants.contains_key(host) {
+                rows.unsaved.insert(*host);
+            }
+        }
     }
 }
 
@@ -316,6 +369,8 @@ mod tests {
             last_seen: None,
             newest_shown: None,
             decommissioned_at: None,
+            revoked_at: None,
+            let_in_by: None,
             newest_serial: Serial::from_bytes([number; 16]),
             svid_not_after: Timestamp::UNIX_EPOCH,
             flags: std::collections::BTreeSet::new(),
@@ -355,13 +410,13 @@ mod tests {
         let id = HostId::from_bytes([1; 16]);
         let name = || fleet.host(id).unwrap().host.facts.hostname.unwrap();
         let put = |name| fleet.apply(&[HostChange::Put(Box::new(host(1, name)))]);
-        fleet.report(id, Some(host(1, "web-9").facts), Timestamp::UNIX_EPOCH);
+        fleet.report(id, Serial::from_bytes([1; 16]), Some(host(1, "web-9").facts), Timestamp::UNIX_EPOCH);
         put("Web-1");
         assert_eq!(name(), "web-9");
         put("enrolled-anew");
         assert_eq!(name(), "enrolled-anew");
-        fleet.report(id, Some(host(1, "web-9").facts), Timestamp::UNIX_EPOCH);
-        fleet.saved(&[id]);
+        fleet.report(id, Serial::from_bytes([1; 16]), Some(host(1, "web-9").facts), Timestamp::UNIX_EPOCH);
+        fleet.take_unsaved(10).saved();
         put("enrolled-anew");
         assert_eq!(name(), "enrolled-anew", "the store had the newer facts, and got others since");
     }
@@ -372,9 +427,10 @@ mod tests {
         let tenant = TenantId::from_bytes([1; 16]);
         let first = fleet.page(tenant, &HostQuery::default(), 2);
         assert_eq!((first.hosts.len(), first.total), (2, 3));
-        let after = first.hosts.last().map(|now| now.host.id);
+        let after = first.next;
+        assert!(after.is_some());
         let second = fleet.page(tenant, &HostQuery { after, ..HostQuery::default() }, 2);
-        assert_eq!((second.hosts.len(), second.total), (1, 3));
+        assert_eq!((second.hosts.len(), second.total, second.next), (1, 3, None));
     }
 
     #[test]
@@ -382,13 +438,55 @@ mod tests {
         let fleet = fleet();
         let id = HostId::from_bytes([1; 16]);
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        fleet.report(id, None, at(100));
+        fleet.report(id, Serial::from_bytes([1; 16]), None, at(100));
         fleet.sweep(at(190));
         assert!(fleet.host(id).unwrap().online);
         fleet.sweep(at(191));
         assert!(!fleet.host(id).unwrap().online);
-        assert_eq!(fleet.take_unsaved(10).len(), 1);
-        assert!(fleet.take_unsaved(10).is_empty());
+        // What was taken and not saved, because the save failed or was given up, comes back.
+        for _ in 0..2 {
+            assert_eq!(fleet.take_unsaved(10).reports().len(), 1);
+        }
+        fleet.take_unsaved(10).saved();
+        assert!(fleet.take_unsaved(10).reports().is_empty());
+    }
+
+    #[test]
+    fn facts_that_come_back_under_one_serial_are_suspect() {
+        let fleet = fleet();
+        let id = HostId::from_bytes([1; 16]);
+        let report = |serial, name| {
+            let facts = Some(host(1, name).facts);
+            fleet.report(id, Serial::from_bytes([serial; 16]), facts, Timestamp::UNIX_EPOCH);
+            fleet.suspicions.is_empty()
+        };
+        assert!(report(1, "web-1") && report(1, "web-1") && report(1, "renamed") && report(1, "renamed"));
+        assert!(report(2, "web-1"), "another certificate may be another boot");
+        assert!(report(2, "renamed"));
+        assert!(!report(2, "web-1"));
+    }
+
+    #[test]
+    fn a_machine_is_known_by_its_decommissioned_host_unless_another_has_it() {
+        let fleet = Fleet::empty();
+        let tenant = TenantId::from_bytes([1; 16]);
+        let gone = |number| Host { decommissioned_at: Some(Timestamp::UNIX_EPOCH), ..host(number, "x") };
+        let put = |host| fleet.apply(&[HostChange::Put(Box::new(host))]);
+        let known = || fleet.decommissioned_machine(tenant, "machine");
+        put(host(1, "x"));
+        assert_eq!(known(), None);
+        put(gone(1));
+        assert_eq!(known(), Some(HostId::from_bytes([1; 16])));
+        assert_eq!(fleet.decommissioned_machine(tenant, "other"), None);
+        assert_eq!(fleet.decommissioned_machine(TenantId::from_bytes([2; 16]), "machine"), None);
+        put(host(2, "x"));
+        assert_eq!(known(), None, "another has it");
+        put(gone(2));
+        assert_eq!(known(), None, "another had it");
+        fleet.apply(&[HostChange::Removed { tenant, id: HostId::from_bytes([2; 16]) }]);
+        assert_eq!(known(), Some(HostId::from_bytes([1; 16])));
+        put(host(1, "x"));
+        assert_eq!(known(), None, "it is back");
     }
 
     #[test]

@@ -1,19 +1,21 @@
 //! Hosts: looked at, decommissioned, re-enabled, deleted.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::caller::Caller;
-use super::fleet::{HostNow, HostPage, HostQuery};
+use super::fleet::{HostNow, HostPage, HostQuery, Place};
 use super::revoke::revocations;
 use super::timeline::timeline;
 use super::{App, Unavailable, entropy};
 use crate::domain::deny::Identity;
-use crate::domain::enrollment::{Enrollment, RevocationReason};
+use crate::domain::enrollment::{Enrollment, LetInBy, RevocationReason};
 use crate::domain::host::{Host, HostFlag};
-use crate::domain::ids::{HostId, TenantId};
+use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::label::Label;
 use crate::domain::serial::Serial;
 use crate::domain::timeline::{EventKey, TimelineEntry};
 use crate::store::{Change, ReadError, Verdict, View};
@@ -32,6 +34,69 @@ impl From<ReadError> for HostError {
     }
 }
 
+/// What let a host in, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialNow {
+    pub by: LetInBy,
+    /// A join token need not have one.
+    pub name: Option<Label>,
+    /// A word for how the credential stands; an enrollment secret is active until it is revoked.
+    pub state: &'static str,
+}
+
+/// A host with what else is shown of it.
+#[derive(Debug, Clone)]
+pub struct HostDetail {
+    pub now: HostNow,
+    pub credential: Option<CredentialNow>,
+}
+
+/// A page of hosts.
+#[derive(Debug)]
+pub struct ListedHosts {
+    pub hosts: Vec<HostDetail>,
+    /// How many match in all.
+    pub total: usize,
+    /// Where the next page begins.
+    pub next: Option<Place>,
+}
+
+/// Credentials by their ids.
+type Credentials = BTreeMap<CredentialId, CredentialNow>;
+
+impl HostDetail {
+    fn of(now: HostNow, credentials: &Credentials) -> Self {
+        let credential = now.host.let_in_by.and_then(|by| credentials.get(&by.id()).cloned());
+        Self { now, credential }
+    }
+}
+
+/// What let these hosts in. Most came with the same.
+fn credentials_of<'h>(
+    view: &View<'_>,
+    hosts: impl IntoIterator<Item = &'h HostNow>,
+    now: Timestamp,
+) -> Result<Credentials, ReadError> {
+    let mut credentials = Credentials::new();
+    for by in hosts.into_iter().filter_map(|shown| shown.host.let_in_by) {
+        if credentials.contains_key(&by.id()) {
+            continue;
+        }
+        let found = match by {
+            LetInBy::Token(id) => view.join_token(id)?.map(|token| {
+                let state = token.state(now).as_str();
+                CredentialNow { by, name: token.name, state }
+            }),
+            LetInBy::Secret(id) => view.enrollment_secret(id)?.map(|secret| {
+                let state = if secret.revoked_at.is_some() { "revoked" } else { "active" };
+                CredentialNow { by, name: Some(secret.name), state }
+            }),
+        };
+        credentials.extend(found.map(|found| (by.id(), found)));
+    }
+    Ok(credentials)
+}
+
 fn identity(host: &Host) -> Identity {
     Identity { tenant: host.tenant, agent: host.agent.clone() }
 }
@@ -41,15 +106,35 @@ impl App {
         self.fleet.host(id).filter(|now| now.host.tenant == tenant).ok_or(HostError::NotFound)
     }
 
-    /// A page of a tenant's hosts in the order of their enrollment.
+    /// The same with what else a page about it shows.
+    pub fn host_in_detail(&self, tenant: TenantId, id: HostId) -> Result<HostDetail, HostError> {
+        let now = self.host(tenant, id)?;
+        let credentials = self.store.read(|view| credentials_of(view, [&now], self.clock.now()))?;
+        Ok(HostDetail::of(now, &credentials))
+    }
+
+    /// A page of a tenant's hosts, those that are wanted.
     pub async fn hosts(
         self: &Arc<Self>,
         tenant: TenantId,
         query: HostQuery,
         limit: usize,
-    ) -> Result<HostPage, Unavailable> {
+    ) -> Result<ListedHosts, Unavailable> {
         let app = Arc::clone(self);
-        self.readers.run(move || app.fleet.page(tenant, &query, limit)).await
+        Ok(self.readers.run(move || app.list(tenant, query, limit)).await??)
+    }
+
+    fn list(&self, tenant: TenantId, mut query: HostQuery, limit: usize) -> Result<ListedHosts, ReadError> {
+        let text = query.text.as_deref().map(str::trim).unwrap_or_default();
+        query.named.extend(text.to_ascii_lowercase().parse::<HostId>());
+        if let Ok(agent) = text.parse() {
+            let host = self.store.read(|view| view.host_of(&Identity { tenant, agent }))?;
+            query.named.extend(host.map(|host| host.id));
+        }
+        let HostPage { hosts, total, next } = self.fleet.page(tenant, &query, limit);
+        let credentials = self.store.read(|view| credentials_of(view, &hosts, self.clock.now()))?;
+        let hosts = hosts.into_iter().map(|now| HostDetail::of(now, &credentials)).collect();
+        Ok(ListedHosts { hosts, total, next })
     }
 
     /// Every certificate ever issued to a host, newest first.
@@ -83,23 +168,22 @@ impl App {
         Ok(self.store.read(|view| view.host_events(host, before, limit))?)
     }
 
-    /// Takes a host out of service: every unexpired certificate and the SPIFFE id are revoked, its streams
-    /// end, and its row stays as history. Repeating it is harmless.
+    /// Takes a host out of service: every certificate and the SPIFFE id are revoked, its streams end, and its row stays as history. Repeating it is harmless.
     pub async fn decommission(
         &self,
         caller: &Caller,
         tenant: TenantId,
         id: HostId,
-    ) -> Result<HostNow, HostError> {
+    ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
         let decided = self.store.write(move |view, now| {
             let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
                 return Ok(Verdict::refuse(HostError::NotFound));
             };
-            if host.decommissioned_at.is_some() {
+            let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
+            if host.decommissioned_at.is_some() && changes.is_empty() {
                 return Ok(Verdict::accept((), Vec::new()));
             }
-            let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
             let mut event = caller.event("host.decommission", Some(tenant), host.id);
             event.detail.insert("certificates", changes.len().to_string());
             event.name_host(host.id, host.facts.hostname.as_deref(), salt);
@@ -107,12 +191,13 @@ impl App {
                 changes.push(Change::DenyIdentity { identity: identity(&host), since: now });
             }
             changes.push(timeline(host.id, now, "decommissioned", [("by", caller.to_string())]));
-            changes.push(Change::PutHost(Host { decommissioned_at: Some(now), ..host }));
+            let decommissioned_at = host.decommissioned_at.or(Some(now));
+            changes.push(Change::PutHost(Host { decommissioned_at, ..host }));
             changes.push(Change::Audit(event));
             Ok(Verdict::accept((), changes))
         });
         decided.await.map_err(Unavailable::from)??;
-        self.host(tenant, id)
+        self.host_in_detail(tenant, id)
     }
 
     /// Lifts the revocation of a host and of its SPIFFE id. Its old certificates stay revoked: it must be
@@ -122,7 +207,7 @@ impl App {
         caller: &Caller,
         tenant: TenantId,
         id: HostId,
-    ) -> Result<HostNow, HostError> {
+    ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
         let decided = self.store.write(move |view, now| {
             let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
@@ -136,16 +221,18 @@ impl App {
             flags.remove(&HostFlag::PossibleClone);
             let mut event = caller.event("host.re_enable", Some(tenant), host.id);
             event.name_host(host.id, host.facts.hostname.as_deref(), salt);
-            let changes = vec![
+            // What an earlier version left unrevoked, because a clock was ahead, does not come back either.
+            let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
+            changes.extend([
                 Change::LiftIdentity(identity(&host)),
                 timeline(host.id, now, "re_enabled", [("by", caller.to_string())]),
                 Change::PutHost(Host { decommissioned_at: None, flags, ..host }),
                 Change::Audit(event),
-            ];
+            ]);
             Ok(Verdict::accept((), changes))
         });
         decided.await.map_err(Unavailable::from)??;
-        self.host(tenant, id)
+        self.host_in_detail(tenant, id)
     }
 
     /// Removes a host with everything that hangs on it, its name in the audit trail included. What is left is the

@@ -7,10 +7,11 @@ use jiff::SignedDuration;
 
 use super::fleet::Report;
 use super::{App, Unavailable};
+use crate::domain::clock_marks::ClockMarks;
 use crate::store::{Change, Verdict};
 
-/// How long after a certificate's expiry its bytes and key index are kept, so that an agent that is allowed
-/// to come back late can still be recognised, and clocks may step back.
+/// How long after a certificate's expiry its bytes and key index are kept at least, so that an agent that is
+/// allowed to come back late can still be recognised.
 const KEEP_EXPIRED: SignedDuration = SignedDuration::from_hours(48);
 
 /// Reports saved in one commit.
@@ -20,11 +21,11 @@ impl App {
     /// Writes the reports that came in since the last call.
     pub async fn save_presence(&self) -> Result<(), Unavailable> {
         loop {
-            let reports = self.fleet.take_unsaved(REPORTS_PER_COMMIT);
-            if reports.is_empty() {
+            let taken = self.fleet.take_unsaved(REPORTS_PER_COMMIT);
+            if taken.reports().is_empty() {
                 return Ok(());
             }
-            let hosts: Vec<_> = reports.iter().map(|(host, _)| *host).collect();
+            let reports = taken.reports().to_vec();
             let saved = self.store.write(move |view, _| {
                 let mut changes = Vec::with_capacity(reports.len());
                 for (host, Report { at, facts, newest_shown }) in reports {
@@ -36,26 +37,43 @@ impl App {
                 Ok(Verdict::<(), Infallible>::accept((), changes))
             });
             let Ok(()) = saved.await?;
-            self.fleet.saved(&hosts);
+            taken.saved();
         }
     }
 
-    /// Drops what expired certificates leave behind; enrollments themselves are history and stay.
+    /// Notes what the wall clock shows, so that what it says can be doubted later.
+    async fn note_clock(&self) -> Result<ClockMarks, Unavailable> {
+        let ran = self.has_run();
+        let noted = self.store.write(move |view, now| {
+            let mut marks = view.clock_marks()?;
+            marks.note(now, ran);
+            Ok(Verdict::<_, Infallible>::accept(marks.clone(), vec![Change::NoteClock(marks)]))
+        });
+        let Ok(marks) = noted.await?;
+        Ok(marks)
+    }
+
+    /// Drops what certificates leave behind that have expired beyond doubt; enrollments themselves are history
+    /// and stay.
     pub async fn forget_expired(self: &Arc<Self>) -> Result<(), Unavailable> {
+        let marks = Arc::new(self.note_clock().await?);
+        let kept = KEEP_EXPIRED + self.policy.rotation_grace;
         loop {
-            let limit = self.clock.now() - KEEP_EXPIRED - self.policy.rotation_grace;
-            let app = Arc::clone(self);
-            let expired =
-                self.walkers.run(move || app.store.read(|view| view.expired_before(limit))).await??;
+            let now = self.clock.now();
+            let (app, seen) = (Arc::clone(self), Arc::clone(&marks));
+            let find = move || app.store.read(|view| view.long_expired(&seen, kept, now));
+            let expired = self.walkers.run(find).await??;
             if expired.is_empty() {
-                self.store.deny_list().forget_expired(limit);
                 return Ok(());
             }
+            let marks = Arc::clone(&marks);
             let forgotten = self.store.write(move |view, _| {
                 // A key may have been taken into a new certificate since the snapshot.
                 let mut keys = Vec::with_capacity(expired.keys.len());
                 for key in expired.keys {
-                    if view.holder_of_key(key)?.is_none_or(|holder| holder.not_after < limit) {
+                    let holder = view.holder_of_key(key)?;
+                    if holder.is_none_or(|holder| marks.long_past(holder.serial, holder.not_after, kept, now))
+                    {
                         keys.push(key);
                     }
                 }

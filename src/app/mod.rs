@@ -49,6 +49,7 @@ use crate::ca::authority::Authority;
 use crate::clock::Clock;
 use crate::domain::access::AccessChange;
 use crate::domain::deny::DenyChange;
+use crate::domain::host::ClonePolicy;
 use crate::domain::ids::HostId;
 use crate::domain::spiffe::TrustDomain;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
@@ -76,6 +77,10 @@ pub struct Policy {
     pub write_pace: u32,
     /// Join tokens of one tenant that may be open at once.
     pub open_join_tokens_max: usize,
+    /// What becomes of an identity that two machines seem to share.
+    pub clone_policy: ClonePolicy,
+    /// Whether an enrollment secret lets the machine of a decommissioned host in again, as a new host.
+    pub readmit_decommissioned: bool,
 }
 
 /// Changes per second of one person or one API token, unless the operator chose another pace.
@@ -91,6 +96,8 @@ impl Default for Policy {
             rotation_grace: SignedDuration::ZERO,
             write_pace: WRITE_PACE_DEFAULT,
             open_join_tokens_max: OPEN_JOIN_TOKENS_DEFAULT,
+            clone_policy: ClonePolicy::Flag,
+            readmit_decommissioned: false,
         }
     }
 }
@@ -100,6 +107,8 @@ impl Default for Policy {
 pub struct App {
     store: Store,
     clock: Arc<dyn Clock>,
+    /// How long servers had run on this store before this process opened it, less what the process had run then.
+    ran_before: SignedDuration,
     policy: Policy,
     fleet: Arc<Fleet>,
     events: Arc<Events>,
@@ -121,7 +130,9 @@ pub struct App {
     verified: tokio::sync::Mutex<Option<audit::Walk>>,
     passwords: Passwords,
     refusals: RefusalLog,
-    suspicions: Suspicions,
+    suspicions: Arc<Suspicions>,
+    /// Attempts of decommissioned machines to come back with a secret, each of which may be told in a timeline.
+    readmissions: Pace<HostId>,
     /// Every rotation adds rows that stay.
     rotations: Pace<HostId>,
     writes: WritePace,
@@ -182,14 +193,18 @@ impl App {
             })
         };
         let store = Store::open(&data_dir.join(store::FILE_NAME), Arc::clone(&clock), publish)?;
-        let fleet = Arc::new(store.read(|view| Fleet::load(view, Arc::clone(&events)))?);
+        let suspicions: Arc<Suspicions> = Arc::default();
+        let load = |view: &store::View<'_>| Fleet::load(view, Arc::clone(&events), Arc::clone(&suspicions));
+        let fleet = Arc::new(store.read(load)?);
         // Nothing has been written yet: writes come from use cases, and there are none before this returns.
         let _ = following.set(Arc::clone(&fleet));
         let history = Arc::new(History::new(store.clone()));
         let writes = WritePace::new(policy.write_pace);
+        let ran_before = store.read(|view| view.clock_marks())?.ran.saturating_sub(clock.running());
         Ok(Self {
             store,
             clock,
+            ran_before,
             policy,
             fleet,
             events,
@@ -204,12 +219,18 @@ impl App {
             verified: tokio::sync::Mutex::default(),
             passwords: Passwords::default(),
             refusals: RefusalLog::default(),
-            suspicions: Suspicions::default(),
+            suspicions,
+            readmissions: Pace::new(enroll::READMISSIONS_TOLD),
             rotations: Pace::new(rotate::BURST),
             writes,
             counts,
             trust,
         })
+    }
+
+    /// How long servers have run on this store, by the monotonic clock.
+    fn has_run(&self) -> SignedDuration {
+        self.ran_before.saturating_add(self.clock.running())
     }
 
     /// Whether the quickstart's copy of the root key still waits to be taken offline.

@@ -13,7 +13,7 @@ use crate::ca::revocation_list::{self, RevocationList, RevocationListError};
 use crate::ca::seal::Unauthenticated;
 use crate::domain::audit::{AuditEvent, MissingRecords};
 use crate::domain::deny::{Denial, Identity};
-use crate::domain::enrollment::{RevocationReason, SVID_LIFETIME_MAX, past_not_after};
+use crate::domain::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::join_token::{JoinToken, JoinTokenState};
 use crate::domain::pin::Pin;
 use crate::domain::serial::Serial;
@@ -110,7 +110,7 @@ pub fn restore(
     let mut denials = Denials::default();
     denials.extend(from_journal.map(|only_there| only_there.denials).unwrap_or_default());
     if let Some(list) = &list {
-        denials.extend(restoring.view(|view| denied_by(list, view, now))?);
+        denials.extend(restoring.view(|view| denied_by(list, view))?);
     }
     (restored.certificates_denied, restored.identities_denied) = denials.count();
     let mut changes: Vec<Change> = denials.all.into_iter().map(Change::Deny).collect();
@@ -152,17 +152,15 @@ fn read_list(restoring: &Restoring, der: &[u8]) -> Result<RevocationList, Restor
 
 /// What a list denies and the backup does not. A list names no identities, so whoever held a certificate on it
 /// that was not merely superseded is denied altogether: to let one host back in again is one command.
-fn denied_by(list: &RevocationList, view: &View<'_>, now: Timestamp) -> Result<Vec<Denial>, ReadError> {
+fn denied_by(list: &RevocationList, view: &View<'_>) -> Result<Vec<Denial>, ReadError> {
     let mut denials = Vec::new();
     for &(serial, since, reason) in &list.revoked {
         if view.serial_denied(serial)? {
             continue;
         }
         let Some(enrollment) = view.enrollment(serial)? else {
-            let not_after = since + SVID_LIFETIME_MAX;
-            if !past_not_after(not_after, now) {
-                denials.push(Denial::Serial { serial, not_after, since, reason });
-            }
+            // Whether it has expired is for housekeeping to find out: this clock may be wrong.
+            denials.push(Denial::Serial { serial, not_after: since + SVID_LIFETIME_MAX, since, reason });
             continue;
         };
         if enrollment.revocation.is_some() {
@@ -212,7 +210,8 @@ impl Denials {
 fn void_tokens(view: &View<'_>, now: Timestamp) -> Result<Vec<Change>, ReadError> {
     let mut changes = Vec::new();
     view.join_tokens(None, |token| {
-        if token.state(now) == JoinTokenState::Open {
+        // One that has expired by this clock may be good again once the clock is right.
+        if matches!(token.state(now), JoinTokenState::Open | JoinTokenState::Expired) {
             changes.push(Change::PutJoinToken(JoinToken { voided_at: Some(now), ..token }));
         }
         ControlFlow::Continue(())

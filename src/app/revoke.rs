@@ -1,13 +1,14 @@
-//! Revocation of an identity: every unexpired certificate and the SPIFFE id, in one transaction.
+//! Revocation of an identity: every certificate and the SPIFFE id, in one transaction.
 
 use jiff::Timestamp;
 
 use super::caller::Caller;
 use super::timeline::timeline;
 use super::{App, Unavailable, entropy};
+use crate::domain::clock_marks::DENIALS_KEPT;
 use crate::domain::deny::Identity;
-use crate::domain::enrollment::{Revocation, RevocationReason, SVID_LIFETIME_MAX};
-use crate::domain::ids::HostId;
+use crate::domain::enrollment::{Enrollment, Revocation, RevocationReason};
+use crate::domain::ids::{HostId, TenantId};
 use crate::domain::spiffe::AgentId;
 use crate::store::{Change, ReadError, Verdict, View};
 
@@ -30,6 +31,13 @@ pub enum RevokeError {
 }
 
 impl App {
+    /// Whether an identity is revoked now.
+    pub fn is_revoked(&self, tenant: TenantId, agent: &AgentId) -> Result<bool, Unavailable> {
+        let identity = Identity { tenant, agent: agent.clone() };
+        let denied = self.store.read(|view| view.identity_denied(&identity))?;
+        Ok(denied.is_some())
+    }
+
     /// Revokes an identity. When this returns, it is on disk, on the deny list, and its streams have been
     /// told to end. Repeating it is harmless.
     pub async fn revoke(&self, caller: &Caller, identity: Identity) -> Result<Revoked, RevokeError> {
@@ -49,12 +57,14 @@ fn decide(
     let Some(host) = view.host_of(&identity)? else {
         return Ok(Verdict::refuse(RevokeError::NotFound(identity.agent)));
     };
-    if let Some(since) = view.identity_denied(&identity)? {
-        let revoked = Revoked { identity, host: host.id, since, certificates: 0 };
-        return Ok(Verdict::accept(revoked, Vec::new()));
-    }
     let mut changes = revocations(view, host.id, now, RevocationReason::Revoked)?;
     let certificates = changes.len();
+    if let Some(since) = view.identity_denied(&identity)?
+        && changes.is_empty()
+    {
+        let revoked = Revoked { identity, host: host.id, since, certificates };
+        return Ok(Verdict::accept(revoked, Vec::new()));
+    }
     changes.push(timeline(host.id, now, "revoked", [("by", caller.to_string())]));
     changes.push(Change::DenyIdentity { identity: identity.clone(), since: now });
     let mut event = caller.event("agent.revoke", Some(identity.tenant), host.id);
@@ -65,20 +75,25 @@ fn decide(
     Ok(Verdict::accept(Revoked { identity, host: host.id, since: now, certificates }, changes))
 }
 
-/// Revokes every unexpired certificate of a host, not just the newest.
+/// Revokes every certificate of a host that is on record and not revoked: not just the newest, and whatever the
+/// clock says of its expiry, because a clock can be ahead.
 pub(super) fn revocations(
     view: &View<'_>,
     host: HostId,
     now: Timestamp,
     reason: RevocationReason,
 ) -> Result<Vec<Change>, ReadError> {
+    let marks = view.clock_marks()?;
+    let revocation = Revocation { at: now, reason };
     let mut changes = Vec::new();
     view.enrollments_of(host, None, |enrollment| {
-        if now.duration_since(enrollment.issued_at) > SVID_LIFETIME_MAX {
-            return std::ops::ControlFlow::Break(());
-        }
-        if enrollment.live(now) {
-            changes.push(Change::RevokeEnrollment { enrollment, revocation: Revocation { at: now, reason } });
+        let Enrollment { serial, not_after, .. } = enrollment;
+        if enrollment.revocation.is_none() {
+            // A host that is years old has thousands of these.
+            changes.push(match marks.long_past(serial, not_after, DENIALS_KEPT, now) {
+                true => Change::MarkRevoked { enrollment, revocation },
+                false => Change::RevokeEnrollment { enrollment, revocation },
+            });
         }
         std::ops::ControlFlow::Continue(())
     })?;

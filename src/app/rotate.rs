@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::caller::Caller;
-use super::clones;
+use super::clones::{self, Suspicion};
 use super::issuing::{self, Answered, IssuingError, Signed, Svid};
 use super::outages::excused;
 use super::refusals::Refused as Whom;
@@ -16,7 +16,7 @@ use crate::ca::csr::{CsrError, VerifiedCsr};
 use crate::ca::presented::{ChainError, PresentedChain, ProofError};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::{Enrollment, SpkiHash, Via};
-use crate::domain::host::{Host, HostFlag};
+use crate::domain::host::{ClonePolicy, Host, HostFlag};
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::SpiffeId;
 use crate::store::{Change, ReadError, Verdict, View};
@@ -168,13 +168,21 @@ impl App {
         signed: Signed,
         peer: Option<IpAddr>,
     ) -> Result<Svid, RotateError> {
-        let grace = self.policy.rotation_grace;
-        let salts = [entropy()?, entropy()?];
+        let terms = self.terms();
+        let salts = (entropy()?, clones::Salts::new()?);
         let decided =
-            self.store.write(move |view, now| decide(view, now, grace, &proven, signed, peer, salts)).await;
+            self.store.write(move |view, now| decide(view, now, terms, &proven, signed, peer, salts)).await;
         match decided.map_err(Unavailable::from)?? {
             Decided::Issued(signed) => Ok(signed.into_svid()),
             Decided::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            grace: self.policy.rotation_grace,
+            sign_of_life_every: self.sign_of_life_every(),
+            clone_policy: self.policy.clone_policy,
         }
     }
 
@@ -199,7 +207,7 @@ impl App {
         let csr = VerifiedCsr::from_pem(&request.csr)?;
         chain.verify_proof(csr.der(), &request.proof)?;
         let proven = Proven { chain, csr };
-        let judged = self.store.read(|view| standing(view, &proven, now, self.policy.rotation_grace));
+        let judged = self.store.read(|view| standing(view, &proven, now, self.terms()));
         match judged? {
             Standing::Retry(answered) => Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?))),
             Standing::Fresh { host, lost, .. } => {
@@ -220,12 +228,21 @@ impl App {
     }
 }
 
+/// What the operator allows.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    /// How long after its expiry the newest SVID of an agent may still rotate.
+    grace: jiff::SignedDuration,
+    sign_of_life_every: jiff::SignedDuration,
+    clone_policy: ClonePolicy,
+}
+
 /// Decides what the holder of a proven SVID gets. The one place where that is decided.
 fn standing(
     view: &View<'_>,
     Proven { chain, csr }: &Proven,
     now: Timestamp,
-    grace: jiff::SignedDuration,
+    terms: Terms,
 ) -> Result<Standing, RotateError> {
     let current = view.enrollment(chain.serial())?.ok_or(RotateError::UnknownSerial)?;
     let host = view.host(current.host)?.ok_or(RotateError::UnknownSerial)?;
@@ -252,8 +269,9 @@ fn standing(
         // has proved to hold both keys, and it is the successor's time that counts.
         lost = newest.via == Via::Rotation { from: current.serial } && newest.spki == csr.spki();
         let may_return = (newest.serial == current.serial || lost) && newest.revocation.is_none();
-        let in_grace = now <= newest.not_after + grace;
-        if !may_return || !(in_grace || excused(view, newest.not_after, now)?) {
+        let in_grace = now <= newest.not_after + terms.grace;
+        let excused = || excused(view, newest.not_after, now, terms.sign_of_life_every);
+        if !may_return || !(in_grace || excused()?) {
             return Err(RotateError::SvidExpired);
         }
     }
@@ -275,16 +293,47 @@ fn answered_before(
     Ok(view.holder_of_key(key)?.filter(|holder| holder.via == via && holder.live(now)))
 }
 
+/// The sign that somebody else holds this identity, too.
+fn suspicion(
+    view: &View<'_>,
+    host: &Host,
+    Proven { chain, csr }: &Proven,
+    now: Timestamp,
+) -> Result<Option<Suspicion>, ReadError> {
+    let presented = chain.serial();
+    // The next certificate has been shown already, and now somebody rotates from the one before it.
+    if host.newest_shown.is_some_and(|newest| newest > presented) {
+        return Ok(Some(Suspicion::OlderShown(presented)));
+    }
+    if host.newest_serial <= presented {
+        return Ok(None);
+    }
+    // Neither of two who hold the same key need have shown what they rotated to.
+    let mut first = None;
+    view.enrollments_of(host.id, None, |other| {
+        if other.serial <= presented {
+            return std::ops::ControlFlow::Break(());
+        }
+        let forked = other.via == Via::Rotation { from: presented } && other.spki != csr.spki();
+        if forked && other.live(now) {
+            first = Some(other.serial);
+            return std::ops::ControlFlow::Break(());
+        }
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(first.map(|first| Suspicion::SecondSuccessor { of: presented, first }))
+}
+
 fn decide(
     view: &View<'_>,
     now: Timestamp,
-    grace: jiff::SignedDuration,
+    terms: Terms,
     proven: &Proven,
     signed: Signed,
     peer: Option<IpAddr>,
-    [salt, salt_of_clone]: [[u8; 16]; 2],
+    (salt, salts_of_clone): ([u8; 16], clones::Salts),
 ) -> Result<Verdict<Decided, RotateError>, ReadError> {
-    let (host, recovered) = match standing(view, proven, now, grace) {
+    let (host, recovered) = match standing(view, proven, now, terms) {
         Ok(Standing::Fresh { host, recovered, .. }) => (*host, recovered),
         Ok(Standing::Retry(answered)) => {
             return Ok(Verdict::accept(Decided::Retry(answered), Vec::new()));
@@ -303,9 +352,12 @@ fn decide(
     event.name_host(host.id, host.facts.hostname.as_deref(), salt);
     let mut host = host;
     let mut changes = Vec::new();
-    // The next certificate has been shown already, and now somebody rotates from the one before it.
-    if host.newest_shown.is_some_and(|newest| newest > proven.chain.serial()) {
-        changes.extend(clones::flag(host.clone(), proven.chain.serial(), now, salt_of_clone));
+    if let Some(suspicion) = suspicion(view, &host, proven, now)? {
+        let suspected = clones::suspect(view, &host, suspicion, terms.clone_policy, now, salts_of_clone)?;
+        if suspected.revoked {
+            return Ok(Verdict { outcome: Err(RotateError::IdentityRevoked), changes: suspected.changes });
+        }
+        changes.extend(suspected.changes);
         host.flags.insert(HostFlag::PossibleClone);
     }
     let kind = if recovered { "recovered" } else { "rotated" };

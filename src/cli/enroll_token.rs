@@ -113,6 +113,12 @@ impl Mint {
     async fn run(self, control: &Control, output: SecretOutput, json: bool) -> Result<ExitCode, CliError> {
         let body = json!({ "agent_id": self.agent, "name": self.name, "ttl_seconds": self.ttl });
         let answer = control.call(Call::post(ROUTE).query("tenant", self.tenant).body(body)).await?;
+        if let Some(warning) = answer["warning"]["message"].as_str() {
+            eprintln!("Warning: {warning}");
+            eprintln!(
+                "  muster host list --state revoked    # which is it? then: muster host re-enable HOST-ID"
+            );
+        }
         if json {
             return reveal_json(output, &answer);
         }

@@ -18,21 +18,8 @@ use crate::shell::quoted;
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum HostCommand {
-    /// List hosts in the order of their enrollment
-    List {
-        /// List decommissioned hosts, and only those
-        #[arg(long)]
-        decommissioned: bool,
-        /// Only hosts with this text in hostname, address or OS
-        #[arg(long, short = 's', value_name = "TEXT")]
-        search: Option<String>,
-        /// Only hosts that are online, or only those that are not
-        #[arg(long, value_parser = ["online", "offline"])]
-        status: Option<String>,
-        /// The tenant to look at [default: the tenant 'default']
-        #[arg(long, value_name = "TENANT")]
-        tenant: Option<String>,
-    },
+    /// List hosts, the newest first
+    List(Listing),
     /// Show one host and the latest of its timeline
     Show {
         #[command(flatten)]
@@ -63,8 +50,69 @@ pub(super) enum HostCommand {
 
 const EXAMPLES: &str = "Examples:
   muster host list --search 10.0.0. --status offline
+  muster host list --state revoked --sort -last_seen
   muster host decommission HOST-ID
   muster host re-enable HOST-ID && muster enroll-token --agent AGENT-ID";
+
+/// Which hosts to list, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct Listing {
+    /// List decommissioned hosts, and only those
+    #[arg(long)]
+    decommissioned: bool,
+    /// Only hosts with each of these words in hostname, address or OS
+    ///
+    /// A whole hostname, agent id or host id finds a decommissioned host, too.
+    #[arg(long, short = 's', value_name = "TEXT")]
+    search: Option<String>,
+    /// Only hosts that are online, or only those that are not
+    #[arg(long, value_parser = ["online", "offline"])]
+    status: Option<String>,
+    /// Only hosts in this state
+    #[arg(long, value_parser = ["decommissioned", "revoked", "never_reported", "in_service"])]
+    state: Option<String>,
+    /// Only hosts with this flag
+    #[arg(long, value_parser = ["possible_clone", "possible_duplicate"])]
+    flag: Option<String>,
+    /// Only hosts that this enrollment secret let in
+    #[arg(long, value_name = "ID")]
+    secret: Option<String>,
+    /// Only hosts with this text in their OS
+    #[arg(long, value_name = "TEXT")]
+    os: Option<String>,
+    /// Only agents of this version (0.2.0), or of older ones ('<0.2.0')
+    #[arg(long, value_name = "VERSION")]
+    agent_version: Option<String>,
+    /// Only hosts that have not reported for so long, such as 24h
+    #[arg(long, value_name = "TIME")]
+    silent_for: Option<String>,
+    /// Sort by enrolled, hostname, last_seen or expires, with a '-' in front turned round [default: enrolled]
+    #[arg(long, value_name = "ORDER", allow_hyphen_values = true)]
+    sort: Option<String>,
+    /// The tenant to look at [default: the tenant 'default']
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
+}
+
+impl Listing {
+    /// The request, and whether it leaves some hosts out.
+    fn call(self) -> (Call<'static>, bool) {
+        let filters = [
+            ("q", self.search),
+            ("status", self.status),
+            ("state", self.state),
+            ("flag", self.flag),
+            ("secret", self.secret),
+            ("os", self.os),
+            ("version", self.agent_version),
+            ("silent_for", self.silent_for),
+            ("decommissioned", self.decommissioned.then(|| true.to_string())),
+        ];
+        let narrowed = filters.iter().any(|(_, value)| value.is_some());
+        let call = Call::get("/v1/hosts").query("tenant", self.tenant).query("sort", self.sort);
+        (filters.into_iter().fold(call, |call, (name, value)| call.query(name, value)), narrowed)
+    }
+}
 
 /// A host and its tenant.
 #[derive(Debug, clap::Args)]
@@ -104,12 +152,9 @@ impl HostCommand {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         match self {
-            Self::List { decommissioned, search, status, tenant } => {
-                let narrowed = decommissioned || search.is_some() || status.is_some();
-                let call =
-                    Call::get("/v1/hosts").query("tenant", tenant).query("q", search).query("status", status);
-                let answer =
-                    control.list(call.query("decommissioned", decommissioned.then_some(true))).await?;
+            Self::List(listing) => {
+                let (call, narrowed) = listing.call();
+                let answer = control.list(call).await?;
                 if global.json {
                     return print_json(&answer);
                 }
@@ -170,7 +215,9 @@ impl HostCommand {
                     time("First enrolled", "first_enrolled_at"),
                     time("Last seen", "last_seen"),
                     time("SVID until", "svid_not_after"),
+                    made("Let in by", let_in_by),
                     time("Decommissioned", "decommissioned_at"),
+                    time("Revoked", "revoked_at"),
                     field("Flags", "flags"),
                 ];
                 print_fields(&answer, &fields)?;
@@ -204,7 +251,20 @@ fn agent(host: &Value) -> String {
     }
 }
 
+/// Whether it is there, where that is what matters.
 fn state(host: &Value) -> String {
-    let status = host["status"].as_str().unwrap_or_default();
-    if host["decommissioned_at"].is_null() { status.to_owned() } else { "decommissioned".to_owned() }
+    match host["state"].as_str() {
+        Some(out @ ("decommissioned" | "revoked")) => out.to_owned(),
+        Some("never_reported") => "not reporting yet".to_owned(),
+        _ => host["status"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+fn let_in_by(host: &Value) -> String {
+    let credential = &host["credential"];
+    let text = |name: &str| credential[name].as_str().unwrap_or_default();
+    match text("kind") {
+        "" => String::new(),
+        kind => format!("{kind} {} {} ({})", text("id"), text("name"), text("state")).replace("  ", " "),
+    }
 }

@@ -18,6 +18,7 @@ pub enum Kind {
     Truth,
     /// A whole number.
     Number,
+    ClonePolicy,
     LogFilter,
     LogFormat,
 }
@@ -35,6 +36,7 @@ impl Kind {
             Self::Duration => "a duration with its unit, such as 24h or 90m",
             Self::Truth => "true or false",
             Self::Number => "a whole number, such as 50",
+            Self::ClonePolicy => "flag or revoke",
             Self::LogFilter => {
                 "off, error, warn, info, debug or trace, and the same for a part, such as info,muster::http=debug"
             }

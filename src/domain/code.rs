@@ -57,6 +57,8 @@ codes! {
     TokenExpired = "token_expired" => "ask for a new one",
     TokenVoided = "token_voided" => "ask for a new one",
     SecretExhausted = "secret_exhausted" => "ask for another one",
+    HostDecommissioned = "host_decommissioned"
+        => "this machine was decommissioned; have its host re-enabled, or enroll it with a join token",
     BadCsr = "bad_csr" => "check that server and agent are of matching versions",
 
     IdentityRevoked = "identity_revoked"
@@ -81,8 +83,6 @@ codes! {
     UsernameTaken = "username_taken" => "'muster user list' lists people",
     TenantTaken = "tenant_taken" => "'muster tenant list' lists tenants",
     LastAdmin = "last_admin" => "make another administrator first: muster user add NAME --role admin",
-    /// What seals the CA keys can't be found; only the local operator hears of it.
-    NoEnvelope = "no_envelope",
     NotRenewed = "not_renewed" => "muster agent-ca renew < root-key.pem",
     BackupFailed = "backup_failed",
     NoEnvelope = "no_envelope"

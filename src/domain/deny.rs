@@ -1,14 +1,14 @@
-//! The deny list: revoked serials that have not expired, and revoked identities.
+//! The deny list: revoked serials, until their certificates have expired beyond doubt, and revoked identities.
 //!
 //! It is consulted at every handshake and on every request, so it lives in memory. Only the store's
 //! writer changes it, right after the commit that makes the revocation durable.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 
-use super::enrollment::{RevocationReason, past_not_after};
+use super::enrollment::RevocationReason;
 use super::ids::TenantId;
 use super::serial::Serial;
 use super::spiffe::AgentId;
@@ -23,9 +23,14 @@ pub struct Identity {
 /// One step in the life of the deny list, in commit order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DenyChange {
-    Serial { serial: Serial, not_after: Timestamp },
+    Serial {
+        serial: Serial,
+        not_after: Timestamp,
+    },
     Identity(Identity),
     LiftIdentity(Identity),
+    /// The certificate expired long ago, whatever the clock may still do.
+    Forget(Serial),
 }
 
 /// A step with all that is on record about it, as the revocation journal keeps it.
@@ -38,21 +43,24 @@ pub enum Denial {
 
 #[derive(Debug, Default)]
 struct Sets {
-    serials: HashMap<Serial, Timestamp>,
+    serials: HashSet<Serial>,
     identities: HashSet<Identity>,
 }
 
 impl Sets {
     fn apply(&mut self, change: DenyChange) {
         match change {
-            DenyChange::Serial { serial, not_after } => {
-                self.serials.insert(serial, not_after);
+            DenyChange::Serial { serial, .. } => {
+                self.serials.insert(serial);
             }
             DenyChange::Identity(identity) => {
                 self.identities.insert(identity);
             }
             DenyChange::LiftIdentity(identity) => {
                 self.identities.remove(&identity);
+            }
+            DenyChange::Forget(serial) => {
+                self.serials.remove(&serial);
             }
         }
     }
@@ -65,7 +73,7 @@ pub struct DenyList(Arc<RwLock<Sets>>);
 impl DenyList {
     pub fn denies(&self, serial: Serial, identity: &Identity) -> bool {
         let sets = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        sets.serials.contains_key(&serial) || sets.identities.contains(identity)
+        sets.serials.contains(&serial) || sets.identities.contains(identity)
     }
 
     pub fn apply(&self, changes: impl IntoIterator<Item = DenyChange>) {
@@ -78,12 +86,6 @@ impl DenyList {
         let mut sets = Sets::default();
         all.into_iter().for_each(|change| sets.apply(change));
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = sets;
-    }
-
-    /// Forgets serials of certificates that ran out before `limit`: expiry refuses them anyway.
-    pub fn forget_expired(&self, limit: Timestamp) {
-        let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        sets.serials.retain(|_, not_after| !past_not_after(*not_after, limit));
     }
 
     /// How many serials and identities are denied.

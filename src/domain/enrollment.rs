@@ -66,9 +66,33 @@ impl Via {
     }
 
     pub const fn credential(self) -> Option<CredentialId> {
+        match self.let_in_by() {
+            Some(by) => Some(by.id()),
+            None => None,
+        }
+    }
+
+    /// The credential that it took, if it took one.
+    pub const fn let_in_by(self) -> Option<LetInBy> {
         match self {
-            Self::Token(id) | Self::Secret(id) => Some(id),
+            Self::Token(id) => Some(LetInBy::Token(id)),
+            Self::Secret(id) => Some(LetInBy::Secret(id)),
             Self::Rotation { .. } => None,
+        }
+    }
+}
+
+/// What let a host in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LetInBy {
+    Token(CredentialId),
+    Secret(CredentialId),
+}
+
+impl LetInBy {
+    pub const fn id(self) -> CredentialId {
+        match self {
+            Self::Token(id) | Self::Secret(id) => id,
         }
     }
 }

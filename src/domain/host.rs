@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::enrollment::LetInBy;
 use super::ids::{HostId, TenantId};
 use super::serial::Serial;
 use super::spiffe::AgentId;
@@ -24,10 +25,44 @@ pub struct Host {
     /// The newest SVID that the host has shown, as of the same flush.
     pub newest_shown: Option<Serial>,
     pub decommissioned_at: Option<Timestamp>,
+    /// Since when its identity is denied. The store knows, whatever is written here when a host is put.
+    pub revoked_at: Option<Timestamp>,
+    /// The credential of its latest enrollment; none for a host of a store that did not tell.
+    pub let_in_by: Option<LetInBy>,
     /// The newest SVID issued to the host: what may come back after expiry, and what a clone is measured by.
     pub newest_serial: Serial,
     pub svid_not_after: Timestamp,
     pub flags: BTreeSet<HostFlag>,
+}
+
+/// How a host stands: the first that fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HostState {
+    Decommissioned,
+    /// Its identity is revoked.
+    Revoked,
+    /// It has enrolled and never reported.
+    NeverReported,
+    InService,
+}
+
+impl HostState {
+    /// The first that fits.
+    pub const fn of(decommissioned: bool, revoked: bool, reported: bool) -> Self {
+        match (decommissioned, revoked, reported) {
+            (true, _, _) => Self::Decommissioned,
+            (false, true, _) => Self::Revoked,
+            (false, false, false) => Self::NeverReported,
+            (false, false, true) => Self::InService,
+        }
+    }
+}
+
+impl Host {
+    pub const fn state(&self) -> HostState {
+        HostState::of(self.decommissioned_at.is_some(), self.revoked_at.is_some(), self.last_seen.is_some())
+    }
 }
 
 /// Something about a host that a person should look at.
@@ -45,6 +80,28 @@ impl HostFlag {
         match self {
             Self::PossibleClone => "possible_clone",
             Self::PossibleDuplicate => "possible_duplicate",
+        }
+    }
+}
+
+/// What becomes of an identity that two machines seem to share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClonePolicy {
+    /// Its host is flagged, and people decide.
+    #[default]
+    Flag,
+    /// It is revoked, whichever machine it is.
+    Revoke,
+}
+
+impl std::str::FromStr for ClonePolicy {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "flag" => Ok(Self::Flag),
+            "revoke" => Ok(Self::Revoke),
+            _ => Err("it is 'flag' or 'revoke'"),
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod api_token;
 pub mod audit;
+pub mod clock_marks;
 pub mod code;
 pub mod credential;
 pub mod deny;

@@ -30,6 +30,13 @@ impl Serial {
         Self(bytes)
     }
 
+    /// When it was made, in whole milliseconds.
+    pub fn made_at(self) -> Timestamp {
+        let [a, b, c, d, e, f, ..] = self.0;
+        let millis = i64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+    }
+
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
@@ -99,6 +106,8 @@ mod tests {
         let far = at(200_000_000_000_000);
         assert!(Serial::new(far, [255; 10]).0[0] < 0x80);
         assert!(Serial::new(at(1), [255; 10]) < Serial::new(at(2), [0; 10]));
+        assert_eq!(Serial::new(at(1_790_000_000_123), [255; 10]).made_at(), at(1_790_000_000_123));
+        assert_eq!(Serial::from_bytes([255; 16]).made_at(), Timestamp::MAX);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! so `0.2.0-dev` counts as 0.2.0. What states no version counts as older than everything that does.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// `MAJOR.MINOR.PATCH` of a program, or that it does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -54,6 +55,42 @@ impl fmt::Display for AgentVersion {
     }
 }
 
+/// Which versions are wanted: `0.2.0`, or `<0.2.0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionRange {
+    Exactly(AgentVersion),
+    OlderThan(AgentVersion),
+}
+
+/// The text is no version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a version, such as 0.2.0")]
+pub struct NotAVersion;
+
+impl VersionRange {
+    pub fn holds(self, version: AgentVersion) -> bool {
+        match self {
+            Self::Exactly(wanted) => version == wanted,
+            Self::OlderThan(limit) => version < limit,
+        }
+    }
+}
+
+impl FromStr for VersionRange {
+    type Err = NotAVersion;
+
+    fn from_str(text: &str) -> Result<Self, NotAVersion> {
+        let stated = |text: &str| match AgentVersion::stated(Some(text)) {
+            AgentVersion::UNSTATED => Err(NotAVersion),
+            version => Ok(version),
+        };
+        match text.strip_prefix('<') {
+            Some(limit) => stated(limit).map(Self::OlderThan),
+            None => stated(text).map(Self::Exactly),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +126,18 @@ mod tests {
             assert!(silent < AgentVersion::new(0, 0, 0));
         }
         assert!(AgentVersion::own() >= AgentVersion::new(0, 2, 0));
+    }
+
+    #[test]
+    fn who_states_no_version_is_older_than_any() {
+        let holds = |range: &str, version: Option<&str>| {
+            range.parse::<VersionRange>().unwrap().holds(AgentVersion::stated(version))
+        };
+        assert!(holds("<0.2.0", Some("0.1.9")) && holds("<0.2.0", None) && holds("<0.2.0", Some("old")));
+        assert!(!holds("<0.2.0", Some("0.2.0-dev")) && !holds("0.2.0", None));
+        assert!(holds("0.2.0", Some("0.2.0-dev")) && !holds("0.2.0", Some("0.2.1")));
+        for bad in ["", "<", "old", "<1.2.3.4"] {
+            assert_eq!(bad.parse::<VersionRange>(), Err(NotAVersion), "{bad:?}");
+        }
     }
 }

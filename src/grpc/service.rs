@@ -50,7 +50,7 @@ pub(super) struct AgentApi {
 impl AgentApi {
     fn answer(&self, peer: &PeerIdentity, heartbeat: &HeartbeatRequest) -> HeartbeatResponse {
         let now = self.gate.clock.now();
-        self.fleet.report(peer.host(), heartbeat.facts.as_ref().map(bounded), now);
+        self.fleet.report(peer.host(), peer.serial(), heartbeat.facts.as_ref().map(bounded), now);
         HeartbeatResponse {
             next_interval_ms: millis(self.interval()),
             server_time_ms: now.as_millisecond(),

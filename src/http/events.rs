@@ -220,7 +220,7 @@ impl Listener {
                 if theirs {
                     return true;
                 }
-                let Some(kind) = LiveKind::of(event.kind) else { return true };
+                let kind = LiveKind::of(event.kind);
                 if kind.needs().is_some_and(|needed| !self.permissions().contains(&needed)) {
                     return true;
                 }

@@ -1,7 +1,10 @@
 //! Hosts over the API: looked at, decommissioned, re-enabled, deleted; and the revocation of an agent.
 
+use std::str::FromStr;
+
 use axum::extract::State;
 use axum::http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -11,8 +14,10 @@ use super::page::{ListParams, Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::{EnrollmentItem, HostEventItem, HostItem, HostList, RevokedAnswer};
 use super::words::HostStatus;
-use crate::app::fleet::{HostNow, HostQuery};
+use crate::app::fleet::{HostQuery, Order, Place};
+use crate::app::hosts::HostDetail;
 use crate::domain::deny::Identity;
+use crate::domain::host::{HostFlag, HostState};
 use crate::domain::ids::HostId;
 use crate::domain::spiffe::AgentId;
 
@@ -21,12 +26,30 @@ use crate::domain::spiffe::AgentId;
 pub(super) struct HostParams {
     /// The tenant to look at, for callers who see all of them.
     tenant: Option<String>,
-    /// Part of a hostname, an address or an operating system, whatever the case.
+    /// Words, each a part of a hostname, an address or an operating system, whatever the case. A whole hostname,
+    /// agent id or host id finds a decommissioned host, too.
     q: Option<String>,
     /// Only hosts of this status.
     status: Option<HostStatus>,
+    /// Only hosts in this state. Decommissioned ones are left out of every other list.
+    state: Option<HostState>,
     /// Decommissioned hosts, and only those.
     decommissioned: Option<bool>,
+    /// Only hosts with this flag.
+    flag: Option<HostFlag>,
+    /// Only hosts that this enrollment secret, or join token, let in: its id.
+    secret: Option<String>,
+    /// Part of an operating system, whatever the case.
+    os: Option<String>,
+    /// Only agents of this version (`0.2.0`), or of older ones (`<0.2.0`), as which those count that state none.
+    #[schemars(regex(pattern = r"^<?[0-9]+\.[0-9]+\.[0-9]+([-+].*)?$"))]
+    version: Option<String>,
+    /// Only hosts that have not reported for so long, or not since they enrolled: `24h`, `7d`.
+    silent_for: Option<String>,
+    /// `enrolled` (the newest first, and what is taken when nothing is said), `hostname`, `last_seen` (the latest
+    /// first), `expires` (the soonest first); with a `-` in front turned round.
+    #[schemars(regex(pattern = r"^-?(enrolled|hostname|last_seen|expires)$"))]
+    sort: Option<String>,
     /// Items on a page.
     #[schemars(range(min = 1, max = 500))]
     limit: Option<i64>,
@@ -41,30 +64,60 @@ pub(super) async fn list(
 ) -> Result<axum::Json<HostList>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let limit = limit(params.limit)?;
-    let query = HostQuery {
-        text: params.q.filter(|text| !text.is_empty()),
-        online: params.status.map(|status| status == HostStatus::Online),
-        decommissioned: params.decommissioned.unwrap_or(false),
-        after: cursor(params.cursor.as_deref())?,
-    };
-    let page = shared.app.hosts(tenant, query, limit + 1).await?;
+    let query = params.query(shared.app.clock().now())?;
+    let page = shared.app.hosts(tenant, query, limit).await?;
     let trust_domain = shared.app.trust_domain();
-    let more = page.hosts.len() > limit;
-    let next_cursor = page.hosts.get(limit - 1).filter(|_| more).map(|now| now.host.id.to_string());
-    let items = page.hosts.into_iter().take(limit);
-    let items = items.map(|now| HostItem::new(now, trust_domain.as_ref())).collect();
+    let items = page.hosts.into_iter();
+    let items = items.map(|detail| HostItem::new(detail, trust_domain.as_ref())).collect();
+    let next_cursor = page.next.map(|place| place.to_string());
     Ok(axum::Json(HostList { items, next_cursor, total: page.total }))
 }
 
-fn item(shared: &Shared, now: HostNow) -> axum::Json<HostItem> {
-    axum::Json(HostItem::new(now, shared.app.trust_domain().as_ref()))
+impl HostParams {
+    fn query(self, now: Timestamp) -> Result<HostQuery, Problem> {
+        let order: Order = parsed("sort", self.sort.as_deref())?.unwrap_or_default();
+        let after: Option<Place> = cursor(self.cursor.as_deref())?;
+        if after.as_ref().is_some_and(|place| !order.has(place)) {
+            return Err(Problem::bad_request("This 'cursor' is of a list in another order."));
+        }
+        let silent_before = self.silent_for.as_deref().map(|text| {
+            let silent = humantime::parse_duration(text).ok();
+            let silent = silent.and_then(|silent| SignedDuration::try_from(silent).ok());
+            let before = silent.map(|silent| now.saturating_sub(silent).unwrap_or(Timestamp::MIN));
+            before.ok_or_else(|| Problem::bad_request("'silent_for' is a time, such as 24h or 7d."))
+        });
+        Ok(HostQuery {
+            text: self.q.filter(|text| !text.is_empty()),
+            named: Vec::new(),
+            online: self.status.map(|status| status == HostStatus::Online),
+            decommissioned: self.decommissioned.unwrap_or(false),
+            state: self.state,
+            flag: self.flag,
+            let_in_by: parsed("secret", self.secret.as_deref())?,
+            os: self.os.filter(|text| !text.is_empty()),
+            version: parsed("version", self.version.as_deref())?,
+            silent_before: silent_before.transpose()?,
+            order,
+            after,
+        })
+    }
+}
+
+/// Reads a parameter that is a text of its own kind.
+fn parsed<T: FromStr<Err: std::fmt::Display>>(name: &str, text: Option<&str>) -> Result<Option<T>, Problem> {
+    let wrong = |error: T::Err| Problem::bad_request(format!("'{name}' can't be used: {error}."));
+    text.map(|text| text.parse().map_err(wrong)).transpose()
+}
+
+fn item(shared: &Shared, detail: HostDetail) -> axum::Json<HostItem> {
+    axum::Json(HostItem::new(detail, shared.app.trust_domain().as_ref()))
 }
 
 pub(super) async fn show(
     One { tenant, id, .. }: One<AgentRead, HostId>,
     State(shared): State<Shared>,
 ) -> Result<axum::Json<HostItem>, Problem> {
-    Ok(item(&shared, shared.app.host(tenant, id)?))
+    Ok(item(&shared, shared.app.host_in_detail(tenant, id)?))
 }
 
 pub(super) async fn enrollments(

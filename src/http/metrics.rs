@@ -132,7 +132,7 @@ fn registry(
     gauge("hosts", "Hosts that are not decommissioned", number(figures.hosts));
     gauge("hosts_online", "Hosts that have reported lately", number(figures.online));
     gauge("possible_clones", "Hosts whose identity may be in use twice", number(figures.possible_clones));
-    gauge("denied_serials", "Revoked certificates that have not expired", number(figures.denied_serials));
+    gauge("denied_serials", "Revoked certificates that may not have expired", number(figures.denied_serials));
     gauge("denied_identities", "Revoked identities", number(figures.denied_identities));
     gauge("ready", "Whether an enrollment that arrives now would be answered", i64::from(figures.ready));
     // When what must be renewed in time runs out; seconds since the epoch, to compare with time().

@@ -83,6 +83,7 @@ mod tests {
     use std::str::FromStr;
 
     use super::*;
+    use crate::app::fleet::Place;
     use crate::domain::ids::{CredentialId, HostId, UserId};
     use crate::domain::serial::Serial;
     use crate::domain::testing::Dice;
@@ -104,6 +105,9 @@ mod tests {
     fn no_cursor_does_harm() {
         let mut dice = Dice::new(20_261_125);
         check::<HostId>("01890000-0000-7000-8000-000000000001", &mut dice);
+        for sorted in ["", "h.d2ViLTE.", "h..", "s..", "s.1790000000123.", "e.-1.", "e.1790000000123."] {
+            check::<Place>(&format!("{sorted}01890000-0000-7000-8000-000000000001"), &mut dice);
+        }
         check::<UserId>("01890000-0000-7000-8000-000000000001", &mut dice);
         check::<CredentialId>(&CredentialId::from_bytes([7; 10]).to_string(), &mut dice);
         check::<Serial>(&"0a".repeat(16), &mut dice);

@@ -106,9 +106,9 @@ impl Problem {
     }
 
     /// Says nothing about whoever asks: others have come before them.
-    pub fn busy() -> Self {
+    pub fn busy_hashing() -> Self {
         let detail = "The server is checking as many passwords as it can. Try again in a moment.";
-        Self { retry_after: Some(2), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
+        Self { retry_after: Some(2), ..Self::busy(detail) }
     }
 
     pub fn unavailable() -> Self {
@@ -194,6 +194,12 @@ impl From<EnrollError> for Problem {
                 "This enrollment secret has admitted as many hosts as it may.",
             ),
             EnrollError::IdentityRevoked => identity_revoked(),
+            EnrollError::HostDecommissioned(_) => Self::new(
+                StatusCode::FORBIDDEN,
+                "host_decommissioned",
+                "This machine was decommissioned. If it is to come back, an administrator re-enables its host, or \
+                 gives it a join token.",
+            ),
             EnrollError::BadCsr(error) => bad_csr(error.to_string()),
             error @ EnrollError::KeyTaken => bad_csr(error.to_string()),
             EnrollError::Issuing(error) => error.into(),
@@ -305,7 +311,7 @@ impl From<UserError> for Problem {
             UserError::NotFound => Self::not_found("There is no such user."),
             UserError::NoTenant => Self::not_found(NO_TENANT),
             UserError::LastAdmin => Self::new(StatusCode::CONFLICT, "last_admin", error.to_string()),
-            UserError::Busy => Self::busy(),
+            UserError::Busy => Self::busy_hashing(),
             UserError::Unavailable(error) => error.into(),
         }
     }
@@ -322,7 +328,7 @@ impl From<AccountError> for Problem {
             }
             AccountError::NoSession => Self::not_found("You have no such session."),
             AccountError::SignedOut => Self::unauthenticated(),
-            AccountError::Busy => Self::busy(),
+            AccountError::Busy => Self::busy_hashing(),
             AccountError::Unavailable(error) => error.into(),
         }
     }
@@ -359,7 +365,7 @@ impl From<SignInError> for Problem {
             SignInError::Wrong => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Wrong username or password.")
             }
-            SignInError::Busy => Self::busy(),
+            SignInError::Busy => Self::busy_hashing(),
             SignInError::Unavailable(error) => error.into(),
         }
     }

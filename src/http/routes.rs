@@ -15,8 +15,7 @@ use super::wire::{
 };
 use super::{
     Shared, account, agent_ca, api_tokens, audit, enroll, events, health, hosts, install, keeping, metrics,
-    overview,
-    secrets, sessions, tenants, tokens, users,
+    overview, secrets, sessions, tenants, tokens, users,
 };
 use crate::domain::permission::Permission;
 
@@ -34,6 +33,9 @@ fn delete(path: &'static str, id: &'static str, summary: &'static str) -> Operat
 
 /// Cursors of lists, by what they are ordered by.
 const BY_UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+/// What the list is sorted by stands in front.
+const BY_HOST: &str =
+    "^([hse][.][A-Za-z0-9_-]*[.])?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
 const BY_CREDENTIAL: &str = "^[a-z2-7]{16}$";
 const BY_SERIAL: &str = "^[0-9a-f]{32}$";
 const BY_EVENT: &str = "^[0-9a-f]{24}$";
@@ -62,6 +64,7 @@ pub(super) fn open() -> Api {
                 (401, "token_expired"),
                 (401, "token_voided"),
                 (403, "secret_exhausted"),
+                (403, "host_decommissioned"),
                 (403, "identity_revoked"),
                 THROTTLED,
                 NO_CA,
@@ -419,10 +422,10 @@ fn fleet(api: Api) -> Api {
         overview::show,
     )
     .route(
-        get("/hosts", "listHosts", "Hosts, in the order of their enrollment")
+        get("/hosts", "listHosts", "Hosts, the newest first")
             .needs(AgentRead)
             .query::<hosts::HostParams>()
-            .cursor(BY_UUID)
+            .cursor(BY_HOST)
             .answers::<HostList>(200, "A page of hosts")
             .problems(&[(404, "not_found")]),
         hosts::list,

@@ -9,7 +9,7 @@ use super::body::OptionalJson;
 use super::extract::{AgentWrite, Allowed, InTenant, One, Params, tenant};
 use super::page::{ListParams, Page, cursor, limit};
 use super::problem::Problem;
-use super::wire::{MintBody, MintedToken, TokenItem};
+use super::wire::{MintBody, MintWarning, MintedToken, TokenItem};
 use crate::app::tokens::TokenOrder;
 use crate::domain::ids::CredentialId;
 
@@ -30,7 +30,12 @@ pub(super) async fn mint(
     })?;
     let order = TokenOrder { agent, name, ttl_seconds: body.ttl_seconds };
     let (token, credential) = shared.app.mint_token(&allowed.caller, tenant, order).await?;
-    let minted = MintedToken::new(&token, &credential, shared.app.clock().now(), &shared.facts);
+    let warning = match &token.agent {
+        Some(agent) if shared.app.is_revoked(tenant, agent)? => Some(MintWarning::identity_revoked(agent)),
+        _ => None,
+    };
+    let now = shared.app.clock().now();
+    let minted = MintedToken::new(&token, &credential, now, &shared.facts, warning);
     Ok((StatusCode::CREATED, axum::Json(minted)).into_response())
 }
 

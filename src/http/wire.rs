@@ -11,24 +11,27 @@ use zeroize::Zeroizing;
 use super::ServerFacts;
 use super::reach::Told;
 use super::strict::{optional_object, whole_number};
-use super::words::{HostStatus, IssuedVia, LiveKind, PermissionName, SeverityName};
+use super::words::{CredentialWord, HostStatus, IssuedVia, LiveKind, PermissionName, SeverityName};
 use crate::app::api_tokens::ListedToken;
 use crate::app::audit::Found;
 use crate::app::fleet::HostNow;
+use crate::app::hosts::{CredentialNow, HostDetail};
 use crate::app::issuing::Svid;
 use crate::app::overview::Overview;
 use crate::app::users::ChangedUser;
 use crate::domain::api_token::ApiToken;
 use crate::domain::audit::{Outcome, SaltedName};
+use crate::domain::code::Code;
 use crate::domain::credential::Credential;
-use crate::domain::enrollment::{Enrollment, RevocationReason};
+use crate::domain::enrollment::{Enrollment, LetInBy, RevocationReason};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::finding::Finding;
-use crate::domain::host::{HostFacts, HostFlag};
+use crate::domain::host::{HostFacts, HostFlag, HostState};
 use crate::domain::join_lines;
 use crate::domain::join_link::JoinLink;
 use crate::domain::join_token::{JoinToken, JoinTokenState};
 use crate::domain::session::{Session, SessionKey};
+use crate::domain::spiffe::AgentId;
 use crate::domain::tenant::Tenant;
 use crate::domain::timeline::{HostEvent, Source, TimelineEntry};
 use crate::domain::user::{ClockStyle, Preferences, Role, TimeZone, User};
@@ -214,6 +217,25 @@ pub(super) struct MintedToken {
     /// The line that enrolls and does nothing else, for a machine that has the program.
     #[schemars(with = "Option<String>")]
     enroll_command: Option<Zeroizing<String>>,
+    /// Why nobody can use it as things stand.
+    warning: Option<MintWarning>,
+}
+
+/// Why a token admits nobody as things stand.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct MintWarning {
+    /// `identity_revoked`: the agent id that it names is revoked, and must be re-enabled first.
+    code: &'static str,
+    message: String,
+}
+
+impl MintWarning {
+    pub(super) fn identity_revoked(agent: &AgentId) -> Self {
+        let message = format!(
+            "The identity of '{agent}' is revoked, so this token will be refused until its host is re-enabled."
+        );
+        Self { code: Code::IdentityRevoked.as_str(), message }
+    }
 }
 
 impl MintedToken {
@@ -222,9 +244,11 @@ impl MintedToken {
         credential: &Credential,
         now: Timestamp,
         facts: &ServerFacts,
+        warning: Option<MintWarning>,
     ) -> Self {
         let link = facts.join_link(credential);
         Self {
+            warning,
             item: TokenItem::new(token, now),
             token: credential.reveal(),
             ca_pin: facts.server_pin(),
@@ -312,16 +336,48 @@ pub(super) struct HostItem {
     machine_id: Option<String>,
     agent_version: Option<String>,
     status: HostStatus,
+    /// The first that fits.
+    state: HostState,
     first_enrolled_at: Timestamp,
     last_seen: Option<Timestamp>,
     decommissioned_at: Option<Timestamp>,
+    /// Since when its identity is revoked; a decommissioned host's is, too.
+    revoked_at: Option<Timestamp>,
     svid_not_after: Timestamp,
+    /// What let it in; `null` when that is not on record any more.
+    credential: Option<HostCredential>,
     flags: Vec<HostFlag>,
 }
 
+/// What let a host in.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HostCredential {
+    kind: CredentialWord,
+    id: String,
+    /// A join token need not have one.
+    name: Option<String>,
+    /// An enrollment secret's: `active` or `revoked`; a join token's: `used`, or what else it has come to.
+    state: &'static str,
+}
+
+impl From<CredentialNow> for HostCredential {
+    fn from(credential: CredentialNow) -> Self {
+        Self {
+            kind: match credential.by {
+                LetInBy::Token(_) => CredentialWord::Token,
+                LetInBy::Secret(_) => CredentialWord::Secret,
+            },
+            id: credential.by.id().to_string(),
+            name: credential.name.map(|name| name.to_string()),
+            state: credential.state,
+        }
+    }
+}
+
 impl HostItem {
-    pub(super) fn new(now: HostNow, trust_domain: Option<&crate::domain::spiffe::TrustDomain>) -> Self {
-        let HostNow { host, online } = now;
+    pub(super) fn new(detail: HostDetail, trust_domain: Option<&crate::domain::spiffe::TrustDomain>) -> Self {
+        let HostDetail { now: HostNow { host, online }, credential } = detail;
+        let state = host.state();
         let spiffe_id = trust_domain.map(|trust_domain| {
             let id = crate::domain::spiffe::SpiffeId {
                 trust_domain: trust_domain.clone(),
@@ -342,9 +398,12 @@ impl HostItem {
             machine_id: host.facts.machine_id,
             agent_version: host.facts.agent_version,
             status: if online { HostStatus::Online } else { HostStatus::Offline },
+            state,
             first_enrolled_at: host.first_enrolled_at,
             last_seen: host.last_seen,
             decommissioned_at: host.decommissioned_at,
+            revoked_at: host.revoked_at,
+            credential: credential.map(HostCredential::from),
             svid_not_after: host.svid_not_after,
             flags: host.flags.into_iter().collect(),
         }

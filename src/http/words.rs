@@ -35,6 +35,14 @@ impl From<Severity> for SeverityName {
     }
 }
 
+/// What let a host in.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CredentialWord {
+    Token,
+    Secret,
+}
+
 /// How a certificate came to be.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -85,7 +93,7 @@ impl LiveKind {
         match self {
             Self::Host | Self::Timeline | Self::Enrollment | Self::Revocation => Some(Permission::AgentRead),
             Self::Secret => Some(Permission::SecretWrite),
-            Self::Resync => None,
+            Self::Resync | Self::Heartbeat => None,
         }
     }
 

@@ -4,9 +4,9 @@ use redb::WriteTransaction;
 
 use super::change::Change;
 use super::record::{
-    ApiTokenRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, FactsRecord,
-    HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord,
-    TenantRecord, UserRecord, decode, encode,
+    ApiTokenRecord, ClockMarksRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord,
+    FactsRecord, HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord,
+    SessionRecord, TenantRecord, UserRecord, decode, encode,
 };
 use super::rows::{self, Rows, Span, Table, Visit, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
@@ -83,10 +83,11 @@ impl<'t> Batch<'t> {
             Change::PutHierarchy(hierarchy) => {
                 self.put(Table::Meta, meta::HIERARCHY, &HierarchyRecord::from(&hierarchy))
             }
-            Change::PutHost(host) => {
+            Change::PutHost(mut host) => {
                 let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
                 self.put(Table::HostsByAgent, &identity_key(&identity), &host.id)?;
                 self.put(Table::Hosts, host.id.as_bytes(), &HostRecord::from(&host))?;
+                host.revoked_at = View::new(self).identity_denied(&identity)?;
                 self.published.hosts.push(HostChange::Put(Box::new(host)));
                 Ok(())
             }
@@ -97,6 +98,7 @@ impl<'t> Batch<'t> {
                 let Revocation { at: since, reason } = revocation;
                 self.deny(Denial::Serial { serial, not_after, since, reason })
             }
+            Change::MarkRevoked { enrollment, revocation } => self.mark_revoked(enrollment, revocation),
             Change::DenyIdentity { identity, since } => self.deny(Denial::Identity { identity, since }),
             Change::LiftIdentity(identity) => self.deny(Denial::Lifted { identity, at: now }),
             Change::Deny(denial) => {
@@ -168,14 +170,19 @@ impl<'t> Batch<'t> {
                 }
                 for serial in denied {
                     self.remove(Table::DeniedSerials, serial.as_bytes())?;
+                    self.published.deny.push(DenyChange::Forget(serial));
                 }
                 Ok(())
+            }
+            Change::NoteClock(marks) => {
+                self.put(Table::Meta, meta::CLOCK_MARKS, &ClockMarksRecord::from(&marks))
             }
             Change::Alive => self.put(Table::Meta, meta::ALIVE, &now),
             Change::RecordOutage(outage) => {
                 let key = outage.from.as_millisecond().to_be_bytes();
                 self.put(Table::Outages, &key, &(outage.from, outage.until))
             }
+            Change::ForgetOutage(from) => self.remove(Table::Outages, &from.as_millisecond().to_be_bytes()),
             Change::Audit(event) => {
                 self.published.audited.push(event.kind());
                 self.audit(event, now)
@@ -196,6 +203,32 @@ impl<'t> Batch<'t> {
         self.set_layout(layout)
     }
 
+    /// Notes with each host which credential let it in.
+    pub(super) fn note_what_let_hosts_in(&mut self) -> Result<(), ReadError> {
+        let mut hosts = Vec::new();
+        self.scan(Table::Hosts, &Span::all(), &mut |_, content| {
+            hosts.push(decode::<HostRecord>(Table::Hosts, content)?);
+            Ok(std::ops::ControlFlow::Continue(()))
+        })?;
+        for mut host in hosts {
+            let id = host.id();
+            let mut by = None;
+            View::new(self).enrollments_of(id, None, |enrollment| {
+                by = enrollment.via.let_in_by();
+                if by.is_some() {
+                    std::ops::ControlFlow::Break(())
+                } else {
+                    std::ops::ControlFlow::Continue(())
+                }
+            })?;
+            if let Some(by) = by {
+                host.set_let_in_by(by);
+                self.put(Table::Hosts, id.as_bytes(), &host)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn set_layout(&mut self, layout: u32) -> Result<(), ReadError> {
         self.put(Table::Meta, meta::SCHEMA, &layout)
     }
@@ -209,15 +242,25 @@ impl<'t> Batch<'t> {
             }
             Denial::Identity { identity, since } => {
                 self.put(Table::DeniedIdentities, &identity_key(&identity), &since)?;
+                self.publish_host_of(&identity)?;
                 DenyChange::Identity(identity)
             }
             Denial::Lifted { identity, .. } => {
                 self.remove(Table::DeniedIdentities, &identity_key(&identity))?;
+                self.publish_host_of(&identity)?;
                 DenyChange::LiftIdentity(identity)
             }
         };
         self.published.deny.push(change);
         self.denials.push(denial);
+        Ok(())
+    }
+
+    /// Whether an identity is denied is part of what its host says.
+    fn publish_host_of(&mut self, identity: &Identity) -> Result<(), ReadError> {
+        if let Some(host) = View::new(self).host_of(identity)? {
+            self.published.hosts.push(HostChange::Put(Box::new(host)));
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::domain::api_token::ApiToken;
 use crate::domain::audit::{AuditEvent, MissingRecords};
+use crate::domain::clock_marks::ClockMarks;
 use crate::domain::deny::{Denial, Identity};
 use crate::domain::enrollment::{Enrollment, Revocation, SpkiHash};
 use crate::domain::enrollment_secret::EnrollmentSecret;
@@ -31,6 +32,11 @@ pub enum Change {
     },
     /// Marks an enrollment as revoked and puts its serial on the deny list.
     RevokeEnrollment {
+        enrollment: Enrollment,
+        revocation: Revocation,
+    },
+    /// Marks an enrollment as revoked whose certificate has expired beyond doubt: there is nothing to deny any more.
+    MarkRevoked {
         enrollment: Enrollment,
         revocation: Revocation,
     },
@@ -74,10 +80,14 @@ pub enum Change {
         certificates: Vec<Serial>,
         denied: Vec<Serial>,
     },
+    /// What the wall clock has shown while the server ran.
+    NoteClock(ClockMarks),
     /// A sign of life: the server serves.
     Alive,
-    /// The server has come back.
+    /// The server has come back. One of the same beginning is replaced.
     RecordOutage(Outage),
+    /// There was no outage that begins then.
+    ForgetOutage(Timestamp),
     Audit(AuditEvent),
     /// The trail was found to have lost records.
     FindLoss(MissingRecords),

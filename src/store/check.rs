@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use super::ReadError;
 use super::record::{
-    ApiTokenRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, HierarchyRecord,
-    HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord, TenantRecord,
-    UserRecord, decode,
+    ApiTokenRecord, ClockMarksRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord,
+    HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord,
+    TenantRecord, UserRecord, decode,
 };
 use super::rows::{Rows, Snapshot, Span, Table};
 use super::view::{View, host_serial_key, identity_key, identity_of_key, meta};
@@ -92,7 +92,7 @@ impl Check<'_> {
             Table::Meta => return self.meta(key, content),
             Table::Tenants => drop(decode::<TenantRecord>(table, content)?),
             Table::Hosts => {
-                return self.host(key, &decode::<HostRecord>(table, content)?.with(None));
+                return self.host(key, &decode::<HostRecord>(table, content)?.with(None, None));
             }
             Table::HostsByAgent => {
                 let host = self.view().host(decode::<HostId>(table, content)?)?;
@@ -174,6 +174,8 @@ impl Check<'_> {
             decode::<HierarchyRecord>(table, content)?;
         } else if key == meta::ALIVE {
             decode::<Timestamp>(table, content)?;
+        } else if key == meta::CLOCK_MARKS {
+            decode::<ClockMarksRecord>(table, content)?;
         } else if key == meta::AUDIT_LOSS {
             decode::<LossRecord>(table, content)?;
         } else if key == meta::DEFAULT_TENANT {

@@ -20,8 +20,8 @@ use super::journal_line::{Line, Written};
 use super::trail::Marks;
 use super::view::View;
 use crate::domain::audit::{ChainHead, MissingRecords};
+use crate::domain::clock_marks::{ClockMarks, DENIALS_KEPT};
 use crate::domain::deny::{Denial, Identity};
-use crate::domain::enrollment::past_not_after;
 use crate::domain::serial::Serial;
 use crate::durable;
 
@@ -353,6 +353,7 @@ fn open_file(path: &Path, create: bool) -> io::Result<(File, bool)> {
 struct Comparison<'v, 'r> {
     view: &'v View<'r>,
     now: Timestamp,
+    marks: ClockMarks,
     /// What the database denies and the journal has not mentioned yet.
     unwritten_serials: BTreeMap<Serial, Denial>,
     denied_identities: BTreeMap<Identity, Timestamp>,
@@ -367,6 +368,7 @@ impl<'v, 'r> Comparison<'v, 'r> {
         let mut this = Self {
             view,
             now,
+            marks: view.clock_marks()?,
             unwritten_serials: BTreeMap::new(),
             denied_identities: BTreeMap::new(),
             journal_identities: BTreeMap::new(),
@@ -405,15 +407,16 @@ impl<'v, 'r> Comparison<'v, 'r> {
         Ok(())
     }
 
-    /// Whether the database does not know of a revocation that can still matter. What it has forgotten after
-    /// the certificate's expiry, it still knows from the enrollment.
+    /// Whether the database does not know of a revocation that can still matter: one that it would not have
+    /// forgotten by itself. What it has forgotten, it may still know from the enrollment.
     fn lacks(&self, serial: Serial, not_after: Timestamp) -> Result<bool, ReadError> {
-        if past_not_after(not_after, self.now - MATTERS_FOR) || self.view.serial_denied(serial)? {
+        let past = |kept| self.marks.long_past(serial, not_after, kept, self.now);
+        if past(MATTERS_FOR) || self.view.serial_denied(serial)? {
             return Ok(false);
         }
         Ok(match self.view.enrollment(serial)? {
             Some(enrollment) => enrollment.revocation.is_none(),
-            None => !past_not_after(not_after, self.now),
+            None => !past(DENIALS_KEPT),
         })
     }
 

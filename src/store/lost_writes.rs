@@ -201,6 +201,8 @@ fn enroll(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
         last_seen: None,
         newest_shown: None,
         decommissioned_at: None,
+        revoked_at: None,
+        let_in_by: None,
         newest_serial: serial,
         svid_not_after: not_after,
         flags: std::collections::BTreeSet::new(),

@@ -31,6 +31,8 @@ const STEPS: &[Step] = &[
         gained: "what API tokens were made with, where sessions are from, longer user names",
         run: |_| Ok(()),
     },
+    Step { gained: "how long the server has run by which clock", run: |_| Ok(()) },
+    Step { gained: "which credential let a host in", run: |batch| batch.note_what_let_hosts_in() },
 ];
 
 /// The layout that this version reads and writes.

@@ -21,6 +21,7 @@ use super::view::View;
 use super::{JOURNAL_NAME, ReadError};
 use crate::domain::audit::{AuditEvent, MissingRecords, Outcome};
 use crate::domain::deny::Denial;
+use crate::domain::enrollment::past_not_after;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{DEFAULT_TENANT, Tenant};
 use crate::durable;
@@ -256,6 +257,17 @@ pub(super) fn journal(
         Journal::open(path, &View::new(&snapshot), now)?;
     let known = View::new(&snapshot).known_loss()?.map(|known| known.missing);
     let found = records.clone().filter(|missing| known.as_ref() != Some(missing));
+    // Of a certificate that is not on record and has expired, the store may simply have forgotten the denial. It is
+    // taken back all the same, because the clock may be wrong, but says nothing about the store's age.
+    let mut old_news = true;
+    for denial in &unknown {
+        old_news &= match denial {
+            Denial::Serial { serial, not_after, .. } => {
+                past_not_after(*not_after, now) && View::new(&snapshot).enrollment(*serial)?.is_none()
+            }
+            Denial::Identity { .. } | Denial::Lifted { .. } => false,
+        };
+    }
     drop(snapshot);
     if let Some(missing) = &records {
         tracing::warn!(
@@ -266,9 +278,11 @@ pub(super) fn journal(
     }
     // Before anything is written behind the cut.
     let found = found.map(Change::FindLoss);
-    if unknown.is_empty() {
-        if found.is_some() {
-            write(database, |batch| found.into_iter().try_for_each(|change| batch.apply(change, now)))?;
+    if old_news {
+        let denied = unknown.into_iter().map(Change::Deny);
+        let mut changes = found.into_iter().chain(denied).peekable();
+        if changes.peek().is_some() {
+            write(database, |batch| changes.try_for_each(|change| batch.apply(change, now)))?;
         }
         return Ok((journal, records));
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use data_encoding::{BASE64, HEXLOWER};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -13,8 +13,10 @@ use super::ReadError;
 use super::rows::Table;
 use crate::domain::api_token::{ApiToken, Maker};
 use crate::domain::audit::{ChainHead, KnownLoss, MissingRecords};
+use crate::domain::clock_marks::{ClockMark, ClockMarks};
 use crate::domain::credential::CredentialHash;
-use crate::domain::enrollment::{Enrollment, Revocation, RevocationReason, SpkiHash, Via};
+use crate::domain::deny::Identity;
+use crate::domain::enrollment::{Enrollment, LetInBy, Revocation, RevocationReason, SpkiHash, Via};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::host::{Host, HostFacts, HostFlag};
@@ -150,6 +152,8 @@ pub(super) struct HostRecord {
     svid_not_after: Timestamp,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     flags: BTreeSet<HostFlag>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    let_in_by: Option<LetInByRecord>,
 }
 
 impl From<&Host> for HostRecord {
@@ -164,13 +168,27 @@ impl From<&Host> for HostRecord {
             newest_serial: host.newest_serial,
             svid_not_after: host.svid_not_after,
             flags: host.flags.clone(),
+            let_in_by: host.let_in_by.map(LetInByRecord::from),
         }
     }
 }
 
 impl HostRecord {
-    /// The host, with its last saved report laid over what enrollment knew.
-    pub(super) fn with(self, report: Option<ReportRecord>) -> Host {
+    pub(super) const fn id(&self) -> HostId {
+        self.id
+    }
+
+    /// Says what let the host in, where a store that is being migrated did not.
+    pub(super) fn set_let_in_by(&mut self, by: LetInBy) {
+        self.let_in_by = Some(by.into());
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        Identity { tenant: self.tenant, agent: self.agent.clone() }
+    }
+
+    /// The host, with its last saved report laid over what enrollment knew, and since when its identity is denied.
+    pub(super) fn with(self, report: Option<ReportRecord>, revoked_at: Option<Timestamp>) -> Host {
         let mut facts = HostFacts::from(self.facts);
         let mut last_seen = None;
         let mut newest_shown = None;
@@ -190,6 +208,8 @@ impl HostRecord {
             last_seen,
             newest_shown,
             decommissioned_at: self.decommissioned_at,
+            revoked_at,
+            let_in_by: self.let_in_by.map(LetInBy::from),
             newest_serial: self.newest_serial,
             svid_not_after: self.svid_not_after,
             flags: self.flags,
@@ -204,6 +224,31 @@ pub(super) struct ReportRecord {
     /// The newest SVID that the host has shown.
     #[serde(default)]
     pub(super) newest_shown: Option<Serial>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum LetInByRecord {
+    Token { id: CredentialIdText },
+    Secret { id: CredentialIdText },
+}
+
+impl From<LetInBy> for LetInByRecord {
+    fn from(by: LetInBy) -> Self {
+        match by {
+            LetInBy::Token(id) => Self::Token { id: CredentialIdText(id) },
+            LetInBy::Secret(id) => Self::Secret { id: CredentialIdText(id) },
+        }
+    }
+}
+
+impl From<LetInByRecord> for LetInBy {
+    fn from(record: LetInByRecord) -> Self {
+        match record {
+            LetInByRecord::Token { id } => Self::Token(id.0),
+            LetInByRecord::Secret { id } => Self::Secret(id.0),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -591,6 +636,32 @@ pub(super) struct DeniedSerialRecord {
     pub(super) since: Timestamp,
     pub(super) reason: RevocationReason,
 }
+
+/// What the wall clock has shown while the server ran; times that it ran are in milliseconds.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct ClockMarksRecord {
+    ran: i64,
+    marks: Vec<(Timestamp, i64)>,
+}
+
+impl From<&ClockMarks> for ClockMarksRecord {
+    fn from(clock: &ClockMarks) -> Self {
+        let millis = |ran: SignedDuration| i64::try_from(ran.as_millis()).unwrap_or(i64::MAX);
+        let marks = clock.marks.iter().map(|mark| (mark.shown, millis(mark.ran))).collect();
+        Self { ran: millis(clock.ran), marks }
+    }
+}
+
+impl From<ClockMarksRecord> for ClockMarks {
+    fn from(record: ClockMarksRecord) -> Self {
+        let mark = |(shown, ran)| ClockMark { shown, ran: SignedDuration::from_millis(ran) };
+        Self {
+            ran: SignedDuration::from_millis(record.ran),
+            marks: record.marks.into_iter().map(mark).collect(),
+        }
+    }
+}
+
 /// What the audit trail was last found to have lost.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LossRecord {

@@ -1,18 +1,20 @@
 //! Typed reading: what a decision or a query sees.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::ReadError;
 use super::record::{
-    ApiTokenRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, HierarchyRecord,
-    HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord, TenantRecord,
-    UserRecord, decode, user_of,
+    ApiTokenRecord, ClockMarksRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord,
+    HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord,
+    TenantRecord, UserRecord, decode, user_of,
 };
 use super::rows::{Rows, Span, Table};
 use crate::domain::api_token::ApiToken;
 use crate::domain::audit::{AuditRecord, ChainHead, KnownLoss};
+use crate::domain::clock_marks::{ClockMarks, DENIALS_KEPT};
 use crate::domain::deny::{Denial, DenyChange, Identity};
 use crate::domain::enrollment::{Enrollment, RevocationReason, SpkiHash, past_not_after};
 use crate::domain::enrollment_secret::EnrollmentSecret;
@@ -32,6 +34,7 @@ pub(super) mod meta {
     pub(in super::super) const SCHEMA: &[u8] = b"schema";
     pub(in super::super) const HIERARCHY: &[u8] = b"agent_ca";
     pub(in super::super) const ALIVE: &[u8] = b"alive";
+    pub(in super::super) const CLOCK_MARKS: &[u8] = b"clock_marks";
     pub(in super::super) const DEFAULT_TENANT: &[u8] = b"default_tenant";
     pub(in super::super) const AUDIT_LOSS: &[u8] = b"audit_loss";
 }
@@ -97,7 +100,8 @@ impl<'r> View<'r> {
         let Some(record) = self.record::<HostRecord>(Table::Hosts, id.as_bytes())? else {
             return Ok(None);
         };
-        Ok(Some(record.with(self.record::<ReportRecord>(Table::Reports, id.as_bytes())?)))
+        let revoked_at = self.identity_denied(&record.identity())?;
+        Ok(Some(record.with(self.record::<ReportRecord>(Table::Reports, id.as_bytes())?, revoked_at)))
     }
 
     pub fn host_of(&self, identity: &Identity) -> Result<Option<Host>, ReadError> {
@@ -116,9 +120,16 @@ impl<'r> View<'r> {
         mut visit: impl FnMut(Host) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let span = page(after.as_ref().map(HostId::as_bytes), false);
+        // Few identities are denied, and there may be very many hosts.
+        let mut denied = HashMap::new();
+        self.denied_identities(|identity, since| {
+            denied.insert(identity, since);
+        })?;
         self.rows.scan(Table::Hosts, &span, &mut |key, content| {
             let report = self.record::<ReportRecord>(Table::Reports, key)?;
-            Ok(visit(decode::<HostRecord>(Table::Hosts, content)?.with(report)))
+            let record = decode::<HostRecord>(Table::Hosts, content)?;
+            let revoked_at = denied.get(&record.identity()).copied();
+            Ok(visit(record.with(report, revoked_at)))
         })
     }
 
@@ -228,12 +239,22 @@ impl<'r> View<'r> {
             visit(Denial::Serial { serial, not_after, since, reason });
             Ok(ControlFlow::Continue(()))
         })?;
+        self.denied_identities(|identity, since| visit(Denial::Identity { identity, since }))
+    }
+
+    fn denied_identities(&self, mut visit: impl FnMut(Identity, Timestamp)) -> Result<(), ReadError> {
         let table = Table::DeniedIdentities;
         self.rows.scan(table, &Span::all(), &mut |key, content| {
             let identity = identity_of_key(key).ok_or(ReadError::Checksum { table: table.name() })?;
-            visit(Denial::Identity { identity, since: decode(table, content)? });
+            visit(identity, decode(table, content)?);
             Ok(ControlFlow::Continue(()))
         })
+    }
+
+    /// What the wall clock has shown while the server ran.
+    pub fn clock_marks(&self) -> Result<ClockMarks, ReadError> {
+        let record: Option<ClockMarksRecord> = self.record(Table::Meta, meta::CLOCK_MARKS)?;
+        Ok(record.unwrap_or_default().into())
     }
 
     /// When the server last showed that it serves.
@@ -445,15 +466,23 @@ impl<'r> View<'r> {
         self.record(Table::Audit, &seq.to_be_bytes())
     }
 
-    /// Keys and serials that only unexpired certificates need, of certificates that ran out before `limit`.
-    pub fn expired_before(&self, limit: Timestamp) -> Result<Expired, ReadError> {
+    /// What only unexpired certificates need, of certificates that ran out long ago whatever the clock may still
+    /// do: for `kept` by the wall clock, and longer for what is denied.
+    pub fn long_expired(
+        &self,
+        marks: &ClockMarks,
+        kept: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Expired, ReadError> {
+        let past =
+            |enrollment: &Enrollment| marks.long_past(enrollment.serial, enrollment.not_after, kept, now);
         let mut expired = Expired::default();
         self.rows.scan(Table::LiveKeys, &Span::all(), &mut |key, content| {
             let damaged = ReadError::Checksum { table: Table::LiveKeys.name() };
             let key = SpkiHash::from_bytes(key.try_into().map_err(|_| damaged)?);
             let serial: Serial = decode(Table::LiveKeys, content)?;
             // A row whose enrollment was deleted names nothing.
-            if self.enrollment(serial)?.is_none_or(|e| e.not_after < limit) {
+            if self.enrollment(serial)?.is_none_or(|enrollment| past(&enrollment)) {
                 expired.keys.push(key);
             }
             Ok(Expired::go_on(expired.keys.len()))
@@ -463,7 +492,7 @@ impl<'r> View<'r> {
             let damaged = ReadError::Checksum { table: table.name() };
             let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
             // Serials grow with time, so the first certificate that is still good ends the search.
-            if self.enrollment(serial)?.is_some_and(|e| e.not_after >= limit) {
+            if self.enrollment(serial)?.is_some_and(|enrollment| !past(&enrollment)) {
                 return Ok(ControlFlow::Break(()));
             }
             expired.certificates.push(serial);
@@ -472,9 +501,10 @@ impl<'r> View<'r> {
         let table = Table::DeniedSerials;
         self.rows.scan(table, &Span::all(), &mut |key, content| {
             let damaged = ReadError::Checksum { table: table.name() };
+            let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
             let denied: DeniedSerialRecord = decode(table, content)?;
-            if denied.not_after < limit {
-                expired.denied.push(Serial::from_bytes(key.try_into().map_err(|_| damaged)?));
+            if marks.long_past(serial, denied.not_after, DENIALS_KEPT.max(kept), now) {
+                expired.denied.push(serial);
             }
             Ok(Expired::go_on(expired.denied.len()))
         })?;

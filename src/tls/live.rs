@@ -68,7 +68,7 @@ impl LivePeers {
                 let hit = match change {
                     DenyChange::Serial { serial, .. } => table.serials.get(serial),
                     DenyChange::Identity(identity) => table.identities.get(identity),
-                    DenyChange::LiftIdentity(_) => None,
+                    DenyChange::LiftIdentity(_) | DenyChange::Forget(_) => None,
                 };
                 ended.extend(hit.into_iter().flatten().map(|open| open.revoked.clone()));
             }

@@ -249,10 +249,13 @@ async fn hosts_are_found_by_name_address_and_system() {
         (".*", &[]),
         ("nameless", &[3]),
         ("nothing", &[]),
+        ("web%20debian", &[0]),
+        ("12%20web%2010.0.0.5", &[0]),
+        ("web%20nothing", &[]),
     ];
     for (q, expected) in cases {
         let list = admin.get(&format!("/v1/hosts?q={q}")).await.expect(200);
-        let expected: Vec<_> = expected.iter().map(|index| hosts[*index].clone()).collect();
+        let expected: Vec<_> = expected.iter().rev().map(|index| hosts[*index].clone()).collect();
         assert_eq!(ids(list["items"].as_array().unwrap()), expected, "{q}");
         assert_eq!(list["total"], expected.len(), "{q}");
     }
@@ -276,6 +279,15 @@ async fn hosts_are_filtered_by_status() {
         "status=Online",
         "decommissioned=1",
         "sort=id",
+        "sort=",
+        "state=offline",
+        "flag=red",
+        "version=new",
+        "version=>0.1.0",
+        "silent_for=soon",
+        "silent_for=-1h",
+        "secret=mes_x",
+        "cursor=h.d2Vi.01890000-0000-7000-8000-000000000001",
         "limit=1&limit=2",
     ] {
         admin.get(&format!("/v1/hosts?{query}")).await.refused(400, "bad_request");
@@ -291,6 +303,7 @@ async fn pages_hold_every_host_once() {
     for _ in 0..7 {
         enrolled.push(host_by_secret(&admin, &secret).await.host_id());
     }
+    enrolled.reverse();
     for limit in [1, 3, 7, 500] {
         let (mut seen, mut next) = (Vec::new(), String::new());
         loop {

@@ -37,6 +37,10 @@ fn a_store_of_each_released_version_is_opened_and_keeps_what_it_knew() {
         let host = |agent: &str| hosts.iter().find(|host| host["agent_id"] == agent);
         assert!(host("web-1").is_some() && host("web-2").is_some(), "{seen}: {hosts:?}");
         assert!(host("gone-1").is_none(), "{seen}: {hosts:?}");
+        for agent in ["web-1", "web-2"] {
+            let credential = &host(agent).unwrap()["credential"];
+            assert!(credential["id"].is_string(), "{seen}: what let {agent} in: {credential}");
+        }
         let again = server.enrollments(host("web-2").unwrap()["id"].as_str().unwrap());
         assert_eq!(again.len(), 2, "{seen}: {again:?}");
         assert_eq!(server.cli(&["tenant", "list", "--json"]).run().items().len(), 2, "{seen}");

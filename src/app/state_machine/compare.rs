@@ -124,7 +124,7 @@ impl World<'_> {
             match denied {
                 DenyChange::Serial { serial, .. } => drop(serials.insert(serial)),
                 DenyChange::Identity(identity) => drop(identities.insert(identity.agent)),
-                DenyChange::LiftIdentity(_) => {}
+                DenyChange::LiftIdentity(_) | DenyChange::Forget(_) => {}
             }
         }
         assert_eq!(serials, self.model.denied_serials.keys().copied().collect(), "denied serials");

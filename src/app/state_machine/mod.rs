@@ -142,12 +142,17 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The wall clock, and how often it was asked how long it has run: a month more with each time.
 #[derive(Debug)]
-struct TestClock(AtomicI64);
+struct TestClock(AtomicI64, AtomicI64);
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millisecond(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+
+    fn running(&self) -> SignedDuration {
+        SignedDuration::from_hours(30 * 24 * self.1.fetch_add(1, Ordering::SeqCst))
     }
 }
 
@@ -183,7 +188,7 @@ const BEGINS: i64 = 1_790_000_000_123;
 impl Beginning {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let clock = Arc::new(TestClock(AtomicI64::new(BEGINS - 3_600_000)));
+        let clock = Arc::new(TestClock(AtomicI64::new(BEGINS - 3_600_000), AtomicI64::new(0)));
         let app = App::open(directory.path(), Arc::clone(&clock) as _, Policy::default(), |_| {}).unwrap();
         let settings =
             EnvelopeSettings { data_dir: directory.path().to_owned(), ..EnvelopeSettings::default() };
@@ -246,7 +251,7 @@ fn chosen(number: usize, of: usize) -> Option<usize> {
 impl<'b> World<'b> {
     fn new(beginning: &'b Beginning) -> Self {
         let directory = copied(beginning.directory.path());
-        let clock = Arc::new(TestClock(AtomicI64::new(BEGINS)));
+        let clock = Arc::new(TestClock(AtomicI64::new(BEGINS), AtomicI64::new(0)));
         let app = opened(directory.path(), &clock);
         let tenant = app.default_tenant().unwrap();
         let mut model = Model::default();
@@ -292,6 +297,8 @@ impl<'b> World<'b> {
             }
             Step::Tidy => {
                 self.app().save_presence().await.unwrap();
+                // The first time notes what the clock shows, and at the second the server has run for long.
+                self.app().forget_expired().await.unwrap();
                 self.app().forget_expired().await.unwrap();
                 self.model.tidied(self.clock.now());
             }
@@ -302,7 +309,7 @@ impl<'b> World<'b> {
             }
             Step::Away(seconds) => {
                 self.app().save_presence().await.unwrap();
-                self.app().sign_of_life().await.unwrap();
+                self.app().sign_of_life(true).await.unwrap();
                 self.model.saved();
                 self.model.alive(self.clock.now());
                 self.clock.move_by(SignedDuration::from_secs(seconds));
@@ -328,8 +335,8 @@ impl<'b> World<'b> {
             self.directory = left;
         }
         self.open = Some(opened(self.directory.path(), &self.clock));
-        self.app().return_to_service().await.unwrap();
-        self.model.returned(self.clock.now());
+        self.app().sign_of_life(true).await.unwrap();
+        self.model.alive(self.clock.now());
         self.compare_all().await;
     }
 
@@ -512,7 +519,7 @@ impl<'b> World<'b> {
             (Expected::New, Ok(svid)) => {
                 assert_eq!(svid.id, self.held[from].id);
                 let certificate = self.hold(key, Via::Rotation { from: current.serial }, &svid);
-                self.model.rotated(from, certificate);
+                self.model.rotated(from, certificate, self.clock.now());
             }
             (Expected::Again(serial), Ok(svid)) => assert_eq!(svid.serial, serial),
             (Expected::Refused(reason), Err(refused)) => assert_eq!(refused.error.reason(), Some(reason)),

@@ -12,10 +12,14 @@ use crate::domain::spiffe::AgentId;
 
 /// How long after its expiry the newest SVID of an agent may still rotate.
 pub(super) const GRACE: SignedDuration = SignedDuration::from_hours(6);
+/// From one sign of life to the next there is no outage before this.
+const MISSED: SignedDuration = SignedDuration::from_secs(30);
 /// How long a repeated request gets the answer that was lost.
 const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 /// How long what only unexpired certificates need outlives them.
 const KEPT: SignedDuration = SignedDuration::from_hours(48);
+/// How long a denial does.
+const DENIALS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 #[derive(Debug)]
 pub(super) struct Token {
@@ -102,6 +106,8 @@ pub(super) struct Model {
     /// Action and target of every audit record.
     pub trail: Vec<(&'static str, String)>,
     pub enrollments: u64,
+    /// What the clock showed when it was last noted.
+    noted: Option<Timestamp>,
     alive: Option<Timestamp>,
     /// From a sign of life to the return.
     outages: Vec<(Timestamp, Timestamp)>,
@@ -277,12 +283,20 @@ impl Model {
     }
 
     /// What an accepted rotation does.
-    pub(super) fn rotated(&mut self, from: usize, certificate: Certificate) {
+    pub(super) fn rotated(&mut self, from: usize, certificate: Certificate, now: Timestamp) {
         let presented = self.certificates[from].serial;
         let id = certificate.host;
         assert_eq!(id, self.certificates[from].host);
+        // Another live one has been rotated from it already.
+        let forked = self.certificates.iter().any(|other| {
+            other.via == Via::Rotation { from: presented }
+                && other.serial > presented
+                && other.key != certificate.key
+                && other.live(now)
+        });
         let host = self.hosts.get_mut(&id).unwrap();
-        let first_suspicion = host.shown_saved.is_some_and(|newest| newest > presented) && !host.flagged;
+        let shown = host.shown_saved.is_some_and(|newest| newest > presented);
+        let first_suspicion = (shown || forked) && !host.flagged;
         host.flagged |= first_suspicion;
         host.newest = host.newest.max(certificate.serial);
         host.not_after = host.not_after.max(certificate.not_after);
@@ -295,9 +309,13 @@ impl Model {
 
     fn revoke_all(&mut self, host: HostId, reason: RevocationReason, now: Timestamp) {
         for certificate in &mut self.certificates {
-            if certificate.host == host && certificate.live(now) {
+            if certificate.host == host && certificate.revoked.is_none() && !certificate.deleted {
                 certificate.revoked = Some(reason);
-                self.denied_serials.insert(certificate.serial, certificate.not_after);
+                // What was noted to have expired long ago needs no denial.
+                let seen = self.noted.is_some_and(|noted| certificate.expired(noted));
+                if !seen || certificate.not_after >= now - DENIALS_KEPT {
+                    self.denied_serials.insert(certificate.serial, certificate.not_after);
+                }
             }
         }
     }
@@ -347,36 +365,42 @@ impl Model {
     /// What housekeeping does.
     pub(super) fn tidied(&mut self, now: Timestamp) {
         self.saved();
+        self.noted = Some(now);
         let limit = now - KEPT - GRACE;
         let certificates = &self.certificates;
         self.holders.retain(|_, holder| certificates[*holder].not_after >= limit);
-        self.denied_serials.retain(|_, not_after| *not_after >= limit);
+        self.denied_serials.retain(|_, not_after| *not_after >= now - DENIALS_KEPT);
     }
 
     pub(super) fn saved(&mut self) {
         self.hosts.values_mut().for_each(|host| host.shown_saved = host.shown);
     }
 
-    /// The server gives a sign of life.
+    /// The server gives a sign of life, and notes the outage that it ends.
     pub(super) fn alive(&mut self, now: Timestamp) {
-        self.alive = self.alive.max(Some(now));
-    }
-
-    /// The server serves again.
-    pub(super) fn returned(&mut self, now: Timestamp) {
-        if let Some(from) = self.alive.filter(|from| *from < now) {
-            self.outages.push((from, now));
+        match self.alive {
+            Some(ahead) if ahead > now => {
+                self.outages.retain(|(from, _)| *from < now);
+                self.outages.iter_mut().for_each(|(_, until)| *until = now.min(*until));
+            }
+            Some(last) if now.duration_since(last) > MISSED => self.outages.push((last, now)),
+            _ => {}
         }
-        self.alive(now);
+        self.alive = Some(now);
     }
 
-    /// Whether a certificate ran out while nobody was there to rotate it, less than a day after the return.
+    /// Whether a certificate ran out while nobody was there to rotate it, less than a day after the return. An outage
+    /// that is still going on ends with whoever asks.
     fn excused(&self, not_after: Timestamp, now: Timestamp) -> bool {
         let day = SignedDuration::from_hours(24);
-        let excuses = |(from, until): &(Timestamp, Timestamp)| {
-            (*from..=*until).contains(&not_after) && (*until..=*until + day).contains(&now)
+        let ending = self.alive.map(|last| (last, now));
+        let ending = ending.filter(|(last, now)| now.duration_since(*last) > MISSED);
+        let excuses = |(from, until): (Timestamp, Timestamp)| {
+            from.as_second() <= not_after.as_second()
+                && not_after <= until
+                && (until..=until + day).contains(&now)
         };
-        self.outages.iter().any(excuses)
+        self.outages.iter().copied().chain(ending).any(excuses)
     }
 
     /// Memory is gone.

@@ -465,7 +465,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Hosts, in the order of their enrollment
+         * Hosts, the newest first
          * @description Needs the permission `agent.read`.
          */
         get: operations["listHosts"];
@@ -917,6 +917,11 @@ export interface components {
             /** Format: uint32 */
             uses: number;
         };
+        /**
+         * @description What let a host in.
+         * @enum {string}
+         */
+        CredentialWord: "token" | "secret";
         DayCount: {
             /** Format: uint64 */
             count: number;
@@ -997,6 +1002,15 @@ export interface components {
             /** @default null */
             os?: string | null;
         };
+        /** @description What let a host in. */
+        HostCredential: {
+            id: string;
+            kind: components["schemas"]["CredentialWord"];
+            /** @description A join token need not have one. */
+            name: string | null;
+            /** @description An enrollment secret's: `active` or `revoked`; a join token's: `used`, or what else it has come to. */
+            state: string;
+        };
         /** @description An entry of a host's timeline. */
         HostEventItem: {
             /** Format: date-time */
@@ -1021,6 +1035,8 @@ export interface components {
             agent_id: string;
             agent_version: string | null;
             arch: string | null;
+            /** @description What let it in; `null` when that is not on record any more. */
+            credential: components["schemas"]["HostCredential"] | null;
             /** Format: date-time */
             decommissioned_at: string | null;
             /** Format: date-time */
@@ -1033,7 +1049,14 @@ export interface components {
             last_seen: string | null;
             machine_id: string | null;
             os: string | null;
+            /**
+             * Format: date-time
+             * @description Since when its identity is revoked; a decommissioned host's is, too.
+             */
+            revoked_at: string | null;
             spiffe_id: string | null;
+            /** @description The first that fits. */
+            state: components["schemas"]["HostState"];
             status: components["schemas"]["HostStatus"];
             /** Format: date-time */
             svid_not_after: string;
@@ -1049,6 +1072,8 @@ export interface components {
              */
             total: number;
         };
+        /** @description How a host stands: the first that fits. */
+        HostState: ("decommissioned" | "in_service") | "revoked" | "never_reported";
         /**
          * @description Whether a host reported lately.
          * @enum {string}
@@ -1091,6 +1116,12 @@ export interface components {
              */
             ttl_seconds?: number | null;
         };
+        /** @description Why a token admits nobody as things stand. */
+        MintWarning: {
+            /** @description `identity_revoked`: the agent id that it names is revoked, and must be re-enabled first. */
+            code: string;
+            message: string;
+        };
         /** @description The only answer that ever holds a join token's text. */
         MintedToken: {
             agent_id: string | null;
@@ -1119,6 +1150,8 @@ export interface components {
             used_at: string | null;
             /** Format: date-time */
             voided_at: string | null;
+            /** @description Why nobody can use it as things stand. */
+            warning: components["schemas"]["MintWarning"] | null;
         };
         /** @enum {string} */
         Outcome: "success" | "refused";
@@ -1694,7 +1727,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: identity_revoked, secret_exhausted */
+            /** @description code: host_decommissioned, identity_revoked, secret_exhausted */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1702,7 +1735,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "identity_revoked" | "secret_exhausted";
+                        code?: "host_decommissioned" | "identity_revoked" | "secret_exhausted";
                     };
                 };
             };
@@ -2760,7 +2793,8 @@ export interface operations {
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "token": "mjt_agrakiuuyzled3t5_…",
                      *       "used_at": null,
-                     *       "voided_at": null
+                     *       "voided_at": null,
+                     *       "warning": null
                      *     }
                      */
                     "application/json": components["schemas"]["MintedToken"];
@@ -4182,14 +4216,34 @@ export interface operations {
                 cursor?: string;
                 /** @description Decommissioned hosts, and only those. */
                 decommissioned?: boolean;
+                /** @description Only hosts with this flag. */
+                flag?: components["schemas"]["HostFlag"];
                 /** @description Items on a page. */
                 limit?: number;
-                /** @description Part of a hostname, an address or an operating system, whatever the case. */
+                /** @description Part of an operating system, whatever the case. */
+                os?: string;
+                /**
+                 * @description Words, each a part of a hostname, an address or an operating system, whatever the case. A whole hostname,
+                 *     agent id or host id finds a decommissioned host, too.
+                 */
                 q?: string;
+                /** @description Only hosts that this enrollment secret, or join token, let in: its id. */
+                secret?: string;
+                /** @description Only hosts that have not reported for so long, or not since they enrolled: `24h`, `7d`. */
+                silent_for?: string;
+                /**
+                 * @description `enrolled` (the newest first, and what is taken when nothing is said), `hostname`, `last_seen` (the latest
+                 *     first), `expires` (the soonest first); with a `-` in front turned round.
+                 */
+                sort?: string;
+                /** @description Only hosts in this state. Decommissioned ones are left out of every other list. */
+                state?: components["schemas"]["HostState"];
                 /** @description Only hosts of this status. */
                 status?: components["schemas"]["HostStatus"];
                 /** @description The tenant to look at, for callers who see all of them. */
                 tenant?: string;
+                /** @description Only agents of this version (`0.2.0`), or of older ones (`<0.2.0`), as which those count that state none. */
+                version?: string;
             };
             header?: never;
             path?: never;
@@ -4210,6 +4264,12 @@ export interface operations {
                      *           "agent_id": "web-7",
                      *           "agent_version": "0.1.0",
                      *           "arch": "x86_64",
+                     *           "credential": {
+                     *             "id": "agrakiuuyzled3t5",
+                     *             "kind": "token",
+                     *             "name": "new web server",
+                     *             "state": "used"
+                     *           },
                      *           "decommissioned_at": null,
                      *           "first_enrolled_at": "2026-11-22T21:21:18.982Z",
                      *           "flags": [],
@@ -4221,7 +4281,9 @@ export interface operations {
                      *           "last_seen": "2026-11-22T21:21:19.01Z",
                      *           "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
                      *           "os": "Debian GNU/Linux 12 (bookworm)",
+                     *           "revoked_at": null,
                      *           "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *           "state": "in_service",
                      *           "status": "online",
                      *           "svid_not_after": "2026-11-23T21:21:17Z",
                      *           "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
@@ -4321,6 +4383,12 @@ export interface operations {
                      *       "agent_id": "web-7",
                      *       "agent_version": "0.1.0",
                      *       "arch": "x86_64",
+                     *       "credential": {
+                     *         "id": "agrakiuuyzled3t5",
+                     *         "kind": "token",
+                     *         "name": "new web server",
+                     *         "state": "used"
+                     *       },
                      *       "decommissioned_at": null,
                      *       "first_enrolled_at": "2026-11-22T21:21:18.982Z",
                      *       "flags": [],
@@ -4332,7 +4400,9 @@ export interface operations {
                      *       "last_seen": "2026-11-22T21:21:19.01Z",
                      *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
                      *       "os": "Debian GNU/Linux 12 (bookworm)",
+                     *       "revoked_at": null,
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "state": "in_service",
                      *       "status": "online",
                      *       "svid_not_after": "2026-11-23T21:21:17Z",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
@@ -4523,6 +4593,12 @@ export interface operations {
                      *       "agent_id": "web-7",
                      *       "agent_version": "0.1.0",
                      *       "arch": "x86_64",
+                     *       "credential": {
+                     *         "id": "agrakiuuyzled3t5",
+                     *         "kind": "token",
+                     *         "name": "new web server",
+                     *         "state": "used"
+                     *       },
                      *       "decommissioned_at": "2026-11-22T21:21:22.226Z",
                      *       "first_enrolled_at": "2026-11-22T21:21:18.982Z",
                      *       "flags": [],
@@ -4534,7 +4610,9 @@ export interface operations {
                      *       "last_seen": "2026-11-22T21:21:19.01Z",
                      *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
                      *       "os": "Debian GNU/Linux 12 (bookworm)",
+                     *       "revoked_at": "2026-11-22T21:21:22.226Z",
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "state": "decommissioned",
                      *       "status": "offline",
                      *       "svid_not_after": "2026-11-23T21:21:17Z",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
@@ -4859,6 +4937,12 @@ export interface operations {
                      *       "agent_id": "web-7",
                      *       "agent_version": "0.1.0",
                      *       "arch": "x86_64",
+                     *       "credential": {
+                     *         "id": "agrakiuuyzled3t5",
+                     *         "kind": "token",
+                     *         "name": "new web server",
+                     *         "state": "used"
+                     *       },
                      *       "decommissioned_at": null,
                      *       "first_enrolled_at": "2026-11-22T21:21:18.982Z",
                      *       "flags": [],
@@ -4870,7 +4954,9 @@ export interface operations {
                      *       "last_seen": "2026-11-22T21:21:19.01Z",
                      *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
                      *       "os": "Debian GNU/Linux 12 (bookworm)",
+                     *       "revoked_at": null,
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "state": "in_service",
                      *       "status": "offline",
                      *       "svid_not_after": "2026-11-23T21:21:17Z",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
