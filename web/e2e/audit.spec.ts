@@ -6,7 +6,7 @@ test('records are searched, opened and followed', async ({ as, api }) => {
   const table = page.getByRole('table', { name: 'Audit records' });
   await expect(table.getByRole('row').nth(1)).toBeVisible();
   await table
-    .getByRole('button', { name: /^Details of record/ })
+    .getByRole('button', { name: /^More about record/ })
     .first()
     .click();
   await expect(table).toContainText('Hash before');

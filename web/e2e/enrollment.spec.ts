@@ -26,6 +26,8 @@ test('a secret is shown once, copied, and gone', async ({ as }) => {
   await expect(page.getByRole('status')).toContainText('Enrollment secret created');
   const message = page.getByText(`Secret created for ${name}. Copy it now — it will not be shown again.`);
   await expect(message).toBeVisible();
+  // What there is to do now is to copy it.
+  await expect(page.getByRole('button', { name: 'Copy to clipboard' })).toBeFocused();
   const secret = (await page.getByText(SECRET).textContent()) ?? '';
   await page.getByRole('button', { name: 'Copy to clipboard' }).click();
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(secret);
@@ -93,6 +95,9 @@ test('the card goes with navigation, refresh, the next secret, its revocation an
   await endSession(page);
   await expect(page.getByRole('button', { name: 'Sign in' })).toBeVisible({ timeout: 10_000 });
   await expect(shown).toHaveCount(0);
+  // Something was lost, and that is said.
+  await expect(page.getByText('The text of the enrollment secret that was shown is gone')).toBeVisible();
+  await expect(page.getByText('nothing is lost')).toHaveCount(0);
   await signIn(page, server.admin);
   await expect(active(page)).toBeVisible();
   await expect(shown).toHaveCount(0);
@@ -189,10 +194,10 @@ test('the page has its parts in order, and the card stays until somebody is done
     local: localStorage.length,
     session: sessionStorage.length,
     databases: (await indexedDB.databases()).length,
-    history: JSON.stringify(history.state),
+    history: typeof history.state,
     cookies: document.cookie,
   }));
-  expect(kept).toEqual({ local: 0, session: 0, databases: 0, history: 'null', cookies: '' });
+  expect(kept).toEqual({ local: 0, session: 0, databases: 0, history: 'number', cookies: '' });
 });
 
 test('uses are counted in exactly these words, and expired secrets stay where they are', async ({ as }) => {

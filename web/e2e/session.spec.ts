@@ -10,6 +10,7 @@ test('after a session ends the same user finds the form as it was', async ({ as,
   await endSession(page);
   await page.getByRole('button', { name: 'Generate secret' }).click();
   await expect(page.getByText('Your session has ended.', { exact: false }).first()).toBeVisible();
+  await expect(page.getByText('nothing is lost')).toBeVisible();
   await expect(page.getByRole('heading', { name: 'Active secrets' })).toBeHidden();
 
   await signIn(page, server.admin);

@@ -13,7 +13,7 @@ export function sentence(error: ApiError): string {
       if (error.code === 'bug') return 'This page failed. Reload it; if it fails again, please report it.';
       return 'The server can’t be reached. Check that it is running and that this machine is connected.';
     case 401:
-      return 'Your session has ended. Sign in again; nothing you typed is lost.';
+      return 'Your session has ended. Sign in again to go on.';
     case 403:
       return 'Your role does not allow this. Ask an administrator of this server.';
     case 404:

@@ -3,6 +3,9 @@ import type { Answer, Input, Operation, PathOf, Verb } from './operations';
 import { ApiError, address, ask } from './request';
 import type {
   ApiTokenRequest,
+  HostFlag,
+  HostSort,
+  HostState,
   HostStatus,
   MintRequest,
   Page,
@@ -71,12 +74,29 @@ async function all<T>(fetch: (cursor: string | null) => Promise<Page<T>>): Promi
 export interface HostQuery {
   q: string;
   status: HostStatus | null;
-  decommissioned: boolean;
+  state: HostState | null;
+  flag: HostFlag | null;
+  /** A duration such as `24h`. */
+  silentFor: string | null;
+  sort: HostSort;
+}
+
+export interface AuditQuery {
+  q: string;
+  /** Of all tenants, and of none. */
+  spanning: boolean;
 }
 
 const limit = PAGE_MAX;
 /** For the operations that tenants divide; the others don't take it. */
 const tenant = () => surroundings.tenant();
+/** For lists that can span all tenants, and what belongs to none. */
+const within = (all: boolean) => (all ? null : tenant());
+/** Of people and tokens, those that can act in the tenant: its own, and those of all tenants. */
+function acting<T extends { tenant_id: string | null }>(spanning: boolean, items: T[]): T[] {
+  const here = within(spanning);
+  return here === null ? items : items.filter(({ tenant_id }) => tenant_id === null || tenant_id === here);
+}
 
 export const api = {
   /** Of all tenants that the user may see: the stream outlives the choice of one. */
@@ -96,7 +116,14 @@ export const api = {
       query: {
         q: query.q,
         status: query.status,
-        decommissioned: query.decommissioned || null,
+        decommissioned: query.state === 'decommissioned' || null,
+        // TODO after the merge
+        ...({
+          state: query.state === 'decommissioned' ? null : query.state,
+          flag: query.flag,
+          silent_for: query.silentFor,
+          sort: query.sort === 'enrolled' ? null : query.sort,
+        } as object),
         limit,
         cursor,
         tenant: tenant(),
@@ -105,10 +132,18 @@ export const api = {
     }),
   host: (id: string, signal?: AbortSignal) =>
     request('get', '/v1/hosts/{id}', { path: { id }, query: { tenant: tenant() }, signal }),
-  enrollments: (id: string, signal?: AbortSignal) =>
-    request('get', '/v1/hosts/{id}/enrollments', { path: { id }, query: { tenant: tenant() }, signal }),
-  hostEvents: (id: string, signal?: AbortSignal) =>
-    request('get', '/v1/hosts/{id}/events', { path: { id }, query: { tenant: tenant() }, signal }),
+  enrollments: (id: string, limit: number, cursor: string | null, signal?: AbortSignal) =>
+    request('get', '/v1/hosts/{id}/enrollments', {
+      path: { id },
+      query: { limit, cursor, tenant: tenant() },
+      signal,
+    }),
+  hostEvents: (id: string, limit: number, cursor: string | null, signal?: AbortSignal) =>
+    request('get', '/v1/hosts/{id}/events', {
+      path: { id },
+      query: { limit, cursor, tenant: tenant() },
+      signal,
+    }),
   decommission: (id: string) =>
     request('post', '/v1/hosts/{id}/decommission', { path: { id }, query: { tenant: tenant() } }),
   reEnable: (id: string) =>
@@ -118,10 +153,8 @@ export const api = {
 
   mintToken: (body: MintRequest) =>
     request('post', '/v1/agents/enroll-tokens', { query: { tenant: tenant() }, body }),
-  tokens: (signal?: AbortSignal) =>
-    all((cursor) =>
-      request('get', '/v1/agents/enroll-tokens', { query: { limit, cursor, tenant: tenant() }, signal }),
-    ),
+  tokens: (limit: number, cursor: string | null, signal?: AbortSignal) =>
+    request('get', '/v1/agents/enroll-tokens', { query: { limit, cursor, tenant: tenant() }, signal }),
   voidToken: (id: string) =>
     request('delete', '/v1/agents/enroll-tokens/{id}', { path: { id }, query: { tenant: tenant() } }),
 
@@ -134,21 +167,30 @@ export const api = {
   revokeSecret: (id: string) =>
     request('post', '/v1/enrollment-secrets/{id}/revoke', { path: { id }, query: { tenant: tenant() } }),
 
-  users: (signal?: AbortSignal) =>
-    all((cursor) => request('get', '/v1/users', { query: { limit, cursor, tenant: tenant() }, signal })),
+  users: async (spanning: boolean, signal?: AbortSignal) =>
+    acting(
+      spanning,
+      await all((cursor) => request('get', '/v1/users', { query: { limit, cursor }, signal })),
+    ),
   createUser: (body: UserRequest) => request('post', '/v1/users', { body }),
   changeUser: (id: string, body: UserChange) => request('patch', '/v1/users/{id}', { path: { id }, body }),
 
-  apiTokens: (signal?: AbortSignal) =>
-    all((cursor) => request('get', '/v1/api-tokens', { query: { limit, cursor, tenant: tenant() }, signal })),
+  apiTokens: async (spanning: boolean, signal?: AbortSignal) =>
+    acting(
+      spanning,
+      await all((cursor) => request('get', '/v1/api-tokens', { query: { limit, cursor }, signal })),
+    ),
   createApiToken: (body: ApiTokenRequest) =>
     request('post', '/v1/api-tokens', { query: { tenant: tenant() }, body }),
   revokeApiToken: (id: string) => request('delete', '/v1/api-tokens/{id}', { path: { id } }),
 
   tenants: async () => (await request('get', '/v1/tenants', {})).items,
 
-  audit: (q: string, limit: number, cursor: string | null, signal?: AbortSignal) =>
-    request('get', '/v1/audit', { query: { q, limit, cursor, tenant: tenant() }, signal }),
+  audit: (query: AuditQuery, limit: number, cursor: string | null, signal?: AbortSignal) =>
+    request('get', '/v1/audit', {
+      query: { q: query.q, limit, cursor, tenant: within(query.spanning) },
+      signal,
+    }),
 
   agentCa: (signal?: AbortSignal) => request('get', '/v1/agent-ca', { signal }),
 };

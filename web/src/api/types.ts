@@ -25,6 +25,11 @@ export type Overview = Schemas['OverviewAnswer'];
 export type Host = Schemas['HostItem'];
 export type HostFlag = Schemas['HostFlag'];
 export type HostStatus = Schemas['HostStatus'];
+/** The first that fits. */
+export type HostState = 'decommissioned' | 'revoked' | 'never_reported' | 'in_service';
+/** The newest first where nothing is said; `-` turns an order round. */
+type HostOrder = 'enrolled' | 'hostname' | 'last_seen' | 'expires';
+export type HostSort = HostOrder | `-${HostOrder}`;
 export type Enrollment = Schemas['EnrollmentItem'];
 export type HostEvent = Schemas['HostEventItem'];
 
