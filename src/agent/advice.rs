@@ -4,10 +4,9 @@ use std::path::Path;
 
 use super::enrollment::Refusal;
 use super::server_url::ServerUrl;
+use crate::domain::code::Code;
 use crate::domain::ids::HostId;
 use crate::domain::spiffe::SpiffeId;
-
-const REVOKED: &str = "identity_revoked";
 
 /// Whose identity was refused, and where it lives.
 #[derive(Debug, Clone, Copy)]
@@ -23,18 +22,14 @@ pub struct Case<'a> {
 
 /// What to do about a refusal that no retry will cure; `None` when the refusal's own hint says it all.
 pub fn way_back(code: &str, case: Case<'_>) -> Option<String> {
+    let code: Code = code.parse().ok()?;
     let why = match code {
-        REVOKED => {
-            "this identity was revoked. If that was a mistake, an administrator takes it back, and it comes back with a token that names it"
-        }
-        "svid_expired" => {
-            "this identity has expired, and not because the server was away. It comes back with a token that names it"
-        }
-        "unknown_serial" | "bad_chain" | "bad_proof" => {
-            "the server does not know this certificate; its data may have been replaced. The identity comes back with a token that names it"
-        }
+        Code::IdentityRevoked => "this identity was revoked",
+        Code::SvidExpired => "this identity has expired, and not because the server was away",
+        Code::UnknownSerial | Code::BadChain | Code::BadProof => "the server does not know this certificate",
         _ => return None,
     };
+    let advice = code.advice().unwrap_or_default();
     let Case { identity: SpiffeId { tenant, agent, .. }, host, dir, server, server_ca } = case;
     // A log is read elsewhere than in the directory that the agent was started from.
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string();
@@ -46,13 +41,14 @@ pub fn way_back(code: &str, case: Case<'_>) -> Option<String> {
     };
     let dir = quoted(&dir);
     let server = server.map_or_else(|| "https://HOST:PORT".to_owned(), ToString::to_string);
-    let re_enable = match host.filter(|_| code == REVOKED) {
+    let revoked = code == Code::IdentityRevoked;
+    let re_enable = match host.filter(|_| revoked) {
         Some(host) => format!("muster host re-enable {host} --tenant {tenant} && "),
-        None if code == REVOKED => format!("muster host re-enable HOST-ID --tenant {tenant} && "),
+        None if revoked => format!("muster host re-enable HOST-ID --tenant {tenant} && "),
         None => String::new(),
     };
     Some(format!(
-        "{why}. (1) On the server: {re_enable}muster enroll-token --tenant {tenant} --agent {agent} (2) Here, with the agent stopped and the token in a file: mv {dir} {aside} && muster agent enroll --server {server}{trust} --token-file FILE --dir {dir} (3) Start the agent again; as a service it must own the new directory"
+        "{why}: {advice}. (1) On the server: {re_enable}muster enroll-token --tenant {tenant} --agent {agent} (2) Here, with the agent stopped and the token in a file: mv {dir} {aside} && muster agent enroll --server {server}{trust} --token-file FILE --dir {dir} (3) Start the agent again; as a service it must own the new directory"
     ))
 }
 

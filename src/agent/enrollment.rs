@@ -21,6 +21,7 @@ use serde_json::json;
 use super::answer::{Answer, AnswerError, Expected, Issued};
 use super::identity::Identity;
 use super::server_url::ServerUrl;
+use crate::domain::code::Code;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
 use crate::tls::client::https_client;
@@ -152,25 +153,12 @@ impl Refusal {
 
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
-        match (self.status, self.code.as_str()) {
-            (_, "token_used") => "a join token admits one machine; ask for a new one",
-            (_, "token_expired") => "the join token has expired; ask for a new one",
-            (_, "token_voided") => "the join token was voided; ask for a new one",
-            (_, "unauthorized") => {
-                "the token or secret is wrong, revoked, expired or used up; ask for a new one"
-            }
-            (_, "secret_exhausted") => "the enrollment secret has no uses left; ask for another one",
-            (_, "identity_revoked") => {
-                "this identity was revoked; have the host re-enabled, then enroll again with a join token that names its agent id"
-            }
-            (_, "svid_expired" | "unknown_serial" | "bad_chain") => {
-                "the server no longer accepts this identity; move the identity directory aside and enroll again with a join token that names this agent id"
-            }
-            (_, "bad_csr" | "bad_proof" | "bad_request") => {
-                "check that server and agent are of matching versions"
-            }
-            (429, _) => "too many failed attempts came from this address; wait a few minutes",
-            (500.., _) => "the server has a problem of its own; its operator finds the reason in its log",
+        if let Some(advice) = self.code.parse().ok().and_then(Code::advice) {
+            return advice;
+        }
+        match self.status {
+            429 => "wait a few minutes, then try again",
+            500.. => "the server has a problem of its own; its operator finds the reason in its log",
             _ => "check the address and that it is a Muster server's",
         }
     }

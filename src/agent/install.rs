@@ -123,7 +123,7 @@ pub enum InstallError {
 
 impl InstallError {
     /// What to do about it.
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
             Self::Unit(NotForAUnit::NotState(_)) => {
                 "choose a directory below /var/lib, or copy systemd/muster-agent.service and adapt it"
@@ -146,6 +146,9 @@ impl InstallError {
             }
             Self::Link(_) => "replace the link by what it points to",
             Self::Settings(_) => "report it with this message",
+            Self::Unwritable(..) | Self::Unremovable(..) if rustix::process::geteuid().is_root() => {
+                "is the file system mounted read-only, or is the file immutable?"
+            }
             Self::Unwritable(..) | Self::Unremovable(..) => "run it as root",
             Self::Unrunnable(..) => "systemctl is expected in /usr/bin or /bin",
             Self::Systemctl { .. } => {

@@ -56,8 +56,8 @@ pub(super) struct Census {
     pub totals: Totals,
     /// Last heard of, or enrolled, before the moment that was asked for.
     pub silent: usize,
-    /// Machine ids that more than one host reports.
-    pub shared_machines: usize,
+    /// Hosts that report a machine id which another one reports, too.
+    pub duplicates: usize,
     /// When the SVIDs that are still valid run out, in no order.
     pub expiries: Vec<Timestamp>,
 }
@@ -235,7 +235,7 @@ impl Fleet {
         let totals = roll.totals();
         let mut census = Census {
             totals,
-            shared_machines: roll.shared_machines(),
+            duplicates: roll.duplicates(),
             silent: 0,
             expiries: Vec::with_capacity(totals.in_service),
         };

@@ -7,15 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::fleet::Census;
 use super::{App, Unavailable};
 use crate::ca::hierarchy::{self, Role};
+use crate::domain::finding::{Finding, Severity, ranked};
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::ids::TenantId;
 use crate::store::{ReadError, day_of};
 
 /// Days of enrollments that the overview shows.
 const DAYS: u32 = 30;
-
-/// How long before an expiry it is worth a warning.
-const CA_WARNING: SignedDuration = SignedDuration::from_hours(60 * 24);
 
 /// A tenant's fleet at a glance.
 #[derive(Debug, Clone)]
@@ -29,7 +27,7 @@ pub struct Overview {
     pub enrollments_per_day: Vec<(u32, u64)>,
     pub agent_ca: Option<AgentCaExpiries>,
     pub forecast: Forecast,
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<Finding>,
 }
 
 #[derive(Debug, Clone)]
@@ -47,14 +45,6 @@ pub struct Forecast {
     pub all: Option<Timestamp>,
 }
 
-/// Something to do, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
-    pub code: &'static str,
-    pub message: String,
-    pub hint: String,
-}
-
 impl App {
     pub async fn overview(self: &Arc<Self>, tenant: TenantId) -> Result<Overview, Unavailable> {
         let app = Arc::clone(self);
@@ -63,7 +53,7 @@ impl App {
 
     fn compose_overview(&self, tenant: TenantId) -> Result<Overview, ReadError> {
         let now = self.clock.now();
-        let Census { totals, silent, shared_machines: duplicates, expiries } =
+        let Census { totals, silent, duplicates, expiries } =
             self.fleet.census(tenant, now, now - SignedDuration::from_hours(24));
         let clones = totals.possible_clones;
         let today = day_of(now);
@@ -73,35 +63,14 @@ impl App {
         })?;
         let agent_ca = stored.map(|stored| AgentCaExpiries::of(&stored));
         let mut warnings = ca_warnings(agent_ca.as_ref(), now);
-        if clones > 0 {
-            warnings.push(Warning {
-                code: "possible_clones",
-                message: match clones {
-                    1 => "One host may share its identity with a copy".to_owned(),
-                    many => format!("{many} hosts may share their identities with copies"),
-                },
-                hint: "Open the flagged hosts; decommission and enroll again those that were cloned."
-                    .to_owned(),
-            });
-        }
-        if duplicates > 0 {
-            warnings.push(Warning {
-                code: "possible_duplicates",
-                message: match duplicates {
-                    1 => "A machine id is reported by more than one host".to_owned(),
-                    many => format!("{many} machine ids are reported by more than one host each"),
-                },
-                hint: "A machine that enrolled anew leaves its old row behind; decommission the silent one."
-                    .to_owned(),
-            });
-        }
+        warnings.extend(fleet_warnings(clones, duplicates));
         if self.root_key_on_disk() {
-            warnings.push(Warning {
-                code: "root_key_on_disk",
-                message: "The agent CA's root key lies on the server's disk".to_owned(),
-                hint: "Move root-key.pem to offline storage and delete it from the data directory."
-                    .to_owned(),
-            });
+            warnings.push(Finding::new(
+                "root_key_on_disk",
+                Severity::Soon,
+                "The agent CA's root key lies on the server's disk",
+                "Move root-key.pem to offline storage and delete it from the data directory.",
+            ));
         }
         Ok(Overview {
             online: totals.online,
@@ -111,7 +80,7 @@ impl App {
             enrollments_per_day: (first..=today).zip(counts).collect(),
             agent_ca,
             forecast: forecast(expiries),
-            warnings,
+            warnings: ranked(warnings),
         })
     }
 }
@@ -130,29 +99,61 @@ impl AgentCaExpiries {
     }
 }
 
-fn ca_warnings(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Warning> {
+fn ca_warnings(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Finding> {
     let Some(agent_ca) = agent_ca else {
-        return vec![Warning {
-            code: "no_agent_ca",
-            message: "There is no agent CA, so no host can enroll".to_owned(),
-            hint: "Create it with: muster agent-ca init".to_owned(),
-        }];
+        return vec![Finding::new(
+            "no_agent_ca",
+            Severity::Critical,
+            "There is no agent CA, so no host can enroll",
+            "Create it with: muster agent-ca init",
+        )];
     };
-    let soon = |at: Option<Timestamp>| at.filter(|at| at.duration_since(now) < CA_WARNING);
+    let expiry = |code, what, at: Option<Timestamp>, hint| {
+        at.and_then(|at| Finding::expiry(code, what, at, now, hint))
+            .map(|finding| finding.target("/settings/agent-ca"))
+    };
+    let intermediate = expiry(
+        "intermediate_expiry",
+        "The agent CA's intermediate",
+        agent_ca.intermediate,
+        "Renew it with the root key: muster agent-ca renew",
+    );
+    let root = expiry(
+        "root_expiry",
+        "The agent CA's root",
+        agent_ca.root,
+        "Plan a new agent CA; every agent has to enroll again under it.",
+    );
+    intermediate.into_iter().chain(root).collect()
+}
+
+/// Hosts that may not be who they say they are, each counted as the list that is linked counts it.
+fn fleet_warnings(clones: usize, duplicates: usize) -> Vec<Finding> {
     let mut warnings = Vec::new();
-    if let Some(at) = soon(agent_ca.intermediate) {
-        warnings.push(Warning {
-            code: "intermediate_expires",
-            message: format!("The agent CA's intermediate expires at {at}"),
-            hint: "Renew it with the root key: muster agent-ca renew".to_owned(),
-        });
+    let counted = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    if clones > 0 {
+        let message = match clones {
+            1 => "One host may share its identity with a copy".to_owned(),
+            many => format!("{many} hosts may share their identities with copies"),
+        };
+        let hint = "Open the flagged hosts; decommission and enroll again those that were cloned.";
+        warnings.push(
+            Finding::new("possible_clones", Severity::Critical, message, hint)
+                .counting(counted(clones))
+                .target("/hosts?flag=possible_clone"),
+        );
     }
-    if let Some(at) = soon(agent_ca.root) {
-        warnings.push(Warning {
-            code: "root_expires",
-            message: format!("The agent CA's root expires at {at}"),
-            hint: "Plan a new agent CA; every agent has to enroll again under it.".to_owned(),
-        });
+    if duplicates > 0 {
+        let message = match duplicates {
+            1 => "One host reports a machine id that another one reports, too".to_owned(),
+            many => format!("{many} hosts report machine ids that others report, too"),
+        };
+        let hint = "A machine that enrolled anew leaves its old row behind; decommission the silent one.";
+        warnings.push(
+            Finding::new("possible_duplicates", Severity::Tidy, message, hint)
+                .counting(counted(duplicates))
+                .target("/hosts?flag=possible_duplicate"),
+        );
     }
     warnings
 }

@@ -37,10 +37,18 @@ impl App {
         Ok(self.store.read(|view| view.default_tenant())?)
     }
 
-    /// The tenants that a caller may see.
-    pub fn tenants(&self, caller: &Caller) -> Result<Vec<Tenant>, Unavailable> {
+    /// The tenants that a caller may see, in the order of their creation: at most `limit` of those after `after`.
+    pub fn tenants(
+        &self,
+        caller: &Caller,
+        after: Option<TenantId>,
+        limit: usize,
+    ) -> Result<Vec<Tenant>, Unavailable> {
         let mut tenants = self.store.read(|view| view.tenants())?;
-        tenants.retain(|tenant| caller.tenant().is_none_or(|own| own == tenant.id));
+        tenants.retain(|tenant| {
+            caller.tenant().is_none_or(|own| own == tenant.id) && after.is_none_or(|after| tenant.id > after)
+        });
+        tenants.truncate(limit);
         Ok(tenants)
     }
 

@@ -129,7 +129,7 @@ async fn export(global: &Global, path: &std::path::Path) -> Result<ExitCode, Cli
         return Ok(ExitCode::SUCCESS);
     }
     crate::durable::replace(path, crate::durable::WORLD_READABLE, &bundle)
-        .map_err(|error| CliError::new(format!("cannot write {}: {error}", path.display())))?;
+        .map_err(|error| CliError::cannot_write(path, &error))?;
     if global.json {
         return print_json(&json!({ "path": path }));
     }

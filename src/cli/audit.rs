@@ -124,7 +124,7 @@ async fn export(global: &Global, control: &Control, path: &Path) -> Result<ExitC
         written.await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let failed = |error: std::io::Error| CliError::new(format!("cannot write {}: {error}", path.display()));
+    let failed = |error: std::io::Error| CliError::cannot_write(path, &error);
     let mut file = Unfinished::begin_replacing(path).map_err(failed)?;
     let written = control.pages(call, |page| {
         records += page.len() as u64;

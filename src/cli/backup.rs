@@ -36,7 +36,7 @@ impl Backup {
                 CliError::new(format!("{} exists already; a backup replaces nothing", path.display()))
                     .hint("choose another name")
             }
-            _ => CliError::new(format!("cannot write {}: {error}", path.display())),
+            _ => CliError::cannot_write(path, &error),
         };
         let mut file = Unfinished::begin(path).map_err(failed)?;
         let control = Control::open_local(global).await?;

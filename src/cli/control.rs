@@ -20,9 +20,10 @@ use super::custody::Custody;
 use super::error::CliError;
 use crate::agent::credential_source::{CredentialSource, Place, SecretText};
 use crate::agent::server_url::{NotAServerUrl, ServerUrl};
+use crate::domain::code::Code;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::networks::Networks;
-use crate::http::problem::ProblemDocument;
+use crate::http::problem::{NO_TENANT, ProblemDocument};
 use crate::http::transport::Transport;
 use crate::http::{ServerFacts, Shared, router, socket};
 use crate::server;
@@ -320,34 +321,34 @@ fn refusal(path: &str, status: StatusCode, body: &[u8]) -> CliError {
         first.make_ascii_lowercase();
     }
     let error = CliError::new(format!("{text} ({})", problem.code));
-    match next_step(path, &problem.code) {
+    match next_step(path, &problem) {
         Some(hint) => error.hint(hint),
         None => error,
     }
 }
 
 /// What helps after a refusal whose own words don't say it.
-fn next_step(path: &str, code: &str) -> Option<&'static str> {
+fn next_step(path: &str, problem: &ProblemDocument) -> Option<&'static str> {
+    match problem.code.parse() {
+        Ok(Code::NotFound) if problem.detail == NO_TENANT => Some("'muster tenant list' lists tenants"),
+        Ok(Code::NotFound) => where_to_look(path),
+        code => code.ok().and_then(Code::advice),
+    }
+}
+
+/// Which list has what was not found.
+fn where_to_look(path: &str) -> Option<&'static str> {
     let on = |route: &str| path.starts_with(route);
-    Some(match code {
-        "unauthenticated" => {
-            "the API token is unknown, expired or revoked; 'muster api-token create' on the server makes another"
-        }
-        "permission_denied" => "'muster api-token list' on the server shows what the API token may do",
-        "not_found" if on("/v1/hosts") || on("/v1/agents/") && path.ends_with("/revoke") => {
+    Some(match () {
+        () if on("/v1/hosts") || on("/v1/agents/") && path.ends_with("/revoke") => {
             "'muster host list' lists hosts, with --decommissioned those out of service; --tenant names another tenant"
         }
-        "not_found" if on("/v1/agents/enroll-tokens") => "'muster enroll-token list' lists join tokens",
-        "not_found" if on("/v1/enrollment-secrets") => "'muster secret list' lists enrollment secrets",
-        "not_found" if on("/v1/api-tokens") => "'muster api-token list' lists API tokens",
-        "not_found" if on("/v1/users") => "'muster tenant list' lists tenants",
-        "not_found" if on("/v1/agent-ca") || on("/agent-ca") => "make one: muster agent-ca init",
-        "ca_unavailable" => "'muster agent-ca show' shows whether there is a CA and until when",
-        "username_taken" => "'muster user list' lists people",
-        "last_admin" => "muster user add NAME --role admin",
-        "throttled" => "wait a minute",
-        "not_renewed" => "muster agent-ca renew < root-key.pem",
-        _ => return None,
+        () if on("/v1/agents/enroll-tokens") => "'muster enroll-token list' lists join tokens",
+        () if on("/v1/enrollment-secrets") => "'muster secret list' lists enrollment secrets",
+        () if on("/v1/api-tokens") => "'muster api-token list' lists API tokens",
+        () if on("/v1/users") => "'muster user list' lists people, 'muster tenant list' tenants",
+        () if on("/v1/agent-ca") || on("/agent-ca") => "make one: muster agent-ca init",
+        () => return None,
     })
 }
 

@@ -1,5 +1,8 @@
 //! What a failed command says: one line about what failed, and perhaps what to do next.
 
+use std::io;
+use std::path::Path;
+
 /// Printed by the caller as `error: <message>` and `hint: <hint>`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -26,6 +29,30 @@ impl CliError {
             cause = error.source();
         }
         Self::new(message.replace('\n', " "))
+    }
+
+    /// A file that cannot be made; its error is told in the words of whoever looks for the reason.
+    pub fn cannot_write(path: &Path, error: &io::Error) -> Self {
+        let error_of = |why: &str| Self::new(format!("cannot write {}: {why}", path.display()));
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        match (error.kind(), parent) {
+            (io::ErrorKind::NotFound, Some(parent)) if !parent.exists() => {
+                error_of(&format!("there is no directory {}", parent.display()))
+                    .hint("make the directory first, or name another one")
+            }
+            (io::ErrorKind::NotADirectory, Some(parent)) => {
+                error_of(&format!("{} is not a directory", parent.display())).hint("name another place")
+            }
+            (io::ErrorKind::IsADirectory, _) => error_of("it is a directory").hint("name a file in it"),
+            (io::ErrorKind::PermissionDenied, _) => {
+                error_of("permission denied").hint("name a place where you may write")
+            }
+            (io::ErrorKind::ReadOnlyFilesystem, _) => {
+                error_of("the file system is read-only").hint("name a place on another file system")
+            }
+            (io::ErrorKind::StorageFull, _) => error_of("the disk is full").hint("make room for it"),
+            _ => error_of(&error.to_string()),
+        }
     }
 
     #[must_use]

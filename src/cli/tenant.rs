@@ -46,7 +46,7 @@ impl TenantCommand {
                 Ok(ExitCode::SUCCESS)
             }
             Self::List => {
-                let answer = control.call(Call::get("/v1/tenants")).await?;
+                let answer = control.list(Call::get("/v1/tenants")).await?;
                 if global.json {
                     return print_json(&answer);
                 }

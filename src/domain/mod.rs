@@ -5,10 +5,12 @@
 
 pub mod api_token;
 pub mod audit;
+pub mod code;
 pub mod credential;
 pub mod deny;
 pub mod enrollment;
 pub mod enrollment_secret;
+pub mod finding;
 pub mod hierarchy;
 pub mod host;
 pub mod host_port;

@@ -350,3 +350,25 @@ pub(super) fn document(groups: &[(&str, &[Operation])]) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::routes;
+    use crate::domain::code::Code;
+
+    #[test]
+    fn every_code_of_the_document_is_in_the_table_of_codes() {
+        for api in [routes::open(), routes::api()] {
+            for operation in api.into_parts().1 {
+                for (status, code) in operation.all_problems() {
+                    assert!(
+                        code.parse::<Code>().is_ok(),
+                        "{} {}: {status} {code}",
+                        operation.method,
+                        operation.path
+                    );
+                }
+            }
+        }
+    }
+}

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Shared;
-use super::problem::Problem;
+use super::problem::{NO_TENANT, Problem};
 use super::proxies::client_address;
 use super::transport::Transport;
 use crate::app::caller::{Caller, LocalVia};
@@ -239,7 +239,7 @@ impl<P: Needed + Send, T: FromStr + Send> FromRequestParts<Shared> for One<P, T>
 /// The tenant to work in: the caller's own, or the one asked for by those who see all.
 pub(super) fn tenant(shared: &Shared, caller: &Caller, asked: Option<&str>) -> Result<TenantId, Problem> {
     let found = shared.app.tenant_for(caller, asked)?;
-    found.ok_or_else(|| Problem::not_found("There is no such tenant."))
+    found.ok_or_else(|| Problem::not_found(NO_TENANT))
 }
 
 /// The tenant to look at; `None` for callers who see all of them and ask for none.

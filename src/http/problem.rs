@@ -22,6 +22,10 @@ use crate::app::tenants::TenantError;
 use crate::app::tokens::TokenError;
 use crate::app::users::UserError;
 
+/// What is said of a tenant that is not there, or not for this caller. A constant, because the command line has
+/// another hint for it than for what else is not found.
+pub const NO_TENANT: &str = "There is no such tenant.";
+
 /// An error as clients see it. Nothing internal has a way in here: texts are written for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -228,7 +232,7 @@ impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
-            TokenError::NoTenant => Self::not_found("There is no such tenant."),
+            TokenError::NoTenant => Self::not_found(NO_TENANT),
             TokenError::NotFound => Self::not_found("There is no such join token."),
             TokenError::AlreadyUsed => Self::new(StatusCode::CONFLICT, "token_used", error.to_string()),
             TokenError::Unavailable(error) => error.into(),
@@ -241,7 +245,7 @@ impl From<SecretError> for Problem {
         match error {
             SecretError::InvalidMaxUses => Self::unprocessable("invalid_max_uses", error.to_string()),
             SecretError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
-            SecretError::NoTenant => Self::not_found("There is no such tenant."),
+            SecretError::NoTenant => Self::not_found(NO_TENANT),
             SecretError::NotFound => Self::not_found("There is no such enrollment secret."),
             SecretError::Unavailable(error) => error.into(),
         }
@@ -265,7 +269,7 @@ impl From<UserError> for Problem {
             UserError::Taken => Self::new(StatusCode::CONFLICT, "username_taken", error.to_string()),
             UserError::InvalidPassword(error) => Self::unprocessable("invalid_password", error.to_string()),
             UserError::NotFound => Self::not_found("There is no such user."),
-            UserError::NoTenant => Self::not_found("There is no such tenant."),
+            UserError::NoTenant => Self::not_found(NO_TENANT),
             UserError::LastAdmin => Self::new(StatusCode::CONFLICT, "last_admin", error.to_string()),
             UserError::Busy => Self::throttled(1),
             UserError::Unavailable(error) => error.into(),
@@ -281,7 +285,7 @@ impl From<ApiTokenError> for Problem {
                 Self::new(StatusCode::FORBIDDEN, "permission_denied", error.to_string())
             }
             ApiTokenError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
-            ApiTokenError::NoTenant => Self::not_found("There is no such tenant."),
+            ApiTokenError::NoTenant => Self::not_found(NO_TENANT),
             ApiTokenError::NotFound => Self::not_found("There is no such API token."),
             ApiTokenError::Unavailable(error) => error.into(),
         }

@@ -249,7 +249,8 @@ fn people(api: Api) -> Api {
     .route(
         get("/tenants", "listTenants", "Tenants that the caller may see")
             .needs(AgentRead)
-            .query::<Nothing>()
+            .query::<tenants::TenantParams>()
+            .cursor(BY_UUID)
             .answers::<Page<TenantItem>>(200, "Tenants"),
         tenants::list,
     )

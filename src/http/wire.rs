@@ -18,6 +18,7 @@ use crate::app::overview::Overview;
 use crate::domain::credential::Credential;
 use crate::domain::enrollment::{Enrollment, RevocationReason};
 use crate::domain::enrollment_secret::EnrollmentSecret;
+use crate::domain::finding::Finding;
 use crate::domain::host::{HostFacts, HostFlag};
 use crate::domain::join_token::{JoinToken, JoinTokenState};
 use crate::domain::tenant::Tenant;
@@ -636,12 +637,27 @@ struct ForecastItem {
     all_expired: Option<Timestamp>,
 }
 
-/// Something to do, and how.
+/// Something to do, and how. The most urgent comes first.
 #[derive(Serialize, JsonSchema)]
-struct WarningItem {
+pub(super) struct WarningItem {
     code: &'static str,
+    /// `critical`, `soon` or `tidy`.
+    severity: &'static str,
+    /// How many things it is about.
+    count: u64,
+    /// When what it warns of happens, or has happened.
+    at: Option<Timestamp>,
+    /// The path of the page that lists exactly what is counted.
+    target: Option<&'static str>,
     message: String,
     hint: String,
+}
+
+impl From<Finding> for WarningItem {
+    fn from(finding: Finding) -> Self {
+        let Finding { code, severity, count, at, target, message, hint } = finding;
+        Self { code, severity: severity.as_str(), count, at, target, message, hint }
+    }
 }
 
 impl OverviewAnswer {
@@ -649,11 +665,6 @@ impl OverviewAnswer {
         let day = |(day, count): (u32, u64)| {
             let at = Timestamp::from_second(i64::from(day) * 86_400).unwrap_or(Timestamp::UNIX_EPOCH);
             DayCount { date: at.strftime("%Y-%m-%d").to_string(), count }
-        };
-        let warning = |warning: crate::app::overview::Warning| WarningItem {
-            code: warning.code,
-            message: warning.message,
-            hint: warning.hint,
         };
         Self {
             hosts_online: overview.online,
@@ -672,7 +683,7 @@ impl OverviewAnswer {
                 half_expired: overview.forecast.half,
                 all_expired: overview.forecast.all,
             },
-            warnings: overview.warnings.into_iter().map(warning).collect(),
+            warnings: overview.warnings.into_iter().map(WarningItem::from).collect(),
         }
     }
 }

@@ -23,6 +23,7 @@ async fn the_document_describes_every_answer() {
             assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{case}");
             check_examples(&document, operation, &case);
             check_parameters(path, operation, &case);
+            check_list(&document, operation, &case);
             let responses = operation["responses"].as_object().unwrap();
             assert!(responses.keys().any(|status| status.starts_with('2')), "{case}");
             for (status, response) in responses {
@@ -37,6 +38,21 @@ async fn the_document_describes_every_answer() {
         }
     }
     assert_references(&document, &document);
+}
+
+/// Every list is read in pages.
+fn check_list(document: &Value, operation: &Value, case: &str) {
+    let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+    let Some(reference) = schema["$ref"].as_str() else { return };
+    let shape = document.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null);
+    if shape["properties"]["items"].is_null() {
+        return;
+    }
+    assert!(shape["properties"]["next_cursor"].is_object(), "{case} is a list without a next page");
+    let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
+    for name in ["limit", "cursor"] {
+        assert!(parameters.iter().any(|parameter| parameter["name"] == name), "{case} takes no {name}");
+    }
 }
 
 /// The web UI's types are made from a copy of the document, and a copy can grow old.

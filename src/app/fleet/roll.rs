@@ -61,7 +61,7 @@ pub(super) struct Roll {
     /// Who reports a machine id, of the hosts in service.
     machines: HashMap<String, HashSet<HostId>>,
     /// Machine ids that more than one host reports.
-    shared_machines: usize,
+    duplicates: usize,
 }
 
 #[derive(Debug, Default)]
@@ -95,9 +95,9 @@ impl Roll {
         self.totals
     }
 
-    /// How many machine ids are reported by more than one host.
-    pub(super) const fn shared_machines(&self) -> usize {
-        self.shared_machines
+    /// How many hosts in service report a machine id that another one reports, too.
+    pub(super) const fn duplicates(&self) -> usize {
+        self.duplicates
     }
 
     pub(super) fn card(&self, id: HostId) -> Option<&Card> {
@@ -306,8 +306,13 @@ impl Roll {
             Some(hosts) => hosts,
             None => self.machines.entry(machine.to_owned()).or_default(),
         };
-        if hosts.insert(card.id) && hosts.len() == 2 {
-            self.shared_machines += 1;
+        if hosts.insert(card.id) {
+            // With the second one the first is a possible duplicate, too.
+            self.duplicates += match hosts.len() {
+                1 => 0,
+                2 => 2,
+                _ => 1,
+            };
         }
     }
 
@@ -319,8 +324,8 @@ impl Roll {
         }
         match hosts.len() {
             0 => drop(self.machines.remove(machine)),
-            1 => self.shared_machines -= 1,
-            _ => {}
+            1 => self.duplicates -= 2,
+            _ => self.duplicates -= 1,
         }
     }
 }
@@ -588,6 +593,13 @@ mod tests {
             machines.filter(|machine| !seen.insert(*machine)).collect()
         }
 
+        fn duplicates(&self) -> usize {
+            let shared = self.shared();
+            let in_service = self.0.values().filter(|now| now.host.decommissioned_at.is_none());
+            let machines = in_service.filter_map(|now| now.host.facts.machine_id.as_deref());
+            machines.filter(|machine| shared.contains(machine)).count()
+        }
+
         fn totals(&self) -> Totals {
             let mut totals = Totals::default();
             for now in self.0.values() {
@@ -628,7 +640,7 @@ mod tests {
 
     fn compare(roll: &Roll, plain: &Plain, after: HostId) {
         assert_eq!(roll.totals(), plain.totals());
-        assert_eq!(roll.shared_machines(), plain.shared().len());
+        assert_eq!(roll.duplicates(), plain.duplicates());
         let expiries = |now: &&HostNow| now.host.decommissioned_at.is_none();
         let expected: Vec<_> = plain.0.values().filter(expiries).map(|now| now.host.svid_not_after).collect();
         assert_eq!(roll.in_service().map(Card::svid_not_after).collect::<Vec<_>>(), expected);

@@ -1197,11 +1197,25 @@ export interface components {
             /** @default null */
             role?: components["schemas"]["Role"] | null;
         };
-        /** @description Something to do, and how. */
+        /** @description Something to do, and how. The most urgent comes first. */
         WarningItem: {
+            /**
+             * Format: date-time
+             * @description When what it warns of happens, or has happened.
+             */
+            at: string | null;
             code: string;
+            /**
+             * Format: uint64
+             * @description How many things it is about.
+             */
+            count: number;
             hint: string;
             message: string;
+            /** @description `critical`, `soon` or `tidy`. */
+            severity: string;
+            /** @description The path of the page that lists exactly what is counted. */
+            target: string | null;
         };
     };
     responses: never;
@@ -4138,9 +4152,13 @@ export interface operations {
                      *       },
                      *       "warnings": [
                      *         {
+                     *           "at": null,
                      *           "code": "root_key_on_disk",
+                     *           "count": 1,
                      *           "hint": "Move root-key.pem to offline storage and delete it from the data directory.",
-                     *           "message": "The agent CA's root key lies on the server's disk"
+                     *           "message": "The agent CA's root key lies on the server's disk",
+                     *           "severity": "soon",
+                     *           "target": null
                      *         }
                      *       ]
                      *     }
@@ -4689,7 +4707,12 @@ export interface operations {
     };
     listTenants: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Items on a page. */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;

@@ -1,0 +1,114 @@
+//! The codes of refusals, and what to do about each: the one table.
+//!
+//! The server answers with a code, the agent and the command line say what helps. Both read it here, so that nobody
+//! gets two advices for one refusal. A test of `http` holds the table against the codes that the API's document names.
+
+/// Declares the codes once, each with the advice that the command line and the agent give.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal $(=> $advice:literal)?,)*) => {
+        /// What a refusal is called on the wire. Programs key on it; it never changes.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Code {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)*
+                }
+            }
+
+            /// What helps, where the refusal's own words don't say it: one clause, without a full stop.
+            pub const fn advice(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$variant => codes!(@advice $($advice)?),)*
+                }
+            }
+        }
+    };
+    (@advice) => { None };
+    (@advice $advice:literal) => { Some($advice) };
+}
+
+codes! {
+    BadRequest = "bad_request" => "check that both sides are of matching versions",
+    NotFound = "not_found",
+    MethodNotAllowed = "method_not_allowed" => "check that both sides are of matching versions",
+    Timeout = "timeout" => "try again; if it stays slow, look at the load of the server",
+    PayloadTooLarge = "payload_too_large",
+    UnsupportedMediaType = "unsupported_media_type",
+    Unauthenticated = "unauthenticated"
+        => "the API token is unknown, expired or revoked; 'muster api-token create' on the server makes another",
+    PermissionDenied = "permission_denied" => "'muster api-token list' on the server shows what the API token may do",
+    Throttled = "throttled" => "wait a few minutes, then try again",
+    Unavailable = "unavailable" => "the server's log says why",
+    Internal = "internal" => "the server's log says why",
+    CaUnavailable = "ca_unavailable" => "the log of the server says why; 'muster agent-ca show' there shows whether there is a CA and until when",
+
+    /// A token or secret that admits nobody; which of the reasons it is, only the audit trail knows.
+    Unauthorized = "unauthorized" => "the token or secret is wrong, revoked, expired or used up; ask for a new one",
+    TokenUsed = "token_used" => "a join token admits one machine; ask for a new one",
+    TokenExpired = "token_expired" => "ask for a new one",
+    TokenVoided = "token_voided" => "ask for a new one",
+    SecretExhausted = "secret_exhausted" => "ask for another one",
+    BadCsr = "bad_csr" => "check that server and agent are of matching versions",
+
+    IdentityRevoked = "identity_revoked"
+        => "if that was a mistake, have the host re-enabled; then it enrolls again with a join token that names its agent id",
+    SvidExpired = "svid_expired"
+        => "it comes back with a join token that names its agent id, enrolled into a new directory",
+    UnknownSerial = "unknown_serial"
+        => "the server's data may have been replaced; the identity comes back with a join token that names its agent id, enrolled into a new directory",
+    BadChain = "bad_chain"
+        => "another agent CA has issued this certificate; the identity comes back with a join token that names its agent id, enrolled into a new directory",
+    BadProof = "bad_proof"
+        => "key and certificate do not belong together; the identity comes back with a join token that names its agent id, enrolled into a new directory",
+
+    InvalidName = "invalid_name",
+    InvalidTtl = "invalid_ttl",
+    InvalidMaxUses = "invalid_max_uses",
+    InvalidAgentId = "invalid_agent_id",
+    InvalidUsername = "invalid_username",
+    InvalidPassword = "invalid_password",
+    InvalidPermissions = "invalid_permissions",
+    UsernameTaken = "username_taken" => "'muster user list' lists people",
+    TenantTaken = "tenant_taken" => "'muster tenant list' lists tenants",
+    LastAdmin = "last_admin" => "make another administrator first: muster user add NAME --role admin",
+    NotRenewed = "not_renewed" => "muster agent-ca renew < root-key.pem",
+    BackupFailed = "backup_failed",
+}
+
+/// A code that this version does not know; the server may be newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an unknown code")]
+pub struct UnknownCode;
+
+impl std::str::FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text).ok_or(UnknownCode)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_code_has_one_name_and_an_advice_is_a_clause() {
+        let names: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+        for &code in Code::ALL {
+            assert_eq!(code.as_str().parse(), Ok(code));
+            let advice = code.advice().unwrap_or("fine");
+            assert!(!advice.ends_with('.') && !advice.contains('\n') && !advice.is_empty(), "{advice}");
+        }
+        assert_eq!("something_newer".parse::<Code>(), Err(UnknownCode));
+    }
+}
