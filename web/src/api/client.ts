@@ -184,7 +184,7 @@ export const api = {
     request('post', '/v1/api-tokens', { query: { tenant: tenant() }, body }),
   revokeApiToken: (id: string) => request('delete', '/v1/api-tokens/{id}', { path: { id } }),
 
-  tenants: async () => (await request('get', '/v1/tenants', {})).items,
+  tenants: () => all((cursor) => request('get', '/v1/tenants', { query: { limit, cursor } })),
 
   audit: (query: AuditQuery, limit: number, cursor: string | null, signal?: AbortSignal) =>
     request('get', '/v1/audit', {

@@ -21,6 +21,7 @@ export type Session = Schemas['SessionAnswer'];
 export type SessionUser = Schemas['SessionUser'];
 
 export type Overview = Schemas['OverviewAnswer'];
+export type Warning = Schemas['WarningItem'];
 
 export type Host = Schemas['HostItem'];
 export type HostFlag = Schemas['HostFlag'];
