@@ -1,6 +1,9 @@
 //! The server's settings: `muster.yml`, each overridden by its environment variable, each overridden by its
 //! flag. Unknown keys are errors, so a typo can't quietly leave a default in force.
 
+mod kind;
+mod log_filter;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -8,7 +11,12 @@ use std::str::FromStr;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use crate::domain::host_port::{HostName, HostPort, NotAHostPort};
 use crate::domain::networks::Networks;
+use crate::domain::public_url::PublicUrls;
+pub use kind::Kind;
+use kind::Value;
+pub use log_filter::LogFilter;
 
 /// Everything a server needs to know.
 #[derive(Debug, Clone)]
@@ -16,8 +24,12 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
     pub grpc_listen: SocketAddr,
+    /// By what agents and people reach this server; empty: by the name that an agent came by.
+    pub public_url: PublicUrls,
     /// Where agents are told to find the gRPC listener; derived when absent.
-    pub grpc_addr: Option<String>,
+    pub grpc_addr: Option<HostPort>,
+    /// Names for a certificate that the server makes for itself, beside those in `public_url`.
+    pub cert_names: Vec<HostName>,
     pub tls_cert_file: PathBuf,
     pub tls_key_file: PathBuf,
     /// Replaces the stored agent CA bundle as the anchor of the gRPC listener.
@@ -28,7 +40,7 @@ pub struct Config {
     pub svid_ttl: SignedDuration,
     pub svid_server_auth: bool,
     pub rotation_grace: SignedDuration,
-    pub log: String,
+    pub log: LogFilter,
     pub log_format: LogFormat,
 }
 
@@ -50,8 +62,18 @@ pub enum ConfigError {
     },
     #[error("the configuration {} is not usable: {reason}", path.display())]
     Parse { path: PathBuf, reason: String },
-    #[error("'{key}' ({variable}) is not usable: {reason}")]
-    Setting { key: &'static str, variable: &'static str, reason: String },
+    #[error("{}'{key}' ({variable}) is not usable: {reason}", in_file(file.as_ref()))]
+    Setting {
+        key: &'static str,
+        variable: &'static str,
+        /// The file and the line of it, unless the value comes from elsewhere.
+        file: Option<(PathBuf, usize)>,
+        reason: String,
+    },
+}
+
+fn in_file(file: Option<&(PathBuf, usize)>) -> String {
+    file.map(|(path, line)| format!("{}, line {line}: ", path.display())).unwrap_or_default()
 }
 
 /// Shortest and longest life of an SVID.
@@ -75,67 +97,141 @@ pub struct Overrides {
     pub grpc_listen: Option<SocketAddr>,
 }
 
+/// One of the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    pub key: &'static str,
+    pub variable: &'static str,
+    pub kind: Kind,
+}
+
 macro_rules! settings {
-    ($($(#[$doc:meta])* $key:ident = $variable:literal,)*) => {
-        /// `muster.yml`, before defaults. Every value is text here and judged in one place.
+    ($($key:ident = $variable:literal: $kind:ident,)*) => {
+        /// `muster.yml`, before defaults. What each value is, is judged by its kind.
         #[derive(Debug, Default, Deserialize)]
         #[serde(deny_unknown_fields)]
         struct File {
-            $($(#[$doc])* #[serde(default)] $key: Option<Scalar>,)*
+            $(#[serde(default)] $key: Option<Value>,)*
         }
 
         /// Every key of `muster.yml` with its environment variable.
-        pub const SETTINGS: &[(&str, &str)] = &[$((stringify!($key), $variable),)*];
+        pub const SETTINGS: &[Setting] =
+            &[$(Setting { key: stringify!($key), variable: $variable, kind: Kind::$kind },)*];
 
         impl File {
-            /// What is set, the environment first.
-            fn get(&self, key: &str, environment: Environment<'_>) -> Option<String> {
-                let (variable, value) = match key {
-                    $(stringify!($key) => ($variable, &self.$key),)*
-                    _ => return None,
-                };
-                let set = environment(variable).filter(|value| !value.is_empty());
-                set.or_else(|| value.as_ref().map(Scalar::text))
+            fn value(&self, key: &str) -> Option<&Value> {
+                match key {
+                    $(stringify!($key) => self.$key.as_ref(),)*
+                    _ => None,
+                }
             }
         }
     };
 }
 
 settings! {
-    data_dir = "MUSTER_DATA_DIR",
-    listen = "MUSTER_LISTEN",
-    grpc_listen = "MUSTER_GRPC_LISTEN",
-    grpc_addr = "MUSTER_GRPC_ADDR",
-    tls_cert_file = "MUSTER_TLS_CERT_FILE",
-    tls_key_file = "MUSTER_TLS_KEY_FILE",
-    agent_tls_ca_file = "MUSTER_AGENT_TLS_CA_FILE",
-    envelope_key_file = "MUSTER_ENVELOPE_KEY_FILE",
-    envelope_passphrase_file = "MUSTER_ENVELOPE_PASSPHRASE_FILE",
-    trusted_proxies = "MUSTER_TRUSTED_PROXIES",
-    svid_ttl = "MUSTER_SVID_TTL",
-    svid_server_auth = "MUSTER_SVID_SERVER_AUTH",
-    rotation_grace = "MUSTER_ROTATION_GRACE",
-    log = "MUSTER_LOG",
-    log_format = "MUSTER_LOG_FORMAT",
+    data_dir = "MUSTER_DATA_DIR": Path,
+    listen = "MUSTER_LISTEN": Socket,
+    grpc_listen = "MUSTER_GRPC_LISTEN": Socket,
+    public_url = "MUSTER_PUBLIC_URL": Urls,
+    grpc_addr = "MUSTER_GRPC_ADDR": HostPort,
+    trusted_proxies = "MUSTER_TRUSTED_PROXIES": Networks,
+    tls_cert_file = "MUSTER_TLS_CERT_FILE": Path,
+    tls_key_file = "MUSTER_TLS_KEY_FILE": Path,
+    cert_names = "MUSTER_CERT_NAMES": Names,
+    agent_tls_ca_file = "MUSTER_AGENT_TLS_CA_FILE": Path,
+    svid_ttl = "MUSTER_SVID_TTL": Duration,
+    svid_server_auth = "MUSTER_SVID_SERVER_AUTH": Truth,
+    rotation_grace = "MUSTER_ROTATION_GRACE": Duration,
+    envelope_key_file = "MUSTER_ENVELOPE_KEY_FILE": Path,
+    envelope_passphrase_file = "MUSTER_ENVELOPE_PASSPHRASE_FILE": Path,
+    log = "MUSTER_LOG": LogFilter,
+    log_format = "MUSTER_LOG_FORMAT": LogFormat,
 }
 
-/// A value in YAML: text, a truth value, or a list of texts.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Bool(bool),
-    Text(String),
-    List(Vec<String>),
+/// What is set, the environment before the file.
+struct Source<'e> {
+    file: File,
+    /// The file with its text, to name lines.
+    text: Option<(PathBuf, String)>,
+    environment: Environment<'e>,
 }
 
-impl Scalar {
-    fn text(&self) -> String {
-        match self {
-            Self::Bool(value) => value.to_string(),
-            Self::Text(value) => value.clone(),
-            Self::List(values) => values.join(","),
+/// A setting's text, and where it comes from.
+struct Given {
+    setting: &'static Setting,
+    file: Option<(PathBuf, usize)>,
+    text: String,
+}
+
+impl Source<'_> {
+    /// What is set, if its kind is right. A variable that is empty is not set, as templates leave them.
+    fn get(&self, key: &'static str) -> Result<Option<Given>, ConfigError> {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+            return Ok(None);
+        };
+        let from_environment = (self.environment)(setting.variable).filter(|value| !value.is_empty());
+        let (value, file) = match (from_environment, self.file.value(key)) {
+            (Some(text), _) => (&Value::Text(text), None),
+            (None, Some(value)) => (value, self.line_of(key)),
+            (None, None) => return Ok(None),
+        };
+        match setting.kind.text(value) {
+            Ok(text) => Ok(Some(Given { setting, file, text })),
+            Err(what) => Err(setting.unusable(file, what)),
         }
     }
+
+    fn line_of(&self, key: &str) -> Option<(PathBuf, usize)> {
+        self.text.as_ref().map(|(path, text)| (path.clone(), line_of(text, key)))
+    }
+
+    fn parsed<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        key: &'static str,
+        flag: Option<T>,
+        default: T,
+    ) -> Result<T, ConfigError> {
+        match flag {
+            Some(value) => Ok(value),
+            None => Ok(self.optional(key, str::parse)?.unwrap_or(default)),
+        }
+    }
+
+    fn optional<T, E: std::fmt::Display>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(given) = self.get(key)? else { return Ok(None) };
+        read(given.text.trim()).map(Some).map_err(|error| given.setting.unusable(given.file, error))
+    }
+
+    /// A path is taken as it is, blanks included.
+    fn path(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+        Ok(self.get(key)?.map(|given| PathBuf::from(given.text)))
+    }
+}
+
+impl Setting {
+    fn unusable(&self, file: Option<(PathBuf, usize)>, what: impl std::fmt::Display) -> ConfigError {
+        let reason = format!("{what}; wanted is {}", self.kind.wanted());
+        ConfigError::Setting { key: self.key, variable: self.variable, file, reason }
+    }
+}
+
+/// The line on which a key of the outermost mapping stands. The file has been read before, so there is one.
+fn line_of(text: &str, key: &str) -> usize {
+    let starts = |line: &str| {
+        let line = line.trim_start_matches(|c: char| c.is_whitespace() || "{?\u{feff}\"'".contains(c));
+        let rest = line.strip_prefix(key).map(|rest| rest.trim_start_matches(['"', '\'']).trim_start());
+        rest.is_some_and(|rest| rest.starts_with(':') || rest.is_empty())
+    };
+    // In flow style, `{a: 1, b: 2}`, several keys may share a line.
+    let shares = |line: &str| line.split(',').any(starts);
+    let lines = || text.lines().zip(1..);
+    let found = lines().find(|(line, _)| starts(line)).or_else(|| lines().find(|(line, _)| shares(line)));
+    found.map_or(1, |(_, number)| number)
 }
 
 impl Config {
@@ -146,52 +242,71 @@ impl Config {
         environment: Environment<'_>,
         listen_ip: Ipv4Addr,
     ) -> Result<Self, ConfigError> {
-        let file = file.map(read).transpose()?.unwrap_or_default();
-        let text = |key: &str| file.get(key, environment);
-        let data_dir = match overrides.data_dir.or_else(|| text("data_dir").map(PathBuf::from)) {
-            Some(directory) => directory,
-            None => default_data_dir(environment).ok_or_else(|| {
-                setting("data_dir", "there is no home directory to put it in; set it".to_owned())
+        let source = match file {
+            Some(path) => read(path, environment)?,
+            None => Source { file: File::default(), text: None, environment },
+        };
+        let data_dir = match (overrides.data_dir, source.path("data_dir")?) {
+            (Some(directory), _) | (None, Some(directory)) => directory,
+            (None, None) => default_data_dir(environment).ok_or_else(|| ConfigError::Setting {
+                key: "data_dir",
+                variable: "MUSTER_DATA_DIR",
+                file: None,
+                reason: "there is no home directory to put it in; set it".to_owned(),
             })?,
         };
-        let path = |key: &str| text(key).map(PathBuf::from);
         let tls = data_dir.join("tls");
-        let svid_ttl = duration("svid_ttl", text("svid_ttl"), SignedDuration::from_hours(24))?;
-        if !SVID_TTL.contains(&svid_ttl) {
-            return Err(setting("svid_ttl", "an SVID lives between 10s and 7d".to_owned()));
-        }
-        let rotation_grace = duration("rotation_grace", text("rotation_grace"), SignedDuration::ZERO)?;
-        if rotation_grace > GRACE_MAX {
-            return Err(setting("rotation_grace", "the grace is at most 90d".to_owned()));
-        }
+        let socket = |port| SocketAddr::new(IpAddr::V4(listen_ip), port);
         Ok(Self {
-            listen: parsed(
-                "listen",
-                overrides.listen,
-                text("listen"),
-                SocketAddr::new(IpAddr::V4(listen_ip), 8443),
-            )?,
-            grpc_listen: parsed(
-                "grpc_listen",
-                overrides.grpc_listen,
-                text("grpc_listen"),
-                SocketAddr::new(IpAddr::V4(listen_ip), 9443),
-            )?,
-            grpc_addr: text("grpc_addr"),
-            tls_cert_file: path("tls_cert_file").unwrap_or_else(|| tls.join("server.crt")),
-            tls_key_file: path("tls_key_file").unwrap_or_else(|| tls.join("server.key")),
-            agent_tls_ca_file: path("agent_tls_ca_file"),
-            envelope_key_file: path("envelope_key_file"),
-            envelope_passphrase_file: path("envelope_passphrase_file"),
-            trusted_proxies: parsed("trusted_proxies", None, text("trusted_proxies"), Networks::default())?,
-            svid_ttl,
-            svid_server_auth: parsed("svid_server_auth", None, text("svid_server_auth"), false)?,
-            rotation_grace,
-            log: text("log").unwrap_or_else(|| "info".to_owned()),
-            log_format: parsed("log_format", None, text("log_format"), LogFormat::Text)?,
+            listen: source.parsed("listen", overrides.listen, socket(8443))?,
+            grpc_listen: source.parsed("grpc_listen", overrides.grpc_listen, socket(9443))?,
+            public_url: source.parsed("public_url", None, PublicUrls::default())?,
+            grpc_addr: source.optional("grpc_addr", to_dial)?,
+            cert_names: source.optional("cert_names", names)?.unwrap_or_default(),
+            tls_cert_file: source.path("tls_cert_file")?.unwrap_or_else(|| tls.join("server.crt")),
+            tls_key_file: source.path("tls_key_file")?.unwrap_or_else(|| tls.join("server.key")),
+            agent_tls_ca_file: source.path("agent_tls_ca_file")?,
+            envelope_key_file: source.path("envelope_key_file")?,
+            envelope_passphrase_file: source.path("envelope_passphrase_file")?,
+            trusted_proxies: source.parsed("trusted_proxies", None, Networks::default())?,
+            svid_ttl: source.optional("svid_ttl", svid_ttl)?.unwrap_or(SignedDuration::from_hours(24)),
+            svid_server_auth: source.parsed("svid_server_auth", None, false)?,
+            rotation_grace: source.optional("rotation_grace", rotation_grace)?.unwrap_or_default(),
+            log: match source.optional("log", str::parse)? {
+                Some(filter) => filter,
+                None => LogFilter::default(),
+            },
+            log_format: source.parsed("log_format", None, LogFormat::Text)?,
             data_dir,
         })
     }
+}
+
+/// An address that others are told to dial, so it must name a machine.
+fn to_dial(text: &str) -> Result<HostPort, String> {
+    let address: HostPort = text.parse().map_err(|error: NotAHostPort| error.to_string())?;
+    if address.host.is_unspecified() {
+        return Err("an address that means every interface names no machine".to_owned());
+    }
+    Ok(address)
+}
+
+fn names(text: &str) -> Result<Vec<HostName>, String> {
+    let name = |text: &str| match text.parse::<IpAddr>() {
+        Ok(address) => Ok(HostName::Ip(address)),
+        Err(_) => text.to_ascii_lowercase().parse().map_err(|_| "one of the names is none".to_owned()),
+    };
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(name).collect()
+}
+
+fn svid_ttl(text: &str) -> Result<SignedDuration, String> {
+    let ttl = duration(text)?;
+    if SVID_TTL.contains(&ttl) { Ok(ttl) } else { Err("an SVID lives between 10s and 7d".to_owned()) }
+}
+
+fn rotation_grace(text: &str) -> Result<SignedDuration, String> {
+    let grace = duration(text)?;
+    if grace > GRACE_MAX { Err("the grace is at most 90d".to_owned()) } else { Ok(grace) }
 }
 
 /// `/var/lib/muster` for root, else the XDG data directory.
@@ -204,7 +319,7 @@ fn default_data_dir(environment: Environment<'_>) -> Option<PathBuf> {
     Some(data.join("muster"))
 }
 
-fn read(path: &Path) -> Result<File, ConfigError> {
+fn read<'e>(path: &Path, environment: Environment<'e>) -> Result<Source<'e>, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     if text.len() > FILE_OCTETS_MAX {
@@ -214,37 +329,12 @@ fn read(path: &Path) -> Result<File, ConfigError> {
     let parsed = yaml_serde::from_str::<Option<File>>(&text);
     let file =
         parsed.map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })?;
-    Ok(file.unwrap_or_default())
+    Ok(Source { file: file.unwrap_or_default(), text: Some((path.to_owned(), text)), environment })
 }
 
-fn parsed<T: FromStr<Err: std::fmt::Display>>(
-    key: &'static str,
-    flag: Option<T>,
-    text: Option<String>,
-    default: T,
-) -> Result<T, ConfigError> {
-    match (flag, text) {
-        (Some(value), _) => Ok(value),
-        (None, Some(text)) => text.trim().parse().map_err(|error: T::Err| setting(key, error.to_string())),
-        (None, None) => Ok(default),
-    }
-}
-
-fn duration(
-    key: &'static str,
-    text: Option<String>,
-    default: SignedDuration,
-) -> Result<SignedDuration, ConfigError> {
-    let Some(text) = text else {
-        return Ok(default);
-    };
-    let parsed = humantime::parse_duration(text.trim()).map_err(|error| setting(key, error.to_string()))?;
-    SignedDuration::try_from(parsed).map_err(|error| setting(key, error.to_string()))
-}
-
-fn setting(key: &'static str, reason: String) -> ConfigError {
-    let variable = SETTINGS.iter().find(|(name, _)| *name == key).map_or("", |(_, variable)| variable);
-    ConfigError::Setting { key, variable, reason }
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let parsed = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    SignedDuration::try_from(parsed).map_err(|error| error.to_string())
 }
 
 impl FromStr for LogFormat {
@@ -254,7 +344,7 @@ impl FromStr for LogFormat {
         match text {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
-            _ => Err("it is 'text' or 'json'"),
+            _ => Err("it is neither"),
         }
     }
 }
@@ -295,6 +385,7 @@ mod tests {
             ("trusted_proxies: [10.0.0.0/8, example]", "trusted_proxies"),
             ("svid_server_auth: maybe", "svid_server_auth"),
             ("log_format: xml", "log_format"),
+            ("log: verbose", "a log level in it is none"),
             ("listen: a\nlisten: b", "duplicate"),
         ];
         for (yaml, expected) in cases {
@@ -303,6 +394,99 @@ mod tests {
         }
         assert!(load("", &[]).is_ok(), "an empty file changes nothing");
         assert!(load("trusted_proxies: [10.0.0.0/8]\nsvid_server_auth: true", &[]).is_ok());
+    }
+
+    /// A value that is right for settings of a kind.
+    const fn right(kind: Kind) -> &'static str {
+        match kind {
+            Kind::Path => "/a/path",
+            Kind::Socket => "127.0.0.1:0",
+            Kind::HostPort => "muster.example.org:9443",
+            Kind::Urls => "[https://a.example, https://b.example:8443]",
+            Kind::Names => "muster.example.org, 192.0.2.1, 2001:db8::1",
+            Kind::Networks => "[10.0.0.0/8]",
+            Kind::Duration => "1h",
+            Kind::Truth => "true",
+            Kind::LogFilter => "info,muster::http=debug",
+            Kind::LogFormat => "json",
+        }
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_refused_with_its_key_its_line_and_what_is_wanted() {
+        for Setting { key, variable, kind } in SETTINGS {
+            load(&format!("{key}: {}", right(*kind)), &[]).unwrap_or_else(|error| panic!("{key}: {error}"));
+            load(&format!("{key}: null"), &[]).unwrap_or_else(|error| panic!("{key}: {error}"));
+            let wrong = ["86400", "-1", "1.5", "{}", "{a: b}", "[[a]]", "[1]", "[null]", "[true]", "['']"];
+            let truth = (*kind != Kind::Truth).then_some("true");
+            let no_list = (!kind.is_list()).then_some(["''", "'  '", "[]", "[a, b]"]).into_iter().flatten();
+            for value in wrong.into_iter().chain(truth).chain(no_list) {
+                let yaml = format!("# A comment.\n\n{key}: {value}\n");
+                let error = load(&yaml, &[]).expect_err(&yaml).to_string();
+                assert!(error.contains(&format!("line 3: '{key}' ({variable})")), "{yaml}: {error}");
+                assert!(error.contains(kind.wanted()), "{yaml}: {error}");
+            }
+            if *kind != Kind::Path {
+                let error = load("", &[(variable, "a b:c")]).expect_err(key).to_string();
+                assert!(error.contains(variable) && error.contains(kind.wanted()), "{key}: {error}");
+                assert!(!error.contains("line"), "{error}");
+            }
+            assert!(load("", &[(variable, "")]).is_ok(), "{variable}: an empty variable is not set");
+        }
+    }
+
+    #[test]
+    fn an_address_that_agents_could_not_dial_is_refused() {
+        for bad in [
+            "https://muster.example.org:9443",
+            "muster.example.org",
+            "'[::1]'",
+            "':9443'",
+            "muster.example.org:99999",
+            "muster.example.org:0",
+            "muster example:9443",
+            "'*.example.org:9443'",
+            "0.0.0.0:9443",
+            "'[::]:9443'",
+            "2001:db8::1:9443",
+            "a:9443,b:9443",
+        ] {
+            let error = load(&format!("log: info\ngrpc_addr: {bad}"), &[]).expect_err(bad).to_string();
+            assert!(error.contains("line 2: 'grpc_addr'") && error.contains("HOST:PORT"), "{bad}: {error}");
+        }
+        let config = load("grpc_addr: ' [2001:db8::1]:9443 '", &[]).unwrap();
+        assert_eq!(config.grpc_addr.unwrap().to_string(), "[2001:db8::1]:9443");
+    }
+
+    #[test]
+    fn lists_may_be_written_either_way() {
+        let urls = |config: Config| config.public_url.as_slice().iter().map(ToString::to_string).collect();
+        let expected: Vec<String> = vec!["https://a.example:443".into(), "https://b.example:8443".into()];
+        let read: Vec<String> =
+            urls(load("public_url: [https://a.example, https://b.example:8443]", &[]).unwrap());
+        assert_eq!(read, expected);
+        let variable = [("MUSTER_PUBLIC_URL", "https://a.example,https://b.example:8443/")];
+        let read: Vec<String> = urls(load("public_url: https://c.example", &variable).unwrap());
+        assert_eq!(read, expected);
+        assert_eq!(load("cert_names: []\npublic_url: ''", &[]).unwrap().public_url, PublicUrls::default());
+        for (yaml, wanted) in [
+            ("public_url: http://a.example", "https://"),
+            ("public_url: https://a.example/muster", "nothing after it"),
+            ("public_url: [https://a.example, muster]", "https://"),
+            ("cert_names: muster.example.org:8443", "without a port"),
+            ("cert_names: '*.example.org'", "names"),
+        ] {
+            let error = load(yaml, &[]).expect_err(yaml).to_string();
+            assert!(error.contains("line 1: '") && error.contains(wanted), "{yaml}: {error}");
+        }
+    }
+
+    #[test]
+    fn lines_are_found_however_the_file_is_written() {
+        assert_eq!(line_of("# log: a\nlog_format: b\nlog: c", "log"), 3);
+        assert_eq!(line_of("\u{feff}log: a", "log"), 1);
+        assert_eq!(line_of("{listen: a,\n log_format: x, 'log' : c}", "log"), 2);
+        assert_eq!(line_of("a: b\n? log\n: c", "log"), 2);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The server put together: what starts in which order, who hears of what, and how it all ends.
 
+pub mod own_certificate;
+
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +22,20 @@ use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::enrollment::SpkiHash;
+use crate::domain::hierarchy::Hierarchy;
+use crate::domain::host_port::HostPort;
 use crate::domain::ids::HostId;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::SpiffeId;
 use crate::grpc::server::GrpcDeps;
+use crate::http::reach::{Listening, Reach};
 use crate::http::socket::{Socket, SocketError};
 use crate::http::{ServerFacts, Shared, router};
-use crate::store::{self, OpenError, Store};
+use crate::store::{self, OpenError, ReadError, Store, View};
 use crate::tls::certificate::{CertificateError, LiveCertificate};
 use crate::tls::live::LivePeers;
-use crate::tls::peer::{PeerVerifier, Refusal, Registry, RootsError};
+use crate::tls::peer::{PeerVerifier, Refusal, Registry, RootsError, vouch_for};
+use own_certificate::OwnCertificateError;
 
 /// How often presence is written down.
 const SAVE_PRESENCE_EVERY: Duration = SIGN_OF_LIFE_EVERY.unsigned_abs();
@@ -62,8 +69,20 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "agent_tls_ca_file {} does not vouch for what this server issues: no certificate in it is the agent CA's or \
+         has signed its intermediate",
+        path.display()
+    )]
+    ForeignAgentCa { path: PathBuf },
     #[error("the agent CA's certificates cannot be used")]
     Roots(#[from] RootsError),
+    #[error("cannot make a server certificate")]
+    OwnCertificate(#[from] OwnCertificateError),
+    #[error(
+        "a host can be told no address of this server: the certificate names none, and public_url is not set"
+    )]
+    NoAddress,
     #[error("cannot listen on {address}")]
     Listen {
         address: SocketAddr,
@@ -74,14 +93,19 @@ pub enum StartError {
     Socket(#[from] SocketError),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 impl StartError {
     /// What the operator can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Unseal(UnsealError::Missing) => {
-                "create it with 'muster agent-ca init', or start with 'muster quickstart'"
+            Self::ForeignAgentCa { .. } => {
+                "agents would enroll and could never connect; put the bundle there ('muster agent-ca export PATH'), or leave the setting out"
+            }
+            Self::NoAddress => {
+                "set public_url (MUSTER_PUBLIC_URL) to what agents and people reach this server by"
             }
             Self::Unseal(UnsealError::Unusable(_)) => {
                 "use the envelope key that the agent CA was created with (envelope_key_file, envelope_passphrase_file)"
@@ -173,32 +197,51 @@ pub struct Server {
     app: Arc<App>,
     shared: Shared,
     certificate: Arc<LiveCertificate>,
-    verifier: Arc<PeerVerifier>,
+    agents: AgentAnchors,
     live: LivePeers,
     https: TcpListener,
     grpc: TcpListener,
     socket: Socket,
     https_addr: SocketAddr,
     grpc_addr: SocketAddr,
-    public_host: String,
 }
 
 impl Server {
+    /// Refuses whatever can be refused without opening the store, so that a refusal changes no file.
+    pub fn examine(config: &Config) -> Result<(), StartError> {
+        let roots = configured_roots(config)?;
+        let store = config.data_dir.join(store::FILE_NAME);
+        // Where only a proper opening can tell, as after a crash, the start tells after it.
+        let stored = Store::peek(&store, |view| Ok((view.hierarchy()?, has_hosts(view)?)));
+        let (hierarchy, has_hosts) = stored.unwrap_or((None, store.exists()));
+        if let Some(hierarchy) = hierarchy {
+            let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
+            drop(Authority::open(&hierarchy, &envelope).map_err(UnsealError::from)?);
+            check_roots(config, roots.as_deref(), &hierarchy)?;
+        }
+        if has_hosts || !own_certificate::is_missing(config) {
+            LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?;
+        } else {
+            own_certificate::asked_for(config)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a certificate and settings from which no address follows that a host could be told, before anything is
+    /// made: whoever prints a line to paste needs one.
+    pub fn examine_address(config: &Config) -> Result<(), StartError> {
+        if own_certificate::is_missing(config) {
+            return Ok(());
+        }
+        let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?;
+        let listening = Some(Listening { https: config.listen, grpc: config.grpc_listen });
+        let reach = Reach { listening, certificate: Some(Arc::new(certificate)), ..reach(config) };
+        reach.address().map(|_| ()).ok_or(StartError::NoAddress)
+    }
+
     /// Opens everything that a server stands on, and binds. Changes nothing when it fails.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let store = config.data_dir.join(store::FILE_NAME);
-        if !store.exists() {
-            return Err(UnsealError::Missing.into());
-        }
-        // Everything that can be refused without opening the store is, so that a refusal changes no file.
-        let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
-        LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?;
-        configured_roots(config)?;
-        match Store::peek(&store, |view| view.hierarchy()) {
-            Some(None) => return Err(UnsealError::Missing.into()),
-            Some(Some(hierarchy)) => drop(Authority::open(&hierarchy, &envelope).map_err(UnsealError::from)?),
-            None => {}
-        }
+        Self::examine(config)?;
         prepare_data_dir(&config.data_dir)?;
         let live = LivePeers::default();
         let app = open_app(&config.data_dir, policy(config), &live)?;
@@ -207,53 +250,44 @@ impl Server {
 
     /// The same, on an app that is already open.
     pub async fn start_with(config: &Config, app: Arc<App>, live: LivePeers) -> Result<Self, StartError> {
-        if app.hierarchy()?.is_none() {
-            return Err(UnsealError::Missing.into());
-        }
-        let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
-        let hierarchy = app.unseal(&envelope)?;
-        drop(envelope);
-        let certificate = Arc::new(LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?);
         let verifier = Arc::new(PeerVerifier::new(Arc::new(ByRegistry(Arc::clone(&app)))));
-        let roots = configured_roots(config)?.unwrap_or_else(|| hierarchy.roots.clone());
-        verifier.replace_roots(hierarchy.trust_domain.clone(), &roots)?;
+        let agents = AgentAnchors {
+            verifier: Arc::clone(&verifier),
+            configured: config.agent_tls_ca_file.clone().zip(configured_roots(config)?),
+        };
+        if app.hierarchy()?.is_some() {
+            let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
+            agents.follow(&app.unseal(&envelope)?)?;
+        } else {
+            tracing::warn!(
+                "there is no agent CA yet, so no host can enroll; create it with: muster agent-ca init"
+            );
+        }
+        if own_certificate::is_missing(config) && !app.store().read(has_hosts)? {
+            make_certificate(config)?;
+        }
+        let certificate = Arc::new(LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?);
         let (https, https_addr) = bind(config.listen).await?;
         let (grpc, grpc_addr) = bind(config.grpc_listen).await?;
         let socket = Socket::bind(&config.data_dir.join(crate::http::socket::FILE_NAME))?;
-        let public_host = public_host(https_addr, &certificate);
-        let told = config.grpc_addr.clone().unwrap_or_else(|| {
-            let host = if grpc_addr.ip().is_unspecified() { public_host.clone() } else { host_of(grpc_addr) };
-            format!("{host}:{}", grpc_addr.port())
-        });
-        let facts = ServerFacts {
-            https_addr: Some(format!("{public_host}:{}", https_addr.port())),
-            grpc_addr: Some(told),
+        let reach = Reach {
+            listening: Some(Listening { https: https_addr, grpc: grpc_addr }),
             certificate: Some(Arc::clone(&certificate)),
-            envelope: envelope_settings(config),
+            ..reach(config)
         };
+        warn_of_addresses(&reach);
+        let facts = ServerFacts { reach, envelope: envelope_settings(config) };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
-        Ok(Self {
-            app,
-            shared,
-            certificate,
-            verifier,
-            live,
-            https,
-            grpc,
-            socket,
-            https_addr,
-            grpc_addr,
-            public_host,
-        })
+        Ok(Self { app, shared, certificate, agents, live, https, grpc, socket, https_addr, grpc_addr })
     }
 
     pub const fn app(&self) -> &Arc<App> {
         &self.app
     }
 
-    /// Where browsers and agents reach the HTTPS listener, `host:port`.
-    pub fn public_authority(&self) -> String {
-        format!("{}:{}", self.public_host, self.https_addr.port())
+    /// Where browsers and agents reach the HTTPS listener.
+    pub fn public_address(&self) -> Result<HostPort, StartError> {
+        self.shared.facts.reach.address().ok_or(StartError::NoAddress)
     }
 
     pub const fn https_addr(&self) -> SocketAddr {
@@ -287,7 +321,7 @@ impl Server {
         let ending = CancellationToken::new();
         let deps = GrpcDeps {
             certificate: Arc::clone(&self.certificate),
-            verifier: Arc::clone(&self.verifier),
+            verifier: Arc::clone(&self.agents.verifier),
             live: self.live.clone(),
             deny: self.app.store().deny_list().clone(),
             fleet: Arc::clone(self.app.fleet()),
@@ -310,6 +344,8 @@ impl Server {
             tokio::spawn(housekeeping(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(tidying(Arc::clone(&self.app), self.shared.clone(), ending.clone())),
             tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),
+            tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), ending.clone())),
+            tokio::spawn(watch_addresses(self.shared.clone(), ending.clone())),
         ];
         stop.cancelled().await;
         tracing::info!("stopping");
@@ -344,7 +380,8 @@ async fn housekeeping(app: Arc<App>, ending: CancellationToken) {
             _ = save.tick() => save_presence(&app).await,
             _ = sweep.tick() => {
                 app.fleet().sweep(app.clock().now());
-                Ok(())
+                // Whether the store takes writes again is found by writing.
+                if app.store().takes_writes() { Ok(()) } else { app.sign_of_life().await }
             }
         };
         if let Err(error) = done {
@@ -405,31 +442,142 @@ fn configured_roots(config: &Config) -> Result<Option<Vec<Vec<u8>>>, StartError>
     Ok(Some(certificates.into_iter().map(|certificate| certificate.to_vec()).collect()))
 }
 
+/// Whether anybody depends on this server yet.
+fn has_hosts(view: &View<'_>) -> Result<bool, ReadError> {
+    let mut found = false;
+    view.hosts(None, |_| {
+        found = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
+}
+
+fn make_certificate(config: &Config) -> Result<(), StartError> {
+    let (made, envelope) = own_certificate::make(config, SystemClock.now())?;
+    if let Some(file) = envelope {
+        tracing::warn!(
+            file = %file.display(),
+            "made an envelope key, which unseals the CA keys; keep a copy elsewhere, and in no backup beside the data"
+        );
+    }
+    let names: Vec<String> = made.names.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        names = names.join(", "),
+        pin = made.ca_pin,
+        "made a server certificate, as there was none"
+    );
+    Ok(())
+}
+
+/// Refuses configured anchors under which no agent of this CA could connect.
+fn check_roots(config: &Config, roots: Option<&[Vec<u8>]>, hierarchy: &Hierarchy) -> Result<(), StartError> {
+    let Some((path, roots)) = config.agent_tls_ca_file.as_ref().zip(roots) else { return Ok(()) };
+    let issuing = hierarchy.intermediates.last();
+    if issuing.is_some_and(|issuing| vouch_for(roots, &issuing.certificate)) {
+        return Ok(());
+    }
+    Err(StartError::ForeignAgentCa { path: path.clone() })
+}
+
+/// By whom agents are verified: the agent CA's roots, or what the settings put in their place.
+#[derive(Debug)]
+struct AgentAnchors {
+    verifier: Arc<PeerVerifier>,
+    configured: Option<(PathBuf, Vec<Vec<u8>>)>,
+}
+
+impl AgentAnchors {
+    fn follow(&self, hierarchy: &Hierarchy) -> Result<(), StartError> {
+        let roots = match &self.configured {
+            None => &hierarchy.roots,
+            Some((path, roots)) => {
+                let issuing = hierarchy.intermediates.last();
+                if !issuing.is_some_and(|issuing| vouch_for(roots, &issuing.certificate)) {
+                    return Err(StartError::ForeignAgentCa { path: path.clone() });
+                }
+                roots
+            }
+        };
+        Ok(self.verifier.replace_roots(hierarchy.trust_domain.clone(), roots)?)
+    }
+
+    /// Takes over every agent CA that comes while the server runs.
+    async fn keep_following(self, app: Arc<App>, ending: CancellationToken) {
+        let mut changes = app.authority_changes();
+        loop {
+            tokio::select! {
+                () = ending.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            let followed = match app.hierarchy() {
+                Ok(Some(hierarchy)) => self.follow(&hierarchy),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
+            match followed {
+                Ok(()) => tracing::info!("agents are verified by the agent CA as it is now"),
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    hint = error.hint(),
+                    "AGENTS THAT ENROLL NOW CANNOT CONNECT"
+                ),
+            }
+        }
+    }
+}
+
+/// What the settings say of the addresses by which others reach the server.
+pub fn reach(config: &Config) -> Reach {
+    Reach {
+        public_url: config.public_url.clone(),
+        grpc_addr: config.grpc_addr.clone(),
+        machine: own_certificate::machine(),
+        ..Reach::default()
+    }
+}
+
+/// Says which addresses would be found out by the fleet to be wrong.
+fn warn_of_addresses(reach: &Reach) {
+    for address in reach.uncertified() {
+        tracing::warn!(
+            %address,
+            "THE SERVER'S CERTIFICATE IS NOT FOR AN ADDRESS THAT IS GIVEN OUT; agents and browsers will refuse it there. \
+             Make a certificate that is ('muster gen-cert --name'), or correct public_url and grpc_addr"
+        );
+    }
+    if reach.address().is_none() {
+        tracing::warn!(
+            "no address of this server is known that could be given out; set public_url (MUSTER_PUBLIC_URL) to what \
+             agents and people reach it by"
+        );
+    }
+}
+
+/// Looks at the addresses again whenever another certificate is served.
+async fn watch_addresses(shared: Shared, ending: CancellationToken) {
+    let reach = &shared.facts.reach;
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    let mut seen = reach.certificate.as_ref().map(|certificate| certificate.current());
+    loop {
+        tokio::select! {
+            () = ending.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let current = reach.certificate.as_ref().map(|certificate| certificate.current());
+        let same = match (&seen, &current) {
+            (Some(seen), Some(current)) => Arc::ptr_eq(seen, current),
+            _ => true,
+        };
+        if !same {
+            warn_of_addresses(reach);
+            seen = current;
+        }
+    }
+}
+
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
-}
-
-/// The host part under which others reach this server: the address listened on, else the first name in the
-/// certificate that is not this machine's own loopback.
-fn public_host(listening: SocketAddr, certificate: &LiveCertificate) -> String {
-    if !listening.ip().is_unspecified() {
-        return host_of(listening);
-    }
-    let certificate = certificate.current();
-    let loopback = |name: &str| {
-        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-    };
-    let name = certificate.names().iter().find(|name| !loopback(name)).cloned();
-    let name = name.unwrap_or_else(|| "127.0.0.1".to_owned());
-    if name.contains(':') { format!("[{name}]") } else { name }
-}
-
-fn host_of(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(v4) => v4.ip().to_string(),
-        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
-    }
 }

@@ -2,10 +2,11 @@
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::LogFormat;
+use crate::config::{LogFilter, LogFormat};
 
 /// Starts logging. `filter` is a `tracing` filter such as `info` or `muster=debug`.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), BadFilter> {
+    let filter: LogFilter = filter.parse().map_err(|_| BadFilter)?;
     let filter = EnvFilter::try_new(filter).map_err(|_| BadFilter)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process keeps the first one's settings.
@@ -22,5 +23,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), BadFilter> {
 
 /// The filter cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the log filter cannot be understood; try 'info' or 'muster=debug'")]
+#[error(
+    "the log filter cannot be understood; it is a level such as 'info' (off, error, warn, info, debug, trace), or one with others for parts, such as 'info,muster::http=debug'"
+)]
 pub struct BadFilter;

@@ -14,7 +14,6 @@ use rcgen::{
 use reqwest::header::{CONTENT_TYPE, DATE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
-use rustls::CertificateError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -123,21 +122,11 @@ const fn distrust_hint(refused: &ServerRefused) -> &'static str {
             "compare the pin with the one the server's operator sees; if it is right, someone may be in between"
         }
         ServerRefused::UnknownIssuer => "give --ca-pin or --ca-file as the server's operator has them",
-        ServerRefused::Certificate(reason) if is_about_time(reason) => {
+        ServerRefused::Expired { .. } | ServerRefused::NotYetValid { .. } => {
             "compare this machine's clock with the server's; if they agree, the server needs a new certificate"
         }
         ServerRefused::Certificate(_) => "check the name in the address",
     }
-}
-
-const fn is_about_time(reason: &CertificateError) -> bool {
-    matches!(
-        reason,
-        CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. }
-    )
 }
 
 impl Refusal {

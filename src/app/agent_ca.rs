@@ -25,6 +25,12 @@ pub enum InitAgentCaError {
     Creating(#[from] InitError),
     #[error("the new root key could not be handed out, so no CA was created")]
     RootKey(#[source] io::Error),
+    #[error("the server finds no envelope key to unseal the new intermediate's key with")]
+    NoEnvelope,
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error("the server can't use the new intermediate, so no CA was created")]
+    Unusable(#[source] AuthorityError),
     #[error(transparent)]
     Damaged(#[from] DamagedCertificate),
     #[error(transparent)]
@@ -103,12 +109,34 @@ impl App {
             return Err(InitAgentCaError::Exists);
         }
         let created = hierarchy::init(trust_domain, envelope, self.clock.now())?;
-        let mut event = caller.event("agent_ca.init", None, trust_domain);
-        for summary in hierarchy::describe(&created.hierarchy)? {
+        keep(&created.root_key_pem).map_err(InitAgentCaError::RootKey)?;
+        self.put_agent_ca(caller, created.hierarchy).await
+    }
+
+    /// Takes over an agent CA that the local operator's command has made, whose root key this process never sees, and
+    /// issues from it from now on.
+    pub async fn install_agent_ca(
+        &self,
+        caller: &Caller,
+        made: Hierarchy,
+        settings: &EnvelopeSettings,
+    ) -> Result<(), InitAgentCaError> {
+        if self.hierarchy()?.is_some() {
+            return Err(InitAgentCaError::Exists);
+        }
+        let envelope = Envelope::find(settings)?.ok_or(InitAgentCaError::NoEnvelope)?;
+        // What could not be used must not be stored.
+        let authority = Authority::open(&made, &envelope).map_err(InitAgentCaError::Unusable)?;
+        self.put_agent_ca(caller, made).await?;
+        self.set_authority(authority);
+        Ok(())
+    }
+
+    async fn put_agent_ca(&self, caller: &Caller, stored: Hierarchy) -> Result<(), InitAgentCaError> {
+        let mut event = caller.event("agent_ca.init", None, &stored.trust_domain);
+        for summary in hierarchy::describe(&stored)? {
             event.detail.insert(summary.role.as_str(), summary.fingerprint);
         }
-        keep(&created.root_key_pem).map_err(InitAgentCaError::RootKey)?;
-        let stored = created.hierarchy;
         let written = self.store.write(move |view, _| {
             if view.hierarchy()?.is_some() {
                 return Ok(Verdict::refuse(InitAgentCaError::Exists));

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::domain::api_token::Maker;
 use crate::domain::audit::{AuditEvent, Outcome};
 use crate::domain::ids::{CredentialId, TenantId};
+use crate::domain::networks::UNKNOWN;
 use crate::domain::permission::Permission;
 use crate::domain::session::SessionKey;
 use crate::domain::user::User;
@@ -88,7 +89,10 @@ impl Caller {
         match self {
             Self::Local { via: LocalVia::Socket, .. } => "socket".to_owned(),
             Self::Local { via: LocalVia::Process, .. } => "process".to_owned(),
-            _ => self.address().map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
+            _ => match self.address().filter(|address| *address != UNKNOWN) {
+                Some(address) => address.to_string(),
+                None => "unknown".to_owned(),
+            },
         }
     }
 

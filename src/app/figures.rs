@@ -19,6 +19,8 @@ pub struct Figures {
     pub denied_serials: usize,
     pub denied_identities: usize,
     pub ready: bool,
+    /// Commits to disk that failed since this process started.
+    pub failed_commits: u64,
     pub agent_ca: Option<AgentCaExpiries>,
     /// Records that the audit trail got since this process started, by what they say.
     pub audited: BTreeMap<AuditKind, u64>,
@@ -61,7 +63,8 @@ impl App {
             possible_clones: totals.possible_clones,
             denied_serials,
             denied_identities,
-            ready: self.can_enroll(),
+            ready: self.readiness().is_ok(),
+            failed_commits: self.store.failed_commits(),
             agent_ca: stored.map(|stored| AgentCaExpiries::of(&stored)),
             audited: self.counts.now(),
         })

@@ -12,6 +12,7 @@ pub mod clones;
 pub mod enroll;
 pub mod events;
 pub mod figures;
+pub mod findings;
 pub mod fleet;
 pub mod history;
 mod host_pace;
@@ -21,6 +22,7 @@ pub mod issuing;
 pub mod outages;
 pub mod overview;
 mod passwords;
+pub mod readiness;
 pub mod refusals;
 pub mod reseal;
 pub mod restore;
@@ -39,6 +41,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use jiff::SignedDuration;
+use tokio::sync::watch;
 
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
@@ -88,6 +91,8 @@ pub struct App {
     data_dir: PathBuf,
     /// `None` until the agent CA's issuing key has been unsealed.
     authority: RwLock<Option<Arc<Authority>>>,
+    /// Tells whoever verifies agents that the agent CA is another one than before.
+    authority_changed: watch::Sender<()>,
     /// For checking requests and signing.
     pool: Pool,
     /// For long reads, so that they never hold up an enrollment.
@@ -160,6 +165,7 @@ impl App {
             history,
             data_dir: data_dir.to_owned(),
             authority: RwLock::default(),
+            authority_changed: watch::Sender::default(),
             pool: Pool::default(),
             readers: Pool::default(),
             passwords: Passwords::default(),
@@ -198,6 +204,12 @@ impl App {
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
     pub fn set_authority(&self, authority: Authority) {
         *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(authority));
+        self.authority_changed.send_replace(());
+    }
+
+    /// Changes when there is another agent CA from which certificates are issued.
+    pub fn authority_changes(&self) -> watch::Receiver<()> {
+        self.authority_changed.subscribe()
     }
 
     /// The deployment's trust domain, once the agent CA is there.
@@ -206,11 +218,6 @@ impl App {
             return Some(authority.trust_domain().clone());
         }
         self.hierarchy().ok().flatten().map(|hierarchy| hierarchy.trust_domain)
-    }
-
-    /// Whether enrollments can be taken: the store answers and takes writes, and the agent CA can sign.
-    pub fn can_enroll(&self) -> bool {
-        self.store.is_writable() && self.default_tenant().is_ok() && self.authority().is_some()
     }
 
     pub fn authority(&self) -> Option<Arc<Authority>> {

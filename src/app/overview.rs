@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::findings::{Finding, Severity};
 use super::fleet::Census;
 use super::{App, Unavailable};
 use crate::ca::hierarchy::{self, Role};
@@ -62,7 +63,7 @@ impl App {
             Ok::<_, ReadError>((view.enrollments_per_day(tenant, first, today)?, view.hierarchy()?))
         })?;
         let agent_ca = stored.map(|stored| AgentCaExpiries::of(&stored));
-        let mut warnings = ca_warnings(agent_ca.as_ref(), now);
+        let mut warnings = self.findings_about(agent_ca.as_ref());
         warnings.extend(fleet_warnings(clones, duplicates));
         if self.root_key_on_disk() {
             warnings.push(Finding::new(
@@ -97,34 +98,6 @@ impl AgentCaExpiries {
             intermediate: expiry(Role::Intermediate),
         }
     }
-}
-
-fn ca_warnings(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Finding> {
-    let Some(agent_ca) = agent_ca else {
-        return vec![Finding::new(
-            "no_agent_ca",
-            Severity::Critical,
-            "There is no agent CA, so no host can enroll",
-            "Create it with: muster agent-ca init",
-        )];
-    };
-    let expiry = |code, what, at: Option<Timestamp>, hint| {
-        at.and_then(|at| Finding::expiry(code, what, at, now, hint))
-            .map(|finding| finding.target("/settings/agent-ca"))
-    };
-    let intermediate = expiry(
-        "intermediate_expiry",
-        "The agent CA's intermediate",
-        agent_ca.intermediate,
-        "Renew it with the root key: muster agent-ca renew",
-    );
-    let root = expiry(
-        "root_expiry",
-        "The agent CA's root",
-        agent_ca.root,
-        "Plan a new agent CA; every agent has to enroll again under it.",
-    );
-    intermediate.into_iter().chain(root).collect()
 }
 
 /// Hosts that may not be who they say they are, each counted as the list that is linked counts it.

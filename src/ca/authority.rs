@@ -100,13 +100,7 @@ impl Authority {
 
     /// Signs an SVID for the request's key. Nothing else of the request gets in.
     pub fn issue(&self, csr: &VerifiedCsr, order: &SvidOrder) -> Result<IssuedSvid, IssueError> {
-        let not_after = self.intermediate_not_after();
-        let wanted = Validity::lasting(order.at, order.lifetime).map_err(ProfileError::from)?;
-        let validity = wanted.until_at_most(not_after);
-        let useful = Validity::lasting(order.at, order.lifetime.min(USEFUL_LIFETIME));
-        if validity.not_after < useful.map_err(ProfileError::from)?.not_after {
-            return Err(IssueError::IntermediateExpired { not_after });
-        }
+        let validity = self.validity(order.at, order.lifetime)?;
         let params = profile::svid(&order.id, order.serial, validity, order.server_auth)?;
         let key = SubjectPublicKeyInfo::from_der(csr.spki_der())?;
         let der = params.signed_by(&key, &self.issuer)?.der().to_vec();
@@ -120,6 +114,22 @@ impl Authority {
         };
         lint::svid(&der, &expected)?;
         Ok(IssuedSvid { der, not_before: validity.not_before, not_after: validity.not_after })
+    }
+
+    /// Whether an SVID of this lifetime can be issued at a time.
+    pub fn issues_at(&self, at: Timestamp, lifetime: SignedDuration) -> Result<(), IssueError> {
+        self.validity(at, lifetime).map(|_| ())
+    }
+
+    fn validity(&self, at: Timestamp, lifetime: SignedDuration) -> Result<Validity, IssueError> {
+        let not_after = self.intermediate_not_after();
+        let wanted = Validity::lasting(at, lifetime).map_err(ProfileError::from)?;
+        let validity = wanted.until_at_most(not_after);
+        let useful = Validity::lasting(at, lifetime.min(USEFUL_LIFETIME));
+        if validity.not_after < useful.map_err(ProfileError::from)?.not_after {
+            return Err(IssueError::IntermediateExpired { not_after });
+        }
+        Ok(validity)
     }
 
     /// Signs the list of revoked certificates (RFC 5280 section 5), as DER.

@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use rcgen::{Issuer, SanType, string::Ia5String};
+use x509_parser::extensions::GeneralName;
 use zeroize::Zeroizing;
 
 use super::ca_certificate::{CaCertificate, CaCertificateError};
@@ -108,6 +109,14 @@ pub enum ServerCaError {
     HalfAPair { present: PathBuf, missing: PathBuf },
     #[error("{path} is not one PEM certificate")]
     NotACertificate { path: PathBuf, source: PemError },
+    #[error(
+        "the key in {path} is not one of ours, a P-256 key in PKCS#8; to have another one made, use --new-key"
+    )]
+    OtherKey { path: PathBuf },
+    #[error(
+        "the names in {path} can't be taken over; say which names the new certificate is for with --name"
+    )]
+    NamesUnclear { path: PathBuf },
     #[error("the server CA in {path} expired; move it and its key away to start a new CA")]
     Expired { path: PathBuf },
     #[error("can't use the server CA in {path}")]
@@ -122,11 +131,20 @@ pub enum ServerCaError {
     Key(#[from] rcgen::Error),
 }
 
+/// Whether a server certificate gets a key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewKey {
+    /// The key that is there stays, and with it everything that was pinned to it.
+    IfNone,
+    Always,
+}
+
 /// Makes a server certificate for `names` in `directory`, and the CA above it unless it is there.
 pub fn generate(
     directory: &Path,
     names: &[ServerName],
     envelope: &Envelope,
+    new_key: NewKey,
     now: Timestamp,
 ) -> Result<GeneratedServerCertificate, ServerCaError> {
     let names = distinct(names);
@@ -144,7 +162,13 @@ pub fn generate(
         return Err(ServerCaError::Expired { path: ca_file });
     }
 
-    let key = IssuingKey::generate()?;
+    let key_file = directory.join(KEY_FILE);
+    let kept = match new_key {
+        NewKey::IfNone => stored_key(&key_file)?,
+        NewKey::Always => None,
+    };
+    let is_new = kept.is_none();
+    let key = kept.map_or_else(IssuingKey::generate, Ok)?;
     let alternative_names = names.iter().map(|name| match &name.0 {
         Name::Dns(name) => SanType::DnsName(name.clone()),
         Name::Ip(address) => SanType::IpAddress(*address),
@@ -153,14 +177,53 @@ pub fn generate(
     let params = profile::server(alternative_names.collect(), serial, now, ca.validity.not_after)?;
     let certificate = params.signed_by(&key, &issuer)?;
     let chain = pem::certificate(certificate.der()) + &pem::certificate(&ca.der);
-    let key_pem = Zeroizing::new(pem::encode(pem::PRIVATE_KEY, key.pkcs8()));
-
-    let key_file = directory.join(KEY_FILE);
     let certificate_file = directory.join(CERTIFICATE_FILE);
-    write(&key_file, OWNER_ONLY, key_pem.as_bytes())?;
+    if is_new {
+        let key_pem = Zeroizing::new(pem::encode(pem::PRIVATE_KEY, key.pkcs8()));
+        write(&key_file, OWNER_ONLY, key_pem.as_bytes())?;
+    }
     write(&certificate_file, WORLD_READABLE, chain.as_bytes())?;
     let ca_pin = Pin::of(&ca.der).to_string();
     Ok(GeneratedServerCertificate { ca_file, certificate_file, key_file, ca_pin, names })
+}
+
+/// Whether an earlier run has left a key in the directory.
+pub fn has_key(directory: &Path) -> bool {
+    directory.join(KEY_FILE).exists()
+}
+
+/// The names in the server certificate of an earlier run; `None` where there is none.
+pub fn names_of(directory: &Path) -> Result<Option<Vec<ServerName>>, ServerCaError> {
+    let path = directory.join(CERTIFICATE_FILE);
+    let Some(text) = read(&path)? else { return Ok(None) };
+    let names = names_in(&text).ok_or(ServerCaError::NamesUnclear { path })?;
+    Ok(Some(names))
+}
+
+/// The names of the first certificate of a PEM text, if every one of them is one that we would put in.
+fn names_in(pem: &[u8]) -> Option<Vec<ServerName>> {
+    let text = String::from_utf8_lossy(pem);
+    let (_, first) = x509_parser::pem::parse_x509_pem(text.as_bytes()).ok()?;
+    let certificate = first.parse_x509().ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => name.parse().ok(),
+        GeneralName::IPAddress(octets) => {
+            let v4 = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
+            v4.or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from)).ok().map(Name::Ip).map(ServerName)
+        }
+        _ => None,
+    };
+    names.value.general_names.iter().map(name).collect()
+}
+
+/// The server's key of an earlier run.
+fn stored_key(path: &Path) -> Result<Option<IssuingKey>, ServerCaError> {
+    let Some(text) = read(path)?.map(Zeroizing::new) else { return Ok(None) };
+    let unsuitable = || ServerCaError::OtherKey { path: path.to_owned() };
+    let text = std::str::from_utf8(&text).map_err(|_| unsuitable())?;
+    let pkcs8 = pem::single(text, &[pem::PRIVATE_KEY]).map(Zeroizing::new).map_err(|_| unsuitable())?;
+    IssuingKey::from_pkcs8(&pkcs8).map(Some).map_err(|_| unsuitable())
 }
 
 /// Seals the CA's key, if there is one, so that each of these envelopes opens it.
@@ -289,7 +352,10 @@ mod tests {
         let mode = |name: &str| fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777;
         let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
 
-        let first = generate(&directory, &names(&["localhost", "127.0.0.1"]), &envelope, now()).unwrap();
+        let first =
+            generate(&directory, &names(&["localhost", "127.0.0.1"]), &envelope, NewKey::IfNone, now())
+                .unwrap();
+        assert_eq!(names_of(&directory).unwrap(), Some(names(&["localhost", "127.0.0.1"])));
         assert_eq!((mode("."), mode("ca.crt"), mode("server.crt")), (0o700, 0o644, 0o644));
         assert_eq!((mode("server.key"), mode("ca.key.age")), (0o600, 0o600));
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 4);
@@ -300,13 +366,22 @@ mod tests {
         assert_eq!(first.ca_pin, Pin::of(&ca_der).to_string());
 
         let later = now() + SignedDuration::from_hours(24);
-        let second = generate(&directory, &names(&["a.example", "A.example"]), &envelope, later).unwrap();
+        let second =
+            generate(&directory, &names(&["a.example", "A.example"]), &envelope, NewKey::IfNone, later)
+                .unwrap();
         assert_eq!(second.ca_pin, first.ca_pin);
         assert_eq!(second.names, names(&["a.example"]));
         assert_eq!(read("ca.crt"), ca);
         assert_ne!(read("server.crt"), server);
+        assert_eq!(read("server.key"), key, "what was pinned to the key stays good");
+        let other = generate(&directory, &names(&["a.example"]), &envelope, NewKey::Always, later).unwrap();
+        assert_eq!(other.ca_pin, first.ca_pin);
         assert_ne!(read("server.key"), key);
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 4);
+
+        fs::write(directory.join("server.key"), "nonsense").unwrap();
+        let kept = generate(&directory, &names(&["a.example"]), &envelope, NewKey::IfNone, later);
+        assert!(matches!(kept, Err(ServerCaError::OtherKey { .. })));
     }
 
     #[test]
@@ -314,7 +389,7 @@ mod tests {
         let data_dir = tempfile::tempdir().unwrap();
         let directory = data_dir.path().join("tls");
         let names = names(&["control.example", "192.0.2.7", "2001:db8::1"]);
-        generate(&directory, &names, &envelope(), now()).unwrap();
+        generate(&directory, &names, &envelope(), NewKey::IfNone, now()).unwrap();
         let at = now().as_second().to_string();
         let verify = |more: &[&str]| {
             let options = ["verify", "-x509_strict", "-attime", &at, "-CAfile", "ca.crt"];
@@ -344,8 +419,11 @@ mod tests {
         let directory = data_dir.path().join("tls");
         let name = names(&["localhost"]);
         let sealing = envelope();
-        let run = |envelope: &Envelope, at| generate(&directory, &name, envelope, at);
-        assert!(matches!(generate(&directory, &[], &sealing, now()), Err(ServerCaError::NoName)));
+        let run = |envelope: &Envelope, at| generate(&directory, &name, envelope, NewKey::IfNone, at);
+        assert!(matches!(
+            generate(&directory, &[], &sealing, NewKey::IfNone, now()),
+            Err(ServerCaError::NoName)
+        ));
         assert!(!directory.exists());
         run(&sealing, now()).unwrap();
         let before = fs::read(directory.join("server.crt")).unwrap();
@@ -368,7 +446,7 @@ mod tests {
         fs::write(&ca, "nonsense").unwrap();
         assert!(matches!(run(&sealing, now()), Err(ServerCaError::NotACertificate { .. })));
         let other_dir = data_dir.path().join("other");
-        generate(&other_dir, &name, &sealing, now()).unwrap();
+        generate(&other_dir, &name, &sealing, NewKey::IfNone, now()).unwrap();
         fs::copy(other_dir.join(CA_FILE), &ca).unwrap();
         let error = run(&sealing, now()).unwrap_err();
         assert!(matches!(error, ServerCaError::Ca { source: CaCertificateError::OtherKey, .. }), "{error}");
@@ -377,6 +455,9 @@ mod tests {
         run(&sealing, now()).unwrap();
 
         let nowhere = data_dir.path().join("no/such/tls");
-        assert!(matches!(generate(&nowhere, &name, &sealing, now()), Err(ServerCaError::Directory { .. })));
+        assert!(matches!(
+            generate(&nowhere, &name, &sealing, NewKey::IfNone, now()),
+            Err(ServerCaError::Directory { .. })
+        ));
     }
 }

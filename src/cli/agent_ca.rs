@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use data_encoding::BASE64;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -18,7 +19,9 @@ use crate::app::agent_ca::InitAgentCaError;
 use crate::app::caller::{Caller, LocalVia};
 use crate::app::reseal::ResealError;
 use crate::ca::envelope::{Envelope, EnvelopeError};
+use crate::ca::hierarchy;
 use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
 use crate::domain::spiffe::TrustDomain;
 use crate::server;
 use crate::store::{self, OpenError};
@@ -91,8 +94,7 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, C
     let _custody = Custody::of(&config.data_dir);
     let app = match server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default()) {
         Err(server::StartError::Store(OpenError::InUse(_))) => {
-            return Err(CliError::new("a server runs on this data directory, so it has an agent CA already")
-                .hint("'muster agent-ca show' shows it"));
+            return init_on_running(global, &config, trust_domain).await;
         }
         opened => opened.map_err(CliError::from)?,
     };
@@ -106,19 +108,65 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, C
         remind_of_envelope(&path);
     }
     let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
-    // The key is handed out before the CA becomes real: a CA whose root key nobody holds is worse than none.
-    let json = global.json;
-    let keep = |key: &str| {
-        let text = if json { format!("{:#}\n", json!({ "root_key": key })) } else { key.to_owned() };
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
-    };
+    let keep = |key: &str| hand_out(global.json, key);
     app.init_agent_ca(&caller, trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
+    say_created(trust_domain);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same where a server serves without an agent CA: made here, so that the root key goes nowhere else, and handed to
+/// the server as certificates and a sealed key.
+async fn init_on_running(
+    global: &Global,
+    config: &Config,
+    trust_domain: &TrustDomain,
+) -> Result<ExitCode, CliError> {
+    const ROUTE: &str = "/local/agent-ca";
+    let control = Control::open_local(global).await?;
+    if control.call(Call::get(ROUTE)).await?["exists"] != false {
+        return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
+    }
+    let settings = server::envelope_settings(config);
+    let now = SystemClock.now();
+    let (envelope, created) = Envelope::find_or_create(&settings, now).map_err(|e| CliError::caused(&e))?;
+    if let Some(path) = created {
+        remind_of_envelope(&path);
+    }
+    let made = hierarchy::init(trust_domain, &envelope, now).map_err(|e| CliError::caused(&e))?;
+    hand_out(global.json, &made.root_key_pem)
+        .map_err(|error| CliError::caused(&InitAgentCaError::RootKey(error)))?;
+    let base64 = |octets: &[u8]| BASE64.encode(octets);
+    let intermediates = made.hierarchy.intermediates.iter().map(|intermediate| {
+        json!({
+            "certificate": base64(&intermediate.certificate),
+            "sealed_key": base64(&intermediate.sealed_key),
+        })
+    });
+    let body = json!({
+        "trust_domain": trust_domain.to_string(),
+        "roots": made.hierarchy.roots.iter().map(|root| base64(root)).collect::<Vec<_>>(),
+        "intermediates": intermediates.collect::<Vec<_>>(),
+    });
+    // The server reads the envelope key, so it must be the server's before the server is asked.
+    drop(Custody::of(&config.data_dir));
+    control.call(Call::post(ROUTE).body(body)).await?;
+    say_created(trust_domain);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the root key. It is handed out before the CA becomes real: a CA whose root key nobody holds is worse than
+/// none.
+fn hand_out(json: bool, key: &str) -> std::io::Result<()> {
+    let text = if json { format!("{:#}\n", json!({ "root_key": key })) } else { key.to_owned() };
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+}
+
+fn say_created(trust_domain: &TrustDomain) {
     eprintln!("Agent CA for trust domain '{trust_domain}' created.");
     eprintln!(
         "The root key above is kept nowhere. Store it offline; it is needed to renew the intermediate."
     );
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn export(global: &Global, path: &std::path::Path) -> Result<ExitCode, CliError> {

@@ -10,13 +10,15 @@ use super::control::{Call, Control};
 use super::error::CliError;
 use super::output::{field, print_json, print_table};
 
-/// Check that the store is whole, while the server runs or not
+/// Check that the store is whole and what needs somebody, while the server runs or not
+///
+/// Exit status 0: nothing to do. 4: something needs somebody soon. 1: something is broken or could not be checked.
 ///
 /// Reads every record with its checksum, holds every index against its rows and follows the audit chain. The
 /// structure of the file itself is checked whenever it is opened: by this command when no server runs, else by
 /// the server when it started. Names the first damage found.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  muster check\n  muster check --json | jq .damage")]
+#[command(after_help = "Examples:\n  muster check\n  muster check --json | jq .findings")]
 pub(super) struct Check {}
 
 impl Check {
@@ -31,16 +33,36 @@ impl Check {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| unclear())?;
         let verdict = lines.pop().ok_or_else(unclear)?;
+        let findings = verdict["findings"].as_array().cloned().unwrap_or_default();
         match verdict.get("damage") {
-            Some(Value::Null) if global.json => print_json(&json!({ "damage": null, "tables": lines })),
             Some(Value::Null) => {
-                print_table(&lines, &[field("TABLE", "table"), field("ROWS", "rows")], "No tables.")?;
-                eprintln!("The store is whole.");
-                Ok(ExitCode::SUCCESS)
+                if global.json {
+                    print_json(&json!({ "damage": null, "tables": lines, "findings": findings }))?;
+                } else {
+                    print_table(&lines, &[field("TABLE", "table"), field("ROWS", "rows")], "No tables.")?;
+                    eprintln!("The store is whole.");
+                    findings.iter().for_each(say);
+                }
+                Ok(status(&findings))
             }
             Some(Value::String(damage)) => Err(CliError::new(format!("the store is damaged: {damage}"))
                 .hint("stop the server, move muster.redb away and restore a backup")),
             _ => Err(unclear()),
         }
+    }
+}
+
+fn say(finding: &Value) {
+    let text = |name: &str| finding[name].as_str().unwrap_or_default();
+    eprintln!("{}: {}\n  {}", text("severity").to_uppercase(), text("message"), text("hint"));
+}
+
+/// The exit status that the worst finding asks for.
+fn status(findings: &[Value]) -> ExitCode {
+    let any = |severity: &str| findings.iter().any(|finding| finding["severity"] == severity);
+    match (any("critical"), any("soon")) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::from(4),
+        (false, false) => ExitCode::SUCCESS,
     }
 }

@@ -24,6 +24,7 @@ use crate::domain::code::Code;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::networks::Networks;
 use crate::http::problem::{NO_TENANT, ProblemDocument};
+use crate::http::reach::Reach;
 use crate::http::transport::Transport;
 use crate::http::{ServerFacts, Shared, router, socket};
 use crate::server;
@@ -149,12 +150,10 @@ impl Control {
         let custody = Custody::of(&config.data_dir);
         let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
         let app = app.map_err(CliError::from)?;
-        // Only for the pin; without a certificate there is none to print.
+        // For the pin and the names; without a certificate there are none to tell.
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
         let facts = ServerFacts {
-            https_addr: None,
-            grpc_addr: None,
-            certificate: certificate.map(Arc::new),
+            reach: Reach { certificate: certificate.map(Arc::new), ..server::reach(&config) },
             envelope: server::envelope_settings(&config),
         };
         let router = router(Shared::new(app, facts, Networks::default()));

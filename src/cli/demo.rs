@@ -91,7 +91,8 @@ async fn demo_agent(
             Some(token(app, caller, tenant, &name).await?)
         }
     };
-    let address = format!("https://{}", server.public_authority());
+    let address = server.public_address().map_err(CliError::from)?;
+    let address = format!("https://{address}");
     let url =
         address.parse().map_err(|error: crate::agent::server_url::NotAServerUrl| CliError::caused(&error))?;
     let pin = server.pin().map(|pin| pin.parse()).transpose();

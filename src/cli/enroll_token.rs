@@ -119,6 +119,9 @@ impl Mint {
         if let Some(pin) = pin {
             eprintln!("Pin of this server: {pin}");
         }
+        if let Some(warning) = answer["server_warning"].as_str() {
+            eprintln!("WARNING: {warning}");
+        }
         let server = answer["server"].as_str().unwrap_or("https://SERVER:8443");
         let vouched = pin.map(|pin| format!(" --ca-pin {pin}")).unwrap_or_default();
         eprintln!("On the host; it reads the token from standard input:");

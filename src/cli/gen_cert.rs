@@ -6,41 +6,68 @@ use clap::Args;
 use serde_json::json;
 
 use super::Global;
+use super::control::{Call, Control};
 use super::custody::Custody;
 use super::error::CliError;
 use super::output::{print, print_json};
 use crate::ca::envelope::Envelope;
-use crate::ca::server::{self, ServerName};
+use crate::ca::server::{self, NewKey, ServerCaError, ServerName};
 use crate::clock::{Clock, SystemClock};
-use crate::server::{envelope_settings, prepare_data_dir};
+use crate::config::Config;
+use crate::server::{envelope_settings, own_certificate, prepare_data_dir};
+use crate::store;
 
 /// Make a self-signed CA and a server certificate for the HTTPS and gRPC listeners
 ///
-/// Agents trust this CA by its pin. A second run keeps the CA, so pins stay valid, and issues a new server
-/// certificate; a running server takes it over by itself. Not needed where the server has a certificate
-/// from elsewhere (tls_cert_file and tls_key_file).
+/// Agents trust this CA by its pin. A second run keeps the CA, the key and the names, so that every pin and every
+/// address stays good, and issues a new server certificate; a running server takes it over by itself. Not needed
+/// where the server has a certificate from elsewhere (tls_cert_file and tls_key_file).
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  muster gen-cert --name muster.example.org --name 192.0.2.10")]
+#[command(after_help = EXAMPLES)]
 pub(super) struct GenCert {
     /// A DNS name or IP address under which the server is reached; may be repeated
-    /// [default: this machine's names and addresses]
+    /// [default: the names of the certificate that is there; else those in MUSTER_PUBLIC_URL and
+    /// MUSTER_CERT_NAMES, and this machine's names and addresses]
     #[arg(long = "name", value_name = "DNS-or-IP")]
     names: Vec<ServerName>,
+    /// Only replace a certificate that is there, and fail where there is none
+    #[arg(long)]
+    renew: bool,
+    /// Make another key, too; what trusts this very key, and not its CA, will refuse the server
+    #[arg(long)]
+    new_key: bool,
+    /// With --new-key, go on although hosts depend on the server
+    #[arg(long)]
+    yes: bool,
 }
+
+const EXAMPLES: &str = "Examples:
+  muster gen-cert --name muster.example.org --name 192.0.2.10
+  muster gen-cert --renew";
 
 impl GenCert {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let config = global.local_config()?;
         prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
         let _custody = Custody::of(&config.data_dir);
+        let tls = config.data_dir.join("tls");
+        let before = server::names_of(&tls);
+        if self.renew && matches!(before, Ok(None)) {
+            return Err(CliError::new(format!("there is no certificate in {} to renew", tls.display()))
+                .hint("make one: muster gen-cert --name NAME"));
+        }
+        if self.new_key && server::has_key(&tls) && !self.yes {
+            refuse_for_hosts(global).await?;
+        }
+        let names = self.names_after(before, &config)?;
+        let new_key = if self.new_key { NewKey::Always } else { NewKey::IfNone };
         let settings = envelope_settings(&config);
         let (envelope, created) =
             Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
         if let Some(path) = created {
             remind_of_envelope(&path);
         }
-        let names = if self.names.is_empty() { own_names() } else { self.names };
-        let made = server::generate(&config.data_dir.join("tls"), &names, &envelope, SystemClock.now());
+        let made = server::generate(&tls, &names, &envelope, new_key, SystemClock.now());
         let made = made.map_err(|error| CliError::caused(&error))?;
         let names: Vec<String> = made.names.iter().map(ToString::to_string).collect();
         if global.json {
@@ -62,31 +89,50 @@ impl GenCert {
     }
 }
 
+impl GenCert {
+    /// The names that were given, else those that are in use: the fleet knows the server by them.
+    fn names_after(
+        &self,
+        before: Result<Option<Vec<ServerName>>, ServerCaError>,
+        config: &Config,
+    ) -> Result<Vec<ServerName>, CliError> {
+        if !self.names.is_empty() {
+            return Ok(self.names.clone());
+        }
+        let before = before.map_err(|error| CliError::caused(&error))?;
+        let mut names = before.clone().unwrap_or_default();
+        names.extend(own_certificate::asked_for(config).map_err(|error| CliError::caused(&error))?);
+        if before.is_none() {
+            names.extend(own_certificate::own_names());
+        }
+        Ok(names)
+    }
+}
+
+/// Another key needs a word where hosts depend on the server: the registry does not know what each of them trusts.
+async fn refuse_for_hosts(global: &Global) -> Result<(), CliError> {
+    let config = global.local_config()?;
+    if !config.data_dir.join(store::FILE_NAME).exists() {
+        return Ok(());
+    }
+    let control = Control::open_local(global).await?;
+    let mut hosts = 0;
+    for tenant in super::control::items(&control.call(Call::get("/v1/tenants")).await?) {
+        let tenant = tenant["id"].as_str().map(str::to_owned);
+        let overview = control.call(Call::get("/v1/overview").query("tenant", tenant)).await?;
+        hosts += overview["hosts_total"].as_u64().unwrap_or(0);
+    }
+    match hosts {
+        0 => Ok(()),
+        hosts => Err(CliError::new(format!(
+            "hosts are on record ({hosts}), and those that trust the server's own certificate instead of its CA will refuse another key"
+        ))
+        .hint("leave --new-key out to keep the key; to go on all the same: --yes")),
+    }
+}
+
 /// Says where the envelope key went and what must not happen to it.
 pub(super) fn remind_of_envelope(path: &std::path::Path) {
     eprintln!("Envelope key: {}", path.display());
     eprintln!("  It unseals the CA keys. Keep a copy elsewhere; key and data should not share a backup.");
-}
-
-/// Names under which this machine may be reached.
-pub(super) fn own_names() -> Vec<ServerName> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    names.push(rustix::system::uname().nodename().to_string_lossy().into_owned());
-    for interface in if_addrs::get_if_addrs().unwrap_or_default() {
-        let link_local = match interface.ip() {
-            std::net::IpAddr::V4(v4) => v4.is_link_local(),
-            std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
-        };
-        if !interface.is_loopback() && !link_local {
-            names.push(interface.ip().to_string());
-        }
-    }
-    let mut kept: Vec<ServerName> = Vec::new();
-    // A host name that is no DNS name is left out; addresses still lead here.
-    for name in names.iter().filter_map(|name| name.parse().ok()) {
-        if !kept.contains(&name) {
-            kept.push(name);
-        }
-    }
-    kept
 }

@@ -231,7 +231,8 @@ impl Global {
             (false, 1) => Some("debug,h2=info,hyper=info,rustls=info".to_owned()),
             (false, _) => Some("trace".to_owned()),
         };
-        let configured = || config.map(|c| c.log.clone()).or_else(|| std::env::var("MUSTER_LOG").ok());
+        let configured =
+            || config.map(|c| c.log.as_ref().to_owned()).or_else(|| std::env::var("MUSTER_LOG").ok());
         let filter = asked.or_else(configured).unwrap_or_else(|| "info".to_owned());
         let format = match config {
             Some(config) => config.log_format,

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Global;
 use super::error::CliError;
-use super::gen_cert::{own_names, remind_of_envelope};
+use super::gen_cert::remind_of_envelope;
 use super::output::print;
 use super::serve::{harden, run, stop_on_signal};
 use crate::app::App;
@@ -19,7 +19,6 @@ use crate::app::ROOT_KEY_FILE;
 use crate::app::caller::{Caller, LocalVia};
 use crate::app::tokens::TokenOrder;
 use crate::app::users::FIRST_ADMIN;
-use crate::ca;
 use crate::ca::envelope::Envelope;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
@@ -65,6 +64,8 @@ impl Quickstart {
         global.log(Some(&config))?;
         harden()?;
         let stop = stop_on_signal()?;
+        Server::examine(&config).map_err(CliError::from)?;
+        Server::examine_address(&config).map_err(CliError::from)?;
         server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
         let live = LivePeers::default();
         let app =
@@ -88,7 +89,7 @@ impl Quickstart {
     }
 }
 
-/// Creates what a server needs and does not have.
+/// Creates what a server needs and does not have; its certificate it makes itself.
 async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(), CliError> {
     let settings = envelope_settings(config);
     let (envelope, created) =
@@ -109,22 +110,6 @@ async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(),
         let keep = |key: &str| crate::durable::create(&path, crate::durable::OWNER_ONLY, key.as_bytes());
         app.init_agent_ca(caller, &trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
         remind_of_root_key(&path);
-    }
-    let defaults = config.data_dir.join("tls");
-    if config.tls_cert_file == defaults.join("server.crt") && !config.tls_cert_file.exists() {
-        let mut names = own_names();
-        let listening = config.listen.ip();
-        if !listening.is_unspecified() {
-            let name = listening
-                .to_string()
-                .parse()
-                .map_err(|e: ca::server::NotAServerName| CliError::caused(&e))?;
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        ca::server::generate(&defaults, &names, &envelope, SystemClock.now())
-            .map_err(|e| CliError::caused(&e))?;
     }
     Ok(())
 }
@@ -159,16 +144,10 @@ impl Greeting {
         let minted = app.mint_token(caller, tenant, TokenOrder::default()).await;
         let (_, credential) = minted.map_err(|error| CliError::caused(&error))?;
         let token = credential.reveal();
-        let address = server.public_authority();
+        let address = server.public_address().map_err(CliError::from)?;
         let pin = server.pin().map(|pin| pin.parse()).transpose();
         let pin = pin.map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?;
-        let link = JoinLink {
-            server: address
-                .parse()
-                .map_err(|error: crate::domain::host_port::NotAHostPort| CliError::caused(&error))?,
-            pin,
-            credential,
-        };
+        let link = JoinLink { server: address.clone(), pin, credential };
         Ok(Self {
             url: format!("https://{address}"),
             grpc_addr: server.grpc_addr().to_string(),

@@ -17,7 +17,8 @@ use crate::server::{Server, StartError};
 
 /// Run the server
 ///
-/// It needs an agent CA ('muster agent-ca init') and a server certificate ('muster gen-cert', or your own).
+/// It needs an agent CA ('muster agent-ca init'), without which it serves and is not ready, and a server
+/// certificate: 'muster gen-cert' makes one, or bring your own; a server that nobody knows yet makes one itself.
 /// It refuses to start, and says why, on anything that it can't use. SIGTERM and SIGINT end it cleanly.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -31,12 +32,16 @@ pub(super) struct Serve {
     /// Where gRPC listens [default: 0.0.0.0:9443]
     #[arg(long, value_name = "ADDR")]
     grpc_listen: Option<SocketAddr>,
+    /// Say whether the server would start with these settings, and don't
+    #[arg(long)]
+    check: bool,
 }
 
 const EXAMPLES: &str = "Examples:
   muster agent-ca init > root-key.pem     # once; keep the key offline
   muster gen-cert --name muster.example.org
-  muster serve --config /etc/muster/muster.yml";
+  muster serve --config /etc/muster/muster.yml
+  muster serve --config /etc/muster/muster.yml --check";
 
 impl Serve {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
@@ -45,6 +50,10 @@ impl Serve {
         let config = global.config(self.config.as_deref(), overrides, Ipv4Addr::UNSPECIFIED)?;
         global.log(Some(&config))?;
         harden()?;
+        if self.check {
+            Server::examine(&config).map_err(CliError::from)?;
+            return verdict(global.json);
+        }
         let stop = stop_on_signal()?;
         let server = Server::start(&config).await.map_err(CliError::from)?;
         if global.json {
@@ -55,10 +64,18 @@ impl Serve {
     }
 }
 
+fn verdict(json: bool) -> Result<ExitCode, CliError> {
+    if json {
+        return super::output::print_json(&json!({ "usable": true }));
+    }
+    eprintln!("These settings are usable.");
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Where a server listens, for `--json`.
 fn listening(server: &Server) -> serde_json::Value {
     json!({
-        "url": format!("https://{}", server.public_authority()),
+        "url": server.public_address().ok().map(|address| format!("https://{address}")),
         "listen": server.https_addr().to_string(),
         "grpc_listen": server.grpc_addr().to_string(),
         "ca_pin": server.pin(),

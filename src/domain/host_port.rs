@@ -34,6 +34,17 @@ impl HostName {
     pub fn is_unspecified(&self) -> bool {
         matches!(self, Self::Ip(ip) if ip.is_unspecified())
     }
+
+    /// A name or an address by which a machine reaches nobody but itself (RFC 6761 6.3).
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Ip(ip) => ip.to_canonical().is_loopback(),
+            Self::Dns(name) => {
+                let last = name.rsplit('.').next().unwrap_or(name);
+                last.eq_ignore_ascii_case("localhost")
+            }
+        }
+    }
 }
 
 impl FromStr for HostName {
@@ -83,6 +94,21 @@ impl FromStr for HostPort {
         match port.parse() {
             Ok(0) | Err(_) => Err(NotAHostPort::Port),
             Ok(port) => Ok(Self { host, port }),
+        }
+    }
+}
+
+impl HostPort {
+    /// Reads `HOST` or `HOST:PORT`, as URLs, origins and `Host` headers have it: the scheme's port is understood, and
+    /// names are the same in any case (RFC 9110 4.2.3), so they are kept in lower case.
+    pub fn with_default_port(text: &str, port: u16) -> Result<Self, NotAHostPort> {
+        let text = text.to_ascii_lowercase();
+        match text.parse() {
+            Ok(host) => Ok(Self { host, port }),
+            Err(no_host) => match text.rsplit_once(':') {
+                Some((before, _)) if !before.contains(':') || before.ends_with(']') => text.parse(),
+                _ => Err(no_host),
+            },
         }
     }
 }
@@ -158,9 +184,39 @@ mod tests {
     }
 
     #[test]
+    fn a_port_may_be_understood() {
+        let read = |text: &str| HostPort::with_default_port(text, 443).map(|address| address.to_string());
+        for (text, expected) in [
+            ("Muster.Example", "muster.example:443"),
+            ("muster.example:443", "muster.example:443"),
+            ("192.0.2.1", "192.0.2.1:443"),
+            ("[2001:DB8::1]", "[2001:db8::1]:443"),
+            ("[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+        ] {
+            assert_eq!(read(text), Ok(expected.to_owned()));
+        }
+        for (bad, why) in [
+            ("", NotAHostPort::Host),
+            ("a b", NotAHostPort::Host),
+            ("2001:db8::1", NotAHostPort::Host),
+            ("a:", NotAHostPort::Port),
+            ("a:65536", NotAHostPort::Port),
+            ("a:0", NotAHostPort::Port),
+            ("*.example:443", NotAHostPort::Host),
+        ] {
+            assert_eq!(read(bad), Err(why), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn every_interface_names_no_machine() {
         let unspecified = |text: &str| text.parse::<HostPort>().unwrap().host.is_unspecified();
         assert!(unspecified("0.0.0.0:1") && unspecified("[::]:1"));
         assert!(!unspecified("127.0.0.1:1") && !unspecified("a:1"));
+        let loopback = |text: &str| text.parse::<HostName>().unwrap().is_loopback();
+        for own in ["localhost", "a.LOCALHOST", "127.9.9.9", "[::1]"] {
+            assert!(loopback(own), "{own}");
+        }
+        assert!(!loopback("localhost.example") && !loopback("10.0.0.1") && !loopback("0.0.0.0"));
     }
 }

@@ -22,6 +22,7 @@ pub mod networks;
 pub mod outage;
 pub mod permission;
 pub mod pin;
+pub mod public_url;
 pub mod rotation;
 pub mod serial;
 pub mod session;

@@ -3,6 +3,13 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+/// How much of an IPv4-mapped address says that it is one.
+const MAPPED_PREFIX: u8 = 96;
+
+/// The address of a client whom a trusted proxy does not name readably. Nobody comes from it, no network holds it, and
+/// what is counted per address counts for it as for any other.
+pub const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
 /// A list of networks, such as those of reverse proxies that are believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Networks(Vec<Network>);
@@ -35,12 +42,21 @@ impl FromStr for Network {
         let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(longest), |p| p.parse().map_err(|_| wrong()))?;
-        if prefix > longest { Err(wrong()) } else { Ok(Self { address, prefix }) }
+        let prefix: u8 = prefix.map_or(Ok(longest), |p| p.parse().map_err(|_| wrong()))?;
+        if prefix > longest { Err(wrong()) } else { Ok(Self { address, prefix }.canonical()) }
     }
 }
 
 impl Network {
+    /// A network of IPv4-mapped addresses (RFC 4291 2.5.5.2) is the IPv4 network inside: addresses are compared in
+    /// their canonical form, which would never be in the mapped one.
+    fn canonical(self) -> Self {
+        match (self.address.to_canonical(), self.prefix.checked_sub(MAPPED_PREFIX)) {
+            (address @ IpAddr::V4(_), Some(prefix)) if self.address.is_ipv6() => Self { address, prefix },
+            _ => self,
+        }
+    }
+
     fn contains(self, address: IpAddr) -> bool {
         let prefix = u32::from(self.prefix);
         match (self.address, address.to_canonical()) {
@@ -59,7 +75,7 @@ impl Network {
 
 impl Networks {
     pub fn contain(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
+        address != UNKNOWN && self.0.iter().any(|network| network.contains(address))
     }
 }
 
@@ -98,5 +114,22 @@ mod tests {
         assert!(contains("0.0.0.0/0", "192.0.2.1") && contains("::/0", "2001:db8::1"));
         assert!(contains("10.0.0.0/8", "::ffff:10.1.2.3"), "an IPv4 address in IPv6 clothes");
         assert!(!contains("10.0.0.0/8", "11.0.0.0") && !contains("", "10.0.0.1"));
+        assert!(!contains("::/0", &UNKNOWN.to_string()), "who is unknown is nowhere");
+    }
+
+    #[test]
+    fn a_mapped_network_is_the_ipv4_network_inside() {
+        let same = |mapped: &str, plain: &str| {
+            assert_eq!(mapped.parse::<Networks>(), plain.parse::<Networks>(), "{mapped}");
+        };
+        same("::ffff:127.0.0.0/104", "127.0.0.0/8");
+        same("::ffff:10.1.2.3", "10.1.2.3");
+        same("::ffff:0.0.0.0/96, 10.0.0.0/8", "0.0.0.0/0,10.0.0.0/8");
+        let wider: Networks = "::/8".parse().unwrap();
+        assert!(!wider.contain("10.0.0.1".parse().unwrap()), "an IPv6 network stays one");
+        let mapped: Networks = "::ffff:127.0.0.0/104".parse().unwrap();
+        assert!(mapped.contain("127.0.0.1".parse().unwrap()));
+        assert!(mapped.contain("::ffff:127.9.9.9".parse().unwrap()));
+        assert!(!mapped.contain("128.0.0.1".parse().unwrap()));
     }
 }

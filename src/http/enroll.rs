@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 
 use super::Shared;
 use super::body::Json;
-use super::extract::ClientAddress;
+use super::extract::{CameBy, ClientAddress};
 use super::problem::Problem;
 use super::throttle::Cost;
 use super::wire::{EnrollBody, RotateBody, SvidAnswer};
@@ -16,10 +16,12 @@ use crate::app::issuing::Svid;
 use crate::app::rotate::RotateRequest;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
+use crate::domain::host_port::HostPort;
 
 pub(super) async fn enroll(
     State(shared): State<Shared>,
     ClientAddress(peer): ClientAddress,
+    CameBy(came_by): CameBy,
     Json(body): Json<EnrollBody>,
 ) -> Result<Response, Problem> {
     let (kind, credential) = match (body.token, body.secret) {
@@ -36,7 +38,7 @@ pub(super) async fn enroll(
     let id = Credential::parse(kind, &credential).map(|credential| credential.id());
     let request = EnrollRequest { kind, credential, csr: body.csr, facts, peer };
     let error = match shared.app.enroll(request).await {
-        Ok(svid) => return Ok((StatusCode::CREATED, answer(&shared, svid)).into_response()),
+        Ok(svid) => return Ok((StatusCode::CREATED, answer(&shared, svid, came_by.as_ref())).into_response()),
         Err(error) => error,
     };
     if error.proved_nothing() {
@@ -50,13 +52,14 @@ pub(super) async fn enroll(
 pub(super) async fn rotate(
     State(shared): State<Shared>,
     ClientAddress(peer): ClientAddress,
+    CameBy(came_by): CameBy,
     Json(body): Json<RotateBody>,
 ) -> Result<Response, Problem> {
     let proof = BASE64.decode(body.proof.as_bytes());
     let proof = proof.map_err(|_| Problem::bad_request("'proof' is not standard base64 (RFC 4648, 4)."))?;
     let request = RotateRequest { chain: body.chain, csr: body.csr, proof, peer };
     let refused = match shared.app.rotate(request).await {
-        Ok(svid) => return Ok(answer(&shared, svid).into_response()),
+        Ok(svid) => return Ok(answer(&shared, svid, came_by.as_ref()).into_response()),
         Err(refused) => refused,
     };
     if refused.error.proved_nothing() {
@@ -66,7 +69,6 @@ pub(super) async fn rotate(
     Err(refused.error.into())
 }
 
-fn answer(shared: &Shared, svid: Svid) -> axum::Json<SvidAnswer> {
-    let server_ca = shared.facts.server_ca();
-    axum::Json(SvidAnswer::new(svid, server_ca, shared.facts.grpc_addr.clone()))
+fn answer(shared: &Shared, svid: Svid, came_by: Option<&HostPort>) -> axum::Json<SvidAnswer> {
+    axum::Json(SvidAnswer::new(svid, shared.facts.server_ca(), shared.facts.reach.told(came_by)))
 }

@@ -17,8 +17,10 @@ use super::proxies::client_address;
 use super::transport::Transport;
 use crate::app::caller::{Caller, LocalVia};
 use crate::app::refusals::Refused;
+use crate::domain::host_port::HostPort;
 use crate::domain::ids::TenantId;
 use crate::domain::permission::Permission;
+use crate::domain::public_url::HTTPS_PORT;
 use crate::domain::session::SessionToken;
 
 /// The session cookie. The prefix makes browsers insist on `Secure`, `Path=/` and no `Domain` (RFC 6265bis).
@@ -96,7 +98,7 @@ impl FromRequestParts<Shared> for Known {
         let caller = shared.app.caller_of_session(&token, address).await?;
         let caller = caller.ok_or_else(Problem::unauthenticated)?;
         if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
-            own_page(parts)?;
+            own_page(shared, parts)?;
         }
         Ok(Self(caller))
     }
@@ -135,20 +137,55 @@ pub(super) fn session_cookie(headers: &HeaderMap) -> Option<SessionToken> {
 
 /// A browser sends the cookie for whoever asks it to, so a request that changes something must come from a
 /// page of ours.
-pub(super) fn own_page(parts: &Parts) -> Result<(), Problem> {
+pub(super) fn own_page(shared: &Shared, parts: &Parts) -> Result<(), Problem> {
     let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).or_else(|| parts.uri.authority().map(axum::http::uri::Authority::as_str));
-    let same_origin = match (text(header::ORIGIN), host) {
-        (Some(origin), Some(host)) => origin.strip_prefix("https://") == Some(host),
-        _ => false,
+    let Some(page) = text(header::ORIGIN).and_then(origin) else {
+        return Err(not_ours(
+            "This request must come from a page of this server, and names none as its origin.",
+        ));
     };
     let elsewhere = text(header::HeaderName::from_static("sec-fetch-site"))
         .is_some_and(|site| !matches!(site, "same-origin" | "none"));
-    if same_origin && !elsewhere {
+    let urls = shared.facts.reach.public_url.as_slice();
+    let public = urls.iter().any(|url| *url.address() == page);
+    if (public || asked_for(&parts.headers, &parts.uri) == Some(page)) && !elsewhere {
         return Ok(());
     }
-    let detail = "A request with a session cookie must come from this server's own pages.";
-    Err(Problem { detail: detail.to_owned(), ..Problem::permission_denied() })
+    Err(not_ours(
+        "This request comes from a page with another address than the one that the server was asked under. Behind a \
+         reverse proxy, let it pass the Host header on, or set public_url (MUSTER_PUBLIC_URL) to the address that \
+         people use.",
+    ))
+}
+
+fn not_ours(detail: &str) -> Problem {
+    Problem { detail: detail.to_owned(), ..Problem::permission_denied() }
+}
+
+/// An https origin (RFC 6454 6.1) as host and port, so that what is the same is equal.
+fn origin(text: &str) -> Option<HostPort> {
+    let (scheme, address) = text.split_once("://")?;
+    scheme.eq_ignore_ascii_case("https").then(|| HostPort::with_default_port(address, HTTPS_PORT).ok())?
+}
+
+/// The host and port that a request asks for; `None` where that can't be read.
+pub(super) fn asked_for(headers: &HeaderMap, uri: &axum::http::Uri) -> Option<HostPort> {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = host.or_else(|| uri.authority().map(axum::http::uri::Authority::as_str))?;
+    HostPort::with_default_port(host, HTTPS_PORT).ok()
+}
+
+/// The address that an agent came by, for what it is told to come by next time. `None` for local callers.
+#[derive(Debug)]
+pub(super) struct CameBy(pub(super) Option<HostPort>);
+
+impl FromRequestParts<Shared> for CameBy {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Self::Rejection> {
+        let from_afar = matches!(parts.extensions.get(), Some(Transport::Tls { .. }));
+        Ok(Self(from_afar.then(|| asked_for(&parts.headers, &parts.uri)).flatten()))
+    }
 }
 
 /// The address that a request came from, seen through trusted proxies only.

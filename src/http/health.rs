@@ -11,11 +11,13 @@ pub(super) async fn live() -> axum::Json<HealthAnswer> {
     axum::Json(HealthAnswer { status: "ok" })
 }
 
-/// Answers `200` while the store takes writes, the agent CA can issue and nobody has asked for an end.
+/// Answers `200` exactly while an enrollment that arrives now would be answered with a certificate, and otherwise says
+/// what stands in the way.
 pub(super) async fn ready(State(shared): State<Shared>) -> Result<axum::Json<HealthAnswer>, Problem> {
-    if !shared.ending.is_cancelled() && shared.app.can_enroll() {
-        Ok(axum::Json(HealthAnswer { status: "ready" }))
-    } else {
-        Err(Problem::unavailable())
+    let because = |detail: String| Problem { detail, ..Problem::unavailable() };
+    if shared.ending.is_cancelled() {
+        return Err(because("The server is stopping.".to_owned()));
     }
+    shared.app.readiness().map_err(|why| because(why.to_string()))?;
+    Ok(axum::Json(HealthAnswer { status: "ready" }))
 }

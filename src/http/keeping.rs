@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -15,9 +16,12 @@ use zeroize::Zeroizing;
 use super::Shared;
 use super::body::Json;
 use super::extract::{Local, Nothing, Params};
+use super::findings;
 use super::problem::{Problem, with_causes};
 use super::wire::CaCertificate;
 use crate::app::check::CheckedTable;
+use crate::domain::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::spiffe::TrustDomain;
 
 /// Parts of an answer that wait for a slow reader; what makes them waits too.
 const PARTS_WAITING: usize = 4;
@@ -41,7 +45,8 @@ pub(super) async fn backup(
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
 }
 
-/// A line of JSON for every table that is whole, as soon as that is known, and a last one with the first damage.
+/// A line of JSON for every table that is whole, as soon as that is known, and a last one with the first damage and with
+/// what else there is to see to.
 pub(super) async fn check(
     Local(_): Local,
     State(shared): State<Shared>,
@@ -65,7 +70,17 @@ pub(super) async fn check(
                 return;
             }
         };
-        let _ = last.send(Ok(Bytes::from(json!({ "damage": damage }).to_string()))).await;
+        // What a damaged store says of itself is not believed.
+        let stored = if damage.is_some() { Ok(Vec::new()) } else { shared.app.findings() };
+        let Ok(stored) = stored.inspect_err(|error| {
+            tracing::error!(error = error as &dyn std::error::Error, "the check was not finished");
+        }) else {
+            return;
+        };
+        let findings: Vec<_> =
+            stored.into_iter().chain(findings::of_server(&shared)).map(super::wire::warning).collect();
+        let verdict = json!({ "damage": damage, "findings": findings });
+        let _ = last.send(Ok(Bytes::from(verdict.to_string()))).await;
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
@@ -87,6 +102,58 @@ pub(super) async fn renew_agent_ca(
 ) -> Result<axum::Json<CaCertificate>, Problem> {
     let envelope = &shared.facts.envelope;
     Ok(axum::Json(shared.app.renew_agent_ca(&caller, &body.root_key, envelope).await?.into()))
+}
+
+/// `POST /local/agent-ca`: certificates in the clear, the intermediate's key sealed. Octets are in base64.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AgentCaBody {
+    trust_domain: TrustDomain,
+    roots: Vec<String>,
+    intermediates: Vec<IntermediateBody>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IntermediateBody {
+    certificate: String,
+    sealed_key: String,
+}
+
+impl AgentCaBody {
+    fn read(self) -> Option<Hierarchy> {
+        let octets = |text: &String| BASE64.decode(text.as_bytes()).ok();
+        let intermediate = |body: &IntermediateBody| {
+            let (certificate, sealed_key) = (octets(&body.certificate)?, octets(&body.sealed_key)?);
+            Some(Intermediate { certificate, sealed_key })
+        };
+        Some(Hierarchy {
+            trust_domain: self.trust_domain,
+            roots: self.roots.iter().map(octets).collect::<Option<_>>()?,
+            intermediates: self.intermediates.iter().map(intermediate).collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// Whether there is an agent CA, for a command that is about to make one.
+pub(super) async fn has_agent_ca(
+    Local(_): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    Ok(axum::Json(json!({ "exists": shared.app.hierarchy()?.is_some() })))
+}
+
+/// The first agent CA, made by the command that asks.
+pub(super) async fn install_agent_ca(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+    Json(body): Json<AgentCaBody>,
+) -> Result<StatusCode, Problem> {
+    let made = body.read().ok_or_else(|| Problem::bad_request("The agent CA is not in base64."))?;
+    shared.app.install_agent_ca(&caller, made, &shared.facts.envelope).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// An answer that is written from another thread.

@@ -1,8 +1,8 @@
 //! Figures for Prometheus, for loopback and API tokens only.
 
 use axum::extract::{FromRequestParts, State};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,8 +13,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::Shared;
-use super::extract::{ClientAddress, Known};
+use super::extract::Known;
 use super::problem::Problem;
+use super::proxies::is_of_this_machine;
+use super::transport::Transport;
 use crate::app::caller::Caller;
 use crate::app::figures::Figures;
 use crate::domain::audit::Outcome;
@@ -27,8 +29,14 @@ impl FromRequestParts<Shared> for MayMeasure {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        let ClientAddress(address) = ClientAddress::from_request_parts(parts, shared).await?;
-        if address.is_none_or(|address| address.is_loopback()) {
+        let own = match parts.extensions.get::<Transport>() {
+            Some(Transport::Tls { peer }) => {
+                is_of_this_machine(&shared.trusted_proxies, peer.ip(), &parts.headers)
+            }
+            Some(Transport::Socket { .. } | Transport::Process { .. }) => true,
+            None => false,
+        };
+        if own {
             return Ok(Self);
         }
         match Known::from_request_parts(parts, shared).await {
@@ -49,14 +57,46 @@ struct AuditLabels {
     reason: &'static str,
 }
 
-pub(super) async fn show(_: MayMeasure, State(shared): State<Shared>) -> Result<Response, Problem> {
+pub(super) async fn show(
+    _: MayMeasure,
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let figures = shared.app.figures().await?;
-    let certificate = shared.facts.certificate.as_ref().map(|certificate| certificate.current());
+    let certificate = shared.facts.certificate();
     let mut text = String::new();
     encode(&mut text, &registry(&figures, certificate.map(|certificate| certificate.not_after())))
         .map_err(|_| Problem::internal())?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    if accepted.into_iter().any(|kinds| kinds.contains("application/openmetrics-text")) {
+        return Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response());
+    }
+    Ok(([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], prometheus_text(&text)).into_response())
+}
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The same figures in the older format, which is what who does not ask for OpenMetrics can read: there a counter's
+/// help and type go by the name of its samples, `_total` included, and nothing marks the end.
+fn prometheus_text(openmetrics: &str) -> String {
+    let counters: Vec<&str> = openmetrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut text = String::with_capacity(openmetrics.len() + 6 * counters.len());
+    for line in openmetrics.lines().filter(|line| *line != "# EOF") {
+        let about =
+            ["# HELP ", "# TYPE "].into_iter().find_map(|kind| Some((kind, line.strip_prefix(kind)?)));
+        match about.and_then(|(kind, rest)| Some((kind, rest.split_once(' ')?))) {
+            Some((kind, (name, rest))) if counters.contains(&name) => {
+                text.extend([kind, name, "_total ", rest]);
+            }
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// All figures, under the names that they have for good.
@@ -73,7 +113,7 @@ fn registry(figures: &Figures, certificate_until: Option<Timestamp>) -> Registry
     gauge("possible_clones", "Hosts whose identity may be in use twice", number(figures.possible_clones));
     gauge("denied_serials", "Revoked certificates that have not expired", number(figures.denied_serials));
     gauge("denied_identities", "Revoked identities", number(figures.denied_identities));
-    gauge("ready", "Whether enrollments can be taken", i64::from(figures.ready));
+    gauge("ready", "Whether an enrollment that arrives now would be answered", i64::from(figures.ready));
     // When what must be renewed in time runs out; seconds since the epoch, to compare with time().
     let (root, intermediate) =
         figures.agent_ca.as_ref().map_or((None, None), |ca| (ca.root, ca.intermediate));
@@ -98,10 +138,27 @@ fn registry(figures: &Figures, certificate_until: Option<Timestamp>) -> Registry
         };
         audited.get_or_create(&labels).inc_by(*count);
     }
+    let failed_commits: Counter = Counter::default();
+    failed_commits.inc_by(figures.failed_commits);
+    registry.register("failed_commits", "Commits to disk that failed since the start", failed_commits);
     registry.register(
         "audit_records",
         "What the audit trail got since the start: enrollments, rotations, revocations, refusals, clones",
         audited,
     );
     registry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_have_help_and_type_under_the_name_of_their_samples() {
+        let openmetrics = "# HELP muster_a Some things.\n# TYPE muster_a counter\nmuster_a_total{of=\"x\"} 1\n\
+                           # HELP muster_b Other things.\n# TYPE muster_b gauge\nmuster_b 2\n# EOF\n";
+        let expected = "# HELP muster_a_total Some things.\n# TYPE muster_a_total counter\nmuster_a_total{of=\"x\"} 1\n\
+                        # HELP muster_b Other things.\n# TYPE muster_b gauge\nmuster_b 2\n";
+        assert_eq!(prometheus_text(openmetrics), expected);
+    }
 }

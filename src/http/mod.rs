@@ -13,6 +13,7 @@ mod enroll;
 mod events;
 mod examples;
 mod extract;
+mod findings;
 mod health;
 mod hosts;
 mod keeping;
@@ -22,6 +23,7 @@ mod overview;
 mod page;
 pub mod problem;
 mod proxies;
+pub mod reach;
 mod routes;
 mod secrets;
 mod sessions;
@@ -42,8 +44,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::Version;
 use axum::http::header::HOST;
+use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -54,12 +56,15 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::app::App;
 use crate::app::backup::EnvelopeSettings;
+use crate::domain::host_port::HostName;
 use crate::domain::networks::Networks;
-use crate::tls::certificate::LiveCertificate;
+use crate::tls::certificate::ServerCertificate;
 use arriving::Arriving;
 use problem::Problem;
+use reach::Reach;
 use throttle::Throttle;
 use transport::Transport;
+use ui::Found;
 
 /// The longest that the head of an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -81,24 +86,25 @@ pub struct Shared {
 /// What the server tells clients about itself.
 #[derive(Debug, Default)]
 pub struct ServerFacts {
-    /// Where agents enroll, `host:port`.
-    pub https_addr: Option<String>,
-    /// Where agents find the gRPC listener, `host:port`.
-    pub grpc_addr: Option<String>,
-    /// What is presented on the HTTPS listener, as far as it is known.
-    pub certificate: Option<Arc<LiveCertificate>>,
+    /// By which addresses others reach it, and what it presents there.
+    pub reach: Reach,
     /// Where the envelope is, for what the local operator asks to be sealed.
     pub envelope: EnvelopeSettings,
 }
 
 impl ServerFacts {
+    /// What is presented on the HTTPS listener now, as far as it is known.
+    fn certificate(&self) -> Option<Arc<ServerCertificate>> {
+        self.reach.certificate.as_ref().map(|certificate| certificate.current())
+    }
+
     fn server_pin(&self) -> Option<String> {
-        self.certificate.as_ref().and_then(|certificate| certificate.current().pin().map(str::to_owned))
+        self.certificate()?.pin().map(str::to_owned)
     }
 
     /// The CA above the presented certificate, PEM, when it is presented too.
     fn server_ca(&self) -> Option<String> {
-        self.certificate.as_ref().and_then(|certificate| certificate.current().ca_pem().map(str::to_owned))
+        self.certificate()?.ca_pem().map(str::to_owned)
     }
 }
 
@@ -136,16 +142,17 @@ pub fn router(shared: Shared) -> Router {
         .route("/openapi.json", get(move || async move { axum::Json(document) }))
         .fallback(ui_or_nothing)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(axum::middleware::from_fn(options))
         .layer(axum::middleware::from_fn(in_time))
         .layer(axum::middleware::from_fn(one_host))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_bytes_response().map(BodyExt::boxed)))
-        .layer(header("x-content-type-options", "nosniff"))
-        .layer(header("x-frame-options", "DENY"))
-        .layer(header("referrer-policy", "no-referrer"))
-        .layer(header("cross-origin-opener-policy", "same-origin"))
-        .layer(header("strict-transport-security", "max-age=31536000; includeSubDomains"))
-        .layer(header("content-security-policy", CSP))
-        .layer(header("cache-control", "no-store"))
+        .layer(unless_set("x-content-type-options", "nosniff"))
+        .layer(unless_set("x-frame-options", "DENY"))
+        .layer(unless_set("referrer-policy", "no-referrer"))
+        .layer(unless_set("cross-origin-opener-policy", "same-origin"))
+        .layer(axum::middleware::from_fn(strict_transport))
+        .layer(unless_set("content-security-policy", CSP))
+        .layer(unless_set("cache-control", "no-store"))
         .with_state(shared)
 }
 
@@ -167,10 +174,41 @@ async fn one_host(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
+/// `OPTIONS` asks which methods an address takes (RFC 9110 9.3.7). Routes know, and say so when they refuse one.
+async fn options(request: Request, next: Next) -> Response {
+    let asked = request.method() == Method::OPTIONS;
+    let answer = next.run(request).await;
+    if !asked || answer.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return answer;
+    }
+    match answer.headers().get(header::ALLOW) {
+        Some(allowed) => (StatusCode::NO_CONTENT, [(header::ALLOW, allowed.clone())]).into_response(),
+        None => answer,
+    }
+}
+
+/// Makes browsers insist on TLS for this name (RFC 6797), for a year. Not for addresses, of which browsers ignore it;
+/// not for `localhost`, where it would take in whatever else runs on the machine; and not for names below this one,
+/// which are other servers.
+async fn strict_transport(request: Request, next: Next) -> Response {
+    let asked = extract::asked_for(request.headers(), request.uri());
+    let insists =
+        asked.is_some_and(|asked| matches!(asked.host, HostName::Dns(_)) && !asked.host.is_loopback());
+    let mut answer = next.run(request).await;
+    if insists {
+        let value = HeaderValue::from_static("max-age=31536000");
+        answer.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, value);
+    }
+    answer
+}
+
 /// What no route takes belongs to the web UI, or is not there.
 async fn ui_or_nothing(request: Request) -> Response {
-    ui::serve(&request)
-        .unwrap_or_else(|| Problem::not_found("There is nothing at this address.").into_response())
+    match ui::serve(&request) {
+        Found::File(answer) => answer,
+        Found::OtherMethod => ([(header::ALLOW, "GET,HEAD")], Problem::method_not_allowed()).into_response(),
+        Found::Nothing => Problem::not_found("There is nothing at this address.").into_response(),
+    }
 }
 
 /// For everything that is not a page: nothing may be loaded by it. The UI's page brings its own.
@@ -178,7 +216,7 @@ const CSP: &str =
     "default-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Sets a header unless the handler has chosen its own value.
-fn header(name: &'static str, value: &'static str) -> SetResponseHeaderLayer<axum::http::HeaderValue> {
+fn unless_set(name: &'static str, value: &'static str) -> SetResponseHeaderLayer<axum::http::HeaderValue> {
     SetResponseHeaderLayer::if_not_present(
         axum::http::HeaderName::from_static(name),
         axum::http::HeaderValue::from_static(value),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Unavailable;
-use crate::app::agent_ca::{DescribeError, RenewAgentCaError, RevocationListError};
+use crate::app::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError, RevocationListError};
 use crate::app::api_tokens::ApiTokenError;
 use crate::app::backup::BackupError;
 use crate::app::enroll::EnrollError;
@@ -331,6 +331,15 @@ impl From<BackupError> for Problem {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 Self::new(status, "backup_failed", with_causes(&error))
             }
+        }
+    }
+}
+
+impl From<InitAgentCaError> for Problem {
+    fn from(error: InitAgentCaError) -> Self {
+        match error {
+            InitAgentCaError::Unavailable(error) => error.into(),
+            error => Self::unprocessable("not_created", with_causes(&error)),
         }
     }
 }

@@ -130,6 +130,7 @@ pub(super) fn local() -> Router<Shared> {
     Router::new()
         .route("/backup", post(keeping::backup))
         .route("/check", post(keeping::check))
+        .route("/agent-ca", post(keeping::install_agent_ca).get(keeping::has_agent_ca))
         .route("/agent-ca/renew", post(keeping::renew_agent_ca))
 }
 

@@ -24,9 +24,9 @@ pub(super) struct OwnPage;
 impl FromRequestParts<Shared> for OwnPage {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
         if parts.headers.contains_key(header::ORIGIN) {
-            own_page(parts)?;
+            own_page(shared, parts)?;
         }
         Ok(Self)
     }

@@ -28,15 +28,25 @@ const HASHED: &str = "/assets/";
 /// Longer than any address of a page.
 const PAGE_PATH_MAX: usize = 200;
 
+/// What the UI has at an address.
+pub(super) enum Found {
+    File(Response<Body>),
+    /// A file, but not for this method.
+    OtherMethod,
+    Nothing,
+}
+
 /// Answers requests for the UI: its files, and its one page at every address that looks like a page's.
-pub(super) fn serve(request: &Request) -> Option<Response<Body>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return None;
-    }
+pub(super) fn serve(request: &Request) -> Found {
     let path = request.uri().path();
     let wanted = if is_page(path) { "/index.html" } else { path };
-    let asset = ASSETS.iter().find(|asset| asset.path == wanted)?;
-    Some(answer(asset, request.headers()))
+    match ASSETS.iter().find(|asset| asset.path == wanted) {
+        None => Found::Nothing,
+        Some(asset) if matches!(*request.method(), Method::GET | Method::HEAD) => {
+            Found::File(answer(asset, request.headers()))
+        }
+        Some(_) => Found::OtherMethod,
+    }
 }
 
 /// Pages have plain addresses. Anything with a dot, an escape or an empty segment is no page of ours, so a
@@ -219,7 +229,7 @@ mod tests {
     #[test]
     fn the_page_is_never_used_unasked_and_allows_nothing_inline() {
         let page = Request::get("/settings/users").body(Body::empty()).unwrap();
-        let response = serve(&page).unwrap();
+        let Found::File(response) = serve(&page) else { panic!("the page is missing") };
         assert_eq!(response.headers()[header::CACHE_CONTROL], "no-cache");
         let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
@@ -228,6 +238,6 @@ mod tests {
     #[test]
     fn only_reading_is_answered() {
         let post = Request::post("/hosts").body(Body::empty()).unwrap();
-        assert!(serve(&post).is_none());
+        assert!(matches!(serve(&post), Found::OtherMethod));
     }
 }

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::ServerFacts;
+use super::reach::Told;
 use super::strict::{optional_object, whole_number};
-use super::words::{HostStatus, IssuedVia, LiveKind, PermissionName};
+use super::words::{HostStatus, IssuedVia, LiveKind, PermissionName, SeverityName};
 use crate::app::api_tokens::ListedToken;
 use crate::app::fleet::HostNow;
 use crate::app::issuing::Svid;
@@ -106,14 +107,19 @@ pub(super) struct SvidAnswer {
     intermediate: String,
     trust_bundle: String,
     server_ca: Option<String>,
+    /// Where the gRPC listener is, `HOST:PORT`.
     grpc_addr: Option<String>,
+    /// Every address at which agents may enroll and rotate, `https://HOST:PORT`, in the order to try them.
+    servers: Vec<String>,
+    /// Every address of the gRPC listener, `HOST:PORT`, in the order to try them.
+    grpc_addrs: Vec<String>,
     serial: String,
     issued_at: Timestamp,
     not_after: Timestamp,
 }
 
 impl SvidAnswer {
-    pub(super) fn new(svid: Svid, server_ca: Option<String>, grpc_addr: Option<String>) -> Self {
+    pub(super) fn new(svid: Svid, server_ca: Option<String>, told: Told) -> Self {
         Self {
             agent_id: svid.id.agent.to_string(),
             host_id: svid.host.to_string(),
@@ -123,11 +129,24 @@ impl SvidAnswer {
             intermediate: svid.intermediate_pem,
             trust_bundle: svid.trust_bundle_pem,
             server_ca,
-            grpc_addr,
+            grpc_addr: told.grpc_addr.map(|address| address.to_string()),
+            servers: told.servers.iter().map(ToString::to_string).collect(),
+            grpc_addrs: told.grpc_addrs.iter().map(ToString::to_string).collect(),
             serial: svid.serial.to_string(),
             issued_at: svid.issued_at,
             not_after: svid.not_after,
         }
+    }
+}
+
+/// A finding, as lists of them have it.
+pub(super) fn warning(finding: Finding) -> WarningItem {
+    WarningItem {
+        code: finding.code,
+        severity: finding.severity.into(),
+        at: finding.at,
+        message: finding.message,
+        hint: finding.hint,
     }
 }
 
@@ -186,8 +205,10 @@ pub(super) struct MintedToken {
     token: Zeroizing<String>,
     /// The pin of the serving certificate, when it is known.
     ca_pin: Option<String>,
-    /// Where agents enroll, `https://HOST:PORT`, when the server runs.
+    /// Where agents enroll, `https://HOST:PORT`, as far as it is known.
     server: Option<String>,
+    /// Why hosts will refuse the server at that address, if they will, and what to do about it.
+    server_warning: Option<String>,
 }
 
 impl MintedToken {
@@ -201,7 +222,8 @@ impl MintedToken {
             item: TokenItem::new(token, now),
             token: credential.reveal(),
             ca_pin: facts.server_pin(),
-            server: facts.https_addr.as_ref().map(|address| format!("https://{address}")),
+            server: facts.reach.address().map(|address| format!("https://{address}")),
+            server_warning: facts.reach.warning(),
         }
     }
 }
@@ -641,8 +663,9 @@ struct ForecastItem {
 #[derive(Serialize, JsonSchema)]
 pub(super) struct WarningItem {
     code: &'static str,
-    /// `critical`, `soon` or `tidy`.
-    severity: &'static str,
+    /// `critical`: something is broken or will be within days. `soon`: somebody has to act in the coming weeks.
+    /// `tidy`: something is better put in order.
+    severity: SeverityName,
     /// How many things it is about.
     count: u64,
     /// When what it warns of happens, or has happened.
@@ -656,7 +679,7 @@ pub(super) struct WarningItem {
 impl From<Finding> for WarningItem {
     fn from(finding: Finding) -> Self {
         let Finding { code, severity, count, at, target, message, hint } = finding;
-        Self { code, severity: severity.as_str(), count, at, target, message, hint }
+        Self { code, severity: severity.into(), count, at, target, message, hint }
     }
 }
 

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::events::EventKind;
+use crate::domain::finding::Severity;
 use crate::domain::enrollment::Via;
 use crate::domain::permission::Permission;
 
@@ -13,6 +14,25 @@ use crate::domain::permission::Permission;
 pub(super) enum HostStatus {
     Online,
     Offline,
+}
+
+/// How urgent a finding is.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SeverityName {
+    Critical,
+    Soon,
+    Tidy,
+}
+
+impl From<Severity> for SeverityName {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Critical => Self::Critical,
+            Severity::Soon => Self::Soon,
+            Severity::Tidy => Self::Tidy,
+        }
+    }
 }
 
 /// How a certificate came to be.

@@ -200,10 +200,14 @@ impl Store {
         self.loss.get()
     }
 
-    /// Whether the store takes writes. It does not from a failed commit until the file has been opened anew,
-    /// because what is on disk is uncertain meanwhile.
-    pub fn is_writable(&self) -> bool {
+    /// Whether the store takes writes, as far as is known: not from a failed commit until one has succeeded.
+    pub fn takes_writes(&self) -> bool {
         self.writer.is_healthy()
+    }
+
+    /// Commits that failed since the store was opened.
+    pub fn failed_commits(&self) -> u64 {
+        self.writer.failed_commits()
     }
 
     /// Opens a store that lives in memory, for tests of rooms above.

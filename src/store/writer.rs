@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -50,12 +50,23 @@ pub(super) struct Writer {
     // `None` once the writer is being dropped: closing the queue is what ends the thread.
     queue: Option<mpsc::Sender<Job>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    healthy: Arc<AtomicBool>,
+    health: Arc<Health>,
+}
+
+/// How the commits go.
+#[derive(Debug, Default)]
+struct Health {
+    /// The store is being opened anew and nothing can be decided.
+    reopening: AtomicBool,
+    /// The latest commit failed. That the file opens again does not say that the next one will succeed: the disk that
+    /// was full may still be.
+    failing: AtomicBool,
+    failed: AtomicU64,
 }
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer").field("healthy", &self.is_healthy()).finish_non_exhaustive()
+        f.debug_struct("Writer").field("health", &self.health).finish_non_exhaustive()
     }
 }
 
@@ -80,7 +91,7 @@ impl Writer {
         publish: Publish,
     ) -> Result<Self, std::io::Error> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let healthy = Arc::new(AtomicBool::new(true));
+        let health = Arc::new(Health::default());
         let mut run = Run {
             disk,
             journal,
@@ -90,7 +101,7 @@ impl Writer {
             clock,
             deny,
             publish,
-            healthy: Arc::clone(&healthy),
+            health: Arc::clone(&health),
         };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.until_closed(jobs)));
@@ -99,11 +110,16 @@ impl Writer {
                 std::process::abort();
             }
         })?;
-        Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)), healthy })
+        Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)), health })
     }
 
+    /// Whether the latest commit succeeded and the next one can be tried.
     pub(super) fn is_healthy(&self) -> bool {
-        self.healthy.load(Ordering::Acquire)
+        !self.health.reopening.load(Ordering::Acquire) && !self.health.failing.load(Ordering::Acquire)
+    }
+
+    pub(super) fn failed_commits(&self) -> u64 {
+        self.health.failed.load(Ordering::Relaxed)
     }
 
     pub(super) async fn submit<T, E, D>(&self, decision: D) -> Result<Result<T, E>, WriteError>
@@ -181,7 +197,7 @@ struct Run {
     clock: Arc<dyn Clock>,
     deny: DenyList,
     publish: Publish,
-    healthy: Arc<AtomicBool>,
+    health: Arc<Health>,
 }
 
 impl Run {
@@ -200,7 +216,9 @@ impl Run {
                         in_doubt = ?doubt,
                         "a write failed; opening anew what is in doubt"
                     );
-                    self.healthy.store(false, Ordering::Release);
+                    self.health.failed.fetch_add(1, Ordering::Relaxed);
+                    self.health.failing.store(true, Ordering::Release);
+                    self.health.reopening.store(true, Ordering::Release);
                     // Who is revoked in the store is out, whatever else is still to be done.
                     committed.iter().for_each(|published| self.tell(published));
                     replies.into_iter().for_each(|reply| reply(Err(WriteError::Commit)));
@@ -239,7 +257,7 @@ impl Run {
             }
             match self.reopen(&mut doubt) {
                 Ok(()) => {
-                    self.healthy.store(true, Ordering::Release);
+                    self.health.reopening.store(false, Ordering::Release);
                     tracing::warn!("the store is open again");
                     return;
                 }
@@ -320,7 +338,10 @@ impl Run {
             if loss_accepted || self.marked.elapsed() >= MARK_EVERY { self.mark() } else { Ok(()) }
         });
         match noted {
-            Ok(()) => Ok(published),
+            Ok(()) => {
+                self.health.failing.store(false, Ordering::Release);
+                Ok(published)
+            }
             Err(error) => Err(Broken { committed: Some(Box::new(published)), ..Broken::journal(error) }),
         }
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 
 use super::provider::provider;
 use crate::domain::enrollment::past_not_after;
+use crate::domain::host_port::HostName;
 use crate::domain::pin::Pin;
 
 /// Largest certificate or key file that is read, in bytes: far above any chain, far below harm.
@@ -58,6 +59,8 @@ pub enum CertificateError {
     BadCertificate { file: PathBuf },
     #[error("{} expired at {not_after}; renew the certificate", .file.display())]
     Expired { file: PathBuf, not_after: Timestamp },
+    #[error("{} is not valid before {not_before}; set this machine's clock, or wait until then", .file.display())]
+    NotYetValid { file: PathBuf, not_before: Timestamp },
     #[error(
         "{} is encrypted; decrypt it first, for example with `openssl pkey -in KEY -out KEY.clear`",
         .file.display()
@@ -102,6 +105,10 @@ impl ServerCertificate {
         let chain = read_chain(cert_file)?;
         let facts = ChainFacts::of(&chain)
             .ok_or_else(|| CertificateError::BadCertificate { file: cert_file.to_owned() })?;
+        if now() < facts.not_before {
+            let not_before = facts.not_before;
+            return Err(CertificateError::NotYetValid { file: cert_file.to_owned(), not_before });
+        }
         if past_not_after(facts.not_after, now()) {
             return Err(CertificateError::Expired { file: cert_file.to_owned(), not_after: facts.not_after });
         }
@@ -115,7 +122,7 @@ impl ServerCertificate {
             }
             source => CertificateError::UnusableKey { file: key_file.to_owned(), source },
         })?;
-        let ChainFacts { pin, ca_pem, not_after, names } = facts;
+        let ChainFacts { pin, ca_pem, not_before: _, not_after, names } = facts;
         Ok(Self { key: Arc::new(key), pin, ca_pem, not_after, names })
     }
 
@@ -139,6 +146,33 @@ impl ServerCertificate {
     /// The DNS names and IP addresses that the certificate is for.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Those of the names that are a host's: a wildcard is none.
+    pub fn hosts(&self) -> Vec<HostName> {
+        self.names.iter().filter_map(|name| host(name)).collect()
+    }
+
+    /// Whether clients that dial this host accept the certificate for it (RFC 9525 6.3: a wildcard stands for the
+    /// whole leftmost label and for no other).
+    pub fn is_for(&self, wanted: &HostName) -> bool {
+        let HostName::Dns(wanted) = wanted else {
+            return self.hosts().contains(wanted);
+        };
+        let above = wanted.split_once('.').map(|(_, above)| above);
+        self.names.iter().any(|name| {
+            let wildcard = name.strip_prefix("*.").zip(above);
+            name.eq_ignore_ascii_case(wanted)
+                || wildcard.is_some_and(|(covered, above)| covered.eq_ignore_ascii_case(above))
+        })
+    }
+}
+
+/// A name of a certificate as the name of a host.
+fn host(name: &str) -> Option<HostName> {
+    match name.parse::<IpAddr>() {
+        Ok(address) => Some(HostName::Ip(address.to_canonical())),
+        Err(_) => name.to_ascii_lowercase().parse().ok(),
     }
 }
 
@@ -300,6 +334,7 @@ impl Stamp {
 struct ChainFacts {
     pin: Option<String>,
     ca_pem: Option<String>,
+    not_before: Timestamp,
     not_after: Timestamp,
     names: Vec<String>,
 }
@@ -321,6 +356,7 @@ impl ChainFacts {
         Some(Self {
             pin: pinned.map(|der| Pin::of(der).to_string()),
             ca_pem: (!anchors.is_empty()).then_some(anchors),
+            not_before: Timestamp::from_second(leaf.validity().not_before.timestamp()).ok()?,
             not_after: Timestamp::from_second(leaf.validity().not_after.timestamp()).ok()?,
             names: names(leaf)?,
         })
@@ -522,6 +558,12 @@ mod tests {
             files.renew_with(&params);
         });
         assert!(matches!(expired, E::Expired { .. }));
+        let future = refused(|files| {
+            let mut params = ServerFiles::params();
+            set_validity(&mut params, 300, 600);
+            files.renew_with(&params);
+        });
+        assert!(matches!(future, E::NotYetValid { .. }) && future.to_string().contains('T'), "{future}");
     }
 
     #[test]

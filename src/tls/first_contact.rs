@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -73,6 +74,10 @@ pub enum ServerRefused {
     Distrusted(Distrust),
     #[error("the server's certificate is signed by no CA that is trusted here")]
     UnknownIssuer,
+    #[error("the server's certificate expired at {not_after}; it is {now} here")]
+    Expired { not_after: Timestamp, now: Timestamp },
+    #[error("the server's certificate is not valid before {not_before}; it is {now} here")]
+    NotYetValid { not_before: Timestamp, now: Timestamp },
     #[error("the server's certificate is refused: {0}")]
     Certificate(CertificateError),
 }
@@ -103,9 +108,23 @@ impl From<&CertificateError> for ServerRefused {
                 Some(distrust) => Self::Distrusted(*distrust),
                 None => Self::Certificate(reason.clone()),
             },
+            CertificateError::ExpiredContext { time, not_after } => {
+                Self::Expired { not_after: moment(*not_after), now: moment(*time) }
+            }
+            CertificateError::NotValidYetContext { time, not_before } => {
+                Self::NotYetValid { not_before: moment(*not_before), now: moment(*time) }
+            }
             _ => Self::Certificate(reason.clone()),
         }
     }
+}
+
+/// A time as people read it (RFC 3339). Certificates end long before the last one there is.
+fn moment(time: UnixTime) -> Timestamp {
+    i64::try_from(time.as_secs())
+        .ok()
+        .and_then(|second| Timestamp::from_second(second).ok())
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// A verifier of server certificates that remembers what vouched.
@@ -442,7 +461,7 @@ mod tests {
         assert_eq!(other_name.call(&other_name.pin(0)).await.unwrap(), pem_of(&other_name, 0));
         refused(&other_name, &other_name.pin(1), "not valid for name").await;
         let expired = server(&ca, "control.example", true);
-        refused(&expired, &expired.pin(1), "expired").await;
+        refused(&expired, &expired.pin(1), "certificate expired at 20").await;
 
         // The pinned certificate is shown, but it is not what the server's own was signed with.
         let mut borrowed = server(&authority("another"), "control.example", false);

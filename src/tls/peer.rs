@@ -18,6 +18,8 @@ use rustls::{
     SignatureScheme,
 };
 
+use x509_parser::prelude::{FromDer, X509Certificate};
+
 use super::provider::provider;
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::SpkiHash;
@@ -168,6 +170,20 @@ pub enum RootsError {
     Bad(#[source] rustls::Error),
     #[error("no verifier can be built from the agent CA's root certificates")]
     Verifier(#[source] VerifierBuilderError),
+}
+
+/// Whether one of these anchors (DER) vouches for what an intermediate (DER) issues: it is the intermediate itself, or
+/// has signed it. Agents show their own certificate and the intermediate, nothing above.
+pub fn vouch_for(anchors: &[Vec<u8>], intermediate: &[u8]) -> bool {
+    let Ok((_, below)) = X509Certificate::from_der(intermediate) else { return false };
+    anchors.iter().any(|anchor| {
+        let Ok((_, above)) = X509Certificate::from_der(anchor) else { return false };
+        let same = above.subject().as_raw() == below.subject().as_raw()
+            && above.public_key().raw == below.public_key().raw;
+        let signed = above.subject().as_raw() == below.issuer().as_raw()
+            && below.verify_signature(Some(above.public_key())).is_ok();
+        same || signed
+    })
 }
 
 /// Lets agents in, and nobody else: asked by rustls in every handshake of the gRPC listener.

@@ -143,6 +143,14 @@ impl ServerFiles {
         files
     }
 
+    /// One whose certificate has these names.
+    pub(crate) fn for_names(names: &[&str]) -> Self {
+        let files = Self::new();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        files.renew_with(&CertificateParams::new(names).unwrap());
+        files
+    }
+
     pub(crate) fn cert(&self) -> PathBuf {
         self.dir.path().join("server.crt")
     }

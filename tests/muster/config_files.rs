@@ -9,14 +9,16 @@ use rustix::process::Signal;
 use crate::support::notify::NotifySocket;
 use crate::support::server::Server;
 
-const OPTIONS: [&str; 15] = [
+const OPTIONS: [&str; 17] = [
     "MUSTER_DATA_DIR",
     "MUSTER_LISTEN",
     "MUSTER_GRPC_LISTEN",
+    "MUSTER_PUBLIC_URL",
     "MUSTER_GRPC_ADDR",
     "MUSTER_TRUSTED_PROXIES",
     "MUSTER_TLS_CERT_FILE",
     "MUSTER_TLS_KEY_FILE",
+    "MUSTER_CERT_NAMES",
     "MUSTER_AGENT_TLS_CA_FILE",
     "MUSTER_SVID_TTL",
     "MUSTER_SVID_SERVER_AUTH",
@@ -51,6 +53,13 @@ fn the_reference_names_every_option_and_its_variable() {
         assert!(option.starts_with(&format!("#{key}: ")), "{variable} stands above {option}");
     }
     assert!(!lines.any(|line| line.starts_with("# MUSTER_")), "an option that this test does not know");
+}
+
+#[test]
+fn the_reference_is_of_every_setting() {
+    let variables: std::collections::BTreeSet<_> =
+        muster::config::SETTINGS.iter().map(|setting| setting.variable).collect();
+    assert_eq!(variables, OPTIONS.into_iter().collect());
 }
 
 #[test]
