@@ -92,7 +92,7 @@ test('decommissioning asks, removes the row at once, and can be undone', async (
   await expect(page.getByRole('status')).toContainText(`${host.name} decommissioned`);
 
   // What the list leaves out it names, and leads to.
-  await page.getByText(/decommissioned hosts? (is|are) not in this list/).waitFor();
+  await page.getByText(/decommissioned hosts?\s+(is|are) not in this list/).waitFor();
   await page.getByRole('link', { name: /^show (it|them)$/ }).click();
   await expect(page).toHaveURL(/decommissioned=true/);
   await expect(page.getByRole('radio', { name: 'Decommissioned' })).toBeChecked();

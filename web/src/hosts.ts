@@ -1,5 +1,5 @@
 /** What a host is called, and how it is. */
-import type { Host, HostFlag, HostState } from './api/types';
+import type { Host, HostCredential, HostFlag, HostState } from './api/types';
 
 /** A host without a hostname goes by its agent id. */
 export function hostName(host: Host): string {
@@ -17,6 +17,7 @@ export function flagName(flag: HostFlag): string {
 }
 
 export function hostState(host: Host): HostState {
+  if (host.state) return host.state;
   if (host.decommissioned_at !== null) return 'decommissioned';
   return host.last_seen === null ? 'never_reported' : 'in_service';
 }
@@ -40,4 +41,10 @@ export function standing(host: Host): Standing {
         ? { words: 'Online', kind: 'good' }
         : { words: 'Offline', kind: 'plain' };
   }
+}
+
+/** The enrollment secret that let a host in, while it lets others in, and so perhaps this one again. */
+export function openSecret(host: Host): HostCredential | null {
+  const credential = host.credential ?? null;
+  return credential?.kind === 'secret' && credential.state === 'active' ? credential : null;
 }

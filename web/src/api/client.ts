@@ -3,6 +3,7 @@ import type { Answer, Input, Operation, PathOf, Verb } from './operations';
 import { ApiError, address, ask } from './request';
 import type {
   ApiTokenRequest,
+  Host,
   HostFlag,
   HostSort,
   HostState,
@@ -130,7 +131,7 @@ export const api = {
       },
       signal,
     }),
-  host: (id: string, signal?: AbortSignal) =>
+  host: (id: string, signal?: AbortSignal): Promise<Host> =>
     request('get', '/v1/hosts/{id}', { path: { id }, query: { tenant: tenant() }, signal }),
   enrollments: (id: string, limit: number, cursor: string | null, signal?: AbortSignal) =>
     request('get', '/v1/hosts/{id}/enrollments', {

@@ -23,7 +23,18 @@ export type SessionUser = Schemas['SessionUser'];
 export type Overview = Schemas['OverviewAnswer'];
 export type Warning = Schemas['WarningItem'];
 
-export type Host = Schemas['HostItem'];
+/** What let a host in. */
+export interface HostCredential {
+  kind: 'token' | 'secret';
+  id: string;
+  name: string | null;
+  state: string;
+}
+export type Host = Schemas['HostItem'] & {
+  state?: HostState;
+  revoked_at?: Timestamp | null;
+  credential?: HostCredential | null;
+};
 export type HostFlag = Schemas['HostFlag'];
 export type HostStatus = Schemas['HostStatus'];
 /** The first that fits. */
@@ -35,7 +46,7 @@ export type Enrollment = Schemas['EnrollmentItem'];
 export type HostEvent = Schemas['HostEventItem'];
 
 export type JoinToken = Schemas['TokenItem'];
-export type MintedToken = Schemas['MintedToken'];
+export type MintedToken = Schemas['MintedToken'] & { warning?: { code: string; message: string } | null };
 export type MintRequest = Schemas['MintBody'];
 
 export type EnrollmentSecret = Schemas['SecretItem'];
