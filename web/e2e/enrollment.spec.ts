@@ -31,9 +31,18 @@ test('a secret is shown once, copied, and gone', async ({ as }) => {
   const secret = (await page.getByText(SECRET).textContent()) ?? '';
   await page.getByRole('button', { name: 'Copy to clipboard' }).click();
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(secret);
-  await expect(active(page).getByRole('row').filter({ hasText: name }).getByRole('cell').nth(2)).toHaveText(
-    '0 / 50',
-  );
+  const row = active(page).getByRole('row').filter({ hasText: name });
+  await expect(row.getByRole('cell').nth(2)).toHaveText('0 / 50');
+  await expect(row.getByRole('cell').nth(3)).toHaveText('never');
+  await expect(row.getByRole('cell').nth(4)).toHaveText('never');
+
+  const brief = unique('brief');
+  await page.getByLabel('Expires').selectOption('In 7 days');
+  await generate(page, brief);
+  const expiry = active(page).getByRole('row').filter({ hasText: brief }).getByRole('cell').nth(3);
+  const ends = Date.parse((await expiry.locator('time').getAttribute('datetime')) ?? '');
+  expect(Math.round((ends - Date.now()) / 86_400_000)).toBe(7);
+  await expect(page.getByLabel('Expires')).toHaveValue('');
 
   await page.getByRole('button', { name: 'Dismiss' }).click();
   await expect(message).toBeHidden();

@@ -2,6 +2,7 @@
 import type { Answer, Input, Operation, PathOf, Verb } from './operations';
 import { ApiError, address, ask } from './request';
 import type {
+  AuditRecord,
   ApiTokenRequest,
   Host,
   HostFlag,
@@ -84,6 +85,11 @@ export interface HostQuery {
 
 export interface AuditQuery {
   q: string;
+  actor: string;
+  action: string;
+  outcome: string;
+  from: string;
+  until: string;
   /** Of all tenants, and of none. */
   spanning: boolean;
 }
@@ -187,11 +193,13 @@ export const api = {
 
   tenants: () => all((cursor) => request('get', '/v1/tenants', { query: { limit, cursor } })),
 
-  audit: (query: AuditQuery, limit: number, cursor: string | null, signal?: AbortSignal) =>
-    request('get', '/v1/audit', {
-      query: { q: query.q, limit, cursor, tenant: within(query.spanning) },
-      signal,
-    }),
+  audit: (
+    { spanning, ...query }: AuditQuery,
+    limit: number,
+    cursor: string | null,
+    signal?: AbortSignal,
+  ): Promise<Page<AuditRecord>> =>
+    request('get', '/v1/audit', { query: { ...query, limit, cursor, tenant: within(spanning) }, signal }),
 
   agentCa: (signal?: AbortSignal) => request('get', '/v1/agent-ca', { signal }),
 };

@@ -46,7 +46,11 @@ export type Enrollment = Schemas['EnrollmentItem'];
 export type HostEvent = Schemas['HostEventItem'];
 
 export type JoinToken = Schemas['TokenItem'];
-export type MintedToken = Schemas['MintedToken'] & { warning?: { code: string; message: string } | null };
+export type MintedToken = Schemas['MintedToken'] & {
+  install_command?: string | null;
+  server_warning?: string | null;
+  warning?: { code: string; message: string } | null;
+};
 export type MintRequest = Schemas['MintBody'];
 
 export type EnrollmentSecret = Schemas['SecretItem'];
@@ -62,7 +66,10 @@ export type CreatedApiToken = Schemas['CreatedApiToken'];
 export type ApiTokenRequest = Schemas['ApiTokenBody'];
 
 export type Tenant = Schemas['TenantItem'];
-export type AuditRecord = Schemas['AuditRecord'];
+export type AuditRecord = Schemas['AuditRecord'] & {
+  /** Names of hosts, by what they are; `null` once they have been destroyed. */
+  names?: Record<string, { name: string | null }>;
+};
 export type AgentCa = Schemas['AgentCaAnswer'];
 
 export type LiveKind = Schemas['LiveKind'];

@@ -30,6 +30,12 @@ function quoted(text: string): string {
   return `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }
 
+/** The server's own line that brings the program along, with the address that hosts are told here. */
+export function withProgram(line: string | null, told: string | null, server: string): string | null {
+  if (line === null || told === null || !URL.canParse(told)) return null;
+  return line.replaceAll(hostAndPort(new URL(told)), server);
+}
+
 /** Enrolls, and runs the agent as a service from then on. */
 export function serviceCommand(link: string): string {
   return `sudo muster agent install ${quoted(link)}`;
