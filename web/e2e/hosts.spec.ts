@@ -1,24 +1,7 @@
 import { type Page } from '@playwright/test';
 
-import { expect, test, unique } from './support/fixtures';
-import type { Api } from './support/api';
-import type { Server } from './support/server';
-
-interface Host {
-  id: string;
-  agent_id: string;
-  hostname: string | null;
-}
-
-/** A host of the test's own, known by its agent id. */
-async function enrolled(server: Server, api: Api): Promise<Host & { name: string }> {
-  const agentId = unique('host');
-  await server.enroll(await api.joinLink(agentId), agentId);
-  const { items } = await api.get<{ items: Host[] }>('/hosts?limit=500');
-  const host = items.find((host) => host.agent_id === agentId);
-  if (!host) throw new Error('the host that was enrolled is not listed');
-  return { ...host, name: host.hostname ?? host.agent_id };
-}
+import { expect, test } from './support/fixtures';
+import { type Host, enrolled } from './support/hosts';
 
 const row = (page: Page, host: Host) =>
   page.getByRole('row').filter({ has: page.locator(`#host-${host.id}`) });
