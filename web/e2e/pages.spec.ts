@@ -17,6 +17,7 @@ const PAGES = [
   ['/settings/api-tokens', 'API tokens'],
   ['/settings/agent-ca', 'Agent CA'],
   ['/settings/time-display', 'Time & Display'],
+  ['/account', 'Account'],
   ['/help', 'Help'],
   ['/nothing-here', 'Page not found'],
 ] as const;

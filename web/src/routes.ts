@@ -2,6 +2,7 @@
 import type { Component } from 'svelte';
 
 import type { Permission } from './api/types';
+import Account from './pages/account/Account.svelte';
 import Audit from './pages/audit/Audit.svelte';
 import Enroll from './pages/enroll/Enroll.svelte';
 import Help from './pages/help/Help.svelte';
@@ -47,7 +48,10 @@ export const SETTINGS: readonly Route[] = [
 ];
 
 /** Pages that are reached from elsewhere than the navigation. */
-export const ASIDE: readonly Route[] = [{ path: '/help', title: 'Help', component: Help }];
+export const ASIDE: readonly Route[] = [
+  { path: '/account', title: 'Account', component: Account },
+  { path: '/help', title: 'Help', component: Help },
+];
 
 export type Found =
   | { kind: 'page'; route: Route }

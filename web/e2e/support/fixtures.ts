@@ -145,7 +145,8 @@ async function serveFrom(dist: string, context: BrowserContext): Promise<void> {
   await context.route(/\.(?:js|css|svg)$/, (route) =>
     route.fulfill({ path: join(dist, new URL(route.request().url()).pathname) }),
   );
-  await context.route(/^[^?]*\/(?!v1\/|assets\/)[^.]*$/, async (route) => {
+  const ofPages = (url: URL) => !url.pathname.startsWith('/v1/') && !/\.\w+$/.test(url.pathname);
+  await context.route(ofPages, async (route) => {
     if (route.request().resourceType() !== 'document') return route.fallback();
     const own = await route.fetch();
     return route.fulfill({ response: own, path: join(dist, 'index.html') });

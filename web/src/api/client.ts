@@ -10,6 +10,7 @@ import type {
   HostState,
   HostStatus,
   MintRequest,
+  OwnSession,
   Page,
   Preferences,
   SecretRequest,
@@ -105,6 +106,9 @@ function acting<T extends { tenant_id: string | null }>(spanning: boolean, items
   return here === null ? items : items.filter(({ tenant_id }) => tenant_id === null || tenant_id === here);
 }
 
+/** The account's operations, which the document does not have yet. */
+const own = request as unknown as <T>(verb: Verb, path: string, input: object) => Promise<T>;
+
 export const api = {
   /** Of all tenants that the user may see: the stream outlives the choice of one. */
   eventsUrl: () => address('get', '/v1/events', {}),
@@ -190,6 +194,16 @@ export const api = {
   createApiToken: (body: ApiTokenRequest) =>
     request('post', '/v1/api-tokens', { query: { tenant: tenant() }, body }),
   revokeApiToken: (id: string) => request('delete', '/v1/api-tokens/{id}', { path: { id } }),
+
+  ownSessions: (signal?: AbortSignal) =>
+    all((cursor) =>
+      own<Page<OwnSession>>('get', '/v1/account/sessions', { query: { limit, cursor }, signal }),
+    ),
+  endOwnSession: (id: string) => own<undefined>('delete', '/v1/account/sessions/{id}', { path: { id } }),
+  changeOwnPassword: (current: string, fresh: string, end_api_tokens: boolean) =>
+    own<{ ended_api_tokens: unknown[] }>('put', '/v1/account/password', {
+      body: { current, new: fresh, end_api_tokens },
+    }),
 
   tenants: () => all((cursor) => request('get', '/v1/tenants', { query: { limit, cursor } })),
 

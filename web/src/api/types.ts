@@ -65,6 +65,17 @@ export type ApiToken = Schemas['ApiTokenItem'];
 export type CreatedApiToken = Schemas['CreatedApiToken'];
 export type ApiTokenRequest = Schemas['ApiTokenBody'];
 
+/** Where one is signed in. */
+export interface OwnSession {
+  id: string;
+  created_at: Timestamp;
+  last_used_at: Timestamp;
+  expires_at: Timestamp;
+  address: string | null;
+  /** Whether it is the one that asks. */
+  current: boolean;
+}
+
 export type Tenant = Schemas['TenantItem'];
 export type AuditRecord = Schemas['AuditRecord'] & {
   /** Names of hosts, by what they are; `null` once they have been destroyed. */
