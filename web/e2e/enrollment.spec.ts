@@ -167,6 +167,16 @@ test('a use is counted before the eyes', async ({ as, server }) => {
     await server.enroll(`muster://${host}/?pin=${server_pin}#${secret}`, unique('counted'));
     await expect(uses).toHaveText(expected, { timeout: 2000 });
   }
+
+  // Whoever comes after the last one is refused, and that is seen here as well.
+  const row = active(page).getByRole('row').filter({ hasText: name });
+  await expect(row).not.toContainText('refused');
+  const host = new URL(server.url).host;
+  const late = server.enroll(`muster://${host}/?pin=${server_pin}#${secret}`, unique('late'));
+  await expect(late).rejects.toThrow();
+  await page.reload();
+  await row.getByRole('link', { name: '1 refused' }).click();
+  await expect(page.getByRole('table', { name: 'Audit records' })).toContainText('refused');
 });
 
 test('the page has its parts in order, and the card stays until somebody is done with it', async ({
