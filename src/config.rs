@@ -272,10 +272,7 @@ impl Config {
             svid_ttl: source.optional("svid_ttl", svid_ttl)?.unwrap_or(SignedDuration::from_hours(24)),
             svid_server_auth: source.parsed("svid_server_auth", None, false)?,
             rotation_grace: source.optional("rotation_grace", rotation_grace)?.unwrap_or_default(),
-            log: match source.optional("log", str::parse)? {
-                Some(filter) => filter,
-                None => LogFilter::default(),
-            },
+            log: source.parsed("log", None, LogFilter::default())?,
             log_format: source.parsed("log_format", None, LogFormat::Text)?,
             data_dir,
         })

@@ -2,9 +2,12 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 /// How the names of files begin that are being written.
@@ -75,6 +78,12 @@ impl Unfinished {
         Ok(Self { file: unnamed(directory(path))?, path: path.to_owned(), replaces: true })
     }
 
+    /// The same for everybody whom `mode` admits.
+    pub fn finish_with_mode(self, mode: u32) -> io::Result<()> {
+        self.file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        self.finish()
+    }
+
     pub fn finish(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         if self.replaces {
@@ -122,12 +131,57 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Makes a directory that only its owner may enter, unless it is there. Its parent must exist.
+/// A directory of ours inside another one, held open.
+///
+/// Root works in data directories of less trusted users, who could put a link in the place of a directory in there at
+/// any moment. What is done to [`Held::file`] is done in the directory that was looked at, wherever its name leads.
+#[derive(Debug)]
+pub struct Held {
+    directory: OwnedFd,
+    path: PathBuf,
+}
+
+impl Held {
+    /// Opens a directory that only its owner may enter, and makes it unless it is there. Its parent must exist. A link
+    /// in its place is refused; the way to its parent may hold links.
+    pub fn make(path: &Path) -> io::Result<Self> {
+        private_directory(path)?;
+        Self::open(path)
+    }
+
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
+            Errno::LOOP | Errno::NOTDIR => io::Error::new(io::ErrorKind::NotADirectory, NOT_A_DIRECTORY),
+            error => error.into(),
+        })?;
+        Ok(Self { directory, path: path.to_owned() })
+    }
+
+    /// A file in it, for opening, writing and renaming.
+    pub fn file(&self, name: &str) -> PathBuf {
+        Path::new(&format!("/proc/self/fd/{}", self.directory.as_raw_fd())).join(name)
+    }
+
+    /// A file in it, for messages.
+    pub fn shown(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+const NOT_A_DIRECTORY: &str = "it is not a directory; a symbolic link in its place is not followed";
+
+/// Makes a directory that only its owner may enter, unless it is there. Its parent must exist. A link in its place is
+/// not followed.
 pub fn private_directory(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
 
+    let is_directory = || path.symlink_metadata().is_ok_and(|found| found.is_dir());
     match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_directory() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::Error::new(io::ErrorKind::NotADirectory, NOT_A_DIRECTORY))
+        }
         Err(error) => Err(error),
         Ok(()) => sync_directory(directory(path)),
     }
@@ -159,5 +213,22 @@ mod tests {
         private_directory(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         assert!(private_directory(&directory.path().join("a/b")).is_err());
+    }
+
+    #[test]
+    fn a_directory_that_is_held_stays_the_one_it_was() {
+        let room = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (room.path().join("tls"), room.path().join("elsewhere"));
+        fs::create_dir(&elsewhere).unwrap();
+        let held = Held::make(&path).unwrap();
+        // Its owner's trick, played between the look and the write.
+        fs::rename(&path, room.path().join("aside")).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        replace(&held.file("key"), OWNER_ONLY, b"one").unwrap();
+        assert_eq!(fs::read(room.path().join("aside/key")).unwrap(), b"one");
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+        let error = Held::make(&path).unwrap_err();
+        assert!(error.to_string().contains("symbolic link"), "{error}");
+        assert!(Held::open(&path).is_err());
     }
 }

@@ -6,6 +6,9 @@ pub mod domain;
 
 pub mod clock;
 pub mod durable;
+pub mod pem;
+pub mod secret_file;
+pub mod shell;
 pub mod svid;
 
 pub mod ca;

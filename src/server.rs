@@ -5,11 +5,15 @@ pub mod own_certificate;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use rustix::fs::Access;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::admission::NotAdmitted;
@@ -110,7 +114,9 @@ impl StartError {
             Self::Unseal(UnsealError::Unusable(_)) => {
                 "use the envelope key that the agent CA was created with (envelope_key_file, envelope_passphrase_file)"
             }
-            Self::NoEnvelope => "set envelope_key_file, or put envelope.key back into the data directory",
+            Self::NoEnvelope => {
+                "set envelope_key_file, put envelope.key back into the data directory, or let systemd load the credential envelope.key"
+            }
             Self::Store(OpenError::InUse(_)) => "a server is running on this data directory; stop it first",
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 "another program holds this address; stop it or choose another one with --listen or --grpc-listen"
@@ -126,6 +132,9 @@ impl StartError {
     }
 }
 
+/// Below the data directory: programs for other platforms, which the server offers to machines that join.
+const INSTALL_DIR: &str = "install";
+
 /// The envelope's settings, as the configuration and systemd have them.
 pub fn envelope_settings(config: &Config) -> EnvelopeSettings {
     EnvelopeSettings {
@@ -133,14 +142,53 @@ pub fn envelope_settings(config: &Config) -> EnvelopeSettings {
         key_file: config.envelope_key_file.clone(),
         passphrase_file: config.envelope_passphrase_file.clone(),
         credentials_directory: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        of_the_unit: CREDENTIALS_OF_THE_UNIT.map(PathBuf::from).into(),
     }
 }
 
+/// Where a running unit has its credential, and where systemd takes it from: systemd/muster.service names it so.
+const CREDENTIALS_OF_THE_UNIT: [&str; 3] = [
+    "/run/credentials/muster.service/envelope.key",
+    "/etc/credstore/muster-envelope.key",
+    "/run/credstore/muster-envelope.key",
+];
+
+/// What helps a command that does not find the envelope.
+pub const FIND_THE_ENVELOPE: &str = "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …";
+
+/// The envelope for new keys. One is made only where nothing is sealed yet; then it says where.
+pub fn envelope_for_new_keys(
+    config: &Config,
+    has_agent_ca: bool,
+    now: Timestamp,
+) -> Result<(Envelope, Option<PathBuf>), EnvelopeError> {
+    let settings = envelope_settings(config);
+    if !has_agent_ca {
+        return Envelope::find_or_create(&settings, now);
+    }
+    Ok((Envelope::find(&settings)?.ok_or(EnvelopeError::NotFound)?, None))
+}
+
+/// Whether a store has an agent CA. One that can't be looked into, because a server has it open, is taken to have one.
+pub fn has_agent_ca(data_dir: &Path) -> bool {
+    let store = data_dir.join(store::FILE_NAME);
+    store.exists() && Store::peek(&store, |view| view.hierarchy()).is_none_or(|hierarchy| hierarchy.is_some())
+}
+
 /// Creates the data directory if it is not there, for its owner only.
+///
+/// One that root has given to our group (`root:muster 2775`, as volumes with an `fsGroup` are) stays as it is, if it is
+/// closed to everybody else's writing: its files are for their owner alone whatever it is.
 pub fn prepare_data_dir(path: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::DataDir { path: path.to_owned(), source };
     std::fs::create_dir_all(path).map_err(failed)?;
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let found = std::fs::metadata(path).map_err(failed)?;
+    let lent = found.uid() == 0 && !rustix::process::geteuid().is_root();
+    if lent && found.mode() & 0o002 == 0 {
+        return rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| failed(error.into()));
+    }
+    let private = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(path, private).map_err(failed)
 }
 
@@ -209,15 +257,15 @@ pub struct Server {
 impl Server {
     /// Refuses whatever can be refused without opening the store, so that a refusal changes no file.
     pub fn examine(config: &Config) -> Result<(), StartError> {
-        let roots = configured_roots(config)?;
+        let configured = configured_roots(config)?;
         let store = config.data_dir.join(store::FILE_NAME);
         // Where only a proper opening can tell, as after a crash, the start tells after it.
         let stored = Store::peek(&store, |view| Ok((view.hierarchy()?, has_hosts(view)?)));
-        let (hierarchy, has_hosts) = stored.unwrap_or((None, store.exists()));
+        let (hierarchy, has_hosts) = stored.unwrap_or_default();
         if let Some(hierarchy) = hierarchy {
             let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
             drop(Authority::open(&hierarchy, &envelope).map_err(UnsealError::from)?);
-            check_roots(config, roots.as_deref(), &hierarchy)?;
+            anchors_for(&configured, &hierarchy)?;
         }
         if has_hosts || !own_certificate::is_missing(config) {
             LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?;
@@ -251,10 +299,7 @@ impl Server {
     /// The same, on an app that is already open.
     pub async fn start_with(config: &Config, app: Arc<App>, live: LivePeers) -> Result<Self, StartError> {
         let verifier = Arc::new(PeerVerifier::new(Arc::new(ByRegistry(Arc::clone(&app)))));
-        let agents = AgentAnchors {
-            verifier: Arc::clone(&verifier),
-            configured: config.agent_tls_ca_file.clone().zip(configured_roots(config)?),
-        };
+        let agents = AgentAnchors { verifier: Arc::clone(&verifier), configured: configured_roots(config)? };
         if app.hierarchy()?.is_some() {
             let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
             agents.follow(&app.unseal(&envelope)?)?;
@@ -264,7 +309,7 @@ impl Server {
             );
         }
         if own_certificate::is_missing(config) && !app.store().read(has_hosts)? {
-            make_certificate(config)?;
+            make_certificate(config, app.hierarchy()?.is_some())?;
         }
         let certificate = Arc::new(LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?);
         let (https, https_addr) = bind(config.listen).await?;
@@ -276,7 +321,8 @@ impl Server {
             ..reach(config)
         };
         warn_of_addresses(&reach);
-        let facts = ServerFacts { reach, envelope: envelope_settings(config) };
+        let install_dir = Some(config.data_dir.join(INSTALL_DIR));
+        let facts = ServerFacts { reach, envelope: envelope_settings(config), install_dir };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
         Ok(Self { app, shared, certificate, agents, live, https, grpc, socket, https_addr, grpc_addr })
     }
@@ -319,6 +365,7 @@ impl Server {
             );
         }
         let ending = CancellationToken::new();
+        let changes = self.app.authority_changes();
         let deps = GrpcDeps {
             certificate: Arc::clone(&self.certificate),
             verifier: Arc::clone(&self.agents.verifier),
@@ -334,6 +381,7 @@ impl Server {
             self.https,
             Arc::clone(&self.certificate),
             router.clone(),
+            Arc::clone(&self.shared.trusted_proxies),
             ending.clone(),
         );
         let tasks = [
@@ -341,10 +389,11 @@ impl Server {
             tokio::spawn(crate::grpc::server::serve(self.grpc, deps, ending.clone())),
             tokio::spawn(self.socket.serve(router, ending.clone())),
             tokio::spawn(Arc::clone(&self.certificate).watch(ending.clone())),
+            tokio::spawn(crate::http::trust_documents::keep(self.shared.clone(), ending.clone())),
             tokio::spawn(housekeeping(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(tidying(Arc::clone(&self.app), self.shared.clone(), ending.clone())),
             tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),
-            tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), ending.clone())),
+            tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), changes, ending.clone())),
             tokio::spawn(watch_addresses(self.shared.clone(), ending.clone())),
         ];
         stop.cancelled().await;
@@ -380,8 +429,7 @@ async fn housekeeping(app: Arc<App>, ending: CancellationToken) {
             _ = save.tick() => save_presence(&app).await,
             _ = sweep.tick() => {
                 app.fleet().sweep(app.clock().now());
-                // Whether the store takes writes again is found by writing.
-                if app.store().takes_writes() { Ok(()) } else { app.sign_of_life().await }
+                Ok(())
             }
         };
         if let Err(error) = done {
@@ -427,19 +475,15 @@ async fn watch_for_clones(app: Arc<App>, ending: CancellationToken) {
 }
 
 /// The anchors of the gRPC listener that the configuration puts in place of the stored ones.
-fn configured_roots(config: &Config) -> Result<Option<Vec<Vec<u8>>>, StartError> {
+fn configured_roots(config: &Config) -> Result<ConfiguredRoots, StartError> {
     let Some(path) = &config.agent_tls_ca_file else {
         return Ok(None);
     };
     let failed = |source| StartError::AgentCaFile { path: path.clone(), source };
     let pem = std::fs::read(path).map_err(failed)?;
-    let parsed: Result<Vec<_>, _> = rustls::pki_types::pem::PemObject::pem_slice_iter(&pem).collect();
-    let certificates: Vec<rustls::pki_types::CertificateDer<'static>> =
-        parsed.map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-    if certificates.is_empty() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it holds no certificate")));
-    }
-    Ok(Some(certificates.into_iter().map(|certificate| certificate.to_vec()).collect()))
+    let parsed = crate::pem::file::certificates(&pem);
+    let roots = parsed.map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+    Ok(Some((path.clone(), roots)))
 }
 
 /// Whether anybody depends on this server yet.
@@ -452,8 +496,8 @@ fn has_hosts(view: &View<'_>) -> Result<bool, ReadError> {
     Ok(found)
 }
 
-fn make_certificate(config: &Config) -> Result<(), StartError> {
-    let (made, envelope) = own_certificate::make(config, SystemClock.now())?;
+fn make_certificate(config: &Config, has_agent_ca: bool) -> Result<(), StartError> {
+    let (made, envelope) = own_certificate::make(config, has_agent_ca, SystemClock.now())?;
     if let Some(file) = envelope {
         tracing::warn!(
             file = %file.display(),
@@ -469,41 +513,41 @@ fn make_certificate(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Refuses configured anchors under which no agent of this CA could connect.
-fn check_roots(config: &Config, roots: Option<&[Vec<u8>]>, hierarchy: &Hierarchy) -> Result<(), StartError> {
-    let Some((path, roots)) = config.agent_tls_ca_file.as_ref().zip(roots) else { return Ok(()) };
-    let issuing = hierarchy.intermediates.last();
-    if issuing.is_some_and(|issuing| vouch_for(roots, &issuing.certificate)) {
-        return Ok(());
+/// What the settings put in the place of the agent CA's roots, and the file it is from.
+type ConfiguredRoots = Option<(PathBuf, Vec<Vec<u8>>)>;
+
+/// By whom agents of this CA are verified. Configured anchors under which none of them could connect are refused.
+fn anchors_for<'a>(
+    configured: &'a ConfiguredRoots,
+    hierarchy: &'a Hierarchy,
+) -> Result<&'a [Vec<u8>], StartError> {
+    let Some((path, roots)) = configured else { return Ok(&hierarchy.roots) };
+    match hierarchy.intermediates.last() {
+        Some(issuing) if vouch_for(roots, &issuing.certificate) => Ok(roots),
+        _ => Err(StartError::ForeignAgentCa { path: path.clone() }),
     }
-    Err(StartError::ForeignAgentCa { path: path.clone() })
 }
 
-/// By whom agents are verified: the agent CA's roots, or what the settings put in their place.
+/// By whom agents are verified while the server runs.
 #[derive(Debug)]
 struct AgentAnchors {
     verifier: Arc<PeerVerifier>,
-    configured: Option<(PathBuf, Vec<Vec<u8>>)>,
+    configured: ConfiguredRoots,
 }
 
 impl AgentAnchors {
     fn follow(&self, hierarchy: &Hierarchy) -> Result<(), StartError> {
-        let roots = match &self.configured {
-            None => &hierarchy.roots,
-            Some((path, roots)) => {
-                let issuing = hierarchy.intermediates.last();
-                if !issuing.is_some_and(|issuing| vouch_for(roots, &issuing.certificate)) {
-                    return Err(StartError::ForeignAgentCa { path: path.clone() });
-                }
-                roots
-            }
-        };
+        let roots = anchors_for(&self.configured, hierarchy)?;
         Ok(self.verifier.replace_roots(hierarchy.trust_domain.clone(), roots)?)
     }
 
     /// Takes over every agent CA that comes while the server runs.
-    async fn keep_following(self, app: Arc<App>, ending: CancellationToken) {
-        let mut changes = app.authority_changes();
+    async fn keep_following(
+        self,
+        app: Arc<App>,
+        mut changes: watch::Receiver<()>,
+        ending: CancellationToken,
+    ) {
         loop {
             tokio::select! {
                 () = ending.cancelled() => return,

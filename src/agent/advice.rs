@@ -7,6 +7,7 @@ use super::server_url::ServerUrl;
 use crate::domain::code::Code;
 use crate::domain::ids::HostId;
 use crate::domain::spiffe::SpiffeId;
+use crate::shell::quoted;
 
 /// Whose identity was refused, and where it lives.
 #[derive(Debug, Clone, Copy)]
@@ -33,9 +34,9 @@ pub fn way_back(code: &str, case: Case<'_>) -> Option<String> {
     let Case { identity: SpiffeId { tenant, agent, .. }, host, dir, server, server_ca } = case;
     // A log is read elsewhere than in the directory that the agent was started from.
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string();
-    let aside = quoted(&format!("{dir}.old"));
+    let aside = quoted(format!("{dir}.old"));
     let trust = if server_ca {
-        format!(" --ca-file {}", quoted(&format!("{dir}.old/server-ca.pem")))
+        format!(" --ca-file {}", quoted(format!("{dir}.old/server-ca.pem")))
     } else {
         String::new()
     };
@@ -55,15 +56,6 @@ pub fn way_back(code: &str, case: Case<'_>) -> Option<String> {
 /// What to do about any refusal.
 pub fn after(refusal: &Refusal, case: Case<'_>) -> String {
     way_back(&refusal.code, case).unwrap_or_else(|| refusal.hint().to_owned())
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -99,6 +91,5 @@ mod tests {
         assert!(text.contains(&re_enable), "{text}");
         assert!(!way_back("svid_expired", case).unwrap().contains("re-enable"));
         assert_eq!(way_back("throttled", case), None);
-        assert_eq!(quoted("/var/lib/muster-agent"), "/var/lib/muster-agent");
     }
 }

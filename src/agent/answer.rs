@@ -6,11 +6,12 @@
 use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use serde::Deserialize;
+use serde_json::Value;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::addresses::Told;
 use super::server_url::ServerUrl;
 use super::svid::{NotAnSvid, Svid};
-use crate::domain::host_port::{HostPort, NotAHostPort};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::{AgentId, SpiffeId};
@@ -33,7 +34,13 @@ pub struct Answer {
     intermediate: String,
     trust_bundle: String,
     server_ca: Option<String>,
-    grpc_addr: Option<String>,
+    /// Addresses are read leniently, see [`Told`].
+    #[serde(default)]
+    grpc_addr: Value,
+    #[serde(default)]
+    grpc_addrs: Value,
+    #[serde(default)]
+    servers: Value,
     serial: Serial,
     issued_at: Timestamp,
     not_after: Timestamp,
@@ -50,7 +57,8 @@ pub struct Issued {
     pub agent_ca: String,
     /// What the server says of the CAs that vouch for it; [`super::server_trust`] decides what to make of it.
     pub server_ca: Option<String>,
-    pub grpc_addr: HostPort,
+    /// Where the server says that it is.
+    pub told: Told,
     /// By the server's clock.
     pub issued_at: Timestamp,
 }
@@ -88,8 +96,6 @@ pub enum AnswerError {
     NotARoot,
     #[error("its certificate does not chain to its trust bundle")]
     Chain(#[source] webpki::Error),
-    #[error("its gRPC address is refused: {0}")]
-    GrpcAddr(#[from] NotAHostPort),
 }
 
 impl Answer {
@@ -120,7 +126,7 @@ impl Answer {
             chain: [&leaf, &intermediate].map(pem::certificate_text).concat(),
             agent_ca: roots.iter().map(pem::certificate_text).collect(),
             server_ca: self.server_ca.clone(),
-            grpc_addr: expected.server.grpc_addr(self.grpc_addr.as_deref())?,
+            told: Told::read(&self.servers, &self.grpc_addrs, &self.grpc_addr, expected.server),
             issued_at: self.issued_at,
         })
     }

@@ -22,11 +22,11 @@ impl Backoff {
         Self { first, most, next: first }
     }
 
-    /// The next wait, moved by up to a quarter either way.
+    /// The next wait, moved by up to a quarter either way, and never longer than the most.
     pub fn wait(&mut self) -> Duration {
         let base = self.next;
         self.next = (base * 2).min(self.most);
-        jittered(base, random_permille())
+        jittered_up_to(base, self.most, random_permille())
     }
 
     pub const fn reset(&mut self) {
@@ -74,12 +74,20 @@ pub fn place_in(window: Duration, permille: u16) -> Duration {
 /// How long to wait before a request that was refused, and would be refused again unless somebody does
 /// something: twice as long after each refusal, up to a quarter of an hour.
 pub fn after_refusals(gap: Duration, refusals: u32, permille: u16) -> Duration {
-    jittered((gap * (1 << refusals.min(4))).min(Duration::from_secs(900)), permille)
+    jittered_up_to(gap * (1 << refusals.min(4)), Duration::from_secs(900), permille)
 }
 
 /// `base` times 0.75 to 1.25, as `permille` (0..=999) says.
 pub fn jittered(base: Duration, permille: u16) -> Duration {
     base * (750 + u32::from(permille.min(999)) / 2) / 1000
+}
+
+/// The same between three quarters of the shorter one of `base` and `most`, and `most`. Waits at the cap are spread
+/// below it, because what is cut off at the cap would come in step.
+fn jittered_up_to(base: Duration, most: Duration, permille: u16) -> Duration {
+    let base = base.min(most);
+    let (least, longest) = (base * 3 / 4, (base * 5 / 4).min(most));
+    least + (longest - least) * u32::from(permille.min(999)) / 999
 }
 
 /// A random number from 0 to 999.
@@ -103,6 +111,11 @@ mod tests {
             let wait = backoff.wait().as_secs_f64() / f64::from(base);
             assert!((0.75..=1.25).contains(&wait), "{base}: {wait}");
         }
+        let cap = Duration::from_secs(30);
+        let at_cap: Vec<_> = (0..200).map(|_| backoff.wait()).collect();
+        assert!(at_cap.iter().all(|wait| *wait <= cap), "{at_cap:?}");
+        let in_step = at_cap.iter().filter(|wait| **wait > cap - Duration::from_millis(300)).count();
+        assert!(in_step < 40, "{in_step} of 200 come together");
         backoff.reset();
         assert!(backoff.wait() <= Duration::from_millis(1250));
     }
@@ -154,8 +167,12 @@ mod tests {
     #[test]
     fn refusals_are_tried_again_ever_more_rarely() {
         let minutes = |refusals| after_refusals(Duration::from_secs(60), refusals, 500).as_secs() / 60;
-        assert_eq!([0, 1, 2, 3, 4, 9].map(minutes), [1, 2, 4, 8, 15, 15]);
-        assert_eq!(after_refusals(Duration::from_millis(300), 2, 500), Duration::from_millis(1200));
+        assert_eq!([0, 1, 2, 3, 4, 9].map(minutes), [1, 2, 4, 8, 13, 13]);
+        for refusals in 0..10 {
+            assert!(after_refusals(Duration::from_secs(60), refusals, 999) <= Duration::from_secs(900));
+        }
+        let brief = after_refusals(Duration::from_millis(300), 2, 500);
+        assert!(brief.abs_diff(Duration::from_millis(1200)) < Duration::from_millis(2), "{brief:?}");
     }
 
     #[test]

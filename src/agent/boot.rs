@@ -85,7 +85,7 @@ async fn enroll_patiently(
     let trust = config.first_trust();
     let begun = Instant::now();
     loop {
-        let attempt = match EnrollmentClient::new(server.clone(), &trust) {
+        let attempt = match EnrollmentClient::new(server.clone(), &trust, &config.dialer) {
             Ok(client) => enroll(dir, &client, credential, &config.subject, clock).await,
             Err(error) => Err(error.into()),
         };
@@ -129,6 +129,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use zeroize::Zeroizing;
@@ -139,6 +140,7 @@ mod tests {
     use crate::agent::facts::Subject;
     use crate::agent::identity::IdentityDir;
     use crate::agent::test_server::{TestServer, problem};
+    use crate::agent::workload::PER_USER_USUAL;
     use crate::clock::SystemClock;
     use crate::domain::credential::CredentialKind;
     use crate::domain::ids::CredentialId;
@@ -161,7 +163,9 @@ mod tests {
                 pin: Some(server.pin()),
             },
             workload_socket: None,
+            workload_connections_per_user: PER_USER_USUAL,
             subject: Subject::ThisMachine,
+            dialer: Arc::default(),
         }
     }
 
@@ -274,7 +278,8 @@ mod tests {
         let again = boot(&config).await.unwrap();
         assert_eq!((first.svid.serial, server.requests()), (again.svid.serial, 1));
         let owned = config.identity.clone().lock().unwrap();
-        let client = EnrollmentClient::new(server.url.clone(), &config.first_trust()).unwrap();
+        let client =
+            EnrollmentClient::new(server.url.clone(), &config.first_trust(), &config.dialer).unwrap();
         let credential = config.enroll.credential.as_ref().unwrap().read().unwrap();
         let refused = enroll(&owned, &client, &credential, &Subject::ThisMachine, &SystemClock).await;
         assert!(matches!(refused, Err(EnrollError::AlreadyEnrolled { .. })));

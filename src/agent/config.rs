@@ -6,16 +6,21 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::credential_source::{CredentialSource, Place, SecretText};
+use super::dial::Dialer;
 use super::facts::Subject;
 use super::identity::{IdentityDir, IdentityError};
 use super::notes::Notes;
+use super::proxy::ProxySettings;
 use super::server_url::{NotAServerUrl, ServerUrl};
+use super::workload::{PER_USER, PER_USER_USUAL};
 use crate::domain::credential::CredentialKind;
-use crate::domain::host_port::HostPort;
+use crate::domain::host_port::{HostPort, NotAHostPort};
 use crate::domain::pin::{NotAPin, Pin};
 use crate::tls::first_contact::Trust;
 
@@ -23,12 +28,37 @@ use crate::tls::first_contact::Trust;
 pub const JOIN_TOKEN: &str = "MUSTER_AGENT_JOIN_TOKEN";
 /// An enrollment secret itself.
 pub const ENROLLMENT_SECRET: &str = "MUSTER_AGENT_ENROLLMENT_SECRET";
-/// A file with a join token; instead of `enroll.token_file`.
+/// A file with a join token.
 pub const TOKEN_FILE: &str = "MUSTER_AGENT_ENROLL_TOKEN_FILE";
-/// Where to enroll; instead of `enroll.server`.
+/// A file with an enrollment secret.
+pub const SECRET_FILE: &str = "MUSTER_AGENT_ENROLL_SECRET_FILE";
+/// Where to enroll.
 pub const SERVER: &str = "MUSTER_AGENT_ENROLL_SERVER";
-/// The pin for first contact; instead of `enroll.ca_pin`.
+/// The pin for first contact.
 pub const CA_PIN: &str = "MUSTER_AGENT_ENROLL_CA_PIN";
+const GRPC_ADDR: &str = "MUSTER_AGENT_CONTROL_PLANE_GRPC_ADDR";
+const CERT_FILE: &str = "MUSTER_AGENT_TLS_CERT_FILE";
+const KEY_FILE: &str = "MUSTER_AGENT_TLS_KEY_FILE";
+const CA_FILE: &str = "MUSTER_AGENT_TLS_CA_FILE";
+const IDENTITY_SERVER: &str = "MUSTER_AGENT_IDENTITY_SERVER";
+const WORKLOAD_SOCKET: &str = "MUSTER_AGENT_WORKLOAD_API_SOCKET";
+const WORKLOAD_CONNECTIONS: &str = "MUSTER_AGENT_WORKLOAD_API_CONNECTIONS_PER_USER";
+
+/// Every setting, and the variable of the environment that wins over it. Tests hold the settings, the reference
+/// and the hints against this list.
+pub const SETTINGS: [(&str, &str); 11] = [
+    ("control_plane.grpc_addr", GRPC_ADDR),
+    ("tls.cert_file", CERT_FILE),
+    ("tls.key_file", KEY_FILE),
+    ("tls.ca_file", CA_FILE),
+    ("identity.server", IDENTITY_SERVER),
+    ("enroll.token_file", TOKEN_FILE),
+    ("enroll.secret_file", SECRET_FILE),
+    ("enroll.server", SERVER),
+    ("enroll.ca_pin", CA_PIN),
+    ("workload_api.socket", WORKLOAD_SOCKET),
+    ("workload_api.connections_per_user", WORKLOAD_CONNECTIONS),
+];
 
 /// How an agent is set up.
 #[derive(Debug)]
@@ -43,7 +73,11 @@ pub struct AgentConfig {
     pub enroll: EnrollConfig,
     /// The socket of the Workload API, if it is to be served.
     pub workload_socket: Option<PathBuf>,
+    /// Most connections to it that one user's programs hold.
+    pub workload_connections_per_user: usize,
     pub subject: Subject,
+    /// How the server is reached.
+    pub dialer: Arc<Dialer>,
 }
 
 /// How an agent without an identity gets one.
@@ -67,6 +101,12 @@ pub enum ConfigError {
     Server(&'static str, #[source] NotAServerUrl),
     #[error("{0} is refused")]
     Pin(&'static str, #[source] NotAPin),
+    #[error("{0} is refused")]
+    HostPort(&'static str, #[source] NotAHostPort),
+    #[error("{0} is no number from {min} to {max}", min = PER_USER.start(), max = PER_USER.end())]
+    Connections(&'static str),
+    #[error("{}: {key} is missing", path.display())]
+    Missing { path: PathBuf, key: &'static str },
     #[error("{0} and {1} are both set, and only one of them can be meant")]
     Both(&'static str, &'static str),
     #[error(transparent)]
@@ -81,8 +121,13 @@ impl ConfigError {
                 "check the path and the rights; `muster agent enroll` writes an agent.yml beside the identity"
             }
             Self::Line { .. } | Self::File { .. } => {
-                "correct that line; the keys are control_plane.grpc_addr, tls.cert_file, tls.key_file, tls.ca_file, identity.server, enroll.token_file, enroll.secret_file, enroll.server, enroll.ca_pin and workload_api.socket"
+                "correct that line; the keys are control_plane.grpc_addr, tls.cert_file, tls.key_file, tls.ca_file, identity.server, enroll.token_file, enroll.secret_file, enroll.server, enroll.ca_pin, workload_api.socket and workload_api.connections_per_user"
             }
+            Self::Missing { .. } => {
+                "set tls.cert_file and tls.key_file, or MUSTER_AGENT_TLS_CERT_FILE and MUSTER_AGENT_TLS_KEY_FILE"
+            }
+            Self::HostPort(..) => "write it as HOST:PORT",
+            Self::Connections(_) => "64 is usual",
             Self::Server(..) => "write it as https://HOST:PORT",
             Self::Pin(..) => "copy the pin again from where the server's operator sees it",
             Self::Both(..) => "remove one of the two",
@@ -92,11 +137,12 @@ impl ConfigError {
 }
 
 /// The file as it is written.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     control_plane: Option<ControlPlane>,
+    #[serde(default)]
     tls: TlsFiles,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<IdentityServer>,
@@ -106,10 +152,13 @@ struct File {
     workload_api: Option<WorkloadApi>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
 struct WorkloadApi {
-    socket: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections_per_user: Option<ConnectionsPerUser>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -118,11 +167,13 @@ struct ControlPlane {
     grpc_addr: GrpcAddr,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct TlsFiles {
-    cert_file: PathBuf,
-    key_file: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cert_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ca_file: Option<PathBuf>,
 }
@@ -172,6 +223,36 @@ value!(GrpcAddr, HostPort, "grpc_addr");
 value!(Server, ServerUrl, "server");
 value!(CaPin, Pin, "ca_pin");
 
+/// A number within [`PER_USER`].
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(try_from = "i64")]
+struct ConnectionsPerUser(usize);
+
+impl TryFrom<i64> for ConnectionsPerUser {
+    type Error = String;
+
+    fn try_from(number: i64) -> Result<Self, String> {
+        let number = usize::try_from(number).ok().filter(|number| PER_USER.contains(number));
+        let (min, max) = (PER_USER.start(), PER_USER.end());
+        number
+            .map(Self)
+            .ok_or_else(|| format!("connections_per_user: a number from {min} to {max} is wanted"))
+    }
+}
+
+impl FromStr for ConnectionsPerUser {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        text.parse::<i64>().map_err(drop)?.try_into().map_err(drop)
+    }
+}
+
+/// A dialer that goes through the proxy which the environment names.
+pub fn dialer(env: Environment<'_>) -> Arc<Dialer> {
+    Arc::new(Dialer::new(ProxySettings::from_environment(env)))
+}
+
 /// How a variable of the environment is looked up.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -189,7 +270,24 @@ impl AgentConfig {
     }
 
     fn parse(path: &Path, text: &str, env: Environment<'_>) -> Result<Self, ConfigError> {
-        let file: File = yaml_serde::from_str(text).map_err(|error| in_file(path, &error))?;
+        let file: File = match text.trim() {
+            "" => File::default(),
+            _ => yaml_serde::from_str(text).map_err(|error| in_file(path, &error))?,
+        };
+        let missing = |key| ConfigError::Missing { path: path.to_owned(), key };
+        let cert = path_in(env, CERT_FILE).or_else(|| file.tls.cert_file.clone());
+        let key = path_in(env, KEY_FILE).or_else(|| file.tls.key_file.clone());
+        let cert = cert.ok_or_else(|| missing("tls.cert_file"))?;
+        let key = key.ok_or_else(|| missing("tls.key_file"))?;
+        Self::assemble(IdentityDir::of_files(&cert, &key)?, file, env)
+    }
+
+    /// An agent that was enrolled into a directory and knows everything else from there and the environment.
+    pub fn of_directory(dir: &Path, env: Environment<'_>) -> Result<Self, ConfigError> {
+        Self::assemble(IdentityDir::new(dir), File::default(), env)
+    }
+
+    fn assemble(identity: IdentityDir, file: File, env: Environment<'_>) -> Result<Self, ConfigError> {
         let enroll = file.enroll.unwrap_or_default();
         let from_file = match (enroll.token_file, enroll.secret_file) {
             (Some(_), Some(_)) => {
@@ -200,32 +298,29 @@ impl AgentConfig {
             (None, None) => None,
         };
         let from_env = EnrollConfig::from_environment(env)?;
-        let server = file.identity.map(|identity| identity.server.0);
+        let server = env(IDENTITY_SERVER).map(|text| text.trim().parse()).transpose();
+        let server = server.map_err(|error| ConfigError::Server(IDENTITY_SERVER, error))?;
+        let server = server.or(file.identity.map(|identity| identity.server.0));
+        let grpc_addr = env(GRPC_ADDR).map(|text| text.trim().parse()).transpose();
+        let grpc_addr = grpc_addr.map_err(|error| ConfigError::HostPort(GRPC_ADDR, error))?;
+        let workload = file.workload_api.unwrap_or_default();
+        let connections = env(WORKLOAD_CONNECTIONS).map(|text| text.trim().parse()).transpose();
+        let connections = connections.map_err(|()| ConfigError::Connections(WORKLOAD_CONNECTIONS))?;
+        let connections: Option<ConnectionsPerUser> = connections.or(workload.connections_per_user);
         Ok(Self {
-            identity: IdentityDir::of_files(&file.tls.cert_file, &file.tls.key_file)?,
-            server_ca: file.tls.ca_file,
-            grpc_addr: file.control_plane.map(|control_plane| control_plane.grpc_addr.0),
+            identity,
+            server_ca: path_in(env, CA_FILE).or(file.tls.ca_file),
+            grpc_addr: grpc_addr.or(file.control_plane.map(|control_plane| control_plane.grpc_addr.0)),
             enroll: EnrollConfig {
                 credential: from_env.credential.or(from_file),
                 server: from_env.server.or(enroll.server.map(|server| server.0)).or_else(|| server.clone()),
                 pin: from_env.pin.or(enroll.ca_pin.map(|pin| pin.0)),
             },
             server,
-            workload_socket: file.workload_api.map(|workload_api| workload_api.socket),
+            workload_socket: path_in(env, WORKLOAD_SOCKET).or(workload.socket),
+            workload_connections_per_user: connections.map_or(PER_USER_USUAL, |connections| connections.0),
             subject: Subject::ThisMachine,
-        })
-    }
-
-    /// An agent that was enrolled into a directory and knows everything else from there.
-    pub fn of_directory(dir: &Path, env: Environment<'_>) -> Result<Self, ConfigError> {
-        Ok(Self {
-            identity: IdentityDir::new(dir),
-            server_ca: None,
-            grpc_addr: None,
-            server: None,
-            enroll: EnrollConfig::from_environment(env)?,
-            workload_socket: None,
-            subject: Subject::ThisMachine,
+            dialer: dialer(env),
         })
     }
 
@@ -255,14 +350,6 @@ impl AgentConfig {
         let in_use = self.server_ca.as_ref().is_none_or(|file| absolute(file) == absolute(&kept));
         in_use && fs::symlink_metadata(kept).is_ok_and(|kept| kept.is_file())
     }
-
-    pub fn rotation_server(&self, notes: &Notes) -> Option<ServerUrl> {
-        self.server.clone().or_else(|| notes.server.clone()).or_else(|| self.enroll.server.clone())
-    }
-
-    pub fn session_addr(&self, notes: &Notes) -> Option<HostPort> {
-        self.grpc_addr.clone().or_else(|| notes.grpc_addr.clone())
-    }
 }
 
 impl EnrollConfig {
@@ -273,7 +360,12 @@ impl EnrollConfig {
             (Some(_), Some(_)) => return Err(ConfigError::Both(JOIN_TOKEN, ENROLLMENT_SECRET)),
             (Some(token), None) => Some(given(CredentialKind::JoinToken, token)),
             (None, Some(secret)) => Some(given(CredentialKind::EnrollmentSecret, secret)),
-            (None, None) => env(TOKEN_FILE).map(|path| file_source(CredentialKind::JoinToken, path.into())),
+            (None, None) => match (path_in(env, TOKEN_FILE), path_in(env, SECRET_FILE)) {
+                (Some(_), Some(_)) => return Err(ConfigError::Both(TOKEN_FILE, SECRET_FILE)),
+                (Some(path), None) => Some(file_source(CredentialKind::JoinToken, path)),
+                (None, Some(path)) => Some(file_source(CredentialKind::EnrollmentSecret, path)),
+                (None, None) => None,
+            },
         };
         let server = env(SERVER).map(|text| text.trim().parse()).transpose();
         let pin = env(CA_PIN).map(|text| text.trim().parse()).transpose();
@@ -285,7 +377,12 @@ impl EnrollConfig {
     }
 }
 
-/// An `agent.yml` for an identity that has been enrolled.
+fn path_in(env: Environment<'_>, name: &str) -> Option<PathBuf> {
+    env(name).map(|path| PathBuf::from(path.trim()))
+}
+
+/// An `agent.yml` for an identity that has been enrolled. The addresses in it are what the agent falls back on;
+/// what the server names later comes first.
 pub fn ready_made(identity: &IdentityDir, notes: &Notes) -> String {
     let server_ca = identity.server_ca();
     let file = File {
@@ -294,8 +391,8 @@ pub fn ready_made(identity: &IdentityDir, notes: &Notes) -> String {
             .clone()
             .map(|grpc_addr| ControlPlane { grpc_addr: GrpcAddr(grpc_addr) }),
         tls: TlsFiles {
-            cert_file: identity.cert().to_owned(),
-            key_file: identity.key().to_owned(),
+            cert_file: Some(identity.cert().to_owned()),
+            key_file: Some(identity.key().to_owned()),
             ca_file: server_ca.exists().then_some(server_ca),
         },
         identity: notes.server.clone().map(|server| IdentityServer { server: Server(server) }),
@@ -326,8 +423,8 @@ pub fn installed(settings: &InstallSettings<'_>) -> Result<String, yaml_serde::E
     yaml_serde::to_string(&File {
         control_plane: None,
         tls: TlsFiles {
-            cert_file: settings.identity.cert().to_owned(),
-            key_file: settings.identity.key().to_owned(),
+            cert_file: Some(settings.identity.cert().to_owned()),
+            key_file: Some(settings.identity.key().to_owned()),
             ca_file: settings.server_ca.clone(),
         },
         identity: Some(IdentityServer { server: Server(settings.server.clone()) }),
@@ -405,7 +502,7 @@ enroll:
   token_file: /run/secrets/join-token
   server: https://first.example:8443
   ca_pin: 0000000000000000000000000000000000000000000000000000000000000000
-workload_api: {socket: /run/muster-agent/workload.sock}
+workload_api: {socket: /run/muster-agent/workload.sock, connections_per_user: 200}
 ";
         let config = parse(text, &[]).unwrap();
         assert_eq!(config.identity, IdentityDir::new("/d"));
@@ -415,6 +512,7 @@ workload_api: {socket: /run/muster-agent/workload.sock}
         assert_eq!(config.first_trust(), Trust::Pin(Pin::from_bytes([0; 32])));
         assert_eq!(config.later_trust(), Trust::CaFile("/d/server-ca.pem".into()));
         assert_eq!(config.workload_socket.as_deref(), Some(Path::new("/run/muster-agent/workload.sock")));
+        assert_eq!(config.workload_connections_per_user, 200);
         let source = config.enroll.credential.unwrap();
         assert_eq!(source.kind, CredentialKind::JoinToken);
         assert!(matches!(source.place, Place::File(path) if path == Path::new("/run/secrets/join-token")));
@@ -455,6 +553,76 @@ workload_api: {socket: /run/muster-agent/workload.sock}
         assert_eq!(config.enroll.credential.unwrap().kind, CredentialKind::EnrollmentSecret);
     }
 
+    /// A setting as it came out, as text.
+    fn chosen(config: &AgentConfig, key: &str) -> String {
+        let file = |kind: CredentialKind| match &config.enroll.credential {
+            Some(CredentialSource { kind: found, place: Place::File(path) }) if *found == kind => {
+                path.display().to_string()
+            }
+            other => panic!("{key}: {other:?}"),
+        };
+        match key {
+            "control_plane.grpc_addr" => config.grpc_addr.as_ref().unwrap().to_string(),
+            "tls.cert_file" => config.identity.cert().display().to_string(),
+            "tls.key_file" => config.identity.key().display().to_string(),
+            "tls.ca_file" => config.server_ca.as_ref().unwrap().display().to_string(),
+            "identity.server" => config.server.as_ref().unwrap().to_string(),
+            "enroll.token_file" => file(CredentialKind::JoinToken),
+            "enroll.secret_file" => file(CredentialKind::EnrollmentSecret),
+            "enroll.server" => config.enroll.server.as_ref().unwrap().to_string(),
+            "enroll.ca_pin" => config.enroll.pin.unwrap().to_string(),
+            "workload_api.socket" => config.workload_socket.as_ref().unwrap().display().to_string(),
+            "workload_api.connections_per_user" => config.workload_connections_per_user.to_string(),
+            _ => panic!("{key} is not looked at by this test"),
+        }
+    }
+
+    #[test]
+    fn every_setting_has_a_variable_that_wins_and_a_line_in_the_reference() {
+        let reference = include_str!("../../config/agent.yml");
+        let hint = ConfigError::File { path: PathBuf::new(), problem: String::new() }.hint();
+        for (key, variable) in SETTINGS {
+            let (section, name) = key.split_once('.').unwrap();
+            assert_eq!(variable, format!("MUSTER_AGENT_{}_{}", section.to_uppercase(), name.to_uppercase()));
+            assert!(reference.contains(variable), "config/agent.yml does not name {variable}");
+            assert!(hint.contains(key), "the hint does not name {key}");
+            let (first, second) = match name {
+                "grpc_addr" => ("a:1", "b:2"),
+                "server" => ("https://a:1", "https://b:2"),
+                "ca_pin" => (&*"ab".repeat(32), &*"cd".repeat(32)),
+                "connections_per_user" => ("7", "9"),
+                _ => ("/d/first", "/d/second"),
+            };
+            let files = match name {
+                "cert_file" => "key_file: /d/key.pem, ",
+                "key_file" => "cert_file: /d/cert.pem, ",
+                _ => "cert_file: /d/cert.pem, key_file: /d/key.pem",
+            };
+            let text = match section {
+                "tls" => format!(
+                    "tls: {{{files}{}{name}: \"{first}\"}}",
+                    if files.ends_with(", ") { "" } else { ", " }
+                ),
+                _ if first.parse::<u32>().is_ok() => format!("{FILES}{section}: {{{name}: {first}}}"),
+                _ => format!("{FILES}{section}: {{{name}: \"{first}\"}}"),
+            };
+            assert_eq!(chosen(&parse(&text, &[]).unwrap(), key), first, "{text}");
+            let padded = format!(" {second}\n");
+            assert_eq!(chosen(&parse(&text, &[(variable, &padded)]).unwrap(), key), second, "{variable}");
+        }
+        // The file may leave everything to the environment.
+        let config = parse("", &[(CERT_FILE, "/e/c"), (KEY_FILE, "/e/k"), (SECRET_FILE, "/s")]).unwrap();
+        assert_eq!(chosen(&config, "enroll.secret_file"), "/s");
+        let both = parse(FILES, &[(TOKEN_FILE, "/t"), (SECRET_FILE, "/s")]).unwrap_err();
+        assert!(both.contains(TOKEN_FILE) && both.contains(SECRET_FILE), "{both}");
+        for (variable, bad) in
+            [(GRPC_ADDR, "hunter2"), (IDENTITY_SERVER, "hunter2"), (WORKLOAD_CONNECTIONS, "0")]
+        {
+            let error = parse(FILES, &[(variable, bad)]).unwrap_err();
+            assert!(error.contains(variable) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
     #[test]
     fn mistakes_name_key_and_line_and_no_value() {
         let check = |text: &str, says: &[&str]| {
@@ -481,6 +649,11 @@ workload_api: {socket: /run/muster-agent/workload.sock}
         check(&format!("{FILES}control_plane: {{grpc_addr: hunter2}}"), &["line 2", "grpc_addr", "port"]);
         check(&format!("{FILES}enroll:\n  token_file: [hunter2]"), &["line 3", "token_file"]);
         check(&format!("{FILES}tls: {{}}"), &["line", "duplicate"]);
+        check("tls: {cert_file: /d/c}", &["agent.yml", "tls.key_file"]);
+        check(
+            &format!("{FILES}workload_api: {{connections_per_user: 0}}"),
+            &["line 2", "connections_per_user"],
+        );
         check("tls: {cert_file: /a/c, key_file: /b/k}", &["one directory"]);
         check(&format!("{FILES}enroll: {{token_file: /a, secret_file: /b}}"), &["only one"]);
         check(&format!("{FILES}enroll: [hunter2"), &["agent.yml"]);

@@ -1,15 +1,14 @@
 //! Where the agent's first credential comes from: a file, standard input, the environment, or the caller.
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
 use crate::domain::credential::{Credential, CredentialKind};
+use crate::secret_file::{Reader, SecretFileError};
 
 /// More than any credential or join link with generous white space around it, in bytes.
 const BYTES_MAX: u64 = 16 * 1024;
@@ -103,19 +102,21 @@ pub fn read_stdin() -> Result<SecretText, CredentialError> {
     Ok(SecretText::new(&text))
 }
 
-fn read_file(path: &Path, what: &'static str) -> Result<SecretText, CredentialError> {
+/// A regular file up to its end, trimmed.
+pub fn read_file(path: &Path, what: &'static str) -> Result<SecretText, CredentialError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => CredentialError::Absent { what, path: path.to_owned() },
         _ => CredentialError::Unreadable { what, path: path.to_owned(), source },
     };
-    // Opening a named pipe would wait for a writer that may never come.
-    let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(CredentialError::NotAFile(path.to_owned()));
+    let read = Reader::named().read_text_of_anybody(path, BYTES_MAX).map_err(|error| match error {
+        SecretFileError::Read { source, .. } => unreadable(source),
+        SecretFileError::NotAFile { path } => CredentialError::NotAFile(path),
+        error => unreadable(io::Error::new(io::ErrorKind::InvalidData, error)),
+    });
+    let (text, exposed) = read?;
+    if let Some(exposed) = exposed {
+        tracing::warn!("the {what} can be had by others: {exposed}");
     }
-    let mut text = Zeroizing::new(String::new());
-    file.take(BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
     Ok(SecretText::new(&text))
 }
 

@@ -6,40 +6,45 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, DATE};
+use hyper::{Request, Response};
 use jiff::fmt::rfc2822;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     CertificateParams, CertificateSigningRequest, DistinguishedName, KeyPair, PublicKeyData, SigningKey,
 };
-use reqwest::header::{CONTENT_TYPE, DATE};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::answer::{Answer, AnswerError, Expected, Issued};
+use super::dial::Dialer;
+use super::https::{HttpsCaller, HttpsError};
 use super::identity::Identity;
 use super::server_url::ServerUrl;
 use crate::domain::code::Code;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
-use crate::tls::client::https_client;
 use crate::tls::first_contact::{Distrust, FirstContact, ServerRefused, Trust, TrustError};
 use crate::tls::pem;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// For an answer's head, connecting by every way included, and then for its body.
+const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// Largest answer that is read, in bytes. A real one has about 5 KiB.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// The code of a refusal that came without one of ours: something other than Muster may be answering.
+const UNEXPLAINED: &str = "http";
 /// Most characters of a refusal that are passed on.
 const REFUSAL_CHARS_MAX: usize = 300;
 
 /// A caller of one server's enrollment endpoints.
 #[derive(Debug)]
 pub struct EnrollmentClient {
-    server: ServerUrl,
     first_contact: Arc<FirstContact>,
-    http: Client,
+    https: HttpsCaller,
     /// The time in the latest answer, and when it came.
     told_time: Mutex<Option<(Timestamp, Instant)>>,
 }
@@ -63,7 +68,7 @@ pub enum CallError {
     #[error("{server} is not the server it should be, so nothing was sent")]
     Distrusted { server: ServerUrl, source: ServerRefused },
     #[error("{server} can't be reached")]
-    Unreachable { server: ServerUrl, source: reqwest::Error },
+    Unreachable { server: ServerUrl, source: HttpsError },
     #[error("{server} refused ({} {}): {}", refusal.status, refusal.code, refusal.detail)]
     Refused { server: ServerUrl, refusal: Refusal },
     #[error("the answer of {server} is not believed")]
@@ -85,6 +90,19 @@ impl CallError {
             | Self::Distrusted { .. }
             | Self::Answer { .. }
             | Self::TooLong { .. } => false,
+        }
+    }
+
+    /// Whether another address of the server may answer better: nobody is here, or somebody else, or a server
+    /// that has a problem of its own.
+    pub fn is_of_this_address(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Distrusted { .. }
+            | Self::Answer { .. }
+            | Self::TooLong { .. } => true,
+            Self::Refused { refusal, .. } => refusal.status >= 500 || refusal.code == UNEXPLAINED,
+            Self::Trust(_) | Self::Request(_) => false,
         }
     }
 
@@ -181,23 +199,14 @@ struct Problem {
 }
 
 impl EnrollmentClient {
-    pub fn new(server: ServerUrl, trust: &Trust) -> Result<Self, CallError> {
+    pub fn new(server: ServerUrl, trust: &Trust, dialer: &Arc<Dialer>) -> Result<Self, CallError> {
         let first_contact = Arc::new(FirstContact::new(trust)?);
-        let http = Client::builder()
-            .tls_backend_preconfigured(https_client(Arc::clone(&first_contact)))
-            .https_only(true)
-            .no_proxy()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
-            .pool_max_idle_per_host(0)
-            .build()
-            .map_err(|error| CallError::Request(error.into()))?;
-        Ok(Self { server, first_contact, http, told_time: Mutex::default() })
+        let https = HttpsCaller::new(server, Arc::clone(&first_contact), Arc::clone(dialer));
+        Ok(Self { first_contact, https, told_time: Mutex::default() })
     }
 
     pub const fn server(&self) -> &ServerUrl {
-        &self.server
+        self.https.server()
     }
 
     /// The PEM certificates that vouched for the server, when they are worth keeping.
@@ -235,7 +244,7 @@ impl EnrollmentClient {
             host: facts_as_json(facts),
         };
         let answer = self.post("/enroll/agent", &body).await?;
-        self.check(&answer, Expected { public_key: &public(key), spiffe_id: None, server: &self.server })
+        self.check(&answer, Expected { public_key: &public(key), spiffe_id: None, server: self.server() })
     }
 
     /// Asks for a new certificate of the same identity for `key`, which must be new.
@@ -246,17 +255,20 @@ impl EnrollmentClient {
         let body = RotateBody { chain: &chain, csr: &pem_request(&request)?, proof: &BASE64.encode(&proof) };
         let answer = self.post("/enroll/agent/rotate", &body).await?;
         let spiffe_id = Some(&current.svid.spiffe_id);
-        self.check(&answer, Expected { public_key: &public(key), spiffe_id, server: &self.server })
+        self.check(&answer, Expected { public_key: &public(key), spiffe_id, server: self.server() })
     }
 
     fn check(&self, body: &[u8], expected: Expected<'_>) -> Result<Issued, CallError> {
         Answer::parse(body)
             .and_then(|answer| answer.check(expected))
-            .map_err(|source| CallError::Answer { server: self.server.clone(), source })
+            .map_err(|source| CallError::Answer { server: self.server().clone(), source })
     }
 
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<Vec<u8>, CallError> {
-        let sent = self.http.post(self.server.at(path)).json(body).send().await;
+        let body = serde_json::to_vec(body).map_err(|error| CallError::Request(error.into()))?;
+        let request = Request::post(path).header(CONTENT_TYPE, "application/json").body(Full::from(body));
+        let request = request.map_err(|error| CallError::Request(error.into()))?;
+        let sent = self.https.send(request, ANSWER_WITHIN).await;
         let response = sent.map_err(|error| self.failure(error))?;
         self.note_time(&response);
         let status = response.status();
@@ -270,10 +282,10 @@ impl EnrollmentClient {
         }
         let problem = problem.then(|| serde_json::from_slice(&body).ok()).flatten();
         let refusal = refusal(status.as_u16(), problem);
-        Err(CallError::Refused { server: self.server.clone(), refusal })
+        Err(CallError::Refused { server: self.server().clone(), refusal })
     }
 
-    fn note_time(&self, response: &Response) {
+    fn note_time(&self, response: &Response<Incoming>) {
         let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
         // HTTP tells whole seconds; on average half of one has passed (RFC 9110 5.6.7).
@@ -283,22 +295,26 @@ impl EnrollmentClient {
         }
     }
 
-    async fn read(&self, mut response: Response) -> Result<Vec<u8>, CallError> {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(error))? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(CallError::TooLong { server: self.server.clone() });
+    async fn read(&self, response: Response<Incoming>) -> Result<Vec<u8>, CallError> {
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        let body = timeout(BODY_WITHIN, body).await.map_err(|_| self.failure(HttpsError::TooSlow))?;
+        match body {
+            Ok(body) => Ok(body.to_bytes().to_vec()),
+            Err(error) if error.is::<LengthLimitError>() => {
+                Err(CallError::TooLong { server: self.server().clone() })
             }
-            body.extend_from_slice(&chunk);
+            Err(error) => match error.downcast() {
+                Ok(error) => Err(self.failure(HttpsError::Broken(*error))),
+                Err(error) => Err(CallError::Request(error)),
+            },
         }
-        Ok(body)
     }
 
-    fn failure(&self, error: reqwest::Error) -> CallError {
-        let server = self.server.clone();
+    fn failure(&self, error: HttpsError) -> CallError {
+        let server = self.server().clone();
         match ServerRefused::in_error(&error) {
             Some(source) => CallError::Distrusted { server, source },
-            None => CallError::Unreachable { server, source: error.without_url() },
+            None => CallError::Unreachable { server, source: error },
         }
     }
 }
@@ -306,7 +322,7 @@ impl EnrollmentClient {
 fn refusal(status: u16, problem: Option<Problem>) -> Refusal {
     let Some(problem) = problem else {
         let detail = "the answer has no reason that this agent understands".to_owned();
-        return Refusal { status, code: "http".to_owned(), detail };
+        return Refusal { status, code: UNEXPLAINED.to_owned(), detail };
     };
     let detail = if problem.detail.is_empty() { problem.title } else { problem.detail };
     Refusal { status, code: printable(&problem.code), detail: printable(&detail) }
@@ -361,7 +377,7 @@ mod tests {
     }
 
     async fn ask(server: &TestServer, trust: &Trust) -> Result<Issued, CallError> {
-        let client = EnrollmentClient::new(server.url.clone(), trust)?;
+        let client = EnrollmentClient::new(server.url.clone(), trust, &Arc::default())?;
         client.enroll(&token(), &KeyPair::generate().unwrap(), &HostFacts::default()).await
     }
 
@@ -541,10 +557,6 @@ mod tests {
                 "certificate is no usable PEM",
                 Box::new(|_, _, reply| edit(reply, |body| body["certificate"] = "".into())),
             ),
-            (
-                "gRPC address",
-                Box::new(|_, _, reply| edit(reply, |body| body["grpc_addr"] = "nonsense".into())),
-            ),
         ];
         for (says, twist) in cases {
             server.twist(twist);
@@ -557,6 +569,29 @@ mod tests {
         assert!(matches!(ask(&server, &trust).await, Err(CallError::TooLong { .. })));
         server.twist(|server, request, _| reissue(server, request, DAY * 7, |_| {}));
         ask(&server, &trust).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_address_that_can_not_be_used_costs_no_certificate() {
+        let server = TestServer::start().await;
+        let trust = Trust::Pin(server.pin());
+        for nonsense in [json!("nonsense"), json!("https://a:1"), json!(":99999"), json!(7), json!(["a", {}])]
+        {
+            let told = nonsense.clone();
+            server.twist(move |_, _, reply| {
+                edit(reply, |body| {
+                    for field in ["grpc_addr", "grpc_addrs", "servers"] {
+                        body[field] = told.clone();
+                    }
+                })
+            });
+            let issued = ask(&server, &trust).await.unwrap();
+            assert!(
+                issued.told.unusable >= 2 && issued.told.grpc.is_empty(),
+                "{nonsense}: {:?}",
+                issued.told
+            );
+        }
     }
 
     fn public_of(key: &KeyPair) -> Vec<u8> {
@@ -609,12 +644,13 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url: ServerUrl = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
         drop(listener);
-        let client = EnrollmentClient::new(url, &Trust::Pin(Pin::from_bytes([1; 32]))).unwrap();
+        let client =
+            EnrollmentClient::new(url, &Trust::Pin(Pin::from_bytes([1; 32])), &Arc::default()).unwrap();
         let key = KeyPair::generate().unwrap();
         let error = client.enroll(&token(), &key, &HostFacts::default()).await.unwrap_err();
         assert!(matches!(error, CallError::Unreachable { .. }) && error.is_temporary());
-        let missing =
-            EnrollmentClient::new("https://a:1".parse().unwrap(), &Trust::CaFile("/nowhere/ca.pem".into()));
+        let nowhere = Trust::CaFile("/nowhere/ca.pem".into());
+        let missing = EnrollmentClient::new("https://a:1".parse().unwrap(), &nowhere, &Arc::default());
         assert!(missing.unwrap_err().is_temporary());
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::IpAddr;
 
-use crate::domain::host::HostFacts;
+use crate::domain::host::{HostFacts, tells_machines_apart};
 use crate::grpc::proto;
 
 /// For whom an agent speaks.
@@ -29,13 +29,14 @@ impl Subject {
 fn collect() -> HostFacts {
     let names = rustix::system::uname();
     let os = fs::read_to_string("/etc/os-release").ok().and_then(|text| pretty_name(&text));
-    let machine_id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let machine_id = fs::read_to_string("/etc/machine-id").ok();
+    let machine_id = machine_id.as_deref().map(str::trim).filter(|id| tells_machines_apart(id));
     HostFacts::bounded(
         [
             &names.nodename().to_string_lossy(),
             os.as_deref().unwrap_or("Linux"),
             &names.machine().to_string_lossy(),
-            machine_id.trim(),
+            machine_id.unwrap_or_default(),
             env!("CARGO_PKG_VERSION"),
         ],
         addresses(),

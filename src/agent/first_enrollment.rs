@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tracing::warn;
+
 use super::answer::Issued;
 use super::enrollment::{CallError, EnrollmentClient};
 use super::facts::Subject;
@@ -61,7 +63,7 @@ pub async fn enroll(
     }
     let issued = answer?;
     let difference = client.clock_difference_ms(clock.now());
-    let notes = issued_notes(difference, client, &issued);
+    let notes = issued_notes(difference, client, &issued, &Notes::default());
     dir.install(&NewIdentity {
         key: &key,
         chain: &issued.chain,
@@ -95,10 +97,22 @@ pub(super) fn issued_notes(
     clock_difference_ms: Option<i64>,
     client: &EnrollmentClient,
     issued: &Issued,
+    earlier: &Notes,
 ) -> Notes {
+    let told = &issued.told;
+    if told.unusable > 0 {
+        warn!(
+            count = told.unusable,
+            "the server names addresses that can't be used here; have its public_url and grpc_addr corrected"
+        );
+    }
+    // Where it was before is better than nowhere.
+    let grpc_addrs = if told.grpc.is_empty() { &earlier.grpc_addrs } else { &told.grpc };
     Notes {
         server: Some(client.server().clone()),
-        grpc_addr: Some(issued.grpc_addr.clone()),
+        grpc_addr: grpc_addrs.first().cloned(),
+        servers: told.servers.clone(),
+        grpc_addrs: grpc_addrs.clone(),
         spiffe_id: Some(issued.svid.spiffe_id.to_string()),
         host_id: Some(issued.host),
         serial: Some(issued.svid.serial),
@@ -107,5 +121,6 @@ pub(super) fn issued_notes(
         clock_difference_ms,
         last_refusal: None,
         last_failure: None,
+        ..earlier.clone()
     }
 }

@@ -9,15 +9,19 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::config::{AgentConfig, InstallSettings, installed, process_environment};
 use super::identity::{IdentityDir, IdentityError};
+use super::program::{self, Kind};
 use super::server_url::ServerUrl;
-use super::unit::{self, CONFIG, NotForAUnit, PROGRAMS};
+use super::unit::{self, CONFIG, NotForAUnit, OWN_PROGRAM, PACKAGED_PROGRAM};
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::pin::Pin;
+use crate::domain::version::AgentVersion;
 use crate::durable::{self, OWNER_ONLY, WORLD_READABLE};
 use crate::tls::first_contact::{FirstContact, Trust, TrustError};
 use crate::tls::pem;
@@ -32,8 +36,9 @@ const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
 const SYSTEMCTL: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
 /// Exists where systemd runs as the first process (sd_booted).
 const BOOTED: &str = "/run/systemd/system";
-/// Places that a service with `ProtectHome=` and `PrivateTmp=` does not see.
-const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+/// How long the first report of a started agent is waited for, and how often it is looked for.
+const REPORT_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_FOR_REPORT: Duration = Duration::from_millis(100);
 
 /// What to install.
 #[derive(Debug)]
@@ -74,8 +79,10 @@ pub struct Installed {
     /// The identity was there already, so no credential was written.
     pub kept_identity: Option<String>,
     pub credential: Option<PathBuf>,
-    /// The image has no program at the place where the service looks for it.
-    pub missing_program: Option<PathBuf>,
+    /// What the service runs.
+    pub program: PathBuf,
+    /// The running program was put there.
+    pub program_written: bool,
     pub started: bool,
 }
 
@@ -103,10 +110,12 @@ pub enum InstallError {
     NoCredential,
     #[error("systemd does not run here")]
     NoSystemd,
-    #[error("a service can't start {}, because it does not see that place", .0.display())]
-    HiddenProgram(PathBuf),
-    #[error("it can't be found out which program this is")]
-    UnknownProgram(#[source] io::Error),
+    #[error("{} is another program, which is not replaced", .0.display())]
+    ForeignProgram(PathBuf),
+    #[error("{} can't be looked at", .0.display())]
+    UnreadableProgram(PathBuf, #[source] io::Error),
+    #[error("the service runs, but the server has not answered a report of it within {} s", .0.as_secs())]
+    NoReport(Duration),
     #[error("{} is a symbolic link, which may lead out of the image", .0.display())]
     Link(PathBuf),
     #[error("the settings can't be written as YAML")]
@@ -128,8 +137,10 @@ impl InstallError {
             Self::Unit(NotForAUnit::NotState(_)) => {
                 "choose a directory below /var/lib, or copy systemd/muster-agent.service and adapt it"
             }
-            Self::Unit(_) | Self::HiddenProgram(_) | Self::UnknownProgram(_) => {
-                "install the program first (install -m 755 muster /usr/local/bin/muster) and run it from there; --dir takes plain paths below /var/lib"
+            Self::Unit(_) => "--dir takes plain paths below /var/lib",
+            Self::ForeignProgram(_) => "nothing was changed; move it aside, and install again",
+            Self::NoReport(_) => {
+                "everything is in place and it goes on trying; journalctl -u muster-agent has the reason, and muster agent status --dir the state"
             }
             Self::Identity(error) => error.hint(),
             Self::OtherServer { .. } => {
@@ -146,10 +157,14 @@ impl InstallError {
             }
             Self::Link(_) => "replace the link by what it points to",
             Self::Settings(_) => "report it with this message",
-            Self::Unwritable(..) | Self::Unremovable(..) if rustix::process::geteuid().is_root() => {
+            Self::Unwritable(..) | Self::Unremovable(..) | Self::UnreadableProgram(..)
+                if rustix::process::geteuid().is_root() =>
+            {
                 "is the file system mounted read-only, or is the file immutable?"
             }
-            Self::Unwritable(..) | Self::Unremovable(..) => "run it as root",
+            Self::Unwritable(..) | Self::Unremovable(..) | Self::UnreadableProgram(..) => {
+                "run it as root, and check that the place is not read-only"
+            }
             Self::Unrunnable(..) => "systemctl is expected in /usr/bin or /bin",
             Self::Systemctl { .. } => {
                 "journalctl -u muster-agent has the reason; everything is in place, so systemctl restart muster-agent tries again"
@@ -171,8 +186,8 @@ pub fn install(order: &Order) -> Result<Installed, InstallError> {
     if root.is_none() && !Path::new(BOOTED).exists() {
         return Err(InstallError::NoSystemd);
     }
-    let (program, missing_program) = program(root)?;
-    let unit = unit::render(&program, &order.dir)?;
+    let (program, to_write) = service_program(root)?;
+    let unit = unit::render(program, &order.dir)?;
     let kept_identity = existing_identity(order)?;
     check_settings(root)?;
     let credential = order.credential.as_ref().filter(|_| kept_identity.is_none());
@@ -188,6 +203,12 @@ pub fn install(order: &Order) -> Result<Installed, InstallError> {
     let places = planned.iter().map(|file| place(root, Path::new(file.path)));
     let places = places.collect::<Result<Vec<_>, _>>()?;
     let enabled = place(root, &Path::new(WANTS).join(unit::NAME))?;
+    // A service that is replaced while its program is missing could not be started again, so that comes first.
+    if let Some(to) = &to_write {
+        let failed = |error| InstallError::Unwritable(to.clone(), error);
+        directories(to.parent().unwrap_or(to), 0o755).map_err(failed)?;
+        program::copy_running(to).map_err(failed)?;
+    }
     for (file, path) in planned.iter().zip(&places) {
         file.write(path)?;
     }
@@ -204,12 +225,17 @@ pub fn install(order: &Order) -> Result<Installed, InstallError> {
         Target::Here => {
             systemctl(&["daemon-reload"])?;
             systemctl(&["enable", unit::NAME])?;
+            let begun = Timestamp::now();
             systemctl(&["restart", unit::NAME])?;
+            wait_for_report(&order.dir, begun)?;
             true
         }
     };
     let credential = credential.map(|credential| PathBuf::from(credential_file(credential.kind())));
-    Ok(Installed { files: places, kept_identity, credential, missing_program, started })
+    let program_written = to_write.is_some();
+    let files = to_write.into_iter().chain(places).collect();
+    let program = program.to_owned();
+    Ok(Installed { files, kept_identity, credential, program, program_written, started })
 }
 
 /// The certificates of a file that can vouch for a server, as PEM.
@@ -290,22 +316,42 @@ const fn credential_file(kind: CredentialKind) -> &'static str {
     }
 }
 
-/// The program that the service starts, and whether it is missing there.
-fn program(root: Option<&Path>) -> Result<(PathBuf, Option<PathBuf>), InstallError> {
-    let Some(root) = root else {
-        let program = std::env::current_exe().map_err(InstallError::UnknownProgram)?;
-        if HIDDEN.iter().any(|hidden| program.starts_with(hidden)) {
-            return Err(InstallError::HiddenProgram(program));
-        }
-        return Ok((program, None));
-    };
-    let [usual, _] = PROGRAMS;
-    for program in PROGRAMS {
-        if place(Some(root), Path::new(program)).is_ok_and(|path| path.is_file()) {
-            return Ok((program.into(), None));
-        }
+/// The program that the service starts, and where the running one has to be put for that, if it has to: a package's
+/// program is its package's to replace, and ours stays where it is as new as the one that runs.
+fn service_program(root: Option<&Path>) -> Result<(&'static Path, Option<PathBuf>), InstallError> {
+    let (packaged, own) = (Path::new(PACKAGED_PROGRAM), Path::new(OWN_PROGRAM));
+    if place(root, packaged)?.is_file() {
+        return Ok((packaged, None));
     }
-    Ok((usual.into(), Some(usual.into())))
+    let at = place(root, own)?;
+    if root.is_none() && program::is_running(&at) {
+        return Ok((own, None));
+    }
+    match program::kind_of(&at) {
+        Ok(Kind::Muster(version)) if version >= AgentVersion::own() => Ok((own, None)),
+        Ok(Kind::Muster(_)) => Ok((own, Some(at))),
+        Ok(Kind::Other) => Err(InstallError::ForeignProgram(at)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((own, Some(at))),
+        Err(error) => Err(InstallError::UnreadableProgram(at, error)),
+    }
+}
+
+/// Whether this machine has an identity there, or something that is perhaps one.
+pub fn has_identity(dir: &Path) -> bool {
+    !matches!(IdentityDir::new(dir).read(), Ok(None))
+}
+
+/// Waits until the server has answered a report of the agent that was just started.
+fn wait_for_report(dir: &Path, begun: Timestamp) -> Result<(), InstallError> {
+    let place = IdentityDir::new(dir);
+    let deadline = Instant::now() + REPORT_WITHIN;
+    while place.notes().reported_at.is_none_or(|at| at < begun) {
+        if Instant::now() >= deadline {
+            return Err(InstallError::NoReport(REPORT_WITHIN));
+        }
+        std::thread::sleep(LOOK_FOR_REPORT);
+    }
+    Ok(())
 }
 
 /// The identity that is there already and will go on being used.

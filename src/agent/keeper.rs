@@ -11,6 +11,7 @@ use rcgen::KeyPair;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use super::addresses;
 use super::advice::{self, Case};
 use super::answer::Issued;
 use super::backoff::{after_refusals, jittered, place_in, random_permille};
@@ -22,10 +23,12 @@ use super::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
 use super::notes::{Failed, Notes, Refused};
 use super::reports::{Event, Reports};
 use super::server_trust;
+use super::server_url::ServerUrl;
 use super::sign::{Sign, Tell};
-use super::workload::{Offer, Offered};
+use super::workload::{Offer, Offered, TurnedAway};
 use crate::clock::Clock;
 use crate::domain::enrollment::past_not_after;
+use crate::domain::host_port::HostPort;
 use crate::domain::rotation::{check_interval, due_at};
 use crate::domain::serial::Serial;
 use crate::tls::client::LiveIdentity;
@@ -153,6 +156,22 @@ pub fn jitter(serial: Serial) -> u16 {
     u16::from_be_bytes([high, low]) % 1000
 }
 
+/// With which certificate sessions are held, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InUse {
+    pub serial: Serial,
+    /// In the order in which to try.
+    pub grpc_addrs: Vec<HostPort>,
+}
+
+/// The parts of the agent that the keeper tells, or hears of.
+#[derive(Debug)]
+pub struct Surroundings {
+    pub offer: Offer,
+    pub reports: Arc<Reports>,
+    pub turned_away: TurnedAway,
+}
+
 /// The owner of the identity directory while the agent runs.
 #[derive(Debug)]
 pub struct Keeper {
@@ -168,12 +187,16 @@ pub struct Keeper {
     /// Suspicions that proved wrong since the last session.
     acquittals: u32,
     /// Tells the sessions that a new identity is in use.
-    in_use: watch::Sender<Serial>,
+    in_use: watch::Sender<InUse>,
     /// What the programs on this machine are given.
     offer: Offer,
     reports: Arc<Reports>,
     /// The failure that was reported last, until a rotation goes well.
     reported_failure: Option<String>,
+    /// The server has answered a report of this run.
+    reported: bool,
+    /// Connections to the Workload API that were one too many.
+    turned_away: TurnedAway,
 }
 
 impl Keeper {
@@ -182,13 +205,13 @@ impl Keeper {
         config: Arc<AgentConfig>,
         clock: Arc<dyn Clock>,
         identity: Identity,
-        offer: Offer,
-        reports: Arc<Reports>,
+        Surroundings { offer, reports, turned_away }: Surroundings,
     ) -> Result<Self, rustls::Error> {
         let notes = dir.place().notes();
         let schedule = schedule(&identity, &notes);
         let live = Arc::new(LiveIdentity::new(identity.certified_key()?));
-        let (in_use, _) = watch::channel(identity.svid.serial);
+        let grpc_addrs = addresses::grpc(&config, &notes);
+        let (in_use, _) = watch::channel(InUse { serial: identity.svid.serial, grpc_addrs });
         Ok(Self {
             dir,
             config,
@@ -204,6 +227,8 @@ impl Keeper {
             offer,
             reports,
             reported_failure: None,
+            reported: false,
+            turned_away,
         })
     }
 
@@ -211,12 +236,8 @@ impl Keeper {
         Arc::clone(&self.live)
     }
 
-    pub fn in_use(&self) -> watch::Receiver<Serial> {
+    pub fn in_use(&self) -> watch::Receiver<InUse> {
         self.in_use.subscribe()
-    }
-
-    pub const fn notes(&self) -> &Notes {
-        &self.notes
     }
 
     /// Runs until the identity is revoked or `news` has no sender left.
@@ -225,6 +246,7 @@ impl Keeper {
         loop {
             tell(Sign::Alive);
             self.withdraw_expired();
+            self.note_surroundings();
             let wait = self.schedule.wait(self.server_now(), Instant::now());
             if wait.is_zero() {
                 if let Some(refusal) = self.rotate().await {
@@ -239,6 +261,7 @@ impl Keeper {
                     Some(heard) => self.hear(heard),
                     None => return KeeperEnd::Stopped,
                 },
+                () = self.turned_away.warned() => {}
                 () = tokio::time::sleep(look) => {}
             }
         }
@@ -262,6 +285,7 @@ impl Keeper {
             News::PerhapsRefused(reason) => self.suspect(&reason),
             News::ClockDifference(millis) => {
                 self.acquittals = 0;
+                self.note_report();
                 self.note_clock(millis, CLOCK_DIFFERENCE_MS_NOTED);
             }
         }
@@ -279,6 +303,31 @@ impl Keeper {
         warn!(reason, "the server may have refused this identity; asking it for a rotation");
         self.last_suspicion = Some(Instant::now());
         self.schedule.suspected = true;
+    }
+
+    /// Writes down when the server first answered a report of this run.
+    fn note_report(&mut self) {
+        if !std::mem::replace(&mut self.reported, true) {
+            self.notes.reported_at = Some(self.clock.now());
+            self.save_notes();
+        }
+    }
+
+    /// Writes down what other parts of the agent have met and `agent status` shows.
+    fn note_surroundings(&mut self) {
+        let trouble = self.config.dialer.proxy_trouble();
+        let noted = self.notes.proxy_failure.as_ref().map(|failed| &failed.what);
+        let turned_away = self.turned_away.total();
+        if noted == trouble.as_ref() && turned_away == self.notes.workload_turned_away {
+            return;
+        }
+        if noted != trouble.as_ref() {
+            let hint = "correct HTTPS_PROXY, or list the server in NO_PROXY".to_owned();
+            let since = self.clock.now();
+            self.notes.proxy_failure = trouble.map(|what| Failed { since, what, hint });
+        }
+        self.notes.workload_turned_away = turned_away;
+        self.save_notes();
     }
 
     /// Takes in how the clocks differ, unless it is what was known, as exactly as this source can tell.
@@ -324,13 +373,13 @@ impl Keeper {
         let refusal = error.refusal().cloned();
         self.schedule
             .failed(refusal.as_ref().is_some_and(|refusal| !refusal.is_temporary()), random_permille());
-        let server = self.config.rotation_server(&self.notes);
+        let servers = addresses::servers(&self.config, &self.notes);
         let place = self.dir.place();
         let case = Case {
             identity: &self.identity.svid.spiffe_id,
             host: self.notes.host_id,
             dir: place.path(),
-            server: server.as_ref(),
+            server: servers.first(),
             server_ca: place.server_ca().exists(),
         };
         let what_to_do = match &refusal {
@@ -375,15 +424,34 @@ impl Keeper {
         self.save_notes();
     }
 
+    /// At the first address that gives a certificate or a reason.
     async fn try_rotate(&mut self) -> Result<(), RotateError> {
-        let server = self.config.rotation_server(&self.notes).ok_or(RotateError::NoServer)?;
-        let client = EnrollmentClient::new(server, &self.config.later_trust())?;
+        let mut servers = addresses::servers(&self.config, &self.notes).into_iter().peekable();
+        let mut failure = None;
+        while let Some(server) = servers.next() {
+            let error = match self.rotate_at(server).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !error.is_of_this_address() {
+                return Err(error);
+            }
+            if servers.peek().is_some() {
+                warn!(error = %chain(&error), "rotation failed at one address of the server; trying the next");
+            }
+            failure.get_or_insert(error);
+        }
+        Err(failure.unwrap_or(RotateError::NoServer))
+    }
+
+    async fn rotate_at(&mut self, server: ServerUrl) -> Result<(), RotateError> {
+        let client = EnrollmentClient::new(server, &self.config.later_trust(), &self.config.dialer)?;
         let requested = self.request(&client).await;
         if let Some(millis) = client.clock_difference_ms(self.clock.now()) {
             self.note_clock(millis, CLOCK_DIFFERENCE_MS_NOTED_HTTP);
         }
         let (key, issued) = requested?;
-        let notes = issued_notes(self.notes.clock_difference_ms, &client, &issued);
+        let notes = issued_notes(self.notes.clock_difference_ms, &client, &issued, &self.notes);
         self.dir.install(&NewIdentity {
             key: &key,
             chain: &issued.chain,
@@ -402,7 +470,8 @@ impl Keeper {
         info!(old_serial = %old, new_serial = %new, next_rotation = %self.schedule.due(), "rotated");
         self.reported_failure = None;
         self.reports.note(Event::Rotated { serial: new.to_string() });
-        self.in_use.send_replace(new);
+        let grpc_addrs = addresses::grpc(&self.config, &self.notes);
+        self.in_use.send_replace(InUse { serial: new, grpc_addrs });
         self.offer_identity();
         Ok(())
     }
@@ -495,6 +564,10 @@ impl RotateError {
         }
     }
 
+    fn is_of_this_address(&self) -> bool {
+        matches!(self, Self::Call(error) if error.is_of_this_address())
+    }
+
     const fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Call(error) => error.refusal(),
@@ -556,7 +629,8 @@ mod tests {
             schedule.wait(schedule.due(), now).as_secs() / 60
         };
         assert_eq!([false, false].map(&mut retry_after), [1, 1]);
-        assert_eq!([true; 5].map(&mut retry_after), [2, 4, 8, 15, 15]);
+        // The longest wait is a quarter of an hour, jitter included.
+        assert_eq!([true; 5].map(&mut retry_after), [2, 4, 8, 13, 13]);
         assert_eq!(retry_after(false), 1);
     }
 

@@ -15,7 +15,11 @@ use crate::domain::serial::Serial;
 #[serde(default)]
 pub struct Notes {
     pub server: Option<ServerUrl>,
+    /// The first of `grpc_addrs`.
     pub grpc_addr: Option<HostPort>,
+    /// Where the server last said that it is, in its order.
+    pub servers: Vec<ServerUrl>,
+    pub grpc_addrs: Vec<HostPort>,
     pub spiffe_id: Option<String>,
     pub host_id: Option<HostId>,
     /// The certificate that `issued_at` speaks of.
@@ -28,6 +32,12 @@ pub struct Notes {
     pub last_refusal: Option<Refused>,
     /// Why rotation fails at present, when that is not a refusal.
     pub last_failure: Option<Failed>,
+    /// Why the proxy is of no use at present.
+    pub proxy_failure: Option<Failed>,
+    /// When the server first answered a report of the agent that runs or ran last.
+    pub reported_at: Option<Timestamp>,
+    /// Connections to the Workload API that were one too many, since the agent started.
+    pub workload_turned_away: u64,
 }
 
 /// The last time the server said no.

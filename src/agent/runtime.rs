@@ -17,12 +17,13 @@ use super::boot::{BootError, Patience, identity_at_boot};
 use super::config::AgentConfig;
 use super::enrollment::Refusal;
 use super::identity::IdentityError;
-use super::keeper::{Keeper, KeeperEnd, News};
+use super::keeper::{InUse, Keeper, KeeperEnd, News, Surroundings};
 use super::reports::{self, Reports};
 use super::session::{self, Dial, Ended, Terms};
 use super::sign::{Sign, Tell};
 use super::sleep::Wakefulness;
 use super::workload::listener::{ListenError, WorkloadListener};
+use super::workload::{Guests, TurnedAway};
 use crate::clock::Clock;
 use crate::domain::host_port::HostPort;
 use crate::domain::serial::Serial;
@@ -84,13 +85,15 @@ pub async fn run(
 ) -> Result<RunEnd, RunError> {
     let dir = config.identity.clone().lock()?;
     let (offer, offered) = watch::channel(None);
+    let turned_away = TurnedAway::default();
     // Ends with this run, however it ends.
     let serving = stop.child_token();
     let _serving = serving.clone().drop_guard();
     if let Some(socket) = &config.workload_socket {
         let listener = WorkloadListener::open(socket)?;
         info!(socket = %socket.display(), "serving the Workload API");
-        tokio::spawn(listener.serve(offered, serving));
+        let guests = Guests::new(config.workload_connections_per_user, turned_away.clone());
+        tokio::spawn(listener.serve(offered, guests, serving));
     }
     let identity = tokio::select! {
         identity = identity_at_boot(&dir, &config, patience, clock.as_ref()) => identity?,
@@ -101,14 +104,16 @@ pub async fn run(
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
     let reports = Arc::new(Reports::new(Arc::clone(&clock)));
     reports.note(reports::Event::Started);
-    let keeper =
-        Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, offer, Arc::clone(&reports))
-            .map_err(|error| RunError::Unusable(path, error))?;
-    let addr = config.session_addr(keeper.notes()).ok_or(RunError::NoGrpcAddr)?;
+    let surroundings = Surroundings { offer, reports: Arc::clone(&reports), turned_away };
+    let keeper = Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, surroundings)
+        .map_err(|error| RunError::Unusable(path, error))?;
+    if keeper.in_use().borrow().grpc_addrs.is_empty() {
+        return Err(RunError::NoGrpcAddr);
+    }
 
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
-    let supervisor = Supervisor::new(&keeper, config, clock, addr, news, reports);
+    let supervisor = Supervisor::new(&keeper, config, clock, news, reports);
     tell(Sign::Ready);
     let mut keeping = tokio::spawn(keeper.run(heard, tell));
     supervisor.run(stop.clone()).await;
@@ -130,9 +135,8 @@ pub async fn run(
 struct Supervisor {
     config: Arc<AgentConfig>,
     clock: Arc<dyn Clock>,
-    addr: HostPort,
     live: Arc<LiveIdentity>,
-    in_use: watch::Receiver<Serial>,
+    in_use: watch::Receiver<InUse>,
     news: mpsc::Sender<News>,
     reports: Arc<Reports>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
@@ -163,7 +167,8 @@ struct Event {
 }
 
 enum What {
-    Opened,
+    /// By this address.
+    Opened(HostPort),
     Ended(Ended),
 }
 
@@ -172,14 +177,12 @@ impl Supervisor {
         keeper: &Keeper,
         config: Arc<AgentConfig>,
         clock: Arc<dyn Clock>,
-        addr: HostPort,
         news: mpsc::Sender<News>,
         reports: Arc<Reports>,
     ) -> Self {
         Self {
             config,
             clock,
-            addr,
             live: keeper.live(),
             in_use: keeper.in_use(),
             news,
@@ -238,20 +241,21 @@ impl Supervisor {
         self.opened_total += 1;
         let number = self.opened_total;
         let close = CancellationToken::new();
+        let InUse { serial, grpc_addrs } = self.in_use.borrow_and_update().clone();
         let dial = Dial {
-            addr: self.addr.clone(),
+            addrs: grpc_addrs,
+            dialer: Arc::clone(&self.config.dialer),
             trust: self.config.later_trust(),
             identity: Arc::clone(&self.live),
             clock: Arc::clone(&self.clock),
             subject: self.config.subject.clone(),
             reports: Arc::clone(&self.reports),
         };
-        let serial = *self.in_use.borrow_and_update();
         let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());
         let terms = self.terms.clone();
         let task = tokio::spawn(async move {
-            let opened = || {
-                let _ = events.try_send(Event { number, what: What::Opened });
+            let opened = |addr: &HostPort| {
+                let _ = events.try_send(Event { number, what: What::Opened(addr.clone()) });
             };
             let ended = session::hold(&dial, &news, &closing, &terms, opened).await;
             let _ = events.send(Event { number, what: What::Ended(ended) }).await;
@@ -262,16 +266,16 @@ impl Supervisor {
     async fn on_event(&mut self, Event { number, what }: Event) {
         let is = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.number == number);
         match what {
-            What::Opened if is(&self.coming) => {
+            What::Opened(addr) if is(&self.coming) => {
                 let Some(opened) = self.coming.take() else { return };
-                info!(grpc_addr = %self.addr, serial = %opened.serial, "session open");
+                info!(grpc_addr = %addr, serial = %opened.serial, "session open");
                 self.comeback = None;
                 self.found_again();
                 if let Some(old) = self.current.replace(opened) {
                     old.close.cancel();
                 }
             }
-            What::Opened | What::Ended(Ended::Closed) => {}
+            What::Opened(_) | What::Ended(Ended::Closed) => {}
             What::Ended(ended) if is(&self.coming) => {
                 self.coming = None;
                 self.after(ended).await;
@@ -336,9 +340,15 @@ mod tests {
     use super::*;
     use crate::agent::config::EnrollConfig;
     use crate::agent::credential_source::{CredentialSource, Place, SecretText};
+    use crate::agent::dial::Dialer;
+    use crate::agent::dial::tests::BlackHole;
     use crate::agent::facts::Subject;
     use crate::agent::identity::IdentityDir;
+    use crate::agent::notes::Notes;
+    use crate::agent::proxy::ProxySettings;
+    use crate::agent::server_url::ServerUrl;
     use crate::agent::test_server::{TestServer, problem};
+    use crate::agent::workload::PER_USER_USUAL;
     use crate::clock::SystemClock;
     use crate::domain::credential::{Credential, CredentialKind};
     use crate::domain::ids::CredentialId;
@@ -353,11 +363,26 @@ mod tests {
         start_elsewhere(dir, server, None, Arc::new(SystemClock))
     }
 
+    fn start_dialing(dir: &Path, server: &TestServer, url: &str, dialer: Dialer) -> Running {
+        start_with(dir, server, url.parse().unwrap(), None, Arc::new(SystemClock), &Arc::new(dialer))
+    }
+
     fn start_elsewhere(
         dir: &Path,
         server: &TestServer,
         grpc_addr: Option<HostPort>,
         clock: Arc<dyn Clock>,
+    ) -> Running {
+        start_with(dir, server, server.url.clone(), grpc_addr, clock, &Arc::default())
+    }
+
+    fn start_with(
+        dir: &Path,
+        server: &TestServer,
+        url: ServerUrl,
+        grpc_addr: Option<HostPort>,
+        clock: Arc<dyn Clock>,
+        dialer: &Arc<Dialer>,
     ) -> Running {
         let id = CredentialId::from_bytes([7; 10]);
         let token = Credential::new(CredentialKind::JoinToken, id, Zeroizing::new([9; 32])).reveal();
@@ -370,13 +395,11 @@ mod tests {
             server_ca: None,
             grpc_addr,
             server: None,
-            enroll: EnrollConfig {
-                credential: Some(credential),
-                server: Some(server.url.clone()),
-                pin: Some(server.pin()),
-            },
+            enroll: EnrollConfig { credential: Some(credential), server: Some(url), pin: Some(server.pin()) },
             workload_socket: None,
+            workload_connections_per_user: PER_USER_USUAL,
             subject: Subject::ThisMachine,
+            dialer: Arc::clone(dialer),
         };
         let stop = CancellationToken::new();
         let task = tokio::spawn(run(
@@ -531,8 +554,11 @@ mod tests {
         agent.stop().await;
         let both = server.server_ca() + &stranger.server_ca();
         std::fs::write(dir.path().join("server-ca.pem"), both).unwrap();
-        let addr = stranger.grpc_addr.to_string().parse().unwrap();
-        let agent = start_elsewhere(dir.path(), &server, Some(addr), Arc::new(SystemClock));
+        let place = IdentityDir::new(dir.path());
+        let addr: HostPort = stranger.grpc_addr.to_string().parse().unwrap();
+        let notes = Notes { grpc_addr: Some(addr.clone()), grpc_addrs: vec![addr], ..place.notes() };
+        place.lock().unwrap().write_notes(&notes).unwrap();
+        let agent = start(dir.path(), &server);
         until("a rotation", || server.requests() == 2).await;
         agent.stop().await;
         assert_eq!(sessions_total(&stranger), 0);
@@ -652,6 +678,169 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(3), "{code:?}: {:?}", begun.elapsed());
             assert_eq!((sessions_total(&server), reported(&server).len()), (1, 0));
         }
+    }
+
+    /// What the server names besides, in every answer from now on.
+    fn name(server: &TestServer, fields: serde_json::Value) {
+        server.twist(move |_, _, (status, kind, body)| {
+            let mut body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            for (field, value) in fields.as_object().unwrap() {
+                body[field] = value.clone();
+            }
+            (status, kind, serde_json::to_vec(&body).unwrap())
+        });
+    }
+
+    fn rotations(server: &TestServer) -> usize {
+        server.seen.lock().unwrap().requests.iter().filter(|(path, _)| path.ends_with("rotate")).count()
+    }
+
+    fn nobody_there() -> std::net::SocketAddr {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_address_that_a_rotation_names_counts_from_the_next_dial() {
+        let (old, new) = (TestServer::start().await, TestServer::start().await);
+        old.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start(dir.path(), &old);
+        until("a session", || !old.open_sessions().is_empty()).await;
+        // The other one's CA, for sessions there: its certificates are turned down there, which is a contact all the same.
+        std::fs::write(dir.path().join("server-ca.pem"), old.server_ca() + &new.server_ca()).unwrap();
+        let dead = nobody_there();
+        name(
+            &old,
+            serde_json::json!({
+                "grpc_addrs": [dead.to_string(), "nonsense", old.grpc_addr.to_string()],
+                "grpc_addr": new.grpc_addr.to_string(),
+                "servers": [format!("https://{dead}"), new.url, old.url],
+            }),
+        );
+        until("a session past the dead address", || sessions_total(&old) >= 2).await;
+        let notes = IdentityDir::new(dir.path()).notes();
+        let told: Vec<_> = notes.grpc_addrs.iter().map(ToString::to_string).collect();
+        assert_eq!(told, [dead.to_string(), old.grpc_addr.to_string(), new.grpc_addr.to_string()]);
+        // The next rotation goes to the servers in the order that was told, without a restart.
+        until("the one named before the old one is asked", || rotations(&new) >= 1).await;
+        agent.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn settings_are_the_way_back_when_what_was_told_is_wrong() {
+        let server = TestServer::start().await;
+        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        let dir = tempfile::tempdir().unwrap();
+        let dead = nobody_there();
+        name(
+            &server,
+            serde_json::json!({
+                "grpc_addr": dead.to_string(),
+                "servers": [format!("https://{dead}")],
+            }),
+        );
+        let set = server.grpc_addr.to_string().parse().unwrap();
+        let agent = start_elsewhere(dir.path(), &server, Some(set), Arc::new(SystemClock));
+        until("a session where the settings say", || !server.open_sessions().is_empty()).await;
+        until("a rotation where the settings say", || rotations(&server) >= 1).await;
+        agent.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_address_that_swallows_everything_costs_neither_rotation_nor_session() {
+        let server = TestServer::start_named("control.example").await;
+        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        let (hole, https) = (BlackHole::open(), server.url.host_port().to_string().parse().unwrap());
+        let dialer = Dialer::default().knowing(&[
+            ("control.example:8443", &[hole.address, https]),
+            ("control.example:9443", &[hole.address, server.grpc_addr]),
+        ]);
+        name(&server, serde_json::json!({"grpc_addr": "control.example:9443"}));
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start_dialing(dir.path(), &server, "https://control.example:8443", dialer);
+        until("a session after a rotation", || sessions_total(&server) >= 2).await;
+        assert!(rotations(&server) >= 1);
+        agent.stop().await;
+    }
+
+    /// A proxy that opens tunnels to these places and writes down what it was asked for.
+    async fn proxy(
+        places: Vec<(&'static str, std::net::SocketAddr)>,
+    ) -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://agent:hunter2@{}", listener.local_addr().unwrap());
+        let asked: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (places, seen) = (places.clone(), Arc::clone(&seen));
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        head.push(client.read_u8().await.unwrap());
+                    }
+                    let head = String::from_utf8(head).unwrap();
+                    let place = head.split(' ').nth(1).unwrap().to_owned();
+                    seen.lock().unwrap().push(head);
+                    let to = places.iter().find(|(name, _)| *name == place).unwrap().1;
+                    let mut server = tokio::net::TcpStream::connect(to).await.unwrap();
+                    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        (url, asked)
+    }
+
+    fn behind(proxy: &str) -> Dialer {
+        Dialer::new(ProxySettings::from_environment(&|name| {
+            (name == "HTTPS_PROXY").then(|| proxy.to_owned())
+        }))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn everything_goes_through_the_proxy_that_the_environment_names() {
+        let server = TestServer::start_named("control.example").await;
+        name(&server, serde_json::json!({"grpc_addr": "control.example:9443"}));
+        let https = server.url.host_port().to_string().parse().unwrap();
+        let places = vec![("control.example:8443", https), ("control.example:9443", server.grpc_addr)];
+        let (url, asked) = proxy(places).await;
+        let dir = tempfile::tempdir().unwrap();
+        // There is no way but through the proxy: here, the names mean nothing.
+        let dialer = behind(&url).knowing(&[]);
+        let agent = start_dialing(dir.path(), &server, "https://control.example:8443", dialer);
+        until("heartbeats", || server.seen.lock().unwrap().heartbeats.len() >= 2).await;
+        agent.stop().await;
+        let asked = asked.lock().unwrap().clone();
+        for place in ["control.example:8443", "control.example:9443"] {
+            let request =
+                asked.iter().find(|head| head.starts_with(&format!("CONNECT {place} HTTP/1.1\r\n")));
+            let request = request.unwrap_or_else(|| panic!("{place}: {asked:?}"));
+            assert!(request.contains(&format!("\r\nHost: {place}\r\n")), "{request}");
+            assert!(request.contains("\r\nProxy-Authorization: Basic YWdlbnQ6aHVudGVyMg==\r\n"), "{request}");
+        }
+        assert_eq!(IdentityDir::new(dir.path()).notes().proxy_failure, None);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_proxy_that_is_not_there_is_told_and_the_direct_way_is_taken() {
+        let server = TestServer::start_named("control.example").await;
+        name(&server, serde_json::json!({"grpc_addr": "control.example:9443"}));
+        let https = server.url.host_port().to_string().parse().unwrap();
+        let dialer = behind(&format!("http://agent:hunter2@{}", nobody_there()))
+            .knowing(&[("control.example:8443", &[https]), ("control.example:9443", &[server.grpc_addr])]);
+        let dir = tempfile::tempdir().unwrap();
+        let agent = start_dialing(dir.path(), &server, "https://control.example:8443", dialer);
+        let place = IdentityDir::new(dir.path());
+        until("a note", || place.notes().proxy_failure.is_some() && place.notes().reported_at.is_some())
+            .await;
+        agent.stop().await;
+        let status = crate::agent::status::status(&place, jiff::Timestamp::now());
+        assert!(status.healthy());
+        let text = status.to_text();
+        assert!(text.contains("can't be reached") && text.contains("NO_PROXY"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
     }
 
     #[derive(Debug, Default)]

@@ -28,6 +28,10 @@ pub enum NotAServerUrl {
 }
 
 impl ServerUrl {
+    pub const fn host_port(&self) -> &HostPort {
+        &self.0
+    }
+
     /// The address of a path, which starts with a slash.
     pub fn at(&self, path: &str) -> String {
         format!("{self}{path}")
@@ -61,7 +65,12 @@ impl FromStr for ServerUrl {
     type Err = NotAServerUrl;
 
     fn from_str(text: &str) -> Result<Self, NotAServerUrl> {
-        let address = text.strip_prefix("https://").ok_or(NotAServerUrl::Scheme)?;
+        let text = text.trim();
+        // A scheme's case does not matter (RFC 3986 3.1).
+        let (scheme, address) = text.split_at_checked("https://".len()).ok_or(NotAServerUrl::Scheme)?;
+        if !scheme.eq_ignore_ascii_case("https://") {
+            return Err(NotAServerUrl::Scheme);
+        }
         let address = address.strip_suffix('/').unwrap_or(address);
         if address.contains(['/', '?', '#', '@']) {
             return Err(NotAServerUrl::Rest);
@@ -107,6 +116,8 @@ mod tests {
             ("https://a:8443", "https://a:8443/x"),
             ("https://a", "https://a:443/x"),
             ("https://[::1]:1/", "https://[::1]:1/x"),
+            ("HTTPS://a:1", "https://a:1/x"),
+            (" https://control.example.:8443 \n", "https://control.example:8443/x"),
         ] {
             assert_eq!(text.parse::<ServerUrl>().unwrap().at("/x"), at);
         }
@@ -121,6 +132,10 @@ mod tests {
             "https://a:1?x#y",
         ] {
             assert!(bad.parse::<ServerUrl>().is_err(), "{bad}");
+        }
+        for zone in ["https://[fe80::1%eth0]:8443", "https://[fe80::1%25eth0]:8443"] {
+            let error = zone.parse::<ServerUrl>().unwrap_err().to_string();
+            assert!(error.contains("zone"), "{error}");
         }
     }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -22,20 +21,22 @@ use tonic::{Code, Status, Streaming};
 use tracing::{debug, info};
 
 use super::boot::chain;
+use super::dial::Dialer;
 use super::enrollment::printable;
 use super::facts::{self, Subject};
+use super::https::server_name;
 use super::keeper::News;
 use super::reports::Reports;
 use crate::clock::Clock;
 use crate::domain::host::HostFacts;
-use crate::domain::host_port::{HostName, HostPort};
+use crate::domain::host_port::HostPort;
 use crate::grpc::proto::agent_service_client::AgentServiceClient;
 use crate::grpc::proto::{HeartbeatRequest, HeartbeatResponse, SessionRequest, SessionResponse};
 use crate::grpc::proto::{session_request, session_response};
 use crate::tls::client::{LiveIdentity, grpc_client};
 use crate::tls::first_contact::{FirstContact, ServerRefused, Trust};
 
-/// For each step of opening: TCP, TLS, HTTP/2, and the first answer.
+/// For each step of opening but the connection, which has bounds of its own: TLS, HTTP/2, and the first answer.
 const OPENING_STEP: Duration = Duration::from_secs(10);
 /// A heartbeat that is not answered for so long ends the session.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -57,7 +58,9 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// With whom and as whom to speak.
 #[derive(Debug, Clone)]
 pub struct Dial {
-    pub addr: HostPort,
+    /// In the order in which to try.
+    pub addrs: Vec<HostPort>,
+    pub dialer: Arc<Dialer>,
     pub trust: Trust,
     pub identity: Arc<LiveIdentity>,
     pub clock: Arc<dyn Clock>,
@@ -112,19 +115,19 @@ impl Terms {
 }
 
 /// Opens a session and stays in it until it ends. `opened` is called once, after the first answered heartbeat;
-/// only then has the server accepted the identity. `terms` hears of what the server asks for, each time it says so.
+/// only then has the server accepted the identity; it is told by which address. `terms` hears of what the server asks for, each time it says so.
 pub async fn hold(
     dial: &Dial,
     news: &mpsc::Sender<News>,
     close: &CancellationToken,
     terms: &watch::Sender<Terms>,
-    opened: impl FnOnce() + Send,
+    opened: impl FnOnce(&HostPort) + Send,
 ) -> Ended {
     let opening = tokio::select! {
         opening = open(dial) => opening,
         () = close.cancelled() => return Ended::Closed,
     };
-    let Opened { client, up, down } = match opening {
+    let Opened { addr, client, up, down } = match opening {
         Ok(opened) => opened,
         Err(ended) => return ended,
     };
@@ -141,7 +144,7 @@ pub async fn hold(
     let opened = |difference_ms| {
         was_open = true;
         let _ = accept.send(difference_ms);
-        opened();
+        opened(&addr);
     };
     let session = Session { dial, news, up, down, told: None, interval: INTERVAL_USUAL, terms };
     let ended = tokio::select! {
@@ -161,6 +164,7 @@ pub async fn hold(
 }
 
 struct Opened {
+    addr: HostPort,
     client: AgentServiceClient<Channel>,
     up: Up,
     down: Streaming<SessionResponse>,
@@ -168,31 +172,46 @@ struct Opened {
 
 type Up = mpsc::Sender<SessionRequest>;
 
+/// At the first address that takes us. A suspicion of being refused outweighs any other failure.
 async fn open(dial: &Dial) -> Result<Opened, Ended> {
-    let tls = connect(dial).await?;
+    let mut failure = None;
+    let mut addrs = dial.addrs.iter().peekable();
+    while let Some(addr) = addrs.next() {
+        let ended = match open_at(dial, addr).await {
+            Ok(opened) => return Ok(opened),
+            Err(ended) => ended,
+        };
+        if addrs.peek().is_some() {
+            info!(grpc_addr = %addr, reason = ended.reason(), "no session at one address of the server; trying the next");
+        }
+        failure = match (failure, ended) {
+            (None | Some(Ended::Lost(_)), ended @ Ended::PerhapsRefused(_)) | (None, ended) => Some(ended),
+            (earlier, _) => earlier,
+        };
+    }
+    Err(failure
+        .unwrap_or_else(|| Ended::Lost("it is not known where the server's gRPC listener is".to_owned())))
+}
+
+async fn open_at(dial: &Dial, addr: &HostPort) -> Result<Opened, Ended> {
+    let tls = connect(dial, addr).await?;
     // From here on the server may be turning the certificate down: in TLS 1.3 the client is done first.
-    let channel = in_time(speak_http2(&dial.addr, tls)).await.map_err(Ended::PerhapsRefused)?;
+    let channel = in_time(speak_http2(addr, tls)).await.map_err(Ended::PerhapsRefused)?;
     let (up, requests) = mpsc::channel(4);
     let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let answer = match timeout(OPENING_STEP, client.session(ReceiverStream::new(requests))).await {
         Ok(answer) => answer.map_err(|status| ended_by(&status, false))?,
         Err(_) => return Err(Ended::Lost("the server did not answer in time".to_owned())),
     };
-    Ok(Opened { client, up, down: answer.into_inner() })
+    Ok(Opened { addr: addr.clone(), client, up, down: answer.into_inner() })
 }
 
-async fn connect(dial: &Dial) -> Result<TlsStream<TcpStream>, Ended> {
+async fn connect(dial: &Dial, addr: &HostPort) -> Result<TlsStream<TcpStream>, Ended> {
     let first_contact = FirstContact::new(&dial.trust).map_err(|error| Ended::Lost(chain(&error)))?;
     let config = grpc_client(Arc::new(first_contact), Arc::clone(&dial.identity));
-    let (target, name) = match &dial.addr.host {
-        HostName::Dns(name) => (name.clone(), ServerName::try_from(name.clone()).ok()),
-        HostName::Ip(ip) => (ip.to_string(), Some(ServerName::from(*ip))),
-    };
-    let name =
-        name.ok_or_else(|| Ended::Lost("the server's name is not one that TLS can check".to_owned()))?;
-    let tcp = in_time(TcpStream::connect((target.as_str(), dial.addr.port))).await.map_err(Ended::Lost)?;
-    // A heartbeat is small and should not wait for company.
-    let _ = tcp.set_nodelay(true);
+    let name = server_name(&addr.host)
+        .ok_or_else(|| Ended::Lost("the server's name is not one that TLS can check".to_owned()))?;
+    let tcp = dial.dialer.connect(addr).await.map_err(|error| Ended::Lost(chain(&error)))?;
     match timeout(OPENING_STEP, TlsConnector::from(Arc::new(config)).connect(name, tcp)).await {
         Ok(Ok(tls)) => Ok(tls),
         Ok(Err(error)) => Err(match ServerRefused::in_error(&error) {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::boot::chain;
-use super::identity::{Identity, IdentityDir};
+use super::identity::{Identity, IdentityDir, IdentityError};
 use super::keeper::CLOCK_DIFFERENCE_MS_WARNED;
 use super::keeper::jitter;
 use super::notes::{Failed, Notes, Refused};
@@ -43,11 +43,20 @@ pub struct Status {
     pub next_rotation: Option<Timestamp>,
     pub server: Option<String>,
     pub grpc_addr: Option<String>,
+    /// Where the server last said that it is, in its order.
+    pub servers: Vec<String>,
+    pub grpc_addrs: Vec<String>,
     /// The server's clock minus this machine's.
     pub clock_difference_seconds: Option<i64>,
     pub last_refusal: Option<Refused>,
     /// Why rotation fails at present, when that is not a refusal.
     pub last_failure: Option<Failed>,
+    /// Why the proxy is of no use at present; the direct way is taken.
+    pub proxy_failure: Option<Failed>,
+    /// When the server first answered a report of the agent that runs or ran last.
+    pub reported_at: Option<Timestamp>,
+    /// Connections to the Workload API that were one too many, since the agent started.
+    pub workload_turned_away: u64,
     /// By this machine's clock, corrected by the difference.
     pub expires_in_seconds: Option<i64>,
     pub files: Vec<FileHealth>,
@@ -79,6 +88,11 @@ pub fn status(place: &IdentityDir, now: Timestamp) -> Status {
             status.state = State::NotEnrolled;
             status.advice = Some("enroll this machine with `muster agent enroll`".to_owned());
         }
+        // It says itself what to run.
+        Err(error @ IdentityError::ExposedKey(_)) => {
+            status.state = State::Broken;
+            status.advice = Some(chain(&error));
+        }
         Err(error) => {
             status.state = State::Broken;
             status.advice = Some(format!("{}; {}", chain(&error), error.hint()));
@@ -102,9 +116,14 @@ fn of_notes(place: &IdentityDir, notes: &Notes) -> Status {
         next_rotation: None,
         server: notes.server.as_ref().map(ToString::to_string),
         grpc_addr: notes.grpc_addr.as_ref().map(ToString::to_string),
+        servers: notes.servers.iter().map(ToString::to_string).collect(),
+        grpc_addrs: notes.grpc_addrs.iter().map(ToString::to_string).collect(),
         clock_difference_seconds: notes.clock_difference_ms.map(|millis| millis / 1000),
         last_refusal: notes.last_refusal.clone(),
         last_failure: notes.last_failure.clone(),
+        proxy_failure: notes.proxy_failure.clone(),
+        reported_at: notes.reported_at,
+        workload_turned_away: notes.workload_turned_away,
         expires_in_seconds: None,
         files: files.map(|path| FileHealth { health: health(&path), path }).into(),
     }
@@ -156,6 +175,18 @@ fn advice(status: &Status, notes: &Notes) -> Option<String> {
         let seconds = seconds.unsigned_abs();
         return Some(format!("this machine's clock is {seconds} s {side} the server's; set it"));
     }
+    if let Some(failed) = &notes.proxy_failure {
+        return Some(format!(
+            "since {} the proxy can't be used and the direct way is taken: {}; {}",
+            failed.since, failed.what, failed.hint
+        ));
+    }
+    if notes.workload_turned_away > 0 {
+        return Some(
+            "programs had to be refused by the Workload API; let them share connections, or raise workload_api.connections_per_user"
+                .to_owned(),
+        );
+    }
     let exposed = status.files.iter().any(|file| file.health == Health::Exposed);
     exposed.then(|| "files of the identity can be read by others; chmod 600 them".to_owned())
 }
@@ -198,6 +229,14 @@ impl Status {
         let expires = time(self.not_after).zip(left).map(|(at, left)| format!("{at} ({left})"));
         let failure = self.last_failure.as_ref();
         let failure = failure.map(|failed| format!("since {}: {}", failed.since, failed.what));
+        let proxy = self.proxy_failure.as_ref();
+        let proxy = proxy.map(|failed| format!("since {}: {}", failed.since, failed.what));
+        let turned_away = (self.workload_turned_away > 0)
+            .then(|| format!("{} connections turned away", self.workload_turned_away));
+        let among = |all: &[String], one: &Option<String>| match all {
+            [] => one.clone(),
+            all => Some(all.join(", ")),
+        };
         let refusal = self.last_refusal.as_ref();
         let refusal =
             refusal.map(|refused| format!("{} at {}: {}", refused.code, refused.at, refused.detail));
@@ -209,11 +248,13 @@ impl Status {
             ("issued", time(self.issued_at)),
             ("expires", expires),
             ("next rotation", time(self.next_rotation)),
-            ("server", self.server.clone()),
-            ("grpc", self.grpc_addr.clone()),
+            ("server", among(&self.servers, &self.server)),
+            ("grpc", among(&self.grpc_addrs, &self.grpc_addr)),
             ("server clock", seconds),
             ("last refusal", refusal),
             ("last failure", failure),
+            ("proxy", proxy),
+            ("workload api", turned_away),
         ];
         let mut text: String = lines
             .into_iter()

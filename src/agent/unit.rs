@@ -13,8 +13,10 @@ const STATE: &str = "/var/lib";
 pub const DEFAULT_DIR: &str = "/var/lib/muster-agent/identity";
 pub const NAME: &str = "muster-agent.service";
 pub const CONFIG: &str = "/etc/muster/agent.yml";
-/// Where the template and distributions expect the program.
-pub const PROGRAMS: [&str; 2] = ["/usr/local/bin/muster", "/usr/bin/muster"];
+/// Where the template expects the program.
+pub const OWN_PROGRAM: &str = "/usr/local/bin/muster";
+/// Where a distribution's package puts it.
+pub const PACKAGED_PROGRAM: &str = "/usr/bin/muster";
 
 /// Why a path can't stand in the unit.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -63,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_usual_paths_give_the_unit_as_it_is() {
-        assert_eq!(render(Path::new(PROGRAMS[0]), Path::new(DEFAULT_DIR)).unwrap(), TEMPLATE);
+        assert_eq!(render(Path::new(OWN_PROGRAM), Path::new(DEFAULT_DIR)).unwrap(), TEMPLATE);
     }
 
     #[test]
@@ -86,14 +88,14 @@ mod tests {
             let path = PathBuf::from(format!("/var/lib/a{bad}b/muster"));
             assert_eq!(render(&path, dir), Err(NotForAUnit::Characters(path.clone())), "{bad:?}");
             assert_eq!(
-                render(Path::new(PROGRAMS[0]), &path),
+                render(Path::new(OWN_PROGRAM), &path),
                 Err(NotForAUnit::Characters(path.clone())),
                 "{bad:?}"
             );
         }
         assert!(matches!(render(Path::new("muster"), dir), Err(NotForAUnit::NotAbsolute(_))));
         for bad in ["/var/lib", "/srv/identity", "/var/lib/../x", "/var/library/x"] {
-            assert!(render(Path::new(PROGRAMS[0]), Path::new(bad)).is_err(), "{bad}");
+            assert!(render(Path::new(OWN_PROGRAM), Path::new(bad)).is_err(), "{bad}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::hierarchy::Hierarchy;
 use crate::domain::spiffe::TrustDomain;
 use crate::store::{Change, Verdict};
 
-pub use crate::ca::hierarchy::CertificateSummary;
+pub use crate::ca::hierarchy::{CertificateSummary, IntermediateRequest};
 
 #[derive(Debug, thiserror::Error)]
 pub enum InitAgentCaError {
@@ -57,7 +57,7 @@ pub enum RenewAgentCaError {
     Unavailable(#[from] Unavailable),
 }
 
-/// How long a CRL is good; a fresh one is signed for every request.
+/// How long a CRL is good. A fresh one is made with each change, and each hour without one.
 const CRL_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
 /// A root of the trust bundle and the coordinates of its P-256 key.
@@ -146,17 +146,29 @@ impl App {
         written.await.map_err(Unavailable::from)?
     }
 
-    /// Adds an intermediate, with the root's private key (PEM), and issues from it from now on.
-    pub async fn renew_agent_ca(
+    /// Makes the key of another intermediate, for the root to sign elsewhere. Nothing is stored.
+    pub fn request_intermediate(
+        &self,
+        settings: &EnvelopeSettings,
+    ) -> Result<IntermediateRequest, RenewAgentCaError> {
+        let hierarchy = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
+        let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
+        Ok(hierarchy::request(&hierarchy, &envelope).map_err(RenewError::from)?)
+    }
+
+    /// Adds an intermediate that the root has signed for a request, and issues from it from now on.
+    pub async fn install_intermediate(
         &self,
         caller: &Caller,
-        root_key_pem: &str,
+        certificate: Vec<u8>,
+        sealed_key: Vec<u8>,
         settings: &EnvelopeSettings,
     ) -> Result<CertificateSummary, RenewAgentCaError> {
         let before = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
         let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
         let mut after = before.clone();
-        after.intermediates.push(hierarchy::renew(&before, root_key_pem, &envelope, self.clock.now())?);
+        let now = self.clock.now();
+        after.intermediates.push(hierarchy::accept(&before, certificate, sealed_key, &envelope, now)?);
         // What could not be used must not be stored.
         let authority = Authority::open(&after, &envelope).map_err(RenewAgentCaError::Unusable)?;
         let newest = hierarchy::describe(&after)?.pop().ok_or(DamagedCertificate)?;
@@ -192,10 +204,11 @@ impl App {
         Ok(Some((hierarchy.trust_domain, summaries)))
     }
 
-    /// The CRL of all unexpired revocations, signed by the intermediate, DER.
+    /// The CRL of all unexpired revocations, signed by the intermediate, DER. It is a walk over all of them, so it is
+    /// not for requests, and holds up no enrollment.
     pub async fn revocation_list(self: &Arc<Self>) -> Result<Vec<u8>, RevocationListError> {
         let app = Arc::clone(self);
-        self.pool.run(move || app.sign_revocation_list()).await?
+        self.readers.run(move || app.sign_revocation_list()).await?
     }
 
     fn sign_revocation_list(&self) -> Result<Vec<u8>, RevocationListError> {

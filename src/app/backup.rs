@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::caller::Caller;
 use super::{App, Unavailable};
+use crate::ca::authority::{Authority, AuthorityError};
 use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::store::{self, Change, Verdict};
 
@@ -18,6 +19,10 @@ pub enum BackupError {
     NoEnvelope,
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    #[error(
+        "the envelope is not the one that the agent CA is sealed with, so the backup could never be used"
+    )]
+    OtherEnvelope(#[source] AuthorityError),
     #[error(transparent)]
     Store(#[from] store::BackupError),
     #[error(transparent)]
@@ -40,6 +45,9 @@ impl App {
         settings: &EnvelopeSettings,
     ) -> Result<Backup, BackupError> {
         let envelope = Envelope::find(settings)?.ok_or(BackupError::NoEnvelope)?;
+        if let Some(hierarchy) = self.hierarchy()? {
+            drop(Authority::open(&hierarchy, &envelope).map_err(BackupError::OtherEnvelope)?);
+        }
         let begun_at = self.clock.now();
         let event = caller.event("store.backup", None, store::FILE_NAME);
         let recorded = self.store.write(move |_, _| {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::broadcast;
 
+use crate::domain::access::AccessChange;
 use crate::domain::ids::TenantId;
 
 /// Events kept for listeners that come back, and waiting for one that is slow.
@@ -35,8 +36,6 @@ pub enum EventKind {
     Revocation,
     /// Too much happened to tell: look at everything again.
     Resync,
-    /// Who may do what has changed. For the ends of streams, never for clients.
-    Access,
 }
 
 impl EventKind {
@@ -48,7 +47,6 @@ impl EventKind {
             Self::Secret => "secret",
             Self::Revocation => "revocation",
             Self::Resync => "resync",
-            Self::Access => "access",
         }
     }
 }
@@ -80,6 +78,8 @@ impl std::str::FromStr for EventId {
 pub struct Events {
     run: u64,
     sender: broadcast::Sender<Event>,
+    /// Changes of rights are for the ends of streams, never for clients: they have no number and displace no event.
+    access: broadcast::Sender<AccessChange>,
     kept: Mutex<Kept>,
 }
 
@@ -92,7 +92,18 @@ struct Kept {
 impl Events {
     /// `run` tells this run of the server from others.
     pub fn new(run: u64) -> Self {
-        Self { run, sender: broadcast::Sender::new(KEPT), kept: Mutex::default() }
+        let (sender, access) = (broadcast::Sender::new(KEPT), broadcast::Sender::new(KEPT));
+        Self { run, sender, access, kept: Mutex::default() }
+    }
+
+    pub(super) fn tell_access(&self, change: AccessChange) {
+        // Nobody listening is fine.
+        let _ = self.access.send(change);
+    }
+
+    /// Hears whose rights change from now on.
+    pub fn listen_to_access(&self) -> broadcast::Receiver<AccessChange> {
+        self.access.subscribe()
     }
 
     pub(super) fn tell(&self, kind: EventKind, tenant: Option<TenantId>, subject: Option<String>) {
@@ -123,7 +134,52 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::app::{App, Policy};
+    use crate::clock::SystemClock;
+    use crate::domain::ids::UserId;
+    use crate::domain::user::{PasswordHash, Preferences, Role, TimeZone, User};
+    use crate::store::{Change, Verdict};
+
+    /// Every stream in the process wakes for a change of rights, so there is none without one.
+    #[tokio::test]
+    async fn preferences_are_no_change_of_rights_and_a_change_names_whom_it_concerns() {
+        let directory = tempfile::tempdir().unwrap();
+        let app = App::open(directory.path(), Arc::new(SystemClock), Policy::default(), |_| {}).unwrap();
+        let put = async |user: &User| {
+            let change = Change::PutUser(user.clone());
+            let written =
+                app.store().write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), vec![change])));
+            let Ok(()) = written.await.unwrap();
+        };
+        let user = User {
+            id: UserId::from_bytes([7; 16]),
+            username: "watcher".parse().unwrap(),
+            role: Role::Viewer,
+            tenant: None,
+            password: PasswordHash::from_phc(String::new()),
+            created_at: Timestamp::UNIX_EPOCH,
+            disabled_at: None,
+            preferences: Preferences::default(),
+        };
+        put(&user).await;
+        let mut changes = app.events().listen_to_access();
+        let mut events = app.events().listen(None).1;
+        put(&User {
+            preferences: Preferences { time_zone: TimeZone::Utc, ..user.preferences },
+            ..user.clone()
+        })
+        .await;
+        assert!(changes.try_recv().is_err());
+        put(&User { role: Role::Admin, ..user.clone() }).await;
+        assert_eq!(changes.try_recv().ok(), Some(AccessChange::User(user.id)));
+        assert!(events.try_recv().is_err(), "rights are no event");
+    }
 
     #[test]
     fn a_listener_goes_on_where_it_left_off_or_is_told_that_it_cannot() {

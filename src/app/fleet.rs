@@ -286,13 +286,15 @@ impl Rows {
 mod tests {
     use super::*;
 
+    const MACHINE: &str = "0123456789abcdef0123456789abcdef";
+
     fn host(number: u8, hostname: &str) -> Host {
         let ip = std::net::IpAddr::from([10, 0, 0, number]);
         Host {
             id: HostId::from_bytes([number; 16]),
             tenant: TenantId::from_bytes([1; 16]),
             agent: format!("agent-{number}").parse().unwrap(),
-            facts: HostFacts::bounded([hostname, "Debian 12", "", "machine", ""], [ip]),
+            facts: HostFacts::bounded([hostname, "Debian 12", "", MACHINE, ""], [ip]),
             first_enrolled_at: Timestamp::UNIX_EPOCH,
             last_seen: None,
             newest_shown: None,
@@ -380,5 +382,21 @@ mod tests {
         let gone = |number| Host { decommissioned_at: Some(Timestamp::UNIX_EPOCH), ..host(number, "x") };
         fleet.apply(&[HostChange::Put(Box::new(gone(2))), HostChange::Put(Box::new(gone(3)))]);
         assert_eq!(flagged(), 0);
+    }
+
+    #[test]
+    fn images_that_were_never_started_are_no_duplicates() {
+        let fleet = fleet();
+        for number in 1..=3 {
+            let facts = HostFacts::bounded(["", "", "", "uninitialized", ""], []);
+            fleet.apply(&[HostChange::Put(Box::new(Host { facts, ..host(number, "x") }))]);
+        }
+        assert!(fleet.host(HostId::from_bytes([1; 16])).unwrap().host.flags.is_empty());
+        assert_eq!(
+            fleet
+                .census(TenantId::from_bytes([1; 16]), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)
+                .duplicates,
+            0
+        );
     }
 }

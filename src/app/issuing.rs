@@ -8,11 +8,11 @@ use tokio::sync::Semaphore;
 use super::{App, Unavailable, entropy};
 use crate::ca::authority::{Authority, IssueError, IssuedSvid, SvidOrder};
 use crate::ca::csr::VerifiedCsr;
-use crate::ca::pem;
 use crate::domain::enrollment::{Enrollment, Via};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::{AgentId, SpiffeId};
+use crate::pem;
 
 /// Runs work that costs CPU away from the async workers, a bounded amount at a time.
 #[derive(Debug)]

@@ -45,6 +45,7 @@ use tokio::sync::watch;
 
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
+use crate::domain::access::AccessChange;
 use crate::domain::deny::DenyChange;
 use crate::domain::spiffe::TrustDomain;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
@@ -103,6 +104,8 @@ pub struct App {
     /// Every rotation adds rows that stay.
     rotations: HostPace,
     counts: Arc<Counts>,
+    /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
+    trust: watch::Sender<()>,
 }
 
 /// The store could not answer, or the machine is out of what it needs. Not the caller's fault.
@@ -135,9 +138,10 @@ impl App {
         let events = Arc::new(Events::new(run));
         let following: Arc<OnceLock<Arc<Fleet>>> = Arc::default();
         let counts: Arc<Counts> = Arc::default();
+        let trust = watch::Sender::new(());
         let publish: store::Publish = {
             let (events, following) = (Arc::clone(&events), Arc::clone(&following));
-            let counts = Arc::clone(&counts);
+            let (counts, trust) = (Arc::clone(&counts), trust.clone());
             Box::new(move |published| {
                 on_denied(&published.deny);
                 counts.add(&published.audited);
@@ -149,6 +153,9 @@ impl App {
                     }
                 }
                 tell(&events, published);
+                if published.whole || !published.deny.is_empty() {
+                    trust.send_replace(());
+                }
             })
         };
         let store = Store::open(&data_dir.join(store::FILE_NAME), Arc::clone(&clock), publish)?;
@@ -173,6 +180,7 @@ impl App {
             suspicions: Suspicions::default(),
             rotations: HostPace::new(rotate::BURST),
             counts,
+            trust,
         })
     }
 
@@ -205,11 +213,17 @@ impl App {
     pub fn set_authority(&self, authority: Authority) {
         *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(authority));
         self.authority_changed.send_replace(());
+        self.trust.send_replace(());
     }
 
     /// Changes when there is another agent CA from which certificates are issued.
     pub fn authority_changes(&self) -> watch::Receiver<()> {
         self.authority_changed.subscribe()
+    }
+
+    /// Changes of the agent CA and of what is denied.
+    pub fn trust_changes(&self) -> watch::Receiver<()> {
+        self.trust.subscribe()
     }
 
     /// The deployment's trust domain, once the agent CA is there.
@@ -231,7 +245,7 @@ pub const ROOT_KEY_FILE: &str = "root-key.pem";
 fn tell(events: &Events, published: &Published) {
     if published.whole {
         events.tell(EventKind::Resync, None, None);
-        events.tell(EventKind::Access, None, None);
+        events.tell_access(AccessChange::Everybody);
         return;
     }
     for (tenant, host) in &published.enrollments {
@@ -248,8 +262,8 @@ fn tell(events: &Events, published: &Published) {
             events.tell(EventKind::Revocation, Some(identity.tenant), Some(identity.agent.to_string()));
         }
     }
-    if published.access {
-        events.tell(EventKind::Access, None, None);
+    for change in &published.access {
+        events.tell_access(*change);
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::findings::{Finding, Severity};
 use super::fleet::Census;
 use super::{App, Unavailable};
 use crate::ca::hierarchy::{self, Role};

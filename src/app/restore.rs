@@ -10,10 +10,12 @@ use jiff::Timestamp;
 use super::caller::Caller;
 use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::ca::revocation_list::{self, RevocationList, RevocationListError};
+use crate::ca::seal::Unauthenticated;
 use crate::domain::audit::{AuditEvent, MissingRecords};
 use crate::domain::deny::{Denial, Identity};
 use crate::domain::enrollment::{RevocationReason, SVID_LIFETIME_MAX, past_not_after};
 use crate::domain::join_token::{JoinToken, JoinTokenState};
+use crate::domain::pin::Pin;
 use crate::domain::serial::Serial;
 use crate::store::{self, Change, ReadError, Restoring, View};
 
@@ -43,6 +45,8 @@ impl From<ReadError> for RestoreError {
 pub struct Restored {
     pub created_at: Timestamp,
     pub rows: u64,
+    /// Whether the backup was sealed by whoever has the envelope.
+    pub authenticated: bool,
     /// Whether there was a revocation journal beside the store's place.
     pub journal: bool,
     /// Records of the audit trail that the journal has seen and the backup lacks.
@@ -57,23 +61,44 @@ pub struct Restored {
     pub sessions_ended: usize,
 }
 
+/// Whom a backup would put in charge: what an operator looks at who can't know where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InCharge {
+    /// The SHA-256 of each root.
+    pub roots: Vec<String>,
+    /// Those who may do everything everywhere.
+    pub administrators: Vec<String>,
+}
+
 /// Restores the backup `sealed` into a data directory without a store. Blocking and long.
+///
+/// A backup that is not authenticated is taken only if somebody accepts it, who is first shown whom it puts in charge.
 pub fn restore(
     data_dir: &Path,
     sealed: impl BufRead,
     envelope: &Envelope,
+    accept_unauthenticated: Option<fn(&InCharge)>,
     list: Option<&[u8]>,
     caller: &Caller,
     now: Timestamp,
 ) -> Result<Restored, RestoreError> {
     Restoring::vacant(data_dir)?;
-    let restoring = Restoring::read(data_dir, &mut envelope.opening(sealed)?)?;
+    let unauthenticated =
+        if accept_unauthenticated.is_some() { Unauthenticated::Accept } else { Unauthenticated::Refuse };
+    let mut opening = envelope.opening(sealed, unauthenticated)?;
+    let authenticated = opening.is_authenticated();
+    // It comes back only when the whole backup has been read and its authentication code is right.
+    let restoring = Restoring::read(data_dir, &mut opening)?;
+    if let Some(show) = accept_unauthenticated.filter(|_| !authenticated) {
+        show(&restoring.view(in_charge)?);
+    }
     let list = list.map(|der| read_list(&restoring, der)).transpose()?;
     let from_journal = restoring.unknown(now)?;
 
     let mut restored = Restored {
         created_at: restoring.created_at,
         rows: restoring.rows,
+        authenticated,
         journal: from_journal.is_some(),
         missing: from_journal.as_ref().and_then(|only_there| only_there.records.clone()),
         list: list.is_some(),
@@ -100,6 +125,18 @@ pub fn restore(
     restoring.write(changes, now)?;
     restoring.put_in_place()?;
     Ok(restored)
+}
+
+fn in_charge(view: &View<'_>) -> Result<InCharge, ReadError> {
+    let roots = view.hierarchy()?.map(|hierarchy| hierarchy.roots).unwrap_or_default();
+    let mut administrators = Vec::new();
+    view.users(None, |user| {
+        if user.is_global_admin() {
+            administrators.push(user.username.as_str().to_owned());
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(InCharge { roots: roots.iter().map(|root| Pin::of(root).to_string()).collect(), administrators })
 }
 
 fn read_list(restoring: &Restoring, der: &[u8]) -> Result<RevocationList, RestoreError> {
@@ -187,6 +224,7 @@ fn event(caller: &Caller, restored: &Restored) -> AuditEvent {
     let mut event = caller.event("store.restore", None, store::FILE_NAME);
     let present = |present| if present { "applied" } else { "missing" };
     event.detail.insert("backup_of", restored.created_at.to_string());
+    event.detail.insert("authenticated", restored.authenticated.to_string());
     event.detail.insert("journal", present(restored.journal).to_owned());
     event.detail.insert("crl", present(restored.list).to_owned());
     event.detail.insert("certificates_denied", restored.certificates_denied.to_string());

@@ -13,13 +13,13 @@ use super::csr::VerifiedCsr;
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
 use super::lint::{self, Expected, OutOfProfile};
-use super::pem;
 use super::profile::{self, ProfileError};
 use super::validity::{OutOfRange, Validity, x509_time};
 use crate::domain::enrollment::RevocationReason;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::{SpiffeId, TrustDomain};
+use crate::pem;
 
 /// The shortest SVID that is of any use to an agent.
 const USEFUL_LIFETIME: SignedDuration = SignedDuration::from_secs(10);

@@ -5,9 +5,9 @@
 
 use super::der::{self, Malformed, Reader};
 use super::ecdsa::{KeyError, PublicKey};
-use super::pem::{self, PemError};
 use super::signed::{SignatureError, Signed};
 use crate::domain::enrollment::SpkiHash;
+use crate::pem::{self, PemError};
 
 /// The second is what older OpenSSL and Microsoft tools write.
 const LABELS: &[&str] = &["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"];

@@ -4,25 +4,28 @@
 //! and what it sealed has the CA, so a key file that others can read is refused, not warned about.
 
 use std::fmt;
-use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
 use std::iter;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use age::secrecy::{ExposeSecret, SecretString};
 use age::stream::StreamWriter;
 use age::{Decryptor, Encryptor, scrypt, x25519};
+use aws_lc_rs::hmac;
 use jiff::Timestamp;
-use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
+use super::seal;
 use crate::durable;
+use crate::secret_file::{Reader, SecretFileError};
 
 /// The name of the key file in the data directory and of the systemd credential.
 const FILE_NAME: &str = "envelope.key";
 /// Where the key that was replaced is kept.
 const OLD_FILE_NAME: &str = "envelope.key.old";
+
+/// What the envelope seals beside the store.
+const SEALED_FILE: &str = "tls/ca.key.age";
 
 /// Key files are a few lines.
 const FILE_LENGTH_MAX: u64 = 64 * 1024;
@@ -42,6 +45,8 @@ pub struct EnvelopeSettings {
     pub passphrase_file: Option<PathBuf>,
     /// Where systemd puts the unit's credentials.
     pub credentials_directory: Option<PathBuf>,
+    /// Files that the unit's credential is made of, and where a running unit has it: for commands outside of the unit.
+    pub of_the_unit: Vec<PathBuf>,
 }
 
 /// Why the envelope can't be found, made or used. The texts hold nothing of a key file's content.
@@ -49,16 +54,12 @@ pub struct EnvelopeSettings {
 pub enum EnvelopeError {
     #[error("both an envelope key file and an envelope passphrase file are set; set one of them")]
     BothSet,
-    #[error("can't read the envelope file {path}")]
-    Read { path: PathBuf, source: io::Error },
-    #[error("the envelope file {path} is not a regular file")]
-    NotAFile { path: PathBuf },
-    #[error("the envelope file {path} is open to other users (mode {mode:04o}); run: chmod 600 {path}")]
-    Exposed { path: PathBuf, mode: u32 },
-    #[error("the envelope file {path} belongs to uid {owner}; run: chown {ours} {path} && chmod 600 {path}")]
-    ForeignOwner { path: PathBuf, owner: u32, ours: u32 },
+    #[error("the envelope can't be used")]
+    File(#[from] SecretFileError),
     #[error("the envelope file {path} {problem}")]
     Unusable { path: PathBuf, problem: &'static str },
+    #[error("there are sealed keys here already, and the envelope key that opens them is not found")]
+    NotFound,
     #[error("can't create the envelope key {path}")]
     Create { path: PathBuf, source: io::Error },
     #[error("can't seal with the envelope")]
@@ -77,6 +78,8 @@ pub enum EnvelopeError {
     Write { path: PathBuf, source: io::Error },
     #[error("can't open what another envelope sealed; set the envelope it was sealed with")]
     OtherEnvelope,
+    #[error("it is not authenticated, so whoever knows the envelope's public key could have made it")]
+    Unauthenticated,
     #[error("can't open what was sealed: it is damaged, or not of this envelope")]
     Damaged(#[source] age::DecryptError),
 }
@@ -100,9 +103,11 @@ impl Envelope {
             (None, Some(path)) => return Self::from_passphrase_file(path, credentials).map(Some),
             (None, None) => {}
         }
-        for directory in credentials.into_iter().chain([&*settings.data_dir]) {
-            match Self::from_key_file(&directory.join(FILE_NAME), credentials) {
-                Err(EnvelopeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+        let near =
+            credentials.into_iter().chain([&*settings.data_dir]).map(|directory| directory.join(FILE_NAME));
+        for path in near.chain(settings.of_the_unit.iter().cloned()) {
+            match Self::from_key_file(&path, credentials) {
+                Err(error) if error.is_absence() => {}
                 found => return found.map(Some),
             }
         }
@@ -110,12 +115,21 @@ impl Envelope {
     }
 
     /// As [`Envelope::find`]; where that finds nothing, makes a key file in the data directory and says where.
+    ///
+    /// Where something is sealed already there is an envelope, too, which was not found; a second one would open
+    /// nothing of it. Whether the store holds anything sealed is the caller's to know.
     pub fn find_or_create(
         settings: &EnvelopeSettings,
         now: Timestamp,
     ) -> Result<(Self, Option<PathBuf>), EnvelopeError> {
-        if let Some(found) = Self::find(settings)? {
+        // A key of the unit is for what the unit has sealed, and not for a new data directory elsewhere.
+        let sealed = settings.data_dir.join(SEALED_FILE).symlink_metadata().is_ok();
+        let of_the_unit = if sealed { settings.of_the_unit.clone() } else { Vec::new() };
+        if let Some(found) = Self::find(&EnvelopeSettings { of_the_unit, ..settings.clone() })? {
             return Ok((found, None));
+        }
+        if sealed {
+            return Err(EnvelopeError::NotFound);
         }
         let path = settings.data_dir.join(FILE_NAME);
         let identity = x25519::Identity::generate();
@@ -140,7 +154,7 @@ impl Envelope {
     pub fn unseal(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
         // Large enough from the start: a buffer that grows leaves copies behind.
         let mut plaintext = Zeroizing::new(Vec::with_capacity(sealed.len()));
-        let read = self.opening(sealed)?.read_to_end(&mut plaintext);
+        let read = self.decrypting(sealed)?.read_to_end(&mut plaintext);
         read.map_err(|error| EnvelopeError::Damaged(error.into()))?;
         Ok(plaintext)
     }
@@ -159,8 +173,8 @@ impl Envelope {
         sealing.finish().map_err(EnvelopeError::Output)
     }
 
-    /// Seals what is written, as it is written. Without [`Sealing::finish`] it can't be opened.
-    pub fn sealing<W: Write>(&self, output: W) -> Result<Sealing<W>, EnvelopeError> {
+    /// Encrypts what is written, as it is written. Nothing of it says who wrote it: that is for [`super::seal`].
+    pub(super) fn encrypting<W: Write>(&self, output: W) -> Result<StreamWriter<W>, EnvelopeError> {
         let encryptor = match &self.0 {
             Key::X25519(identity) => {
                 Encryptor::with_recipients(iter::once(&identity.to_public() as &dyn age::Recipient))
@@ -169,13 +183,14 @@ impl Envelope {
                 Encryptor::with_recipients(iter::once(&scrypt_recipient(passphrase) as &dyn age::Recipient))
             }
         };
-        let sealing = encryptor.map_err(EnvelopeError::Seal)?.wrap_output(output);
-        Ok(Sealing(sealing.map_err(EnvelopeError::Output)?))
+        encryptor.map_err(EnvelopeError::Seal)?.wrap_output(output).map_err(EnvelopeError::Output)
     }
 
-    /// Opens what was sealed, as it is read. Every octet that comes out has been authenticated; an end that comes
-    /// too early is an error.
-    pub fn opening<'r, R: BufRead + 'r>(&self, sealed: R) -> Result<impl Read + use<'r, R>, EnvelopeError> {
+    /// Decrypts, as it is read. An end that comes too early is an error.
+    pub(super) fn decrypting<'r, R: BufRead + 'r>(
+        &self,
+        sealed: R,
+    ) -> Result<impl Read + use<'r, R>, EnvelopeError> {
         let decryptor = Decryptor::new_buffered(sealed).map_err(EnvelopeError::Damaged)?;
         let opened = match &self.0 {
             Key::X25519(identity) => decryptor.decrypt(iter::once(identity as &dyn age::Identity)),
@@ -189,6 +204,14 @@ impl Envelope {
             age::DecryptError::NoMatchingKeys => EnvelopeError::OtherEnvelope,
             error => EnvelopeError::Damaged(error),
         })
+    }
+
+    /// What says that content was sealed by whoever has this envelope.
+    pub(super) fn authentication_key(&self) -> hmac::Key {
+        match &self.0 {
+            Key::X25519(identity) => seal::key(identity.to_string().expose_secret().as_bytes()),
+            Key::Passphrase(passphrase) => seal::key(passphrase.expose_secret().as_bytes()),
+        }
     }
 
     /// The public key, to which anyone can seal. A passphrase has none.
@@ -247,8 +270,10 @@ impl Successor {
             return Err(EnvelopeError::Passphrase);
         }
         let credential = settings.credentials_directory.as_ref().map(|directory| directory.join(FILE_NAME));
-        let elsewhere = settings.key_file.is_some() || credential.is_some_and(|path| path.exists());
         let (current, old) = (settings.data_dir.join(FILE_NAME), settings.data_dir.join(OLD_FILE_NAME));
+        let of_the_unit = || !current.exists() && settings.of_the_unit.iter().any(|path| path.exists());
+        let elsewhere =
+            settings.key_file.is_some() || credential.is_some_and(|path| path.exists()) || of_the_unit();
         if !elsewhere && old.symlink_metadata().is_ok() {
             return Err(EnvelopeError::OldKeyThere { path: old });
         }
@@ -297,32 +322,6 @@ fn scrypt_recipient(passphrase: &SecretString) -> scrypt::Recipient {
     recipient
 }
 
-/// A writer that seals.
-pub struct Sealing<W: Write>(StreamWriter<W>);
-
-impl<W: Write> Sealing<W> {
-    /// Ends what was sealed.
-    pub fn finish(self) -> io::Result<W> {
-        self.0.finish()
-    }
-}
-
-impl<W: Write> Write for Sealing<W> {
-    fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
-        self.0.write(plaintext)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl<W: Write> fmt::Debug for Sealing<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sealing")
-    }
-}
-
 /// As `age-keygen` writes it, so that age's own tools read it.
 fn identity_file(identity: &x25519::Identity, created: Timestamp) -> Zeroizing<String> {
     let secret = identity.to_string();
@@ -333,52 +332,14 @@ fn identity_file(identity: &x25519::Identity, created: Timestamp) -> Zeroizing<S
     ))
 }
 
-/// Reads a file of secrets after looking at who else can.
+impl EnvelopeError {
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::File(SecretFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 fn read(path: &Path, credentials: Option<&Path>) -> Result<Zeroizing<String>, EnvelopeError> {
-    let failed = |source| EnvelopeError::Read { path: path.to_owned(), source };
-    let file = open_without_waiting(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(EnvelopeError::NotAFile { path: path.to_owned() });
-    }
-    // systemd guards its credentials with the directory, whatever the files' modes and owners are.
-    if !credentials.is_some_and(|directory| path.starts_with(directory)) {
-        check_access(path, &metadata)?;
-    }
-    if metadata.len() > FILE_LENGTH_MAX {
-        return Err(EnvelopeError::Unusable { path: path.to_owned(), problem: "is too long" });
-    }
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(FILE_LENGTH_MAX).unwrap_or(0)));
-    match file.take(FILE_LENGTH_MAX).read_to_string(&mut text) {
-        Ok(_) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(EnvelopeError::Unusable { path: path.to_owned(), problem: "is not text" })
-        }
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// A FIFO without a writer must not hold up the server.
-fn open_without_waiting(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
-}
-
-fn check_access(path: &Path, file: &Metadata) -> Result<(), EnvelopeError> {
-    let (owner, mode) = (file.uid(), file.mode());
-    let ours = rustix::process::geteuid().as_raw();
-    // Root, in the data directory of the server's user, takes what is that user's, who could replace it anyway.
-    let the_directory_s = || {
-        let directory = path.parent().and_then(|directory| directory.metadata().ok());
-        ours == 0 && directory.is_some_and(|directory| directory.uid() == owner)
-    };
-    if owner != ours && owner != 0 && !the_directory_s() {
-        return Err(EnvelopeError::ForeignOwner { path: path.to_owned(), owner, ours });
-    }
-    if mode & 0o077 != 0 {
-        return Err(EnvelopeError::Exposed { path: path.to_owned(), mode: mode & 0o7777 });
-    }
-    Ok(())
+    Ok(Reader::named().credentials(credentials).read_text(path, FILE_LENGTH_MAX)?)
 }
 
 #[cfg(test)]
@@ -457,6 +418,9 @@ mod tests {
         let sealed = envelope.seal(b"key").unwrap();
         assert!(String::from_utf8_lossy(&sealed).contains(" 17\n"), "the work factor is fixed");
         assert_eq!(&**envelope.unseal(&sealed).unwrap(), b"key");
+        secret_file(&path, "\u{feff}correct horse\r\n", 0o600);
+        let marked = Envelope::find(&settings).unwrap().unwrap();
+        assert_eq!(&**marked.unseal(&sealed).unwrap(), b"key", "a byte-order mark is no part of it");
         secret_file(&path, "correct horses", 0o600);
         let other = Envelope::find(&settings).unwrap().unwrap();
         assert!(other.unseal(&sealed).is_err());
@@ -490,8 +454,30 @@ mod tests {
         settings.passphrase_file = Some(directory.path().join("passphrase"));
         assert!(matches!(Envelope::find(&settings), Err(EnvelopeError::BothSet)));
         settings.key_file = None;
-        assert!(matches!(Envelope::find(&settings), Err(EnvelopeError::Read { .. })), "it is missing");
+        assert!(matches!(Envelope::find(&settings), Err(error) if error.is_absence()), "it is missing");
         assert!(Envelope::find_or_create(&settings, now()).is_err());
+    }
+
+    #[test]
+    fn a_second_key_is_never_made_beside_what_is_sealed() {
+        let (directory, mut settings) = place();
+        let (made, path) = Envelope::find_or_create(&settings, now()).unwrap();
+        let elsewhere = directory.path().join("credstore.key");
+        fs::rename(path.unwrap(), &elsewhere).unwrap();
+        fs::create_dir(directory.path().join("tls")).unwrap();
+        fs::write(directory.path().join(SEALED_FILE), made.seal(b"key").unwrap()).unwrap();
+        assert!(matches!(Envelope::find_or_create(&settings, now()), Err(EnvelopeError::NotFound)));
+        assert!(!directory.path().join(FILE_NAME).exists());
+
+        // Outside of the unit, its credential is found where it comes from, for what it has sealed.
+        settings.of_the_unit = vec![directory.path().join("not here"), elsewhere];
+        let (found, created) = Envelope::find_or_create(&settings, now()).unwrap();
+        assert_eq!((found.recipient(), created), (made.recipient(), None));
+        assert_eq!(Envelope::find(&settings).unwrap().unwrap().recipient(), made.recipient());
+        let successor = Successor::prepare(&settings, None, now());
+        assert!(matches!(successor, Err(EnvelopeError::KeptElsewhere)));
+        fs::remove_file(directory.path().join(SEALED_FILE)).unwrap();
+        assert_ne!(Envelope::find_or_create(&settings, now()).unwrap().0.recipient(), made.recipient());
     }
 
     #[test]
@@ -500,8 +486,7 @@ mod tests {
         let path = directory.path().join("key");
         settings.key_file = Some(path.clone());
         let two = key_text() + &key_text();
-        let long = "#".repeat(70_000);
-        for content in ["", "# only a comment\n", "hunter2", "AGE-SECRET-KEY-1HUNTER2", &two, &long] {
+        for content in ["", "# only a comment\n", "hunter2", "AGE-SECRET-KEY-1HUNTER2", &two] {
             secret_file(&path, content, 0o600);
             let error = Envelope::find(&settings).unwrap_err();
             let text = format!("{error} {error:?}");
@@ -509,10 +494,16 @@ mod tests {
             assert!(text.contains(&path.display().to_string()), "{text}");
             assert!(!text.to_lowercase().contains("hunter2"), "{text}");
         }
+        let refused = |settings: &EnvelopeSettings| match Envelope::find(settings).unwrap_err() {
+            EnvelopeError::File(error) => error,
+            other => unreachable!("{other}"),
+        };
+        fs::write(&path, "#".repeat(70_000)).unwrap();
+        assert!(matches!(refused(&settings), SecretFileError::TooLong { .. }));
         fs::write(&path, b"\xff\xfe\x00").unwrap();
-        assert!(matches!(Envelope::find(&settings), Err(EnvelopeError::Unusable { .. })));
+        assert!(matches!(refused(&settings), SecretFileError::NotText { .. }));
         settings.key_file = Some(directory.path().to_owned());
-        assert!(matches!(Envelope::find(&settings), Err(EnvelopeError::NotAFile { .. })));
+        assert!(matches!(refused(&settings), SecretFileError::NotAFile { .. }));
         let fifo = directory.path().join("fifo");
         rustix::fs::mknodat(
             rustix::fs::CWD,
@@ -523,7 +514,7 @@ mod tests {
         )
         .unwrap();
         settings.key_file = Some(fifo);
-        assert!(matches!(Envelope::find(&settings), Err(EnvelopeError::NotAFile { .. })));
+        assert!(matches!(refused(&settings), SecretFileError::NotAFile { .. }));
 
         settings.key_file = None;
         settings.passphrase_file = Some(path.clone());
@@ -539,15 +530,21 @@ mod tests {
         let path = directory.path().join("envelope.key");
         for mode in [0o640, 0o604, 0o620, 0o601, 0o644, 0o777] {
             secret_file(&path, &key_text(), mode);
-            let error = Envelope::find(&settings).unwrap_err();
-            assert!(matches!(error, EnvelopeError::Exposed { .. }), "{mode:o}: {error}");
+            let Err(EnvelopeError::File(error)) = Envelope::find(&settings) else {
+                unreachable!("{mode:o} was taken")
+            };
+            assert!(matches!(error, SecretFileError::Exposed { .. }), "{mode:o}: {error}");
             assert!(error.to_string().ends_with(&format!("chmod 600 {}", path.display())), "{error}");
         }
         secret_file(&path, &key_text(), 0o600);
         // Only root can give files away.
         if chown(&path, Some(4321), None).is_ok() {
             let error = Envelope::find(&settings).unwrap_err();
-            assert!(matches!(error, EnvelopeError::ForeignOwner { owner: 4321, .. }), "{error}");
+            let foreign = SecretFileError::ForeignOwner { path, owner: 4321, ours: 0 };
+            assert!(
+                matches!(&error, EnvelopeError::File(found) if found.to_string() == foreign.to_string()),
+                "{error}"
+            );
         }
     }
 }

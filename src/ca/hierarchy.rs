@@ -4,7 +4,9 @@ use std::fmt;
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
+use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
@@ -12,12 +14,14 @@ use super::ca_certificate::{CaCertificate, CaCertificateError};
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
-use super::pem::{self, PemError};
 use super::profile::{self, ProfileError};
+use super::signed::Signed;
 use super::validity::Validity;
 use crate::domain::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::pin::Pin;
 use crate::domain::spiffe::TrustDomain;
+use crate::pem;
+use crate::pem::file::{PemError as PemFileError, PrivateKey, private_key};
 
 /// A hierarchy that was just made.
 pub struct NewHierarchy {
@@ -66,11 +70,25 @@ pub fn init(
     Ok(NewHierarchy { hierarchy, root_key_pem })
 }
 
+/// What a root signs for another intermediate: a public key, made by whoever will hold the private one.
+#[derive(Debug, Clone)]
+pub struct IntermediateRequest {
+    pub trust_domain: TrustDomain,
+    /// DER.
+    pub roots: Vec<Vec<u8>>,
+    /// SubjectPublicKeyInfo, DER.
+    pub public_key: Vec<u8>,
+    /// The private key, sealed with the envelope. It comes back with the certificate, so nobody must remember it.
+    pub sealed_key: Vec<u8>,
+}
+
 /// Why no further intermediate was made. Nothing of the key is in the texts.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
-    #[error("the root key is not a PEM text with one PKCS#8 private key")]
-    NotAKey(#[from] PemError),
+    #[error("the root key is encrypted; decrypt it on the way in: {with} FILE | muster agent-ca renew")]
+    Encrypted { with: &'static str },
+    #[error("the root key is not a PEM text with one private key")]
+    NotAKey(#[source] PemFileError),
     #[error("the root key is not a P-256 private key")]
     Unsuitable(#[source] rcgen::Error),
     #[error("a stored root can't sign")]
@@ -81,29 +99,100 @@ pub enum RenewError {
     RootExpired { not_after: Timestamp },
     #[error(transparent)]
     Making(#[from] InitError),
+    #[error("the new certificate is not one that a root of this agent CA signed for an intermediate")]
+    NotOurs,
+    #[error("the new certificate is not of the key that came with it")]
+    KeyMismatch,
 }
 
-/// Makes an intermediate that takes over from those there are. They stay, so what they signed stays good.
-pub fn renew(
-    hierarchy: &Hierarchy,
-    root_key_pem: &str,
-    envelope: &Envelope,
+/// The first line of an age file that is not armoured.
+const AGE: &[u8] = b"age-encryption.org/";
+
+/// Reads a root key as it comes from a file: PKCS#8 or SEC 1, with text around it or without.
+pub fn read_root_key(text: &[u8]) -> Result<PrivateKey, RenewError> {
+    if text.starts_with(AGE) {
+        return Err(RenewError::Encrypted { with: "age -d" });
+    }
+    private_key(text).map_err(|error| match error {
+        PemFileError::Encrypted { label: "AGE ENCRYPTED FILE", .. } => {
+            RenewError::Encrypted { with: "age -d" }
+        }
+        PemFileError::Encrypted { .. } => RenewError::Encrypted { with: "openssl pkey -in" },
+        error => RenewError::NotAKey(error),
+    })
+}
+
+/// Makes the key of another intermediate, for a root to sign.
+pub fn request(hierarchy: &Hierarchy, envelope: &Envelope) -> Result<IntermediateRequest, InitError> {
+    let key = IssuingKey::generate()?;
+    Ok(IntermediateRequest {
+        trust_domain: hierarchy.trust_domain.clone(),
+        roots: hierarchy.roots.clone(),
+        public_key: key.subject_public_key_info(),
+        sealed_key: envelope.seal(key.pkcs8())?,
+    })
+}
+
+/// Signs the certificate of a request with the root's key, where that key is: it goes nowhere else.
+pub fn sign(
+    request: &IntermediateRequest,
+    root_key: &PrivateKey,
     now: Timestamp,
-) -> Result<Intermediate, RenewError> {
-    let pkcs8 = Zeroizing::new(pem::single(root_key_pem, &[pem::PRIVATE_KEY])?);
-    let key = IssuingKey::from_pkcs8(&pkcs8).map_err(RenewError::Unsuitable)?;
+) -> Result<Vec<u8>, RenewError> {
+    let key = IssuingKey::read(root_key).map_err(RenewError::Unsuitable)?;
     let mut root = None;
-    for stored in &hierarchy.roots {
-        let stored = CaCertificate::read(stored)?;
-        if stored.is_of(&key) {
-            root = Some(stored);
+    for known in &request.roots {
+        let known = CaCertificate::read(known)?;
+        if known.is_of(&key) {
+            root = Some(known);
         }
     }
     let root = root.ok_or(RenewError::OtherKey)?;
     if root.validity.not_after <= now {
         return Err(RenewError::RootExpired { not_after: root.validity.not_after });
     }
-    Ok(intermediate(&root, key, &hierarchy.trust_domain, envelope, now)?)
+    let public_key = SubjectPublicKeyInfo::from_der(&request.public_key).map_err(InitError::from)?;
+    Ok(certify(&root, key, &public_key, &request.trust_domain, now)?)
+}
+
+/// Takes over what [`sign`] made, if it is an intermediate of this hierarchy and of the key that came with it. Those
+/// there are stay, so what they signed stays good.
+pub fn accept(
+    hierarchy: &Hierarchy,
+    certificate: Vec<u8>,
+    sealed_key: Vec<u8>,
+    envelope: &Envelope,
+    now: Timestamp,
+) -> Result<Intermediate, RenewError> {
+    let read = CaCertificate::read(&certificate).map_err(|_| RenewError::NotOurs)?;
+    let key = envelope.unseal(&sealed_key).map_err(InitError::from)?;
+    let key = IssuingKey::from_pkcs8(&key).map_err(|_| RenewError::KeyMismatch)?;
+    if !read.is_of(&key) {
+        return Err(RenewError::KeyMismatch);
+    }
+    let signed_by = |root: &Vec<u8>| is_intermediate_below(root, &certificate, &hierarchy.trust_domain);
+    if !hierarchy.roots.iter().any(signed_by) || read.validity.not_after <= now {
+        return Err(RenewError::NotOurs);
+    }
+    Ok(Intermediate { certificate, sealed_key })
+}
+
+fn is_intermediate_below(root: &[u8], certificate: &[u8], trust_domain: &TrustDomain) -> bool {
+    let Ok(root) = CaCertificate::read(root) else { return false };
+    let Ok(signed) = Signed::read(certificate) else { return false };
+    let Ok((_, read)) = X509Certificate::from_der(certificate) else { return false };
+    let constraints = read.basic_constraints().ok().flatten().map(|extension| extension.value.clone());
+    let usage = read.key_usage().ok().flatten().is_some_and(|extension| extension.value.key_cert_sign());
+    let names = read.subject_alternative_name().ok().flatten();
+    let named = names.is_some_and(|names| match &names.value.general_names[..] {
+        [GeneralName::URI(uri)] => *uri == trust_domain.id(),
+        _ => false,
+    });
+    signed.verify(&root.key).is_ok()
+        && read.issuer().as_raw() == root.name
+        && constraints.is_some_and(|it| it.ca && it.path_len_constraint == Some(0))
+        && usage
+        && named
 }
 
 fn intermediate(
@@ -114,10 +203,19 @@ fn intermediate(
     now: Timestamp,
 ) -> Result<Intermediate, InitError> {
     let key = IssuingKey::generate()?;
-    let serial = entropy::serial(now)?;
-    let params = profile::intermediate(trust_domain, serial, now, root.validity.not_after)?;
-    let certificate = params.signed_by(&key, &root.issuer(root_key)?)?;
-    Ok(Intermediate { certificate: certificate.der().to_vec(), sealed_key: envelope.seal(key.pkcs8())? })
+    let certificate = certify(root, root_key, &key, trust_domain, now)?;
+    Ok(Intermediate { certificate, sealed_key: envelope.seal(key.pkcs8())? })
+}
+
+fn certify(
+    root: &CaCertificate,
+    root_key: IssuingKey,
+    public_key: &impl PublicKeyData,
+    trust_domain: &TrustDomain,
+    now: Timestamp,
+) -> Result<Vec<u8>, InitError> {
+    let params = profile::intermediate(trust_domain, entropy::serial(now)?, now, root.validity.not_after)?;
+    Ok(params.signed_by(public_key, &root.issuer(root_key)?)?.der().to_vec())
 }
 
 /// The same hierarchy with its keys sealed so that each of these envelopes opens them.
@@ -287,7 +385,11 @@ mod tests {
     fn renewal_takes_the_roots_own_key_and_nothing_else() {
         let ca = Ca::new();
         let later = now() + jiff::SignedDuration::from_hours(24 * 300);
-        let renew = |key: &str, at| renew(&ca.hierarchy, key, &ca.envelope, at);
+        let renew = |key: &str, at| {
+            let request = request(&ca.hierarchy, &ca.envelope).unwrap();
+            let certificate = sign(&request, &read_root_key(key.as_bytes())?, at)?;
+            accept(&ca.hierarchy, certificate, request.sealed_key, &ca.envelope, at)
+        };
         let renewed = renew(&ca.root_key_pem, later).unwrap();
         let mut hierarchy = ca.hierarchy.clone();
         hierarchy.intermediates.push(renewed);
@@ -305,6 +407,45 @@ mod tests {
         }
         let not_a_key = pem::encode(pem::PRIVATE_KEY, b"garbage");
         assert!(matches!(renew(&not_a_key, later), Err(RenewError::Unsuitable(_))));
+        let described = format!("\u{feff}Muster root, keep offline\n{}", *ca.root_key_pem);
+        renew(&described, later).unwrap();
+        for (encrypted, with) in [
+            ("age-encryption.org/v1\n".to_owned(), "age -d"),
+            (pem::encode("AGE ENCRYPTED FILE", b"x"), "age -d"),
+            (pem::encode("ENCRYPTED PRIVATE KEY", b"x"), "openssl pkey -in"),
+        ] {
+            let error = renew(&encrypted, later).unwrap_err();
+            assert!(matches!(&error, RenewError::Encrypted { with: said } if *said == with), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_an_intermediate_of_a_root_and_of_its_own_key_is_accepted() {
+        let ca = Ca::new();
+        let request = request(&ca.hierarchy, &ca.envelope).unwrap();
+        let root_key = read_root_key(ca.root_key_pem.as_bytes()).unwrap();
+        let good = sign(&request, &root_key, now()).unwrap();
+        let accept = |certificate: &[u8], sealed_key: &[u8], at| {
+            accept(&ca.hierarchy, certificate.to_vec(), sealed_key.to_vec(), &ca.envelope, at)
+        };
+        let sealed = &request.sealed_key;
+        accept(&good, sealed, now()).unwrap();
+        let in_two_years = now() + jiff::SignedDuration::from_hours(24 * 800);
+        assert!(matches!(accept(&good, sealed, in_two_years), Err(RenewError::NotOurs)));
+        let old = &ca.hierarchy.intermediates[0];
+        assert!(matches!(accept(&good, &old.sealed_key, now()), Err(RenewError::KeyMismatch)));
+        assert!(matches!(accept(&old.certificate, sealed, now()), Err(RenewError::KeyMismatch)));
+        assert!(accept(b"garbage", sealed, now()).is_err());
+
+        let other = Ca::new();
+        let theirs = IntermediateRequest { roots: other.hierarchy.roots.clone(), ..request.clone() };
+        let root_key = read_root_key(other.root_key_pem.as_bytes()).unwrap();
+        let foreign = sign(&theirs, &root_key, now()).unwrap();
+        assert!(matches!(accept(&foreign, sealed, now()), Err(RenewError::NotOurs)));
+        let elsewhere = IntermediateRequest { trust_domain: "elsewhere".parse().unwrap(), ..request.clone() };
+        let root_key = read_root_key(ca.root_key_pem.as_bytes()).unwrap();
+        let misnamed = sign(&elsewhere, &root_key, now()).unwrap();
+        assert!(matches!(accept(&misnamed, sealed, now()), Err(RenewError::NotOurs)));
     }
 
     #[test]

@@ -3,13 +3,26 @@
 use std::fmt;
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
+use rustls::pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
+
+use crate::pem::file::{KeyForm, PrivateKey};
 
 pub struct IssuingKey(Zeroizing<KeyPair>);
 
 impl IssuingKey {
     pub fn generate() -> Result<Self, rcgen::Error> {
         Ok(Self(Zeroizing::new(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)))
+    }
+
+    /// A key in any of the forms that tools write. It signs; it is not for [`IssuingKey::pkcs8`].
+    pub fn read(key: &PrivateKey) -> Result<Self, rcgen::Error> {
+        let der = match key.form {
+            KeyForm::Pkcs8 => return Self::from_pkcs8(&key.der),
+            KeyForm::Sec1 => PrivateKeyDer::Sec1(key.der[..].into()),
+            KeyForm::Pkcs1 => PrivateKeyDer::Pkcs1(key.der[..].into()),
+        };
+        Ok(Self(Zeroizing::new(KeyPair::from_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256)?)))
     }
 
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, rcgen::Error> {

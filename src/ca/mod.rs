@@ -9,9 +9,9 @@ pub mod authority;
 pub mod csr;
 pub mod envelope;
 pub mod hierarchy;
-pub mod pem;
 pub mod presented;
 pub mod revocation_list;
+pub mod seal;
 pub mod server;
 
 mod ca_certificate;

@@ -8,12 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::ca_certificate::CaCertificate;
 use super::der::Malformed;
 use super::ecdsa::{BadSignature, KeyError, PublicKey};
-use super::pem::{self, PemError};
 use super::signed::{SignatureError, Signed};
 use crate::domain::enrollment::SpkiHash;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::SpiffeId;
+use crate::pem::{self, PemError};
 use crate::svid::{NotAnSvid, Svid};
 
 /// How far the clock may have stepped back since the leaf was signed.

@@ -4,7 +4,6 @@
 //! sealed beside it; the server's key is the one key on the disk in the clear.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -13,21 +12,26 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use rcgen::{Issuer, SanType, string::Ia5String};
 use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::ca_certificate::{CaCertificate, CaCertificateError};
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
-use super::pem::{self, PemError};
 use super::profile::{self, ProfileError};
 use crate::domain::pin::Pin;
-use crate::durable::{self, OWNER_ONLY, WORLD_READABLE};
+use crate::durable::{self, Held, OWNER_ONLY, WORLD_READABLE};
+use crate::pem::{self, PemError};
+use crate::secret_file::{Reader, SecretFileError};
 
 const CA_FILE: &str = "ca.crt";
 const CA_KEY_FILE: &str = "ca.key.age";
 const CERTIFICATE_FILE: &str = "server.crt";
 const KEY_FILE: &str = "server.key";
+
+/// More than any file of ours here takes.
+const FILE_OCTETS_MAX: u64 = 64 * 1024;
 
 /// A name under which clients reach the server: a DNS name, in lower case, or an IP address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +52,12 @@ impl FromStr for ServerName {
     type Err = NotAServerName;
 
     fn from_str(text: &str) -> Result<Self, NotAServerName> {
+        let text = text.trim();
         if let Ok(address) = text.parse() {
             return Ok(Self(Name::Ip(address)));
         }
+        // The dot of the root, which certificates don't have (RFC 5280 4.2.1.6).
+        let text = text.strip_suffix('.').unwrap_or(text);
         let last_is_a_number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(is_digit));
         if text.len() > 253 || last_is_a_number || !text.split('.').all(is_label) {
             return Err(NotAServerName);
@@ -151,12 +158,12 @@ pub fn generate(
     if names.is_empty() {
         return Err(ServerCaError::NoName);
     }
-    durable::private_directory(directory)
+    let held = Held::make(directory)
         .map_err(|source| ServerCaError::Directory { path: directory.to_owned(), source })?;
     let ca_file = directory.join(CA_FILE);
-    let (ca, issuer) = match stored_ca(directory, envelope)? {
+    let (ca, issuer) = match stored_ca(&held, envelope)? {
         Some(stored) => stored,
-        None => new_ca(directory, envelope, now)?,
+        None => new_ca(&held, envelope, now)?,
     };
     if ca.validity.not_after <= now {
         return Err(ServerCaError::Expired { path: ca_file });
@@ -164,7 +171,7 @@ pub fn generate(
 
     let key_file = directory.join(KEY_FILE);
     let kept = match new_key {
-        NewKey::IfNone => stored_key(&key_file)?,
+        NewKey::IfNone => stored_key(&held)?,
         NewKey::Always => None,
     };
     let is_new = kept.is_none();
@@ -180,9 +187,9 @@ pub fn generate(
     let certificate_file = directory.join(CERTIFICATE_FILE);
     if is_new {
         let key_pem = Zeroizing::new(pem::encode(pem::PRIVATE_KEY, key.pkcs8()));
-        write(&key_file, OWNER_ONLY, key_pem.as_bytes())?;
+        write(&held, KEY_FILE, OWNER_ONLY, key_pem.as_bytes())?;
     }
-    write(&certificate_file, WORLD_READABLE, chain.as_bytes())?;
+    write(&held, CERTIFICATE_FILE, WORLD_READABLE, chain.as_bytes())?;
     let ca_pin = Pin::of(&ca.der).to_string();
     Ok(GeneratedServerCertificate { ca_file, certificate_file, key_file, ca_pin, names })
 }
@@ -194,17 +201,19 @@ pub fn has_key(directory: &Path) -> bool {
 
 /// The names in the server certificate of an earlier run; `None` where there is none.
 pub fn names_of(directory: &Path) -> Result<Option<Vec<ServerName>>, ServerCaError> {
-    let path = directory.join(CERTIFICATE_FILE);
-    let Some(text) = read(&path)? else { return Ok(None) };
-    let names = names_in(&text).ok_or(ServerCaError::NamesUnclear { path })?;
-    Ok(Some(names))
+    let held = match Held::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        held => held.map_err(|source| ServerCaError::Directory { path: directory.to_owned(), source })?,
+    };
+    let Some(text) = read(&held, CERTIFICATE_FILE)? else { return Ok(None) };
+    let unclear = || ServerCaError::NamesUnclear { path: held.shown(CERTIFICATE_FILE) };
+    names_in(&text).map(Some).ok_or_else(unclear)
 }
 
 /// The names of the first certificate of a PEM text, if every one of them is one that we would put in.
-fn names_in(pem: &[u8]) -> Option<Vec<ServerName>> {
-    let text = String::from_utf8_lossy(pem);
-    let (_, first) = x509_parser::pem::parse_x509_pem(text.as_bytes()).ok()?;
-    let certificate = first.parse_x509().ok()?;
+fn names_in(text: &[u8]) -> Option<Vec<ServerName>> {
+    let chain = pem::file::certificates(text).ok()?;
+    let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     let name = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => name.parse().ok(),
@@ -218,9 +227,9 @@ fn names_in(pem: &[u8]) -> Option<Vec<ServerName>> {
 }
 
 /// The server's key of an earlier run.
-fn stored_key(path: &Path) -> Result<Option<IssuingKey>, ServerCaError> {
-    let Some(text) = read(path)?.map(Zeroizing::new) else { return Ok(None) };
-    let unsuitable = || ServerCaError::OtherKey { path: path.to_owned() };
+fn stored_key(held: &Held) -> Result<Option<IssuingKey>, ServerCaError> {
+    let Some(text) = read(held, KEY_FILE)?.map(Zeroizing::new) else { return Ok(None) };
+    let unsuitable = || ServerCaError::OtherKey { path: held.shown(KEY_FILE) };
     let text = std::str::from_utf8(&text).map_err(|_| unsuitable())?;
     let pkcs8 = pem::single(text, &[pem::PRIVATE_KEY]).map(Zeroizing::new).map_err(|_| unsuitable())?;
     IssuingKey::from_pkcs8(&pkcs8).map(Some).map_err(|_| unsuitable())
@@ -228,19 +237,22 @@ fn stored_key(path: &Path) -> Result<Option<IssuingKey>, ServerCaError> {
 
 /// Seals the CA's key, if there is one, so that each of these envelopes opens it.
 pub fn reseal(directory: &Path, from: &Envelope, to: &[&Envelope]) -> Result<(), ServerCaError> {
-    let path = directory.join(CA_KEY_FILE);
-    let Some(sealed) = read(&path)? else {
+    let held = match Held::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        held => held.map_err(|source| ServerCaError::Directory { path: directory.to_owned(), source })?,
+    };
+    let Some(sealed) = read(&held, CA_KEY_FILE)? else {
         return Ok(());
     };
-    write(&path, OWNER_ONLY, &Envelope::seal_for(to, &from.unseal(&sealed)?)?)
+    write(&held, CA_KEY_FILE, OWNER_ONLY, &Envelope::seal_for(to, &from.unseal(&sealed)?)?)
 }
 
 type Ca = (CaCertificate, Issuer<'static, IssuingKey>);
 
 /// The CA of an earlier run, or `None` when there is nothing of one.
-fn stored_ca(directory: &Path, envelope: &Envelope) -> Result<Option<Ca>, ServerCaError> {
-    let (path, key_path) = (directory.join(CA_FILE), directory.join(CA_KEY_FILE));
-    let (text, sealed_key) = match (read(&path)?, read(&key_path)?) {
+fn stored_ca(held: &Held, envelope: &Envelope) -> Result<Option<Ca>, ServerCaError> {
+    let (path, key_path) = (held.shown(CA_FILE), held.shown(CA_KEY_FILE));
+    let (text, sealed_key) = match (read(held, CA_FILE)?, read(held, CA_KEY_FILE)?) {
         (None, None) => return Ok(None),
         (Some(text), Some(sealed_key)) => (text, sealed_key),
         (Some(_), None) => return Err(ServerCaError::HalfAPair { present: path, missing: key_path }),
@@ -255,12 +267,12 @@ fn stored_ca(directory: &Path, envelope: &Envelope) -> Result<Option<Ca>, Server
     Ok(Some((ca, issuer)))
 }
 
-fn new_ca(directory: &Path, envelope: &Envelope, now: Timestamp) -> Result<Ca, ServerCaError> {
-    let (path, key_path) = (directory.join(CA_FILE), directory.join(CA_KEY_FILE));
+fn new_ca(held: &Held, envelope: &Envelope, now: Timestamp) -> Result<Ca, ServerCaError> {
+    let path = held.shown(CA_FILE);
     let key = IssuingKey::generate()?;
     let certificate = profile::server_ca(entropy::serial(now)?, now)?.self_signed(&key)?;
-    write(&key_path, OWNER_ONLY, &envelope.seal(key.pkcs8())?)?;
-    write(&path, WORLD_READABLE, pem::certificate(certificate.der()).as_bytes())?;
+    write(held, CA_KEY_FILE, OWNER_ONLY, &envelope.seal(key.pkcs8())?)?;
+    write(held, CA_FILE, WORLD_READABLE, pem::certificate(certificate.der()).as_bytes())?;
     let unusable = |source| ServerCaError::Ca { path: path.clone(), source };
     let ca = CaCertificate::read(certificate.der()).map_err(unusable)?;
     let issuer = ca.issuer(key).map_err(unusable)?;
@@ -277,21 +289,28 @@ fn distinct(names: &[ServerName]) -> Vec<ServerName> {
     distinct
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, ServerCaError> {
-    match fs::read(path) {
-        Ok(content) => Ok(Some(content)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ServerCaError::Read { path: path.to_owned(), source }),
+fn read(held: &Held, name: &str) -> Result<Option<Vec<u8>>, ServerCaError> {
+    match Reader::inside().read_if(&held.file(name), FILE_OCTETS_MAX, |_| Ok::<_, SecretFileError>(())) {
+        Ok(content) => Ok(Some(content.to_vec())),
+        Err(SecretFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(SecretFileError::Read { source, .. }) => {
+            Err(ServerCaError::Read { path: held.shown(name), source })
+        }
+        Err(error) => {
+            let source = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+            Err(ServerCaError::Read { path: held.shown(name), source })
+        }
     }
 }
 
-fn write(path: &Path, mode: u32, content: &[u8]) -> Result<(), ServerCaError> {
-    durable::replace(path, mode, content)
-        .map_err(|source| ServerCaError::Write { path: path.to_owned(), source })
+fn write(held: &Held, name: &str, mode: u32, content: &[u8]) -> Result<(), ServerCaError> {
+    durable::replace(&held.file(name), mode, content)
+        .map_err(|source| ServerCaError::Write { path: held.shown(name), source })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use jiff::SignedDuration;
@@ -310,6 +329,7 @@ mod tests {
             ("Muster.Example.ORG", "muster.example.org"),
             ("xn--mnchen-3ya.example", "xn--mnchen-3ya.example"),
             ("muster_server", "muster_server"),
+            (" muster.example. ", "muster.example"),
             ("4you.example", "4you.example"),
             ("127.0.0.1", "127.0.0.1"),
             ("2001:db8::1", "2001:db8::1"),
@@ -321,7 +341,7 @@ mod tests {
         for bad in [
             "",
             ".",
-            "a.",
+            "a..",
             ".a",
             "a..b",
             "-a",
@@ -336,7 +356,6 @@ mod tests {
             "[::1]",
             "a/b",
             "a\0",
-            "a\n",
             &label,
             &long,
         ] {

@@ -1,6 +1,5 @@
 //! `muster agent …`: enroll this machine, run the agent, ask how it is.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::agent_contact::{ContactArgs, no_credential};
 use super::agent_install::{InstallArgs, UninstallArgs};
 use super::error::CliError;
+use super::output::print;
 use crate::agent::boot::{Patience, chain};
-use crate::agent::config::{AgentConfig, process_environment, ready_made};
+use crate::agent::config::{AgentConfig, dialer, process_environment, ready_made};
 use crate::agent::enrollment::EnrollmentClient;
 use crate::agent::facts::Subject;
 use crate::agent::first_enrollment;
@@ -24,6 +24,7 @@ use crate::agent::runtime::{self, RunEnd};
 use crate::agent::sign::Sign;
 use crate::agent::status::status;
 use crate::clock::{Clock, SystemClock};
+use crate::shell::quoted;
 
 /// Exit status of an agent whose identity has been revoked: starting it again will not help.
 const REVOKED: u8 = 3;
@@ -36,19 +37,19 @@ pub enum AgentCommand {
     /// Give this machine its identity
     #[command(
         long_about = "Give this machine its identity.\n\nA key is made here and never leaves. The server is asked for a certificate, with a join token (single use) or an enrollment secret (many machines), and certificate, key and CAs are written into a directory. A directory that holds an identity already is left alone.\n\nAt first contact the server must prove itself: by --ca-pin, else --ca-file, else the system's roots. Nothing is sent before it has.",
-        after_long_help = "EXAMPLES:\n  Token from a file, or from standard input:\n    muster agent enroll --server https://control.example:8443 --ca-pin PIN --token-file /run/secrets/join-token --dir /var/lib/muster-agent/identity\n    pass show join-token | muster agent enroll --server https://control.example:8443 --ca-pin PIN --token-file - --dir ./identity\n\n  Join link from standard input, or pasted (other users of this machine may see it while the command runs; its token works once):\n    muster agent enroll - --dir ./identity < join-link\n    muster agent enroll 'muster://control.example:8443/?pin=PIN#mjt_…' --dir ./identity\n\nENVIRONMENT (options win):\n  MUSTER_AGENT_JOIN_TOKEN, MUSTER_AGENT_ENROLLMENT_SECRET, MUSTER_AGENT_ENROLL_TOKEN_FILE, MUSTER_AGENT_ENROLL_SERVER, MUSTER_AGENT_ENROLL_CA_PIN"
+        after_long_help = "EXAMPLES:\n  Token from a file, or from standard input:\n    muster agent enroll --server https://control.example:8443 --ca-pin PIN --token-file /run/secrets/join-token --dir /var/lib/muster-agent/identity\n    pass show join-token | muster agent enroll --server https://control.example:8443 --ca-pin PIN --token-file - --dir ./identity\n\n  Join link from standard input, or pasted (other users of this machine may see it while the command runs; its token works once):\n    muster agent enroll - --dir ./identity < join-link\n    muster agent enroll 'muster://control.example:8443/?pin=PIN#mjt_…' --dir ./identity\n\nENVIRONMENT (options win):\n  MUSTER_AGENT_JOIN_TOKEN, MUSTER_AGENT_ENROLLMENT_SECRET, MUSTER_AGENT_ENROLL_TOKEN_FILE, MUSTER_AGENT_ENROLL_SECRET_FILE, MUSTER_AGENT_ENROLL_SERVER, MUSTER_AGENT_ENROLL_CA_PIN, HTTPS_PROXY, NO_PROXY"
     )]
     Enroll(EnrollArgs),
     /// Run the agent: report to the server and rotate the identity in time
     #[command(
-        long_about = "Run the agent: hold a session with the server, report this machine's facts, and rotate the identity at about two thirds of its lifetime.\n\nWithout an identity the agent enrolls first, if the settings or the environment give it a join token or an enrollment secret. SIGTERM and SIGINT end it.\n\nExit status: 0 stopped, 1 failed, 3 the identity has been revoked.",
-        after_long_help = "EXAMPLES:\n    muster agent run --config /var/lib/muster-agent/identity/agent.yml\n    muster agent run --dir ./identity\n\nENVIRONMENT (wins over the settings):\n  MUSTER_AGENT_JOIN_TOKEN, MUSTER_AGENT_ENROLLMENT_SECRET, MUSTER_AGENT_ENROLL_TOKEN_FILE, MUSTER_AGENT_ENROLL_SERVER, MUSTER_AGENT_ENROLL_CA_PIN"
+        long_about = "Run the agent: hold a session with the server, report this machine's facts, and rotate the identity at about two thirds of its lifetime.\n\nWithout an identity the agent enrolls first, if the settings or the environment give it a join token or an enrollment secret. SIGTERM and SIGINT end it, SIGHUP changes nothing.\n\nExit status: 0 stopped, 1 failed, 3 the identity has been revoked.",
+        after_long_help = "EXAMPLES:\n    muster agent run --config /var/lib/muster-agent/identity/agent.yml\n    muster agent run --dir ./identity\n\nENVIRONMENT (wins over the settings):\n  MUSTER_AGENT_JOIN_TOKEN, MUSTER_AGENT_ENROLLMENT_SECRET, and MUSTER_AGENT_SECTION_KEY for each setting, such as MUSTER_AGENT_ENROLL_SECRET_FILE or MUSTER_AGENT_TLS_CA_FILE\n  HTTPS_PROXY, NO_PROXY: how the server is reached; where the proxy fails, the direct way is tried"
     )]
     Run(RunArgs),
     /// Run the agent as a service of this machine, or of an image
     #[command(
-        long_about = "Run the agent as a systemd service of this machine: write its settings, put the credential where only root and systemd read it, write a hardened unit, enable and start it. The service enrolls this machine when it starts, unless it has an identity.\n\nWith --root everything is put into the file tree of an image instead, and nothing is run. Running it again with other options changes the settings; an identity and settings of your own are never overwritten. Needs systemd 252 or newer.",
-        after_long_help = "EXAMPLES:\n    muster agent install --server https://control.example:8443 --ca-pin PIN --secret-file /root/rack-7.secret\n    pass show muster/rack-7 | muster agent install --server https://control.example:8443 --ca-pin PIN --secret-file -\n    muster agent install - < join-link\n    muster agent install --root ./image --server https://control.example:8443 --ca-file ca.pem --secret-file rack-7.secret\n\nFILES:\n  /etc/muster/agent.yml, /etc/credstore/muster-join-token or muster-enrollment-secret (0600), /etc/systemd/system/muster-agent.service, and /etc/muster/agent-server-ca.pem with --ca-file"
+        long_about = "Run the agent as a systemd service of this machine: write its settings, put the credential where only root and systemd read it, write a hardened unit, enable and start it. The service enrolls this machine when it starts, unless it has an identity.\n\nThe running program is put to /usr/local/bin/muster if none or an older one is there; where a package has put one to /usr/bin/muster, the service runs that. Started by somebody else than root the command calls itself through sudo. It ends when the server has answered the agent's first report.\n\nWith --root everything is put into the file tree of an image instead, and nothing is run. Running it again with other options changes the settings; an identity and settings of your own are never overwritten. Needs systemd 252 or newer.",
+        after_long_help = "EXAMPLES:\n    muster agent install --server https://control.example:8443 --ca-pin PIN --secret-file /root/rack-7.secret\n    pass show muster/rack-7 | muster agent install --server https://control.example:8443 --ca-pin PIN --secret-file -\n    muster agent install 'muster://control.example:8443/?pin=PIN#mjt_…'\n    muster agent install --link-file - < join-link\n    muster agent install --root ./image --server https://control.example:8443 --ca-file ca.pem --secret-file rack-7.secret\n\nFILES:\n  /usr/local/bin/muster, /etc/muster/agent.yml, /etc/credstore/muster-join-token or muster-enrollment-secret (0600), /etc/systemd/system/muster-agent.service, and /etc/muster/agent-server-ca.pem with --ca-file"
     )]
     Install(InstallArgs),
     /// Stop the service and remove what `install` wrote; the identity stays
@@ -109,7 +110,8 @@ async fn enroll(args: EnrollArgs, json: bool) -> Result<ExitCode, CliError> {
     first_enrollment::check_vacant(&dir).map_err(refuse)?;
     let plan = args.contact.plan()?;
     let credential = plan.credential.ok_or_else(no_credential)?;
-    let client = EnrollmentClient::new(plan.server, &plan.trust).map_err(|error| refuse(error.into()))?;
+    let client = EnrollmentClient::new(plan.server, &plan.trust, &dialer(&process_environment))
+        .map_err(|error| refuse(error.into()))?;
     let identity = first_enrollment::enroll(&dir, &client, &credential, &Subject::ThisMachine, &SystemClock)
         .await
         .map_err(refuse)?;
@@ -151,7 +153,7 @@ fn report_enrolled(dir: &OwnedDir, identity: &Identity, config: &Path, json: boo
         svid.not_after,
         place.key().display(),
         config.display(),
-        config.display(),
+        quoted(config),
     ))
 }
 
@@ -160,7 +162,7 @@ async fn run_agent(args: &RunArgs) -> Result<ExitCode, CliError> {
     let config = match (&args.config, &args.dir) {
         (Some(file), _) => AgentConfig::load(file, env),
         (None, Some(dir)) => AgentConfig::of_directory(dir, env),
-        (None, None) => return Err(CliError::new("neither --config nor --dir was given")),
+        (None, None) => return Err(CliError::usage("neither --config nor --dir was given")),
     };
     let config = config.map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
     let stop = stop_on_signals()?;
@@ -195,6 +197,13 @@ fn stop_on_signals() -> Result<CancellationToken, CliError> {
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     // Writing past a file size limit raises SIGXFSZ (25), which would kill the agent where an error will do.
     let too_large = listen(SignalKind::from_raw(25))?;
+    // A terminal that closes and a reload that nobody has asked of us would end the agent otherwise.
+    let mut hangup = listen(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP changes nothing: settings are read when the agent starts");
+        }
+    });
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     tokio::spawn(async move {
@@ -219,14 +228,6 @@ fn show_status(args: &StatusArgs, json: bool) -> Result<ExitCode, CliError> {
         print(&status.to_text())?;
     }
     Ok(if status.healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Standard output may be a pipe whose reader has gone; that is an error, not a crash.
-fn print(text: &str) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| CliError::new(format!("standard output can't be written: {error}")))
 }
 
 #[cfg(test)]

@@ -1,28 +1,30 @@
 //! `muster agent-ca`
 
-use std::io::{IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use data_encoding::BASE64;
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Global;
 use super::control::{Call, Control, items_of};
 use super::custody::Custody;
 use super::error::CliError;
-use super::gen_cert::remind_of_envelope;
-use super::output::{field, print, print_json, print_table, time, when};
+use super::gen_cert::{envelope_refused, remind_of_envelope};
+use super::output::{SecretOutput, field, print, print_json, print_table, print_whole, time, when};
 use crate::app::agent_ca::InitAgentCaError;
 use crate::app::caller::{Caller, LocalVia};
 use crate::app::reseal::ResealError;
-use crate::ca::envelope::{Envelope, EnvelopeError};
-use crate::ca::hierarchy;
+use crate::ca::envelope::EnvelopeError;
+use crate::ca::hierarchy::{self, IntermediateRequest};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::spiffe::TrustDomain;
+use crate::pem::{self, file::PrivateKey};
+use crate::secret_file::Reader;
 use crate::server;
 use crate::store::{self, OpenError};
 use crate::tls::live::LivePeers;
@@ -54,10 +56,14 @@ pub(super) enum AgentCa {
     Show,
     /// Make a new intermediate with the root's key, before the old one expires
     ///
-    /// The root's private key is read from stdin: muster agent-ca renew < root-key.pem. It is used once and
-    /// forgotten. A running server issues from the new intermediate at once; what the old one signed stays good
+    /// The root's private key is read from stdin or --root-key. It signs in this command's own process and goes
+    /// nowhere else, not even to the server. A running server issues from the new intermediate at once; what the old one signed stays good
     /// until it expires. Whoever verifies agents with an exported bundle should export it again.
-    Renew,
+    Renew {
+        /// A file with the root's private key, PKCS#8 or SEC 1 PEM [default: stdin]
+        #[arg(long, value_name = "FILE")]
+        root_key: Option<PathBuf>,
+    },
     /// Seal the CA keys with another envelope key, while the server is stopped
     ///
     /// Makes a new key in the data directory and keeps the old one beside it as envelope.key.old: destroy it when
@@ -81,7 +87,7 @@ impl AgentCa {
             Self::Init { trust_domain } => init(global, &trust_domain).await,
             Self::Export { path } => export(global, &path).await,
             Self::Show => show(global).await,
-            Self::Renew => renew(global).await,
+            Self::Renew { root_key } => renew(global, root_key.as_deref()).await,
             Self::Reseal { new_key_file } => reseal(global, new_key_file.as_deref()).await,
         }
     }
@@ -90,25 +96,25 @@ impl AgentCa {
 async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, CliError> {
     let config = global.local_config()?;
     global.log(Some(&config))?;
+    let mut output = SecretOutput::open()?;
     server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
     let _custody = Custody::of(&config.data_dir);
     let app = match server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default()) {
         Err(server::StartError::Store(OpenError::InUse(_))) => {
-            return init_on_running(global, &config, trust_domain).await;
+            return init_on_running(global, &config, trust_domain, output).await;
         }
         opened => opened.map_err(CliError::from)?,
     };
     if app.hierarchy().map_err(|e| CliError::caused(&e))?.is_some() {
         return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
     }
-    let settings = server::envelope_settings(&config);
-    let (envelope, created) =
-        Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
+    let (envelope, created) = server::envelope_for_new_keys(&config, false, SystemClock.now())
+        .map_err(|error| envelope_refused(&error))?;
     if let Some(path) = created {
         remind_of_envelope(&path);
     }
     let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
-    let keep = |key: &str| hand_out(global.json, key);
+    let keep = |key: &str| hand_out(&mut output, global.json, key);
     app.init_agent_ca(&caller, trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
     say_created(trust_domain);
     Ok(ExitCode::SUCCESS)
@@ -120,20 +126,21 @@ async fn init_on_running(
     global: &Global,
     config: &Config,
     trust_domain: &TrustDomain,
+    mut output: SecretOutput,
 ) -> Result<ExitCode, CliError> {
     const ROUTE: &str = "/local/agent-ca";
     let control = Control::open_local(global).await?;
     if control.call(Call::get(ROUTE)).await?["exists"] != false {
         return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
     }
-    let settings = server::envelope_settings(config);
     let now = SystemClock.now();
-    let (envelope, created) = Envelope::find_or_create(&settings, now).map_err(|e| CliError::caused(&e))?;
+    let (envelope, created) =
+        server::envelope_for_new_keys(config, false, now).map_err(|error| envelope_refused(&error))?;
     if let Some(path) = created {
         remind_of_envelope(&path);
     }
     let made = hierarchy::init(trust_domain, &envelope, now).map_err(|e| CliError::caused(&e))?;
-    hand_out(global.json, &made.root_key_pem)
+    hand_out(&mut output, global.json, &made.root_key_pem)
         .map_err(|error| CliError::caused(&InitAgentCaError::RootKey(error)))?;
     let base64 = |octets: &[u8]| BASE64.encode(octets);
     let intermediates = made.hierarchy.intermediates.iter().map(|intermediate| {
@@ -156,10 +163,9 @@ async fn init_on_running(
 
 /// Prints the root key. It is handed out before the CA becomes real: a CA whose root key nobody holds is worse than
 /// none.
-fn hand_out(json: bool, key: &str) -> std::io::Result<()> {
+fn hand_out(output: &mut SecretOutput, json: bool, key: &str) -> std::io::Result<()> {
     let text = if json { format!("{:#}\n", json!({ "root_key": key })) } else { key.to_owned() };
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    output.print(&Zeroizing::new(text))
 }
 
 fn say_created(trust_domain: &TrustDomain) {
@@ -173,7 +179,7 @@ async fn export(global: &Global, path: &std::path::Path) -> Result<ExitCode, Cli
     let control = Control::open(global).await?;
     let bundle = control.bytes(Call::get("/agent-ca.crt")).await?;
     if path.as_os_str() == "-" {
-        print(&String::from_utf8_lossy(&bundle))?;
+        print_whole(&bundle)?;
         return Ok(ExitCode::SUCCESS);
     }
     crate::durable::replace(path, crate::durable::WORLD_READABLE, &bundle)
@@ -204,15 +210,14 @@ async fn show(global: &Global) -> Result<ExitCode, CliError> {
 /// A root key is a few hundred octets.
 const ROOT_KEY_MAX: u64 = 16 * 1024;
 
-async fn renew(global: &Global) -> Result<ExitCode, CliError> {
+async fn renew(global: &Global, root_key: Option<&Path>) -> Result<ExitCode, CliError> {
     let control = Control::open_local(global).await?;
-    if std::io::stdin().is_terminal() {
-        eprintln!("Paste the root's private key (PEM), then press Ctrl-D:");
-    }
-    let mut root_key = Zeroizing::new(String::with_capacity(usize::try_from(ROOT_KEY_MAX).unwrap_or(0)));
-    let read = std::io::stdin().lock().take(ROOT_KEY_MAX).read_to_string(&mut root_key);
-    read.map_err(|error| CliError::new(format!("cannot read the root key from stdin: {error}")))?;
-    let body = json!({ "root_key": root_key.as_str() });
+    let root_key = read_root_key(root_key)?;
+    let root_key = hierarchy::read_root_key(&root_key).map_err(|error| CliError::caused(&error))?;
+    let request = control.call(Call::post("/local/agent-ca/request")).await?;
+    let certificate = sign(&request, &root_key)?;
+    drop(root_key);
+    let body = json!({ "certificate": pem::certificate(&certificate), "sealed_key": request["sealed_key"] });
     let renewed = control.call(Call::post("/local/agent-ca/renew").body(body)).await?;
     if global.json {
         return print_json(&renewed);
@@ -224,6 +229,35 @@ async fn renew(global: &Global) -> Result<ExitCode, CliError> {
     ))?;
     eprintln!("Take the root key offline again. Where the bundle was exported, export it again.");
     Ok(ExitCode::SUCCESS)
+}
+
+fn read_root_key(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    if let Some(file) = file.filter(|file| file.as_os_str() != "-") {
+        return Reader::named().read(file, ROOT_KEY_MAX).map_err(|error| CliError::caused(&error));
+    }
+    if std::io::stdin().is_terminal() {
+        eprintln!("Paste the root's private key (PEM), then press Ctrl-D:");
+    }
+    let mut root_key = Zeroizing::new(Vec::with_capacity(usize::try_from(ROOT_KEY_MAX).unwrap_or(0)));
+    let read = std::io::stdin().lock().take(ROOT_KEY_MAX).read_to_end(&mut root_key);
+    read.map_err(|error| CliError::new(format!("cannot read the root key from stdin: {error}")))?;
+    Ok(root_key)
+}
+
+/// Signs what the server asks for. The root key stays in this process.
+fn sign(request: &Value, root_key: &PrivateKey) -> Result<Vec<u8>, CliError> {
+    let unclear = || {
+        CliError::new("the server's request can't be understood").hint("update both, and restart the server")
+    };
+    let text = |name: &str| request[name].as_str().ok_or_else(unclear);
+    let octets = |name: &str| BASE64.decode(text(name)?.as_bytes()).map_err(|_| unclear());
+    let request = IntermediateRequest {
+        trust_domain: text("trust_domain")?.parse().map_err(|_| unclear())?,
+        roots: pem::file::certificates(text("roots")?.as_bytes()).map_err(|_| unclear())?,
+        public_key: octets("public_key")?,
+        sealed_key: octets("sealed_key")?,
+    };
+    hierarchy::sign(&request, root_key, SystemClock.now()).map_err(|error| CliError::caused(&error))
 }
 
 async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Result<ExitCode, CliError> {

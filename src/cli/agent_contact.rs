@@ -7,7 +7,7 @@ use clap::Args;
 use super::error::CliError;
 use crate::agent::boot::chain;
 use crate::agent::config::{EnrollConfig, process_environment};
-use crate::agent::credential_source::{CredentialSource, Place, SecretText, read_stdin};
+use crate::agent::credential_source::{CredentialSource, Place, SecretText, read_file, read_stdin};
 use crate::agent::server_url::ServerUrl;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::join_link::JoinLink;
@@ -19,6 +19,10 @@ pub struct ContactArgs {
     /// A join link, which holds server, pin and credential; '-' reads it from standard input
     #[arg(value_name = "JOIN-LINK", conflicts_with_all = ["server", "credential", "ca_pin", "ca_file"])]
     join_link: Option<SecretText>,
+
+    /// A file with a join link, for one that holds an enrollment secret; '-' reads standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["join_link", "server", "credential", "ca_pin", "ca_file"])]
+    link_file: Option<PathBuf>,
 
     /// The server's HTTPS address, https://HOST:PORT
     #[arg(long, value_name = "URL")]
@@ -53,7 +57,7 @@ pub struct Plan {
 }
 
 pub fn no_credential() -> CliError {
-    CliError::new("there is no join token and no enrollment secret to enroll with")
+    CliError::usage("there is no join token and no enrollment secret to enroll with")
         .hint("give --token-file FILE, --secret-file FILE or a join link; '-' reads standard input")
 }
 
@@ -63,6 +67,10 @@ impl ContactArgs {
         if let Some(link) = self.join_link {
             return plan_of_link(&link);
         }
+        if let Some(file) = self.link_file {
+            let text = if file == Path::new("-") { read_stdin() } else { read_file(&file, "join link") };
+            return plan_of_link(&text.map_err(|error| CliError::new(chain(&error)))?);
+        }
         let env = EnrollConfig::from_environment(&process_environment)
             .map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
         let server = match self.server {
@@ -70,7 +78,7 @@ impl ContactArgs {
                 CliError::new(format!("--server: {error}")).hint("write it as https://HOST:PORT")
             })?,
             None => env.server.ok_or_else(|| {
-                CliError::new("it is not known where to enroll")
+                CliError::usage("it is not known where to enroll")
                     .hint("give --server https://HOST:PORT, or a join link")
             })?,
         };

@@ -1,22 +1,28 @@
 //! `muster agent install` and `uninstall`: the agent as a service.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::Args;
 use serde_json::json;
 
-use super::agent_contact::{ContactArgs, Plan};
+use super::agent_contact::{ContactArgs, Plan, no_credential};
 use super::error::CliError;
 use super::output::print;
 use crate::agent::boot::chain;
+use crate::agent::config::{CA_PIN, ENROLLMENT_SECRET, JOIN_TOKEN, SECRET_FILE, SERVER, TOKEN_FILE};
 use crate::agent::credential_source::{CredentialSource, Place, SecretText};
 use crate::agent::install::{
     self, InstallError, Installed, Order, Target, Uninstalled, Vouched, checked_ca_file,
 };
-use crate::agent::unit::{DEFAULT_DIR, NAME};
+use crate::agent::unit::{DEFAULT_DIR, NAME, OWN_PROGRAM};
 use crate::domain::credential::CredentialKind;
+use crate::shell::quoted;
 use crate::tls::first_contact::Trust;
+
+/// What of the environment the command reads, and takes along when it becomes root.
+const ENVIRONMENT: [&str; 6] = [JOIN_TOKEN, ENROLLMENT_SECRET, TOKEN_FILE, SECRET_FILE, SERVER, CA_PIN];
 
 #[derive(Debug, Args)]
 pub struct InstallArgs {
@@ -49,6 +55,9 @@ pub struct UninstallArgs {
 
 impl InstallArgs {
     pub fn run(self, json: bool) -> Result<ExitCode, CliError> {
+        if self.root.is_none() && !rustix::process::geteuid().is_root() {
+            return Err(through_sudo());
+        }
         let Plan { server, trust, mut credential } = self.contact.plan()?;
         if let Some(secret) = self.enrollment_secret {
             let source =
@@ -68,6 +77,9 @@ impl InstallArgs {
             (None, true) => Target::HereLater,
             (None, false) => Target::Here,
         };
+        if credential.is_none() && matches!(target, Target::Here) && !install::has_identity(&self.dir) {
+            return Err(no_credential());
+        }
         let order = Order { server, vouched, credential, dir: self.dir, target };
         let installed = install::install(&order).map_err(|error| refused(&error))?;
         if json {
@@ -76,6 +88,28 @@ impl InstallArgs {
             print(&told(&order, &installed))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Starts the same command as root. Returns only when that can't be done; then nothing has happened.
+fn through_sudo() -> CliError {
+    let failed = |why: String| CliError::new(why).hint("run it as root");
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => {
+            return failed(format!("a service needs root, and this program's file can't be found: {error}"));
+        }
+    };
+    let mut sudo = Command::new("sudo");
+    let kept: Vec<_> = ENVIRONMENT.iter().copied().filter(|name| std::env::var_os(name).is_some()).collect();
+    if !kept.is_empty() {
+        sudo.arg(format!("--preserve-env={}", kept.join(",")));
+    }
+    // Standard input goes along, so a link or secret that comes that way does, too.
+    let error = sudo.arg("--").arg(program).args(std::env::args_os().skip(1)).exec();
+    match error.kind() {
+        std::io::ErrorKind::NotFound => failed("a service needs root, and there is no sudo here".to_owned()),
+        _ => failed(format!("a service needs root, and sudo can't be started: {error}")),
     }
 }
 
@@ -95,6 +129,7 @@ impl UninstallArgs {
         if let Some(kept) = kept {
             text.push_str(&format!("{} stays: it was not written by `install`.\n", kept.display()));
         }
+        text.push_str(&format!("The program stays: {OWN_PROGRAM}, if it was put there.\n"));
         if let Some(dir) = identity {
             text.push_str(&format!(
                 "The identity stays in {}. To end it, revoke it on the server, then remove that directory.\n",
@@ -115,7 +150,8 @@ fn as_json(installed: &Installed) -> serde_json::Value {
         "files": installed.files,
         "kept_identity": installed.kept_identity,
         "credential": installed.credential,
-        "missing_program": installed.missing_program,
+        "program": installed.program,
+        "program_written": installed.program_written,
         "service": NAME,
         "started": installed.started,
     })
@@ -128,14 +164,20 @@ fn told(order: &Order, installed: &Installed) -> String {
     } else if installed.credential.is_none() {
         text.push_str("No credential was given: put a join token into /etc/credstore/muster-join-token (0600) before the service starts.\n");
     }
-    if let Some(program) = &installed.missing_program {
-        text.push_str(&format!("The image has no {} yet; put the program there.\n", program.display()));
+    if !installed.program_written {
+        text.push_str(&format!(
+            "The service runs {}, which was there already.\n",
+            installed.program.display()
+        ));
     }
-    let dir = order.dir.display();
+    let dir = quoted(&order.dir);
     text.push_str(&match (&order.target, installed.started) {
         (Target::Image(_), _) => "The service is enabled and starts with the image.\n".to_owned(),
         (_, false) => format!("The service is enabled. Start it with: systemctl start {NAME}\n"),
-        (_, true) => format!("The agent runs. How it is: muster agent status --dir {dir}\n"),
+        (_, true) => format!(
+            "The agent runs and has reported to {}. How it is: muster agent status --dir {dir}\n",
+            order.server
+        ),
     });
     text
 }

@@ -9,7 +9,7 @@ use super::Global;
 use super::control::{Call, Control, escape, items};
 use super::enroll_token::seconds;
 use super::error::CliError;
-use super::output::{field, made, print, print_json, print_table, tenant, time};
+use super::output::{SecretOutput, field, made, print, print_json, print_table, reveal_json, tenant, time};
 
 /// Create, list and revoke API tokens: for programs, with an explicit list of permissions
 ///
@@ -55,13 +55,14 @@ impl ApiTokenCommand {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name, permissions, ttl, tenant } => {
+                let output = SecretOutput::open()?;
                 let body = json!({ "name": name, "permissions": permissions, "ttl_seconds": ttl });
                 let answer = control.call(Call::post(ROUTE).query("tenant", tenant).body(body)).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return reveal_json(output, &answer);
                 }
                 eprintln!("API token {}, shown this one time:", answer["id"].as_str().unwrap_or_default());
-                print(&format!("{}\n", answer["token"].as_str().unwrap_or_default()))?;
+                output.reveal(&format!("{}\n", answer["token"].as_str().unwrap_or_default()))?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::List => {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Global;
 use super::control::{Call, Control, items};
 use super::error::CliError;
-use super::output::{Progress, field, made, print, print_json, print_table, time};
+use super::output::{Progress, field, made, print, print_json, print_table, print_whole, time};
 use crate::durable::Unfinished;
 
 /// List, verify and export the audit trail
@@ -119,7 +119,7 @@ async fn export(global: &Global, control: &Control, path: &Path) -> Result<ExitC
     if path.as_os_str() == "-" {
         let written = control.pages(call, |page| {
             records += page.len() as u64;
-            print(&lines(&page))
+            print_whole(lines(&page).as_bytes())
         });
         written.await?;
         return Ok(ExitCode::SUCCESS);

@@ -1,6 +1,6 @@
 //! `muster backup`
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Global;
 use super::control::{Call, Control};
 use super::error::CliError;
-use super::output::{Progress, print_json};
+use super::output::{Progress, print_json, print_whole};
 use crate::durable::Unfinished;
 
 /// Write everything the server knows into one sealed file, while it serves or not
@@ -21,7 +21,7 @@ use crate::durable::Unfinished;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  muster backup /backup/muster-$(date +%F).age")]
 pub(super) struct Backup {
-    /// The file to write, which must not exist yet; its directory must
+    /// The file to write, which must not exist yet; its directory must. '-' is stdout
     path: PathBuf,
 }
 
@@ -29,7 +29,7 @@ impl Backup {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let path = &self.path;
         if path.as_os_str() == "-" {
-            return Err(CliError::new("a backup goes into a file, not to stdout"));
+            return to_stdout(global).await;
         }
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => {
@@ -57,4 +57,14 @@ impl Backup {
         eprintln!("  Only the envelope opens it. Key and backup should not be kept in one place.");
         Ok(ExitCode::SUCCESS)
     }
+}
+
+async fn to_stdout(global: &Global) -> Result<ExitCode, CliError> {
+    if std::io::stdout().is_terminal() {
+        return Err(
+            CliError::new("a backup is no text for a terminal").hint("name a file, or pipe it somewhere")
+        );
+    }
+    Control::open_local(global).await?.stream(Call::post("/local/backup"), print_whole).await?;
+    Ok(ExitCode::SUCCESS)
 }

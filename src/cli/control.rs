@@ -12,7 +12,6 @@ use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::UnixStream;
 use tower::ServiceExt;
 
 use super::Global;
@@ -125,7 +124,7 @@ impl Control {
         }
         let config = global.local_config()?;
         let path = config.data_dir.join(socket::FILE_NAME);
-        match UnixStream::connect(&path).await {
+        match socket::connect(&path).await {
             Ok(_) => {
                 let owner = path.symlink_metadata().map(|found| found.uid());
                 let own = rustix::process::geteuid().as_raw();
@@ -155,6 +154,7 @@ impl Control {
         let facts = ServerFacts {
             reach: Reach { certificate: certificate.map(Arc::new), ..server::reach(&config) },
             envelope: server::envelope_settings(&config),
+            install_dir: None,
         };
         let router = router(Shared::new(app, facts, Networks::default()));
         Ok(Self::Process { router, _custody: custody })
@@ -171,10 +171,7 @@ impl Control {
 
     /// The same for what only works on the server's own machine.
     pub(super) async fn open_local(global: &Global) -> Result<Self, CliError> {
-        if global.server.is_some() {
-            return Err(CliError::new("this command works on the server's own machine only")
-                .hint("run it there, without --server and MUSTER_SERVER"));
-        }
+        global.local_config()?;
         Self::open(global).await
     }
 
@@ -251,7 +248,6 @@ impl Remote {
         let first_contact = FirstContact::new(&trust).map_err(|error| CliError::caused(&error))?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(https_client(Arc::new(first_contact)))
-            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(REMOTE_WITHIN)
             .build();
@@ -286,7 +282,7 @@ fn api_token(global: &Global) -> Result<Credential, CliError> {
         (Some(path), _) => Place::File(path.clone()),
         (None, Ok(text)) => Place::Given(SecretText::new(&text)),
         (None, Err(_)) => {
-            return Err(CliError::new("a remote server wants an API token")
+            return Err(CliError::usage("a remote server wants an API token")
                 .hint("put it into a file for --api-token-file, or into MUSTER_API_TOKEN"));
         }
     };
@@ -301,7 +297,7 @@ async fn over_socket(path: &PathBuf, request: Request<Body>) -> Result<axum::res
     let gone = |error: &dyn std::fmt::Display| {
         CliError::new(format!("lost the server behind {}: {error}", path.display()))
     };
-    let stream = UnixStream::connect(path).await.map_err(|error| gone(&error))?;
+    let stream = socket::connect(path).await.map_err(|error| gone(&error))?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| gone(&error))?;
     tokio::spawn(connection);
@@ -331,6 +327,7 @@ fn next_step(path: &str, problem: &ProblemDocument) -> Option<&'static str> {
     match problem.code.parse() {
         Ok(Code::NotFound) if problem.detail == NO_TENANT => Some("'muster tenant list' lists tenants"),
         Ok(Code::NotFound) => where_to_look(path),
+        Ok(Code::NoEnvelope) => Some(crate::server::FIND_THE_ENVELOPE),
         code => code.ok().and_then(Code::advice),
     }
 }

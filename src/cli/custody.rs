@@ -44,9 +44,13 @@ impl Drop for Custody {
 fn hand_over(data_dir: &Path) -> io::Result<()> {
     // The way here is root's own word, and may be a link, as systemd makes it; what is in there is not.
     let directory = openat(CWD, data_dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let owner = fstat(&directory)?;
+    let mut owner = fstat(&directory)?;
     if owner.st_uid == 0 {
-        return Ok(());
+        // A directory that root has given to the server's group: the server is whoever owns the store.
+        match statat(&directory, FILES[0], AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(store) if store.st_uid != 0 => owner = store,
+            _ => return Ok(()),
+        }
     }
     give_all(directory.as_fd(), &FILES, &owner)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -16,6 +16,7 @@ use crate::agent::facts::Subject;
 use crate::agent::identity::IdentityDir;
 use crate::agent::runtime;
 use crate::agent::sign::tell_nobody;
+use crate::agent::workload::PER_USER_USUAL;
 use crate::app::App;
 use crate::app::caller::Caller;
 use crate::app::tokens::TokenOrder;
@@ -104,7 +105,10 @@ async fn demo_agent(
         server: None,
         enroll: EnrollConfig { credential, server: Some(url), pin },
         workload_socket: None,
+        workload_connections_per_user: PER_USER_USUAL,
         subject: Subject::Shown(facts(number, &name)),
+        // They live where the server does.
+        dialer: Arc::default(),
     })
 }
 

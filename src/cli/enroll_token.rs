@@ -8,7 +8,8 @@ use serde_json::json;
 use super::Global;
 use super::control::{Call, Control};
 use super::error::CliError;
-use super::output::{field, print, print_json, print_table, time, when};
+use super::output::{SecretOutput, field, print, print_json, print_table, reveal_json, time, when};
+use crate::shell::quoted;
 
 /// Mint, list and void join tokens: single use, one host each
 ///
@@ -73,10 +74,13 @@ const ROUTE: &str = "/v1/agents/enroll-tokens";
 
 impl EnrollToken {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let Some(command) = self.command else {
+            let output = SecretOutput::open()?;
+            return self.mint.run(&Control::open(global).await?, output, global.json).await;
+        };
         let control = Control::open(global).await?;
-        match self.command {
-            None => self.mint.run(&control, global.json).await,
-            Some(TokenCommand::List { tenant }) => {
+        match command {
+            TokenCommand::List { tenant } => {
                 let answer = control.list(Call::get(ROUTE).query("tenant", tenant)).await?;
                 if global.json {
                     return print_json(&answer);
@@ -92,7 +96,7 @@ impl EnrollToken {
                 let none = "No join tokens. Mint one: muster enroll-token";
                 print_table(super::control::items(&answer), &columns, none)
             }
-            Some(TokenCommand::Void { id, tenant }) => {
+            TokenCommand::Void { id, tenant } => {
                 let path = format!("{ROUTE}/{}", super::control::escape(&id));
                 let answer = control.call(Call::delete(&path).query("tenant", tenant)).await?;
                 if global.json {
@@ -106,15 +110,15 @@ impl EnrollToken {
 }
 
 impl Mint {
-    async fn run(self, control: &Control, json: bool) -> Result<ExitCode, CliError> {
+    async fn run(self, control: &Control, output: SecretOutput, json: bool) -> Result<ExitCode, CliError> {
         let body = json!({ "agent_id": self.agent, "name": self.name, "ttl_seconds": self.ttl });
         let answer = control.call(Call::post(ROUTE).query("tenant", self.tenant).body(body)).await?;
         if json {
-            return print_json(&answer);
+            return reveal_json(output, &answer);
         }
         let text = |name: &str| answer[name].as_str().unwrap_or_default();
         eprintln!("Join token {}, good for one host until {}:", text("id"), when(&answer["expires_at"]));
-        print(&format!("{}\n", text("token")))?;
+        output.reveal(&format!("{}\n", text("token")))?;
         let pin = answer["ca_pin"].as_str();
         if let Some(pin) = pin {
             eprintln!("Pin of this server: {pin}");
@@ -122,10 +126,19 @@ impl Mint {
         if let Some(warning) = answer["server_warning"].as_str() {
             eprintln!("WARNING: {warning}");
         }
+        if let Some(link) = answer["join_link"].as_str() {
+            eprintln!("Join link: {link}");
+        }
+        if let Some(line) = answer["install_command"].as_str() {
+            eprintln!("On the host, to bring the program there and run the agent as a service:");
+            eprintln!("  {line}");
+        }
         let server = answer["server"].as_str().unwrap_or("https://SERVER:8443");
         let vouched = pin.map(|pin| format!(" --ca-pin {pin}")).unwrap_or_default();
-        eprintln!("On the host; it reads the token from standard input:");
-        eprintln!("  muster agent enroll --server {server}{vouched} --token-file - --dir DIR");
+        eprintln!(
+            "Or only to enroll, where the program is there already; it reads the token from standard input:"
+        );
+        eprintln!("  muster agent enroll --server {}{vouched} --token-file - --dir DIR", quoted(server));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -3,17 +3,25 @@
 use std::io;
 use std::path::Path;
 
-/// Printed by the caller as `error: <message>` and `hint: <hint>`.
+/// Printed by the caller as `error: <message>` and `hint: <hint>`. Exit status 1, or 2 where the command line itself
+/// lacks something or asks for what can't be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct CliError {
     pub message: String,
     pub hint: Option<String>,
+    /// Wrong usage, as an unknown flag is.
+    pub usage: bool,
 }
 
 impl CliError {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: message.into(), hint: None, usage: false }
+    }
+
+    /// For a missing argument or credential, and for a combination that can't work.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { usage: true, ..Self::new(message) }
     }
 
     /// From an error with all its causes, on one line.

@@ -10,11 +10,13 @@ use super::control::{Call, Control};
 use super::custody::Custody;
 use super::error::CliError;
 use super::output::{print, print_json};
-use crate::ca::envelope::Envelope;
+use crate::ca::envelope::EnvelopeError;
 use crate::ca::server::{self, NewKey, ServerCaError, ServerName};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::server::{envelope_settings, own_certificate, prepare_data_dir};
+use crate::server::{
+    FIND_THE_ENVELOPE, envelope_for_new_keys, has_agent_ca, own_certificate, prepare_data_dir,
+};
 use crate::store;
 
 /// Make a self-signed CA and a server certificate for the HTTPS and gRPC listeners
@@ -61,9 +63,9 @@ impl GenCert {
         }
         let names = self.names_after(before, &config)?;
         let new_key = if self.new_key { NewKey::Always } else { NewKey::IfNone };
-        let settings = envelope_settings(&config);
-        let (envelope, created) =
-            Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
+        let has_agent_ca = has_agent_ca(&config.data_dir);
+        let (envelope, created) = envelope_for_new_keys(&config, has_agent_ca, SystemClock.now())
+            .map_err(|error| envelope_refused(&error))?;
         if let Some(path) = created {
             remind_of_envelope(&path);
         }
@@ -117,7 +119,7 @@ async fn refuse_for_hosts(global: &Global) -> Result<(), CliError> {
     }
     let control = Control::open_local(global).await?;
     let mut hosts = 0;
-    for tenant in super::control::items(&control.call(Call::get("/v1/tenants")).await?) {
+    for tenant in super::control::items(&control.list(Call::get("/v1/tenants")).await?) {
         let tenant = tenant["id"].as_str().map(str::to_owned);
         let overview = control.call(Call::get("/v1/overview").query("tenant", tenant)).await?;
         hosts += overview["hosts_total"].as_u64().unwrap_or(0);
@@ -129,6 +131,12 @@ async fn refuse_for_hosts(global: &Global) -> Result<(), CliError> {
         ))
         .hint("leave --new-key out to keep the key; to go on all the same: --yes")),
     }
+}
+
+/// Why there is no envelope, and how a command finds the one there is.
+pub(super) fn envelope_refused(error: &EnvelopeError) -> CliError {
+    let said = CliError::caused(error);
+    if matches!(error, EnvelopeError::NotFound) { said.hint(FIND_THE_ENVELOPE) } else { said }
 }
 
 /// Says where the envelope key went and what must not happen to it.

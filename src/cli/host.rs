@@ -9,6 +9,7 @@ use super::Global;
 use super::control::{Call, Control, escape, items};
 use super::error::CliError;
 use super::output::{field, made, print, print_fields, print_json, print_table, time};
+use crate::shell::quoted;
 
 /// List, show, decommission, re-enable and delete hosts
 ///
@@ -91,7 +92,10 @@ async fn act(
     print(&format!("{}\n", done(name)))?;
     if verb == "re-enable" {
         let agent = answer["agent_id"].as_str().unwrap_or_default();
-        eprintln!("Its old certificates stay revoked. Enroll it again: muster enroll-token --agent {agent}");
+        eprintln!(
+            "Its old certificates stay revoked. Enroll it again: muster enroll-token --agent {}",
+            quoted(agent)
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -133,7 +137,7 @@ impl HostCommand {
             }
             Self::Delete { which, yes } => {
                 if !yes {
-                    return Err(CliError::new(
+                    return Err(CliError::usage(
                         "deleting a host removes its history for good; nothing was done",
                     )
                     .hint("repeat the command with --yes, or keep the history: muster host decommission"));

@@ -18,6 +18,7 @@ mod enroll_token;
 mod enrollment;
 pub mod error;
 mod gen_cert;
+mod hardening;
 mod host;
 mod output;
 mod quickstart;
@@ -25,6 +26,7 @@ mod restore;
 mod revoke_agent;
 mod secret;
 mod serve;
+mod stdout;
 mod tenant;
 mod user;
 
@@ -50,6 +52,9 @@ struct Cli {
     command: Command,
 }
 
+/// Exit status of wrong usage, clap's too.
+const USAGE: u8 = 2;
+
 /// Headings that keep the flags of every command apart from a command's own.
 const WHERE: &str = "Which server";
 const OUTPUT: &str = "Output";
@@ -60,7 +65,7 @@ pub struct Global {
     /// Where the server keeps everything [default: /var/lib/muster for root, else the XDG data directory]
     #[arg(long, global = true, env = "MUSTER_DATA_DIR", value_name = "DIR", hide_env_values = true, help_heading = WHERE)]
     data_dir: Option<PathBuf>,
-    /// Speak to this server instead of the one on this machine (https://HOST:PORT)
+    /// Speak to this server instead of the one on this machine (https://HOST:PORT); HTTPS_PROXY and NO_PROXY count
     #[arg(long, global = true, env = "MUSTER_SERVER", value_name = "URL", hide_env_values = true, help_heading = WHERE)]
     server: Option<String>,
     /// A file with the API token for --server, or '-' for stdin [env: MUSTER_API_TOKEN holds the token itself]
@@ -132,6 +137,9 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     report_panics();
+    if let Err(error) = hardening::keep_memory_private() {
+        return fail(&error);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -180,7 +188,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);
-            output::print(&String::from_utf8_lossy(&script))?;
+            output::print_whole(&script)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Man { dir } => {
@@ -201,7 +209,7 @@ fn fail(error: &CliError) -> ExitCode {
     if let Some(hint) = &error.hint {
         eprintln!("hint: {hint}");
     }
-    ExitCode::FAILURE
+    if error.usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }
 
 impl Global {
@@ -220,6 +228,10 @@ impl Global {
 
     /// The configuration of commands that only work on the data directory.
     fn local_config(&self) -> Result<Config, CliError> {
+        if self.server.is_some() {
+            return Err(CliError::usage("this command works on the server's own machine only")
+                .hint("run it there, without --server and MUSTER_SERVER"));
+        }
         self.config(None, Overrides::default(), std::net::Ipv4Addr::LOCALHOST)
     }
 

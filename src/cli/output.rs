@@ -1,6 +1,6 @@
 //! What commands print: JSON as it came, or tables for people.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -8,20 +8,16 @@ use comfy_table::{ContentArrangement, Table, TableStyle};
 use serde_json::Value;
 
 use super::error::CliError;
-
-/// Writes text to stdout. A reader that went away is no reason to fail.
-pub(super) fn print(text: &str) -> Result<(), CliError> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(CliError::new(format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
+pub(super) use super::stdout::{SecretOutput, print, print_whole};
 
 pub(super) fn print_json(value: &Value) -> Result<ExitCode, CliError> {
     print(&format!("{value:#}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same of a document with a secret in it.
+pub(super) fn reveal_json(output: SecretOutput, value: &Value) -> Result<ExitCode, CliError> {
+    output.reveal(&zeroize::Zeroizing::new(format!("{value:#}\n")))?;
     Ok(ExitCode::SUCCESS)
 }
 

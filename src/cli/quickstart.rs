@@ -11,20 +11,21 @@ use zeroize::Zeroizing;
 
 use super::Global;
 use super::error::CliError;
-use super::gen_cert::remind_of_envelope;
-use super::output::print;
-use super::serve::{harden, run, stop_on_signal};
+use super::gen_cert::{envelope_refused, remind_of_envelope};
+use super::hardening::allow_descriptors;
+use super::output::SecretOutput;
+use super::serve::{run, stop_on_signal};
 use crate::app::App;
 use crate::app::ROOT_KEY_FILE;
 use crate::app::caller::{Caller, LocalVia};
 use crate::app::tokens::TokenOrder;
 use crate::app::users::FIRST_ADMIN;
-use crate::ca::envelope::Envelope;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
 use crate::domain::join_link::JoinLink;
 use crate::domain::spiffe::TrustDomain;
-use crate::server::{self, Server, envelope_settings};
+use crate::server::{self, Server};
+use crate::shell::quoted;
 use crate::tls::live::LivePeers;
 
 /// From nothing to a serving system in one command
@@ -62,7 +63,8 @@ impl Quickstart {
             Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
         let config = global.config(None, overrides, Ipv4Addr::LOCALHOST)?;
         global.log(Some(&config))?;
-        harden()?;
+        allow_descriptors()?;
+        let mut output = SecretOutput::open()?;
         let stop = stop_on_signal()?;
         Server::examine(&config).map_err(CliError::from)?;
         Server::examine_address(&config).map_err(CliError::from)?;
@@ -77,11 +79,12 @@ impl Quickstart {
         let admin_password =
             server.app().create_first_admin(&caller).await.map_err(|e| CliError::caused(&e))?;
         let greeting = Greeting::new(&config, &server, &caller, admin_password).await?;
-        if global.json {
-            print(&format!("{}\n", *greeting.json()))?;
-        } else {
-            print(&greeting.text())?;
-        }
+        let text = if global.json { greeting.json() } else { greeting.text() };
+        output.print(&text).map_err(|error| {
+            CliError::new(format!("the first password and the join token could not be printed: {error}"))
+                .hint("set a password with: muster user set-password admin")
+        })?;
+        drop(output);
         let demo = super::demo::start(&server, &config, &caller, self.demo_agents, &stop).await?;
         run(server, stop).await;
         drop(demo);
@@ -91,9 +94,9 @@ impl Quickstart {
 
 /// Creates what a server needs and does not have; its certificate it makes itself.
 async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(), CliError> {
-    let settings = envelope_settings(config);
-    let (envelope, created) =
-        Envelope::find_or_create(&settings, SystemClock.now()).map_err(|e| CliError::caused(&e))?;
+    let has_agent_ca = app.hierarchy().map_err(|e| CliError::caused(&e))?.is_some();
+    let (envelope, created) = server::envelope_for_new_keys(config, has_agent_ca, SystemClock.now())
+        .map_err(|error| envelope_refused(&error))?;
     if let Some(path) = created {
         remind_of_envelope(&path);
     }
@@ -171,7 +174,7 @@ impl Greeting {
             "tenant_id": self.tenant,
             "data_dir": self.data_dir,
         });
-        Zeroizing::new(document.to_string())
+        Zeroizing::new(format!("{document}\n"))
     }
 
     fn text(&self) -> Zeroizing<String> {
@@ -187,11 +190,11 @@ impl Greeting {
              Server pin       {}\n  \
              Data directory   {}\n\n\
              To enroll a host, paste this on it within an hour (it works once):\n\n  \
-             muster agent enroll '{}' --dir ./muster-agent\n\n",
+             muster agent enroll {} --dir ./muster-agent\n\n",
             self.url,
             self.pin.as_deref().unwrap_or("none: the system's roots vouch for the certificate"),
             self.data_dir,
-            *self.link,
+            quoted(self.link.as_str()),
         ))
     }
 }

@@ -13,7 +13,7 @@ use super::custody::Custody;
 use super::error::CliError;
 use super::output::{Progress, print_json};
 use crate::app::caller::{Caller, LocalVia};
-use crate::app::restore::{RestoreError, Restored, restore};
+use crate::app::restore::{InCharge, RestoreError, Restored, restore};
 use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::clock::{Clock, SystemClock};
 use crate::server::{self, StartError};
@@ -33,6 +33,10 @@ pub(super) struct Restore {
     /// A revocation list newer than the backup, DER, as it was served at /agent-ca.crl
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
+    /// Take a backup of 0.1.0, which anybody could have made who knows the envelope's public key; shows first whom
+    /// it puts in charge
+    #[arg(long)]
+    accept_unauthenticated: bool,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -46,9 +50,6 @@ const LIST_MAX: u64 = 64 << 20;
 
 impl Restore {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
-        if global.server.is_some() {
-            return Err(CliError::new("a restore works on the server's own machine only"));
-        }
         let config = global.local_config()?;
         global.log(Some(&config))?;
         store::Restoring::vacant(&config.data_dir).map_err(|error| {
@@ -59,17 +60,18 @@ impl Restore {
         let list = self.crl.as_deref().map(read_list).transpose()?;
         let envelope =
             Envelope::find(&server::envelope_settings(&config)).map_err(|e| CliError::caused(&e))?;
-        let envelope = envelope.ok_or(StartError::NoEnvelope).map_err(|error| {
-            CliError::caused(&error)
-                .hint("a backup opens only with the envelope that the server had when it was made")
-        })?;
+        let envelope = envelope
+            .ok_or(StartError::NoEnvelope)
+            .map_err(|error| CliError::caused(&error).hint(server::FIND_THE_ENVELOPE))?;
         server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
         let _custody = Custody::of(&config.data_dir);
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
+        let accept_unauthenticated = self.accept_unauthenticated;
         let restoring = tokio::task::spawn_blocking(move || {
             let sealed =
                 BufReader::new(Watched { file: backup, octets: 0, progress: Progress::new("Restore") });
-            restore(&config.data_dir, sealed, &envelope, list.as_deref(), &caller, SystemClock.now())
+            let accept: Option<fn(&InCharge)> = if accept_unauthenticated { Some(show) } else { None };
+            restore(&config.data_dir, sealed, &envelope, accept, list.as_deref(), &caller, SystemClock.now())
         });
         let restored = restoring.await.map_err(|error| CliError::caused(&error))?;
         let restored = restored.map_err(|error| refused(&error))?;
@@ -99,9 +101,27 @@ fn read_list(path: &Path) -> Result<Vec<u8>, CliError> {
     Ok(list)
 }
 
+fn show(InCharge { roots, administrators }: &InCharge) {
+    eprintln!(
+        "WARNING: THIS BACKUP IS NOT AUTHENTICATED. Whoever knows the envelope's public key could have made it."
+    );
+    eprintln!(
+        "  Compare before the server is started; if one of these is not yours, remove the store again:"
+    );
+    eprintln!("  Root (SHA-256):  {}", listed(roots));
+    eprintln!("  Administrators:  {}", listed(administrators));
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
 fn refused(error: &RestoreError) -> CliError {
     let said = CliError::caused(error);
     match error {
+        RestoreError::Envelope(EnvelopeError::Unauthenticated) => {
+            said.hint("backups of 0.1.0 are like that: --accept-unauthenticated takes one of which you know where it comes from")
+        }
         RestoreError::Envelope(EnvelopeError::OtherEnvelope) => {
             said.hint("a backup opens only with the envelope that the server had when it was made")
         }
@@ -155,6 +175,7 @@ fn document(restored: &Restored) -> serde_json::Value {
     json!({
         "backup_of": restored.created_at,
         "rows": restored.rows,
+        "authenticated": restored.authenticated,
         "journal_applied": restored.journal,
         "crl_applied": restored.list,
         "certificates_denied": restored.certificates_denied,

@@ -9,7 +9,7 @@ use super::Global;
 use super::control::{Call, Control, escape, items};
 use super::enroll_token::seconds;
 use super::error::CliError;
-use super::output::{field, made, print, print_json, print_table, time};
+use super::output::{SecretOutput, field, made, print, print_json, print_table, reveal_json, time};
 
 /// Create, list and revoke enrollment secrets: shared by many hosts
 ///
@@ -65,14 +65,15 @@ impl Secret {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name, max_uses, ttl, tenant } => {
+                let output = SecretOutput::open()?;
                 let body = json!({ "name": name, "max_uses": max_uses, "ttl_seconds": ttl });
                 let answer = control.call(Call::post(ROUTE).query("tenant", tenant).body(body)).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return reveal_json(output, &answer);
                 }
                 let text = |name: &str| answer[name].as_str().unwrap_or_default();
                 eprintln!("Enrollment secret {}, shown this one time:", text("id"));
-                print(&format!("{}\n", text("secret")))?;
+                output.reveal(&format!("{}\n", text("secret")))?;
                 eprintln!(
                     "On each host, with the secret in a file: muster agent install --server URL --ca-pin PIN \
                      --secret-file FILE"

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Global;
 use super::error::CliError;
+use super::hardening::allow_descriptors;
 use super::output::print;
 use crate::config::Overrides;
 use crate::server::{Server, StartError};
@@ -49,7 +50,7 @@ impl Serve {
             Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
         let config = global.config(self.config.as_deref(), overrides, Ipv4Addr::UNSPECIFIED)?;
         global.log(Some(&config))?;
-        harden()?;
+        allow_descriptors()?;
         if self.check {
             Server::examine(&config).map_err(CliError::from)?;
             return verdict(global.json);
@@ -107,6 +108,8 @@ pub(super) fn stop_on_signal() -> Result<CancellationToken, CliError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     // Writing past a file size limit raises SIGXFSZ (25), which would kill the process where an error will do.
     let too_large = signal(SignalKind::from_raw(25)).map_err(failed)?;
+    // It asks for the certificate to be read again (`LiveCertificate::watch`); before and after that it must not end us.
+    let hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let stop = CancellationToken::new();
     let cancel = stop.clone();
     tokio::spawn(async move {
@@ -114,23 +117,10 @@ pub(super) fn stop_on_signal() -> Result<CancellationToken, CliError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        drop(too_large);
+        drop((too_large, hangup));
         cancel.cancel();
     });
     Ok(stop)
-}
-
-/// The process holds the issuing key in memory: no core dump and no debugger of the same user may see it.
-pub(super) fn harden() -> Result<(), CliError> {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    let failed =
-        |error: rustix::io::Errno| CliError::new(format!("cannot set the process's limits: {error}"));
-    // Every agent holds a connection open; the hard limit is what the machine's owner allows.
-    let files = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: files.maximum, ..files };
-    setrlimit(Resource::Nofile, raised).map_err(failed)?;
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(failed)?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed)
 }
 
 impl From<StartError> for CliError {

@@ -11,6 +11,7 @@ use super::Global;
 use super::control::{Call, Control, escape, items};
 use super::error::CliError;
 use super::output::{field, made, print, print_json, print_table, tenant, time};
+use crate::secret_file::without_mark;
 
 /// Add, list and change the people who sign in
 ///
@@ -159,9 +160,9 @@ fn password(prompt: &str) -> Result<Zeroizing<String>, CliError> {
     }
     let mut text = Zeroizing::new(String::new());
     std::io::stdin().lock().take(4_096).read_to_string(&mut text).map_err(failed)?;
-    let line = text.split(['\r', '\n']).next().unwrap_or_default();
+    let line = without_mark(&text).split(['\r', '\n']).next().unwrap_or_default();
     if line.is_empty() {
-        return Err(CliError::new("standard input holds no password")
+        return Err(CliError::usage("standard input holds no password")
             .hint("pipe it in, or run the command at a terminal"));
     }
     Ok(Zeroizing::new(line.to_owned()))

@@ -77,6 +77,8 @@ codes! {
     UsernameTaken = "username_taken" => "'muster user list' lists people",
     TenantTaken = "tenant_taken" => "'muster tenant list' lists tenants",
     LastAdmin = "last_admin" => "make another administrator first: muster user add NAME --role admin",
+    /// What seals the CA keys can't be found; only the local operator hears of it.
+    NoEnvelope = "no_envelope",
     NotRenewed = "not_renewed" => "muster agent-ca renew < root-key.pem",
     BackupFailed = "backup_failed",
 }

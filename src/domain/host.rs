@@ -72,6 +72,13 @@ pub fn fact(text: &str) -> Option<String> {
     (!kept.is_empty()).then(|| kept.to_owned())
 }
 
+/// Whether a machine id is one: 32 hex digits that are not all zero. An image that has not been started yet holds
+/// `uninitialized` or nothing, and so do many machines at a time (machine-id(5)).
+pub fn tells_machines_apart(machine_id: &str) -> bool {
+    let hex = machine_id.len() == 32 && machine_id.bytes().all(|b| b.is_ascii_hexdigit());
+    hex && machine_id.bytes().any(|b| b != b'0')
+}
+
 impl HostFacts {
     /// Builds facts from what a peer sent, within bounds.
     pub fn bounded(
@@ -94,6 +101,11 @@ impl HostFacts {
         }
     }
 
+    /// The machine id, if it tells one machine from another.
+    pub fn telling_machine_id(&self) -> Option<&str> {
+        self.machine_id.as_deref().filter(|id| tells_machines_apart(id))
+    }
+
     /// These facts, with what they leave out taken from `earlier`.
     pub fn or(self, earlier: &Self) -> Self {
         Self {
@@ -110,6 +122,26 @@ impl HostFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_id_that_many_machines_have_tells_nothing() {
+        let told =
+            |id: &str| HostFacts::bounded(["", "", "", id, ""], []).telling_machine_id().map(str::to_owned);
+        for id in ["0123456789abcdef0123456789abcdef", "0123456789ABCDEF0123456789ABCDEF"] {
+            assert_eq!(told(id).as_deref(), Some(id));
+        }
+        for id in [
+            "",
+            "uninitialized",
+            "00000000000000000000000000000000",
+            "0123456789abcdef0123456789abcde",
+            "0123456789abcdef0123456789abcdefa",
+            "01234567-89ab-cdef-0123-456789abcdef",
+            "machine",
+        ] {
+            assert_eq!(told(id), None, "{id:?}");
+        }
+    }
 
     #[test]
     fn facts_are_bounded_and_printable() {

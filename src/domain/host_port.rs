@@ -25,6 +25,10 @@ pub struct HostPort {
 pub enum NotAHostPort {
     #[error("the host is not a DNS name or an IP address (an IPv6 address stands in brackets)")]
     Host,
+    #[error(
+        "an address with a zone (%eth0) means something on one machine only; give a name, or an address without one"
+    )]
+    Zone,
     #[error("the port is missing or not a number from 1 to 65535")]
     Port,
 }
@@ -51,6 +55,9 @@ impl FromStr for HostName {
     type Err = NotAHostPort;
 
     fn from_str(text: &str) -> Result<Self, NotAHostPort> {
+        if text.contains('%') && text.contains(':') {
+            return Err(NotAHostPort::Zone);
+        }
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or(NotAHostPort::Host)?;
             let ip = inner.parse::<Ipv6Addr>().map_err(|_| NotAHostPort::Host)?;
@@ -59,6 +66,8 @@ impl FromStr for HostName {
         if let Ok(ip) = text.parse::<Ipv4Addr>() {
             return Ok(Self::Ip(ip.into()));
         }
+        // The dot of the root is no part of a name in TLS (RFC 6066 3) or in a certificate.
+        let text = text.strip_suffix('.').unwrap_or(text);
         if is_dns_name(text) { Ok(Self::Dns(text.to_owned())) } else { Err(NotAHostPort::Host) }
     }
 }
@@ -148,12 +157,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_parse_only_as_they_print() {
+    fn they_parse_as_they_print() {
         for good in
             ["a:1", "control.example:9443", "192.0.2.1:65535", "[2001:db8::1]:8443", "my_host-1.lan:80"]
         {
             assert_eq!(good.parse::<HostPort>().map(|hp| hp.to_string()), Ok(good.to_owned()));
         }
+        let dotted = "control.example.:9443".parse::<HostPort>();
+        assert_eq!(dotted.map(|hp| hp.to_string()), Ok("control.example:9443".to_owned()));
     }
 
     #[test]
@@ -171,6 +182,11 @@ mod tests {
             ("a b:80", NotAHostPort::Host),
             ("a;b:80", NotAHostPort::Host),
             ("a..b:80", NotAHostPort::Host),
+            ("a..:80", NotAHostPort::Host),
+            (".:80", NotAHostPort::Host),
+            ("192.0.2.1.:80", NotAHostPort::Host),
+            ("[fe80::1%eth0]:80", NotAHostPort::Zone),
+            ("fe80::1%eth0:80", NotAHostPort::Zone),
             ("-a:80", NotAHostPort::Host),
             ("user@host:80", NotAHostPort::Host),
             ("2001:db8::1:80", NotAHostPort::Host),

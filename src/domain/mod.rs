@@ -3,6 +3,7 @@
 //! Everything here is plain data: no I/O, no async, no clock, no wire format. Time and randomness are
 //! arguments. A value that exists has been checked, so nothing above parses or validates it again.
 
+pub mod access;
 pub mod api_token;
 pub mod audit;
 pub mod code;
@@ -15,6 +16,7 @@ pub mod hierarchy;
 pub mod host;
 pub mod host_port;
 pub mod ids;
+pub mod join_lines;
 pub mod join_link;
 pub mod join_token;
 pub mod label;
@@ -31,6 +33,7 @@ pub mod spiffe;
 pub mod tenant;
 pub mod timeline;
 pub mod user;
+pub mod version;
 
 #[cfg(test)]
 pub mod testing;

@@ -10,9 +10,15 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pin([u8; 32]);
 
+/// What stands before the digits where `openssl x509 -fingerprint -sha256` prints them (in other cases, too), and in
+/// the way that kubeadm names digests.
+const FORMS: [&str; 2] = ["sha256 fingerprint=", "sha256:"];
+
 /// The text was not a pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a pin is the 64 hex digits of a certificate's SHA-256, colons and case ignored")]
+#[error(
+    "a pin is the 64 hex digits of a certificate's SHA-256, as openssl x509 -fingerprint -sha256 prints them; colons and case don't matter"
+)]
 pub struct NotAPin;
 
 impl Pin {
@@ -36,7 +42,9 @@ impl FromStr for Pin {
     type Err = NotAPin;
 
     fn from_str(text: &str) -> Result<Self, NotAPin> {
-        let digits: String = text.chars().filter(|c| *c != ':').collect();
+        let text = text.trim().to_ascii_lowercase();
+        let digits = FORMS.iter().find_map(|form| text.strip_prefix(form)).unwrap_or(&text);
+        let digits: String = digits.chars().filter(|c| *c != ':').collect();
         let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).map_err(|_| NotAPin)?;
         Ok(Self(bytes.try_into().map_err(|_| NotAPin)?))
     }
@@ -59,10 +67,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colons_and_case_are_ignored_and_nothing_else() {
+    fn a_pin_is_taken_as_tools_print_it_and_in_no_other_way() {
         let plain = "0123456789abcdef".repeat(4);
         let colons: Vec<&str> = (0..32).map(|i| &plain[2 * i..2 * i + 2]).collect();
-        for good in [plain.clone(), plain.to_uppercase(), colons.join(":"), colons.join(":").to_uppercase()] {
+        let printed = colons.join(":").to_uppercase();
+        for good in [
+            plain.clone(),
+            plain.to_uppercase(),
+            colons.join(":"),
+            printed.clone(),
+            format!("SHA256 Fingerprint={printed}"),
+            format!("sha256 Fingerprint={printed}\n"),
+            format!("sha256:{plain}"),
+            format!(" {plain} "),
+        ] {
             assert_eq!(good.parse::<Pin>().map(|pin| pin.to_string()), Ok(plain.clone()));
         }
         for bad in [
@@ -70,7 +88,9 @@ mod tests {
             plain[1..].to_owned(),
             format!("{plain}0"),
             format!("{plain}00"),
-            format!(" {plain}"),
+            format!("SHA1 Fingerprint={printed}"),
+            format!("sha256=:{plain}"),
+            format!("{plain} 0"),
             plain.replacen('0', "g", 1),
             colons.join("-"),
         ] {

@@ -77,7 +77,7 @@ impl fmt::Debug for SessionToken {
 
 /// The hash that a session is stored under. Finding a row by it takes the whole token, so a lookup can be
 /// an ordinary one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey([u8; 32]);
 
 impl SessionKey {

@@ -79,6 +79,11 @@ impl<H: Copy + Eq + Hash, T> Shares<H, T> {
         self.holders.get(&holder).map_or(0, BTreeMap::len)
     }
 
+    /// How many places the one has that would have to make way.
+    pub fn most_held(&self) -> usize {
+        self.order.first_key_value().map_or(0, |(&(Reverse(held), _), _)| held)
+    }
+
     /// Changes what one holder has, and moves the holder to where it belongs.
     fn changing<R>(&mut self, holder: H, change: impl FnOnce(&mut BTreeMap<Turn, T>) -> R) -> R {
         let held = self.holders.entry(holder).or_default();

@@ -1,47 +1,37 @@
 //! The agent CA, for whoever wants to verify agents.
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use data_encoding::{BASE64, BASE64URL_NOPAD};
+use axum::http::HeaderMap;
+use axum::response::Response;
 
 use super::Shared;
 use super::extract::{AgentRead, Allowed, Nothing, Params};
 use super::problem::Problem;
-use super::wire::{AgentCaAnswer, BundleAnswer, BundleKeyItem, CaCertificate};
-use crate::app::agent_ca::{BundleKey, CertificateSummary};
+use super::wire::{AgentCaAnswer, CaCertificate};
+use crate::app::agent_ca::CertificateSummary;
 
 fn missing() -> Problem {
     Problem::not_found("There is no agent CA yet. Create it with 'muster agent-ca init'.")
 }
 
-pub(super) async fn bundle(State(shared): State<Shared>) -> Result<Response, Problem> {
-    let bundle = shared.app.trust_bundle()?.ok_or_else(missing)?;
-    Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], bundle).into_response())
+pub(super) async fn bundle(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
+    let documents = shared.trust_documents().await;
+    Ok(documents.bundle.as_ref().ok_or_else(missing)?.answer(&headers))
 }
 
 /// The CRL, DER (RFC 5280 5).
-pub(super) async fn crl(State(shared): State<Shared>) -> Result<Response, Problem> {
-    let list = shared.app.revocation_list().await?;
-    Ok(([(header::CONTENT_TYPE, "application/pkix-crl")], list).into_response())
+pub(super) async fn crl(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
+    let documents = shared.trust_documents().await;
+    Ok(documents.crl.as_ref().ok_or_else(Problem::ca_unavailable)?.answer(&headers))
 }
 
 /// The trust bundle as SPIFFE implementations fetch it.
-pub(super) async fn spiffe_bundle(State(shared): State<Shared>) -> Result<axum::Json<BundleAnswer>, Problem> {
-    let keys = shared.app.bundle_keys()?.ok_or_else(missing)?;
-    let key = |key: BundleKey| BundleKeyItem {
-        r#use: "x509-svid",
-        kty: "EC",
-        crv: "P-256",
-        x: BASE64URL_NOPAD.encode(&key.x),
-        y: BASE64URL_NOPAD.encode(&key.y),
-        x5c: vec![BASE64.encode(&key.certificate)],
-    };
-    Ok(axum::Json(BundleAnswer {
-        keys: keys.into_iter().map(key).collect(),
-        spiffe_sequence: 1,
-        spiffe_refresh_hint: 300,
-    }))
+pub(super) async fn spiffe_bundle(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let documents = shared.trust_documents().await;
+    Ok(documents.spiffe_bundle.as_ref().ok_or_else(missing)?.answer(&headers))
 }
 
 impl From<CertificateSummary> for CaCertificate {

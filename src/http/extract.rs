@@ -22,6 +22,7 @@ use crate::domain::ids::TenantId;
 use crate::domain::permission::Permission;
 use crate::domain::public_url::HTTPS_PORT;
 use crate::domain::session::SessionToken;
+use crate::tls::accept::Unproven;
 
 /// The session cookie. The prefix makes browsers insist on `Secure`, `Path=/` and no `Domain` (RFC 6265bis).
 pub(super) const COOKIE: &str = "__Host-muster";
@@ -77,31 +78,40 @@ impl FromRequestParts<Shared> for Known {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        let address = match parts.extensions.get::<Transport>() {
-            Some(Transport::Socket { uid }) => {
-                return Ok(Self(Caller::Local { uid: *uid, via: LocalVia::Socket }));
-            }
-            Some(Transport::Process { uid }) => {
-                return Ok(Self(Caller::Local { uid: *uid, via: LocalVia::Process }));
-            }
-            Some(Transport::Tls { peer }) => {
-                Some(client_address(&shared.trusted_proxies, peer.ip(), &parts.headers))
-            }
-            None => None,
-        };
-        if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
-            let token = value.to_str().ok().and_then(bearer).ok_or_else(Problem::unauthenticated)?;
-            let caller = shared.app.caller_of_token(token, address)?;
-            return caller.map(Self).ok_or_else(Problem::unauthenticated);
-        }
-        let token = session_cookie(&parts.headers).ok_or_else(Problem::unauthenticated)?;
-        let caller = shared.app.caller_of_session(&token, address).await?;
-        let caller = caller.ok_or_else(Problem::unauthenticated)?;
-        if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
-            own_page(shared, parts)?;
+        let caller = known(parts, shared).await?;
+        if let Some(place) = parts.extensions.get::<Unproven>() {
+            place.proved();
         }
         Ok(Self(caller))
     }
+}
+
+/// Who the request proves to come from.
+async fn known(parts: &Parts, shared: &Shared) -> Result<Caller, Problem> {
+    let address = match parts.extensions.get::<Transport>() {
+        Some(Transport::Socket { uid }) => {
+            return Ok(Caller::Local { uid: *uid, via: LocalVia::Socket });
+        }
+        Some(Transport::Process { uid }) => {
+            return Ok(Caller::Local { uid: *uid, via: LocalVia::Process });
+        }
+        Some(Transport::Tls { peer }) => {
+            Some(client_address(&shared.trusted_proxies, peer.ip(), &parts.headers))
+        }
+        None => None,
+    };
+    if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
+        let token = value.to_str().ok().and_then(bearer).ok_or_else(Problem::unauthenticated)?;
+        let caller = shared.app.caller_of_token(token, address)?;
+        return caller.ok_or_else(Problem::unauthenticated);
+    }
+    let token = session_cookie(&parts.headers).ok_or_else(Problem::unauthenticated)?;
+    let caller = shared.app.caller_of_session(&token, address).await?;
+    let caller = caller.ok_or_else(Problem::unauthenticated)?;
+    if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        own_page(shared, parts)?;
+    }
+    Ok(caller)
 }
 
 /// Proof that the caller is a process of this server's owner on this machine.

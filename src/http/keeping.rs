@@ -7,11 +7,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use zeroize::Zeroizing;
 
 use super::Shared;
 use super::body::Json;
@@ -22,6 +21,7 @@ use super::wire::CaCertificate;
 use crate::app::check::CheckedTable;
 use crate::domain::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::spiffe::TrustDomain;
+use crate::pem;
 
 /// Parts of an answer that wait for a slow reader; what makes them waits too.
 const PARTS_WAITING: usize = 4;
@@ -77,31 +77,67 @@ pub(super) async fn check(
         }) else {
             return;
         };
-        let findings: Vec<_> =
-            stored.into_iter().chain(findings::of_server(&shared)).map(super::wire::warning).collect();
+        let findings: Vec<_> = stored
+            .into_iter()
+            .chain(findings::of_server(&shared))
+            .map(super::wire::WarningItem::from)
+            .collect();
         let verdict = json!({ "damage": damage, "findings": findings });
         let _ = last.send(Ok(Bytes::from(verdict.to_string()))).await;
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
+/// What `POST /local/agent-ca/request` answers. The root signs it in the process of the command that asked.
+#[derive(Serialize)]
+pub(super) struct RequestedIntermediate {
+    trust_domain: String,
+    /// PEM.
+    roots: String,
+    /// SubjectPublicKeyInfo, base64 of the DER.
+    public_key: String,
+    /// Base64. It is sealed with the envelope, and sent back with the certificate.
+    sealed_key: String,
+}
+
+/// The public key of another intermediate.
+pub(super) async fn request_intermediate(
+    Local(_): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<axum::Json<RequestedIntermediate>, Problem> {
+    let request = shared.app.request_intermediate(&shared.facts.envelope)?;
+    Ok(axum::Json(RequestedIntermediate {
+        trust_domain: request.trust_domain.to_string(),
+        roots: request.roots.iter().map(|root| pem::certificate(root)).collect(),
+        public_key: BASE64.encode(&request.public_key),
+        sealed_key: BASE64.encode(&request.sealed_key),
+    }))
+}
+
 /// `POST /local/agent-ca/renew`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RenewBody {
-    /// PEM. It is used and forgotten.
-    root_key: Zeroizing<String>,
+    /// PEM.
+    certificate: String,
+    /// As it came with the request.
+    sealed_key: String,
 }
 
-/// An overlapping intermediate, made with the root's key.
+/// An overlapping intermediate, which the root has signed.
 pub(super) async fn renew_agent_ca(
     Local(caller): Local,
     State(shared): State<Shared>,
     Params(Nothing {}): Params<Nothing>,
     Json(body): Json<RenewBody>,
 ) -> Result<axum::Json<CaCertificate>, Problem> {
+    let unusable = || Problem::bad_request("The certificate is not PEM, or the sealed key is not base64.");
+    let certificate = pem::single(&body.certificate, &[pem::CERTIFICATE]).map_err(|_| unusable())?;
+    let sealed_key = BASE64.decode(body.sealed_key.as_bytes()).map_err(|_| unusable())?;
     let envelope = &shared.facts.envelope;
-    Ok(axum::Json(shared.app.renew_agent_ca(&caller, &body.root_key, envelope).await?.into()))
+    let renewed = shared.app.install_intermediate(&caller, certificate, sealed_key, envelope).await?;
+    Ok(axum::Json(renewed.into()))
 }
 
 /// `POST /local/agent-ca`: certificates in the clear, the intermediate's key sealed. Octets are in base64.

@@ -9,6 +9,7 @@ mod api_tokens;
 mod arriving;
 mod audit;
 mod body;
+mod document;
 mod enroll;
 mod events;
 mod examples;
@@ -16,6 +17,7 @@ mod extract;
 mod findings;
 mod health;
 mod hosts;
+mod install;
 mod keeping;
 mod leftover;
 mod metrics;
@@ -34,6 +36,7 @@ mod throttle;
 pub mod tls;
 mod tokens;
 pub mod transport;
+pub mod trust_documents;
 mod ui;
 mod users;
 pub mod wire;
@@ -45,7 +48,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::HOST;
-use axum::http::{HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -56,14 +59,21 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::app::App;
 use crate::app::backup::EnvelopeSettings;
+use crate::domain::credential::Credential;
 use crate::domain::host_port::HostName;
+use crate::domain::join_lines::KeyPin;
+use crate::domain::join_link::JoinLink;
 use crate::domain::networks::Networks;
 use crate::tls::certificate::ServerCertificate;
 use arriving::Arriving;
+use document::Document;
+use events::OpenStreams;
+use install::Downloads;
 use problem::Problem;
 use reach::Reach;
 use throttle::Throttle;
 use transport::Transport;
+use trust_documents::TrustDocuments;
 use ui::Found;
 
 /// The longest that the head of an answer may take.
@@ -79,6 +89,12 @@ pub struct Shared {
     throttle: Arc<Throttle>,
     /// Places for request bodies that are arriving.
     bodies: Arc<Arriving>,
+    /// Places for downloads of the program.
+    downloads: Arc<Downloads>,
+    /// The agent CA and its revocation list, as they are served.
+    trust: Arc<TrustDocuments>,
+    /// Event streams that are open.
+    streams: Arc<OpenStreams>,
     /// Cancelled when the server is going away: it is not ready any more, and endless answers end.
     ending: CancellationToken,
 }
@@ -90,6 +106,8 @@ pub struct ServerFacts {
     pub reach: Reach,
     /// Where the envelope is, for what the local operator asks to be sealed.
     pub envelope: EnvelopeSettings,
+    /// Programs for other platforms than this server's own, each in a folder of its platform.
+    pub install_dir: Option<std::path::PathBuf>,
 }
 
 impl ServerFacts {
@@ -100,6 +118,18 @@ impl ServerFacts {
 
     fn server_pin(&self) -> Option<String> {
         self.certificate()?.pin().map(str::to_owned)
+    }
+
+    /// Everything that a machine needs to join, for a credential that was just made.
+    fn join_link(&self, credential: &Credential) -> Option<JoinLink> {
+        let server = self.reach.address()?;
+        let pin = self.server_pin().and_then(|pin| pin.parse().ok());
+        let credential = Credential::parse(credential.kind(), &credential.reveal())?;
+        Some(JoinLink { server, pin, credential })
+    }
+
+    fn key_pin(&self) -> Option<KeyPin> {
+        self.certificate().map(|certificate| certificate.key_pin())
     }
 
     /// The CA above the presented certificate, PEM, when it is presented too.
@@ -116,6 +146,9 @@ impl Shared {
             trusted_proxies: Arc::new(trusted_proxies),
             throttle: Arc::default(),
             bodies: Arc::default(),
+            downloads: Arc::default(),
+            trust: Arc::default(),
+            streams: Arc::default(),
             ending: CancellationToken::new(),
         }
     }
@@ -135,11 +168,12 @@ impl Shared {
 pub fn router(shared: Shared) -> Router {
     let (open, open_operations) = routes::open().into_parts();
     let (api, api_operations) = routes::api().into_parts();
-    let document = api::document(&[("", &open_operations), ("/v1", &api_operations)]);
+    let description = api::document(&[("", &open_operations), ("/v1", &api_operations)]);
+    let description = Document::new("application/json", description.to_string());
     open.nest("/v1", api.clone())
         .nest("/api/v1", api)
         .nest("/local", routes::local())
-        .route("/openapi.json", get(move || async move { axum::Json(document) }))
+        .route("/openapi.json", get(async move |headers: HeaderMap| description.answer(&headers)))
         .fallback(ui_or_nothing)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(axum::middleware::from_fn(options))
@@ -181,10 +215,12 @@ async fn options(request: Request, next: Next) -> Response {
     if !asked || answer.status() != StatusCode::METHOD_NOT_ALLOWED {
         return answer;
     }
-    match answer.headers().get(header::ALLOW) {
-        Some(allowed) => (StatusCode::NO_CONTENT, [(header::ALLOW, allowed.clone())]).into_response(),
-        None => answer,
+    let mut told = StatusCode::NO_CONTENT.into_response();
+    // A route adds the methods to the answer after this; what is served without one has them already.
+    if let Some(allowed) = answer.headers().get(header::ALLOW) {
+        told.headers_mut().insert(header::ALLOW, allowed.clone());
     }
+    told
 }
 
 /// Makes browsers insist on TLS for this name (RFC 6797), for a year. Not for addresses, of which browsers ignore it;

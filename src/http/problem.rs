@@ -88,9 +88,19 @@ impl Problem {
         }
     }
 
+    pub fn ca_unavailable() -> Self {
+        let detail = "The agent CA cannot issue certificates right now. The server's log says why.";
+        Self { retry_after: Some(30), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ca_unavailable", detail) }
+    }
+
     pub fn unavailable() -> Self {
         let detail = "The server cannot do this right now. Its log says why.";
         Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
+    }
+
+    /// Too many want the same at this moment.
+    pub fn busy(detail: &str) -> Self {
+        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
     }
 
     pub fn internal() -> Self {
@@ -139,8 +149,7 @@ impl From<Unavailable> for Problem {
 impl From<IssuingError> for Problem {
     fn from(error: IssuingError) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "no certificate could be issued");
-        let detail = "The agent CA cannot issue certificates right now. The server's log says why.";
-        Self { retry_after: Some(30), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ca_unavailable", detail) }
+        Self::ca_unavailable()
     }
 }
 
@@ -327,6 +336,7 @@ impl From<BackupError> for Problem {
     fn from(error: BackupError) -> Self {
         match error {
             BackupError::Unavailable(error) => error.into(),
+            error @ BackupError::NoEnvelope => Self::unprocessable("no_envelope", with_causes(&error)),
             error => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 Self::new(status, "backup_failed", with_causes(&error))
@@ -348,6 +358,7 @@ impl From<RenewAgentCaError> for Problem {
     fn from(error: RenewAgentCaError) -> Self {
         match error {
             RenewAgentCaError::Unavailable(error) => error.into(),
+            error @ RenewAgentCaError::NoEnvelope => Self::unprocessable("no_envelope", with_causes(&error)),
             error => Self::unprocessable("not_renewed", with_causes(&error)),
         }
     }

@@ -13,8 +13,8 @@ use super::wire::{
     SessionAnswer, SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
 };
 use super::{
-    Shared, agent_ca, api_tokens, audit, enroll, events, health, hosts, keeping, metrics, overview, secrets,
-    sessions, tenants, tokens, users,
+    Shared, agent_ca, api_tokens, audit, enroll, events, health, hosts, install, keeping, metrics, overview,
+    secrets, sessions, tenants, tokens, users,
 };
 use crate::domain::audit::AuditRecord;
 use crate::domain::permission::Permission;
@@ -84,20 +84,33 @@ pub(super) fn open() -> Api {
         .route(
             get("/agent-ca.crt", "agentCaBundle", "The agent CA: root and intermediates, PEM")
                 .answers_with(200, "Certificates", "application/x-pem-file")
+                .answers_with(304, "The client has the newest ones", "")
                 .problems(&[(404, "not_found")]),
             agent_ca::bundle,
         )
         .route(
             get("/agent-ca.crl", "agentCaCrl", "Revoked certificates that have not expired, DER")
                 .answers_with(200, "A certificate revocation list", "application/pkix-crl")
+                .answers_with(304, "The client has the newest one", "")
                 .problems(&[NO_CA]),
             agent_ca::crl,
         )
         .route(
             get("/.well-known/spiffe-bundle", "spiffeBundle", "The trust bundle as a JWK set")
                 .answers::<BundleAnswer>(200, "The trust bundle")
+                .answers_with(304, "The client has the newest one", "")
                 .problems(&[(404, "not_found")]),
             agent_ca::spiffe_bundle,
+        )
+        .route(
+            get(
+                "/install/{platform}/muster",
+                "program",
+                "The program, for a machine that joins; the platform is OS-ARCH",
+            )
+            .answers_with(200, "The program", "application/octet-stream")
+            .problems(&[(404, "not_found"), (503, "busy")]),
+            install::program,
         )
         .route(
             get("/healthz", "live", "Whether the process lives").answers::<HealthAnswer>(200, "It does"),
@@ -131,6 +144,7 @@ pub(super) fn local() -> Router<Shared> {
         .route("/backup", post(keeping::backup))
         .route("/check", post(keeping::check))
         .route("/agent-ca", post(keeping::install_agent_ca).get(keeping::has_agent_ca))
+        .route("/agent-ca/request", post(keeping::request_intermediate))
         .route("/agent-ca/renew", post(keeping::renew_agent_ca))
 }
 
@@ -446,7 +460,7 @@ fn fleet(api: Api) -> Api {
             .needs(AgentRead)
             .query::<InTenant>()
             .streams::<LiveEvent>("A stream of events")
-            .problems(&[(404, "not_found")]),
+            .problems(&[(404, "not_found"), (429, "too_many_streams")]),
         events::stream,
     )
 }

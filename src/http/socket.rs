@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::fs::{Mode, OFlags};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +47,30 @@ pub enum SocketError {
     },
 }
 
+/// Octets of a socket's address, with the zero at its end (unix(7)).
+const ADDRESS_MAX: usize = 108;
+
+/// What a socket's file is called for `bind` and `connect`, which take short names only: a long one is reached through
+/// a descriptor of its directory, which must stay open meanwhile.
+fn address(path: &Path) -> io::Result<(Option<OwnedFd>, PathBuf)> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok((None, path.to_owned()));
+    };
+    if path.as_os_str().len() < ADDRESS_MAX {
+        return Ok((None, path.to_owned()));
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+    let through = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    Ok((Some(directory), Path::new(&through).join(name)))
+}
+
+/// Connects to a server's socket.
+pub async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let (_directory, address) = address(path)?;
+    UnixStream::connect(address).await
+}
+
 /// The bound socket; its file goes when this does.
 #[derive(Debug)]
 pub struct Socket {
@@ -72,7 +98,8 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        let listener = UnixListener::bind(path).map_err(failed)?;
+        let (_directory, address) = address(path).map_err(failed)?;
+        let listener = UnixListener::bind(address).map_err(failed)?;
         let socket = Self { listener, path: path.to_owned() };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         Ok(socket)

@@ -8,8 +8,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::leftover::answer;
+use super::proxies::client_address;
 use super::transport::Transport;
-use crate::tls::accept::{Connection, Listener, ListenerConfig};
+use crate::domain::networks::Networks;
+use crate::tls::accept::{ChargedTo, Connection, Listener, ListenerConfig};
 use crate::tls::certificate::LiveCertificate;
 
 /// Serves the router on a bound listener until `shutdown`, then lets open requests finish.
@@ -17,16 +19,26 @@ pub async fn serve(
     listener: TcpListener,
     certificate: Arc<LiveCertificate>,
     router: Router,
+    trusted_proxies: Arc<Networks>,
     shutdown: CancellationToken,
 ) {
+    let config = ListenerConfig::https(certificate, Arc::clone(&trusted_proxies));
     let connection = move |connection: Connection| {
         let router = router.clone();
-        let transport = Transport::Tls { peer: connection.remote };
+        let trusted_proxies = Arc::clone(&trusted_proxies);
+        let peer = connection.remote;
+        let transport = Transport::Tls { peer };
         hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(transport);
+            let client = client_address(&trusted_proxies, peer.ip(), request.headers());
             let answering = answer(router.clone(), request);
-            async move { Ok::<_, Infallible>(answering.await) }
+            async move {
+                let mut response = answering.await;
+                // What a proxy takes for its clients is theirs to pay.
+                response.extensions_mut().insert(ChargedTo(client));
+                Ok::<_, Infallible>(response)
+            }
         })
     };
-    Listener::new(listener, ListenerConfig::https(certificate)).serve(connection, shutdown).await;
+    Listener::new(listener, config).serve(connection, shutdown).await;
 }

@@ -1,9 +1,11 @@
 //! The web UI's files, which are part of the binary: compressed beforehand, cached by browsers for as long as
 //! their names last, and served only under names that the build gave them. No path reaches the disk.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
+
+use super::document::{self, list};
 
 /// One file of the UI in the forms it is served in.
 struct Asset {
@@ -59,7 +61,7 @@ fn is_page(path: &str) -> bool {
     let segments: Vec<&str> = rest.strip_suffix('/').unwrap_or(rest).split('/').collect();
     match segments.as_slice() {
         // These belong to programs: what is unknown there is an error. `/enroll` alone is a page.
-        ["enroll", _, ..] => false,
+        ["enroll" | "install", _, ..] => false,
         [first, ..] if ["v1", "api", "assets"].iter().any(|name| first.eq_ignore_ascii_case(name)) => false,
         segments => path.len() <= PAGE_PATH_MAX && segments.iter().all(|segment| is_plain(segment)),
     }
@@ -72,26 +74,18 @@ fn is_plain(segment: &str) -> bool {
 fn answer(asset: &Asset, asked: &HeaderMap) -> Response<Body> {
     let (content, encoding) = pick(asset, asked);
     let etag = format!("\"{}{}\"", asset.tag, encoding.map(|name| format!("-{name}")).unwrap_or_default());
-    let known = matches_any(asked, &etag);
-    let mut response = Response::new(if known { Body::empty() } else { Body::from(content) });
-    if known {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    }
+    let mut response = document::answer(Bytes::from_static(content), &etag, cache_control(asset.path), asked);
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {
         headers.insert(name, HeaderValue::from_static(value));
     };
     set(header::CONTENT_TYPE, content_type(asset.path));
     set(header::VARY, "accept-encoding");
-    set(header::CACHE_CONTROL, cache_control(asset.path));
     if asset.path.ends_with(".html") {
         set(header::CONTENT_SECURITY_POLICY, PAGE_CSP);
     }
     if let Some(encoding) = encoding {
         set(header::CONTENT_ENCODING, encoding);
-    }
-    if let Ok(etag) = HeaderValue::try_from(etag) {
-        headers.insert(header::ETAG, etag);
     }
     response
 }
@@ -127,24 +121,10 @@ fn accepts(asked: &HeaderMap, coding: &str) -> bool {
     })
 }
 
-/// RFC 9110, section 13.1.2: compared weakly, because caches on the way may have weakened a tag.
-fn matches_any(asked: &HeaderMap, etag: &str) -> bool {
-    list(asked, header::IF_NONE_MATCH)
-        .any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == etag)
-}
-
-/// The members of a header that is a comma-separated list.
-fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
 
     const ASSET: Asset = Asset {

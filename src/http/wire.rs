@@ -21,6 +21,8 @@ use crate::domain::enrollment::{Enrollment, RevocationReason};
 use crate::domain::enrollment_secret::EnrollmentSecret;
 use crate::domain::finding::Finding;
 use crate::domain::host::{HostFacts, HostFlag};
+use crate::domain::join_lines;
+use crate::domain::join_link::JoinLink;
 use crate::domain::join_token::{JoinToken, JoinTokenState};
 use crate::domain::tenant::Tenant;
 use crate::domain::timeline::{HostEvent, Source, TimelineEntry};
@@ -139,17 +141,6 @@ impl SvidAnswer {
     }
 }
 
-/// A finding, as lists of them have it.
-pub(super) fn warning(finding: Finding) -> WarningItem {
-    WarningItem {
-        code: finding.code,
-        severity: finding.severity.into(),
-        at: finding.at,
-        message: finding.message,
-        hint: finding.hint,
-    }
-}
-
 /// `POST /v1/agents/enroll-tokens`
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -209,6 +200,15 @@ pub(super) struct MintedToken {
     server: Option<String>,
     /// Why hosts will refuse the server at that address, if they will, and what to do about it.
     server_warning: Option<String>,
+    /// Server, pin and token in one string to paste, when the server runs.
+    #[schemars(with = "Option<String>")]
+    join_link: Option<Zeroizing<String>>,
+    /// The line to paste on a machine that is to be an agent from then on; it brings the program along.
+    #[schemars(with = "Option<String>")]
+    install_command: Option<Zeroizing<String>>,
+    /// The line that enrolls and does nothing else, for a machine that has the program.
+    #[schemars(with = "Option<String>")]
+    enroll_command: Option<Zeroizing<String>>,
 }
 
 impl MintedToken {
@@ -218,12 +218,16 @@ impl MintedToken {
         now: Timestamp,
         facts: &ServerFacts,
     ) -> Self {
+        let link = facts.join_link(credential);
         Self {
             item: TokenItem::new(token, now),
             token: credential.reveal(),
             ca_pin: facts.server_pin(),
             server: facts.reach.address().map(|address| format!("https://{address}")),
             server_warning: facts.reach.warning(),
+            join_link: link.as_ref().map(JoinLink::reveal),
+            install_command: link.as_ref().map(|link| join_lines::install(link, facts.key_pin())),
+            enroll_command: link.as_ref().map(join_lines::enroll),
         }
     }
 }
@@ -755,7 +759,7 @@ impl LiveEvent {
         match kind {
             LiveKind::Host | LiveKind::Timeline | LiveKind::Enrollment => event.host_id = subject,
             LiveKind::Secret => event.secret_id = subject,
-            LiveKind::Revocation | LiveKind::Resync => event.agent_id = subject,
+            LiveKind::Revocation | LiveKind::Resync | LiveKind::Heartbeat => event.agent_id = subject,
         }
         event
     }

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::events::EventKind;
-use crate::domain::finding::Severity;
 use crate::domain::enrollment::Via;
+use crate::domain::finding::Severity;
 use crate::domain::permission::Permission;
 
 /// Whether a host reported lately.
@@ -54,7 +54,8 @@ impl From<Via> for IssuedVia {
     }
 }
 
-/// What a server-sent event is about. `resync`: events were lost, so everything may have changed.
+/// What a server-sent event is about. `resync`: events were lost, so everything may have changed. `heartbeat`: nothing
+/// has happened; it comes at the beginning and every 15 seconds, so a stream without one for longer is dead.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum LiveKind {
@@ -64,19 +65,18 @@ pub(super) enum LiveKind {
     Secret,
     Revocation,
     Resync,
+    Heartbeat,
 }
 
 impl LiveKind {
-    /// `None` for what is no client's business.
-    pub(super) const fn of(kind: EventKind) -> Option<Self> {
+    pub(super) const fn of(kind: EventKind) -> Self {
         match kind {
-            EventKind::Host => Some(Self::Host),
-            EventKind::Timeline => Some(Self::Timeline),
-            EventKind::Enrollment => Some(Self::Enrollment),
-            EventKind::Secret => Some(Self::Secret),
-            EventKind::Revocation => Some(Self::Revocation),
-            EventKind::Resync => Some(Self::Resync),
-            EventKind::Access => None,
+            EventKind::Host => Self::Host,
+            EventKind::Timeline => Self::Timeline,
+            EventKind::Enrollment => Self::Enrollment,
+            EventKind::Secret => Self::Secret,
+            EventKind::Revocation => Self::Revocation,
+            EventKind::Resync => Self::Resync,
         }
     }
 
@@ -88,6 +88,7 @@ impl LiveKind {
             Self::Secret => EventKind::Secret.as_str(),
             Self::Revocation => EventKind::Revocation.as_str(),
             Self::Resync => EventKind::Resync.as_str(),
+            Self::Heartbeat => "heartbeat",
         }
     }
 }
@@ -160,6 +161,7 @@ mod tests {
             LiveKind::Secret,
             LiveKind::Revocation,
             LiveKind::Resync,
+            LiveKind::Heartbeat,
         ];
         for kind in kinds {
             assert_eq!(serde_json::json!(kind), kind.as_str());

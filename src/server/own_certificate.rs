@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::envelope_settings;
-use crate::ca::envelope::{Envelope, EnvelopeError};
+use super::envelope_for_new_keys;
+use crate::ca::envelope::EnvelopeError;
 use crate::ca::server::{
     self, GeneratedServerCertificate, NewKey, NotAServerName, ServerCaError, ServerName,
 };
@@ -32,12 +32,12 @@ pub fn is_missing(config: &Config) -> bool {
     config.tls_cert_file == tls.join("server.crt")
         && config.tls_key_file == tls.join("server.key")
         && !config.tls_cert_file.exists()
-        && !config.tls_key_file.exists()
 }
 
 /// Makes it. Returns where the envelope key lies, if that had to be made, too.
 pub fn make(
     config: &Config,
+    has_agent_ca: bool,
     now: Timestamp,
 ) -> Result<(GeneratedServerCertificate, Option<std::path::PathBuf>), OwnCertificateError> {
     let mut names = asked_for(config)?;
@@ -46,7 +46,7 @@ pub fn make(
         names.push(server_name(listening)?);
     }
     names.extend(own_names());
-    let (envelope, created) = Envelope::find_or_create(&envelope_settings(config), now)?;
+    let (envelope, created) = envelope_for_new_keys(config, has_agent_ca, now)?;
     let made = server::generate(&config.data_dir.join("tls"), &names, &envelope, NewKey::IfNone, now)?;
     Ok((made, created))
 }

@@ -11,6 +11,7 @@ use super::record::{
 use super::rows::{self, Rows, Span, Table, Visit, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
+use crate::domain::access::AccessChange;
 use crate::domain::audit::{AuditEvent, ChainHead, KnownLoss};
 use crate::domain::deny::{Denial, DenyChange, Identity};
 use crate::domain::enrollment::{Enrollment, Revocation, Via};
@@ -120,22 +121,29 @@ impl<'t> Batch<'t> {
             }
             Change::PutUser(user) => {
                 self.put(Table::UsersByName, user.username.key().as_bytes(), &user.id)?;
+                let before = View::new(self).user(user.id)?;
                 self.put(Table::Users, user.id.as_bytes(), &UserRecord::from(&user))?;
-                self.published.access = true;
+                let same_rights = before.is_some_and(|before| {
+                    UserRecord::from(&user).differs_in_preferences_only(&UserRecord::from(&before))
+                });
+                if !same_rights {
+                    self.published.access.push(AccessChange::User(user.id));
+                }
                 Ok(())
             }
             Change::PutSession(session) => {
                 self.put(Table::Sessions, session.key.as_bytes(), &SessionRecord::from(&session))
             }
             Change::EndSession(key) => {
-                self.published.access = true;
+                self.published.access.push(AccessChange::Session(key));
                 self.remove(Table::Sessions, key.as_bytes())
             }
             Change::PutApiToken(token) => {
+                self.published.access.push(AccessChange::ApiToken(token.id));
                 self.put(Table::ApiTokens, token.id.as_bytes(), &ApiTokenRecord::from(&token))
             }
             Change::DeleteApiToken(id) => {
-                self.published.access = true;
+                self.published.access.push(AccessChange::ApiToken(id));
                 self.remove(Table::ApiTokens, id.as_bytes())
             }
             Change::SaveReport { host, at, facts, newest_shown } => {

@@ -43,6 +43,7 @@ pub use view::{View, day_of};
 pub use writer::WriteError;
 
 use crate::clock::Clock;
+use crate::domain::access::AccessChange;
 use crate::domain::audit::{AuditKind, MissingRecords};
 use crate::domain::deny::{DenyChange, DenyList};
 use crate::domain::host::Host;
@@ -93,8 +94,8 @@ pub struct Published {
     pub secrets: Vec<(TenantId, CredentialId)>,
     /// What the audit trail has got.
     pub audited: Vec<AuditKind>,
-    /// Who may do what has changed: whoever holds a stream open must prove its right anew.
-    pub access: bool,
+    /// Whose rights have changed: who holds a stream open on the strength of them must prove them anew.
+    pub access: Vec<AccessChange>,
     /// This is all of the store and not what has changed in it: denials and hosts that are not named are gone.
     pub whole: bool,
 }

@@ -382,7 +382,7 @@ impl From<EnrollmentSecretRecord> for EnrollmentSecret {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 pub(super) struct UserRecord {
     id: UserId,
     username: String,
@@ -393,6 +393,14 @@ pub(super) struct UserRecord {
     disabled_at: Option<Timestamp>,
     #[serde(default)]
     preferences: Preferences,
+}
+
+impl UserRecord {
+    /// Whether nothing differs but how the person wants to see things.
+    pub(super) fn differs_in_preferences_only(mut self, before: &Self) -> bool {
+        self.preferences = before.preferences;
+        self == *before
+    }
 }
 
 impl From<&User> for UserRecord {

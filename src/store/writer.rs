@@ -302,7 +302,7 @@ impl Run {
         let snapshot = Snapshot { transaction: self.disk.begin_read()? };
         let view = View::new(&snapshot);
         let deny = view.denied()?;
-        let mut published = Published { deny, access: true, whole: true, ..Published::default() };
+        let mut published = Published { deny, whole: true, ..Published::default() };
         view.hosts(None, |host| {
             published.hosts.push(HostChange::Put(Box::new(host)));
             std::ops::ControlFlow::Continue(())

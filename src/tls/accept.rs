@@ -16,30 +16,41 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::certificate::LiveCertificate;
 use super::complaint::Complaint;
 use super::live::{LivePeer, LivePeers, TooManyConnections};
 use super::occupancy::{Bounds, Full, Occupancy, PushedOut, Seat, Standing};
 use super::peer::{PeerError, PeerIdentity, PeerVerifier};
-pub use super::requests::Answering;
-use super::requests::Noting;
+use super::plain_http;
+pub use super::requests::{Answering, ChargedTo, SharedBody, Unproven};
+use super::requests::{Notes, Noting, STREAM};
+pub use super::send_budget::{Ender, SendLimits};
+use super::send_budget::{Payer, SWEEP_EVERY, SendBudget};
 use super::server::{grpc_config, https_config};
-use super::timely::Timely;
+use super::timely::{RequestClock, Timely};
+use crate::domain::networks::{Networks, accountable};
 
-/// How long a client may take for the header of an HTTP/1 request, and how long it may idle between two.
+/// How long a client may take for the header of an HTTP/1 request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an HTTP/1 connection may be idle between two requests: longer than proxies keep theirs, which would
+/// otherwise now and then send a request into a connection that is being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How often an HTTP/2 client that says nothing is asked whether it is there, and how long it may think.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Most bytes of header fields in one request.
 const HEADER_BYTES_MAX: u16 = 16 * 1024;
 /// Streams that one HTTPS connection may have open.
 const HTTPS_STREAMS_MAX: u32 = 64;
+/// Streams of one HTTPS connection that may be served before they have proved who they come from. The others wait:
+/// a page of the web UI has more files than this, and they come one after the other.
+const UNPROVEN_STREAMS_MAX: usize = 16;
 /// Streams that one agent's connection may have open: a session, and room for single calls.
 const GRPC_STREAMS_MAX: u32 = 16;
 /// What a client may send on one stream before the service has read it, in bytes. No body that we take is
@@ -73,6 +84,10 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// For an HTTP/1 request's header, and for an HTTP/2 connection's first bytes.
     pub header_timeout: Duration,
+    /// For an HTTP/1 connection between two requests.
+    pub idle_timeout: Duration,
+    /// On answers that clients have not taken.
+    pub answers: SendLimits,
     /// How long a shutdown waits for requests and streams before it aborts them.
     pub drain: Duration,
 }
@@ -84,6 +99,8 @@ const COMMON: Limits = Limits {
     handshakes_per_address: 2_048,
     handshake_timeout: Duration::from_secs(10),
     header_timeout: HEADER_TIMEOUT,
+    idle_timeout: IDLE_TIMEOUT,
+    answers: SendLimits::DEFAULT,
     drain: Duration::from_secs(5),
 };
 
@@ -140,18 +157,24 @@ pub struct ListenerConfig {
 /// Who may connect.
 #[derive(Debug)]
 enum Clients {
-    Anyone,
-    Agents { verifier: Arc<PeerVerifier>, live: LivePeers },
+    /// A proxy that is believed has the requests of many clients on one connection.
+    Anyone {
+        trusted_proxies: Arc<Networks>,
+    },
+    Agents {
+        verifier: Arc<PeerVerifier>,
+        live: LivePeers,
+    },
 }
 
 impl ListenerConfig {
     /// Anyone may connect, with HTTP/2 or HTTP/1.1.
-    pub fn https(certificate: Arc<LiveCertificate>) -> Self {
+    pub fn https(certificate: Arc<LiveCertificate>, trusted_proxies: Arc<Networks>) -> Self {
         Self {
             name: "https",
             limits: Limits::HTTPS.within(descriptors() / 4),
             tls: https_config(certificate),
-            clients: Clients::Anyone,
+            clients: Clients::Anyone { trusted_proxies },
         }
     }
 
@@ -171,9 +194,8 @@ pub fn connection_builder<E>(executor: E) -> auto::Builder<E> {
     let mut builder = auto::Builder::new(executor);
     builder
         .http1()
-        // Without a timer hyper ignores the timeout.
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        // `Timely` has a limit for the header and another one between requests.
+        .header_read_timeout(None)
         .max_buf_size(HEADER_BYTES_MAX.into());
     builder
         .http2()
@@ -221,6 +243,7 @@ impl Listener {
         let make = Arc::new(make);
         // Whoever drops this future ends what it started, too.
         let abort = (shared.shutdown.clone().drop_guard(), shared.abort.clone().drop_guard());
+        let _sweeping = AbortOnDropHandle::new(tokio::spawn(sweep(Arc::clone(&shared.budget))));
         let mut acceptor = Acceptor::new(tcp, shared.name);
         while let Some((stream, remote)) = acceptor.accept(&shutdown).await {
             let seat = match shared.occupancy.enter(remote.ip()) {
@@ -327,6 +350,8 @@ enum NotAdmitted {
     Slow,
     #[error("the TLS handshake failed")]
     Handshake(#[source] io::Error),
+    #[error("the client spoke HTTP without TLS")]
+    PlainHttp,
     #[error(transparent)]
     Peer(#[from] PeerError),
     #[error(transparent)]
@@ -347,6 +372,7 @@ struct Shared {
     http1: auto::Builder<Tasks>,
     http2: auto::Builder<Tasks>,
     occupancy: Occupancy,
+    budget: Arc<SendBudget>,
     tasks: Tasks,
     shutdown: CancellationToken,
     abort: CancellationToken,
@@ -357,7 +383,6 @@ impl Shared {
         let ListenerConfig { name, limits, tls, clients } = config;
         let tasks = Tasks::default();
         let mut http = connection_builder(tasks.clone());
-        http.http1().header_read_timeout(limits.header_timeout);
         if matches!(clients, Clients::Agents { .. }) {
             http.http2()
                 .max_concurrent_streams(GRPC_STREAMS_MAX)
@@ -369,7 +394,7 @@ impl Shared {
             handshakes: limits.handshakes,
             handshakes_per_address: limits.handshakes_per_address,
             // An agent has proved who it is, and its session is there to be quiet.
-            settled_make_way: matches!(clients, Clients::Anyone),
+            settled_make_way: matches!(clients, Clients::Anyone { .. }),
         });
         Self {
             name,
@@ -379,6 +404,7 @@ impl Shared {
             http1: http.clone().http1_only(),
             http2: http.http2_only(),
             occupancy,
+            budget: Arc::new(SendBudget::new(limits.answers)),
             tasks,
             shutdown,
             abort: CancellationToken::new(),
@@ -423,23 +449,55 @@ impl Shared {
     {
         let tls = self.handshake(tcp).await?;
         let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
-        let requests = peer.is_none().then(|| seat.requests());
-        let service = Noting::new(make(Connection { remote, peer: peer.clone() }), requests);
-        let speaks_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let speaks_http2 = peer.is_some() || tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let payer = match &peer {
+            Some(peer) => Payer::Agent(peer.identity().identity().clone()),
+            None => Payer::Address(accountable(remote.ip())),
+        };
+        let mut notes = Notes {
+            requests: peer.is_none().then(|| seat.requests()),
+            budget: Arc::clone(&self.budget),
+            payer,
+            strangers: None,
+            connection: seat.pushed_out.clone(),
+            clock: None,
+        };
         let io = Timely::new(tls, STALL_MAX);
-        let (builder, io) = if speaks_http2 || peer.is_some() {
-            (&self.http2, io.expecting(HTTP2_PREFACE, self.limits.header_timeout))
+        let Limits { header_timeout, idle_timeout, .. } = self.limits;
+        let (builder, io) = if speaks_http2 {
+            notes.strangers = self.places_for_strangers(remote);
+            (&self.http2, io.expecting(HTTP2_PREFACE, header_timeout))
         } else {
+            let clock = notes.clock.insert(RequestClock::new());
+            let io = io.with_requests(Arc::clone(clock), header_timeout, idle_timeout);
             (&self.http1, io)
         };
+        let service = Noting::new(make(Connection { remote, peer: peer.clone() }), notes);
         Ok((Box::pin(builder.serve_connection(TokioIo::new(io), service)), peer))
+    }
+
+    /// Bounds the streams of one connection that have not proved who they come from, where they come from one client.
+    fn places_for_strangers(&self, remote: SocketAddr) -> Option<Arc<Semaphore>> {
+        match &self.clients {
+            Clients::Anyone { trusted_proxies } if !trusted_proxies.contain(remote.ip()) => {
+                Some(Arc::new(Semaphore::new(UNPROVEN_STREAMS_MAX)))
+            }
+            _ => None,
+        }
     }
 
     async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, NotAdmitted> {
         // Answers are small and wanted at once.
         tcp.set_nodelay(true).map_err(NotAdmitted::Handshake)?;
-        let done = timeout(self.limits.handshake_timeout, self.tls.accept(tcp)).await;
-        done.map_err(|_| NotAdmitted::Slow)?.map_err(NotAdmitted::Handshake)
+        let shaking = async {
+            let for_people = matches!(self.clients, Clients::Anyone { .. });
+            if for_people && plain_http::is_spoken(&tcp).await.map_err(NotAdmitted::Handshake)? {
+                plain_http::refuse(tcp).await.map_err(NotAdmitted::Handshake)?;
+                return Err(NotAdmitted::PlainHttp);
+            }
+            self.tls.accept(tcp).await.map_err(NotAdmitted::Handshake)
+        };
+        timeout(self.limits.handshake_timeout, shaking).await.map_err(|_| NotAdmitted::Slow)?
     }
 
     /// Who is on the other side, entered among the live, on a listener that only agents can reach.
@@ -476,6 +534,15 @@ impl Shared {
     }
 }
 
+/// Ends answers that have been held for too long, for ever.
+async fn sweep(budget: Arc<SendBudget>) {
+    let mut tick = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        tick.tick().await;
+        budget.sweep();
+    }
+}
+
 async fn elapsed(patience: Option<Duration>) {
     match patience {
         Some(patience) => sleep(patience).await,
@@ -499,7 +566,8 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, task: F) {
-        self.0.spawn(task);
+        let end = CancellationToken::new();
+        self.0.spawn(async move { end.run_until_cancelled(STREAM.scope(end.clone(), task)).await });
     }
 }
 
@@ -546,7 +614,7 @@ mod tests {
             let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let files = ServerFiles::new();
             let address = tcp.local_addr().unwrap();
-            let config = ListenerConfig { limits, ..ListenerConfig::https(files.live()) };
+            let config = ListenerConfig { limits, ..ListenerConfig::https(files.live(), Arc::default()) };
             let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(1000)));
             let shutdown = CancellationToken::new();
             let (told, gate) = (Arc::clone(&arrived), Arc::clone(&go_on));
@@ -666,6 +734,58 @@ mod tests {
             assert!(closed.is_ok(), "{:?} {start:?}", alpn.escape_ascii().to_string());
             assert!(!String::from_utf8_lossy(&rest).contains("hello"));
         }
+    }
+
+    /// An HTTP/2 connection that takes only so many bytes of each answer, with one request sent.
+    async fn takes_only(site: &Site, window: u8) -> client::TlsStream<TcpStream> {
+        let mut tls = site.connect(b"h2").await.unwrap();
+        tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        // SETTINGS_INITIAL_WINDOW_SIZE, and GET https://x/ (RFC 9113 6.5.2, RFC 7541 A).
+        tls.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, window]).await.unwrap();
+        request(&mut tls, 1).await;
+        tls
+    }
+
+    async fn request(tls: &mut client::TlsStream<TcpStream>, stream: u8) {
+        tls.write_all(&[0, 0, 6, 1, 5, 0, 0, 0, stream]).await.unwrap();
+        tls.write_all(b"\x82\x87\x84\x41\x01x").await.unwrap();
+    }
+
+    /// Reads until these bytes have come; fails when the server closes before.
+    async fn read_until(tls: &mut client::TlsStream<TcpStream>, expected: &[u8]) {
+        let mut said = Vec::new();
+        let reading = async {
+            while !said.windows(expected.len()).any(|part| part == expected) {
+                assert!(tls.read_buf(&mut said).await.unwrap() > 0, "{said:?}");
+            }
+        };
+        timeout(PATIENCE, reading).await.expect("it comes");
+    }
+
+    fn stalled_soon() -> Limits {
+        Limits { answers: SendLimits { stall: 200, ..SendLimits::DEFAULT }, ..Limits::HTTPS }
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_which_nothing_is_taken_ends_and_its_connection_goes_on() {
+        let site = Site::open(stalled_soon()).await;
+        let mut tls = takes_only(&site, 0).await;
+        // RST_STREAM with CANCEL.
+        read_until(&mut tls, &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8]).await;
+        // Now with an ordinary window.
+        tls.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 255, 255]).await.unwrap();
+        request(&mut tls, 3).await;
+        read_until(&mut tls, b"hello").await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_taken_in_part_does_not_stay_for_ever() {
+        let site = Site::open(stalled_soon()).await;
+        let mut tls = takes_only(&site, 2).await;
+        read_until(&mut tls, b"he").await;
+        // The rest waits inside the HTTP library, so the connection ends.
+        let closed = timeout(PATIENCE, tls.read_to_end(&mut Vec::new())).await;
+        assert!(closed.is_ok());
     }
 
     /// Descriptors are the process's, so running out of them takes a process of its own: this very test,

@@ -2,18 +2,16 @@
 //! while serving when the files change.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use data_encoding::BASE64;
 use jiff::Timestamp;
 use rustls::InconsistentKeys;
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -24,10 +22,15 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
+use super::pem::{self, PemError};
 use super::provider::provider;
 use crate::domain::enrollment::past_not_after;
 use crate::domain::host_port::HostName;
+use crate::domain::join_lines::KeyPin;
 use crate::domain::pin::Pin;
+use crate::pem::file::{KeyForm, PrivateKey, private_key};
+use crate::secret_file::{self, Reader, SecretFileError};
+use crate::shell::quoted;
 
 /// Largest certificate or key file that is read, in bytes: far above any chain, far below harm.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -51,8 +54,8 @@ pub enum CertificateError {
     Empty { file: PathBuf },
     #[error("{} is larger than 1 MiB; name a PEM file with one certificate chain or one key", .file.display())]
     TooLarge { file: PathBuf },
-    #[error("{} is not well-formed PEM; put an undamaged copy there", .file.display())]
-    BadPem { file: PathBuf, source: pem::Error },
+    #[error("{} is not well-formed PEM; {source}", .file.display())]
+    BadPem { file: PathBuf, source: PemError },
     #[error("{} holds no certificate; put the server's certificate there, its issuers below it", .file.display())]
     NoCertificate { file: PathBuf },
     #[error("{} holds a certificate that can't be understood; have it issued again", .file.display())]
@@ -62,8 +65,8 @@ pub enum CertificateError {
     #[error("{} is not valid before {not_before}; set this machine's clock, or wait until then", .file.display())]
     NotYetValid { file: PathBuf, not_before: Timestamp },
     #[error(
-        "{} is encrypted; decrypt it first, for example with `openssl pkey -in KEY -out KEY.clear`",
-        .file.display()
+        "{} is encrypted; decrypt it first, for example with: openssl pkey -in {} -out {}.clear",
+        .file.display(), quoted(.file), quoted(.file)
     )]
     EncryptedKey { file: PathBuf },
     #[error("{} holds no private key; put the certificate's key there, as PKCS#8 or SEC 1 PEM", .file.display())]
@@ -79,22 +82,15 @@ pub enum CertificateError {
         .key_file.display(), .cert_file.display()
     )]
     Mismatch { cert_file: PathBuf, key_file: PathBuf },
-    #[error(
-        "{} may be read or changed by other users (mode {mode:04o}); run `chmod 600` on it",
-        .file.display()
-    )]
-    ExposedKey { file: PathBuf, mode: u32 },
-    #[error(
-        "{} belongs to uid {uid}, who could replace it; run `chown` to give it to root or to the server's user",
-        .file.display()
-    )]
-    ForeignKey { file: PathBuf, uid: u32 },
+    #[error(transparent)]
+    Exposed(SecretFileError),
 }
 
 /// A chain and its key that passed every check.
 pub struct ServerCertificate {
     key: Arc<CertifiedKey>,
     pin: Option<String>,
+    key_pin: KeyPin,
     ca_pem: Option<String>,
     not_after: Timestamp,
     names: Vec<String>,
@@ -122,8 +118,8 @@ impl ServerCertificate {
             }
             source => CertificateError::UnusableKey { file: key_file.to_owned(), source },
         })?;
-        let ChainFacts { pin, ca_pem, not_before: _, not_after, names } = facts;
-        Ok(Self { key: Arc::new(key), pin, ca_pem, not_after, names })
+        let ChainFacts { pin, key_pin, ca_pem, not_before: _, not_after, names } = facts;
+        Ok(Self { key: Arc::new(key), pin, key_pin, ca_pem, not_after, names })
     }
 
     /// What a client can pin: the SHA-256 of the self-signed CA at the end of the chain, which outlives
@@ -131,6 +127,11 @@ impl ServerCertificate {
     /// intermediate has none: pinning that would bind clients to a choice that its CA may change any day.
     pub fn pin(&self) -> Option<&str> {
         self.pin.as_deref()
+    }
+
+    /// The pin of the certificate's own key, which clients such as curl compare whoever signed the certificate.
+    pub const fn key_pin(&self) -> KeyPin {
+        self.key_pin
     }
 
     /// The self-signed CA certificates presented above the server's own, which a client can keep as its
@@ -333,6 +334,7 @@ impl Stamp {
 /// What the rest of the product wants to know about a chain.
 struct ChainFacts {
     pin: Option<String>,
+    key_pin: KeyPin,
     ca_pem: Option<String>,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -351,10 +353,12 @@ impl ChainFacts {
             .zip(&parsed)
             .skip(1)
             .filter(|(_, cert)| cert.is_ca() && cert.issuer().as_raw() == cert.subject().as_raw())
-            .map(|(der, _)| to_pem(der))
+            .map(|(der, _)| pem::certificate_text(der))
             .collect();
         Some(Self {
             pin: pinned.map(|der| Pin::of(der).to_string()),
+            // A pin is a SHA-256, of whatever it is.
+            key_pin: KeyPin::from_bytes(*Pin::of(leaf.public_key().raw).as_bytes()),
             ca_pem: (!anchors.is_empty()).then_some(anchors),
             not_before: Timestamp::from_second(leaf.validity().not_before.timestamp()).ok()?,
             not_after: Timestamp::from_second(leaf.validity().not_after.timestamp()).ok()?,
@@ -383,86 +387,46 @@ fn names(leaf: &X509Certificate<'_>) -> Option<Vec<String>> {
     Some(san.value.general_names.iter().filter_map(name).collect())
 }
 
-/// RFC 7468 5: base64 in lines of 64 characters.
-fn to_pem(der: &[u8]) -> String {
-    let text = BASE64.encode(der);
-    let mut pem = String::with_capacity(text.len() + text.len() / 64 + 64);
-    pem.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = after;
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    pem
-}
-
 fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let (text, _) = read(file)?;
-    let chain = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| CertificateError::BadPem { file: file.to_owned(), source })?;
-    if chain.is_empty() {
-        return Err(CertificateError::NoCertificate { file: file.to_owned() });
-    }
-    Ok(chain)
-}
-
-fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    let (text, meta) = read(file)?;
-    check_custody(file, &meta)?;
-    let says = |marker: &[u8]| text.windows(marker.len()).any(|window| window == marker);
-    // PKCS#8 (RFC 7468 11) and the older header of RFC 1421 4.6.1.1.
-    if says(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || says(b"Proc-Type: 4,ENCRYPTED") {
-        return Err(CertificateError::EncryptedKey { file: file.to_owned() });
-    }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|source| match source {
-        pem::Error::NoItemsFound => CertificateError::NoKey { file: file.to_owned() },
+    pem::certificates(&read(file, |_| Ok(()))?).map_err(|source| match source {
+        PemError::NoCertificate => CertificateError::NoCertificate { file: file.to_owned() },
         source => CertificateError::BadPem { file: file.to_owned(), source },
     })
 }
 
-/// A key that others can read is not a secret, and one that others own is not ours.
-fn check_custody(file: &Path, meta: &fs::Metadata) -> Result<(), CertificateError> {
-    let mode = meta.mode() & 0o7777;
-    // systemd hands out credentials as root:root 0440, where the group's bits are the mask of an ACL that
-    // names only the service's user.
-    let handed_out = (meta.uid(), meta.gid()) == (0, 0) && !rustix::process::geteuid().is_root();
-    let forbidden = if handed_out { 0o037 } else { 0o077 };
-    if mode & forbidden != 0 {
-        return Err(CertificateError::ExposedKey { file: file.to_owned(), mode });
-    }
-    let uid = meta.uid();
-    if uid != 0 && uid != rustix::process::geteuid().as_raw() {
-        return Err(CertificateError::ForeignKey { file: file.to_owned(), uid });
-    }
-    Ok(())
+fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    let text = read(file, |metadata| secret_file::check(file, metadata))?;
+    let PrivateKey { form, der } = private_key(&text).map_err(|source| match source {
+        PemError::NoKey => CertificateError::NoKey { file: file.to_owned() },
+        PemError::Encrypted { .. } => CertificateError::EncryptedKey { file: file.to_owned() },
+        source => CertificateError::BadPem { file: file.to_owned(), source },
+    })?;
+    let der = der.to_vec();
+    Ok(match form {
+        KeyForm::Pkcs8 => PrivateKeyDer::Pkcs8(der.into()),
+        KeyForm::Sec1 => PrivateKeyDer::Sec1(der.into()),
+        KeyForm::Pkcs1 => PrivateKeyDer::Pkcs1(der.into()),
+    })
 }
 
-/// The content of a file, and whose it is, from the same open file.
-fn read(file: &Path) -> Result<(Zeroizing<Vec<u8>>, fs::Metadata), CertificateError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => CertificateError::Missing { file: file.to_owned() },
-        _ => CertificateError::Unreadable { file: file.to_owned(), source },
-    };
-    // Opening a FIFO would wait for a writer.
-    if !fs::metadata(file).map_err(failed)?.is_file() {
-        return Err(CertificateError::NotAFile { file: file.to_owned() });
-    }
-    let mut open = File::open(file).map_err(failed)?;
-    let meta = open.metadata().map_err(failed)?;
-    let Some(size) = usize::try_from(meta.len()).ok().filter(|_| meta.len() <= FILE_BYTES_MAX) else {
-        return Err(CertificateError::TooLarge { file: file.to_owned() });
-    };
-    // Room for all of it from the start: a buffer that grows would leave copies of a key behind.
-    let mut content = Zeroizing::new(Vec::with_capacity(size + 1));
-    (&mut open).take(FILE_BYTES_MAX).read_to_end(&mut content).map_err(failed)?;
+/// The content of a file whose access passes `judge`.
+fn read(
+    file: &Path,
+    judge: impl FnOnce(&fs::Metadata) -> Result<(), SecretFileError>,
+) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
+    let content = Reader::named().read_if(file, FILE_BYTES_MAX, judge).map_err(|error| match error {
+        SecretFileError::Read { path: file, source } => match source.kind() {
+            io::ErrorKind::NotFound => CertificateError::Missing { file },
+            _ => CertificateError::Unreadable { file, source },
+        },
+        SecretFileError::NotAFile { path: file } => CertificateError::NotAFile { file },
+        SecretFileError::TooLong { path: file, .. } => CertificateError::TooLarge { file },
+        error => CertificateError::Exposed(error),
+    })?;
     if content.trim_ascii().is_empty() {
         return Err(CertificateError::Empty { file: file.to_owned() });
     }
-    Ok((content, meta))
+    Ok(content)
 }
 
 /// The time that handshakes will judge the certificate by.
@@ -494,7 +458,7 @@ mod tests {
         assert_eq!(current.pin(), Some(sha256(files.ca.der()).as_str()));
         assert_eq!(current.names(), ["localhost", "127.0.0.1"]);
         let ca = current.ca_pem().unwrap();
-        assert_eq!(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap(), *files.ca.der());
+        assert_eq!(pem::certificates(ca.as_bytes()).unwrap(), [files.ca.der().clone()]);
         assert!(ca.lines().all(|line| line.len() <= 64));
 
         let key = KeyPair::generate().unwrap();
@@ -513,10 +477,10 @@ mod tests {
         let pkcs8 = key.serialize_der();
         // The SEC 1 structure is the content of PKCS#8's last field.
         let start = pkcs8.windows(4).position(|w| w == [0x02, 0x01, 0x01, 0x04]).unwrap() - 2;
-        let sec1 = BASE64.encode(&pkcs8[start..]);
+        let sec1 = data_encoding::BASE64.encode(&pkcs8[start..]);
         let cert = ServerFiles::params().signed_by(&key, &files.ca).unwrap();
         fs::write(files.cert(), cert.pem()).unwrap();
-        files.write_key(&pem("EC PRIVATE KEY", &sec1), 0o600);
+        files.write_key(&block("EC PRIVATE KEY", &sec1), 0o600);
         ServerCertificate::load(&files.cert(), &files.key()).unwrap();
     }
 
@@ -531,7 +495,7 @@ mod tests {
         error
     }
 
-    fn pem(label: &str, body: &str) -> String {
+    fn block(label: &str, body: &str) -> String {
         format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
     }
 
@@ -542,8 +506,8 @@ mod tests {
         let with = |text: &str| refused(|files| fs::write(files.cert(), text).unwrap());
         assert!(matches!(with(" \n"), E::Empty { .. }));
         assert!(matches!(with("hello"), E::NoCertificate { .. }));
-        assert!(matches!(with(&pem("CERTIFICATE", "?")), E::BadPem { .. }));
-        assert!(matches!(with(&pem("CERTIFICATE", "AAAA")), E::BadCertificate { .. }));
+        assert!(matches!(with(&block("CERTIFICATE", "?")), E::BadPem { .. }));
+        assert!(matches!(with(&block("CERTIFICATE", "AAAA")), E::BadCertificate { .. }));
         assert!(matches!(with(&"x".repeat(2 << 20)), E::TooLarge { .. }));
         let missing = refused(|files| fs::remove_file(files.cert()).unwrap());
         assert!(matches!(missing, E::Missing { .. }));
@@ -571,20 +535,26 @@ mod tests {
         use CertificateError as E;
 
         let with = |text: &str| refused(|files| files.write_key(text, 0o600));
-        assert!(matches!(with(&pem("CERTIFICATE", "AAAA")), E::NoKey { .. }));
-        assert!(matches!(with(&pem("PRIVATE KEY", "AAAA")), E::UnusableKey { .. }));
-        assert!(matches!(with(&pem("PRIVATE KEY", "?")), E::BadPem { .. }));
-        assert!(matches!(with(&pem("ENCRYPTED PRIVATE KEY", "AAAA")), E::EncryptedKey { .. }));
-        let old_style = pem("EC PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA");
+        assert!(matches!(with(&block("CERTIFICATE", "AAAA")), E::NoKey { .. }));
+        assert!(matches!(with(&block("PRIVATE KEY", "AAAA")), E::UnusableKey { .. }));
+        assert!(matches!(with(&block("PRIVATE KEY", "?")), E::BadPem { .. }));
+        assert!(matches!(with(&block("ENCRYPTED PRIVATE KEY", "AAAA")), E::EncryptedKey { .. }));
+        let old_style = block("EC PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA");
         assert!(matches!(with(&old_style), E::EncryptedKey { .. }));
         let another = KeyPair::generate().unwrap().serialize_pem();
         assert!(matches!(with(&another), E::Mismatch { .. }));
+        // Line breaks that a template has turned into two characters.
+        let escaped = with(&another.replace('\n', "\\n"));
+        let body = another.lines().nth(1).unwrap();
+        let said = format!("{escaped} {escaped:?}");
+        assert!(said.contains("\\n; put real line breaks") && !said.contains(&body[..8]), "{said}");
+        assert!(!said.contains("45, 45"), "{said}");
         let missing = refused(|files| fs::remove_file(files.key()).unwrap());
         assert!(matches!(missing, E::Missing { .. }));
         for mode in [0o604, 0o620, 0o602, 0o610, 0o644] {
             let exposed =
                 refused(|files| fs::set_permissions(files.key(), PermissionsExt::from_mode(mode)).unwrap());
-            assert!(matches!(exposed, E::ExposedKey { .. }), "{mode:o}");
+            assert!(matches!(exposed, E::Exposed(SecretFileError::Exposed { .. })), "{mode:o}");
         }
     }
 
@@ -593,7 +563,10 @@ mod tests {
     fn a_key_of_another_user_is_refused() {
         let files = ServerFiles::new();
         if std::os::unix::fs::chown(files.key(), Some(12_345), Some(12_345)).is_ok() {
-            assert!(matches!(refusal(&files), CertificateError::ForeignKey { uid: 12_345, .. }));
+            assert!(matches!(
+                refusal(&files),
+                CertificateError::Exposed(SecretFileError::ForeignOwner { owner: 12_345, .. })
+            ));
         }
     }
 

@@ -17,7 +17,7 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::pem::{self, PemError};
 use super::provider::provider;
@@ -31,7 +31,8 @@ const CA_FILE_BYTES_MAX: u64 = 1 << 20;
 pub enum Trust {
     /// The certificate with this digest must be in the presented chain.
     Pin(Pin),
-    /// PEM: the CA certificates in it are the anchors. A single certificate vouches for itself, too.
+    /// PEM: the CA certificates in it are the anchors. A certificate that is alone in it, or that is signed by
+    /// itself, vouches for itself, too.
     CaFile(PathBuf),
     /// What the operating system trusts.
     SystemRoots,
@@ -44,8 +45,10 @@ pub enum TrustError {
     Unreadable(PathBuf, #[source] io::Error),
     #[error("the file of trusted certificates {} is unusable", .0.display())]
     NotPem(PathBuf, #[source] PemError),
-    #[error("{} holds several certificates and none of them is a CA's", .0.display())]
+    #[error("{} holds several certificates, and none of them is a CA's or signed by itself", .0.display())]
     NoCa(PathBuf),
+    #[error("certificate {number} of {} can't be understood", path.display())]
+    Damaged { path: PathBuf, number: usize },
     #[error("the system has no usable root certificates; give a pin or a CA file instead")]
     NoSystemRoots,
 }
@@ -140,6 +143,8 @@ pub struct FirstContact {
 struct Accepted {
     /// What vouched, when it is worth keeping.
     text: Option<String>,
+    /// The file holds the server's very certificate.
+    itself: bool,
     end_entity: CertificateDer<'static>,
     intermediates: Vec<CertificateDer<'static>>,
     server_name: ServerName<'static>,
@@ -149,7 +154,7 @@ struct Accepted {
 #[derive(Debug)]
 enum Anchors {
     Pin(Pin),
-    /// The CAs among the certificates of a file. A single certificate vouches for itself, too.
+    /// The CAs among the certificates of a file. One that is alone or self-signed vouches for itself, too.
     Certificates {
         authorities: RootCertStore,
         listed: Vec<CertificateDer<'static>>,
@@ -178,7 +183,11 @@ impl FirstContact {
     /// certificate, and not for the system's roots.
     pub fn authorities(&self) -> Option<&[CertificateDer<'static>]> {
         match &self.anchors {
-            Anchors::Certificates { listed, authorities, .. } if !authorities.is_empty() => Some(listed),
+            Anchors::Certificates { listed, authorities, .. }
+                if !authorities.is_empty() && !self.accepted().is_some_and(|accepted| accepted.itself) =>
+            {
+                Some(listed)
+            }
             _ => None,
         }
     }
@@ -201,9 +210,10 @@ impl FirstContact {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn remember(&self, presented: &Presented<'_>, text: Option<String>) {
+    fn remember(&self, presented: &Presented<'_>, Vouched { text, itself }: Vouched) {
         let accepted = Accepted {
             text,
+            itself,
             end_entity: presented.end_entity.clone().into_owned(),
             intermediates: presented.intermediates.iter().map(|der| der.clone().into_owned()).collect(),
             server_name: presented.server_name.to_owned(),
@@ -241,6 +251,12 @@ impl FirstContact {
     }
 }
 
+/// What vouched for a server.
+struct Vouched {
+    text: Option<String>,
+    itself: bool,
+}
+
 /// What a server showed, and when and as whom it was called.
 struct Presented<'a> {
     end_entity: &'a CertificateDer<'a>,
@@ -260,20 +276,21 @@ impl ServerCertVerifier for FirstContact {
     ) -> Result<ServerCertVerified, Error> {
         let presented = Presented { end_entity, intermediates, server_name, now };
         let vouched = match &self.anchors {
-            Anchors::Pin(pin) => Some(self.verify_pin(*pin, &presented)?),
+            Anchors::Pin(pin) => Vouched { text: Some(self.verify_pin(*pin, &presented)?), itself: false },
             Anchors::System(roots) => {
                 self.verify_chain(roots, &presented)?;
-                None
+                Vouched { text: None, itself: false }
             }
             Anchors::Certificates { authorities, listed } => {
-                let itself = matches!(listed.as_slice(), [only] if only == end_entity);
-                if !itself && authorities.is_empty() {
-                    return Err(Distrust::OtherCertificate.refusal());
+                let itself = listed.contains(end_entity) && (listed.len() == 1 || is_self_issued(end_entity));
+                match (itself, listed.len()) {
+                    // The one certificate that an operator names is the server's, as a pin would say.
+                    (true, 1) => {}
+                    (true, _) => verify_itself(&presented)?,
+                    (false, _) if authorities.is_empty() => return Err(Distrust::OtherCertificate.refusal()),
+                    (false, _) => self.verify_chain(authorities, &presented)?,
                 }
-                if !itself {
-                    self.verify_chain(authorities, &presented)?;
-                }
-                Some(listed.iter().map(pem::certificate_text).collect())
+                Vouched { text: Some(listed.iter().map(pem::certificate_text).collect()), itself }
             }
         };
         self.remember(&presented, vouched);
@@ -303,6 +320,21 @@ impl ServerCertVerifier for FirstContact {
     }
 }
 
+/// Judges a certificate that is trusted as it is, beside others: an old and a new self-signed one, for instance. Who
+/// holds one of them must not pass for the others, so the name must be right, and the time.
+fn verify_itself(presented: &Presented<'_>) -> Result<(), Error> {
+    let (_, certificate) =
+        X509Certificate::from_der(presented.end_entity).map_err(|_| CertificateError::BadEncoding)?;
+    let now = i64::try_from(presented.now.as_secs()).unwrap_or(i64::MAX);
+    if now < certificate.validity().not_before.timestamp() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now > certificate.validity().not_after.timestamp() {
+        return Err(CertificateError::Expired.into());
+    }
+    verify_server_name(&ParsedCertificate::try_from(presented.end_entity)?, presented.server_name)
+}
+
 fn from_file(path: &Path) -> Result<Anchors, TrustError> {
     let mut text = Vec::new();
     File::open(path)
@@ -311,11 +343,15 @@ fn from_file(path: &Path) -> Result<Anchors, TrustError> {
     let certificates =
         pem::certificates(&text).map_err(|error| TrustError::NotPem(path.to_owned(), error))?;
     let mut authorities = RootCertStore::empty();
-    for authority in certificates.iter().filter(|certificate| is_authority(certificate)) {
-        // One CA in a form that is not understood leaves the others usable.
-        let _ = authorities.add(authority.clone());
+    for (index, certificate) in certificates.iter().enumerate() {
+        // What can't be used must not go unnoticed until it is needed.
+        let damaged = || TrustError::Damaged { path: path.to_owned(), number: index + 1 };
+        X509Certificate::from_der(certificate).map_err(|_| damaged())?;
+        if is_authority(certificate) {
+            authorities.add(certificate.clone()).map_err(|_| damaged())?;
+        }
     }
-    if authorities.is_empty() && certificates.len() != 1 {
+    if authorities.is_empty() && certificates.len() != 1 && !certificates.iter().any(is_self_issued) {
         return Err(TrustError::NoCa(path.to_owned()));
     }
     Ok(Anchors::Certificates { authorities, listed: certificates })
@@ -328,12 +364,21 @@ fn system_roots() -> Result<RootCertStore, TrustError> {
 }
 
 /// Whether a certificate may sign others (RFC 5280 4.2.1.9). Only such a one becomes an anchor: the holder of
-/// an end-entity key must not be able to vouch for anybody.
+/// an end-entity key must not be able to vouch for anybody. Certificates of version 1 can't say what they are; one
+/// that names itself as its issuer is a root, as in the system's store.
 pub fn is_authority(certificate: &CertificateDer<'_>) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
         return false;
     };
-    certificate.is_ca()
+    certificate.is_ca() || certificate.version() == X509Version::V1 && names_itself(&certificate)
+}
+
+fn is_self_issued(certificate: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(certificate).is_ok_and(|(_, certificate)| names_itself(&certificate))
+}
+
+fn names_itself(certificate: &X509Certificate<'_>) -> bool {
+    certificate.issuer().as_raw() == certificate.subject().as_raw()
 }
 
 #[cfg(test)]
@@ -374,8 +419,12 @@ mod tests {
     }
 
     fn self_signed(is_ca: IsCa) -> Server {
+        self_signed_for("elsewhere.example", is_ca)
+    }
+
+    fn self_signed_for(name: &str, is_ca: IsCa) -> Server {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(["elsewhere.example".to_owned()]).unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.is_ca = is_ca;
         let leaf = params.self_signed(&key).unwrap();
         Server { chain: vec![leaf.der().clone()], key }
@@ -515,7 +564,7 @@ mod tests {
         )
         .await;
 
-        // Both CAs vouch while one replaces the other; a leaf among them vouches for nothing.
+        // Both CAs vouch while one replaces the other; a leaf of somebody's among them vouches for nothing.
         let next = authority("next");
         let (_kept, of_both) = file(&[ca.der(), next.der(), &other_name.chain[0]]);
         assert!(good.call(&of_both).await.is_ok());
@@ -532,6 +581,74 @@ mod tests {
         std::fs::write(later.path(), kept).unwrap();
         assert!(selfish.call(&of_itself).await.is_ok());
         refused(&good, &of_itself, "no CA that is trusted here").await;
+    }
+
+    /// As with the system's store: an old and a new certificate that are signed by themselves, whether they call
+    /// themselves a CA's or not.
+    #[tokio::test]
+    async fn self_signed_certificates_stand_side_by_side() {
+        for kind in [IsCa::ExplicitNoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
+            let ours = || self_signed_for("control.example", kind.clone());
+            let (old, new) = (ours(), ours());
+            let (_kept, of_both) = file(&[&old.chain[0], &new.chain[0]]);
+            assert!(old.call(&of_both).await.is_ok());
+            assert!(new.call(&of_both).await.is_ok());
+            assert!(ours().call(&of_both).await.is_err(), "a third one is a stranger's");
+        }
+        let (old, elsewhere) =
+            (self_signed(IsCa::ExplicitNoCa), self_signed_for("other.example", IsCa::ExplicitNoCa));
+        let (_kept, of_both) = file(&[&old.chain[0], &elsewhere.chain[0]]);
+        refused(&elsewhere, &of_both, "not valid for name").await;
+    }
+
+    /// Roots from before 1996 and from tools that write no extensions.
+    #[tokio::test]
+    async fn a_root_of_version_1_is_an_anchor() {
+        let ca = authority("ca");
+        let good = server(&ca, "control.example", false);
+        let root = CertificateDer::from(as_version_1(ca.der()));
+        let (_kept, of_root) = file(&[&root]);
+        assert!(good.call(&of_root).await.is_ok());
+        let leaf = CertificateDer::from(as_version_1(&good.chain[0]));
+        assert!(is_authority(&root) && !is_authority(&leaf), "only a root names itself");
+    }
+
+    /// The certificate without version and extensions. Nobody checks the signature of an anchor.
+    fn as_version_1(der: &[u8]) -> Vec<u8> {
+        fn value(mut der: &[u8]) -> (u8, &[u8], &[u8]) {
+            let (tag, form) = (der[0], der[1]);
+            der = &der[2..];
+            let mut length = usize::from(form);
+            if form & 0x80 != 0 {
+                let octets = usize::from(form & 0x7f);
+                length = der[..octets].iter().fold(0, |length, octet| length << 8 | usize::from(*octet));
+                der = &der[octets..];
+            }
+            (tag, &der[..length], &der[length..])
+        }
+        fn wrapped(tag: u8, content: &[u8]) -> Vec<u8> {
+            let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+            [&[tag, 0x82], &length[..], content].concat()
+        }
+        /// DER wants the shortest form of a length.
+        fn again(tag: u8, content: &[u8]) -> Vec<u8> {
+            match u8::try_from(content.len()) {
+                Ok(length @ 0..=0x7f) => [&[tag, length], content].concat(),
+                Ok(length) => [&[tag, 0x81, length], content].concat(),
+                Err(_) => wrapped(tag, content),
+            }
+        }
+        let (_, whole, _) = value(der);
+        let (_, mut rest, signature) = value(whole);
+        let mut kept = Vec::new();
+        while !rest.is_empty() {
+            let (tag, content, after) = value(rest);
+            if tag != 0xa0 && tag != 0xa3 {
+                kept.extend(again(tag, content));
+            }
+            rest = after;
+        }
+        again(0x30, &[again(0x30, &kept), signature.to_vec()].concat())
     }
 
     #[tokio::test]
@@ -556,5 +673,8 @@ mod tests {
         check(&trust, "is unusable");
         let (_kept, trust) = file(&[&leaves[0].chain[0], &leaves[1].chain[0]]);
         check(&trust, "none of them is a CA's");
+        let (damaged, trust) = file(&[ca.der(), &CertificateDer::from(vec![0x30, 1, 5])]);
+        check(&trust, "certificate 2 of ");
+        drop(damaged);
     }
 }

@@ -16,7 +16,9 @@ pub mod provider;
 pub mod server;
 
 mod occupancy;
+mod plain_http;
 mod requests;
+mod send_budget;
 mod timely;
 
 #[cfg(test)]

@@ -1,17 +1,35 @@
-//! What answers a connection's requests, and which connections have one open, so that others make way for newcomers
-//! before they do.
+//! What answers a connection's requests, and what is noted of them: which connections have one open, so that others
+//! make way for newcomers before they do; what the answers hold in memory; how many come from strangers; and when a
+//! connection is between two requests.
 //!
-//! A request is open from its head to the last of its answer, so a stream of events is open all along.
+//! A request is open from its head to the last of its answer, so a stream of events is open all along. An answer is
+//! held until the last of its bytes has left the process, wherever inside the HTTP library they wait.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Buf, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use hyper::{Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::occupancy::{OpenRequest, Requests};
+use super::send_budget::{Charge, Ender, Payer, SendBudget};
+use super::timely::{Answered, RequestClock};
+use crate::domain::networks::accountable;
+
+/// Largest piece of an answer that is handed over at once, in bytes: what the HTTP/2 library keeps for a slow
+/// reader of one stream.
+const PIECE_MAX: usize = 64 * 1024;
+
+tokio::task_local! {
+    /// Ends the HTTP/2 stream that the current task serves.
+    pub(super) static STREAM: CancellationToken;
+}
 
 /// What answers the requests of one connection.
 pub trait Answering:
@@ -23,7 +41,7 @@ pub trait Answering:
     > + Send
     + 'static
 {
-    type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 }
 
 impl<S, B> Answering for S
@@ -31,24 +49,61 @@ where
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
-    B: Body + Send + 'static,
-    B::Data: Send,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Body = B;
+}
+
+/// On an answer: its body is shared by everybody who asks for it, so that holding it costs nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct SharedBody;
+
+/// On an answer: who pays for it instead of the connection's peer, where that is a proxy that is believed.
+#[derive(Debug, Clone, Copy)]
+pub struct ChargedTo(pub IpAddr);
+
+/// In a request: the place that it takes among those of its connection that come from nobody in particular.
+#[derive(Debug, Clone, Default)]
+pub struct Unproven(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Unproven {
+    /// The request comes from somebody, and gives its place back.
+    pub fn proved(&self) {
+        drop(self.hold(None));
+    }
+
+    fn hold(&self, place: Option<OwnedSemaphorePermit>) -> Option<OwnedSemaphorePermit> {
+        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), place)
+    }
+}
+
+/// What is noted of the requests of one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Notes {
+    /// `None` where nobody makes way because of them.
+    pub(super) requests: Option<Requests>,
+    pub(super) budget: Arc<SendBudget>,
+    /// Who pays unless an answer says otherwise.
+    pub(super) payer: Payer,
+    /// Places for requests that have not proved who they come from; `None` where all of them have.
+    pub(super) strangers: Option<Arc<Semaphore>>,
+    /// Ends the connection.
+    pub(super) connection: CancellationToken,
+    /// For HTTP/1, whose requests come one after the other.
+    pub(super) clock: Option<Arc<RequestClock>>,
 }
 
 /// A service whose requests are noted.
 #[derive(Debug)]
 pub(super) struct Noting<S> {
     service: S,
-    /// `None` where nothing depends on them.
-    requests: Option<Requests>,
+    notes: Notes,
 }
 
 impl<S> Noting<S> {
-    pub(super) fn new(service: S, requests: Option<Requests>) -> Self {
-        Self { service, requests }
+    pub(super) fn new(service: S, notes: Notes) -> Self {
+        Self { service, notes }
     }
 }
 
@@ -57,40 +112,167 @@ impl<S: Answering> Service<Request<Incoming>> for Noting<S> {
     type Error = S::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let open = self.requests.as_ref().map(Requests::open);
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let notes = self.notes.clone();
+        let open = notes.requests.as_ref().map(Requests::open);
+        let answering_now = notes.clock.clone().map(RequestClock::answering);
+        let (ender, place) = (Ender::new(notes.connection.clone()), Unproven::default());
+        request.extensions_mut().insert(ender.clone());
+        request.extensions_mut().insert(place.clone());
+        // Nothing of it runs before it is awaited.
         let answering = self.service.call(request);
-        Box::pin(async move { Ok(answering.await?.map(|body| NotedBody { body: Box::pin(body), open })) })
+        Box::pin(async move {
+            if let Ok(stream) = STREAM.try_with(CancellationToken::clone) {
+                ender.runs_on(stream);
+            }
+            if let Some(strangers) = notes.strangers.clone() {
+                // The semaphore is never closed.
+                place.hold(strangers.acquire_owned().await.ok());
+            }
+            let mut response = answering.await?;
+            let shared = response.extensions_mut().remove::<SharedBody>().is_some();
+            let charged_to = response.extensions_mut().remove::<ChargedTo>();
+            let payer =
+                charged_to.map_or(notes.payer, |ChargedTo(client)| Payer::Address(accountable(client)));
+            let size = response.body().size_hint().exact();
+            let sending = Sending { budget: notes.budget, payer, ender, place };
+            let held = match size {
+                // There is nothing to hold.
+                Some(0) => sending.free(),
+                Some(size) => sending.charged(if shared { 0 } else { size }),
+                None => sending.free(),
+            };
+            Ok(response.map(|body| NotedBody {
+                body: Box::pin(body),
+                rest: Bytes::new(),
+                charged_whole: size.is_some(),
+                held,
+                sending,
+                open,
+                _answering: answering_now,
+            }))
+        })
     }
+}
+
+/// How the bytes of one answer are paid for.
+#[derive(Debug)]
+struct Sending {
+    budget: Arc<SendBudget>,
+    payer: Payer,
+    ender: Ender,
+    place: Unproven,
+}
+
+impl Sending {
+    fn charged(&self, bytes: u64) -> Arc<Held> {
+        let charge = self.budget.charge(self.payer.clone(), bytes, self.ender.clone());
+        Arc::new(Held { charge: Some(charge), _place: self.place.clone() })
+    }
+
+    fn free(&self) -> Arc<Held> {
+        Arc::new(Held { charge: None, _place: self.place.clone() })
+    }
+}
+
+/// What an answer holds as long as any of it is here.
+#[derive(Debug)]
+struct Held {
+    charge: Option<Charge>,
+    _place: Unproven,
 }
 
 /// The body of an answer whose request is open for as long as this is there.
 #[derive(Debug)]
 pub(super) struct NotedBody<B> {
     body: Pin<Box<B>>,
+    /// What the body has given and has not been handed over.
+    rest: Bytes,
+    /// Whether the length was known, and is paid for as a whole. Otherwise each piece is, while it waits.
+    charged_whole: bool,
+    held: Arc<Held>,
+    sending: Sending,
     open: Option<OpenRequest>,
+    /// Says on drop that the connection is between two requests again.
+    _answering: Option<Answered>,
 }
 
-impl<B: Body> Body for NotedBody<B> {
-    type Data = B::Data;
+impl<B> NotedBody<B> {
+    /// The next piece of what the body has given.
+    fn piece(&mut self) -> HeldBytes {
+        let bytes = self.rest.split_to(self.rest.len().min(PIECE_MAX));
+        let held = if self.charged_whole {
+            Arc::clone(&self.held)
+        } else {
+            self.sending.charged(bytes.len() as u64)
+        };
+        HeldBytes { bytes, held }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for NotedBody<B> {
+    type Data = HeldBytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = ready!(self.body.as_mut().poll_frame(cx));
+    ) -> Poll<Option<Result<Frame<HeldBytes>, B::Error>>> {
         if let Some(open) = &self.open {
             open.moved();
         }
-        Poll::Ready(frame)
+        if self.rest.is_empty() {
+            match ready!(self.body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => self.rest = bytes,
+                    Err(trailers) => {
+                        let trailers = trailers.into_trailers().unwrap_or_default();
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let piece = self.piece();
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut with_rest = SizeHint::new();
+        with_rest.set_lower(hint.lower() + rest);
+        if let Some(upper) = hint.upper() {
+            with_rest.set_upper(upper + rest);
+        }
+        with_rest
+    }
+}
+
+/// Bytes of an answer on their way to the client.
+#[derive(Debug)]
+pub(super) struct HeldBytes {
+    bytes: Bytes,
+    held: Arc<Held>,
+}
+
+impl Buf for HeldBytes {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        if let Some(charge) = &self.held.charge {
+            charge.moved();
+        }
     }
 }

@@ -164,6 +164,10 @@ fn machine_that_rotates_at(server: &Server, secret: &str, url: &str, trusted: &s
     let mut settings: Value = serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
     settings["identity"]["server"] = json!(url);
     std::fs::write(&config, settings.to_string()).unwrap();
+    // What the server named would come before the settings.
+    let mut notes: Value = serde_json::from_str(&machine.read("agent.json")).unwrap();
+    notes["servers"] = json!([]);
+    std::fs::write(machine.file("agent.json"), notes.to_string()).unwrap();
     machine
 }
 

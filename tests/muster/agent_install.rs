@@ -9,8 +9,8 @@ use muster::agent::config::AgentConfig;
 use crate::support::agent::Machine;
 use crate::support::cli::{Cli, Output};
 use crate::support::files::contents;
-use crate::support::process::{Finished, MUSTER, Process, command};
-use crate::support::server::Server;
+use crate::support::process::{Finished, Process, command};
+use crate::support::server::{Server, text};
 
 const TOKEN: &str = "etc/credstore/muster-join-token";
 const SECRET: &str = "etc/credstore/muster-enrollment-secret";
@@ -85,7 +85,8 @@ fn an_image_gets_settings_a_credential_and_an_enabled_unit() {
 
     let root = image.root();
     Cli::new(image.room.path(), &["agent", "uninstall", "--root", root.to_str().unwrap()]).run().ok();
-    assert!(image.contents().is_empty(), "{:?}", image.contents().keys());
+    let left: Vec<_> = image.contents().into_keys().collect();
+    assert_eq!(left, [image.root().join("usr/local/bin/muster")], "the program stays, and nothing else");
 }
 
 #[test]
@@ -181,18 +182,19 @@ fn what_others_put_there_stays() {
 }
 
 #[test]
-fn one_line_makes_a_fresh_machine_an_agent() {
+fn the_line_that_is_printed_makes_a_fresh_machine_an_agent() {
     let server = Server::quickstart();
+    let minted = server.cli(&["enroll-token", "--json"]).run().json();
+    let (line, token) = (text(&minted, "install_command"), text(&minted, "token"));
     let (_, secret) = server.secret(&[]);
     let room = tempfile::tempdir().unwrap();
-    let secret_file = room.path().join("secret");
-    std::fs::write(&secret_file, &secret).unwrap();
+    let link_file = room.path().join("link");
+    std::fs::write(&link_file, text(&minted, "join_link").replace(&token, &secret)).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/fresh_machine.sh");
     let mut process = Process::start(
         command("unshare", room.path())
-            .args(["--map-root-user", "--mount", script.to_str().unwrap(), MUSTER])
-            .arg(&secret_file)
-            .args(["--server", &server.hello.url, "--ca-pin", &server.hello.ca_pin]),
+            .args(["--map-root-user", "--mount", script.to_str().unwrap(), &line])
+            .arg(&link_file),
     );
     let Finished { status, stdout, stderr } = process.wait();
     assert!(status.success(), "{stdout}\n{stderr}");
@@ -204,9 +206,12 @@ fn one_line_makes_a_fresh_machine_an_agent() {
     let calls = "daemon-reload enable muster-agent.service restart muster-agent.service";
     let ended = "disable --now muster-agent.service daemon-reload";
     assert_eq!(line("calls:"), format!("calls: {calls} {calls} {ended}"));
-    assert_eq!(line("left:"), "left: agent.json ca.pem cert.pem key.pem server-ca.pem");
+    assert_eq!(line("left:"), "left: /usr/local/bin/muster agent.json ca.pem cert.pem key.pem server-ca.pem");
+    assert_eq!(stdout.matches("The agent runs and has reported to").count(), 2, "{stdout}");
     for output in [&stdout, &stderr] {
-        assert!(!output.contains(secret.rsplit('_').next().unwrap()), "{output}");
+        for credential in [&token, &secret] {
+            assert!(!output.contains(credential.rsplit('_').next().unwrap()), "{output}");
+        }
     }
     assert_eq!(server.hosts().len(), 1);
 }

@@ -10,6 +10,7 @@ use crate::support::files;
 use crate::support::identity::{Identity, present_secret, present_token};
 use crate::support::keys::Key;
 use crate::support::server::{Server, text};
+use crate::support::wait::until_answered;
 
 const STORE: &str = "muster.redb";
 const JOURNAL: &str = "revocations.log";
@@ -160,13 +161,19 @@ async fn who_was_revoked_after_the_backup_stays_out_by_the_revocation_list() {
     let http = server.http();
     let revoked = Identity::enroll(&server, "web-1").await;
     let older = server.room().join("older.crl");
-    std::fs::write(&older, http.get("/agent-ca.crl").await.body).unwrap();
+    let before = http.get("/agent-ca.crl").await.body;
+    std::fs::write(&older, &before).unwrap();
     // Lists count in whole seconds.
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let path = backup(&server, "backup.age");
     server.revoke("web-1");
     let newer = server.room().join("newer.crl");
-    std::fs::write(&newer, http.get("/agent-ca.crl").await.body).unwrap();
+    // A list is made within a second of a change.
+    let list = until_answered("the revocation is on the list", async || {
+        let list = http.get("/agent-ca.crl").await.body;
+        (list != before).then_some(list)
+    });
+    std::fs::write(&newer, list.await).unwrap();
     lose_the_store(&mut server);
     std::fs::remove_file(server.file(JOURNAL)).unwrap();
 
@@ -330,4 +337,65 @@ fn what_root_makes_is_the_server_s_own() {
     for path in files::below(&real) {
         assert_eq!(owner(&path), user, "{}", path.display());
     }
+}
+
+/// What is inside a backup, for whoever has its envelope.
+fn decrypted(server: &Server, backup: &Path) -> Vec<u8> {
+    let key = std::fs::read_to_string(server.file("envelope.key")).unwrap();
+    let identity: age::x25519::Identity =
+        key.lines().find(|line| !line.starts_with('#')).unwrap().parse().unwrap();
+    age::decrypt(&identity, &std::fs::read(backup).unwrap()).unwrap()
+}
+
+/// An attacker knows the public key, which stands in no secret place, and has a Muster of their own: its CA and its
+/// administrator must not come in by a restore.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_made_with_the_public_key_alone_is_refused() {
+    let (mut server, attacker) = (Server::quickstart(), Server::quickstart());
+    attacker.add_user("mallory", "admin", None);
+    let content = decrypted(&attacker, &backup(&attacker, "attack.age"));
+    assert!(content.starts_with(b"muster sealed 1\n"));
+    let key = std::fs::read_to_string(server.file("envelope.key")).unwrap();
+    let recipient = key.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
+    let recipient: age::x25519::Recipient = recipient.parse().unwrap();
+    let forge = |name: &str, content: &[u8]| {
+        let path = server.room().join(name);
+        std::fs::write(&path, age::encrypt(&recipient, content).unwrap()).unwrap();
+        path
+    };
+    let sealed = forge("sealed.age", &content);
+    let bare = forge("bare.age", &content[16..content.len() - 32]);
+    let good = backup(&server, "good.age");
+    server.stop();
+    let store = server.store_file();
+    std::fs::rename(&store, server.room().join("lost.redb")).unwrap();
+    let before = files::contents(&server.data_dir());
+    for (path, more, why) in [
+        (&sealed, &[][..], "authentication code is wrong"),
+        (&sealed, &["--accept-unauthenticated"], "authentication code is wrong"),
+        (&bare, &[], "not authenticated"),
+    ] {
+        let refused = restore(&server, path, more).failed();
+        assert!(refused.stderr.contains(why), "{refused}");
+        assert_eq!(files::contents(&server.data_dir()), before, "{why}");
+    }
+    // Who insists is shown first whom it puts in charge. The journal beside it is another store's.
+    std::fs::remove_file(server.file("revocations.log")).unwrap();
+    let accepted = restore(&server, &bare, &["--accept-unauthenticated"]).ok();
+    let bundle = attacker.cli(&["agent-ca", "export", "-"]).run().ok().stdout;
+    let root = crate::support::keys::fingerprint(&crate::support::keys::certificates(&bundle)[0]);
+    assert!(accepted.stderr.starts_with("WARNING: THIS BACKUP IS NOT AUTHENTICATED"), "{accepted}");
+    assert!(accepted.stderr.contains(&root) && accepted.stderr.contains("admin, mallory"), "{accepted}");
+    std::fs::remove_file(&store).unwrap();
+    restore(&server, &good, &[]).ok();
+}
+
+/// The envelope in use must be the one that everything is sealed with, or nobody can ever open the backup.
+#[test]
+fn a_backup_is_not_sealed_with_an_envelope_that_opens_nothing() {
+    let (server, other) = (Server::quickstart(), Server::quickstart());
+    std::fs::copy(other.file("envelope.key"), server.file("envelope.key")).unwrap();
+    let refused = server.cli(&["backup", "backup.age"]).run().failed();
+    assert!(refused.stderr.contains("not the one that the agent CA is sealed with"), "{refused}");
+    assert!(!server.room().join("backup.age").exists());
 }

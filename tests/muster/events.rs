@@ -1,11 +1,14 @@
 //! The stream of what happens: live, resumable, and only for those who may see it.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::support::client::{Client, PASSWORD};
 use crate::support::fleet::{host_by_secret, named_host, secret};
 use crate::support::server::{Server, text};
 use crate::support::stream::Stream;
+use crate::support::wait::until_answered;
 
 async fn make_secret(admin: &Client) -> String {
     secret(admin, "", &json!({"name": "fleet"})).await.0
@@ -127,4 +130,43 @@ async fn a_stream_ends_with_the_right_to_listen() {
             break;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_shows_that_it_lives_and_no_proxy_holds_it_back() {
+    let server = Server::quickstart();
+    let admin = Client::admin(&server).await;
+    let answer = admin.get("/v1/events").await;
+    assert_eq!(answer.header("x-accel-buffering"), Some("no"), "{answer}");
+    assert_eq!(answer.header("cache-control"), Some("no-store, no-transform"), "{answer}");
+    let mut stream = Stream::open(&admin, "/v1/events").await;
+    let first = stream.heartbeat(Duration::from_secs(5)).await;
+    assert_eq!((first.id, first.data), (None, json!({"kind": "heartbeat"})));
+    // Pages say that a stream is dead after three that did not come, 15 seconds each.
+    stream.heartbeat(Duration::from_secs(25)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_has_a_bounded_number_of_streams() {
+    const STREAMS_MAX: usize = 16;
+    let server = Server::quickstart();
+    let admin = Client::admin(&server).await;
+    let token = server.api_token(&["agent.read"], None);
+    let program = Client::bearer(&server, &token);
+    for holder in [&admin, &program] {
+        let mut streams = Vec::new();
+        for _ in 0..STREAMS_MAX {
+            streams.push(Stream::open(holder, "/v1/events").await);
+        }
+        holder.get("/v1/events").await.refused(429, "too_many_streams");
+        streams.pop();
+        let freed = until_answered("a stream that ended gives its place back", async || {
+            let answer = holder.get("/v1/events").await;
+            (answer.status == 200).then_some(answer)
+        });
+        freed.await;
+    }
+    // Another session of the same person has streams of its own.
+    let again = Client::admin(&server).await;
+    let _stream = Stream::open(&again, "/v1/events").await;
 }

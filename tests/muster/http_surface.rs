@@ -51,6 +51,30 @@ async fn each_address_answers_its_own_methods_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn options_says_what_an_address_takes() {
+    let server = Server::quickstart();
+    let http = server.http();
+    for (path, allowed) in [
+        ("/", "GET"),
+        ("/hosts", "GET"),
+        ("/healthz", "GET"),
+        ("/openapi.json", "GET"),
+        ("/v1/hosts", "GET"),
+        ("/v1/users", "POST"),
+        ("/enroll/agent", "POST"),
+    ] {
+        let answer = http.send("OPTIONS", path, None, Vec::new()).await;
+        assert_eq!(answer.status, 204, "{answer}");
+        assert!(answer.header("allow").is_some_and(|allow| allow.contains(allowed)), "{answer}");
+        assert_eq!(answer.header("access-control-allow-methods"), None, "{answer}");
+    }
+    http.send("OPTIONS", "/v1/nothing", None, Vec::new()).await.refused(404, "not_found");
+    let answer = http.send("DELETE", "/hosts", None, Vec::new()).await;
+    answer.refused(405, "method_not_allowed");
+    assert_eq!(answer.header("allow"), Some("GET,HEAD"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_api_asks_who_is_there_before_it_reads_anything() {
     let server = Server::quickstart();
     let http = server.http();

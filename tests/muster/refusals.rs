@@ -7,7 +7,6 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::cli::Cli;
 use crate::support::files::{contents, copy};
 use crate::support::identity::Identity;
 use crate::support::process::Finished;
@@ -83,22 +82,6 @@ fn certificates_that_can_not_be_served() {
     for name in ["MUSTER_TLS_CERT_FILE", "MUSTER_AGENT_TLS_CA_FILE"] {
         assert_refuses(&server, &[], &[(name, empty.to_str().unwrap())], "empty.pem");
     }
-}
-
-#[test]
-fn serve_without_an_agent_ca_or_a_certificate() {
-    let room = tempfile::tempdir().unwrap();
-    let muster = |args: &[&str]| {
-        Cli::new(room.path(), args)
-            .env("MUSTER_DATA_DIR", room.path().join("data").to_str().unwrap())
-            .env("MUSTER_LISTEN", "127.0.0.1:0")
-            .env("MUSTER_GRPC_LISTEN", "127.0.0.1:0")
-    };
-    let refused = muster(&["serve"]).run().failed();
-    assert!(refused.stderr.contains("agent-ca init"), "says what to do next: {refused}");
-    muster(&["agent-ca", "init"]).run().ok();
-    let refused = muster(&["serve"]).run().failed();
-    assert!(refused.stderr.contains("gen-cert"), "says what to do next: {refused}");
 }
 
 #[test]

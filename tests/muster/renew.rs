@@ -91,3 +91,64 @@ async fn a_stopped_server_is_renewed_just_as_well() {
     }
     openssl(server.room(), &["verify", "-x509_strict", "-CAfile", "root.pem", "old.pem", "new.pem"]).ok();
 }
+
+/// What touches the root key signs in the command's own process: nothing of the key goes to the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_key_goes_to_no_server() {
+    use std::io::{Read, Write};
+    use std::os::unix::fs::PermissionsExt;
+
+    let server = Server::quickstart();
+    let key = root_key(&server);
+    // Between the command and the server, somebody listens.
+    let socket = server.file("muster.sock");
+    let behind = server.room().join("behind.sock");
+    std::fs::rename(&socket, &behind).unwrap();
+    let between = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let hearing = std::sync::Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for near in between.incoming() {
+            let (mut near, hearing) = (near.unwrap(), std::sync::Arc::clone(&hearing));
+            let mut far = std::os::unix::net::UnixStream::connect(&behind).unwrap();
+            let (mut back, mut forth) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut back, &mut forth));
+            std::thread::spawn(move || {
+                let mut part = [0; 4096];
+                while let Ok(read @ 1..) = near.read(&mut part) {
+                    hearing.lock().unwrap().extend_from_slice(&part[..read]);
+                    far.write_all(&part[..read]).unwrap();
+                }
+                let _ = far.shutdown(std::net::Shutdown::Write);
+            });
+        }
+    });
+    renew(&server, &key).json();
+    let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
+    assert!(heard.contains("/local/agent-ca/renew") && heard.contains("BEGIN CERTIFICATE"), "{heard}");
+    assert!(!heard.contains("PRIVATE"), "{heard}");
+    for line in key.lines().filter(|line| !line.starts_with('-')) {
+        assert!(!heard.contains(&line[..16]), "{heard}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_key_may_come_in_any_form_that_is_not_encrypted() {
+    let server = Server::quickstart();
+    let room = server.room();
+    let key = server.file("root-key.pem");
+    let key = key.to_str().unwrap();
+    openssl(room, &["ec", "-in", key, "-out", "sec1.pem"]).ok();
+    let sec1 = std::fs::read_to_string(room.join("sec1.pem")).unwrap();
+    assert!(sec1.contains("BEGIN EC PRIVATE KEY"), "{sec1}");
+    renew(&server, &format!("Bag Attributes\n    friendlyName: root\n{sec1}")).json();
+    server.cli(&["agent-ca", "renew", "--root-key", key]).run().ok();
+    openssl(room, &["pkcs8", "-topk8", "-in", key, "-passout", "pass:x", "-out", "encrypted.pem"]).ok();
+    let encrypted = std::fs::read_to_string(room.join("encrypted.pem")).unwrap();
+    for (encrypted, how) in [(encrypted.as_str(), "openssl pkey -in"), ("age-encryption.org/v1\nx", "age -d")]
+    {
+        let refused = renew(&server, encrypted).failed();
+        assert!(refused.stderr.contains("is encrypted") && refused.stderr.contains(how), "{refused}");
+    }
+}

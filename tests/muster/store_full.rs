@@ -170,6 +170,8 @@ async fn a_revocation_does_not_wait_for_room_in_the_journal() {
     until_it_works(async || admin.act("/v1/agents/revoked/revoke").await.status).await;
     let journal = std::fs::read_to_string(server.file("revocations.log")).unwrap();
     assert!(journal.contains(&revoked.serial()), "what was in the store alone is there as well");
+    // What changes nothing is no commit.
+    until_it_works(async || admin.get("/readyz").await.status).await;
     server.cli(&["check"]).run().ok();
 }
 

@@ -4,15 +4,15 @@
 //! belongs to the user the agent runs as, and a file in it to the owner of the directory; root may own both, because
 //! root could do the same anyway.
 
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::IdentityError;
+use crate::secret_file::{self, Reader, SecretFileError};
 
 /// Largest file of the directory that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -22,24 +22,44 @@ const OTHERS_WRITE: u32 = 0o022;
 
 /// The content of a file, or `None` where there is none.
 pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
-    let unreadable = |error| IdentityError::Unreadable(path.to_owned(), error);
-    let mut options = OpenOptions::new();
-    // A pipe in place of a file must not hold anybody up.
-    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    let file = match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(unreadable)?,
-    };
-    let found = file.metadata().map_err(unreadable)?;
-    if !found.is_file() {
-        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
-    }
+    read_if(path, |_| Ok(()))
+}
+
+/// The same of a private key, which nobody else may even read.
+pub(super) fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
+    read_if(path, |found| secret_file::check_mode(path, found).map_err(IdentityError::ExposedKey))
+}
+
+fn read_if(
+    path: &Path,
+    judge: impl FnOnce(&Metadata) -> Result<(), IdentityError>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
     let dir = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
-    let owner = fs::metadata(dir).map_err(unreadable)?.uid();
-    check(path, &found, owner)?;
-    let mut text = Zeroizing::new(Vec::new());
-    file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(unreadable)?;
-    Ok(Some(text))
+    let content = Reader::named().read_if(path, FILE_BYTES_MAX, |found| {
+        let owner =
+            fs::metadata(dir).map_err(|error| IdentityError::Unreadable(path.to_owned(), error))?.uid();
+        check(path, found, owner)?;
+        judge(found)
+    });
+    match content {
+        Err(IdentityError::Unreadable(_, error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        content => content.map(Some),
+    }
+}
+
+impl From<SecretFileError> for IdentityError {
+    fn from(error: SecretFileError) -> Self {
+        match error {
+            SecretFileError::Read { path, source } => Self::Unreadable(path, source),
+            SecretFileError::NotAFile { path } => {
+                Self::Unreadable(path, io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"))
+            }
+            SecretFileError::TooLong { path, .. } => {
+                Self::Unreadable(path, io::Error::new(io::ErrorKind::InvalidInput, "it is too long"))
+            }
+            error => Self::ExposedKey(error),
+        }
+    }
 }
 
 /// Whether the identity directory can be relied on by the user we run as.

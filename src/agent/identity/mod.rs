@@ -23,6 +23,7 @@ pub use place::IdentityDir;
 
 use super::notes::Notes;
 use super::svid::{NotAnSvid, Svid};
+use crate::secret_file::SecretFileError;
 use crate::tls::client::certified_key;
 use crate::tls::pem::PemError;
 
@@ -59,6 +60,8 @@ pub enum IdentityError {
     Create(PathBuf, #[source] io::Error),
     #[error("{} can be written by other users", .0.display())]
     Exposed(PathBuf),
+    #[error("the private key is open to others")]
+    ExposedKey(#[source] SecretFileError),
     #[error("{} belongs to another user (uid {owner}, and not {expected})", path.display())]
     Foreign { path: PathBuf, owner: u32, expected: u32 },
     #[error("another muster agent is using the identity directory {}", .0.display())]
@@ -87,6 +90,9 @@ impl IdentityError {
             Self::Scattered => "put both into one directory that belongs to the agent alone",
             Self::Exposed(_) => {
                 "make sure that nobody has changed the files, and take the right to write from the others (chmod go-w), or choose another directory"
+            }
+            Self::ExposedKey(_) => {
+                "take the key from the others as it says; if somebody may have read it meanwhile, revoke this identity and enroll again"
             }
             Self::Foreign { .. } => {
                 "run the agent as the user that owns its identity; or make sure that nobody has changed the files, and give them to the user the agent runs as (chown)"
@@ -319,7 +325,13 @@ mod tests {
                 assert!(matches!(place.read(), Err(IdentityError::Exposed(exposed)) if exposed == *path));
             }
             fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap();
-            assert!(place.read().unwrap().is_some(), "others may read what they like");
+            let read = place.read();
+            if path == place.key() {
+                assert!(matches!(read, Err(IdentityError::ExposedKey(_))), "{read:?}");
+            } else {
+                assert!(read.unwrap().is_some(), "others may read certificates");
+            }
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
         }
         // Only root can give files away.
         if !rustix::process::geteuid().is_root() {

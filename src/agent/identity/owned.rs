@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rcgen::KeyPair;
 use zeroize::Zeroizing;
 
-use super::files::{check_directory, read};
+use super::files::{check_directory, read_key};
 use super::place::{IdentityDir, Pair, next, parse_key};
 use super::{Identity, IdentityError, NewIdentity};
 use crate::agent::notes::Notes;
@@ -64,7 +64,7 @@ impl OwnedDir {
     /// such an old one.
     pub fn pending_key(&self) -> Result<(KeyPair, bool), IdentityError> {
         let path = next(self.place.key());
-        let kept = read(&path)?.and_then(|text| parse_key(&text));
+        let kept = read_key(&path)?.and_then(|text| parse_key(&text));
         if let Some(key) = kept {
             return Ok((key, true));
         }

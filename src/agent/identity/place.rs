@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::KeyPair;
+use rustls::pki_types::PrivateKeyDer;
 use tracing::warn;
 
-use super::files::read;
+use super::files::{read, read_key};
 use super::{Identity, IdentityError};
 use crate::agent::boot::chain;
 use crate::agent::notes::Notes;
 use crate::agent::svid::Svid;
+use crate::pem::file::{KeyForm, private_key};
 use crate::tls::pem::{self, PemError};
 
 const CERT: &str = "cert.pem";
@@ -100,7 +102,7 @@ impl IdentityDir {
             missing: missing.to_owned(),
             present: present.to_owned(),
         };
-        match (read(&self.cert)?, read(&self.key)?) {
+        match (read(&self.cert)?, read_key(&self.key)?) {
             (None, None) => Ok(None),
             (Some(_), None) => Err(half(&self.key, &self.cert)),
             (None, Some(_)) => Err(half(&self.cert, &self.key)),
@@ -118,7 +120,7 @@ impl IdentityDir {
             Pair::HalfExchanged => (self.cert.clone(), next(&self.key)),
             Pair::InUse => (self.cert.clone(), self.key.clone()),
         };
-        let (cert_text, key_text) = (read(&cert).ok()??, read(&key).ok()??);
+        let (cert_text, key_text) = (read(&cert).ok()??, read_key(&key).ok()??);
         parse_pair((&cert, &cert_text), (&key, &key_text)).ok()
     }
 }
@@ -147,7 +149,13 @@ fn parse_pair(
 }
 
 pub(super) fn parse_key(text: &[u8]) -> Option<KeyPair> {
-    KeyPair::from_pem(std::str::from_utf8(text).ok()?).ok()
+    let key = private_key(text).ok()?;
+    let der = match key.form {
+        KeyForm::Pkcs8 => PrivateKeyDer::Pkcs8(key.der.to_vec().into()),
+        KeyForm::Sec1 => PrivateKeyDer::Sec1(key.der.to_vec().into()),
+        KeyForm::Pkcs1 => return None,
+    };
+    KeyPair::try_from(&der).ok()
 }
 
 pub(super) fn next(path: &Path) -> PathBuf {

@@ -6,12 +6,16 @@
 //! while they arrive. The length stays, and so does everything that HPACK keeps track of (RFC 7541): the client
 //! remembers what it sent and the server what it got, entry for entry.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, UdsConnectInfo};
 
 use super::guests::Guest;
@@ -27,6 +31,8 @@ const FLAG_PADDED: u8 = 0x8;
 const FLAG_PRIORITY: u8 = 0x20;
 /// Bytes that are taken from the socket at a time.
 const CHUNK: usize = 8 * 1024;
+/// How long a connection stays that is there only to be told that it is one too many.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 const AUTHORITY: &[u8] = b":authority";
 /// Index of `:authority` in HPACK's static table (RFC 7541 appendix A).
 const AUTHORITY_INDEX: usize = 1;
@@ -37,12 +43,23 @@ pub struct Mended {
     stream: UnixStream,
     frames: Frames,
     /// Counts for as long as the connection is open.
-    _guest: Guest,
+    guest: Guest,
+    /// When the connection of a guest who is turned away ends.
+    end: Option<Pin<Box<Sleep>>>,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub unix: UdsConnectInfo,
+    /// Why every call is refused.
+    pub refusal: Option<Arc<str>>,
 }
 
 impl Mended {
     pub fn new(stream: UnixStream, guest: Guest) -> Self {
-        Self { stream, frames: Frames { untouched: PREFACE, ..Frames::default() }, _guest: guest }
+        let end = guest.refusal().map(|_| Box::pin(sleep(TOLD_WITHIN)));
+        Self { stream, frames: Frames { untouched: PREFACE, ..Frames::default() }, guest, end }
     }
 }
 
@@ -170,6 +187,9 @@ impl AsyncRead for Mended {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Ok(()));
+        }
         loop {
             if this.frames.pass_on(buffer) || buffer.remaining() == 0 {
                 return Poll::Ready(Ok(()));
@@ -202,10 +222,10 @@ impl AsyncWrite for Mended {
 }
 
 impl Connected for Mended {
-    type ConnectInfo = UdsConnectInfo;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> UdsConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Caller {
+        Caller { unix: self.stream.connect_info(), refusal: self.guest.refusal().cloned() }
     }
 }
 

@@ -95,7 +95,12 @@ impl WorkloadListener {
     }
 
     /// Answers callers until `stop`.
-    pub async fn serve(self, offered: watch::Receiver<Option<Offered>>, stop: CancellationToken) {
+    pub async fn serve(
+        self,
+        offered: watch::Receiver<Option<Offered>>,
+        guests: Guests,
+        stop: CancellationToken,
+    ) {
         let (accepted, incoming) = mpsc::channel(1);
         let api = SpiffeWorkloadApiServer::new(WorkloadApi::new(offered))
             .max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -106,15 +111,14 @@ impl WorkloadListener {
         tokio::select! {
             // Open streams end with their connections.
             () = stop.cancelled() => {}
-            () = self.accept(accepted) => {}
+            () = self.accept(&guests, accepted) => {}
             served = server => if let Err(error) = served {
                 warn!(error = &error as &dyn std::error::Error, "the Workload API ended");
             }
         }
     }
 
-    async fn accept(&self, accepted: mpsc::Sender<io::Result<Mended>>) {
-        let guests = Guests::default();
+    async fn accept(&self, guests: &Guests, accepted: mpsc::Sender<io::Result<Mended>>) {
         loop {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -125,10 +129,7 @@ impl WorkloadListener {
                 }
             };
             let Ok(peer) = stream.peer_cred() else { continue };
-            let Some(guest) = guests.welcome(peer.uid()) else {
-                debug!(uid = peer.uid(), "too many connections to the Workload API; one is turned away");
-                continue;
-            };
+            let Some(guest) = guests.welcome(peer.uid()) else { continue };
             if accepted.send(Ok(Mended::new(stream, guest))).await.is_err() {
                 return;
             }

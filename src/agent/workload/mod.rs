@@ -16,6 +16,8 @@ use std::fmt;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+pub use guests::{Guests, PER_USER, PER_USER_USUAL, TurnedAway};
+
 use super::identity::Identity;
 use crate::domain::spiffe::SpiffeId;
 use crate::tls::pem::{self, PemError};

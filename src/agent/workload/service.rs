@@ -5,11 +5,11 @@ use std::pin::Pin;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::Offered;
+use super::authority::Caller;
 use super::proto::spiffe_workload_api_server::SpiffeWorkloadApi;
 use super::proto::{X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse};
 
@@ -38,7 +38,11 @@ impl WorkloadApi {
         if request.metadata().get(HEADER).is_none_or(|value| value != "true") {
             return Err(Status::invalid_argument(format!("the metadata {HEADER}: true is missing")));
         }
-        let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+        let caller = request.extensions().get::<Caller>();
+        if let Some(refusal) = caller.and_then(|caller| caller.refusal.as_deref()) {
+            return Err(Status::resource_exhausted(refusal));
+        }
+        let peer = caller.and_then(|caller| caller.unix.peer_cred);
         let (uid, gid) = peer.map(|peer| (peer.uid(), peer.gid())).unzip();
         let pid = peer.and_then(|peer| peer.pid());
         let served = self.offered.borrow().is_some();

@@ -108,7 +108,7 @@ impl Roll {
     /// The host as it is now, with what the others' facts say of it.
     pub(super) fn now(&self, card: &Card) -> HostNow {
         let mut host = Host { last_seen: card.last_seen(), ..Host::clone(&card.host) };
-        let machine = host.facts.machine_id.as_ref();
+        let machine = host.facts.telling_machine_id();
         if machine.is_some_and(|machine| self.machines.get(machine).is_some_and(|hosts| hosts.len() > 1)) {
             host.flags.insert(HostFlag::PossibleDuplicate);
         }
@@ -448,7 +448,7 @@ impl Card {
     }
 
     fn machine(&self) -> Option<&str> {
-        self.host.facts.machine_id.as_deref().filter(|_| self.in_service)
+        self.host.facts.telling_machine_id().filter(|_| self.in_service)
     }
 
     fn fits(&self, query: &HostQuery) -> bool {
@@ -537,7 +537,7 @@ mod tests {
     }
 
     fn host(number: u16, name: usize, machine: Option<u8>) -> Host {
-        let machine = machine.map(|machine| machine.to_string()).unwrap_or_default();
+        let machine = machine.map(|machine| format!("{machine:031x}f")).unwrap_or_default();
         let [high, low] = number.to_be_bytes();
         let ip = std::net::IpAddr::from([10, 0, high, low]);
         Host {

@@ -26,7 +26,6 @@ use super::secrets::SecretOrder;
 use super::tokens::{TokenError, TokenOrder};
 use super::{App, Policy};
 use crate::ca::envelope::{Envelope, EnvelopeSettings};
-use crate::ca::pem;
 use crate::clock::Clock;
 use crate::domain::credential::CredentialKind;
 use crate::domain::deny::Identity;
@@ -34,6 +33,7 @@ use crate::domain::enrollment::Via;
 use crate::domain::host::HostFacts;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::spiffe::{AgentId, SpiffeId};
+use crate::pem;
 use crate::store;
 use model::{Certificate, Expected, GRACE, Model, Secret, Token, With};
 

@@ -113,6 +113,13 @@ impl Server {
         self.process.wait_for_log(text, timeout)
     }
 
+    /// Where HTTPS listens, `127.0.0.1:PORT`, whatever others reach it by.
+    pub fn listening(&self) -> String {
+        let line = self.wait_for_log("https=127.0.0.1:", PATIENCE);
+        let (_, address) = line.split_once("https=").unwrap();
+        address.split_whitespace().next().unwrap().to_owned()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill();

@@ -9,6 +9,9 @@ use super::client::Client;
 /// What the product promises for changes to show.
 const LIVE: Duration = Duration::from_secs(2);
 
+/// The kind of the events that only show that the stream lives.
+const HEARTBEAT: &str = "heartbeat";
+
 #[derive(Debug)]
 pub struct Stream {
     response: reqwest::Response,
@@ -36,10 +39,31 @@ impl Stream {
         Self::open(&client.clone().with("last-event-id", last), "/v1/events").await
     }
 
-    /// The next event; `None` when the stream has ended. Fails the test when neither happens in time.
+    /// The next event that says something; `None` when the stream has ended. Fails the test when neither happens in
+    /// time.
     pub async fn next(&mut self) -> Option<Event> {
-        let next = tokio::time::timeout(LIVE, self.read()).await;
-        next.unwrap_or_else(|_| panic!("nothing happened on the stream within {LIVE:?}: {:?}", self.text))
+        let next = tokio::time::timeout(LIVE, async {
+            loop {
+                match self.read().await {
+                    Some(event) if event.kind == HEARTBEAT => {}
+                    next => return next,
+                }
+            }
+        });
+        next.await.unwrap_or_else(|_| panic!("nothing happened on the stream within {LIVE:?}"))
+    }
+
+    /// The next sign that the stream lives, within this time.
+    pub async fn heartbeat(&mut self, within: Duration) -> Event {
+        let next = tokio::time::timeout(within, async {
+            loop {
+                let event = self.read().await.expect("the stream goes on");
+                if event.kind == HEARTBEAT {
+                    return event;
+                }
+            }
+        });
+        next.await.unwrap_or_else(|_| panic!("no heartbeat within {within:?}"))
     }
 
     async fn read(&mut self) -> Option<Event> {

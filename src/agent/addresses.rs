@@ -1,0 +1,156 @@
+//! Where the server is: what it last named, in its order, then what the settings name, or else where it was found
+//! before. An address is a hint and no condition: one that can't be used is left out and said so, and never a
+//! reason to refuse a certificate.
+
+use serde_json::Value;
+
+use super::config::AgentConfig;
+use super::notes::Notes;
+use super::server_url::ServerUrl;
+use crate::domain::host_port::HostPort;
+
+/// Most addresses of one kind that are taken from one answer.
+const TOLD_MAX: usize = 16;
+
+/// The addresses in the server's answer to an enrollment or rotation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Where to rotate.
+    pub servers: Vec<ServerUrl>,
+    /// Where to hold sessions.
+    pub grpc: Vec<HostPort>,
+    /// How many of those that were named can't be used here.
+    pub unusable: usize,
+}
+
+impl Told {
+    /// From the fields `servers`, `grpc_addrs` and `grpc_addr` of an answer that came from `at`. A server that
+    /// names no gRPC address has it beside the HTTPS one.
+    pub fn read(servers: &Value, grpc_addrs: &Value, grpc_addr: &Value, at: &ServerUrl) -> Self {
+        let mut told = Self::default();
+        for text in texts(servers) {
+            let usable = text.and_then(|text| text.parse::<ServerUrl>().ok());
+            let usable = usable.filter(|server| !server.host_port().host.is_unspecified());
+            told.unusable += usize::from(usable.is_none());
+            told.servers.extend(usable);
+        }
+        let mut named = texts(grpc_addrs);
+        let single = texts(grpc_addr);
+        if named.is_empty() && single.is_empty() {
+            named.push(Some(""));
+        }
+        for text in named.into_iter().chain(single) {
+            let usable = text.and_then(|text| at.grpc_addr(Some(text)).ok());
+            told.unusable += usize::from(usable.is_none());
+            told.grpc.extend(usable);
+        }
+        told.servers = distinct(told.servers);
+        told.grpc = distinct(told.grpc);
+        told
+    }
+}
+
+/// The texts of a list, or a text alone; `None` for what is no text.
+fn texts(value: &Value) -> Vec<Option<&str>> {
+    match value {
+        Value::Null => Vec::new(),
+        Value::Array(items) => items.iter().take(TOLD_MAX).map(Value::as_str).collect(),
+        one => vec![one.as_str()],
+    }
+}
+
+/// Where to rotate, in the order in which to try.
+pub fn servers(config: &AgentConfig, notes: &Notes) -> Vec<ServerUrl> {
+    let set = config.server.as_ref().or(notes.server.as_ref()).or(config.enroll.server.as_ref());
+    distinct(notes.servers.iter().chain(set).cloned())
+}
+
+/// Where to hold sessions, in the order in which to try.
+pub fn grpc(config: &AgentConfig, notes: &Notes) -> Vec<HostPort> {
+    let told = notes.grpc_addrs.iter().cloned().chain(notes.grpc_addr.clone());
+    let known = distinct(told.chain(config.grpc_addr.clone()));
+    if !known.is_empty() {
+        return known;
+    }
+    distinct(servers(config, notes).iter().filter_map(|server| server.grpc_addr(None).ok()))
+}
+
+fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut kept = Vec::new();
+    for item in items {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_used_is_left_out() {
+        let at: ServerUrl = "https://control.example:8443".parse().unwrap();
+        let check = |answer: Value, servers: &[&str], grpc: &[&str], unusable: usize| {
+            let told = Told::read(&answer["servers"], &answer["grpc_addrs"], &answer["grpc_addr"], &at);
+            let shown =
+                |items: &[&dyn std::fmt::Display]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let found: Vec<_> = told.servers.iter().map(|one| one as &dyn std::fmt::Display).collect();
+            assert_eq!(shown(&found), servers, "{answer}");
+            let found: Vec<_> = told.grpc.iter().map(|one| one as &dyn std::fmt::Display).collect();
+            assert_eq!(shown(&found), grpc, "{answer}");
+            assert_eq!(told.unusable, unusable, "{answer}");
+        };
+        check(json!({}), &[], &["control.example:9443"], 0);
+        check(json!({"grpc_addr": null, "servers": null}), &[], &["control.example:9443"], 0);
+        check(json!({"grpc_addr": "a:1"}), &[], &["a:1"], 0);
+        check(
+            json!({"grpc_addr": "a:1", "grpc_addrs": ["b:2", "a:1", ":3"]}),
+            &[],
+            &["b:2", "a:1", "control.example:3"],
+            0,
+        );
+        for bad in ["https://a:1", "a", "[::1]", ":99999", " ", "a b:1"] {
+            check(json!({"grpc_addr": bad}), &[], &[], 1);
+            check(json!({"grpc_addr": bad, "grpc_addrs": [bad, "b:2", 7]}), &[], &["b:2"], 3);
+        }
+        check(json!({"grpc_addr": {"a": 1}, "servers": 7}), &[], &[], 2);
+        let named =
+            json!({"servers": ["https://a:1", "http://b", "https://0.0.0.0:1", "https://a:1", "https://c"]});
+        check(named, &["https://a:1", "https://c:443"], &["control.example:9443"], 2);
+        let many: Vec<_> = (1..100).map(|port| format!("a:{port}")).collect();
+        assert_eq!(Told::read(&Value::Null, &json!(many), &Value::Null, &at).grpc.len(), TOLD_MAX);
+    }
+
+    #[test]
+    fn the_servers_latest_word_comes_first_and_settings_stay_a_way_back() {
+        let env = |_: &str| None;
+        let mut config = AgentConfig::of_directory(Path::new("/d"), &env).unwrap();
+        let mut notes = Notes::default();
+        assert!(servers(&config, &notes).is_empty() && grpc(&config, &notes).is_empty());
+        config.enroll.server = Some("https://enrolled:1".parse().unwrap());
+        assert_eq!(grpc(&config, &notes), ["enrolled:9443".parse().unwrap()]);
+        config.server = Some("https://set:1".parse().unwrap());
+        config.grpc_addr = Some("set:2".parse().unwrap());
+        notes.server = Some("https://found:1".parse().unwrap());
+        notes.servers = vec!["https://told:1".parse().unwrap(), "https://set:1".parse().unwrap()];
+        notes.grpc_addrs = vec!["told:2".parse().unwrap()];
+        let order: Vec<_> = servers(&config, &notes).iter().map(ToString::to_string).collect();
+        assert_eq!(order, ["https://told:1", "https://set:1"]);
+        config.server = None;
+        let order: Vec<_> = servers(&config, &notes).iter().map(ToString::to_string).collect();
+        assert_eq!(order, ["https://told:1", "https://set:1", "https://found:1"]);
+        let order: Vec<_> = grpc(&config, &notes).iter().map(ToString::to_string).collect();
+        assert_eq!(order, ["told:2", "set:2"]);
+        // What an agent of before has noted.
+        notes.grpc_addrs.clear();
+        notes.grpc_addr = Some("noted:2".parse().unwrap());
+        let order: Vec<_> = grpc(&config, &notes).iter().map(ToString::to_string).collect();
+        assert_eq!(order, ["noted:2", "set:2"]);
+    }
+}

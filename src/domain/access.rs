@@ -1,0 +1,16 @@
+//! Whose rights have changed, so that whoever listens on the strength of them proves them anew, and nobody else.
+
+use super::ids::{CredentialId, UserId};
+use super::session::SessionKey;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessChange {
+    /// Role, tenant, password or access of a person.
+    User(UserId),
+    /// A session is over.
+    Session(SessionKey),
+    /// An API token was changed or is gone.
+    ApiToken(CredentialId),
+    /// What has changed is not known.
+    Everybody,
+}

@@ -1,0 +1,93 @@
+//! Versions of agents and of this program, as far as they decide anything: which of two is older.
+//!
+//! Read leniently, because what states a version was written elsewhere: a pre-release or build label is left out,
+//! so `0.2.0-dev` counts as 0.2.0. What states no version counts as older than everything that does.
+
+use std::fmt;
+
+/// `MAJOR.MINOR.PATCH` of a program, or that it does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct AgentVersion(Option<[u32; 3]>);
+
+impl AgentVersion {
+    /// What states no version.
+    pub const UNSTATED: Self = Self(None);
+
+    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
+        Self(Some([major, minor, patch]))
+    }
+
+    /// The version of this program.
+    pub fn own() -> Self {
+        Self::stated(Some(env!("CARGO_PKG_VERSION")))
+    }
+
+    /// From what somebody states, if anything: `0.2.0`, `v0.2`, `muster 0.2.0-dev+abc`.
+    pub fn stated(text: Option<&str>) -> Self {
+        Self(text.and_then(numbers))
+    }
+}
+
+fn numbers(text: &str) -> Option<[u32; 3]> {
+    let word = text.split_whitespace().last()?;
+    let word = word.strip_prefix(['v', 'V']).unwrap_or(word);
+    let core = word.split(['-', '+']).next()?;
+    let mut parts = [0; 3];
+    let mut given = core.split('.');
+    for (index, part) in parts.iter_mut().enumerate() {
+        match given.next() {
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => *part = digits.parse().ok()?,
+            // `1` and `1.2` leave out zeros.
+            None if index > 0 => {}
+            _ => return None,
+        }
+    }
+    given.next().is_none().then_some(parts)
+}
+
+impl fmt::Display for AgentVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some([major, minor, patch]) => write!(f, "{major}.{minor}.{patch}"),
+            None => f.write_str("unknown"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_leniently() {
+        for (text, shown) in [
+            ("0.2.0", "0.2.0"),
+            ("0.2.0-dev", "0.2.0"),
+            ("0.2.0-rc.1+abc", "0.2.0"),
+            ("muster 0.10.3", "0.10.3"),
+            (" v1.2 ", "1.2.0"),
+            ("7", "7.0.0"),
+            ("", "unknown"),
+            ("dev", "unknown"),
+            ("0.2.x", "unknown"),
+            ("1.2.3.4", "unknown"),
+            (".1", "unknown"),
+            ("+1.2", "unknown"),
+            ("99999999999.0.0", "unknown"),
+        ] {
+            assert_eq!(AgentVersion::stated(Some(text)).to_string(), shown, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_decide_and_silence_is_oldest() {
+        let of = |text| AgentVersion::stated(Some(text));
+        assert!(of("0.2.0") < of("0.10.0") && of("0.9.9") < of("1.0.0"));
+        assert_eq!(of("0.2.0-dev"), AgentVersion::new(0, 2, 0));
+        assert_eq!(of("0.2.0-dev"), of("0.2.0"));
+        for silent in [AgentVersion::stated(None), of("nonsense"), AgentVersion::UNSTATED] {
+            assert!(silent < AgentVersion::new(0, 0, 0));
+        }
+        assert!(AgentVersion::own() >= AgentVersion::new(0, 2, 0));
+    }
+}

@@ -1,0 +1,142 @@
+//! The agent CA and its revocation list as relying parties fetch them: made within a second of each change and anew
+//! each hour without one, never for a request. Whoever asks for them costs the server neither a signature nor a walk
+//! over the registry.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use data_encoding::{BASE64, BASE64URL_NOPAD};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::document::Document;
+use super::wire::{BundleAnswer, BundleKeyItem};
+use crate::app::agent_ca::{BundleKey, RevocationListError};
+use crate::app::issuing::IssuingError;
+use crate::app::{App, Unavailable};
+
+/// How old documents become when nothing changes.
+const RENEW_EVERY: Duration = Duration::from_secs(3600);
+/// The least time between two makings: of many changes in a row, the first is served at once and the others within a
+/// second.
+const REST: Duration = Duration::from_millis(800);
+/// How soon a making that failed is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// The newest documents. What can't be made is missing, and stays as it was if it was there before.
+#[derive(Debug, Default)]
+pub(super) struct TrustDocuments(RwLock<Arc<Documents>>);
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Documents {
+    /// Whether they have been made at all.
+    made: bool,
+    /// Root and intermediates, PEM.
+    pub(super) bundle: Option<Document>,
+    /// The roots as a JWK set.
+    pub(super) spiffe_bundle: Option<Document>,
+    /// DER (RFC 5280 5).
+    pub(super) crl: Option<Document>,
+}
+
+impl TrustDocuments {
+    pub(super) fn newest(&self) -> Arc<Documents> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, documents: Documents) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(documents);
+    }
+}
+
+impl Shared {
+    /// The documents. Where nobody keeps them, as in a command that opened the store itself, they are made once.
+    pub(super) async fn trust_documents(&self) -> Arc<Documents> {
+        if !self.trust.newest().made {
+            // A failure is logged, and what could not be made is missing.
+            let _ = self.make_trust_documents().await;
+        }
+        self.trust.newest()
+    }
+
+    /// Makes the documents anew; an error when one of them could not be made and stays as it was.
+    pub(crate) async fn make_trust_documents(&self) -> Result<(), Failed> {
+        let before = self.trust.newest();
+        let bundles = bundles(&self.app);
+        let crl = match self.app.revocation_list().await {
+            Ok(list) => Ok(Some(Document::new("application/pkix-crl", list))),
+            Err(RevocationListError::Issuing(IssuingError::NoAuthority)) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let failed = bundles.is_err() || crl.is_err();
+        if let Err(error) = &bundles {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "the agent CA cannot be read; what is served stays"
+            );
+        }
+        if let Err(error) = &crl {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "no revocation list could be made; what is served stays"
+            );
+        }
+        let (bundle, spiffe_bundle) =
+            bundles.unwrap_or_else(|_| (before.bundle.clone(), before.spiffe_bundle.clone()));
+        let crl = crl.unwrap_or_else(|_| before.crl.clone());
+        self.trust.replace(Documents { made: true, bundle, spiffe_bundle, crl });
+        if failed { Err(Failed) } else { Ok(()) }
+    }
+}
+
+/// Some document could not be made; the log says which, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("a document about the agent CA could not be made")]
+pub(crate) struct Failed;
+
+type Bundles = (Option<Document>, Option<Document>);
+
+fn bundles(app: &App) -> Result<Bundles, Unavailable> {
+    let bundle = app.trust_bundle()?.map(|pem| Document::new("application/x-pem-file", pem));
+    let keys = app.bundle_keys()?.map(spiffe_bundle);
+    Ok((bundle, keys))
+}
+
+/// The trust bundle as SPIFFE implementations fetch it.
+fn spiffe_bundle(keys: Vec<BundleKey>) -> Document {
+    let key = |key: BundleKey| BundleKeyItem {
+        r#use: "x509-svid",
+        kty: "EC",
+        crv: "P-256",
+        x: BASE64URL_NOPAD.encode(&key.x),
+        y: BASE64URL_NOPAD.encode(&key.y),
+        x5c: vec![BASE64.encode(&key.certificate)],
+    };
+    let answer = BundleAnswer {
+        keys: keys.into_iter().map(key).collect(),
+        spiffe_sequence: 1,
+        spiffe_refresh_hint: 300,
+    };
+    Document::new("application/json", serde_json::json!(answer).to_string())
+}
+
+/// Keeps the documents up to date until `ending`.
+pub async fn keep(shared: Shared, ending: CancellationToken) {
+    let mut changes = shared.app.trust_changes();
+    loop {
+        changes.borrow_and_update();
+        let made = shared.make_trust_documents().await;
+        let now = Instant::now();
+        let due = now + if made.is_ok() { RENEW_EVERY } else { RETRY_AFTER };
+        let waiting = async {
+            tokio::time::sleep_until(now + REST).await;
+            // A change, or the time for the next making; the sender lives as long as the app.
+            let _ = timeout_at(due, changes.changed()).await;
+        };
+        tokio::select! {
+            () = ending.cancelled() => return,
+            () = waiting => {}
+        }
+    }
+}
