@@ -47,8 +47,6 @@ export type HostEvent = Schemas['HostEventItem'];
 
 export type JoinToken = Schemas['TokenItem'];
 export type MintedToken = Schemas['MintedToken'] & {
-  install_command?: string | null;
-  server_warning?: string | null;
   warning?: { code: string; message: string } | null;
 };
 export type MintRequest = Schemas['MintBody'];
