@@ -40,6 +40,10 @@ pub struct Config {
     pub svid_ttl: SignedDuration,
     pub svid_server_auth: bool,
     pub rotation_grace: SignedDuration,
+    /// Changes per second that one person or API token may make in the long run.
+    pub write_pace: u32,
+    /// Join tokens of one tenant that may be open at once.
+    pub max_open_join_tokens: usize,
     pub log: LogFilter,
     pub log_format: LogFormat,
 }
@@ -81,6 +85,13 @@ const SVID_TTL: std::ops::RangeInclusive<SignedDuration> =
     SignedDuration::from_secs(10)..=SignedDuration::from_hours(7 * 24);
 /// Longest grace after expiry.
 const GRACE_MAX: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// Changes per second of one person or API token.
+const WRITE_PACE: std::ops::RangeInclusive<u32> = 1..=10_000;
+const WRITE_PACE_DEFAULT: u32 = 50;
+/// Open join tokens of one tenant.
+const OPEN_JOIN_TOKENS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+const OPEN_JOIN_TOKENS_DEFAULT: usize = 10_000;
 
 /// More than all settings with all their comments take, in octets. The time that reading YAML takes grows faster than
 /// its length.
@@ -143,6 +154,8 @@ settings! {
     svid_ttl = "MUSTER_SVID_TTL": Duration,
     svid_server_auth = "MUSTER_SVID_SERVER_AUTH": Truth,
     rotation_grace = "MUSTER_ROTATION_GRACE": Duration,
+    write_pace = "MUSTER_WRITE_PACE": Number,
+    max_open_join_tokens = "MUSTER_MAX_OPEN_JOIN_TOKENS": Number,
     envelope_key_file = "MUSTER_ENVELOPE_KEY_FILE": Path,
     envelope_passphrase_file = "MUSTER_ENVELOPE_PASSPHRASE_FILE": Path,
     log = "MUSTER_LOG": LogFilter,
@@ -272,6 +285,10 @@ impl Config {
             svid_ttl: source.optional("svid_ttl", svid_ttl)?.unwrap_or(SignedDuration::from_hours(24)),
             svid_server_auth: source.parsed("svid_server_auth", None, false)?,
             rotation_grace: source.optional("rotation_grace", rotation_grace)?.unwrap_or_default(),
+            write_pace: source.optional("write_pace", write_pace)?.unwrap_or(WRITE_PACE_DEFAULT),
+            max_open_join_tokens: source
+                .optional("max_open_join_tokens", max_open_join_tokens)?
+                .unwrap_or(OPEN_JOIN_TOKENS_DEFAULT),
             log: source.parsed("log", None, LogFilter::default())?,
             log_format: source.parsed("log_format", None, LogFormat::Text)?,
             data_dir,
@@ -304,6 +321,18 @@ fn svid_ttl(text: &str) -> Result<SignedDuration, String> {
 fn rotation_grace(text: &str) -> Result<SignedDuration, String> {
     let grace = duration(text)?;
     if grace > GRACE_MAX { Err("the grace is at most 90d".to_owned()) } else { Ok(grace) }
+}
+
+fn write_pace(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|pace| WRITE_PACE.contains(pace)).ok_or_else(|| {
+        format!("the pace is from {} to {} changes a second", WRITE_PACE.start(), WRITE_PACE.end())
+    })
+}
+
+fn max_open_join_tokens(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|most| OPEN_JOIN_TOKENS.contains(most)).ok_or_else(|| {
+        format!("a tenant may have {} to {} open", OPEN_JOIN_TOKENS.start(), OPEN_JOIN_TOKENS.end())
+    })
 }
 
 /// `/var/lib/muster` for root, else the XDG data directory.
@@ -404,6 +433,7 @@ mod tests {
             Kind::Networks => "[10.0.0.0/8]",
             Kind::Duration => "1h",
             Kind::Truth => "true",
+            Kind::Number => "50",
             Kind::LogFilter => "info,muster::http=debug",
             Kind::LogFormat => "json",
         }
@@ -414,10 +444,11 @@ mod tests {
         for Setting { key, variable, kind } in SETTINGS {
             load(&format!("{key}: {}", right(*kind)), &[]).unwrap_or_else(|error| panic!("{key}: {error}"));
             load(&format!("{key}: null"), &[]).unwrap_or_else(|error| panic!("{key}: {error}"));
-            let wrong = ["86400", "-1", "1.5", "{}", "{a: b}", "[[a]]", "[1]", "[null]", "[true]", "['']"];
+            let number = (*kind != Kind::Number).then_some("86400");
+            let wrong = ["-1", "1.5", "{}", "{a: b}", "[[a]]", "[1]", "[null]", "[true]", "['']"];
             let truth = (*kind != Kind::Truth).then_some("true");
             let no_list = (!kind.is_list()).then_some(["''", "'  '", "[]", "[a, b]"]).into_iter().flatten();
-            for value in wrong.into_iter().chain(truth).chain(no_list) {
+            for value in wrong.into_iter().chain(number).chain(truth).chain(no_list) {
                 let yaml = format!("# A comment.\n\n{key}: {value}\n");
                 let error = load(&yaml, &[]).expect_err(&yaml).to_string();
                 assert!(error.contains(&format!("line 3: '{key}' ({variable})")), "{yaml}: {error}");

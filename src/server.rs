@@ -25,6 +25,7 @@ use crate::ca::authority::Authority;
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::domain::code::Code;
 use crate::domain::enrollment::SpkiHash;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::host_port::HostPort;
@@ -154,7 +155,10 @@ const CREDENTIALS_OF_THE_UNIT: [&str; 3] = [
 ];
 
 /// What helps a command that does not find the envelope.
-pub const FIND_THE_ENVELOPE: &str = "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …";
+pub const FIND_THE_ENVELOPE: &str = match Code::NoEnvelope.advice() {
+    Some(advice) => advice,
+    None => "",
+};
 
 /// The envelope for new keys. One is made only where nothing is sealed yet; then it says where.
 pub fn envelope_for_new_keys(
@@ -177,13 +181,14 @@ pub fn has_agent_ca(data_dir: &Path) -> bool {
 
 /// Creates the data directory if it is not there, for its owner only.
 ///
-/// One that root has given to our group (`root:muster 2775`, as volumes with an `fsGroup` are) stays as it is, if it is
+/// One that root has given to the server's group (`root:muster 2775`, as volumes with an `fsGroup` are) stays as it is, if it is
 /// closed to everybody else's writing: its files are for their owner alone whatever it is.
 pub fn prepare_data_dir(path: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::DataDir { path: path.to_owned(), source };
     std::fs::create_dir_all(path).map_err(failed)?;
     let found = std::fs::metadata(path).map_err(failed)?;
-    let lent = found.uid() == 0 && !rustix::process::geteuid().is_root();
+    let to_a_group = found.mode() & 0o020 != 0 && found.gid() != 0;
+    let lent = found.uid() == 0 && (to_a_group || !rustix::process::geteuid().is_root());
     if lent && found.mode() & 0o002 == 0 {
         return rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| failed(error.into()));
@@ -205,6 +210,8 @@ pub fn policy(config: &Config) -> Policy {
         svid_ttl: config.svid_ttl,
         svid_server_auth: config.svid_server_auth,
         rotation_grace: config.rotation_grace,
+        write_pace: config.write_pace,
+        open_join_tokens_max: config.max_open_join_tokens,
     }
 }
 
@@ -322,7 +329,12 @@ impl Server {
         };
         warn_of_addresses(&reach);
         let install_dir = Some(config.data_dir.join(INSTALL_DIR));
-        let facts = ServerFacts { reach, envelope: envelope_settings(config), install_dir };
+        let facts = ServerFacts {
+            reach,
+            refused_handshakes: Arc::default(),
+            envelope: envelope_settings(config),
+            install_dir,
+        };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
         Ok(Self { app, shared, certificate, agents, live, https, grpc, socket, https_addr, grpc_addr })
     }
@@ -370,6 +382,7 @@ impl Server {
             certificate: Arc::clone(&self.certificate),
             verifier: Arc::clone(&self.agents.verifier),
             live: self.live.clone(),
+            refused: Arc::clone(&self.shared.facts.refused_handshakes),
             deny: self.app.store().deny_list().clone(),
             fleet: Arc::clone(self.app.fleet()),
             history: Arc::clone(self.app.history()),
@@ -380,6 +393,7 @@ impl Server {
         let https = crate::http::tls::serve(
             self.https,
             Arc::clone(&self.certificate),
+            Arc::clone(&self.shared.facts.refused_handshakes),
             router.clone(),
             Arc::clone(&self.shared.trusted_proxies),
             ending.clone(),
@@ -408,6 +422,12 @@ impl Server {
         if let Err(error) = save_presence(&self.app).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last reports could not be saved");
         }
+        if let Err(error) = self.app.record_repeated_refusals(true).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "repeated refusals could not be recorded"
+            );
+        }
         tracing::info!("stopped");
     }
 }
@@ -417,6 +437,7 @@ impl Server {
 async fn save_presence(app: &App) -> Result<(), Unavailable> {
     app.record_missing_records().await?;
     app.save_presence().await?;
+    app.record_repeated_refusals(false).await?;
     app.sign_of_life().await
 }
 

@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use super::caller::Caller;
+use super::refusals::Refused;
+use super::sessions::renewed;
 use super::{App, Unavailable, entropy};
-use crate::domain::api_token::{ApiToken, Maker, TTL_SECONDS};
+use crate::domain::api_token::{ApiToken, GENERATIONS_MAX, Maker, TTL_SECONDS};
 use crate::domain::credential::{Credential, CredentialKind};
-use crate::domain::ids::{CredentialId, TenantId};
+use crate::domain::ids::{CredentialId, TenantId, UserId};
 use crate::domain::label::Label;
 use crate::domain::permission::Permission;
 use crate::domain::user::Username;
-use crate::store::{Change, Verdict};
+use crate::store::{Change, ReadError, Verdict, View};
 
 /// What kind of token is wanted.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub enum ApiTokenError {
     MoreThanMaker(Permission),
     #[error("an API token that expires lives between {} seconds and 5 years", TTL_SECONDS.start())]
     InvalidTtl,
+    #[error("a token that goes back to {GENERATIONS_MAX} others cannot make more of them")]
+    TooManyGenerations,
     #[error("there is no such tenant")]
     NoTenant,
     #[error("there is no such API token")]
@@ -57,6 +61,20 @@ impl App {
         caller: &Caller,
         order: ApiTokenOrder,
     ) -> Result<(ListedToken, Credential), ApiTokenError> {
+        let created = self.try_create_api_token(caller, order).await;
+        if let Err(ApiTokenError::MoreThanMaker(missing)) = &created {
+            let mut event = caller.event("api_token.create", caller.tenant(), "");
+            event.detail.insert("permission", missing.to_string());
+            self.record_refusal(event, Refused::Somebody, "permission_denied").await?;
+        }
+        created
+    }
+
+    async fn try_create_api_token(
+        &self,
+        caller: &Caller,
+        order: ApiTokenOrder,
+    ) -> Result<(ListedToken, Credential), ApiTokenError> {
         if order.permissions.is_empty() {
             return Err(ApiTokenError::NoPermissions);
         }
@@ -73,10 +91,10 @@ impl App {
         if tenant.is_some() && order.permissions.contains(&Permission::TenantWrite) {
             return Err(ApiTokenError::MoreThanMaker(Permission::TenantWrite));
         }
-        let maker = match caller {
-            Caller::User { user, .. } => Maker::User(user.id),
-            Caller::Token(token) => token.maker,
-            Caller::Local { .. } | Caller::Anonymous { .. } => Maker::Local,
+        let (maker, parent) = match caller {
+            Caller::User { user, .. } => (Maker::User(user.id), None),
+            Caller::Token(token) => (token.maker, Some(token.id)),
+            Caller::Local { .. } | Caller::Anonymous { .. } => (Maker::Local, None),
         };
         let now = self.clock.now();
         let id = CredentialId::new(now, entropy()?);
@@ -88,23 +106,12 @@ impl App {
             permissions: order.permissions,
             tenant,
             maker,
+            parent,
             created_at: now,
             expires_at: order.ttl_seconds.map(|ttl| now + SignedDuration::from_secs(ttl)),
         };
-        let mut event = caller.event("api_token.create", tenant, id);
-        event.detail.insert("name", token.name.to_string());
-        let granted: Vec<&str> = token.permissions.iter().map(|permission| permission.as_str()).collect();
-        event.detail.insert("permissions", granted.join(" "));
-        let created = self.store.write(move |view, _| {
-            if let Some(tenant) = tenant
-                && view.tenant(tenant)?.is_none()
-            {
-                return Ok(Verdict::refuse(ApiTokenError::NoTenant));
-            }
-            let maker = maker_name(view, &token)?;
-            let changes = vec![Change::PutApiToken(token.clone()), Change::Audit(event)];
-            Ok(Verdict::accept(ListedToken { token, maker }, changes))
-        });
+        let caller = caller.clone();
+        let created = self.store.write(move |view, now| create(view, now, &caller, token));
         Ok((created.await.map_err(Unavailable::from)??, credential))
     }
 
@@ -117,39 +124,128 @@ impl App {
     ) -> Result<Vec<ListedToken>, Unavailable> {
         let listed = self.store.read(|view| {
             let mut tokens = Vec::new();
-            view.api_tokens(before, |token| {
-                if scope.is_none() || token.tenant == scope {
-                    tokens.push(token);
-                }
+            let listed = |token| {
+                tokens.push(token);
                 if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
+            };
+            match scope {
+                Some(_) => view.api_tokens_of(scope, before, listed)?,
+                None => view.api_tokens(before, listed)?,
+            }
             let named =
                 tokens.into_iter().map(|token| Ok(ListedToken { maker: maker_name(view, &token)?, token }));
-            named.collect::<Result<Vec<_>, crate::store::ReadError>>()
+            named.collect::<Result<Vec<_>, ReadError>>()
         });
         Ok(listed?)
     }
 
-    /// Revokes a token at once.
+    /// Revokes a token at once, with every token that goes back to it.
     pub async fn delete_api_token(&self, caller: &Caller, id: CredentialId) -> Result<(), ApiTokenError> {
-        let (scope, mut event) = (caller.tenant(), caller.event("api_token.revoke", caller.tenant(), id));
+        let (scope, caller) = (caller.tenant(), caller.clone());
         let deleted = self.store.write(move |view, _| {
             let visible = |token: &ApiToken| scope.is_none() || token.tenant == scope;
             let Some(token) = view.api_token(id)?.filter(visible) else {
                 return Ok(Verdict::refuse(ApiTokenError::NotFound));
             };
-            event.tenant = token.tenant;
-            event.detail.insert("name", token.name.to_string());
-            Ok(Verdict::accept((), vec![Change::DeleteApiToken(id), Change::Audit(event)]))
+            let mut changes = revoke(&caller, &token, None);
+            for descendant in descendants(view, id)? {
+                changes.extend(revoke(&caller, &descendant, Some("made with a token that was revoked")));
+            }
+            Ok(Verdict::accept((), changes))
         });
         deleted.await.map_err(Unavailable::from)?
     }
 }
 
-fn maker_name(
-    view: &crate::store::View<'_>,
-    token: &ApiToken,
-) -> Result<Option<Username>, crate::store::ReadError> {
+fn create(
+    view: &View<'_>,
+    now: Timestamp,
+    caller: &Caller,
+    mut token: ApiToken,
+) -> Result<Verdict<ListedToken, ApiTokenError>, ReadError> {
+    if let Some(tenant) = token.tenant
+        && view.tenant(tenant)?.is_none()
+    {
+        return Ok(Verdict::refuse(ApiTokenError::NoTenant));
+    }
+    // Who has lost a right since the request came can't hand it on.
+    let caller = renewed(view, caller, now)?;
+    let missing = |permission: &&Permission| !caller.as_ref().is_some_and(|caller| caller.may(**permission));
+    let (Some(caller), None) = (&caller, token.permissions.iter().find(missing)) else {
+        let missing = token.permissions.iter().find(missing).copied();
+        return Ok(Verdict::refuse(ApiTokenError::MoreThanMaker(missing.unwrap_or(Permission::TokenWrite))));
+    };
+    let mut above = token.parent;
+    for generation in 0.. {
+        let Some(parent) = above.map(|id| view.api_token(id)).transpose()?.flatten() else { break };
+        if generation == GENERATIONS_MAX {
+            return Ok(Verdict::refuse(ApiTokenError::TooManyGenerations));
+        }
+        // A token ends with the one that made it, so it does not claim to live for longer.
+        token.expires_at = match (token.expires_at, parent.expires_at) {
+            (Some(own), Some(end)) => Some(own.min(end)),
+            (own, end) => own.or(end),
+        };
+        above = parent.parent;
+    }
+    let mut event = caller.event("api_token.create", token.tenant, token.id);
+    event.detail.insert("name", token.name.to_string());
+    let granted: Vec<&str> = token.permissions.iter().map(|permission| permission.as_str()).collect();
+    event.detail.insert("permissions", granted.join(" "));
+    let maker = maker_name(view, &token)?;
+    let changes = vec![Change::PutApiToken(token.clone()), Change::Audit(event)];
+    Ok(Verdict::accept(ListedToken { token, maker }, changes))
+}
+
+/// Ends a token, on record.
+fn revoke(caller: &Caller, token: &ApiToken, because: Option<&str>) -> Vec<Change> {
+    let mut event = caller.event("api_token.revoke", token.tenant, token.id);
+    event.detail.insert("name", token.name.to_string());
+    if let Some(because) = because {
+        event.detail.insert("because", because.to_owned());
+    }
+    vec![Change::DeleteApiToken(token.id), Change::Audit(event)]
+}
+
+/// Tokens that were made with this one, or with one of those.
+fn descendants(view: &View<'_>, id: CredentialId) -> Result<Vec<ApiToken>, ReadError> {
+    let mut others = Vec::new();
+    view.api_tokens(None, |token| {
+        if token.parent.is_some() {
+            others.push(token);
+        }
+        ControlFlow::Continue(())
+    })?;
+    let (mut ended, mut descendants) = (BTreeSet::from([id]), Vec::new());
+    loop {
+        let goes_back = |token: &mut ApiToken| token.parent.is_some_and(|parent| ended.contains(&parent));
+        let next: Vec<ApiToken> = others.extract_if(.., goes_back).collect();
+        if next.is_empty() {
+            return Ok(descendants);
+        }
+        ended.extend(next.iter().map(|token| token.id));
+        descendants.extend(next);
+    }
+}
+
+/// The tokens that a person has made, by their own hand or with one of these tokens; newest first.
+pub(super) fn tokens_of(view: &View<'_>, maker: UserId) -> Result<Vec<ApiToken>, ReadError> {
+    let mut tokens = Vec::new();
+    view.api_tokens(None, |token| {
+        if token.maker == Maker::User(maker) {
+            tokens.push(token);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(tokens)
+}
+
+/// Ends all of these, and says why on record.
+pub(super) fn end_tokens(caller: &Caller, tokens: &[ApiToken], because: &'static str) -> Vec<Change> {
+    tokens.iter().flat_map(|token| revoke(caller, token, Some(because))).collect()
+}
+
+fn maker_name(view: &View<'_>, token: &ApiToken) -> Result<Option<Username>, ReadError> {
     match token.maker {
         Maker::Local => Ok(None),
         Maker::User(id) => Ok(view.user(id)?.map(|user| user.username)),

@@ -10,7 +10,7 @@ use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::networks::UNKNOWN;
 use crate::domain::permission::Permission;
 use crate::domain::session::SessionKey;
-use crate::domain::user::User;
+use crate::domain::user::{Role, User};
 
 /// The proven origin of a request.
 #[derive(Debug, Clone)]
@@ -57,6 +57,14 @@ impl Caller {
         Permission::ALL.into_iter().filter(|permission| self.may(*permission)).collect()
     }
 
+    /// Whether this caller may do everything that somebody of this role and tenant may: only then may they make
+    /// such a person, change one, or set a password for one.
+    pub fn may_all_that(&self, role: Role, tenant: Option<TenantId>) -> bool {
+        let in_reach = self.tenant().is_none() || self.tenant() == tenant;
+        let mut permitted = Permission::ALL.into_iter().filter(|permission| role.may_in(tenant, *permission));
+        in_reach && permitted.all(|permission| self.may(permission))
+    }
+
     /// The tenant that this caller is confined to; `None`: none.
     pub fn tenant(&self) -> Option<TenantId> {
         match self {
@@ -82,6 +90,8 @@ impl Caller {
             outcome: Outcome::Success,
             reason: None,
             detail: BTreeMap::new(),
+            names: BTreeMap::new(),
+            host: None,
         }
     }
 

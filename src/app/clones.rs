@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::fleet::HostNow;
 use super::timeline::timeline;
-use super::{App, Unavailable};
+use super::{App, Unavailable, entropy};
 use crate::domain::audit::AuditEvent;
 use crate::domain::host::{Host, HostFlag};
 use crate::domain::ids::HostId;
@@ -51,11 +51,13 @@ impl App {
         self.suspicions.noticed.notified().await;
         let suspicions =
             std::mem::take(&mut *self.suspicions.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let salted = suspicions.into_iter().map(|(host, serial)| Ok((host, serial, entropy()?)));
+        let salted = salted.collect::<Result<Vec<_>, Unavailable>>()?;
         let recorded = self.store.write(move |view, now| {
             let mut changes = Vec::new();
-            for (host, serial) in suspicions {
+            for (host, serial, salt) in salted {
                 if let Some(host) = view.host(host)? {
-                    changes.extend(flag(host, serial, now));
+                    changes.extend(flag(host, serial, now, salt));
                 }
             }
             Ok(Verdict::<(), Infallible>::accept((), changes))
@@ -66,11 +68,11 @@ impl App {
 }
 
 /// Flags a host, once, with the record of why.
-pub(super) fn flag(mut host: Host, older: Serial, now: Timestamp) -> Vec<Change> {
+pub(super) fn flag(mut host: Host, older: Serial, now: Timestamp, salt: [u8; 16]) -> Vec<Change> {
     if !host.flags.insert(HostFlag::PossibleClone) {
         return Vec::new();
     }
-    let event = AuditEvent {
+    let mut event = AuditEvent {
         actor: "muster".to_owned(),
         source: "server".to_owned(),
         tenant: Some(host.tenant),
@@ -82,7 +84,10 @@ pub(super) fn flag(mut host: Host, older: Serial, now: Timestamp) -> Vec<Change>
             ("older_serial", older.to_string()),
             ("newest_serial", host.newest_serial.to_string()),
         ]),
+        names: BTreeMap::new(),
+        host: None,
     };
+    event.name_host(host.id, host.facts.hostname.as_deref(), salt);
     let noticed = timeline(host.id, now, "possible_clone", [("older_serial", older.to_string())]);
     vec![noticed, Change::PutHost(host), Change::Audit(event)]
 }

@@ -137,6 +137,7 @@ impl App {
         &self,
         error: &EnrollError,
         credential: Option<CredentialId>,
+        hostname: Option<&str>,
         peer: Option<IpAddr>,
     ) -> Result<(), Unavailable> {
         let Some(reason) = error.reason() else {
@@ -151,9 +152,14 @@ impl App {
             None => None,
         };
         let target = credential.map(|id| id.to_string()).unwrap_or_default();
-        let event = Caller::Anonymous { address: peer }.event("agent.enroll", tenant, target);
+        let mut event = Caller::Anonymous { address: peer }.event("agent.enroll", tenant, target);
         let refused = if error.proved_nothing() { Refused::Stranger } else { Refused::Somebody };
-        self.record_refusal(event, refused, reason).await
+        // The same whether there is such a credential or not, so that the time of a refusal does not tell.
+        let by = format!("{} {}", event.target, hostname.unwrap_or_default());
+        if let Some(name) = hostname.filter(|_| tenant.is_some()) {
+            event.name_claimed(name, entropy()?);
+        }
+        self.record_refusal_by(event, refused, reason, by).await
     }
 
     async fn enroll_with(
@@ -199,6 +205,7 @@ impl App {
                 facts: facts.clone(),
                 peer,
                 caller: caller.clone(),
+                salt: entropy()?,
             };
             let decided = self.store.write(move |view, now| deciding.decide(view, now)).await;
             match decided.map_err(Unavailable::from)?? {
@@ -254,6 +261,8 @@ struct Deciding {
     facts: HostFacts,
     peer: Option<IpAddr>,
     caller: Caller,
+    /// For the host's name in the audit record.
+    salt: [u8; 16],
 }
 
 impl Deciding {
@@ -316,6 +325,7 @@ impl Deciding {
             Some(host) => self.facts.or(&host.facts),
             None => self.facts,
         };
+        event.name_host(enrollment.host, facts.hostname.as_deref(), self.salt);
         changes.push(Change::PutHost(Host {
             id: enrollment.host,
             tenant: id.tenant,

@@ -4,7 +4,7 @@
 //! the API, which checks permissions. A bounded memory lets a listener that was away go on where it left
 //! off; one that was away for longer is told to look at everything again.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::broadcast;
@@ -73,27 +73,49 @@ impl std::str::FromStr for EventId {
     }
 }
 
-/// The broadcast.
+/// The broadcast: a ring for each tenant, so that what one tenant's agents do neither pushes out what others have
+/// not heard yet nor shows in the numbers of their events, and one for those who hear of all tenants.
 #[derive(Debug)]
 pub struct Events {
     run: u64,
-    sender: broadcast::Sender<Event>,
+    rings: Mutex<HashMap<Option<TenantId>, Ring>>,
     /// Changes of rights are for the ends of streams, never for clients: they have no number and displace no event.
     access: broadcast::Sender<AccessChange>,
-    kept: Mutex<Kept>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
+#[derive(Debug)]
+struct Ring {
+    /// Tells this run of the server, and this ring, from others.
+    run: u64,
     last: u64,
     events: VecDeque<Event>,
+    sender: broadcast::Sender<Event>,
+}
+
+impl Ring {
+    fn new(run: u64, tenant: Option<TenantId>) -> Self {
+        let [_, _, _, _, _, _, _, _, own @ ..] = tenant.map_or([0; 16], |tenant| *tenant.as_bytes());
+        let run = run ^ u64::from_be_bytes(own);
+        Self { run, last: 0, events: VecDeque::new(), sender: broadcast::Sender::new(KEPT) }
+    }
+
+    fn tell(&mut self, kind: EventKind, tenant: Option<TenantId>, subject: Option<String>) {
+        self.last += 1;
+        let event = Event { id: EventId { run: self.run, number: self.last }, kind, tenant, subject };
+        if self.events.len() == KEPT {
+            self.events.pop_front();
+        }
+        self.events.push_back(event.clone());
+        // Sent under the lock, so that events arrive in the order of their numbers. Nobody listening is fine.
+        let _ = self.sender.send(event);
+    }
 }
 
 impl Events {
     /// `run` tells this run of the server from others.
     pub fn new(run: u64) -> Self {
-        let (sender, access) = (broadcast::Sender::new(KEPT), broadcast::Sender::new(KEPT));
-        Self { run, sender, access, kept: Mutex::default() }
+        let all = HashMap::from([(None, Ring::new(run, None))]);
+        Self { run, rings: Mutex::new(all), access: broadcast::Sender::new(KEPT) }
     }
 
     pub(super) fn tell_access(&self, change: AccessChange) {
@@ -107,27 +129,33 @@ impl Events {
     }
 
     pub(super) fn tell(&self, kind: EventKind, tenant: Option<TenantId>, subject: Option<String>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.last += 1;
-        let event = Event { id: EventId { run: self.run, number: kept.last }, kind, tenant, subject };
-        if kept.events.len() == KEPT {
-            kept.events.pop_front();
+        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(whose) = tenant else {
+            rings.values_mut().for_each(|ring| ring.tell(kind, tenant, subject.clone()));
+            return;
+        };
+        for place in [None, Some(whose)] {
+            let ring = rings.entry(place).or_insert_with(|| Ring::new(self.run, place));
+            ring.tell(kind, tenant, subject.clone());
         }
-        kept.events.push_back(event.clone());
-        // Sent under the lock, so that events arrive in the order of their numbers. Nobody listening is fine.
-        let _ = self.sender.send(event);
     }
 
-    /// Listens from now on; first comes what was missed since `last`, or `None` if that is no longer known.
-    pub fn listen(&self, last: Option<EventId>) -> (Option<Vec<Event>>, broadcast::Receiver<Event>) {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let receiver = self.sender.subscribe();
+    /// Listens from now on to what concerns a tenant, or all of them; first comes what was missed since `last`, or
+    /// `None` if that is no longer known.
+    pub fn listen(
+        &self,
+        tenant: Option<TenantId>,
+        last: Option<EventId>,
+    ) -> (Option<Vec<Event>>, broadcast::Receiver<Event>) {
+        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = rings.entry(tenant).or_insert_with(|| Ring::new(self.run, tenant));
+        let receiver = ring.sender.subscribe();
         let Some(last) = last else {
             return (Some(Vec::new()), receiver);
         };
-        let oldest = kept.events.front().map_or(kept.last + 1, |event| event.id.number);
-        let known = last.run == self.run && last.number <= kept.last && last.number + 1 >= oldest;
-        let missed = || kept.events.iter().filter(|event| event.id.number > last.number).cloned().collect();
+        let oldest = ring.events.front().map_or(ring.last + 1, |event| event.id.number);
+        let known = last.run == ring.run && last.number <= ring.last && last.number + 1 >= oldest;
+        let missed = || ring.events.iter().filter(|event| event.id.number > last.number).cloned().collect();
         (known.then(missed), receiver)
     }
 }
@@ -169,7 +197,7 @@ mod tests {
         };
         put(&user).await;
         let mut changes = app.events().listen_to_access();
-        let mut events = app.events().listen(None).1;
+        let mut events = app.events().listen(None, None).1;
         put(&User {
             preferences: Preferences { time_zone: TimeZone::Utc, ..user.preferences },
             ..user.clone()
@@ -187,7 +215,8 @@ mod tests {
         for _ in 0..10 {
             events.tell(EventKind::Host, None, None);
         }
-        let missed = |run, number| events.listen(Some(EventId { run, number })).0.map(|events| events.len());
+        let missed =
+            |run, number| events.listen(None, Some(EventId { run, number })).0.map(|events| events.len());
         assert_eq!((missed(7, 10), missed(7, 4), missed(7, 0)), (Some(0), Some(6), Some(10)));
         assert_eq!((missed(6, 4), missed(7, 11)), (None, None), "another run, a number from the future");
         for _ in 0..KEPT {
@@ -196,5 +225,29 @@ mod tests {
         assert_eq!(missed(7, 4), None, "forgotten");
         assert_eq!("7-12".parse(), Ok(EventId { run: 7, number: 12 }));
         assert!("7".parse::<EventId>().is_err() && "x-1".parse::<EventId>().is_err());
+    }
+
+    #[test]
+    fn one_tenant_pushes_nothing_of_another_out_and_shows_in_no_number() {
+        let events = Events::new(7);
+        let [quiet, loud] = [1, 2].map(|octet| TenantId::from_bytes([octet; 16]));
+        let (_, mut heard) = events.listen(Some(quiet), None);
+        events.tell(EventKind::Host, Some(quiet), Some("first".to_owned()));
+        let first = heard.try_recv().unwrap();
+        for _ in 0..3 * KEPT {
+            events.tell(EventKind::Host, Some(loud), None);
+        }
+        events.tell(EventKind::Host, Some(quiet), Some("second".to_owned()));
+        let second = heard.try_recv().unwrap();
+        assert_eq!((second.id.number, second.subject.as_deref()), (first.id.number + 1, Some("second")));
+        let missed = events.listen(Some(quiet), Some(first.id)).0.unwrap();
+        assert_eq!(missed, [second]);
+        assert_eq!(events.listen(Some(loud), Some(first.id)).0, None, "an id of another ring");
+        events.tell(EventKind::Resync, None, None);
+        assert_eq!(
+            heard.try_recv().unwrap().kind,
+            EventKind::Resync,
+            "what concerns everybody reaches everybody"
+        );
     }
 }

@@ -24,26 +24,32 @@ pub struct Figures {
     pub agent_ca: Option<AgentCaExpiries>,
     /// Records that the audit trail got since this process started, by what they say.
     pub audited: BTreeMap<AuditKind, u64>,
+    /// Refusals since this process started, those included that were folded into a count.
+    pub refused: BTreeMap<AuditKind, u64>,
 }
 
 /// Counts what the audit trail gets, as the store publishes it. Actions and reasons are words of ours, so there
 /// are only so many.
 #[derive(Debug, Default)]
-pub(super) struct Counts(Mutex<BTreeMap<AuditKind, u64>>);
+pub(super) struct Counts {
+    audited: Mutex<BTreeMap<AuditKind, u64>>,
+    refused: Mutex<BTreeMap<AuditKind, u64>>,
+}
 
 impl Counts {
     pub(super) fn add(&self, audited: &[AuditKind]) {
         if audited.is_empty() {
             return;
         }
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.audited.lock().unwrap_or_else(PoisonError::into_inner);
         for kind in audited {
             *counts.entry(*kind).or_default() += 1;
         }
     }
 
-    fn now(&self) -> BTreeMap<AuditKind, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Counts a refusal, whether it is recorded by itself or folded into another.
+    pub(super) fn refused(&self, kind: AuditKind) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
     }
 }
 
@@ -66,7 +72,8 @@ impl App {
             ready: self.readiness().is_ok(),
             failed_commits: self.store.failed_commits(),
             agent_ca: stored.map(|stored| AgentCaExpiries::of(&stored)),
-            audited: self.counts.now(),
+            audited: self.counts.audited.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            refused: self.counts.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         })
     }
 }

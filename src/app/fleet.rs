@@ -25,7 +25,7 @@ pub const HEARTBEAT_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 /// A host is online while it has missed fewer reports than this.
 const MISSED_BEATS: i32 = 3;
 
-/// Transitions of one sweep that are told one by one; more are told as one request to look again.
+/// Hosts of one tenant that are told of one by one at a time; more are told as one request to look again.
 const TOLD_ONE_BY_ONE: usize = 50;
 
 /// Every host.
@@ -40,6 +40,8 @@ struct Rows {
     tenants: HashMap<HostId, TenantId>,
     rolls: HashMap<TenantId, Roll>,
     unsaved: HashSet<HostId>,
+    /// Hosts whose facts have changed and of which nobody has been told yet.
+    changed: HashSet<(TenantId, HostId)>,
 }
 
 /// What a host has reported since its row was last saved.
@@ -152,11 +154,31 @@ impl Fleet {
             return;
         };
         let learned = facts.is_some_and(|facts| roll.learn(id, facts));
-        let changed = appeared || learned;
         rows.unsaved.insert(id);
+        if learned && !appeared {
+            // However often a machine changes its mind, people are told once with each sweep.
+            rows.changed.insert((tenant, id));
+        }
         drop(rows);
-        if changed {
+        if appeared {
             self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
+        }
+    }
+
+    /// Tells of hosts one by one, or, where a tenant has many, that it is time to look again.
+    fn tell_of(&self, hosts: impl IntoIterator<Item = (TenantId, HostId)>) {
+        let mut by_tenant = HashMap::<TenantId, Vec<HostId>>::new();
+        for (tenant, id) in hosts {
+            by_tenant.entry(tenant).or_default().push(id);
+        }
+        for (tenant, ids) in by_tenant {
+            if ids.len() > TOLD_ONE_BY_ONE {
+                self.events.tell(EventKind::Resync, Some(tenant), None);
+                continue;
+            }
+            for id in ids {
+                self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
+            }
         }
     }
 
@@ -197,22 +219,17 @@ impl Fleet {
         }
     }
 
-    /// Marks hosts that have missed too many reports as offline, and tells.
+    /// Marks hosts that have missed too many reports as offline, and tells of them and of those whose facts have
+    /// changed since the last sweep.
     pub fn sweep(&self, now: Timestamp) {
         let cutoff = now - HEARTBEAT_INTERVAL * MISSED_BEATS;
-        let mut gone = Vec::new();
         let mut rows = self.write();
+        let mut changed = std::mem::take(&mut rows.changed);
         for (tenant, roll) in &mut rows.rolls {
-            gone.extend(roll.silence(cutoff).into_iter().map(|id| (*tenant, id)));
+            changed.extend(roll.silence(cutoff).into_iter().map(|id| (*tenant, id)));
         }
         drop(rows);
-        if gone.len() > TOLD_ONE_BY_ONE {
-            self.events.tell(EventKind::Resync, None, None);
-            return;
-        }
-        for (tenant, id) in gone {
-            self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
-        }
+        self.tell_of(changed);
     }
 
     pub fn host(&self, id: HostId) -> Option<HostNow> {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use super::Unavailable;
-use super::host_pace::HostPace;
+use super::pace::Pace;
 use crate::domain::deny::Identity;
 use crate::domain::ids::HostId;
 use crate::domain::serial::Serial;
@@ -45,7 +45,7 @@ pub enum ReportError {
 #[derive(Debug)]
 pub struct History {
     store: Store,
-    pace: HostPace,
+    pace: Pace<HostId>,
     reporting: Mutex<HashSet<HostId>>,
 }
 
@@ -58,7 +58,7 @@ pub struct Turn<'a> {
 
 impl History {
     pub fn new(store: Store) -> Self {
-        Self { store, pace: HostPace::new(BURST), reporting: Mutex::default() }
+        Self { store, pace: Pace::new(BURST), reporting: Mutex::default() }
     }
 
     /// A history that no disk keeps, for tests of rooms above.

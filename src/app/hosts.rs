@@ -9,7 +9,7 @@ use super::caller::Caller;
 use super::fleet::{HostNow, HostPage, HostQuery};
 use super::revoke::revocations;
 use super::timeline::timeline;
-use super::{App, Unavailable};
+use super::{App, Unavailable, entropy};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::{Enrollment, RevocationReason};
 use crate::domain::host::{Host, HostFlag};
@@ -91,7 +91,7 @@ impl App {
         tenant: TenantId,
         id: HostId,
     ) -> Result<HostNow, HostError> {
-        let caller = caller.clone();
+        let (caller, salt) = (caller.clone(), entropy()?);
         let decided = self.store.write(move |view, now| {
             let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
                 return Ok(Verdict::refuse(HostError::NotFound));
@@ -102,7 +102,7 @@ impl App {
             let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
             let mut event = caller.event("host.decommission", Some(tenant), host.id);
             event.detail.insert("certificates", changes.len().to_string());
-            event.detail.insert("hostname", host.facts.hostname.clone().unwrap_or_default());
+            event.name_host(host.id, host.facts.hostname.as_deref(), salt);
             if view.identity_denied(&identity(&host))?.is_none() {
                 changes.push(Change::DenyIdentity { identity: identity(&host), since: now });
             }
@@ -123,7 +123,7 @@ impl App {
         tenant: TenantId,
         id: HostId,
     ) -> Result<HostNow, HostError> {
-        let caller = caller.clone();
+        let (caller, salt) = (caller.clone(), entropy()?);
         let decided = self.store.write(move |view, now| {
             let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
                 return Ok(Verdict::refuse(HostError::NotFound));
@@ -135,7 +135,7 @@ impl App {
             let mut flags = host.flags.clone();
             flags.remove(&HostFlag::PossibleClone);
             let mut event = caller.event("host.re_enable", Some(tenant), host.id);
-            event.detail.insert("hostname", host.facts.hostname.clone().unwrap_or_default());
+            event.name_host(host.id, host.facts.hostname.as_deref(), salt);
             let changes = vec![
                 Change::LiftIdentity(identity(&host)),
                 timeline(host.id, now, "re_enabled", [("by", caller.to_string())]),
@@ -148,8 +148,8 @@ impl App {
         self.host(tenant, id)
     }
 
-    /// Removes a host with everything that hangs on it. What is left is the audit record, and the denial of
-    /// its unexpired certificates.
+    /// Removes a host with everything that hangs on it, its name in the audit trail included. What is left is the
+    /// audit record, and the denial of its unexpired certificates.
     pub async fn delete_host(&self, caller: &Caller, tenant: TenantId, id: HostId) -> Result<(), HostError> {
         let caller = caller.clone();
         let decided = self.store.write(move |view, now| {
@@ -171,7 +171,6 @@ fn decide_delete(
     let mut changes = revocations(view, host.id, now, RevocationReason::Deleted)?;
     let mut event = caller.event("host.delete", Some(host.tenant), host.id);
     event.detail.insert("agent_id", host.agent.to_string());
-    event.detail.insert("hostname", host.facts.hostname.clone().unwrap_or_default());
     event.detail.insert("certificates", changes.len().to_string());
     // Nothing that the registry knows carries this identity any more, so the name is free again.
     if view.identity_denied(&identity(&host))?.is_some() {

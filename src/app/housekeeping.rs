@@ -46,7 +46,7 @@ impl App {
             let limit = self.clock.now() - KEEP_EXPIRED - self.policy.rotation_grace;
             let app = Arc::clone(self);
             let expired =
-                self.readers.run(move || app.store.read(|view| view.expired_before(limit))).await??;
+                self.walkers.run(move || app.store.read(|view| view.expired_before(limit))).await??;
             if expired.is_empty() {
                 self.store.deny_list().forget_expired(limit);
                 return Ok(());

@@ -28,6 +28,11 @@ impl Default for Pool {
 }
 
 impl Pool {
+    /// A pool that does so much at a time.
+    pub(super) fn of(slots: usize) -> Self {
+        Self { slots: Arc::new(Semaphore::new(slots)) }
+    }
+
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

@@ -1,6 +1,7 @@
 //! Use cases, one file per family of verbs. They look at a consistent view and the time, decide, and hand
 //! the store what to write. They know nothing of HTTP, gRPC or the command line.
 
+pub mod account;
 pub mod admission;
 pub mod agent_ca;
 pub mod api_tokens;
@@ -15,12 +16,12 @@ pub mod figures;
 pub mod findings;
 pub mod fleet;
 pub mod history;
-mod host_pace;
 pub mod hosts;
 pub mod housekeeping;
 pub mod issuing;
 pub mod outages;
 pub mod overview;
+pub mod pace;
 mod passwords;
 pub mod readiness;
 pub mod refusals;
@@ -36,6 +37,7 @@ pub mod tenants;
 mod timeline;
 pub mod tokens;
 pub mod users;
+pub mod write_pace;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -47,6 +49,7 @@ use crate::ca::authority::Authority;
 use crate::clock::Clock;
 use crate::domain::access::AccessChange;
 use crate::domain::deny::DenyChange;
+use crate::domain::ids::HostId;
 use crate::domain::spiffe::TrustDomain;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
 use clones::Suspicions;
@@ -54,10 +57,11 @@ use events::{EventKind, Events};
 use figures::Counts;
 use fleet::Fleet;
 use history::History;
-use host_pace::HostPace;
 use issuing::Pool;
+use pace::Pace;
 use passwords::Passwords;
 use refusals::RefusalLog;
+use write_pace::WritePace;
 
 /// Choices of the operator that use cases obey.
 #[derive(Debug, Clone)]
@@ -68,7 +72,16 @@ pub struct Policy {
     pub svid_server_auth: bool,
     /// How long after its expiry the newest SVID of an agent may still rotate.
     pub rotation_grace: SignedDuration,
+    /// Changes per second that one person or one API token may make in the long run.
+    pub write_pace: u32,
+    /// Join tokens of one tenant that may be open at once.
+    pub open_join_tokens_max: usize,
 }
+
+/// Changes per second of one person or one API token, unless the operator chose another pace.
+pub const WRITE_PACE_DEFAULT: u32 = 50;
+/// Open join tokens of one tenant, unless the operator chose another bound.
+pub const OPEN_JOIN_TOKENS_DEFAULT: usize = 10_000;
 
 impl Default for Policy {
     fn default() -> Self {
@@ -76,6 +89,8 @@ impl Default for Policy {
             svid_ttl: SignedDuration::from_hours(24),
             svid_server_auth: false,
             rotation_grace: SignedDuration::ZERO,
+            write_pace: WRITE_PACE_DEFAULT,
+            open_join_tokens_max: OPEN_JOIN_TOKENS_DEFAULT,
         }
     }
 }
@@ -98,11 +113,18 @@ pub struct App {
     pool: Pool,
     /// For long reads, so that they never hold up an enrollment.
     readers: Pool,
+    /// For walks over much of the store, so that they never stand before a page.
+    walkers: Pool,
+    /// For the one walk along the audit chain.
+    verifier: Pool,
+    /// What that walk has last found.
+    verified: tokio::sync::Mutex<Option<audit::Walk>>,
     passwords: Passwords,
     refusals: RefusalLog,
     suspicions: Suspicions,
     /// Every rotation adds rows that stay.
-    rotations: HostPace,
+    rotations: Pace<HostId>,
+    writes: WritePace,
     counts: Arc<Counts>,
     /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
     trust: watch::Sender<()>,
@@ -145,6 +167,7 @@ impl App {
             Box::new(move |published| {
                 on_denied(&published.deny);
                 counts.add(&published.audited);
+                audit::log(&published.records);
                 if let Some(fleet) = following.get() {
                     if published.whole {
                         fleet.replace(&published.hosts);
@@ -163,6 +186,7 @@ impl App {
         // Nothing has been written yet: writes come from use cases, and there are none before this returns.
         let _ = following.set(Arc::clone(&fleet));
         let history = Arc::new(History::new(store.clone()));
+        let writes = WritePace::new(policy.write_pace);
         Ok(Self {
             store,
             clock,
@@ -175,10 +199,14 @@ impl App {
             authority_changed: watch::Sender::default(),
             pool: Pool::default(),
             readers: Pool::default(),
+            walkers: Pool::of(2),
+            verifier: Pool::of(1),
+            verified: tokio::sync::Mutex::default(),
             passwords: Passwords::default(),
             refusals: RefusalLog::default(),
             suspicions: Suspicions::default(),
-            rotations: HostPace::new(rotate::BURST),
+            rotations: Pace::new(rotate::BURST),
+            writes,
             counts,
             trust,
         })

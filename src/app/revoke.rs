@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::caller::Caller;
 use super::timeline::timeline;
-use super::{App, Unavailable};
+use super::{App, Unavailable, entropy};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::{Revocation, RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::ids::HostId;
@@ -33,8 +33,8 @@ impl App {
     /// Revokes an identity. When this returns, it is on disk, on the deny list, and its streams have been
     /// told to end. Repeating it is harmless.
     pub async fn revoke(&self, caller: &Caller, identity: Identity) -> Result<Revoked, RevokeError> {
-        let caller = caller.clone();
-        let decided = self.store.write(move |view, now| decide(view, now, &caller, identity)).await;
+        let (caller, salt) = (caller.clone(), entropy()?);
+        let decided = self.store.write(move |view, now| decide(view, now, &caller, identity, salt)).await;
         decided.map_err(Unavailable::from)?
     }
 }
@@ -44,6 +44,7 @@ fn decide(
     now: Timestamp,
     caller: &Caller,
     identity: Identity,
+    salt: [u8; 16],
 ) -> Result<Verdict<Revoked, RevokeError>, ReadError> {
     let Some(host) = view.host_of(&identity)? else {
         return Ok(Verdict::refuse(RevokeError::NotFound(identity.agent)));
@@ -59,6 +60,7 @@ fn decide(
     let mut event = caller.event("agent.revoke", Some(identity.tenant), host.id);
     event.detail.insert("agent_id", identity.agent.to_string());
     event.detail.insert("certificates", certificates.to_string());
+    event.name_host(host.id, host.facts.hostname.as_deref(), salt);
     changes.push(Change::Audit(event));
     Ok(Verdict::accept(Revoked { identity, host: host.id, since: now, certificates }, changes))
 }

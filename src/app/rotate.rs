@@ -11,7 +11,7 @@ use super::issuing::{self, Answered, IssuingError, Signed, Svid};
 use super::outages::excused;
 use super::refusals::Refused as Whom;
 use super::timeline::timeline;
-use super::{App, Unavailable};
+use super::{App, Unavailable, entropy};
 use crate::ca::csr::{CsrError, VerifiedCsr};
 use crate::ca::presented::{ChainError, PresentedChain, ProofError};
 use crate::domain::deny::Identity;
@@ -169,8 +169,9 @@ impl App {
         peer: Option<IpAddr>,
     ) -> Result<Svid, RotateError> {
         let grace = self.policy.rotation_grace;
+        let salts = [entropy()?, entropy()?];
         let decided =
-            self.store.write(move |view, now| decide(view, now, grace, &proven, signed, peer)).await;
+            self.store.write(move |view, now| decide(view, now, grace, &proven, signed, peer, salts)).await;
         match decided.map_err(Unavailable::from)?? {
             Decided::Issued(signed) => Ok(signed.into_svid()),
             Decided::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
@@ -281,6 +282,7 @@ fn decide(
     proven: &Proven,
     signed: Signed,
     peer: Option<IpAddr>,
+    [salt, salt_of_clone]: [[u8; 16]; 2],
 ) -> Result<Verdict<Decided, RotateError>, ReadError> {
     let (host, recovered) = match standing(view, proven, now, grace) {
         Ok(Standing::Fresh { host, recovered, .. }) => (*host, recovered),
@@ -298,11 +300,12 @@ fn decide(
     if recovered {
         event.detail.insert("recovered", "true".to_owned());
     }
+    event.name_host(host.id, host.facts.hostname.as_deref(), salt);
     let mut host = host;
     let mut changes = Vec::new();
     // The next certificate has been shown already, and now somebody rotates from the one before it.
     if host.newest_shown.is_some_and(|newest| newest > proven.chain.serial()) {
-        changes.extend(clones::flag(host.clone(), proven.chain.serial(), now));
+        changes.extend(clones::flag(host.clone(), proven.chain.serial(), now, salt_of_clone));
         host.flags.insert(HostFlag::PossibleClone);
     }
     let kind = if recovered { "recovered" } else { "rotated" };

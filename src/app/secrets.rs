@@ -95,9 +95,9 @@ impl App {
             .run(move || {
                 let mut secrets = Vec::new();
                 app.store.read(|view| {
-                    view.enrollment_secrets(before, |secret| {
+                    view.enrollment_secrets_of(tenant, before, |secret| {
                         let wanted = revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked);
-                        if secret.tenant == tenant && wanted {
+                        if wanted {
                             secrets.push(secret);
                         }
                         if secrets.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

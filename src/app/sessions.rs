@@ -8,11 +8,13 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::caller::{Caller, TokenCaller};
+use super::passwords::Asker;
 use super::refusals::Refused;
 use super::{App, Unavailable, entropy};
-use crate::domain::api_token::{ApiToken, Maker};
+use crate::domain::api_token::{ApiToken, GENERATIONS_MAX, Maker};
 use crate::domain::audit::AuditEvent;
 use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::permission::Permission;
 use crate::domain::session::{PER_USER_MAX, Session, SessionKey, SessionToken, TOUCH_EVERY};
 use crate::domain::user::{Preferences, User, Username};
@@ -22,7 +24,7 @@ use crate::store::{Change, ReadError, Verdict, View};
 pub enum SignInError {
     #[error("wrong username or password")]
     Wrong,
-    #[error("too many people are signing in at once")]
+    #[error("too many passwords are being checked at once")]
     Busy,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -44,22 +46,27 @@ impl App {
         address: Option<IpAddr>,
     ) -> Result<(SignedIn, SessionToken), SignInError> {
         let caller = Caller::Anonymous { address };
-        let name = username.parse::<Username>().ok();
+        let name = Username::existing(username).ok();
         let found = match &name {
             Some(name) => self.store.read(|view| view.user_named(name)).map_err(Unavailable::from)?,
             None => None,
         };
+        // A name that nobody has is not recorded: it may be a password, typed into the wrong field.
+        let target = found.as_ref().map(|user| user.username.to_string()).unwrap_or_default();
         let user = found.filter(|user| user.disabled_at.is_none());
-        let right = self.passwords.verify(password, user.as_ref().map(|user| user.password.clone())).await?;
+        let asker = Asker::of(&caller);
+        let hash = user.as_ref().map(|user| user.password.clone());
+        let right = self.passwords.verify(asker, password, hash).await?;
         let (Some(user), true) = (user, right) else {
-            let target = name.map(|name| name.to_string()).unwrap_or_default();
             let event = caller.event("session.create", None, target);
             self.record_refusal(event, Refused::Stranger, "wrong_credentials").await?;
             return Err(SignInError::Wrong);
         };
+        self.passwords.signed_in(asker);
         let token = SessionToken::new(Zeroizing::new(entropy()?));
         let now = self.clock.now();
-        let session = Session { key: token.key(), user: user.id, created_at: now, last_used_at: now };
+        let session =
+            Session { key: token.key(), user: user.id, created_at: now, last_used_at: now, address };
         let opened = self.store.write(move |view, now| open(view, now, &user, session, &caller));
         Ok((opened.await.map_err(Unavailable::from)??, token))
     }
@@ -102,42 +109,81 @@ impl App {
         found.map_err(|error: ReadError| error.into())
     }
 
-    /// The caller behind an API token; `None` if the token grants nothing any more.
-    pub fn caller_of_token(
+    /// The caller behind an API token; `None` if the token grants nothing, or nothing any more. That it was used
+    /// is recorded then.
+    pub async fn caller_of_token(
         &self,
         text: &str,
         address: Option<IpAddr>,
     ) -> Result<Option<Caller>, Unavailable> {
         let Some(credential) = Credential::parse(CredentialKind::ApiToken, text) else {
+            self.refuse_token(None, None, address, Refused::Stranger, "malformed_token").await?;
             return Ok(None);
         };
         let now = self.clock.now();
-        let found = self.store.read(|view| {
+        let found: Result<Result<Caller, _>, ReadError> = self.store.read(|view| {
             let Some(token) = view.api_token(credential.id())? else {
-                return Ok(None);
+                return Ok(Err((None, Refused::Stranger, "unknown_token")));
             };
-            if !token.hash.matches(&credential) || token.expired(now) {
-                return Ok(None);
-            }
             let (id, tenant, maker) = (token.id, token.tenant, token.maker);
-            let Some(permissions) = effective(view, token)? else {
-                return Ok(None);
+            if !token.hash.matches(&credential) {
+                return Ok(Err((tenant, Refused::Stranger, "wrong_secret")));
+            }
+            if token.expired(now) {
+                return Ok(Err((tenant, Refused::Somebody, "expired")));
+            }
+            let Some(permissions) = effective(view, &token, now)? else {
+                return Ok(Err((tenant, Refused::Somebody, "maker_gone")));
             };
-            Ok(Some(Caller::Token(Box::new(TokenCaller { id, permissions, tenant, maker, address }))))
+            Ok(Ok(Caller::Token(Box::new(TokenCaller { id, permissions, tenant, maker, address }))))
         });
-        found.map_err(|error: ReadError| error.into())
+        match found? {
+            Ok(caller) => Ok(Some(caller)),
+            Err((tenant, met, reason)) => {
+                self.refuse_token(Some(credential.id()), tenant, address, met, reason).await?;
+                Ok(None)
+            }
+        }
     }
 
-    /// Whether a program's token still grants a permission.
-    pub fn token_still_may(&self, caller: &TokenCaller, permission: Permission) -> Result<bool, Unavailable> {
+    /// Records that a token was used that grants nothing. Tokens that were revoked are not kept, so theirs are
+    /// unknown; the id leads to the record of the revocation.
+    async fn refuse_token(
+        &self,
+        id: Option<CredentialId>,
+        tenant: Option<TenantId>,
+        address: Option<IpAddr>,
+        met: Refused,
+        reason: &'static str,
+    ) -> Result<(), Unavailable> {
+        let target = id.map(|id| id.to_string()).unwrap_or_default();
+        let event = Caller::Anonymous { address }.event("api_token.use", tenant, target);
+        // The same whether there is such a token or not, so that the time of a refusal does not tell.
+        let by = event.target.clone();
+        self.record_refusal_by(event, met, reason, by).await
+    }
+
+    /// Records that somebody came with a session that is not there.
+    pub async fn refuse_session(&self, address: Option<IpAddr>) -> Result<(), Unavailable> {
+        let event = Caller::Anonymous { address }.event("session.use", None, "");
+        self.record_refusal(event, Refused::Stranger, "unknown_session").await
+    }
+
+    /// Whether there is a session, be it one that has run out.
+    pub fn knows_session(&self, token: &SessionToken) -> Result<bool, Unavailable> {
+        Ok(self.store.read(|view| view.session(token.key()))?.is_some())
+    }
+
+    /// What a program's token grants by now.
+    pub fn token_permissions(&self, caller: &TokenCaller) -> Result<BTreeSet<Permission>, Unavailable> {
         let now = self.clock.now();
-        let may = self.store.read(|view| {
+        let granted = self.store.read(|view| {
             let Some(token) = view.api_token(caller.id)?.filter(|token| !token.expired(now)) else {
-                return Ok(false);
+                return Ok(BTreeSet::new());
             };
-            Ok(effective(view, token)?.is_some_and(|permissions| permissions.contains(&permission)))
+            Ok(effective(view, &token, now)?.unwrap_or_default())
         });
-        may.map_err(|error: ReadError| error.into())
+        granted.map_err(|error: ReadError| error.into())
     }
 
     pub async fn sign_out(&self, caller: &Caller) -> Result<(), Unavailable> {
@@ -145,8 +191,11 @@ impl App {
             return Ok(());
         };
         let (key, event) = (*session, caller.event("session.end", user.tenant, &user.username));
-        let ended = self.store.write(move |_, _| {
-            let changes = vec![Change::EndSession(key), Change::Audit(event)];
+        let ended = self.store.write(move |view, _| {
+            let changes = match view.session(key)? {
+                Some(_) => vec![Change::EndSession(key), Change::Audit(event)],
+                None => Vec::new(),
+            };
             Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
         });
         let Ok(()) = ended.await?;
@@ -163,7 +212,8 @@ impl App {
         };
         let (id, event) = (user.id, caller.event("user.preferences", user.tenant, user.id));
         let saved = self.store.write(move |view, _| {
-            let changed = view.user(id)?.map(|user| Change::PutUser(User { preferences, ..user }));
+            let changed = view.user(id)?.filter(|user| user.preferences != preferences);
+            let changed = changed.map(|user| Change::PutUser(User { preferences, ..user }));
             let changes = changed.into_iter().flat_map(|user| [user, Change::Audit(event.clone())]).collect();
             Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
         });
@@ -202,15 +252,57 @@ fn open(
     Ok(Verdict::accept(SignedIn { user, session }, changes))
 }
 
-/// What a token grants: what it lists and its maker still has. `None` when the maker is gone or disabled.
-fn effective(view: &View<'_>, token: ApiToken) -> Result<Option<BTreeSet<Permission>>, ReadError> {
-    let Maker::User(id) = token.maker else {
-        return Ok(Some(token.permissions));
-    };
-    let Some(maker) = view.user(id)?.filter(|maker| maker.disabled_at.is_none()) else {
+/// What a token grants: what it lists, every token that it goes back to lists, and its maker still has. `None` when
+/// one of those tokens has ended, or the maker is gone or disabled.
+fn effective(
+    view: &View<'_>,
+    token: &ApiToken,
+    now: Timestamp,
+) -> Result<Option<BTreeSet<Permission>>, ReadError> {
+    let mut permissions = token.permissions.clone();
+    let mut parent = token.parent;
+    for _ in 0..GENERATIONS_MAX {
+        let Some(id) = parent else { break };
+        let Some(above) = view.api_token(id)?.filter(|above| !above.expired(now)) else {
+            return Ok(None);
+        };
+        permissions.retain(|permission| above.permissions.contains(permission));
+        parent = above.parent;
+    }
+    if parent.is_some() {
         return Ok(None);
-    };
-    Ok(Some(token.permissions.into_iter().filter(|permission| maker.may(*permission)).collect()))
+    }
+    if let Maker::User(id) = token.maker {
+        let Some(maker) = view.user(id)?.filter(|maker| maker.disabled_at.is_none()) else {
+            return Ok(None);
+        };
+        permissions.retain(|permission| maker.may(*permission));
+    }
+    Ok(Some(permissions))
+}
+
+/// The same caller with the rights of now, for decisions that come a while after the request; `None` if there is
+/// none of it any more.
+pub(super) fn renewed(view: &View<'_>, caller: &Caller, now: Timestamp) -> Result<Option<Caller>, ReadError> {
+    match caller {
+        Caller::Local { .. } | Caller::Anonymous { .. } => Ok(Some(caller.clone())),
+        Caller::User { session, address, .. } => {
+            let Some(live) = view.session(*session)?.filter(|session| !session.expired(now)) else {
+                return Ok(None);
+            };
+            let user = view.user(live.user)?.filter(|user| user.disabled_at.is_none());
+            Ok(user.map(|user| Caller::User { user: Box::new(user), session: *session, address: *address }))
+        }
+        Caller::Token(before) => {
+            let Some(token) = view.api_token(before.id)?.filter(|token| !token.expired(now)) else {
+                return Ok(None);
+            };
+            let permissions = effective(view, &token, now)?;
+            let renewed =
+                |permissions| Caller::Token(Box::new(TokenCaller { permissions, ..*before.clone() }));
+            Ok(permissions.map(renewed))
+        }
+    }
 }
 
 /// Ends every session of a person, perhaps but for one.

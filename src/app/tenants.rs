@@ -17,7 +17,7 @@ pub enum TenantError {
 
 impl App {
     /// The tenant that a request works in: the caller's own, or for those who see all of them the one asked
-    /// for, else the default one. `None` when it asks for one that is not there, or not for this caller.
+    /// for, by its id or its name, else the default one. `None` when it asks for one that is not there, or not for this caller.
     pub fn tenant_for(&self, caller: &Caller, asked: Option<&str>) -> Result<Option<TenantId>, Unavailable> {
         let found = self.store.read(|view| {
             let asked = match asked {
@@ -25,7 +25,10 @@ impl App {
                 Some(DEFAULT_TENANT) => Some(view.default_tenant()?),
                 Some(text) => match text.parse() {
                     Ok(id) => view.tenant(id)?.map(|tenant| tenant.id),
-                    Err(_) => None,
+                    Err(_) => {
+                        let tenants = view.tenants()?;
+                        tenants.iter().find(|tenant| tenant.name.as_str() == text).map(|tenant| tenant.id)
+                    }
                 },
             };
             Ok(asked.filter(|id| caller.tenant().is_none_or(|own| own == *id)))

@@ -27,6 +27,10 @@ pub struct TokenOrder {
 pub enum TokenError {
     #[error("a join token lives between {} seconds and {} days", TTL_SECONDS.start(), TTL_SECONDS.end() / 86_400)]
     InvalidTtl,
+    #[error(
+        "{0} join tokens are open in this tenant, and there may be no more; void some, or wait until they expire"
+    )]
+    TooMany(usize),
     #[error("there is no such tenant")]
     NoTenant,
     #[error("there is no such join token")]
@@ -71,9 +75,13 @@ impl App {
         if let Some(name) = &token.name {
             event.detail.insert("name", name.to_string());
         }
-        let minted = self.store.write(move |view, _| {
+        let most = self.policy.open_join_tokens_max;
+        let minted = self.store.write(move |view, now| {
             if view.tenant(tenant)?.is_none() {
                 return Ok(Verdict::refuse(TokenError::NoTenant));
+            }
+            if view.open_join_tokens(tenant, now, most)? >= most {
+                return Ok(Verdict::refuse(TokenError::TooMany(most)));
             }
             let changes = vec![Change::PutJoinToken(token.clone()), Change::Audit(event)];
             Ok(Verdict::accept(token, changes))
@@ -93,10 +101,8 @@ impl App {
             .run(move || {
                 let mut tokens = Vec::new();
                 app.store.read(|view| {
-                    view.join_tokens(before, |token| {
-                        if token.tenant == tenant {
-                            tokens.push(token);
-                        }
+                    view.join_tokens_of(tenant, before, |token| {
+                        tokens.push(token);
                         if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
                     })
                 })?;

@@ -11,8 +11,9 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use rcgen::{Issuer, SanType, string::Ia5String};
+use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
 use super::ca_certificate::{CaCertificate, CaCertificateError};
@@ -201,19 +202,17 @@ pub fn has_key(directory: &Path) -> bool {
 
 /// The names in the server certificate of an earlier run; `None` where there is none.
 pub fn names_of(directory: &Path) -> Result<Option<Vec<ServerName>>, ServerCaError> {
-    let held = match Held::open(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        held => held.map_err(|source| ServerCaError::Directory { path: directory.to_owned(), source })?,
-    };
+    let Some(held) = held_if_there(directory)? else { return Ok(None) };
     let Some(text) = read(&held, CERTIFICATE_FILE)? else { return Ok(None) };
-    let unclear = || ServerCaError::NamesUnclear { path: held.shown(CERTIFICATE_FILE) };
-    names_in(&text).map(Some).ok_or_else(unclear)
+    let path = held.shown(CERTIFICATE_FILE);
+    let names = names_in(&text).ok_or(ServerCaError::NamesUnclear { path })?;
+    Ok(Some(names))
 }
 
 /// The names of the first certificate of a PEM text, if every one of them is one that we would put in.
 fn names_in(text: &[u8]) -> Option<Vec<ServerName>> {
-    let chain = pem::file::certificates(text).ok()?;
-    let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
+    let first = pem::file::certificates(text).ok()?.into_iter().next()?;
+    let (_, certificate) = X509Certificate::from_der(&first).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     let name = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => name.parse().ok(),
@@ -230,17 +229,13 @@ fn names_in(text: &[u8]) -> Option<Vec<ServerName>> {
 fn stored_key(held: &Held) -> Result<Option<IssuingKey>, ServerCaError> {
     let Some(text) = read(held, KEY_FILE)?.map(Zeroizing::new) else { return Ok(None) };
     let unsuitable = || ServerCaError::OtherKey { path: held.shown(KEY_FILE) };
-    let text = std::str::from_utf8(&text).map_err(|_| unsuitable())?;
-    let pkcs8 = pem::single(text, &[pem::PRIVATE_KEY]).map(Zeroizing::new).map_err(|_| unsuitable())?;
-    IssuingKey::from_pkcs8(&pkcs8).map(Some).map_err(|_| unsuitable())
+    let key = pem::file::private_key(&text).map_err(|_| unsuitable())?;
+    IssuingKey::read(&key).map(Some).map_err(|_| unsuitable())
 }
 
 /// Seals the CA's key, if there is one, so that each of these envelopes opens it.
 pub fn reseal(directory: &Path, from: &Envelope, to: &[&Envelope]) -> Result<(), ServerCaError> {
-    let held = match Held::open(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        held => held.map_err(|source| ServerCaError::Directory { path: directory.to_owned(), source })?,
-    };
+    let Some(held) = held_if_there(directory)? else { return Ok(()) };
     let Some(sealed) = read(&held, CA_KEY_FILE)? else {
         return Ok(());
     };
@@ -287,6 +282,14 @@ fn distinct(names: &[ServerName]) -> Vec<ServerName> {
         }
     }
     distinct
+}
+
+fn held_if_there(directory: &Path) -> Result<Option<Held>, ServerCaError> {
+    match Held::open(directory) {
+        Ok(held) => Ok(Some(held)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ServerCaError::Directory { path: directory.to_owned(), source }),
+    }
 }
 
 fn read(held: &Held, name: &str) -> Result<Option<Vec<u8>>, ServerCaError> {

@@ -14,7 +14,7 @@ use super::output::{SecretOutput, field, made, print, print_json, print_table, r
 /// Create, list and revoke API tokens: for programs, with an explicit list of permissions
 ///
 /// A token may never do more than its maker, loses what its maker loses, and is shown once, alone on stdout; only
-/// its hash is kept. It goes into the header 'Authorization: Bearer …', or into --api-token-file of this program.
+/// its hash is kept. A token that was made with another one ends with it. It goes into the header 'Authorization: Bearer …', or into --api-token-file of this program.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum ApiTokenCommand {
@@ -31,12 +31,12 @@ pub(super) enum ApiTokenCommand {
         #[arg(long, value_name = "TIME", value_parser = seconds)]
         ttl: Option<i64>,
         /// Confine the token to one tenant [default: its maker's]
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
     /// List tokens, newest first
     List,
-    /// Revoke a token at once
+    /// Revoke a token at once, with every token that was made with it
     Revoke {
         /// The token's id, as the list shows it
         id: String,

@@ -1,6 +1,7 @@
 //! `muster audit`
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,7 +12,11 @@ use super::Global;
 use super::control::{Call, Control, items};
 use super::error::CliError;
 use super::output::{Progress, field, made, print, print_json, print_table, print_whole, time};
+use crate::domain::audit::{AuditRecord, ChainHead};
 use crate::durable::Unfinished;
+
+/// More octets than any line of an export has.
+const LINE_OCTETS_MAX: u64 = 1 << 20;
 
 /// List, verify and export the audit trail
 ///
@@ -29,13 +34,17 @@ pub(super) enum Audit {
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
         limit: u64,
         /// Only this tenant's records [default: all that you may see]
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
     /// Walk the hash chain and name the first record that breaks it, or those that are missing at its end
     ///
-    /// Exit status: 0 if the chain is whole, else 1.
-    Verify,
+    /// With FILE, the chain of an export, which needs no server: that it is whole up to its last record, not that
+    /// none came after it. Exit status: 0 if the chain is whole, else 1.
+    Verify {
+        /// An exported trail to verify, or '-' for stdin, instead of the server's
+        file: Option<PathBuf>,
+    },
     /// Write the whole trail, one JSON record a line, oldest first
     ///
     /// Each record's `hash` covers the record and `prev_hash`, so an export can be checked without the server.
@@ -48,10 +57,14 @@ pub(super) enum Audit {
 const EXAMPLES: &str = "Examples:
   muster audit list --search web-7 --limit 20
   muster audit verify
+  muster audit verify /backup/audit-2026-11-26.jsonl
   muster audit export /backup/audit-$(date +%F).jsonl";
 
 impl Audit {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        if let Self::Verify { file: Some(file) } = &self {
+            return verify_file(global, file);
+        }
         let control = Control::open(global).await?;
         match self {
             Self::List { search, limit, tenant } => {
@@ -67,15 +80,21 @@ impl Audit {
                     field("SOURCE", "source"),
                     field("ACTION", "action"),
                     field("TARGET", "target"),
+                    made("HOST", hostname),
                     made("OUTCOME", outcome),
                     field("DETAIL", "detail"),
                 ];
                 print_table(items(&answer), &columns, "No records.")
             }
-            Self::Verify => verify(global, &control).await,
+            Self::Verify { .. } => verify(global, &control).await,
             Self::Export { path } => export(global, &control, &path).await,
         }
     }
+}
+
+/// The name of the host that a record is about, if it has one.
+fn hostname(record: &Value) -> String {
+    record["names"]["hostname"]["name"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The outcome, with the reason of a refusal beside it.
@@ -92,9 +111,64 @@ async fn verify(global: &Global, control: &Control) -> Result<ExitCode, CliError
     progress.show(|| "reading every record".to_owned());
     let answer = control.call(Call::get("/v1/audit/verify")).await?;
     drop(progress);
+    report(global, &answer)
+}
+
+/// Verifies an exported trail.
+fn verify_file(global: &Global, path: &Path) -> Result<ExitCode, CliError> {
+    let failed = |error: std::io::Error| CliError::new(format!("cannot read {}: {error}", path.display()));
+    let check = if path.as_os_str() == "-" {
+        walk(std::io::stdin().lock())
+    } else {
+        walk(BufReader::new(File::open(path).map_err(failed)?))
+    };
+    let (records, broken) = check.map_err(failed)?;
+    let (first_broken, why) = broken.unzip();
+    report(
+        global,
+        &json!({ "records": records, "intact": why.is_none(), "first_broken": first_broken, "why": why }),
+    )
+}
+
+/// Follows the chain through an export. Returns how many records hold together, and the number of the first one
+/// that does not belong there, with the reason.
+fn walk(mut export: impl BufRead) -> std::io::Result<(u64, Option<(u64, &'static str)>)> {
+    let mut head = ChainHead::genesis();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        (&mut export).take(LINE_OCTETS_MAX).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            return Ok((head.seq, None));
+        }
+        let why = match record(&line) {
+            Some(record) if record.follows(&head) => {
+                head = ChainHead { seq: record.seq, hash: record.hash };
+                continue;
+            }
+            Some(record) if record.seq != head.seq + 1 => "it is missing, or another one is in its place",
+            Some(_) => "it does not continue the chain",
+            None => "it cannot be read",
+        };
+        return Ok((head.seq, Some((head.seq + 1, why))));
+    }
+}
+
+/// The record on a line; `None` when the line is anything else, or has more in it than the hash covers.
+fn record(line: &[u8]) -> Option<AuditRecord> {
+    let mut value: Value = serde_json::from_slice(line).ok()?;
+    let record: AuditRecord = serde_json::from_value(value.clone()).ok()?;
+    if record.names.is_empty() {
+        value.as_object_mut()?.remove("names");
+    }
+    (serde_json::to_value(&record).ok()? == value).then_some(record)
+}
+
+/// Tells what came of a verification.
+fn report(global: &Global, answer: &Value) -> Result<ExitCode, CliError> {
     let intact = answer["intact"] == true;
     if global.json {
-        print_json(&answer)?;
+        print_json(answer)?;
     }
     if !intact {
         let why = answer["why"].as_str().unwrap_or_default();
@@ -119,7 +193,7 @@ async fn export(global: &Global, control: &Control, path: &Path) -> Result<ExitC
     if path.as_os_str() == "-" {
         let written = control.pages(call, |page| {
             records += page.len() as u64;
-            print_whole(lines(&page).as_bytes())
+            print_whole(lines(&page)?.as_bytes())
         });
         written.await?;
         return Ok(ExitCode::SUCCESS);
@@ -129,7 +203,7 @@ async fn export(global: &Global, control: &Control, path: &Path) -> Result<ExitC
     let written = control.pages(call, |page| {
         records += page.len() as u64;
         progress.show(|| format!("{records} records"));
-        file.write_all(lines(&page).as_bytes()).map_err(failed)
+        file.write_all(lines(&page)?.as_bytes()).map_err(failed)
     });
     written.await?;
     file.finish().map_err(failed)?;
@@ -141,6 +215,14 @@ async fn export(global: &Global, control: &Control, path: &Path) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(records: &[Value]) -> String {
-    records.iter().map(|record| format!("{record}\n")).collect()
+/// Records as lines of an export. Those who see one tenant get no hashes, and without them it would prove nothing.
+fn lines(records: &[Value]) -> Result<String, CliError> {
+    if records.iter().any(|record| record["hash"].is_null()) {
+        let text = "an export is the chain of all tenants, and you see the records of one";
+        return Err(CliError::new(text).hint(
+            "use an API token that belongs to no tenant, or run it as the local operator; \
+             'muster audit list' shows what you may see",
+        ));
+    }
+    Ok(records.iter().map(|record| format!("{record}\n")).collect())
 }

@@ -1,6 +1,6 @@
 //! `muster backup`
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ use super::Global;
 use super::control::{Call, Control};
 use super::error::CliError;
 use super::output::{Progress, print_json, print_whole};
+use super::stdout::is_terminal;
 use crate::durable::Unfinished;
 
 /// Write everything the server knows into one sealed file, while it serves or not
@@ -60,7 +61,7 @@ impl Backup {
 }
 
 async fn to_stdout(global: &Global) -> Result<ExitCode, CliError> {
-    if std::io::stdout().is_terminal() {
+    if is_terminal() {
         return Err(
             CliError::new("a backup is no text for a terminal").hint("name a file, or pipe it somewhere")
         );

@@ -153,6 +153,7 @@ impl Control {
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
         let facts = ServerFacts {
             reach: Reach { certificate: certificate.map(Arc::new), ..server::reach(&config) },
+            refused_handshakes: Arc::default(),
             envelope: server::envelope_settings(&config),
             install_dir: None,
         };
@@ -315,7 +316,11 @@ fn refusal(path: &str, status: StatusCode, body: &[u8]) -> CliError {
     if let Some(first) = text.get_mut(..1) {
         first.make_ascii_lowercase();
     }
-    let error = CliError::new(format!("{text} ({})", problem.code));
+    // A command that is advised stands at the end, where it can be copied.
+    let error = CliError::new(match text.split_once("; run: ") {
+        Some((what, command)) => format!("{what} ({}); run: {command}", problem.code),
+        None => format!("{text} ({})", problem.code),
+    });
     match next_step(path, &problem) {
         Some(hint) => error.hint(hint),
         None => error,

@@ -28,7 +28,7 @@ pub(super) struct EnrollToken {
 #[derive(Debug, Args)]
 struct Mint {
     /// The tenant that the host joins [default: the tenant 'default']
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
     /// The agent id that the host gets; an existing one is enrolled again and its older certificates revoked
     #[arg(long, value_name = "ID")]
@@ -46,7 +46,7 @@ enum TokenCommand {
     /// List join tokens, newest first
     List {
         /// The tenant to look at [default: the tenant 'default']
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
     /// Void a join token that has not been used
@@ -54,7 +54,7 @@ enum TokenCommand {
         /// The token's id, as the list shows it
         id: String,
         /// The token's tenant [default: the tenant 'default']
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
 }

@@ -30,7 +30,7 @@ pub(super) enum HostCommand {
         #[arg(long, value_parser = ["online", "offline"])]
         status: Option<String>,
         /// The tenant to look at [default: the tenant 'default']
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
     /// Show one host and the latest of its timeline
@@ -72,7 +72,7 @@ pub(super) struct WhichHost {
     /// The host's id, as the list shows it
     id: String,
     /// The host's tenant [default: the tenant 'default']
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
 }
 

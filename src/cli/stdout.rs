@@ -4,7 +4,7 @@
 //! was cut off is worth nothing, and a secret that nobody has seen must not have been made: both are failures.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use rustix::fs::OFlags;
@@ -22,6 +22,10 @@ pub(super) fn print(text: &str) -> Result<(), CliError> {
 /// Writes what is of use only as a whole.
 pub(super) fn print_whole(content: &[u8]) -> Result<(), CliError> {
     write(content).map_err(|error| failed(&error))
+}
+
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// Standard output that will take a secret. It is asked for before the secret is made.

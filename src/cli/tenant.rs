@@ -13,7 +13,7 @@ use super::output::{field, print, print_json, print_table, time};
 /// Create and list tenants: walls inside one deployment
 ///
 /// Hosts, tokens, secrets and people of one tenant are invisible to those of another. The tenant 'default' is there
-/// from the start; commands work on it unless --tenant names another.
+/// from the start; commands work on it unless --tenant names another, by its name or its id.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum TenantCommand {
@@ -29,8 +29,8 @@ pub(super) enum TenantCommand {
 
 const EXAMPLES: &str = "Examples:
   muster tenant create --name acme
-  muster user add anna --role admin --tenant ID
-  muster enroll-token --tenant ID";
+  muster user add anna --role admin --tenant acme     # signs in as anna@acme
+  muster enroll-token --tenant acme";
 
 impl TenantCommand {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Global;
-use super::control::{Call, Control, escape, items};
+use super::control::{Call, Control, escape, items, items_of};
 use super::error::CliError;
 use super::output::{field, made, print, print_json, print_table, tenant, time};
 use crate::secret_file::without_mark;
@@ -16,7 +16,8 @@ use crate::secret_file::without_mark;
 /// Add, list and change the people who sign in
 ///
 /// A viewer reads; an operator also mints join tokens and revokes agents; an admin does everything. A person
-/// belongs to one tenant, or to all of them. Passwords come from a prompt, or from standard input when that is no
+/// belongs to one tenant, or to all of them; the name of one who belongs to a tenant other than 'default' ends in
+/// '@' and the tenant's name. Nobody may add or change somebody who may do more than they do. Passwords come from a prompt, or from standard input when that is no
 /// terminal; never from the command line.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
@@ -29,12 +30,15 @@ pub(super) enum UserCommand {
         #[arg(long, value_parser = ["admin", "operator", "viewer"])]
         role: String,
         /// Confine the person to one tenant [default: all tenants]
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
     /// List people
     List,
-    /// Set a new password and end the person's sessions; on the server's own machine this is the way back in
+    /// Set a new password and end the person's sessions and API tokens; on the server's own machine this is the way
+    /// back in
+    ///
+    /// The API tokens that will end are named first. Whoever changes their own password in the web UI keeps theirs.
     SetPassword {
         /// The sign-in name
         name: String,
@@ -47,7 +51,7 @@ pub(super) enum UserCommand {
         #[arg(value_parser = ["admin", "operator", "viewer"])]
         role: String,
     },
-    /// Lock a person out and end their sessions
+    /// Lock a person out and end their sessions and API tokens
     Disable {
         /// The sign-in name
         name: String,
@@ -71,7 +75,14 @@ impl UserCommand {
                 let body =
                     json!({ "username": name, "password": *password, "role": role, "tenant_id": tenant });
                 let answer = control.call(Call::post("/v1/users").body(body)).await?;
-                tell(global, &answer, &format!("{name} may sign in as {role}."))
+                let full = answer["username"].as_str().unwrap_or(&name);
+                if !full.eq_ignore_ascii_case(&name) {
+                    eprintln!(
+                        "The name of a person of this tenant ends in '{}'.",
+                        full.get(name.len()..).unwrap_or_default()
+                    );
+                }
+                tell(global, &answer, &format!("{full} may sign in as {role}."))
             }
             Self::List => {
                 let answer = control.list(Call::get("/v1/users")).await?;
@@ -94,6 +105,7 @@ impl UserCommand {
             }
             Self::SetPassword { name } => {
                 let id = find(&control, &name).await?;
+                name_tokens(&control, &name).await;
                 let password = password(&format!("New password for {name}: "))?;
                 let done = format!("{name} has a new password, and every session has ended.");
                 change(global, &control, &id, json!({ "password": *password }), &done).await
@@ -105,6 +117,9 @@ impl UserCommand {
             }
             Self::Disable { name, undo } => {
                 let id = find(&control, &name).await?;
+                if !undo {
+                    name_tokens(&control, &name).await;
+                }
                 let done = if undo {
                     format!("{name} may sign in again.")
                 } else {
@@ -125,7 +140,28 @@ async fn change(
 ) -> Result<ExitCode, CliError> {
     let path = format!("/v1/users/{}", escape(id));
     let answer = control.call(Call::patch(&path).body(body)).await?;
+    for token in items_of(&answer, "ended_api_tokens") {
+        eprintln!("API token {} has ended.", described(token));
+    }
     tell(global, &answer, done)
+}
+
+/// Names the API tokens that a person has made, before a change ends them.
+async fn name_tokens(control: &Control, name: &str) {
+    let Ok(tokens) = control.list(Call::get("/v1/api-tokens")).await else {
+        eprintln!("Every API token that {name} has made will end.");
+        return;
+    };
+    let made_by =
+        |token: &&Value| token["created_by"].as_str().is_some_and(|by| by.eq_ignore_ascii_case(name));
+    for token in items(&tokens).iter().filter(made_by) {
+        eprintln!("API token {} will end.", described(token));
+    }
+}
+
+fn described(token: &Value) -> String {
+    let text = |name: &str| token[name].as_str().unwrap_or_default().to_owned();
+    format!("{} ('{}')", text("id"), text("name"))
 }
 
 fn tell(global: &Global, answer: &Value, done: &str) -> Result<ExitCode, CliError> {

@@ -16,6 +16,8 @@ pub enum Kind {
     Networks,
     Duration,
     Truth,
+    /// A whole number.
+    Number,
     LogFilter,
     LogFormat,
 }
@@ -32,6 +34,7 @@ impl Kind {
             Self::Networks => "networks, such as 10.0.0.0/8 or 2001:db8::/32",
             Self::Duration => "a duration with its unit, such as 24h or 90m",
             Self::Truth => "true or false",
+            Self::Number => "a whole number, such as 50",
             Self::LogFilter => {
                 "off, error, warn, info, debug or trace, and the same for a part, such as info,muster::http=debug"
             }
@@ -55,8 +58,9 @@ impl Kind {
                 false => Ok(items.join(",")),
             },
             Value::List(_) => Err("a list stands there"),
-            Value::Number if self == Self::Duration => Err("a number without a unit stands there"),
-            Value::Number => Err("a number stands there"),
+            Value::Number(number) if self == Self::Number => Ok(number.clone()),
+            Value::Number(_) if self == Self::Duration => Err("a number without a unit stands there"),
+            Value::Number(_) => Err("a number stands there"),
             Value::Mapping => Err("a mapping stands there"),
             Value::Mixed => Err("a list of something other than texts stands there"),
         }
@@ -69,7 +73,7 @@ pub(super) enum Value {
     Truth(bool),
     Text(String),
     List(Vec<String>),
-    Number,
+    Number(String),
     Mapping,
     /// A list with something in it that is no text.
     Mixed,
@@ -85,8 +89,8 @@ struct Any;
 
 macro_rules! numbers {
     ($($visit:ident: $number:ty,)*) => {
-        $(fn $visit<E: Error>(self, _: $number) -> Result<Value, E> {
-            Ok(Value::Number)
+        $(fn $visit<E: Error>(self, number: $number) -> Result<Value, E> {
+            Ok(Value::Number(number.to_string()))
         })*
     };
 }

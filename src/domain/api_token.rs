@@ -18,6 +18,8 @@ pub struct ApiToken {
     /// `None`: every tenant.
     pub tenant: Option<TenantId>,
     pub maker: Maker,
+    /// The token that this one was made with, and ends with.
+    pub parent: Option<CredentialId>,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
 }
@@ -35,6 +37,9 @@ impl ApiToken {
         self.expires_at.is_some_and(|at| now >= at)
     }
 }
+
+/// How many tokens may stand above one another, each made with the one before it.
+pub const GENERATIONS_MAX: usize = 8;
 
 /// Shortest and longest life of a token that expires, in seconds.
 pub const TTL_SECONDS: std::ops::RangeInclusive<i64> = 60..=5 * 365 * 86_400;

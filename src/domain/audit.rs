@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ids::TenantId;
+use super::ids::{HostId, TenantId};
 
 /// Something that happened or was refused, before it has its place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,59 @@ pub struct AuditEvent {
     /// Why it was refused, with the truth that the caller may not learn.
     pub reason: Option<&'static str>,
     pub detail: BTreeMap<&'static str, String>,
+    /// Names of hosts, which can be taken out of the record without breaking the chain.
+    pub names: BTreeMap<&'static str, SaltedName>,
+    /// Whose names they are: with this host's deletion they go.
+    pub host: Option<HostId>,
+}
+
+/// The name under which a host's own name stands in a record.
+pub const HOSTNAME: &str = "hostname";
+/// Most characters of a hostname that somebody claims who proved nothing.
+const CLAIMED_NAME_CHARS_MAX: usize = 64;
+
+/// A name that the chain covers only by a salted hash: once salt and name are destroyed, the hash tells nobody
+/// what the name was, and the chain still holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SaltedName {
+    /// `null` once it has been destroyed.
+    pub name: Option<String>,
+    /// Lower-case hex of random octets; `null` once it has been destroyed.
+    pub salt: Option<String>,
+    /// Lower-case hex of SHA-256(salt ‖ name), over the salt's octets and the name's. It stands in the record's
+    /// hash in place of this object.
+    pub hash: String,
+}
+
+impl SaltedName {
+    fn new(name: String, salt: [u8; 16]) -> Self {
+        let hash = Self::hash_of(&salt, &name);
+        Self { name: Some(name), salt: Some(HEXLOWER.encode(&salt)), hash }
+    }
+
+    fn hash_of(salt: &[u8], name: &str) -> String {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(salt);
+        context.update(name.as_bytes());
+        HEXLOWER.encode(context.finish().as_ref())
+    }
+
+    /// Whether the hash is that of salt and name, or both are gone.
+    fn holds(&self) -> bool {
+        match (&self.name, &self.salt) {
+            (Some(name), Some(salt)) => {
+                HEXLOWER.decode(salt.as_bytes()).is_ok_and(|salt| Self::hash_of(&salt, name) == self.hash)
+            }
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// Takes name and salt out for good.
+    pub fn destroy(&mut self) {
+        self.name = None;
+        self.salt = None;
+    }
 }
 
 /// What an audit record says without who, where and on what: few enough to be counted.
@@ -41,6 +94,20 @@ impl AuditEvent {
     pub const fn kind(&self) -> AuditKind {
         AuditKind { action: self.action, outcome: self.outcome, reason: self.reason }
     }
+
+    /// Names the host that this is about, if it has a name.
+    pub fn name_host(&mut self, host: HostId, hostname: Option<&str>, salt: [u8; 16]) {
+        if let Some(name) = hostname {
+            self.names.insert(HOSTNAME, SaltedName::new(name.to_owned(), salt));
+            self.host = Some(host);
+        }
+    }
+
+    /// Names a host by what somebody says whom nobody knows.
+    pub fn name_claimed(&mut self, hostname: &str, salt: [u8; 16]) {
+        let name: String = hostname.chars().take(CLAIMED_NAME_CHARS_MAX).collect();
+        self.names.insert(HOSTNAME, SaltedName::new(name, salt));
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -51,7 +118,7 @@ pub enum Outcome {
 }
 
 /// One link of the chain, in the shape that is stored, exported and hashed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
     pub seq: u64,
     pub at: Timestamp,
@@ -63,8 +130,12 @@ pub struct AuditRecord {
     pub outcome: Outcome,
     pub reason: Option<String>,
     pub detail: BTreeMap<String, String>,
+    /// Records of 0.1.0 have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, SaltedName>,
     pub prev_hash: String,
-    /// Lower-case hex SHA-256 of this record without `hash`, as JSON with sorted keys and no white space.
+    /// Lower-case hex SHA-256 of this record without `hash`, as JSON with sorted keys and no white space, in which
+    /// each of `names` is its own hash and `names` is left out when it is empty.
     pub hash: String,
 }
 
@@ -94,6 +165,7 @@ impl ChainHead {
             outcome: event.outcome,
             reason: event.reason.map(str::to_owned),
             detail: event.detail.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+            names: event.names.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
             prev_hash: self.hash.clone(),
             hash: String::new(),
         };
@@ -137,6 +209,11 @@ impl AuditRecord {
         let mut value = serde_json::to_value(self).expect("a record is plain data and always becomes JSON");
         if let Some(fields) = value.as_object_mut() {
             fields.remove("hash");
+            if let Some(names) = fields.get_mut("names").and_then(serde_json::Value::as_object_mut) {
+                for name in names.values_mut() {
+                    *name = name["hash"].take();
+                }
+            }
         }
         // serde_json's map is a BTreeMap here, so its keys come out sorted.
         HEXLOWER.encode(digest::digest(&digest::SHA256, value.to_string().as_bytes()).as_ref())
@@ -144,7 +221,10 @@ impl AuditRecord {
 
     /// Whether this record continues the chain at `head`.
     pub fn follows(&self, head: &ChainHead) -> bool {
-        self.seq == head.seq + 1 && self.prev_hash == head.hash && self.hash == self.computed_hash()
+        self.seq == head.seq + 1
+            && self.prev_hash == head.hash
+            && self.hash == self.computed_hash()
+            && self.names.values().all(SaltedName::holds)
     }
 }
 
@@ -171,7 +251,38 @@ mod tests {
             outcome: Outcome::Success,
             reason: None,
             detail: BTreeMap::from([("name", "web".to_owned())]),
+            names: BTreeMap::new(),
+            host: None,
         }
+    }
+
+    #[test]
+    fn a_name_can_be_destroyed_and_not_changed() {
+        let mut head = ChainHead::genesis();
+        let mut named = event("a");
+        named.name_host(HostId::from_bytes([1; 16]), Some("web-1"), [7; 16]);
+        let record = head.link(Timestamp::UNIX_EPOCH, named);
+        assert!(record.follows(&ChainHead::genesis()));
+        let mut other = record.clone();
+        other.names.get_mut(HOSTNAME).unwrap().name = Some("web-2".to_owned());
+        assert!(!other.follows(&ChainHead::genesis()), "another name");
+        let mut half = record.clone();
+        half.names.get_mut(HOSTNAME).unwrap().salt = None;
+        assert!(!half.follows(&ChainHead::genesis()), "a name without its salt");
+        let mut gone = record.clone();
+        gone.names.get_mut(HOSTNAME).unwrap().destroy();
+        assert!(gone.follows(&ChainHead::genesis()), "destroyed");
+        assert!(!serde_json::to_string(&gone).unwrap().contains("web-1"));
+        let mut forged = record;
+        forged.names.clear();
+        assert!(!forged.follows(&ChainHead::genesis()), "a record without its names");
+    }
+
+    #[test]
+    fn what_strangers_claim_is_short() {
+        let mut claimed = event("a");
+        claimed.name_claimed(&"x".repeat(10_000), [7; 16]);
+        assert_eq!(claimed.names[HOSTNAME].name.as_ref().map(String::len), Some(CLAIMED_NAME_CHARS_MAX));
     }
 
     #[test]

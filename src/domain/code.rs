@@ -44,6 +44,9 @@ codes! {
         => "the API token is unknown, expired or revoked; 'muster api-token create' on the server makes another",
     PermissionDenied = "permission_denied" => "'muster api-token list' on the server shows what the API token may do",
     Throttled = "throttled" => "wait a few minutes, then try again",
+    TooManyStreams = "too_many_streams" => "close another one, such as a tab of the web UI",
+    /// All places for what costs much are taken; it says nothing of whoever asks.
+    Busy = "busy" => "try again in a moment",
     Unavailable = "unavailable" => "the server's log says why",
     Internal = "internal" => "the server's log says why",
     CaUnavailable = "ca_unavailable" => "the log of the server says why; 'muster agent-ca show' there shows whether there is a CA and until when",
@@ -67,6 +70,7 @@ codes! {
     BadProof = "bad_proof"
         => "key and certificate do not belong together; the identity comes back with a join token that names its agent id, enrolled into a new directory",
 
+    TooMany = "too_many" => "void those that nobody needs, or wait until they expire",
     InvalidName = "invalid_name",
     InvalidTtl = "invalid_ttl",
     InvalidMaxUses = "invalid_max_uses",
@@ -81,6 +85,8 @@ codes! {
     NoEnvelope = "no_envelope",
     NotRenewed = "not_renewed" => "muster agent-ca renew < root-key.pem",
     BackupFailed = "backup_failed",
+    NoEnvelope = "no_envelope"
+        => "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …",
 }
 
 /// A code that this version does not know; the server may be newer.

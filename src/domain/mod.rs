@@ -12,6 +12,7 @@ pub mod deny;
 pub mod enrollment;
 pub mod enrollment_secret;
 pub mod finding;
+mod guessable;
 pub mod hierarchy;
 pub mod host;
 pub mod host_port;
@@ -32,6 +33,7 @@ pub mod shares;
 pub mod spiffe;
 pub mod tenant;
 pub mod timeline;
+pub mod turns;
 pub mod user;
 pub mod version;
 

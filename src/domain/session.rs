@@ -1,8 +1,11 @@
 //! Sign-in sessions: a random cookie value on one side, its hash and two clocks on the other.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
 
 use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
@@ -24,6 +27,8 @@ pub struct Session {
     pub user: UserId,
     pub created_at: Timestamp,
     pub last_used_at: Timestamp,
+    /// Where it was opened from.
+    pub address: Option<IpAddr>,
 }
 
 impl Session {
@@ -87,6 +92,41 @@ impl SessionKey {
 
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// What this session is called where people look at their own. Neither the token nor the key can be had back
+    /// from it.
+    pub fn id(&self) -> SessionId {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"muster session id v1\0");
+        context.update(&self.0);
+        let mut id = [0; 16];
+        id.copy_from_slice(&context.finish().as_ref()[..16]);
+        SessionId(id)
+    }
+}
+
+/// The name of a session: it finds one among its owner's, and proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId([u8; 16]);
+
+/// The text names no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a session id")]
+pub struct NotASessionId;
+
+impl FromStr for SessionId {
+    type Err = NotASessionId;
+
+    fn from_str(text: &str) -> Result<Self, NotASessionId> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| NotASessionId)?;
+        bytes.try_into().map(Self).map_err(|_| NotASessionId)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 

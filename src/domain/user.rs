@@ -1,5 +1,6 @@
 //! People, their roles and what a role may do.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::guessable::is_guessable;
 use super::ids::{TenantId, UserId};
 use super::permission::Permission;
 
@@ -25,10 +27,13 @@ pub struct User {
 }
 
 impl User {
-    /// What this person may do now. Tenants belong to nobody's tenant, so only those without one may change them.
+    /// What this person may do now.
     pub fn may(&self, permission: Permission) -> bool {
-        let in_reach = permission != Permission::TenantWrite || self.tenant.is_none();
-        self.disabled_at.is_none() && in_reach && self.role.may(permission)
+        self.disabled_at.is_none() && self.role.may_in(self.tenant, permission)
+    }
+
+    pub fn permissions(&self) -> BTreeSet<Permission> {
+        Permission::ALL.into_iter().filter(|permission| self.may(*permission)).collect()
     }
 
     /// Whether this person can do everything everywhere; one such person always remains.
@@ -69,23 +74,9 @@ pub struct NewPassword(Zeroizing<String>);
 pub enum InvalidPassword {
     #[error("a password has 12 to 256 characters")]
     Length,
-    #[error("this password is too easy to guess")]
+    #[error("this password, or one much like it, is among the first that anybody would try")]
     Obvious,
 }
-
-/// Passwords of allowed length that stand at the top of every list of leaked ones.
-const OBVIOUS: [&str; 10] = [
-    "password1234",
-    "passwordpassword",
-    "password12345",
-    "123456789012",
-    "1234567890123",
-    "qwertyuiop123",
-    "administrator",
-    "administrator1",
-    "muster-admin",
-    "iloveyou1234",
-];
 
 impl NewPassword {
     pub fn new(text: Zeroizing<String>, username: &Username) -> Result<Self, InvalidPassword> {
@@ -93,8 +84,7 @@ impl NewPassword {
         if !(12..=256).contains(&length) {
             return Err(InvalidPassword::Length);
         }
-        let lower = Zeroizing::new(text.to_lowercase());
-        if *lower == username.key() || OBVIOUS.contains(&lower.as_str()) {
+        if is_guessable(&text, username.as_str()) {
             return Err(InvalidPassword::Obvious);
         }
         Ok(Self(text))
@@ -128,7 +118,14 @@ impl Role {
         }
     }
 
-    pub const fn may(self, permission: Permission) -> bool {
+    /// What somebody of this role may do who belongs to a tenant, or to all of them. Tenants belong to nobody's
+    /// tenant, so only those without one may change them.
+    pub fn may_in(self, tenant: Option<TenantId>, permission: Permission) -> bool {
+        let in_reach = permission != Permission::TenantWrite || tenant.is_none();
+        in_reach && self.may(permission)
+    }
+
+    const fn may(self, permission: Permission) -> bool {
         match permission {
             Permission::AgentRead => true,
             Permission::AgentWrite | Permission::AuditRead => matches!(self, Self::Admin | Self::Operator),
@@ -161,10 +158,14 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// A sign-in name: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_`, `-` and `@`. Case is shown as it was given and
-/// makes no difference otherwise.
+/// A sign-in name: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_`, `-` and `@`, and, of somebody who belongs to a tenant
+/// other than the default one, `@` and the tenant's suffix. Case is shown as it was given and makes no difference
+/// otherwise.
 #[derive(Debug, Clone)]
 pub struct Username(String);
+
+/// The longest name with its suffix, and room for more.
+const USERNAME_MAX: usize = 160;
 
 /// The text can't be a sign-in name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -172,6 +173,20 @@ pub struct Username(String);
 pub struct InvalidUsername;
 
 impl Username {
+    /// A name that somebody has, or might have: with a suffix it may be longer than what can be asked for.
+    pub fn existing(text: &str) -> Result<Self, InvalidUsername> {
+        Self::of_at_most(USERNAME_MAX, text)
+    }
+
+    fn of_at_most(longest: usize, text: &str) -> Result<Self, InvalidUsername> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
+        if (1..=longest).contains(&text.len()) && text.bytes().all(legal) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidUsername)
+        }
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -180,18 +195,27 @@ impl Username {
     pub fn key(&self) -> String {
         self.0.to_ascii_lowercase()
     }
+
+    /// Whether this name ends in `@` and this suffix.
+    pub fn ends_in(&self, suffix: &str) -> bool {
+        let at = self.0.len().checked_sub(suffix.len() + 1);
+        at.is_some_and(|at| {
+            at > 0 && self.0[at..].strip_prefix('@').is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+        })
+    }
+
+    /// This name with `@` and a suffix, unless it ends in them already.
+    pub fn ending_in(&self, suffix: &str) -> Result<Self, InvalidUsername> {
+        if self.ends_in(suffix) { Ok(self.clone()) } else { Self::existing(&format!("{}@{suffix}", self.0)) }
+    }
 }
 
 impl FromStr for Username {
     type Err = InvalidUsername;
 
+    /// A name that can be asked for.
     fn from_str(text: &str) -> Result<Self, InvalidUsername> {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
-        if (1..=64).contains(&text.len()) && text.bytes().all(legal) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidUsername)
-        }
+        Self::of_at_most(64, text)
     }
 }
 
@@ -219,7 +243,8 @@ mod tests {
         for bad in ["", "elevenchars", too_long.as_str()] {
             assert_eq!(check(bad), Err(InvalidPassword::Length), "{bad}");
         }
-        for bad in ["password1234", "PasswordPassword", "123456789012", "Alexandra.Beck"] {
+        for bad in ["password1234", "PasswordPassword", "123456789012", "Alexandra.Beck", "alexandra.beck!1"]
+        {
             assert_eq!(check(bad), Err(InvalidPassword::Obvious), "{bad}");
         }
     }
@@ -234,6 +259,18 @@ mod tests {
         for bad in ["", " admin", "admin ", "ädmin", "a/b", &"a".repeat(65)] {
             assert_eq!(key(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_suffix_is_added_once() {
+        let ending = |name: &str| name.parse::<Username>().unwrap().ending_in("acme").unwrap().to_string();
+        assert_eq!(ending("olga"), "olga@acme");
+        assert_eq!(ending("olga@ACME"), "olga@ACME");
+        assert_eq!(ending("olga@example.org"), "olga@example.org@acme");
+        assert_eq!(ending("acme"), "acme@acme");
+        assert_eq!(ending("@acme"), "@acme@acme", "nobody's name is empty");
+        let long = "a".repeat(64);
+        assert!(Username::existing(&ending(&long)).is_ok() && ending(&long).parse::<Username>().is_err());
     }
 
     #[test]

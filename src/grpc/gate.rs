@@ -1,24 +1,42 @@
 //! Whether an agent that was let in may still speak.
 //!
 //! A connection outlives the moment of its handshake: the certificate may be revoked or may expire while
-//! it is open. So this is asked for every request, and for every message of a stream.
+//! it is open. So this is asked for every request, and for every message of a stream. The same goes for how fast it
+//! speaks: one pace for each identity, over all its connections and whatever it calls.
 
 use std::sync::Arc;
 
+use crate::app::pace::Pace;
 use crate::clock::Clock;
 use crate::domain::deny::DenyList;
 use crate::domain::enrollment::past_not_after;
+use crate::domain::ids::HostId;
 use crate::tls::peer::PeerIdentity;
 
 use super::status::Refused;
+
+/// Requests and messages per second of one identity in the long run, and how many at once.
+const PER_SECOND: f64 = 20.0;
+const AT_ONCE: f64 = 40.0;
 
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
     pub deny: DenyList,
     pub clock: Arc<dyn Clock>,
+    pace: Arc<Pace<HostId>>,
 }
 
 impl Gate {
+    pub(super) fn new(deny: DenyList, clock: Arc<dyn Clock>) -> Self {
+        Self { deny, clock, pace: Arc::new(Pace::new(AT_ONCE)) }
+    }
+
+    /// Whether an agent may be heard once more, which counts.
+    pub(super) fn admit(&self, peer: &PeerIdentity) -> Result<(), Refused> {
+        self.check(peer)?;
+        if self.pace.allow(peer.host(), 1.0, PER_SECOND) { Ok(()) } else { Err(Refused::TooFast) }
+    }
+
     pub(super) fn check(&self, peer: &PeerIdentity) -> Result<(), Refused> {
         if self.deny.denies(peer.serial(), peer.identity()) {
             return Err(Refused::Revoked);

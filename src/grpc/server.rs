@@ -27,6 +27,7 @@ use crate::tls::accept::{Connection, Listener, ListenerConfig};
 use crate::tls::certificate::LiveCertificate;
 use crate::tls::live::{LivePeer, LivePeers};
 use crate::tls::peer::PeerVerifier;
+use crate::tls::refused::RefusedHandshakes;
 
 /// Largest message in either direction, in bytes. The largest honest one carries a host's facts.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -38,6 +39,8 @@ pub struct GrpcDeps {
     pub verifier: Arc<PeerVerifier>,
     /// Where open connections are entered, for revocations to end them.
     pub live: LivePeers,
+    /// Where handshakes are counted that were refused.
+    pub refused: Arc<RefusedHandshakes>,
     pub deny: DenyList,
     pub fleet: Arc<Fleet>,
     pub history: Arc<History>,
@@ -47,8 +50,9 @@ pub struct GrpcDeps {
 
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
 pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: CancellationToken) {
-    let GrpcDeps { certificate, verifier, live, deny, fleet, history, clock, heartbeat_interval } = deps;
-    let gate = Gate { deny, clock };
+    let GrpcDeps { certificate, verifier, live, refused, deny, fleet, history, clock, heartbeat_interval } =
+        deps;
+    let gate = Gate::new(deny, clock);
     let api = AgentApi {
         gate: gate.clone(),
         fleet,
@@ -59,7 +63,7 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         shutdown: shutdown.clone(),
     };
     let routes = routes(api).await;
-    let config = ListenerConfig::grpc(certificate, verifier, live);
+    let config = ListenerConfig::grpc(certificate, verifier, live).counting(refused);
     Listener::new(listener, config)
         .serve(move |peer| gated(routes.clone(), gate.clone(), peer), shutdown)
         .await;
@@ -110,7 +114,7 @@ fn gated(
 
 fn admitted<'a>(gate: &Gate, peer: Option<&'a Arc<LivePeer>>) -> Result<&'a Arc<LivePeer>, Refused> {
     let peer = peer.ok_or(Refused::NoIdentity)?;
-    gate.check(peer.identity())?;
+    gate.admit(peer.identity())?;
     Ok(peer)
 }
 
@@ -189,6 +193,7 @@ mod tests {
                 certificate: files.live(),
                 verifier: verifier(&ca, &registry),
                 live: live.clone(),
+                refused: Arc::default(),
                 deny: registry.deny.clone(),
                 fleet: Arc::clone(&fleet),
                 history: Arc::new(History::in_memory()),
@@ -297,6 +302,17 @@ mod tests {
     async fn unary(channel: &Channel) -> Result<(), Code> {
         let mut client = AgentServiceClient::new(channel.clone());
         client.heartbeat(HeartbeatRequest::default()).await.map(|_| ()).map_err(|status| status.code())
+    }
+
+    /// Waits until an agent that was too fast is heard again.
+    async fn until_heard(channel: &Channel) {
+        let heard = async {
+            while let Err(code) = unary(channel).await {
+                assert_eq!(code, Code::ResourceExhausted);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, heard).await.expect("never heard again");
     }
 
     async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -438,7 +454,34 @@ mod tests {
         };
         assert_eq!(timeout(PATIENCE, code).await.unwrap(), Code::ResourceExhausted);
         flood.abort();
-        unary(&channel).await.unwrap();
+        // The connection is left alone, and once the agent has kept quiet for a moment it is heard again.
+        until_heard(&channel).await;
+    }
+
+    #[tokio::test]
+    async fn one_pace_holds_for_every_call_and_connection_of_an_identity() {
+        let site = Site::open().await;
+        let (web, other) = (site.agent("web-1", 1), site.agent("web-2", 2));
+        let channels = [web.connect().await.unwrap(), web.connect().await.unwrap()];
+        let began = Instant::now();
+        let mut heard = 0;
+        for number in 0..300 {
+            let channel = &channels[number % 2];
+            let outcome = if number % 3 == 0 {
+                let health = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
+                health.map(|_| ()).map_err(|status| status.code())
+            } else {
+                unary(channel).await
+            };
+            match outcome {
+                Ok(()) => heard += 1,
+                Err(code) => assert_eq!(code, Code::ResourceExhausted),
+            }
+        }
+        let most = 41.0 + 20.0 * began.elapsed().as_secs_f64();
+        assert!(f64::from(heard) <= most && heard >= 40, "{heard} of at most {most}");
+        unary(&other.connect().await.unwrap()).await.expect("another identity has a pace of its own");
+        until_heard(&channels[0]).await;
     }
 
     #[tokio::test]

@@ -31,10 +31,6 @@ use crate::tls::peer::PeerIdentity;
 /// time left is not simply slept through.
 const EXPIRY_LOOK_MAX: Duration = Duration::from_secs(30);
 
-/// Messages per second that a session may send in the long run, and how many at once.
-const MESSAGES_PER_SECOND: u32 = 20;
-const MESSAGES_AT_ONCE: u32 = 40;
-
 /// Agents that a stopping server sends away need not try sooner than this.
 const RECONNECT_AFTER_MS: u32 = 1_000;
 
@@ -123,7 +119,6 @@ pub(super) struct Session {
     revoked: Pin<Box<WaitForCancellationFutureOwned>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     expiry_look: Pin<Box<Sleep>>,
-    pace: Pace,
     phase: Phase,
 }
 
@@ -141,7 +136,6 @@ impl Session {
             revoked: Box::pin(peer.revoked().clone().cancelled_owned()),
             stopping: Box::pin(api.shutdown.clone().cancelled_owned()),
             expiry_look: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            pace: Pace::starting(Instant::now()),
             phase: Phase::Open,
             api,
             peer,
@@ -173,10 +167,7 @@ impl Session {
     }
 
     fn answer(&mut self, request: SessionRequest) -> Result<Option<SessionResponse>, Refused> {
-        self.api.gate.check(self.peer.identity())?;
-        if !self.pace.allows(Instant::now()) {
-            return Err(Refused::TooFast);
-        }
+        self.api.gate.admit(self.peer.identity())?;
         // A message of a kind that this server does not know is from a newer agent, and harmless.
         let Some(session_request::Message::Heartbeat(heartbeat)) = request.message else { return Ok(None) };
         let response = self.api.answer(self.peer.identity(), &heartbeat);
@@ -246,44 +237,9 @@ impl fmt::Debug for Session {
     }
 }
 
-/// The rate of a session's messages, as the moment at which all of them would have been due at the
-/// long-run rate (the generic cell rate algorithm of ITU-T I.371).
-#[derive(Debug)]
-struct Pace {
-    due: Instant,
-}
-
-impl Pace {
-    const fn starting(now: Instant) -> Self {
-        Self { due: now }
-    }
-
-    fn allows(&mut self, now: Instant) -> bool {
-        let gap = Duration::from_secs(1) / MESSAGES_PER_SECOND;
-        let due = self.due.max(now) + gap;
-        let allowed = due - now <= gap * MESSAGES_AT_ONCE;
-        if allowed {
-            self.due = due;
-        }
-        allowed
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_burst_passes_and_the_long_run_rate_holds() {
-        let start = Instant::now();
-        let mut pace = Pace::starting(start);
-        let burst = (0..1000).filter(|_| pace.allows(start)).count();
-        assert_eq!(burst, 40);
-        let later = start + Duration::from_secs(1);
-        assert_eq!((0..1000).filter(|_| pace.allows(later)).count(), 20);
-        let rested = later + Duration::from_secs(60);
-        assert_eq!((0..1000).filter(|_| pace.allows(rested)).count(), 40, "rest is not saved up");
-    }
 
     #[test]
     fn facts_that_are_no_addresses_are_dropped() {

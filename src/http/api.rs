@@ -21,6 +21,8 @@ pub(super) enum Access {
     Open,
     /// Anybody who is somebody.
     SignedIn,
+    /// Any person who has signed in.
+    Person,
     Needs(Permission),
 }
 
@@ -128,8 +130,13 @@ impl Operation {
             problems.push((401, "unauthenticated"));
         }
         let changes = self.method != Method::GET;
-        if matches!(self.access, Access::Needs(_)) || (changes && self.access == Access::SignedIn) {
+        if matches!(self.access, Access::Needs(_) | Access::Person)
+            || (changes && self.access == Access::SignedIn)
+        {
             problems.push((403, "permission_denied"));
+        }
+        if changes && self.access != Access::Open {
+            problems.push((429, "throttled"));
         }
         if self.path.contains('{') {
             problems.push((404, "not_found"));
@@ -224,6 +231,7 @@ impl Operation {
         match self.access {
             Access::Open => document["security"] = json!([]),
             Access::SignedIn => {}
+            Access::Person => document["security"] = json!([{ "session": [] }]),
             Access::Needs(permission) => {
                 document["description"] = format!("Needs the permission `{permission}`.").into();
             }

@@ -1,6 +1,7 @@
 //! The audit trail over the API.
 
 use axum::extract::State;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -8,9 +9,9 @@ use super::Shared;
 use super::extract::{Allowed, AuditRead, Nothing, Params, scope};
 use super::page::{Page, cursor, limit};
 use super::problem::Problem;
-use super::wire::ChainAnswer;
+use super::wire::{AuditItem, ChainAnswer};
 use crate::app::audit::{AuditQuery, Order};
-use crate::domain::audit::AuditRecord;
+use crate::domain::audit::Outcome;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -19,8 +20,18 @@ pub(super) struct AuditParams {
     tenant: Option<String>,
     /// Newest first, or oldest first as the chain grows. Default: newest.
     order: Option<ListOrder>,
-    /// Only records with this text in them, whatever the case.
+    /// Only records with this text in one of their words or names, whatever the case.
     q: Option<String>,
+    /// Only this actor's, as records name it.
+    actor: Option<String>,
+    /// Only this action, as records name it.
+    action: Option<String>,
+    /// Only what came out like this.
+    outcome: Option<Outcome>,
+    /// Only records from this moment on (RFC 3339).
+    from: Option<Timestamp>,
+    /// Only records before this moment (RFC 3339).
+    until: Option<Timestamp>,
     /// Items on a page.
     #[schemars(range(min = 1, max = 500))]
     limit: Option<i64>,
@@ -39,16 +50,28 @@ pub(super) async fn list(
     allowed: Allowed<AuditRead>,
     State(shared): State<Shared>,
     Params(params): Params<AuditParams>,
-) -> Result<axum::Json<Page<AuditRecord>>, Problem> {
+) -> Result<axum::Json<Page<AuditItem>>, Problem> {
     // Without a tenant, those who see all tenants see what belongs to none, too.
     let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
     let order = match params.order {
         None | Some(ListOrder::Newest) => Order::NewestFirst,
         Some(ListOrder::Oldest) => Order::OldestFirst,
     };
-    let query = AuditQuery { tenant, text: params.q, order, behind: cursor(params.cursor.as_deref())? };
+    let query = AuditQuery {
+        tenant,
+        text: params.q,
+        actor: params.actor,
+        action: params.action,
+        outcome: params.outcome,
+        from: params.from,
+        until: params.until,
+        order,
+        behind: cursor(params.cursor.as_deref())?,
+    };
     let page = shared.app.audit(query, limit(params.limit)?).await?;
-    Ok(axum::Json(Page::of(page.records, page.next.map(|next| next.to_string()))))
+    let sees_all = allowed.caller.tenant().is_none();
+    let items = page.records.into_iter().map(|found| AuditItem::new(found, sees_all)).collect();
+    Ok(axum::Json(Page::of(items, page.next.map(|next| next.to_string()))))
 }
 
 pub(super) async fn verify(

@@ -9,7 +9,6 @@ use super::Shared;
 use super::body::Json;
 use super::extract::{CameBy, ClientAddress};
 use super::problem::Problem;
-use super::throttle::Cost;
 use super::wire::{EnrollBody, RotateBody, SvidAnswer};
 use crate::app::enroll::EnrollRequest;
 use crate::app::issuing::Svid;
@@ -36,6 +35,7 @@ pub(super) async fn enroll(
     }
     let facts = body.host.map(HostFacts::from).unwrap_or_default();
     let id = Credential::parse(kind, &credential).map(|credential| credential.id());
+    let hostname = facts.hostname.clone();
     let request = EnrollRequest { kind, credential, csr: body.csr, facts, peer };
     let error = match shared.app.enroll(request).await {
         Ok(svid) => return Ok((StatusCode::CREATED, answer(&shared, svid, came_by.as_ref())).into_response()),
@@ -43,9 +43,9 @@ pub(super) async fn enroll(
     };
     if error.proved_nothing() {
         // What is throttled is not recorded: the trail has the failures that used up the allowance.
-        shared.throttle.failed(peer, Cost::Credential)?;
+        shared.throttle.wrong_credential(peer)?;
     }
-    shared.app.record_refused_enrollment(&error, id, peer).await?;
+    shared.app.record_refused_enrollment(&error, id, hostname.as_deref(), peer).await?;
     Err(error.into())
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn rotate(
         Err(refused) => refused,
     };
     if refused.error.proved_nothing() {
-        shared.throttle.failed(peer, Cost::Credential)?;
+        shared.throttle.wrong_credential(peer)?;
     }
     shared.app.record_refused_rotation(&refused, peer).await?;
     Err(refused.error.into())

@@ -2,9 +2,9 @@
 //!
 //! A reader that falls behind loses the events it missed and gets one `resync` in their place, so a slow
 //! one costs a bounded amount of memory. The stream ends with the session or token that opened it, whether its reader
-//! takes anything or not.
+//! takes anything or not, and an event whose row its reader may not read is none of the reader's.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,12 +66,14 @@ pub(super) async fn stream(
     // From before the answer on, so that nothing falls between it and the first event, nor between the proof of the
     // right to listen and its end.
     let access = shared.app.events().listen_to_access();
-    let (missed, events) = shared.app.events().listen(last);
+    let (missed, events) = shared.app.events().listen(tenant, last);
     let (sender, events_told) = mpsc::channel(WAITING_MAX);
     let over = CancellationToken::new();
     let told = Told { events: events_told, over: Box::pin(over.clone().cancelled_owned()) };
+    let permissions = Mutex::new(allowed.caller.permissions());
     let ender = ender.map(|Extension(ender)| ender);
-    let listener = Listener { shared, caller: allowed.caller, tenant, sender, over, ender, _place: place };
+    let caller = allowed.caller;
+    let listener = Listener { shared, caller, tenant, permissions, sender, over, ender, _place: place };
     tokio::spawn(listener.run(missed, events, access));
     Ok((UNBUFFERED, Sse::new(told)).into_response())
 }
@@ -97,6 +99,8 @@ struct Listener {
     shared: Shared,
     caller: Caller,
     tenant: Option<TenantId>,
+    /// What the reader may do, as of the last time that it was proved.
+    permissions: Mutex<BTreeSet<Permission>>,
     sender: mpsc::Sender<Result<sse::Event, Infallible>>,
     /// Cancelled when nothing more may be told.
     over: CancellationToken,
@@ -185,22 +189,27 @@ impl Listener {
         }
     }
 
-    /// Whether the session or token is still there and still may read.
+    /// Whether the session or token is still there and still may read. Learns what else it may.
     fn may_listen(&self) -> bool {
-        match &self.caller {
+        let app = &self.shared.app;
+        let permissions = match &self.caller {
             Caller::User { session, .. } => {
-                let signed_in = self.shared.app.signed_in(*session).ok().flatten();
+                let signed_in = app.signed_in(*session).ok().flatten();
                 // A person moved to another tenant must not go on hearing of the first.
-                signed_in.is_some_and(|now| {
-                    now.user.may(Permission::AgentRead) && now.user.tenant == self.caller.tenant()
-                })
+                let here = signed_in.filter(|now| now.user.tenant == self.caller.tenant());
+                here.map(|now| now.user.permissions()).unwrap_or_default()
             }
-            Caller::Token(token) => {
-                self.shared.app.token_still_may(token, Permission::AgentRead).unwrap_or(false)
-            }
-            Caller::Local { .. } => true,
-            Caller::Anonymous { .. } => false,
-        }
+            Caller::Token(token) => app.token_permissions(token).unwrap_or_default(),
+            Caller::Local { .. } => self.caller.permissions(),
+            Caller::Anonymous { .. } => BTreeSet::new(),
+        };
+        let may = permissions.contains(&Permission::AgentRead);
+        *self.permissions() = permissions;
+        may
+    }
+
+    fn permissions(&self) -> MutexGuard<'_, BTreeSet<Permission>> {
+        self.permissions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends an event, or `None` for those that were lost. Tells whether to go on.
@@ -211,8 +220,11 @@ impl Listener {
                 if theirs {
                     return true;
                 }
-                let told = LiveEvent::about(LiveKind::of(event.kind), event.subject);
-                message(&told).id(event.id.to_string())
+                let Some(kind) = LiveKind::of(event.kind) else { return true };
+                if kind.needs().is_some_and(|needed| !self.permissions().contains(&needed)) {
+                    return true;
+                }
+                message(&LiveEvent::about(kind, event.subject)).id(event.id.to_string())
             }
             None => message(&LiveEvent::about(LiveKind::Resync, None)),
         };

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, MatchedPath, Query};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, Method, header};
 use schemars::JsonSchema;
@@ -15,13 +15,15 @@ use super::Shared;
 use super::problem::{NO_TENANT, Problem};
 use super::proxies::client_address;
 use super::transport::Transport;
+use crate::app::account;
 use crate::app::caller::{Caller, LocalVia};
 use crate::app::refusals::Refused;
 use crate::domain::host_port::HostPort;
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::permission::Permission;
 use crate::domain::public_url::HTTPS_PORT;
 use crate::domain::session::SessionToken;
+use crate::domain::spiffe::AgentId;
 use crate::tls::accept::Unproven;
 
 /// The session cookie. The prefix makes browsers insist on `Secure`, `Path=/` and no `Domain` (RFC 6265bis).
@@ -62,15 +64,36 @@ impl<P: Needed + Send> FromRequestParts<Shared> for Allowed<P> {
         if caller.may(P::PERMISSION) {
             return Ok(Self { caller, permission: PhantomData });
         }
-        let mut event = caller.event("request.denied", caller.tenant(), parts.uri.path());
+        let mut event = caller.event("request.denied", caller.tenant(), route_of(parts));
         event.detail.insert("permission", P::PERMISSION.to_string());
         event.detail.insert("method", parts.method.to_string());
+        if let Some(id) = parsed_id(parts) {
+            event.detail.insert("id", id);
+        }
         shared.app.record_refusal(event, Refused::Somebody, "permission_denied").await?;
         Err(Problem::permission_denied())
     }
 }
 
-/// Proof that the caller is somebody, whatever they may do.
+/// The route that a request has met, as the route table has it: what is recorded of a request is never its raw
+/// address, which may be as long as its sender likes.
+fn route_of(parts: &Parts) -> &str {
+    parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str)
+}
+
+/// The id in a request's address, if it is one; as short as ids are.
+fn parsed_id(parts: &Parts) -> Option<String> {
+    // Counted from the end, because the router has taken what stands before the API's own paths.
+    let place = route_of(parts).rsplit('/').position(|segment| segment.starts_with('{'))?;
+    let text = parts.uri.path().rsplit('/').nth(place)?;
+    let uuid = text.parse().map(|id: HostId| id.to_string());
+    let credential = || text.parse().map(|id: CredentialId| id.to_string());
+    let agent = || text.parse().map(|id: AgentId| id.to_string());
+    uuid.or_else(|_| credential()).or_else(|_| agent()).ok()
+}
+
+/// Proof that the caller is somebody, whatever they may do, and keeps to the pace of changes. Every handler that
+/// changes something for somebody gets its caller from here, directly or by way of [`Allowed`], so none can forget it.
 #[derive(Debug)]
 pub(super) struct Known(pub(super) Caller);
 
@@ -78,16 +101,26 @@ impl FromRequestParts<Shared> for Known {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        let caller = known(parts, shared).await?;
+        let caller = caller_of(parts, shared).await?;
         if let Some(place) = parts.extensions.get::<Unproven>() {
             place.proved();
+        }
+        if changes_something(&parts.method)
+            && let Some(wait) = shared.app.count_write(&caller)
+        {
+            return Err(Problem::too_many_changes(wait));
         }
         Ok(Self(caller))
     }
 }
 
-/// Who the request proves to come from.
-async fn known(parts: &Parts, shared: &Shared) -> Result<Caller, Problem> {
+/// Whether a request with this method may change something (RFC 9110 9.2.1).
+fn changes_something(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Who sends a request, by what it carries or comes over.
+async fn caller_of(parts: &Parts, shared: &Shared) -> Result<Caller, Problem> {
     let address = match parts.extensions.get::<Transport>() {
         Some(Transport::Socket { uid }) => {
             return Ok(Caller::Local { uid: *uid, via: LocalVia::Socket });
@@ -95,23 +128,46 @@ async fn known(parts: &Parts, shared: &Shared) -> Result<Caller, Problem> {
         Some(Transport::Process { uid }) => {
             return Ok(Caller::Local { uid: *uid, via: LocalVia::Process });
         }
-        Some(Transport::Tls { peer }) => {
-            Some(client_address(&shared.trusted_proxies, peer.ip(), &parts.headers))
-        }
-        None => None,
+        Some(Transport::Tls { .. }) | None => client_of(shared, &parts.extensions, &parts.headers),
     };
     if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
         let token = value.to_str().ok().and_then(bearer).ok_or_else(Problem::unauthenticated)?;
-        let caller = shared.app.caller_of_token(token, address)?;
+        let caller = shared.app.caller_of_token(token, address).await?;
         return caller.ok_or_else(Problem::unauthenticated);
     }
-    let token = session_cookie(&parts.headers).ok_or_else(Problem::unauthenticated)?;
-    let caller = shared.app.caller_of_session(&token, address).await?;
-    let caller = caller.ok_or_else(Problem::unauthenticated)?;
-    if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    let Some(value) = cookie(&parts.headers) else { return Err(Problem::unauthenticated()) };
+    let token = SessionToken::parse(value);
+    let caller = match &token {
+        Some(token) => shared.app.caller_of_session(token, address).await?,
+        None => None,
+    };
+    let Some(caller) = caller else {
+        // A session that has run out is no cause for alarm; one that was never there, or was ended, may be.
+        let known = token.map(|token| shared.app.knows_session(&token)).transpose()?;
+        if known != Some(true) {
+            shared.app.refuse_session(address).await?;
+        }
+        return Err(Problem::unauthenticated());
+    };
+    if changes_something(&parts.method) {
         own_page(shared, parts)?;
     }
     Ok(caller)
+}
+
+/// Proof that the caller is a person, signed in.
+#[derive(Debug)]
+pub(super) struct Oneself(pub(super) account::Oneself);
+
+impl FromRequestParts<Shared> for Oneself {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let Known(caller) = Known::from_request_parts(parts, shared).await?;
+        let detail = "This is about the account of a person who has signed in; an API token has none.";
+        let nobody = || Problem { detail: detail.to_owned(), ..Problem::permission_denied() };
+        account::Oneself::of(caller).map(Self).ok_or_else(nobody)
+    }
 }
 
 /// Proof that the caller is a process of this server's owner on this machine.
@@ -137,12 +193,16 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The session that the browser sent; the first cookie of our name counts.
+/// The session that the browser sent.
 pub(super) fn session_cookie(headers: &HeaderMap) -> Option<SessionToken> {
+    SessionToken::parse(cookie(headers)?)
+}
+
+/// What stands in the session's cookie; the first cookie of our name counts.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
     let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let (_, value) = pairs.find(|(name, _)| *name == COOKIE)?;
-    SessionToken::parse(value)
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
 }
 
 /// A browser sends the cookie for whoever asks it to, so a request that changes something must come from a
@@ -213,7 +273,10 @@ impl FromRequestParts<Shared> for ClientAddress {
 /// The address that a request with these parts came from; `None` for local callers.
 pub(super) fn client_of(shared: &Shared, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
     match extensions.get::<Transport>() {
-        Some(Transport::Tls { peer }) => Some(client_address(&shared.trusted_proxies, peer.ip(), headers)),
+        Some(Transport::Tls { peer }) => {
+            shared.unlisted_proxies.look_at(&shared.trusted_proxies, peer.ip(), headers);
+            Some(client_address(&shared.trusted_proxies, peer.ip(), headers))
+        }
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! Figures for Prometheus, for loopback and API tokens only.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -57,6 +59,20 @@ struct AuditLabels {
     reason: &'static str,
 }
 
+/// The labels of a counted handshake.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabels {
+    listener: &'static str,
+    cause: &'static str,
+}
+
+/// The labels of a counted refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    action: &'static str,
+    reason: &'static str,
+}
+
 pub(super) async fn show(
     _: MayMeasure,
     State(shared): State<Shared>,
@@ -65,7 +81,8 @@ pub(super) async fn show(
     let figures = shared.app.figures().await?;
     let certificate = shared.facts.certificate();
     let mut text = String::new();
-    encode(&mut text, &registry(&figures, certificate.map(|certificate| certificate.not_after())))
+    let until = certificate.map(|certificate| certificate.not_after());
+    encode(&mut text, &registry(&figures, until, &shared.facts.refused_handshakes.counts()))
         .map_err(|_| Problem::internal())?;
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if accepted.into_iter().any(|kinds| kinds.contains("application/openmetrics-text")) {
@@ -100,7 +117,11 @@ fn prometheus_text(openmetrics: &str) -> String {
 }
 
 /// All figures, under the names that they have for good.
-fn registry(figures: &Figures, certificate_until: Option<Timestamp>) -> Registry {
+fn registry(
+    figures: &Figures,
+    certificate_until: Option<Timestamp>,
+    refused_handshakes: &BTreeMap<(&'static str, &'static str), u64>,
+) -> Registry {
     let mut registry = Registry::with_prefix("muster");
     let mut gauge = |name: &str, help: &str, value: i64| {
         let gauge: Gauge = Gauge::default();
@@ -138,6 +159,25 @@ fn registry(figures: &Figures, certificate_until: Option<Timestamp>) -> Registry
         };
         audited.get_or_create(&labels).inc_by(*count);
     }
+    let handshakes = Family::<HandshakeLabels, Counter>::default();
+    for ((listener, cause), count) in refused_handshakes {
+        handshakes.get_or_create(&HandshakeLabels { listener, cause }).inc_by(*count);
+    }
+    registry.register(
+        "refused_handshakes",
+        "TLS handshakes since the start in which one side refused the other, or went away",
+        handshakes,
+    );
+    let refused = Family::<RefusalLabels, Counter>::default();
+    for (kind, count) in &figures.refused {
+        let labels = RefusalLabels { action: kind.action, reason: kind.reason.unwrap_or_default() };
+        refused.get_or_create(&labels).inc_by(*count);
+    }
+    registry.register(
+        "refusals",
+        "What was refused since the start and why, repeats included that the audit trail has as a count",
+        refused,
+    );
     let failed_commits: Counter = Counter::default();
     failed_commits.inc_by(figures.failed_commits);
     registry.register("failed_commits", "Commits to disk that failed since the start", failed_commits);

@@ -3,6 +3,7 @@
 //! Handlers translate: they read input, call one use case and convert its answer. This is the only room that
 //! knows JSON shapes and status codes.
 
+mod account;
 mod agent_ca;
 mod api;
 mod api_tokens;
@@ -65,11 +66,13 @@ use crate::domain::join_lines::KeyPin;
 use crate::domain::join_link::JoinLink;
 use crate::domain::networks::Networks;
 use crate::tls::certificate::ServerCertificate;
+use crate::tls::refused::RefusedHandshakes;
 use arriving::Arriving;
 use document::Document;
 use events::OpenStreams;
 use install::Downloads;
 use problem::Problem;
+use proxies::Unlisted;
 use reach::Reach;
 use throttle::Throttle;
 use transport::Transport;
@@ -86,6 +89,7 @@ pub struct Shared {
     pub facts: Arc<ServerFacts>,
     /// Reverse proxies that are believed about client addresses.
     pub trusted_proxies: Arc<Networks>,
+    unlisted_proxies: Arc<Unlisted>,
     throttle: Arc<Throttle>,
     /// Places for request bodies that are arriving.
     bodies: Arc<Arriving>,
@@ -104,6 +108,8 @@ pub struct Shared {
 pub struct ServerFacts {
     /// By which addresses others reach it, and what it presents there.
     pub reach: Reach,
+    /// Handshakes that the listeners have refused.
+    pub refused_handshakes: Arc<RefusedHandshakes>,
     /// Where the envelope is, for what the local operator asks to be sealed.
     pub envelope: EnvelopeSettings,
     /// Programs for other platforms than this server's own, each in a folder of its platform.
@@ -144,6 +150,7 @@ impl Shared {
             app,
             facts: Arc::new(facts),
             trusted_proxies: Arc::new(trusted_proxies),
+            unlisted_proxies: Arc::default(),
             throttle: Arc::default(),
             bodies: Arc::default(),
             downloads: Arc::default(),

@@ -22,6 +22,17 @@ pub(super) struct ListParams {
     pub(super) cursor: Option<String>,
 }
 
+/// The query of a list that has no tenant to choose.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageParams {
+    /// Items on a page.
+    #[schemars(range(min = 1, max = 500))]
+    pub(super) limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+}
+
 /// One page of a list.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "{T}Page")]

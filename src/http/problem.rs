@@ -1,5 +1,7 @@
 //! Errors on the wire: RFC 9457 problems with a stable `code`, and the one map from errors to them.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
@@ -8,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Unavailable;
+use crate::app::account::AccountError;
 use crate::app::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError, RevocationListError};
 use crate::app::api_tokens::ApiTokenError;
 use crate::app::backup::BackupError;
@@ -91,6 +94,21 @@ impl Problem {
     pub fn ca_unavailable() -> Self {
         let detail = "The agent CA cannot issue certificates right now. The server's log says why.";
         Self { retry_after: Some(30), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ca_unavailable", detail) }
+    }
+
+    /// Somebody who may change things changes too many.
+    pub fn too_many_changes(wait: Duration) -> Self {
+        let detail = "You are changing more than is taken in this time. Wait and try again.";
+        Self {
+            retry_after: Some(wait.as_secs() + 1),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", detail)
+        }
+    }
+
+    /// Says nothing about whoever asks: others have come before them.
+    pub fn busy() -> Self {
+        let detail = "The server is checking as many passwords as it can. Try again in a moment.";
+        Self { retry_after: Some(2), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
     }
 
     pub fn unavailable() -> Self {
@@ -241,6 +259,7 @@ impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
+            TokenError::TooMany(_) => Self::unprocessable("too_many", error.to_string()),
             TokenError::NoTenant => Self::not_found(NO_TENANT),
             TokenError::NotFound => Self::not_found("There is no such join token."),
             TokenError::AlreadyUsed => Self::new(StatusCode::CONFLICT, "token_used", error.to_string()),
@@ -276,12 +295,35 @@ impl From<UserError> for Problem {
     fn from(error: UserError) -> Self {
         match error {
             UserError::Taken => Self::new(StatusCode::CONFLICT, "username_taken", error.to_string()),
+            UserError::InvalidUsername(detail) => Self::unprocessable("invalid_username", detail),
             UserError::InvalidPassword(error) => Self::unprocessable("invalid_password", error.to_string()),
+            UserError::MoreThanCaller => {
+                let detail = "You may not do all that somebody of this role may, so you may neither create nor \
+                              change them.";
+                Self { detail: detail.to_owned(), ..Self::permission_denied() }
+            }
             UserError::NotFound => Self::not_found("There is no such user."),
             UserError::NoTenant => Self::not_found(NO_TENANT),
             UserError::LastAdmin => Self::new(StatusCode::CONFLICT, "last_admin", error.to_string()),
-            UserError::Busy => Self::throttled(1),
+            UserError::Busy => Self::busy(),
             UserError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::WrongPassword => {
+                Self::new(StatusCode::FORBIDDEN, "wrong_password", "The current password is another one.")
+            }
+            AccountError::InvalidPassword(error) => {
+                Self::unprocessable("invalid_password", error.to_string())
+            }
+            AccountError::NoSession => Self::not_found("You have no such session."),
+            AccountError::SignedOut => Self::unauthenticated(),
+            AccountError::Busy => Self::busy(),
+            AccountError::Unavailable(error) => error.into(),
         }
     }
 }
@@ -294,6 +336,7 @@ impl From<ApiTokenError> for Problem {
                 Self::new(StatusCode::FORBIDDEN, "permission_denied", error.to_string())
             }
             ApiTokenError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
+            ApiTokenError::TooManyGenerations => Self::unprocessable("too_many", error.to_string()),
             ApiTokenError::NoTenant => Self::not_found(NO_TENANT),
             ApiTokenError::NotFound => Self::not_found("There is no such API token."),
             ApiTokenError::Unavailable(error) => error.into(),
@@ -316,7 +359,7 @@ impl From<SignInError> for Problem {
             SignInError::Wrong => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Wrong username or password.")
             }
-            SignInError::Busy => Self::throttled(1),
+            SignInError::Busy => Self::busy(),
             SignInError::Unavailable(error) => error.into(),
         }
     }

@@ -1,6 +1,9 @@
 //! Whose word about a client's address is believed.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 
@@ -50,6 +53,38 @@ pub(super) fn is_of_this_machine(trusted: &Networks, peer: IpAddr, headers: &Hea
     peer.to_canonical().is_loopback() && !trusted.contain(peer) && !passed_on
 }
 
+/// How often a proxy that is not trusted is named in the log.
+const NAMED_EVERY: Duration = Duration::from_hours(1);
+/// How many of them are named in that time: anybody may pretend to be one.
+const NAMED_MAX: usize = 16;
+
+/// Peers that forward for others and are not trusted. An operator who has forgotten to list a proxy can find it out
+/// from the log, before all of its clients share one allowance for failures.
+#[derive(Debug, Default)]
+pub(super) struct Unlisted(Mutex<Option<(Instant, HashSet<IpAddr>)>>);
+
+impl Unlisted {
+    /// Names the peer in the log if it forwards without being trusted, once in a while.
+    pub(super) fn look_at(&self, trusted: &Networks, peer: IpAddr, headers: &HeaderMap) {
+        if headers.contains_key("x-forwarded-for") && !trusted.contain(peer) && self.is_news(peer) {
+            tracing::warn!(
+                peer = %peer.to_canonical(),
+                "a request carries X-Forwarded-For, and MUSTER_TRUSTED_PROXIES does not name its peer: if that is a \
+                 proxy, all of its clients count as this one address"
+            );
+        }
+    }
+
+    fn is_news(&self, peer: IpAddr) -> bool {
+        let mut named = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, peers) = named.get_or_insert_with(|| (Instant::now(), HashSet::new()));
+        if since.elapsed() >= NAMED_EVERY {
+            (*since, *peers) = (Instant::now(), HashSet::new());
+        }
+        peers.len() < NAMED_MAX && peers.insert(peer.to_canonical())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +93,14 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(FORWARDED_FOR, value.parse().unwrap());
         headers
+    }
+
+    #[test]
+    fn a_proxy_that_is_not_listed_is_news_once() {
+        let unlisted = Unlisted::default();
+        let news = |number: u8| unlisted.is_news(IpAddr::from([192, 0, 2, number]));
+        assert!(news(1) && !news(1) && news(2));
+        assert_eq!((3..=255).filter(|number| news(*number)).count(), NAMED_MAX - 2);
     }
 
     #[test]

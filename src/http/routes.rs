@@ -5,18 +5,19 @@ use axum::http::Method;
 
 use super::api::{Access, Api, Operation};
 use super::extract::{InTenant, Nothing};
-use super::page::{ListParams, Page};
+use super::page::{ListParams, Page, PageParams};
 use super::wire::{
-    AgentCaAnswer, ApiTokenBody, ApiTokenItem, BundleAnswer, ChainAnswer, CreatedApiToken, CreatedSecret,
-    EnrollBody, EnrollmentItem, HealthAnswer, HostEventItem, HostItem, HostList, LiveEvent, MintBody,
-    MintedToken, OverviewAnswer, PreferencesBody, RevokedAnswer, RotateBody, SecretBody, SecretItem,
-    SessionAnswer, SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
+    AccountAnswer, AgentCaAnswer, ApiTokenBody, ApiTokenItem, AuditItem, BundleAnswer, ChainAnswer,
+    ChangedUserAnswer, CreatedApiToken, CreatedSecret, EnrollBody, EnrollmentItem, HealthAnswer,
+    HostEventItem, HostItem, HostList, LiveEvent, MintBody, MintedToken, OverviewAnswer, OwnPasswordAnswer,
+    OwnPasswordBody, PreferencesBody, RevokedAnswer, RotateBody, SecretBody, SecretItem, SessionAnswer,
+    SessionItem, SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
 };
 use super::{
-    Shared, agent_ca, api_tokens, audit, enroll, events, health, hosts, install, keeping, metrics, overview,
+    Shared, account, agent_ca, api_tokens, audit, enroll, events, health, hosts, install, keeping, metrics,
+    overview,
     secrets, sessions, tenants, tokens, users,
 };
-use crate::domain::audit::AuditRecord;
 use crate::domain::permission::Permission;
 
 fn get(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
@@ -40,6 +41,8 @@ const BY_NUMBER: &str = "^[0-9]{1,18}$";
 
 const NO_CA: (u16, &str) = (503, "ca_unavailable");
 const THROTTLED: (u16, &str) = (429, "throttled");
+/// Where passwords are hashed.
+const BUSY: (u16, &str) = (503, "busy");
 
 /// Routes that need no login.
 pub(super) fn open() -> Api {
@@ -131,7 +134,7 @@ pub(super) fn open() -> Api {
 
 /// The admin API, below `/v1` and `/api/v1`.
 pub(super) fn api() -> Api {
-    let api = people(Api::default());
+    let api = people(account(Api::default()));
     let api = credentials(api);
     fleet(api)
 }
@@ -148,13 +151,52 @@ pub(super) fn local() -> Router<Shared> {
         .route("/agent-ca/renew", post(keeping::renew_agent_ca))
 }
 
+fn account(api: Api) -> Api {
+    api.route(
+        get("/account", "account", "One's own account")
+            .access(Access::Person)
+            .query::<Nothing>()
+            .answers::<AccountAnswer>(200, "Whoever asks"),
+        account::show,
+    )
+    .route(
+        Operation::new(
+            Method::PUT,
+            "/account/password",
+            "setOwnPassword",
+            "Set another password for oneself; every other session ends",
+        )
+        .access(Access::Person)
+        .query::<Nothing>()
+        .body::<OwnPasswordBody>()
+        .answers::<OwnPasswordAnswer>(200, "What has ended besides")
+        .problems(&[(403, "wrong_password"), (422, "invalid_password"), THROTTLED, BUSY]),
+        account::set_password,
+    )
+    .route(
+        get("/account/sessions", "ownSessions", "Where one is signed in")
+            .access(Access::Person)
+            .query::<PageParams>()
+            .cursor(BY_SERIAL)
+            .answers::<Page<SessionItem>>(200, "A page of sessions"),
+        account::sessions,
+    )
+    .route(
+        delete("/account/sessions/{id}", "endOwnSession", "Sign out elsewhere")
+            .access(Access::Person)
+            .query::<Nothing>()
+            .answers_with(204, "The session has ended", ""),
+        account::end_session,
+    )
+}
+
 fn people(api: Api) -> Api {
     use Permission::{AgentRead, TenantWrite, TokenWrite, UserWrite};
     api.route(
         post("/session", "signIn", "Sign in; the session comes back as a cookie")
             .body::<SignInBody>()
             .answers::<SessionAnswer>(200, "Signed in")
-            .problems(&[(401, "unauthenticated"), (403, "permission_denied"), THROTTLED]),
+            .problems(&[(401, "unauthenticated"), (403, "permission_denied"), THROTTLED, BUSY]),
         sessions::sign_in,
     )
     .route(
@@ -209,7 +251,7 @@ fn people(api: Api) -> Api {
                 (409, "username_taken"),
                 (422, "invalid_username"),
                 (422, "invalid_password"),
-                THROTTLED,
+                BUSY,
             ]),
         users::create,
     )
@@ -223,8 +265,8 @@ fn people(api: Api) -> Api {
         .needs(UserWrite)
         .query::<Nothing>()
         .body::<UserPatch>()
-        .answers::<UserItem>(200, "The person as it is now")
-        .problems(&[(409, "last_admin"), (422, "invalid_password"), THROTTLED]),
+        .answers::<ChangedUserAnswer>(200, "The person as it is now")
+        .problems(&[(409, "last_admin"), (422, "invalid_password"), BUSY]),
         users::change,
     )
     .route(
@@ -251,6 +293,7 @@ fn people(api: Api) -> Api {
             (422, "invalid_name"),
             (422, "invalid_permissions"),
             (422, "invalid_ttl"),
+            (422, "too_many"),
         ]),
         api_tokens::create,
     )
@@ -264,9 +307,9 @@ fn people(api: Api) -> Api {
     .route(
         get("/tenants", "listTenants", "Tenants that the caller may see")
             .needs(AgentRead)
-            .query::<tenants::TenantParams>()
+            .query::<PageParams>()
             .cursor(BY_UUID)
-            .answers::<Page<TenantItem>>(200, "Tenants"),
+            .answers::<Page<TenantItem>>(200, "A page of tenants"),
         tenants::list,
     )
     .route(
@@ -306,6 +349,7 @@ fn credentials(api: Api) -> Api {
             (422, "invalid_agent_id"),
             (422, "invalid_name"),
             (422, "invalid_ttl"),
+            (422, "too_many"),
         ]),
         tokens::mint,
     )
@@ -436,7 +480,7 @@ fn fleet(api: Api) -> Api {
             .needs(AuditRead)
             .query::<audit::AuditParams>()
             .cursor(BY_NUMBER)
-            .answers::<Page<AuditRecord>>(200, "A page of records")
+            .answers::<Page<AuditItem>>(200, "A page of records")
             .problems(&[(404, "not_found")]),
         audit::list,
     )

@@ -10,7 +10,6 @@ use super::Shared;
 use super::body::Json;
 use super::extract::{COOKIE, ClientAddress, Known, own_page, session_cookie};
 use super::problem::Problem;
-use super::throttle::Cost;
 use super::wire::{PreferencesBody, SessionAnswer, SessionUser, SignInBody};
 use crate::app::caller::Caller;
 use crate::app::sessions::{SignInError, SignedIn};
@@ -40,11 +39,11 @@ pub(super) async fn sign_in(
     Json(body): Json<SignInBody>,
 ) -> Result<Response, Problem> {
     // Hashing costs us, so an address that has used up its allowance does not get that far.
-    shared.throttle.admit(address, Cost::Password)?;
+    shared.throttle.admit_sign_in(address)?;
     let (signed_in, token) = match shared.app.sign_in(&body.username, body.password, address).await {
         Ok(opened) => opened,
         Err(error @ SignInError::Wrong) => {
-            shared.throttle.failed(address, Cost::Password)?;
+            shared.throttle.wrong_password(address)?;
             return Err(error.into());
         }
         Err(error) => return Err(error.into()),

@@ -3,32 +3,19 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use super::Shared;
 use super::body::Json;
 use super::extract::{AgentRead, Allowed, Nothing, Params, TenantWrite};
-use super::page::{Page, cursor, limit};
+use super::page::{Page, PageParams, cursor, limit};
 use super::problem::Problem;
 use super::wire::{TenantBody, TenantItem};
 use crate::domain::label::InvalidLabel;
 
-/// The query of the list of tenants.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TenantParams {
-    /// Items on a page.
-    #[schemars(range(min = 1, max = 500))]
-    limit: Option<i64>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 pub(super) async fn list(
     allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
-    Params(params): Params<TenantParams>,
+    Params(params): Params<PageParams>,
 ) -> Result<axum::Json<Page<TenantItem>>, Problem> {
     let limit = limit(params.limit)?;
     let tenants = shared.app.tenants(&allowed.caller, cursor(params.cursor.as_deref())?, limit + 1)?;

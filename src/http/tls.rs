@@ -13,11 +13,13 @@ use super::transport::Transport;
 use crate::domain::networks::Networks;
 use crate::tls::accept::{ChargedTo, Connection, Listener, ListenerConfig};
 use crate::tls::certificate::LiveCertificate;
+use crate::tls::refused::RefusedHandshakes;
 
 /// Serves the router on a bound listener until `shutdown`, then lets open requests finish.
 pub async fn serve(
     listener: TcpListener,
     certificate: Arc<LiveCertificate>,
+    refused: Arc<RefusedHandshakes>,
     router: Router,
     trusted_proxies: Arc<Networks>,
     shutdown: CancellationToken,
@@ -40,5 +42,5 @@ pub async fn serve(
             }
         })
     };
-    Listener::new(listener, config).serve(connection, shutdown).await;
+    Listener::new(listener, config.counting(refused)).serve(connection, shutdown).await;
 }

@@ -9,7 +9,7 @@ use super::body::Json;
 use super::extract::{Allowed, Id, Nothing, Params, UserWrite, scope, tenant};
 use super::page::{ListParams, Page, cursor, limit};
 use super::problem::Problem;
-use super::wire::{UserBody, UserItem, UserPatch};
+use super::wire::{ChangedUserAnswer, UserBody, UserItem, UserPatch};
 use crate::app::users::{UserChange, UserOrder};
 use crate::domain::ids::UserId;
 use crate::domain::user::InvalidUsername;
@@ -47,8 +47,8 @@ pub(super) async fn change(
     Id(id): Id<UserId>,
     Params(Nothing {}): Params<Nothing>,
     Json(body): Json<UserPatch>,
-) -> Result<axum::Json<UserItem>, Problem> {
+) -> Result<axum::Json<ChangedUserAnswer>, Problem> {
     let change = UserChange { role: body.role, disabled: body.disabled, password: body.password };
-    let user = shared.app.change_user(&allowed.caller, id, change).await?;
-    Ok(axum::Json(UserItem::from(user)))
+    let changed = shared.app.change_user(&allowed.caller, id, change).await?;
+    Ok(axum::Json(ChangedUserAnswer::from(changed)))
 }

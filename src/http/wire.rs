@@ -13,9 +13,13 @@ use super::reach::Told;
 use super::strict::{optional_object, whole_number};
 use super::words::{HostStatus, IssuedVia, LiveKind, PermissionName, SeverityName};
 use crate::app::api_tokens::ListedToken;
+use crate::app::audit::Found;
 use crate::app::fleet::HostNow;
 use crate::app::issuing::Svid;
 use crate::app::overview::Overview;
+use crate::app::users::ChangedUser;
+use crate::domain::api_token::ApiToken;
+use crate::domain::audit::{Outcome, SaltedName};
 use crate::domain::credential::Credential;
 use crate::domain::enrollment::{Enrollment, RevocationReason};
 use crate::domain::enrollment_secret::EnrollmentSecret;
@@ -24,6 +28,7 @@ use crate::domain::host::{HostFacts, HostFlag};
 use crate::domain::join_lines;
 use crate::domain::join_link::JoinLink;
 use crate::domain::join_token::{JoinToken, JoinTokenState};
+use crate::domain::session::{Session, SessionKey};
 use crate::domain::tenant::Tenant;
 use crate::domain::timeline::{HostEvent, Source, TimelineEntry};
 use crate::domain::user::{ClockStyle, Preferences, Role, TimeZone, User};
@@ -393,12 +398,57 @@ pub(super) struct RevokedAnswer {
     pub(super) certificates_revoked: usize,
 }
 
+/// A record of the audit trail.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditRecord")]
+pub(super) struct AuditItem {
+    /// Its place in the chain; for those who see one tenant, its place among that tenant's records.
+    seq: u64,
+    at: Timestamp,
+    actor: String,
+    source: String,
+    tenant_id: Option<String>,
+    action: String,
+    target: String,
+    outcome: Outcome,
+    reason: Option<String>,
+    detail: BTreeMap<String, String>,
+    /// Names of hosts, which go when the host is deleted.
+    names: BTreeMap<String, SaltedName>,
+    /// `null` for those who see one tenant.
+    prev_hash: Option<String>,
+    /// Lower-case hex SHA-256 of this record without `hash`, as JSON with sorted keys and no white space, in which
+    /// each of `names` is its own hash and `names` is left out when it is empty; `null` for those who see one tenant.
+    hash: Option<String>,
+}
+
+impl AuditItem {
+    /// A record as somebody may see it: how much others do shows neither in numbers nor in hashes.
+    pub(super) fn new(Found { record, in_tenant }: Found, sees_all: bool) -> Self {
+        Self {
+            seq: if sees_all { record.seq } else { in_tenant.unwrap_or(0) },
+            at: record.at,
+            actor: record.actor,
+            source: record.source,
+            tenant_id: record.tenant_id,
+            action: record.action,
+            target: record.target,
+            outcome: record.outcome,
+            reason: record.reason,
+            detail: record.detail,
+            names: record.names,
+            prev_hash: sees_all.then_some(record.prev_hash),
+            hash: sees_all.then_some(record.hash),
+        }
+    }
+}
+
 /// `GET /v1/audit/verify`
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ChainAnswer {
     pub(super) records: u64,
     pub(super) intact: bool,
-    /// The sequence number of the first record that does not continue the chain.
+    /// The sequence number of the first record that does not continue the chain; `null` for those who see one tenant.
     pub(super) first_broken: Option<u64>,
     pub(super) why: Option<String>,
 }
@@ -473,6 +523,8 @@ pub(super) struct UserBody {
     #[schemars(with = "String", length(min = 12, max = 256))]
     pub(super) password: Zeroizing<String>,
     pub(super) role: Role,
+    /// Of a tenant, by its id or name. `null`: the caller's own, or all. The username of somebody who belongs to a
+    /// tenant other than `default` ends in `@` and the tenant's name; it is added where it is missing.
     #[serde(default)]
     pub(super) tenant_id: Option<String>,
 }
@@ -515,6 +567,103 @@ impl From<User> for UserItem {
     }
 }
 
+/// A person after a change.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ChangedUserAnswer {
+    #[serde(flatten)]
+    item: UserItem,
+    /// The person's API tokens that ended with this change: a password that somebody else sets ends them all, and so
+    /// does being disabled.
+    ended_api_tokens: Vec<OwnToken>,
+}
+
+impl From<ChangedUser> for ChangedUserAnswer {
+    fn from(changed: ChangedUser) -> Self {
+        let ended_api_tokens = changed.ended_tokens.into_iter().map(OwnToken::from).collect();
+        Self { item: UserItem::from(changed.user), ended_api_tokens }
+    }
+}
+
+/// An API token, as far as its maker's account goes.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct OwnToken {
+    id: String,
+    name: String,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+}
+
+impl From<ApiToken> for OwnToken {
+    fn from(token: ApiToken) -> Self {
+        Self {
+            id: token.id.to_string(),
+            name: token.name.to_string(),
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+        }
+    }
+}
+
+/// Whoever is signed in.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AccountAnswer {
+    pub(super) id: String,
+    pub(super) username: String,
+    pub(super) role: Role,
+    /// `null`: all tenants.
+    pub(super) tenant_id: Option<String>,
+    pub(super) created_at: Timestamp,
+    pub(super) preferences: PreferencesBody,
+    pub(super) permissions: Vec<PermissionName>,
+    /// Those that this person has made and that still grant something, newest first.
+    pub(super) api_tokens: Vec<OwnToken>,
+}
+
+/// `PUT /v1/account/password`
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OwnPasswordBody {
+    #[schemars(with = "String")]
+    pub(super) current: Zeroizing<String>,
+    #[schemars(with = "String", length(min = 12, max = 256))]
+    pub(super) new: Zeroizing<String>,
+    /// Whether the API tokens that this person has made end, too.
+    #[serde(default)]
+    pub(super) end_api_tokens: bool,
+}
+
+/// What has ended with a password, besides the other sessions.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct OwnPasswordAnswer {
+    pub(super) ended_api_tokens: Vec<OwnToken>,
+}
+
+/// One of the caller's own sessions.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SessionItem {
+    id: String,
+    created_at: Timestamp,
+    last_used_at: Timestamp,
+    expires_at: Timestamp,
+    /// Where it was opened from; `null` for those of earlier versions.
+    address: Option<IpAddr>,
+    /// Whether it is the one that asks.
+    current: bool,
+}
+
+impl SessionItem {
+    pub(super) fn new(session: &Session, asking: SessionKey) -> Self {
+        Self {
+            id: session.key.id().to_string(),
+            created_at: session.created_at,
+            last_used_at: session.last_used_at,
+            expires_at: session.expires_at(),
+            address: session.address,
+            current: session.key == asking,
+        }
+    }
+}
+
 /// `POST /v1/api-tokens`
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -540,6 +689,8 @@ pub(super) struct ApiTokenItem {
     expires_at: Option<Timestamp>,
     /// The maker's username; `null`: the local operator.
     created_by: Option<String>,
+    /// The API token that it was made with, and ends with.
+    created_with: Option<String>,
 }
 
 impl From<ListedToken> for ApiTokenItem {
@@ -553,6 +704,7 @@ impl From<ListedToken> for ApiTokenItem {
             created_at: token.created_at,
             expires_at: token.expires_at,
             created_by: maker.map(|maker| maker.to_string()),
+            created_with: token.parent.map(|parent| parent.to_string()),
         }
     }
 }

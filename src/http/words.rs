@@ -80,6 +80,15 @@ impl LiveKind {
         }
     }
 
+    /// What a listener may read, or need not be told of. `None`: everybody who listens is told.
+    pub(super) const fn needs(self) -> Option<Permission> {
+        match self {
+            Self::Host | Self::Timeline | Self::Enrollment | Self::Revocation => Some(Permission::AgentRead),
+            Self::Secret => Some(Permission::SecretWrite),
+            Self::Resync => None,
+        }
+    }
+
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Host => EventKind::Host.as_str(),

@@ -53,6 +53,10 @@ impl Rows for Batch<'_> {
     fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError> {
         rows::last_key(table, self.table(table))
     }
+
+    fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError> {
+        rows::count(table, self.table(table), span, enough)
+    }
 }
 
 impl<'t> Batch<'t> {
@@ -111,15 +115,18 @@ impl<'t> Batch<'t> {
                 self.reported(host, events)
             }
             Change::PutJoinToken(token) => {
+                self.index_join_token(&token, now)?;
                 self.put(Table::JoinTokens, token.id.as_bytes(), &JoinTokenRecord::from(&token))
             }
             Change::PutEnrollmentSecret(secret) => {
                 let record = EnrollmentSecretRecord::from(&secret);
+                self.index_secret(&secret)?;
                 self.put(Table::EnrollmentSecrets, secret.id.as_bytes(), &record)?;
                 self.published.secrets.push((secret.tenant, secret.id));
                 Ok(())
             }
             Change::PutUser(user) => {
+                self.index_user(&user)?;
                 self.put(Table::UsersByName, user.username.key().as_bytes(), &user.id)?;
                 let before = View::new(self).user(user.id)?;
                 self.put(Table::Users, user.id.as_bytes(), &UserRecord::from(&user))?;
@@ -139,10 +146,12 @@ impl<'t> Batch<'t> {
                 self.remove(Table::Sessions, key.as_bytes())
             }
             Change::PutApiToken(token) => {
+                self.index_api_token(&token)?;
                 self.published.access.push(AccessChange::ApiToken(token.id));
                 self.put(Table::ApiTokens, token.id.as_bytes(), &ApiTokenRecord::from(&token))
             }
             Change::DeleteApiToken(id) => {
+                self.forget_api_token(id)?;
                 self.published.access.push(AccessChange::ApiToken(id));
                 self.remove(Table::ApiTokens, id.as_bytes())
             }
@@ -284,6 +293,7 @@ impl<'t> Batch<'t> {
                 self.remove(table, &key)?;
             }
         }
+        self.destroy_names(host.id)?;
         let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
         self.remove(Table::HostsByAgent, &identity_key(&identity))?;
         self.remove(Table::Reports, host.id.as_bytes())?;
@@ -304,7 +314,7 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    fn keys(&self, table: Table, span: &Span) -> Result<Vec<Vec<u8>>, ReadError> {
+    pub(super) fn keys(&self, table: Table, span: &Span) -> Result<Vec<Vec<u8>>, ReadError> {
         let mut keys = Vec::new();
         self.scan(table, span, &mut |key, _| {
             keys.push(key.to_vec());
@@ -314,25 +324,34 @@ impl<'t> Batch<'t> {
     }
 
     fn audit(&mut self, event: AuditEvent, now: jiff::Timestamp) -> Result<(), ReadError> {
+        let host = event.host;
         let record = self.chain.link(now, event);
-        self.put(Table::Audit, &record.seq.to_be_bytes(), &record)
+        self.put(Table::Audit, &record.seq.to_be_bytes(), &record)?;
+        self.index_audit(&record, host)?;
+        self.published.records.push(record);
+        Ok(())
     }
 
     fn loss(&mut self, loss: KnownLoss) -> Result<(), ReadError> {
         self.put(Table::Meta, meta::AUDIT_LOSS, &LossRecord::from(loss))
     }
 
-    fn put(&mut self, table: Table, key: &[u8], record: &impl serde::Serialize) -> Result<(), ReadError> {
+    pub(super) fn put(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        record: &impl serde::Serialize,
+    ) -> Result<(), ReadError> {
         self.insert(table, key, &encode(record))
     }
 
-    fn insert(&mut self, table: Table, key: &[u8], content: &[u8]) -> Result<(), ReadError> {
+    pub(super) fn insert(&mut self, table: Table, key: &[u8], content: &[u8]) -> Result<(), ReadError> {
         let value = protect(table, key, content);
         self.tables[table as usize].insert(key, value.as_slice()).map_err(|e| table.error(e))?;
         Ok(())
     }
 
-    fn remove(&mut self, table: Table, key: &[u8]) -> Result<(), ReadError> {
+    pub(super) fn remove(&mut self, table: Table, key: &[u8]) -> Result<(), ReadError> {
         self.tables[table as usize].remove(key).map_err(|e| table.error(e))?;
         Ok(())
     }

@@ -153,6 +153,9 @@ impl Check<'_> {
             Table::HostEvents | Table::ReportedEvents => drop(decode::<HostEventRecord>(table, content)?),
             Table::EnrollmentsPerDay => drop(decode::<u64>(table, content)?),
             Table::Outages => drop(decode::<(Timestamp, Timestamp)>(table, content)?),
+            Table::ByTenant | Table::OpenJoinTokens | Table::AuditByTenant | Table::AuditNames => {
+                return self.view().index_finding(table, key, content);
+            }
             Table::Audit => {
                 let record: AuditRecord = decode(table, content)?;
                 let follows = record.follows(&self.head) && key == record.seq.to_be_bytes();

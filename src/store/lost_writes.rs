@@ -146,6 +146,8 @@ fn audit(action: &'static str, number: u8) -> Change {
         outcome: Outcome::Success,
         reason: None,
         detail: BTreeMap::new(),
+        names: BTreeMap::new(),
+        host: None,
     })
 }
 

@@ -21,7 +21,17 @@ struct Step {
 }
 
 /// The steps in the order of their layouts: the first leads from 1 to 2. They are never changed once released.
-const STEPS: &[Step] = &[Step { gained: "the first layout of 0.2.0", run: |_| Ok(()) }];
+const STEPS: &[Step] = &[
+    Step { gained: "the first layout of 0.2.0", run: |_| Ok(()) },
+    Step {
+        gained: "indexes by tenant, and names beside the audit chain",
+        run: |batch| batch.index_everything(),
+    },
+    Step {
+        gained: "what API tokens were made with, where sessions are from, longer user names",
+        run: |_| Ok(()),
+    },
+];
 
 /// The layout that this version reads and writes.
 #[expect(clippy::cast_possible_truncation, reason = "there are not four billion steps")]

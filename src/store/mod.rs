@@ -6,6 +6,7 @@
 
 mod apply;
 mod backup;
+mod by_tenant;
 mod change;
 mod check;
 mod disk;
@@ -33,6 +34,7 @@ use jiff::Timestamp;
 use redb::ReadableDatabase;
 
 pub use backup::{BackedUp, BackupError};
+pub use by_tenant::Numbered;
 pub use change::{Change, Verdict};
 pub use check::{CheckedTable, Damage};
 pub use durability::Durability;
@@ -44,7 +46,7 @@ pub use writer::WriteError;
 
 use crate::clock::Clock;
 use crate::domain::access::AccessChange;
-use crate::domain::audit::{AuditKind, MissingRecords};
+use crate::domain::audit::{AuditKind, AuditRecord, MissingRecords};
 use crate::domain::deny::{DenyChange, DenyList};
 use crate::domain::host::Host;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
@@ -92,8 +94,10 @@ pub struct Published {
     /// Hosts whose agents have reported events.
     pub reports: Vec<(TenantId, HostId)>,
     pub secrets: Vec<(TenantId, CredentialId)>,
-    /// What the audit trail has got.
+    /// What the audit trail has got, to be counted.
     pub audited: Vec<AuditKind>,
+    /// The same as it stands in the trail.
+    pub records: Vec<AuditRecord>,
     /// Whose rights have changed: who holds a stream open on the strength of them must prove them anew.
     pub access: Vec<AccessChange>,
     /// This is all of the store and not what has changed in it: denials and hosts that are not named are gone.

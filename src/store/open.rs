@@ -293,6 +293,8 @@ pub(super) fn journal(
             ("certificates", certificates.to_string()),
             ("identities", identities.to_string()),
         ]),
+        names: BTreeMap::new(),
+        host: None,
     };
     let denied = unknown.into_iter().map(Change::Deny);
     write(database, |batch| {

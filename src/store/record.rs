@@ -37,6 +37,10 @@ pub(super) fn decode<R: DeserializeOwned>(table: Table, content: &[u8]) -> Resul
     serde_json::from_slice(content).map_err(|source| ReadError::Record { table: table.name(), source })
 }
 
+pub(super) fn user_of(record: UserRecord) -> Result<User, ReadError> {
+    User::try_from(record).map_err(|source| ReadError::Record { table: Table::Users.name(), source })
+}
+
 /// Bytes that JSON carries as hex (short) or base64 (long).
 mod bytes {
     use super::{BASE64, Deserialize, Deserializer, HEXLOWER, Serializer};
@@ -424,7 +428,7 @@ impl TryFrom<UserRecord> for User {
     fn try_from(record: UserRecord) -> Result<Self, serde_json::Error> {
         Ok(Self {
             id: record.id,
-            username: record.username.parse::<Username>().map_err(serde::de::Error::custom)?,
+            username: Username::existing(&record.username).map_err(serde::de::Error::custom)?,
             role: record.role,
             tenant: record.tenant,
             password: PasswordHash::from_phc(record.password),
@@ -479,17 +483,30 @@ pub(super) struct SessionRecord {
     user: UserId,
     created_at: Timestamp,
     last_used_at: Timestamp,
+    #[serde(default)]
+    address: Option<IpAddr>,
 }
 
 impl From<&Session> for SessionRecord {
     fn from(session: &Session) -> Self {
-        Self { user: session.user, created_at: session.created_at, last_used_at: session.last_used_at }
+        Self {
+            user: session.user,
+            created_at: session.created_at,
+            last_used_at: session.last_used_at,
+            address: session.address,
+        }
     }
 }
 
 impl SessionRecord {
     pub(super) const fn with(self, key: SessionKey) -> Session {
-        Session { key, user: self.user, created_at: self.created_at, last_used_at: self.last_used_at }
+        Session {
+            key,
+            user: self.user,
+            created_at: self.created_at,
+            last_used_at: self.last_used_at,
+            address: self.address,
+        }
     }
 }
 
@@ -503,6 +520,9 @@ pub(super) struct ApiTokenRecord {
     tenant: Option<TenantId>,
     /// The user who made the token; none: the local operator.
     maker: Option<UserId>,
+    /// The token that it was made with.
+    #[serde(default)]
+    parent: Option<CredentialIdText>,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
 }
@@ -519,6 +539,7 @@ impl From<&ApiToken> for ApiTokenRecord {
                 Maker::Local => None,
                 Maker::User(id) => Some(id),
             },
+            parent: token.parent.map(CredentialIdText),
             created_at: token.created_at,
             expires_at: token.expires_at,
         }
@@ -536,6 +557,7 @@ impl From<ApiTokenRecord> for ApiToken {
             permissions: record.permissions.iter().filter_map(known).collect(),
             tenant: record.tenant,
             maker: record.maker.map_or(Maker::Local, Maker::User),
+            parent: record.parent.map(|parent| parent.0),
             created_at: record.created_at,
             expires_at: record.expires_at,
         }

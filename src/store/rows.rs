@@ -76,6 +76,14 @@ tables! {
     Outages = "outages_v1",
     /// sequence number → audit record
     Audit = "audit_v1",
+    /// kind, tenant id (zeros: none), id → nothing: which credentials and people a tenant has
+    ByTenant = "by_tenant_v1",
+    /// tenant id, end (Unix milliseconds), credential id → nothing: join tokens that are neither used nor voided
+    OpenJoinTokens = "open_join_tokens_v1",
+    /// tenant id, number among its audit records → sequence number
+    AuditByTenant = "audit_by_tenant_v1",
+    /// host id, sequence number → nothing: audit records that have a host's name
+    AuditNames = "audit_names_v1",
 }
 
 impl Table {
@@ -163,6 +171,8 @@ pub(super) trait Rows {
     fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError>;
     /// The highest key, without a look at its value.
     fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError>;
+    /// How many rows there are, up to `enough`, without a look at their values.
+    fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError>;
 }
 
 /// A consistent view of everything committed before it was taken.
@@ -185,6 +195,41 @@ impl Rows for Snapshot {
         let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
         last_key(table, &open)
     }
+
+    fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError> {
+        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
+        count(table, &open, span, enough)
+    }
+}
+
+pub(super) fn count(
+    table: Table,
+    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    span: &Span,
+    enough: usize,
+) -> Result<usize, ReadError> {
+    let rows = range(table, open, span)?.into_iter().flatten().take(enough);
+    let mut counted = 0;
+    for row in rows {
+        row.map_err(|e| table.error(e))?;
+        counted += 1;
+    }
+    Ok(counted)
+}
+
+/// The rows of a span; `None` when it can't have any.
+fn range<'t>(
+    table: Table,
+    open: &'t impl ReadableTable<&'static [u8], &'static [u8]>,
+    span: &Span,
+) -> Result<Option<redb::Range<'t, &'static [u8], &'static [u8]>>, ReadError> {
+    let from = span.from.as_slice();
+    let range = match &span.until {
+        Some(until) if until.as_slice() <= from => return Ok(None),
+        Some(until) => open.range(from..until.as_slice()),
+        None => open.range(from..),
+    };
+    range.map(Some).map_err(|e| table.error(e))
 }
 
 pub(super) fn last_key(
@@ -212,13 +257,7 @@ pub(super) fn scan(
     span: &Span,
     visit: Visit<'_>,
 ) -> Result<(), ReadError> {
-    let from = span.from.as_slice();
-    let mut range = match &span.until {
-        Some(until) if until.as_slice() <= from => return Ok(()),
-        Some(until) => open.range(from..until.as_slice()),
-        None => open.range(from..),
-    }
-    .map_err(|e| table.error(e))?;
+    let Some(mut range) = range(table, open, span)? else { return Ok(()) };
     loop {
         let row = if span.newest_first { range.next_back() } else { range.next() };
         let Some(row) = row else {

@@ -159,6 +159,8 @@ mod tests {
                 outcome: Outcome::Success,
                 reason: None,
                 detail: BTreeMap::new(),
+                names: BTreeMap::new(),
+                host: None,
             };
             self.write((0..records).map(|_| Change::Audit(event())));
         }

@@ -8,7 +8,7 @@ use super::ReadError;
 use super::record::{
     ApiTokenRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, HierarchyRecord,
     HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord, TenantRecord,
-    UserRecord, decode,
+    UserRecord, decode, user_of,
 };
 use super::rows::{Rows, Span, Table};
 use crate::domain::api_token::ApiToken;
@@ -38,7 +38,7 @@ pub(super) mod meta {
 
 /// A consistent view of the store.
 pub struct View<'r> {
-    rows: &'r dyn Rows,
+    pub(super) rows: &'r dyn Rows,
 }
 
 impl std::fmt::Debug for View<'_> {
@@ -194,18 +194,6 @@ impl<'r> View<'r> {
     pub fn enrollment_secret(&self, id: CredentialId) -> Result<Option<EnrollmentSecret>, ReadError> {
         let record: Option<EnrollmentSecretRecord> = self.record(Table::EnrollmentSecrets, id.as_bytes())?;
         Ok(record.map(EnrollmentSecret::from))
-    }
-
-    /// Enrollment secrets, newest first.
-    pub fn enrollment_secrets(
-        &self,
-        before: Option<CredentialId>,
-        mut visit: impl FnMut(EnrollmentSecret) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let span = page(before.as_ref().map(CredentialId::as_bytes), true);
-        self.rows.scan(Table::EnrollmentSecrets, &span, &mut |_, content| {
-            Ok(visit(decode::<EnrollmentSecretRecord>(Table::EnrollmentSecrets, content)?.into()))
-        })
     }
 
     pub fn serial_denied(&self, serial: Serial) -> Result<bool, ReadError> {
@@ -526,10 +514,6 @@ impl Expired {
 /// The day of a moment, in UTC, counted from the epoch.
 pub fn day_of(at: Timestamp) -> u32 {
     u32::try_from(at.as_second().div_euclid(86_400)).unwrap_or(0)
-}
-
-fn user_of(record: UserRecord) -> Result<User, ReadError> {
-    User::try_from(record).map_err(|source| ReadError::Record { table: Table::Users.name(), source })
 }
 
 pub(super) fn identity_of_key(key: &[u8]) -> Option<Identity> {

@@ -29,6 +29,7 @@ use super::live::{LivePeer, LivePeers, TooManyConnections};
 use super::occupancy::{Bounds, Full, Occupancy, PushedOut, Seat, Standing};
 use super::peer::{PeerError, PeerIdentity, PeerVerifier};
 use super::plain_http;
+use super::refused::RefusedHandshakes;
 pub use super::requests::{Answering, ChargedTo, SharedBody, Unproven};
 use super::requests::{Notes, Noting, STREAM};
 pub use super::send_budget::{Ender, SendLimits};
@@ -152,6 +153,7 @@ pub struct ListenerConfig {
     pub limits: Limits,
     tls: Arc<ServerConfig>,
     clients: Clients,
+    refused: Arc<RefusedHandshakes>,
 }
 
 /// Who may connect.
@@ -175,7 +177,13 @@ impl ListenerConfig {
             limits: Limits::HTTPS.within(descriptors() / 4),
             tls: https_config(certificate),
             clients: Clients::Anyone { trusted_proxies },
+            refused: Arc::default(),
         }
+    }
+
+    /// Counts refused handshakes there, together with those of other listeners.
+    pub fn counting(self, refused: Arc<RefusedHandshakes>) -> Self {
+        Self { refused, ..self }
     }
 
     /// Agents that `verifier` admits may connect, with HTTP/2, and are entered in `live` while they are.
@@ -185,6 +193,7 @@ impl ListenerConfig {
             limits: Limits::GRPC.within(descriptors() / 2),
             tls: grpc_config(certificate, Arc::clone(&verifier)),
             clients: Clients::Agents { verifier, live },
+            refused: Arc::default(),
         }
     }
 }
@@ -360,6 +369,13 @@ enum NotAdmitted {
     PushedOut(#[from] PushedOut),
 }
 
+impl NotAdmitted {
+    /// Whether one side has refused the other; bounds on connections have lines of their own.
+    const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Handshake(_) | Self::Peer(_))
+    }
+}
+
 /// A connection that carries HTTP.
 type Http<'a, S> = Pin<Box<auto::Connection<'a, TokioIo<Timely<TlsStream<TcpStream>>>, Noting<S>, Tasks>>>;
 
@@ -369,6 +385,7 @@ struct Shared {
     limits: Limits,
     tls: TlsAcceptor,
     clients: Clients,
+    refused: Arc<RefusedHandshakes>,
     http1: auto::Builder<Tasks>,
     http2: auto::Builder<Tasks>,
     occupancy: Occupancy,
@@ -380,7 +397,7 @@ struct Shared {
 
 impl Shared {
     fn new(config: ListenerConfig, shutdown: CancellationToken) -> Self {
-        let ListenerConfig { name, limits, tls, clients } = config;
+        let ListenerConfig { name, limits, tls, clients, refused } = config;
         let tasks = Tasks::default();
         let mut http = connection_builder(tasks.clone());
         if matches!(clients, Clients::Agents { .. }) {
@@ -401,6 +418,7 @@ impl Shared {
             limits,
             tls: TlsAcceptor::from(tls),
             clients,
+            refused,
             http1: http.clone().http1_only(),
             http2: http.http2_only(),
             occupancy,
@@ -429,6 +447,9 @@ impl Shared {
         match opened.and_then(|open| Ok(seat.settle().map(|()| open)?)) {
             Ok((http, peer)) => self.drive(http, peer.as_deref(), &seat.pushed_out).await,
             Err(reason) => {
+                if reason.is_refusal() {
+                    self.refused.note(self.name, remote.ip(), &reason);
+                }
                 let reason = &reason as &dyn Error;
                 tracing::debug!(listener = self.name, %remote, reason, "connection not admitted");
             }

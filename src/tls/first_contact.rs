@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,6 +19,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::time::ASN1Time;
 
 use super::pem::{self, PemError};
 use super::provider::provider;
@@ -325,12 +327,17 @@ impl ServerCertVerifier for FirstContact {
 fn verify_itself(presented: &Presented<'_>) -> Result<(), Error> {
     let (_, certificate) =
         X509Certificate::from_der(presented.end_entity).map_err(|_| CertificateError::BadEncoding)?;
-    let now = i64::try_from(presented.now.as_secs()).unwrap_or(i64::MAX);
-    if now < certificate.validity().not_before.timestamp() {
-        return Err(CertificateError::NotValidYet.into());
+    let moment = |at: ASN1Time| {
+        let seconds = u64::try_from(at.timestamp()).unwrap_or(0);
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    };
+    let (time, validity) = (presented.now, certificate.validity());
+    let (not_before, not_after) = (moment(validity.not_before), moment(validity.not_after));
+    if time < not_before {
+        return Err(CertificateError::NotValidYetContext { time, not_before }.into());
     }
-    if now > certificate.validity().not_after.timestamp() {
-        return Err(CertificateError::Expired.into());
+    if time > not_after {
+        return Err(CertificateError::ExpiredContext { time, not_after }.into());
     }
     verify_server_name(&ParsedCertificate::try_from(presented.end_entity)?, presented.server_name)
 }
@@ -388,7 +395,6 @@ mod tests {
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_rustls::{TlsAcceptor, TlsConnector};
-    use x509_parser::time::ASN1Time;
 
     use super::*;
     use crate::tls::client::https_client;

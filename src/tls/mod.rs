@@ -13,6 +13,7 @@ pub mod live;
 pub mod peer;
 pub mod pem;
 pub mod provider;
+pub mod refused;
 pub mod server;
 
 mod occupancy;

@@ -14,10 +14,11 @@ use crate::support::server::{Server, text};
 enum Need {
     Nothing,
     SignedIn,
+    Person,
     Permission(&'static str),
 }
 
-use Need::{Nothing, Permission, SignedIn};
+use Need::{Nothing, Permission, Person, SignedIn};
 
 const PERMISSIONS: [&str; 8] = [
     "agent.read",
@@ -30,7 +31,8 @@ const PERMISSIONS: [&str; 8] = [
     "tenant.write",
 ];
 
-/// Signing out comes last, because it takes the caller's session away.
+/// A new password comes late, because it takes the caller's other sessions away; signing out comes last, because it
+/// takes this one.
 const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/enroll/agent", Nothing),
     ("POST", "/enroll/agent/rotate", Nothing),
@@ -46,6 +48,9 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/v1/session", SignedIn),
     ("GET", "/v1/session/if-any", Nothing),
     ("PUT", "/v1/session/preferences", SignedIn),
+    ("GET", "/v1/account", Person),
+    ("GET", "/v1/account/sessions", Person),
+    ("DELETE", "/v1/account/sessions/{id}", Person),
     ("GET", "/v1/overview", Permission("agent.read")),
     ("GET", "/v1/events", Permission("agent.read")),
     ("GET", "/v1/agent-ca", Permission("agent.read")),
@@ -73,6 +78,7 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/v1/tenants", Permission("tenant.write")),
     ("GET", "/v1/audit", Permission("audit.read")),
     ("GET", "/v1/audit/verify", Permission("audit.read")),
+    ("PUT", "/v1/account/password", Person),
     ("DELETE", "/v1/session", SignedIn),
 ];
 
@@ -119,6 +125,11 @@ fn expected(who: Who, need: Need, path: &str) -> Cell {
         Nothing => return Cell::Admitted,
         SignedIn if who == Who::Nobody => return Cell::Unauthenticated,
         SignedIn => return Cell::Admitted,
+        Person if who == Who::Nobody => return Cell::Unauthenticated,
+        Person if [Who::TokenWith, Who::TokenWithout].contains(&who) => return Cell::Denied,
+        // What is in the path is somebody else's.
+        Person if path.contains('{') => return Cell::Invisible,
+        Person => return Cell::Admitted,
         Permission(permission) => permission,
     };
     let may = match who {
@@ -159,7 +170,9 @@ impl World {
         let (_, secret) = secret(&admin, "", &json!({"name": "fleet"})).await;
         let (mut with, mut without) = (BTreeMap::new(), BTreeMap::new());
         for permission in PERMISSIONS {
-            with.insert(permission, token(&server, &admin, &[permission]).await);
+            // Nobody makes or changes a person who may do more than they may.
+            let beside = if permission == "user.write" { ["agent.read"].as_slice() } else { &[] };
+            with.insert(permission, token(&server, &admin, &[&[permission], beside].concat()).await);
             let others: Vec<&str> = PERMISSIONS.into_iter().filter(|other| *other != permission).collect();
             without.insert(permission, token(&server, &admin, &others).await);
         }
@@ -173,7 +186,7 @@ impl World {
             (Who::Nobody, Client::nobody(&self.server)),
             (Who::Viewer, sign_in("viewer").await),
             (Who::Operator, sign_in("operator").await),
-            (Who::ForeignAdmin, sign_in("foreign").await),
+            (Who::ForeignAdmin, sign_in("foreign@other").await),
             (Who::Admin, Client::admin(&self.server).await),
         ])
     }
@@ -182,7 +195,7 @@ impl World {
     fn caller<'a>(&'a self, people: &'a BTreeMap<Who, Client>, who: Who, need: Need) -> &'a Client {
         let permission = match need {
             Permission(permission) => permission,
-            Nothing | SignedIn => "agent.read",
+            Nothing | SignedIn | Person => "agent.read",
         };
         match who {
             Who::TokenWith => &self.with[permission],
@@ -208,6 +221,10 @@ impl World {
                 std::fs::write(place.join("muster"), "a program").unwrap();
                 "plan9-mips".to_owned()
             }
+            "/v1/account/sessions/" => {
+                let victim = Client::sign_in(&self.server, "victim", PASSWORD).await;
+                text(&victim.items("/v1/account/sessions").await[0], "id")
+            }
             "/v1/api-tokens/" => {
                 let body = json!({"name": "victim", "permissions": ["agent.read"]});
                 text(&self.admin.post("/v1/api-tokens", &body).await.expect(201), "id")
@@ -218,12 +235,16 @@ impl World {
     }
 
     /// A body that the operation takes.
-    fn body(&mut self, method: &str, path: &str) -> Option<Value> {
+    fn body(&mut self, who: Who, method: &str, path: &str) -> Option<Value> {
         self.made += 1;
         let name = format!("made-{}", self.made);
         Some(match (method, path) {
             // What these make of an empty body is enough to see that anybody is heard.
             ("POST", "/enroll/agent" | "/enroll/agent/rotate" | "/v1/session") => json!({}),
+            ("PUT", "/v1/account/password") => {
+                let current = self.server.hello.admin_password.as_deref().filter(|_| who == Who::Admin);
+                json!({"current": current.unwrap_or(PASSWORD), "new": "another fine long password"})
+            }
             ("PUT", "/v1/session/preferences") => json!({"time_zone": "utc", "clock": "24h"}),
             ("POST", "/v1/agents/enroll-tokens") => json!({"name": name}),
             ("POST", "/v1/enrollment-secrets" | "/v1/tenants") => json!({"name": name}),
@@ -270,7 +291,7 @@ async fn try_everything(prefix: &str) {
     for &(method, template, need) in TABLE {
         let mut path = world.path(template).await;
         for who in CALLERS {
-            let body = world.body(method, template);
+            let body = world.body(who, method, template);
             let caller = world.caller(&people, who, need);
             let address = path.replacen("/v1", prefix, 1);
             let answer = caller.send(method, &address, body.as_ref()).await;

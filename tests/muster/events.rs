@@ -80,7 +80,7 @@ async fn a_tenant_hears_of_nothing_but_its_own() {
     let [ours, theirs] = [server.tenant("ours"), server.tenant("theirs")];
     server.add_user("ours", "admin", Some(&ours));
     let admin = Client::admin(&server).await;
-    let us = Client::sign_in(&server, "ours", PASSWORD).await;
+    let us = Client::sign_in(&server, "ours@ours", PASSWORD).await;
     let mut stream = Stream::open(&us, "/v1/events").await;
     let mut chosen = Stream::open(&admin, &format!("/v1/events?tenant={ours}")).await;
 
@@ -105,7 +105,7 @@ async fn a_stream_ends_with_the_right_to_listen() {
         let name = case.replace(' ', "-");
         let id = server.add_user(&name, "admin", None);
         let person = Client::sign_in(&server, &name, PASSWORD).await;
-        let body = json!({"name": "tool", "permissions": ["agent.read"]});
+        let body = json!({"name": "tool", "permissions": ["agent.read", "secret.write"]});
         let made = person.post("/v1/api-tokens", &body).await.expect(201);
         let program = Client::bearer(&server, &text(&made, "token"));
         let listener = if case.contains("token") || case.contains("maker") { &program } else { &person };
@@ -169,4 +169,41 @@ async fn a_session_has_a_bounded_number_of_streams() {
     // Another session of the same person has streams of its own.
     let again = Client::admin(&server).await;
     let _stream = Stream::open(&again, "/v1/events").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hears_of_rows_that_they_may_not_read() {
+    let server = Server::quickstart();
+    server.add_user("viewer", "viewer", None);
+    server.add_user("operator", "operator", None);
+    let admin = Client::admin(&server).await;
+    let mut streams = Vec::new();
+    for name in ["viewer", "operator"] {
+        let person = Client::sign_in(&server, name, PASSWORD).await;
+        streams.push(Stream::open(&person, "/v1/events").await);
+    }
+    for permissions in [["agent.read"].as_slice(), &["agent.read", "agent.write", "audit.read"]] {
+        let program = Client::bearer(&server, &server.api_token(permissions, None));
+        streams.push(Stream::open(&program, "/v1/events").await);
+    }
+    let mut told = Stream::open(&admin, "/v1/events").await;
+    let program = Client::bearer(&server, &server.api_token(&["agent.read", "secret.write"], None));
+    let mut also_told = Stream::open(&program, "/v1/events").await;
+
+    let (id, text) = secret(&admin, "", &json!({"name": "fleet"})).await;
+    let host = host_by_secret(&admin, &text).await;
+    for stream in [&mut told, &mut also_told] {
+        assert_eq!(stream.wait_for("secret").await.data["secret_id"], json!(id));
+    }
+    // Where an enrollment has used a secret, the secret's event came before what comes now.
+    admin.act(&format!("/v1/agents/{}/revoke", host.agent_id())).await.expect(200);
+    for stream in &mut streams {
+        loop {
+            let event = stream.next().await.unwrap();
+            assert_ne!(event.kind, "secret", "{event:?}");
+            if event.kind == "revocation" {
+                break;
+            }
+        }
+    }
 }

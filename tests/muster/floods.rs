@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -12,6 +14,7 @@ use tokio::task::block_in_place;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+use crate::support::client::{Client, PASSWORD};
 use crate::support::http::Http;
 use crate::support::identity::Identity;
 use crate::support::server::Server;
@@ -221,4 +224,65 @@ async fn used_up_descriptors_are_survived() {
     };
     timeout(Duration::from_secs(2), served).await.unwrap();
     block_in_place(|| server.cli(&["host", "list", "--json"]).run().ok());
+}
+
+/// What attackers have been answered, as they go on guessing.
+#[derive(Debug, Default)]
+struct Guessing {
+    over: AtomicBool,
+    wrong: AtomicUsize,
+    busy: AtomicUsize,
+}
+
+impl Guessing {
+    async fn guess(self: Arc<Self>, stranger: Client) {
+        while !self.over.load(Ordering::Relaxed) {
+            let answer = stranger.try_sign_in("alice", "not the password at all").await;
+            match answer.status {
+                401 => self.wrong.fetch_add(1, Ordering::Relaxed),
+                503 => {
+                    let problem = answer.refused(503, "busy");
+                    assert!(answer.header("retry-after").is_some(), "{answer}");
+                    assert!(!problem["detail"].as_str().unwrap().contains("address"), "{answer}");
+                    // Still eight times as often as they are asked to.
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                    self.busy.fetch_add(1, Ordering::Relaxed)
+                }
+                _ => panic!("{answer}"),
+            };
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_from_150_addresses_keep_nobody_from_signing_in() {
+    let server = Server::quickstart();
+    block_in_place(|| server.add_user("alice", "viewer", None));
+    let nobody = Client::nobody(&server);
+    let guessing = Arc::new(Guessing::default());
+    let attack: Vec<_> = (0..150)
+        .map(|number| tokio::spawn(Arc::clone(&guessing).guess(nobody.from_address(client(number)))))
+        .collect();
+    let begun = async {
+        while guessing.wrong.load(Ordering::Relaxed) < 10 || guessing.busy.load(Ordering::Relaxed) < 100 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, begun).await.expect("the queue is full");
+
+    // Each is there for the first time, and is let in by its first attempt.
+    for number in 1..=4 {
+        let clean = nobody.from_address(Ipv4Addr::new(127, 8, 8, number).into());
+        clean.try_sign_in("alice", PASSWORD).await.expect(200);
+        clean.try_sign_in("alice", PASSWORD).await.expect(200);
+    }
+    // The operator and whoever is signed in do not wait behind strangers either.
+    block_in_place(|| server.add_user("bob", "viewer", None));
+    guessing.over.store(true, Ordering::Relaxed);
+    for attacker in attack {
+        attacker.abort();
+        assert!(!attacker.await.is_err_and(|ended| ended.is_panic()));
+    }
+    let admin = Client::admin(&server).await;
+    assert_eq!(admin.items("/v1/users").await.len(), 3);
 }

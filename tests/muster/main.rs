@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod account;
 mod advice;
 mod agent_ca;
 mod agent_hostile;
@@ -25,6 +26,7 @@ mod envelope;
 mod events;
 mod fleet;
 mod floods;
+mod heartbeats;
 mod http_hostile;
 mod http_surface;
 mod install;
@@ -45,6 +47,7 @@ mod reseal;
 mod reverse_proxies;
 mod revocation_matrix;
 mod revoke;
+mod rights;
 mod rooms;
 mod rotate;
 mod secrecy;
@@ -56,7 +59,9 @@ mod shutdown;
 mod store_full;
 mod support;
 mod tenants;
+mod trail;
 mod trust;
 mod trust_documents;
 mod untaken_answers;
 mod workload_api;
+mod write_pace;

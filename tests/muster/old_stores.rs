@@ -1,5 +1,6 @@
 //! Stores that earlier versions have left: each is opened by the program of today, serves, and keeps what it knew.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::support::process::{MUSTER, command};
@@ -74,7 +75,12 @@ fn a_backup_of_each_released_version_is_restored_to_the_layout_of_today() {
         std::fs::create_dir(&data).unwrap();
         for name in ["envelope.key", "revocations.log"] {
             std::fs::copy(store.join(name), data.join(name)).unwrap();
+            // A version control system keeps no modes but the executable bit.
+            std::fs::set_permissions(data.join(name), PermissionsExt::from_mode(0o600)).unwrap();
         }
+        // A version control system keeps no modes but the executable bit.
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(data.join("envelope.key"), private).unwrap();
         let restore = |more: &[&str]| {
             let mut restore = command(MUSTER, room.path());
             restore.arg("restore").arg(store.join("backup.age")).args(more).env("MUSTER_DATA_DIR", &data);

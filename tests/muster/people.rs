@@ -159,8 +159,15 @@ async fn an_unknown_user_and_a_wrong_password_look_the_same() {
         };
         assert_eq!(names(&other), names(&wrong), "{name}");
     }
+    let targets: Vec<_> = server.audit("session.create").iter().map(|r| text(r, "target")).collect();
+    let of = |name: &str| targets.iter().filter(|target| *target == name).count();
+    assert_eq!(
+        (of("admin"), of("disabled"), of("")),
+        (2, 2, 3),
+        "nobody's names are not on record: {targets:?}"
+    );
     let reasons: Vec<_> = server.audit("session.create").iter().map(|r| r["reason"].clone()).collect();
-    assert_eq!(reasons, vec![json!("wrong_credentials"); 7]);
+    assert_eq!(reasons, vec![json!("wrong_credentials"); 4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,6 +206,8 @@ async fn disabling_a_person_ends_sessions_and_api_tokens_at_once() {
 
     server.cli(&["user", "disable", "alice", "--undo"]).run().ok();
     alice.get("/v1/hosts").await.refused(401, "unauthenticated");
+    program.get("/v1/hosts").await.refused(401, "unauthenticated");
+    assert!(admin.items("/v1/api-tokens").await.is_empty());
     Client::sign_in(&server, "alice", PASSWORD).await;
 }
 
@@ -370,6 +379,43 @@ async fn guessing_passwords_is_throttled_whoever_it_claims_to_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn junk_enrollments_keep_nobody_beside_them_from_signing_in() {
+    let server = Server::quickstart();
+    let password = server.hello.admin_password.clone().unwrap();
+    let nobody = Client::nobody(&server);
+    let junk = json!({"token": "mjt_aaaaaaaaaaaaaaaa_x", "csr": "none"});
+    let mut refused = 0;
+    while nobody.post("/enroll/agent", &junk).await.status != 429 {
+        refused += 1;
+        assert!(refused < 200, "nothing stops them");
+    }
+    nobody.try_sign_in("admin", "not the password at all").await.refused(401, "unauthenticated");
+    nobody.try_sign_in("admin", &password).await.expect(200);
+    // The other way round, each wrong password is a failure of its address everywhere.
+    let guesser = nobody.from_address([127, 9, 9, 1].into());
+    while guesser.try_sign_in("admin", "not the password at all").await.status != 429 {}
+    let mut refused = 0;
+    while guesser.post("/enroll/agent", &junk).await.status != 429 {
+        refused += 1;
+        assert!(refused < 50, "wrong passwords do not count here");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_not_listed_is_named_once() {
+    let server = Server::quickstart();
+    let nobody = Client::nobody(&server);
+    for _ in 0..3 {
+        let forwarded = nobody.clone().with("x-forwarded-for", "192.0.2.1");
+        forwarded.try_sign_in("admin", "not the password at all").await.refused(401, "unauthenticated");
+    }
+    let log = server.wait_for_log("X-Forwarded-For", crate::support::wait::PATIENCE);
+    assert!(log.contains("127.0.0.1"), "{log}");
+    let said = server.log().lines().filter(|line| line.contains("X-Forwarded-For")).count();
+    assert_eq!(said, 1, "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn behind_a_trusted_proxy_each_client_has_its_own_allowance() {
     let server = Server::quickstart_with(&[("MUSTER_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")]);
     let from = |hops: &str| Client::nobody(&server).with("x-forwarded-for", hops);
@@ -439,8 +485,12 @@ async fn passwords_have_12_to_256_characters() {
     }
     nobody.try_sign_in("short", "q7-tv9x.w2mk\0").await.refused(401, "unauthenticated");
     let id = user_id(&admin, "short").await;
-    for bad in ["", "q7-tv9x.w2m", &(long.clone() + "x"), "password1234", "refused-user"] {
-        add("refused-user", bad).await.refused(422, "invalid_password");
+    let guessable =
+        ["password1234", "Password123!", "aaaaaaaaaaaa", "qwertyuiop123", "Welcome-2026", "refused-user"];
+    let too_long = long.clone() + "x";
+    for bad in ["", "q7-tv9x.w2m", too_long.as_str()].into_iter().chain(guessable) {
+        let refused = add("refused-user", bad).await.refused(422, "invalid_password");
+        assert!(refused["detail"].as_str().is_some_and(|detail| detail.len() > 20), "{refused}");
         if bad != "refused-user" {
             let change = json!({"password": bad, "role": "admin"});
             admin.patch(&format!("/v1/users/{id}"), &change).await.refused(422, "invalid_password");
@@ -478,6 +528,7 @@ async fn a_name_has_one_account_whatever_its_case() {
         "bob\n",
         "bob\0",
         "<b>",
+        "a@b@c",
         &long,
         &"a".repeat(10_240),
     ] {

@@ -49,6 +49,40 @@ fn rooms_name_only_the_rooms_below_them() {
     assert_eq!(seen, listed, "the table and the folders under src are the same");
 }
 
+/// What is done in one place, because the second place gets it wrong.
+const ONLY_IN: &[(&str, &str, &str)] = &[
+    ("PemObject", "pem/", "PEM is read by `pem`, which drops nothing and quotes nothing"),
+    ("KeyPair::from_pem", "pem/", "PEM is read by `pem`, which drops nothing and quotes nothing"),
+    ("-----BEGIN ", "pem/", "PEM is written by `pem`"),
+    ("println!", "cli/stdout.rs", "`cli::stdout` knows what may be cut off and what is a secret"),
+    ("io::stdout()", "cli/stdout.rs", "`cli::stdout` knows what may be cut off and what is a secret"),
+    (r"replace('\''", "shell.rs", "`shell::quoted` quotes what is printed to be pasted"),
+];
+
+#[test]
+fn what_is_done_in_one_place_is_done_nowhere_else() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut trespasses = Vec::new();
+    for file in rust_files(&src) {
+        let inside = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        // Whole files that exist for tests alone.
+        if ["specimens.rs", "testing.rs", "test_server.rs"].iter().any(|name| inside.ends_with(name)) {
+            continue;
+        }
+        let source = std::fs::read_to_string(&file).unwrap();
+        let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let line = line.replace("eprintln!", "");
+            for (text, place, why) in ONLY_IN {
+                if line.contains(text) && !inside.starts_with(place) {
+                    trespasses.push(format!("{inside}: {text}: {why}"));
+                }
+            }
+        }
+    }
+    assert!(trespasses.is_empty(), "{trespasses:#?}");
+}
+
 fn allowed(room: &str, named: &str) -> bool {
     let entry = |table: &[(&str, &'static [&'static str])]| {
         table.iter().find(|(name, _)| *name == room).map(|(_, rooms)| *rooms)

@@ -26,6 +26,13 @@ async fn no_secret_reaches_the_store_or_the_log() {
     let password = server.hello.admin_password.clone().expect("a first run makes a password");
     let login = json!({"username": server.hello.admin_user, "password": password});
     http.post("/v1/session", &login).await;
+    // Typed into the wrong field.
+    let mistyped = "my-own.Passw0rd_here";
+    for name in [password.as_str(), mistyped] {
+        http.post("/v1/session", &json!({"username": name, "password": "x"}))
+            .await
+            .refused(401, "unauthenticated");
+    }
 
     // What fails is logged too, and must not be logged whole.
     present_token(&http, &used, &Key::p256().csr()).await.refused(401, "token_used");
@@ -43,6 +50,7 @@ async fn no_secret_reaches_the_store_or_the_log() {
     let root_key = std::fs::read_to_string(server.file("root-key.pem")).unwrap();
     let mut wanted = vec![
         ("the admin password".to_owned(), password.into_bytes()),
+        ("a password that was typed as a name".to_owned(), mistyped.as_bytes().to_vec()),
         ("an agent's key".to_owned(), body(&identity.key.pem()).into_bytes()),
     ];
     wanted.extend(in_every_form("the root key", &BASE64.decode(body(&root_key).as_bytes()).unwrap()));

@@ -34,7 +34,7 @@ impl Neighbours {
         let [our_tenant, their_tenant] = [server.tenant("ours"), server.tenant("theirs")];
         server.add_user("ours", "admin", Some(&our_tenant));
         let global = Client::admin(&server).await;
-        let ours = Client::sign_in(&server, "ours", PASSWORD).await;
+        let ours = Client::sign_in(&server, "ours@ours", PASSWORD).await;
         Self { server, global, ours, our_tenant, their_tenant }
     }
 
@@ -107,7 +107,7 @@ async fn their_ids_are_answered_like_ids_of_nothing() {
     assert_eq!(secrets.len(), 1);
     let tokens = world.global.items(&format!("/v1/agents/enroll-tokens{query}")).await;
     assert!(tokens.iter().any(|t| t["id"] == theirs.token && t["state"] == "open"), "{tokens:?}");
-    Client::sign_in(&world.server, "theirs", PASSWORD).await;
+    Client::sign_in(&world.server, "theirs@theirs", PASSWORD).await;
     assert_eq!(world.global.items(&format!("/v1/api-tokens{query}")).await.len(), 1);
 }
 
@@ -178,8 +178,12 @@ async fn nobody_steps_over_the_wall_by_asking_for_a_tenant() {
         let asked = world.ours.get(&format!("/v1/{read}?tenant={}", world.their_tenant)).await;
         let unknown = world.ours.get(&format!("/v1/{read}?tenant={UNKNOWN}")).await;
         assert_alike(&asked, &unknown, read);
+        let by_name = world.ours.get(&format!("/v1/{read}?tenant=theirs")).await;
+        assert_alike(&by_name, &unknown, read);
         world.ours.get(&format!("/v1/{read}?tenant=garbage")).await.refused(404, "not_found");
-        assert_eq!(world.ours.get(&format!("/v1/{read}?tenant={}", world.our_tenant)).await.status, 200);
+        for own in [world.our_tenant.as_str(), "ours"] {
+            assert_eq!(world.ours.get(&format!("/v1/{read}?tenant={own}")).await.status, 200);
+        }
     }
     let query = format!("?tenant={}", world.their_tenant);
     let host = theirs.host.host_id();
@@ -194,6 +198,8 @@ async fn nobody_steps_over_the_wall_by_asking_for_a_tenant() {
     let person =
         json!({"username": "spy", "password": PASSWORD, "role": "admin", "tenant_id": world.their_tenant});
     world.ours.post("/v1/users", &person).await.refused(404, "not_found");
+    let by_name = json!({"username": "spy", "password": PASSWORD, "role": "admin", "tenant_id": "theirs"});
+    world.ours.post("/v1/users", &by_name).await.refused(404, "not_found");
     theirs.host.peer(&world.server).reports().await.unwrap();
 }
 
@@ -212,12 +218,12 @@ async fn a_tenant_s_administrator_stays_within_it() {
     let person = json!({"username": "helper", "password": PASSWORD, "role": "admin"});
     let made = world.ours.post("/v1/users", &person).await.expect(201);
     assert_eq!(made["tenant_id"], json!(world.our_tenant), "never all tenants");
-    let helper = Client::sign_in(&world.server, "helper", PASSWORD).await;
+    let helper = Client::sign_in(&world.server, "helper@ours", PASSWORD).await;
     helper.post("/v1/tenants", &json!({"name": "more"})).await.refused(403, "permission_denied");
     let session = helper.get("/v1/session").await.expect(200);
     assert!(!session["permissions"].as_array().unwrap().contains(&json!("tenant.write")), "{session}");
     let users: Vec<_> = world.ours.items("/v1/users").await.iter().map(|u| text(u, "username")).collect();
-    assert_eq!(users, ["ours", "helper"]);
+    assert_eq!(users, ["ours@ours", "helper@ours"]);
     assert_eq!(world.global.items("/v1/tenants").await.len(), 3);
 }
 
@@ -273,4 +279,88 @@ async fn tenants_have_names_of_their_own() {
         admin.post("/v1/tenants", &bad).await.refused(400, "bad_request");
     }
     assert_eq!(admin.items("/v1/tenants").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_one_tenant_say_nothing_of_another_s() {
+    let world = Neighbours::new().await;
+    world.server.add_user("theirs", "admin", Some("theirs"));
+    let theirs = Client::sign_in(&world.server, "theirs@theirs", PASSWORD).await;
+    let named = |name: &str| json!({"username": name, "password": PASSWORD, "role": "viewer"});
+    for (admin, tenant) in [(&world.ours, "ours"), (&theirs, "theirs")] {
+        for name in ["olga", "otto@example.org"] {
+            let made = admin.post("/v1/users", &named(name)).await.expect(201);
+            assert_eq!(made["username"], format!("{name}@{tenant}"));
+            admin.post("/v1/users", &named(name)).await.refused(409, "username_taken");
+            admin.post("/v1/users", &named(&format!("{name}@{tenant}"))).await.refused(409, "username_taken");
+            Client::sign_in(&world.server, &format!("{name}@{tenant}"), PASSWORD).await;
+        }
+    }
+    // Somebody of no tenant may have such a name, from before or by choice.
+    world.global.post("/v1/users", &named("anna@ours")).await.expect(201);
+    let made = text(&world.ours.post("/v1/users", &named("anna")).await.expect(201), "username");
+    assert!(made.starts_with("anna@ours@"), "{made}");
+    Client::sign_in(&world.server, &made, PASSWORD).await;
+    // Names that differ in case alone, and names that can't stand in a user name, are kept apart.
+    for tenant in ["Ours", "Our friends & co"] {
+        let id = world.server.tenant(tenant);
+        let body = json!({"username": "olga", "password": PASSWORD, "role": "viewer", "tenant_id": tenant});
+        let made = world.global.post("/v1/users", &body).await.expect(201);
+        let name = text(&made, "username");
+        assert!(name.ends_with(&id[id.len() - 8..]), "{name}");
+        assert_eq!(made["tenant_id"], json!(id));
+        Client::sign_in(&world.server, &name, PASSWORD).await;
+    }
+    // The default tenant's people have names as they are, unless they look like another tenant's.
+    for (name, expected) in
+        [("olga", "olga"), ("otto@example.com", "otto@example.com"), ("olga@ours", "olga@ours@default")]
+    {
+        let mut body = named(name);
+        body["tenant_id"] = json!("default");
+        let made = world.global.post("/v1/users", &body).await.expect(201);
+        assert_eq!(made["username"], expected);
+    }
+    let said = world
+        .server
+        .cli(&["user", "add", "emil", "--role", "viewer", "--tenant", "ours"])
+        .stdin(PASSWORD)
+        .run()
+        .ok();
+    assert!(said.stdout.contains("emil@ours") && said.stderr.contains("'@ours'"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_take_a_tenant_by_its_name() {
+    let server = Server::quickstart();
+    let id = server.tenant("Some name");
+    let named = ["--tenant", "Some name", "--json"];
+    let done = |args: &[&str]| server.cli(&[args, &named].concat()).run().json();
+    assert_eq!(done(&["enroll-token"])["tenant_id"], json!(id));
+    let secret = done(&["secret", "create", "--name", "fleet"]);
+    done(&["secret", "revoke", &text(&secret, "id")]);
+    let token = done(&["api-token", "create", "--name", "t", "--permission", "agent.read"]);
+    assert_eq!(token["tenant_id"], json!(id));
+    for list in [["host", "list"], ["secret", "list"], ["enroll-token", "list"], ["audit", "list"]] {
+        assert!(done(&list)["items"].is_array());
+    }
+    for unknown in ["some name", "Some other", ""] {
+        server.cli(&["host", "list", "--tenant", unknown]).run().failed();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_tenants_has_pages() {
+    let world = Neighbours::new().await;
+    let first = world.global.get("/v1/tenants?limit=2").await.expect(200);
+    let cursor = text(&first, "next_cursor");
+    let second = world.global.get(&format!("/v1/tenants?limit=500&cursor={cursor}")).await.expect(200);
+    assert_eq!(second["next_cursor"], Value::Null);
+    let names =
+        |page: &Value| page["items"].as_array().unwrap().iter().map(|t| text(t, "name")).collect::<Vec<_>>();
+    assert_eq!(
+        (names(&first), names(&second)),
+        (vec!["default".to_owned(), "ours".to_owned()], vec!["theirs".to_owned()])
+    );
+    world.global.get("/v1/tenants?limit=501").await.refused(400, "bad_request");
+    assert_eq!(world.server.cli(&["tenant", "list", "--json"]).run().items().len(), 3);
 }

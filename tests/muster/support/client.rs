@@ -1,5 +1,7 @@
 //! Somebody who speaks to the admin API: a browser with its cookie, a program with its token, or a stranger.
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use super::http::{Answer, Http};
@@ -20,6 +22,11 @@ pub struct Client {
 impl Client {
     pub fn nobody(server: &Server) -> Self {
         Self { http: server.http(), headers: Vec::new() }
+    }
+
+    /// The same from another address of this machine.
+    pub fn from_address(&self, client: IpAddr) -> Self {
+        Self { http: self.http.from_address(client), ..self.clone() }
     }
 
     /// A program with an API token.

@@ -44,17 +44,26 @@ pub fn trusting(ca: &str) -> rustls::ConfigBuilder<ClientConfig, rustls::client:
         .with_root_certificates(roots)
 }
 
+fn requester(tls: &ClientConfig, from: Option<IpAddr>) -> reqwest::Client {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .local_address(from)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(PATIENCE)
+        .build()
+        .unwrap()
+}
+
 impl Http {
     pub fn new(url: &str, ca: &str) -> Self {
-        let tls = trusting(ca).with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.clone())
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE)
-            .build()
-            .unwrap();
-        Self { client, base: url.trim_end_matches('/').to_owned(), tls: Arc::new(tls) }
+        let tls = Arc::new(trusting(ca).with_no_client_auth());
+        Self { client: requester(&tls, None), base: url.trim_end_matches('/').to_owned(), tls }
+    }
+
+    /// The same from another address of this machine.
+    pub fn from_address(&self, client: IpAddr) -> Self {
+        Self { client: requester(&self.tls, Some(client)), ..self.clone() }
     }
 
     pub async fn send(&self, method: &str, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Answer {

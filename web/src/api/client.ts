@@ -2,7 +2,6 @@
 import type { Answer, Input, Operation, PathOf, Verb } from './operations';
 import { ApiError, address, ask } from './request';
 import type {
-  AuditRecord,
   ApiTokenRequest,
   Host,
   HostFlag,
@@ -10,7 +9,7 @@ import type {
   HostState,
   HostStatus,
   MintRequest,
-  OwnSession,
+  Outcome,
   Page,
   Preferences,
   SecretRequest,
@@ -88,7 +87,7 @@ export interface AuditQuery {
   q: string;
   actor: string;
   action: string;
-  outcome: string;
+  outcome: Outcome | null;
   from: string;
   until: string;
   /** Of all tenants, and of none. */
@@ -105,9 +104,6 @@ function acting<T extends { tenant_id: string | null }>(spanning: boolean, items
   const here = within(spanning);
   return here === null ? items : items.filter(({ tenant_id }) => tenant_id === null || tenant_id === here);
 }
-
-/** The account's operations, which the document does not have yet. */
-const own = request as unknown as <T>(verb: Verb, path: string, input: object) => Promise<T>;
 
 export const api = {
   /** Of all tenants that the user may see: the stream outlives the choice of one. */
@@ -196,23 +192,14 @@ export const api = {
   revokeApiToken: (id: string) => request('delete', '/v1/api-tokens/{id}', { path: { id } }),
 
   ownSessions: (signal?: AbortSignal) =>
-    all((cursor) =>
-      own<Page<OwnSession>>('get', '/v1/account/sessions', { query: { limit, cursor }, signal }),
-    ),
-  endOwnSession: (id: string) => own<undefined>('delete', '/v1/account/sessions/{id}', { path: { id } }),
+    all((cursor) => request('get', '/v1/account/sessions', { query: { limit, cursor }, signal })),
+  endOwnSession: (id: string) => request('delete', '/v1/account/sessions/{id}', { path: { id } }),
   changeOwnPassword: (current: string, fresh: string, end_api_tokens: boolean) =>
-    own<{ ended_api_tokens: unknown[] }>('put', '/v1/account/password', {
-      body: { current, new: fresh, end_api_tokens },
-    }),
+    request('put', '/v1/account/password', { body: { current, new: fresh, end_api_tokens } }),
 
   tenants: () => all((cursor) => request('get', '/v1/tenants', { query: { limit, cursor } })),
 
-  audit: (
-    { spanning, ...query }: AuditQuery,
-    limit: number,
-    cursor: string | null,
-    signal?: AbortSignal,
-  ): Promise<Page<AuditRecord>> =>
+  audit: ({ spanning, ...query }: AuditQuery, limit: number, cursor: string | null, signal?: AbortSignal) =>
     request('get', '/v1/audit', { query: { ...query, limit, cursor, tenant: within(spanning) }, signal }),
 
   agentCa: (signal?: AbortSignal) => request('get', '/v1/agent-ca', { signal }),

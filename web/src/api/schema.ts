@@ -157,6 +157,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/account": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One's own account */
+        get: operations["account"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Set another password for oneself; every other session ends */
+        put: operations["setOwnPassword"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where one is signed in */
+        get: operations["ownSessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Sign out elsewhere */
+        delete: operations["endOwnSession"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/agent-ca": {
         parameters: {
             query?: never;
@@ -658,6 +726,20 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Whoever is signed in. */
+        AccountAnswer: {
+            /** @description Those that this person has made and that still grant something, newest first. */
+            api_tokens: components["schemas"]["OwnToken"][];
+            /** Format: date-time */
+            created_at: string;
+            id: string;
+            permissions: components["schemas"]["PermissionName"][];
+            preferences: components["schemas"]["PreferencesBody"];
+            role: components["schemas"]["Role"];
+            /** @description `null`: all tenants. */
+            tenant_id: string | null;
+            username: string;
+        };
         /** @description `GET /v1/agent-ca` */
         AgentCaAnswer: {
             certificates: components["schemas"]["CaCertificate"][];
@@ -689,6 +771,8 @@ export interface components {
             created_at: string;
             /** @description The maker's username; `null`: the local operator. */
             created_by: string | null;
+            /** @description The API token that it was made with, and ends with. */
+            created_with: string | null;
             /** Format: date-time */
             expires_at: string | null;
             id: string;
@@ -702,7 +786,7 @@ export interface components {
             /** @description Where the next page starts; `null` on the last one. */
             next_cursor: string | null;
         };
-        /** @description One link of the chain, in the shape that is stored, exported and hashed. */
+        /** @description A record of the audit trail. */
         AuditRecord: {
             action: string;
             actor: string;
@@ -711,12 +795,23 @@ export interface components {
             detail: {
                 [key: string]: string;
             };
-            /** @description Lower-case hex SHA-256 of this record without `hash`, as JSON with sorted keys and no white space. */
-            hash: string;
+            /**
+             * @description Lower-case hex SHA-256 of this record without `hash`, as JSON with sorted keys and no white space, in which
+             *     each of `names` is its own hash and `names` is left out when it is empty; `null` for those who see one tenant.
+             */
+            hash: string | null;
+            /** @description Names of hosts, which go when the host is deleted. */
+            names: {
+                [key: string]: components["schemas"]["SaltedName"];
+            };
             outcome: components["schemas"]["Outcome"];
-            prev_hash: string;
+            /** @description `null` for those who see one tenant. */
+            prev_hash: string | null;
             reason: string | null;
-            /** Format: uint64 */
+            /**
+             * Format: uint64
+             * @description Its place in the chain; for those who see one tenant, its place among that tenant's records.
+             */
             seq: number;
             source: string;
             target: string;
@@ -761,13 +856,29 @@ export interface components {
         ChainAnswer: {
             /**
              * Format: uint64
-             * @description The sequence number of the first record that does not continue the chain.
+             * @description The sequence number of the first record that does not continue the chain; `null` for those who see one tenant.
              */
             first_broken: number | null;
             intact: boolean;
             /** Format: uint64 */
             records: number;
             why: string | null;
+        };
+        /** @description A person after a change. */
+        ChangedUserAnswer: {
+            /** Format: date-time */
+            created_at: string;
+            disabled: boolean;
+            /**
+             * @description The person's API tokens that ended with this change: a password that somebody else sets ends them all, and so
+             *     does being disabled.
+             */
+            ended_api_tokens: components["schemas"]["OwnToken"][];
+            id: string;
+            role: components["schemas"]["Role"];
+            /** @description `null`: all tenants. */
+            tenant_id: string | null;
+            username: string;
         };
         /** @enum {string} */
         ClockStyle: "24h" | "12h";
@@ -777,6 +888,8 @@ export interface components {
             created_at: string;
             /** @description The maker's username; `null`: the local operator. */
             created_by: string | null;
+            /** @description The API token that it was made with, and ends with. */
+            created_with: string | null;
             /** Format: date-time */
             expires_at: string | null;
             id: string;
@@ -1026,6 +1139,29 @@ export interface components {
             server_certificate: components["schemas"]["ServerCertificateItem"] | null;
             warnings: components["schemas"]["WarningItem"][];
         };
+        /** @description What has ended with a password, besides the other sessions. */
+        OwnPasswordAnswer: {
+            ended_api_tokens: components["schemas"]["OwnToken"][];
+        };
+        /** @description `PUT /v1/account/password` */
+        OwnPasswordBody: {
+            current: string;
+            /**
+             * @description Whether the API tokens that this person has made end, too.
+             * @default false
+             */
+            end_api_tokens?: boolean;
+            new: string;
+        };
+        /** @description An API token, as far as its maker's account goes. */
+        OwnToken: {
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string | null;
+            id: string;
+            name: string;
+        };
         /**
          * @description A permission by its name.
          * @enum {string}
@@ -1064,6 +1200,21 @@ export interface components {
             csr: string;
             /** @description Standard base64 with padding (RFC 4648, 4). */
             proof: string;
+        };
+        /**
+         * @description A name that the chain covers only by a salted hash: once salt and name are destroyed, the hash tells nobody
+         *     what the name was, and the chain still holds.
+         */
+        SaltedName: {
+            /**
+             * @description Lower-case hex of SHA-256(salt ‖ name), over the salt's octets and the name's. It stands in the record's
+             *     hash in place of this object.
+             */
+            hash: string;
+            /** @description `null` once it has been destroyed. */
+            name: string | null;
+            /** @description Lower-case hex of random octets; `null` once it has been destroyed. */
+            salt: string | null;
         };
         /** @description `POST /v1/enrollment-secrets` */
         SecretBody: {
@@ -1118,6 +1269,29 @@ export interface components {
             preferences: components["schemas"]["PreferencesBody"];
             /** @description `null` for callers that are no person: API tokens and local commands. */
             user: components["schemas"]["SessionUser"] | null;
+        };
+        /** @description One of the caller's own sessions. */
+        SessionItem: {
+            /**
+             * Format: ip
+             * @description Where it was opened from; `null` for those of earlier versions.
+             */
+            address: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** @description Whether it is the one that asks. */
+            current: boolean;
+            /** Format: date-time */
+            expires_at: string;
+            id: string;
+            /** Format: date-time */
+            last_used_at: string;
+        };
+        /** @description One page of a list. */
+        SessionItemPage: {
+            items: components["schemas"]["SessionItem"][];
+            /** @description Where the next page starts; `null` on the last one. */
+            next_cursor: string | null;
         };
         SessionUser: {
             id: string;
@@ -1203,7 +1377,11 @@ export interface components {
         UserBody: {
             password: string;
             role: components["schemas"]["Role"];
-            /** @default null */
+            /**
+             * @description Of a tenant, by its id or name. `null`: the caller's own, or all. The username of somebody who belongs to a
+             *     tenant other than `default` ends in `@` and the tenant's name; it is added where it is missing.
+             * @default null
+             */
             tenant_id?: string | null;
             username: string;
         };
@@ -1909,6 +2087,412 @@ export interface operations {
             };
         };
     };
+    account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whoever asks */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "api_tokens": [
+                     *         {
+                     *           "created_at": "2026-11-22T21:21:22.298Z",
+                     *           "expires_at": null,
+                     *           "id": "agrakiuvtgnzpxm5",
+                     *           "name": "deploy"
+                     *         }
+                     *       ],
+                     *       "created_at": "2026-11-22T21:21:22.298Z",
+                     *       "id": "01a20522-957a-78e7-a647-ebca4173ef22",
+                     *       "permissions": [
+                     *         "agent.read",
+                     *         "agent.write",
+                     *         "audit.read"
+                     *       ],
+                     *       "preferences": {
+                     *         "clock": "24h",
+                     *         "time_zone": "local"
+                     *       },
+                     *       "role": "operator",
+                     *       "tenant_id": null,
+                     *       "username": "olga"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AccountAnswer"];
+                };
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: permission_denied */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    setOwnPassword: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "current": "correct horse battery",
+                 *       "end_api_tokens": false,
+                 *       "new": "mare tulip kiln harbour"
+                 *     }
+                 */
+                "application/json": components["schemas"]["OwnPasswordBody"];
+            };
+        };
+        responses: {
+            /** @description What has ended besides */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "ended_api_tokens": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["OwnPasswordAnswer"];
+                };
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: permission_denied, wrong_password */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied" | "wrong_password";
+                    };
+                };
+            };
+            /** @description code: timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
+                };
+            };
+            /** @description code: payload_too_large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
+                };
+            };
+            /** @description code: unsupported_media_type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
+                };
+            };
+            /** @description code: invalid_password */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "invalid_password";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
+            /** @description code: busy, unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "busy" | "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    ownSessions: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Items on a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of sessions */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "address": "192.0.2.7",
+                     *           "created_at": "2026-11-22T21:21:22.298Z",
+                     *           "current": true,
+                     *           "expires_at": "2026-11-22T23:26:40.012Z",
+                     *           "id": "5f0c1e6fb1b34cf0a4e38b5d1f0e7c92",
+                     *           "last_used_at": "2026-11-22T21:26:40.012Z"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SessionItemPage"];
+                };
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: permission_denied */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    endOwnSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The session has ended */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: permission_denied */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
+                };
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
     agentCa: {
         parameters: {
             query?: never;
@@ -2266,7 +2850,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: invalid_agent_id, invalid_name, invalid_ttl */
+            /** @description code: invalid_agent_id, invalid_name, invalid_ttl, too_many */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2274,7 +2858,19 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "invalid_agent_id" | "invalid_name" | "invalid_ttl";
+                        code?: "invalid_agent_id" | "invalid_name" | "invalid_ttl" | "too_many";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -2388,6 +2984,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -2482,6 +3090,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -2524,6 +3144,7 @@ export interface operations {
                      *         {
                      *           "created_at": "2026-11-22T21:21:22.329Z",
                      *           "created_by": "admin",
+                     *           "created_with": null,
                      *           "expires_at": "2027-02-20T21:21:22.329Z",
                      *           "id": "agrakiuvtgnzpxm5",
                      *           "name": "deploy",
@@ -2638,6 +3259,7 @@ export interface operations {
                      * @example {
                      *       "created_at": "2026-11-22T21:21:22.329Z",
                      *       "created_by": "admin",
+                     *       "created_with": null,
                      *       "expires_at": "2027-02-20T21:21:22.329Z",
                      *       "id": "agrakiuvtgnzpxm5",
                      *       "name": "deploy",
@@ -2736,7 +3358,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: invalid_name, invalid_permissions, invalid_ttl */
+            /** @description code: invalid_name, invalid_permissions, invalid_ttl, too_many */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2744,7 +3366,19 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "invalid_name" | "invalid_permissions" | "invalid_ttl";
+                        code?: "invalid_name" | "invalid_permissions" | "invalid_ttl" | "too_many";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -2828,6 +3462,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -2845,16 +3491,26 @@ export interface operations {
     listAudit: {
         parameters: {
             query?: {
+                /** @description Only this action, as records name it. */
+                action?: string;
+                /** @description Only this actor's, as records name it. */
+                actor?: string;
                 /** @description `next_cursor` of the page before. */
                 cursor?: string;
+                /** @description Only records from this moment on (RFC 3339). */
+                from?: string;
                 /** @description Items on a page. */
                 limit?: number;
                 /** @description Newest first, or oldest first as the chain grows. Default: newest. */
                 order?: components["schemas"]["ListOrder"];
-                /** @description Only records with this text in them, whatever the case. */
+                /** @description Only what came out like this. */
+                outcome?: components["schemas"]["Outcome"];
+                /** @description Only records with this text in one of their words or names, whatever the case. */
                 q?: string;
                 /** @description The tenant to look at, for callers who see all of them; all when left out. */
                 tenant?: string;
+                /** @description Only records before this moment (RFC 3339). */
+                until?: string;
             };
             header?: never;
             path?: never;
@@ -2880,6 +3536,7 @@ export interface operations {
                      *             "permissions": "agent.read agent.write"
                      *           },
                      *           "hash": "05e0a2fc4e4078b07ed10155cc20644a4f432a170303e497bc3042fb75557f96",
+                     *           "names": {},
                      *           "outcome": "success",
                      *           "prev_hash": "119390f098c11e93c7d58115228352ac2e5379add7a11f68d4b1eb66666190c6",
                      *           "reason": null,
@@ -3282,6 +3939,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -3377,6 +4046,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -3791,6 +4472,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -3895,6 +4588,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -4219,6 +4924,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -4568,7 +5285,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: unavailable */
+            /** @description code: busy, unavailable */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4576,7 +5293,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "unavailable";
+                        code?: "busy" | "unavailable";
                     };
                 };
             };
@@ -4619,6 +5336,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "permission_denied";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -4825,6 +5554,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: unavailable */
             503: {
                 headers: {
@@ -4853,7 +5594,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Tenants */
+            /** @description A page of tenants */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5051,6 +5792,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "invalid_name";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -5317,19 +6070,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: throttled */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
-                        /** @enum {unknown} */
-                        code?: "throttled";
-                    };
-                };
-            };
-            /** @description code: unavailable */
+            /** @description code: busy, unavailable */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5337,7 +6078,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "unavailable";
+                        code?: "busy" | "unavailable";
                     };
                 };
             };
@@ -5373,13 +6114,14 @@ export interface operations {
                      * @example {
                      *       "created_at": "2026-11-22T21:21:22.298Z",
                      *       "disabled": false,
+                     *       "ended_api_tokens": [],
                      *       "id": "01a20522-957a-78e7-a647-ebca4173ef22",
                      *       "role": "viewer",
                      *       "tenant_id": null,
                      *       "username": "olga"
                      *     }
                      */
-                    "application/json": components["schemas"]["UserItem"];
+                    "application/json": components["schemas"]["ChangedUserAnswer"];
                 };
             };
             /** @description code: bad_request */
@@ -5490,19 +6232,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: throttled */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
-                        /** @enum {unknown} */
-                        code?: "throttled";
-                    };
-                };
-            };
-            /** @description code: unavailable */
+            /** @description code: busy, unavailable */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5510,7 +6240,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "unavailable";
+                        code?: "busy" | "unavailable";
                     };
                 };
             };

@@ -63,22 +63,11 @@ export type ApiToken = Schemas['ApiTokenItem'];
 export type CreatedApiToken = Schemas['CreatedApiToken'];
 export type ApiTokenRequest = Schemas['ApiTokenBody'];
 
-/** Where one is signed in. */
-export interface OwnSession {
-  id: string;
-  created_at: Timestamp;
-  last_used_at: Timestamp;
-  expires_at: Timestamp;
-  address: string | null;
-  /** Whether it is the one that asks. */
-  current: boolean;
-}
+export type OwnSession = Schemas['SessionItem'];
 
 export type Tenant = Schemas['TenantItem'];
-export type AuditRecord = Schemas['AuditRecord'] & {
-  /** Names of hosts, by what they are; `null` once they have been destroyed. */
-  names?: Record<string, { name: string | null }>;
-};
+export type AuditRecord = Schemas['AuditRecord'];
+export type Outcome = Schemas['Outcome'];
 export type AgentCa = Schemas['AgentCaAnswer'];
 
 export type LiveKind = Schemas['LiveKind'];

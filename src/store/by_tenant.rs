@@ -1,0 +1,470 @@
+//! Rows by tenant: indexes that lead from a tenant to its own credentials, people and audit records, so that a list
+//! of one tenant never walks what others have, and its audit records are counted in the tenant.
+
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+
+use super::ReadError;
+use super::apply::Batch;
+use super::record::{ApiTokenRecord, EnrollmentSecretRecord, JoinTokenRecord, UserRecord, decode, user_of};
+use super::rows::{Rows, Span, Table};
+use super::view::View;
+use crate::domain::api_token::ApiToken;
+use crate::domain::audit::AuditRecord;
+use crate::domain::enrollment_secret::EnrollmentSecret;
+use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
+use crate::domain::join_token::JoinToken;
+use crate::domain::user::User;
+
+/// Expired entries of the index of open join tokens that go with each new token.
+const SWEPT_AT_ONCE: usize = 16;
+
+/// What a row of [`Table::ByTenant`] leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    JoinToken = 1,
+    EnrollmentSecret = 2,
+    ApiToken = 3,
+    User = 4,
+}
+
+impl Kind {
+    const fn table(self) -> Table {
+        match self {
+            Self::JoinToken => Table::JoinTokens,
+            Self::EnrollmentSecret => Table::EnrollmentSecrets,
+            Self::ApiToken => Table::ApiTokens,
+            Self::User => Table::Users,
+        }
+    }
+
+    const fn of(octet: u8) -> Option<Self> {
+        Some(match octet {
+            1 => Self::JoinToken,
+            2 => Self::EnrollmentSecret,
+            3 => Self::ApiToken,
+            4 => Self::User,
+            _ => return None,
+        })
+    }
+}
+
+/// What belongs to no tenant stands under an id that no tenant has.
+const NO_TENANT: [u8; 16] = [0; 16];
+
+fn prefix(kind: Kind, tenant: Option<TenantId>) -> Vec<u8> {
+    let tenant = tenant.as_ref().map_or(&NO_TENANT, TenantId::as_bytes);
+    [&[kind as u8], tenant.as_slice()].concat()
+}
+
+fn key(kind: Kind, tenant: Option<TenantId>, id: &[u8]) -> Vec<u8> {
+    [prefix(kind, tenant).as_slice(), id].concat()
+}
+
+/// Where a join token stands as long as it is neither used nor voided, by the moment when it expires.
+fn open_key(token: &JoinToken) -> Vec<u8> {
+    let end = millis(token.expires_at);
+    [token.tenant.as_bytes().as_slice(), &end, token.id.as_bytes()].concat()
+}
+
+fn millis(at: Timestamp) -> [u8; 8] {
+    u64::try_from(at.as_millisecond()).unwrap_or(0).to_be_bytes()
+}
+
+const fn is_open(token: &JoinToken) -> bool {
+    token.used_at.is_none() && token.voided_at.is_none()
+}
+
+fn audit_key(tenant: TenantId, seq: u64) -> Vec<u8> {
+    [tenant.as_bytes().as_slice(), &seq.to_be_bytes()].concat()
+}
+
+/// The number that ends a key.
+fn last_number(key: &[u8]) -> Option<u64> {
+    key.last_chunk().map(|octets| u64::from_be_bytes(*octets))
+}
+
+/// An audit record with its number among those of its tenant.
+#[derive(Debug, Clone)]
+pub struct Numbered {
+    pub record: AuditRecord,
+    pub in_tenant: u64,
+}
+
+impl View<'_> {
+    /// A tenant's join tokens, newest first.
+    pub fn join_tokens_of(
+        &self,
+        tenant: TenantId,
+        before: Option<CredentialId>,
+        mut visit: impl FnMut(JoinToken) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let before = before.as_ref().map(|id| id.as_bytes().as_slice());
+        self.of(Kind::JoinToken, Some(tenant), before, true, &mut |content| {
+            Ok(visit(decode::<JoinTokenRecord>(Table::JoinTokens, content)?.into()))
+        })
+    }
+
+    /// A tenant's enrollment secrets, newest first.
+    pub fn enrollment_secrets_of(
+        &self,
+        tenant: TenantId,
+        before: Option<CredentialId>,
+        mut visit: impl FnMut(EnrollmentSecret) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let before = before.as_ref().map(|id| id.as_bytes().as_slice());
+        self.of(Kind::EnrollmentSecret, Some(tenant), before, true, &mut |content| {
+            Ok(visit(decode::<EnrollmentSecretRecord>(Table::EnrollmentSecrets, content)?.into()))
+        })
+    }
+
+    /// API tokens of a tenant, or of none, newest first.
+    pub fn api_tokens_of(
+        &self,
+        tenant: Option<TenantId>,
+        before: Option<CredentialId>,
+        mut visit: impl FnMut(ApiToken) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let before = before.as_ref().map(|id| id.as_bytes().as_slice());
+        self.of(Kind::ApiToken, tenant, before, true, &mut |content| {
+            Ok(visit(decode::<ApiTokenRecord>(Table::ApiTokens, content)?.into()))
+        })
+    }
+
+    /// People of a tenant, or of none, in the order of their creation.
+    pub fn users_of(
+        &self,
+        tenant: Option<TenantId>,
+        after: Option<UserId>,
+        mut visit: impl FnMut(User) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let after = after.as_ref().map(|id| id.as_bytes().as_slice());
+        self.of(Kind::User, tenant, after, false, &mut |content| {
+            Ok(visit(user_of(decode::<UserRecord>(Table::Users, content)?)?))
+        })
+    }
+
+    /// Rows of a kind, behind the one with an id in the order asked for.
+    fn of(
+        &self,
+        kind: Kind,
+        tenant: Option<TenantId>,
+        behind: Option<&[u8]>,
+        newest_first: bool,
+        visit: &mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>, ReadError>,
+    ) -> Result<(), ReadError> {
+        let prefix = prefix(kind, tenant);
+        let mut span = Span::prefix(&prefix);
+        span.newest_first = newest_first;
+        if let Some(id) = behind {
+            let place = [prefix.as_slice(), id].concat();
+            if newest_first {
+                span.until = Some(place);
+            } else {
+                // The next possible key: the same octets with a zero behind them.
+                span.from = [place.as_slice(), &[0]].concat();
+            }
+        }
+        let table = kind.table();
+        self.rows.scan(Table::ByTenant, &span, &mut |key, _| {
+            let dangling = ReadError::Dangling { table: Table::ByTenant.name(), missing_from: table.name() };
+            let id = key.get(prefix.len()..).unwrap_or_default();
+            visit(&self.rows.get(table, id)?.ok_or(dangling)?)
+        })
+    }
+
+    /// How many of a tenant's join tokens are open; whoever asks for no more than `enough` gets no more.
+    pub fn open_join_tokens(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        enough: usize,
+    ) -> Result<usize, ReadError> {
+        let mut span = Span::prefix(tenant.as_bytes());
+        // What has expired by now stands before that.
+        span.from.extend(millis(now));
+        span.from.extend([u8::MAX; 10]);
+        self.rows.count(Table::OpenJoinTokens, &span, enough)
+    }
+
+    /// Audit records of a tenant, behind the one with this number among them in the order asked for.
+    pub fn audit_of(
+        &self,
+        tenant: TenantId,
+        behind: Option<u64>,
+        newest_first: bool,
+        mut visit: impl FnMut(Numbered) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let table = Table::AuditByTenant;
+        let mut span = Span::prefix(tenant.as_bytes());
+        span.newest_first = newest_first;
+        match behind {
+            Some(behind) if newest_first => span.until = Some(audit_key(tenant, behind)),
+            Some(behind) => span.from = audit_key(tenant, behind.saturating_add(1)),
+            None => {}
+        }
+        self.rows.scan(table, &span, &mut |key, content| {
+            let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Audit.name() };
+            let (Some(in_tenant), Some(seq)) = (last_number(key), last_number(content)) else {
+                return Err(dangling);
+            };
+            let record = self.audit_record(seq)?.ok_or(dangling)?;
+            Ok(visit(Numbered { record, in_tenant }))
+        })
+    }
+
+    /// The number of a tenant's newest audit record among them; 0 when there is none.
+    pub fn audit_end_of(&self, tenant: TenantId) -> Result<u64, ReadError> {
+        let mut end = 0;
+        self.rows.scan(
+            Table::AuditByTenant,
+            &Span::prefix(tenant.as_bytes()).newest_first(),
+            &mut |key, _| {
+                end = last_number(key).unwrap_or(0);
+                Ok(ControlFlow::Break(()))
+            },
+        )?;
+        Ok(end)
+    }
+
+    /// What is wrong with a row of one of the indexes, if anything.
+    pub(super) fn index_finding(
+        &self,
+        table: Table,
+        key: &[u8],
+        content: &[u8],
+    ) -> Result<Result<(), &'static str>, ReadError> {
+        let leads_there = match table {
+            Table::ByTenant => {
+                match key.split_first().and_then(|(kind, rest)| Some((Kind::of(*kind)?, rest))) {
+                    Some((kind, rest)) => {
+                        let id = rest.get(16..).unwrap_or_default();
+                        let found = self.rows.get(kind.table(), id)?;
+                        let tenant = found.map(|content| tenant_of(kind, &content)).transpose()?;
+                        tenant.is_some_and(|tenant| super::by_tenant::key(kind, tenant, id) == key)
+                    }
+                    None => false,
+                }
+            }
+            Table::OpenJoinTokens => {
+                let id = key.last_chunk().map(|id| CredentialId::from_bytes(*id));
+                let token = id.map(|id| self.join_token(id)).transpose()?.flatten();
+                token.is_some_and(|token| is_open(&token) && open_key(&token) == key)
+            }
+            Table::AuditByTenant => {
+                let record = last_number(content).map(|seq| self.audit_record(seq)).transpose()?.flatten();
+                let tenant = record.and_then(|record| tenant_of_record(&record));
+                tenant.is_some_and(|tenant| key.starts_with(tenant.as_bytes()))
+            }
+            Table::AuditNames => {
+                last_number(key).map(|seq| self.audit_record(seq)).transpose()?.flatten().is_some()
+            }
+            _ => true,
+        };
+        Ok(if leads_there { Ok(()) } else { Err("the index names another row, or none") })
+    }
+}
+
+fn tenant_of(kind: Kind, content: &[u8]) -> Result<Option<TenantId>, ReadError> {
+    Ok(match kind {
+        Kind::JoinToken => Some(JoinToken::from(decode::<JoinTokenRecord>(kind.table(), content)?).tenant),
+        Kind::EnrollmentSecret => {
+            Some(EnrollmentSecret::from(decode::<EnrollmentSecretRecord>(kind.table(), content)?).tenant)
+        }
+        Kind::ApiToken => ApiToken::from(decode::<ApiTokenRecord>(kind.table(), content)?).tenant,
+        Kind::User => user_of(decode::<UserRecord>(kind.table(), content)?)?.tenant,
+    })
+}
+
+fn tenant_of_record(record: &AuditRecord) -> Option<TenantId> {
+    record.tenant_id.as_ref()?.parse().ok()
+}
+
+impl Batch<'_> {
+    /// Notes whose a join token is, and whether it is open.
+    pub(super) fn index_join_token(&mut self, token: &JoinToken, now: Timestamp) -> Result<(), ReadError> {
+        self.insert(Table::ByTenant, &key(Kind::JoinToken, Some(token.tenant), token.id.as_bytes()), &[])?;
+        if !is_open(token) {
+            return self.remove(Table::OpenJoinTokens, &open_key(token));
+        }
+        self.insert(Table::OpenJoinTokens, &open_key(token), &[])?;
+        self.sweep_open_join_tokens(token.tenant, now)
+    }
+
+    /// Drops some of the entries of tokens that have expired: for each that comes, more than one goes.
+    fn sweep_open_join_tokens(&mut self, tenant: TenantId, now: Timestamp) -> Result<(), ReadError> {
+        let mut span = Span::prefix(tenant.as_bytes());
+        span.until = Some([tenant.as_bytes().as_slice(), &millis(now)].concat());
+        let mut expired = Vec::new();
+        self.scan(Table::OpenJoinTokens, &span, &mut |key, _| {
+            expired.push(key.to_vec());
+            let enough = expired.len() >= SWEPT_AT_ONCE;
+            Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        expired.iter().try_for_each(|key| self.remove(Table::OpenJoinTokens, key))
+    }
+
+    pub(super) fn index_secret(&mut self, secret: &EnrollmentSecret) -> Result<(), ReadError> {
+        let key = key(Kind::EnrollmentSecret, Some(secret.tenant), secret.id.as_bytes());
+        self.insert(Table::ByTenant, &key, &[])
+    }
+
+    pub(super) fn index_api_token(&mut self, token: &ApiToken) -> Result<(), ReadError> {
+        self.insert(Table::ByTenant, &key(Kind::ApiToken, token.tenant, token.id.as_bytes()), &[])
+    }
+
+    /// To be called before the token goes.
+    pub(super) fn forget_api_token(&mut self, id: CredentialId) -> Result<(), ReadError> {
+        match View::new(self).api_token(id)? {
+            Some(token) => {
+                self.remove(Table::ByTenant, &key(Kind::ApiToken, token.tenant, token.id.as_bytes()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// To be called before the row is written, because a person may come to another tenant.
+    pub(super) fn index_user(&mut self, user: &User) -> Result<(), ReadError> {
+        let before = View::new(self).user(user.id)?.filter(|before| before.tenant != user.tenant);
+        if let Some(before) = before {
+            self.remove(Table::ByTenant, &key(Kind::User, before.tenant, before.id.as_bytes()))?;
+        }
+        self.insert(Table::ByTenant, &key(Kind::User, user.tenant, user.id.as_bytes()), &[])
+    }
+
+    /// Gives an audit record its number in its tenant, and notes whose names it has.
+    pub(super) fn index_audit(
+        &mut self,
+        record: &AuditRecord,
+        host: Option<HostId>,
+    ) -> Result<(), ReadError> {
+        if let Some(tenant) = tenant_of_record(record) {
+            let in_tenant = View::new(self).audit_end_of(tenant)? + 1;
+            let key = audit_key(tenant, in_tenant);
+            self.insert(Table::AuditByTenant, &key, &record.seq.to_be_bytes())?;
+        }
+        if let Some(host) = host {
+            let key = [host.as_bytes().as_slice(), &record.seq.to_be_bytes()].concat();
+            self.insert(Table::AuditNames, &key, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Destroys a host's names in the audit trail. The chain covers their salted hashes, which stay.
+    pub(super) fn destroy_names(&mut self, host: HostId) -> Result<(), ReadError> {
+        for key in self.keys(Table::AuditNames, &Span::prefix(host.as_bytes()))? {
+            let seq = last_number(&key).unwrap_or(0);
+            if let Some(mut record) = View::new(self).audit_record(seq)? {
+                for name in record.names.values_mut() {
+                    name.destroy();
+                }
+                self.put(Table::Audit, &seq.to_be_bytes(), &record)?;
+            }
+            self.remove(Table::AuditNames, &key)?;
+        }
+        Ok(())
+    }
+
+    /// Builds the indexes of a store that has none.
+    pub(super) fn index_everything(&mut self) -> Result<(), ReadError> {
+        for kind in [Kind::JoinToken, Kind::EnrollmentSecret, Kind::ApiToken, Kind::User] {
+            let mut keys = Vec::new();
+            self.scan(kind.table(), &Span::all(), &mut |id, content| {
+                keys.push(key(kind, tenant_of(kind, content)?, id));
+                Ok(ControlFlow::Continue(()))
+            })?;
+            keys.iter().try_for_each(|key| self.insert(Table::ByTenant, key, &[]))?;
+        }
+        let mut open = Vec::new();
+        self.scan(Table::JoinTokens, &Span::all(), &mut |_, content| {
+            let token = decode::<JoinTokenRecord>(Table::JoinTokens, content)?.into();
+            open.extend(is_open(&token).then(|| open_key(&token)));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        open.iter().try_for_each(|key| self.insert(Table::OpenJoinTokens, key, &[]))?;
+        self.number_audit()
+    }
+
+    /// Numbers every audit record in its tenant.
+    fn number_audit(&mut self) -> Result<(), ReadError> {
+        let mut numbers = std::collections::HashMap::<TenantId, u64>::new();
+        let mut rows = Vec::new();
+        self.scan(Table::Audit, &Span::all(), &mut |_, content| {
+            let record: AuditRecord = decode(Table::Audit, content)?;
+            if let Some(tenant) = tenant_of_record(&record) {
+                let number = numbers.entry(tenant).or_default();
+                *number += 1;
+                rows.push((audit_key(tenant, *number), record.seq.to_be_bytes()));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        rows.iter().try_for_each(|(key, seq)| self.insert(Table::AuditByTenant, key, seq))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::ReadableDatabase;
+
+    use super::*;
+    use crate::domain::credential::{Credential, CredentialKind};
+    use crate::store::change::Change;
+    use crate::store::open;
+    use crate::store::rows::Snapshot;
+
+    fn token(number: u8, tenant: TenantId, end: i64) -> JoinToken {
+        let id = CredentialId::from_bytes([number; 10]);
+        JoinToken {
+            id,
+            hash: Credential::new(CredentialKind::JoinToken, id, zeroize::Zeroizing::new([1; 32])).hash(),
+            tenant,
+            agent: None,
+            name: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            expires_at: Timestamp::from_second(end).unwrap(),
+            used_at: None,
+            voided_at: None,
+        }
+    }
+
+    #[test]
+    fn a_list_of_one_tenant_never_comes_across_what_others_have() {
+        let database =
+            redb::Builder::new().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        open::initialise(&database, Timestamp::UNIX_EPOCH).unwrap();
+        let [own, other] = [1, 2].map(|octet| TenantId::from_bytes([octet; 16]));
+        let write = |changes: Vec<Change>, now: Timestamp| {
+            let mut changes = changes.into_iter();
+            open::write(&database, |batch| changes.try_for_each(|change| batch.apply(change, now))).unwrap();
+        };
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let puts = [(1, own, 100), (2, other, 100), (3, own, 200), (4, other, 100), (5, own, 300)];
+        write(puts.map(|(n, tenant, end)| Change::PutJoinToken(token(n, tenant, end))).into(), at(0));
+        let void = JoinToken { voided_at: Some(at(1)), ..token(5, own, 300) };
+        write(vec![Change::PutJoinToken(void)], at(1));
+        // Whoever reads a row of the other tenant finds it damaged.
+        let transaction = database.begin_write().unwrap();
+        for number in [2, 4] {
+            let mut table = transaction.open_table(Table::JoinTokens.definition()).unwrap();
+            table.insert([number; 10].as_slice(), b"damaged!".as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+        let snapshot = Snapshot { transaction: database.begin_read().unwrap() };
+        let view = View::new(&snapshot);
+        let list = |tenant, before| {
+            let mut ids = Vec::new();
+            let listed = view.join_tokens_of(tenant, before, |token| {
+                ids.push(token.id.as_bytes()[0]);
+                ControlFlow::Continue(())
+            });
+            listed.map(|()| ids)
+        };
+        assert_eq!(list(own, None).unwrap(), [5, 3, 1]);
+        assert_eq!(list(own, Some(CredentialId::from_bytes([3; 10]))).unwrap(), [1]);
+        assert!(list(other, None).is_err());
+        let open = |tenant, second, enough| view.open_join_tokens(tenant, at(second), enough).unwrap();
+        assert_eq!((open(own, 0, 9), open(own, 99, 9), open(own, 100, 9), open(own, 200, 9)), (2, 2, 1, 0));
+        assert_eq!((open(other, 0, 9), open(other, 0, 1)), (2, 1), "enough is enough");
+    }
+}
