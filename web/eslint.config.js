@@ -22,5 +22,17 @@ export default ts.config(
     {
         files: ['**/*.svelte', '**/*.svelte.ts'],
         languageOptions: { parserOptions: { parser: ts.parser, svelteConfig } },
+        rules: {
+            'no-restricted-syntax': [
+                'error',
+                {
+                    selector:
+                        'SvelteElement:not(:has(SvelteAttribute[key.name="download"])) > SvelteStartTag > ' +
+                        'SvelteAttribute[key.name="href"] > SvelteLiteral[value=/^\\x2F/]',
+                    message:
+                        'Links to pages are made by router.to(), which keeps the tenant that is looked at.',
+                },
+            ],
+        },
     },
 );

@@ -15,15 +15,42 @@ test('a token becomes a command, and the host that uses it appears', async ({ as
     new RegExp(`^muster://${new URL(server.url).host}/\\?pin=[0-9a-f]{64}#mjt_[^']+$`.replaceAll('.', '\\.')),
   );
   expect(command).toMatch(/ --dir \S+$/);
-  await page.getByRole('button', { name: 'Show QR code' }).click();
-  await expect(page.getByRole('img', { name: 'QR code of the join link' })).toBeVisible();
-  await expect(page.getByText('Waiting for the host to appear…')).toBeVisible();
+  // The way that also runs the agent stands first; the server is this machine, which is no address for others.
+  await expect(page.getByRole('heading', { level: 3 })).toHaveText(['Service', 'Only enroll', 'Container']);
+  await expect(page.getByText(`sudo muster agent install '${link}'`)).toBeVisible();
+  await expect(page.getByText('leads every machine to itself')).toBeVisible();
+  const steps = page.getByRole('list', { name: 'How far the machine has come' }).getByRole('listitem');
+  await expect(steps.nth(0)).toContainText('Waiting for the machine');
 
+  await page.clock.install();
   await server.enroll(link, agentId);
-  await expect(page.getByText('has enrolled.')).toBeVisible();
+  await expect(steps.nth(1)).toContainText('enrolled');
+  await expect(steps.nth(1)).toContainText('done:');
   await expect(shown).toHaveCount(0);
-  await page.getByRole('link', { name: 'Look at it' }).click();
+  // Nobody runs an agent there, and that is said, with what to do.
+  await expect(steps.nth(2)).toContainText('awaited:');
+  await expect(page.getByText('No agent runs on')).toHaveCount(0);
+  await page.clock.fastForward(31_000);
+  await expect(page.getByText('No agent runs on')).toBeVisible();
+
+  const agent = server.run(agentId);
+  await expect(steps.nth(2)).toContainText('First report received', { timeout: 15_000 });
+  await expect(page.getByText('No agent runs on')).toHaveCount(0);
+  agent.kill();
+  await steps.nth(1).getByRole('link').click();
   await expect(page.getByText(agentId, { exact: true }).first()).toBeVisible();
+});
+
+test('a host that never reported says so, everywhere', async ({ as, server, api }) => {
+  const agentId = unique('silent');
+  await server.enroll(await api.joinLink(agentId), agentId);
+  const page = await as('viewer');
+  await page.goto(`/hosts?q=${agentId}`);
+  await page.goto('/hosts');
+  const row = page.getByRole('row').filter({ hasText: 'Enrolled, not reporting yet' });
+  await row.first().getByRole('link').click();
+  await expect(page.getByRole('heading', { level: 1 })).not.toHaveText('Hosts');
+  await expect(page.getByRole('main').getByText('Enrolled, not reporting yet')).toBeVisible();
 });
 
 test('the token is nowhere after leaving', async ({ as }) => {

@@ -26,12 +26,23 @@ test('a secret is shown once, copied, and gone', async ({ as }) => {
   await expect(page.getByRole('status')).toContainText('Enrollment secret created');
   const message = page.getByText(`Secret created for ${name}. Copy it now — it will not be shown again.`);
   await expect(message).toBeVisible();
+  // What there is to do now is to copy it.
+  await expect(page.getByRole('button', { name: 'Copy to clipboard' })).toBeFocused();
   const secret = (await page.getByText(SECRET).textContent()) ?? '';
   await page.getByRole('button', { name: 'Copy to clipboard' }).click();
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(secret);
-  await expect(active(page).getByRole('row').filter({ hasText: name }).getByRole('cell').nth(2)).toHaveText(
-    '0 / 50',
-  );
+  const row = active(page).getByRole('row').filter({ hasText: name });
+  await expect(row.getByRole('cell').nth(2)).toHaveText('0 / 50');
+  await expect(row.getByRole('cell').nth(3)).toHaveText('never');
+  await expect(row.getByRole('cell').nth(4)).toHaveText('never');
+
+  const brief = unique('brief');
+  await page.getByLabel('Expires').selectOption('In 7 days');
+  await generate(page, brief);
+  const expiry = active(page).getByRole('row').filter({ hasText: brief }).getByRole('cell').nth(3);
+  const ends = Date.parse((await expiry.locator('time').getAttribute('datetime')) ?? '');
+  expect(Math.round((ends - Date.now()) / 86_400_000)).toBe(7);
+  await expect(page.getByLabel('Expires')).toHaveValue('');
 
   await page.getByRole('button', { name: 'Dismiss' }).click();
   await expect(message).toBeHidden();
@@ -93,6 +104,9 @@ test('the card goes with navigation, refresh, the next secret, its revocation an
   await endSession(page);
   await expect(page.getByRole('button', { name: 'Sign in' })).toBeVisible({ timeout: 10_000 });
   await expect(shown).toHaveCount(0);
+  // Something was lost, and that is said.
+  await expect(page.getByText('The text of the enrollment secret that was shown is gone')).toBeVisible();
+  await expect(page.getByText('nothing is lost')).toHaveCount(0);
   await signIn(page, server.admin);
   await expect(active(page)).toBeVisible();
   await expect(shown).toHaveCount(0);
@@ -153,6 +167,16 @@ test('a use is counted before the eyes', async ({ as, server }) => {
     await server.enroll(`muster://${host}/?pin=${server_pin}#${secret}`, unique('counted'));
     await expect(uses).toHaveText(expected, { timeout: 2000 });
   }
+
+  // Whoever comes after the last one is refused, and that is seen here as well.
+  const row = active(page).getByRole('row').filter({ hasText: name });
+  await expect(row).not.toContainText('refused');
+  const host = new URL(server.url).host;
+  const late = server.enroll(`muster://${host}/?pin=${server_pin}#${secret}`, unique('late'));
+  await expect(late).rejects.toThrow();
+  await page.reload();
+  await row.getByRole('link', { name: '1 refused' }).click();
+  await expect(page.getByRole('table', { name: 'Audit records' })).toContainText('refused');
 });
 
 test('the page has its parts in order, and the card stays until somebody is done with it', async ({
@@ -189,10 +213,10 @@ test('the page has its parts in order, and the card stays until somebody is done
     local: localStorage.length,
     session: sessionStorage.length,
     databases: (await indexedDB.databases()).length,
-    history: JSON.stringify(history.state),
+    history: typeof history.state,
     cookies: document.cookie,
   }));
-  expect(kept).toEqual({ local: 0, session: 0, databases: 0, history: 'null', cookies: '' });
+  expect(kept).toEqual({ local: 0, session: 0, databases: 0, history: 'number', cookies: '' });
 });
 
 test('uses are counted in exactly these words, and expired secrets stay where they are', async ({ as }) => {

@@ -1,24 +1,7 @@
 import { type Page } from '@playwright/test';
 
-import { expect, test, unique } from './support/fixtures';
-import type { Api } from './support/api';
-import type { Server } from './support/server';
-
-interface Host {
-  id: string;
-  agent_id: string;
-  hostname: string | null;
-}
-
-/** A host of the test's own, known by its agent id. */
-async function enrolled(server: Server, api: Api): Promise<Host & { name: string }> {
-  const agentId = unique('host');
-  await server.enroll(await api.joinLink(agentId), agentId);
-  const { items } = await api.get<{ items: Host[] }>('/hosts?limit=500');
-  const host = items.find((host) => host.agent_id === agentId);
-  if (!host) throw new Error('the host that was enrolled is not listed');
-  return { ...host, name: host.hostname ?? host.agent_id };
-}
+import { expect, test } from './support/fixtures';
+import { type Host, enrolled } from './support/hosts';
 
 const row = (page: Page, host: Host) =>
   page.getByRole('row').filter({ has: page.locator(`#host-${host.id}`) });
@@ -91,8 +74,11 @@ test('decommissioning asks, removes the row at once, and can be undone', async (
   await page.waitForTimeout(4000);
   await expect(page.getByRole('status')).toContainText(`${host.name} decommissioned`);
 
-  await page.getByRole('radio', { name: 'Decommissioned' }).check();
+  // What the list leaves out it names, and leads to.
+  await page.getByText(/decommissioned hosts?\s+(is|are) not in this list/).waitFor();
+  await page.getByRole('link', { name: /^show (it|them)$/ }).click();
   await expect(page).toHaveURL(/decommissioned=true/);
+  await expect(page.getByRole('radio', { name: 'Decommissioned' })).toBeChecked();
   await row(page, host).getByRole('button', { name: 'Re-enable' }).click();
   await expect(row(page, host)).toBeHidden();
   await page.getByRole('link', { name: 'Enroll it again' }).click();
@@ -157,6 +143,7 @@ test('a host has a page: facts, certificates, timeline, out and back in, and del
   await expect(page.getByRole('table', { name: 'Certificates' })).toContainText('revoked');
   await page.getByRole('button', { name: 'Re-enable' }).click();
   await expect(page.getByText('This host has to be enrolled again.')).toBeVisible();
+  await expect(page.getByText('none is in force: all are revoked')).toBeVisible();
 
   await page.getByRole('button', { name: 'Decommission' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Decommission' }).click();
@@ -165,4 +152,63 @@ test('a host has a page: facts, certificates, timeline, out and back in, and del
   await expect(page).toHaveURL(/\/hosts$/);
   await page.goto(`/hosts/${host.id}`);
   await expect(page.getByRole('heading', { level: 1, name: 'Host not found' })).toBeVisible();
+});
+
+test('a search that only decommissioned hosts match says so, and leads to them', async ({ as }) => {
+  const page = await as('viewer');
+  await page.route('**/v1/hosts?**', (route) => {
+    const gone = new URL(route.request().url()).searchParams.get('decommissioned') === 'true';
+    return route.fulfill({ json: { items: [], next_cursor: null, total: gone ? 1 : 0 } });
+  });
+  await page.goto('/hosts?q=retired-7');
+  await expect(page.getByText('No host in service matches')).toBeVisible();
+  await expect(page.getByText('One decommissioned host matches as well:')).toBeVisible();
+  await page.getByRole('link', { name: 'show it' }).click();
+  await expect(page).toHaveURL('/hosts?q=retired-7&decommissioned=true');
+});
+
+test('hostnames are never cut, and what matters less makes room', async ({ as, api }) => {
+  const { items } = await api.get<{ items: Record<string, unknown>[] }>('/hosts');
+  const long = (at: number) =>
+    at % 10 === 0 ? `${'very-long-'.repeat(20)}${at}` : `ip-10-20-30-${at}.eu-central-1.compute.internal`;
+  const hosts = Array.from({ length: 300 }, (_, at) => ({
+    ...items[0],
+    id: `00000000-0000-7000-8000-${String(at).padStart(12, '0')}`,
+    hostname: long(at),
+    os: 'Debian GNU/Linux 12 (bookworm)',
+    ips: ['10.20.30.40', 'fe80::1234:5678:9abc:def0', '10.1.1.1'],
+  }));
+  for (const width of [360, 700, 1041, 1280, 1920]) {
+    const page = await as('admin', { viewport: { width, height: 900 } });
+    await page.route('**/v1/hosts?**', (route) =>
+      route.fulfill({ json: { items: hosts, next_cursor: null, total: hosts.length } }),
+    );
+    await page.goto('/hosts');
+    const table = page.getByRole('table', { name: 'Hosts' });
+    await expect(table.getByRole('link', { name: long(1), exact: true })).toBeVisible();
+    const cut = await table.evaluate((table) =>
+      [...table.querySelectorAll('td')]
+        .filter((cell) =>
+          [cell, ...cell.querySelectorAll('*')].some(
+            (e) => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0,
+          ),
+        )
+        .map((cell) => cell.textContent),
+    );
+    expect(cut, `at ${width}`).toEqual([]);
+    const columns = await table.getByRole('columnheader').count();
+    if (width === 1920) {
+      expect(columns).toBe(7);
+      expect((await table.boundingBox())?.width ?? 0).toBeGreaterThan(1500);
+    } else {
+      expect(columns).toBeLessThan(7);
+    }
+    // Rows of different heights are still where the scroll bar says.
+    await expect(async () => {
+      await page.keyboard.press('End');
+      const last = table.getByRole('link', { name: long(299), exact: true });
+      await expect(last).toBeInViewport({ timeout: 500 });
+    }).toPass();
+    await page.close();
+  }
 });

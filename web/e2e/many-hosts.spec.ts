@@ -41,6 +41,43 @@ async function serveFleet(page: Page): Promise<void> {
   });
 }
 
+test('going back returns to the same place, and undoes a filter and a search', async ({ as }) => {
+  const page = await as('viewer');
+  await serveFleet(page);
+  await page.route(/\/v1\/hosts\/[^/?]+(\?|$)/, (route) => route.fulfill({ json: host(1234) }));
+  await page.route(/\/v1\/hosts\/[^/?]+\/(enrollments|events)/, (route) =>
+    route.fulfill({ json: { items: [], next_cursor: null } }),
+  );
+  await page.goto('/hosts');
+  await expect(page.getByRole('link', { name: 'node-0.example' })).toBeVisible();
+  const scrolled = () => page.evaluate(() => scrollY);
+  await expect(async () => {
+    await page.evaluate(() => scrollTo(0, 30_000));
+    expect(await scrolled()).toBe(30_000);
+  }).toPass({ intervals: [50] });
+  const seen = page.locator('tr.host a').filter({ visible: true });
+  const there = await seen.evaluateAll(
+    (links) => links.find((link) => link.getBoundingClientRect().top > 200)?.textContent ?? '',
+  );
+  await page.getByRole('link', { name: there, exact: true }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'node-1234.example' })).toBeVisible();
+  expect(await scrolled()).toBe(0);
+  await page.goBack();
+  await expect(page.getByRole('link', { name: there, exact: true })).toBeInViewport();
+  expect(Math.abs((await scrolled()) - 30_000)).toBeLessThan(100);
+
+  await page.getByRole('radio', { name: 'Offline' }).check();
+  await expect(page).toHaveURL(/status=offline/);
+  await page.getByRole('searchbox', { name: 'Search hosts' }).pressSequentially('node-77', { delay: 200 });
+  await expect(page).toHaveURL(/q=node-77/);
+  await page.goBack();
+  await expect(page).toHaveURL(/hosts\?status=offline$/);
+  await expect(page.getByRole('searchbox', { name: 'Search hosts' })).toHaveValue('');
+  await page.goBack();
+  await expect(page).toHaveURL(/hosts$/);
+  await expect(page.getByRole('radio', { name: 'In service' })).toBeChecked();
+});
+
 test('a hundred thousand hosts: first rows, scrolling and search stay quick', async ({ as }) => {
   const page = await as('admin');
   await serveFleet(page);

@@ -10,6 +10,7 @@ test('after a session ends the same user finds the form as it was', async ({ as,
   await endSession(page);
   await page.getByRole('button', { name: 'Generate secret' }).click();
   await expect(page.getByText('Your session has ended.', { exact: false }).first()).toBeVisible();
+  await expect(page.getByText('nothing is lost')).toBeVisible();
   await expect(page.getByRole('heading', { name: 'Active secrets' })).toBeHidden();
 
   await signIn(page, server.admin);
@@ -60,4 +61,34 @@ test('a restart of the server is told and survived', async ({ as, server, failur
   });
   await expect(page.getByText('The connection to the server is lost.')).toBeHidden({ timeout: 15_000 });
   await expect(page.getByText(/hosts online$/)).toBeVisible();
+});
+
+test('a stream of events that is dead is told, although nothing says that it ended', async ({
+  as,
+  server,
+}) => {
+  test.slow();
+  const page = await as('viewer');
+  await page.clock.install();
+  const beats = page.waitForRequest('**/v1/events');
+  await page.goto('/hosts');
+  await beats;
+  await expect(page.getByRole('table', { name: 'Hosts' })).toBeVisible();
+  const lost = page.getByText('The connection to the server is lost.');
+  // A stream that beats is not lost, however long nothing else happens.
+  await page.clock.runFor(30_000);
+  await expect(lost).toHaveCount(0);
+  // The server is halted, as a closed lid does it: its connections stay, and carry nothing.
+  server.freeze();
+  try {
+    await page.clock.fastForward(46_000);
+    await expect(lost).toBeVisible();
+    await expect(page.getByRole('table', { name: 'Hosts' })).toBeVisible();
+  } finally {
+    server.thaw();
+  }
+  await expect(async () => {
+    await page.clock.fastForward(5000);
+    await expect(lost).toHaveCount(0, { timeout: 1000 });
+  }).toPass({ timeout: 20_000 });
 });

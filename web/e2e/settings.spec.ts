@@ -92,3 +92,46 @@ test('time zone and clock are chosen once and hold everywhere, for this user', a
   await again.getByRole('radio', { name: '24-hour' }).check();
   await expect(again.locator('time').first()).toHaveText(/, \d{2}:\d{2}$/);
 });
+
+test('everybody changes their own password, and sees and ends their own sessions', async ({
+  stranger,
+  api,
+  failures,
+}) => {
+  failures.push('status of 401', 'status of 403', 'status of 422');
+  const username = unique('own');
+  const password = 'first long password';
+  await api.post('/users', { username, password, role: 'viewer' });
+  const [page, other, third] = [await stranger(), await stranger(), await stranger()];
+  for (const each of [page, other, third]) {
+    await each.goto('/');
+    await signIn(each, { username, password });
+    await expect(each.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
+  }
+  await page.getByRole('link', { name: username }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'Account' })).toBeVisible();
+  const rows = page.getByRole('table', { name: 'Your sessions' }).getByRole('row');
+  await expect(rows).toHaveCount(4);
+  await expect(rows.filter({ hasText: 'this one' }).getByRole('button')).toHaveCount(0);
+  await rows.filter({ hasNotText: 'this one' }).getByRole('button', { name: 'End' }).first().click();
+  await expect(page.getByRole('status')).toContainText('Session ended');
+  await expect(rows).toHaveCount(3);
+
+  await page.getByLabel('Current password').fill('not this one at all');
+  await page.getByLabel('New password').fill('second long password');
+  await page.getByRole('button', { name: 'Change password' }).click();
+  await expect(page.getByLabel('Current password')).toHaveAttribute('aria-invalid', 'true');
+  await page.getByLabel('Current password').fill(password);
+  await page.getByLabel('New password').fill('short');
+  await page.getByRole('button', { name: 'Change password' }).click();
+  await expect(page.getByLabel('New password')).toHaveAttribute('aria-invalid', 'true');
+  await page.getByLabel('New password').fill('second long password');
+  await page.getByRole('button', { name: 'Change password' }).click();
+  await expect(page.getByRole('status')).toContainText('Password changed');
+  // The other sessions have ended, this one goes on.
+  await expect(rows).toHaveCount(2);
+  for (const each of [other, third]) {
+    await each.getByRole('link', { name: 'Hosts', exact: true }).click();
+    await expect(each.getByRole('button', { name: 'Sign in' })).toBeVisible();
+  }
+});

@@ -1,5 +1,5 @@
-/** What a host is called. */
-import type { Host, HostFlag } from './api/types';
+/** What a host is called, and how it is. */
+import type { Host, HostCredential, HostFlag, HostState } from './api/types';
 
 /** A host without a hostname goes by its agent id. */
 export function hostName(host: Host): string {
@@ -14,4 +14,37 @@ const FLAGS: Record<HostFlag, string> = {
 export function flagName(flag: HostFlag): string {
   // A newer server than this page may know more of them.
   return FLAGS[flag] ?? String(flag).replaceAll('_', ' ');
+}
+
+export function hostState(host: Host): HostState {
+  if (host.state) return host.state;
+  if (host.decommissioned_at !== null) return 'decommissioned';
+  return host.last_seen === null ? 'never_reported' : 'in_service';
+}
+
+export interface Standing {
+  words: string;
+  kind: 'good' | 'plain' | 'bad' | 'warn';
+}
+
+/** How a host is, in the words that all pages use for it. */
+export function standing(host: Host): Standing {
+  switch (hostState(host)) {
+    case 'decommissioned':
+      return { words: 'Decommissioned', kind: 'bad' };
+    case 'revoked':
+      return { words: 'Revoked', kind: 'bad' };
+    case 'never_reported':
+      return { words: 'Enrolled, not reporting yet', kind: 'warn' };
+    default:
+      return host.status === 'online'
+        ? { words: 'Online', kind: 'good' }
+        : { words: 'Offline', kind: 'plain' };
+  }
+}
+
+/** The enrollment secret that let a host in, while it lets others in, and so perhaps this one again. */
+export function openSecret(host: Host): HostCredential | null {
+  const credential = host.credential ?? null;
+  return credential?.kind === 'secret' && credential.state === 'active' ? credential : null;
 }

@@ -11,6 +11,10 @@ const KINDS: readonly LiveKind[] = ['host', 'timeline', 'enrollment', 'secret', 
 /** How long a lost connection goes unmentioned: restarts and hiccups are shorter. */
 const QUIET_MS = 3000;
 
+/** The server lets itself be heard so often, and three times unheard is lost: a dead stream makes no error. */
+const HEARTBEAT_MS = 15_000;
+const SILENCE_MS = 3 * HEARTBEAT_MS;
+
 /** When the browser has given up on a stream, we begin a new one after this long. */
 const REOPEN_MS = 2000;
 
@@ -24,6 +28,9 @@ class Live {
   #interrupted = false;
   #mention: ReturnType<typeof setTimeout> | undefined;
   #reopen: ReturnType<typeof setTimeout> | undefined;
+  /** Whether the server is known to let itself be heard; what stands between may drop it. */
+  #beats = false;
+  #silence: ReturnType<typeof setTimeout> | undefined;
 
   start(): void {
     this.stop();
@@ -31,14 +38,23 @@ class Live {
     this.#source = source;
     source.onopen = () => this.#opened();
     source.onerror = () => this.#failed(source);
+    source.addEventListener('heartbeat', () => {
+      this.#beats = true;
+      this.#heard();
+    });
     for (const kind of KINDS) {
-      source.addEventListener(kind, (event) => this.#tell(read(kind, event)));
+      source.addEventListener(kind, (event) => {
+        this.#heard();
+        this.#tell(read(kind, event));
+      });
     }
+    this.#watch();
   }
 
   stop(): void {
     clearTimeout(this.#mention);
     clearTimeout(this.#reopen);
+    clearTimeout(this.#silence);
     this.#source?.close();
     this.#source = null;
     this.#mention = undefined;
@@ -55,7 +71,25 @@ class Live {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Something came, so the stream is alive. */
+  #heard(): void {
+    this.#watch();
+    if (this.lost) this.#opened();
+  }
+
+  /** A stream of which nothing is heard is lost, whatever the browser takes it for, and another one is tried. */
+  #watch(): void {
+    clearTimeout(this.#silence);
+    if (!this.#beats) return;
+    this.#silence = setTimeout(() => {
+      this.start();
+      this.#interrupted = true;
+      this.lost = true;
+    }, SILENCE_MS);
+  }
+
   #opened(): void {
+    this.#watch();
     clearTimeout(this.#mention);
     this.#mention = undefined;
     this.lost = false;

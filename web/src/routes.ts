@@ -2,8 +2,10 @@
 import type { Component } from 'svelte';
 
 import type { Permission } from './api/types';
+import Account from './pages/account/Account.svelte';
 import Audit from './pages/audit/Audit.svelte';
 import Enroll from './pages/enroll/Enroll.svelte';
+import Help from './pages/help/Help.svelte';
 import Host from './pages/host/Host.svelte';
 import Hosts from './pages/hosts/Hosts.svelte';
 import Overview from './pages/overview/Overview.svelte';
@@ -17,6 +19,8 @@ export interface Route {
   path: string;
   title: string;
   permission?: Permission;
+  /** Whether the page is a table that can use all the width there is. */
+  wide?: boolean;
   component: Component;
 }
 
@@ -25,9 +29,9 @@ const HOST = /^\/hosts\/([^/]+)$/;
 
 export const MAIN: readonly Route[] = [
   { path: '/', title: 'Overview', permission: 'agent.read', component: Overview },
-  { path: '/hosts', title: 'Hosts', permission: 'agent.read', component: Hosts },
+  { path: '/hosts', title: 'Hosts', permission: 'agent.read', wide: true, component: Hosts },
   { path: '/enroll', title: 'Enroll', permission: 'agent.write', component: Enroll },
-  { path: '/audit', title: 'Audit', permission: 'audit.read', component: Audit },
+  { path: '/audit', title: 'Audit', permission: 'audit.read', wide: true, component: Audit },
 ];
 
 export const SETTINGS: readonly Route[] = [
@@ -43,6 +47,12 @@ export const SETTINGS: readonly Route[] = [
   { path: '/settings/time-display', title: 'Time & Display', component: TimeDisplay },
 ];
 
+/** Pages that are reached from elsewhere than the navigation. */
+export const ASIDE: readonly Route[] = [
+  { path: '/account', title: 'Account', component: Account },
+  { path: '/help', title: 'Help', component: Help },
+];
+
 export type Found =
   | { kind: 'page'; route: Route }
   | { kind: 'host'; id: string }
@@ -55,7 +65,7 @@ export const HOST_PAGE: Component<{ id: string }> = Host;
 export function find(address: string): Found {
   const path = address.length > 1 ? address.replace(/\/+$/, '') : address;
   if (path === '/settings') return { kind: 'settings' };
-  const route = [...MAIN, ...SETTINGS].find((route) => route.path === path);
+  const route = [...MAIN, ...SETTINGS, ...ASIDE].find((route) => route.path === path);
   if (route) return { kind: 'page', route };
   const id = HOST.exec(path)?.[1];
   return id === undefined ? { kind: 'nothing' } : { kind: 'host', id: decoded(id) };

@@ -13,8 +13,9 @@ export function sentence(error: ApiError): string {
       if (error.code === 'bug') return 'This page failed. Reload it; if it fails again, please report it.';
       return 'The server can’t be reached. Check that it is running and that this machine is connected.';
     case 401:
-      return 'Your session has ended. Sign in again; nothing you typed is lost.';
+      return 'Your session has ended. Sign in again to go on.';
     case 403:
+      if (error.code === 'wrong_password') return whole(error.detail);
       return 'Your role does not allow this. Ask an administrator of this server.';
     case 404:
       return (
@@ -53,6 +54,7 @@ export function tellFailure(text: string, thrown: unknown): void {
   const error = asApiError(thrown);
   // The login that comes up says it better.
   if (error.status === 401) return;
-  if (error.status === 403) toasts.failure('Permission denied', sentence(error));
+  if (error.status === 403 && error.code !== 'wrong_password')
+    toasts.failure('Permission denied', sentence(error));
   else toasts.failure(text, sentence(error));
 }

@@ -18,6 +18,8 @@ class Session {
   current = $state.raw<SessionAnswer | null>(null);
   /** Counts the users that took over this tab; each gets pages of their own. */
   owner = $state(0);
+  /** What a secret was for that stood on the page when the session ended; it is gone for good. */
+  unseen = $state<string | null>(null);
   #epoch = 0;
   #end: ReturnType<typeof setTimeout> | undefined;
 
@@ -26,7 +28,7 @@ class Session {
       epoch: () => this.#epoch,
       refused: () => this.expire(),
       forbidden: () => void this.#refresh(),
-      tenant: () => tenants.chosen,
+      tenant: () => tenants.sent,
     });
     live.onClosed = () => void this.#refresh();
   }
@@ -47,7 +49,7 @@ class Session {
   async check(): Promise<void> {
     try {
       const answer = await api.session();
-      if (answer) this.#begin(answer);
+      if (answer) await this.#begin(answer);
       else this.status = 'signed-out';
     } catch {
       this.status = 'unreachable';
@@ -55,7 +57,7 @@ class Session {
   }
 
   async signIn(username: string, password: string): Promise<void> {
-    this.#begin(await api.signIn(username, password));
+    await this.#begin(await api.signIn(username, password));
   }
 
   async signOut(): Promise<void> {
@@ -68,7 +70,10 @@ class Session {
     this.#stop('signed-out');
     this.current = null;
     this.owner += 1;
+    this.unseen = null;
     tenants.forget();
+    router.forget();
+    router.setQuery({ tenant: null }, 'corrected');
     router.redirect('/');
   }
 
@@ -89,16 +94,18 @@ class Session {
     }
   }
 
-  #begin(answer: SessionAnswer): void {
+  async #begin(answer: SessionAnswer): Promise<void> {
+    // Which tenant is meant has to be known before anything is asked for.
+    await tenants.load(answer);
     const returned = this.current?.user?.id === answer.user?.id;
     if (!returned) {
       this.owner += 1;
-      tenants.forget();
+      router.forget();
     }
     this.#epoch += 1;
+    this.unseen = null;
     this.current = answer;
     this.status = 'signed-in';
-    void tenants.load(answer);
     live.start();
     if (returned) live.resync();
     clearTimeout(this.#end);

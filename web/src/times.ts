@@ -63,3 +63,17 @@ export function isPast(at: Timestamp | null, now: number): boolean {
 export function daysUntil(at: Timestamp, now: number): number {
   return (Date.parse(at) - now) / 86_400_000;
 }
+
+/** A moment as a field for date and time holds it, in the user's zone. */
+export function toField(at: Timestamp, utc: boolean): string {
+  const moment = new Date(at);
+  if (Number.isNaN(moment.getTime())) return '';
+  const shifted = utc ? moment : new Date(moment.getTime() - moment.getTimezoneOffset() * 60_000);
+  return shifted.toISOString().slice(0, 16);
+}
+
+/** The moment that such a field holds, or nothing. */
+export function fromField(text: string, utc: boolean): Timestamp | null {
+  const moment = new Date(utc ? `${text}Z` : text);
+  return Number.isNaN(moment.getTime()) ? null : moment.toISOString();
+}

@@ -32,6 +32,13 @@ export class Api {
     return (await answer.json()) as T;
   }
 
+  /** A link with which many machines may join. */
+  async secretLink(name: string): Promise<{ id: string; link: string }> {
+    const { id, secret } = await this.post<{ id: string; secret: string }>('/enrollment-secrets', { name });
+    const { server_pin } = await this.get<{ server_pin: string }>('/agent-ca');
+    return { id, link: `muster://${new URL(this.origin).host}/?pin=${server_pin}#${secret}` };
+  }
+
   /** A join link as the Enroll page would show it. */
   async joinLink(agentId: string): Promise<string> {
     const minted = await this.post<{ token: string; ca_pin: string }>('/agents/enroll-tokens', {

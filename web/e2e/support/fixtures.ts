@@ -1,5 +1,14 @@
 /** What every browser test starts from: a server with users of every role, and pages that are watched. */
-import { type Browser, type BrowserContextOptions, type Page, test as base, expect } from '@playwright/test';
+import { join } from 'node:path';
+
+import {
+  type Browser,
+  type BrowserContext,
+  type BrowserContextOptions,
+  type Page,
+  test as base,
+  expect,
+} from '@playwright/test';
 
 import { Api } from './api';
 import { Server } from './server';
@@ -10,6 +19,9 @@ export type Role = 'admin' | 'operator' | 'viewer';
 const DEMO_AGENTS = 5;
 
 const PASSWORD = 'correct horse battery staple';
+
+/** A folder made by `npm run build`: while pages are written, they are tried without building the program anew. */
+const DIST = process.env.MUSTER_E2E_DIST;
 
 interface Shared {
   server: Server;
@@ -128,6 +140,19 @@ export function unique(prefix: string): string {
   return `${prefix}-${Math.random().toString(36).slice(2, 8)}`;
 }
 
+/** Puts the pages of a folder in the place of the program's own. Its headers, the policy above all, stay. */
+async function serveFrom(dist: string, context: BrowserContext): Promise<void> {
+  await context.route(/\.(?:js|css|svg)$/, (route) =>
+    route.fulfill({ path: join(dist, new URL(route.request().url()).pathname) }),
+  );
+  const ofPages = (url: URL) => !url.pathname.startsWith('/v1/') && !/\.\w+$/.test(url.pathname);
+  await context.route(ofPages, async (route) => {
+    if (route.request().resourceType() !== 'document') return route.fallback();
+    const own = await route.fetch();
+    return route.fulfill({ response: own, path: join(dist, 'index.html') });
+  });
+}
+
 class Watched {
   readonly #complaints: string[] = [];
 
@@ -172,6 +197,7 @@ class Watched {
         console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI}`);
       });
     });
+    if (DIST) await serveFrom(DIST, context);
     return new Watched(await context.newPage(), server, failures);
   }
 

@@ -18,6 +18,7 @@ interface Greeting {
 export class Server {
   readonly #dir: string;
   #process: ChildProcess;
+  readonly #agents: ChildProcess[] = [];
   readonly url: string;
   readonly admin: { username: string; password: string };
 
@@ -43,6 +44,8 @@ export class Server {
   }
 
   async stop(): Promise<void> {
+    for (const agent of this.#agents) await stop(agent);
+    this.thaw();
     await stop(this.#process);
     await rm(this.#dir, { recursive: true, force: true });
   }
@@ -50,6 +53,22 @@ export class Server {
   /** Enrolls an agent as its administrator would: by running a command that was copied from a page. */
   async enroll(link: string, name: string): Promise<void> {
     await promisify(execFile)(MUSTER, ['agent', 'enroll', link, '--dir', join(this.#dir, name)]);
+  }
+
+  /** Runs the agent of a machine that was enrolled. */
+  run(name: string): ChildProcess {
+    const agent = spawn(MUSTER, ['agent', 'run', '--dir', join(this.#dir, name)], { stdio: 'ignore' });
+    this.#agents.push(agent);
+    return agent;
+  }
+
+  /** Halts the server without ending it, as a closed lid does, and lets it go on. */
+  freeze(): void {
+    this.#process.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.#process.kill('SIGCONT');
   }
 }
 
@@ -69,7 +88,7 @@ async function launch(dir: string, listen: string, demoAgents: number) {
 }
 
 async function stop(process: ChildProcess): Promise<void> {
-  if (process.exitCode !== null) return;
+  if (process.exitCode !== null || process.signalCode !== null) return;
   const ended = new Promise((resolve) => process.once('exit', resolve));
   process.kill('SIGTERM');
   await ended;

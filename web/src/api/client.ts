@@ -3,8 +3,13 @@ import type { Answer, Input, Operation, PathOf, Verb } from './operations';
 import { ApiError, address, ask } from './request';
 import type {
   ApiTokenRequest,
+  Host,
+  HostFlag,
+  HostSort,
+  HostState,
   HostStatus,
   MintRequest,
+  Outcome,
   Page,
   Preferences,
   SecretRequest,
@@ -71,12 +76,34 @@ async function all<T>(fetch: (cursor: string | null) => Promise<Page<T>>): Promi
 export interface HostQuery {
   q: string;
   status: HostStatus | null;
-  decommissioned: boolean;
+  state: HostState | null;
+  flag: HostFlag | null;
+  /** A duration such as `24h`. */
+  silentFor: string | null;
+  sort: HostSort;
+}
+
+export interface AuditQuery {
+  q: string;
+  actor: string;
+  action: string;
+  outcome: Outcome | null;
+  from: string;
+  until: string;
+  /** Of all tenants, and of none. */
+  spanning: boolean;
 }
 
 const limit = PAGE_MAX;
 /** For the operations that tenants divide; the others don't take it. */
 const tenant = () => surroundings.tenant();
+/** For lists that can span all tenants, and what belongs to none. */
+const within = (all: boolean) => (all ? null : tenant());
+/** Of people and tokens, those that can act in the tenant: its own, and those of all tenants. */
+function acting<T extends { tenant_id: string | null }>(spanning: boolean, items: T[]): T[] {
+  const here = within(spanning);
+  return here === null ? items : items.filter(({ tenant_id }) => tenant_id === null || tenant_id === here);
+}
 
 export const api = {
   /** Of all tenants that the user may see: the stream outlives the choice of one. */
@@ -96,19 +123,34 @@ export const api = {
       query: {
         q: query.q,
         status: query.status,
-        decommissioned: query.decommissioned || null,
+        decommissioned: query.state === 'decommissioned' || null,
+        // TODO after the merge
+        ...({
+          state: query.state === 'decommissioned' ? null : query.state,
+          flag: query.flag,
+          silent_for: query.silentFor,
+          sort: query.sort === 'enrolled' ? null : query.sort,
+        } as object),
         limit,
         cursor,
         tenant: tenant(),
       },
       signal,
     }),
-  host: (id: string, signal?: AbortSignal) =>
+  host: (id: string, signal?: AbortSignal): Promise<Host> =>
     request('get', '/v1/hosts/{id}', { path: { id }, query: { tenant: tenant() }, signal }),
-  enrollments: (id: string, signal?: AbortSignal) =>
-    request('get', '/v1/hosts/{id}/enrollments', { path: { id }, query: { tenant: tenant() }, signal }),
-  hostEvents: (id: string, signal?: AbortSignal) =>
-    request('get', '/v1/hosts/{id}/events', { path: { id }, query: { tenant: tenant() }, signal }),
+  enrollments: (id: string, limit: number, cursor: string | null, signal?: AbortSignal) =>
+    request('get', '/v1/hosts/{id}/enrollments', {
+      path: { id },
+      query: { limit, cursor, tenant: tenant() },
+      signal,
+    }),
+  hostEvents: (id: string, limit: number, cursor: string | null, signal?: AbortSignal) =>
+    request('get', '/v1/hosts/{id}/events', {
+      path: { id },
+      query: { limit, cursor, tenant: tenant() },
+      signal,
+    }),
   decommission: (id: string) =>
     request('post', '/v1/hosts/{id}/decommission', { path: { id }, query: { tenant: tenant() } }),
   reEnable: (id: string) =>
@@ -118,10 +160,8 @@ export const api = {
 
   mintToken: (body: MintRequest) =>
     request('post', '/v1/agents/enroll-tokens', { query: { tenant: tenant() }, body }),
-  tokens: (signal?: AbortSignal) =>
-    all((cursor) =>
-      request('get', '/v1/agents/enroll-tokens', { query: { limit, cursor, tenant: tenant() }, signal }),
-    ),
+  tokens: (limit: number, cursor: string | null, signal?: AbortSignal) =>
+    request('get', '/v1/agents/enroll-tokens', { query: { limit, cursor, tenant: tenant() }, signal }),
   voidToken: (id: string) =>
     request('delete', '/v1/agents/enroll-tokens/{id}', { path: { id }, query: { tenant: tenant() } }),
 
@@ -134,21 +174,33 @@ export const api = {
   revokeSecret: (id: string) =>
     request('post', '/v1/enrollment-secrets/{id}/revoke', { path: { id }, query: { tenant: tenant() } }),
 
-  users: (signal?: AbortSignal) =>
-    all((cursor) => request('get', '/v1/users', { query: { limit, cursor, tenant: tenant() }, signal })),
+  users: async (spanning: boolean, signal?: AbortSignal) =>
+    acting(
+      spanning,
+      await all((cursor) => request('get', '/v1/users', { query: { limit, cursor }, signal })),
+    ),
   createUser: (body: UserRequest) => request('post', '/v1/users', { body }),
   changeUser: (id: string, body: UserChange) => request('patch', '/v1/users/{id}', { path: { id }, body }),
 
-  apiTokens: (signal?: AbortSignal) =>
-    all((cursor) => request('get', '/v1/api-tokens', { query: { limit, cursor, tenant: tenant() }, signal })),
+  apiTokens: async (spanning: boolean, signal?: AbortSignal) =>
+    acting(
+      spanning,
+      await all((cursor) => request('get', '/v1/api-tokens', { query: { limit, cursor }, signal })),
+    ),
   createApiToken: (body: ApiTokenRequest) =>
     request('post', '/v1/api-tokens', { query: { tenant: tenant() }, body }),
   revokeApiToken: (id: string) => request('delete', '/v1/api-tokens/{id}', { path: { id } }),
 
+  ownSessions: (signal?: AbortSignal) =>
+    all((cursor) => request('get', '/v1/account/sessions', { query: { limit, cursor }, signal })),
+  endOwnSession: (id: string) => request('delete', '/v1/account/sessions/{id}', { path: { id } }),
+  changeOwnPassword: (current: string, fresh: string, end_api_tokens: boolean) =>
+    request('put', '/v1/account/password', { body: { current, new: fresh, end_api_tokens } }),
+
   tenants: () => all((cursor) => request('get', '/v1/tenants', { query: { limit, cursor } })),
 
-  audit: (q: string, limit: number, cursor: string | null, signal?: AbortSignal) =>
-    request('get', '/v1/audit', { query: { q, limit, cursor, tenant: tenant() }, signal }),
+  audit: ({ spanning, ...query }: AuditQuery, limit: number, cursor: string | null, signal?: AbortSignal) =>
+    request('get', '/v1/audit', { query: { ...query, limit, cursor, tenant: within(spanning) }, signal }),
 
   agentCa: (signal?: AbortSignal) => request('get', '/v1/agent-ca', { signal }),
 };

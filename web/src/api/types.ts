@@ -21,15 +21,34 @@ export type Session = Schemas['SessionAnswer'];
 export type SessionUser = Schemas['SessionUser'];
 
 export type Overview = Schemas['OverviewAnswer'];
+export type Warning = Schemas['WarningItem'];
 
-export type Host = Schemas['HostItem'];
+/** What let a host in. */
+export interface HostCredential {
+  kind: 'token' | 'secret';
+  id: string;
+  name: string | null;
+  state: string;
+}
+export type Host = Schemas['HostItem'] & {
+  state?: HostState;
+  revoked_at?: Timestamp | null;
+  credential?: HostCredential | null;
+};
 export type HostFlag = Schemas['HostFlag'];
 export type HostStatus = Schemas['HostStatus'];
+/** The first that fits. */
+export type HostState = 'decommissioned' | 'revoked' | 'never_reported' | 'in_service';
+/** The newest first where nothing is said; `-` turns an order round. */
+type HostOrder = 'enrolled' | 'hostname' | 'last_seen' | 'expires';
+export type HostSort = HostOrder | `-${HostOrder}`;
 export type Enrollment = Schemas['EnrollmentItem'];
 export type HostEvent = Schemas['HostEventItem'];
 
 export type JoinToken = Schemas['TokenItem'];
-export type MintedToken = Schemas['MintedToken'];
+export type MintedToken = Schemas['MintedToken'] & {
+  warning?: { code: string; message: string } | null;
+};
 export type MintRequest = Schemas['MintBody'];
 
 export type EnrollmentSecret = Schemas['SecretItem'];
@@ -44,8 +63,11 @@ export type ApiToken = Schemas['ApiTokenItem'];
 export type CreatedApiToken = Schemas['CreatedApiToken'];
 export type ApiTokenRequest = Schemas['ApiTokenBody'];
 
+export type OwnSession = Schemas['SessionItem'];
+
 export type Tenant = Schemas['TenantItem'];
 export type AuditRecord = Schemas['AuditRecord'];
+export type Outcome = Schemas['Outcome'];
 export type AgentCa = Schemas['AgentCaAnswer'];
 
 export type LiveKind = Schemas['LiveKind'];
