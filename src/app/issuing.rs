@@ -10,6 +10,7 @@ use crate::ca::authority::{Authority, IssueError, IssuedSvid, SvidOrder};
 use crate::ca::csr::VerifiedCsr;
 use crate::domain::enrollment::{Enrollment, Via};
 use crate::domain::ids::{HostId, TenantId};
+use crate::domain::networks::UNKNOWN;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::{AgentId, SpiffeId};
 use crate::pem;
@@ -96,7 +97,8 @@ impl Signed {
             issued_at: self.order.at,
             not_before: self.svid.not_before,
             not_after: self.svid.not_after,
-            peer,
+            // Who came through a proxy that names nobody is on record as that.
+            peer: peer.filter(|address| *address != UNKNOWN),
             spki: csr.spki(),
             revocation: None,
         }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::support::client::Client;
 use crate::support::http::Http;
+use crate::support::keys::Key;
 use crate::support::process::{Process, command};
 use crate::support::server::Server;
 use crate::support::wait::until_answered;
@@ -47,6 +48,10 @@ async fn a_hop_that_cannot_be_read_is_unknown_and_shares_no_bucket_with_the_prox
     let named = nobody.clone().with("x-forwarded-for", "198.51.100.9");
     assert_eq!(named.post("/enroll/agent", &wrong).await.status, 401);
     assert_eq!(nobody.post("/enroll/agent", &wrong).await.status, 401, "the proxy itself");
+    let request = json!({"token": server.join_token_for("web-1"), "csr": Key::p256().csr().pem});
+    let enrolled = unknown.post("/enroll/agent", &request).await.expect(201);
+    let enrollments = server.enrollments(enrolled["host_id"].as_str().unwrap());
+    assert_eq!(enrollments[0]["peer"], json!(null), "{enrollments:?}");
     let records = server.audit("agent.enroll");
     assert!(records.iter().any(|record| record["source"] == "unknown"), "{records:?}");
 }
