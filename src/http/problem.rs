@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::Unavailable;
 use crate::app::account::AccountError;
-use crate::app::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError, RevocationListError};
+use crate::app::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError};
 use crate::app::api_tokens::ApiTokenError;
 use crate::app::backup::BackupError;
 use crate::app::enroll::EnrollError;
@@ -248,15 +248,6 @@ impl From<DescribeError> for Problem {
                 tracing::error!(error = &error as &dyn std::error::Error, "the agent CA cannot be described");
                 Self::internal()
             }
-        }
-    }
-}
-
-impl From<RevocationListError> for Problem {
-    fn from(error: RevocationListError) -> Self {
-        match error {
-            RevocationListError::Issuing(error) => error.into(),
-            RevocationListError::Unavailable(error) => error.into(),
         }
     }
 }

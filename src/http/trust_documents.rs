@@ -26,7 +26,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The newest documents. What can't be made is missing, and stays as it was if it was there before.
 #[derive(Debug, Default)]
-pub(super) struct TrustDocuments(RwLock<Arc<Documents>>);
+pub(super) struct TrustDocuments {
+    newest: RwLock<Arc<Documents>>,
+    /// Held while they are made, so that requests before the first making wait for one and do not each begin their own.
+    making: tokio::sync::Mutex<()>,
+}
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Documents {
@@ -42,26 +46,32 @@ pub(super) struct Documents {
 
 impl TrustDocuments {
     pub(super) fn newest(&self) -> Arc<Documents> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.newest.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn replace(&self, documents: Documents) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(documents);
+        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(documents);
     }
 }
 
 impl Shared {
     /// The documents. Where nobody keeps them, as in a command that opened the store itself, they are made once.
     pub(super) async fn trust_documents(&self) -> Arc<Documents> {
+        let newest = self.trust.newest();
+        if newest.made {
+            return newest;
+        }
+        let making = self.trust.making.lock().await;
         if !self.trust.newest().made {
             // A failure is logged, and what could not be made is missing.
             let _ = self.make_trust_documents().await;
         }
+        drop(making);
         self.trust.newest()
     }
 
     /// Makes the documents anew; an error when one of them could not be made and stays as it was.
-    pub(crate) async fn make_trust_documents(&self) -> Result<(), Failed> {
+    async fn make_trust_documents(&self) -> Result<(), Failed> {
         let before = self.trust.newest();
         let bundles = bundles(&self.app);
         let crl = match self.app.revocation_list().await {
@@ -93,7 +103,7 @@ impl Shared {
 /// Some document could not be made; the log says which, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("a document about the agent CA could not be made")]
-pub(crate) struct Failed;
+struct Failed;
 
 type Bundles = (Option<Document>, Option<Document>);
 
@@ -126,7 +136,9 @@ pub async fn keep(shared: Shared, ending: CancellationToken) {
     let mut changes = shared.app.trust_changes();
     loop {
         changes.borrow_and_update();
+        let making = shared.trust.making.lock().await;
         let made = shared.make_trust_documents().await;
+        drop(making);
         let now = Instant::now();
         let due = now + if made.is_ok() { RENEW_EVERY } else { RETRY_AFTER };
         let waiting = async {

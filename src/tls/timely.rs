@@ -290,7 +290,7 @@ mod tests {
         let (mut peer, mut timely, clock) = keep_alive(SOON * 3);
         let mut read = [0; 64];
         peer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        timely.read(&mut read).await.unwrap();
+        assert_eq!(timely.read(&mut read).await.unwrap(), 18);
         drop(clock.answering());
         assert_eq!(timely.read(&mut read).await.unwrap(), 0);
     }
