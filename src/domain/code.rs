@@ -79,6 +79,7 @@ codes! {
     InvalidAgentId = "invalid_agent_id",
     InvalidUsername = "invalid_username",
     InvalidPassword = "invalid_password",
+    WrongPassword = "wrong_password",
     InvalidPermissions = "invalid_permissions",
     UsernameTaken = "username_taken" => "'muster user list' lists people",
     TenantTaken = "tenant_taken" => "'muster tenant list' lists tenants",

@@ -107,7 +107,7 @@ impl Problem {
 
     /// Says nothing about whoever asks: others have come before them.
     pub fn busy_hashing() -> Self {
-        let detail = "The server is checking as many passwords as it can. Try again in a moment.";
+        let detail = "The server is checking as many passwords as it can.";
         Self { retry_after: Some(2), ..Self::busy(detail) }
     }
 
@@ -311,9 +311,7 @@ impl From<UserError> for Problem {
 impl From<AccountError> for Problem {
     fn from(error: AccountError) -> Self {
         match error {
-            AccountError::WrongPassword => {
-                Self::new(StatusCode::FORBIDDEN, "wrong_password", "The current password is another one.")
-            }
+            AccountError::WrongPassword => Self::unprocessable("wrong_password", error.to_string()),
             AccountError::InvalidPassword(error) => {
                 Self::unprocessable("invalid_password", error.to_string())
             }

@@ -173,7 +173,7 @@ fn account(api: Api) -> Api {
         .query::<Nothing>()
         .body::<OwnPasswordBody>()
         .answers::<OwnPasswordAnswer>(200, "What has ended besides")
-        .problems(&[(403, "wrong_password"), (422, "invalid_password"), THROTTLED, BUSY]),
+        .problems(&[(422, "wrong_password"), (422, "invalid_password"), THROTTLED, BUSY]),
         account::set_password,
     )
     .route(

@@ -40,8 +40,8 @@ async fn a_viewer_changes_their_own_password() {
         Client::sign_in(&server, "viewer", PASSWORD).await,
         Client::sign_in(&server, "viewer", PASSWORD).await,
     ];
-    change(&here, "not the password at all", OTHER_PASSWORD).await.refused(403, "wrong_password");
-    change(&here, "", OTHER_PASSWORD).await.refused(403, "wrong_password");
+    change(&here, "not the password at all", OTHER_PASSWORD).await.refused(422, "wrong_password");
+    change(&here, "", OTHER_PASSWORD).await.refused(422, "wrong_password");
     for bad in ["short", "Password123!", "aaaaaaaaaaaa", "viewer-12345"] {
         change(&here, PASSWORD, bad).await.refused(422, "invalid_password");
     }
@@ -105,7 +105,7 @@ async fn everybody_sees_and_ends_their_own_sessions_and_no_other() {
     let server = Server::quickstart();
     server.add_user("viewer", "viewer", None);
     let here = Client::sign_in(&server, "viewer", PASSWORD).await;
-    let away = Client::nobody(&server).from_address([127, 0, 0, 9].into());
+    let away = Client::nobody(&server).at_address([127, 0, 0, 9].into());
     let cookie = crate::support::client::session_cookie(&away.try_sign_in("viewer", PASSWORD).await);
     let away = away.with_cookie(&cookie);
     let admin = Client::admin(&server).await;

@@ -261,7 +261,7 @@ async fn guesses_from_150_addresses_keep_nobody_from_signing_in() {
     let nobody = Client::nobody(&server);
     let guessing = Arc::new(Guessing::default());
     let attack: Vec<_> = (0..150)
-        .map(|number| tokio::spawn(Arc::clone(&guessing).guess(nobody.from_address(client(number)))))
+        .map(|number| tokio::spawn(Arc::clone(&guessing).guess(nobody.at_address(client(number)))))
         .collect();
     let begun = async {
         while guessing.wrong.load(Ordering::Relaxed) < 10 || guessing.busy.load(Ordering::Relaxed) < 100 {
@@ -272,7 +272,7 @@ async fn guesses_from_150_addresses_keep_nobody_from_signing_in() {
 
     // Each is there for the first time, and is let in by its first attempt.
     for number in 1..=4 {
-        let clean = nobody.from_address(Ipv4Addr::new(127, 8, 8, number).into());
+        let clean = nobody.at_address(Ipv4Addr::new(127, 8, 8, number).into());
         clean.try_sign_in("alice", PASSWORD).await.expect(200);
         clean.try_sign_in("alice", PASSWORD).await.expect(200);
     }

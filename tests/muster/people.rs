@@ -392,7 +392,7 @@ async fn junk_enrollments_keep_nobody_beside_them_from_signing_in() {
     nobody.try_sign_in("admin", "not the password at all").await.refused(401, "unauthenticated");
     nobody.try_sign_in("admin", &password).await.expect(200);
     // The other way round, each wrong password is a failure of its address everywhere.
-    let guesser = nobody.from_address([127, 9, 9, 1].into());
+    let guesser = nobody.at_address([127, 9, 9, 1].into());
     while guesser.try_sign_in("admin", "not the password at all").await.status != 429 {}
     let mut refused = 0;
     while guesser.post("/enroll/agent", &junk).await.status != 429 {

@@ -25,8 +25,8 @@ impl Client {
     }
 
     /// The same from another address of this machine.
-    pub fn from_address(&self, client: IpAddr) -> Self {
-        Self { http: self.http.from_address(client), ..self.clone() }
+    pub fn at_address(&self, client: IpAddr) -> Self {
+        Self { http: self.http.at_address(client), ..self.clone() }
     }
 
     /// A program with an API token.

@@ -62,7 +62,7 @@ impl Http {
     }
 
     /// The same from another address of this machine.
-    pub fn from_address(&self, client: IpAddr) -> Self {
+    pub fn at_address(&self, client: IpAddr) -> Self {
         Self { client: requester(&self.tls, Some(client)), ..self.clone() }
     }
 
