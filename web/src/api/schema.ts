@@ -106,6 +106,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/install/{platform}/muster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The program, for a machine that joins; the platform is OS-ARCH */
+        get: operations["program"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -978,12 +995,20 @@ export interface components {
             ca_pin: string | null;
             /** Format: date-time */
             created_at: string;
+            /** @description The line that enrolls and does nothing else, for a machine that has the program. */
+            enroll_command: string | null;
             /** Format: date-time */
             expires_at: string;
             id: string;
+            /** @description The line to paste on a machine that is to be an agent from then on; it brings the program along. */
+            install_command: string | null;
+            /** @description Server, pin and token in one string to paste, when the server runs. */
+            join_link: string | null;
             name: string | null;
-            /** @description Where agents enroll, `https://HOST:PORT`, when the server runs. */
+            /** @description Where agents enroll, `https://HOST:PORT`, as far as it is known. */
             server: string | null;
+            /** @description Why hosts will refuse the server at that address, if they will, and what to do about it. */
+            server_warning: string | null;
             state: components["schemas"]["JoinTokenState"];
             tenant_id: string;
             token: string;
@@ -1126,6 +1151,11 @@ export interface components {
             tenant_id: string | null;
             username: string;
         };
+        /**
+         * @description How urgent a finding is.
+         * @enum {string}
+         */
+        SeverityName: "critical" | "soon" | "tidy";
         /** @description `POST /v1/session` */
         SignInBody: {
             password: string;
@@ -1135,7 +1165,10 @@ export interface components {
         SvidAnswer: {
             agent_id: string;
             certificate: string;
+            /** @description Where the gRPC listener is, `HOST:PORT`. */
             grpc_addr: string | null;
+            /** @description Every address of the gRPC listener, `HOST:PORT`, in the order to try them. */
+            grpc_addrs: string[];
             host_id: string;
             intermediate: string;
             /** Format: date-time */
@@ -1144,6 +1177,8 @@ export interface components {
             not_after: string;
             serial: string;
             server_ca: string | null;
+            /** @description Every address at which agents may enroll and rotate, `https://HOST:PORT`, in the order to try them. */
+            servers: string[];
             spiffe_id: string;
             tenant_id: string;
             trust_bundle: string;
@@ -1238,8 +1273,11 @@ export interface components {
             count: number;
             hint: string;
             message: string;
-            /** @description `critical`, `soon` or `tidy`. */
-            severity: string;
+            /**
+             * @description `critical`: something is broken or will be within days. `soon`: somebody has to act in the coming weeks.
+             *     `tidy`: something is better put in order.
+             */
+            severity: components["schemas"]["SeverityName"];
             /** @description The path of the page that lists exactly what is counted. */
             target: string | null;
         };
@@ -1438,12 +1476,18 @@ export interface operations {
                      *       "agent_id": "web-7",
                      *       "certificate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
                      *       "grpc_addr": "muster.example.org:9443",
+                     *       "grpc_addrs": [
+                     *         "muster.example.org:9443"
+                     *       ],
                      *       "host_id": "01a20522-8885-73ee-af22-1e008f0841d2",
                      *       "intermediate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
                      *       "issued_at": "2026-11-22T21:21:18.981Z",
                      *       "not_after": "2026-11-23T21:21:17Z",
                      *       "serial": "01a2052288851de9f958503e51c95923",
                      *       "server_ca": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+                     *       "servers": [
+                     *         "https://muster.example.org:8443"
+                     *       ],
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "trust_bundle": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
@@ -1581,12 +1625,18 @@ export interface operations {
                      *       "agent_id": "web-7",
                      *       "certificate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
                      *       "grpc_addr": "muster.example.org:9443",
+                     *       "grpc_addrs": [
+                     *         "muster.example.org:9443"
+                     *       ],
                      *       "host_id": "01a20522-8885-73ee-af22-1e008f0841d2",
                      *       "intermediate": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
                      *       "issued_at": "2026-11-22T21:21:18.981Z",
                      *       "not_after": "2026-11-23T21:21:17Z",
                      *       "serial": "01a2052288851de9f958503e51c95923",
                      *       "server_ca": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+                     *       "servers": [
+                     *         "https://muster.example.org:8443"
+                     *       ],
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "trust_bundle": "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
@@ -1725,6 +1775,52 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    program: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                platform: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The program */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: busy, unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "busy" | "unavailable";
                     };
                 };
             };
@@ -2072,10 +2168,14 @@ export interface operations {
                      *       "agent_id": "db-9",
                      *       "ca_pin": "7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73",
                      *       "created_at": "2026-11-22T21:21:22.118Z",
+                     *       "enroll_command": "muster agent enroll 'muster://muster.example.org:8443/?pin=7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73#mjt_agrakiuuyzled3t5_…' --dir ./identity",
                      *       "expires_at": "2026-11-22T22:21:22.118Z",
                      *       "id": "agrakiuuyzled3t5",
+                     *       "install_command": "curl -fsSk --pinnedpubkey 'sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' https://muster.example.org:8443/install/linux-$(uname -m)/muster -o muster && chmod +x muster && ./muster agent install 'muster://muster.example.org:8443/?pin=7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73#mjt_agrakiuuyzled3t5_…'",
+                     *       "join_link": "muster://muster.example.org:8443/?pin=7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73#mjt_agrakiuuyzled3t5_…",
                      *       "name": "new database",
                      *       "server": "https://muster.example.org:8443",
+                     *       "server_warning": null,
                      *       "state": "open",
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "token": "mjt_agrakiuuyzled3t5_…",
