@@ -6,6 +6,7 @@
 //! that nobody has) makes only so many kinds; beyond that they share one for each action and cause.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -69,17 +70,24 @@ pub(super) struct RefusalLog {
     /// For everybody else's, so that strangers can't crowd out what matters.
     strangers: DefaultDirectRateLimiter,
     folds: Mutex<HashMap<Cause, Fold>>,
+    /// The key of [`Self::digest`], this process's alone.
+    digests: RandomState,
 }
 
 impl Default for RefusalLog {
     fn default() -> Self {
         let quota = Quota::per_second(PER_SECOND).allow_burst(BURST);
         let (proven, strangers) = (RateLimiter::direct(quota), RateLimiter::direct(quota));
-        Self { proven, strangers, folds: Mutex::default() }
+        Self { proven, strangers, folds: Mutex::default(), digests: RandomState::new() }
     }
 }
 
 impl RefusalLog {
+    /// Stands for a text that must not be kept, such as a password that was typed in the wrong field.
+    pub(super) fn digest(&self, text: &str) -> u64 {
+        self.digests.hash_one(text)
+    }
+
     /// Whether this refusal is to be recorded now; otherwise it is counted.
     fn is_news(&self, mut cause: Cause, event: &AuditEvent, at: Timestamp, now: Instant) -> bool {
         let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +155,7 @@ fn told_apart_by(event: &AuditEvent, met: Refused) -> String {
 }
 
 /// The network that a refusal came from.
-fn place_of(event: &AuditEvent) -> String {
+pub(super) fn place_of(event: &AuditEvent) -> String {
     event
         .source
         .parse::<IpAddr>()

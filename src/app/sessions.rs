@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::caller::{Caller, TokenCaller};
 use super::passwords::Asker;
-use super::refusals::Refused;
+use super::refusals::{Refused, place_of};
 use super::{App, Unavailable, entropy};
 use crate::domain::api_token::{ApiToken, GENERATIONS_MAX, Maker};
 use crate::domain::audit::AuditEvent;
@@ -59,7 +59,10 @@ impl App {
         let right = self.passwords.verify(asker, password, hash).await?;
         let (Some(user), true) = (user, right) else {
             let event = caller.event("session.create", None, target);
-            self.record_refusal(event, Refused::Stranger, "wrong_credentials").await?;
+            // Each name is told apart, somebody's or nobody's: else only the first try at a name that somebody has would
+            // wait for a commit, and its time would tell.
+            let by = format!("{:016x} {}", self.refusals.digest(username), place_of(&event));
+            self.record_refusal_by(event, Refused::Stranger, "wrong_credentials", by).await?;
             return Err(SignInError::Wrong);
         };
         self.passwords.signed_in(asker);

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
+use jiff::SignedDuration;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -131,6 +132,10 @@ fn spiffe_bundle(keys: Vec<BundleKey>) -> Document {
     Document::new("application/json", serde_json::json!(answer).to_string())
 }
 
+/// How often the wall clock is held against the monotonic one, and by how much they may part in a making's time.
+const CLOCK_LOOKED_AT: Duration = Duration::from_secs(5);
+const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(30);
+
 /// Keeps the documents up to date until `ending`.
 pub async fn keep(shared: Shared, ending: CancellationToken) {
     let mut changes = shared.app.trust_changes();
@@ -149,6 +154,21 @@ pub async fn keep(shared: Shared, ending: CancellationToken) {
         tokio::select! {
             () = ending.cancelled() => return,
             () = waiting => {}
+            () = clock_stepped(&shared) => {}
+        }
+    }
+}
+
+/// Returns when the wall clock has been set: what a list holds depends on what has expired.
+async fn clock_stepped(shared: &Shared) {
+    let (wall, monotonic) = (shared.app.clock().now(), Instant::now());
+    loop {
+        tokio::time::sleep(CLOCK_LOOKED_AT).await;
+        let ran = SignedDuration::try_from(monotonic.elapsed()).unwrap_or(SignedDuration::MAX);
+        let shown = shared.app.clock().now().duration_since(wall);
+        if (shown - ran).abs() > CLOCK_STEP {
+            tracing::info!("the clock was set; the revocation list is made anew");
+            return;
         }
     }
 }
