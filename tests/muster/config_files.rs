@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::support::notify::NotifySocket;
 use crate::support::server::Server;
 
-const OPTIONS: [&str; 19] = [
+const OPTIONS: [&str; 21] = [
     "MUSTER_DATA_DIR",
     "MUSTER_LISTEN",
     "MUSTER_GRPC_LISTEN",
@@ -23,6 +23,8 @@ const OPTIONS: [&str; 19] = [
     "MUSTER_SVID_TTL",
     "MUSTER_SVID_SERVER_AUTH",
     "MUSTER_ROTATION_GRACE",
+    "MUSTER_CLONE_POLICY",
+    "MUSTER_READMIT_DECOMMISSIONED",
     "MUSTER_WRITE_PACE",
     "MUSTER_MAX_OPEN_JOIN_TOKENS",
     "MUSTER_ENVELOPE_KEY_FILE",

@@ -216,7 +216,8 @@ async fn a_deleted_host_s_certificate_is_refused_after_kill_9() {
 async fn the_command_line_deletes_only_when_told_twice() {
     let server = Server::quickstart();
     let host = Identity::enroll(&server, "web-1").await.host_id();
-    let refused = server.cli(&["host", "delete", &host]).run().failed();
+    let refused = server.cli(&["host", "delete", &host]).run();
+    assert_eq!(refused.code, Some(2), "a missing argument is wrong usage: {refused}");
     assert!(refused.stderr.contains("--yes"), "{refused}");
     assert_eq!(server.hosts().len(), 1);
     server.cli(&["host", "delete", &host, "--yes"]).run().ok();

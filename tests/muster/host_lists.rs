@@ -96,7 +96,7 @@ async fn hosts_are_found_by_what_let_them_in_and_by_what_they_are() {
     let admin = Client::admin(&server).await;
     let (secret_id, secret) = secret(&admin, "", &json!({"name": "rack 7"})).await;
     let by_secret = host_by_secret(&admin, &secret).await;
-    let facts = |version: &str, os: &str, machine: &str| json!({"hostname": "web", "os": os, "agent_version": version, "machine_id": machine});
+    let facts = |version: &str, os: &str, machine: &str| json!({"hostname": "web", "os": os, "agent_version": version, "machine_id": machine.repeat(32)});
     let old = host_with_facts(&admin, &facts("0.1.0", "Debian 12", "a")).await;
     let new = host_with_facts(&admin, &facts("0.2.0-dev", "Fedora 42", "b")).await;
     let twin = host_with_facts(&admin, &facts("0.10.0", "Debian 13", "a")).await;

@@ -83,8 +83,10 @@ async fn an_intermediate_that_has_run_out_is_an_outage() {
     clock.set_off(last.duration_since(Timestamp::now()) + SignedDuration::from_hours(48));
     operator.http.post(ROTATE, &identity.rotation(&Key::p256())).await.refused(503, "ca_unavailable");
     let root_key = std::fs::read_to_string(server.file("root-key.pem")).unwrap();
-    // The command's own clock is right, and so is what it makes good by the server's.
-    server.cli(&["agent-ca", "renew", "--json"]).stdin(&root_key).run().ok();
+    // The command signs by its own clock, which is the machine's, as the server's is.
+    let [(preload, library), (file, place)] = clock.env();
+    let renew = server.cli(&["agent-ca", "renew", "--json"]).env(preload, library).env(file, place);
+    renew.stdin(&root_key).run().ok();
     assert_recovers(&server, &identity).await;
 }
 
