@@ -15,7 +15,6 @@ export function sentence(error: ApiError): string {
     case 401:
       return 'Your session has ended. Sign in again to go on.';
     case 403:
-      if (error.code === 'wrong_password') return whole(error.detail);
       return 'Your role does not allow this. Ask an administrator of this server.';
     case 404:
       return (
