@@ -53,7 +53,6 @@ export function tellFailure(text: string, thrown: unknown): void {
   const error = asApiError(thrown);
   // The login that comes up says it better.
   if (error.status === 401) return;
-  if (error.status === 403 && error.code !== 'wrong_password')
-    toasts.failure('Permission denied', sentence(error));
+  if (error.status === 403) toasts.failure('Permission denied', sentence(error));
   else toasts.failure(text, sentence(error));
 }
