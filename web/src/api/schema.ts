@@ -2272,7 +2272,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: permission_denied, wrong_password */
+            /** @description code: permission_denied */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2280,7 +2280,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "permission_denied" | "wrong_password";
+                        code?: "permission_denied";
                     };
                 };
             };
@@ -2320,7 +2320,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: invalid_password */
+            /** @description code: invalid_password, wrong_password */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2328,7 +2328,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "invalid_password";
+                        code?: "invalid_password" | "wrong_password";
                     };
                 };
             };
@@ -2509,6 +2509,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
@@ -6156,6 +6168,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
             /** @description code: busy, unavailable */
             503: {
                 headers: {
@@ -6315,6 +6339,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "invalid_password";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };
