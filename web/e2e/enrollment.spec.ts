@@ -1,6 +1,7 @@
 import type { Page } from '@playwright/test';
 
 import { endSession, expect, signIn, test, unique } from './support/fixtures';
+import { enrolled } from './support/hosts';
 
 const SECRET = /^mes_\S+$/;
 
@@ -153,7 +154,9 @@ test('revoking asks, and moves the secret to the revoked ones for everybody who 
   await expect(revoked(other).getByRole('row').filter({ hasText: name })).toBeVisible({ timeout: 2000 });
 });
 
-test('a use is counted before the eyes', async ({ as, server }) => {
+test('a use is counted before the eyes', async ({ as, server, api }) => {
+  // A machine all of whose hosts were decommissioned is refused, and all tests run on one.
+  await enrolled(server, api);
   const page = await as('admin');
   await open(page);
   const name = unique('counted');

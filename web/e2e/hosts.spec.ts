@@ -157,7 +157,7 @@ test('a host has a page: facts, certificates, timeline, out and back in, and del
 test('a search that only decommissioned hosts match says so, and leads to them', async ({ as }) => {
   const page = await as('viewer');
   await page.route('**/v1/hosts?**', (route) => {
-    const gone = new URL(route.request().url()).searchParams.get('decommissioned') === 'true';
+    const gone = new URL(route.request().url()).searchParams.get('state') === 'decommissioned';
     return route.fulfill({ json: { items: [], next_cursor: null, total: gone ? 1 : 0 } });
   });
   await page.goto('/hosts?q=retired-7');

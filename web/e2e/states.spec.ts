@@ -30,6 +30,8 @@ test('a decommissioning names the secret that let the host in, and revokes it, t
   server,
   api,
 }) => {
+  // A machine all of whose hosts were decommissioned is refused, and all tests run on one.
+  await enrolled(server, api);
   const name = unique('image');
   const { id, link } = await api.secretLink(name);
   await server.enroll(link, unique('image'));

@@ -1,5 +1,5 @@
 /** What a host is called, and how it is. */
-import type { Host, HostCredential, HostFlag, HostState } from './api/types';
+import type { Host, HostCredential, HostFlag } from './api/types';
 
 /** A host without a hostname goes by its agent id. */
 export function hostName(host: Host): string {
@@ -16,12 +16,6 @@ export function flagName(flag: HostFlag): string {
   return FLAGS[flag] ?? String(flag).replaceAll('_', ' ');
 }
 
-export function hostState(host: Host): HostState {
-  if (host.state) return host.state;
-  if (host.decommissioned_at !== null) return 'decommissioned';
-  return host.last_seen === null ? 'never_reported' : 'in_service';
-}
-
 export interface Standing {
   words: string;
   kind: 'good' | 'plain' | 'bad' | 'warn';
@@ -29,7 +23,7 @@ export interface Standing {
 
 /** How a host is, in the words that all pages use for it. */
 export function standing(host: Host): Standing {
-  switch (hostState(host)) {
+  switch (host.state) {
     case 'decommissioned':
       return { words: 'Decommissioned', kind: 'bad' };
     case 'revoked':

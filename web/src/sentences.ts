@@ -15,7 +15,6 @@ export function sentence(error: ApiError): string {
     case 401:
       return 'Your session has ended. Sign in again to go on.';
     case 403:
-      if (error.code === 'wrong_password') return whole(error.detail);
       return 'Your role does not allow this. Ask an administrator of this server.';
     case 404:
       return (
@@ -54,7 +53,6 @@ export function tellFailure(text: string, thrown: unknown): void {
   const error = asApiError(thrown);
   // The login that comes up says it better.
   if (error.status === 401) return;
-  if (error.status === 403 && error.code !== 'wrong_password')
-    toasts.failure('Permission denied', sentence(error));
+  if (error.status === 403) toasts.failure('Permission denied', sentence(error));
   else toasts.failure(text, sentence(error));
 }

@@ -3,7 +3,6 @@ import type { Answer, Input, Operation, PathOf, Verb } from './operations';
 import { ApiError, address, ask } from './request';
 import type {
   ApiTokenRequest,
-  Host,
   HostFlag,
   HostSort,
   HostState,
@@ -123,21 +122,17 @@ export const api = {
       query: {
         q: query.q,
         status: query.status,
-        decommissioned: query.state === 'decommissioned' || null,
-        // TODO after the merge
-        ...({
-          state: query.state === 'decommissioned' ? null : query.state,
-          flag: query.flag,
-          silent_for: query.silentFor,
-          sort: query.sort === 'enrolled' ? null : query.sort,
-        } as object),
+        state: query.state,
+        flag: query.flag,
+        silent_for: query.silentFor,
+        sort: query.sort === 'enrolled' ? null : query.sort,
         limit,
         cursor,
         tenant: tenant(),
       },
       signal,
     }),
-  host: (id: string, signal?: AbortSignal): Promise<Host> =>
+  host: (id: string, signal?: AbortSignal) =>
     request('get', '/v1/hosts/{id}', { path: { id }, query: { tenant: tenant() }, signal }),
   enrollments: (id: string, limit: number, cursor: string | null, signal?: AbortSignal) =>
     request('get', '/v1/hosts/{id}/enrollments', {

@@ -23,22 +23,11 @@ export type SessionUser = Schemas['SessionUser'];
 export type Overview = Schemas['OverviewAnswer'];
 export type Warning = Schemas['WarningItem'];
 
-/** What let a host in. */
-export interface HostCredential {
-  kind: 'token' | 'secret';
-  id: string;
-  name: string | null;
-  state: string;
-}
-export type Host = Schemas['HostItem'] & {
-  state?: HostState;
-  revoked_at?: Timestamp | null;
-  credential?: HostCredential | null;
-};
+export type HostCredential = Schemas['HostCredential'];
+export type Host = Schemas['HostItem'];
 export type HostFlag = Schemas['HostFlag'];
 export type HostStatus = Schemas['HostStatus'];
-/** The first that fits. */
-export type HostState = 'decommissioned' | 'revoked' | 'never_reported' | 'in_service';
+export type HostState = Schemas['HostState'];
 /** The newest first where nothing is said; `-` turns an order round. */
 type HostOrder = 'enrolled' | 'hostname' | 'last_seen' | 'expires';
 export type HostSort = HostOrder | `-${HostOrder}`;
@@ -46,9 +35,7 @@ export type Enrollment = Schemas['EnrollmentItem'];
 export type HostEvent = Schemas['HostEventItem'];
 
 export type JoinToken = Schemas['TokenItem'];
-export type MintedToken = Schemas['MintedToken'] & {
-  warning?: { code: string; message: string } | null;
-};
+export type MintedToken = Schemas['MintedToken'];
 export type MintRequest = Schemas['MintBody'];
 
 export type EnrollmentSecret = Schemas['SecretItem'];
