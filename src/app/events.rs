@@ -130,14 +130,12 @@ impl Events {
 
     pub(super) fn tell(&self, kind: EventKind, tenant: Option<TenantId>, subject: Option<String>) {
         let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(whose) = tenant else {
+        if tenant.is_none() {
             rings.values_mut().for_each(|ring| ring.tell(kind, tenant, subject.clone()));
             return;
-        };
-        for place in [None, Some(whose)] {
-            let ring = rings.entry(place).or_insert_with(|| Ring::new(self.run, place));
-            ring.tell(kind, tenant, subject.clone());
         }
+        rings.entry(None).or_insert_with(|| Ring::new(self.run, None)).tell(kind, tenant, subject.clone());
+        rings.entry(tenant).or_insert_with(|| Ring::new(self.run, tenant)).tell(kind, tenant, subject);
     }
 
     /// Listens from now on to what concerns a tenant, or all of them; first comes what was missed since `last`, or

@@ -472,13 +472,13 @@ mod tests {
         let tenant = TenantId::from_bytes([1; 16]);
         let gone = |number| Host { decommissioned_at: Some(Timestamp::UNIX_EPOCH), ..host(number, "x") };
         let put = |host| fleet.apply(&[HostChange::Put(Box::new(host))]);
-        let known = || fleet.decommissioned_machine(tenant, "machine");
+        let known = || fleet.decommissioned_machine(tenant, MACHINE);
         put(host(1, "x"));
         assert_eq!(known(), None);
         put(gone(1));
         assert_eq!(known(), Some(HostId::from_bytes([1; 16])));
         assert_eq!(fleet.decommissioned_machine(tenant, "other"), None);
-        assert_eq!(fleet.decommissioned_machine(TenantId::from_bytes([2; 16]), "machine"), None);
+        assert_eq!(fleet.decommissioned_machine(TenantId::from_bytes([2; 16]), MACHINE), None);
         put(host(2, "x"));
         assert_eq!(known(), None, "another has it");
         put(gone(2));

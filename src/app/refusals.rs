@@ -6,8 +6,8 @@
 //! that nobody has) makes only so many kinds; beyond that they share one for each action and cause.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    fn cause(by: impl ToString) -> Cause {
+    fn cause(by: u32) -> Cause {
         Cause {
             met: Refused::Stranger,
             action: "agent.enroll",
@@ -268,7 +268,7 @@ mod tests {
     fn a_stranger_who_varies_everything_makes_few_records() {
         let log = RefusalLog::default();
         let (at, start) = (Timestamp::UNIX_EPOCH, Instant::now());
-        let news = (0..100_000).filter(|n| log.is_news(cause(n), &event(), at, start)).count();
+        let news = (0..100_000).filter(|n| log.is_news(cause(*n), &event(), at, start)).count();
         assert_eq!(news, STRANGERS_MAX + 1);
         assert_eq!(log.folds.lock().unwrap().len(), STRANGERS_MAX + 1);
         let told = log.take(false, at, start + WINDOW);

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -294,7 +294,7 @@ fn api_token(global: &Global) -> Result<Credential, CliError> {
 /// The longest that a remote server may take.
 const REMOTE_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 
-async fn over_socket(path: &PathBuf, request: Request<Body>) -> Result<axum::response::Response, CliError> {
+async fn over_socket(path: &Path, request: Request<Body>) -> Result<axum::response::Response, CliError> {
     let gone = |error: &dyn std::fmt::Display| {
         CliError::new(format!("lost the server behind {}: {error}", path.display()))
     };

@@ -137,6 +137,7 @@ pub(super) async fn renew_agent_ca(
     let sealed_key = BASE64.decode(body.sealed_key.as_bytes()).map_err(|_| unusable())?;
     let envelope = &shared.facts.envelope;
     let renewed = shared.app.install_intermediate(&caller, certificate, sealed_key, envelope).await?;
+    shared.renew_trust_documents().await;
     Ok(axum::Json(renewed.into()))
 }
 
@@ -189,6 +190,7 @@ pub(super) async fn install_agent_ca(
 ) -> Result<StatusCode, Problem> {
     let made = body.read().ok_or_else(|| Problem::bad_request("The agent CA is not in base64."))?;
     shared.app.install_agent_ca(&caller, made, &shared.facts.envelope).await?;
+    shared.renew_trust_documents().await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -71,6 +71,14 @@ impl Shared {
         self.trust.newest()
     }
 
+    /// Makes the documents anew before the caller of a change is answered, who may fetch them next.
+    pub(super) async fn renew_trust_documents(&self) {
+        let making = self.trust.making.lock().await;
+        // A failure is logged, and what could not be made stays as it was until the next making.
+        let _ = self.make_trust_documents().await;
+        drop(making);
+    }
+
     /// Makes the documents anew; an error when one of them could not be made and stays as it was.
     async fn make_trust_documents(&self) -> Result<(), Failed> {
         let before = self.trust.newest();

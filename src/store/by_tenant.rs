@@ -92,6 +92,9 @@ pub struct Numbered {
     pub in_tenant: u64,
 }
 
+/// What is done with the content of each row of a kind.
+type VisitContent<'v> = &'v mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>, ReadError>;
+
 impl View<'_> {
     /// A tenant's join tokens, newest first.
     pub fn join_tokens_of(
@@ -152,7 +155,7 @@ impl View<'_> {
         tenant: Option<TenantId>,
         behind: Option<&[u8]>,
         newest_first: bool,
-        visit: &mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>, ReadError>,
+        visit: VisitContent<'_>,
     ) -> Result<(), ReadError> {
         let prefix = prefix(kind, tenant);
         let mut span = Span::prefix(&prefix);

@@ -217,12 +217,15 @@ pub(super) fn count(
     Ok(counted)
 }
 
+/// Rows of a table, one after the other.
+type Range<'t> = redb::Range<'t, &'static [u8], &'static [u8]>;
+
 /// The rows of a span; `None` when it can't have any.
 fn range<'t>(
     table: Table,
     open: &'t impl ReadableTable<&'static [u8], &'static [u8]>,
     span: &Span,
-) -> Result<Option<redb::Range<'t, &'static [u8], &'static [u8]>>, ReadError> {
+) -> Result<Option<Range<'t>>, ReadError> {
     let from = span.from.as_slice();
     let range = match &span.until {
         Some(until) if until.as_slice() <= from => return Ok(None),

@@ -594,7 +594,7 @@ mod tests {
     #[tokio::test]
     async fn self_signed_certificates_stand_side_by_side() {
         for kind in [IsCa::ExplicitNoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
-            let ours = || self_signed_for("control.example", kind.clone());
+            let ours = || self_signed_for("control.example", kind);
             let (old, new) = (ours(), ours());
             let (_kept, of_both) = file(&[&old.chain[0], &new.chain[0]]);
             assert!(old.call(&of_both).await.is_ok());

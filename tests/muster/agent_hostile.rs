@@ -42,12 +42,12 @@ fn cases() -> Vec<(&'static str, Script, &'static str)> {
         ("422", problem(422, "invalid_agent_id"), "refused (422 invalid_agent_id): scripted"),
         ("431", html(431), "refused (431 http)"),
         ("451", html(451), "refused (451 http)"),
-        ("429", problem(429, "throttled"), "too many failed attempts came from this address"),
+        ("429", problem(429, "throttled"), "wait a few minutes"),
         ("500", problem(500, "internal"), "refused (500 internal): scripted"),
         ("502", html(502), "refused (502 http)"),
         ("501", html(501), "refused (501 http)"),
         ("504", html(504), "refused (504 http)"),
-        ("503", problem(503, "ca_unavailable"), "its operator finds the reason in its log"),
+        ("503", problem(503, "ca_unavailable"), "the log of the server says why"),
         ("a redirect", html(302), "refused (302 http)"),
         ("no answer", Script::Bytes(Vec::new()), "can't be reached"),
         ("no HTTP", Script::Bytes(b"SSH-2.0-x\r\n".to_vec()), "can't be reached"),
@@ -365,7 +365,7 @@ fn a_clock_from_before_the_servers_certificate_is_waited_for() {
     let env = [("LD_PRELOAD", shim.to_str().unwrap()), ("CLOCK_OFF_SECONDS", "-3600")];
     let mut agent = machine.run(&config, &env);
     let line = agent.wait_for_log("session ended", wait::PATIENCE);
-    assert!(line.contains("not valid yet") && line.contains("seconds in future"), "{line}");
+    assert!(line.contains("is not valid before") && line.contains("it is "), "{line}");
     assert!(agent.is_running());
     agent.kill();
     assert_eq!(machine.read("cert.pem"), before);

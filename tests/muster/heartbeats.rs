@@ -25,7 +25,7 @@ async fn an_agent_that_reports_without_end_is_slowed_down_and_others_lose_no_eve
     for (name, tenant) in [("loud", &loud), ("quiet", &quiet)] {
         server.add_user(name, "admin", Some(tenant));
     }
-    let us = Client::sign_in(&server, "quiet", PASSWORD).await;
+    let us = Client::sign_in(&server, "quiet@quiet", PASSWORD).await;
     let mut stream = Stream::open(&us, "/v1/events").await;
     secret(&us, "", &json!({"name": "before"})).await;
     let last = stream.wait_for("secret").await.id.unwrap();
@@ -33,7 +33,7 @@ async fn an_agent_that_reports_without_end_is_slowed_down_and_others_lose_no_eve
     let missed = secret(&us, "", &json!({"name": "missed"})).await.0;
 
     let agent = named_host(&admin, &format!("?tenant={loud}"), "wild-1").await;
-    let them = Client::sign_in(&server, "loud", PASSWORD).await;
+    let them = Client::sign_in(&server, "loud@loud", PASSWORD).await;
     let mut heard = Stream::open(&them, "/v1/events").await;
     let peer = agent.peer(&server);
     let mut connection = peer.connect().await.unwrap();

@@ -91,7 +91,10 @@ async fn an_expired_intermediate_is_not_ready() {
     assert_eq!((&finding["code"], &finding["severity"]), (&json!("intermediate_expiry"), &json!("critical")));
     assert!(finding["message"].as_str().unwrap().contains("expired"), "{finding}");
     let root_key = std::fs::read_to_string(server.file("root-key.pem")).unwrap();
-    server.cli(&["agent-ca", "renew"]).stdin(&root_key).run().ok();
+    // The command signs by the machine's clock, as the server does.
+    let [(preload, library), (file, place)] = clock.env();
+    let renew = server.cli(&["agent-ca", "renew"]).env(preload, library).env(file, place);
+    renew.stdin(&root_key).run().ok();
     assert_ready(&http).await;
 }
 

@@ -215,7 +215,7 @@ fn without_presence(mut hosts: Vec<Value>) -> Vec<Value> {
     for host in &mut hosts {
         let fields = host.as_object_mut().unwrap();
         let reported =
-            ["last_seen", "status", "hostname", "os", "arch", "ips", "machine_id", "agent_version"];
+            ["last_seen", "status", "state", "hostname", "os", "arch", "ips", "machine_id", "agent_version"];
         fields.retain(|name, _| !reported.contains(&name.as_str()));
     }
     hosts

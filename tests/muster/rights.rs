@@ -191,7 +191,8 @@ async fn a_password_that_somebody_else_sets_ends_sessions_and_tokens() {
     // The command names them before it asks for the password.
     let alice = Client::sign_in(&server, "alice", OTHER_PASSWORD).await;
     let token = text(&make(&alice, &["agent.read"], None).await, "id");
-    let out = server.cli(&["user", "set-password", "alice"]).stdin("").run().failed();
+    let out = server.cli(&["user", "set-password", "alice"]).stdin("").run();
+    assert_eq!(out.code, Some(2), "{out}");
     assert!(out.stderr.contains(&format!("{token} ('made') will end")), "{out}");
     assert_eq!(admin.items("/v1/api-tokens").await.len(), 2);
     let out = server.cli(&["user", "set-password", "alice"]).stdin(PASSWORD).run().ok();

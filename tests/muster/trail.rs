@@ -246,7 +246,7 @@ async fn people_of_one_tenant_see_their_own_numbers_and_no_hashes() {
     let [ours, theirs] = [server.tenant("ours"), server.tenant("theirs")];
     server.add_user("ours", "admin", Some(&ours));
     let admin = Client::admin(&server).await;
-    let us = Client::sign_in(&server, "ours", PASSWORD).await;
+    let us = Client::sign_in(&server, "ours@ours", PASSWORD).await;
     let mut events = Stream::open(&us, "/v1/events").await;
     let first = secret(&us, "", &json!({"name": "one"})).await.0;
     let before = events.wait_for("secret").await;
