@@ -118,10 +118,9 @@ impl Nginx {
             .replace("/etc/ssl/muster.example.org.key", &place("nginx.key"))
             .replace("/etc/muster/server-ca.pem", ca.to_str().unwrap())
             .replace("https://127.0.0.1:8443", &format!("https://{upstream}"));
-        // Workers of root's nginx would be somebody else's, who may not enter a test's directory.
-        let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+        // One process: it may enter the test's directory, and no worker outlives the end of the test.
         let config = format!(
-            "{user}\ndaemon off;\nworker_processes 1;\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\n\
+            "daemon off;\nmaster_process off;\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\n\
              access_log off;\nclient_body_temp_path {};\nproxy_temp_path {};\nfastcgi_temp_path {};\n\
              uwsgi_temp_path {};\nscgi_temp_path {};\n{server_block}\n}}\n",
             place("nginx.pid"),
