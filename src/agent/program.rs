@@ -51,8 +51,10 @@ fn stated_version(file: &mut impl BufRead) -> io::Result<Option<AgentVersion>> {
     let mut piece = Vec::new();
     while next_piece(file, RARE, &mut piece)? {
         let stated = piece.strip_prefix(name).and_then(|rest| rest.strip_suffix(&[RARE]));
-        if let Some(stated) = stated.and_then(|stated| std::str::from_utf8(stated).ok()) {
-            return Ok(Some(AgentVersion::stated(Some(stated))));
+        let version = stated.map(|stated| AgentVersion::stated(std::str::from_utf8(stated).ok()));
+        // The name may stand elsewhere, too, with something else behind it.
+        if let Some(version) = version.filter(|version| *version != AgentVersion::UNSTATED) {
+            return Ok(Some(version));
         }
     }
     Ok(None)
@@ -106,9 +108,11 @@ mod tests {
             assert_eq!(kind_of(&path).unwrap(), expected, "{:?}", String::from_utf8_lossy(content));
         };
         let stated = |text| Kind::Muster(AgentVersion::stated(Some(text)));
-        check(b"\x7fELF \x1d\x1dmuster-program-version=0.3.1\x1d rest", stated("0.3.1"));
-        let far = [&vec![0x41; 200_000][..], b"\x1dmuster-program-version=9.0.0-dev\x1d"].concat();
-        check(&far, stated("9.0.0"));
+        // Made here, because a literal would be a second mark in this very program.
+        let mark = |version| MARK.replace(env!("CARGO_PKG_VERSION"), version).into_bytes();
+        check(&[b"\x7fELF \x1d", &mark("0.3.1")[..], b" rest"].concat(), stated("0.3.1"));
+        check(&[&mark("none")[..], &mark("0.3.1")].concat(), stated("0.3.1"));
+        check(&[&vec![0x41; 200_000][..], &mark("9.0.0-dev")].concat(), stated("9.0.0"));
         // 0.1.0 had no mark.
         check(b"\x7fELF x_MUSTER_MUSTER_AGENT_JOIN_TOKEN\0", Kind::Muster(AgentVersion::UNSTATED));
         check(b"\x7fELF MUSTER_AGENT_TLS_JOIN_", Kind::Other);
