@@ -10,7 +10,7 @@ use crate::support::client::Client;
 use crate::support::clock::Clock;
 use crate::support::fleet::mint;
 use crate::support::identity::{Identity, ROTATE};
-use crate::support::keys::{Key, certificates};
+use crate::support::keys::Key;
 use crate::support::server::Server;
 use crate::support::wait::{self, until_answered};
 
@@ -70,10 +70,7 @@ async fn a_full_disk_is_an_outage() {
 async fn an_intermediate_that_has_run_out_is_an_outage() {
     let clock = Clock::new();
     let server = Server::quickstart_with(&clock.env());
-    let bundle = server.cli(&["agent-ca", "export", "-"]).run().ok().stdout;
-    let intermediate = certificates(&bundle).remove(1);
-    let (_, intermediate) = x509_parser::parse_x509_certificate(&intermediate).unwrap();
-    let last = Timestamp::from_second(intermediate.validity().not_after.timestamp()).unwrap();
+    let last = server.intermediate_not_after();
     let operator = Client::bearer(&server, &server.api_token(&["agent.write"], None));
 
     clock.set_off(last.duration_since(Timestamp::now()) - SignedDuration::from_hours(1));

@@ -1,7 +1,7 @@
 //! Ready is who would answer an enrollment now: with an agent CA, with an intermediate that has not expired, and with a
 //! store that takes writes.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::support::clock::Clock;
 use crate::support::fleet::{named_host, secret};
 use crate::support::http::Http;
 use crate::support::identity::{Identity, present_secret, present_token};
-use crate::support::keys::{Key, certificates};
+use crate::support::keys::Key;
 use crate::support::server::Server;
 use crate::support::serving::Serving;
 use crate::support::wait::until_answered;
@@ -73,10 +73,7 @@ async fn without_an_agent_ca_it_serves_and_takes_one_over_that_is_made_beside_it
 async fn an_expired_intermediate_is_not_ready() {
     let clock = Clock::new();
     let server = Server::quickstart_with(&clock.env());
-    let bundle = server.cli(&["agent-ca", "export", "-"]).run().ok().stdout;
-    let intermediate = certificates(&bundle).remove(1);
-    let (_, intermediate) = x509_parser::parse_x509_certificate(&intermediate).unwrap();
-    let last = Timestamp::from_second(intermediate.validity().not_after.timestamp()).unwrap();
+    let last = server.intermediate_not_after();
     let http = server.http();
     assert_ready(&http).await;
     clock.stand_still_at(last - SignedDuration::from_hours(1));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 use super::cli::Cli;
 use super::client::PASSWORD;
 use super::http::Http;
+use super::keys::certificates;
 use super::process::{Finished, MUSTER, Process, command};
 use super::wait::PATIENCE;
 
@@ -182,6 +184,14 @@ impl Server {
     /// The CA of the server's certificate, PEM.
     pub fn server_ca(&self) -> String {
         std::fs::read_to_string(self.file("tls/ca.crt")).unwrap()
+    }
+
+    /// The last second of the agent CA's intermediate.
+    pub fn intermediate_not_after(&self) -> Timestamp {
+        let bundle = self.cli(&["agent-ca", "export", "-"]).run().ok().stdout;
+        let intermediate = certificates(&bundle).remove(1);
+        let (_, intermediate) = x509_parser::parse_x509_certificate(&intermediate).unwrap();
+        Timestamp::from_second(intermediate.validity().not_after.timestamp()).unwrap()
     }
 
     /// A join token; the arguments may narrow it.
