@@ -104,7 +104,7 @@ async fn a_viewer_fills_no_memory_with_pages_that_he_does_not_take() {
     let before = server.resident_memory();
     let mut held = Vec::new();
     let (mut begun, mut ended) = (0, 0);
-    for _ in 0..12 {
+    for _ in 0..24 {
         let mut frames = take_nothing(&server, client(1), "/v1/hosts?limit=500", &fields).await;
         let said = until_begun(&mut frames, STREAMS as usize).await;
         begun += count(&said, HEADERS);
@@ -115,10 +115,12 @@ async fn a_viewer_fills_no_memory_with_pages_that_he_does_not_take() {
         ended += count(&frames.until_quiet(QUIET / 10).await, RST_STREAM);
     }
     let wanted = begun as u64 * page_size;
-    assert!(wanted > 80 * MIB, "{begun} answers were begun, {page_size} octets each");
+    assert!(wanted > 160 * MIB, "{begun} answers were begun, {page_size} octets each");
     let grown = server.resident_memory().saturating_sub(before);
-    assert!(grown < 48 * MIB, "{} MiB more, {} MiB wanted", grown / MIB, wanted / MIB);
-    assert!(ended > 100, "the costliest answers have ended: {ended}");
+    // The share of one address is 16 MiB; what the allocator keeps after that many threads have made pages levels off
+    // near 60.
+    assert!(grown < 96 * MIB, "{} MiB more, {} MiB wanted", grown / MIB, wanted / MIB);
+    assert!(ended > 1_000, "the costliest answers have ended: {ended}");
 
     // Another address is served, and so is this one when it takes what it asks for.
     let page = timeout(PATIENCE, viewer.get("/v1/hosts?limit=500")).await.unwrap();
