@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jiff::SignedDuration;
+pub use kind::Kind;
+use kind::Value;
+pub use log_filter::LogFilter;
 use serde::Deserialize;
 
 use crate::domain::host::ClonePolicy;
 use crate::domain::host_port::{HostName, HostPort, NotAHostPort};
 use crate::domain::networks::Networks;
 use crate::domain::public_url::PublicUrls;
-pub use kind::Kind;
-use kind::Value;
-pub use log_filter::LogFilter;
 
 /// Everything a server needs to know.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use own_certificate::OwnCertificateError;
 use rustix::fs::Access;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -36,10 +37,9 @@ use crate::http::reach::{Listening, Reach};
 use crate::http::socket::{Socket, SocketError};
 use crate::http::{ServerFacts, Shared, router};
 use crate::store::{self, OpenError, ReadError, Store, View};
-use crate::tls::certificate::{CertificateError, LiveCertificate};
+use crate::tls::client_verifier::{PeerVerifier, Refusal, Registry, RootsError, vouch_for};
 use crate::tls::live::LivePeers;
-use crate::tls::peer::{PeerVerifier, Refusal, Registry, RootsError, vouch_for};
-use own_certificate::OwnCertificateError;
+use crate::tls::server_certificate::{CertificateError, LiveCertificate};
 
 /// How often presence is written down.
 const SAVE_PRESENCE_EVERY: Duration = Duration::from_secs(10);

@@ -3,11 +3,10 @@
 //! A mistake is reported with its key and line, and never with a value: the value next to a mistake may be the
 //! secret that was put in the wrong place.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::{fs, io};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -22,7 +21,7 @@ use super::workload::{PER_USER, PER_USER_USUAL};
 use crate::domain::credential::CredentialKind;
 use crate::domain::host_port::{HostPort, NotAHostPort};
 use crate::domain::pin::{NotAPin, Pin};
-use crate::tls::first_contact::Trust;
+use crate::tls::server_verifier::Trust;
 
 /// A join token itself. Wins over every file.
 pub const JOIN_TOKEN: &str = "MUSTER_AGENT_JOIN_TOKEN";

@@ -234,8 +234,9 @@ pub(super) mod tests {
     use std::net::{Ipv4Addr, TcpListener};
     use std::os::fd::OwnedFd;
 
-    use rustix::net::SocketFlags;
-    use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen, socket_with};
+    use rustix::net::{
+        AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
+    };
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;

@@ -27,8 +27,8 @@ use super::server_url::ServerUrl;
 use crate::domain::code::Code;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
-use crate::tls::first_contact::{Distrust, FirstContact, ServerRefused, Trust, TrustError};
 use crate::tls::pem;
+use crate::tls::server_verifier::{Distrust, FirstContact, ServerRefused, Trust, TrustError};
 
 /// For an answer's head, connecting by every way included, and then for its body.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);

@@ -16,8 +16,8 @@ use tokio_rustls::TlsConnector;
 use super::dial::{DialError, Dialer};
 use super::server_url::ServerUrl;
 use crate::domain::host_port::{HostName, HostPort};
-use crate::tls::client::https_client;
-use crate::tls::first_contact::FirstContact;
+use crate::tls::client_config::https_client;
+use crate::tls::server_verifier::FirstContact;
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 

@@ -23,8 +23,8 @@ use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::pin::Pin;
 use crate::domain::version::AgentVersion;
 use crate::durable::{self, OWNER_ONLY, WORLD_READABLE};
-use crate::tls::first_contact::{FirstContact, Trust, TrustError};
 use crate::tls::pem;
+use crate::tls::server_verifier::{FirstContact, Trust, TrustError};
 
 /// Begins every `agent.yml` that was written here. Others are left alone.
 const SIGNATURE: &str = "# Written by `muster agent install`";

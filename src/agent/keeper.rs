@@ -11,7 +11,6 @@ use rcgen::KeyPair;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use super::addresses;
 use super::advice::{self, Case};
 use super::answer::Issued;
 use super::backoff::{after_refusals, jittered, place_in, random_permille};
@@ -22,16 +21,16 @@ use super::first_enrollment::{issued_notes, key_was_refused};
 use super::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
 use super::notes::{Failed, Notes, Refused};
 use super::reports::{Event, Reports};
-use super::server_trust;
 use super::server_url::ServerUrl;
 use super::sign::{Sign, Tell};
 use super::workload::{Offer, Offered, TurnedAway};
+use super::{addresses, server_trust};
 use crate::clock::Clock;
 use crate::domain::enrollment::past_not_after;
 use crate::domain::host_port::HostPort;
 use crate::domain::rotation::{check_interval, due_at};
 use crate::domain::serial::Serial;
-use crate::tls::client::LiveIdentity;
+use crate::tls::client_config::LiveIdentity;
 
 /// A difference between the clocks that is worth a warning: certificates are dated back by five minutes.
 pub(super) const CLOCK_DIFFERENCE_MS_WARNED: i64 = 240_000;

@@ -4,9 +4,8 @@
 //! A proxy is a means and no judge: TLS goes on end to end inside the tunnel, so a proxy sees names and no
 //! content, and what it says about the server decides nothing.
 
-use std::fmt;
-use std::io;
 use std::net::IpAddr;
+use std::{fmt, io};
 
 use data_encoding::BASE64;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

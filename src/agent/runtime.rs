@@ -27,7 +27,7 @@ use super::workload::{Guests, TurnedAway};
 use crate::clock::Clock;
 use crate::domain::host_port::HostPort;
 use crate::domain::serial::Serial;
-use crate::tls::client::LiveIdentity;
+use crate::tls::client_config::LiveIdentity;
 
 /// How long a rotation in flight may hold up the end of the agent.
 const ROTATION_MAY_END: Duration = Duration::from_secs(5);
@@ -352,7 +352,8 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::domain::credential::{Credential, CredentialKind};
     use crate::domain::ids::CredentialId;
-    use crate::grpc::proto::{Goodbye, Rotate, session_response::Message};
+    use crate::grpc::proto::session_response::Message;
+    use crate::grpc::proto::{Goodbye, Rotate};
 
     struct Running {
         stop: CancellationToken,

@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::tls::first_contact::{FirstContact, is_authority};
 use crate::tls::pem::{self, PemError};
+use crate::tls::server_verifier::{FirstContact, is_authority};
 
 /// Most CAs that vouch for one server: an old and a new one, with room for cross-signing.
 const AUTHORITIES_MAX: usize = 16;
@@ -76,7 +76,7 @@ mod tests {
     use x509_parser::time::ASN1Time;
 
     use super::*;
-    use crate::tls::first_contact::Trust;
+    use crate::tls::server_verifier::Trust;
 
     type Ca = CertifiedIssuer<'static, KeyPair>;
 

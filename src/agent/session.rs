@@ -31,10 +31,11 @@ use crate::clock::Clock;
 use crate::domain::host::HostFacts;
 use crate::domain::host_port::HostPort;
 use crate::grpc::proto::agent_service_client::AgentServiceClient;
-use crate::grpc::proto::{HeartbeatRequest, HeartbeatResponse, SessionRequest, SessionResponse};
-use crate::grpc::proto::{session_request, session_response};
-use crate::tls::client::{LiveIdentity, grpc_client};
-use crate::tls::first_contact::{FirstContact, ServerRefused, Trust};
+use crate::grpc::proto::{
+    HeartbeatRequest, HeartbeatResponse, SessionRequest, SessionResponse, session_request, session_response,
+};
+use crate::tls::client_config::{LiveIdentity, grpc_client};
+use crate::tls::server_verifier::{FirstContact, ServerRefused, Trust};
 
 /// For each step of opening but the connection, which has bounds of its own: TLS, HTTP/2, and the first answer.
 const OPENING_STEP: Duration = Duration::from_secs(10);

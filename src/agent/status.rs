@@ -9,8 +9,7 @@ use serde::Serialize;
 
 use super::boot::chain;
 use super::identity::{Identity, IdentityDir, IdentityError};
-use super::keeper::CLOCK_DIFFERENCE_MS_WARNED;
-use super::keeper::jitter;
+use super::keeper::{CLOCK_DIFFERENCE_MS_WARNED, jitter};
 use super::notes::{Failed, Notes, Refused};
 use crate::domain::enrollment::past_not_after;
 use crate::domain::rotation::{check_interval, due_at};

@@ -11,11 +11,10 @@ use super::{App, Unavailable};
 use crate::ca::authority::{Authority, AuthorityError};
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::ca::hierarchy::{self, DamagedCertificate, InitError, RenewError};
+pub use crate::ca::hierarchy::{CertificateSummary, IntermediateRequest};
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::spiffe::TrustDomain;
 use crate::store::{Change, Verdict};
-
-pub use crate::ca::hierarchy::{CertificateSummary, IntermediateRequest};
 
 #[derive(Debug, thiserror::Error)]
 pub enum InitAgentCaError {

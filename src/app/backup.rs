@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use super::caller::Caller;
 use super::{App, Unavailable};
 use crate::ca::authority::{Authority, AuthorityError};
+pub use crate::ca::envelope::EnvelopeSettings;
 use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::store::{self, Change, Verdict};
-
-pub use crate::ca::envelope::EnvelopeSettings;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {

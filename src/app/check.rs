@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{App, Unavailable};
-
 pub use crate::store::{CheckedTable, Damage};
 
 impl App {

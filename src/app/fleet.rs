@@ -10,7 +10,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::{SignedDuration, Timestamp};
-
 pub use query::{HostQuery, NotAPlace, NotAnOrder, Order, Place, SortedBy};
 use roll::{Card, Roll, Shown};
 pub use roll::{HostNow, HostPage, Totals};

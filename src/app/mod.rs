@@ -42,8 +42,18 @@ pub mod write_pace;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use clones::Suspicions;
+use events::{EventKind, Events};
+use figures::Counts;
+use fleet::Fleet;
+use history::History;
+use issuing::Pool;
 use jiff::SignedDuration;
+use pace::Pace;
+use passwords::Passwords;
+use refusals::RefusalLog;
 use tokio::sync::watch;
+use write_pace::WritePace;
 
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
@@ -53,16 +63,6 @@ use crate::domain::host::ClonePolicy;
 use crate::domain::ids::HostId;
 use crate::domain::spiffe::TrustDomain;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
-use clones::Suspicions;
-use events::{EventKind, Events};
-use figures::Counts;
-use fleet::Fleet;
-use history::History;
-use issuing::Pool;
-use pace::Pace;
-use passwords::Passwords;
-use refusals::RefusalLog;
-use write_pace::WritePace;
 
 /// Choices of the operator that use cases obey.
 #[derive(Debug, Clone)]

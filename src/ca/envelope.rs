@@ -3,10 +3,9 @@
 //! It is an X25519 identity file as `age-keygen` writes it, or a passphrase. Whoever has both the envelope
 //! and what it sealed has the CA, so a key file that others can read is refused, not warned about.
 
-use std::fmt;
 use std::io::{self, BufRead, Read, Write};
-use std::iter;
 use std::path::{Path, PathBuf};
+use std::{fmt, iter};
 
 use age::secrecy::{ExposeSecret, SecretString};
 use age::stream::StreamWriter;

@@ -132,7 +132,6 @@ mod tests {
         BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair, KeyUsagePurpose,
         SanType, SigningKey,
     };
-
     use x509_parser::certificate::X509Certificate;
     use x509_parser::prelude::FromDer;
 

@@ -4,9 +4,10 @@
 //! No name constraints: common verifiers refuse every URI name below a URI constraint.
 
 use jiff::{Span, Timestamp};
+use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyUsagePurpose, SanType, SerialNumber, string::Ia5String,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 
 use super::validity::{OutOfRange, Validity};

@@ -3,14 +3,14 @@
 //! Agents pin this CA at first contact, so it stays when the server's certificate is made anew. Its key lies
 //! sealed beside it; the server's key is the one key on the disk in the clear.
 
-use std::fmt;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::{fmt, io};
 
 use jiff::Timestamp;
-use rcgen::{Issuer, SanType, string::Ia5String};
+use rcgen::string::Ia5String;
+use rcgen::{Issuer, SanType};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;

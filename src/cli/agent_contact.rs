@@ -12,7 +12,7 @@ use crate::agent::server_url::ServerUrl;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::join_link::JoinLink;
 use crate::domain::pin::Pin;
-use crate::tls::first_contact::Trust;
+use crate::tls::server_verifier::Trust;
 
 #[derive(Debug, Args)]
 pub struct ContactArgs {

@@ -19,7 +19,7 @@ use crate::agent::install::{
 use crate::agent::unit::{DEFAULT_DIR, NAME, OWN_PROGRAM};
 use crate::domain::credential::CredentialKind;
 use crate::shell::quoted;
-use crate::tls::first_contact::Trust;
+use crate::tls::server_verifier::Trust;
 
 /// What of the environment the command reads, and takes along when it becomes root.
 const ENVIRONMENT: [&str; 6] = [JOIN_TOKEN, ENROLLMENT_SECRET, TOKEN_FILE, SECRET_FILE, SERVER, CA_PIN];

@@ -26,12 +26,11 @@ use crate::http::problem::{NO_TENANT, ProblemDocument};
 use crate::http::reach::Reach;
 use crate::http::transport::Transport;
 use crate::http::{ServerFacts, Shared, router, socket};
-use crate::server;
-use crate::store;
-use crate::tls::certificate::LiveCertificate;
-use crate::tls::client::https_client;
-use crate::tls::first_contact::{FirstContact, ServerRefused, Trust};
+use crate::tls::client_config::https_client;
 use crate::tls::live::LivePeers;
+use crate::tls::server_certificate::LiveCertificate;
+use crate::tls::server_verifier::{FirstContact, ServerRefused, Trust};
+use crate::{server, store};
 
 /// Largest answer that a command reads, in bytes.
 const ANSWER_MAX: usize = 16 << 20;

@@ -34,10 +34,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use error::CliError;
 
 use crate::config::{Config, LogFormat, Overrides};
 use crate::domain::pin::Pin;
-use error::CliError;
 
 /// Gives every machine a cryptographic identity, and takes it away again.
 ///

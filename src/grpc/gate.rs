@@ -6,14 +6,13 @@
 
 use std::sync::Arc;
 
+use super::status::Refused;
 use crate::app::pace::Pace;
 use crate::clock::Clock;
 use crate::domain::deny::DenyList;
 use crate::domain::enrollment::past_not_after;
 use crate::domain::ids::HostId;
-use crate::tls::peer::PeerIdentity;
-
-use super::status::Refused;
+use crate::tls::client_verifier::PeerIdentity;
 
 /// Requests and messages per second of one identity in the long run, and how many at once.
 const PER_SECOND: f64 = 20.0;

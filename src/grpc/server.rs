@@ -23,11 +23,11 @@ use crate::app::fleet::Fleet;
 use crate::app::history::History;
 use crate::clock::Clock;
 use crate::domain::deny::DenyList;
-use crate::tls::accept::{Connection, Listener, ListenerConfig};
-use crate::tls::certificate::LiveCertificate;
+use crate::tls::client_verifier::PeerVerifier;
+use crate::tls::listener::accept::{Connection, Listener, ListenerConfig};
+use crate::tls::listener::refused::RefusedHandshakes;
 use crate::tls::live::{LivePeer, LivePeers};
-use crate::tls::peer::PeerVerifier;
-use crate::tls::refused::RefusedHandshakes;
+use crate::tls::server_certificate::LiveCertificate;
 
 /// Largest message in either direction, in bytes. The largest honest one carries a host's facts.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;

@@ -24,8 +24,8 @@ use super::status::Refused;
 use crate::app::fleet::Fleet;
 use crate::app::history::History;
 use crate::domain::host;
+use crate::tls::client_verifier::PeerIdentity;
 use crate::tls::live::{LivePeer, LivePeers};
-use crate::tls::peer::PeerIdentity;
 
 /// How often a session looks whether its certificate has expired, at the latest. Wall clocks jump, so the
 /// time left is not simply slept through.

@@ -5,7 +5,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use data_encoding::HEXLOWER;
 
-use crate::tls::accept::SharedBody;
+use crate::tls::listener::accept::SharedBody;
 
 /// Caches may keep a document, and ask each time whether it is still the newest: a revocation must not wait for a
 /// cache.

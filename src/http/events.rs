@@ -34,7 +34,7 @@ use crate::domain::api_token::Maker;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::permission::Permission;
 use crate::domain::session::SessionKey;
-use crate::tls::accept::Ender;
+use crate::tls::listener::accept::Ender;
 
 /// Events that wait for a reader, besides those in the broadcast.
 const WAITING_MAX: usize = 16;

@@ -1,9 +1,10 @@
 //! What requests, answers and problems look like: the examples of the OpenAPI document, one for each operation and
 //! each problem code. They are data, in `examples.json`; a test holds them against the schemas of the document.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 const TEXT: &str = include_str!("examples.json");
 

@@ -24,7 +24,7 @@ use crate::domain::permission::Permission;
 use crate::domain::public_url::HTTPS_PORT;
 use crate::domain::session::SessionToken;
 use crate::domain::spiffe::AgentId;
-use crate::tls::accept::Unproven;
+use crate::tls::listener::accept::Unproven;
 
 /// The session cookie. The prefix makes browsers insist on `Secure`, `Path=/` and no `Domain` (RFC 6265bis).
 pub(super) const COOKIE: &str = "__Host-muster";

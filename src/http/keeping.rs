@@ -12,12 +12,11 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::Shared;
 use super::body::Json;
 use super::extract::{Local, Nothing, Params};
-use super::findings;
 use super::problem::{Problem, with_causes};
 use super::wire::CaCertificate;
+use super::{Shared, findings};
 use crate::app::check::CheckedTable;
 use crate::domain::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::spiffe::TrustDomain;

@@ -2,11 +2,10 @@
 
 use axum::extract::State;
 
-use super::Shared;
 use super::extract::{AgentRead, Allowed, InTenant, Params, tenant};
-use super::findings;
 use super::problem::Problem;
 use super::wire::{OverviewAnswer, ServerCertificateItem};
+use super::{Shared, findings};
 use crate::domain::finding::ranked;
 
 pub(super) async fn show(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::domain::host_port::{HostName, HostPort};
 use crate::domain::public_url::{PublicUrl, PublicUrls};
-use crate::tls::certificate::{LiveCertificate, ServerCertificate};
+use crate::tls::server_certificate::{LiveCertificate, ServerCertificate};
 
 /// What the settings, the listeners and the certificate say of it.
 #[derive(Debug, Default)]

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::leftover::answer;
 use super::transport::Transport;
-use crate::tls::complaint::Complaint;
+use crate::tls::listener::log_limit::Complaint;
 
 /// The socket's file inside the data directory.
 pub const FILE_NAME: &str = "muster.sock";

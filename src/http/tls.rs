@@ -11,9 +11,9 @@ use super::leftover::answer;
 use super::proxies::client_address;
 use super::transport::Transport;
 use crate::domain::networks::Networks;
-use crate::tls::accept::{ChargedTo, Connection, Listener, ListenerConfig};
-use crate::tls::certificate::LiveCertificate;
-use crate::tls::refused::RefusedHandshakes;
+use crate::tls::listener::accept::{ChargedTo, Connection, Listener, ListenerConfig};
+use crate::tls::listener::refused::RefusedHandshakes;
+use crate::tls::server_certificate::LiveCertificate;
 
 /// Serves the router on a bound listener until `shutdown`, then lets open requests finish.
 pub async fn serve(

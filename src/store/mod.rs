@@ -30,19 +30,23 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use redb::ReadableDatabase;
-
 pub use backup::{BackedUp, BackupError};
 pub use by_tenant::Numbered;
 pub use change::{Change, Verdict};
 pub use check::{CheckedTable, Damage};
+use disk::Disk;
 pub use durability::Durability;
+use jiff::Timestamp;
+use journal::Journal;
 pub use journal::{JournalError, OnlyInJournal};
 pub use open::{CHECK_THREAD, OpenError};
+use redb::ReadableDatabase;
 pub use restore::{RestoreError, Restoring};
+use rows::Snapshot;
+use trail::Loss;
 pub use view::{View, day_of};
 pub use writer::WriteError;
+use writer::Writer;
 
 use crate::clock::Clock;
 use crate::domain::access::AccessChange;
@@ -50,11 +54,6 @@ use crate::domain::audit::{AuditKind, AuditRecord, MissingRecords};
 use crate::domain::deny::{DenyChange, DenyList};
 use crate::domain::host::Host;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
-use disk::Disk;
-use journal::Journal;
-use rows::Snapshot;
-use trail::Loss;
-use writer::Writer;
 
 /// The store's file inside the data directory.
 pub const FILE_NAME: &str = "muster.redb";

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::peer::PeerIdentity;
 use crate::domain::deny::{DenyChange, Identity};
 use crate::domain::serial::Serial;
+use crate::tls::client_verifier::PeerIdentity;
 
 /// Most connections of one identity at a time. An agent needs one, and two while it rotates; the rest is
 /// room for connections that died without a word, which keep-alive finds within 40 s. At the bound the
@@ -132,7 +132,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::tls::server::grpc_config;
+    use crate::tls::server_config::grpc_config;
     use crate::tls::specimens::{
         AgentCa, Recorded, ServerFiles, agent, handshake, identity, serial, svid_params, verifier,
     };

@@ -4,23 +4,15 @@
 //! The only place that configures rustls. Nothing here knows HTTP routes, gRPC methods or the store; what
 //! must be known of recorded certificates comes in through [`peer::Registry`].
 
-pub mod accept;
-pub mod certificate;
-pub mod client;
-pub mod complaint;
-pub mod first_contact;
+pub mod client_config;
+pub mod client_verifier;
+pub mod listener;
 pub mod live;
-pub mod peer;
 pub mod pem;
 pub mod provider;
-pub mod refused;
-pub mod server;
-
-mod occupancy;
-mod plain_http;
-mod requests;
-mod send_budget;
-mod timely;
+pub mod server_certificate;
+pub mod server_config;
+pub mod server_verifier;
 
 #[cfg(test)]
 pub(crate) mod specimens;

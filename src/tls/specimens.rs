@@ -19,14 +19,14 @@ use rustls::{
 };
 use tempfile::TempDir;
 
-use super::certificate::LiveCertificate;
-use super::peer::{PeerVerifier, Refusal, Registry};
 use super::provider::provider;
 use crate::domain::deny::{DenyChange, DenyList, Identity};
 use crate::domain::enrollment::SpkiHash;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::{SpiffeId, TrustDomain};
+use crate::tls::client_verifier::{PeerVerifier, Refusal, Registry};
+use crate::tls::server_certificate::LiveCertificate;
 
 /// Makes a certificate valid from and until so many seconds from now.
 pub(crate) fn set_validity(params: &mut CertificateParams, from: i64, until: i64) {

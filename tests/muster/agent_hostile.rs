@@ -12,12 +12,11 @@ use tokio::task::block_in_place;
 use x509_parser::time::ASN1Time;
 
 use crate::support::agent::Machine;
-use crate::support::clock;
 use crate::support::hierarchy::Hierarchy;
 use crate::support::hostile::{Hostile, Script, problem, response};
 use crate::support::process::{MUSTER, Process, command};
 use crate::support::server::{Server, text};
-use crate::support::wait;
+use crate::support::{clock, wait};
 
 /// What the server does, and what the agent says of it.
 fn cases() -> Vec<(&'static str, Script, &'static str)> {

@@ -14,17 +14,16 @@ use std::path::PathBuf;
 use std::{fmt, io};
 
 use jiff::{SignedDuration, Timestamp};
+pub use owned::OwnedDir;
+pub use place::IdentityDir;
 use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
-pub use owned::OwnedDir;
-pub use place::IdentityDir;
-
 use super::notes::Notes;
 use super::svid::{NotAnSvid, Svid};
 use crate::secret_file::SecretFileError;
-use crate::tls::client::certified_key;
+use crate::tls::client_config::certified_key;
 use crate::tls::pem::PemError;
 
 /// How far SVIDs are dated back; tells when one was issued if nothing else does.

@@ -13,10 +13,9 @@ mod service;
 
 use std::fmt;
 
+pub use guests::{Guests, PER_USER, PER_USER_USUAL, TurnedAway};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
-
-pub use guests::{Guests, PER_USER, PER_USER_USUAL, TurnedAway};
 
 use super::identity::Identity;
 use crate::domain::spiffe::SpiffeId;

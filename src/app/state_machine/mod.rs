@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
+use model::{Certificate, Expected, GRACE, Model, Secret, Token, With};
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 use rcgen::{CertificateParams, KeyPair, SigningKey};
@@ -33,9 +34,7 @@ use crate::domain::enrollment::Via;
 use crate::domain::host::HostFacts;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::spiffe::{AgentId, SpiffeId};
-use crate::pem;
-use crate::store;
-use model::{Certificate, Expected, GRACE, Model, Secret, Token, With};
+use crate::{pem, store};
 
 /// Sequences that are tried unless the environment asks for more.
 const SEQUENCES: u32 = 20;

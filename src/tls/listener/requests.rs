@@ -17,10 +17,10 @@ use hyper::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::occupancy::{OpenRequest, Requests};
-use super::send_budget::{Charge, Ender, Payer, SendBudget};
-use super::timely::{Answered, RequestClock};
 use crate::domain::networks::accountable;
+use crate::tls::listener::admission::{OpenRequest, Requests};
+use crate::tls::listener::send_budget::{Charge, Ender, Payer, SendBudget};
+use crate::tls::listener::stall::{Answered, RequestClock};
 
 /// Largest piece of an answer that is handed over at once, in bytes: what the HTTP/2 library keeps for a slow
 /// reader of one stream.
@@ -28,7 +28,7 @@ const PIECE_MAX: usize = 64 * 1024;
 
 tokio::task_local! {
     /// Ends the HTTP/2 stream that the current task serves.
-    pub(super) static STREAM: CancellationToken;
+    pub(crate) static STREAM: CancellationToken;
 }
 
 /// What answers the requests of one connection.
@@ -80,29 +80,29 @@ impl Unproven {
 
 /// What is noted of the requests of one connection.
 #[derive(Debug, Clone)]
-pub(super) struct Notes {
+pub(crate) struct Notes {
     /// `None` where nobody makes way because of them.
-    pub(super) requests: Option<Requests>,
-    pub(super) budget: Arc<SendBudget>,
+    pub(crate) requests: Option<Requests>,
+    pub(crate) budget: Arc<SendBudget>,
     /// Who pays unless an answer says otherwise.
-    pub(super) payer: Payer,
+    pub(crate) payer: Payer,
     /// Places for requests that have not proved who they come from; `None` where all of them have.
-    pub(super) strangers: Option<Arc<Semaphore>>,
+    pub(crate) strangers: Option<Arc<Semaphore>>,
     /// Ends the connection.
-    pub(super) connection: CancellationToken,
+    pub(crate) connection: CancellationToken,
     /// For HTTP/1, whose requests come one after the other.
-    pub(super) clock: Option<Arc<RequestClock>>,
+    pub(crate) clock: Option<Arc<RequestClock>>,
 }
 
 /// A service whose requests are noted.
 #[derive(Debug)]
-pub(super) struct Noting<S> {
+pub(crate) struct Noting<S> {
     service: S,
     notes: Notes,
 }
 
 impl<S> Noting<S> {
-    pub(super) fn new(service: S, notes: Notes) -> Self {
+    pub(crate) fn new(service: S, notes: Notes) -> Self {
         Self { service, notes }
     }
 }
@@ -184,7 +184,7 @@ struct Held {
 
 /// The body of an answer whose request is open for as long as this is there.
 #[derive(Debug)]
-pub(super) struct NotedBody<B> {
+pub(crate) struct NotedBody<B> {
     body: Pin<Box<B>>,
     /// What the body has given and has not been handed over.
     rest: Bytes,
@@ -255,7 +255,7 @@ impl<B: Body<Data = Bytes>> Body for NotedBody<B> {
 
 /// Bytes of an answer on their way to the client.
 #[derive(Debug)]
-pub(super) struct HeldBytes {
+pub(crate) struct HeldBytes {
     bytes: Bytes,
     held: Arc<Held>,
 }

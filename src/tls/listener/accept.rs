@@ -23,20 +23,20 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::certificate::LiveCertificate;
-use super::complaint::Complaint;
-use super::live::{LivePeer, LivePeers, TooManyConnections};
-use super::occupancy::{Bounds, Full, Occupancy, PushedOut, Seat, Standing};
-use super::peer::{PeerError, PeerIdentity, PeerVerifier};
-use super::plain_http;
-use super::refused::RefusedHandshakes;
-pub use super::requests::{Answering, ChargedTo, SharedBody, Unproven};
-use super::requests::{Notes, Noting, STREAM};
-pub use super::send_budget::{Ender, SendLimits};
-use super::send_budget::{Payer, SWEEP_EVERY, SendBudget};
-use super::server::{grpc_config, https_config};
-use super::timely::{RequestClock, Timely};
 use crate::domain::networks::{Networks, accountable};
+use crate::tls::client_verifier::{PeerError, PeerIdentity, PeerVerifier};
+use crate::tls::listener::admission::{Bounds, Full, Occupancy, PushedOut, Seat, Standing};
+use crate::tls::listener::log_limit::Complaint;
+use crate::tls::listener::plain_http;
+use crate::tls::listener::refused::RefusedHandshakes;
+pub use crate::tls::listener::requests::{Answering, ChargedTo, SharedBody, Unproven};
+use crate::tls::listener::requests::{Notes, Noting, STREAM};
+pub use crate::tls::listener::send_budget::{Ender, SendLimits};
+use crate::tls::listener::send_budget::{Payer, SWEEP_EVERY, SendBudget};
+use crate::tls::listener::stall::{RequestClock, Timely};
+use crate::tls::live::{LivePeer, LivePeers, TooManyConnections};
+use crate::tls::server_certificate::LiveCertificate;
+use crate::tls::server_config::{grpc_config, https_config};
 
 /// How long a client may take for the header of an HTTP/1 request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -608,8 +608,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::{Notify, Semaphore};
     use tokio::task::JoinHandle;
-    use tokio_rustls::TlsConnector;
-    use tokio_rustls::client;
+    use tokio_rustls::{TlsConnector, client};
 
     use super::*;
     use crate::tls::specimens::ServerFiles;

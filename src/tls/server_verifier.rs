@@ -21,9 +21,10 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCer
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::time::ASN1Time;
 
-use super::pem::{self, PemError};
-use super::provider::provider;
 use crate::domain::pin::Pin;
+use crate::tls::pem;
+use crate::tls::pem::PemError;
+use crate::tls::provider::provider;
 
 /// Largest file of trusted certificates that is read, in bytes.
 const CA_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -397,7 +398,7 @@ mod tests {
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
     use super::*;
-    use crate::tls::client::https_client;
+    use crate::tls::client_config::https_client;
 
     const SECRET: &[u8] = b"what only the right server may read";
 

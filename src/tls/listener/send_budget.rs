@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::deny::Identity;
 
 /// How often the budget looks for answers that have been held for too long.
-pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a stream that was ended may still hold its answer; after that its whole connection ends. A stream whose
 /// last bytes wait inside the HTTP/2 library has no task left that could be ended alone.
@@ -65,12 +65,12 @@ pub struct Ender {
 }
 
 impl Ender {
-    pub(super) fn new(connection: CancellationToken) -> Self {
+    pub(crate) fn new(connection: CancellationToken) -> Self {
         Self { stream: Arc::default(), connection }
     }
 
     /// From now on the stream can be ended alone.
-    pub(super) fn runs_on(&self, stream: CancellationToken) {
+    pub(crate) fn runs_on(&self, stream: CancellationToken) {
         // A stream has one task, so nothing was there before.
         let _ = self.stream.set(stream);
     }
@@ -82,7 +82,7 @@ impl Ender {
 }
 
 #[derive(Debug)]
-pub(super) struct SendBudget {
+pub(crate) struct SendBudget {
     limits: SendLimits,
     table: Mutex<Table>,
     /// Times are counted from here, in milliseconds.
@@ -232,12 +232,12 @@ impl Table {
 }
 
 impl SendBudget {
-    pub(super) fn new(limits: SendLimits) -> Self {
+    pub(crate) fn new(limits: SendLimits) -> Self {
         Self { limits, table: Mutex::default(), start: Instant::now() }
     }
 
     /// Charges bytes that are about to be sent to this payer, if need be at the cost of others.
-    pub(super) fn charge(self: &Arc<Self>, payer: Payer, body_bytes: u64, ender: Ender) -> Charge {
+    pub(crate) fn charge(self: &Arc<Self>, payer: Payer, body_bytes: u64, ender: Ender) -> Charge {
         let (now, bytes) = (self.now(), body_bytes.saturating_add(OVERHEAD));
         let transfer = Arc::new(Transfer { bytes, since: now, moved: now.into(), ender });
         let mut table = self.table();
@@ -250,7 +250,7 @@ impl SendBudget {
     }
 
     /// Ends what has been held for too long.
-    pub(super) fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let now = self.now();
         let mut table = self.table();
         let stubborn: Vec<Arc<Transfer>> = {
@@ -296,7 +296,7 @@ fn millis(duration: Duration) -> u64 {
 
 /// Bytes that are held for a payer, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Charge {
+pub(crate) struct Charge {
     id: u64,
     payer: Payer,
     transfer: Arc<Transfer>,
@@ -305,7 +305,7 @@ pub(super) struct Charge {
 
 impl Charge {
     /// Some of the bytes have been taken.
-    pub(super) fn moved(&self) {
+    pub(crate) fn moved(&self) {
         self.transfer.moved.store(self.budget.now(), Ordering::Relaxed);
     }
 }

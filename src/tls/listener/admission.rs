@@ -21,7 +21,7 @@ use crate::domain::shares::{Shares, Turn, Worth};
 
 /// Upper bounds on connections.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     pub total: usize,
     pub per_address: usize,
     /// Connections whose handshake is not over.
@@ -32,7 +32,7 @@ pub(super) struct Bounds {
 }
 
 #[derive(Debug)]
-pub(super) struct Occupancy {
+pub(crate) struct Occupancy {
     bounds: Bounds,
     table: Arc<Mutex<Table>>,
 }
@@ -58,14 +58,14 @@ struct Occupant {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     Handshaking,
     Settled,
 }
 
 /// Which bound left no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Full {
+pub(crate) enum Full {
     #[error("as many connections are open as the listener takes")]
     Total,
     #[error("the client's address has as many connections open as one address may have")]
@@ -75,12 +75,12 @@ pub(super) enum Full {
 }
 
 impl Occupancy {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self { bounds, table: Arc::default() }
     }
 
     /// Room for a connection whose handshake is about to start.
-    pub(super) fn enter(&self, client: IpAddr) -> Result<Seat, Full> {
+    pub(crate) fn enter(&self, client: IpAddr) -> Result<Seat, Full> {
         let address = accountable(client);
         let mut table = lock(&self.table);
         // Whoever is refused pushes nobody out, so an address's own bounds come first.
@@ -165,11 +165,11 @@ impl Table {
 
 /// One connection's room, given back on drop.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(crate) struct Seat {
     /// Cancelled when the connection has to make way for a newcomer's.
-    pub(super) pushed_out: CancellationToken,
+    pub(crate) pushed_out: CancellationToken,
     /// Of which standing the connection was that had to make way for this one, if there was one.
-    pub(super) made_way: Option<Standing>,
+    pub(crate) made_way: Option<Standing>,
     place: Place,
 }
 
@@ -181,13 +181,13 @@ struct Place {
 
 impl Seat {
     /// The handshake is over; an error when the room was given away meanwhile.
-    pub(super) fn settle(&mut self) -> Result<(), PushedOut> {
+    pub(crate) fn settle(&mut self) -> Result<(), PushedOut> {
         let mut table = lock(&self.place.table);
         table.renew(self.place.id, |occupant| occupant.standing = Standing::Settled).ok_or(PushedOut)
     }
 
     /// Where the requests of this connection are noted, once it has settled.
-    pub(super) fn requests(&self) -> Requests {
+    pub(crate) fn requests(&self) -> Requests {
         Requests(self.place.clone())
     }
 }
@@ -195,7 +195,7 @@ impl Seat {
 /// A handshake took so long that a newcomer got its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the handshake had to make way when a newer connection needed room")]
-pub(super) struct PushedOut;
+pub(crate) struct PushedOut;
 
 impl Drop for Seat {
     fn drop(&mut self) {
@@ -205,10 +205,10 @@ impl Drop for Seat {
 
 /// The requests of one connection. They may outlive it, and then change nothing.
 #[derive(Debug, Clone)]
-pub(super) struct Requests(Place);
+pub(crate) struct Requests(Place);
 
 impl Requests {
-    pub(super) fn open(&self) -> OpenRequest {
+    pub(crate) fn open(&self) -> OpenRequest {
         let place = self.0.clone();
         lock(&place.table).renew(place.id, |occupant| occupant.open_requests += 1);
         OpenRequest(place)
@@ -217,11 +217,11 @@ impl Requests {
 
 /// A request whose answer is not complete; it is over on drop.
 #[derive(Debug)]
-pub(super) struct OpenRequest(Place);
+pub(crate) struct OpenRequest(Place);
 
 impl OpenRequest {
     /// Some of the answer has gone out.
-    pub(super) fn moved(&self) {
+    pub(crate) fn moved(&self) {
         lock(&self.0.table).renew(self.0.id, |_| {});
     }
 }

@@ -1,14 +1,12 @@
 //! The certificate that the listeners present: read from files, judged before it is used, and replaced
 //! while serving when the files change.
 
-use std::fmt;
-use std::fs;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use std::{fmt, fs, io};
 
 use jiff::Timestamp;
 use rustls::InconsistentKeys;
@@ -22,8 +20,6 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
-use super::pem::{self, PemError};
-use super::provider::provider;
 use crate::domain::enrollment::past_not_after;
 use crate::domain::host_port::HostName;
 use crate::domain::join_lines::KeyPin;
@@ -31,6 +27,9 @@ use crate::domain::pin::Pin;
 use crate::pem::file::{KeyForm, PrivateKey, private_key};
 use crate::secret_file::{self, Reader, SecretFileError};
 use crate::shell::quoted;
+use crate::tls::pem;
+use crate::tls::pem::PemError;
+use crate::tls::provider::provider;
 
 /// Largest certificate or key file that is read, in bytes: far above any chain, far below harm.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -442,7 +441,7 @@ mod tests {
     use rcgen::KeyPair;
 
     use super::*;
-    use crate::tls::server::https_config;
+    use crate::tls::server_config::https_config;
     use crate::tls::specimens::{ServerFiles, handshake, set_validity};
 
     fn refusal(files: &ServerFiles) -> CertificateError {

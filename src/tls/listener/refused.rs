@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::peer::PeerError;
 use crate::domain::networks::accountable;
+use crate::tls::client_verifier::PeerError;
 
 /// How often one cause is told of one address.
 const TELL_EVERY: Duration = Duration::from_mins(1);
@@ -56,7 +56,7 @@ impl RefusedHandshakes {
     }
 
     /// Notes a handshake that ended with this error.
-    pub(super) fn note(&self, listener: &'static str, address: IpAddr, error: &(dyn Error + 'static)) {
+    pub(crate) fn note(&self, listener: &'static str, address: IpAddr, error: &(dyn Error + 'static)) {
         let cause = cause(error);
         if self.count(listener, cause, address, Instant::now()) {
             tracing::warn!(

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 #[derive(Debug)]
-pub(super) struct Timely<T> {
+pub(crate) struct Timely<T> {
     inner: T,
     /// How long a peer may take nothing of what is being sent to it.
     stall_max: Duration,
@@ -48,15 +48,15 @@ enum Phase {
 
 /// Tells the transport of an HTTP/1 connection where its requests begin and end.
 #[derive(Debug)]
-pub(super) struct RequestClock(AtomicU8);
+pub(crate) struct RequestClock(AtomicU8);
 
 impl RequestClock {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(AtomicU8::new(Phase::Header as u8)))
     }
 
     /// A request's header is complete, and it is being answered until the returned value is dropped.
-    pub(super) fn answering(self: Arc<Self>) -> Answered {
+    pub(crate) fn answering(self: Arc<Self>) -> Answered {
         self.set(Phase::Answer);
         Answered(self)
     }
@@ -73,7 +73,7 @@ impl RequestClock {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Answered(Arc<RequestClock>);
+pub(crate) struct Answered(Arc<RequestClock>);
 
 impl Drop for Answered {
     fn drop(&mut self) {
@@ -123,12 +123,12 @@ impl KeepAlive {
 }
 
 impl<T> Timely<T> {
-    pub(super) fn new(inner: T, stall_max: Duration) -> Self {
+    pub(crate) fn new(inner: T, stall_max: Duration) -> Self {
         Self { inner, stall_max, opening: None, keep_alive: None, stalled: None }
     }
 
     /// Each request's header has to arrive within one limit, and the next request has to begin within another.
-    pub(super) fn with_requests(
+    pub(crate) fn with_requests(
         self,
         clock: Arc<RequestClock>,
         header_within: Duration,
@@ -140,7 +140,7 @@ impl<T> Timely<T> {
     }
 
     /// The peer has to send this many bytes within that time.
-    pub(super) fn expecting(self, bytes: usize, within: Duration) -> Self {
+    pub(crate) fn expecting(self, bytes: usize, within: Duration) -> Self {
         let opening = Opening { bytes_left: bytes, due: Box::pin(tokio::time::sleep(within)) };
         Self { opening: Some(opening), ..self }
     }

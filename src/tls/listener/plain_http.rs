@@ -24,13 +24,13 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whether what the client sends first is the beginning of an HTTP request. A TLS connection begins with a record of
 /// type 22 (RFC 8446 5.1), and a request line with the upper-case letters of a method.
-pub(super) async fn is_spoken(tcp: &TcpStream) -> io::Result<bool> {
+pub(crate) async fn is_spoken(tcp: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     Ok(tcp.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase())
 }
 
 /// Says that the port wants TLS, and closes.
-pub(super) async fn refuse(mut tcp: TcpStream) -> io::Result<()> {
+pub(crate) async fn refuse(mut tcp: TcpStream) -> io::Result<()> {
     tcp.write_all(ANSWER).await?;
     tcp.shutdown().await?;
     let mut rest = tcp.take(TAKEN_MAX);

@@ -9,8 +9,8 @@ use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, Error, SignatureScheme};
 
-use super::first_contact::FirstContact;
-use super::provider::provider;
+use crate::tls::provider::provider;
+use crate::tls::server_verifier::FirstContact;
 
 /// TLS 1.2 or 1.3 without a client certificate. Sessions are never resumed: each connection verifies anew.
 pub fn https_client(server: Arc<FirstContact>) -> ClientConfig {

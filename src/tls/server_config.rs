@@ -6,9 +6,9 @@ use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 
-use super::certificate::LiveCertificate;
-use super::peer::PeerVerifier;
-use super::provider::provider;
+use crate::tls::client_verifier::PeerVerifier;
+use crate::tls::provider::provider;
+use crate::tls::server_certificate::LiveCertificate;
 
 /// For people and for enrollment: TLS 1.3 and 1.2, HTTP/2 and HTTP/1.1, no client certificate.
 pub fn https_config(certificate: Arc<LiveCertificate>) -> Arc<ServerConfig> {

@@ -17,16 +17,15 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConnection,
     SignatureScheme,
 };
-
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::provider::provider;
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::SpkiHash;
 use crate::domain::ids::HostId;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::{SpiffeId, TrustDomain};
 use crate::svid::{NotAnSvid, Svid};
+use crate::tls::provider::provider;
 
 /// Most certificates that a client may show beside its own. Agents show one intermediate, and some clients add the
 /// root. What a stranger shows is searched for a path to a root before he has proved anything, and among a hundred
@@ -307,7 +306,7 @@ mod tests {
 
     use super::*;
     use crate::domain::deny::DenyChange;
-    use crate::tls::server::grpc_config;
+    use crate::tls::server_config::grpc_config;
     use crate::tls::specimens::{
         AgentCa, ClientIdentity, Recorded, ServerFiles, agent, handshake, identity,
         serial as specimen_serial, set_validity, svid_params, trust_domain, uri, verifier,
