@@ -413,7 +413,7 @@ mod tests {
     use super::*;
     use crate::domain::credential::{Credential, CredentialKind};
     use crate::store::change::Change;
-    use crate::store::open;
+    use crate::store::opening::open;
     use crate::store::rows::Snapshot;
 
     fn token(number: u8, tenant: TenantId, end: i64) -> JoinToken {

@@ -242,10 +242,10 @@ fn identity(host: &Host) -> Identity {
 mod tests {
     use redb::{Database, ReadableDatabase};
 
-    use super::super::open;
     use super::super::record::encode;
     use super::super::rows::protect;
     use super::*;
+    use crate::store::opening::open;
 
     fn store() -> Database {
         let backend = redb::backends::InMemoryBackend::new();

@@ -9,21 +9,12 @@ mod backup;
 mod by_tenant;
 mod change;
 mod check;
-mod disk;
-mod durability;
-mod journal;
-mod journal_line;
-#[cfg(test)]
-mod lost_writes;
-mod migrate;
-mod open;
-#[cfg(test)]
-mod power_cut;
+pub mod journal;
+pub mod opening;
 mod record;
-mod rehearsal;
 mod restore;
 mod rows;
-mod trail;
+pub mod tests;
 mod view;
 mod writer;
 
@@ -34,16 +25,10 @@ pub use backup::{BackedUp, BackupError};
 pub use by_tenant::Numbered;
 pub use change::{Change, Verdict};
 pub use check::{CheckedTable, Damage};
-use disk::Disk;
-pub use durability::Durability;
 use jiff::Timestamp;
-use journal::Journal;
-pub use journal::{JournalError, OnlyInJournal};
-pub use open::{CHECK_THREAD, OpenError};
 use redb::ReadableDatabase;
 pub use restore::{RestoreError, Restoring};
 use rows::Snapshot;
-use trail::Loss;
 pub use view::{View, day_of};
 pub use writer::WriteError;
 use writer::Writer;
@@ -54,6 +39,12 @@ use crate::domain::audit::{AuditKind, AuditRecord, MissingRecords};
 use crate::domain::deny::{DenyChange, DenyList};
 use crate::domain::host::Host;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::store::journal::audit_checkpoints::Loss;
+use crate::store::journal::file::Journal;
+pub use crate::store::journal::file::{JournalError, OnlyInJournal};
+use crate::store::opening::disk::Disk;
+pub use crate::store::opening::durability::Durability;
+pub use crate::store::opening::open::{CHECK_THREAD, OpenError};
 
 /// The store's file inside the data directory.
 pub const FILE_NAME: &str = "muster.redb";
@@ -127,8 +118,9 @@ impl Store {
     /// Opens the store at `path`, creating it if there is none, and proves its integrity before anything
     /// is read from it.
     pub fn open(path: &Path, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
-        let database = open::open(path, clock.now())?;
-        let (journal, missing) = open::journal(&database, &path.with_file_name(JOURNAL_NAME), clock.now())?;
+        let database = crate::store::opening::open::open(path, clock.now())?;
+        let (journal, missing) =
+            crate::store::opening::open::journal(&database, &path.with_file_name(JOURNAL_NAME), clock.now())?;
         let store = Self::start(Disk::new(Some(path.to_owned()), database), Some(journal), clock, publish)?;
         store.loss.found(missing);
         Ok(store)
@@ -140,8 +132,8 @@ impl Store {
         path: &Path,
         read: impl FnOnce(&View<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Option<T> {
-        open::apart(path, move |path| {
-            let transaction = open::read_only(path)?.begin_read().ok()?;
+        crate::store::opening::open::apart(path, move |path| {
+            let transaction = crate::store::opening::open::read_only(path)?.begin_read().ok()?;
             read(&View::new(&Snapshot { transaction })).ok()
         })
         .ok()??
@@ -219,7 +211,7 @@ impl Store {
     pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
         let backend = redb::backends::InMemoryBackend::new();
         let database = redb::Builder::new().create_with_backend(backend).expect("memory does not fail");
-        open::initialise(&database, clock.now()).expect("memory does not fail");
+        crate::store::opening::open::initialise(&database, clock.now()).expect("memory does not fail");
         Self::start(Disk::new(None, database), None, clock, Box::new(|_| {})).expect("a fresh store opens")
     }
 }

@@ -9,11 +9,13 @@ use tempfile::NamedTempFile;
 
 use super::backup::{self, Item};
 use super::change::Change;
-use super::journal::{self, Journal, JournalError, OnlyInJournal};
-use super::open::{self, OpenError};
 use super::rows::{Snapshot, Table, protect};
 use super::view::View;
 use super::{FILE_NAME, JOURNAL_NAME, ReadError};
+use crate::store::journal::file;
+use crate::store::journal::file::{Journal, JournalError, OnlyInJournal};
+use crate::store::opening::open;
+use crate::store::opening::open::OpenError;
 
 /// Octets of rows that go into one commit.
 const COMMIT_OCTETS: usize = 8 << 20;
@@ -87,7 +89,7 @@ impl Restoring {
     pub fn unknown(&self, now: Timestamp) -> Result<Option<OnlyInJournal>, RestoreError> {
         let transaction = self.database.begin_read().map_err(|error| Table::Meta.error(error))?;
         let journal = self.path.with_file_name(JOURNAL_NAME);
-        Ok(journal::unknown_to(&View::new(&Snapshot { transaction }), &journal, now)?)
+        Ok(file::unknown_to(&View::new(&Snapshot { transaction }), &journal, now)?)
     }
 
     /// Changes what was restored, before it is in place.

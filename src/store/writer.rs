@@ -12,17 +12,18 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{Batch, Finished};
 use super::change::{Change, Verdict};
-use super::disk::Disk;
-use super::durability::Durability;
-use super::journal::{Journal, JournalError};
-use super::open::{self, OpenError};
 use super::rows::Snapshot;
-use super::trail::Loss;
 use super::view::View;
 use super::{HostChange, Publish, Published, ReadError};
 use crate::clock::Clock;
 use crate::domain::audit::ChainHead;
 use crate::domain::deny::{Denial, DenyList};
+use crate::store::journal::audit_checkpoints::Loss;
+use crate::store::journal::file::{Journal, JournalError};
+use crate::store::opening::disk::Disk;
+use crate::store::opening::durability::Durability;
+use crate::store::opening::open;
+use crate::store::opening::open::OpenError;
 
 /// Decisions that may wait; callers beyond that wait to get in, bounded by their own timeouts.
 const QUEUE: usize = 1_024;

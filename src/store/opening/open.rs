@@ -10,21 +10,22 @@ use jiff::Timestamp;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase};
 use tempfile::NamedTempFile;
 
-use super::apply::Batch;
-use super::change::Change;
-use super::durability::Durability;
-use super::journal::{Journal, JournalError, OnlyInJournal};
-use super::migrate::{self, LAYOUT, Unusable};
-use super::rehearsal::Rehearsal;
-use super::rows::{Snapshot, Table};
-use super::view::View;
-use super::{JOURNAL_NAME, ReadError};
 use crate::domain::audit::{AuditEvent, MissingRecords, Outcome};
 use crate::domain::deny::Denial;
 use crate::domain::enrollment::past_not_after;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{DEFAULT_TENANT, Tenant};
 use crate::durable;
+use crate::store::apply::Batch;
+use crate::store::change::Change;
+use crate::store::journal::file::{Journal, JournalError, OnlyInJournal};
+use crate::store::opening::dry_run::Rehearsal;
+use crate::store::opening::durability::Durability;
+use crate::store::opening::migrate;
+use crate::store::opening::migrate::{LAYOUT, Unusable};
+use crate::store::rows::{Snapshot, Table};
+use crate::store::view::View;
+use crate::store::{JOURNAL_NAME, ReadError};
 
 /// How the names of stores begin that are being made.
 const UNFINISHED: &str = ".muster.redb.";
@@ -66,7 +67,7 @@ pub enum OpenError {
     Journal(#[from] JournalError),
 }
 
-pub(super) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
+pub(crate) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     match path.symlink_metadata() {
         Ok(found) if !found.file_type().is_file() => {
@@ -88,7 +89,7 @@ pub(super) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
 }
 
 /// Opens a store that is there, and brings it to the layout of this version.
-pub(super) fn open_existing(path: &Path) -> Result<Database, OpenError> {
+pub(crate) fn open_existing(path: &Path) -> Result<Database, OpenError> {
     let (database, found) = checked(path)?;
     complete(&database)?;
     migrate::migrate(&database, found)?;
@@ -96,7 +97,7 @@ pub(super) fn open_existing(path: &Path) -> Result<Database, OpenError> {
 }
 
 /// Opens a cleanly closed store of the newest layout for reading alone.
-pub(super) fn read_only(path: &Path) -> Option<redb::ReadOnlyDatabase> {
+pub(crate) fn read_only(path: &Path) -> Option<redb::ReadOnlyDatabase> {
     let database = builder().open_read_only(path).ok()?;
     matches!(migrate::known_layout(&database), Ok(Ok(LAYOUT))).then_some(database)
 }
@@ -126,7 +127,7 @@ fn keep_copy(path: &Path, layout: u32) -> Result<(), OpenError> {
 
 /// Works on a file whose pages may make no sense, on a thread of its own: redb may panic on one, and there a
 /// panic is one more way to find damage. `None` when it did.
-pub(super) fn apart<T: Send + 'static>(
+pub(crate) fn apart<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce(&Path) -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
@@ -146,7 +147,7 @@ fn create(path: &Path, now: Timestamp) -> Result<(), OpenError> {
 }
 
 /// An empty database that goes away unless it gets a name.
-pub(super) fn create_unnamed(directory: &Path) -> io::Result<(NamedTempFile, Database)> {
+pub(crate) fn create_unnamed(directory: &Path) -> io::Result<(NamedTempFile, Database)> {
     let file = unnamed(directory)?;
     let database = builder().create(file.path()).map_err(io::Error::other)?;
     Ok((file, database))
@@ -161,7 +162,7 @@ fn unnamed(directory: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// Gives a database that has been closed its name, for good, or leaves no trace of it.
-pub(super) fn name(file: NamedTempFile, path: &Path) -> io::Result<()> {
+pub(crate) fn name(file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.persist_noclobber(path).map_err(|e| {
         // Whoever made a store here meanwhile has cleared away what was being made.
         let made_meanwhile = e.error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_ok();
@@ -172,7 +173,7 @@ pub(super) fn name(file: NamedTempFile, path: &Path) -> io::Result<()> {
     named.inspect_err(|_| drop(std::fs::remove_file(path)))
 }
 
-pub(super) fn builder() -> Builder {
+pub(crate) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     builder
@@ -219,7 +220,7 @@ fn opening(path: &Path, error: DatabaseError) -> OpenError {
     }
 }
 
-pub(super) fn initialise(database: &Database, now: Timestamp) -> Result<(), OpenError> {
+pub(crate) fn initialise(database: &Database, now: Timestamp) -> Result<(), OpenError> {
     let mut entropy = [0; 10];
     rand::fill(&mut entropy).map_err(|_| io::Error::other("the system gave no random bytes"))?;
     let name = DEFAULT_TENANT.parse().expect("the default tenant's name is a valid label");
@@ -228,7 +229,7 @@ pub(super) fn initialise(database: &Database, now: Timestamp) -> Result<(), Open
 }
 
 /// One transaction of the store's own, before or without a writer thread.
-pub(super) fn write(
+pub(crate) fn write(
     database: &Database,
     change: impl FnOnce(&mut Batch<'_>) -> Result<(), ReadError>,
 ) -> Result<(), OpenError> {
@@ -246,7 +247,7 @@ pub(super) fn write(
 ///
 /// Returns with it what the audit trail has lost. That is put on record by the start of a server, not by whoever
 /// happens to look.
-pub(super) fn journal(
+pub(crate) fn journal(
     database: &Database,
     path: &Path,
     now: Timestamp,
@@ -322,7 +323,7 @@ pub(super) fn journal(
 }
 
 /// Brings what was restored from a backup to the layout of this version.
-pub(super) fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
+pub(crate) fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
     let found = known_layout(database, path)?;
     complete(database)?;
     migrate::migrate(database, found)

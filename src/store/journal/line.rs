@@ -15,7 +15,7 @@ use crate::domain::spiffe::AgentId;
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Line {
+pub(crate) enum Line {
     /// A step of the deny list.
     Denial(Denial),
     /// How far the audit trail had come.
@@ -42,7 +42,7 @@ struct AnyEntry {
 
 /// A line that is not one of ours, or not as it was written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Damaged;
+pub(crate) struct Damaged;
 
 impl From<&Line> for Entry {
     fn from(line: &Line) -> Self {
@@ -85,14 +85,14 @@ const SUM_ENDS: &str = "\",";
 const NTH_BEGINS: &str = "\"nth\":";
 const NTH_ENDS: char = ',';
 
-pub(super) fn sum(rest: &str) -> String {
+pub(crate) fn sum(rest: &str) -> String {
     let whole = digest::digest(&digest::SHA256, rest.as_bytes());
     HEXLOWER.encode(whole.as_ref().get(..SUM).unwrap_or_default())
 }
 
 /// A line that is as it was written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Written {
+pub(crate) struct Written {
     /// Whether it was written together with those before it.
     pub continues: bool,
     /// `None` when it is of a kind that only a newer version knows.
@@ -101,7 +101,7 @@ pub(super) struct Written {
 
 impl Line {
     /// With its end; the `nth` of those that are written at once, counted from 0.
-    pub(super) fn to_text(&self, nth: usize) -> String {
+    pub(crate) fn to_text(&self, nth: usize) -> String {
         let entry =
             serde_json::to_string(&Entry::from(self)).expect("entries are plain data and become JSON");
         // What follows the opening brace, which the checksum comes behind.
@@ -110,7 +110,7 @@ impl Line {
         format!("{SUM_BEGINS}{}{SUM_ENDS}{rest}\n", sum(&rest))
     }
 
-    pub(super) fn read(octets: &[u8]) -> Result<Written, Damaged> {
+    pub(crate) fn read(octets: &[u8]) -> Result<Written, Damaged> {
         let rest = whole(octets).ok_or(Damaged)?;
         let (continues, entry) = match rest.strip_prefix(NTH_BEGINS) {
             Some(rest) => (true, rest.split_once(NTH_ENDS).ok_or(Damaged)?.1),

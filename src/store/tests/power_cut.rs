@@ -26,7 +26,7 @@ enum Event {
 
 /// A disk, and all that has happened to it. Clones are the same disk.
 #[derive(Debug, Clone)]
-pub(super) struct Disk(Arc<Mutex<Recording>>);
+pub(crate) struct Disk(Arc<Mutex<Recording>>);
 
 #[derive(Debug)]
 struct Recording {
@@ -41,7 +41,7 @@ struct Recording {
 
 /// How the power goes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Weather {
+pub(crate) struct Weather {
     /// What is written whole or not at all, in octets.
     pub grain: usize,
     /// Of eight grains that were not synced, how many get through.
@@ -51,7 +51,7 @@ pub(super) struct Weather {
 
 /// What is left after a cut.
 #[derive(Debug)]
-pub(super) struct Left {
+pub(crate) struct Left {
     pub image: Vec<u8>,
     /// How much of the journal is left, between what it had and what it may have been getting.
     pub journal: RangeInclusive<u64>,
@@ -61,7 +61,7 @@ pub(super) struct Left {
 
 impl Disk {
     /// A disk with an image on it, beside a journal.
-    pub(super) fn new(image: Vec<u8>, journal: &Path) -> Self {
+    pub(crate) fn new(image: Vec<u8>, journal: &Path) -> Self {
         let seen = image.clone();
         let journal = journal.to_owned();
         Self(Arc::new(Mutex::new(Recording { first: image, seen, events: Vec::new(), journal })))
@@ -72,17 +72,17 @@ impl Disk {
     }
 
     /// From now on, what was written before must outlive every cut.
-    pub(super) fn committed(&self) {
+    pub(crate) fn committed(&self) {
         self.recording().push(Event::Committed);
     }
 
     /// How many moments there are at which the power can be cut.
-    pub(super) fn moments(&self) -> usize {
+    pub(crate) fn moments(&self) -> usize {
         self.recording().events.len() + 1
     }
 
     /// What is left when the power is cut after so many events.
-    pub(super) fn cut(&self, after: usize, weather: Weather) -> Left {
+    pub(crate) fn cut(&self, after: usize, weather: Weather) -> Left {
         self.recording().cut(after, weather)
     }
 }

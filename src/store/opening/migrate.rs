@@ -7,11 +7,12 @@
 
 use redb::{Database, ReadableDatabase};
 
-use super::apply::Batch;
-use super::record::decode;
-use super::rows::{Rows, Snapshot, Table};
-use super::view::meta;
-use super::{OpenError, ReadError, open};
+use crate::store::apply::Batch;
+use crate::store::opening::open;
+use crate::store::record::decode;
+use crate::store::rows::{Rows, Snapshot, Table};
+use crate::store::view::meta;
+use crate::store::{OpenError, ReadError};
 
 /// What turns a store of one layout into one of the next. All steps that a store needs run in one transaction.
 struct Step {
@@ -37,17 +38,17 @@ const STEPS: &[Step] = &[
 
 /// The layout that this version reads and writes.
 #[expect(clippy::cast_possible_truncation, reason = "there are not four billion steps")]
-pub(super) const LAYOUT: u32 = 1 + STEPS.len() as u32;
+pub(crate) const LAYOUT: u32 = 1 + STEPS.len() as u32;
 
 /// Why a store of a certain layout can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     Newer(u32),
     Nonsense(String),
 }
 
 /// The layout of a store, if this version can work with it.
-pub(super) fn known_layout(database: &impl ReadableDatabase) -> Result<Result<u32, Unusable>, ReadError> {
+pub(crate) fn known_layout(database: &impl ReadableDatabase) -> Result<Result<u32, Unusable>, ReadError> {
     let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
     let Ok(Some(content)) = (Snapshot { transaction }).get(Table::Meta, meta::SCHEMA) else {
         return Ok(Err(Unusable::Nonsense("it does not say which layout it has".to_owned())));
@@ -60,7 +61,7 @@ pub(super) fn known_layout(database: &impl ReadableDatabase) -> Result<Result<u3
 }
 
 /// Brings a store from layout `found` to the newest, in one transaction.
-pub(super) fn migrate(database: &Database, found: u32) -> Result<(), OpenError> {
+pub(crate) fn migrate(database: &Database, found: u32) -> Result<(), OpenError> {
     let pending = STEPS.get(usize::try_from(found).unwrap_or(usize::MAX) - 1..).unwrap_or_default();
     if pending.is_empty() {
         return Ok(());

@@ -9,37 +9,38 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
-use super::ReadError;
-use super::open::{self, OpenError};
-use super::rows::Table;
+use crate::store::ReadError;
+use crate::store::opening::open;
+use crate::store::opening::open::OpenError;
+use crate::store::rows::Table;
 
 /// How long readers may take to let go of the file before it is opened anew.
 const LET_GO_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     /// `None` for a store that lives in memory.
     path: Option<PathBuf>,
     database: RwLock<Option<Arc<Database>>>,
 }
 
 impl Disk {
-    pub(super) fn new(path: Option<PathBuf>, database: Database) -> Self {
+    pub(crate) fn new(path: Option<PathBuf>, database: Database) -> Self {
         Self { path, database: RwLock::new(Some(Arc::new(database))) }
     }
 
     /// The open database; `None` while it is being opened anew.
-    pub(super) fn database(&self) -> Option<Arc<Database>> {
+    pub(crate) fn database(&self) -> Option<Arc<Database>> {
         self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
+    pub(crate) fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
         let database = self.database().ok_or(ReadError::Reopening)?;
         database.begin_read().map_err(|error| Table::Meta.error(error))
     }
 
     /// Closes the file and opens it again, with every check.
-    pub(super) fn reopen(&self) -> Result<(), OpenError> {
+    pub(crate) fn reopen(&self) -> Result<(), OpenError> {
         let Some(path) = &self.path else {
             return Err(OpenError::Start(std::io::Error::other("a store in memory cannot be opened anew")));
         };

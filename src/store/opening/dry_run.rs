@@ -21,7 +21,7 @@ type Page = Box<[u8; PAGE]>;
 
 /// Reads from a file, under the locks that an opening for writing takes, and writes nothing.
 #[derive(Debug)]
-pub(super) struct Rehearsal {
+pub(crate) struct Rehearsal {
     file: FileBackend,
     kept: RwLock<Kept>,
 }
@@ -35,7 +35,7 @@ struct Kept {
 }
 
 impl Rehearsal {
-    pub(super) fn of(path: &Path) -> Result<Self, DatabaseError> {
+    pub(crate) fn of(path: &Path) -> Result<Self, DatabaseError> {
         // Writing is for the locks: a file that is only read can't be locked against other writers.
         let file: File = OpenOptions::new().read(true).write(true).open(path)?;
         let len = file.metadata()?.len();

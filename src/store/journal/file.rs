@@ -15,15 +15,15 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use rustix::fs::OFlags;
 
-use super::ReadError;
-use super::journal_line::{Line, Written};
-use super::trail::Marks;
-use super::view::View;
 use crate::domain::audit::{ChainHead, MissingRecords};
 use crate::domain::clock_marks::{ClockMarks, DENIALS_KEPT};
 use crate::domain::deny::{Denial, Identity};
 use crate::domain::serial::Serial;
 use crate::durable;
+use crate::store::ReadError;
+use crate::store::journal::audit_checkpoints::Marks;
+use crate::store::journal::line::{Line, Written};
+use crate::store::view::View;
 
 /// No line of ours comes near this many octets.
 const LINE_MAX: u64 = 4096;
@@ -69,7 +69,7 @@ pub enum JournalError {
 
 /// The open journal.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     marks: Marks,
@@ -88,7 +88,7 @@ pub struct OnlyInJournal {
 impl Journal {
     /// Opens the journal, creating it if there is none, and writes into it what only the database knows.
     /// Returns with it what only the journal knows.
-    pub(super) fn open(
+    pub(crate) fn open(
         path: &Path,
         view: &View<'_>,
         now: Timestamp,
@@ -117,7 +117,7 @@ impl Journal {
 
     /// From now on this is how far the trail had come, whatever the journal said before. A journal that is not
     /// there is made at the next opening.
-    pub(super) fn rebase(path: &Path, head: &ChainHead) -> Result<(), JournalError> {
+    pub(crate) fn rebase(path: &Path, head: &ChainHead) -> Result<(), JournalError> {
         let file = match open_file(path, false) {
             Ok((file, _)) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -167,12 +167,12 @@ impl Journal {
         Ok(Self { path: path.to_owned(), file, marks, marks_max: MARKS_MAX })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Adds lines, on disk when this returns: denials, and how far the audit trail has come.
-    pub(super) fn append(
+    pub(crate) fn append(
         &mut self,
         denials: &[Denial],
         head: Option<&ChainHead>,
@@ -270,7 +270,7 @@ fn io_error(path: &Path, source: io::Error) -> JournalError {
 }
 
 /// What a journal knows that the database does not, without touching the journal; `None` when there is none.
-pub(super) fn unknown_to(
+pub(crate) fn unknown_to(
     view: &View<'_>,
     path: &Path,
     now: Timestamp,
@@ -619,7 +619,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("revocations.log");
         let rest = r#""kind":"moon_phase","phase":"full"}"#;
-        let newer = format!("{{\"sum\":\"{}\",{rest}\n", super::super::journal_line::sum(rest));
+        let newer = format!("{{\"sum\":\"{}\",{rest}\n", crate::store::journal::line::sum(rest));
         std::fs::write(&path, [newer.as_bytes(), &lines()].concat()).unwrap();
         let (mut journal, found) = opened(&path);
         assert_eq!(found, denials());
@@ -629,7 +629,7 @@ mod tests {
         assert_eq!(opened(&path).1, denials());
         // A kind that we know and can't make sense of is damage: skipping it might let somebody in.
         let rest = r#""kind":"serial","serial":"full"}"#;
-        let odd = format!("{{\"sum\":\"{}\",{rest}\n", super::super::journal_line::sum(rest));
+        let odd = format!("{{\"sum\":\"{}\",{rest}\n", crate::store::journal::line::sum(rest));
         let (read, _) = read_from(&[odd.as_bytes(), &lines()].concat());
         assert!(matches!(read, Err(JournalError::Damaged { line: 1, .. })), "{read:?}");
     }

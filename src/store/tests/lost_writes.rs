@@ -16,9 +16,6 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tempfile::TempDir;
 
-use super::power_cut::{self, Weather};
-use super::rows::{Rows, Snapshot, Span, Table};
-use super::{Change, Disk, FILE_NAME, JOURNAL_NAME, ReadError, Store, Verdict, View, open};
 use crate::clock::Clock;
 use crate::domain::audit::{AuditEvent, Outcome};
 use crate::domain::credential::{Credential, CredentialKind};
@@ -29,6 +26,11 @@ use crate::domain::host::{Host, HostFacts};
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::serial::Serial;
 use crate::domain::testing::Dice;
+use crate::store::opening::open;
+use crate::store::rows::{Rows, Snapshot, Span, Table};
+use crate::store::tests::power_cut;
+use crate::store::tests::power_cut::Weather;
+use crate::store::{Change, Disk, FILE_NAME, JOURNAL_NAME, ReadError, Store, Verdict, View};
 
 /// Cuts that are tried unless the environment asks for more.
 const CUTS: u32 = 100;

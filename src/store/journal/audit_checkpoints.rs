@@ -6,9 +6,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::ReadError;
-use super::view::View;
 use crate::domain::audit::{ChainHead, MissingRecords};
+use crate::store::ReadError;
+use crate::store::view::View;
 
 /// The newest marks, all of which are kept.
 const NEWEST_KEPT: usize = 32;
@@ -18,15 +18,15 @@ const KEPT_MAX: usize = 2 * NEWEST_KEPT;
 
 /// The marks in a journal.
 #[derive(Debug, Default)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     /// Those that tell from where on records are missing, oldest first.
     kept: Vec<ChainHead>,
     /// How many lines of the journal are marks.
-    pub(super) lines: usize,
+    pub(crate) lines: usize,
 }
 
 impl Marks {
-    pub(super) fn add(&mut self, mark: ChainHead) {
+    pub(crate) fn add(&mut self, mark: ChainHead) {
         self.lines += 1;
         self.kept.push(mark);
         if self.kept.len() > KEPT_MAX {
@@ -36,22 +36,22 @@ impl Marks {
         }
     }
 
-    pub(super) fn kept(&self) -> impl Iterator<Item = &ChainHead> {
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &ChainHead> {
         self.kept.iter()
     }
 
     /// The journal has no other marks any more.
-    pub(super) fn only_kept(&mut self) {
+    pub(crate) fn only_kept(&mut self) {
         self.lines = self.kept.len();
     }
 
-    pub(super) fn last(&self) -> Option<&ChainHead> {
+    pub(crate) fn last(&self) -> Option<&ChainHead> {
         self.kept.last()
     }
 
     /// What the trail has lost. Only the last mark counts: those before it may be of a trail that was given up
     /// on the record.
-    pub(super) fn missing_from(&self, view: &View<'_>) -> Result<Option<MissingRecords>, ReadError> {
+    pub(crate) fn missing_from(&self, view: &View<'_>) -> Result<Option<MissingRecords>, ReadError> {
         let Some(last) = self.last() else { return Ok(None) };
         if holds(view, last)? {
             return Ok(None);
@@ -102,22 +102,22 @@ fn holds(view: &View<'_>, mark: &ChainHead) -> Result<bool, ReadError> {
 
 /// What was found missing when the store was last opened, until that is on record.
 #[derive(Debug, Default)]
-pub(super) struct Loss(Mutex<Option<MissingRecords>>);
+pub(crate) struct Loss(Mutex<Option<MissingRecords>>);
 
 impl Loss {
-    pub(super) fn found(&self, missing: Option<MissingRecords>) {
+    pub(crate) fn found(&self, missing: Option<MissingRecords>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = missing;
     }
 
-    pub(super) fn accept(&self) {
+    pub(crate) fn accept(&self) {
         self.found(None);
     }
 
-    pub(super) fn get(&self) -> Option<MissingRecords> {
+    pub(crate) fn get(&self) -> Option<MissingRecords> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::domain::audit::{AuditEvent, Outcome};
     use crate::store::change::Change;
-    use crate::store::open;
+    use crate::store::opening::open;
     use crate::store::rows::{Snapshot, Table};
 
     /// A store in memory, whose trail's records tell one `branch` from another.

@@ -1,0 +1,5 @@
+//! The revocation journal: what outlives the database, and how far the audit trail has come.
+
+pub(crate) mod audit_checkpoints;
+pub(crate) mod file;
+pub(crate) mod line;

@@ -1,0 +1,7 @@
+//! Opening the file: created, migrated, tried as a dry run, proved whole, and opened anew after a failed commit.
+
+pub(crate) mod disk;
+pub(crate) mod dry_run;
+pub(crate) mod durability;
+pub(crate) mod migrate;
+pub(crate) mod open;
