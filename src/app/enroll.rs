@@ -18,7 +18,7 @@ use super::refusals::Refused;
 use super::revoke::revocations;
 use super::timeline::timeline;
 use super::{App, Unavailable, entropy};
-use crate::ca::csr::{CsrError, VerifiedCsr};
+use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::deny::Identity;
 use crate::domain::enrollment::{Enrollment, RevocationReason, SpkiHash, Via};

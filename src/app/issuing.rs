@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::{App, Unavailable, entropy};
 use crate::ca::authority::{Authority, IssueError, IssuedSvid, SvidOrder};
-use crate::ca::csr::VerifiedCsr;
+use crate::ca::parse::csr::VerifiedCsr;
 use crate::domain::enrollment::{Enrollment, Via};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::networks::UNKNOWN;

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use super::caller::Caller;
 use crate::ca::envelope::{Envelope, EnvelopeError};
-use crate::ca::revocation_list::{self, RevocationList, RevocationListError};
+use crate::ca::parse::revocation_list;
+use crate::ca::parse::revocation_list::{RevocationList, RevocationListError};
 use crate::ca::seal::Unauthenticated;
 use crate::domain::audit::{AuditEvent, MissingRecords};
 use crate::domain::deny::{Denial, Identity};

@@ -9,12 +9,13 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::ca_certificate::{CaCertificate, CaCertificateError};
-use super::csr::VerifiedCsr;
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
-use super::lint::{self, Expected, OutOfProfile};
 use super::profile::{self, ProfileError};
-use super::validity::{OutOfRange, Validity, x509_time};
+use crate::ca::parse::csr::VerifiedCsr;
+use crate::ca::parse::lint;
+use crate::ca::parse::lint::{Expected, OutOfProfile};
+use crate::ca::parse::validity::{OutOfRange, Validity, x509_time};
 use crate::domain::enrollment::RevocationReason;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::serial::Serial;

@@ -5,10 +5,10 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 
-use super::ecdsa::PublicKey;
 use super::issuing_key::IssuingKey;
-use super::signed::Signed;
-use super::validity::Validity;
+use crate::ca::parse::ecdsa::PublicKey;
+use crate::ca::parse::signed::Signed;
+use crate::ca::parse::validity::Validity;
 
 #[derive(Debug, Clone)]
 pub struct CaCertificate {

@@ -6,23 +6,16 @@
 //! store, the network or who may ask for what.
 
 pub mod authority;
-pub mod csr;
 pub mod envelope;
 pub mod hierarchy;
-pub mod presented;
-pub mod revocation_list;
+pub mod parse;
 pub mod seal;
 pub mod server;
 
 mod ca_certificate;
-mod der;
-mod ecdsa;
 mod entropy;
 mod issuing_key;
-mod lint;
 mod profile;
-mod signed;
-mod validity;
 
 #[cfg(test)]
 mod testing;

@@ -10,7 +10,7 @@ use rcgen::{
     KeyUsagePurpose, SanType, SerialNumber,
 };
 
-use super::validity::{OutOfRange, Validity};
+use crate::ca::parse::validity::{OutOfRange, Validity};
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::{SpiffeId, TrustDomain};
 

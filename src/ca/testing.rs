@@ -8,10 +8,10 @@ use rcgen::{CertificateParams, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, Signatur
 use zeroize::Zeroizing;
 
 use super::authority::{Authority, SvidOrder};
-use super::csr::VerifiedCsr;
 use super::envelope::{Envelope, EnvelopeSettings};
 use super::hierarchy;
 use super::issuing_key::IssuingKey;
+use crate::ca::parse::csr::VerifiedCsr;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::SpiffeId;

@@ -2,7 +2,8 @@
 
 use aws_lc_rs::signature::{self, EcdsaVerificationAlgorithm, ParsedPublicKey};
 
-use super::der::{self, Malformed};
+use crate::ca::parse::der;
+use crate::ca::parse::der::Malformed;
 
 /// `AlgorithmIdentifier { id-ecPublicKey, prime256v1 }` (RFC 5480 2.1.1).
 const P256: &[u8] = b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";

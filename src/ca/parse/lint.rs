@@ -8,9 +8,9 @@ use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{X509Name, X509Version};
 
-use super::ca_certificate::CaCertificate;
-use super::signed::Signed;
-use super::validity::Validity;
+use crate::ca::ca_certificate::CaCertificate;
+use crate::ca::parse::signed::Signed;
+use crate::ca::parse::validity::Validity;
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::SpiffeId;
 

@@ -5,10 +5,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::ca_certificate::CaCertificate;
-use super::der::Malformed;
-use super::ecdsa::{BadSignature, KeyError, PublicKey};
-use super::signed::{SignatureError, Signed};
+use crate::ca::ca_certificate::CaCertificate;
+use crate::ca::parse::der::Malformed;
+use crate::ca::parse::ecdsa::{BadSignature, KeyError, PublicKey};
+use crate::ca::parse::signed::{SignatureError, Signed};
 use crate::domain::enrollment::SpkiHash;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::serial::Serial;
@@ -136,9 +136,9 @@ mod tests {
     use x509_parser::prelude::FromDer;
 
     use super::*;
+    use crate::ca::parse::validity::Validity;
     use crate::ca::profile;
     use crate::ca::testing::{Ca, csr, csr_with, now, openssl, order};
-    use crate::ca::validity::Validity;
     use crate::domain::serial::NotASerial;
     use crate::domain::spiffe::{SpiffeError, TrustDomain};
     use crate::domain::testing::Dice;

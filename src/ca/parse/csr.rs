@@ -3,9 +3,10 @@
 //! A request proves that its sender holds a key, and that is all it is good for. What it asks for (names,
 //! extensions, being a CA) must be well-formed and is otherwise never looked at.
 
-use super::der::{self, Malformed, Reader};
-use super::ecdsa::{KeyError, PublicKey};
-use super::signed::{SignatureError, Signed};
+use crate::ca::parse::der;
+use crate::ca::parse::der::{Malformed, Reader};
+use crate::ca::parse::ecdsa::{KeyError, PublicKey};
+use crate::ca::parse::signed::{SignatureError, Signed};
 use crate::domain::enrollment::SpkiHash;
 use crate::pem::{self, PemError};
 
@@ -113,7 +114,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::ca::ecdsa::BadSignature;
+    use crate::ca::parse::ecdsa::BadSignature;
     use crate::domain::testing::Dice;
 
     /// Every specimen of a folder, with its name.

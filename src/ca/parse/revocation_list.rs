@@ -5,8 +5,8 @@ use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::ReasonCode;
 
-use super::ca_certificate::CaCertificate;
-use super::signed::Signed;
+use crate::ca::ca_certificate::CaCertificate;
+use crate::ca::parse::signed::Signed;
 use crate::domain::enrollment::RevocationReason;
 use crate::domain::hierarchy::Hierarchy;
 use crate::domain::serial::Serial;

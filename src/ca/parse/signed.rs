@@ -1,8 +1,9 @@
 //! The outer shape that certificates (RFC 5280 4.1) and requests (RFC 2986 4.2) share: a body, a signature
 //! algorithm, a signature.
 
-use super::der::{self, Element, Malformed};
-use super::ecdsa::{BadSignature, Hash, PublicKey};
+use crate::ca::parse::der;
+use crate::ca::parse::der::{Element, Malformed};
+use crate::ca::parse::ecdsa::{BadSignature, Hash, PublicKey};
 
 /// A signed document, read strictly. The signature is not yet verified.
 #[derive(Debug, Clone, Copy)]
