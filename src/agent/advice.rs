@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::enrollment::Refusal;
-use super::server_url::ServerUrl;
+use crate::agent::connect::server_url::ServerUrl;
+use crate::agent::enroll::requests::Refusal;
 use crate::domain::code::Code;
 use crate::domain::ids::HostId;
 use crate::domain::spiffe::SpiffeId;

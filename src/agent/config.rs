@@ -10,14 +10,14 @@ use std::{fs, io};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::credential_source::{CredentialSource, Place, SecretText};
-use super::dial::Dialer;
 use super::facts::Subject;
 use super::identity::{IdentityDir, IdentityError};
-use super::notes::Notes;
-use super::proxy::ProxySettings;
-use super::server_url::{NotAServerUrl, ServerUrl};
 use super::workload::{PER_USER, PER_USER_USUAL};
+use crate::agent::connect::dial::Dialer;
+use crate::agent::connect::proxy::ProxySettings;
+use crate::agent::connect::server_url::{NotAServerUrl, ServerUrl};
+use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
+use crate::agent::state_file::Notes;
 use crate::domain::credential::CredentialKind;
 use crate::domain::host_port::{HostPort, NotAHostPort};
 use crate::domain::pin::{NotAPin, Pin};

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::boot::chain;
 use super::identity::{Identity, IdentityDir, IdentityError};
-use super::keeper::{CLOCK_DIFFERENCE_MS_WARNED, jitter};
-use super::notes::{Failed, Notes, Refused};
+use crate::agent::enroll::enroll_on_start::chain;
+use crate::agent::run::rotator::{CLOCK_DIFFERENCE_MS_WARNED, jitter};
+use crate::agent::state_file::{Failed, Notes, Refused};
 use crate::domain::enrollment::past_not_after;
 use crate::domain::rotation::{check_interval, due_at};
 

@@ -24,8 +24,8 @@ use tonic::{Request, Response, Status, Streaming};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 use x509_parser::time::ASN1Time;
 
-use super::server_url::ServerUrl;
 use super::svid::Svid;
+use crate::agent::connect::server_url::ServerUrl;
 use crate::domain::pin::Pin;
 use crate::domain::serial::Serial;
 use crate::grpc::proto::agent_service_server::{AgentService, AgentServiceServer};

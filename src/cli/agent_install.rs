@@ -10,13 +10,14 @@ use serde_json::json;
 use super::agent_contact::{ContactArgs, Plan, no_credential};
 use super::error::CliError;
 use super::output::print;
-use crate::agent::boot::chain;
 use crate::agent::config::{CA_PIN, ENROLLMENT_SECRET, JOIN_TOKEN, SECRET_FILE, SERVER, TOKEN_FILE};
-use crate::agent::credential_source::{CredentialSource, Place, SecretText};
-use crate::agent::install::{
-    self, InstallError, Installed, Order, Target, Uninstalled, Vouched, checked_ca_file,
+use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
+use crate::agent::enroll::enroll_on_start::chain;
+use crate::agent::install::service;
+use crate::agent::install::service::{
+    InstallError, Installed, Order, Target, Uninstalled, Vouched, checked_ca_file,
 };
-use crate::agent::unit::{DEFAULT_DIR, NAME, OWN_PROGRAM};
+use crate::agent::install::unit::{DEFAULT_DIR, NAME, OWN_PROGRAM};
 use crate::domain::credential::CredentialKind;
 use crate::shell::quoted;
 use crate::tls::server_verifier::Trust;
@@ -77,11 +78,11 @@ impl InstallArgs {
             (None, true) => Target::HereLater,
             (None, false) => Target::Here,
         };
-        if credential.is_none() && matches!(target, Target::Here) && !install::has_identity(&self.dir) {
+        if credential.is_none() && matches!(target, Target::Here) && !service::has_identity(&self.dir) {
             return Err(no_credential());
         }
         let order = Order { server, vouched, credential, dir: self.dir, target };
-        let installed = install::install(&order).map_err(|error| refused(&error))?;
+        let installed = service::install(&order).map_err(|error| refused(&error))?;
         if json {
             print(&format!("{}\n", as_json(&installed)))?;
         } else {
@@ -116,7 +117,7 @@ fn through_sudo() -> CliError {
 impl UninstallArgs {
     pub fn run(self, json: bool) -> Result<ExitCode, CliError> {
         let Uninstalled { files, identity, kept } =
-            install::uninstall(self.root.as_deref()).map_err(|error| refused(&error))?;
+            service::uninstall(self.root.as_deref()).map_err(|error| refused(&error))?;
         if json {
             let document = json!({"removed": files, "identity": identity, "kept": kept});
             print(&format!("{document}\n"))?;

@@ -9,13 +9,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
-use crate::agent::boot::Patience;
 use crate::agent::config::{AgentConfig, EnrollConfig};
-use crate::agent::credential_source::{CredentialSource, Place, SecretText};
+use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
+use crate::agent::enroll::enroll_on_start::Patience;
 use crate::agent::facts::Subject;
 use crate::agent::identity::IdentityDir;
-use crate::agent::runtime;
-use crate::agent::sign::tell_nobody;
+use crate::agent::run::readiness::tell_nobody;
+use crate::agent::run::runtime;
 use crate::agent::workload::PER_USER_USUAL;
 use crate::app::App;
 use crate::app::caller::Caller;
@@ -94,8 +94,9 @@ async fn demo_agent(
     };
     let address = server.public_address().map_err(CliError::from)?;
     let address = format!("https://{address}");
-    let url =
-        address.parse().map_err(|error: crate::agent::server_url::NotAServerUrl| CliError::caused(&error))?;
+    let url = address
+        .parse()
+        .map_err(|error: crate::agent::connect::server_url::NotAServerUrl| CliError::caused(&error))?;
     let pin = server.pin().map(|pin| pin.parse()).transpose();
     let pin = pin.map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?;
     Ok(AgentConfig {

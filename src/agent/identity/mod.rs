@@ -20,8 +20,8 @@ use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::notes::Notes;
 use super::svid::{NotAnSvid, Svid};
+use crate::agent::state_file::Notes;
 use crate::secret_file::SecretFileError;
 use crate::tls::client_config::certified_key;
 use crate::tls::pem::PemError;

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::files::{check_directory, read_key};
 use super::place::{IdentityDir, Pair, next, parse_key};
 use super::{Identity, IdentityError, NewIdentity};
-use crate::agent::notes::Notes;
+use crate::agent::state_file::Notes;
 use crate::durable::{self, OWNER_ONLY};
 
 /// An identity directory that this process alone may write to.

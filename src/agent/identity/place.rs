@@ -8,8 +8,8 @@ use tracing::warn;
 
 use super::files::{read, read_key};
 use super::{Identity, IdentityError};
-use crate::agent::boot::chain;
-use crate::agent::notes::Notes;
+use crate::agent::enroll::enroll_on_start::chain;
+use crate::agent::state_file::Notes;
 use crate::agent::svid::Svid;
 use crate::pem::file::{KeyForm, private_key};
 use crate::tls::pem::{self, PemError};

@@ -13,8 +13,8 @@ use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::dial::{DialError, Dialer};
-use super::server_url::ServerUrl;
+use crate::agent::connect::dial::{DialError, Dialer};
+use crate::agent::connect::server_url::ServerUrl;
 use crate::domain::host_port::{HostName, HostPort};
 use crate::tls::client_config::https_client;
 use crate::tls::server_verifier::FirstContact;
@@ -89,7 +89,7 @@ impl HttpsCaller {
 }
 
 /// A host as TLS checks it.
-pub(super) fn server_name(host: &HostName) -> Option<ServerName<'static>> {
+pub(crate) fn server_name(host: &HostName) -> Option<ServerName<'static>> {
     match host {
         HostName::Dns(name) => ServerName::try_from(name.clone()).ok(),
         HostName::Ip(ip) => Some(ServerName::from(*ip)),

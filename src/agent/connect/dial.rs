@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::boot::chain;
-use super::proxy::{Proxy, ProxySettings, TunnelError, UnusableProxy};
+use crate::agent::connect::proxy::{Proxy, ProxySettings, TunnelError, UnusableProxy};
+use crate::agent::enroll::enroll_on_start::chain;
 use crate::domain::host_port::{HostName, HostPort};
 
 /// How long after one attempt the next begins (RFC 8305 5, "Connection Attempt Delay").
@@ -85,7 +85,7 @@ impl Dialer {
 
     /// What these names and ports, `name:port`, mean; others mean nothing.
     #[cfg(test)]
-    pub(super) fn knowing(mut self, names: &[(&str, &[SocketAddr])]) -> Self {
+    pub(crate) fn knowing(mut self, names: &[(&str, &[SocketAddr])]) -> Self {
         let names = names.iter().map(|(name, addresses)| ((*name).to_owned(), addresses.to_vec()));
         self.names = Names::Fixed(names.collect());
         self
@@ -230,7 +230,7 @@ fn alternating(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::net::{Ipv4Addr, TcpListener};
     use std::os::fd::OwnedFd;
 
@@ -242,13 +242,13 @@ pub(super) mod tests {
     use super::*;
 
     /// An address that answers no SYN: a listener whose queue is full and that accepts nobody.
-    pub(in super::super) struct BlackHole {
+    pub(in crate::agent) struct BlackHole {
         pub address: SocketAddr,
         _sockets: Vec<OwnedFd>,
     }
 
     impl BlackHole {
-        pub(in super::super) fn open() -> Self {
+        pub(in crate::agent) fn open() -> Self {
             let flags = SocketFlags::CLOEXEC;
             let tcp =
                 |extra| socket_with(AddressFamily::INET, SocketType::STREAM, flags | extra, None).unwrap();

@@ -19,11 +19,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::answer::{Answer, AnswerError, Expected, Issued};
-use super::dial::Dialer;
-use super::https::{HttpsCaller, HttpsError};
-use super::identity::Identity;
-use super::server_url::ServerUrl;
+use crate::agent::connect::dial::Dialer;
+use crate::agent::connect::https::{HttpsCaller, HttpsError};
+use crate::agent::connect::server_url::ServerUrl;
+use crate::agent::enroll::answer::{Answer, AnswerError, Expected, Issued};
+use crate::agent::identity::Identity;
 use crate::domain::code::Code;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
@@ -329,7 +329,7 @@ fn refusal(status: u16, problem: Option<Problem>) -> Refusal {
 }
 
 /// What a server said, fit for a terminal and a log.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(REFUSAL_CHARS_MAX).collect()
 }
 
@@ -561,7 +561,7 @@ mod tests {
         for (says, twist) in cases {
             server.twist(twist);
             let error = ask(&server, &trust).await.unwrap_err();
-            let text = crate::agent::boot::chain(&error);
+            let text = crate::agent::enroll::enroll_on_start::chain(&error);
             assert!(matches!(error, CallError::Answer { .. }) && text.contains(says), "{says}: {text}");
             assert!(!error.is_temporary());
         }

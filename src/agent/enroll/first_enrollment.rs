@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use tracing::warn;
 
-use super::answer::Issued;
-use super::enrollment::{CallError, EnrollmentClient};
-use super::facts::Subject;
-use super::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
-use super::notes::Notes;
+use crate::agent::enroll::answer::Issued;
+use crate::agent::enroll::requests::{CallError, EnrollmentClient};
+use crate::agent::facts::Subject;
+use crate::agent::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
+use crate::agent::state_file::Notes;
 use crate::clock::Clock;
 use crate::domain::credential::Credential;
 use crate::domain::spiffe::SpiffeId;
 
 /// The code of a refusal that a new key may cure.
-pub(super) const BAD_CSR: &str = "bad_csr";
+pub(crate) const BAD_CSR: &str = "bad_csr";
 
 /// Why there is no identity now. What was there before is untouched.
 #[derive(Debug, thiserror::Error)]
@@ -87,13 +87,13 @@ pub fn check_vacant(dir: &OwnedDir) -> Result<(), EnrollError> {
 }
 
 /// Another identity may hold an old key: one that was cloned with its disk, or enrolled without ever learning it.
-pub(super) fn key_was_refused(answer: &Result<Issued, CallError>) -> bool {
+pub(crate) fn key_was_refused(answer: &Result<Issued, CallError>) -> bool {
     let refusal = answer.as_ref().err().and_then(CallError::refusal);
     refusal.is_some_and(|refusal| refusal.code == BAD_CSR)
 }
 
 /// What is worth remembering of an answer.
-pub(super) fn issued_notes(
+pub(crate) fn issued_notes(
     clock_difference_ms: Option<i64>,
     client: &EnrollmentClient,
     issued: &Issued,

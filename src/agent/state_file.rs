@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::server_url::ServerUrl;
+use crate::agent::connect::server_url::ServerUrl;
 use crate::domain::host_port::HostPort;
 use crate::domain::ids::HostId;
 use crate::domain::serial::Serial;

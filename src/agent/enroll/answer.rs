@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::addresses::Told;
-use super::server_url::ServerUrl;
-use super::svid::{NotAnSvid, Svid};
+use crate::agent::connect::addresses::Told;
+use crate::agent::connect::server_url::ServerUrl;
+use crate::agent::svid::{NotAnSvid, Svid};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::serial::Serial;
 use crate::domain::spiffe::{AgentId, SpiffeId};
@@ -55,7 +55,7 @@ pub struct Issued {
     pub chain: String,
     /// PEM, the roots of the agent CA.
     pub agent_ca: String,
-    /// What the server says of the CAs that vouch for it; [`super::server_trust`] decides what to make of it.
+    /// What the server says of the CAs that vouch for it; [`crate::agent::enroll::server_trust`] decides what to make of it.
     pub server_ca: Option<String>,
     /// Where the server says that it is.
     pub told: Told,

@@ -12,18 +12,19 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::backoff::{Comeback, place_in, random_permille};
-use super::boot::{BootError, Patience, identity_at_boot};
-use super::config::AgentConfig;
-use super::enrollment::Refusal;
-use super::identity::IdentityError;
-use super::keeper::{InUse, Keeper, KeeperEnd, News, Surroundings};
-use super::reports::{self, Reports};
-use super::session::{self, Dial, Ended, Terms};
-use super::sign::{Sign, Tell};
-use super::sleep::Wakefulness;
-use super::workload::listener::{ListenError, WorkloadListener};
-use super::workload::{Guests, TurnedAway};
+use crate::agent::config::AgentConfig;
+use crate::agent::enroll::enroll_on_start::{BootError, Patience, identity_at_boot};
+use crate::agent::enroll::requests::Refusal;
+use crate::agent::identity::IdentityError;
+use crate::agent::run::backoff::{Comeback, place_in, random_permille};
+use crate::agent::run::readiness::{Sign, Tell};
+use crate::agent::run::reports::Reports;
+use crate::agent::run::rotator::{InUse, Keeper, KeeperEnd, News, Surroundings};
+use crate::agent::run::session::{Dial, Ended, Terms};
+use crate::agent::run::suspend::Wakefulness;
+use crate::agent::run::{reports, session};
+use crate::agent::workload::listener::{ListenError, WorkloadListener};
+use crate::agent::workload::{Guests, TurnedAway};
 use crate::clock::Clock;
 use crate::domain::host_port::HostPort;
 use crate::domain::serial::Serial;
@@ -339,14 +340,14 @@ mod tests {
 
     use super::*;
     use crate::agent::config::EnrollConfig;
-    use crate::agent::credential_source::{CredentialSource, Place, SecretText};
-    use crate::agent::dial::Dialer;
-    use crate::agent::dial::tests::BlackHole;
+    use crate::agent::connect::dial::Dialer;
+    use crate::agent::connect::dial::tests::BlackHole;
+    use crate::agent::connect::proxy::ProxySettings;
+    use crate::agent::connect::server_url::ServerUrl;
+    use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
     use crate::agent::facts::Subject;
     use crate::agent::identity::IdentityDir;
-    use crate::agent::notes::Notes;
-    use crate::agent::proxy::ProxySettings;
-    use crate::agent::server_url::ServerUrl;
+    use crate::agent::state_file::Notes;
     use crate::agent::test_server::{TestServer, problem};
     use crate::agent::workload::PER_USER_USUAL;
     use crate::clock::SystemClock;
@@ -408,7 +409,7 @@ mod tests {
             clock,
             Patience::default(),
             stop.clone(),
-            super::super::sign::tell_nobody,
+            crate::agent::run::readiness::tell_nobody,
         ));
         Running { stop, task }
     }

@@ -6,7 +6,7 @@
 use std::path::{Component, Path, PathBuf};
 
 /// The unit as it stands in `systemd/`.
-const TEMPLATE: &str = include_str!("../../systemd/muster-agent.service");
+const TEMPLATE: &str = include_str!("../../../systemd/muster-agent.service");
 /// Where systemd keeps what services remember.
 const STATE: &str = "/var/lib";
 /// What the template keeps the identity in.

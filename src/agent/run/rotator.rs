@@ -11,20 +11,22 @@ use rcgen::KeyPair;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use super::advice::{self, Case};
-use super::answer::Issued;
-use super::backoff::{after_refusals, jittered, place_in, random_permille};
-use super::boot::chain;
-use super::config::AgentConfig;
-use super::enrollment::{CallError, EnrollmentClient, Refusal};
-use super::first_enrollment::{issued_notes, key_was_refused};
-use super::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
-use super::notes::{Failed, Notes, Refused};
-use super::reports::{Event, Reports};
-use super::server_url::ServerUrl;
-use super::sign::{Sign, Tell};
-use super::workload::{Offer, Offered, TurnedAway};
-use super::{addresses, server_trust};
+use crate::agent::advice;
+use crate::agent::advice::Case;
+use crate::agent::config::AgentConfig;
+use crate::agent::connect::addresses;
+use crate::agent::connect::server_url::ServerUrl;
+use crate::agent::enroll::answer::Issued;
+use crate::agent::enroll::enroll_on_start::chain;
+use crate::agent::enroll::first_enrollment::{issued_notes, key_was_refused};
+use crate::agent::enroll::requests::{CallError, EnrollmentClient, Refusal};
+use crate::agent::enroll::server_trust;
+use crate::agent::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
+use crate::agent::run::backoff::{after_refusals, jittered, place_in, random_permille};
+use crate::agent::run::readiness::{Sign, Tell};
+use crate::agent::run::reports::{Event, Reports};
+use crate::agent::state_file::{Failed, Notes, Refused};
+use crate::agent::workload::{Offer, Offered, TurnedAway};
 use crate::clock::Clock;
 use crate::domain::enrollment::past_not_after;
 use crate::domain::host_port::HostPort;
@@ -33,7 +35,7 @@ use crate::domain::serial::Serial;
 use crate::tls::client_config::LiveIdentity;
 
 /// A difference between the clocks that is worth a warning: certificates are dated back by five minutes.
-pub(super) const CLOCK_DIFFERENCE_MS_WARNED: i64 = 240_000;
+pub(crate) const CLOCK_DIFFERENCE_MS_WARNED: i64 = 240_000;
 /// A change of the difference that is worth writing down.
 const CLOCK_DIFFERENCE_MS_NOTED: i64 = 1_000;
 /// The same for a difference that HTTP told, which is good to about a second.
@@ -68,7 +70,7 @@ pub enum KeeperEnd {
 
 /// When to rotate.
 #[derive(Debug, Clone)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     issued_at: Timestamp,
     not_after: Timestamp,
     due: Timestamp,
@@ -84,7 +86,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(issued_at: Timestamp, not_after: Timestamp, serial: Serial) -> Self {
+    pub(crate) fn new(issued_at: Timestamp, not_after: Timestamp, serial: Serial) -> Self {
         Self {
             issued_at,
             not_after,
@@ -97,7 +99,7 @@ impl Schedule {
         }
     }
 
-    pub(super) const fn due(&self) -> Timestamp {
+    pub(crate) const fn due(&self) -> Timestamp {
         self.due
     }
 

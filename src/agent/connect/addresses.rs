@@ -4,9 +4,9 @@
 
 use serde_json::Value;
 
-use super::config::AgentConfig;
-use super::notes::Notes;
-use super::server_url::ServerUrl;
+use crate::agent::config::AgentConfig;
+use crate::agent::connect::server_url::ServerUrl;
+use crate::agent::state_file::Notes;
 use crate::domain::host_port::HostPort;
 
 /// Most addresses of one kind that are taken from one answer.

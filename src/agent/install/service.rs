@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::config::{AgentConfig, InstallSettings, installed, process_environment};
-use super::identity::{IdentityDir, IdentityError};
-use super::program::{self, Kind};
-use super::server_url::ServerUrl;
-use super::unit::{self, CONFIG, NotForAUnit, OWN_PROGRAM, PACKAGED_PROGRAM};
+use crate::agent::config::{AgentConfig, InstallSettings, installed, process_environment};
+use crate::agent::connect::server_url::ServerUrl;
+use crate::agent::identity::{IdentityDir, IdentityError};
+use crate::agent::install::program::Kind;
+use crate::agent::install::unit::{CONFIG, NotForAUnit, OWN_PROGRAM, PACKAGED_PROGRAM};
+use crate::agent::install::{program, unit};
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::pin::Pin;
 use crate::domain::version::AgentVersion;

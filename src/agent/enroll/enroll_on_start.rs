@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::backoff::Backoff;
-use super::config::AgentConfig;
-use super::credential_source::CredentialError;
-use super::enrollment::EnrollmentClient;
-use super::first_enrollment::{EnrollError, enroll};
-use super::identity::{Identity, IdentityError, OwnedDir};
+use crate::agent::config::AgentConfig;
+use crate::agent::enroll::credential_source::CredentialError;
+use crate::agent::enroll::first_enrollment::{EnrollError, enroll};
+use crate::agent::enroll::requests::EnrollmentClient;
+use crate::agent::identity::{Identity, IdentityError, OwnedDir};
+use crate::agent::run::backoff::Backoff;
 use crate::clock::Clock;
 use crate::domain::credential::Credential;
 
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
     use crate::agent::config::EnrollConfig;
-    use crate::agent::credential_source::{CredentialSource, Place, SecretText};
+    use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
     use crate::agent::facts::Subject;
     use crate::agent::identity::IdentityDir;
     use crate::agent::test_server::{TestServer, problem};

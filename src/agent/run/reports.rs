@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tracing::debug;
 
-use super::backoff::Backoff;
+use crate::agent::run::backoff::Backoff;
 use crate::clock::Clock;
 use crate::domain::timeline::VALUE_CHARS_MAX;
 use crate::grpc::proto::agent_service_client::AgentServiceClient;

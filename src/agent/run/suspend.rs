@@ -9,18 +9,18 @@ use jiff::{SignedDuration, Timestamp};
 const SLEEP_MIN: SignedDuration = SignedDuration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) struct Wakefulness {
+pub(crate) struct Wakefulness {
     wall: Timestamp,
     monotonic: Instant,
 }
 
 impl Wakefulness {
-    pub(super) const fn at(wall: Timestamp, monotonic: Instant) -> Self {
+    pub(crate) const fn at(wall: Timestamp, monotonic: Instant) -> Self {
         Self { wall, monotonic }
     }
 
     /// Whether there was a sleep between the last look and now.
-    pub(super) fn slept_until(&mut self, wall: Timestamp, monotonic: Instant) -> bool {
+    pub(crate) fn slept_until(&mut self, wall: Timestamp, monotonic: Instant) -> bool {
         let awake = SignedDuration::try_from(monotonic.saturating_duration_since(self.monotonic));
         let passed = wall.duration_since(self.wall);
         *self = Self { wall, monotonic };

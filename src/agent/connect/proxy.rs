@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
-use super::enrollment::printable;
+use crate::agent::enroll::requests::printable;
 use crate::domain::host_port::{HostName, HostPort};
 use crate::domain::networks::Networks;
 

@@ -1,0 +1,9 @@
+//! `muster agent run`: the identity rotates, the session stays open.
+
+pub mod backoff;
+pub mod readiness;
+pub mod reports;
+pub mod rotator;
+pub mod runtime;
+pub mod session;
+pub(crate) mod suspend;
