@@ -17,9 +17,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::admission::NotAdmitted;
-use crate::app::agent_ca::UnsealError;
-use crate::app::fleet::HEARTBEAT_INTERVAL;
+use crate::app::insight::fleet::HEARTBEAT_INTERVAL;
+use crate::app::issue::admission::NotAdmitted;
+use crate::app::keep::agent_ca::UnsealError;
 use crate::app::{App, Policy, Unavailable};
 use crate::ca::authority::Authority;
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};

@@ -1,60 +1,30 @@
 //! Use cases, one file per family of verbs. They look at a consistent view and the time, decide, and hand
 //! the store what to write. They know nothing of HTTP, gRPC or the command line.
 
-pub mod account;
-pub mod admission;
-pub mod agent_ca;
-pub mod api_tokens;
-pub mod audit;
-pub mod backup;
-pub mod caller;
-pub mod check;
-pub mod clones;
-pub mod enroll;
-pub mod events;
-pub mod figures;
-pub mod findings;
-pub mod fleet;
-pub mod history;
-pub mod hosts;
-pub mod housekeeping;
-pub mod issuing;
-pub mod outages;
-pub mod overview;
-pub mod pace;
-mod passwords;
-pub mod readiness;
-pub mod refusals;
-pub mod reseal;
-pub mod restore;
-pub mod revoke;
-pub mod rotate;
-pub mod secrets;
-pub mod sessions;
+pub mod access;
+pub mod insight;
+pub mod issue;
+pub mod keep;
+
 #[cfg(test)]
 mod state_machine;
-pub mod tenants;
-mod timeline;
-pub mod tokens;
-pub mod users;
-pub mod write_pace;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use clones::Suspicions;
-use events::{EventKind, Events};
-use figures::Counts;
-use fleet::Fleet;
-use history::History;
-use issuing::Pool;
 use jiff::SignedDuration;
-use pace::Pace;
-use passwords::Passwords;
-use refusals::RefusalLog;
 use tokio::sync::watch;
-use write_pace::WritePace;
 
+use crate::app::access::pace::Pace;
+use crate::app::access::passwords::Passwords;
+use crate::app::access::write_pace::WritePace;
+use crate::app::insight::events::{EventKind, Events};
+use crate::app::insight::figures::Counts;
+use crate::app::insight::fleet::Fleet;
+use crate::app::insight::history::History;
+use crate::app::issue::clones::Suspicions;
+use crate::app::issue::issuing::Pool;
+use crate::app::issue::refusals::RefusalLog;
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
 use crate::domain::access::AccessChange;
@@ -127,7 +97,7 @@ pub struct App {
     /// For the one walk along the audit chain.
     verifier: Pool,
     /// What that walk has last found.
-    verified: tokio::sync::Mutex<Option<audit::Walk>>,
+    verified: tokio::sync::Mutex<Option<crate::app::insight::audit::Walk>>,
     passwords: Passwords,
     refusals: RefusalLog,
     suspicions: Arc<Suspicions>,
@@ -178,7 +148,7 @@ impl App {
             Box::new(move |published| {
                 on_denied(&published.deny);
                 counts.add(&published.audited);
-                audit::log(&published.records);
+                crate::app::insight::audit::log(&published.records);
                 if let Some(fleet) = following.get() {
                     if published.whole {
                         fleet.replace(&published.hosts);
@@ -220,8 +190,8 @@ impl App {
             passwords: Passwords::default(),
             refusals: RefusalLog::default(),
             suspicions,
-            readmissions: Pace::new(enroll::READMISSIONS_TOLD),
-            rotations: Pace::new(rotate::BURST),
+            readmissions: Pace::new(crate::app::issue::enroll::READMISSIONS_TOLD),
+            rotations: Pace::new(crate::app::issue::rotate::BURST),
             writes,
             counts,
             trust,

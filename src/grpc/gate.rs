@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::status::Refused;
-use crate::app::pace::Pace;
+use crate::app::access::pace::Pace;
 use crate::clock::Clock;
 use crate::domain::deny::DenyList;
 use crate::domain::enrollment::past_not_after;

@@ -10,7 +10,7 @@ use tonic::{Code, Status, Streaming};
 use super::gate::Gate;
 use super::proto::{HostEvent, ReportRequest, ReportResponse};
 use super::status::Refused;
-use crate::app::history::{History, ReportError, Reporter, Turn};
+use crate::app::insight::history::{History, ReportError, Reporter, Turn};
 use crate::domain::timeline::{NotAnEvent, Reported};
 use crate::tls::live::LivePeer;
 

@@ -21,8 +21,8 @@ use super::proto::{
 };
 use super::report::Reports;
 use super::status::Refused;
-use crate::app::fleet::Fleet;
-use crate::app::history::History;
+use crate::app::insight::fleet::Fleet;
+use crate::app::insight::history::History;
 use crate::domain::host;
 use crate::tls::client_verifier::PeerIdentity;
 use crate::tls::live::{LivePeer, LivePeers};

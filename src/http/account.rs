@@ -9,7 +9,7 @@ use super::extract::{Id, Nothing, Oneself, Params};
 use super::page::{Page, PageParams, cursor, limit};
 use super::problem::Problem;
 use super::wire::{AccountAnswer, OwnPasswordAnswer, OwnPasswordBody, OwnToken, SessionItem};
-use crate::app::account::{AccountError, OwnPassword};
+use crate::app::access::account::{AccountError, OwnPassword};
 use crate::domain::session::SessionId;
 
 pub(super) async fn show(

@@ -8,7 +8,7 @@ use super::Shared;
 use super::extract::{AgentRead, Allowed, Nothing, Params};
 use super::problem::Problem;
 use super::wire::{AgentCaAnswer, CaCertificate};
-use crate::app::agent_ca::CertificateSummary;
+use crate::app::keep::agent_ca::CertificateSummary;
 
 fn missing() -> Problem {
     Problem::not_found("There is no agent CA yet. Create it with 'muster agent-ca init'.")

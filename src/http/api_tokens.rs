@@ -10,7 +10,7 @@ use super::extract::{Allowed, Id, InTenant, Nothing, Params, TokenWrite, scope, 
 use super::page::{ListParams, Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::{ApiTokenBody, ApiTokenItem, CreatedApiToken};
-use crate::app::api_tokens::ApiTokenOrder;
+use crate::app::access::api_tokens::ApiTokenOrder;
 use crate::domain::ids::CredentialId;
 use crate::domain::label::InvalidLabel;
 
@@ -22,7 +22,7 @@ pub(super) async fn list(
     let scope = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
     let limit = limit(params.limit)?;
     let tokens = shared.app.api_tokens(scope, cursor(params.cursor.as_deref())?, limit + 1)?;
-    let key = |listed: &crate::app::api_tokens::ListedToken| listed.token.id.to_string();
+    let key = |listed: &crate::app::access::api_tokens::ListedToken| listed.token.id.to_string();
     Ok(axum::Json(Page::new(tokens, limit, key, ApiTokenItem::from)))
 }
 

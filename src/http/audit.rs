@@ -10,7 +10,7 @@ use super::extract::{Allowed, AuditRead, Nothing, Params, scope};
 use super::page::{Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::{AuditItem, ChainAnswer};
-use crate::app::audit::{AuditQuery, Order};
+use crate::app::insight::audit::{AuditQuery, Order};
 use crate::domain::audit::Outcome;
 
 #[derive(Debug, Deserialize, JsonSchema)]

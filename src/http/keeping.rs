@@ -17,7 +17,7 @@ use super::extract::{Local, Nothing, Params};
 use super::problem::{Problem, with_causes};
 use super::wire::CaCertificate;
 use super::{Shared, findings};
-use crate::app::check::CheckedTable;
+use crate::app::keep::check::CheckedTable;
 use crate::domain::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::spiffe::TrustDomain;
 use crate::pem;

@@ -19,8 +19,8 @@ use super::extract::Known;
 use super::problem::Problem;
 use super::proxies::is_of_this_machine;
 use super::transport::Transport;
-use crate::app::caller::Caller;
-use crate::app::figures::Figures;
+use crate::app::access::caller::Caller;
+use crate::app::insight::figures::Figures;
 use crate::domain::audit::Outcome;
 
 /// Proof that the caller is on this machine or holds an API token.

@@ -70,7 +70,7 @@ use trust_documents::TrustDocuments;
 use ui::Found;
 
 use crate::app::App;
-use crate::app::backup::EnvelopeSettings;
+use crate::app::keep::backup::EnvelopeSettings;
 use crate::domain::credential::Credential;
 use crate::domain::host_port::HostName;
 use crate::domain::join_lines::KeyPin;

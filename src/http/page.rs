@@ -83,7 +83,7 @@ mod tests {
     use std::str::FromStr;
 
     use super::*;
-    use crate::app::fleet::Place;
+    use crate::app::insight::fleet::Place;
     use crate::domain::ids::{CredentialId, HostId, UserId};
     use crate::domain::serial::Serial;
     use crate::domain::testing::Dice;

@@ -10,20 +10,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Unavailable;
-use crate::app::account::AccountError;
-use crate::app::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError};
-use crate::app::api_tokens::ApiTokenError;
-use crate::app::backup::BackupError;
-use crate::app::enroll::EnrollError;
-use crate::app::hosts::HostError;
-use crate::app::issuing::IssuingError;
-use crate::app::revoke::RevokeError;
-use crate::app::rotate::RotateError;
-use crate::app::secrets::SecretError;
-use crate::app::sessions::SignInError;
-use crate::app::tenants::TenantError;
-use crate::app::tokens::TokenError;
-use crate::app::users::UserError;
+use crate::app::access::account::AccountError;
+use crate::app::access::api_tokens::ApiTokenError;
+use crate::app::access::sessions::SignInError;
+use crate::app::access::tenants::TenantError;
+use crate::app::access::users::UserError;
+use crate::app::issue::enroll::EnrollError;
+use crate::app::issue::hosts::HostError;
+use crate::app::issue::issuing::IssuingError;
+use crate::app::issue::revoke::RevokeError;
+use crate::app::issue::rotate::RotateError;
+use crate::app::issue::secrets::SecretError;
+use crate::app::issue::tokens::TokenError;
+use crate::app::keep::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError};
+use crate::app::keep::backup::BackupError;
 
 /// What is said of a tenant that is not there, or not for this caller. A constant, because the command line has
 /// another hint for it than for what else is not found.

@@ -12,7 +12,7 @@ use super::extract::{Allowed, InTenant, One, Params, SecretWrite, tenant};
 use super::page::{Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::{CreatedSecret, SecretBody, SecretItem};
-use crate::app::secrets::SecretOrder;
+use crate::app::issue::secrets::SecretOrder;
 use crate::domain::ids::CredentialId;
 use crate::domain::label::InvalidLabel;
 

@@ -11,8 +11,8 @@ use super::body::Json;
 use super::extract::{COOKIE, ClientAddress, Known, own_page, session_cookie};
 use super::problem::Problem;
 use super::wire::{PreferencesBody, SessionAnswer, SessionUser, SignInBody};
-use crate::app::caller::Caller;
-use crate::app::sessions::{SignInError, SignedIn};
+use crate::app::access::caller::Caller;
+use crate::app::access::sessions::{SignInError, SignedIn};
 use crate::domain::session::ABSOLUTE;
 use crate::domain::user::Preferences;
 

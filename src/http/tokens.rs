@@ -10,7 +10,7 @@ use super::extract::{AgentWrite, Allowed, InTenant, One, Params, tenant};
 use super::page::{ListParams, Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::{MintBody, MintWarning, MintedToken, TokenItem};
-use crate::app::tokens::TokenOrder;
+use crate::app::issue::tokens::TokenOrder;
 use crate::domain::ids::CredentialId;
 
 pub(super) async fn mint(

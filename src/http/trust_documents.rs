@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::document::Document;
 use super::wire::{BundleAnswer, BundleKeyItem};
-use crate::app::agent_ca::{BundleKey, RevocationListError};
-use crate::app::issuing::IssuingError;
+use crate::app::issue::issuing::IssuingError;
+use crate::app::keep::agent_ca::{BundleKey, RevocationListError};
 use crate::app::{App, Unavailable};
 
 /// How old documents become when nothing changes.

@@ -10,7 +10,7 @@ use super::extract::{Allowed, Id, Nothing, Params, UserWrite, scope, tenant};
 use super::page::{ListParams, Page, cursor, limit};
 use super::problem::Problem;
 use super::wire::{ChangedUserAnswer, UserBody, UserItem, UserPatch};
-use crate::app::users::{UserChange, UserOrder};
+use crate::app::access::users::{UserChange, UserOrder};
 use crate::domain::ids::UserId;
 use crate::domain::user::InvalidUsername;
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::app::events::EventKind;
+use crate::app::insight::events::EventKind;
 use crate::domain::enrollment::Via;
 use crate::domain::finding::Severity;
 use crate::domain::permission::Permission;

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use super::World;
 use super::model::{Certificate, Host as ModelHost};
-use crate::app::fleet::HostQuery;
-use crate::app::hosts::HostError;
+use crate::app::insight::fleet::HostQuery;
+use crate::app::issue::hosts::HostError;
 use crate::domain::deny::{DenyChange, Identity};
 use crate::domain::enrollment::SpkiHash;
 use crate::domain::host::{Host, HostFlag};

@@ -1,0 +1,164 @@
+//! What everybody may do about themselves: change their own password, and see and end their own sessions.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::app::access::api_tokens::{end_tokens, tokens_of};
+use crate::app::access::caller::Caller;
+use crate::app::access::passwords::Asker;
+use crate::app::access::sessions::{SignInError, end_sessions};
+use crate::app::issue::refusals::Refused;
+use crate::app::{App, Unavailable};
+use crate::domain::api_token::ApiToken;
+use crate::domain::ids::UserId;
+use crate::domain::session::{Session, SessionId, SessionKey};
+use crate::domain::user::{InvalidPassword, NewPassword, PasswordHash, User};
+use crate::store::{Change, ReadError, Verdict, View};
+
+/// A person, signed in, who asks for something about themselves.
+#[derive(Debug, Clone)]
+pub struct Oneself {
+    pub user: User,
+    pub session: SessionKey,
+    pub caller: Caller,
+}
+
+impl Oneself {
+    /// `None` for callers that are no person.
+    pub fn of(caller: Caller) -> Option<Self> {
+        match &caller {
+            Caller::User { user, session, .. } => {
+                Some(Self { user: user.as_ref().clone(), session: *session, caller })
+            }
+            Caller::Local { .. } | Caller::Token(_) | Caller::Anonymous { .. } => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct OwnPassword {
+    pub current: Zeroizing<String>,
+    pub new: Zeroizing<String>,
+    /// Whether the person's API tokens end, too.
+    pub end_api_tokens: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error("the current password is another one")]
+    WrongPassword,
+    #[error(transparent)]
+    InvalidPassword(#[from] InvalidPassword),
+    #[error("there is no such session")]
+    NoSession,
+    #[error("the session has ended")]
+    SignedOut,
+    #[error("too many passwords are being checked at once")]
+    Busy,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<SignInError> for AccountError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Unavailable(error) => Self::Unavailable(error),
+            SignInError::Busy => Self::Busy,
+            SignInError::Wrong => Self::WrongPassword,
+        }
+    }
+}
+
+impl App {
+    /// Changes one's own password: every other session ends, and the API tokens that were asked for. Returns those.
+    pub async fn change_own_password(
+        self: &Arc<Self>,
+        oneself: &Oneself,
+        change: OwnPassword,
+    ) -> Result<Vec<ApiToken>, AccountError> {
+        let Oneself { user, session, caller } = oneself.clone();
+        let new = NewPassword::new(change.new, &user.username)?;
+        let asker = Asker::of(&caller);
+        if !self.passwords.verify(asker, change.current, Some(user.password.clone())).await? {
+            let event = caller.event("user.change", user.tenant, user.id);
+            self.record_refusal(event, Refused::Somebody, "wrong_password").await?;
+            return Err(AccountError::WrongPassword);
+        }
+        let password = self.passwords.hash(asker, new).await?;
+        let end_api_tokens = change.end_api_tokens;
+        let written = self.store.write(move |view, now| {
+            // Somebody may have reset the password, or ended this session, while the hashes were made.
+            let live = view.session(session)?.is_some_and(|session| !session.expired(now));
+            let unchanged =
+                |now: &User| now.password.as_phc() == user.password.as_phc() && now.disabled_at.is_none();
+            let Some(user) = view.user(user.id)?.filter(unchanged).filter(|_| live) else {
+                return Ok(Verdict::refuse(AccountError::SignedOut));
+            };
+            set_own_password(view, &caller, user, session, password, end_api_tokens)
+        });
+        written.await.map_err(Unavailable::from)?
+    }
+
+    /// The API tokens that a person has made and that still grant something, newest first.
+    pub fn own_api_tokens(&self, oneself: &Oneself) -> Result<Vec<ApiToken>, Unavailable> {
+        let now = self.clock.now();
+        let mut tokens = self.store.read(|view| tokens_of(view, oneself.user.id))?;
+        tokens.retain(|token| !token.expired(now));
+        Ok(tokens)
+    }
+
+    /// A person's own sessions in the order of their ids.
+    pub fn own_sessions(
+        &self,
+        oneself: &Oneself,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>, Unavailable> {
+        let now = self.clock.now();
+        let mut sessions = self.store.read(|view| live_sessions(view, oneself.user.id, now))?;
+        sessions.sort_by_key(|session| session.key.id());
+        sessions.retain(|session| after.is_none_or(|after| session.key.id() > after));
+        sessions.truncate(limit);
+        Ok(sessions)
+    }
+
+    /// Ends one of a person's own sessions.
+    pub async fn end_own_session(&self, oneself: &Oneself, id: SessionId) -> Result<(), AccountError> {
+        let (user, caller) = (oneself.user.clone(), oneself.caller.clone());
+        let ended = self.store.write(move |view, now| {
+            let sessions = live_sessions(view, user.id, now)?;
+            let Some(session) = sessions.into_iter().find(|session| session.key.id() == id) else {
+                return Ok(Verdict::refuse(AccountError::NoSession));
+            };
+            let event = caller.event("session.end", user.tenant, &user.username);
+            Ok(Verdict::accept((), vec![Change::EndSession(session.key), Change::Audit(event)]))
+        });
+        ended.await.map_err(Unavailable::from)?
+    }
+}
+
+fn set_own_password(
+    view: &View<'_>,
+    caller: &Caller,
+    user: User,
+    session: SessionKey,
+    password: PasswordHash,
+    end_api_tokens: bool,
+) -> Result<Verdict<Vec<ApiToken>, AccountError>, ReadError> {
+    let mut changes = end_sessions(view, &user, Some(session))?;
+    let ended = if end_api_tokens { tokens_of(view, user.id)? } else { Vec::new() };
+    let mut event = caller.event("user.change", user.tenant, user.id);
+    event.detail.insert("username", user.username.to_string());
+    event.detail.insert("password", "changed".to_owned());
+    changes.extend([Change::PutUser(User { password, ..user }), Change::Audit(event)]);
+    changes.extend(end_tokens(caller, &ended, "their maker has changed the password"));
+    Ok(Verdict::accept(ended, changes))
+}
+
+fn live_sessions(view: &View<'_>, user: UserId, now: Timestamp) -> Result<Vec<Session>, ReadError> {
+    let mut sessions = view.sessions()?;
+    sessions.retain(|session| session.user == user && !session.expired(now));
+    Ok(sessions)
+}

@@ -1,0 +1,320 @@
+//! Signing in and out, and turning what a request carries into a caller.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::app::access::caller::{Caller, TokenCaller};
+use crate::app::access::passwords::Asker;
+use crate::app::issue::refusals::{Refused, place_of};
+use crate::app::{App, Unavailable, entropy};
+use crate::domain::api_token::{ApiToken, GENERATIONS_MAX, Maker};
+use crate::domain::audit::AuditEvent;
+use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::ids::{CredentialId, TenantId};
+use crate::domain::permission::Permission;
+use crate::domain::session::{PER_USER_MAX, Session, SessionKey, SessionToken, TOUCH_EVERY};
+use crate::domain::user::{Preferences, User, Username};
+use crate::store::{Change, ReadError, Verdict, View};
+
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    #[error("wrong username or password")]
+    Wrong,
+    #[error("too many passwords are being checked at once")]
+    Busy,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A person's session, as far as the person may see it.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    pub user: User,
+    pub session: Session,
+}
+
+impl App {
+    /// Signs a person in. Whether a user exists can be told neither from the answer nor from the time it takes.
+    pub async fn sign_in(
+        self: &Arc<Self>,
+        username: &str,
+        password: Zeroizing<String>,
+        address: Option<IpAddr>,
+    ) -> Result<(SignedIn, SessionToken), SignInError> {
+        let caller = Caller::Anonymous { address };
+        let name = Username::existing(username).ok();
+        let found = match &name {
+            Some(name) => self.store.read(|view| view.user_named(name)).map_err(Unavailable::from)?,
+            None => None,
+        };
+        // A name that nobody has is not recorded: it may be a password, typed into the wrong field.
+        let target = found.as_ref().map(|user| user.username.to_string()).unwrap_or_default();
+        let user = found.filter(|user| user.disabled_at.is_none());
+        let asker = Asker::of(&caller);
+        let hash = user.as_ref().map(|user| user.password.clone());
+        let right = self.passwords.verify(asker, password, hash).await?;
+        let (Some(user), true) = (user, right) else {
+            let event = caller.event("session.create", None, target);
+            // Each name is told apart, somebody's or nobody's: else only the first try at a name that somebody has would
+            // wait for a commit, and its time would tell.
+            let by = format!("{:016x} {}", self.refusals.digest(username), place_of(&event));
+            self.record_refusal_by(event, Refused::Stranger, "wrong_credentials", by).await?;
+            return Err(SignInError::Wrong);
+        };
+        self.passwords.signed_in(asker);
+        let token = SessionToken::new(Zeroizing::new(entropy()?));
+        let now = self.clock.now();
+        let session =
+            Session { key: token.key(), user: user.id, created_at: now, last_used_at: now, address };
+        let opened = self.store.write(move |view, now| open(view, now, &user, session, &caller));
+        Ok((opened.await.map_err(Unavailable::from)??, token))
+    }
+
+    /// The caller behind a session cookie; `None` if there is no such session any more.
+    pub async fn caller_of_session(
+        &self,
+        token: &SessionToken,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Caller>, Unavailable> {
+        let now = self.clock.now();
+        let Some(SignedIn { user, session }) = self.signed_in(token.key())? else {
+            return Ok(None);
+        };
+        if now.duration_since(session.last_used_at) >= TOUCH_EVERY {
+            let touched = self.store.write(move |view, now| {
+                let changes = match view.session(session.key)? {
+                    Some(session) if !session.expired(now) => {
+                        vec![Change::PutSession(Session { last_used_at: now, ..session })]
+                    }
+                    _ => Vec::new(),
+                };
+                Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
+            });
+            let Ok(()) = touched.await?;
+        }
+        Ok(Some(Caller::User { user: Box::new(user), session: token.key(), address }))
+    }
+
+    /// A live session and its person.
+    pub fn signed_in(&self, key: SessionKey) -> Result<Option<SignedIn>, Unavailable> {
+        let now = self.clock.now();
+        let found = self.store.read(|view| {
+            let Some(session) = view.session(key)?.filter(|session| !session.expired(now)) else {
+                return Ok(None);
+            };
+            let user = view.user(session.user)?.filter(|user| user.disabled_at.is_none());
+            Ok(user.map(|user| SignedIn { user, session }))
+        });
+        found.map_err(|error: ReadError| error.into())
+    }
+
+    /// The caller behind an API token; `None` if the token grants nothing, or nothing any more. That it was used
+    /// is recorded then.
+    pub async fn caller_of_token(
+        &self,
+        text: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Caller>, Unavailable> {
+        let Some(credential) = Credential::parse(CredentialKind::ApiToken, text) else {
+            self.refuse_token(None, None, address, Refused::Stranger, "malformed_token").await?;
+            return Ok(None);
+        };
+        let now = self.clock.now();
+        let found: Result<Result<Caller, _>, ReadError> = self.store.read(|view| {
+            let Some(token) = view.api_token(credential.id())? else {
+                return Ok(Err((None, Refused::Stranger, "unknown_token")));
+            };
+            let (id, tenant, maker) = (token.id, token.tenant, token.maker);
+            if !token.hash.matches(&credential) {
+                return Ok(Err((tenant, Refused::Stranger, "wrong_secret")));
+            }
+            if token.expired(now) {
+                return Ok(Err((tenant, Refused::Somebody, "expired")));
+            }
+            let Some(permissions) = effective(view, &token, now)? else {
+                return Ok(Err((tenant, Refused::Somebody, "maker_gone")));
+            };
+            Ok(Ok(Caller::Token(Box::new(TokenCaller { id, permissions, tenant, maker, address }))))
+        });
+        match found? {
+            Ok(caller) => Ok(Some(caller)),
+            Err((tenant, met, reason)) => {
+                self.refuse_token(Some(credential.id()), tenant, address, met, reason).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Records that a token was used that grants nothing. Tokens that were revoked are not kept, so theirs are
+    /// unknown; the id leads to the record of the revocation.
+    async fn refuse_token(
+        &self,
+        id: Option<CredentialId>,
+        tenant: Option<TenantId>,
+        address: Option<IpAddr>,
+        met: Refused,
+        reason: &'static str,
+    ) -> Result<(), Unavailable> {
+        let target = id.map(|id| id.to_string()).unwrap_or_default();
+        let event = Caller::Anonymous { address }.event("api_token.use", tenant, target);
+        // The same whether there is such a token or not, so that the time of a refusal does not tell.
+        let by = event.target.clone();
+        self.record_refusal_by(event, met, reason, by).await
+    }
+
+    /// Records that somebody came with a session that is not there.
+    pub async fn refuse_session(&self, address: Option<IpAddr>) -> Result<(), Unavailable> {
+        let event = Caller::Anonymous { address }.event("session.use", None, "");
+        self.record_refusal(event, Refused::Stranger, "unknown_session").await
+    }
+
+    /// Whether there is a session, be it one that has run out.
+    pub fn knows_session(&self, token: &SessionToken) -> Result<bool, Unavailable> {
+        Ok(self.store.read(|view| view.session(token.key()))?.is_some())
+    }
+
+    /// What a program's token grants by now.
+    pub fn token_permissions(&self, caller: &TokenCaller) -> Result<BTreeSet<Permission>, Unavailable> {
+        let now = self.clock.now();
+        let granted = self.store.read(|view| {
+            let Some(token) = view.api_token(caller.id)?.filter(|token| !token.expired(now)) else {
+                return Ok(BTreeSet::new());
+            };
+            Ok(effective(view, &token, now)?.unwrap_or_default())
+        });
+        granted.map_err(|error: ReadError| error.into())
+    }
+
+    pub async fn sign_out(&self, caller: &Caller) -> Result<(), Unavailable> {
+        let Caller::User { user, session, .. } = caller else {
+            return Ok(());
+        };
+        let (key, event) = (*session, caller.event("session.end", user.tenant, &user.username));
+        let ended = self.store.write(move |view, _| {
+            let changes = match view.session(key)? {
+                Some(_) => vec![Change::EndSession(key), Change::Audit(event)],
+                None => Vec::new(),
+            };
+            Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
+        });
+        let Ok(()) = ended.await?;
+        Ok(())
+    }
+
+    pub async fn set_preferences(
+        &self,
+        caller: &Caller,
+        preferences: Preferences,
+    ) -> Result<(), Unavailable> {
+        let Caller::User { user, .. } = caller else {
+            return Ok(());
+        };
+        let (id, event) = (user.id, caller.event("user.preferences", user.tenant, user.id));
+        let saved = self.store.write(move |view, _| {
+            let changed = view.user(id)?.filter(|user| user.preferences != preferences);
+            let changed = changed.map(|user| Change::PutUser(User { preferences, ..user }));
+            let changes = changed.into_iter().flat_map(|user| [user, Change::Audit(event.clone())]).collect();
+            Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
+        });
+        let Ok(()) = saved.await?;
+        Ok(())
+    }
+}
+
+fn open(
+    view: &View<'_>,
+    now: Timestamp,
+    checked: &User,
+    session: Session,
+    caller: &Caller,
+) -> Result<Verdict<SignedIn, SignInError>, ReadError> {
+    // The password may have been changed, or the person disabled, while it was being checked.
+    let unchanged =
+        |now: &User| now.disabled_at.is_none() && now.password.as_phc() == checked.password.as_phc();
+    let Some(user) = view.user(checked.id)?.filter(unchanged) else {
+        return Ok(Verdict::refuse(SignInError::Wrong));
+    };
+    let mut sessions = view.sessions()?;
+    let mut changes: Vec<Change> = sessions
+        .extract_if(.., |session| session.expired(now))
+        .map(|session| Change::EndSession(session.key))
+        .collect();
+    let mut own: Vec<Session> = sessions.into_iter().filter(|session| session.user == user.id).collect();
+    own.sort_by_key(|session| session.last_used_at);
+    let too_many = (own.len() + 1).saturating_sub(PER_USER_MAX);
+    changes.extend(own.iter().take(too_many).map(|session| Change::EndSession(session.key)));
+    let event = AuditEvent {
+        actor: format!("user:{}", user.username),
+        ..caller.event("session.create", user.tenant, &user.username)
+    };
+    changes.extend([Change::PutSession(session.clone()), Change::Audit(event)]);
+    Ok(Verdict::accept(SignedIn { user, session }, changes))
+}
+
+/// What a token grants: what it lists, every token that it goes back to lists, and its maker still has. `None` when
+/// one of those tokens has ended, or the maker is gone or disabled.
+fn effective(
+    view: &View<'_>,
+    token: &ApiToken,
+    now: Timestamp,
+) -> Result<Option<BTreeSet<Permission>>, ReadError> {
+    let mut permissions = token.permissions.clone();
+    let mut parent = token.parent;
+    for _ in 0..GENERATIONS_MAX {
+        let Some(id) = parent else { break };
+        let Some(above) = view.api_token(id)?.filter(|above| !above.expired(now)) else {
+            return Ok(None);
+        };
+        permissions.retain(|permission| above.permissions.contains(permission));
+        parent = above.parent;
+    }
+    if parent.is_some() {
+        return Ok(None);
+    }
+    if let Maker::User(id) = token.maker {
+        let Some(maker) = view.user(id)?.filter(|maker| maker.disabled_at.is_none()) else {
+            return Ok(None);
+        };
+        permissions.retain(|permission| maker.may(*permission));
+    }
+    Ok(Some(permissions))
+}
+
+/// The same caller with the rights of now, for decisions that come a while after the request; `None` if there is
+/// none of it any more.
+pub(crate) fn renewed(view: &View<'_>, caller: &Caller, now: Timestamp) -> Result<Option<Caller>, ReadError> {
+    match caller {
+        Caller::Local { .. } | Caller::Anonymous { .. } => Ok(Some(caller.clone())),
+        Caller::User { session, address, .. } => {
+            let Some(live) = view.session(*session)?.filter(|session| !session.expired(now)) else {
+                return Ok(None);
+            };
+            let user = view.user(live.user)?.filter(|user| user.disabled_at.is_none());
+            Ok(user.map(|user| Caller::User { user: Box::new(user), session: *session, address: *address }))
+        }
+        Caller::Token(before) => {
+            let Some(token) = view.api_token(before.id)?.filter(|token| !token.expired(now)) else {
+                return Ok(None);
+            };
+            let permissions = effective(view, &token, now)?;
+            let renewed =
+                |permissions| Caller::Token(Box::new(TokenCaller { permissions, ..*before.clone() }));
+            Ok(permissions.map(renewed))
+        }
+    }
+}
+
+/// Ends every session of a person, perhaps but for one.
+pub(crate) fn end_sessions(
+    view: &View<'_>,
+    user: &User,
+    spare: Option<SessionKey>,
+) -> Result<Vec<Change>, ReadError> {
+    let sessions = view.sessions()?.into_iter();
+    let own = sessions.filter(|session| session.user == user.id && Some(session.key) != spare);
+    Ok(own.map(|session| Change::EndSession(session.key)).collect())
+}

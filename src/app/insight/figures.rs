@@ -1,0 +1,79 @@
+//! Figures of the whole deployment, for whoever watches it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::app::insight::overview::AgentCaExpiries;
+use crate::app::{App, Unavailable};
+use crate::domain::audit::AuditKind;
+use crate::store::ReadError;
+
+/// How the deployment is.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    /// Hosts in service.
+    pub hosts: usize,
+    pub online: usize,
+    /// Hosts in service whose identity may be in use on two machines.
+    pub possible_clones: usize,
+    pub denied_serials: usize,
+    pub denied_identities: usize,
+    pub ready: bool,
+    /// Commits to disk that failed since this process started.
+    pub failed_commits: u64,
+    pub agent_ca: Option<AgentCaExpiries>,
+    /// Records that the audit trail got since this process started, by what they say.
+    pub audited: BTreeMap<AuditKind, u64>,
+    /// Refusals since this process started, those included that were folded into a count.
+    pub refused: BTreeMap<AuditKind, u64>,
+}
+
+/// Counts what the audit trail gets, as the store publishes it. Actions and reasons are words of ours, so there
+/// are only so many.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    audited: Mutex<BTreeMap<AuditKind, u64>>,
+    refused: Mutex<BTreeMap<AuditKind, u64>>,
+}
+
+impl Counts {
+    pub(crate) fn add(&self, audited: &[AuditKind]) {
+        if audited.is_empty() {
+            return;
+        }
+        let mut counts = self.audited.lock().unwrap_or_else(PoisonError::into_inner);
+        for kind in audited {
+            *counts.entry(*kind).or_default() += 1;
+        }
+    }
+
+    /// Counts a refusal, whether it is recorded by itself or folded into another.
+    pub(crate) fn refused(&self, kind: AuditKind) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+    }
+}
+
+impl App {
+    pub async fn figures(self: &Arc<Self>) -> Result<Figures, Unavailable> {
+        let app = Arc::clone(self);
+        Ok(self.readers.run(move || app.measure()).await??)
+    }
+
+    fn measure(&self) -> Result<Figures, ReadError> {
+        let stored = self.store.read(|view| view.hierarchy())?;
+        let totals = self.fleet.totals();
+        let (denied_serials, denied_identities) = self.store.deny_list().size();
+        Ok(Figures {
+            hosts: totals.in_service,
+            online: totals.online,
+            possible_clones: totals.possible_clones,
+            denied_serials,
+            denied_identities,
+            ready: self.readiness().is_ok(),
+            failed_commits: self.store.failed_commits(),
+            agent_ca: stored.map(|stored| AgentCaExpiries::of(&stored)),
+            audited: self.counts.audited.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            refused: self.counts.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! What the operator has to see to, or soon will have to: for the overview and for `muster check`.
+
+use jiff::Timestamp;
+
+use crate::app::App;
+use crate::app::insight::overview::AgentCaExpiries;
+use crate::domain::finding::{Finding, Severity};
+use crate::store::ReadError;
+
+impl App {
+    /// What concerns the whole deployment, as far as the store knows.
+    pub fn findings(&self) -> Result<Vec<Finding>, ReadError> {
+        let stored = self.store.read(|view| view.hierarchy())?;
+        Ok(self.findings_about(stored.map(|stored| AgentCaExpiries::of(&stored)).as_ref()))
+    }
+
+    pub(crate) fn findings_about(&self, agent_ca: Option<&AgentCaExpiries>) -> Vec<Finding> {
+        let mut findings = of_agent_ca(agent_ca, self.clock.now());
+        if !self.store.takes_writes() {
+            findings.push(Finding::new(
+                "commit_failed",
+                Severity::Critical,
+                "The store could not be written, and has not been since",
+                "Make room on the disk of the data directory; the server's log says what failed.",
+            ));
+        }
+        findings
+    }
+}
+
+fn of_agent_ca(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Finding> {
+    let Some(agent_ca) = agent_ca else {
+        return vec![Finding::new(
+            "no_agent_ca",
+            Severity::Critical,
+            "There is no agent CA, so no host can enroll",
+            "Create it on the server's machine with: muster agent-ca init",
+        )];
+    };
+    let expiry = |code, what, at: Option<Timestamp>, hint| {
+        at.and_then(|at| Finding::expiry(code, what, at, now, hint))
+            .map(|finding| finding.target("/settings/agent-ca"))
+    };
+    let intermediate = expiry(
+        "intermediate_expiry",
+        "The agent CA's intermediate",
+        agent_ca.intermediate,
+        "Renew it with the root key: muster agent-ca renew",
+    );
+    let root = expiry(
+        "root_expiry",
+        "The agent CA's root",
+        agent_ca.root,
+        "Plan a new agent CA; every agent has to enroll again under it.",
+    );
+    intermediate.into_iter().chain(root).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_told_before_and_after() {
+        let now: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
+        let days = |days: i64| now + SignedDuration::from_hours(24 * days);
+        let of = |intermediate: Timestamp| {
+            let expiries = AgentCaExpiries {
+                trust_domain: "muster".to_owned(),
+                root: Some(days(3_000)),
+                intermediate: Some(intermediate),
+            };
+            of_agent_ca(Some(&expiries), now)
+        };
+        assert_eq!(of(days(61)), []);
+        let soon = &of(days(59))[0];
+        assert_eq!(
+            (soon.code, soon.severity, soon.at),
+            ("intermediate_expiry", Severity::Soon, Some(days(59)))
+        );
+        let over = &of(days(-1))[0];
+        assert_eq!(over.severity, Severity::Critical);
+        assert_eq!(over.message, "The agent CA's intermediate expired 1 day ago");
+        assert_eq!(of_agent_ca(None, now)[0].code, "no_agent_ca");
+    }
+}

@@ -1,0 +1,516 @@
+//! The fleet in memory: every host with what it last reported, kept in step with the store.
+//!
+//! Lists, search and the overview answer from here, so nothing is scanned on disk per request; a heartbeat
+//! costs no commit. The store holds the truth: rows come from it, and reports are saved to it in batches.
+
+pub(crate) mod host_index;
+mod query;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::app::insight::events::{EventKind, Events};
+use crate::app::insight::fleet::host_index::{Card, Roll, Shown};
+pub use crate::app::insight::fleet::host_index::{HostNow, HostPage, Totals};
+pub use crate::app::insight::fleet::query::{HostQuery, NotAPlace, NotAnOrder, Order, Place, SortedBy};
+use crate::app::issue::clones::{Suspicion, Suspicions};
+use crate::domain::host::{Host, HostFacts};
+use crate::domain::ids::{HostId, TenantId};
+use crate::domain::serial::Serial;
+use crate::store::{HostChange, ReadError, View};
+
+/// How often an agent is asked to report.
+pub const HEARTBEAT_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+
+/// A host is online while it has missed fewer reports than this.
+const MISSED_BEATS: i32 = 3;
+
+/// Hosts of one tenant that are told of one by one at a time; more are told as one request to look again.
+const TOLD_ONE_BY_ONE: usize = 50;
+
+/// Every host.
+#[derive(Debug)]
+pub struct Fleet {
+    rows: RwLock<Rows>,
+    events: Arc<Events>,
+    suspicions: Arc<Suspicions>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    tenants: HashMap<HostId, TenantId>,
+    rolls: HashMap<TenantId, Roll>,
+    unsaved: HashSet<HostId>,
+    /// Hosts whose facts have changed and of which nobody has been told yet.
+    changed: HashSet<(TenantId, HostId)>,
+}
+
+/// What a host has reported since its row was last saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub at: Option<Timestamp>,
+    pub facts: HostFacts,
+    pub newest_shown: Option<Serial>,
+}
+
+/// A tenant's hosts in service, summed up.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    pub totals: Totals,
+    /// Last heard of, or enrolled, before the moment that was asked for.
+    pub silent: usize,
+    /// Hosts that report a machine id which another one reports, too.
+    pub duplicates: usize,
+    /// When the SVIDs that are still valid run out, in no order.
+    pub expiries: Vec<Timestamp>,
+}
+
+impl Fleet {
+    /// Reads every host from the store.
+    pub(crate) fn load(
+        view: &View<'_>,
+        events: Arc<Events>,
+        suspicions: Arc<Suspicions>,
+    ) -> Result<Self, ReadError> {
+        let mut rows = Rows::default();
+        view.hosts(None, |host| {
+            rows.put(host);
+            std::ops::ControlFlow::Continue(())
+        })?;
+        Ok(Self { rows: RwLock::new(rows), events, suspicions })
+    }
+
+    /// A fleet that no store knows, for tests of rooms above.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        Self { rows: RwLock::default(), events: Arc::new(Events::new(0)), suspicions: Arc::default() }
+    }
+
+    /// Adds a host that no store knows.
+    #[cfg(test)]
+    pub(crate) fn meet(&self, id: HostId) {
+        self.write().put(Host {
+            id,
+            tenant: TenantId::from_bytes([1; 16]),
+            agent: id.to_string().parse().expect("a UUID is a valid agent id"),
+            facts: HostFacts::default(),
+            first_enrolled_at: Timestamp::UNIX_EPOCH,
+            last_seen: None,
+            newest_shown: None,
+            decommissioned_at: None,
+            revoked_at: None,
+            let_in_by: None,
+            newest_serial: Serial::from_bytes(*id.as_bytes()),
+            svid_not_after: Timestamp::UNIX_EPOCH,
+            flags: std::collections::BTreeSet::new(),
+        });
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Rows> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Rows> {
+        self.rows.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows what the store has committed. Called by the writer, in commit order.
+    pub(crate) fn apply(&self, changes: &[HostChange]) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut rows = self.write();
+        for change in changes {
+            match change {
+                HostChange::Put(host) => rows.put(Host::clone(host)),
+                HostChange::Removed { tenant, id } => rows.remove(*tenant, *id),
+            }
+        }
+        drop(rows);
+        for change in changes {
+            let (tenant, id) = match change {
+                HostChange::Put(host) => (host.tenant, host.id),
+                HostChange::Removed { tenant, id } => (*tenant, *id),
+            };
+            self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
+        }
+    }
+
+    /// Follows a store whose every host this is. Who listens is told by whoever knows why.
+    pub(crate) fn replace(&self, all: &[HostChange]) {
+        let mut rows = self.write();
+        let mut gone = std::mem::take(&mut rows.tenants);
+        for change in all {
+            if let HostChange::Put(host) = change {
+                gone.remove(&host.id);
+                rows.put(Host::clone(host));
+            }
+        }
+        for (id, tenant) in gone {
+            rows.remove(tenant, id);
+        }
+    }
+
+    /// Records a report of a host that has proved its identity with this SVID.
+    pub fn report(&self, id: HostId, serial: Serial, facts: Option<HostFacts>, at: Timestamp) {
+        let mut rows = self.write();
+        let Some((tenant, roll)) = rows.roll_mut(id) else {
+            return;
+        };
+        let Some(appeared) = roll.change(id, |card| card.seen(at)) else {
+            return;
+        };
+        let tells = |facts: &HostFacts| roll.change(id, |card| card.tells(serial, facts)) == Some(true);
+        let alternates = facts.as_ref().is_some_and(tells);
+        let learned = facts.is_some_and(|facts| roll.learn(id, facts));
+        rows.unsaved.insert(id);
+        if learned && !appeared {
+            // However often a machine changes its mind, people are told once with each sweep.
+            rows.changed.insert((tenant, id));
+        }
+        drop(rows);
+        if alternates {
+            self.suspicions.note(id, Suspicion::AlternatingFacts(serial));
+        }
+        if appeared {
+            self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
+        }
+    }
+
+    /// Tells of hosts one by one, or, where a tenant has many, that it is time to look again.
+    fn tell_of(&self, hosts: impl IntoIterator<Item = (TenantId, HostId)>) {
+        let mut by_tenant = HashMap::<TenantId, Vec<HostId>>::new();
+        for (tenant, id) in hosts {
+            by_tenant.entry(tenant).or_default().push(id);
+        }
+        for (tenant, ids) in by_tenant {
+            if ids.len() > TOLD_ONE_BY_ONE {
+                self.events.tell(EventKind::Resync, Some(tenant), None);
+                continue;
+            }
+            for id in ids {
+                self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
+            }
+        }
+    }
+
+    /// Records that a host has shown an SVID, and tells whether it is older than one shown before.
+    pub(crate) fn shown(&self, id: HostId, serial: Serial) -> bool {
+        let mut rows = self.write();
+        let shown = rows.roll_mut(id).and_then(|(_, roll)| roll.change(id, |card| card.shown(serial)));
+        if shown == Some(Shown::Newer) {
+            rows.unsaved.insert(id);
+        }
+        shown == Some(Shown::Older)
+    }
+
+    /// Some of the reports that came in since they were last taken. They come back unless they are saved.
+    pub(crate) fn take_unsaved(&self, limit: usize) -> Taken<'_> {
+        let mut rows = self.write();
+        let ids: Vec<HostId> = rows.unsaved.iter().take(limit).copied().collect();
+        let mut taken = Vec::with_capacity(ids.len());
+        for id in ids {
+            rows.unsaved.remove(&id);
+            if let Some(card) = rows.roll(id).and_then(|roll| roll.card(id)) {
+                let Host { facts, newest_shown, .. } = card.host();
+                let report =
+                    Report { at: card.last_seen(), facts: facts.clone(), newest_shown: *newest_shown };
+                taken.push((id, report));
+            }
+        }
+        drop(rows);
+        Taken { fleet: self, reports: taken }
+    }
+
+    /// The store has what was taken of these hosts.
+    fn saved(&self, hosts: impl IntoIterator<Item = HostId>) {
+        let mut rows = self.write();
+        for id in hosts {
+            if let Some((_, roll)) = rows.roll_mut(id) {
+                roll.change(id, Card::saved);
+            }
+        }
+    }
+
+    /// Marks hosts that have missed too many reports as offline, and tells of them and of those whose facts have
+    /// changed since the last sweep.
+    pub fn sweep(&self, now: Timestamp) {
+        let cutoff = now - HEARTBEAT_INTERVAL * MISSED_BEATS;
+        let mut rows = self.write();
+        let mut changed = std::mem::take(&mut rows.changed);
+        for (tenant, roll) in &mut rows.rolls {
+            changed.extend(roll.silence(cutoff).into_iter().map(|id| (*tenant, id)));
+        }
+        drop(rows);
+        self.tell_of(changed);
+    }
+
+    pub fn host(&self, id: HostId) -> Option<HostNow> {
+        let rows = self.read();
+        let roll = rows.roll(id)?;
+        roll.card(id).map(|card| roll.now(card))
+    }
+
+    /// A tenant's hosts, those that are wanted.
+    pub(crate) fn page(&self, tenant: TenantId, query: &HostQuery, limit: usize) -> HostPage {
+        self.read().rolls.get(&tenant).map(|roll| roll.page(query, limit)).unwrap_or_default()
+    }
+
+    /// Sums up a tenant's hosts: which were silent before `silent_before`, and whose SVIDs are valid `now`.
+    pub(crate) fn census(&self, tenant: TenantId, now: Timestamp, silent_before: Timestamp) -> Census {
+        let rows = self.read();
+        let Some(roll) = rows.rolls.get(&tenant) else {
+            return Census::default();
+        };
+        let totals = roll.totals();
+        let mut census = Census {
+            totals,
+            duplicates: roll.duplicates(),
+            silent: 0,
+            expiries: Vec::with_capacity(totals.in_service),
+        };
+        for card in roll.in_service() {
+            census.silent += usize::from(card.quiet_since() < silent_before);
+            if card.svid_not_after() > now {
+                census.expiries.push(card.svid_not_after());
+            }
+        }
+        census
+    }
+
+    /// The decommissioned host whose machine this is, if it is no other host's, whether decommissioned or not.
+    pub(crate) fn decommissioned_machine(&self, tenant: TenantId, machine_id: &str) -> Option<HostId> {
+        self.read().rolls.get(&tenant)?.decommissioned_machine(machine_id)
+    }
+
+    /// Hosts of all tenants together.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for roll in self.read().rolls.values() {
+            totals += roll.totals();
+        }
+        totals
+    }
+}
+
+/// Reports on their way to the store. Whatever becomes of that, those that did not get there are unsaved again.
+#[derive(Debug)]
+pub(crate) struct Taken<'f> {
+    fleet: &'f Fleet,
+    reports: Vec<(HostId, Report)>,
+}
+
+impl Taken<'_> {
+    pub(crate) fn reports(&self) -> &[(HostId, Report)] {
+        &self.reports
+    }
+
+    /// The store has them.
+    pub(crate) fn saved(mut self) {
+        self.fleet.saved(std::mem::take(&mut self.reports).into_iter().map(|(host, _)| host));
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.reports.is_empty() {
+            return;
+        }
+        let mut rows = self.fleet.write();
+        for (host, _) in &self.reports {
+            if rows.tenants.contains_key(host) {
+                rows.unsaved.insert(*host);
+            }
+        }
+    }
+}
+
+impl Rows {
+    fn roll(&self, id: HostId) -> Option<&Roll> {
+        self.rolls.get(self.tenants.get(&id)?)
+    }
+
+    fn roll_mut(&mut self, id: HostId) -> Option<(TenantId, &mut Roll)> {
+        let tenant = *self.tenants.get(&id)?;
+        Some((tenant, self.rolls.get_mut(&tenant)?))
+    }
+
+    fn put(&mut self, host: Host) {
+        self.tenants.insert(host.id, host.tenant);
+        self.rolls.entry(host.tenant).or_default().put(host);
+    }
+
+    fn remove(&mut self, tenant: TenantId, id: HostId) {
+        self.tenants.remove(&id);
+        self.unsaved.remove(&id);
+        if let Some(roll) = self.rolls.get_mut(&tenant) {
+            roll.remove(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MACHINE: &str = "0123456789abcdef0123456789abcdef";
+
+    fn host(number: u8, hostname: &str) -> Host {
+        let ip = std::net::IpAddr::from([10, 0, 0, number]);
+        Host {
+            id: HostId::from_bytes([number; 16]),
+            tenant: TenantId::from_bytes([1; 16]),
+            agent: format!("agent-{number}").parse().unwrap(),
+            facts: HostFacts::bounded([hostname, "Debian 12", "", MACHINE, ""], [ip]),
+            first_enrolled_at: Timestamp::UNIX_EPOCH,
+            last_seen: None,
+            newest_shown: None,
+            decommissioned_at: None,
+            revoked_at: None,
+            let_in_by: None,
+            newest_serial: Serial::from_bytes([number; 16]),
+            svid_not_after: Timestamp::UNIX_EPOCH,
+            flags: std::collections::BTreeSet::new(),
+        }
+    }
+
+    fn fleet() -> Fleet {
+        let fleet = Fleet::empty();
+        let hosts = [host(1, "Web-1"), host(2, "db-1"), host(3, "")];
+        fleet.apply(&hosts.map(|host| HostChange::Put(Box::new(host))));
+        fleet
+    }
+
+    #[test]
+    fn search_finds_parts_of_names_addresses_and_systems() {
+        let fleet = fleet();
+        let tenant = TenantId::from_bytes([1; 16]);
+        let count = |text: &str| {
+            let query = HostQuery { text: Some(text.to_owned()), ..HostQuery::default() };
+            fleet.page(tenant, &query, 10).total
+        };
+        let cases =
+            [("WEB", 1), ("-1", 2), ("10.0.0.", 3), ("debian", 3), ("agent-3", 1), ("agent-1", 0), ("%", 0)];
+        for (text, expected) in cases {
+            assert_eq!(count(text), expected, "{text}");
+        }
+        assert_eq!(fleet.page(TenantId::from_bytes([2; 16]), &HostQuery::default(), 10).total, 0);
+        // The last sigma of a word has a small letter of its own.
+        let greek = [host(4, "ΟΔΟΣΑ"), host(5, "ΟΔΟΣ")];
+        fleet.apply(&greek.map(|host| HostChange::Put(Box::new(host))));
+        assert_eq!((count("ΟΔΟΣ"), count("οδοσ")), (2, 2));
+    }
+
+    #[test]
+    fn newer_facts_outlive_a_row_with_those_that_the_store_had() {
+        let fleet = fleet();
+        let id = HostId::from_bytes([1; 16]);
+        let name = || fleet.host(id).unwrap().host.facts.hostname.unwrap();
+        let put = |name| fleet.apply(&[HostChange::Put(Box::new(host(1, name)))]);
+        fleet.report(id, Serial::from_bytes([1; 16]), Some(host(1, "web-9").facts), Timestamp::UNIX_EPOCH);
+        put("Web-1");
+        assert_eq!(name(), "web-9");
+        put("enrolled-anew");
+        assert_eq!(name(), "enrolled-anew");
+        fleet.report(id, Serial::from_bytes([1; 16]), Some(host(1, "web-9").facts), Timestamp::UNIX_EPOCH);
+        fleet.take_unsaved(10).saved();
+        put("enrolled-anew");
+        assert_eq!(name(), "enrolled-anew", "the store had the newer facts, and got others since");
+    }
+
+    #[test]
+    fn pages_follow_each_other() {
+        let fleet = fleet();
+        let tenant = TenantId::from_bytes([1; 16]);
+        let first = fleet.page(tenant, &HostQuery::default(), 2);
+        assert_eq!((first.hosts.len(), first.total), (2, 3));
+        let after = first.next;
+        assert!(after.is_some());
+        let second = fleet.page(tenant, &HostQuery { after, ..HostQuery::default() }, 2);
+        assert_eq!((second.hosts.len(), second.total, second.next), (1, 3, None));
+    }
+
+    #[test]
+    fn reports_make_a_host_online_and_silence_makes_it_offline() {
+        let fleet = fleet();
+        let id = HostId::from_bytes([1; 16]);
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        fleet.report(id, Serial::from_bytes([1; 16]), None, at(100));
+        fleet.sweep(at(190));
+        assert!(fleet.host(id).unwrap().online);
+        fleet.sweep(at(191));
+        assert!(!fleet.host(id).unwrap().online);
+        // What was taken and not saved, because the save failed or was given up, comes back.
+        for _ in 0..2 {
+            assert_eq!(fleet.take_unsaved(10).reports().len(), 1);
+        }
+        fleet.take_unsaved(10).saved();
+        assert!(fleet.take_unsaved(10).reports().is_empty());
+    }
+
+    #[test]
+    fn facts_that_come_back_under_one_serial_are_suspect() {
+        let fleet = fleet();
+        let id = HostId::from_bytes([1; 16]);
+        let report = |serial, name| {
+            let facts = Some(host(1, name).facts);
+            fleet.report(id, Serial::from_bytes([serial; 16]), facts, Timestamp::UNIX_EPOCH);
+            fleet.suspicions.is_empty()
+        };
+        assert!(report(1, "web-1") && report(1, "web-1") && report(1, "renamed") && report(1, "renamed"));
+        assert!(report(2, "web-1"), "another certificate may be another boot");
+        assert!(report(2, "renamed"));
+        assert!(!report(2, "web-1"));
+    }
+
+    #[test]
+    fn a_machine_is_known_by_its_decommissioned_host_unless_another_has_it() {
+        let fleet = Fleet::empty();
+        let tenant = TenantId::from_bytes([1; 16]);
+        let gone = |number| Host { decommissioned_at: Some(Timestamp::UNIX_EPOCH), ..host(number, "x") };
+        let put = |host| fleet.apply(&[HostChange::Put(Box::new(host))]);
+        let known = || fleet.decommissioned_machine(tenant, MACHINE);
+        put(host(1, "x"));
+        assert_eq!(known(), None);
+        put(gone(1));
+        assert_eq!(known(), Some(HostId::from_bytes([1; 16])));
+        assert_eq!(fleet.decommissioned_machine(tenant, "other"), None);
+        assert_eq!(fleet.decommissioned_machine(TenantId::from_bytes([2; 16]), MACHINE), None);
+        put(host(2, "x"));
+        assert_eq!(known(), None, "another has it");
+        put(gone(2));
+        assert_eq!(known(), None, "another had it");
+        fleet.apply(&[HostChange::Removed { tenant, id: HostId::from_bytes([2; 16]) }]);
+        assert_eq!(known(), Some(HostId::from_bytes([1; 16])));
+        put(host(1, "x"));
+        assert_eq!(known(), None, "it is back");
+    }
+
+    #[test]
+    fn one_machine_id_on_two_hosts_is_flagged_until_one_leaves() {
+        let fleet = fleet();
+        let flagged = || fleet.host(HostId::from_bytes([1; 16])).unwrap().host.flags.len();
+        assert_eq!(flagged(), 1);
+        let gone = |number| Host { decommissioned_at: Some(Timestamp::UNIX_EPOCH), ..host(number, "x") };
+        fleet.apply(&[HostChange::Put(Box::new(gone(2))), HostChange::Put(Box::new(gone(3)))]);
+        assert_eq!(flagged(), 0);
+    }
+
+    #[test]
+    fn images_that_were_never_started_are_no_duplicates() {
+        let fleet = fleet();
+        for number in 1..=3 {
+            let facts = HostFacts::bounded(["", "", "", "uninitialized", ""], []);
+            fleet.apply(&[HostChange::Put(Box::new(Host { facts, ..host(number, "x") }))]);
+        }
+        assert!(fleet.host(HostId::from_bytes([1; 16])).unwrap().host.flags.is_empty());
+        assert_eq!(
+            fleet
+                .census(TenantId::from_bytes([1; 16]), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)
+                .duplicates,
+            0
+        );
+    }
+}

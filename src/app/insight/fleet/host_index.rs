@@ -1,0 +1,1023 @@
+//! A tenant's hosts in the order of their enrollment, laid out for looking at all of them.
+//!
+//! A question about 100,000 hosts is a walk over memory in one direction: hosts lie in leaves, each with the
+//! searched text of its hosts in one piece, and what is asked of every host lies beside its id. What is only
+//! counted is not walked for at all: counts are kept with every change.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use jiff::Timestamp;
+use memchr::memmem::Finder;
+
+use crate::app::insight::fleet::query::{HostQuery, Key, KeyOf, Place, SortedBy, compare};
+use crate::domain::enrollment::LetInBy;
+use crate::domain::host::{Host, HostFacts, HostFlag, HostState};
+use crate::domain::ids::{CredentialId, HostId};
+use crate::domain::serial::Serial;
+use crate::domain::version::AgentVersion;
+
+/// Most hosts of a leaf. A change of facts moves at most one leaf's text.
+const LEAF_MAX: usize = 256;
+
+/// A host as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostNow {
+    pub host: Host,
+    pub online: bool,
+}
+
+/// A page of hosts.
+#[derive(Debug, Default)]
+pub struct HostPage {
+    pub hosts: Vec<HostNow>,
+    /// How many hosts match in all.
+    pub total: usize,
+    /// Where the last of them stands, if others follow.
+    pub next: Option<Place>,
+}
+
+/// Hosts, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub in_service: usize,
+    /// Of those in service.
+    pub online: usize,
+    /// Of those in service.
+    pub possible_clones: usize,
+    pub decommissioned: usize,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Roll {
+    /// None is empty; their hosts follow each other by id, which grows with time.
+    leaves: Vec<Leaf>,
+    totals: Totals,
+    /// Who reports a machine id, of the hosts in service.
+    machines: HashMap<String, HashSet<HostId>>,
+    /// Hosts in service that report a machine id which another one reports, too.
+    duplicates: usize,
+    /// Who reported a machine id last, of the decommissioned hosts.
+    retired_machines: HashMap<String, HashSet<HostId>>,
+}
+
+#[derive(Debug, Default)]
+struct Leaf {
+    cards: Vec<Card>,
+    /// What search looks at: lower case, a fact a line, host after host.
+    text: String,
+}
+
+/// A host, and beside it what is asked of all hosts at once.
+#[derive(Debug)]
+pub(crate) struct Card {
+    id: HostId,
+    /// The last report, or the enrollment while there was none.
+    quiet_since: Timestamp,
+    svid_not_after: Timestamp,
+    /// Where the host's text ends in the leaf's, and how long it is.
+    text_end: usize,
+    text_len: usize,
+    reported: bool,
+    online: bool,
+    in_service: bool,
+    revoked: bool,
+    possible_clone: bool,
+    let_in_by: Option<CredentialId>,
+    version: AgentVersion,
+    /// As stored, with newer facts laid over; when it was last seen is above.
+    host: Box<Host>,
+    /// What the store has for facts, while newer ones have been reported.
+    stored: Option<Box<HostFacts>>,
+    told: Option<Box<Told>>,
+}
+
+impl Roll {
+    pub(crate) const fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// How many hosts in service report a machine id that another one reports, too.
+    pub(crate) const fn duplicates(&self) -> usize {
+        self.duplicates
+    }
+
+    pub(crate) fn card(&self, id: HostId) -> Option<&Card> {
+        let leaf = self.leaves.get(self.leaf_of(id))?;
+        leaf.position(id).ok().map(|at| &leaf.cards[at])
+    }
+
+    /// The host as it is now, with what the others' facts say of it.
+    pub(crate) fn now(&self, card: &Card) -> HostNow {
+        let mut host = Host { last_seen: card.last_seen(), ..Host::clone(&card.host) };
+        if self.is_duplicate(card) {
+            host.flags.insert(HostFlag::PossibleDuplicate);
+        }
+        HostNow { host, online: card.online }
+    }
+
+    /// Whether more than one host in service reports the machine id of this one.
+    fn is_duplicate(&self, card: &Card) -> bool {
+        let hosts = card.machine().and_then(|machine| self.machines.get(machine));
+        hosts.is_some_and(|hosts| hosts.len() > 1)
+    }
+
+    /// The decommissioned host that reported a machine id, if no other host has or had it.
+    pub(crate) fn decommissioned_machine(&self, machine_id: &str) -> Option<HostId> {
+        if self.machines.contains_key(machine_id) {
+            return None;
+        }
+        let mut hosts = self.retired_machines.get(machine_id)?.iter();
+        let host = hosts.next().copied();
+        host.filter(|_| hosts.next().is_none())
+    }
+
+    /// Every host in service.
+    pub(crate) fn in_service(&self) -> impl Iterator<Item = &Card> {
+        self.leaves.iter().flat_map(|leaf| &leaf.cards).filter(|card| card.in_service)
+    }
+
+    /// A page of the hosts that are wanted.
+    pub(crate) fn page(&self, query: &HostQuery, limit: usize) -> HostPage {
+        let wanted = Wanted::of(self, query);
+        match query.order.by {
+            SortedBy::Enrolled => self.page_by_enrollment(&wanted, limit),
+            _ => self.page_by_key(&wanted, limit),
+        }
+    }
+
+    /// Ids grow with time, so the hosts lie in this order already.
+    fn page_by_enrollment(&self, wanted: &Wanted<'_>, limit: usize) -> HostPage {
+        let order = wanted.query.order;
+        let leaves: Box<dyn Iterator<Item = &Leaf>> = match order.ascends() {
+            true => Box::new(self.leaves.iter()),
+            false => Box::new(self.leaves.iter().rev()),
+        };
+        let counted = self.counted(wanted.query);
+        let after = wanted.query.after.as_ref().map(|place| place.id);
+        let behind =
+            |id: HostId| after.is_none_or(|after| if order.ascends() { id > after } else { id < after });
+        let mut page = HostPage { total: counted.unwrap_or(0), ..HostPage::default() };
+        let mut last = None;
+        for leaf in leaves {
+            let ends = leaf.cards.first().zip(leaf.cards.last());
+            if counted.is_some() && !ends.is_some_and(|(first, last)| behind(first.id) || behind(last.id)) {
+                continue;
+            }
+            let mut found = wanted.cards_of(leaf);
+            if !order.ascends() {
+                found.reverse();
+            }
+            for card in found {
+                page.total += usize::from(counted.is_none());
+                if !behind(card.id) {
+                    continue;
+                }
+                if page.hosts.len() < limit {
+                    page.hosts.push(self.now(card));
+                    last = Some(card.id);
+                } else if page.next.is_none() {
+                    page.next = last.map(|id| Place { key: Key::Enrolled, id });
+                }
+            }
+            if counted.is_some() && page.next.is_some() {
+                break;
+            }
+        }
+        page
+    }
+
+    /// Looks at all and sorts only those of the page: a list in this order would change with every report.
+    fn page_by_key(&self, wanted: &Wanted<'_>, limit: usize) -> HostPage {
+        let query = wanted.query;
+        let order = query.order;
+        let after = query.after.as_ref().map(|place| (place.key.borrowed(), place.id));
+        let mut total = 0;
+        let mut found = Vec::new();
+        for leaf in &self.leaves {
+            for card in wanted.cards_of(leaf) {
+                total += 1;
+                let key = leaf.key_of(card, order.by);
+                if after.is_none_or(|after| compare(order, (key, card.id), after).is_gt()) {
+                    found.push((key, card));
+                }
+            }
+        }
+        let by_place = |one: &(KeyOf<'_>, &Card), other: &(KeyOf<'_>, &Card)| {
+            compare(order, (one.0, one.1.id), (other.0, other.1.id))
+        };
+        let more = found.len() > limit;
+        if more {
+            found.select_nth_unstable_by(limit, by_place);
+            found.truncate(limit);
+        }
+        found.sort_unstable_by(by_place);
+        let next = found.last().filter(|_| more);
+        let next = next.map(|(key, card)| Place { key: key.owned(order.by), id: card.id });
+        HostPage { hosts: found.into_iter().map(|(_, card)| self.now(card)).collect(), total, next }
+    }
+
+    /// How many hosts match, where that is known without looking.
+    fn counted(&self, query: &HostQuery) -> Option<usize> {
+        let Totals { in_service, online, decommissioned, .. } = self.totals;
+        query.asks_by_status_alone().then_some(match (query.of_the_decommissioned(), query.online) {
+            (false, None) => in_service,
+            (false, Some(true)) => online,
+            (false, Some(false)) => in_service - online,
+            (true, Some(true)) => 0,
+            (true, _) => decommissioned,
+        })
+    }
+
+    /// Changes what is remembered of a host beside its facts.
+    pub(crate) fn change<T>(&mut self, id: HostId, change: impl FnOnce(&mut Card) -> T) -> Option<T> {
+        let at = self.leaf_of(id);
+        let leaf = self.leaves.get_mut(at)?;
+        let position = leaf.position(id).ok()?;
+        let card = &mut leaf.cards[position];
+        self.totals.forget(card);
+        let made = change(card);
+        self.totals.count(card);
+        Some(made)
+    }
+
+    /// Marks the hosts in service that were last heard of before `cutoff` as offline, and names them.
+    pub(crate) fn silence(&mut self, cutoff: Timestamp) -> Vec<HostId> {
+        let mut gone = Vec::new();
+        for card in self.leaves.iter_mut().flat_map(|leaf| &mut leaf.cards) {
+            if card.online && card.quiet_since < cutoff {
+                card.online = false;
+                gone.push(card.id);
+            }
+        }
+        self.totals.online -= gone.len();
+        gone
+    }
+
+    /// Takes a row in. What memory knows better than a row of the store stays.
+    pub(crate) fn put(&mut self, mut host: Host) {
+        let mut stored = None;
+        if let Some(known) = self.card(host.id)
+            && known.stored.as_deref() == Some(&host.facts)
+        {
+            stored.clone_from(&known.stored);
+            host.facts.clone_from(&known.host.facts);
+        }
+        self.place(host, stored);
+    }
+
+    /// Takes in what a host says of itself, and tells whether it is news.
+    pub(crate) fn learn(&mut self, id: HostId, facts: HostFacts) -> bool {
+        let Some(known) = self.card(id) else { return false };
+        let facts = facts.or(&known.host.facts);
+        if facts == known.host.facts {
+            return false;
+        }
+        let stored = known.stored.clone().or_else(|| Some(Box::new(known.host.facts.clone())));
+        let host = Host { facts, last_seen: known.last_seen(), ..Host::clone(&known.host) };
+        self.place(host, stored);
+        true
+    }
+
+    fn place(&mut self, mut host: Host, stored: Option<Box<HostFacts>>) {
+        let at = self.leaf_of(host.id);
+        let position = self.leaves.get(at).and_then(|leaf| leaf.position(host.id).ok());
+        let known = position.map(|position| &self.leaves[at].cards[position]);
+        let (mut online, mut told) = (false, None);
+        if let Some(known) = known {
+            told.clone_from(&known.told);
+            host.last_seen = host.last_seen.max(known.last_seen());
+            host.newest_shown = host.newest_shown.max(known.host.newest_shown);
+            online = known.online && host.decommissioned_at.is_none();
+        }
+        let text = searched(&host);
+        let card = Card {
+            id: host.id,
+            quiet_since: host.last_seen.unwrap_or(host.first_enrolled_at),
+            svid_not_after: host.svid_not_after,
+            text_end: 0,
+            text_len: text.len(),
+            reported: host.last_seen.is_some(),
+            online,
+            in_service: host.decommissioned_at.is_none(),
+            revoked: host.revoked_at.is_some(),
+            possible_clone: host.flags.contains(&HostFlag::PossibleClone),
+            let_in_by: host.let_in_by.map(LetInBy::id),
+            version: AgentVersion::stated(host.facts.agent_version.as_deref()),
+            host: Box::new(host),
+            stored,
+            told,
+        };
+        self.totals.count(&card);
+        match position {
+            Some(position) => {
+                let known = self.leaves[at].replace(position, card, &text);
+                self.totals.forget(&known);
+                self.unlink_machine(&known);
+                self.link_machine(at, position);
+            }
+            None => {
+                let (at, position) = self.insert(card, &text);
+                self.link_machine(at, position);
+            }
+        }
+    }
+
+    /// Puts a new card where its id belongs, and says where that is.
+    fn insert(&mut self, card: Card, text: &str) -> (usize, usize) {
+        // After the last of all, ids that grow leave full leaves behind.
+        let at = self.leaf_of(card.id).min(self.leaves.len().saturating_sub(1));
+        let Some(leaf) = self.leaves.get_mut(at) else {
+            self.leaves.push(Leaf::of(card, text));
+            return (at, 0);
+        };
+        let position = leaf.position(card.id).unwrap_or_else(|free| free);
+        if leaf.cards.len() < LEAF_MAX {
+            leaf.insert(position, card, text);
+            return (at, position);
+        }
+        if position == LEAF_MAX {
+            self.leaves.insert(at + 1, Leaf::of(card, text));
+            return (at + 1, 0);
+        }
+        let mut upper = leaf.split(LEAF_MAX / 2);
+        let place = match position.checked_sub(LEAF_MAX / 2) {
+            Some(position) => {
+                upper.insert(position, card, text);
+                (at + 1, position)
+            }
+            None => {
+                leaf.insert(position, card, text);
+                (at, position)
+            }
+        };
+        self.leaves.insert(at + 1, upper);
+        place
+    }
+
+    /// Forgets a host.
+    pub(crate) fn remove(&mut self, id: HostId) {
+        let at = self.leaf_of(id);
+        let Some(leaf) = self.leaves.get_mut(at) else { return };
+        let Ok(position) = leaf.position(id) else { return };
+        let card = leaf.remove(position);
+        if leaf.cards.is_empty() {
+            self.leaves.remove(at);
+        }
+        self.totals.forget(&card);
+        self.unlink_machine(&card);
+    }
+
+    /// The leaf where a host is or would be, and one past the last for ids above all.
+    fn leaf_of(&self, id: HostId) -> usize {
+        self.leaves.partition_point(|leaf| leaf.cards.last().is_some_and(|last| last.id < id))
+    }
+
+    fn link_machine(&mut self, leaf: usize, position: usize) {
+        let card = &self.leaves[leaf].cards[position];
+        let Some(machine) = card.machine() else { return };
+        let machines = if card.in_service { &mut self.machines } else { &mut self.retired_machines };
+        let hosts = match machines.get_mut(machine) {
+            Some(hosts) => hosts,
+            None => machines.entry(machine.to_owned()).or_default(),
+        };
+        if hosts.insert(card.id) && card.in_service {
+            // With the second one the first is a possible duplicate, too.
+            self.duplicates += match hosts.len() {
+                1 => 0,
+                2 => 2,
+                _ => 1,
+            };
+        }
+    }
+
+    fn unlink_machine(&mut self, card: &Card) {
+        let Some(machine) = card.machine() else { return };
+        let machines = if card.in_service { &mut self.machines } else { &mut self.retired_machines };
+        let Some(hosts) = machines.get_mut(machine) else { return };
+        if !hosts.remove(&card.id) {
+            return;
+        }
+        match hosts.len() {
+            0 => drop(machines.remove(machine)),
+            1 => self.duplicates -= 2 * usize::from(card.in_service),
+            _ => self.duplicates -= usize::from(card.in_service),
+        }
+    }
+}
+
+impl Leaf {
+    fn of(card: Card, text: &str) -> Self {
+        let mut leaf = Self::default();
+        leaf.insert(0, card, text);
+        leaf
+    }
+
+    fn position(&self, id: HostId) -> Result<usize, usize> {
+        self.cards.binary_search_by_key(&id, |card| card.id)
+    }
+
+    /// Where the text of a host begins.
+    fn text_start(&self, position: usize) -> usize {
+        position.checked_sub(1).map_or(0, |before| self.cards[before].text_end)
+    }
+
+    fn insert(&mut self, position: usize, mut card: Card, text: &str) {
+        let start = self.text_start(position);
+        self.text.insert_str(start, text);
+        card.text_end = start;
+        self.cards.insert(position, card);
+        for card in &mut self.cards[position..] {
+            card.text_end += text.len();
+        }
+    }
+
+    fn replace(&mut self, position: usize, mut card: Card, text: &str) -> Card {
+        let start = self.text_start(position);
+        let end = self.cards[position].text_end;
+        card.text_end = end;
+        let known = std::mem::replace(&mut self.cards[position], card);
+        // Most rows come again with the facts that they had.
+        if &self.text[start..end] != text {
+            self.text.replace_range(start..end, text);
+            for card in &mut self.cards[position..] {
+                card.text_end = card.text_end - (end - start) + text.len();
+            }
+        }
+        known
+    }
+
+    fn remove(&mut self, position: usize) -> Card {
+        let start = self.text_start(position);
+        let card = self.cards.remove(position);
+        self.text.drain(start..card.text_end);
+        for later in &mut self.cards[position..] {
+            later.text_end -= card.text_end - start;
+        }
+        card
+    }
+
+    /// Keeps what comes before `position`, and gives what follows.
+    fn split(&mut self, position: usize) -> Self {
+        let start = self.text_start(position);
+        let mut upper = Self { cards: self.cards.split_off(position), text: self.text.split_off(start) };
+        for card in &mut upper.cards {
+            card.text_end -= start;
+        }
+        upper
+    }
+
+    /// What search looks at of one of its hosts: name and operating system, a line each, then addresses.
+    fn text_of(&self, card: &Card) -> &str {
+        self.text.get(card.text_end - card.text_len..card.text_end).unwrap_or_default()
+    }
+
+    fn name_of(&self, card: &Card) -> &str {
+        self.text_of(card).lines().next().unwrap_or_default()
+    }
+
+    fn os_of(&self, card: &Card) -> &str {
+        self.text_of(card).lines().nth(1).unwrap_or_default()
+    }
+
+    fn key_of<'l>(&'l self, card: &Card, by: SortedBy) -> KeyOf<'l> {
+        match by {
+            SortedBy::Enrolled => KeyOf::Enrolled,
+            SortedBy::Hostname => KeyOf::Hostname(self.name_of(card)),
+            SortedBy::LastSeen => KeyOf::Moment(card.last_seen()),
+            SortedBy::Expires => KeyOf::Moment(Some(card.svid_not_after)),
+        }
+    }
+
+    /// The hosts in whose text it is found, in order.
+    fn matches(&self, finder: &Finder<'_>) -> impl Iterator<Item = &Card> {
+        let text = self.text.as_bytes();
+        let (mut from, mut cards) = (0, self.cards.iter());
+        std::iter::from_fn(move || {
+            let found = from + finder.find(text.get(from..)?)?;
+            let card = cards.find(|card| card.text_end > found)?;
+            from = card.text_end;
+            Some(card)
+        })
+    }
+}
+
+impl Card {
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The last report, or the enrollment while there was none.
+    pub(crate) const fn quiet_since(&self) -> Timestamp {
+        self.quiet_since
+    }
+
+    pub(crate) const fn svid_not_after(&self) -> Timestamp {
+        self.svid_not_after
+    }
+
+    pub(crate) fn last_seen(&self) -> Option<Timestamp> {
+        self.reported.then_some(self.quiet_since)
+    }
+
+    /// Records a report, and tells whether the host appeared with it.
+    pub(crate) fn seen(&mut self, at: Timestamp) -> bool {
+        (self.quiet_since, self.reported) = (at, true);
+        let appeared = self.in_service && !self.online;
+        self.online |= appeared;
+        appeared
+    }
+
+    /// Records that an SVID was shown: whether it is the newest so far, and whether that is news.
+    pub(crate) fn shown(&mut self, serial: Serial) -> Shown {
+        match self.host.newest_shown {
+            Some(newest) if serial < newest => Shown::Older,
+            Some(newest) if serial == newest => Shown::Known,
+            _ => {
+                self.host.newest_shown = Some(serial);
+                Shown::Newer
+            }
+        }
+    }
+
+    /// Records who a host says it is under an SVID, and tells whether it says again what it said before the last.
+    pub(crate) fn tells(&mut self, serial: Serial, facts: &HostFacts) -> bool {
+        let known = &self.host.facts;
+        let mut hasher = DefaultHasher::new();
+        facts.hostname.as_ref().or(known.hostname.as_ref()).hash(&mut hasher);
+        facts.machine_id.as_ref().or(known.machine_id.as_ref()).hash(&mut hasher);
+        let now = hasher.finish();
+        match &mut self.told {
+            // Whoever is flagged already need not be suspected with every report.
+            Some(told) if told.serial == serial => told.returns_to(now) && !self.possible_clone,
+            told => {
+                *told = Some(Box::new(Told { serial, now, before: Vec::new() }));
+                false
+            }
+        }
+    }
+
+    /// The store has these facts now.
+    pub(crate) fn saved(&mut self) {
+        self.stored = None;
+    }
+
+    fn machine(&self) -> Option<&str> {
+        self.host.facts.telling_machine_id()
+    }
+
+    const fn state(&self) -> HostState {
+        HostState::of(!self.in_service, self.revoked, self.reported)
+    }
+}
+
+/// A query, with what looking for it needs.
+struct Wanted<'q> {
+    query: &'q HostQuery,
+    words: Vec<String>,
+    /// The text as one hostname.
+    whole: Option<String>,
+    os: Option<String>,
+    roll: &'q Roll,
+}
+
+impl<'q> Wanted<'q> {
+    fn of(roll: &'q Roll, query: &'q HostQuery) -> Self {
+        let text = query.text.as_deref().map(str::trim).filter(|text| !text.is_empty());
+        Self {
+            query,
+            words: text.map(|text| text.split_whitespace().map(folded).collect()).unwrap_or_default(),
+            whole: text.map(folded),
+            os: query.os.as_deref().map(folded),
+            roll,
+        }
+    }
+
+    /// The hosts of a leaf that are wanted, in the order of their ids.
+    fn cards_of<'l>(&self, leaf: &'l Leaf) -> Vec<&'l Card> {
+        let fits = |card: &&Card| self.fits(leaf, card);
+        let Some((first, others)) = self.words.split_first() else {
+            return leaf.cards.iter().filter(fits).collect();
+        };
+        let others: Vec<_> = others.iter().map(|word| Finder::new(word.as_bytes())).collect();
+        let first = Finder::new(first.as_bytes());
+        let mut found: Vec<_> = leaf
+            .matches(&first)
+            .filter(|card| {
+                let text = leaf.text_of(card).as_bytes();
+                others.iter().all(|word| word.find(text).is_some())
+            })
+            .collect();
+        let named = self.query.named.iter().filter_map(|id| leaf.position(*id).ok());
+        for card in named.map(|position| &leaf.cards[position]) {
+            if let Err(position) = found.binary_search_by_key(&card.id, |found| found.id) {
+                found.insert(position, card);
+            }
+        }
+        found.retain(|card| self.fits(leaf, card));
+        found
+    }
+
+    fn fits(&self, leaf: &Leaf, card: &Card) -> bool {
+        let query = self.query;
+        let in_view = match query.of_the_decommissioned() {
+            true => !card.in_service,
+            false => card.in_service || (query.state.is_none() && self.is_named(leaf, card)),
+        };
+        let flagged = || match query.flag {
+            Some(HostFlag::PossibleClone) => card.possible_clone,
+            Some(HostFlag::PossibleDuplicate) => self.roll.is_duplicate(card),
+            None => true,
+        };
+        in_view
+            && query.online.is_none_or(|online| card.online == online)
+            && query.state.is_none_or(|state| card.state() == state)
+            && flagged()
+            && query.let_in_by.is_none_or(|id| card.let_in_by == Some(id))
+            && self.os.as_deref().is_none_or(|os| leaf.os_of(card).contains(os))
+            && query.version.is_none_or(|range| range.holds(card.version))
+            && query.silent_before.is_none_or(|before| card.quiet_since < before)
+    }
+
+    /// Whether the text is this host's very name.
+    fn is_named(&self, leaf: &Leaf, card: &Card) -> bool {
+        let by_hostname = || self.whole.as_deref().is_some_and(|whole| whole == leaf.name_of(card));
+        self.query.named.contains(&card.id) || by_hostname()
+    }
+}
+
+/// Who a host has said it is under one SVID: digests of hostname and machine id.
+#[derive(Debug, Clone)]
+struct Told {
+    serial: Serial,
+    now: u64,
+    before: Vec<u64>,
+}
+
+impl Told {
+    /// Machines that are told apart.
+    const BEFORE_MAX: usize = 4;
+
+    fn returns_to(&mut self, says: u64) -> bool {
+        if says == self.now {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.now, says);
+        if !self.before.contains(&before) && self.before.len() < Self::BEFORE_MAX {
+            self.before.push(before);
+        }
+        self.before.contains(&says)
+    }
+}
+
+/// How an SVID that a host shows stands to those it has shown before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Older,
+    Known,
+    Newer,
+}
+
+impl Totals {
+    fn count(&mut self, card: &Card) {
+        self.decommissioned += usize::from(!card.in_service);
+        self.in_service += usize::from(card.in_service);
+        self.online += usize::from(card.in_service && card.online);
+        self.possible_clones += usize::from(card.in_service && card.possible_clone);
+    }
+
+    fn forget(&mut self, card: &Card) {
+        self.decommissioned -= usize::from(!card.in_service);
+        self.in_service -= usize::from(card.in_service);
+        self.online -= usize::from(card.in_service && card.online);
+        self.possible_clones -= usize::from(card.in_service && card.possible_clone);
+    }
+}
+
+impl std::ops::AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.in_service += other.in_service;
+        self.online += other.online;
+        self.possible_clones += other.possible_clones;
+        self.decommissioned += other.decommissioned;
+    }
+}
+
+/// In lower case letter by letter: what a part of a text becomes does not depend on what is around it.
+fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
+}
+
+fn searched(host: &Host) -> String {
+    // A host without a hostname goes by its agent id.
+    let name = host.facts.hostname.as_deref().unwrap_or_else(|| host.agent.as_str());
+    let mut text = folded(&format!("{name}\n{}\n", host.facts.os.as_deref().unwrap_or_default()));
+    for ip in &host.facts.ips {
+        text.push_str(&ip.to_string());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::app::insight::fleet::query::Order;
+    use crate::domain::ids::TenantId;
+
+    /// What can happen to a roll. Numbers name hosts.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put { number: u16, name: usize, machine: Option<u8>, out: Option<bool>, clone: bool },
+        Remove(u16),
+        Learn(u16, usize),
+        Saved(u16),
+        Seen(u16, i64),
+        Silence(i64),
+    }
+
+    const NAMES: [&str; 4] = ["web", "Db-\u{130}", "", "a name that is longer than the others"];
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn id(number: u16) -> HostId {
+        let [high, low] = number.to_be_bytes();
+        HostId::from_bytes([high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    fn host(number: u16, name: usize, machine: Option<u8>) -> Host {
+        let machine = machine.map(|machine| format!("{machine:031x}f")).unwrap_or_default();
+        let [high, low] = number.to_be_bytes();
+        let ip = std::net::IpAddr::from([10, 0, high, low]);
+        Host {
+            id: id(number),
+            tenant: TenantId::from_bytes([1; 16]),
+            agent: format!("agent-{number}").parse().unwrap(),
+            facts: HostFacts::bounded([NAMES[name], "Debian 12", "", &machine, ""], [ip]),
+            first_enrolled_at: at(0),
+            last_seen: None,
+            newest_shown: None,
+            decommissioned_at: None,
+            revoked_at: None,
+            let_in_by: None,
+            newest_serial: Serial::from_bytes([1; 16]),
+            svid_not_after: at(i64::from(number)),
+            flags: BTreeSet::new(),
+        }
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let number = 0..900u16;
+        prop_oneof![
+            6 => (number.clone(), 0..NAMES.len(), prop::option::of(0..40u8), any::<Option<bool>>(), any::<bool>())
+                .prop_map(|(number, name, machine, out, clone)| Step::Put { number, name, machine, out, clone }),
+            3 => number.clone().prop_map(Step::Remove),
+            4 => (number.clone(), 0..NAMES.len()).prop_map(|(number, name)| Step::Learn(number, name)),
+            1 => number.clone().prop_map(Step::Saved),
+            4 => (number, 1..100i64).prop_map(|(number, second)| Step::Seen(number, second)),
+            1 => (1..100i64).prop_map(Step::Silence),
+        ]
+    }
+
+    /// The same, done the plain way.
+    #[derive(Debug, Default)]
+    struct Plain(BTreeMap<HostId, HostNow>, BTreeMap<HostId, HostFacts>);
+
+    impl Plain {
+        fn put(&mut self, mut host: Host) {
+            let known = self.0.get(&host.id);
+            match (known, self.1.get(&host.id)) {
+                (Some(known), Some(stored)) if *stored == host.facts => host.facts = known.host.facts.clone(),
+                _ => drop(self.1.remove(&host.id)),
+            }
+            host.last_seen = known.and_then(|known| known.host.last_seen);
+            let online = host.decommissioned_at.is_none() && known.is_some_and(|known| known.online);
+            self.0.insert(host.id, HostNow { host, online });
+        }
+
+        fn shared(&self) -> BTreeSet<&str> {
+            let in_service = self.0.values().filter(|now| now.host.decommissioned_at.is_none());
+            let mut seen = BTreeSet::new();
+            let machines = in_service.filter_map(|now| now.host.facts.machine_id.as_deref());
+            machines.filter(|machine| !seen.insert(*machine)).collect()
+        }
+
+        fn duplicates(&self) -> usize {
+            let shared = self.shared();
+            let in_service = self.0.values().filter(|now| now.host.decommissioned_at.is_none());
+            let machines = in_service.filter_map(|now| now.host.facts.machine_id.as_deref());
+            machines.filter(|machine| shared.contains(machine)).count()
+        }
+
+        fn totals(&self) -> Totals {
+            let mut totals = Totals::default();
+            for now in self.0.values() {
+                if now.host.decommissioned_at.is_some() {
+                    totals.decommissioned += 1;
+                    continue;
+                }
+                totals.in_service += 1;
+                totals.online += usize::from(now.online);
+                totals.possible_clones += usize::from(now.host.flags.contains(&HostFlag::PossibleClone));
+            }
+            totals
+        }
+
+        /// All hosts that are wanted, in order.
+        fn all(&self, query: &HostQuery) -> Vec<HostNow> {
+            let shared = self.shared();
+            let flagged = self.0.values().cloned().map(|mut now| {
+                if now.host.facts.machine_id.as_deref().is_some_and(|machine| shared.contains(machine)) {
+                    now.host.flags.insert(HostFlag::PossibleDuplicate);
+                }
+                now
+            });
+            let mut found: Vec<_> = flagged.filter(|now| wanted(now, query)).collect();
+            found.sort_by(|one, other| compare_plainly(query.order, one, other));
+            found
+        }
+    }
+
+    fn name(now: &HostNow) -> String {
+        folded(now.host.facts.hostname.as_deref().unwrap_or_else(|| now.host.agent.as_str()))
+    }
+
+    fn wanted(now: &HostNow, query: &HostQuery) -> bool {
+        let text = folded(query.text.as_deref().unwrap_or_default());
+        let searched = searched(&now.host);
+        let words = text.split_whitespace().all(|word| searched.lines().any(|line| line.contains(word)));
+        let named = query.named.contains(&now.host.id);
+        let decommissioned = now.host.decommissioned_at.is_some();
+        let in_view = match query.decommissioned || query.state == Some(HostState::Decommissioned) {
+            true => decommissioned,
+            false => !decommissioned || (query.state.is_none() && (named || name(now) == text.trim())),
+        };
+        let os = now.host.facts.os.as_deref().unwrap_or_default();
+        (words || named)
+            && in_view
+            && query.online.is_none_or(|online| online == now.online)
+            && query.state.is_none_or(|state| now.host.state() == state)
+            && query.flag.is_none_or(|flag| now.host.flags.contains(&flag))
+            && query.os.as_deref().is_none_or(|wanted| folded(os).contains(&folded(wanted)))
+            && query
+                .silent_before
+                .is_none_or(|before| now.host.last_seen.unwrap_or(now.host.first_enrolled_at) < before)
+    }
+
+    fn compare_plainly(order: Order, one: &HostNow, other: &HostNow) -> std::cmp::Ordering {
+        let ids = one.host.id.cmp(&other.host.id);
+        let natural = match order.by {
+            SortedBy::Enrolled => ids.reverse(),
+            SortedBy::Hostname => name(one).cmp(&name(other)).then(ids),
+            SortedBy::LastSeen => one.host.last_seen.cmp(&other.host.last_seen).then(ids).reverse(),
+            SortedBy::Expires => one.host.svid_not_after.cmp(&other.host.svid_not_after).then(ids),
+        };
+        if order.reversed { natural.reverse() } else { natural }
+    }
+
+    /// Every page of a list after the other: each host once, in order, and the total with each.
+    fn pages(roll: &Roll, query: &HostQuery, limit: usize) -> (Vec<HostNow>, usize) {
+        let (mut hosts, mut query) = (Vec::new(), query.clone());
+        loop {
+            let page = roll.page(&query, limit);
+            assert!(page.hosts.len() <= limit);
+            hosts.extend(page.hosts);
+            query.after = page.next.map(|place| place.to_string().parse().unwrap());
+            if query.after.is_none() {
+                return (hosts, page.total);
+            }
+        }
+    }
+
+    fn queries(named: HostId) -> Vec<HostQuery> {
+        let text = |text: &str| HostQuery { text: Some(text.to_owned()), ..HostQuery::default() };
+        let state = |state| HostQuery { state: Some(state), ..HostQuery::default() };
+        let flag = |flag| HostQuery { flag: Some(flag), ..HostQuery::default() };
+        let order = |text: &str| HostQuery { order: text.parse().unwrap(), ..HostQuery::default() };
+        let mut queries = vec![
+            HostQuery::default(),
+            text("WEB"),
+            text("1"),
+            text("10.0.1."),
+            text("agent-7"),
+            text("web 10.0.2.1 debian"),
+            text("b-\u{130}\nd"),
+            text("web"),
+            HostQuery { named: vec![named], ..text("no such text") },
+            HostQuery { os: Some("BIAN".to_owned()), ..order("hostname") },
+            HostQuery { silent_before: Some(at(50)), ..order("-last_seen") },
+        ];
+        queries.push(HostQuery { online: Some(true), ..HostQuery::default() });
+        queries.extend(
+            [HostState::Decommissioned, HostState::Revoked, HostState::NeverReported, HostState::InService]
+                .map(state),
+        );
+        queries.extend([HostFlag::PossibleClone, HostFlag::PossibleDuplicate].map(flag));
+        queries.extend(
+            ["-enrolled", "hostname", "-hostname", "last_seen", "-last_seen", "expires", "-expires"]
+                .map(order),
+        );
+        let ways = [(None, false), (Some(false), true)];
+        let each = queries.iter().flat_map(|query| {
+            ways.map(|(online, decommissioned)| HostQuery { online, decommissioned, ..query.clone() })
+        });
+        each.collect()
+    }
+
+    fn compare_rolls(roll: &Roll, plain: &Plain, named: HostId) {
+        assert_eq!(roll.totals(), plain.totals());
+        assert_eq!(roll.duplicates(), plain.duplicates());
+        let expiries = |now: &&HostNow| now.host.decommissioned_at.is_none();
+        let expected: Vec<_> = plain.0.values().filter(expiries).map(|now| now.host.svid_not_after).collect();
+        assert_eq!(roll.in_service().map(Card::svid_not_after).collect::<Vec<_>>(), expected);
+        for query in queries(named) {
+            let expected = plain.all(&query);
+            let (found, total) = pages(roll, &query, 170);
+            assert_eq!((total, found), (expected.len(), expected), "{query:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Leaves split, fill and empty, texts grow and shrink, and the counts stay those of a plain count.
+        #[test]
+        fn a_roll_answers_like_a_plain_map(
+            first in prop::sample::subsequence((0..900u16).collect::<Vec<_>>(), 0..900).prop_shuffle(),
+            steps in prop::collection::vec(step(), 0..300),
+            named in 0..900u16,
+        ) {
+            let (mut roll, mut plain) = (Roll::default(), Plain::default());
+            for number in first {
+                let name = usize::from(number) % NAMES.len();
+                roll.put(host(number, name, None));
+                plain.put(host(number, name, None));
+            }
+            compare_rolls(&roll, &plain, id(named));
+            for step in steps {
+                match step {
+                    // Revoked, or decommissioned besides.
+                    Step::Put { number, name, machine, out, clone } => {
+                        let mut host = host(number, name, machine);
+                        host.revoked_at = out.map(|_| at(1));
+                        host.decommissioned_at = (out == Some(true)).then(|| at(1));
+                        host.flags.extend(clone.then_some(HostFlag::PossibleClone));
+                        roll.put(host.clone());
+                        plain.put(host);
+                    }
+                    Step::Remove(number) => {
+                        roll.remove(id(number));
+                        plain.0.remove(&id(number));
+                        plain.1.remove(&id(number));
+                    }
+                    Step::Learn(number, name) => {
+                        let facts = host(number, name, None).facts;
+                        let learned = roll.learn(id(number), facts.clone());
+                        let known = plain.0.get_mut(&id(number)).is_some_and(|now| {
+                            let facts = facts.or(&now.host.facts);
+                            let before = std::mem::replace(&mut now.host.facts, facts);
+                            let news = before != now.host.facts;
+                            if news {
+                                plain.1.entry(id(number)).or_insert(before);
+                            }
+                            news
+                        });
+                        assert_eq!(learned, known);
+                    }
+                    Step::Saved(number) => {
+                        roll.change(id(number), Card::saved);
+                        plain.1.remove(&id(number));
+                    }
+                    Step::Seen(number, second) => {
+                        let appeared = roll.change(id(number), |card| card.seen(at(second)));
+                        let known = plain.0.get_mut(&id(number)).map(|now| {
+                            now.host.last_seen = Some(at(second));
+                            let appears = now.host.decommissioned_at.is_none() && !now.online;
+                            now.online |= appears;
+                            appears
+                        });
+                        assert_eq!(appeared, known);
+                    }
+                    Step::Silence(cutoff) => {
+                        let gone = roll.silence(at(cutoff));
+                        let mut expected = Vec::new();
+                        for now in plain.0.values_mut() {
+                            if now.online && now.host.last_seen.is_some_and(|seen| seen < at(cutoff)) {
+                                now.online = false;
+                                expected.push(now.host.id);
+                            }
+                        }
+                        assert_eq!(gone, expected);
+                    }
+                }
+            }
+            compare_rolls(&roll, &plain, id(named));
+        }
+    }
+}

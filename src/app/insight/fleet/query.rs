@@ -1,0 +1,217 @@
+//! Which hosts are asked for, in which order, and where a page of them begins.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::BASE64URL_NOPAD;
+use jiff::Timestamp;
+
+use crate::domain::host::{HostFlag, HostState};
+use crate::domain::ids::{CredentialId, HostId};
+use crate::domain::version::VersionRange;
+
+/// Which hosts are wanted. Decommissioned ones are, if they are asked for, or named exactly.
+#[derive(Debug, Clone, Default)]
+pub struct HostQuery {
+    /// Words, each a part of a hostname, an address or an operating system, whatever the case.
+    pub text: Option<String>,
+    /// Hosts that the text names by their own id or by their agent's, whatever their facts.
+    pub named: Vec<HostId>,
+    pub online: Option<bool>,
+    /// Decommissioned hosts, and only those.
+    pub decommissioned: bool,
+    pub state: Option<HostState>,
+    pub flag: Option<HostFlag>,
+    /// The credential that let it in.
+    pub let_in_by: Option<CredentialId>,
+    /// Part of an operating system, whatever the case.
+    pub os: Option<String>,
+    pub version: Option<VersionRange>,
+    /// Last heard of, or enrolled, before this.
+    pub silent_before: Option<Timestamp>,
+    pub order: Order,
+    pub after: Option<Place>,
+}
+
+impl HostQuery {
+    /// Whether decommissioned hosts are wanted, and only those.
+    pub(crate) fn of_the_decommissioned(&self) -> bool {
+        self.decommissioned || self.state == Some(HostState::Decommissioned)
+    }
+
+    /// Whether the answer is all hosts in service or all decommissioned ones, perhaps of one status.
+    pub(crate) const fn asks_by_status_alone(&self) -> bool {
+        matches!(
+            self,
+            Self {
+                text: None,
+                state: None | Some(HostState::Decommissioned),
+                flag: None,
+                let_in_by: None,
+                os: None,
+                version: None,
+                silent_before: None,
+                ..
+            }
+        )
+    }
+}
+
+/// By what hosts are sorted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SortedBy {
+    /// The newest first.
+    #[default]
+    Enrolled,
+    /// From A to Z, whatever the case; a host without a hostname goes by its agent id.
+    Hostname,
+    /// The latest first; those that never reported last.
+    LastSeen,
+    /// The SVID that ends first, first.
+    Expires,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Order {
+    pub by: SortedBy,
+    /// Turned round.
+    pub reversed: bool,
+}
+
+impl Order {
+    /// Whether lower keys come first.
+    pub(crate) const fn ascends(self) -> bool {
+        let ascends = matches!(self.by, SortedBy::Hostname | SortedBy::Expires);
+        ascends != self.reversed
+    }
+
+    /// Whether a place belongs to a list in this order.
+    pub const fn has(self, place: &Place) -> bool {
+        matches!(
+            (self.by, &place.key),
+            (SortedBy::Enrolled, Key::Enrolled)
+                | (SortedBy::Hostname, Key::Hostname(_))
+                | (SortedBy::LastSeen, Key::LastSeen(_))
+                | (SortedBy::Expires, Key::Expires(_))
+        )
+    }
+}
+
+/// The text names no order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an order: enrolled, hostname, last_seen or expires, with a '-' in front turned round")]
+pub struct NotAnOrder;
+
+impl FromStr for Order {
+    type Err = NotAnOrder;
+
+    fn from_str(text: &str) -> Result<Self, NotAnOrder> {
+        let (name, reversed) = match text.strip_prefix('-') {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        let by = match name {
+            "enrolled" => SortedBy::Enrolled,
+            "hostname" => SortedBy::Hostname,
+            "last_seen" => SortedBy::LastSeen,
+            "expires" => SortedBy::Expires,
+            _ => return Err(NotAnOrder),
+        };
+        Ok(Self { by, reversed })
+    }
+}
+
+/// Where a host stands in a sorted list. It says so by itself, so it stays good when that host changes or goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub(crate) key: Key,
+    pub(crate) id: HostId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Key {
+    Enrolled,
+    Hostname(String),
+    LastSeen(Option<Timestamp>),
+    Expires(Timestamp),
+}
+
+/// The same, of a host that is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum KeyOf<'c> {
+    Enrolled,
+    Hostname(&'c str),
+    Moment(Option<Timestamp>),
+}
+
+impl Key {
+    pub(crate) fn borrowed(&self) -> KeyOf<'_> {
+        match self {
+            Self::Enrolled => KeyOf::Enrolled,
+            Self::Hostname(name) => KeyOf::Hostname(name),
+            Self::LastSeen(at) => KeyOf::Moment(*at),
+            Self::Expires(at) => KeyOf::Moment(Some(*at)),
+        }
+    }
+}
+
+impl KeyOf<'_> {
+    /// For a place in a list by `by`.
+    pub(crate) fn owned(self, by: SortedBy) -> Key {
+        match (by, self) {
+            (_, Self::Enrolled) => Key::Enrolled,
+            (_, Self::Hostname(name)) => Key::Hostname(name.to_owned()),
+            (SortedBy::Expires, Self::Moment(Some(at))) => Key::Expires(at),
+            (_, Self::Moment(at)) => Key::LastSeen(at),
+        }
+    }
+}
+
+/// How two hosts follow each other.
+pub(crate) fn compare(order: Order, one: (KeyOf<'_>, HostId), other: (KeyOf<'_>, HostId)) -> Ordering {
+    if order.ascends() { one.cmp(&other) } else { other.cmp(&one) }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Key::Enrolled => write!(f, "{}", self.id),
+            Key::Hostname(name) => write!(f, "h.{}.{}", BASE64URL_NOPAD.encode(name.as_bytes()), self.id),
+            Key::LastSeen(None) => write!(f, "s..{}", self.id),
+            Key::LastSeen(Some(at)) => write!(f, "s.{}.{}", at.as_millisecond(), self.id),
+            Key::Expires(at) => write!(f, "e.{}.{}", at.as_millisecond(), self.id),
+        }
+    }
+}
+
+/// The text is no place in a list of hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotAPlace;
+
+impl FromStr for Place {
+    type Err = NotAPlace;
+
+    fn from_str(text: &str) -> Result<Self, NotAPlace> {
+        let Some((kind, rest)) = text.split_once('.') else {
+            let id = text.parse().map_err(|_| NotAPlace)?;
+            return Ok(Self { key: Key::Enrolled, id });
+        };
+        let (key, id) = rest.rsplit_once('.').ok_or(NotAPlace)?;
+        let moment = || {
+            let millis = key.parse().map_err(|_| NotAPlace)?;
+            Timestamp::from_millisecond(millis).map_err(|_| NotAPlace)
+        };
+        let key = match kind {
+            "h" => {
+                let name = BASE64URL_NOPAD.decode(key.as_bytes()).map_err(|_| NotAPlace)?;
+                Key::Hostname(String::from_utf8(name).map_err(|_| NotAPlace)?)
+            }
+            "s" if key.is_empty() => Key::LastSeen(None),
+            "s" => Key::LastSeen(Some(moment()?)),
+            "e" => Key::Expires(moment()?),
+            _ => return Err(NotAPlace),
+        };
+        Ok(Self { key, id: id.parse().map_err(|_| NotAPlace)? })
+    }
+}

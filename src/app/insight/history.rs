@@ -1,0 +1,189 @@
+//! Events that agents report into the history of their hosts.
+//!
+//! A report is data: it is kept and shown, and nothing is decided by it. What it may cost is bounded per host, in
+//! rate and in rows, and it never displaces what the server itself has written into the history.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use crate::app::Unavailable;
+use crate::app::access::pace::Pace;
+use crate::domain::deny::Identity;
+use crate::domain::ids::HostId;
+use crate::domain::serial::Serial;
+use crate::domain::timeline::Reported;
+use crate::store::{Change, Store, Verdict};
+
+/// What a host may report at once after a quiet time, in events. An agent that was cut off brings what it kept.
+const BURST: f64 = 128.0;
+/// Events per second of one host in the long run. An agent with the shortest lifetime of an SVID reports a
+/// rotation every seven seconds.
+const PER_SECOND: f64 = 0.5;
+
+/// Whose certificate vouches for a report.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    pub host: HostId,
+    pub identity: Identity,
+    pub serial: Serial,
+}
+
+/// Why a report has left no trace.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error("this host reports more than is taken; report less often")]
+    TooMuch,
+    #[error("this host is reporting already; report one thing after the other")]
+    Busy,
+    #[error("the identity that reports is revoked or unknown")]
+    NotAdmitted,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Takes reports.
+#[derive(Debug)]
+pub struct History {
+    store: Store,
+    pace: Pace<HostId>,
+    reporting: Mutex<HashSet<HostId>>,
+}
+
+/// The one report of a host that is being taken.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    history: &'a History,
+    reporter: Reporter,
+}
+
+impl History {
+    pub fn new(store: Store) -> Self {
+        Self { store, pace: Pace::new(BURST), reporting: Mutex::default() }
+    }
+
+    /// A history that no disk keeps, for tests of rooms above.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Self {
+        Self::new(Store::in_memory(std::sync::Arc::new(crate::clock::SystemClock)))
+    }
+
+    /// Lets a host begin to report. One report at a time, so that what is held for it until it is whole is
+    /// bounded too.
+    pub fn begin(&self, reporter: Reporter) -> Result<Turn<'_>, ReportError> {
+        // An empty report costs something too.
+        self.count(&reporter, 1.0)?;
+        if !self.reporting.lock().unwrap_or_else(PoisonError::into_inner).insert(reporter.host) {
+            return Err(ReportError::Busy);
+        }
+        Ok(Turn { history: self, reporter })
+    }
+
+    fn count(&self, reporter: &Reporter, cost: f64) -> Result<(), ReportError> {
+        let allowed = self.pace.allow(reporter.host, cost, PER_SECOND);
+        if allowed { Ok(()) } else { Err(ReportError::TooMuch) }
+    }
+}
+
+impl Turn<'_> {
+    /// Counts one more event, before anything is held for it. The first was counted at the beginning.
+    pub fn count_another(&self) -> Result<(), ReportError> {
+        self.history.count(&self.reporter, 1.0)
+    }
+
+    /// Writes the events down, all of them or none. They are on disk when this returns.
+    pub async fn keep(self, events: Vec<Reported>) -> Result<(), ReportError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let Reporter { host, identity, serial } = self.reporter.clone();
+        let written = self.history.store.write(move |view, _| {
+            // What was true when the report began may have changed, and this order of things is the last word.
+            let known = view.host(host)?.filter(|host| host.decommissioned_at.is_none());
+            let recorded = view.enrollment(serial)?.is_some_and(|enrollment| enrollment.revocation.is_none());
+            let (Some(known), true, None) = (known, recorded, view.identity_denied(&identity)?) else {
+                return Ok(Verdict::refuse(ReportError::NotAdmitted));
+            };
+            let change = Change::ReportedEvents { host, tenant: known.tenant, events };
+            Ok(Verdict::accept((), vec![change]))
+        });
+        written.await.map_err(Unavailable::from)?
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut reporting = self.history.reporting.lock().unwrap_or_else(PoisonError::into_inner);
+        reporting.remove(&self.reporter.host);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+    use crate::domain::ids::TenantId;
+    use crate::domain::timeline::{HostEvent, REPORTED_KEPT, Source};
+
+    fn event(kind: &str, at: Timestamp) -> Reported {
+        Reported::new(kind.to_owned(), Some(at), BTreeMap::new(), Timestamp::now()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_oldest_reports_go_and_what_the_server_wrote_stays() {
+        let history = History::in_memory();
+        let (host, other, tenant) =
+            (HostId::from_bytes([1; 16]), HostId::from_bytes([2; 16]), TenantId::from_bytes([1; 16]));
+        let begun = Timestamp::now() - SignedDuration::from_hours(1);
+        let at = move |second: i64| begun + SignedDuration::from_secs(second);
+        let written = history.store.write(move |_, _| {
+            let own =
+                |second| HostEvent { at: at(second), kind: "rotated".to_owned(), detail: BTreeMap::new() };
+            let report = |host, seconds: std::ops::Range<i64>| Change::ReportedEvents {
+                host,
+                tenant,
+                events: seconds.map(|second| event(&format!("e{second}"), at(second))).collect(),
+            };
+            let changes = (0..300).map(|second| Change::HostEvent { host, event: own(second) }).chain([
+                report(other, 0..2),
+                report(host, 0..200),
+                report(host, 200..300),
+                report(host, 0..1),
+            ]);
+            Ok(Verdict::<(), Infallible>::accept((), changes.collect()))
+        });
+        let Ok(()) = written.await.unwrap();
+        let entries = history.store.read(|view| view.host_events(host, None, 1000)).unwrap();
+        assert!(entries.is_sorted_by(|a, b| a.key > b.key));
+        let (own, told): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.source == Source::Server);
+        assert_eq!(own.len(), 300);
+        let kinds: Vec<_> = told.iter().rev().map(|entry| entry.event.kind.clone()).collect();
+        let newest: Vec<_> = (300 - REPORTED_KEPT..300).map(|second| format!("e{second}")).collect();
+        assert_eq!(kinds, newest);
+        let others = history.store.read(|view| view.host_events(other, None, 1000)).unwrap();
+        assert_eq!(others.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn reports_of_nobody_and_reports_beyond_the_pace_are_refused() {
+        let history = History::in_memory();
+        let reporter = |number| Reporter {
+            host: HostId::from_bytes([number; 16]),
+            identity: Identity { tenant: TenantId::from_bytes([1; 16]), agent: "web-1".parse().unwrap() },
+            serial: Serial::from_bytes([1; 16]),
+        };
+        let turn = history.begin(reporter(1)).unwrap();
+        assert!(matches!(history.begin(reporter(1)), Err(ReportError::Busy)));
+        assert!(history.begin(reporter(2)).is_ok(), "another host");
+        let refused = turn.keep(vec![event("a", Timestamp::now())]).await;
+        assert!(matches!(refused, Err(ReportError::NotAdmitted)));
+        let turn = history.begin(reporter(1)).unwrap();
+        let counted = (0..1000).take_while(|_| turn.count_another().is_ok()).count();
+        assert!((120..=130).contains(&counted), "{counted}");
+        drop(turn);
+        assert!(matches!(history.begin(reporter(1)), Err(ReportError::TooMuch)));
+    }
+}

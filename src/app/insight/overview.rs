@@ -1,0 +1,169 @@
+//! The overview: the state of a tenant's fleet on one page.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::app::insight::fleet::Census;
+use crate::app::{App, Unavailable};
+use crate::ca::hierarchy::{self, Role};
+use crate::domain::finding::{Finding, Severity, ranked};
+use crate::domain::hierarchy::Hierarchy;
+use crate::domain::ids::TenantId;
+use crate::store::{ReadError, day_of};
+
+/// Days of enrollments that the overview shows.
+const DAYS: u32 = 30;
+
+/// A tenant's fleet at a glance.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    pub online: usize,
+    pub total: usize,
+    pub decommissioned: usize,
+    /// In service, enrolled for at least a day, and silent for a day.
+    pub not_reported_24h: usize,
+    /// The day, counted from the epoch, and how many hosts enrolled on it; oldest first.
+    pub enrollments_per_day: Vec<(u32, u64)>,
+    pub agent_ca: Option<AgentCaExpiries>,
+    pub forecast: Forecast,
+    pub warnings: Vec<Finding>,
+}
+
+#[derive(Debug, Clone)]
+pub struct AgentCaExpiries {
+    pub trust_domain: String,
+    pub root: Option<Timestamp>,
+    pub intermediate: Option<Timestamp>,
+}
+
+/// When SVIDs would have run out if the server stopped now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forecast {
+    pub first: Option<Timestamp>,
+    pub half: Option<Timestamp>,
+    pub all: Option<Timestamp>,
+}
+
+impl App {
+    pub async fn overview(self: &Arc<Self>, tenant: TenantId) -> Result<Overview, Unavailable> {
+        let app = Arc::clone(self);
+        Ok(self.readers.run(move || app.compose_overview(tenant)).await??)
+    }
+
+    fn compose_overview(&self, tenant: TenantId) -> Result<Overview, ReadError> {
+        let now = self.clock.now();
+        let Census { totals, silent, duplicates, expiries } =
+            self.fleet.census(tenant, now, now - SignedDuration::from_hours(24));
+        let clones = totals.possible_clones;
+        let today = day_of(now);
+        let first = today.saturating_sub(DAYS - 1);
+        let (counts, stored) = self.store.read(|view| {
+            Ok::<_, ReadError>((view.enrollments_per_day(tenant, first, today)?, view.hierarchy()?))
+        })?;
+        let agent_ca = stored.map(|stored| AgentCaExpiries::of(&stored));
+        let mut warnings = self.findings_about(agent_ca.as_ref());
+        warnings.extend(fleet_warnings(clones, duplicates));
+        if self.root_key_on_disk() {
+            warnings.push(Finding::new(
+                "root_key_on_disk",
+                Severity::Soon,
+                "The agent CA's root key lies on the server's disk",
+                "Move root-key.pem to offline storage and delete it from the data directory.",
+            ));
+        }
+        Ok(Overview {
+            online: totals.online,
+            total: totals.in_service,
+            decommissioned: totals.decommissioned,
+            not_reported_24h: silent,
+            enrollments_per_day: (first..=today).zip(counts).collect(),
+            agent_ca,
+            forecast: forecast(expiries),
+            warnings: ranked(warnings),
+        })
+    }
+}
+
+impl AgentCaExpiries {
+    pub(crate) fn of(stored: &Hierarchy) -> Self {
+        let summaries = hierarchy::describe(stored).unwrap_or_default();
+        let expiry = |role: Role| {
+            summaries.iter().rfind(|summary| summary.role == role).map(|summary| summary.not_after)
+        };
+        Self {
+            trust_domain: stored.trust_domain.to_string(),
+            root: expiry(Role::Root),
+            intermediate: expiry(Role::Intermediate),
+        }
+    }
+}
+
+/// Hosts that may not be who they say they are, each counted as the list that is linked counts it.
+fn fleet_warnings(clones: usize, duplicates: usize) -> Vec<Finding> {
+    let mut warnings = Vec::new();
+    let counted = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    if clones > 0 {
+        let message = match clones {
+            1 => "One host may share its identity with a copy".to_owned(),
+            many => format!("{many} hosts may share their identities with copies"),
+        };
+        let hint = "Open the flagged hosts; decommission and enroll again those that were cloned.";
+        warnings.push(
+            Finding::new("possible_clones", Severity::Critical, message, hint)
+                .counting(counted(clones))
+                .target("/hosts?flag=possible_clone"),
+        );
+    }
+    if duplicates > 0 {
+        let message = match duplicates {
+            1 => "One host reports a machine id that another one reports, too".to_owned(),
+            many => format!("{many} hosts report machine ids that others report, too"),
+        };
+        let hint = "A machine that enrolled anew leaves its old row behind; decommission the silent one.";
+        warnings.push(
+            Finding::new("possible_duplicates", Severity::Tidy, message, hint)
+                .counting(counted(duplicates))
+                .target("/hosts?flag=possible_duplicate"),
+        );
+    }
+    warnings
+}
+
+/// The first, the middle and the last of some moments.
+fn forecast(mut expiries: Vec<Timestamp>) -> Forecast {
+    if expiries.is_empty() {
+        return Forecast::default();
+    }
+    let middle = (expiries.len() - 1) / 2;
+    let (earlier, half, later) = expiries.select_nth_unstable(middle);
+    let half = *half;
+    Forecast {
+        first: Some(earlier.iter().min().copied().unwrap_or(half)),
+        half: Some(half),
+        all: Some(later.iter().max().copied().unwrap_or(half)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forecast_names_first_half_and_all() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let check = |seconds: &[i64], expected: Option<(i64, i64, i64)>| {
+            let made = forecast(seconds.iter().map(|second| at(*second)).collect());
+            let wanted = expected.map_or(Forecast::default(), |(first, half, all)| Forecast {
+                first: Some(at(first)),
+                half: Some(at(half)),
+                all: Some(at(all)),
+            });
+            assert_eq!(made, wanted, "{seconds:?}");
+        };
+        check(&[], None);
+        check(&[5], Some((5, 5, 5)));
+        check(&[9, 1], Some((1, 1, 9)));
+        check(&[4, 2, 8, 6, 0], Some((0, 4, 8)));
+    }
+}

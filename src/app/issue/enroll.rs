@@ -1,0 +1,537 @@
+//! Enrollment: a machine shows a credential and a CSR, and gets its first SVID.
+//!
+//! The order of the checks is part of the contract: the secret part must be right; a retry of a request
+//! whose answer was lost gets the certificate already issued; then the credential's state is judged. All of
+//! it is decided twice, cheaply before anything is signed and finally by the writer, with one function.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use zeroize::Zeroizing;
+
+use crate::app::access::caller::Caller;
+use crate::app::insight::timeline::timeline;
+use crate::app::issue::issuing;
+use crate::app::issue::issuing::{Answered, IssuingError, Signed, Svid};
+use crate::app::issue::refusals::Refused;
+use crate::app::issue::revoke::revocations;
+use crate::app::{App, Unavailable, entropy};
+use crate::ca::parse::csr::{CsrError, VerifiedCsr};
+use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::deny::Identity;
+use crate::domain::enrollment::{Enrollment, RevocationReason, SpkiHash, Via};
+use crate::domain::enrollment_secret::{EnrollmentSecret, SecretState};
+use crate::domain::host::{Host, HostFacts, tells_machines_apart};
+use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::join_token::{JoinToken, JoinTokenState};
+use crate::domain::spiffe::AgentId;
+use crate::store::{Change, ReadError, Verdict, View};
+
+/// How long a repeated request is answered with the certificate already issued.
+const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+
+/// Attempts of a decommissioned machine that its timeline tells at once after a quiet time, and in the long run.
+pub(crate) const READMISSIONS_TOLD: f64 = 5.0;
+const READMISSIONS_TOLD_PER_SECOND: f64 = 1.0 / 3_600.0;
+
+/// How often signing is tried again when the registry changed between signing and deciding.
+const ATTEMPTS: usize = 3;
+
+/// A request to enroll, as it came in.
+#[derive(Debug)]
+pub struct EnrollRequest {
+    pub kind: CredentialKind,
+    pub credential: Zeroizing<String>,
+    pub csr: String,
+    pub facts: HostFacts,
+    pub peer: Option<IpAddr>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    /// Outside, all of these look the same; the reason is for the audit record.
+    #[error("the credential is not valid")]
+    Unauthorized(&'static str),
+    #[error("this join token has already been used")]
+    TokenUsed,
+    #[error("this join token has expired")]
+    TokenExpired,
+    #[error("this join token was voided")]
+    TokenVoided,
+    #[error("this enrollment secret admits no more hosts")]
+    SecretExhausted,
+    #[error("the identity that this join token names is revoked")]
+    IdentityRevoked,
+    #[error("this machine was decommissioned, and an enrollment secret does not let it in again")]
+    HostDecommissioned(HostId),
+    #[error(transparent)]
+    BadCsr(#[from] CsrError),
+    #[error("the key of this request already belongs to another identity; make a new key")]
+    KeyTaken,
+    #[error(transparent)]
+    Issuing(#[from] IssuingError),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<ReadError> for EnrollError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl EnrollError {
+    /// Whether the caller showed nothing that only a rightful caller has. Only such failures are throttled.
+    pub fn proved_nothing(&self) -> bool {
+        matches!(self, Self::Unauthorized(UNKNOWN | WRONG | MALFORMED))
+    }
+
+    /// The true reason, for the audit record; `None` when nothing was refused.
+    pub(crate) const fn reason(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unauthorized(reason) => reason,
+            Self::TokenUsed => "token_used",
+            Self::TokenExpired => "token_expired",
+            Self::TokenVoided => "token_voided",
+            Self::SecretExhausted => "secret_exhausted",
+            Self::IdentityRevoked => "identity_revoked",
+            Self::HostDecommissioned(_) => "host_decommissioned",
+            Self::BadCsr(_) => "bad_csr",
+            Self::KeyTaken => "key_taken",
+            Self::Issuing(_) | Self::Unavailable(_) => return None,
+        })
+    }
+}
+
+const MALFORMED: &str = "malformed_credential";
+const UNKNOWN: &str = "unknown_credential";
+const WRONG: &str = "wrong_secret";
+
+/// The row that a presented credential was found to be.
+#[derive(Debug, Clone)]
+enum Row {
+    Token(JoinToken),
+    Secret(EnrollmentSecret),
+}
+
+/// What a right credential entitles its bearer to at this moment.
+enum Standing {
+    /// The request was answered before; this is the answer.
+    Retry(Box<Answered>),
+    /// A new certificate.
+    Fresh(Box<Admitted>),
+}
+
+/// A credential that admits its bearer, and the host that it names, if there is one already.
+struct Admitted {
+    row: Row,
+    host: Option<Host>,
+}
+
+impl App {
+    /// Enrolls a machine. When this returns `Ok`, everything about it is on disk.
+    pub async fn enroll(self: &Arc<Self>, request: EnrollRequest) -> Result<Svid, EnrollError> {
+        let caller = Caller::Anonymous { address: request.peer };
+        match Credential::parse(request.kind, &request.credential) {
+            Some(credential) => self.enroll_with(credential, request, &caller).await,
+            None => Err(EnrollError::Unauthorized(MALFORMED)),
+        }
+    }
+
+    /// Records a refused enrollment with its true reason.
+    pub async fn record_refused_enrollment(
+        &self,
+        error: &EnrollError,
+        credential: Option<CredentialId>,
+        hostname: Option<&str>,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Unavailable> {
+        let Some(reason) = error.reason() else {
+            return Ok(());
+        };
+        // The tenant of a credential that was not proved is nobody's business, but its owner's.
+        let tenant = match credential {
+            Some(id) => self.store.read(|view| {
+                let token = view.join_token(id)?.map(|token| token.tenant);
+                Ok::<_, ReadError>(token.or(view.enrollment_secret(id)?.map(|secret| secret.tenant)))
+            })?,
+            None => None,
+        };
+        let target = credential.map(|id| id.to_string()).unwrap_or_default();
+        if let EnrollError::HostDecommissioned(host) = error {
+            self.tell_of_attempt(*host, credential, peer).await?;
+        }
+        let mut event = Caller::Anonymous { address: peer }.event("agent.enroll", tenant, target);
+        let refused = if error.proved_nothing() { Refused::Stranger } else { Refused::Somebody };
+        // The same whether there is such a credential or not, so that the time of a refusal does not tell.
+        let by = format!("{} {}", event.target, hostname.unwrap_or_default());
+        if let Some(name) = hostname.filter(|_| tenant.is_some()) {
+            event.name_claimed(name, entropy()?);
+        }
+        self.record_refusal_by(event, refused, reason, by).await
+    }
+
+    /// Has a decommissioned host's timeline say that its machine tried to come back, but not every time.
+    async fn tell_of_attempt(
+        &self,
+        host: HostId,
+        credential: Option<CredentialId>,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Unavailable> {
+        if !self.readmissions.allow(host, 1.0, READMISSIONS_TOLD_PER_SECOND) {
+            return Ok(());
+        }
+        let told = self.store.write(move |view, now| {
+            let text = |value: Option<String>| value.unwrap_or_default();
+            let detail = [
+                ("reason", "host_decommissioned".to_owned()),
+                ("secret", text(credential.map(|id| id.to_string()))),
+                ("peer", text(peer.map(|peer| peer.to_string()))),
+            ];
+            let known = view.host(host)?.is_some();
+            let changes = known.then(|| timeline(host, now, "enrollment_refused", detail));
+            Ok(Verdict::<(), Infallible>::accept((), changes.into_iter().collect()))
+        });
+        let Ok(()) = told.await?;
+        Ok(())
+    }
+
+    async fn enroll_with(
+        self: &Arc<Self>,
+        credential: Credential,
+        request: EnrollRequest,
+        caller: &Caller,
+    ) -> Result<Svid, EnrollError> {
+        let EnrollRequest { csr, facts, peer, .. } = request;
+        // Before anything that costs CPU, and before the CSR is even looked at.
+        let row = self.store.read(|view| find_row(view, &credential))?;
+        let now = self.clock.now();
+        let credential = Arc::new(credential);
+        // One trip to the pool: each costs two switches between threads.
+        let facts = Arc::new(facts);
+        let first = (Arc::clone(self), Arc::clone(&credential), Arc::clone(&facts));
+        let first = self.pool.run(move || {
+            let csr = Arc::new(VerifiedCsr::from_pem(&csr)?);
+            let prepared = first.0.prepare(&first.1, &csr, &first.2);
+            Ok((csr, prepared))
+        });
+        let (csr, prepared) = match first.await? {
+            Ok(first) => first,
+            // Without a key this can't be a retry, so the credential's own state is judged first.
+            Err(error) => return Err(row.refusal(now).unwrap_or(EnrollError::BadCsr(error))),
+        };
+        let mut first = Some(prepared);
+        for _ in 0..ATTEMPTS {
+            let prepared = match first.take() {
+                Some(prepared) => prepared?,
+                None => {
+                    let app = Arc::clone(self);
+                    let (credential, csr, facts) =
+                        (Arc::clone(&credential), Arc::clone(&csr), Arc::clone(&facts));
+                    self.pool.run(move || app.prepare(&credential, &csr, &facts)).await??
+                }
+            };
+            let signed = match prepared {
+                Prepared::Answered(svid) => return Ok(*svid),
+                Prepared::Signed(signed) => signed,
+            };
+            let deciding = Deciding {
+                credential: Arc::clone(&credential),
+                csr: Arc::clone(&csr),
+                signed,
+                app: Arc::clone(self),
+                facts: HostFacts::clone(&facts),
+                peer,
+                caller: caller.clone(),
+                salt: entropy()?,
+            };
+            let decided = self.store.write(move |view, now| deciding.decide(view, now)).await;
+            match decided.map_err(Unavailable::from)?? {
+                Decided::Issued(signed) => return Ok(signed.into_svid()),
+                Decided::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
+                // The host came or went since; what was signed is for another host.
+                Decided::Outdated => {}
+            }
+        }
+        Err(EnrollError::Unavailable(Unavailable::Contended))
+    }
+
+    /// Checks against a snapshot and signs. Blocking.
+    fn prepare(
+        &self,
+        credential: &Credential,
+        csr: &VerifiedCsr,
+        facts: &HostFacts,
+    ) -> Result<Prepared, EnrollError> {
+        let now = self.clock.now();
+        let standing = self.store.read(|view| {
+            let row = find_row(view, credential)?;
+            self.standing(view, row, csr.spki(), facts, now)
+        });
+        let admitted = match standing? {
+            Standing::Fresh(admitted) => admitted,
+            Standing::Retry(answered) => {
+                return Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?)));
+            }
+        };
+        let Admitted { row, host } = *admitted;
+        let host_id = match &host {
+            Some(host) => host.id,
+            None => HostId::new(now, entropy()?),
+        };
+        let agent = row.agent_for(host_id);
+        let signed = issuing::sign(self, csr, host_id, row.tenant(), agent)??;
+        Ok(Prepared::Signed(signed))
+    }
+}
+
+enum Prepared {
+    Answered(Box<Svid>),
+    Signed(Signed),
+}
+
+enum Decided {
+    Issued(Signed),
+    Retry(Box<Answered>),
+    Outdated,
+}
+
+/// Everything the writer needs to decide one enrollment.
+struct Deciding {
+    credential: Arc<Credential>,
+    csr: Arc<VerifiedCsr>,
+    signed: Signed,
+    app: Arc<App>,
+    facts: HostFacts,
+    peer: Option<IpAddr>,
+    caller: Caller,
+    /// For the host's name in the audit record.
+    salt: [u8; 16],
+}
+
+impl Deciding {
+    fn decide(self, view: &View<'_>, now: Timestamp) -> Result<Verdict<Decided, EnrollError>, ReadError> {
+        let judged = find_row(view, &self.credential)
+            .and_then(|row| self.app.standing(view, row, self.csr.spki(), &self.facts, now));
+        let admitted = match judged {
+            Ok(Standing::Fresh(admitted)) => admitted,
+            Ok(Standing::Retry(answered)) => {
+                return Ok(Verdict::accept(Decided::Retry(answered), Vec::new()));
+            }
+            Err(EnrollError::Unavailable(Unavailable::Read(error))) => return Err(error),
+            // Before signing there was a slot, so another request took the last one in between.
+            Err(EnrollError::Unauthorized(reason)) if reason == SecretState::Exhausted.as_str() => {
+                return Ok(Verdict::refuse(EnrollError::SecretExhausted));
+            }
+            Err(error) => return Ok(Verdict::refuse(error)),
+        };
+        let outdated = match &admitted.host {
+            Some(host) => host.id != self.signed.host,
+            None => view.host(self.signed.host)?.is_some(),
+        };
+        if outdated {
+            return Ok(Verdict::accept(Decided::Outdated, Vec::new()));
+        }
+        self.accept(view, now, *admitted)
+    }
+
+    fn accept(
+        self,
+        view: &View<'_>,
+        now: Timestamp,
+        Admitted { row, host }: Admitted,
+    ) -> Result<Verdict<Decided, EnrollError>, ReadError> {
+        let mut changes = Vec::new();
+        if let Some(host) = &host {
+            changes.extend(revocations(view, host.id, now, RevocationReason::Superseded)?);
+            // What the machine says now replaces what it last reported.
+            let (at, newest_shown) = (host.last_seen, host.newest_shown);
+            changes.push(Change::SaveReport { host: host.id, at, facts: None, newest_shown });
+        }
+        let enrollment = self.signed.enrollment(&self.csr, row.via(), self.peer);
+        let id = &self.signed.order.id;
+        let mut event = self.caller.event("agent.enroll", Some(id.tenant), enrollment.host);
+        event.detail.insert("spiffe_id", id.to_string());
+        event.detail.insert("serial", enrollment.serial.to_string());
+        event.detail.insert("via", enrollment.via.as_str().to_owned());
+        if let Some(credential) = enrollment.via.credential() {
+            event.detail.insert("credential", credential.to_string());
+        }
+        let peer = enrollment.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let told = [
+            ("serial", enrollment.serial.to_string()),
+            ("via", enrollment.via.as_str().to_owned()),
+            ("peer", peer),
+        ];
+        changes.push(timeline(enrollment.host, now, "enrolled", told));
+        let first_enrolled_at = host.as_ref().map_or(now, |host| host.first_enrolled_at);
+        let facts = match host {
+            Some(host) => self.facts.or(&host.facts),
+            None => self.facts,
+        };
+        event.name_host(enrollment.host, facts.hostname.as_deref(), self.salt);
+        changes.push(Change::PutHost(Host {
+            id: enrollment.host,
+            tenant: id.tenant,
+            agent: id.agent.clone(),
+            facts,
+            first_enrolled_at,
+            last_seen: None,
+            newest_shown: None,
+            decommissioned_at: None,
+            revoked_at: None,
+            let_in_by: enrollment.via.let_in_by(),
+            newest_serial: enrollment.serial,
+            svid_not_after: enrollment.not_after,
+            flags: BTreeSet::new(),
+        }));
+        changes.push(Change::RecordEnrollment { enrollment, certificate: self.signed.svid.der.clone() });
+        changes.push(row.consumed(now));
+        changes.push(Change::Audit(event));
+        Ok(Verdict::accept(Decided::Issued(self.signed), changes))
+    }
+}
+
+impl Row {
+    const fn tenant(&self) -> TenantId {
+        match self {
+            Self::Token(token) => token.tenant,
+            Self::Secret(secret) => secret.tenant,
+        }
+    }
+
+    const fn via(&self) -> Via {
+        match self {
+            Self::Token(token) => Via::Token(token.id),
+            Self::Secret(secret) => Via::Secret(secret.id),
+        }
+    }
+
+    /// The agent id of the host to enroll: the one named, or the host's own id.
+    fn agent_for(&self, host: HostId) -> AgentId {
+        let named = match self {
+            Self::Token(token) => token.agent.clone(),
+            Self::Secret(_) => None,
+        };
+        named.unwrap_or_else(|| host.to_string().parse().expect("a UUID is a valid agent id"))
+    }
+
+    /// Withdrawn credentials are refused even to a retry.
+    fn withdrawn(&self) -> Option<EnrollError> {
+        match self {
+            Self::Token(token) if token.voided_at.is_some() => Some(EnrollError::TokenVoided),
+            Self::Secret(secret) if secret.revoked_at.is_some() => {
+                Some(EnrollError::Unauthorized(SecretState::Revoked.as_str()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Why this credential admits nobody now, if so.
+    fn refusal(&self, now: Timestamp) -> Option<EnrollError> {
+        match self {
+            Self::Token(token) => match token.state(now) {
+                JoinTokenState::Open => None,
+                JoinTokenState::Used => Some(EnrollError::TokenUsed),
+                JoinTokenState::Expired => Some(EnrollError::TokenExpired),
+                JoinTokenState::Voided => Some(EnrollError::TokenVoided),
+            },
+            Self::Secret(secret) => match secret.state(now) {
+                SecretState::Open => None,
+                state => Some(EnrollError::Unauthorized(state.as_str())),
+            },
+        }
+    }
+
+    fn consumed(self, now: Timestamp) -> Change {
+        match self {
+            Self::Token(token) => Change::PutJoinToken(JoinToken { used_at: Some(now), ..token }),
+            Self::Secret(secret) => Change::PutEnrollmentSecret(EnrollmentSecret {
+                uses: secret.uses.saturating_add(1),
+                last_used_at: Some(now),
+                ..secret
+            }),
+        }
+    }
+}
+
+/// Finds the row whose secret the caller has proved to know.
+fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, EnrollError> {
+    let (row, hash) = match credential.kind() {
+        CredentialKind::JoinToken => {
+            let token = view.join_token(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
+            let hash = token.hash.clone();
+            (Row::Token(token), hash)
+        }
+        CredentialKind::EnrollmentSecret => {
+            let secret =
+                view.enrollment_secret(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
+            let hash = secret.hash.clone();
+            (Row::Secret(secret), hash)
+        }
+        CredentialKind::ApiToken => return Err(EnrollError::Unauthorized(UNKNOWN)),
+    };
+    if hash.matches(credential) { Ok(row) } else { Err(EnrollError::Unauthorized(WRONG)) }
+}
+
+impl App {
+    /// Decides what a caller with a right credential and this key gets. The one place where that is decided.
+    fn standing(
+        &self,
+        view: &View<'_>,
+        row: Row,
+        key: SpkiHash,
+        facts: &HostFacts,
+        now: Timestamp,
+    ) -> Result<Standing, EnrollError> {
+        if let Some(refusal) = row.withdrawn() {
+            return Err(refusal);
+        }
+        let holder = view.holder_of_key(key)?;
+        if let Some(enrollment) = &holder
+            && enrollment.via == row.via()
+            && enrollment.live(now)
+            && now.duration_since(enrollment.issued_at) <= RETRY_WINDOW
+            && let Some(certificate) = view.certificate(enrollment.serial)?
+            && let Some(host) = view.host(enrollment.host)?
+        {
+            let answered = Answered { enrollment: enrollment.clone(), agent: host.agent, certificate };
+            return Ok(Standing::Retry(Box::new(answered)));
+        }
+        if let Some(refusal) = row.refusal(now) {
+            return Err(refusal);
+        }
+        if let Some(host) = self.decommissioned_machine(&row, facts) {
+            return Err(EnrollError::HostDecommissioned(host));
+        }
+        let host = match &row {
+            Row::Token(JoinToken { tenant, agent: Some(agent), .. }) => {
+                let identity = Identity { tenant: *tenant, agent: agent.clone() };
+                if view.identity_denied(&identity)?.is_some() {
+                    return Err(EnrollError::IdentityRevoked);
+                }
+                view.host_of(&identity)?
+            }
+            _ => None,
+        };
+        let own = |enrollment: &Enrollment| host.as_ref().is_some_and(|host| host.id == enrollment.host);
+        if holder.is_some_and(|holder| !holder.expired(now) && !own(&holder)) {
+            return Err(EnrollError::KeyTaken);
+        }
+        Ok(Standing::Fresh(Box::new(Admitted { row, host })))
+    }
+
+    /// The decommissioned host whose machine shows an enrollment secret, as it does when its image still has it. A
+    /// join token is given to one machine, and lets it in.
+    fn decommissioned_machine(&self, row: &Row, facts: &HostFacts) -> Option<HostId> {
+        let Row::Secret(secret) = row else { return None };
+        if self.policy.readmit_decommissioned {
+            return None;
+        }
+        let machine_id = facts.machine_id.as_deref().filter(|machine_id| tells_machines_apart(machine_id))?;
+        self.fleet.decommissioned_machine(secret.tenant, machine_id)
+    }
+}

@@ -1,0 +1,268 @@
+//! Hosts: looked at, decommissioned, re-enabled, deleted.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::app::access::caller::Caller;
+use crate::app::insight::fleet::{HostNow, HostPage, HostQuery, Place};
+use crate::app::insight::timeline::timeline;
+use crate::app::issue::revoke::revocations;
+use crate::app::{App, Unavailable, entropy};
+use crate::domain::deny::Identity;
+use crate::domain::enrollment::{Enrollment, LetInBy, RevocationReason};
+use crate::domain::host::{Host, HostFlag};
+use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::label::Label;
+use crate::domain::serial::Serial;
+use crate::domain::timeline::{EventKey, TimelineEntry};
+use crate::store::{Change, ReadError, Verdict, View};
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("there is no such host")]
+    NotFound,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<ReadError> for HostError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+/// What let a host in, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialNow {
+    pub by: LetInBy,
+    /// A join token need not have one.
+    pub name: Option<Label>,
+    /// A word for how the credential stands; an enrollment secret is active until it is revoked.
+    pub state: &'static str,
+}
+
+/// A host with what else is shown of it.
+#[derive(Debug, Clone)]
+pub struct HostDetail {
+    pub now: HostNow,
+    pub credential: Option<CredentialNow>,
+}
+
+/// A page of hosts.
+#[derive(Debug)]
+pub struct ListedHosts {
+    pub hosts: Vec<HostDetail>,
+    /// How many match in all.
+    pub total: usize,
+    /// Where the next page begins.
+    pub next: Option<Place>,
+}
+
+/// Credentials by their ids.
+type Credentials = BTreeMap<CredentialId, CredentialNow>;
+
+impl HostDetail {
+    fn of(now: HostNow, credentials: &Credentials) -> Self {
+        let credential = now.host.let_in_by.and_then(|by| credentials.get(&by.id()).cloned());
+        Self { now, credential }
+    }
+}
+
+/// What let these hosts in. Most came with the same.
+fn credentials_of<'h>(
+    view: &View<'_>,
+    hosts: impl IntoIterator<Item = &'h HostNow>,
+    now: Timestamp,
+) -> Result<Credentials, ReadError> {
+    let mut credentials = Credentials::new();
+    for by in hosts.into_iter().filter_map(|shown| shown.host.let_in_by) {
+        if credentials.contains_key(&by.id()) {
+            continue;
+        }
+        let found = match by {
+            LetInBy::Token(id) => view.join_token(id)?.map(|token| {
+                let state = token.state(now).as_str();
+                CredentialNow { by, name: token.name, state }
+            }),
+            LetInBy::Secret(id) => view.enrollment_secret(id)?.map(|secret| {
+                let state = if secret.revoked_at.is_some() { "revoked" } else { "active" };
+                CredentialNow { by, name: Some(secret.name), state }
+            }),
+        };
+        credentials.extend(found.map(|found| (by.id(), found)));
+    }
+    Ok(credentials)
+}
+
+fn identity(host: &Host) -> Identity {
+    Identity { tenant: host.tenant, agent: host.agent.clone() }
+}
+
+impl App {
+    pub fn host(&self, tenant: TenantId, id: HostId) -> Result<HostNow, HostError> {
+        self.fleet.host(id).filter(|now| now.host.tenant == tenant).ok_or(HostError::NotFound)
+    }
+
+    /// The same with what else a page about it shows.
+    pub fn host_in_detail(&self, tenant: TenantId, id: HostId) -> Result<HostDetail, HostError> {
+        let now = self.host(tenant, id)?;
+        let credentials = self.store.read(|view| credentials_of(view, [&now], self.clock.now()))?;
+        Ok(HostDetail::of(now, &credentials))
+    }
+
+    /// A page of a tenant's hosts, those that are wanted.
+    pub async fn hosts(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        query: HostQuery,
+        limit: usize,
+    ) -> Result<ListedHosts, Unavailable> {
+        let app = Arc::clone(self);
+        Ok(self.readers.run(move || app.list(tenant, query, limit)).await??)
+    }
+
+    fn list(&self, tenant: TenantId, mut query: HostQuery, limit: usize) -> Result<ListedHosts, ReadError> {
+        let text = query.text.as_deref().map(str::trim).unwrap_or_default();
+        query.named.extend(text.to_ascii_lowercase().parse::<HostId>());
+        if let Ok(agent) = text.parse() {
+            let host = self.store.read(|view| view.host_of(&Identity { tenant, agent }))?;
+            query.named.extend(host.map(|host| host.id));
+        }
+        let HostPage { hosts, total, next } = self.fleet.page(tenant, &query, limit);
+        let credentials = self.store.read(|view| credentials_of(view, &hosts, self.clock.now()))?;
+        let hosts = hosts.into_iter().map(|now| HostDetail::of(now, &credentials)).collect();
+        Ok(ListedHosts { hosts, total, next })
+    }
+
+    /// Every certificate ever issued to a host, newest first.
+    pub fn enrollments(
+        &self,
+        tenant: TenantId,
+        host: HostId,
+        before: Option<Serial>,
+        limit: usize,
+    ) -> Result<Vec<Enrollment>, HostError> {
+        self.host(tenant, host)?;
+        let mut enrollments = Vec::new();
+        self.store.read(|view| {
+            view.enrollments_of(host, before, |enrollment| {
+                enrollments.push(enrollment);
+                if enrollments.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })
+        })?;
+        Ok(enrollments)
+    }
+
+    /// A host's timeline, newest first.
+    pub fn host_events(
+        &self,
+        tenant: TenantId,
+        host: HostId,
+        before: Option<EventKey>,
+        limit: usize,
+    ) -> Result<Vec<TimelineEntry>, HostError> {
+        self.host(tenant, host)?;
+        Ok(self.store.read(|view| view.host_events(host, before, limit))?)
+    }
+
+    /// Takes a host out of service: every certificate and the SPIFFE id are revoked, its streams end, and its row stays as history. Repeating it is harmless.
+    pub async fn decommission(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        id: HostId,
+    ) -> Result<HostDetail, HostError> {
+        let (caller, salt) = (caller.clone(), entropy()?);
+        let decided = self.store.write(move |view, now| {
+            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+                return Ok(Verdict::refuse(HostError::NotFound));
+            };
+            let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
+            if host.decommissioned_at.is_some() && changes.is_empty() {
+                return Ok(Verdict::accept((), Vec::new()));
+            }
+            let mut event = caller.event("host.decommission", Some(tenant), host.id);
+            event.detail.insert("certificates", changes.len().to_string());
+            event.name_host(host.id, host.facts.hostname.as_deref(), salt);
+            if view.identity_denied(&identity(&host))?.is_none() {
+                changes.push(Change::DenyIdentity { identity: identity(&host), since: now });
+            }
+            changes.push(timeline(host.id, now, "decommissioned", [("by", caller.to_string())]));
+            let decommissioned_at = host.decommissioned_at.or(Some(now));
+            changes.push(Change::PutHost(Host { decommissioned_at, ..host }));
+            changes.push(Change::Audit(event));
+            Ok(Verdict::accept((), changes))
+        });
+        decided.await.map_err(Unavailable::from)??;
+        self.host_in_detail(tenant, id)
+    }
+
+    /// Lifts the revocation of a host and of its SPIFFE id. Its old certificates stay revoked: it must be
+    /// enrolled again, with a token that names its agent id. Repeating it is harmless.
+    pub async fn re_enable(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        id: HostId,
+    ) -> Result<HostDetail, HostError> {
+        let (caller, salt) = (caller.clone(), entropy()?);
+        let decided = self.store.write(move |view, now| {
+            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+                return Ok(Verdict::refuse(HostError::NotFound));
+            };
+            let denied = view.identity_denied(&identity(&host))?.is_some();
+            if host.decommissioned_at.is_none() && !denied {
+                return Ok(Verdict::accept((), Vec::new()));
+            }
+            let mut flags = host.flags.clone();
+            flags.remove(&HostFlag::PossibleClone);
+            let mut event = caller.event("host.re_enable", Some(tenant), host.id);
+            event.name_host(host.id, host.facts.hostname.as_deref(), salt);
+            // What an earlier version left unrevoked, because a clock was ahead, does not come back either.
+            let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
+            changes.extend([
+                Change::LiftIdentity(identity(&host)),
+                timeline(host.id, now, "re_enabled", [("by", caller.to_string())]),
+                Change::PutHost(Host { decommissioned_at: None, flags, ..host }),
+                Change::Audit(event),
+            ]);
+            Ok(Verdict::accept((), changes))
+        });
+        decided.await.map_err(Unavailable::from)??;
+        self.host_in_detail(tenant, id)
+    }
+
+    /// Removes a host with everything that hangs on it, its name in the audit trail included. What is left is the
+    /// audit record, and the denial of its unexpired certificates.
+    pub async fn delete_host(&self, caller: &Caller, tenant: TenantId, id: HostId) -> Result<(), HostError> {
+        let caller = caller.clone();
+        let decided = self.store.write(move |view, now| {
+            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+                return Ok(Verdict::refuse(HostError::NotFound));
+            };
+            decide_delete(view, now, &caller, host)
+        });
+        decided.await.map_err(Unavailable::from)?
+    }
+}
+
+fn decide_delete(
+    view: &View<'_>,
+    now: Timestamp,
+    caller: &Caller,
+    host: Host,
+) -> Result<Verdict<(), HostError>, ReadError> {
+    let mut changes = revocations(view, host.id, now, RevocationReason::Deleted)?;
+    let mut event = caller.event("host.delete", Some(host.tenant), host.id);
+    event.detail.insert("agent_id", host.agent.to_string());
+    event.detail.insert("certificates", changes.len().to_string());
+    // Nothing that the registry knows carries this identity any more, so the name is free again.
+    if view.identity_denied(&identity(&host))?.is_some() {
+        changes.push(Change::LiftIdentity(identity(&host)));
+    }
+    changes.extend([Change::DeleteHost(host), Change::Audit(event)]);
+    Ok(Verdict::accept((), changes))
+}

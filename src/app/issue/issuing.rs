@@ -1,0 +1,172 @@
+//! What enrollment and rotation share: the pool for costly work, and the answer that hands out an SVID.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use crate::app::{App, Unavailable, entropy};
+use crate::ca::authority::{Authority, IssueError, IssuedSvid, SvidOrder};
+use crate::ca::parse::csr::VerifiedCsr;
+use crate::domain::enrollment::{Enrollment, Via};
+use crate::domain::ids::{HostId, TenantId};
+use crate::domain::networks::UNKNOWN;
+use crate::domain::serial::Serial;
+use crate::domain::spiffe::{AgentId, SpiffeId};
+use crate::pem;
+
+/// Runs work that costs CPU away from the async workers, a bounded amount at a time.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    slots: Arc<Semaphore>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self { slots: Arc::new(Semaphore::new(cores * 2)) }
+    }
+}
+
+impl Pool {
+    /// A pool that does so much at a time.
+    pub(crate) fn of(slots: usize) -> Self {
+        Self { slots: Arc::new(Semaphore::new(slots)) }
+    }
+
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| Unavailable::Stopping)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(slot);
+            result
+        });
+        done.await.map_err(|_| Unavailable::Failed)
+    }
+}
+
+/// An SVID as it is handed to its agent, with what the agent needs beside it.
+#[derive(Debug, Clone)]
+pub struct Svid {
+    pub id: SpiffeId,
+    pub host: HostId,
+    pub certificate_pem: String,
+    pub intermediate_pem: String,
+    pub trust_bundle_pem: String,
+    pub serial: Serial,
+    pub issued_at: Timestamp,
+    pub not_after: Timestamp,
+}
+
+/// Why no certificate could be issued, whoever asked.
+#[derive(Debug, thiserror::Error)]
+pub enum IssuingError {
+    #[error("the agent CA has not been initialised or its key is sealed")]
+    NoAuthority,
+    #[error("the agent CA's intermediate certificate has expired")]
+    IntermediateExpired,
+    #[error("the intermediate that signed an earlier certificate is not on record")]
+    NoIssuer,
+    #[error("the agent CA could not sign")]
+    Signing(#[source] IssueError),
+}
+
+/// A signed certificate that nobody has seen yet: it leaves the process only if the decision agrees.
+pub(crate) struct Signed {
+    pub(crate) svid: IssuedSvid,
+    pub(crate) order: SvidOrder,
+    pub(crate) host: HostId,
+    authority: Arc<Authority>,
+}
+
+impl Signed {
+    pub(crate) fn enrollment(
+        &self,
+        csr: &VerifiedCsr,
+        via: Via,
+        peer: Option<std::net::IpAddr>,
+    ) -> Enrollment {
+        Enrollment {
+            serial: self.order.serial,
+            host: self.host,
+            tenant: self.order.id.tenant,
+            via,
+            issued_at: self.order.at,
+            not_before: self.svid.not_before,
+            not_after: self.svid.not_after,
+            // Who came through a proxy that names nobody is on record as that.
+            peer: peer.filter(|address| *address != UNKNOWN),
+            spki: csr.spki(),
+            revocation: None,
+        }
+    }
+
+    pub(crate) fn into_svid(self) -> Svid {
+        Svid {
+            id: self.order.id,
+            host: self.host,
+            certificate_pem: pem::certificate(&self.svid.der),
+            intermediate_pem: self.authority.intermediate_pem(),
+            trust_bundle_pem: self.authority.roots_pem().to_owned(),
+            serial: self.order.serial,
+            issued_at: self.order.at,
+            not_after: self.svid.not_after,
+        }
+    }
+}
+
+/// Signs an SVID for a host. Blocking.
+pub(crate) fn sign(
+    app: &App,
+    csr: &VerifiedCsr,
+    host: HostId,
+    tenant: TenantId,
+    agent: AgentId,
+) -> Result<Result<Signed, IssuingError>, Unavailable> {
+    let Some(authority) = app.authority() else {
+        return Ok(Err(IssuingError::NoAuthority));
+    };
+    let at = app.clock.now();
+    let id = SpiffeId { trust_domain: authority.trust_domain().clone(), tenant, agent };
+    let order = SvidOrder {
+        id,
+        serial: Serial::new(at, entropy()?),
+        at,
+        lifetime: app.policy.svid_ttl,
+        server_auth: app.policy.svid_server_auth,
+    };
+    Ok(match authority.issue(csr, &order) {
+        Ok(svid) => Ok(Signed { svid, order, host, authority }),
+        Err(IssueError::IntermediateExpired { .. }) => Err(IssuingError::IntermediateExpired),
+        Err(error) => Err(IssuingError::Signing(error)),
+    })
+}
+
+/// A certificate issued before, for a request whose answer was lost.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) enrollment: Enrollment,
+    pub(crate) agent: AgentId,
+    /// DER.
+    pub(crate) certificate: Vec<u8>,
+}
+
+/// The same answer again, with the intermediate that signed it then: another may sign by now.
+pub(crate) fn reissue(app: &App, answered: Answered) -> Result<Svid, IssuingError> {
+    let authority = app.authority().ok_or(IssuingError::NoAuthority)?;
+    let Answered { enrollment, agent, certificate } = answered;
+    let intermediate_pem = authority.intermediate_pem_of(&certificate).ok_or(IssuingError::NoIssuer)?;
+    Ok(Svid {
+        id: SpiffeId { trust_domain: authority.trust_domain().clone(), tenant: enrollment.tenant, agent },
+        host: enrollment.host,
+        certificate_pem: pem::certificate(&certificate),
+        intermediate_pem,
+        trust_bundle_pem: authority.roots_pem().to_owned(),
+        serial: enrollment.serial,
+        issued_at: enrollment.issued_at,
+        not_after: enrollment.not_after,
+    })
+}

@@ -1,0 +1,13 @@
+//! Who gets an SVID, who goes on having one, and who no longer does.
+
+pub mod admission;
+pub mod clones;
+pub mod enroll;
+pub mod hosts;
+pub mod issuing;
+pub mod readiness;
+pub mod refusals;
+pub mod revoke;
+pub mod rotate;
+pub mod secrets;
+pub mod tokens;

@@ -1,0 +1,43 @@
+//! Whether an enrollment that arrives now would be answered with a certificate, and if not, why.
+
+use jiff::Timestamp;
+
+use crate::app::App;
+
+/// What stands in the way. Each says what to do; nothing in it is a secret, because strangers ask too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    #[error("There is no agent CA yet. Create it on the server's machine with: muster agent-ca init")]
+    NoAgentCa,
+    #[error("The agent CA's key has not been unsealed. The server's log says why.")]
+    Sealed,
+    #[error(
+        "The agent CA's intermediate expires or expired at {not_after}. Renew it with the root key: muster agent-ca renew"
+    )]
+    IntermediateExpired { not_after: Timestamp },
+    #[error(
+        "The store takes no writes since a commit failed. The server's log says why; the disk may be full."
+    )]
+    CommitFailed,
+    #[error("The store can't be read. The server's log says why.")]
+    Unreadable,
+}
+
+impl App {
+    /// `Ok` exactly while enrollments are answered with certificates.
+    pub fn readiness(&self) -> Result<(), NotReady> {
+        if !self.store.takes_writes() {
+            return Err(NotReady::CommitFailed);
+        }
+        if self.default_tenant().is_err() {
+            return Err(NotReady::Unreadable);
+        }
+        let Some(authority) = self.authority() else {
+            let stored = self.hierarchy().map_err(|_| NotReady::Unreadable)?;
+            return Err(if stored.is_some() { NotReady::Sealed } else { NotReady::NoAgentCa });
+        };
+        authority
+            .issues_at(self.clock.now(), self.policy.svid_ttl)
+            .map_err(|_| NotReady::IntermediateExpired { not_after: authority.intermediate_not_after() })
+    }
+}

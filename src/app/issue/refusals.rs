@@ -1,0 +1,278 @@
+//! Refusals in the audit trail: recorded with their true reason, and so that nobody can fill the disk by being
+//! refused.
+//!
+//! The first of a kind is recorded at once. Those that repeat it are counted, and the count is recorded as one more
+//! refusal when the window is over, and when the server stops. What a stranger can vary at will (an address, an id
+//! that nobody has) makes only so many kinds; beyond that they share one for each action and cause.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use jiff::Timestamp;
+
+use crate::app::{App, Unavailable};
+use crate::domain::audit::{AuditEvent, Outcome};
+use crate::domain::networks::accountable;
+use crate::store::{Change, Verdict};
+
+/// Refusals of new kinds recorded per second in the long run.
+const PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
+/// Refusals recorded at once after a quiet time.
+const BURST: NonZeroU32 = NonZeroU32::new(200).unwrap();
+
+/// For how long repeats are counted before the count is recorded.
+const WINDOW: Duration = Duration::from_mins(10);
+/// Kinds of refusals of strangers that are told apart at a time.
+const STRANGERS_MAX: usize = 64;
+/// The same of callers who proved something.
+const PROVEN_MAX: usize = 1_024;
+
+/// Whom a refusal met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Refused {
+    /// Somebody who proved nothing.
+    Stranger,
+    /// Somebody who proved an identity, a credential or a session.
+    Somebody,
+}
+
+/// What makes a refusal a repeat of another one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Cause {
+    met: Refused,
+    action: &'static str,
+    reason: &'static str,
+    actor: String,
+    /// What else tells causes apart; none: whatever found no place of its own.
+    by: Option<String>,
+}
+
+/// Refusals of one cause since the last one that was recorded.
+#[derive(Debug)]
+struct Fold {
+    event: AuditEvent,
+    repeats: u64,
+    since: Timestamp,
+    opened: Instant,
+}
+
+/// Decides which refusals are recorded and counts those that are not.
+#[derive(Debug)]
+pub(crate) struct RefusalLog {
+    /// For refusals of callers who proved something: an identity, a credential, a session.
+    proven: DefaultDirectRateLimiter,
+    /// For everybody else's, so that strangers can't crowd out what matters.
+    strangers: DefaultDirectRateLimiter,
+    folds: Mutex<HashMap<Cause, Fold>>,
+    /// The key of [`Self::digest`], this process's alone.
+    digests: RandomState,
+}
+
+impl Default for RefusalLog {
+    fn default() -> Self {
+        let quota = Quota::per_second(PER_SECOND).allow_burst(BURST);
+        let (proven, strangers) = (RateLimiter::direct(quota), RateLimiter::direct(quota));
+        Self { proven, strangers, folds: Mutex::default(), digests: RandomState::new() }
+    }
+}
+
+impl RefusalLog {
+    /// Stands for a text that must not be kept, such as a password that was typed in the wrong field.
+    pub(crate) fn digest(&self, text: &str) -> u64 {
+        self.digests.hash_one(text)
+    }
+
+    /// Whether this refusal is to be recorded now; otherwise it is counted.
+    fn is_news(&self, mut cause: Cause, event: &AuditEvent, at: Timestamp, now: Instant) -> bool {
+        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fold) = folds.get_mut(&cause) {
+            fold.repeats += 1;
+            return false;
+        }
+        let (most, allowance) = match cause.met {
+            Refused::Stranger => (STRANGERS_MAX, &self.strangers),
+            Refused::Somebody => (PROVEN_MAX, &self.proven),
+        };
+        let alike = folds.keys().filter(|other| other.met == cause.met && other.by.is_some()).count();
+        if alike >= most {
+            cause = Cause { by: None, actor: String::new(), ..cause };
+            if let Some(fold) = folds.get_mut(&cause) {
+                fold.repeats += 1;
+                return false;
+            }
+        }
+        let news = allowance.check().is_ok();
+        let repeats = u64::from(!news);
+        folds.insert(cause, Fold { event: event.clone(), repeats, since: at, opened: now });
+        news
+    }
+
+    /// What was counted in windows that are over, or in all of them. Where nothing was, the cause is forgotten.
+    fn take(&self, all: bool, at: Timestamp, now: Instant) -> Vec<(Cause, AuditEvent, u64)> {
+        let mut counted = Vec::new();
+        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
+        folds.retain(|cause, fold| {
+            if !all && now.duration_since(fold.opened) < WINDOW {
+                return true;
+            }
+            if fold.repeats == 0 {
+                return false;
+            }
+            let mut event = fold.event.clone();
+            event.detail.insert("repeats", fold.repeats.to_string());
+            event.detail.insert("since", fold.since.to_string());
+            counted.push((cause.clone(), event, fold.repeats));
+            *fold = Fold { event: fold.event.clone(), repeats: 0, since: at, opened: now };
+            true
+        });
+        counted
+    }
+
+    /// Counts again what was taken and could not be recorded.
+    fn put_back(&self, taken: Vec<(Cause, u64)>) {
+        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
+        for (cause, repeats) in taken {
+            if let Some(fold) = folds.get_mut(&cause) {
+                fold.repeats += repeats;
+            }
+        }
+    }
+}
+
+/// What tells causes apart when the caller of [`App::record_refusal`] does not say: on what, and for a stranger from
+/// where. A whole IPv6 network of one client counts as one place.
+fn told_apart_by(event: &AuditEvent, met: Refused) -> String {
+    match met {
+        Refused::Somebody => event.target.clone(),
+        Refused::Stranger => format!("{} {}", event.target, place_of(event)),
+    }
+}
+
+/// The network that a refusal came from.
+pub(crate) fn place_of(event: &AuditEvent) -> String {
+    event
+        .source
+        .parse::<IpAddr>()
+        .map_or_else(|_| event.source.clone(), |address| accountable(address).to_string())
+}
+
+impl App {
+    /// Records that something was refused and why, or counts it where it was recorded lately.
+    pub(crate) async fn record_refusal(
+        &self,
+        event: AuditEvent,
+        met: Refused,
+        reason: &'static str,
+    ) -> Result<(), Unavailable> {
+        let by = told_apart_by(&event, met);
+        self.record_refusal_by(event, met, reason, by).await
+    }
+
+    /// The same where the caller says what tells refusals apart besides actor, action and reason.
+    pub(crate) async fn record_refusal_by(
+        &self,
+        mut event: AuditEvent,
+        met: Refused,
+        reason: &'static str,
+        by: String,
+    ) -> Result<(), Unavailable> {
+        event.outcome = Outcome::Refused;
+        event.reason = Some(reason);
+        self.counts.refused(event.kind());
+        let cause = Cause { met, action: event.action, reason, actor: event.actor.clone(), by: Some(by) };
+        if !self.refusals.is_news(cause, &event, self.clock.now(), Instant::now()) {
+            return Ok(());
+        }
+        let recorded = self
+            .store
+            .write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), vec![Change::Audit(event)])));
+        let Ok(()) = recorded.await?;
+        Ok(())
+    }
+
+    /// Records how often refusals were repeated in windows that are over; in all of them when the server stops.
+    pub async fn record_repeated_refusals(&self, all: bool) -> Result<(), Unavailable> {
+        let taken = self.refusals.take(all, self.clock.now(), Instant::now());
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let (events, counts): (Vec<_>, Vec<_>) =
+            taken.into_iter().map(|(cause, event, repeats)| (Change::Audit(event), (cause, repeats))).unzip();
+        let recorded = self.store.write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), events))).await;
+        match recorded {
+            Ok(Ok(())) => Ok(()),
+            Err(error) => {
+                self.refusals.put_back(counts);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn event() -> AuditEvent {
+        AuditEvent {
+            actor: "anonymous".to_owned(),
+            source: "192.0.2.1".to_owned(),
+            tenant: None,
+            action: "agent.enroll",
+            target: String::new(),
+            outcome: Outcome::Refused,
+            reason: Some("unknown_credential"),
+            detail: BTreeMap::new(),
+            names: BTreeMap::new(),
+            host: None,
+        }
+    }
+
+    fn cause(by: u32) -> Cause {
+        Cause {
+            met: Refused::Stranger,
+            action: "agent.enroll",
+            reason: "unknown_credential",
+            actor: "anonymous".to_owned(),
+            by: Some(by.to_string()),
+        }
+    }
+
+    #[test]
+    fn repeats_are_counted_and_told_once_a_window() {
+        let log = RefusalLog::default();
+        let (at, start) = (Timestamp::UNIX_EPOCH, Instant::now());
+        assert!(log.is_news(cause(1), &event(), at, start));
+        assert!((0..500).all(|_| !log.is_news(cause(1), &event(), at, start)));
+        assert!(log.is_news(cause(2), &event(), at, start), "another cause");
+        assert!(log.take(false, at, start).is_empty(), "the window is open");
+        let told = log.take(false, at, start + WINDOW);
+        let [(_, event_told, 500)] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(event_told.detail["repeats"], "500");
+        assert!(!log.is_news(cause(1), &event(), at, start + WINDOW), "goes on in the next window");
+        assert!(log.is_news(cause(2), &event(), at, start + WINDOW), "was quiet, and is news again");
+        log.put_back(told.into_iter().map(|(cause, _, repeats)| (cause, repeats)).collect());
+        let told: Vec<_> = log.take(true, at, start + WINDOW).into_iter().map(|(_, _, n)| n).collect();
+        assert_eq!(told, [501]);
+    }
+
+    #[test]
+    fn a_stranger_who_varies_everything_makes_few_records() {
+        let log = RefusalLog::default();
+        let (at, start) = (Timestamp::UNIX_EPOCH, Instant::now());
+        let news = (0..100_000).filter(|n| log.is_news(cause(*n), &event(), at, start)).count();
+        assert_eq!(news, STRANGERS_MAX + 1);
+        assert_eq!(log.folds.lock().unwrap().len(), STRANGERS_MAX + 1);
+        let told = log.take(false, at, start + WINDOW);
+        let [(_, _, rest)] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(*rest, 100_000 - news as u64, "and nothing is lost");
+    }
+}

@@ -1,0 +1,377 @@
+//! Rotation: the holder of an SVID proves it and gets the next one, for a new key.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::app::access::caller::Caller;
+use crate::app::insight::timeline::timeline;
+use crate::app::issue::clones::Suspicion;
+use crate::app::issue::issuing::{Answered, IssuingError, Signed, Svid};
+use crate::app::issue::refusals::Refused as Whom;
+use crate::app::issue::{clones, issuing};
+use crate::app::keep::outages::excused;
+use crate::app::{App, Unavailable, entropy};
+use crate::ca::parse::csr::{CsrError, VerifiedCsr};
+use crate::ca::parse::presented::{ChainError, PresentedChain, ProofError};
+use crate::domain::deny::Identity;
+use crate::domain::enrollment::{Enrollment, SpkiHash, Via};
+use crate::domain::host::{ClonePolicy, Host, HostFlag};
+use crate::domain::serial::Serial;
+use crate::domain::spiffe::SpiffeId;
+use crate::store::{Change, ReadError, Verdict, View};
+
+/// Rotations of a host at once after a quiet time.
+pub(crate) const BURST: f64 = 100.0;
+/// Rotations of a host in one lifetime of an SVID, in the long run.
+const PER_LIFETIME: f64 = 30.0;
+
+/// A request to rotate, as it came in.
+#[derive(Debug)]
+pub struct RotateRequest {
+    /// The current leaf and its intermediate, PEM.
+    pub chain: String,
+    pub csr: String,
+    /// ASN.1 DER ECDSA signature by the current key over the CSR's DER.
+    pub proof: Vec<u8>,
+    pub peer: Option<IpAddr>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    #[error("the certificate chain is not one that this server issued")]
+    BadChain(#[from] ChainError),
+    #[error("the proof is not a signature by the current key over the new request")]
+    BadProof(#[from] ProofError),
+    #[error("the certificate is not in the registry; enroll again with a join token")]
+    UnknownSerial,
+    #[error("the certificate has expired; enroll again with a join token that names this agent id")]
+    SvidExpired,
+    #[error("this identity is revoked")]
+    IdentityRevoked,
+    #[error(transparent)]
+    BadCsr(#[from] CsrError),
+    #[error("the new key was used before; rotation needs a new key")]
+    KeyReused,
+    #[error("this identity rotates too often; wait a while")]
+    TooOften,
+    #[error(transparent)]
+    Issuing(#[from] IssuingError),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<ReadError> for RotateError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl RotateError {
+    /// Whether the caller showed nothing that only a rightful caller has. Only such failures are throttled.
+    pub const fn proved_nothing(&self) -> bool {
+        matches!(self, Self::BadChain(_) | Self::BadProof(_))
+    }
+
+    pub(crate) const fn reason(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::BadChain(_) => "bad_chain",
+            Self::BadProof(_) => "bad_proof",
+            Self::UnknownSerial => "unknown_serial",
+            Self::SvidExpired => "svid_expired",
+            Self::IdentityRevoked => "identity_revoked",
+            Self::BadCsr(_) => "bad_csr",
+            Self::KeyReused => "key_reused",
+            Self::TooOften => "too_often",
+            Self::Issuing(_) | Self::Unavailable(_) => return None,
+        })
+    }
+}
+
+/// A request whose proof was good: the caller holds the current key.
+struct Proven {
+    chain: PresentedChain,
+    csr: VerifiedCsr,
+}
+
+enum Standing {
+    Retry(Box<Answered>),
+    /// A new certificate.
+    Fresh {
+        host: Box<Host>,
+        /// The one presented had run out.
+        recovered: bool,
+        /// The key is that of its successor, whose answer was lost.
+        lost: bool,
+    },
+}
+
+enum Prepared {
+    Answered(Box<Svid>),
+    Signed(Box<(Proven, Signed)>),
+}
+
+enum Decided {
+    Issued(Box<Signed>),
+    Retry(Box<Answered>),
+}
+
+/// A refusal, with the SVID that was presented once its chain has been verified.
+#[derive(Debug)]
+pub struct Refused {
+    pub error: RotateError,
+    pub presented: Option<Box<(SpiffeId, Serial)>>,
+}
+
+impl<E: Into<RotateError>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), presented: None }
+    }
+}
+
+impl App {
+    /// Rotates an identity. When this returns `Ok`, the new certificate is on record and on disk.
+    pub async fn rotate(self: &Arc<Self>, request: RotateRequest) -> Result<Svid, Refused> {
+        let peer = request.peer;
+        let app = Arc::clone(self);
+        let (proven, signed) = match self.pool.run(move || app.prepare_rotation(&request)).await?? {
+            Prepared::Answered(svid) => return Ok(*svid),
+            Prepared::Signed(prepared) => *prepared,
+        };
+        let presented = Box::new((proven.chain.id().clone(), proven.chain.serial()));
+        let decided = self.decide_rotation(proven, signed, peer).await;
+        decided.map_err(|error| Refused { error, presented: Some(presented) })
+    }
+
+    /// Records a refused rotation with its true reason.
+    pub async fn record_refused_rotation(
+        &self,
+        refused: &Refused,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Unavailable> {
+        let Some(reason) = refused.error.reason() else {
+            return Ok(());
+        };
+        let tenant = refused.presented.as_ref().map(|presented| presented.0.tenant);
+        let target = refused.presented.as_ref().map(|presented| presented.0.to_string()).unwrap_or_default();
+        let mut event = Caller::Anonymous { address: peer }.event("agent.rotate", tenant, target);
+        if let Some(presented) = &refused.presented {
+            event.detail.insert("serial", presented.1.to_string());
+        }
+        let whom = if refused.error.proved_nothing() { Whom::Stranger } else { Whom::Somebody };
+        self.record_refusal(event, whom, reason).await
+    }
+
+    async fn decide_rotation(
+        self: &Arc<Self>,
+        proven: Proven,
+        signed: Signed,
+        peer: Option<IpAddr>,
+    ) -> Result<Svid, RotateError> {
+        let terms = self.terms();
+        let salts = (entropy()?, clones::Salts::new()?);
+        let decided =
+            self.store.write(move |view, now| decide(view, now, terms, &proven, signed, peer, salts)).await;
+        match decided.map_err(Unavailable::from)?? {
+            Decided::Issued(signed) => Ok(signed.into_svid()),
+            Decided::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            grace: self.policy.rotation_grace,
+            sign_of_life_every: self.sign_of_life_every(),
+            clone_policy: self.policy.clone_policy,
+        }
+    }
+
+    /// Checks the request from the cheapest proof to the dearest, and signs. Blocking.
+    fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, Refused> {
+        let now = self.clock.now();
+        let Some(hierarchy) = self.store.read(|view| view.hierarchy())? else {
+            return Err(RotateError::from(IssuingError::NoAuthority).into());
+        };
+        let chain = PresentedChain::verify(&request.chain, &hierarchy, now)?;
+        let presented = Box::new((chain.id().clone(), chain.serial()));
+        let prepared = self.prepare_for(chain, request, now);
+        prepared.map_err(|error| Refused { error, presented: Some(presented) })
+    }
+
+    fn prepare_for(
+        &self,
+        chain: PresentedChain,
+        request: &RotateRequest,
+        now: Timestamp,
+    ) -> Result<Prepared, RotateError> {
+        let csr = VerifiedCsr::from_pem(&request.csr)?;
+        chain.verify_proof(csr.der(), &request.proof)?;
+        let proven = Proven { chain, csr };
+        let judged = self.store.read(|view| standing(view, &proven, now, self.terms()));
+        match judged? {
+            Standing::Retry(answered) => Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?))),
+            Standing::Fresh { host, lost, .. } => {
+                self.note_shown(host.id, proven.chain.serial());
+                // Walks the host's history, so it happens here and not on the writer's thread. A key that the
+                // host takes meanwhile is found by the index of live keys.
+                if !lost && self.store.read(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
+                    return Err(RotateError::KeyReused);
+                }
+                let lifetime = self.policy.svid_ttl.as_secs_f64().max(1.0);
+                if !self.rotations.allow(host.id, 1.0, PER_LIFETIME / lifetime) {
+                    return Err(RotateError::TooOften);
+                }
+                let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;
+                Ok(Prepared::Signed(Box::new((proven, signed))))
+            }
+        }
+    }
+}
+
+/// What the operator allows.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    /// How long after its expiry the newest SVID of an agent may still rotate.
+    grace: jiff::SignedDuration,
+    sign_of_life_every: jiff::SignedDuration,
+    clone_policy: ClonePolicy,
+}
+
+/// Decides what the holder of a proven SVID gets. The one place where that is decided.
+fn standing(
+    view: &View<'_>,
+    Proven { chain, csr }: &Proven,
+    now: Timestamp,
+    terms: Terms,
+) -> Result<Standing, RotateError> {
+    let current = view.enrollment(chain.serial())?.ok_or(RotateError::UnknownSerial)?;
+    let host = view.host(current.host)?.ok_or(RotateError::UnknownSerial)?;
+    let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
+    if identity.tenant != chain.id().tenant
+        || identity.agent != chain.id().agent
+        || current.spki != chain.spki()
+    {
+        return Err(RotateError::UnknownSerial);
+    }
+    if current.revocation.is_some() || view.identity_denied(&identity)?.is_some() {
+        return Err(RotateError::IdentityRevoked);
+    }
+    if let Some(answered) = answered_before(view, &current, csr.spki(), now)? {
+        let certificate = view.certificate(answered.serial)?.ok_or(RotateError::UnknownSerial)?;
+        let answered = Answered { enrollment: answered, agent: host.agent, certificate };
+        return Ok(Standing::Retry(Box::new(answered)));
+    }
+    let recovered = current.expired(now);
+    let mut lost = false;
+    if recovered {
+        let newest = view.enrollment(host.newest_serial)?.ok_or(RotateError::UnknownSerial)?;
+        // The newest certificate is the one presented, or its successor whose answer was lost: then the caller
+        // has proved to hold both keys, and it is the successor's time that counts.
+        lost = newest.via == Via::Rotation { from: current.serial } && newest.spki == csr.spki();
+        let may_return = (newest.serial == current.serial || lost) && newest.revocation.is_none();
+        let in_grace = now <= newest.not_after + terms.grace;
+        let excused = || excused(view, newest.not_after, now, terms.sign_of_life_every);
+        if !may_return || !(in_grace || excused()?) {
+            return Err(RotateError::SvidExpired);
+        }
+    }
+    let holder = view.holder_of_key(csr.spki())?;
+    if holder.is_some_and(|holder| !holder.expired(now)) {
+        return Err(RotateError::KeyReused);
+    }
+    Ok(Standing::Fresh { host: Box::new(host), recovered, lost })
+}
+
+/// The enrollment that already answered this very request: the same certificate with the same new key.
+fn answered_before(
+    view: &View<'_>,
+    current: &Enrollment,
+    key: SpkiHash,
+    now: Timestamp,
+) -> Result<Option<Enrollment>, ReadError> {
+    let via = Via::Rotation { from: current.serial };
+    Ok(view.holder_of_key(key)?.filter(|holder| holder.via == via && holder.live(now)))
+}
+
+/// The sign that somebody else holds this identity, too.
+fn suspicion(
+    view: &View<'_>,
+    host: &Host,
+    Proven { chain, csr }: &Proven,
+    now: Timestamp,
+) -> Result<Option<Suspicion>, ReadError> {
+    let presented = chain.serial();
+    // The next certificate has been shown already, and now somebody rotates from the one before it.
+    if host.newest_shown.is_some_and(|newest| newest > presented) {
+        return Ok(Some(Suspicion::OlderShown(presented)));
+    }
+    if host.newest_serial <= presented {
+        return Ok(None);
+    }
+    // Neither of two who hold the same key need have shown what they rotated to.
+    let mut first = None;
+    view.enrollments_of(host.id, None, |other| {
+        if other.serial <= presented {
+            return std::ops::ControlFlow::Break(());
+        }
+        let forked = other.via == Via::Rotation { from: presented } && other.spki != csr.spki();
+        if forked && other.live(now) {
+            first = Some(other.serial);
+            return std::ops::ControlFlow::Break(());
+        }
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(first.map(|first| Suspicion::SecondSuccessor { of: presented, first }))
+}
+
+fn decide(
+    view: &View<'_>,
+    now: Timestamp,
+    terms: Terms,
+    proven: &Proven,
+    signed: Signed,
+    peer: Option<IpAddr>,
+    (salt, salts_of_clone): ([u8; 16], clones::Salts),
+) -> Result<Verdict<Decided, RotateError>, ReadError> {
+    let (host, recovered) = match standing(view, proven, now, terms) {
+        Ok(Standing::Fresh { host, recovered, .. }) => (*host, recovered),
+        Ok(Standing::Retry(answered)) => {
+            return Ok(Verdict::accept(Decided::Retry(answered), Vec::new()));
+        }
+        Err(RotateError::Unavailable(Unavailable::Read(error))) => return Err(error),
+        Err(error) => return Ok(Verdict::refuse(error)),
+    };
+    let enrollment = signed.enrollment(&proven.csr, Via::Rotation { from: proven.chain.serial() }, peer);
+    let mut event = Caller::Anonymous { address: peer }.event("agent.rotate", Some(host.tenant), host.id);
+    event.actor = format!("agent:{}", signed.order.id);
+    event.detail.insert("serial", enrollment.serial.to_string());
+    event.detail.insert("from_serial", proven.chain.serial().to_string());
+    if recovered {
+        event.detail.insert("recovered", "true".to_owned());
+    }
+    event.name_host(host.id, host.facts.hostname.as_deref(), salt);
+    let mut host = host;
+    let mut changes = Vec::new();
+    if let Some(suspicion) = suspicion(view, &host, proven, now)? {
+        let suspected = clones::suspect(view, &host, suspicion, terms.clone_policy, now, salts_of_clone)?;
+        if suspected.revoked {
+            return Ok(Verdict { outcome: Err(RotateError::IdentityRevoked), changes: suspected.changes });
+        }
+        changes.extend(suspected.changes);
+        host.flags.insert(HostFlag::PossibleClone);
+    }
+    let kind = if recovered { "recovered" } else { "rotated" };
+    changes.extend([
+        timeline(host.id, now, kind, [("serial", enrollment.serial.to_string())]),
+        // Of two rotations at once, the one signed later may be decided first.
+        Change::PutHost(Host {
+            newest_serial: enrollment.serial.max(host.newest_serial),
+            svid_not_after: enrollment.not_after.max(host.svid_not_after),
+            ..host
+        }),
+        Change::RecordEnrollment { enrollment, certificate: signed.svid.der.clone() },
+        Change::Audit(event),
+    ]);
+    Ok(Verdict::accept(Decided::Issued(Box::new(signed)), changes))
+}

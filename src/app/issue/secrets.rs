@@ -1,0 +1,133 @@
+//! Enrollment secrets: created, listed, revoked.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use zeroize::Zeroizing;
+
+use crate::app::access::caller::Caller;
+use crate::app::{App, Unavailable, entropy};
+use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::enrollment_secret::{EnrollmentSecret, MAX_USES, TTL_SECONDS};
+use crate::domain::ids::{CredentialId, TenantId};
+use crate::domain::label::Label;
+use crate::store::{Change, Verdict};
+
+/// What kind of secret is wanted.
+#[derive(Debug)]
+pub struct SecretOrder {
+    pub name: Label,
+    pub max_uses: Option<i64>,
+    pub ttl_seconds: Option<i64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    #[error("max uses is a whole number from {} to {}", MAX_USES.start(), MAX_USES.end())]
+    InvalidMaxUses,
+    #[error("an enrollment secret that expires lives between {} seconds and 5 years", TTL_SECONDS.start())]
+    InvalidTtl,
+    #[error("there is no such tenant")]
+    NoTenant,
+    #[error("there is no such enrollment secret")]
+    NotFound,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl App {
+    /// Creates an enrollment secret; its text is returned once and only its hash is kept.
+    pub async fn create_secret(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        order: SecretOrder,
+    ) -> Result<(EnrollmentSecret, Credential), SecretError> {
+        let max_uses = match order.max_uses {
+            None => None,
+            Some(max) if MAX_USES.contains(&max) => u32::try_from(max).ok(),
+            Some(_) => return Err(SecretError::InvalidMaxUses),
+        };
+        if order.ttl_seconds.is_some_and(|ttl| !TTL_SECONDS.contains(&ttl)) {
+            return Err(SecretError::InvalidTtl);
+        }
+        let now = self.clock.now();
+        let id = CredentialId::new(now, entropy()?);
+        let credential = Credential::new(CredentialKind::EnrollmentSecret, id, Zeroizing::new(entropy()?));
+        let secret = EnrollmentSecret {
+            id,
+            hash: credential.hash(),
+            tenant,
+            name: order.name,
+            created_at: now,
+            expires_at: order.ttl_seconds.map(|ttl| now + SignedDuration::from_secs(ttl)),
+            max_uses,
+            uses: 0,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        let mut event = caller.event("enrollment_secret.create", Some(tenant), id);
+        event.detail.insert("name", secret.name.to_string());
+        if let Some(max) = secret.max_uses {
+            event.detail.insert("max_uses", max.to_string());
+        }
+        let created = self.store.write(move |view, _| {
+            if view.tenant(tenant)?.is_none() {
+                return Ok(Verdict::refuse(SecretError::NoTenant));
+            }
+            let changes = vec![Change::PutEnrollmentSecret(secret.clone()), Change::Audit(event)];
+            Ok(Verdict::accept(secret, changes))
+        });
+        Ok((created.await.map_err(Unavailable::from)??, credential))
+    }
+
+    /// A tenant's enrollment secrets, newest first; `revoked` narrows them to one side.
+    pub async fn secrets(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        revoked: Option<bool>,
+        before: Option<CredentialId>,
+        limit: usize,
+    ) -> Result<Vec<EnrollmentSecret>, Unavailable> {
+        let app = Arc::clone(self);
+        self.readers
+            .run(move || {
+                let mut secrets = Vec::new();
+                app.store.read(|view| {
+                    view.enrollment_secrets_of(tenant, before, |secret| {
+                        let wanted = revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked);
+                        if wanted {
+                            secrets.push(secret);
+                        }
+                        if secrets.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                    })
+                })?;
+                Ok::<_, Unavailable>(secrets)
+            })
+            .await?
+    }
+
+    /// Revokes a secret: it admits nobody any more. There is no way back; repeating it is harmless.
+    pub async fn revoke_secret(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        id: CredentialId,
+    ) -> Result<EnrollmentSecret, SecretError> {
+        let mut event = caller.event("enrollment_secret.revoke", Some(tenant), id);
+        let revoked = self.store.write(move |view, now| {
+            let Some(secret) = view.enrollment_secret(id)?.filter(|secret| secret.tenant == tenant) else {
+                return Ok(Verdict::refuse(SecretError::NotFound));
+            };
+            if secret.revoked_at.is_some() {
+                return Ok(Verdict::accept(secret, Vec::new()));
+            }
+            event.detail.insert("name", secret.name.to_string());
+            let secret = EnrollmentSecret { revoked_at: Some(now), ..secret };
+            let changes = vec![Change::PutEnrollmentSecret(secret.clone()), Change::Audit(event)];
+            Ok(Verdict::accept(secret, changes))
+        });
+        revoked.await.map_err(Unavailable::from)?
+    }
+}

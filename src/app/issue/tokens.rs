@@ -1,0 +1,138 @@
+//! Join tokens: minted, listed, voided.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use zeroize::Zeroizing;
+
+use crate::app::access::caller::Caller;
+use crate::app::{App, Unavailable, entropy};
+use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::ids::{CredentialId, TenantId};
+use crate::domain::join_token::{JoinToken, JoinTokenState, TTL_SECONDS, TTL_SECONDS_DEFAULT};
+use crate::domain::label::Label;
+use crate::domain::spiffe::AgentId;
+use crate::store::{Change, Verdict};
+
+/// What kind of token is wanted.
+#[derive(Debug, Default)]
+pub struct TokenOrder {
+    pub agent: Option<AgentId>,
+    pub name: Option<Label>,
+    pub ttl_seconds: Option<i64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    #[error("a join token lives between {} seconds and {} days", TTL_SECONDS.start(), TTL_SECONDS.end() / 86_400)]
+    InvalidTtl,
+    #[error(
+        "{0} join tokens are open in this tenant, and there may be no more; void some, or wait until they expire"
+    )]
+    TooMany(usize),
+    #[error("there is no such tenant")]
+    NoTenant,
+    #[error("there is no such join token")]
+    NotFound,
+    #[error("this join token has already been used; revoke the agent instead")]
+    AlreadyUsed,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl App {
+    /// Mints a join token; its text is returned once and only its hash is kept.
+    pub async fn mint_token(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        order: TokenOrder,
+    ) -> Result<(JoinToken, Credential), TokenError> {
+        let ttl = order.ttl_seconds.unwrap_or(TTL_SECONDS_DEFAULT);
+        if !TTL_SECONDS.contains(&ttl) {
+            return Err(TokenError::InvalidTtl);
+        }
+        let now = self.clock.now();
+        let id = CredentialId::new(now, entropy()?);
+        let credential = Credential::new(CredentialKind::JoinToken, id, Zeroizing::new(entropy()?));
+        let token = JoinToken {
+            id,
+            hash: credential.hash(),
+            tenant,
+            agent: order.agent,
+            name: order.name,
+            created_at: now,
+            expires_at: now + SignedDuration::from_secs(ttl),
+            used_at: None,
+            voided_at: None,
+        };
+        let mut event = caller.event("join_token.mint", Some(tenant), id);
+        event.detail.insert("expires_at", token.expires_at.to_string());
+        if let Some(agent) = &token.agent {
+            event.detail.insert("agent_id", agent.to_string());
+        }
+        if let Some(name) = &token.name {
+            event.detail.insert("name", name.to_string());
+        }
+        let most = self.policy.open_join_tokens_max;
+        let minted = self.store.write(move |view, now| {
+            if view.tenant(tenant)?.is_none() {
+                return Ok(Verdict::refuse(TokenError::NoTenant));
+            }
+            if view.open_join_tokens(tenant, now, most)? >= most {
+                return Ok(Verdict::refuse(TokenError::TooMany(most)));
+            }
+            let changes = vec![Change::PutJoinToken(token.clone()), Change::Audit(event)];
+            Ok(Verdict::accept(token, changes))
+        });
+        Ok((minted.await.map_err(Unavailable::from)??, credential))
+    }
+
+    /// A tenant's join tokens, newest first.
+    pub async fn tokens(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        before: Option<CredentialId>,
+        limit: usize,
+    ) -> Result<Vec<JoinToken>, Unavailable> {
+        let app = Arc::clone(self);
+        self.readers
+            .run(move || {
+                let mut tokens = Vec::new();
+                app.store.read(|view| {
+                    view.join_tokens_of(tenant, before, |token| {
+                        tokens.push(token);
+                        if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                    })
+                })?;
+                Ok::<_, Unavailable>(tokens)
+            })
+            .await?
+    }
+
+    /// Voids a token that has not been used. Repeating it is harmless.
+    pub async fn void_token(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        id: CredentialId,
+    ) -> Result<JoinToken, TokenError> {
+        let event = caller.event("join_token.void", Some(tenant), id);
+        let voided = self.store.write(move |view, now: Timestamp| {
+            let Some(token) = view.join_token(id)?.filter(|token| token.tenant == tenant) else {
+                return Ok(Verdict::refuse(TokenError::NotFound));
+            };
+            match token.state(now) {
+                JoinTokenState::Used => Ok(Verdict::refuse(TokenError::AlreadyUsed)),
+                JoinTokenState::Voided => Ok(Verdict::accept(token, Vec::new())),
+                JoinTokenState::Open | JoinTokenState::Expired => {
+                    let token = JoinToken { voided_at: Some(now), ..token };
+                    let changes = vec![Change::PutJoinToken(token.clone()), Change::Audit(event)];
+                    Ok(Verdict::accept(token, changes))
+                }
+            }
+        });
+        voided.await.map_err(Unavailable::from)?
+    }
+}

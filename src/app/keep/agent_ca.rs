@@ -1,0 +1,240 @@
+//! The agent CA: created once, unsealed at every start, shown to whoever wants to verify.
+
+use std::io;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use crate::app::access::caller::Caller;
+use crate::app::issue::issuing::IssuingError;
+use crate::app::{App, Unavailable};
+use crate::ca::authority::{Authority, AuthorityError};
+use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
+use crate::ca::hierarchy::{self, DamagedCertificate, InitError, RenewError};
+pub use crate::ca::hierarchy::{CertificateSummary, IntermediateRequest};
+use crate::domain::hierarchy::Hierarchy;
+use crate::domain::spiffe::TrustDomain;
+use crate::store::{Change, Verdict};
+
+#[derive(Debug, thiserror::Error)]
+pub enum InitAgentCaError {
+    #[error("the agent CA exists already; a second one would orphan every agent enrolled under the first")]
+    Exists,
+    #[error("the agent CA could not be created")]
+    Creating(#[from] InitError),
+    #[error("the new root key could not be handed out, so no CA was created")]
+    RootKey(#[source] io::Error),
+    #[error("the server finds no envelope key to unseal the new intermediate's key with")]
+    NoEnvelope,
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error("the server can't use the new intermediate, so no CA was created")]
+    Unusable(#[source] AuthorityError),
+    #[error(transparent)]
+    Damaged(#[from] DamagedCertificate),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RenewAgentCaError {
+    #[error("there is no agent CA yet")]
+    Missing,
+    #[error("there is no envelope to seal the new intermediate's key with")]
+    NoEnvelope,
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error(transparent)]
+    Renewing(#[from] RenewError),
+    #[error("the agent CA was changed by somebody else at the same time")]
+    Changed,
+    #[error("the new intermediate could not be used, so nothing was changed")]
+    Unusable(#[source] AuthorityError),
+    #[error(transparent)]
+    Damaged(#[from] DamagedCertificate),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// How long a CRL is good. A fresh one is made with each change, and each hour without one.
+const CRL_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
+
+/// A root of the trust bundle and the coordinates of its P-256 key.
+#[derive(Debug, Clone)]
+pub struct BundleKey {
+    pub x: [u8; 32],
+    pub y: [u8; 32],
+    /// DER.
+    pub certificate: Vec<u8>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RevocationListError {
+    #[error(transparent)]
+    Issuing(#[from] IssuingError),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UnsealError {
+    #[error("there is no agent CA yet")]
+    Missing,
+    #[error("the agent CA's issuing key cannot be used")]
+    Unusable(#[from] AuthorityError),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DescribeError {
+    #[error(transparent)]
+    Damaged(#[from] DamagedCertificate),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl App {
+    /// Creates root and intermediate. `keep` receives the root's private key (PEM) before anything becomes
+    /// durable; it is kept nowhere else. When `keep` fails, there is no CA.
+    pub async fn init_agent_ca(
+        &self,
+        caller: &Caller,
+        trust_domain: &TrustDomain,
+        envelope: &Envelope,
+        keep: impl FnOnce(&str) -> io::Result<()>,
+    ) -> Result<(), InitAgentCaError> {
+        if self.hierarchy()?.is_some() {
+            return Err(InitAgentCaError::Exists);
+        }
+        let created = hierarchy::init(trust_domain, envelope, self.clock.now())?;
+        keep(&created.root_key_pem).map_err(InitAgentCaError::RootKey)?;
+        self.put_agent_ca(caller, created.hierarchy).await
+    }
+
+    /// Takes over an agent CA that the local operator's command has made, whose root key this process never sees, and
+    /// issues from it from now on.
+    pub async fn install_agent_ca(
+        &self,
+        caller: &Caller,
+        made: Hierarchy,
+        settings: &EnvelopeSettings,
+    ) -> Result<(), InitAgentCaError> {
+        if self.hierarchy()?.is_some() {
+            return Err(InitAgentCaError::Exists);
+        }
+        let envelope = Envelope::find(settings)?.ok_or(InitAgentCaError::NoEnvelope)?;
+        // What could not be used must not be stored.
+        let authority = Authority::open(&made, &envelope).map_err(InitAgentCaError::Unusable)?;
+        self.put_agent_ca(caller, made).await?;
+        self.set_authority(authority);
+        Ok(())
+    }
+
+    async fn put_agent_ca(&self, caller: &Caller, stored: Hierarchy) -> Result<(), InitAgentCaError> {
+        let mut event = caller.event("agent_ca.init", None, &stored.trust_domain);
+        for summary in hierarchy::describe(&stored)? {
+            event.detail.insert(summary.role.as_str(), summary.fingerprint);
+        }
+        let written = self.store.write(move |view, _| {
+            if view.hierarchy()?.is_some() {
+                return Ok(Verdict::refuse(InitAgentCaError::Exists));
+            }
+            Ok(Verdict::accept((), vec![Change::PutHierarchy(stored), Change::Audit(event)]))
+        });
+        written.await.map_err(Unavailable::from)?
+    }
+
+    /// Makes the key of another intermediate, for the root to sign elsewhere. Nothing is stored.
+    pub fn request_intermediate(
+        &self,
+        settings: &EnvelopeSettings,
+    ) -> Result<IntermediateRequest, RenewAgentCaError> {
+        let hierarchy = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
+        let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
+        Ok(hierarchy::request(&hierarchy, &envelope).map_err(RenewError::from)?)
+    }
+
+    /// Adds an intermediate that the root has signed for a request, and issues from it from now on.
+    pub async fn install_intermediate(
+        &self,
+        caller: &Caller,
+        certificate: Vec<u8>,
+        sealed_key: Vec<u8>,
+        settings: &EnvelopeSettings,
+    ) -> Result<CertificateSummary, RenewAgentCaError> {
+        let before = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
+        let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
+        let mut after = before.clone();
+        let now = self.clock.now();
+        after.intermediates.push(hierarchy::accept(&before, certificate, sealed_key, &envelope, now)?);
+        // What could not be used must not be stored.
+        let authority = Authority::open(&after, &envelope).map_err(RenewAgentCaError::Unusable)?;
+        let newest = hierarchy::describe(&after)?.pop().ok_or(DamagedCertificate)?;
+        let mut event = caller.event("agent_ca.renew", None, &after.trust_domain);
+        event.detail.insert("intermediate", newest.fingerprint.clone());
+        event.detail.insert("not_after", newest.not_after.to_string());
+        let written = self.store.write(move |view, _| {
+            if view.hierarchy()?.as_ref() != Some(&before) {
+                return Ok(Verdict::refuse(RenewAgentCaError::Changed));
+            }
+            Ok(Verdict::accept((), vec![Change::PutHierarchy(after), Change::Audit(event)]))
+        });
+        written.await.map_err(Unavailable::from)??;
+        self.set_authority(authority);
+        Ok(newest)
+    }
+
+    pub fn hierarchy(&self) -> Result<Option<Hierarchy>, Unavailable> {
+        Ok(self.store.read(|view| view.hierarchy())?)
+    }
+
+    /// Root and intermediates, PEM, certificates only.
+    pub fn trust_bundle(&self) -> Result<Option<String>, Unavailable> {
+        Ok(self.hierarchy()?.map(|hierarchy| hierarchy::bundle_pem(&hierarchy)))
+    }
+
+    /// What the agent CA consists of.
+    pub fn agent_ca(&self) -> Result<Option<(TrustDomain, Vec<CertificateSummary>)>, DescribeError> {
+        let Some(hierarchy) = self.hierarchy()? else {
+            return Ok(None);
+        };
+        let summaries = hierarchy::describe(&hierarchy)?;
+        Ok(Some((hierarchy.trust_domain, summaries)))
+    }
+
+    /// The CRL of all unexpired revocations, signed by the intermediate, DER. It is a walk over all of them, so it is
+    /// not for requests, and holds up no enrollment.
+    pub async fn revocation_list(self: &Arc<Self>) -> Result<Vec<u8>, RevocationListError> {
+        let app = Arc::clone(self);
+        self.readers.run(move || app.sign_revocation_list()).await?
+    }
+
+    fn sign_revocation_list(&self) -> Result<Vec<u8>, RevocationListError> {
+        let authority = self.authority().ok_or(IssuingError::NoAuthority)?;
+        let now = self.clock.now();
+        let revoked = self.store.read(|view| view.revoked_serials(now)).map_err(Unavailable::from)?;
+        let number = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        let list = authority.crl(revoked, number, now, now + CRL_LIFETIME);
+        Ok(list.map_err(IssuingError::Signing)?)
+    }
+
+    /// The public keys of the roots.
+    pub fn bundle_keys(&self) -> Result<Option<Vec<BundleKey>>, Unavailable> {
+        let Some(hierarchy) = self.hierarchy()? else {
+            return Ok(None);
+        };
+        let key = |root: &Vec<u8>| {
+            let (x, y) = hierarchy::p256_coordinates(root)?;
+            Some(BundleKey { x, y, certificate: root.clone() })
+        };
+        Ok(Some(hierarchy.roots.iter().filter_map(key).collect()))
+    }
+
+    /// Unseals the issuing key; from now on enrollments and rotations are answered.
+    pub fn unseal(&self, envelope: &Envelope) -> Result<Hierarchy, UnsealError> {
+        let hierarchy = self.hierarchy()?.ok_or(UnsealError::Missing)?;
+        self.set_authority(Authority::open(&hierarchy, envelope)?);
+        Ok(hierarchy)
+    }
+}

@@ -1,0 +1,74 @@
+//! Backing up while serving: one snapshot, sealed with the envelope as it is written.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::app::access::caller::Caller;
+use crate::app::{App, Unavailable};
+use crate::ca::authority::{Authority, AuthorityError};
+pub use crate::ca::envelope::EnvelopeSettings;
+use crate::ca::envelope::{Envelope, EnvelopeError};
+use crate::store::{self, Change, Verdict};
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("there is no envelope to seal the backup with")]
+    NoEnvelope,
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error(
+        "the envelope is not the one that the agent CA is sealed with, so the backup could never be used"
+    )]
+    OtherEnvelope(#[source] AuthorityError),
+    #[error(transparent)]
+    Store(#[from] store::BackupError),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A backup that may begin.
+#[derive(Debug)]
+pub struct Backup {
+    app: Arc<App>,
+    envelope: Envelope,
+    begun_at: Timestamp,
+}
+
+impl App {
+    /// Finds what a backup is sealed with and puts it on record that one is taken.
+    pub async fn begin_backup(
+        self: &Arc<Self>,
+        caller: &Caller,
+        settings: &EnvelopeSettings,
+    ) -> Result<Backup, BackupError> {
+        let envelope = Envelope::find(settings)?.ok_or(BackupError::NoEnvelope)?;
+        if let Some(hierarchy) = self.hierarchy()? {
+            drop(Authority::open(&hierarchy, &envelope).map_err(BackupError::OtherEnvelope)?);
+        }
+        let begun_at = self.clock.now();
+        let event = caller.event("store.backup", None, store::FILE_NAME);
+        let recorded = self.store.write(move |_, _| {
+            Ok(Verdict::<(), std::convert::Infallible>::accept((), vec![Change::Audit(event)]))
+        });
+        let Ok(()) = recorded.await.map_err(Unavailable::from)?;
+        Ok(Backup { app: Arc::clone(self), envelope, begun_at })
+    }
+}
+
+impl Backup {
+    /// Writes the sealed backup; how many rows are in it.
+    pub async fn write_to(self, output: impl Write + Send + 'static) -> Result<u64, BackupError> {
+        let app = Arc::clone(&self.app);
+        app.readers.run(move || self.write(output)).await?
+    }
+
+    fn write(self, output: impl Write) -> Result<u64, BackupError> {
+        let mut sealing = self.envelope.sealing(output)?;
+        let backed_up = self.app.store.back_up(self.begun_at, &mut sealing)?;
+        let mut output = sealing.finish().map_err(store::BackupError::Write)?;
+        output.flush().map_err(store::BackupError::Write)?;
+        Ok(backed_up.rows)
+    }
+}

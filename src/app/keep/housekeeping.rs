@@ -1,0 +1,87 @@
+//! Work that nobody asks for: saving presence, and dropping what only unexpired certificates need.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use crate::app::insight::fleet::Report;
+use crate::app::{App, Unavailable};
+use crate::domain::clock_marks::ClockMarks;
+use crate::store::{Change, Verdict};
+
+/// How long after a certificate's expiry its bytes and key index are kept at least, so that an agent that is
+/// allowed to come back late can still be recognised.
+const KEEP_EXPIRED: SignedDuration = SignedDuration::from_hours(48);
+
+/// Reports saved in one commit.
+const REPORTS_PER_COMMIT: usize = 1_000;
+
+impl App {
+    /// Writes the reports that came in since the last call.
+    pub async fn save_presence(&self) -> Result<(), Unavailable> {
+        loop {
+            let taken = self.fleet.take_unsaved(REPORTS_PER_COMMIT);
+            if taken.reports().is_empty() {
+                return Ok(());
+            }
+            let reports = taken.reports().to_vec();
+            let saved = self.store.write(move |view, _| {
+                let mut changes = Vec::with_capacity(reports.len());
+                for (host, Report { at, facts, newest_shown }) in reports {
+                    // A host deleted since it reported must not leave a report behind.
+                    if view.host(host)?.is_some() {
+                        changes.push(Change::SaveReport { host, at, facts: Some(facts), newest_shown });
+                    }
+                }
+                Ok(Verdict::<(), Infallible>::accept((), changes))
+            });
+            let Ok(()) = saved.await?;
+            taken.saved();
+        }
+    }
+
+    /// Notes what the wall clock shows, so that what it says can be doubted later.
+    async fn note_clock(&self) -> Result<ClockMarks, Unavailable> {
+        let ran = self.has_run();
+        let noted = self.store.write(move |view, now| {
+            let mut marks = view.clock_marks()?;
+            marks.note(now, ran);
+            Ok(Verdict::<_, Infallible>::accept(marks.clone(), vec![Change::NoteClock(marks)]))
+        });
+        let Ok(marks) = noted.await?;
+        Ok(marks)
+    }
+
+    /// Drops what certificates leave behind that have expired beyond doubt; enrollments themselves are history
+    /// and stay.
+    pub async fn forget_expired(self: &Arc<Self>) -> Result<(), Unavailable> {
+        let marks = Arc::new(self.note_clock().await?);
+        let kept = KEEP_EXPIRED + self.policy.rotation_grace;
+        loop {
+            let now = self.clock.now();
+            let (app, seen) = (Arc::clone(self), Arc::clone(&marks));
+            let find = move || app.store.read(|view| view.long_expired(&seen, kept, now));
+            let expired = self.walkers.run(find).await??;
+            if expired.is_empty() {
+                return Ok(());
+            }
+            let marks = Arc::clone(&marks);
+            let forgotten = self.store.write(move |view, _| {
+                // A key may have been taken into a new certificate since the snapshot.
+                let mut keys = Vec::with_capacity(expired.keys.len());
+                for key in expired.keys {
+                    let holder = view.holder_of_key(key)?;
+                    if holder.is_none_or(|holder| marks.long_past(holder.serial, holder.not_after, kept, now))
+                    {
+                        keys.push(key);
+                    }
+                }
+                let (certificates, denied) = (expired.certificates, expired.denied);
+                let change = Change::ForgetExpired { keys, certificates, denied };
+                Ok(Verdict::<(), Infallible>::accept((), vec![change]))
+            });
+            let Ok(()) = forgotten.await?;
+        }
+    }
+}

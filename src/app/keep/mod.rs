@@ -1,0 +1,9 @@
+//! The deployment itself: its CA, backups, restores, checks, and the work that nobody asks for.
+
+pub mod agent_ca;
+pub mod backup;
+pub mod check;
+pub mod housekeeping;
+pub mod outages;
+pub mod reseal;
+pub mod restore;

@@ -1,0 +1,71 @@
+//! Another envelope key, for whoever fears that the old one is known.
+//!
+//! What is sealed lies in two places, and the key in a third, so no single step can change all of them. First
+//! everything is sealed for both keys, then the new key takes the old one's place, and only then is everything
+//! sealed for the new key alone. Until the second step the old key opens everything, from then on the new one
+//! does, wherever the work is interrupted.
+
+use std::path::{Path, PathBuf};
+
+use crate::app::access::caller::Caller;
+use crate::app::{App, Unavailable};
+use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings, Successor};
+use crate::ca::hierarchy;
+use crate::ca::server::{self, ServerCaError};
+use crate::store::{Change, Verdict};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ResealError {
+    #[error("there is no agent CA yet")]
+    Missing,
+    #[error("there is no envelope to open what is sealed")]
+    NoEnvelope,
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error(transparent)]
+    ServerCa(#[from] ServerCaError),
+    #[error("the agent CA was changed by somebody else at the same time")]
+    Changed,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl App {
+    /// Seals every key that is sealed with a new envelope key: the one in `new_key_file`, or a fresh one. Returns
+    /// where the old key is kept, if this has put the new one in its place.
+    pub async fn reseal(
+        &self,
+        caller: &Caller,
+        settings: &EnvelopeSettings,
+        new_key_file: Option<&Path>,
+    ) -> Result<Option<PathBuf>, ResealError> {
+        let old = Envelope::find(settings)?.ok_or(ResealError::NoEnvelope)?;
+        let successor = Successor::prepare(settings, new_key_file, self.clock.now())?;
+        let new = successor.envelope();
+        self.seal_for(caller, &old, &[&old, new], "both keys").await?;
+        let kept = successor.take_over()?;
+        self.seal_for(caller, new, &[new], "the new key").await?;
+        Ok(kept)
+    }
+
+    async fn seal_for(
+        &self,
+        caller: &Caller,
+        from: &Envelope,
+        to: &[&Envelope],
+        meaning: &'static str,
+    ) -> Result<(), ResealError> {
+        let before = self.hierarchy()?.ok_or(ResealError::Missing)?;
+        let after = hierarchy::reseal(&before, from, to)?;
+        server::reseal(&self.data_dir.join("tls"), from, to)?;
+        let mut event = caller.event("agent_ca.reseal", None, &after.trust_domain);
+        event.detail.insert("sealed_for", meaning.to_owned());
+        let written = self.store.write(move |view, _| {
+            if view.hierarchy()?.as_ref() != Some(&before) {
+                return Ok(Verdict::refuse(ResealError::Changed));
+            }
+            Ok(Verdict::accept((), vec![Change::PutHierarchy(after), Change::Audit(event)]))
+        });
+        written.await.map_err(Unavailable::from)?
+    }
+}

@@ -1,0 +1,238 @@
+//! Restoring a backup where no store is, without bringing anybody back who was revoked since.
+
+use std::collections::BTreeSet;
+use std::io::BufRead;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::app::access::caller::Caller;
+use crate::ca::envelope::{Envelope, EnvelopeError};
+use crate::ca::parse::revocation_list;
+use crate::ca::parse::revocation_list::{RevocationList, RevocationListError};
+use crate::ca::seal::Unauthenticated;
+use crate::domain::audit::{AuditEvent, MissingRecords};
+use crate::domain::deny::{Denial, Identity};
+use crate::domain::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
+use crate::domain::join_token::{JoinToken, JoinTokenState};
+use crate::domain::pin::Pin;
+use crate::domain::serial::Serial;
+use crate::store::{self, Change, ReadError, Restoring, View};
+
+/// Why nothing was restored. The data directory is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error(transparent)]
+    Store(#[from] store::RestoreError),
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error("the backup has no agent CA, so no revocation list can belong to it")]
+    NoAgentCa,
+    #[error("the revocation list can't be used")]
+    List(#[from] RevocationListError),
+    #[error("the revocation list ({issued_at}) is older than the backup ({created_at}) and says nothing new")]
+    OlderList { issued_at: Timestamp, created_at: Timestamp },
+}
+
+impl From<ReadError> for RestoreError {
+    fn from(error: ReadError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    pub created_at: Timestamp,
+    pub rows: u64,
+    /// Whether the backup was sealed by whoever has the envelope.
+    pub authenticated: bool,
+    /// Whether there was a revocation journal beside the store's place.
+    pub journal: bool,
+    /// Records of the audit trail that the journal has seen and the backup lacks.
+    pub missing: Option<MissingRecords>,
+    /// Whether a revocation list was given.
+    pub list: bool,
+    /// What either of them denied that the backup did not.
+    pub certificates_denied: usize,
+    pub identities_denied: usize,
+    /// Join tokens that were open in the backup. They may have been used since.
+    pub tokens_voided: usize,
+    pub sessions_ended: usize,
+}
+
+/// Whom a backup would put in charge: what an operator looks at who can't know where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InCharge {
+    /// The SHA-256 of each root.
+    pub roots: Vec<String>,
+    /// Those who may do everything everywhere.
+    pub administrators: Vec<String>,
+}
+
+/// Restores the backup `sealed` into a data directory without a store. Blocking and long.
+///
+/// A backup that is not authenticated is taken only if somebody accepts it, who is first shown whom it puts in charge.
+pub fn restore(
+    data_dir: &Path,
+    sealed: impl BufRead,
+    envelope: &Envelope,
+    accept_unauthenticated: Option<fn(&InCharge)>,
+    list: Option<&[u8]>,
+    caller: &Caller,
+    now: Timestamp,
+) -> Result<Restored, RestoreError> {
+    Restoring::vacant(data_dir)?;
+    let unauthenticated =
+        if accept_unauthenticated.is_some() { Unauthenticated::Accept } else { Unauthenticated::Refuse };
+    let mut opening = envelope.opening(sealed, unauthenticated)?;
+    let authenticated = opening.is_authenticated();
+    // It comes back only when the whole backup has been read and its authentication code is right.
+    let restoring = Restoring::read(data_dir, &mut opening)?;
+    if let Some(show) = accept_unauthenticated.filter(|_| !authenticated) {
+        show(&restoring.view(in_charge)?);
+    }
+    let list = list.map(|der| read_list(&restoring, der)).transpose()?;
+    let from_journal = restoring.unknown(now)?;
+
+    let mut restored = Restored {
+        created_at: restoring.created_at,
+        rows: restoring.rows,
+        authenticated,
+        journal: from_journal.is_some(),
+        missing: from_journal.as_ref().and_then(|only_there| only_there.records.clone()),
+        list: list.is_some(),
+        certificates_denied: 0,
+        identities_denied: 0,
+        tokens_voided: 0,
+        sessions_ended: 0,
+    };
+    let mut denials = Denials::default();
+    denials.extend(from_journal.map(|only_there| only_there.denials).unwrap_or_default());
+    if let Some(list) = &list {
+        denials.extend(restoring.view(|view| denied_by(list, view))?);
+    }
+    (restored.certificates_denied, restored.identities_denied) = denials.count();
+    let mut changes: Vec<Change> = denials.all.into_iter().map(Change::Deny).collect();
+    let tokens = restoring.view(|view| void_tokens(view, now))?;
+    restored.tokens_voided = tokens.len();
+    changes.extend(tokens);
+    let sessions = restoring.view(|view| view.sessions())?;
+    restored.sessions_ended = sessions.len();
+    changes.extend(sessions.into_iter().map(|session| Change::EndSession(session.key)));
+    changes.push(Change::Audit(event(caller, &restored)));
+    changes.extend(restored.missing.clone().map(Change::AcceptLoss));
+    restoring.write(changes, now)?;
+    restoring.put_in_place()?;
+    Ok(restored)
+}
+
+fn in_charge(view: &View<'_>) -> Result<InCharge, ReadError> {
+    let roots = view.hierarchy()?.map(|hierarchy| hierarchy.roots).unwrap_or_default();
+    let mut administrators = Vec::new();
+    view.users(None, |user| {
+        if user.is_global_admin() {
+            administrators.push(user.username.as_str().to_owned());
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(InCharge { roots: roots.iter().map(|root| Pin::of(root).to_string()).collect(), administrators })
+}
+
+fn read_list(restoring: &Restoring, der: &[u8]) -> Result<RevocationList, RestoreError> {
+    let hierarchy = restoring.view(|view| view.hierarchy())?.ok_or(RestoreError::NoAgentCa)?;
+    let list = revocation_list::read(der, &hierarchy)?;
+    // Lists count in whole seconds.
+    let created_at = restoring.created_at;
+    if list.issued_at.as_second() < created_at.as_second() {
+        return Err(RestoreError::OlderList { issued_at: list.issued_at, created_at });
+    }
+    Ok(list)
+}
+
+/// What a list denies and the backup does not. A list names no identities, so whoever held a certificate on it
+/// that was not merely superseded is denied altogether: to let one host back in again is one command.
+fn denied_by(list: &RevocationList, view: &View<'_>) -> Result<Vec<Denial>, ReadError> {
+    let mut denials = Vec::new();
+    for &(serial, since, reason) in &list.revoked {
+        if view.serial_denied(serial)? {
+            continue;
+        }
+        let Some(enrollment) = view.enrollment(serial)? else {
+            // Whether it has expired is for housekeeping to find out: this clock may be wrong.
+            denials.push(Denial::Serial { serial, not_after: since + SVID_LIFETIME_MAX, since, reason });
+            continue;
+        };
+        if enrollment.revocation.is_some() {
+            continue;
+        }
+        denials.push(Denial::Serial { serial, not_after: enrollment.not_after, since, reason });
+        let Some(host) = view.host(enrollment.host)?.filter(|_| reason != RevocationReason::Superseded)
+        else {
+            continue;
+        };
+        let identity = Identity { tenant: host.tenant, agent: host.agent };
+        if view.identity_denied(&identity)?.is_none() {
+            denials.push(Denial::Identity { identity, since });
+        }
+    }
+    Ok(denials)
+}
+
+/// Denials, each once.
+#[derive(Default)]
+struct Denials {
+    all: Vec<Denial>,
+    serials: BTreeSet<Serial>,
+    identities: BTreeSet<Identity>,
+}
+
+impl Denials {
+    fn extend(&mut self, denials: Vec<Denial>) {
+        for denial in denials {
+            let new = match &denial {
+                Denial::Serial { serial, .. } => self.serials.insert(*serial),
+                Denial::Identity { identity, .. } => self.identities.insert(identity.clone()),
+                // A restore lets nobody in.
+                Denial::Lifted { .. } => false,
+            };
+            if new {
+                self.all.push(denial);
+            }
+        }
+    }
+
+    fn count(&self) -> (usize, usize) {
+        (self.serials.len(), self.identities.len())
+    }
+}
+
+fn void_tokens(view: &View<'_>, now: Timestamp) -> Result<Vec<Change>, ReadError> {
+    let mut changes = Vec::new();
+    view.join_tokens(None, |token| {
+        // One that has expired by this clock may be good again once the clock is right.
+        if matches!(token.state(now), JoinTokenState::Open | JoinTokenState::Expired) {
+            changes.push(Change::PutJoinToken(JoinToken { voided_at: Some(now), ..token }));
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(changes)
+}
+
+fn event(caller: &Caller, restored: &Restored) -> AuditEvent {
+    let mut event = caller.event("store.restore", None, store::FILE_NAME);
+    let present = |present| if present { "applied" } else { "missing" };
+    event.detail.insert("backup_of", restored.created_at.to_string());
+    event.detail.insert("authenticated", restored.authenticated.to_string());
+    event.detail.insert("journal", present(restored.journal).to_owned());
+    event.detail.insert("crl", present(restored.list).to_owned());
+    event.detail.insert("certificates_denied", restored.certificates_denied.to_string());
+    event.detail.insert("identities_denied", restored.identities_denied.to_string());
+    event.detail.insert("tokens_voided", restored.tokens_voided.to_string());
+    if let Some(missing) = &restored.missing {
+        event.detail.extend(crate::app::insight::audit::detail(missing));
+    }
+    event.detail.insert("sessions_ended", restored.sessions_ended.to_string());
+    event
+}
