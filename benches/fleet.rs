@@ -22,7 +22,7 @@ use muster::clock::{Clock, SystemClock};
 use muster::domain::credential::CredentialKind;
 use muster::domain::host::HostFacts;
 use muster::domain::networks::Networks;
-use muster::http::transport::Transport;
+use muster::http::transport::origin::Transport;
 use muster::http::{ServerFacts, Shared, router};
 use tower::ServiceExt;
 

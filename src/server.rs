@@ -34,7 +34,7 @@ use crate::domain::serial::Serial;
 use crate::domain::spiffe::SpiffeId;
 use crate::grpc::server::GrpcDeps;
 use crate::http::reach::{Listening, Reach};
-use crate::http::socket::{Socket, SocketError};
+use crate::http::transport::socket::{Socket, SocketError};
 use crate::http::{ServerFacts, Shared, router};
 use crate::store::{self, OpenError, ReadError, Store, View};
 use crate::tls::client_verifier::{PeerVerifier, Refusal, Registry, RootsError, vouch_for};
@@ -322,7 +322,7 @@ impl Server {
         let certificate = Arc::new(LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?);
         let (https, https_addr) = bind(config.listen).await?;
         let (grpc, grpc_addr) = bind(config.grpc_listen).await?;
-        let socket = Socket::bind(&config.data_dir.join(crate::http::socket::FILE_NAME))?;
+        let socket = Socket::bind(&config.data_dir.join(crate::http::transport::socket::FILE_NAME))?;
         let reach = Reach {
             listening: Some(Listening { https: https_addr, grpc: grpc_addr }),
             certificate: Some(Arc::clone(&certificate)),
@@ -391,7 +391,7 @@ impl Server {
             heartbeat_interval: HEARTBEAT_INTERVAL,
         };
         let router = router(self.shared.clone());
-        let https = crate::http::tls::serve(
+        let https = crate::http::transport::tls::serve(
             self.https,
             Arc::clone(&self.certificate),
             Arc::clone(&self.shared.facts.refused_handshakes),

@@ -3,50 +3,22 @@
 //! Handlers translate: they read input, call one use case and convert its answer. This is the only room that
 //! knows JSON shapes and status codes.
 
-mod account;
-mod agent_ca;
-mod api;
-mod api_tokens;
-mod arriving;
-mod audit;
-mod body;
 mod document;
-mod enroll;
-mod events;
-mod examples;
-mod extract;
 mod findings;
-mod health;
-mod hosts;
-mod install;
-mod keeping;
-mod leftover;
-mod metrics;
-mod overview;
-mod page;
+pub mod input;
+pub mod openapi;
 pub mod problem;
-mod proxies;
 pub mod reach;
-mod routes;
-mod secrets;
-mod sessions;
-pub mod socket;
-mod strict;
-mod tenants;
-mod throttle;
-pub mod tls;
-mod tokens;
+pub mod routes;
 pub mod transport;
 pub mod trust_documents;
 mod ui;
-mod users;
 pub mod wire;
 mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriving::Arriving;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::HOST;
@@ -55,17 +27,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use document::Document;
-use events::OpenStreams;
 use http_body_util::BodyExt;
-use install::Downloads;
 use problem::Problem;
-use proxies::Unlisted;
 use reach::Reach;
-use throttle::Throttle;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
-use transport::Transport;
 use trust_documents::TrustDocuments;
 use ui::Found;
 
@@ -76,6 +43,12 @@ use crate::domain::host_port::HostName;
 use crate::domain::join_lines::KeyPin;
 use crate::domain::join_link::JoinLink;
 use crate::domain::networks::Networks;
+use crate::http::input::body_slots::Arriving;
+use crate::http::input::throttle::Throttle;
+use crate::http::routes::events::OpenStreams;
+use crate::http::routes::public::install::Downloads;
+use crate::http::transport::origin::Transport;
+use crate::http::transport::proxies::Unlisted;
 use crate::tls::listener::refused::RefusedHandshakes;
 use crate::tls::server_certificate::ServerCertificate;
 
@@ -173,13 +146,14 @@ impl Shared {
 
 /// Every route there is, and the document that describes them.
 pub fn router(shared: Shared) -> Router {
-    let (open, open_operations) = routes::open().into_parts();
-    let (api, api_operations) = routes::api().into_parts();
-    let description = api::document(&[("", &open_operations), ("/v1", &api_operations)]);
+    let (open, open_operations) = crate::http::routes::table::open().into_parts();
+    let (api, api_operations) = crate::http::routes::table::api().into_parts();
+    let description =
+        crate::http::openapi::operation::document(&[("", &open_operations), ("/v1", &api_operations)]);
     let description = Document::new("application/json", description.to_string());
     open.nest("/v1", api.clone())
         .nest("/api/v1", api)
-        .nest("/local", routes::local())
+        .nest("/local", crate::http::routes::table::local())
         .route("/openapi.json", get(async move |headers: HeaderMap| description.answer(&headers)))
         .fallback(ui_or_nothing)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
@@ -234,7 +208,7 @@ async fn options(request: Request, next: Next) -> Response {
 /// not for `localhost`, where it would take in whatever else runs on the machine; and not for names below this one,
 /// which are other servers.
 async fn strict_transport(request: Request, next: Next) -> Response {
-    let asked = extract::asked_for(request.headers(), request.uri());
+    let asked = crate::http::input::extract::asked_for(request.headers(), request.uri());
     let insists =
         asked.is_some_and(|asked| matches!(asked.host, HostName::Dns(_)) && !asked.host.is_loopback());
     let mut answer = next.run(request).await;

@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 
 use super::ServerFacts;
 use super::reach::Told;
-use super::strict::{optional_object, whole_number};
 use super::words::{CredentialWord, HostStatus, IssuedVia, LiveKind, PermissionName, SeverityName};
 use crate::app::access::api_tokens::ListedToken;
 use crate::app::access::users::ChangedUser;
@@ -35,6 +34,7 @@ use crate::domain::spiffe::AgentId;
 use crate::domain::tenant::Tenant;
 use crate::domain::timeline::{HostEvent, Source, TimelineEntry};
 use crate::domain::user::{ClockStyle, Preferences, Role, TimeZone, User};
+use crate::http::input::strict::{optional_object, whole_number};
 
 /// Names and labels: 1 to 128 characters without control characters, and not blank.
 const NAME: &str = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f]{1,128}$";

@@ -1,0 +1,4 @@
+//! The OpenAPI document, made from the routes.
+
+pub(crate) mod examples;
+pub(crate) mod operation;

@@ -1,0 +1,78 @@
+//! One's own account over the API.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use crate::app::access::account::{AccountError, OwnPassword};
+use crate::domain::session::SessionId;
+use crate::http::Shared;
+use crate::http::input::body::Json;
+use crate::http::input::extract::{Id, Nothing, Oneself, Params};
+use crate::http::input::page::{Page, PageParams, cursor, limit};
+use crate::http::problem::Problem;
+use crate::http::wire::{AccountAnswer, OwnPasswordAnswer, OwnPasswordBody, OwnToken, SessionItem};
+
+pub(crate) async fn show(
+    Oneself(oneself): Oneself,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<axum::Json<AccountAnswer>, Problem> {
+    let api_tokens = shared.app.own_api_tokens(&oneself)?;
+    let user = &oneself.user;
+    Ok(axum::Json(AccountAnswer {
+        id: user.id.to_string(),
+        username: user.username.to_string(),
+        role: user.role,
+        tenant_id: user.tenant.map(|tenant| tenant.to_string()),
+        created_at: user.created_at,
+        preferences: user.preferences.into(),
+        permissions: oneself.caller.permissions().into_iter().map(Into::into).collect(),
+        api_tokens: api_tokens.into_iter().map(OwnToken::from).collect(),
+    }))
+}
+
+pub(crate) async fn set_password(
+    Oneself(oneself): Oneself,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+    Json(body): Json<OwnPasswordBody>,
+) -> Result<axum::Json<OwnPasswordAnswer>, Problem> {
+    let address = oneself.caller.address();
+    // Whoever has found an open session must not be able to try passwords faster than at the front door.
+    shared.throttle.admit_sign_in(address)?;
+    let OwnPasswordBody { current, new, end_api_tokens } = body;
+    let change = OwnPassword { current, new, end_api_tokens };
+    match shared.app.change_own_password(&oneself, change).await {
+        Ok(ended) => {
+            let ended_api_tokens = ended.into_iter().map(OwnToken::from).collect();
+            Ok(axum::Json(OwnPasswordAnswer { ended_api_tokens }))
+        }
+        Err(error) => {
+            if matches!(error, AccountError::WrongPassword) {
+                shared.throttle.wrong_password(address)?;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+pub(crate) async fn sessions(
+    Oneself(oneself): Oneself,
+    State(shared): State<Shared>,
+    Params(params): Params<PageParams>,
+) -> Result<axum::Json<Page<SessionItem>>, Problem> {
+    let limit = limit(params.limit)?;
+    let sessions = shared.app.own_sessions(&oneself, cursor(params.cursor.as_deref())?, limit + 1)?;
+    let item = |session| SessionItem::new(&session, oneself.session);
+    Ok(axum::Json(Page::new(sessions, limit, |session| session.key.id().to_string(), item)))
+}
+
+pub(crate) async fn end_session(
+    Oneself(oneself): Oneself,
+    State(shared): State<Shared>,
+    Id(id): Id<SessionId>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<StatusCode, Problem> {
+    shared.app.end_own_session(&oneself, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

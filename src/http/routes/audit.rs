@@ -1,0 +1,90 @@
+//! The audit trail over the API.
+
+use axum::extract::State;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::app::insight::audit::{AuditQuery, Order};
+use crate::domain::audit::Outcome;
+use crate::http::Shared;
+use crate::http::input::extract::{Allowed, AuditRead, Nothing, Params, scope};
+use crate::http::input::page::{Page, cursor, limit};
+use crate::http::problem::Problem;
+use crate::http::wire::{AuditItem, ChainAnswer};
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuditParams {
+    /// The tenant to look at, for callers who see all of them; all when left out.
+    tenant: Option<String>,
+    /// Newest first, or oldest first as the chain grows. Default: newest.
+    order: Option<ListOrder>,
+    /// Only records with this text in one of their words or names, whatever the case.
+    q: Option<String>,
+    /// Only this actor's, as records name it.
+    actor: Option<String>,
+    /// Only this action, as records name it.
+    action: Option<String>,
+    /// Only what came out like this.
+    outcome: Option<Outcome>,
+    /// Only records from this moment on (RFC 3339).
+    from: Option<Timestamp>,
+    /// Only records before this moment (RFC 3339).
+    until: Option<Timestamp>,
+    /// Items on a page.
+    #[schemars(range(min = 1, max = 500))]
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ListOrder {
+    Newest,
+    Oldest,
+}
+
+pub(crate) async fn list(
+    allowed: Allowed<AuditRead>,
+    State(shared): State<Shared>,
+    Params(params): Params<AuditParams>,
+) -> Result<axum::Json<Page<AuditItem>>, Problem> {
+    // Without a tenant, those who see all tenants see what belongs to none, too.
+    let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let order = match params.order {
+        None | Some(ListOrder::Newest) => Order::NewestFirst,
+        Some(ListOrder::Oldest) => Order::OldestFirst,
+    };
+    let query = AuditQuery {
+        tenant,
+        text: params.q,
+        actor: params.actor,
+        action: params.action,
+        outcome: params.outcome,
+        from: params.from,
+        until: params.until,
+        order,
+        behind: cursor(params.cursor.as_deref())?,
+    };
+    let page = shared.app.audit(query, limit(params.limit)?).await?;
+    let sees_all = allowed.caller.tenant().is_none();
+    let items = page.records.into_iter().map(|found| AuditItem::new(found, sees_all)).collect();
+    Ok(axum::Json(Page::of(items, page.next.map(|next| next.to_string()))))
+}
+
+pub(crate) async fn verify(
+    allowed: Allowed<AuditRead>,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<axum::Json<ChainAnswer>, Problem> {
+    let tenant = scope(&shared, &allowed.caller, None)?;
+    let check = shared.app.verify_audit(tenant).await?;
+    Ok(axum::Json(ChainAnswer {
+        records: check.records,
+        intact: check.broken.is_none(),
+        first_broken: check.broken.as_ref().and_then(|broken| broken.at),
+        why: check.broken.map(|broken| broken.why),
+    }))
+}

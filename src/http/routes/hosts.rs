@@ -1,0 +1,183 @@
+//! Hosts over the API: looked at, decommissioned, re-enabled, deleted; and the revocation of an agent.
+
+use std::str::FromStr;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::app::insight::fleet::{HostQuery, Order, Place};
+use crate::app::issue::hosts::HostDetail;
+use crate::domain::deny::Identity;
+use crate::domain::host::{HostFlag, HostState};
+use crate::domain::ids::HostId;
+use crate::domain::spiffe::AgentId;
+use crate::http::Shared;
+use crate::http::input::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, One, Params, tenant};
+use crate::http::input::page::{ListParams, Page, cursor, limit};
+use crate::http::problem::Problem;
+use crate::http::wire::{EnrollmentItem, HostEventItem, HostItem, HostList, RevokedAnswer};
+use crate::http::words::HostStatus;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HostParams {
+    /// The tenant to look at, for callers who see all of them.
+    tenant: Option<String>,
+    /// Words, each a part of a hostname, an address or an operating system, whatever the case. A whole hostname,
+    /// agent id or host id finds a decommissioned host, too.
+    q: Option<String>,
+    /// Only hosts of this status.
+    status: Option<HostStatus>,
+    /// Only hosts in this state. Decommissioned ones are left out of every other list.
+    state: Option<HostState>,
+    /// Decommissioned hosts, and only those.
+    decommissioned: Option<bool>,
+    /// Only hosts with this flag.
+    flag: Option<HostFlag>,
+    /// Only hosts that this enrollment secret, or join token, let in: its id.
+    secret: Option<String>,
+    /// Part of an operating system, whatever the case.
+    os: Option<String>,
+    /// Only agents of this version (`0.2.0`), or of older ones (`<0.2.0`), as which those count that state none.
+    #[schemars(regex(pattern = r"^<?[0-9]+\.[0-9]+\.[0-9]+([-+].*)?$"))]
+    version: Option<String>,
+    /// Only hosts that have not reported for so long, or not since they enrolled: `24h`, `7d`.
+    silent_for: Option<String>,
+    /// `enrolled` (the newest first, and what is taken when nothing is said), `hostname`, `last_seen` (the latest
+    /// first), `expires` (the soonest first); with a `-` in front turned round.
+    #[schemars(regex(pattern = r"^-?(enrolled|hostname|last_seen|expires)$"))]
+    sort: Option<String>,
+    /// Items on a page.
+    #[schemars(range(min = 1, max = 500))]
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+pub(crate) async fn list(
+    allowed: Allowed<AgentRead>,
+    State(shared): State<Shared>,
+    Params(params): Params<HostParams>,
+) -> Result<axum::Json<HostList>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let limit = limit(params.limit)?;
+    let query = params.query(shared.app.clock().now())?;
+    let page = shared.app.hosts(tenant, query, limit).await?;
+    let trust_domain = shared.app.trust_domain();
+    let items = page.hosts.into_iter();
+    let items = items.map(|detail| HostItem::new(detail, trust_domain.as_ref())).collect();
+    let next_cursor = page.next.map(|place| place.to_string());
+    Ok(axum::Json(HostList { items, next_cursor, total: page.total }))
+}
+
+impl HostParams {
+    fn query(self, now: Timestamp) -> Result<HostQuery, Problem> {
+        let order: Order = parsed("sort", self.sort.as_deref())?.unwrap_or_default();
+        let after: Option<Place> = cursor(self.cursor.as_deref())?;
+        if after.as_ref().is_some_and(|place| !order.has(place)) {
+            return Err(Problem::bad_request("This 'cursor' is of a list in another order."));
+        }
+        let silent_before = self.silent_for.as_deref().map(|text| {
+            let silent = humantime::parse_duration(text).ok();
+            let silent = silent.and_then(|silent| SignedDuration::try_from(silent).ok());
+            let before = silent.map(|silent| now.saturating_sub(silent).unwrap_or(Timestamp::MIN));
+            before.ok_or_else(|| Problem::bad_request("'silent_for' is a time, such as 24h or 7d."))
+        });
+        Ok(HostQuery {
+            text: self.q.filter(|text| !text.is_empty()),
+            named: Vec::new(),
+            online: self.status.map(|status| status == HostStatus::Online),
+            decommissioned: self.decommissioned.unwrap_or(false),
+            state: self.state,
+            flag: self.flag,
+            let_in_by: parsed("secret", self.secret.as_deref())?,
+            os: self.os.filter(|text| !text.is_empty()),
+            version: parsed("version", self.version.as_deref())?,
+            silent_before: silent_before.transpose()?,
+            order,
+            after,
+        })
+    }
+}
+
+/// Reads a parameter that is a text of its own kind.
+fn parsed<T: FromStr<Err: std::fmt::Display>>(name: &str, text: Option<&str>) -> Result<Option<T>, Problem> {
+    let wrong = |error: T::Err| Problem::bad_request(format!("'{name}' can't be used: {error}."));
+    text.map(|text| text.parse().map_err(wrong)).transpose()
+}
+
+fn item(shared: &Shared, detail: HostDetail) -> axum::Json<HostItem> {
+    axum::Json(HostItem::new(detail, shared.app.trust_domain().as_ref()))
+}
+
+pub(crate) async fn show(
+    One { tenant, id, .. }: One<AgentRead, HostId>,
+    State(shared): State<Shared>,
+) -> Result<axum::Json<HostItem>, Problem> {
+    Ok(item(&shared, shared.app.host_in_detail(tenant, id)?))
+}
+
+pub(crate) async fn enrollments(
+    allowed: Allowed<AgentRead>,
+    State(shared): State<Shared>,
+    Id(id): Id<HostId>,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<Page<EnrollmentItem>>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let limit = limit(params.limit)?;
+    let before = cursor(params.cursor.as_deref())?;
+    let enrollments = shared.app.enrollments(tenant, id, before, limit + 1)?;
+    Ok(axum::Json(Page::new(enrollments, limit, |e| e.serial.to_string(), EnrollmentItem::from)))
+}
+
+pub(crate) async fn events(
+    allowed: Allowed<AgentRead>,
+    State(shared): State<Shared>,
+    Id(id): Id<HostId>,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<Page<HostEventItem>>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let limit = limit(params.limit)?;
+    let before = cursor(params.cursor.as_deref())?;
+    let events = shared.app.host_events(tenant, id, before, limit + 1)?;
+    Ok(axum::Json(Page::new(events, limit, |entry| entry.key.to_string(), HostEventItem::from)))
+}
+
+pub(crate) async fn decommission(
+    One { caller, tenant, id, .. }: One<HostWrite, HostId>,
+    State(shared): State<Shared>,
+) -> Result<axum::Json<HostItem>, Problem> {
+    Ok(item(&shared, shared.app.decommission(&caller, tenant, id).await?))
+}
+
+pub(crate) async fn re_enable(
+    One { caller, tenant, id, .. }: One<HostWrite, HostId>,
+    State(shared): State<Shared>,
+) -> Result<axum::Json<HostItem>, Problem> {
+    Ok(item(&shared, shared.app.re_enable(&caller, tenant, id).await?))
+}
+
+pub(crate) async fn delete(
+    One { caller, tenant, id, .. }: One<HostWrite, HostId>,
+    State(shared): State<Shared>,
+) -> Result<StatusCode, Problem> {
+    shared.app.delete_host(&caller, tenant, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn revoke(
+    One { caller, tenant, id: agent, .. }: One<AgentWrite, AgentId>,
+    State(shared): State<Shared>,
+) -> Result<axum::Json<RevokedAnswer>, Problem> {
+    let revoked = shared.app.revoke(&caller, Identity { tenant, agent }).await?;
+    Ok(axum::Json(RevokedAnswer {
+        agent_id: revoked.identity.agent.to_string(),
+        tenant_id: revoked.identity.tenant.to_string(),
+        host_id: revoked.host.to_string(),
+        revoked_at: revoked.since,
+        certificates_revoked: revoked.certificates,
+    }))
+}

@@ -1,0 +1,215 @@
+//! What keeps a deployment: asked for by the local operator, never over the network.
+
+use std::io::{self, Write};
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::app::keep::check::CheckedTable;
+use crate::domain::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::spiffe::TrustDomain;
+use crate::http::input::body::Json;
+use crate::http::input::extract::{Local, Nothing, Params};
+use crate::http::problem::{Problem, with_causes};
+use crate::http::wire::CaCertificate;
+use crate::http::{Shared, findings};
+use crate::pem;
+
+/// Parts of an answer that wait for a slow reader; what makes them waits too.
+const PARTS_WAITING: usize = 4;
+
+/// A sealed backup, as it is made. When it fails half-way, the answer breaks off.
+pub(crate) async fn backup(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<Response, Problem> {
+    let backup = shared.app.begin_backup(&caller, &shared.facts.envelope).await?;
+    let (parts, body) = answer_in_parts();
+    tokio::spawn(async move {
+        let breaking = parts.0.clone();
+        if let Err(error) = backup.write_to(parts).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a backup was not finished");
+            // A reader that went away needs no telling.
+            let _ = breaking.send(Err(io::Error::other("the backup failed"))).await;
+        }
+    });
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}
+
+/// A line of JSON for every table that is whole, as soon as that is known, and a last one with the first damage and with
+/// what else there is to see to.
+pub(crate) async fn check(
+    Local(_): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Response {
+    let (mut parts, body) = answer_in_parts();
+    let last = parts.0.clone();
+    tokio::spawn(async move {
+        let checked = shared.app.check(move |CheckedTable { table, rows }| {
+            // The check goes on for a reader that went away; it changes nothing and comes to its end.
+            let _ = writeln!(parts, "{}", json!({ "table": table, "rows": rows }));
+        });
+        let damage = match checked.await {
+            Ok(Ok(())) => None,
+            Ok(Err(damage)) => {
+                tracing::error!(error = &damage as &dyn std::error::Error, "THE STORE IS DAMAGED");
+                Some(with_causes(&damage))
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the check was not finished");
+                return;
+            }
+        };
+        // What a damaged store says of itself is not believed.
+        let stored = if damage.is_some() { Ok(Vec::new()) } else { shared.app.findings() };
+        let Ok(stored) = stored.inspect_err(|error| {
+            tracing::error!(error = error as &dyn std::error::Error, "the check was not finished");
+        }) else {
+            return;
+        };
+        let findings: Vec<_> = stored
+            .into_iter()
+            .chain(findings::of_server(&shared))
+            .map(crate::http::wire::WarningItem::from)
+            .collect();
+        let verdict = json!({ "damage": damage, "findings": findings });
+        let _ = last.send(Ok(Bytes::from(verdict.to_string()))).await;
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+/// What `POST /local/agent-ca/request` answers. The root signs it in the process of the command that asked.
+#[derive(Serialize)]
+pub(crate) struct RequestedIntermediate {
+    trust_domain: String,
+    /// PEM.
+    roots: String,
+    /// SubjectPublicKeyInfo, base64 of the DER.
+    public_key: String,
+    /// Base64. It is sealed with the envelope, and sent back with the certificate.
+    sealed_key: String,
+}
+
+/// The public key of another intermediate.
+pub(crate) async fn request_intermediate(
+    Local(_): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<axum::Json<RequestedIntermediate>, Problem> {
+    let request = shared.app.request_intermediate(&shared.facts.envelope)?;
+    Ok(axum::Json(RequestedIntermediate {
+        trust_domain: request.trust_domain.to_string(),
+        roots: request.roots.iter().map(|root| pem::certificate(root)).collect(),
+        public_key: BASE64.encode(&request.public_key),
+        sealed_key: BASE64.encode(&request.sealed_key),
+    }))
+}
+
+/// `POST /local/agent-ca/renew`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RenewBody {
+    /// PEM.
+    certificate: String,
+    /// As it came with the request.
+    sealed_key: String,
+}
+
+/// An overlapping intermediate, which the root has signed.
+pub(crate) async fn renew_agent_ca(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+    Json(body): Json<RenewBody>,
+) -> Result<axum::Json<CaCertificate>, Problem> {
+    let unusable = || Problem::bad_request("The certificate is not PEM, or the sealed key is not base64.");
+    let certificate = pem::single(&body.certificate, &[pem::CERTIFICATE]).map_err(|_| unusable())?;
+    let sealed_key = BASE64.decode(body.sealed_key.as_bytes()).map_err(|_| unusable())?;
+    let envelope = &shared.facts.envelope;
+    let renewed = shared.app.install_intermediate(&caller, certificate, sealed_key, envelope).await?;
+    shared.renew_trust_documents().await;
+    Ok(axum::Json(renewed.into()))
+}
+
+/// `POST /local/agent-ca`: certificates in the clear, the intermediate's key sealed. Octets are in base64.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgentCaBody {
+    trust_domain: TrustDomain,
+    roots: Vec<String>,
+    intermediates: Vec<IntermediateBody>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IntermediateBody {
+    certificate: String,
+    sealed_key: String,
+}
+
+impl AgentCaBody {
+    fn read(self) -> Option<Hierarchy> {
+        let octets = |text: &String| BASE64.decode(text.as_bytes()).ok();
+        let intermediate = |body: &IntermediateBody| {
+            let (certificate, sealed_key) = (octets(&body.certificate)?, octets(&body.sealed_key)?);
+            Some(Intermediate { certificate, sealed_key })
+        };
+        Some(Hierarchy {
+            trust_domain: self.trust_domain,
+            roots: self.roots.iter().map(octets).collect::<Option<_>>()?,
+            intermediates: self.intermediates.iter().map(intermediate).collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// Whether there is an agent CA, for a command that is about to make one.
+pub(crate) async fn has_agent_ca(
+    Local(_): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    Ok(axum::Json(json!({ "exists": shared.app.hierarchy()?.is_some() })))
+}
+
+/// The first agent CA, made by the command that asks.
+pub(crate) async fn install_agent_ca(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+    Json(body): Json<AgentCaBody>,
+) -> Result<StatusCode, Problem> {
+    let made = body.read().ok_or_else(|| Problem::bad_request("The agent CA is not in base64."))?;
+    shared.app.install_agent_ca(&caller, made, &shared.facts.envelope).await?;
+    shared.renew_trust_documents().await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An answer that is written from another thread.
+fn answer_in_parts() -> (Parts, Body) {
+    let (sender, receiver) = mpsc::channel(PARTS_WAITING);
+    (Parts(sender), Body::from_stream(ReceiverStream::new(receiver)))
+}
+
+/// Where the answer is written. Must not be written to from an async task.
+struct Parts(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Parts {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.0.blocking_send(Ok(Bytes::copy_from_slice(part))).map_err(gone)?;
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! The overview over the API.
+
+use axum::extract::State;
+
+use crate::domain::finding::ranked;
+use crate::http::input::extract::{AgentRead, Allowed, InTenant, Params, tenant};
+use crate::http::problem::Problem;
+use crate::http::wire::{OverviewAnswer, ServerCertificateItem};
+use crate::http::{Shared, findings};
+
+pub(crate) async fn show(
+    allowed: Allowed<AgentRead>,
+    State(shared): State<Shared>,
+    Params(params): Params<InTenant>,
+) -> Result<axum::Json<OverviewAnswer>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let mut overview = shared.app.overview(tenant).await?;
+    overview.warnings.extend(findings::of_server(&shared));
+    overview.warnings = ranked(overview.warnings);
+    let certificate = shared.facts.certificate().map(|certificate| ServerCertificateItem {
+        not_after: certificate.not_after(),
+        pin: certificate.pin().map(str::to_owned),
+    });
+    Ok(axum::Json(OverviewAnswer::new(overview, certificate)))
+}

@@ -1,0 +1,222 @@
+//! The program itself, for machines that join: the running one for this server's own platform, and what lies in the
+//! data directory for others. Anybody may have it; it holds no secret.
+//!
+//! A download is bounded in memory and held to a pace: whoever takes nothing for a while loses it, and where room is
+//! short, whoever has the most downloads gives one up to whoever has fewer.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::networks::accountable;
+use crate::domain::shares::{Shares, Turn, Worth};
+use crate::http::Shared;
+use crate::http::input::extract::{ClientAddress, Id};
+use crate::http::problem::Problem;
+
+/// The running program, also after another one has taken its name.
+const RUNNING: &str = "/proc/self/exe";
+const FILE: &str = "muster";
+/// Downloads at a time, from everybody together: 32 MiB at most.
+const DOWNLOADS_MAX: usize = 256;
+/// Bytes that are read at a time; one such piece waits for the client while the next is read.
+const PIECE: usize = 64 * 1024;
+/// A client that takes nothing for so long is not waited for.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
+/// Longest name of an operating system or an architecture.
+const NAME_MAX: usize = 32;
+
+/// `OS-ARCH`, or a text that names no platform.
+pub(crate) struct Platform(Option<String>);
+
+impl FromStr for Platform {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let plain = |name: &str| {
+            (1..=NAME_MAX).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        };
+        let named = text.split_once('-').is_some_and(|(os, arch)| plain(os) && plain(arch));
+        Ok(Self(named.then(|| text.to_owned())))
+    }
+}
+
+/// This server's own platform, as `uname` and Rust name it.
+fn own_platform() -> String {
+    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+pub(crate) async fn program(
+    State(shared): State<Shared>,
+    ClientAddress(client): ClientAddress,
+    Id(platform): Id<Platform>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Some((file, length, tag)) = open(&shared, &platform).await else {
+        let own = own_platform();
+        return Err(Problem::not_found(&format!(
+            "This server has no program for that platform. It offers its own, {own}; others are served from install/OS-ARCH/muster in its data directory."
+        )));
+    };
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| *known == tag);
+    let head = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::ETAG, tag),
+    ];
+    if known {
+        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
+    }
+    let body = if method == Method::HEAD {
+        Body::empty()
+    } else {
+        let place = Downloads::place(&shared.downloads, client);
+        send(
+            file,
+            length,
+            place.ok_or_else(|| Problem::busy("Too many download the program now. Try again."))?,
+        )
+    };
+    Ok((head, [(header::CONTENT_LENGTH, HeaderValue::from(length))], body).into_response())
+}
+
+/// The file for a platform, its length, and what tells it from others of its name.
+async fn open(shared: &Shared, platform: &Platform) -> Option<(File, u64, HeaderValue)> {
+    let platform = platform.0.as_ref()?;
+    let path = if *platform == own_platform() {
+        PathBuf::from(RUNNING)
+    } else {
+        shared.facts.install_dir.as_ref()?.join(platform).join(FILE)
+    };
+    let file = File::open(&path).await.ok()?;
+    let metadata = file.metadata().await.ok().filter(std::fs::Metadata::is_file)?;
+    let changed = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let tag = format!("\"{:x}-{:x}\"", metadata.len(), changed.unwrap_or_default().as_nanos());
+    Some((file, metadata.len(), HeaderValue::try_from(tag).ok()?))
+}
+
+/// Sends as many bytes as were announced, if they are there; else the answer breaks off.
+fn send(file: File, length: u64, place: Place) -> Body {
+    let (pieces, body) = mpsc::channel::<io::Result<Bytes>>(1);
+    tokio::spawn(async move {
+        let mut file = file.take(length);
+        loop {
+            let mut piece = vec![0; PIECE];
+            let read = file.read(&mut piece).await;
+            let piece = match read {
+                Ok(0) => return,
+                Ok(read) => {
+                    piece.truncate(read);
+                    Ok(piece.into())
+                }
+                Err(error) => Err(error),
+            };
+            let broken = piece.is_err();
+            let taken = tokio::select! {
+                taken = timeout(TAKEN_WITHIN, pieces.send(piece)) => matches!(taken, Ok(Ok(()))),
+                () = place.pushed_out.cancelled() => false,
+            };
+            if broken || !taken {
+                return;
+            }
+        }
+    });
+    Body::from_stream(ReceiverStream::new(body))
+}
+
+/// Local callers have no address, and count as one client.
+type Client = Option<IpAddr>;
+
+/// The downloads that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Downloads(Mutex<Shares<Client, CancellationToken>>);
+
+/// One download's place, given back on drop.
+#[derive(Debug)]
+struct Place {
+    downloads: Arc<Downloads>,
+    client: Client,
+    turn: Turn,
+    /// Cancelled when the place goes to somebody who has fewer.
+    pushed_out: CancellationToken,
+}
+
+impl Downloads {
+    /// A place, if need be that of somebody who has more of them than this client would; `None` where nobody has.
+    fn place(this: &Arc<Self>, address: Client) -> Option<Place> {
+        let client = address.map(accountable);
+        let mut places = this.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.len() >= DOWNLOADS_MAX {
+            if places.most_held() <= places.held_by(client) + 1 {
+                return None;
+            }
+            places.give_up_one()?.cancel();
+        }
+        let pushed_out = CancellationToken::new();
+        let turn = places.add(client, Worth::InUse, pushed_out.clone());
+        Some(Place { downloads: Arc::clone(this), client, turn, pushed_out })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.downloads.0.lock().unwrap_or_else(PoisonError::into_inner).remove(self.client, self.turn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_two_plain_names() {
+        let named = |text: &str| text.parse::<Platform>().unwrap().0.is_some();
+        assert!(named("linux-x86_64") && named("linux-aarch64") && named(&own_platform()));
+        for bad in [
+            "",
+            "linux",
+            "linux-",
+            "-x",
+            "linux-..",
+            "..-..",
+            "a-b/c",
+            "a-b.c",
+            "A-b",
+            "a-b-c",
+            &"a-".repeat(99),
+        ] {
+            assert!(!named(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_has_the_most_downloads_makes_way_for_whoever_has_fewer() {
+        let downloads = Arc::new(Downloads::default());
+        let of = |text: &str| Some(text.parse().unwrap());
+        let greedy: Vec<_> =
+            (0..DOWNLOADS_MAX).map(|_| Downloads::place(&downloads, of("192.0.2.1")).unwrap()).collect();
+        assert!(Downloads::place(&downloads, of("192.0.2.1")).is_none());
+        let modest = Downloads::place(&downloads, of("192.0.2.2")).unwrap();
+        assert!(greedy[0].pushed_out.is_cancelled() && !greedy[1].pushed_out.is_cancelled());
+        assert!(!modest.pushed_out.is_cancelled());
+        drop((greedy, modest));
+        assert!(downloads.0.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,60 @@
+//! Join tokens over the API.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::app::issue::tokens::TokenOrder;
+use crate::domain::ids::CredentialId;
+use crate::http::Shared;
+use crate::http::input::body::OptionalJson;
+use crate::http::input::extract::{AgentWrite, Allowed, InTenant, One, Params, tenant};
+use crate::http::input::page::{ListParams, Page, cursor, limit};
+use crate::http::problem::Problem;
+use crate::http::wire::{MintBody, MintWarning, MintedToken, TokenItem};
+
+pub(crate) async fn mint(
+    allowed: Allowed<AgentWrite>,
+    State(shared): State<Shared>,
+    Params(params): Params<InTenant>,
+    OptionalJson(body): OptionalJson<MintBody>,
+) -> Result<Response, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let agent = body.agent_id.map(|text| text.parse()).transpose();
+    let agent = agent.map_err(|error: crate::domain::spiffe::SpiffeError| {
+        Problem::unprocessable("invalid_agent_id", error.to_string())
+    })?;
+    let name = body.name.map(|text| text.parse()).transpose();
+    let name = name.map_err(|error: crate::domain::label::InvalidLabel| {
+        Problem::unprocessable("invalid_name", error.to_string())
+    })?;
+    let order = TokenOrder { agent, name, ttl_seconds: body.ttl_seconds };
+    let (token, credential) = shared.app.mint_token(&allowed.caller, tenant, order).await?;
+    let warning = match &token.agent {
+        Some(agent) if shared.app.is_revoked(tenant, agent)? => Some(MintWarning::identity_revoked(agent)),
+        _ => None,
+    };
+    let now = shared.app.clock().now();
+    let minted = MintedToken::new(&token, &credential, now, &shared.facts, warning);
+    Ok((StatusCode::CREATED, axum::Json(minted)).into_response())
+}
+
+pub(crate) async fn list(
+    allowed: Allowed<AgentWrite>,
+    State(shared): State<Shared>,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<Page<TokenItem>>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let limit = limit(params.limit)?;
+    let tokens = shared.app.tokens(tenant, cursor(params.cursor.as_deref())?, limit + 1).await?;
+    let now = shared.app.clock().now();
+    Ok(axum::Json(Page::new(tokens, limit, |t| t.id.to_string(), |t| TokenItem::new(&t, now))))
+}
+
+pub(crate) async fn void(
+    One { caller, tenant, id, .. }: One<AgentWrite, CredentialId>,
+    State(shared): State<Shared>,
+) -> Result<axum::Json<TokenItem>, Problem> {
+    let token = shared.app.void_token(&caller, tenant, id).await?;
+    Ok(axum::Json(TokenItem::new(&token, shared.app.clock().now())))
+}

@@ -1,0 +1,54 @@
+//! People over the API.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::app::access::users::{UserChange, UserOrder};
+use crate::domain::ids::UserId;
+use crate::domain::user::InvalidUsername;
+use crate::http::Shared;
+use crate::http::input::body::Json;
+use crate::http::input::extract::{Allowed, Id, Nothing, Params, UserWrite, scope, tenant};
+use crate::http::input::page::{ListParams, Page, cursor, limit};
+use crate::http::problem::Problem;
+use crate::http::wire::{ChangedUserAnswer, UserBody, UserItem, UserPatch};
+
+pub(crate) async fn list(
+    allowed: Allowed<UserWrite>,
+    State(shared): State<Shared>,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<Page<UserItem>>, Problem> {
+    let scope = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let limit = limit(params.limit)?;
+    let users = shared.app.users(scope, cursor(params.cursor.as_deref())?, limit + 1)?;
+    Ok(axum::Json(Page::new(users, limit, |user| user.id.to_string(), UserItem::from)))
+}
+
+pub(crate) async fn create(
+    allowed: Allowed<UserWrite>,
+    State(shared): State<Shared>,
+    Params(Nothing {}): Params<Nothing>,
+    Json(body): Json<UserBody>,
+) -> Result<Response, Problem> {
+    let username = body.username.parse();
+    let username = username
+        .map_err(|error: InvalidUsername| Problem::unprocessable("invalid_username", error.to_string()))?;
+    let asked = body.tenant_id.as_deref();
+    let tenant = asked.map(|asked| tenant(&shared, &allowed.caller, Some(asked))).transpose()?;
+    let order = UserOrder { username, password: body.password, role: body.role, tenant };
+    let user = shared.app.create_user(&allowed.caller, order).await?;
+    Ok((StatusCode::CREATED, axum::Json(UserItem::from(user))).into_response())
+}
+
+pub(crate) async fn change(
+    allowed: Allowed<UserWrite>,
+    State(shared): State<Shared>,
+    Id(id): Id<UserId>,
+    Params(Nothing {}): Params<Nothing>,
+    Json(body): Json<UserPatch>,
+) -> Result<axum::Json<ChangedUserAnswer>, Problem> {
+    let change = UserChange { role: body.role, disabled: body.disabled, password: body.password };
+    let changed = shared.app.change_user(&allowed.caller, id, change).await?;
+    Ok(axum::Json(ChangedUserAnswer::from(changed)))
+}

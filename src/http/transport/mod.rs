@@ -1,0 +1,6 @@
+//! How requests come in: over TLS, over the UNIX socket, in process, through a proxy.
+
+pub mod origin;
+pub(crate) mod proxies;
+pub mod socket;
+pub mod tls;
