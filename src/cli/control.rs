@@ -15,10 +15,10 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::Global;
-use super::custody::Custody;
-use super::error::CliError;
 use crate::agent::connect::server_url::{NotAServerUrl, ServerUrl};
 use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
+use crate::cli::authority::custody::Custody;
+use crate::cli::output::error::CliError;
 use crate::domain::code::Code;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::networks::Networks;

@@ -2,7 +2,7 @@
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-use super::error::CliError;
+use crate::cli::output::error::CliError;
 
 /// No core dump, and no debugger of the same user. Most commands hold a key, a token or a password at some time, so
 /// all of them are without; whoever adds one need not think of it.

@@ -4,38 +4,20 @@
 //! while a server runs and in process while none does.
 
 pub mod agent;
-mod agent_ca;
-mod agent_contact;
-mod agent_install;
-mod api_token;
-mod audit;
-mod backup;
-mod check;
+pub mod authority;
 mod control;
-mod custody;
-mod demo;
-mod enroll_token;
-mod enrollment;
-pub mod error;
-mod gen_cert;
+pub mod fleet;
 mod hardening;
-mod host;
-mod output;
-mod quickstart;
-mod restore;
-mod revoke_agent;
-mod secret;
-mod serve;
-mod stdout;
-mod tenant;
-mod user;
+pub mod output;
+pub mod people;
+pub mod upkeep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
-use error::CliError;
 
+use crate::cli::output::error::CliError;
 use crate::config::{Config, LogFormat, Overrides};
 use crate::domain::pin::Pin;
 
@@ -91,33 +73,33 @@ pub struct Global {
 // What a command is for stands at its type, where its options are.
 #[derive(Debug, Subcommand)]
 enum Command {
-    Quickstart(quickstart::Quickstart),
-    Serve(serve::Serve),
+    Quickstart(crate::cli::upkeep::quickstart::Quickstart),
+    Serve(crate::cli::upkeep::serve::Serve),
     #[command(subcommand)]
-    Host(host::HostCommand),
+    Host(crate::cli::fleet::host::HostCommand),
     #[command(subcommand)]
-    Enrollment(enrollment::EnrollmentCommand),
-    EnrollToken(enroll_token::EnrollToken),
+    Enrollment(crate::cli::fleet::enrollment::EnrollmentCommand),
+    EnrollToken(crate::cli::fleet::enroll_token::EnrollToken),
     #[command(subcommand)]
-    Secret(secret::Secret),
-    RevokeAgent(revoke_agent::RevokeAgent),
+    Secret(crate::cli::fleet::secret::Secret),
+    RevokeAgent(crate::cli::fleet::revoke_agent::RevokeAgent),
     #[command(subcommand)]
-    User(user::UserCommand),
+    User(crate::cli::people::user::UserCommand),
     #[command(subcommand)]
-    ApiToken(api_token::ApiTokenCommand),
+    ApiToken(crate::cli::people::api_token::ApiTokenCommand),
     #[command(subcommand)]
-    Tenant(tenant::TenantCommand),
+    Tenant(crate::cli::people::tenant::TenantCommand),
     #[command(subcommand)]
-    Audit(audit::Audit),
+    Audit(crate::cli::people::audit::Audit),
     #[command(subcommand)]
-    AgentCa(agent_ca::AgentCa),
-    GenCert(gen_cert::GenCert),
-    Backup(backup::Backup),
-    Restore(restore::Restore),
-    Check(check::Check),
+    AgentCa(crate::cli::authority::agent_ca::AgentCa),
+    GenCert(crate::cli::authority::gen_cert::GenCert),
+    Backup(crate::cli::upkeep::backup::Backup),
+    Restore(crate::cli::upkeep::restore::Restore),
+    Check(crate::cli::upkeep::check::Check),
     /// Enroll this machine, and run the agent that keeps its identity fresh
     #[command(subcommand)]
-    Agent(agent::AgentCommand),
+    Agent(crate::cli::agent::command::AgentCommand),
     /// Write the completions for a shell to stdout
     #[command(
         after_help = "Examples:\n  muster completions bash > /etc/bash_completion.d/muster\n  muster completions zsh > \"${fpath[1]}/_muster\""
@@ -188,7 +170,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);
-            output::print_whole(&script)?;
+            crate::cli::output::values::print_whole(&script)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Man { dir } => {
@@ -199,7 +181,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         }
         Command::Agent(command) => {
             global.log(None)?;
-            agent::run(command, global.json).await
+            crate::cli::agent::command::run(command, global.json).await
         }
     }
 }

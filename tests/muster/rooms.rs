@@ -54,8 +54,8 @@ const ONLY_IN: &[(&str, &str, &str)] = &[
     ("PemObject", "pem/", "PEM is read by `pem`, which drops nothing and quotes nothing"),
     ("KeyPair::from_pem", "pem/", "PEM is read by `pem`, which drops nothing and quotes nothing"),
     ("-----BEGIN ", "pem/", "PEM is written by `pem`"),
-    ("println!", "cli/stdout.rs", "`cli::stdout` knows what may be cut off and what is a secret"),
-    ("io::stdout()", "cli/stdout.rs", "`cli::stdout` knows what may be cut off and what is a secret"),
+    ("println!", "cli/output/stdout.rs", "`cli::stdout` knows what may be cut off and what is a secret"),
+    ("io::stdout()", "cli/output/stdout.rs", "`cli::stdout` knows what may be cut off and what is a secret"),
     (r"replace('\''", "shell.rs", "`shell::quoted` quotes what is printed to be pasted"),
 ];
 

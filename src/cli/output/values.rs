@@ -7,22 +7,22 @@ use std::time::{Duration, Instant};
 use comfy_table::{ContentArrangement, Table, TableStyle};
 use serde_json::Value;
 
-use super::error::CliError;
-pub(super) use super::stdout::{SecretOutput, print, print_whole};
+use crate::cli::output::error::CliError;
+pub(crate) use crate::cli::output::stdout::{SecretOutput, print, print_whole};
 
-pub(super) fn print_json(value: &Value) -> Result<ExitCode, CliError> {
+pub(crate) fn print_json(value: &Value) -> Result<ExitCode, CliError> {
     print(&format!("{value:#}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The same of a document with a secret in it.
-pub(super) fn reveal_json(output: SecretOutput, value: &Value) -> Result<ExitCode, CliError> {
+pub(crate) fn reveal_json(output: SecretOutput, value: &Value) -> Result<ExitCode, CliError> {
     output.reveal(&zeroize::Zeroizing::new(format!("{value:#}\n")))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// How far long work has come, on stderr when somebody watches; the line goes away with this.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     what: &'static str,
     watched: bool,
     shown: Option<Instant>,
@@ -32,18 +32,18 @@ impl Progress {
     /// How often the line is drawn anew.
     const EVERY: Duration = Duration::from_millis(200);
 
-    pub(super) fn new(what: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str) -> Self {
         Self { what, watched: std::io::stderr().is_terminal(), shown: None }
     }
 
-    pub(super) fn show(&mut self, reached: impl FnOnce() -> String) {
+    pub(crate) fn show(&mut self, reached: impl FnOnce() -> String) {
         if self.watched && self.shown.is_none_or(|shown| shown.elapsed() >= Self::EVERY) {
             self.shown = Some(Instant::now());
             eprint!("\r\x1b[K{}: {}", self.what, reached());
         }
     }
 
-    pub(super) fn show_octets(&mut self, octets: u64) {
+    pub(crate) fn show_octets(&mut self, octets: u64) {
         self.show(|| format!("{} MiB", octets >> 20));
     }
 }
@@ -57,7 +57,7 @@ impl Drop for Progress {
 }
 
 /// A column or a line: its heading, and what it shows of an item.
-pub(super) struct Column {
+pub(crate) struct Column {
     heading: &'static str,
     shows: Shows,
 }
@@ -69,17 +69,17 @@ enum Shows {
 }
 
 /// Shows a field as it is.
-pub(super) const fn field(heading: &'static str, field: &'static str) -> Column {
+pub(crate) const fn field(heading: &'static str, field: &'static str) -> Column {
     Column { heading, shows: Shows::Field(field) }
 }
 
 /// Shows a time to the second.
-pub(super) const fn time(heading: &'static str, field: &'static str) -> Column {
+pub(crate) const fn time(heading: &'static str, field: &'static str) -> Column {
     Column { heading, shows: Shows::Time(field) }
 }
 
 /// Shows what a function makes of the item.
-pub(super) const fn made(heading: &'static str, of: fn(&Value) -> String) -> Column {
+pub(crate) const fn made(heading: &'static str, of: fn(&Value) -> String) -> Column {
     Column { heading, shows: Shows::Made(of) }
 }
 
@@ -100,7 +100,7 @@ const GAP: u16 = 2;
 const NOTHING: &str = "-";
 
 /// Prints the items of a list as a table, or says that there are none.
-pub(super) fn print_table(items: &[Value], columns: &[Column], none: &str) -> Result<ExitCode, CliError> {
+pub(crate) fn print_table(items: &[Value], columns: &[Column], none: &str) -> Result<ExitCode, CliError> {
     if items.is_empty() {
         print(&format!("{none}\n"))?;
         return Ok(ExitCode::SUCCESS);
@@ -120,7 +120,7 @@ pub(super) fn print_table(items: &[Value], columns: &[Column], none: &str) -> Re
 }
 
 /// Prints one item, a line per field.
-pub(super) fn print_fields(item: &Value, fields: &[Column]) -> Result<ExitCode, CliError> {
+pub(crate) fn print_fields(item: &Value, fields: &[Column]) -> Result<ExitCode, CliError> {
     let width = fields.iter().map(|field| field.heading.len()).max().unwrap_or_default();
     let line = |field: &Column| format!("{:<width$}  {}\n", field.heading, field.of(item));
     print(&fields.iter().map(line).collect::<String>())?;
@@ -128,7 +128,7 @@ pub(super) fn print_fields(item: &Value, fields: &[Column]) -> Result<ExitCode, 
 }
 
 /// A time to the second, such as `2026-11-22 20:52:44Z`: RFC 3339 with a space, which its section 5.6 allows.
-pub(super) fn when(value: &Value) -> String {
+pub(crate) fn when(value: &Value) -> String {
     let Some(text) = value.as_str() else { return cell(value) };
     match text.parse::<jiff::Timestamp>() {
         Ok(at) => at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
@@ -137,7 +137,7 @@ pub(super) fn when(value: &Value) -> String {
 }
 
 /// The tenant of people and API tokens; those without one belong to all.
-pub(super) fn tenant(item: &Value) -> String {
+pub(crate) fn tenant(item: &Value) -> String {
     item["tenant_id"].as_str().unwrap_or("all").to_owned()
 }
 

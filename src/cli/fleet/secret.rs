@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::Global;
-use super::control::{Call, Control, escape, items};
-use super::enroll_token::seconds;
-use super::error::CliError;
-use super::output::{SecretOutput, field, made, print, print_json, print_table, reveal_json, time};
+use crate::cli::Global;
+use crate::cli::control::{Call, Control, escape, items};
+use crate::cli::fleet::enroll_token::seconds;
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{
+    SecretOutput, field, made, print, print_json, print_table, reveal_json, time,
+};
 
 /// Create, list and revoke enrollment secrets: shared by many hosts
 ///
@@ -18,7 +20,7 @@ use super::output::{SecretOutput, field, made, print, print_json, print_table, r
 /// kept. One host, once: that is a join token ('muster enroll-token').
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
-pub(super) enum Secret {
+pub(crate) enum Secret {
     /// Create a secret; it is shown this one time
     Create {
         /// What the secret is for
@@ -61,7 +63,7 @@ const EXAMPLES: &str = "Examples:
 const ROUTE: &str = "/v1/enrollment-secrets";
 
 impl Secret {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name, max_uses, ttl, tenant } => {

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::Global;
-use super::control::{Call, Control, items};
-use super::error::CliError;
-use super::output::{Progress, field, made, print, print_json, print_table, print_whole, time};
+use crate::cli::Global;
+use crate::cli::control::{Call, Control, items};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{Progress, field, made, print, print_json, print_table, print_whole, time};
 use crate::domain::audit::{AuditRecord, ChainHead};
 use crate::durable::Unfinished;
 
@@ -24,7 +24,7 @@ const LINE_OCTETS_MAX: u64 = 1 << 20;
 /// nothing can be changed, inserted or taken out unnoticed.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
-pub(super) enum Audit {
+pub(crate) enum Audit {
     /// List records, newest first
     List {
         /// Only records with this text in them
@@ -61,7 +61,7 @@ const EXAMPLES: &str = "Examples:
   muster audit export /backup/audit-$(date +%F).jsonl";
 
 impl Audit {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         if let Self::Verify { file: Some(file) } = &self {
             return verify_file(global, file);
         }

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::Global;
-use super::control::{Call, Control};
-use super::custody::Custody;
-use super::error::CliError;
-use super::output::{print, print_json};
 use crate::ca::envelope::EnvelopeError;
 use crate::ca::server::{self, NewKey, ServerCaError, ServerName};
+use crate::cli::Global;
+use crate::cli::authority::custody::Custody;
+use crate::cli::control::{Call, Control};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{print, print_json};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::server::{
@@ -26,7 +26,7 @@ use crate::store;
 /// where the server has a certificate from elsewhere (tls_cert_file and tls_key_file).
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct GenCert {
+pub(crate) struct GenCert {
     /// A DNS name or IP address under which the server is reached; may be repeated
     /// [default: the names of the certificate that is there; else those in MUSTER_PUBLIC_URL and
     /// MUSTER_CERT_NAMES, and this machine's names and addresses]
@@ -48,7 +48,7 @@ const EXAMPLES: &str = "Examples:
   muster gen-cert --renew";
 
 impl GenCert {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let config = global.local_config()?;
         prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
         let _custody = Custody::of(&config.data_dir);
@@ -119,7 +119,7 @@ async fn refuse_for_hosts(global: &Global) -> Result<(), CliError> {
     }
     let control = Control::open_local(global).await?;
     let mut hosts = 0;
-    for tenant in super::control::items(&control.list(Call::get("/v1/tenants")).await?) {
+    for tenant in crate::cli::control::items(&control.list(Call::get("/v1/tenants")).await?) {
         let tenant = tenant["id"].as_str().map(str::to_owned);
         let overview = control.call(Call::get("/v1/overview").query("tenant", tenant)).await?;
         hosts += overview["hosts_total"].as_u64().unwrap_or(0);
@@ -134,13 +134,13 @@ async fn refuse_for_hosts(global: &Global) -> Result<(), CliError> {
 }
 
 /// Why there is no envelope, and how a command finds the one there is.
-pub(super) fn envelope_refused(error: &EnvelopeError) -> CliError {
+pub(crate) fn envelope_refused(error: &EnvelopeError) -> CliError {
     let said = CliError::caused(error);
     if matches!(error, EnvelopeError::NotFound) { said.hint(FIND_THE_ENVELOPE) } else { said }
 }
 
 /// Says where the envelope key went and what must not happen to it.
-pub(super) fn remind_of_envelope(path: &std::path::Path) {
+pub(crate) fn remind_of_envelope(path: &std::path::Path) {
     eprintln!("Envelope key: {}", path.display());
     eprintln!("  It unseals the CA keys. Keep a copy elsewhere; key and data should not share a backup.");
 }

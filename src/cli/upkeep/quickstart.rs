@@ -9,16 +9,16 @@ use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::Global;
-use super::error::CliError;
-use super::gen_cert::{envelope_refused, remind_of_envelope};
-use super::hardening::allow_descriptors;
-use super::output::SecretOutput;
-use super::serve::{run, stop_on_signal};
 use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::access::users::FIRST_ADMIN;
 use crate::app::issue::tokens::TokenOrder;
 use crate::app::{App, ROOT_KEY_FILE};
+use crate::cli::Global;
+use crate::cli::authority::gen_cert::{envelope_refused, remind_of_envelope};
+use crate::cli::hardening::allow_descriptors;
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::SecretOutput;
+use crate::cli::upkeep::serve::{run, stop_on_signal};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
 use crate::domain::join_link::JoinLink;
@@ -36,7 +36,7 @@ use crate::tls::live::LivePeers;
 /// With --json the first line on stdout says all of that as one document, once the listeners accept.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Quickstart {
+pub(crate) struct Quickstart {
     /// Where HTTPS listens; port 0 takes a free one [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -57,7 +57,7 @@ const EXAMPLES: &str = "Examples:
 const TRUST_DOMAIN: &str = "muster";
 
 impl Quickstart {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let overrides =
             Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
         let config = global.config(None, overrides, Ipv4Addr::LOCALHOST)?;
@@ -84,7 +84,8 @@ impl Quickstart {
                 .hint("set a password with: muster user set-password admin")
         })?;
         drop(output);
-        let demo = super::demo::start(&server, &config, &caller, self.demo_agents, &stop).await?;
+        let demo =
+            crate::cli::upkeep::demo::start(&server, &config, &caller, self.demo_agents, &stop).await?;
         run(server, stop).await;
         drop(demo);
         Ok(ExitCode::SUCCESS)

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::Global;
-use super::control::{Call, Control, items};
-use super::error::CliError;
-use super::output::{field, print, print_json, print_table, time};
+use crate::cli::Global;
+use crate::cli::control::{Call, Control, items};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{field, print, print_json, print_table, time};
 
 /// Create and list tenants: walls inside one deployment
 ///
@@ -16,7 +16,7 @@ use super::output::{field, print, print_json, print_table, time};
 /// from the start; commands work on it unless --tenant names another, by its name or its id.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
-pub(super) enum TenantCommand {
+pub(crate) enum TenantCommand {
     /// Create a tenant
     Create {
         /// What to call it
@@ -33,7 +33,7 @@ const EXAMPLES: &str = "Examples:
   muster enroll-token --tenant acme";
 
 impl TenantCommand {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name } => {

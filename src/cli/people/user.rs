@@ -7,10 +7,10 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::Global;
-use super::control::{Call, Control, escape, items, items_of};
-use super::error::CliError;
-use super::output::{field, made, print, print_json, print_table, tenant, time};
+use crate::cli::Global;
+use crate::cli::control::{Call, Control, escape, items, items_of};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{field, made, print, print_json, print_table, tenant, time};
 use crate::secret_file::without_mark;
 
 /// Add, list and change the people who sign in
@@ -21,7 +21,7 @@ use crate::secret_file::without_mark;
 /// terminal; never from the command line.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
-pub(super) enum UserCommand {
+pub(crate) enum UserCommand {
     /// Add a person; asks for the password
     Add {
         /// The sign-in name
@@ -67,7 +67,7 @@ const EXAMPLES: &str = "Examples:
   muster user set-password admin     # on the server's own machine: the way back in";
 
 impl UserCommand {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Add { name, role, tenant } => {

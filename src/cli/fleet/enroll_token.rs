@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Global;
-use super::control::{Call, Control};
-use super::error::CliError;
-use super::output::{SecretOutput, field, print, print_json, print_table, reveal_json, time, when};
+use crate::cli::Global;
+use crate::cli::control::{Call, Control};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{
+    SecretOutput, field, print, print_json, print_table, reveal_json, time, when,
+};
 use crate::shell::quoted;
 
 /// Mint, list and void join tokens: single use, one host each
@@ -18,7 +20,7 @@ use crate::shell::quoted;
 /// there are enrollment secrets ('muster secret').
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
-pub(super) struct EnrollToken {
+pub(crate) struct EnrollToken {
     #[command(subcommand)]
     command: Option<TokenCommand>,
     #[command(flatten)]
@@ -60,7 +62,7 @@ enum TokenCommand {
 }
 
 /// Reads a duration such as `90m` or `30d` as seconds.
-pub(super) fn seconds(text: &str) -> Result<i64, String> {
+pub(crate) fn seconds(text: &str) -> Result<i64, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     i64::try_from(duration.as_secs()).map_err(|_| "too long".to_owned())
 }
@@ -73,7 +75,7 @@ const EXAMPLES: &str = "Examples:
 const ROUTE: &str = "/v1/agents/enroll-tokens";
 
 impl EnrollToken {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let Some(command) = self.command else {
             let output = SecretOutput::open()?;
             return self.mint.run(&Control::open(global).await?, output, global.json).await;
@@ -94,10 +96,10 @@ impl EnrollToken {
                     time("EXPIRES", "expires_at"),
                 ];
                 let none = "No join tokens. Mint one: muster enroll-token";
-                print_table(super::control::items(&answer), &columns, none)
+                print_table(crate::cli::control::items(&answer), &columns, none)
             }
             TokenCommand::Void { id, tenant } => {
-                let path = format!("{ROUTE}/{}", super::control::escape(&id));
+                let path = format!("{ROUTE}/{}", crate::cli::control::escape(&id));
                 let answer = control.call(Call::delete(&path).query("tenant", tenant)).await?;
                 if global.json {
                     return print_json(&answer);

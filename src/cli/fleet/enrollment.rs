@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::Global;
-use super::control::{Call, Control, escape, items};
-use super::error::CliError;
-use super::output::{field, print_json, print_table, time};
+use crate::cli::Global;
+use crate::cli::control::{Call, Control, escape, items};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{field, print_json, print_table, time};
 
 /// List the certificates issued to a host
 ///
@@ -15,7 +15,7 @@ use super::output::{field, print_json, print_table, time};
 /// valid, and whether and why it was revoked. Rows stay when certificates expire.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:\n  muster enrollment list HOST-ID")]
-pub(super) enum EnrollmentCommand {
+pub(crate) enum EnrollmentCommand {
     /// List every certificate ever issued to a host, newest first
     List {
         /// The host's id, as 'muster host list' shows it
@@ -27,7 +27,7 @@ pub(super) enum EnrollmentCommand {
 }
 
 impl EnrollmentCommand {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         let Self::List { host_id, tenant } = self;
         let path = format!("/v1/hosts/{}/enrollments", escape(&host_id));

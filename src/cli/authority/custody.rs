@@ -20,12 +20,12 @@ const INSIDE_FILES: [&CStr; 4] = [c"ca.crt", c"ca.key.age", c"server.crt", c"ser
 /// While this is held, root works in the data directory; at its end, what root made there is its owner's.
 #[derive(Debug)]
 #[must_use = "the files are handed over at its end"]
-pub(super) struct Custody {
+pub(crate) struct Custody {
     data_dir: PathBuf,
 }
 
 impl Custody {
-    pub(super) fn of(data_dir: &Path) -> Self {
+    pub(crate) fn of(data_dir: &Path) -> Self {
         Self { data_dir: data_dir.to_owned() }
     }
 }

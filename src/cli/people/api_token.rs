@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::Global;
-use super::control::{Call, Control, escape, items};
-use super::enroll_token::seconds;
-use super::error::CliError;
-use super::output::{SecretOutput, field, made, print, print_json, print_table, reveal_json, tenant, time};
+use crate::cli::Global;
+use crate::cli::control::{Call, Control, escape, items};
+use crate::cli::fleet::enroll_token::seconds;
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{
+    SecretOutput, field, made, print, print_json, print_table, reveal_json, tenant, time,
+};
 
 /// Create, list and revoke API tokens: for programs, with an explicit list of permissions
 ///
@@ -17,7 +19,7 @@ use super::output::{SecretOutput, field, made, print, print_json, print_table, r
 /// its hash is kept. A token that was made with another one ends with it. It goes into the header 'Authorization: Bearer …', or into --api-token-file of this program.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
-pub(super) enum ApiTokenCommand {
+pub(crate) enum ApiTokenCommand {
     /// Create a token; it is shown this one time
     Create {
         /// What the token is for
@@ -51,7 +53,7 @@ const EXAMPLES: &str = "Examples:
 const ROUTE: &str = "/v1/api-tokens";
 
 impl ApiTokenCommand {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name, permissions, ttl, tenant } => {

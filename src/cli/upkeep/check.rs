@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Global;
-use super::control::{Call, Control};
-use super::error::CliError;
-use super::output::{field, print_json, print_table};
+use crate::cli::Global;
+use crate::cli::control::{Call, Control};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{field, print_json, print_table};
 
 /// Check that the store is whole and what needs somebody, while the server runs or not
 ///
@@ -19,10 +19,10 @@ use super::output::{field, print_json, print_table};
 /// the server when it started. Names the first damage found.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  muster check\n  muster check --json | jq .findings")]
-pub(super) struct Check {}
+pub(crate) struct Check {}
 
 impl Check {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open_local(global).await?;
         let answer = control.bytes(Call::post("/local/check")).await?;
         let unclear = || CliError::new("the check broke off").hint("the server's log says why");

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::Global;
-use super::control::{Call, Control, escape, items};
-use super::error::CliError;
-use super::output::{field, made, print, print_fields, print_json, print_table, time};
+use crate::cli::Global;
+use crate::cli::control::{Call, Control, escape, items};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{field, made, print, print_fields, print_json, print_table, time};
 use crate::shell::quoted;
 
 /// List, show, decommission, re-enable and delete hosts
@@ -17,7 +17,7 @@ use crate::shell::quoted;
 /// away within milliseconds and keeps its history. Deleting is for rows that should never have been.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
-pub(super) enum HostCommand {
+pub(crate) enum HostCommand {
     /// List hosts, the newest first
     List(Listing),
     /// Show one host and the latest of its timeline
@@ -56,7 +56,7 @@ const EXAMPLES: &str = "Examples:
 
 /// Which hosts to list, and how.
 #[derive(Debug, clap::Args)]
-pub(super) struct Listing {
+pub(crate) struct Listing {
     /// List decommissioned hosts, and only those
     #[arg(long)]
     decommissioned: bool,
@@ -116,7 +116,7 @@ impl Listing {
 
 /// A host and its tenant.
 #[derive(Debug, clap::Args)]
-pub(super) struct WhichHost {
+pub(crate) struct WhichHost {
     /// The host's id, as the list shows it
     id: String,
     /// The host's tenant [default: the tenant 'default']
@@ -149,7 +149,7 @@ async fn act(
 }
 
 impl HostCommand {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::List(listing) => {

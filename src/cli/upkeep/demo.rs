@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::error::CliError;
 use crate::agent::config::{AgentConfig, EnrollConfig};
 use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
 use crate::agent::enroll::enroll_on_start::Patience;
@@ -20,6 +19,7 @@ use crate::agent::workload::PER_USER_USUAL;
 use crate::app::App;
 use crate::app::access::caller::Caller;
 use crate::app::issue::tokens::TokenOrder;
+use crate::cli::output::error::CliError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::credential::CredentialKind;
@@ -37,7 +37,7 @@ const SYSTEMS: [&str; 4] = [
 ];
 
 /// Starts demo agents; they end with `stop`. Those that already have an identity go on with it.
-pub(super) async fn start(
+pub(crate) async fn start(
     server: &Server,
     config: &Config,
     caller: &Caller,

@@ -9,10 +9,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use rustix::fs::OFlags;
 
-use super::error::CliError;
+use crate::cli::output::error::CliError;
 
 /// Writes text that may be cut off. A reader that went away is no reason to fail.
-pub(super) fn print(text: &str) -> Result<(), CliError> {
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
     match write(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(&error)),
         _ => Ok(()),
@@ -20,25 +20,25 @@ pub(super) fn print(text: &str) -> Result<(), CliError> {
 }
 
 /// Writes what is of use only as a whole.
-pub(super) fn print_whole(content: &[u8]) -> Result<(), CliError> {
+pub(crate) fn print_whole(content: &[u8]) -> Result<(), CliError> {
     write(content).map_err(|error| failed(&error))
 }
 
-pub(super) fn is_terminal() -> bool {
+pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
 /// Standard output that will take a secret. It is asked for before the secret is made.
 #[derive(Debug)]
 #[must_use = "a secret is printed where it was announced"]
-pub(super) struct SecretOutput {
+pub(crate) struct SecretOutput {
     file: File,
     on_disk: bool,
 }
 
 impl SecretOutput {
     /// Refuses an output that leads nowhere, and warns of one that others can read.
-    pub(super) fn open() -> Result<Self, CliError> {
+    pub(crate) fn open() -> Result<Self, CliError> {
         let nowhere = |why: &str| {
             CliError::new(format!(
                 "standard output {why}, and this command prints a secret there this one time"
@@ -66,13 +66,13 @@ impl SecretOutput {
     }
 
     /// Writes the secret, and to the disk where it goes to one. A failure is one even when the reader went away.
-    pub(super) fn print(&mut self, secret: &str) -> io::Result<()> {
+    pub(crate) fn print(&mut self, secret: &str) -> io::Result<()> {
         self.file.write_all(secret.as_bytes())?;
         if self.on_disk { self.file.sync_all() } else { Ok(()) }
     }
 
     /// The same for commands that have nothing to take back.
-    pub(super) fn reveal(mut self, secret: &str) -> Result<(), CliError> {
+    pub(crate) fn reveal(mut self, secret: &str) -> Result<(), CliError> {
         self.print(secret).map_err(|error| {
             CliError::new(format!("the secret could not be printed: {error}"))
                 .hint("nobody has seen it; revoke or void what was made, and make another")

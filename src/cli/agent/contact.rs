@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::error::CliError;
 use crate::agent::config::{EnrollConfig, process_environment};
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText, read_file, read_stdin};
 use crate::agent::enroll::enroll_on_start::chain;
+use crate::cli::output::error::CliError;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::join_link::JoinLink;
 use crate::domain::pin::Pin;

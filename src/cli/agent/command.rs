@@ -10,10 +10,6 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::agent_contact::{ContactArgs, no_credential};
-use super::agent_install::{InstallArgs, UninstallArgs};
-use super::error::CliError;
-use super::output::print;
 use crate::agent::config::{AgentConfig, dialer, process_environment, ready_made};
 use crate::agent::enroll::enroll_on_start::{Patience, chain};
 use crate::agent::enroll::first_enrollment;
@@ -24,6 +20,10 @@ use crate::agent::run::readiness::Sign;
 use crate::agent::run::runtime;
 use crate::agent::run::runtime::RunEnd;
 use crate::agent::status::status;
+use crate::cli::agent::contact::{ContactArgs, no_credential};
+use crate::cli::agent::install::{InstallArgs, UninstallArgs};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::print;
 use crate::clock::{Clock, SystemClock};
 use crate::shell::quoted;
 

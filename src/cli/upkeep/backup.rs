@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::Global;
-use super::control::{Call, Control};
-use super::error::CliError;
-use super::output::{Progress, print_json, print_whole};
-use super::stdout::is_terminal;
+use crate::cli::Global;
+use crate::cli::control::{Call, Control};
+use crate::cli::output::error::CliError;
+use crate::cli::output::stdout::is_terminal;
+use crate::cli::output::values::{Progress, print_json, print_whole};
 use crate::durable::Unfinished;
 
 /// Write everything the server knows into one sealed file, while it serves or not
@@ -21,13 +21,13 @@ use crate::durable::Unfinished;
 /// the envelope key, in another place than the backup. The server's own certificate under tls/ is not in it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  muster backup /backup/muster-$(date +%F).age")]
-pub(super) struct Backup {
+pub(crate) struct Backup {
     /// The file to write, which must not exist yet; its directory must. '-' is stdout
     path: PathBuf,
 }
 
 impl Backup {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let path = &self.path;
         if path.as_os_str() == "-" {
             return to_stdout(global).await;

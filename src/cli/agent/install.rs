@@ -7,9 +7,6 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 use serde_json::json;
 
-use super::agent_contact::{ContactArgs, Plan, no_credential};
-use super::error::CliError;
-use super::output::print;
 use crate::agent::config::{CA_PIN, ENROLLMENT_SECRET, JOIN_TOKEN, SECRET_FILE, SERVER, TOKEN_FILE};
 use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
 use crate::agent::enroll::enroll_on_start::chain;
@@ -18,6 +15,9 @@ use crate::agent::install::service::{
     InstallError, Installed, Order, Target, Uninstalled, Vouched, checked_ca_file,
 };
 use crate::agent::install::unit::{DEFAULT_DIR, NAME, OWN_PROGRAM};
+use crate::cli::agent::contact::{ContactArgs, Plan, no_credential};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::print;
 use crate::domain::credential::CredentialKind;
 use crate::shell::quoted;
 use crate::tls::server_verifier::Trust;

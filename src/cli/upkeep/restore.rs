@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::Global;
-use super::custody::Custody;
-use super::error::CliError;
-use super::output::{Progress, print_json};
 use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::keep::restore::{InCharge, RestoreError, Restored, restore};
 use crate::ca::envelope::{Envelope, EnvelopeError};
+use crate::cli::Global;
+use crate::cli::authority::custody::Custody;
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{Progress, print_json};
 use crate::clock::{Clock, SystemClock};
 use crate::server::{self, StartError};
 use crate::store;
@@ -27,7 +27,7 @@ use crate::store;
 /// Certificates issued since the backup are unknown afterwards: their hosts must enroll again.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Restore {
+pub(crate) struct Restore {
     /// The backup, as 'muster backup' wrote it
     path: PathBuf,
     /// A revocation list newer than the backup, DER, as it was served at /agent-ca.crl
@@ -49,7 +49,7 @@ const EXAMPLES: &str = "Examples:
 const LIST_MAX: u64 = 64 << 20;
 
 impl Restore {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let config = global.local_config()?;
         global.log(Some(&config))?;
         store::Restoring::vacant(&config.data_dir).map_err(|error| {

@@ -9,17 +9,19 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::Global;
-use super::control::{Call, Control, items_of};
-use super::custody::Custody;
-use super::error::CliError;
-use super::gen_cert::{envelope_refused, remind_of_envelope};
-use super::output::{SecretOutput, field, print, print_json, print_table, print_whole, time, when};
 use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::keep::agent_ca::InitAgentCaError;
 use crate::app::keep::reseal::ResealError;
 use crate::ca::envelope::EnvelopeError;
 use crate::ca::hierarchy::{self, IntermediateRequest};
+use crate::cli::Global;
+use crate::cli::authority::custody::Custody;
+use crate::cli::authority::gen_cert::{envelope_refused, remind_of_envelope};
+use crate::cli::control::{Call, Control, items_of};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{
+    SecretOutput, field, print, print_json, print_table, print_whole, time, when,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::spiffe::TrustDomain;
@@ -38,7 +40,7 @@ use crate::tls::live::LivePeers;
 /// gen-cert').
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
-pub(super) enum AgentCa {
+pub(crate) enum AgentCa {
     /// Create root and intermediate, once
     ///
     /// The root's private key is printed to stdout this one time and kept nowhere. Store it offline: it is
@@ -83,7 +85,7 @@ const EXAMPLES: &str = "Examples:
   muster agent-ca renew < root-key.pem     # before the intermediate's year is over";
 
 impl AgentCa {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         match self {
             Self::Init { trust_domain } => init(global, &trust_domain).await,
             Self::Export { path } => export(global, &path).await,

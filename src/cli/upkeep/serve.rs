@@ -9,10 +9,10 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Global;
-use super::error::CliError;
-use super::hardening::allow_descriptors;
-use super::output::print;
+use crate::cli::Global;
+use crate::cli::hardening::allow_descriptors;
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::print;
 use crate::config::Overrides;
 use crate::server::{Server, StartError};
 
@@ -23,7 +23,7 @@ use crate::server::{Server, StartError};
 /// It refuses to start, and says why, on anything that it can't use. SIGTERM and SIGINT end it cleanly.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Serve {
+pub(crate) struct Serve {
     /// The configuration file; config/muster.reference.yml lists every setting
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -45,7 +45,7 @@ const EXAMPLES: &str = "Examples:
   muster serve --config /etc/muster/muster.yml --check";
 
 impl Serve {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let overrides =
             Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
         let config = global.config(self.config.as_deref(), overrides, Ipv4Addr::UNSPECIFIED)?;
@@ -67,7 +67,7 @@ impl Serve {
 
 fn verdict(json: bool) -> Result<ExitCode, CliError> {
     if json {
-        return super::output::print_json(&json!({ "usable": true }));
+        return crate::cli::output::values::print_json(&json!({ "usable": true }));
     }
     eprintln!("These settings are usable.");
     Ok(ExitCode::SUCCESS)
@@ -84,7 +84,7 @@ fn listening(server: &Server) -> serde_json::Value {
 }
 
 /// Tells the service manager and the log that the listeners accept, and serves until `stop`.
-pub(super) async fn run(server: Server, stop: CancellationToken) {
+pub(crate) async fn run(server: Server, stop: CancellationToken) {
     tracing::info!(https = %server.https_addr(), grpc = %server.grpc_addr(), pin = server.pin(), "serving");
     notify(&[sd_notify::NotifyState::Ready]);
     let ending = stop.clone();
@@ -102,7 +102,7 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 }
 
 /// A token that SIGTERM and SIGINT cancel.
-pub(super) fn stop_on_signal() -> Result<CancellationToken, CliError> {
+pub(crate) fn stop_on_signal() -> Result<CancellationToken, CliError> {
     let failed = |error: std::io::Error| CliError::new(format!("cannot listen for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

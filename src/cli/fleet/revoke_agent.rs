@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Global;
-use super::control::{Call, Control, escape};
-use super::error::CliError;
-use super::output::{print, print_json};
+use crate::cli::Global;
+use crate::cli::control::{Call, Control, escape};
+use crate::cli::output::error::CliError;
+use crate::cli::output::values::{print, print_json};
 
 /// Revoke an agent's identity: its streams end, its next handshake fails
 ///
@@ -16,7 +16,7 @@ use super::output::{print, print_json};
 /// it back is 'muster host re-enable'.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  muster revoke-agent --agent web-7")]
-pub(super) struct RevokeAgent {
+pub(crate) struct RevokeAgent {
     /// The agent id, the last part of its SPIFFE id
     #[arg(long, value_name = "ID")]
     agent: String,
@@ -26,7 +26,7 @@ pub(super) struct RevokeAgent {
 }
 
 impl RevokeAgent {
-    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         let path = format!("/v1/agents/{}/revoke", escape(&self.agent));
         let answer = control.call(Call::post(&path).query("tenant", self.tenant)).await?;

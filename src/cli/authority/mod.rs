@@ -1,0 +1,5 @@
+//! Commands about certificate authorities.
+
+pub(crate) mod agent_ca;
+pub(crate) mod custody;
+pub(crate) mod gen_cert;

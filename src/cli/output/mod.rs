@@ -1,0 +1,5 @@
+//! What commands print: values, tables, errors, and what may be cut off.
+
+pub mod error;
+pub(crate) mod stdout;
+pub(crate) mod values;

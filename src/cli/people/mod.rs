@@ -1,0 +1,6 @@
+//! Commands about people, programs, tenants and what they did.
+
+pub(crate) mod api_token;
+pub(crate) mod audit;
+pub(crate) mod tenant;
+pub(crate) mod user;

@@ -1,0 +1,8 @@
+//! Commands that run the server and look after its data.
+
+pub(crate) mod backup;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod quickstart;
+pub(crate) mod restore;
+pub(crate) mod serve;
