@@ -15,9 +15,9 @@ pub use log_filter::LogFilter;
 use serde::Deserialize;
 
 use crate::domain::host::ClonePolicy;
-use crate::domain::host_port::{HostName, HostPort, NotAHostPort};
-use crate::domain::networks::Networks;
-use crate::domain::public_url::PublicUrls;
+use crate::domain::network::host_port::{HostName, HostPort, NotAHostPort};
+use crate::domain::network::networks::Networks;
+use crate::domain::network::public_url::PublicUrls;
 
 /// Everything a server needs to know.
 #[derive(Debug, Clone)]

@@ -10,9 +10,9 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Version;
 
-use crate::domain::enrollment::SpkiHash;
-use crate::domain::serial::{NotASerial, Serial};
-use crate::domain::spiffe::{SpiffeError, SpiffeId};
+use crate::domain::enroll::enrollment::SpkiHash;
+use crate::domain::identity::serial::{NotASerial, Serial};
+use crate::domain::identity::spiffe::{SpiffeError, SpiffeId};
 
 /// The contents of an agent's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::requests::Refusal;
 use crate::domain::code::Code;
+use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::ids::HostId;
-use crate::domain::spiffe::SpiffeId;
 use crate::shell::quoted;
 
 /// Whose identity was refused, and where it lives.

@@ -18,9 +18,9 @@ use crate::agent::connect::proxy::ProxySettings;
 use crate::agent::connect::server_url::{NotAServerUrl, ServerUrl};
 use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
 use crate::agent::state_file::Notes;
-use crate::domain::credential::CredentialKind;
-use crate::domain::host_port::{HostPort, NotAHostPort};
-use crate::domain::pin::{NotAPin, Pin};
+use crate::domain::enroll::credential::CredentialKind;
+use crate::domain::network::host_port::{HostPort, NotAHostPort};
+use crate::domain::network::pin::{NotAPin, Pin};
 use crate::tls::server_verifier::Trust;
 
 /// A join token itself. Wins over every file.

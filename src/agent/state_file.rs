@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::connect::server_url::ServerUrl;
-use crate::domain::host_port::HostPort;
+use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
-use crate::domain::serial::Serial;
+use crate::domain::network::host_port::HostPort;
 
 /// The contents of `agent.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use super::identity::{Identity, IdentityDir, IdentityError};
 use crate::agent::enroll::enroll_on_start::chain;
 use crate::agent::run::rotator::{CLOCK_DIFFERENCE_MS_WARNED, jitter};
 use crate::agent::state_file::{Failed, Notes, Refused};
-use crate::domain::enrollment::past_not_after;
-use crate::domain::rotation::{check_interval, due_at};
+use crate::domain::enroll::enrollment::past_not_after;
+use crate::domain::identity::rotation::{check_interval, due_at};
 
 /// The state of an identity, worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -26,8 +26,8 @@ use x509_parser::time::ASN1Time;
 
 use super::svid::Svid;
 use crate::agent::connect::server_url::ServerUrl;
-use crate::domain::pin::Pin;
-use crate::domain::serial::Serial;
+use crate::domain::identity::serial::Serial;
+use crate::domain::network::pin::Pin;
 use crate::grpc::proto::agent_service_server::{AgentService, AgentServiceServer};
 use crate::grpc::proto::{
     HeartbeatRequest, HeartbeatResponse, HostEvent, ReportRequest, ReportResponse, SessionRequest,

@@ -27,11 +27,11 @@ use crate::app::issue::issuing::Pool;
 use crate::app::issue::refusals::RefusalLog;
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
-use crate::domain::access::AccessChange;
-use crate::domain::deny::DenyChange;
 use crate::domain::host::ClonePolicy;
+use crate::domain::identity::deny::DenyChange;
+use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::ids::HostId;
-use crate::domain::spiffe::TrustDomain;
+use crate::domain::people::access::AccessChange;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
 
 /// Choices of the operator that use cases obey.

@@ -16,10 +16,10 @@ use crate::ca::parse::csr::VerifiedCsr;
 use crate::ca::parse::lint;
 use crate::ca::parse::lint::{Expected, OutOfProfile};
 use crate::ca::parse::validity::{OutOfRange, Validity, x509_time};
-use crate::domain::enrollment::RevocationReason;
-use crate::domain::hierarchy::Hierarchy;
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::{SpiffeId, TrustDomain};
+use crate::domain::enroll::enrollment::RevocationReason;
+use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
 use crate::pem;
 
 /// The shortest SVID that is of any use to an agent.

@@ -3,7 +3,7 @@
 use aws_lc_rs::rand;
 use jiff::Timestamp;
 
-use crate::domain::serial::Serial;
+use crate::domain::identity::serial::Serial;
 
 /// The system gives no randomness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -17,9 +17,9 @@ use super::issuing_key::IssuingKey;
 use super::profile::{self, ProfileError};
 use crate::ca::parse::signed::Signed;
 use crate::ca::parse::validity::Validity;
-use crate::domain::hierarchy::{Hierarchy, Intermediate};
-use crate::domain::pin::Pin;
-use crate::domain::spiffe::TrustDomain;
+use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::identity::spiffe::TrustDomain;
+use crate::domain::network::pin::Pin;
 use crate::pem;
 use crate::pem::file::{PemError as PemFileError, PrivateKey, private_key};
 

@@ -11,8 +11,8 @@ use rcgen::{
 };
 
 use crate::ca::parse::validity::{OutOfRange, Validity};
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::{SpiffeId, TrustDomain};
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
 
 const ROOT_YEARS: i16 = 10;
 const INTERMEDIATE_YEARS: i16 = 1;

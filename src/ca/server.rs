@@ -21,7 +21,7 @@ use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
 use super::profile::{self, ProfileError};
-use crate::domain::pin::Pin;
+use crate::domain::network::pin::Pin;
 use crate::durable::{self, Held, OWNER_ONLY, WORLD_READABLE};
 use crate::pem::{self, PemError};
 use crate::secret_file::{Reader, SecretFileError};

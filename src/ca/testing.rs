@@ -12,9 +12,9 @@ use super::envelope::{Envelope, EnvelopeSettings};
 use super::hierarchy;
 use super::issuing_key::IssuingKey;
 use crate::ca::parse::csr::VerifiedCsr;
-use crate::domain::hierarchy::Hierarchy;
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::SpiffeId;
+use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::SpiffeId;
 
 pub fn now() -> Timestamp {
     "2026-11-21T10:00:00.987Z".parse().unwrap()

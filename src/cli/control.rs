@@ -20,8 +20,8 @@ use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretTex
 use crate::cli::authority::custody::Custody;
 use crate::cli::output::error::CliError;
 use crate::domain::code::Code;
-use crate::domain::credential::{Credential, CredentialKind};
-use crate::domain::networks::Networks;
+use crate::domain::enroll::credential::{Credential, CredentialKind};
+use crate::domain::network::networks::Networks;
 use crate::http::problem::{NO_TENANT, ProblemDocument};
 use crate::http::reach::Reach;
 use crate::http::transport::origin::Transport;

@@ -19,7 +19,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 use crate::cli::output::error::CliError;
 use crate::config::{Config, LogFormat, Overrides};
-use crate::domain::pin::Pin;
+use crate::domain::network::pin::Pin;
 
 /// Gives every machine a cryptographic identity, and takes it away again.
 ///

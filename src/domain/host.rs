@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::enrollment::LetInBy;
 use super::ids::{HostId, TenantId};
-use super::serial::Serial;
-use super::spiffe::AgentId;
+use crate::domain::enroll::enrollment::LetInBy;
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::AgentId;
 
 /// One machine, as the registry knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

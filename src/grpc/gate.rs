@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::status::Refused;
 use crate::app::access::pace::Pace;
 use crate::clock::Clock;
-use crate::domain::deny::DenyList;
-use crate::domain::enrollment::past_not_after;
+use crate::domain::enroll::enrollment::past_not_after;
+use crate::domain::identity::deny::DenyList;
 use crate::domain::ids::HostId;
 use crate::tls::client_verifier::PeerIdentity;
 

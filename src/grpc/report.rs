@@ -11,7 +11,7 @@ use super::gate::Gate;
 use super::proto::{HostEvent, ReportRequest, ReportResponse};
 use super::status::Refused;
 use crate::app::insight::history::{History, ReportError, Reporter, Turn};
-use crate::domain::timeline::{NotAnEvent, Reported};
+use crate::domain::insight::timeline::{NotAnEvent, Reported};
 use crate::tls::live::LivePeer;
 
 /// Most events of one call.

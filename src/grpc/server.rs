@@ -22,7 +22,7 @@ use super::status::Refused;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
 use crate::clock::Clock;
-use crate::domain::deny::DenyList;
+use crate::domain::identity::deny::DenyList;
 use crate::tls::client_verifier::PeerVerifier;
 use crate::tls::listener::accept::{Connection, Listener, ListenerConfig};
 use crate::tls::listener::refused::RefusedHandshakes;
@@ -145,9 +145,9 @@ mod tests {
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
     use super::*;
-    use crate::domain::deny::DenyChange;
+    use crate::domain::identity::deny::DenyChange;
+    use crate::domain::identity::serial::Serial;
     use crate::domain::ids::HostId;
-    use crate::domain::serial::Serial;
     use crate::grpc::proto::agent_service_client::AgentServiceClient;
     use crate::grpc::proto::{
         HeartbeatRequest, HostFacts, SessionRequest, SessionResponse, session_request, session_response,

@@ -1,7 +1,7 @@
 //! What the operator has to see to about the server's certificate and the addresses that are given out.
 
 use super::Shared;
-use crate::domain::finding::{Finding, Severity};
+use crate::domain::insight::finding::{Finding, Severity};
 
 /// Findings of the listeners' side; those of the store are the application's.
 pub(super) fn of_server(shared: &Shared) -> Vec<Finding> {

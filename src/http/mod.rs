@@ -38,11 +38,11 @@ use ui::Found;
 
 use crate::app::App;
 use crate::app::keep::backup::EnvelopeSettings;
-use crate::domain::credential::Credential;
-use crate::domain::host_port::HostName;
-use crate::domain::join_lines::KeyPin;
-use crate::domain::join_link::JoinLink;
-use crate::domain::networks::Networks;
+use crate::domain::enroll::credential::Credential;
+use crate::domain::enroll::join_lines::KeyPin;
+use crate::domain::enroll::join_link::JoinLink;
+use crate::domain::network::host_port::HostName;
+use crate::domain::network::networks::Networks;
 use crate::http::input::body_slots::Arriving;
 use crate::http::input::throttle::Throttle;
 use crate::http::routes::events::OpenStreams;

@@ -6,8 +6,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::domain::host_port::{HostName, HostPort};
-use crate::domain::public_url::{PublicUrl, PublicUrls};
+use crate::domain::network::host_port::{HostName, HostPort};
+use crate::domain::network::public_url::{PublicUrl, PublicUrls};
 use crate::tls::server_certificate::{LiveCertificate, ServerCertificate};
 
 /// What the settings, the listeners and the certificate say of it.

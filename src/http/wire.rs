@@ -18,22 +18,22 @@ use crate::app::insight::fleet::HostNow;
 use crate::app::insight::overview::Overview;
 use crate::app::issue::hosts::{CredentialNow, HostDetail};
 use crate::app::issue::issuing::Svid;
-use crate::domain::api_token::ApiToken;
-use crate::domain::audit::{Outcome, SaltedName};
 use crate::domain::code::Code;
-use crate::domain::credential::Credential;
-use crate::domain::enrollment::{Enrollment, LetInBy, RevocationReason};
-use crate::domain::enrollment_secret::EnrollmentSecret;
-use crate::domain::finding::Finding;
+use crate::domain::enroll::credential::Credential;
+use crate::domain::enroll::enrollment::{Enrollment, LetInBy, RevocationReason};
+use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
+use crate::domain::enroll::join_lines;
+use crate::domain::enroll::join_link::JoinLink;
+use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
 use crate::domain::host::{HostFacts, HostFlag, HostState};
-use crate::domain::join_lines;
-use crate::domain::join_link::JoinLink;
-use crate::domain::join_token::{JoinToken, JoinTokenState};
-use crate::domain::session::{Session, SessionKey};
-use crate::domain::spiffe::AgentId;
-use crate::domain::tenant::Tenant;
-use crate::domain::timeline::{HostEvent, Source, TimelineEntry};
-use crate::domain::user::{ClockStyle, Preferences, Role, TimeZone, User};
+use crate::domain::identity::spiffe::AgentId;
+use crate::domain::insight::audit::{Outcome, SaltedName};
+use crate::domain::insight::finding::Finding;
+use crate::domain::insight::timeline::{HostEvent, Source, TimelineEntry};
+use crate::domain::people::api_token::ApiToken;
+use crate::domain::people::session::{Session, SessionKey};
+use crate::domain::people::tenant::Tenant;
+use crate::domain::people::user::{ClockStyle, Preferences, Role, TimeZone, User};
 use crate::http::input::strict::{optional_object, whole_number};
 
 /// Names and labels: 1 to 128 characters without control characters, and not blank.
@@ -375,11 +375,14 @@ impl From<CredentialNow> for HostCredential {
 }
 
 impl HostItem {
-    pub(super) fn new(detail: HostDetail, trust_domain: Option<&crate::domain::spiffe::TrustDomain>) -> Self {
+    pub(super) fn new(
+        detail: HostDetail,
+        trust_domain: Option<&crate::domain::identity::spiffe::TrustDomain>,
+    ) -> Self {
         let HostDetail { now: HostNow { host, online }, credential } = detail;
         let state = host.state();
         let spiffe_id = trust_domain.map(|trust_domain| {
-            let id = crate::domain::spiffe::SpiffeId {
+            let id = crate::domain::identity::spiffe::SpiffeId {
                 trust_domain: trust_domain.clone(),
                 tenant: host.tenant,
                 agent: host.agent.clone(),

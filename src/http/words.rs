@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::insight::events::EventKind;
-use crate::domain::enrollment::Via;
-use crate::domain::finding::Severity;
-use crate::domain::permission::Permission;
+use crate::domain::enroll::enrollment::Via;
+use crate::domain::insight::finding::Severity;
+use crate::domain::people::permission::Permission;
 
 /// Whether a host reported lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

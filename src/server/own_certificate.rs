@@ -9,7 +9,7 @@ use crate::ca::server::{
     self, GeneratedServerCertificate, NewKey, NotAServerName, ServerCaError, ServerName,
 };
 use crate::config::Config;
-use crate::domain::host_port::HostName;
+use crate::domain::network::host_port::HostName;
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]

@@ -11,15 +11,15 @@ use super::record::{
 use super::rows::{self, Rows, Span, Table, Visit, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
-use crate::domain::access::AccessChange;
-use crate::domain::audit::{AuditEvent, ChainHead, KnownLoss};
-use crate::domain::deny::{Denial, DenyChange, Identity};
-use crate::domain::enrollment::{Enrollment, Revocation, Via};
+use crate::domain::enroll::enrollment::{Enrollment, Revocation, Via};
 use crate::domain::host::Host;
+use crate::domain::identity::deny::{Denial, DenyChange, Identity};
+use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
-use crate::domain::serial::Serial;
-use crate::domain::tenant::Tenant;
-use crate::domain::timeline::{EventKey, HostEvent, REPORTED_KEPT, Reported, Source};
+use crate::domain::insight::audit::{AuditEvent, ChainHead, KnownLoss};
+use crate::domain::insight::timeline::{EventKey, HostEvent, REPORTED_KEPT, Reported, Source};
+use crate::domain::people::access::AccessChange;
+use crate::domain::people::tenant::Tenant;
 
 type OpenTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 

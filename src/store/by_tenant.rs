@@ -10,12 +10,12 @@ use super::apply::Batch;
 use super::record::{ApiTokenRecord, EnrollmentSecretRecord, JoinTokenRecord, UserRecord, decode, user_of};
 use super::rows::{Rows, Span, Table};
 use super::view::View;
-use crate::domain::api_token::ApiToken;
-use crate::domain::audit::AuditRecord;
-use crate::domain::enrollment_secret::EnrollmentSecret;
+use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
+use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
-use crate::domain::join_token::JoinToken;
-use crate::domain::user::User;
+use crate::domain::insight::audit::AuditRecord;
+use crate::domain::people::api_token::ApiToken;
+use crate::domain::people::user::User;
 
 /// Expired entries of the index of open join tokens that go with each new token.
 const SWEPT_AT_ONCE: usize = 16;
@@ -411,7 +411,7 @@ mod tests {
     use redb::ReadableDatabase;
 
     use super::*;
-    use crate::domain::credential::{Credential, CredentialKind};
+    use crate::domain::enroll::credential::{Credential, CredentialKind};
     use crate::store::change::Change;
     use crate::store::opening::open;
     use crate::store::rows::Snapshot;

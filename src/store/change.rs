@@ -2,22 +2,22 @@
 
 use jiff::Timestamp;
 
-use crate::domain::api_token::ApiToken;
-use crate::domain::audit::{AuditEvent, MissingRecords};
-use crate::domain::clock_marks::ClockMarks;
-use crate::domain::deny::{Denial, Identity};
-use crate::domain::enrollment::{Enrollment, Revocation, SpkiHash};
-use crate::domain::enrollment_secret::EnrollmentSecret;
-use crate::domain::hierarchy::Hierarchy;
+use crate::domain::enroll::enrollment::{Enrollment, Revocation, SpkiHash};
+use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
+use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::{Host, HostFacts};
+use crate::domain::identity::clock_marks::ClockMarks;
+use crate::domain::identity::deny::{Denial, Identity};
+use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::outage::Outage;
+use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
-use crate::domain::join_token::JoinToken;
-use crate::domain::outage::Outage;
-use crate::domain::serial::Serial;
-use crate::domain::session::{Session, SessionKey};
-use crate::domain::tenant::Tenant;
-use crate::domain::timeline::{HostEvent, Reported};
-use crate::domain::user::User;
+use crate::domain::insight::audit::{AuditEvent, MissingRecords};
+use crate::domain::insight::timeline::{HostEvent, Reported};
+use crate::domain::people::api_token::ApiToken;
+use crate::domain::people::session::{Session, SessionKey};
+use crate::domain::people::tenant::Tenant;
+use crate::domain::people::user::User;
 
 /// One thing to write. Indexes follow by themselves.
 #[derive(Debug)]

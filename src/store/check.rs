@@ -15,13 +15,13 @@ use super::record::{
 };
 use super::rows::{Rows, Snapshot, Span, Table};
 use super::view::{View, host_serial_key, identity_key, identity_of_key, meta};
-use crate::domain::audit::{AuditRecord, ChainHead};
-use crate::domain::deny::Identity;
-use crate::domain::enrollment::Enrollment;
+use crate::domain::enroll::enrollment::Enrollment;
 use crate::domain::host::Host;
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{HostId, TenantId, UserId};
-use crate::domain::serial::Serial;
-use crate::domain::user::User;
+use crate::domain::insight::audit::{AuditRecord, ChainHead};
+use crate::domain::people::user::User;
 
 /// The first thing found that is not as it must be.
 #[derive(Debug, thiserror::Error)]

@@ -34,11 +34,11 @@ pub use writer::WriteError;
 use writer::Writer;
 
 use crate::clock::Clock;
-use crate::domain::access::AccessChange;
-use crate::domain::audit::{AuditKind, AuditRecord, MissingRecords};
-use crate::domain::deny::{DenyChange, DenyList};
 use crate::domain::host::Host;
+use crate::domain::identity::deny::{DenyChange, DenyList};
 use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::insight::audit::{AuditKind, AuditRecord, MissingRecords};
+use crate::domain::people::access::AccessChange;
 use crate::store::journal::audit_checkpoints::Loss;
 use crate::store::journal::file::Journal;
 pub use crate::store::journal::file::{JournalError, OnlyInJournal};

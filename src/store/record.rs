@@ -11,25 +11,25 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ReadError;
 use super::rows::Table;
-use crate::domain::api_token::{ApiToken, Maker};
-use crate::domain::audit::{ChainHead, KnownLoss, MissingRecords};
-use crate::domain::clock_marks::{ClockMark, ClockMarks};
-use crate::domain::credential::CredentialHash;
-use crate::domain::deny::Identity;
-use crate::domain::enrollment::{Enrollment, LetInBy, Revocation, RevocationReason, SpkiHash, Via};
-use crate::domain::enrollment_secret::EnrollmentSecret;
-use crate::domain::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::enroll::credential::CredentialHash;
+use crate::domain::enroll::enrollment::{Enrollment, LetInBy, Revocation, RevocationReason, SpkiHash, Via};
+use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
+use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::{Host, HostFacts, HostFlag};
+use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::{AgentId, TrustDomain};
 use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
-use crate::domain::join_token::JoinToken;
+use crate::domain::insight::audit::{ChainHead, KnownLoss, MissingRecords};
+use crate::domain::insight::timeline::HostEvent;
 use crate::domain::label::Label;
-use crate::domain::permission::Permission;
-use crate::domain::serial::Serial;
-use crate::domain::session::{Session, SessionKey};
-use crate::domain::spiffe::{AgentId, TrustDomain};
-use crate::domain::tenant::Tenant;
-use crate::domain::timeline::HostEvent;
-use crate::domain::user::{PasswordHash, Preferences, Role, User, Username};
+use crate::domain::people::api_token::{ApiToken, Maker};
+use crate::domain::people::permission::Permission;
+use crate::domain::people::session::{Session, SessionKey};
+use crate::domain::people::tenant::Tenant;
+use crate::domain::people::user::{PasswordHash, Preferences, Role, User, Username};
 
 pub(super) fn encode(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("records are plain data with text keys and always become JSON")

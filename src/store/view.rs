@@ -12,22 +12,22 @@ use super::record::{
     TenantRecord, UserRecord, decode, user_of,
 };
 use super::rows::{Rows, Span, Table};
-use crate::domain::api_token::ApiToken;
-use crate::domain::audit::{AuditRecord, ChainHead, KnownLoss};
-use crate::domain::clock_marks::{ClockMarks, DENIALS_KEPT};
-use crate::domain::deny::{Denial, DenyChange, Identity};
-use crate::domain::enrollment::{Enrollment, RevocationReason, SpkiHash, past_not_after};
-use crate::domain::enrollment_secret::EnrollmentSecret;
-use crate::domain::hierarchy::Hierarchy;
+use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash, past_not_after};
+use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
+use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::Host;
+use crate::domain::identity::clock_marks::{ClockMarks, DENIALS_KEPT};
+use crate::domain::identity::deny::{Denial, DenyChange, Identity};
+use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::outage::Outage;
+use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
-use crate::domain::join_token::JoinToken;
-use crate::domain::outage::Outage;
-use crate::domain::serial::Serial;
-use crate::domain::session::{Session, SessionKey};
-use crate::domain::tenant::Tenant;
-use crate::domain::timeline::{EventKey, Source, TimelineEntry};
-use crate::domain::user::{User, Username};
+use crate::domain::insight::audit::{AuditRecord, ChainHead, KnownLoss};
+use crate::domain::insight::timeline::{EventKey, Source, TimelineEntry};
+use crate::domain::people::api_token::ApiToken;
+use crate::domain::people::session::{Session, SessionKey};
+use crate::domain::people::tenant::Tenant;
+use crate::domain::people::user::{User, Username};
 
 /// Keys of single facts in the meta table.
 pub(super) mod meta {

@@ -19,11 +19,11 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::domain::deny::Identity;
-use crate::domain::enrollment::SpkiHash;
+use crate::domain::enroll::enrollment::SpkiHash;
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
 use crate::domain::ids::HostId;
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::{SpiffeId, TrustDomain};
 use crate::svid::{NotAnSvid, Svid};
 use crate::tls::provider::provider;
 
@@ -305,7 +305,7 @@ mod tests {
     use x509_parser::prelude::FromDer;
 
     use super::*;
-    use crate::domain::deny::DenyChange;
+    use crate::domain::identity::deny::DenyChange;
     use crate::tls::server_config::grpc_config;
     use crate::tls::specimens::{
         AgentCa, ClientIdentity, Recorded, ServerFiles, agent, handshake, identity,

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::deny::{DenyChange, Identity};
-use crate::domain::serial::Serial;
+use crate::domain::identity::deny::{DenyChange, Identity};
+use crate::domain::identity::serial::Serial;
 use crate::tls::client_verifier::PeerIdentity;
 
 /// Most connections of one identity at a time. An agent needs one, and two while it rotates; the rest is

@@ -20,10 +20,10 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
-use crate::domain::enrollment::past_not_after;
-use crate::domain::host_port::HostName;
-use crate::domain::join_lines::KeyPin;
-use crate::domain::pin::Pin;
+use crate::domain::enroll::enrollment::past_not_after;
+use crate::domain::enroll::join_lines::KeyPin;
+use crate::domain::network::host_port::HostName;
+use crate::domain::network::pin::Pin;
 use crate::pem::file::{KeyForm, PrivateKey, private_key};
 use crate::secret_file::{self, Reader, SecretFileError};
 use crate::shell::quoted;

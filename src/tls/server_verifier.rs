@@ -21,7 +21,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCer
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::time::ASN1Time;
 
-use crate::domain::pin::Pin;
+use crate::domain::network::pin::Pin;
 use crate::tls::pem;
 use crate::tls::pem::PemError;
 use crate::tls::provider::provider;

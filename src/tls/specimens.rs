@@ -20,11 +20,11 @@ use rustls::{
 use tempfile::TempDir;
 
 use super::provider::provider;
-use crate::domain::deny::{DenyChange, DenyList, Identity};
-use crate::domain::enrollment::SpkiHash;
+use crate::domain::enroll::enrollment::SpkiHash;
+use crate::domain::identity::deny::{DenyChange, DenyList, Identity};
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
 use crate::domain::ids::{HostId, TenantId};
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::{SpiffeId, TrustDomain};
 use crate::tls::client_verifier::{PeerVerifier, Refusal, Registry};
 use crate::tls::server_certificate::LiveCertificate;
 

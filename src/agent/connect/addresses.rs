@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::agent::config::AgentConfig;
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::state_file::Notes;
-use crate::domain::host_port::HostPort;
+use crate::domain::network::host_port::HostPort;
 
 /// Most addresses of one kind that are taken from one answer.
 const TOLD_MAX: usize = 16;

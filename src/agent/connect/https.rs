@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::agent::connect::dial::{DialError, Dialer};
 use crate::agent::connect::server_url::ServerUrl;
-use crate::domain::host_port::{HostName, HostPort};
+use crate::domain::network::host_port::{HostName, HostPort};
 use crate::tls::client_config::https_client;
 use crate::tls::server_verifier::FirstContact;
 

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use crate::agent::enroll::requests::printable;
-use crate::domain::host_port::{HostName, HostPort};
-use crate::domain::networks::Networks;
+use crate::domain::network::host_port::{HostName, HostPort};
+use crate::domain::network::networks::Networks;
 
 /// `HTTPS_PROXY`, and the same in the lower case that some programs want.
 const PROXY: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::domain::host_port::{HostPort, NotAHostPort};
+use crate::domain::network::host_port::{HostPort, NotAHostPort};
 
 /// Port of `https` when the address names none.
 const HTTPS_PORT: u16 = 443;

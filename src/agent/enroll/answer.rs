@@ -12,9 +12,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::agent::connect::addresses::Told;
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::svid::{NotAnSvid, Svid};
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::{AgentId, SpiffeId};
 use crate::tls::pem::{self, PemError};
 use crate::tls::provider::provider;
 

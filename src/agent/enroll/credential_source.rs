@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
-use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::secret_file::{Reader, SecretFileError};
 
 /// More than any credential or join link with generous white space around it, in bytes.

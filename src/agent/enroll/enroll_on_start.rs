@@ -11,7 +11,7 @@ use crate::agent::enroll::requests::EnrollmentClient;
 use crate::agent::identity::{Identity, IdentityError, OwnedDir};
 use crate::agent::run::backoff::Backoff;
 use crate::clock::Clock;
-use crate::domain::credential::Credential;
+use crate::domain::enroll::credential::Credential;
 
 /// How long, and how often, a server that can't answer is asked again.
 #[derive(Debug, Clone)]
@@ -142,9 +142,9 @@ mod tests {
     use crate::agent::test_server::{TestServer, problem};
     use crate::agent::workload::PER_USER_USUAL;
     use crate::clock::SystemClock;
-    use crate::domain::credential::CredentialKind;
+    use crate::domain::enroll::credential::CredentialKind;
     use crate::domain::ids::CredentialId;
-    use crate::domain::pin::Pin;
+    use crate::domain::network::pin::Pin;
 
     fn config(dir: &Path, server: &TestServer) -> AgentConfig {
         let id = CredentialId::from_bytes([7; 10]);

@@ -10,8 +10,8 @@ use crate::agent::facts::Subject;
 use crate::agent::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
 use crate::agent::state_file::Notes;
 use crate::clock::Clock;
-use crate::domain::credential::Credential;
-use crate::domain::spiffe::SpiffeId;
+use crate::domain::enroll::credential::Credential;
+use crate::domain::identity::spiffe::SpiffeId;
 
 /// The code of a refusal that a new key may cure.
 pub(crate) const BAD_CSR: &str = "bad_csr";

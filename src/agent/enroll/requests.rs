@@ -25,7 +25,7 @@ use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::answer::{Answer, AnswerError, Expected, Issued};
 use crate::agent::identity::Identity;
 use crate::domain::code::Code;
-use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
 use crate::tls::pem;
 use crate::tls::server_verifier::{Distrust, FirstContact, ServerRefused, Trust, TrustError};
@@ -369,7 +369,7 @@ mod tests {
     use super::*;
     use crate::agent::test_server::{Reply, TestServer, problem, public_key};
     use crate::domain::ids::CredentialId;
-    use crate::domain::pin::Pin;
+    use crate::domain::network::pin::Pin;
 
     fn token() -> Credential {
         let id = CredentialId::from_bytes([7; 10]);

@@ -18,7 +18,7 @@ use tracing::debug;
 
 use crate::agent::run::backoff::Backoff;
 use crate::clock::Clock;
-use crate::domain::timeline::VALUE_CHARS_MAX;
+use crate::domain::insight::timeline::VALUE_CHARS_MAX;
 use crate::grpc::proto::agent_service_client::AgentServiceClient;
 use crate::grpc::proto::{HostEvent, ReportRequest};
 
@@ -176,7 +176,7 @@ fn fit(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::domain::timeline::Reported;
+    use crate::domain::insight::timeline::Reported;
 
     #[test]
     fn what_waits_is_bounded_and_the_oldest_goes() {

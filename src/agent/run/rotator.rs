@@ -28,10 +28,10 @@ use crate::agent::run::reports::{Event, Reports};
 use crate::agent::state_file::{Failed, Notes, Refused};
 use crate::agent::workload::{Offer, Offered, TurnedAway};
 use crate::clock::Clock;
-use crate::domain::enrollment::past_not_after;
-use crate::domain::host_port::HostPort;
-use crate::domain::rotation::{check_interval, due_at};
-use crate::domain::serial::Serial;
+use crate::domain::enroll::enrollment::past_not_after;
+use crate::domain::identity::rotation::{check_interval, due_at};
+use crate::domain::identity::serial::Serial;
+use crate::domain::network::host_port::HostPort;
 use crate::tls::client_config::LiveIdentity;
 
 /// A difference between the clocks that is worth a warning: certificates are dated back by five minutes.

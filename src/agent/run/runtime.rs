@@ -26,8 +26,8 @@ use crate::agent::run::{reports, session};
 use crate::agent::workload::listener::{ListenError, WorkloadListener};
 use crate::agent::workload::{Guests, TurnedAway};
 use crate::clock::Clock;
-use crate::domain::host_port::HostPort;
-use crate::domain::serial::Serial;
+use crate::domain::identity::serial::Serial;
+use crate::domain::network::host_port::HostPort;
 use crate::tls::client_config::LiveIdentity;
 
 /// How long a rotation in flight may hold up the end of the agent.
@@ -351,7 +351,7 @@ mod tests {
     use crate::agent::test_server::{TestServer, problem};
     use crate::agent::workload::PER_USER_USUAL;
     use crate::clock::SystemClock;
-    use crate::domain::credential::{Credential, CredentialKind};
+    use crate::domain::enroll::credential::{Credential, CredentialKind};
     use crate::domain::ids::CredentialId;
     use crate::grpc::proto::session_response::Message;
     use crate::grpc::proto::{Goodbye, Rotate};

@@ -30,7 +30,7 @@ use crate::agent::run::reports::Reports;
 use crate::agent::run::rotator::News;
 use crate::clock::Clock;
 use crate::domain::host::HostFacts;
-use crate::domain::host_port::HostPort;
+use crate::domain::network::host_port::HostPort;
 use crate::grpc::proto::agent_service_client::AgentServiceClient;
 use crate::grpc::proto::{
     HeartbeatRequest, HeartbeatResponse, SessionRequest, SessionResponse, session_request, session_response,

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
-use crate::domain::spiffe::SpiffeId;
+use crate::domain::identity::spiffe::SpiffeId;
 use crate::tls::pem::{self, PemError};
 
 /// Messages, server and client of `workload.proto`.

@@ -11,10 +11,10 @@ use crate::app::access::passwords::Asker;
 use crate::app::access::sessions::{SignInError, end_sessions};
 use crate::app::issue::refusals::Refused;
 use crate::app::{App, Unavailable};
-use crate::domain::api_token::ApiToken;
 use crate::domain::ids::UserId;
-use crate::domain::session::{Session, SessionId, SessionKey};
-use crate::domain::user::{InvalidPassword, NewPassword, PasswordHash, User};
+use crate::domain::people::api_token::ApiToken;
+use crate::domain::people::session::{Session, SessionId, SessionKey};
+use crate::domain::people::user::{InvalidPassword, NewPassword, PasswordHash, User};
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// A person, signed in, who asks for something about themselves.

@@ -10,12 +10,12 @@ use crate::app::access::caller::Caller;
 use crate::app::access::sessions::renewed;
 use crate::app::issue::refusals::Refused;
 use crate::app::{App, Unavailable, entropy};
-use crate::domain::api_token::{ApiToken, GENERATIONS_MAX, Maker, TTL_SECONDS};
-use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::ids::{CredentialId, TenantId, UserId};
 use crate::domain::label::Label;
-use crate::domain::permission::Permission;
-use crate::domain::user::Username;
+use crate::domain::people::api_token::{ApiToken, GENERATIONS_MAX, Maker, TTL_SECONDS};
+use crate::domain::people::permission::Permission;
+use crate::domain::people::user::Username;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// What kind of token is wanted.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::domain::api_token::Maker;
-use crate::domain::audit::{AuditEvent, Outcome};
 use crate::domain::ids::{CredentialId, TenantId};
-use crate::domain::networks::UNKNOWN;
-use crate::domain::permission::Permission;
-use crate::domain::session::SessionKey;
-use crate::domain::user::{Role, User};
+use crate::domain::insight::audit::{AuditEvent, Outcome};
+use crate::domain::network::networks::UNKNOWN;
+use crate::domain::people::api_token::Maker;
+use crate::domain::people::permission::Permission;
+use crate::domain::people::session::SessionKey;
+use crate::domain::people::user::{Role, User};
 
 /// The proven origin of a request.
 #[derive(Debug, Clone)]

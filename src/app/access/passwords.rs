@@ -14,9 +14,9 @@ use zeroize::Zeroizing;
 use crate::app::Unavailable;
 use crate::app::access::caller::Caller;
 use crate::app::access::sessions::SignInError;
-use crate::domain::networks::accountable;
-use crate::domain::turns::{Asking, Turns};
-use crate::domain::user::{NewPassword, PasswordHash};
+use crate::domain::fairness::turns::{Asking, Turns};
+use crate::domain::network::networks::accountable;
+use crate::domain::people::user::{NewPassword, PasswordHash};
 
 /// People who may wait for their turn; more are told to come back.
 const WAITING_MAX: usize = 64;

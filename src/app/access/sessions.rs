@@ -11,13 +11,13 @@ use crate::app::access::caller::{Caller, TokenCaller};
 use crate::app::access::passwords::Asker;
 use crate::app::issue::refusals::{Refused, place_of};
 use crate::app::{App, Unavailable, entropy};
-use crate::domain::api_token::{ApiToken, GENERATIONS_MAX, Maker};
-use crate::domain::audit::AuditEvent;
-use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::ids::{CredentialId, TenantId};
-use crate::domain::permission::Permission;
-use crate::domain::session::{PER_USER_MAX, Session, SessionKey, SessionToken, TOUCH_EVERY};
-use crate::domain::user::{Preferences, User, Username};
+use crate::domain::insight::audit::AuditEvent;
+use crate::domain::people::api_token::{ApiToken, GENERATIONS_MAX, Maker};
+use crate::domain::people::permission::Permission;
+use crate::domain::people::session::{PER_USER_MAX, Session, SessionKey, SessionToken, TOUCH_EVERY};
+use crate::domain::people::user::{Preferences, User, Username};
 use crate::store::{Change, ReadError, Verdict, View};
 
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use crate::app::access::caller::Caller;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::ids::TenantId;
 use crate::domain::label::Label;
-use crate::domain::tenant::{DEFAULT_TENANT, Tenant};
+use crate::domain::people::tenant::{DEFAULT_TENANT, Tenant};
 use crate::store::{Change, ReadError, Verdict};
 
 #[derive(Debug, thiserror::Error)]

@@ -13,10 +13,12 @@ use crate::app::access::passwords::Asker;
 use crate::app::access::sessions::{SignInError, end_sessions, renewed};
 use crate::app::issue::refusals::Refused;
 use crate::app::{App, Unavailable, entropy};
-use crate::domain::api_token::ApiToken;
 use crate::domain::ids::{ALPHABET, TenantId, UserId};
-use crate::domain::tenant::DEFAULT_TENANT;
-use crate::domain::user::{InvalidPassword, NewPassword, PasswordHash, Preferences, Role, User, Username};
+use crate::domain::people::api_token::ApiToken;
+use crate::domain::people::tenant::DEFAULT_TENANT;
+use crate::domain::people::user::{
+    InvalidPassword, NewPassword, PasswordHash, Preferences, Role, User, Username,
+};
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// The name of the first administrator.

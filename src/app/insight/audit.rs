@@ -9,8 +9,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::app::{App, Unavailable};
-use crate::domain::audit::{AuditEvent, AuditRecord, ChainHead, MissingRecords, Outcome};
 use crate::domain::ids::TenantId;
+use crate::domain::insight::audit::{AuditEvent, AuditRecord, ChainHead, MissingRecords, Outcome};
 use crate::store::{self, Change, Numbered, ReadError, Verdict};
 
 /// Records looked at for one page of a search; a search for something rare continues on the next page.

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::broadcast;
 
-use crate::domain::access::AccessChange;
 use crate::domain::ids::TenantId;
+use crate::domain::people::access::AccessChange;
 
 /// Events kept for listeners that come back, and waiting for one that is slow.
 const KEPT: usize = 1_024;
@@ -169,7 +169,7 @@ mod tests {
     use crate::app::{App, Policy};
     use crate::clock::SystemClock;
     use crate::domain::ids::UserId;
-    use crate::domain::user::{PasswordHash, Preferences, Role, TimeZone, User};
+    use crate::domain::people::user::{PasswordHash, Preferences, Role, TimeZone, User};
     use crate::store::{Change, Verdict};
 
     /// Every stream in the process wakes for a change of rights, so there is none without one.

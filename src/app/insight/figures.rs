@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::app::insight::overview::AgentCaExpiries;
 use crate::app::{App, Unavailable};
-use crate::domain::audit::AuditKind;
+use crate::domain::insight::audit::AuditKind;
 use crate::store::ReadError;
 
 /// How the deployment is.

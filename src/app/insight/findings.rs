@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::app::App;
 use crate::app::insight::overview::AgentCaExpiries;
-use crate::domain::finding::{Finding, Severity};
+use crate::domain::insight::finding::{Finding, Severity};
 use crate::store::ReadError;
 
 impl App {

@@ -17,8 +17,8 @@ pub use crate::app::insight::fleet::host_index::{HostNow, HostPage, Totals};
 pub use crate::app::insight::fleet::query::{HostQuery, NotAPlace, NotAnOrder, Order, Place, SortedBy};
 use crate::app::issue::clones::{Suspicion, Suspicions};
 use crate::domain::host::{Host, HostFacts};
+use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{HostId, TenantId};
-use crate::domain::serial::Serial;
 use crate::store::{HostChange, ReadError, View};
 
 /// How often an agent is asked to report.

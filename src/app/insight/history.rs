@@ -8,10 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::app::Unavailable;
 use crate::app::access::pace::Pace;
-use crate::domain::deny::Identity;
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
-use crate::domain::serial::Serial;
-use crate::domain::timeline::Reported;
+use crate::domain::insight::timeline::Reported;
 use crate::store::{Change, Store, Verdict};
 
 /// What a host may report at once after a quiet time, in events. An agent that was cut off brings what it kept.
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::TenantId;
-    use crate::domain::timeline::{HostEvent, REPORTED_KEPT, Source};
+    use crate::domain::insight::timeline::{HostEvent, REPORTED_KEPT, Source};
 
     fn event(kind: &str, at: Timestamp) -> Reported {
         Reported::new(kind.to_owned(), Some(at), BTreeMap::new(), Timestamp::now()).unwrap()

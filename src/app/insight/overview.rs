@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::app::insight::fleet::Census;
 use crate::app::{App, Unavailable};
 use crate::ca::hierarchy::{self, Role};
-use crate::domain::finding::{Finding, Severity, ranked};
-use crate::domain::hierarchy::Hierarchy;
+use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::ids::TenantId;
+use crate::domain::insight::finding::{Finding, Severity, ranked};
 use crate::store::{ReadError, day_of};
 
 /// Days of enrollments that the overview shows.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::domain::ids::HostId;
-use crate::domain::timeline::HostEvent;
+use crate::domain::insight::timeline::HostEvent;
 use crate::store::Change;
 
 /// An entry for a host's timeline.

@@ -6,11 +6,11 @@
 //! proves to hold it is whom the certificate was made for.
 
 use crate::app::App;
-use crate::domain::deny::Identity;
-use crate::domain::enrollment::SpkiHash;
+use crate::domain::enroll::enrollment::SpkiHash;
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::ids::HostId;
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::SpiffeId;
 use crate::store::ReadError;
 
 #[derive(Debug, thiserror::Error)]

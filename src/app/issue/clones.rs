@@ -15,12 +15,12 @@ use crate::app::insight::fleet::HostNow;
 use crate::app::insight::timeline::timeline;
 use crate::app::issue::revoke::revocations;
 use crate::app::{App, Unavailable, entropy};
-use crate::domain::audit::{AuditEvent, Outcome};
-use crate::domain::deny::Identity;
-use crate::domain::enrollment::RevocationReason;
+use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
-use crate::domain::serial::Serial;
+use crate::domain::insight::audit::{AuditEvent, Outcome};
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// Suspicions that wait to be written down; more at once are dropped, and come again with the next handshake.

@@ -20,14 +20,14 @@ use crate::app::issue::refusals::Refused;
 use crate::app::issue::revoke::revocations;
 use crate::app::{App, Unavailable, entropy};
 use crate::ca::parse::csr::{CsrError, VerifiedCsr};
-use crate::domain::credential::{Credential, CredentialKind};
-use crate::domain::deny::Identity;
-use crate::domain::enrollment::{Enrollment, RevocationReason, SpkiHash, Via};
-use crate::domain::enrollment_secret::{EnrollmentSecret, SecretState};
+use crate::domain::enroll::credential::{Credential, CredentialKind};
+use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash, Via};
+use crate::domain::enroll::enrollment_secret::{EnrollmentSecret, SecretState};
+use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
 use crate::domain::host::{Host, HostFacts, tells_machines_apart};
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
-use crate::domain::join_token::{JoinToken, JoinTokenState};
-use crate::domain::spiffe::AgentId;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// How long a repeated request is answered with the certificate already issued.

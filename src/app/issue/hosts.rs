@@ -11,13 +11,13 @@ use crate::app::insight::fleet::{HostNow, HostPage, HostQuery, Place};
 use crate::app::insight::timeline::timeline;
 use crate::app::issue::revoke::revocations;
 use crate::app::{App, Unavailable, entropy};
-use crate::domain::deny::Identity;
-use crate::domain::enrollment::{Enrollment, LetInBy, RevocationReason};
+use crate::domain::enroll::enrollment::{Enrollment, LetInBy, RevocationReason};
 use crate::domain::host::{Host, HostFlag};
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::insight::timeline::{EventKey, TimelineEntry};
 use crate::domain::label::Label;
-use crate::domain::serial::Serial;
-use crate::domain::timeline::{EventKey, TimelineEntry};
 use crate::store::{Change, ReadError, Verdict, View};
 
 #[derive(Debug, thiserror::Error)]

@@ -8,11 +8,11 @@ use tokio::sync::Semaphore;
 use crate::app::{App, Unavailable, entropy};
 use crate::ca::authority::{Authority, IssueError, IssuedSvid, SvidOrder};
 use crate::ca::parse::csr::VerifiedCsr;
-use crate::domain::enrollment::{Enrollment, Via};
+use crate::domain::enroll::enrollment::{Enrollment, Via};
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
-use crate::domain::networks::UNKNOWN;
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::{AgentId, SpiffeId};
+use crate::domain::network::networks::UNKNOWN;
 use crate::pem;
 
 /// Runs work that costs CPU away from the async workers, a bounded amount at a time.

@@ -17,8 +17,8 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 
 use crate::app::{App, Unavailable};
-use crate::domain::audit::{AuditEvent, Outcome};
-use crate::domain::networks::accountable;
+use crate::domain::insight::audit::{AuditEvent, Outcome};
+use crate::domain::network::networks::accountable;
 use crate::store::{Change, Verdict};
 
 /// Refusals of new kinds recorded per second in the long run.

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use crate::app::access::caller::Caller;
 use crate::app::insight::timeline::timeline;
 use crate::app::{App, Unavailable, entropy};
-use crate::domain::clock_marks::DENIALS_KEPT;
-use crate::domain::deny::Identity;
-use crate::domain::enrollment::{Enrollment, Revocation, RevocationReason};
+use crate::domain::enroll::enrollment::{Enrollment, Revocation, RevocationReason};
+use crate::domain::identity::clock_marks::DENIALS_KEPT;
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{HostId, TenantId};
-use crate::domain::spiffe::AgentId;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// What a revocation did.

@@ -15,11 +15,11 @@ use crate::app::keep::outages::excused;
 use crate::app::{App, Unavailable, entropy};
 use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::ca::parse::presented::{ChainError, PresentedChain, ProofError};
-use crate::domain::deny::Identity;
-use crate::domain::enrollment::{Enrollment, SpkiHash, Via};
+use crate::domain::enroll::enrollment::{Enrollment, SpkiHash, Via};
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::SpiffeId;
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::SpiffeId;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// Rotations of a host at once after a quiet time.

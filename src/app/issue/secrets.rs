@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
 use crate::app::{App, Unavailable, entropy};
-use crate::domain::credential::{Credential, CredentialKind};
-use crate::domain::enrollment_secret::{EnrollmentSecret, MAX_USES, TTL_SECONDS};
+use crate::domain::enroll::credential::{Credential, CredentialKind};
+use crate::domain::enroll::enrollment_secret::{EnrollmentSecret, MAX_USES, TTL_SECONDS};
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::label::Label;
 use crate::store::{Change, Verdict};

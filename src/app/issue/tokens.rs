@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
 use crate::app::{App, Unavailable, entropy};
-use crate::domain::credential::{Credential, CredentialKind};
+use crate::domain::enroll::credential::{Credential, CredentialKind};
+use crate::domain::enroll::join_token::{JoinToken, JoinTokenState, TTL_SECONDS, TTL_SECONDS_DEFAULT};
+use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, TenantId};
-use crate::domain::join_token::{JoinToken, JoinTokenState, TTL_SECONDS, TTL_SECONDS_DEFAULT};
 use crate::domain::label::Label;
-use crate::domain::spiffe::AgentId;
 use crate::store::{Change, Verdict};
 
 /// What kind of token is wanted.

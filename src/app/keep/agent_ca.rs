@@ -12,8 +12,8 @@ use crate::ca::authority::{Authority, AuthorityError};
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::ca::hierarchy::{self, DamagedCertificate, InitError, RenewError};
 pub use crate::ca::hierarchy::{CertificateSummary, IntermediateRequest};
-use crate::domain::hierarchy::Hierarchy;
-use crate::domain::spiffe::TrustDomain;
+use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::spiffe::TrustDomain;
 use crate::store::{Change, Verdict};
 
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use crate::app::insight::fleet::Report;
 use crate::app::{App, Unavailable};
-use crate::domain::clock_marks::ClockMarks;
+use crate::domain::identity::clock_marks::ClockMarks;
 use crate::store::{Change, Verdict};
 
 /// How long after a certificate's expiry its bytes and key index are kept at least, so that an agent that is

@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::app::{App, Unavailable};
-use crate::domain::enrollment::SVID_LIFETIME_MAX;
-use crate::domain::outage::{AMNESTY, Outage, sign_of_life_every};
+use crate::domain::enroll::enrollment::SVID_LIFETIME_MAX;
+use crate::domain::identity::outage::{AMNESTY, Outage, sign_of_life_every};
 use crate::store::{Change, ReadError, Verdict, View};
 
 impl App {

@@ -12,12 +12,12 @@ use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::ca::parse::revocation_list;
 use crate::ca::parse::revocation_list::{RevocationList, RevocationListError};
 use crate::ca::seal::Unauthenticated;
-use crate::domain::audit::{AuditEvent, MissingRecords};
-use crate::domain::deny::{Denial, Identity};
-use crate::domain::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
-use crate::domain::join_token::{JoinToken, JoinTokenState};
-use crate::domain::pin::Pin;
-use crate::domain::serial::Serial;
+use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
+use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
+use crate::domain::identity::deny::{Denial, Identity};
+use crate::domain::identity::serial::Serial;
+use crate::domain::insight::audit::{AuditEvent, MissingRecords};
+use crate::domain::network::pin::Pin;
 use crate::store::{self, Change, ReadError, Restoring, View};
 
 /// Why nothing was restored. The data directory is as it was.

@@ -7,10 +7,10 @@ use super::World;
 use super::model::{Certificate, Host as ModelHost};
 use crate::app::insight::fleet::HostQuery;
 use crate::app::issue::hosts::HostError;
-use crate::domain::deny::{DenyChange, Identity};
-use crate::domain::enrollment::SpkiHash;
+use crate::domain::enroll::enrollment::SpkiHash;
 use crate::domain::host::{Host, HostFlag};
-use crate::domain::serial::Serial;
+use crate::domain::identity::deny::{DenyChange, Identity};
+use crate::domain::identity::serial::Serial;
 use crate::store::{ReadError, View, day_of};
 
 const MANY: usize = 1_000;

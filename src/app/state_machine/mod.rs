@@ -28,12 +28,12 @@ use crate::app::issue::secrets::SecretOrder;
 use crate::app::issue::tokens::{TokenError, TokenOrder};
 use crate::ca::envelope::{Envelope, EnvelopeSettings};
 use crate::clock::Clock;
-use crate::domain::credential::CredentialKind;
-use crate::domain::deny::Identity;
-use crate::domain::enrollment::Via;
+use crate::domain::enroll::credential::CredentialKind;
+use crate::domain::enroll::enrollment::Via;
 use crate::domain::host::HostFacts;
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
-use crate::domain::spiffe::{AgentId, SpiffeId};
 use crate::{pem, store};
 
 /// Sequences that are tried unless the environment asks for more.

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::enrollment::{RevocationReason, Via};
+use crate::domain::enroll::enrollment::{RevocationReason, Via};
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, HostId};
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::AgentId;
 
 /// How long after its expiry the newest SVID of an agent may still rotate.
 pub(super) const GRACE: SignedDuration = SignedDuration::from_hours(6);

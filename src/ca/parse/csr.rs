@@ -7,7 +7,7 @@ use crate::ca::parse::der;
 use crate::ca::parse::der::{Malformed, Reader};
 use crate::ca::parse::ecdsa::{KeyError, PublicKey};
 use crate::ca::parse::signed::{SignatureError, Signed};
-use crate::domain::enrollment::SpkiHash;
+use crate::domain::enroll::enrollment::SpkiHash;
 use crate::pem::{self, PemError};
 
 /// The second is what older OpenSSL and Microsoft tools write.

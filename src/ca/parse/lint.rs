@@ -11,8 +11,8 @@ use x509_parser::x509::{X509Name, X509Version};
 use crate::ca::ca_certificate::CaCertificate;
 use crate::ca::parse::signed::Signed;
 use crate::ca::parse::validity::Validity;
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::SpiffeId;
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::SpiffeId;
 
 /// What the certificate must say.
 #[derive(Debug)]

@@ -9,10 +9,10 @@ use crate::ca::ca_certificate::CaCertificate;
 use crate::ca::parse::der::Malformed;
 use crate::ca::parse::ecdsa::{BadSignature, KeyError, PublicKey};
 use crate::ca::parse::signed::{SignatureError, Signed};
-use crate::domain::enrollment::SpkiHash;
-use crate::domain::hierarchy::Hierarchy;
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::SpiffeId;
+use crate::domain::enroll::enrollment::SpkiHash;
+use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::SpiffeId;
 use crate::pem::{self, PemError};
 use crate::svid::{NotAnSvid, Svid};
 
@@ -139,8 +139,8 @@ mod tests {
     use crate::ca::parse::validity::Validity;
     use crate::ca::profile;
     use crate::ca::testing::{Ca, csr, csr_with, now, openssl, order};
-    use crate::domain::serial::NotASerial;
-    use crate::domain::spiffe::{SpiffeError, TrustDomain};
+    use crate::domain::identity::serial::NotASerial;
+    use crate::domain::identity::spiffe::{SpiffeError, TrustDomain};
     use crate::domain::testing::Dice;
 
     fn chain(leaf: &[u8], intermediate: &[u8]) -> String {

@@ -7,9 +7,9 @@ use x509_parser::x509::ReasonCode;
 
 use crate::ca::ca_certificate::CaCertificate;
 use crate::ca::parse::signed::Signed;
-use crate::domain::enrollment::RevocationReason;
-use crate::domain::hierarchy::Hierarchy;
-use crate::domain::serial::Serial;
+use crate::domain::enroll::enrollment::RevocationReason;
+use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::serial::Serial;
 
 /// A list whose signature has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -240,9 +240,9 @@ mod tests {
 
     use super::*;
     use crate::agent::test_server::TestServer;
-    use crate::domain::credential::{Credential, CredentialKind};
+    use crate::domain::enroll::credential::{Credential, CredentialKind};
+    use crate::domain::enroll::join_link::JoinLink;
     use crate::domain::ids::CredentialId;
-    use crate::domain::join_link::JoinLink;
 
     #[derive(Debug, Parser)]
     struct Cli {

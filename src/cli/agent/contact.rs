@@ -9,9 +9,9 @@ use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText, read_file, read_stdin};
 use crate::agent::enroll::enroll_on_start::chain;
 use crate::cli::output::error::CliError;
-use crate::domain::credential::{Credential, CredentialKind};
-use crate::domain::join_link::JoinLink;
-use crate::domain::pin::Pin;
+use crate::domain::enroll::credential::{Credential, CredentialKind};
+use crate::domain::enroll::join_link::JoinLink;
+use crate::domain::network::pin::Pin;
 use crate::tls::server_verifier::Trust;
 
 #[derive(Debug, Args)]
@@ -102,10 +102,12 @@ fn plan_of_link(link: &SecretText) -> Result<Plan, CliError> {
         _ => None,
     };
     let text = from_stdin.as_ref().unwrap_or(link);
-    let link: JoinLink = text.reveal().parse().map_err(|error: crate::domain::join_link::NotAJoinLink| {
-        CliError::new(error.to_string())
-            .hint("copy the whole link again and put it between single quotes: muster://HOST:PORT/?pin=…#…")
-    })?;
+    let link: JoinLink =
+        text.reveal().parse().map_err(|error: crate::domain::enroll::join_link::NotAJoinLink| {
+            CliError::new(error.to_string()).hint(
+                "copy the whole link again and put it between single quotes: muster://HOST:PORT/?pin=…#…",
+            )
+        })?;
     let trust = link.pin.map_or(Trust::SystemRoots, Trust::Pin);
     Ok(Plan { server: link.server.into(), trust, credential: Some(link.credential) })
 }

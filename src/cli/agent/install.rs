@@ -18,7 +18,7 @@ use crate::agent::install::unit::{DEFAULT_DIR, NAME, OWN_PROGRAM};
 use crate::cli::agent::contact::{ContactArgs, Plan, no_credential};
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::print;
-use crate::domain::credential::CredentialKind;
+use crate::domain::enroll::credential::CredentialKind;
 use crate::shell::quoted;
 use crate::tls::server_verifier::Trust;
 

@@ -24,7 +24,7 @@ use crate::cli::output::values::{
 };
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::domain::spiffe::TrustDomain;
+use crate::domain::identity::spiffe::TrustDomain;
 use crate::pem::file::PrivateKey;
 use crate::pem::{self};
 use crate::secret_file::Reader;

@@ -12,7 +12,7 @@ use crate::cli::Global;
 use crate::cli::control::{Call, Control, items};
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::{Progress, field, made, print, print_json, print_table, print_whole, time};
-use crate::domain::audit::{AuditRecord, ChainHead};
+use crate::domain::insight::audit::{AuditRecord, ChainHead};
 use crate::durable::Unfinished;
 
 /// More octets than any line of an export has.

@@ -22,10 +22,10 @@ use crate::app::issue::tokens::TokenOrder;
 use crate::cli::output::error::CliError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::domain::credential::CredentialKind;
+use crate::domain::enroll::credential::CredentialKind;
 use crate::domain::host::HostFacts;
+use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::TenantId;
-use crate::domain::spiffe::AgentId;
 use crate::server::Server;
 
 const ROLES: [&str; 5] = ["web", "db", "cache", "queue", "build"];
@@ -98,7 +98,7 @@ async fn demo_agent(
         .parse()
         .map_err(|error: crate::agent::connect::server_url::NotAServerUrl| CliError::caused(&error))?;
     let pin = server.pin().map(|pin| pin.parse()).transpose();
-    let pin = pin.map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?;
+    let pin = pin.map_err(|error: crate::domain::network::pin::NotAPin| CliError::caused(&error))?;
     Ok(AgentConfig {
         identity,
         server_ca: None,
@@ -119,8 +119,9 @@ async fn token(
     tenant: TenantId,
     name: &str,
 ) -> Result<CredentialSource, CliError> {
-    let agent: AgentId =
-        name.parse().map_err(|error: crate::domain::spiffe::SpiffeError| CliError::caused(&error))?;
+    let agent: AgentId = name
+        .parse()
+        .map_err(|error: crate::domain::identity::spiffe::SpiffeError| CliError::caused(&error))?;
     let order = TokenOrder { agent: Some(agent), ..TokenOrder::default() };
     let minted = app.mint_token(caller, tenant, order).await;
     let (_, credential) = minted.map_err(|error| CliError::caused(&error))?;

@@ -21,8 +21,8 @@ use crate::cli::output::values::SecretOutput;
 use crate::cli::upkeep::serve::{run, stop_on_signal};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
-use crate::domain::join_link::JoinLink;
-use crate::domain::spiffe::TrustDomain;
+use crate::domain::enroll::join_link::JoinLink;
+use crate::domain::identity::spiffe::TrustDomain;
 use crate::server::{self, Server};
 use crate::shell::quoted;
 use crate::tls::live::LivePeers;
@@ -149,7 +149,7 @@ impl Greeting {
         let token = credential.reveal();
         let address = server.public_address().map_err(CliError::from)?;
         let pin = server.pin().map(|pin| pin.parse()).transpose();
-        let pin = pin.map_err(|error: crate::domain::pin::NotAPin| CliError::caused(&error))?;
+        let pin = pin.map_err(|error: crate::domain::network::pin::NotAPin| CliError::caused(&error))?;
         let link = JoinLink { server: address.clone(), pin, credential };
         Ok(Self {
             url: format!("https://{address}"),

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::networks::accountable;
-use crate::domain::shares::{Shares, Turn, Worth};
+use crate::domain::fairness::fair_eviction::{Shares, Turn, Worth};
+use crate::domain::network::networks::accountable;
 
 /// Bodies that may be arriving at the same time, from everybody together: 32 MiB at most.
 const BODIES_MAX: usize = 512;

@@ -84,10 +84,10 @@ mod tests {
 
     use super::*;
     use crate::app::insight::fleet::Place;
+    use crate::domain::identity::serial::Serial;
     use crate::domain::ids::{CredentialId, HostId, UserId};
-    use crate::domain::serial::Serial;
+    use crate::domain::insight::timeline::EventKey;
     use crate::domain::testing::Dice;
-    use crate::domain::timeline::EventKey;
 
     /// A cursor is refused, or means a place that can be named again.
     fn check<K: FromStr + Display + PartialEq + Debug>(good: &str, dice: &mut Dice) {

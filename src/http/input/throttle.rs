@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::domain::networks::accountable;
+use crate::domain::network::networks::accountable;
 use crate::http::problem::Problem;
 
 /// What an address may use up at once, in failures.

@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::domain::permission::Permission;
+use crate::domain::people::permission::Permission;
 use crate::http::Shared;
 use crate::http::openapi::examples::Examples;
 use crate::http::problem::ProblemDocument;

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use crate::app::access::account::{AccountError, OwnPassword};
-use crate::domain::session::SessionId;
+use crate::domain::people::session::SessionId;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Id, Nothing, Oneself, Params};

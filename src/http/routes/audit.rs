@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::insight::audit::{AuditQuery, Order};
-use crate::domain::audit::Outcome;
+use crate::domain::insight::audit::Outcome;
 use crate::http::Shared;
 use crate::http::input::extract::{Allowed, AuditRead, Nothing, Params, scope};
 use crate::http::input::page::{Page, cursor, limit};

@@ -24,11 +24,11 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::app::access::caller::Caller;
 use crate::app::insight::events::{Event, EventId};
-use crate::domain::access::AccessChange;
-use crate::domain::api_token::Maker;
 use crate::domain::ids::{CredentialId, TenantId};
-use crate::domain::permission::Permission;
-use crate::domain::session::SessionKey;
+use crate::domain::people::access::AccessChange;
+use crate::domain::people::api_token::Maker;
+use crate::domain::people::permission::Permission;
+use crate::domain::people::session::SessionKey;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, Allowed, InTenant, Params, scope};
 use crate::http::problem::Problem;

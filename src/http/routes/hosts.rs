@@ -10,10 +10,10 @@ use serde::Deserialize;
 
 use crate::app::insight::fleet::{HostQuery, Order, Place};
 use crate::app::issue::hosts::HostDetail;
-use crate::domain::deny::Identity;
 use crate::domain::host::{HostFlag, HostState};
+use crate::domain::identity::deny::Identity;
+use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::HostId;
-use crate::domain::spiffe::AgentId;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, One, Params, tenant};
 use crate::http::input::page::{ListParams, Page, cursor, limit};

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::app::keep::check::CheckedTable;
-use crate::domain::hierarchy::{Hierarchy, Intermediate};
-use crate::domain::spiffe::TrustDomain;
+use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::identity::spiffe::TrustDomain;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Local, Nothing, Params};
 use crate::http::problem::{Problem, with_causes};

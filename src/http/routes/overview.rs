@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 
-use crate::domain::finding::ranked;
+use crate::domain::insight::finding::ranked;
 use crate::http::input::extract::{AgentRead, Allowed, InTenant, Params, tenant};
 use crate::http::problem::Problem;
 use crate::http::wire::{OverviewAnswer, ServerCertificateItem};

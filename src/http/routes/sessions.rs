@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use crate::app::access::caller::Caller;
 use crate::app::access::sessions::{SignInError, SignedIn};
-use crate::domain::session::ABSOLUTE;
-use crate::domain::user::Preferences;
+use crate::domain::people::session::ABSOLUTE;
+use crate::domain::people::user::Preferences;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{COOKIE, ClientAddress, Known, own_page, session_cookie};

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::http::Method;
 
-use crate::domain::permission::Permission;
+use crate::domain::people::permission::Permission;
 use crate::http::Shared;
 use crate::http::input::extract::{InTenant, Nothing};
 use crate::http::input::page::{ListParams, Page, PageParams};

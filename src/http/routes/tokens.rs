@@ -21,7 +21,7 @@ pub(crate) async fn mint(
 ) -> Result<Response, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let agent = body.agent_id.map(|text| text.parse()).transpose();
-    let agent = agent.map_err(|error: crate::domain::spiffe::SpiffeError| {
+    let agent = agent.map_err(|error: crate::domain::identity::spiffe::SpiffeError| {
         Problem::unprocessable("invalid_agent_id", error.to_string())
     })?;
     let name = body.name.map(|text| text.parse()).transpose();

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::app::access::users::{UserChange, UserOrder};
 use crate::domain::ids::UserId;
-use crate::domain::user::InvalidUsername;
+use crate::domain::people::user::InvalidUsername;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Allowed, Id, Nothing, Params, UserWrite, scope, tenant};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 
-use crate::domain::networks::{Networks, UNKNOWN};
+use crate::domain::network::networks::{Networks, UNKNOWN};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 

@@ -7,7 +7,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::networks::Networks;
+use crate::domain::network::networks::Networks;
 use crate::http::input::drain::answer;
 use crate::http::transport::origin::Transport;
 use crate::http::transport::proxies::client_address;

@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::domain::audit::{ChainHead, MissingRecords};
+use crate::domain::insight::audit::{ChainHead, MissingRecords};
 use crate::store::ReadError;
 use crate::store::view::View;
 
@@ -130,7 +130,7 @@ mod tests {
     use redb::ReadableDatabase;
 
     use super::*;
-    use crate::domain::audit::{AuditEvent, Outcome};
+    use crate::domain::insight::audit::{AuditEvent, Outcome};
     use crate::store::change::Change;
     use crate::store::opening::open;
     use crate::store::rows::{Snapshot, Table};

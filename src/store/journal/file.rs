@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use rustix::fs::OFlags;
 
-use crate::domain::audit::{ChainHead, MissingRecords};
-use crate::domain::clock_marks::{ClockMarks, DENIALS_KEPT};
-use crate::domain::deny::{Denial, Identity};
-use crate::domain::serial::Serial;
+use crate::domain::identity::clock_marks::{ClockMarks, DENIALS_KEPT};
+use crate::domain::identity::deny::{Denial, Identity};
+use crate::domain::identity::serial::Serial;
+use crate::domain::insight::audit::{ChainHead, MissingRecords};
 use crate::durable;
 use crate::store::ReadError;
 use crate::store::journal::audit_checkpoints::Marks;
@@ -441,7 +441,7 @@ impl<'v, 'r> Comparison<'v, 'r> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::enrollment::RevocationReason;
+    use crate::domain::enroll::enrollment::RevocationReason;
     use crate::domain::ids::TenantId;
 
     fn denials() -> Vec<Denial> {

@@ -6,12 +6,12 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::audit::ChainHead;
-use crate::domain::deny::{Denial, Identity};
-use crate::domain::enrollment::RevocationReason;
+use crate::domain::enroll::enrollment::RevocationReason;
+use crate::domain::identity::deny::{Denial, Identity};
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::TenantId;
-use crate::domain::serial::Serial;
-use crate::domain::spiffe::AgentId;
+use crate::domain::insight::audit::ChainHead;
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase};
 use tempfile::NamedTempFile;
 
-use crate::domain::audit::{AuditEvent, MissingRecords, Outcome};
-use crate::domain::deny::Denial;
-use crate::domain::enrollment::past_not_after;
+use crate::domain::enroll::enrollment::past_not_after;
+use crate::domain::identity::deny::Denial;
 use crate::domain::ids::TenantId;
-use crate::domain::tenant::{DEFAULT_TENANT, Tenant};
+use crate::domain::insight::audit::{AuditEvent, MissingRecords, Outcome};
+use crate::domain::people::tenant::{DEFAULT_TENANT, Tenant};
 use crate::durable;
 use crate::store::apply::Batch;
 use crate::store::change::Change;

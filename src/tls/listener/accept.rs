@@ -23,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::domain::networks::{Networks, accountable};
+use crate::domain::network::networks::{Networks, accountable};
 use crate::tls::client_verifier::{PeerError, PeerIdentity, PeerVerifier};
 use crate::tls::listener::admission::{Bounds, Full, Occupancy, PushedOut, Seat, Standing};
 use crate::tls::listener::log_limit::Complaint;

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::networks::accountable;
-use crate::domain::shares::{Shares, Turn, Worth};
+use crate::domain::fairness::fair_eviction::{Shares, Turn, Worth};
+use crate::domain::network::networks::accountable;
 
 /// Upper bounds on connections.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustls::{AlertDescription, CertificateError};
 
-use crate::domain::networks::accountable;
+use crate::domain::network::networks::accountable;
 use crate::tls::client_verifier::PeerError;
 
 /// How often one cause is told of one address.

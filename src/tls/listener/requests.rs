@@ -17,7 +17,7 @@ use hyper::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::networks::accountable;
+use crate::domain::network::networks::accountable;
 use crate::tls::listener::admission::{OpenRequest, Requests};
 use crate::tls::listener::send_budget::{Charge, Ender, Payer, SendBudget};
 use crate::tls::listener::stall::{Answered, RequestClock};

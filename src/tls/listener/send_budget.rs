@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::deny::Identity;
+use crate::domain::identity::deny::Identity;
 
 /// How often the budget looks for answers that have been held for too long.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);

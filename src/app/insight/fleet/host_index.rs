@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use memchr::memmem::Finder;
 
 use crate::app::insight::fleet::query::{HostQuery, Key, KeyOf, Place, SortedBy, compare};
-use crate::domain::enrollment::LetInBy;
+use crate::domain::enroll::enrollment::LetInBy;
 use crate::domain::host::{Host, HostFacts, HostFlag, HostState};
+use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId};
-use crate::domain::serial::Serial;
 use crate::domain::version::AgentVersion;
 
 /// Most hosts of a leaf. A change of facts moves at most one leaf's text.

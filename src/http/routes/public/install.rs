@@ -23,8 +23,8 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::networks::accountable;
-use crate::domain::shares::{Shares, Turn, Worth};
+use crate::domain::fairness::fair_eviction::{Shares, Turn, Worth};
+use crate::domain::network::networks::accountable;
 use crate::http::Shared;
 use crate::http::input::extract::{ClientAddress, Id};
 use crate::http::problem::Problem;

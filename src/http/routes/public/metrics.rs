@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::access::caller::Caller;
 use crate::app::insight::figures::Figures;
-use crate::domain::audit::Outcome;
+use crate::domain::insight::audit::Outcome;
 use crate::http::Shared;
 use crate::http::input::extract::Known;
 use crate::http::problem::Problem;

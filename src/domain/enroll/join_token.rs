@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::credential::CredentialHash;
-use super::ids::{CredentialId, TenantId};
-use super::label::Label;
-use super::spiffe::AgentId;
+use crate::domain::enroll::credential::CredentialHash;
+use crate::domain::identity::spiffe::AgentId;
+use crate::domain::ids::{CredentialId, TenantId};
+use crate::domain::label::Label;
 
 #[derive(Debug, Clone)]
 pub struct JoinToken {

@@ -24,7 +24,7 @@ const DRESSING_MAX: usize = 8;
 const WORDS_MAX: usize = 80;
 
 /// Whether a password, or one that differs from it as people make passwords differ, is among the first to be tried.
-pub(super) fn is_guessable(password: &str, username: &str) -> bool {
+pub(crate) fn is_guessable(password: &str, username: &str) -> bool {
     let lower = Zeroizing::new(password.to_lowercase());
     let characters = Zeroizing::new(lower.chars().collect::<Vec<_>>());
     has_few_characters(&characters)

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::host::FACT_CHARS_MAX;
+use crate::domain::host::FACT_CHARS_MAX;
 
 /// One entry of a host's timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Whose rights have changed, so that whoever listens on the strength of them proves them anew, and nobody else.
 
-use super::ids::{CredentialId, UserId};
-use super::session::SessionKey;
+use crate::domain::ids::{CredentialId, UserId};
+use crate::domain::people::session::SessionKey;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessChange {

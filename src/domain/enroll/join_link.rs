@@ -8,9 +8,9 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
-use super::credential::{Credential, CredentialKind};
-use super::host_port::{HostPort, NotAHostPort};
-use super::pin::{NotAPin, Pin};
+use crate::domain::enroll::credential::{Credential, CredentialKind};
+use crate::domain::network::host_port::{HostPort, NotAHostPort};
+use crate::domain::network::pin::{NotAPin, Pin};
 
 const SCHEME: &str = "muster://";
 
@@ -122,9 +122,9 @@ impl fmt::Debug for JoinLink {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ids::CredentialId;
-    use super::super::testing::Dice;
     use super::*;
+    use crate::domain::ids::CredentialId;
+    use crate::domain::testing::Dice;
 
     fn credential(kind: CredentialKind) -> Zeroizing<String> {
         Credential::new(kind, CredentialId::from_bytes([7; 10]), Zeroizing::new([9; 32])).reveal()

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::credential::CredentialHash;
-use super::ids::{CredentialId, TenantId};
-use super::label::Label;
+use crate::domain::enroll::credential::CredentialHash;
+use crate::domain::ids::{CredentialId, TenantId};
+use crate::domain::label::Label;
 
 #[derive(Debug, Clone)]
 pub struct EnrollmentSecret {

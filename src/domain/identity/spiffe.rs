@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::ids::TenantId;
+use crate::domain::ids::TenantId;
 
 /// Why a trust domain, agent id or SPIFFE id was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::guessable::is_guessable;
-use super::ids::{TenantId, UserId};
-use super::permission::Permission;
+use crate::domain::ids::{TenantId, UserId};
+use crate::domain::people::guessable::is_guessable;
+use crate::domain::people::permission::Permission;
 
 #[derive(Debug, Clone)]
 pub struct User {

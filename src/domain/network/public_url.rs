@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::host_port::{HostPort, NotAHostPort};
+use crate::domain::network::host_port::{HostPort, NotAHostPort};
 
 /// Port of `https` when an address names none (RFC 9110 4.2.2).
 pub const HTTPS_PORT: u16 = 443;

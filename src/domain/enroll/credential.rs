@@ -9,7 +9,7 @@ use std::fmt;
 use aws_lc_rs::{constant_time, digest};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::ids::{ALPHABET, CredentialId};
+use crate::domain::ids::{ALPHABET, CredentialId};
 
 /// What a credential is for; part of its text and of its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -8,10 +8,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 
-use super::enrollment::RevocationReason;
-use super::ids::TenantId;
-use super::serial::Serial;
-use super::spiffe::AgentId;
+use crate::domain::enroll::enrollment::RevocationReason;
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::AgentId;
+use crate::domain::ids::TenantId;
 
 /// An identity as the deny list names it; the trust domain is the deployment's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

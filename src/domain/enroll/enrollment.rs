@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{CredentialId, HostId, TenantId};
-use super::serial::Serial;
+use crate::domain::identity::serial::Serial;
+use crate::domain::ids::{CredentialId, HostId, TenantId};
 
 /// One issued certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]

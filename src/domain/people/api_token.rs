@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::credential::CredentialHash;
-use super::ids::{CredentialId, TenantId, UserId};
-use super::label::Label;
-use super::permission::Permission;
+use crate::domain::enroll::credential::CredentialHash;
+use crate::domain::ids::{CredentialId, TenantId, UserId};
+use crate::domain::label::Label;
+use crate::domain::people::permission::Permission;
 
 #[derive(Debug, Clone)]
 pub struct ApiToken {

@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
-use super::ids::{ALPHABET, UserId};
+use crate::domain::ids::{ALPHABET, UserId};
 
 /// How long a session lives without a request.
 pub const IDLE: SignedDuration = SignedDuration::from_hours(2);

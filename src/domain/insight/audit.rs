@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{HostId, TenantId};
+use crate::domain::ids::{HostId, TenantId};
 
 /// Something that happened or was refused, before it has its place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::enrollment::{SVID_LIFETIME_MAX, past_not_after};
-use super::serial::Serial;
+use crate::domain::enroll::enrollment::{SVID_LIFETIME_MAX, past_not_after};
+use crate::domain::identity::serial::Serial;
 
 /// Marks are this far apart, in time that the server has run.
 const SPACING: SignedDuration = SignedDuration::from_hours(1);

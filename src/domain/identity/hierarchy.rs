@@ -1,6 +1,6 @@
 //! The agent CA as it is stored: certificates in the clear, the issuing key sealed.
 
-use super::spiffe::TrustDomain;
+use crate::domain::identity::spiffe::TrustDomain;
 
 /// Root certificates and the intermediates below them. Never holds a key in the clear.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::ids::TenantId;
-use super::label::Label;
+use crate::domain::ids::TenantId;
+use crate::domain::label::Label;
 
 /// A tenant's row.
 #[derive(Debug, Clone, PartialEq, Eq)]

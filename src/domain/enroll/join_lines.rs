@@ -6,8 +6,8 @@ use std::fmt;
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
-use super::host_port::{HostName, HostPort};
-use super::join_link::JoinLink;
+use crate::domain::enroll::join_link::JoinLink;
+use crate::domain::network::host_port::{HostName, HostPort};
 
 /// SHA-256 of a certificate's SubjectPublicKeyInfo, as curl pins it (`--pinnedpubkey`, from 7.44).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,9 +58,9 @@ pub fn enroll(link: &JoinLink) -> Zeroizing<String> {
 mod tests {
     use std::process::Command;
 
-    use super::super::credential::{Credential, CredentialKind};
-    use super::super::ids::CredentialId;
     use super::*;
+    use crate::domain::enroll::credential::{Credential, CredentialKind};
+    use crate::domain::ids::CredentialId;
 
     fn link(server: &str) -> JoinLink {
         let credential = Credential::new(

@@ -1,0 +1,4 @@
+//! Who comes next and who makes way where room is short.
+
+pub mod fair_eviction;
+pub mod turns;

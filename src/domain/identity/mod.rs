@@ -1,0 +1,9 @@
+//! Names and certificates of agents, and when they end.
+
+pub mod clock_marks;
+pub mod deny;
+pub mod hierarchy;
+pub mod outage;
+pub mod rotation;
+pub mod serial;
+pub mod spiffe;

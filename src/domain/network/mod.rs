@@ -1,0 +1,6 @@
+//! Addresses, networks and pins.
+
+pub mod host_port;
+pub mod networks;
+pub mod pin;
+pub mod public_url;
