@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jiff::SignedDuration;
-pub use kind::Kind;
-use kind::Value;
+pub use kind::SettingKind;
+use kind::SettingValue;
 pub use log_filter::LogFilter;
 use serde::Deserialize;
 
@@ -116,7 +116,7 @@ pub struct Overrides {
 pub struct Setting {
     pub key: &'static str,
     pub variable: &'static str,
-    pub kind: Kind,
+    pub kind: SettingKind,
 }
 
 macro_rules! settings {
@@ -125,15 +125,15 @@ macro_rules! settings {
         #[derive(Debug, Default, Deserialize)]
         #[serde(deny_unknown_fields)]
         struct File {
-            $(#[serde(default)] $key: Option<Value>,)*
+            $(#[serde(default)] $key: Option<SettingValue>,)*
         }
 
         /// Every key of `muster.yml` with its environment variable.
         pub const SETTINGS: &[Setting] =
-            &[$(Setting { key: stringify!($key), variable: $variable, kind: Kind::$kind },)*];
+            &[$(Setting { key: stringify!($key), variable: $variable, kind: SettingKind::$kind },)*];
 
         impl File {
-            fn value(&self, key: &str) -> Option<&Value> {
+            fn value(&self, key: &str) -> Option<&SettingValue> {
                 match key {
                     $(stringify!($key) => self.$key.as_ref(),)*
                     _ => None,
@@ -190,7 +190,7 @@ impl Source<'_> {
         };
         let from_environment = (self.environment)(setting.variable).filter(|value| !value.is_empty());
         let (value, file) = match (from_environment, self.file.value(key)) {
-            (Some(text), _) => (&Value::Text(text), None),
+            (Some(text), _) => (&SettingValue::Text(text), None),
             (None, Some(value)) => (value, self.line_of(key)),
             (None, None) => return Ok(None),
         };
@@ -432,20 +432,20 @@ mod tests {
     }
 
     /// A value that is right for settings of a kind.
-    const fn right(kind: Kind) -> &'static str {
+    const fn right(kind: SettingKind) -> &'static str {
         match kind {
-            Kind::Path => "/a/path",
-            Kind::Socket => "127.0.0.1:0",
-            Kind::HostPort => "muster.example.org:9443",
-            Kind::Urls => "[https://a.example, https://b.example:8443]",
-            Kind::Names => "muster.example.org, 192.0.2.1, 2001:db8::1",
-            Kind::Networks => "[10.0.0.0/8]",
-            Kind::Duration => "1h",
-            Kind::Truth => "true",
-            Kind::Number => "50",
-            Kind::ClonePolicy => "revoke",
-            Kind::LogFilter => "info,muster::http=debug",
-            Kind::LogFormat => "json",
+            SettingKind::Path => "/a/path",
+            SettingKind::Socket => "127.0.0.1:0",
+            SettingKind::HostPort => "muster.example.org:9443",
+            SettingKind::Urls => "[https://a.example, https://b.example:8443]",
+            SettingKind::Names => "muster.example.org, 192.0.2.1, 2001:db8::1",
+            SettingKind::Networks => "[10.0.0.0/8]",
+            SettingKind::Duration => "1h",
+            SettingKind::Truth => "true",
+            SettingKind::Number => "50",
+            SettingKind::ClonePolicy => "revoke",
+            SettingKind::LogFilter => "info,muster::http=debug",
+            SettingKind::LogFormat => "json",
         }
     }
 
@@ -454,9 +454,9 @@ mod tests {
         for Setting { key, variable, kind } in SETTINGS {
             load(&format!("{key}: {}", right(*kind)), &[]).unwrap_or_else(|error| panic!("{key}: {error}"));
             load(&format!("{key}: null"), &[]).unwrap_or_else(|error| panic!("{key}: {error}"));
-            let number = (*kind != Kind::Number).then_some("86400");
+            let number = (*kind != SettingKind::Number).then_some("86400");
             let wrong = ["-1", "1.5", "{}", "{a: b}", "[[a]]", "[1]", "[null]", "[true]", "['']"];
-            let truth = (*kind != Kind::Truth).then_some("true");
+            let truth = (*kind != SettingKind::Truth).then_some("true");
             let no_list = (!kind.is_list()).then_some(["''", "'  '", "[]", "[a, b]"]).into_iter().flatten();
             for value in wrong.into_iter().chain(number).chain(truth).chain(no_list) {
                 let yaml = format!("# A comment.\n\n{key}: {value}\n");
@@ -464,7 +464,7 @@ mod tests {
                 assert!(error.contains(&format!("line 3: '{key}' ({variable})")), "{yaml}: {error}");
                 assert!(error.contains(kind.wanted()), "{yaml}: {error}");
             }
-            if *kind != Kind::Path {
+            if *kind != SettingKind::Path {
                 let error = load("", &[(variable, "a b:c")]).expect_err(key).to_string();
                 assert!(error.contains(variable) && error.contains(kind.wanted()), "{key}: {error}");
                 assert!(!error.contains("line"), "{error}");

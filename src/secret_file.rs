@@ -47,13 +47,13 @@ pub enum Links {
 
 /// Who the reader is, and whom else it trusts with the file.
 #[derive(Debug, Clone, Copy)]
-pub struct Reader<'a> {
+pub struct SecretReader<'a> {
     /// Where systemd puts the unit's credentials. It guards them by that directory, whatever their modes are.
     pub credentials: Option<&'a Path>,
     pub links: Links,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> SecretReader<'a> {
     /// For a path that an operator names.
     pub const fn named() -> Self {
         Self { credentials: None, links: Links::Follow }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     fn read(path: &Path) -> Result<String, SecretFileError> {
-        Reader::named().read_text(path, 64).map(|text| text.to_string())
+        SecretReader::named().read_text(path, 64).map(|text| text.to_string())
     }
 
     #[test]
@@ -251,13 +251,13 @@ mod tests {
         let link = directory.path().join("link");
         symlink(&path, &link).unwrap();
         assert_eq!(read(&link).unwrap(), "hunter2\n");
-        assert!(matches!(Reader::inside().read_text(&link, 64), Err(SecretFileError::Read { .. })));
+        assert!(matches!(SecretReader::inside().read_text(&link, 64), Err(SecretFileError::Read { .. })));
     }
 
     #[test]
     fn what_is_no_secret_is_refused() {
         let (directory, path) = file(0o600);
-        assert!(matches!(Reader::named().read(&path, 4), Err(SecretFileError::TooLong { max: 4, .. })));
+        assert!(matches!(SecretReader::named().read(&path, 4), Err(SecretFileError::TooLong { max: 4, .. })));
         fs::write(&path, [0xff, 0xfe]).unwrap();
         assert!(matches!(read(&path), Err(SecretFileError::NotText { .. })));
         assert!(matches!(read(directory.path()), Err(SecretFileError::NotAFile { .. })));
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn what_others_hand_out_is_read_and_its_mode_is_told() {
         let (_directory, path) = file(0o444);
-        let (text, exposed) = Reader::named().read_text_of_anybody(&path, 64).unwrap();
+        let (text, exposed) = SecretReader::named().read_text_of_anybody(&path, 64).unwrap();
         assert_eq!(*text, "hunter2\n");
         assert!(matches!(exposed, Some(SecretFileError::Exposed { mode: 0o444, .. })));
     }

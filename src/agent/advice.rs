@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::agent::connect::server_url::ServerUrl;
-use crate::agent::enroll::requests::Refusal;
+use crate::agent::enroll::requests::ServerRefusal;
 use crate::domain::code::Code;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::ids::HostId;
@@ -54,7 +54,7 @@ pub fn way_back(code: &str, case: Case<'_>) -> Option<String> {
 }
 
 /// What to do about any refusal.
-pub fn after(refusal: &Refusal, case: Case<'_>) -> String {
+pub fn after(refusal: &ServerRefusal, case: Case<'_>) -> String {
     way_back(&refusal.code, case).unwrap_or_else(|| refusal.hint().to_owned())
 }
 

@@ -16,8 +16,8 @@ use super::workload::{PER_USER, PER_USER_USUAL};
 use crate::agent::connect::dial::Dialer;
 use crate::agent::connect::proxy::ProxySettings;
 use crate::agent::connect::server_url::{NotAServerUrl, ServerUrl};
-use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
-use crate::agent::state_file::Notes;
+use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
+use crate::agent::state_file::AgentState;
 use crate::domain::enroll::credential::CredentialKind;
 use crate::domain::network::host_port::{HostPort, NotAHostPort};
 use crate::domain::network::pin::{NotAPin, Pin};
@@ -89,7 +89,7 @@ pub struct EnrollConfig {
 
 /// Why the settings are unusable.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub enum AgentConfigError {
     #[error("the agent's settings {} can't be read", .0.display())]
     Unreadable(PathBuf, #[source] io::Error),
     #[error("{}, line {line}: {problem}", path.display())]
@@ -112,7 +112,7 @@ pub enum ConfigError {
     Identity(#[from] IdentityError),
 }
 
-impl ConfigError {
+impl AgentConfigError {
     /// What to do about it.
     pub const fn hint(&self) -> &'static str {
         match self {
@@ -248,12 +248,12 @@ impl FromStr for ConnectionsPerUser {
 }
 
 /// A dialer that goes through the proxy which the environment names.
-pub fn dialer(env: Environment<'_>) -> Arc<Dialer> {
+pub fn dialer(env: AgentEnvironment<'_>) -> Arc<Dialer> {
     Arc::new(Dialer::new(ProxySettings::from_environment(env)))
 }
 
 /// How a variable of the environment is looked up.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type AgentEnvironment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The process's own environment. A variable set to nothing counts as not set.
 pub fn process_environment(name: &str) -> Option<String> {
@@ -262,18 +262,18 @@ pub fn process_environment(name: &str) -> Option<String> {
 
 impl AgentConfig {
     /// Reads `agent.yml` and the environment.
-    pub fn load(path: &Path, env: Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path, env: AgentEnvironment<'_>) -> Result<Self, AgentConfigError> {
         let text =
-            fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
+            fs::read_to_string(path).map_err(|error| AgentConfigError::Unreadable(path.to_owned(), error))?;
         Self::parse(path, &text, env)
     }
 
-    fn parse(path: &Path, text: &str, env: Environment<'_>) -> Result<Self, ConfigError> {
+    fn parse(path: &Path, text: &str, env: AgentEnvironment<'_>) -> Result<Self, AgentConfigError> {
         let file: File = match text.trim() {
             "" => File::default(),
             _ => yaml_serde::from_str(text).map_err(|error| in_file(path, &error))?,
         };
-        let missing = |key| ConfigError::Missing { path: path.to_owned(), key };
+        let missing = |key| AgentConfigError::Missing { path: path.to_owned(), key };
         let cert = path_in(env, CERT_FILE).or_else(|| file.tls.cert_file.clone());
         let key = path_in(env, KEY_FILE).or_else(|| file.tls.key_file.clone());
         let cert = cert.ok_or_else(|| missing("tls.cert_file"))?;
@@ -282,15 +282,19 @@ impl AgentConfig {
     }
 
     /// An agent that was enrolled into a directory and knows everything else from there and the environment.
-    pub fn of_directory(dir: &Path, env: Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn of_directory(dir: &Path, env: AgentEnvironment<'_>) -> Result<Self, AgentConfigError> {
         Self::assemble(IdentityDir::new(dir), File::default(), env)
     }
 
-    fn assemble(identity: IdentityDir, file: File, env: Environment<'_>) -> Result<Self, ConfigError> {
+    fn assemble(
+        identity: IdentityDir,
+        file: File,
+        env: AgentEnvironment<'_>,
+    ) -> Result<Self, AgentConfigError> {
         let enroll = file.enroll.unwrap_or_default();
         let from_file = match (enroll.token_file, enroll.secret_file) {
             (Some(_), Some(_)) => {
-                return Err(ConfigError::Both("enroll.token_file", "enroll.secret_file"));
+                return Err(AgentConfigError::Both("enroll.token_file", "enroll.secret_file"));
             }
             (Some(path), None) => Some(file_source(CredentialKind::JoinToken, path)),
             (None, Some(path)) => Some(file_source(CredentialKind::EnrollmentSecret, path)),
@@ -298,13 +302,13 @@ impl AgentConfig {
         };
         let from_env = EnrollConfig::from_environment(env)?;
         let server = env(IDENTITY_SERVER).map(|text| text.trim().parse()).transpose();
-        let server = server.map_err(|error| ConfigError::Server(IDENTITY_SERVER, error))?;
+        let server = server.map_err(|error| AgentConfigError::Server(IDENTITY_SERVER, error))?;
         let server = server.or(file.identity.map(|identity| identity.server.0));
         let grpc_addr = env(GRPC_ADDR).map(|text| text.trim().parse()).transpose();
-        let grpc_addr = grpc_addr.map_err(|error| ConfigError::HostPort(GRPC_ADDR, error))?;
+        let grpc_addr = grpc_addr.map_err(|error| AgentConfigError::HostPort(GRPC_ADDR, error))?;
         let workload = file.workload_api.unwrap_or_default();
         let connections = env(WORKLOAD_CONNECTIONS).map(|text| text.trim().parse()).transpose();
-        let connections = connections.map_err(|()| ConfigError::Connections(WORKLOAD_CONNECTIONS))?;
+        let connections = connections.map_err(|()| AgentConfigError::Connections(WORKLOAD_CONNECTIONS))?;
         let connections: Option<ConnectionsPerUser> = connections.or(workload.connections_per_user);
         Ok(Self {
             identity,
@@ -352,15 +356,17 @@ impl AgentConfig {
 }
 
 impl EnrollConfig {
-    pub fn from_environment(env: Environment<'_>) -> Result<Self, ConfigError> {
-        let given =
-            |kind, text: String| CredentialSource { kind, place: Place::Given(SecretText::new(&text)) };
+    pub fn from_environment(env: AgentEnvironment<'_>) -> Result<Self, AgentConfigError> {
+        let given = |kind, text: String| CredentialSource {
+            kind,
+            place: CredentialPlace::Given(SecretText::new(&text)),
+        };
         let credential = match (env(JOIN_TOKEN), env(ENROLLMENT_SECRET)) {
-            (Some(_), Some(_)) => return Err(ConfigError::Both(JOIN_TOKEN, ENROLLMENT_SECRET)),
+            (Some(_), Some(_)) => return Err(AgentConfigError::Both(JOIN_TOKEN, ENROLLMENT_SECRET)),
             (Some(token), None) => Some(given(CredentialKind::JoinToken, token)),
             (None, Some(secret)) => Some(given(CredentialKind::EnrollmentSecret, secret)),
             (None, None) => match (path_in(env, TOKEN_FILE), path_in(env, SECRET_FILE)) {
-                (Some(_), Some(_)) => return Err(ConfigError::Both(TOKEN_FILE, SECRET_FILE)),
+                (Some(_), Some(_)) => return Err(AgentConfigError::Both(TOKEN_FILE, SECRET_FILE)),
                 (Some(path), None) => Some(file_source(CredentialKind::JoinToken, path)),
                 (None, Some(path)) => Some(file_source(CredentialKind::EnrollmentSecret, path)),
                 (None, None) => None,
@@ -370,19 +376,19 @@ impl EnrollConfig {
         let pin = env(CA_PIN).map(|text| text.trim().parse()).transpose();
         Ok(Self {
             credential,
-            server: server.map_err(|error| ConfigError::Server(SERVER, error))?,
-            pin: pin.map_err(|error| ConfigError::Pin(CA_PIN, error))?,
+            server: server.map_err(|error| AgentConfigError::Server(SERVER, error))?,
+            pin: pin.map_err(|error| AgentConfigError::Pin(CA_PIN, error))?,
         })
     }
 }
 
-fn path_in(env: Environment<'_>, name: &str) -> Option<PathBuf> {
+fn path_in(env: AgentEnvironment<'_>, name: &str) -> Option<PathBuf> {
     env(name).map(|path| PathBuf::from(path.trim()))
 }
 
 /// An `agent.yml` for an identity that has been enrolled. The addresses in it are what the agent falls back on;
 /// what the server names later comes first.
-pub fn ready_made(identity: &IdentityDir, notes: &Notes) -> String {
+pub fn ready_made(identity: &IdentityDir, notes: &AgentState) -> String {
     let server_ca = identity.server_ca();
     let file = File {
         control_plane: notes
@@ -438,17 +444,17 @@ pub fn installed(settings: &InstallSettings<'_>) -> Result<String, yaml_serde::E
 }
 
 fn file_source(kind: CredentialKind, path: PathBuf) -> CredentialSource {
-    CredentialSource { kind, place: Place::File(path) }
+    CredentialSource { kind, place: CredentialPlace::File(path) }
 }
 
-fn in_file(path: &Path, error: &yaml_serde::Error) -> ConfigError {
+fn in_file(path: &Path, error: &yaml_serde::Error) -> AgentConfigError {
     let path = path.to_owned();
     let text = error.to_string();
     // The reader's own account of the place is replaced by ours.
     let problem = without_values(text.split(" at line ").next().unwrap_or_default());
     match error.location() {
-        Some(location) => ConfigError::Line { path, line: location.line(), problem },
-        None => ConfigError::File { path, problem },
+        Some(location) => AgentConfigError::Line { path, line: location.line(), problem },
+        None => AgentConfigError::File { path, problem },
     }
 }
 
@@ -514,7 +520,9 @@ workload_api: {socket: /run/muster-agent/workload.sock, connections_per_user: 20
         assert_eq!(config.workload_connections_per_user, 200);
         let source = config.enroll.credential.unwrap();
         assert_eq!(source.kind, CredentialKind::JoinToken);
-        assert!(matches!(source.place, Place::File(path) if path == Path::new("/run/secrets/join-token")));
+        assert!(
+            matches!(source.place, CredentialPlace::File(path) if path == Path::new("/run/secrets/join-token"))
+        );
     }
 
     #[test]
@@ -540,13 +548,13 @@ workload_api: {socket: /run/muster-agent/workload.sock, connections_per_user: 20
         .unwrap();
         let source = config.enroll.credential.unwrap();
         assert_eq!(source.kind, CredentialKind::JoinToken);
-        assert!(matches!(source.place, Place::Given(text) if text.reveal() == "mjt_x"));
+        assert!(matches!(source.place, CredentialPlace::Given(text) if text.reveal() == "mjt_x"));
         assert_eq!(config.enroll.server.unwrap().to_string(), "https://b:2");
         assert_eq!(config.enroll.pin.unwrap().to_string(), pin);
 
         let config = parse(&text, &[(TOKEN_FILE, "/t")]).unwrap();
         assert!(
-            matches!(config.enroll.credential.unwrap().place, Place::File(path) if path == Path::new("/t"))
+            matches!(config.enroll.credential.unwrap().place, CredentialPlace::File(path) if path == Path::new("/t"))
         );
         let config = parse(&text, &[(ENROLLMENT_SECRET, "mes_x")]).unwrap();
         assert_eq!(config.enroll.credential.unwrap().kind, CredentialKind::EnrollmentSecret);
@@ -555,7 +563,7 @@ workload_api: {socket: /run/muster-agent/workload.sock, connections_per_user: 20
     /// A setting as it came out, as text.
     fn chosen(config: &AgentConfig, key: &str) -> String {
         let file = |kind: CredentialKind| match &config.enroll.credential {
-            Some(CredentialSource { kind: found, place: Place::File(path) }) if *found == kind => {
+            Some(CredentialSource { kind: found, place: CredentialPlace::File(path) }) if *found == kind => {
                 path.display().to_string()
             }
             other => panic!("{key}: {other:?}"),
@@ -579,7 +587,7 @@ workload_api: {socket: /run/muster-agent/workload.sock, connections_per_user: 20
     #[test]
     fn every_setting_has_a_variable_that_wins_and_a_line_in_the_reference() {
         let reference = include_str!("../../config/agent.yml");
-        let hint = ConfigError::File { path: PathBuf::new(), problem: String::new() }.hint();
+        let hint = AgentConfigError::File { path: PathBuf::new(), problem: String::new() }.hint();
         for (key, variable) in SETTINGS {
             let (section, name) = key.split_once('.').unwrap();
             assert_eq!(variable, format!("MUSTER_AGENT_{}_{}", section.to_uppercase(), name.to_uppercase()));
@@ -666,10 +674,10 @@ workload_api: {socket: /run/muster-agent/workload.sock, connections_per_user: 20
     #[test]
     fn the_ready_made_file_is_one_we_read() {
         let place = IdentityDir::new("/d: x/#\"y\"");
-        let notes = Notes {
+        let notes = AgentState {
             server: Some("https://a:1".parse().unwrap()),
             grpc_addr: Some("[::1]:2".parse().unwrap()),
-            ..Notes::default()
+            ..AgentState::default()
         };
         let config = parse(&ready_made(&place, &notes), &[]).unwrap();
         assert_eq!(config.identity, place);

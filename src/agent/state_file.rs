@@ -1,6 +1,6 @@
 //! What the agent remembers beside its identity: where its server is, what it said last, how its clock differs.
 //!
-//! Notes are a convenience: with the file gone or damaged the identity still works, so reading never fails.
+//! AgentState are a convenience: with the file gone or damaged the identity still works, so reading never fails.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::domain::network::host_port::HostPort;
 /// The contents of `agent.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Notes {
+pub struct AgentState {
     pub server: Option<ServerUrl>,
     /// The first of `grpc_addrs`.
     pub grpc_addr: Option<HostPort>,
@@ -29,7 +29,7 @@ pub struct Notes {
     pub not_after: Option<Timestamp>,
     /// The server's clock minus this machine's, in milliseconds, when the server last told.
     pub clock_difference_ms: Option<i64>,
-    pub last_refusal: Option<Refused>,
+    pub last_refusal: Option<LastRefusal>,
     /// Why rotation fails at present, when that is not a refusal.
     pub last_failure: Option<Failed>,
     /// Why the proxy is of no use at present.
@@ -42,7 +42,7 @@ pub struct Notes {
 
 /// The last time the server said no.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
+pub struct LastRefusal {
     pub at: Timestamp,
     pub code: String,
     pub detail: String,
@@ -60,7 +60,7 @@ pub struct Failed {
     pub hint: String,
 }
 
-impl Notes {
+impl AgentState {
     pub fn parse(text: &[u8]) -> Self {
         serde_json::from_slice(text).unwrap_or_default()
     }

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::identity::{Identity, IdentityDir, IdentityError};
 use crate::agent::enroll::enroll_on_start::chain;
-use crate::agent::run::rotator::{CLOCK_DIFFERENCE_MS_WARNED, jitter};
-use crate::agent::state_file::{Failed, Notes, Refused};
+use crate::agent::run::rotator::CLOCK_DIFFERENCE_MS_WARNED;
+use crate::agent::run::schedule::jitter;
+use crate::agent::state_file::{AgentState, Failed, LastRefusal};
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::rotation::{check_interval, due_at};
 
@@ -47,7 +48,7 @@ pub struct Status {
     pub grpc_addrs: Vec<String>,
     /// The server's clock minus this machine's.
     pub clock_difference_seconds: Option<i64>,
-    pub last_refusal: Option<Refused>,
+    pub last_refusal: Option<LastRefusal>,
     /// Why rotation fails at present, when that is not a refusal.
     pub last_failure: Option<Failed>,
     /// Why the proxy is of no use at present; the direct way is taken.
@@ -100,7 +101,7 @@ pub fn status(place: &IdentityDir, now: Timestamp) -> Status {
     status
 }
 
-fn of_notes(place: &IdentityDir, notes: &Notes) -> Status {
+fn of_notes(place: &IdentityDir, notes: &AgentState) -> Status {
     let files = [place.cert().to_owned(), place.key().to_owned(), place.agent_ca(), place.server_ca()];
     Status {
         state: State::Ok,
@@ -128,7 +129,7 @@ fn of_notes(place: &IdentityDir, notes: &Notes) -> Status {
     }
 }
 
-fn judge(status: &mut Status, identity: &Identity, notes: &Notes, now: Timestamp) {
+fn judge(status: &mut Status, identity: &Identity, notes: &AgentState, now: Timestamp) {
     let svid = &identity.svid;
     let issued_at = identity.issued_at(notes);
     let due = due_at(issued_at, svid.not_after, jitter(svid.serial));
@@ -159,7 +160,7 @@ fn judge(status: &mut Status, identity: &Identity, notes: &Notes, now: Timestamp
 }
 
 /// The most pressing thing to do.
-fn advice(status: &Status, notes: &Notes) -> Option<String> {
+fn advice(status: &Status, notes: &AgentState) -> Option<String> {
     if status.state != State::Ok {
         return Some(match (&notes.last_refusal, &notes.last_failure) {
             (_, Some(failed)) => {
@@ -305,8 +306,11 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let ca = TestCa::new();
         let issued = ca.issue(&key.subject_public_key_info(), "web-1", SignedDuration::from_hours(24));
-        let notes =
-            Notes { serial: Some(issued.serial), issued_at: Some(issued.issued_at), ..Notes::default() };
+        let notes = AgentState {
+            serial: Some(issued.serial),
+            issued_at: Some(issued.issued_at),
+            ..AgentState::default()
+        };
         let owned = place.clone().lock().unwrap();
         let chain = format!("{}{}", issued.certificate, ca.intermediate);
         let new = NewIdentity { key: &key, chain: &chain, agent_ca: "ca", server_ca: None, notes: &notes };
@@ -314,7 +318,7 @@ mod tests {
         let state = |hours: i64| status(&place, now + SignedDuration::from_hours(hours)).state;
         assert_eq!((state(0), state(20), state(25)), (State::Ok, State::Overdue, State::Expired));
 
-        let behind = Notes { clock_difference_ms: Some(-5 * 3_600_000), ..notes.clone() };
+        let behind = AgentState { clock_difference_ms: Some(-5 * 3_600_000), ..notes.clone() };
         owned.write_notes(&behind).unwrap();
         assert_eq!((state(20), state(25)), (State::Ok, State::Overdue));
         let advice = status(&place, now).advice.unwrap();
@@ -322,18 +326,18 @@ mod tests {
 
         let refused = |code: &str| {
             let (code, detail) = (code.to_owned(), "no more".to_owned());
-            Some(Refused { at: now, code, detail, hint: "ask for a token".to_owned() })
+            Some(LastRefusal { at: now, code, detail, hint: "ask for a token".to_owned() })
         };
-        owned.write_notes(&Notes { last_refusal: refused("svid_expired"), ..notes.clone() }).unwrap();
+        owned.write_notes(&AgentState { last_refusal: refused("svid_expired"), ..notes.clone() }).unwrap();
         let shown = status(&place, now + SignedDuration::from_hours(25));
         assert_eq!(shown.advice.as_deref(), Some("ask for a token"));
         assert!(shown.to_text().contains("(1 h 0 min ago)"), "{}", shown.to_text());
         let failed = Failed { since: now, what: "the disk is full".to_owned(), hint: "make room".to_owned() };
-        owned.write_notes(&Notes { last_failure: Some(failed), ..notes.clone() }).unwrap();
+        owned.write_notes(&AgentState { last_failure: Some(failed), ..notes.clone() }).unwrap();
         let shown = status(&place, now + SignedDuration::from_hours(20));
         assert!(shown.advice.unwrap().contains("the disk is full; make room"));
 
-        owned.write_notes(&Notes { last_refusal: refused("identity_revoked"), ..notes }).unwrap();
+        owned.write_notes(&AgentState { last_refusal: refused("identity_revoked"), ..notes }).unwrap();
         let shown = status(&place, now);
         assert_eq!(shown.state, State::Revoked);
         assert!(!shown.healthy() && shown.to_text().contains("identity_revoked"));

@@ -14,7 +14,7 @@ use super::issuing_key::IssuingKey;
 use super::profile::{self, ProfileError};
 use crate::ca::parse::csr::VerifiedCsr;
 use crate::ca::parse::lint;
-use crate::ca::parse::lint::{Expected, OutOfProfile};
+use crate::ca::parse::lint::{ExpectedProfile, OutOfProfile};
 use crate::ca::parse::validity::{OutOfRange, Validity, x509_time};
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::hierarchy::Hierarchy;
@@ -105,7 +105,7 @@ impl Authority {
         let params = profile::svid(&order.id, order.serial, validity, order.server_auth)?;
         let key = SubjectPublicKeyInfo::from_der(csr.spki_der())?;
         let der = params.signed_by(&key, &self.issuer)?.der().to_vec();
-        let expected = Expected {
+        let expected = ExpectedProfile {
             id: &order.id,
             serial: order.serial,
             validity,

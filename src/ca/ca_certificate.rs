@@ -7,7 +7,7 @@ use x509_parser::prelude::FromDer;
 
 use super::issuing_key::IssuingKey;
 use crate::ca::parse::ecdsa::PublicKey;
-use crate::ca::parse::signed::Signed;
+use crate::ca::parse::signed::SignedData;
 use crate::ca::parse::validity::Validity;
 
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub enum CaCertificateError {
 
 impl CaCertificate {
     pub fn read(der: &[u8]) -> Result<Self, CaCertificateError> {
-        Signed::read(der).map_err(|_| CaCertificateError::Damaged)?;
+        SignedData::read(der).map_err(|_| CaCertificateError::Damaged)?;
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| CaCertificateError::Damaged)?;
         let spki = certificate.public_key().raw;
         let key_identifier =

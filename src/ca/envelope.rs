@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::seal;
 use crate::durable;
-use crate::secret_file::{Reader, SecretFileError};
+use crate::secret_file::{SecretFileError, SecretReader};
 
 /// The name of the key file in the data directory and of the systemd credential.
 const FILE_NAME: &str = "envelope.key";
@@ -173,7 +173,7 @@ impl Envelope {
     }
 
     /// Encrypts what is written, as it is written. Nothing of it says who wrote it: that is for [`super::seal`].
-    pub(super) fn encrypting<W: Write>(&self, output: W) -> Result<StreamWriter<W>, EnvelopeError> {
+    pub(crate) fn encrypting<W: Write>(&self, output: W) -> Result<StreamWriter<W>, EnvelopeError> {
         let encryptor = match &self.0 {
             Key::X25519(identity) => {
                 Encryptor::with_recipients(iter::once(&identity.to_public() as &dyn age::Recipient))
@@ -186,7 +186,7 @@ impl Envelope {
     }
 
     /// Decrypts, as it is read. An end that comes too early is an error.
-    pub(super) fn decrypting<'r, R: BufRead + 'r>(
+    pub(crate) fn decrypting<'r, R: BufRead + 'r>(
         &self,
         sealed: R,
     ) -> Result<impl Read + use<'r, R>, EnvelopeError> {
@@ -206,7 +206,7 @@ impl Envelope {
     }
 
     /// What says that content was sealed by whoever has this envelope.
-    pub(super) fn authentication_key(&self) -> hmac::Key {
+    pub(crate) fn authentication_key(&self) -> hmac::Key {
         match &self.0 {
             Key::X25519(identity) => seal::key(identity.to_string().expose_secret().as_bytes()),
             Key::Passphrase(passphrase) => seal::key(passphrase.expose_secret().as_bytes()),
@@ -338,7 +338,7 @@ impl EnvelopeError {
 }
 
 fn read(path: &Path, credentials: Option<&Path>) -> Result<Zeroizing<String>, EnvelopeError> {
-    Ok(Reader::named().credentials(credentials).read_text(path, FILE_LENGTH_MAX)?)
+    Ok(SecretReader::named().credentials(credentials).read_text(path, FILE_LENGTH_MAX)?)
 }
 
 #[cfg(test)]

@@ -15,13 +15,13 @@ use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
 use super::profile::{self, ProfileError};
-use crate::ca::parse::signed::Signed;
+use crate::ca::parse::signed::SignedData;
 use crate::ca::parse::validity::Validity;
 use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::network::pin::Pin;
 use crate::pem;
-use crate::pem::file::{PemError as PemFileError, PrivateKey, private_key};
+use crate::pem::file::{PemFileError, PrivateKey, private_key};
 
 /// A hierarchy that was just made.
 pub struct NewHierarchy {
@@ -179,7 +179,7 @@ pub fn accept(
 
 fn is_intermediate_below(root: &[u8], certificate: &[u8], trust_domain: &TrustDomain) -> bool {
     let Ok(root) = CaCertificate::read(root) else { return false };
-    let Ok(signed) = Signed::read(certificate) else { return false };
+    let Ok(signed) = SignedData::read(certificate) else { return false };
     let Ok((_, read)) = X509Certificate::from_der(certificate) else { return false };
     let constraints = read.basic_constraints().ok().flatten().map(|extension| extension.value.clone());
     let usage = read.key_usage().ok().flatten().is_some_and(|extension| extension.value.key_cert_sign());
@@ -240,12 +240,12 @@ pub fn p256_coordinates(der: &[u8]) -> Option<([u8; 32], [u8; 32])> {
 
 /// A certificate's place in the hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum CaRole {
     Root,
     Intermediate,
 }
 
-impl Role {
+impl CaRole {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Root => "root",
@@ -257,7 +257,7 @@ impl Role {
 /// What an operator wants to know about a CA certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateSummary {
-    pub role: Role,
+    pub role: CaRole,
     pub subject: String,
     /// Lower-case hex.
     pub serial: String,
@@ -277,13 +277,13 @@ pub fn describe(hierarchy: &Hierarchy) -> Result<Vec<CertificateSummary>, Damage
     certificates(hierarchy).map(|(role, der)| summary(role, der).ok_or(DamagedCertificate)).collect()
 }
 
-fn certificates(hierarchy: &Hierarchy) -> impl Iterator<Item = (Role, &[u8])> {
-    let roots = hierarchy.roots.iter().map(|root| (Role::Root, &root[..]));
+fn certificates(hierarchy: &Hierarchy) -> impl Iterator<Item = (CaRole, &[u8])> {
+    let roots = hierarchy.roots.iter().map(|root| (CaRole::Root, &root[..]));
     let intermediates = hierarchy.intermediates.iter();
-    roots.chain(intermediates.map(|intermediate| (Role::Intermediate, &intermediate.certificate[..])))
+    roots.chain(intermediates.map(|intermediate| (CaRole::Intermediate, &intermediate.certificate[..])))
 }
 
-fn summary(role: Role, der: &[u8]) -> Option<CertificateSummary> {
+fn summary(role: CaRole, der: &[u8]) -> Option<CertificateSummary> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let Validity { not_before, not_after } = Validity::read(&certificate).ok()?;
     Some(CertificateSummary {
@@ -369,7 +369,7 @@ mod tests {
         let ca = Ca::new();
         let summaries = describe(&ca.hierarchy).unwrap();
         let [root, intermediate] = &summaries[..] else { unreachable!("one root and one intermediate") };
-        assert_eq!((root.role, intermediate.role), (Role::Root, Role::Intermediate));
+        assert_eq!((root.role, intermediate.role), (CaRole::Root, CaRole::Intermediate));
         assert_eq!(root.subject, "CN=Muster agent root CA, O=muster");
         assert!(intermediate.subject.contains("CN=Muster agent intermediate CA "));
         assert!(intermediate.subject.contains(&intermediate.serial[24..]));

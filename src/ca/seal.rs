@@ -35,7 +35,7 @@ pub enum Unauthenticated {
 }
 
 /// The key of the authentication code, from an envelope's secret.
-pub(super) fn key(secret: &[u8]) -> hmac::Key {
+pub(crate) fn key(secret: &[u8]) -> hmac::Key {
     let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, b"muster seal 1").extract(secret);
     let expanded = extracted.expand(&[b"authentication of content"], hmac::HMAC_SHA256);
     hmac::Key::from(expanded.expect("HKDF gives as much as one HMAC key"))

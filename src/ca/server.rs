@@ -24,7 +24,7 @@ use super::profile::{self, ProfileError};
 use crate::domain::network::pin::Pin;
 use crate::durable::{self, Held, OWNER_ONLY, WORLD_READABLE};
 use crate::pem::{self, PemError};
-use crate::secret_file::{Reader, SecretFileError};
+use crate::secret_file::{SecretFileError, SecretReader};
 
 const CA_FILE: &str = "ca.crt";
 const CA_KEY_FILE: &str = "ca.key.age";
@@ -293,7 +293,8 @@ fn held_if_there(directory: &Path) -> Result<Option<Held>, ServerCaError> {
 }
 
 fn read(held: &Held, name: &str) -> Result<Option<Vec<u8>>, ServerCaError> {
-    match Reader::inside().read_if(&held.file(name), FILE_OCTETS_MAX, |_| Ok::<_, SecretFileError>(())) {
+    match SecretReader::inside().read_if(&held.file(name), FILE_OCTETS_MAX, |_| Ok::<_, SecretFileError>(()))
+    {
         Ok(content) => Ok(Some(content.to_vec())),
         Err(SecretFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(SecretFileError::Read { source, .. }) => {

@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use super::Global;
 use crate::agent::connect::server_url::{NotAServerUrl, ServerUrl};
-use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
+use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
 use crate::cli::authority::custody::Custody;
 use crate::cli::output::error::CliError;
 use crate::domain::code::Code;
@@ -37,7 +37,7 @@ use crate::{server, store};
 const ANSWER_MAX: usize = 16 << 20;
 
 /// A way to the router.
-pub(super) enum Control {
+pub(crate) enum Control {
     Socket(PathBuf),
     /// The fields are dropped in this order: the store closes, then what root made in it is handed over.
     Process {
@@ -48,7 +48,7 @@ pub(super) enum Control {
 }
 
 /// A server elsewhere, and the API token that we show it.
-pub(super) struct Remote {
+pub(crate) struct Remote {
     client: reqwest::Client,
     server: ServerUrl,
     token: Credential,
@@ -56,37 +56,37 @@ pub(super) struct Remote {
 
 /// One request to the router.
 #[derive(Debug)]
-pub(super) struct Call<'c> {
-    pub(super) method: Method,
-    pub(super) path: &'c str,
-    pub(super) query: Vec<(&'c str, String)>,
-    pub(super) body: Option<Value>,
+pub(crate) struct Call<'c> {
+    pub(crate) method: Method,
+    pub(crate) path: &'c str,
+    pub(crate) query: Vec<(&'c str, String)>,
+    pub(crate) body: Option<Value>,
 }
 
 impl<'c> Call<'c> {
-    pub(super) const fn get(path: &'c str) -> Self {
+    pub(crate) const fn get(path: &'c str) -> Self {
         Self { method: Method::GET, path, query: Vec::new(), body: None }
     }
 
-    pub(super) const fn post(path: &'c str) -> Self {
+    pub(crate) const fn post(path: &'c str) -> Self {
         Self { method: Method::POST, path, query: Vec::new(), body: None }
     }
 
-    pub(super) const fn patch(path: &'c str) -> Self {
+    pub(crate) const fn patch(path: &'c str) -> Self {
         Self { method: Method::PATCH, path, query: Vec::new(), body: None }
     }
 
-    pub(super) const fn delete(path: &'c str) -> Self {
+    pub(crate) const fn delete(path: &'c str) -> Self {
         Self { method: Method::DELETE, path, query: Vec::new(), body: None }
     }
 
-    pub(super) fn body(mut self, body: Value) -> Self {
+    pub(crate) fn body(mut self, body: Value) -> Self {
         self.body = Some(body);
         self
     }
 
     /// Adds a query parameter if there is a value for it.
-    pub(super) fn query(mut self, name: &'c str, value: Option<impl ToString>) -> Self {
+    pub(crate) fn query(mut self, name: &'c str, value: Option<impl ToString>) -> Self {
         self.query.extend(value.map(|value| (name, value.to_string())));
         self
     }
@@ -104,7 +104,7 @@ impl<'c> Call<'c> {
 }
 
 /// Percent-encodes everything but unreserved characters (RFC 3986 2.3).
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -118,7 +118,7 @@ pub(super) fn escape(text: &str) -> String {
 
 impl Control {
     /// Finds the running server's socket, or opens the store itself.
-    pub(super) async fn open(global: &Global) -> Result<Self, CliError> {
+    pub(crate) async fn open(global: &Global) -> Result<Self, CliError> {
         if let Some(server) = &global.server {
             return Remote::new(global, server).map(Self::Remote);
         }
@@ -162,7 +162,7 @@ impl Control {
     }
 
     /// Sends a request and reads the JSON of its answer.
-    pub(super) async fn call(&self, call: Call<'_>) -> Result<Value, CliError> {
+    pub(crate) async fn call(&self, call: Call<'_>) -> Result<Value, CliError> {
         let bytes = self.bytes(call).await?;
         if bytes.is_empty() {
             return Ok(Value::Null);
@@ -171,13 +171,13 @@ impl Control {
     }
 
     /// The same for what only works on the server's own machine.
-    pub(super) async fn open_local(global: &Global) -> Result<Self, CliError> {
+    pub(crate) async fn open_local(global: &Global) -> Result<Self, CliError> {
         global.local_config()?;
         Self::open(global).await
     }
 
     /// Sends a request and reads its answer as it is.
-    pub(super) async fn bytes(&self, call: Call<'_>) -> Result<Vec<u8>, CliError> {
+    pub(crate) async fn bytes(&self, call: Call<'_>) -> Result<Vec<u8>, CliError> {
         let body = self.answer(call).await?;
         let body = http_body_util::Limited::new(body, ANSWER_MAX).collect().await;
         let bytes = body.map_err(|error| broke_off(&*error))?.to_bytes();
@@ -185,7 +185,7 @@ impl Control {
     }
 
     /// Sends a request and hands each part of its answer on as it comes.
-    pub(super) async fn stream(
+    pub(crate) async fn stream(
         &self,
         call: Call<'_>,
         mut take: impl FnMut(&[u8]) -> Result<(), CliError>,
@@ -279,9 +279,9 @@ impl Remote {
 /// The API token, from a file, standard input or the environment.
 fn api_token(global: &Global) -> Result<Credential, CliError> {
     let place = match (&global.api_token_file, std::env::var("MUSTER_API_TOKEN")) {
-        (Some(path), _) if path.as_os_str() == "-" => Place::Stdin,
-        (Some(path), _) => Place::File(path.clone()),
-        (None, Ok(text)) => Place::Given(SecretText::new(&text)),
+        (Some(path), _) if path.as_os_str() == "-" => CredentialPlace::Stdin,
+        (Some(path), _) => CredentialPlace::File(path.clone()),
+        (None, Ok(text)) => CredentialPlace::Given(SecretText::new(&text)),
         (None, Err(_)) => {
             return Err(CliError::usage("a remote server wants an API token")
                 .hint("put it into a file for --api-token-file, or into MUSTER_API_TOKEN"));
@@ -355,12 +355,12 @@ fn where_to_look(path: &str) -> Option<&'static str> {
 
 impl Control {
     /// Reads a whole list, page by page, as one document.
-    pub(super) async fn list(&self, call: Call<'_>) -> Result<Value, CliError> {
+    pub(crate) async fn list(&self, call: Call<'_>) -> Result<Value, CliError> {
         self.list_up_to(call, usize::MAX).await
     }
 
     /// The same, of the first so many items.
-    pub(super) async fn list_up_to(&self, call: Call<'_>, count: usize) -> Result<Value, CliError> {
+    pub(crate) async fn list_up_to(&self, call: Call<'_>, count: usize) -> Result<Value, CliError> {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
@@ -375,7 +375,7 @@ impl Control {
     }
 
     /// Reads a whole list and hands on each page as it comes, so that a long one does not fill the memory.
-    pub(super) async fn pages(
+    pub(crate) async fn pages(
         &self,
         call: Call<'_>,
         mut take: impl FnMut(Vec<Value>) -> Result<(), CliError>,
@@ -414,11 +414,11 @@ impl Control {
 const PAGE: usize = 500;
 
 /// The items of a list.
-pub(super) fn items(answer: &Value) -> &[Value] {
+pub(crate) fn items(answer: &Value) -> &[Value] {
     items_of(answer, "items")
 }
 
 /// The items under a name.
-pub(super) fn items_of<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+pub(crate) fn items_of<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
     answer[name].as_array().map_or(&[], Vec::as_slice)
 }

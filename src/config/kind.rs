@@ -5,7 +5,7 @@ use serde::de::{Deserialize, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// What a setting is. Every setting has one, so none can be read without its kind having been judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SettingKind {
     Path,
     /// Where to listen.
     Socket,
@@ -23,7 +23,7 @@ pub enum Kind {
     LogFormat,
 }
 
-impl Kind {
+impl SettingKind {
     /// What to write, in words that follow "wanted is".
     pub const fn wanted(self) -> &'static str {
         match self {
@@ -44,34 +44,38 @@ impl Kind {
         }
     }
 
-    pub(super) const fn is_list(self) -> bool {
+    pub(crate) const fn is_list(self) -> bool {
         matches!(self, Self::Urls | Self::Names | Self::Networks)
     }
 
     /// The text of a value of this kind, or what is wrong with it.
-    pub(super) fn text(self, value: &Value) -> Result<String, &'static str> {
+    pub(crate) fn text(self, value: &SettingValue) -> Result<String, &'static str> {
         match value {
-            Value::Truth(value) if self == Self::Truth => Ok(value.to_string()),
-            Value::Truth(_) => Err("a truth value stands there"),
-            Value::Text(text) if text.trim().is_empty() && !self.is_list() => Err("nothing stands there"),
-            Value::Text(text) => Ok(text.clone()),
-            Value::List(items) if self.is_list() => match items.iter().any(|item| item.trim().is_empty()) {
-                true => Err("an entry of the list is empty"),
-                false => Ok(items.join(",")),
-            },
-            Value::List(_) => Err("a list stands there"),
-            Value::Number(number) if self == Self::Number => Ok(number.clone()),
-            Value::Number(_) if self == Self::Duration => Err("a number without a unit stands there"),
-            Value::Number(_) => Err("a number stands there"),
-            Value::Mapping => Err("a mapping stands there"),
-            Value::Mixed => Err("a list of something other than texts stands there"),
+            SettingValue::Truth(value) if self == Self::Truth => Ok(value.to_string()),
+            SettingValue::Truth(_) => Err("a truth value stands there"),
+            SettingValue::Text(text) if text.trim().is_empty() && !self.is_list() => {
+                Err("nothing stands there")
+            }
+            SettingValue::Text(text) => Ok(text.clone()),
+            SettingValue::List(items) if self.is_list() => {
+                match items.iter().any(|item| item.trim().is_empty()) {
+                    true => Err("an entry of the list is empty"),
+                    false => Ok(items.join(",")),
+                }
+            }
+            SettingValue::List(_) => Err("a list stands there"),
+            SettingValue::Number(number) if self == Self::Number => Ok(number.clone()),
+            SettingValue::Number(_) if self == Self::Duration => Err("a number without a unit stands there"),
+            SettingValue::Number(_) => Err("a number stands there"),
+            SettingValue::Mapping => Err("a mapping stands there"),
+            SettingValue::Mixed => Err("a list of something other than texts stands there"),
         }
     }
 }
 
 /// A value in YAML, as far as settings may be one, or what else it is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum SettingValue {
     Truth(bool),
     Text(String),
     List(Vec<String>),
@@ -81,7 +85,7 @@ pub(super) enum Value {
     Mixed,
 }
 
-impl<'de> Deserialize<'de> for Value {
+impl<'de> Deserialize<'de> for SettingValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Any)
     }
@@ -91,14 +95,14 @@ struct Any;
 
 macro_rules! numbers {
     ($($visit:ident: $number:ty,)*) => {
-        $(fn $visit<E: Error>(self, number: $number) -> Result<Value, E> {
-            Ok(Value::Number(number.to_string()))
+        $(fn $visit<E: Error>(self, number: $number) -> Result<SettingValue, E> {
+            Ok(SettingValue::Number(number.to_string()))
         })*
     };
 }
 
 impl<'de> Visitor<'de> for Any {
-    type Value = Value;
+    type Value = SettingValue;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a text, a truth value or a list of texts")
@@ -112,27 +116,27 @@ impl<'de> Visitor<'de> for Any {
         visit_f64: f64,
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Truth(value))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<SettingValue, E> {
+        Ok(SettingValue::Truth(value))
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned()))
+    fn visit_str<E: Error>(self, text: &str) -> Result<SettingValue, E> {
+        Ok(SettingValue::Text(text.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<SettingValue, A::Error> {
         let (mut items, mut mixed) = (Vec::new(), false);
-        while let Some(item) = list.next_element::<Option<Value>>()? {
+        while let Some(item) = list.next_element::<Option<SettingValue>>()? {
             match item {
-                Some(Value::Text(item)) => items.push(item),
+                Some(SettingValue::Text(item)) => items.push(item),
                 _ => mixed = true,
             }
         }
-        Ok(if mixed { Value::Mixed } else { Value::List(items) })
+        Ok(if mixed { SettingValue::Mixed } else { SettingValue::List(items) })
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut mapping: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut mapping: A) -> Result<SettingValue, A::Error> {
         while mapping.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Mapping)
+        Ok(SettingValue::Mapping)
     }
 }

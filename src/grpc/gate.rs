@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::status::Refused;
+use super::status::AgentRefusal;
 use crate::app::access::pace::Pace;
 use crate::clock::Clock;
 use crate::domain::enroll::enrollment::past_not_after;
@@ -19,29 +19,29 @@ const PER_SECOND: f64 = 20.0;
 const AT_ONCE: f64 = 40.0;
 
 #[derive(Debug, Clone)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     pub deny: DenyList,
     pub clock: Arc<dyn Clock>,
     pace: Arc<Pace<HostId>>,
 }
 
 impl Gate {
-    pub(super) fn new(deny: DenyList, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(deny: DenyList, clock: Arc<dyn Clock>) -> Self {
         Self { deny, clock, pace: Arc::new(Pace::new(AT_ONCE)) }
     }
 
     /// Whether an agent may be heard once more, which counts.
-    pub(super) fn admit(&self, peer: &PeerIdentity) -> Result<(), Refused> {
+    pub(crate) fn admit(&self, peer: &PeerIdentity) -> Result<(), AgentRefusal> {
         self.check(peer)?;
-        if self.pace.allow(peer.host(), 1.0, PER_SECOND) { Ok(()) } else { Err(Refused::TooFast) }
+        if self.pace.allow(peer.host(), 1.0, PER_SECOND) { Ok(()) } else { Err(AgentRefusal::TooFast) }
     }
 
-    pub(super) fn check(&self, peer: &PeerIdentity) -> Result<(), Refused> {
+    pub(crate) fn check(&self, peer: &PeerIdentity) -> Result<(), AgentRefusal> {
         if self.deny.denies(peer.serial(), peer.identity()) {
-            return Err(Refused::Revoked);
+            return Err(AgentRefusal::Revoked);
         }
         if past_not_after(peer.not_after(), self.clock.now()) {
-            return Err(Refused::Expired);
+            return Err(AgentRefusal::Expired);
         }
         Ok(())
     }

@@ -5,9 +5,9 @@
 //! regenerates and compares it.
 
 pub mod codec;
+pub(crate) mod reconnect_window;
 pub mod server;
 
-mod comeback;
 mod gate;
 mod report;
 mod service;

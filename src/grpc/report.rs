@@ -9,8 +9,8 @@ use tonic::{Code, Status, Streaming};
 
 use super::gate::Gate;
 use super::proto::{HostEvent, ReportRequest, ReportResponse};
-use super::status::Refused;
-use crate::app::insight::history::{History, ReportError, Reporter, Turn};
+use super::status::AgentRefusal;
+use crate::app::insight::history::{History, ReportError, ReportSlot, Reporter};
 use crate::domain::insight::timeline::{NotAnEvent, Reported};
 use crate::tls::live::LivePeer;
 
@@ -22,15 +22,15 @@ const BYTES_MAX: usize = 64 * 1024;
 const CALL_TIME: Duration = Duration::from_secs(20);
 
 /// Who takes reports.
-pub(super) struct Reports<'a> {
+pub(crate) struct ReportCall<'a> {
     pub gate: &'a Gate,
     pub history: &'a History,
     pub shutdown: &'a CancellationToken,
 }
 
-impl Reports<'_> {
+impl ReportCall<'_> {
     /// Takes a whole report, or nothing of it.
-    pub(super) async fn take(
+    pub(crate) async fn take(
         &self,
         peer: &LivePeer,
         events: Streaming<ReportRequest>,
@@ -43,10 +43,10 @@ impl Reports<'_> {
         };
         let turn = self.history.begin(reporter).map_err(refused)?;
         let events = tokio::select! {
-            () = peer.revoked().cancelled() => return Err(Refused::Revoked.into()),
-            () = self.shutdown.cancelled() => return Err(Refused::Stopping.into()),
+            () = peer.revoked().cancelled() => return Err(AgentRefusal::Revoked.into()),
+            () = self.shutdown.cancelled() => return Err(AgentRefusal::Stopping.into()),
             gathered = timeout(CALL_TIME, self.gather(peer, &turn, events)) => {
-                gathered.map_err(|_| Refused::TooSlow)??
+                gathered.map_err(|_| AgentRefusal::TooSlow)??
             }
         };
         let accepted = u32::try_from(events.len()).unwrap_or(u32::MAX);
@@ -57,7 +57,7 @@ impl Reports<'_> {
     async fn gather(
         &self,
         peer: &LivePeer,
-        turn: &Turn<'_>,
+        turn: &ReportSlot<'_>,
         mut requests: Streaming<ReportRequest>,
     ) -> Result<Vec<Reported>, Status> {
         let mut events = Vec::new();
@@ -65,7 +65,7 @@ impl Reports<'_> {
         while let Some(request) = requests.message().await.map_err(too_large)? {
             self.gate.check(peer.identity())?;
             if events.len() == EVENTS_MAX {
-                return Err(Refused::ReportTooLong.into());
+                return Err(AgentRefusal::ReportTooLong.into());
             }
             if !events.is_empty() {
                 turn.count_another().map_err(refused)?;
@@ -75,7 +75,7 @@ impl Reports<'_> {
             };
             bytes += text_bytes(&event);
             if bytes > BYTES_MAX {
-                return Err(Refused::ReportTooLong.into());
+                return Err(AgentRefusal::ReportTooLong.into());
             }
             let event = reported(event, self.gate.clock.now());
             events.push(event.map_err(|error| Status::invalid_argument(error.to_string()))?);
@@ -101,7 +101,7 @@ fn reported(event: HostEvent, now: Timestamp) -> Result<Reported, NotAnEvent> {
 /// A message beyond the listener's bound is one more way to say too much.
 fn too_large(status: Status) -> Status {
     match status.code() {
-        Code::OutOfRange => Refused::ReportTooLong.into(),
+        Code::OutOfRange => AgentRefusal::ReportTooLong.into(),
         _ => status,
     }
 }
@@ -109,7 +109,7 @@ fn too_large(status: Status) -> Status {
 fn refused(error: ReportError) -> Status {
     match error {
         ReportError::TooMuch | ReportError::Busy => Status::resource_exhausted(error.to_string()),
-        ReportError::NotAdmitted => Refused::Revoked.into(),
+        ReportError::NotAdmitted => AgentRefusal::Revoked.into(),
         ReportError::Unavailable(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a report could not be kept");
             Status::unavailable("the report could not be kept; try again later")

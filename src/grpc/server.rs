@@ -18,7 +18,7 @@ use super::gate::Gate;
 use super::proto::FILE_DESCRIPTOR_SET;
 use super::proto::agent_service_server::AgentServiceServer;
 use super::service::AgentApi;
-use super::status::Refused;
+use super::status::AgentRefusal;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
 use crate::clock::Clock;
@@ -112,8 +112,8 @@ fn gated(
     })
 }
 
-fn admitted<'a>(gate: &Gate, peer: Option<&'a Arc<LivePeer>>) -> Result<&'a Arc<LivePeer>, Refused> {
-    let peer = peer.ok_or(Refused::NoIdentity)?;
+fn admitted<'a>(gate: &Gate, peer: Option<&'a Arc<LivePeer>>) -> Result<&'a Arc<LivePeer>, AgentRefusal> {
+    let peer = peer.ok_or(AgentRefusal::NoIdentity)?;
     gate.admit(peer.identity())?;
     Ok(peer)
 }
@@ -153,7 +153,7 @@ mod tests {
         HeartbeatRequest, HostFacts, SessionRequest, SessionResponse, session_request, session_response,
     };
     use crate::tls::specimens::{
-        AgentCa, Recorded, ServerFiles, agent, identity, serial, svid_params, verifier,
+        Recorded, ServerFiles, SpecimenCa, agent, identity, serial, svid_params, verifier,
     };
 
     /// Longer than anything here should take, short enough to fail a run that hangs.
@@ -171,7 +171,7 @@ mod tests {
 
     /// A gRPC listener and what stands behind it.
     struct Site {
-        ca: AgentCa,
+        ca: SpecimenCa,
         files: ServerFiles,
         registry: Arc<Recorded>,
         live: LivePeers,
@@ -184,7 +184,8 @@ mod tests {
 
     impl Site {
         async fn open() -> Self {
-            let (ca, files, registry) = (AgentCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
+            let (ca, files, registry) =
+                (SpecimenCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let address = listener.local_addr().unwrap();
             let (live, fleet) = (LivePeers::default(), Arc::new(Fleet::empty()));

@@ -12,18 +12,18 @@ use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::comeback::{millis, window};
 use super::gate::Gate;
 use super::proto::agent_service_server::AgentService;
 use super::proto::{
     Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, ReportRequest, ReportResponse, SessionRequest,
     SessionResponse, session_request, session_response,
 };
-use super::report::Reports;
-use super::status::Refused;
+use super::report::ReportCall;
+use super::status::AgentRefusal;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
 use crate::domain::host;
+use crate::grpc::reconnect_window::{millis, window};
 use crate::tls::client_verifier::PeerIdentity;
 use crate::tls::live::{LivePeer, LivePeers};
 
@@ -35,7 +35,7 @@ const EXPIRY_LOOK_MAX: Duration = Duration::from_secs(30);
 const RECONNECT_AFTER_MS: u32 = 1_000;
 
 #[derive(Debug, Clone)]
-pub(super) struct AgentApi {
+pub(crate) struct AgentApi {
     pub gate: Gate,
     pub fleet: Arc<Fleet>,
     pub history: Arc<History>,
@@ -74,8 +74,8 @@ fn bounded(facts: &HostFacts) -> host::HostFacts {
 }
 
 /// The agent that the gate let through.
-fn peer<T>(request: &Request<T>) -> Result<&Arc<LivePeer>, Refused> {
-    request.extensions().get::<Arc<LivePeer>>().ok_or(Refused::NoIdentity)
+fn peer<T>(request: &Request<T>) -> Result<&Arc<LivePeer>, AgentRefusal> {
+    request.extensions().get::<Arc<LivePeer>>().ok_or(AgentRefusal::NoIdentity)
 }
 
 #[tonic::async_trait]
@@ -88,14 +88,14 @@ impl AgentService for AgentApi {
         Ok(Response::new(self.answer(peer.identity(), request.get_ref())))
     }
 
-    type SessionStream = Session;
+    type SessionStream = AgentSession;
 
     async fn session(
         &self,
         request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let peer = Arc::clone(peer(&request)?);
-        Ok(Response::new(Session::new(self.clone(), peer, request.into_inner())))
+        Ok(Response::new(AgentSession::new(self.clone(), peer, request.into_inner())))
     }
 
     async fn report(
@@ -103,7 +103,7 @@ impl AgentService for AgentApi {
         request: Request<Streaming<ReportRequest>>,
     ) -> Result<Response<ReportResponse>, Status> {
         let peer = Arc::clone(peer(&request)?);
-        let reports = Reports { gate: &self.gate, history: &self.history, shutdown: &self.shutdown };
+        let reports = ReportCall { gate: &self.gate, history: &self.history, shutdown: &self.shutdown };
         reports.take(&peer, request.into_inner()).await.map(Response::new)
     }
 }
@@ -112,7 +112,7 @@ impl AgentService for AgentApi {
 ///
 /// A stream that is polled rather than a task with a channel: nothing is queued, an agent that does not
 /// read its answers is not read from either, and an idle session costs no stack.
-pub(super) struct Session {
+pub(crate) struct AgentSession {
     api: AgentApi,
     peer: Arc<LivePeer>,
     incoming: Streaming<SessionRequest>,
@@ -130,7 +130,7 @@ enum Phase {
     Over,
 }
 
-impl Session {
+impl AgentSession {
     fn new(api: AgentApi, peer: Arc<LivePeer>, incoming: Streaming<SessionRequest>) -> Self {
         let mut session = Self {
             revoked: Box::pin(peer.revoked().clone().cancelled_owned()),
@@ -153,9 +153,9 @@ impl Session {
     }
 
     /// Why the session has to end now, or the moment to look again is noted.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Option<Refused> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Option<AgentRefusal> {
         if self.revoked.as_mut().poll(cx).is_ready() {
-            return Some(Refused::Revoked);
+            return Some(AgentRefusal::Revoked);
         }
         while self.expiry_look.as_mut().poll(cx).is_ready() {
             if let Err(refused) = self.api.gate.check(self.peer.identity()) {
@@ -163,10 +163,10 @@ impl Session {
             }
             self.schedule_expiry_look();
         }
-        self.stopping.as_mut().poll(cx).is_ready().then_some(Refused::Stopping)
+        self.stopping.as_mut().poll(cx).is_ready().then_some(AgentRefusal::Stopping)
     }
 
-    fn answer(&mut self, request: SessionRequest) -> Result<Option<SessionResponse>, Refused> {
+    fn answer(&mut self, request: SessionRequest) -> Result<Option<SessionResponse>, AgentRefusal> {
         self.api.gate.admit(self.peer.identity())?;
         // A message of a kind that this server does not know is from a newer agent, and harmless.
         let Some(session_request::Message::Heartbeat(heartbeat)) = request.message else { return Ok(None) };
@@ -176,7 +176,7 @@ impl Session {
 
     fn goodbye(&self) -> SessionResponse {
         message(session_response::Message::Goodbye(Goodbye {
-            reason: Refused::Stopping.to_string(),
+            reason: AgentRefusal::Stopping.to_string(),
             reconnect_after_ms: RECONNECT_AFTER_MS,
             reconnect_within_ms: *self.api.farewell_window.get_or_init(|| self.api.window_ms()),
         }))
@@ -187,7 +187,7 @@ const fn message(message: session_response::Message) -> SessionResponse {
     SessionResponse { message: Some(message) }
 }
 
-impl Stream for Session {
+impl Stream for AgentSession {
     type Item = Result<SessionResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -196,13 +196,13 @@ impl Stream for Session {
             Phase::Open => {}
             Phase::Leaving => {
                 this.phase = Phase::Over;
-                return Poll::Ready(Some(Err(Refused::Stopping.into())));
+                return Poll::Ready(Some(Err(AgentRefusal::Stopping.into())));
             }
             Phase::Over => return Poll::Ready(None),
         }
         match this.poll_end(cx) {
             None => {}
-            Some(Refused::Stopping) => {
+            Some(AgentRefusal::Stopping) => {
                 this.phase = Phase::Leaving;
                 return Poll::Ready(Some(Ok(this.goodbye())));
             }
@@ -228,9 +228,9 @@ impl Stream for Session {
     }
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for AgentSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
+        f.debug_struct("AgentSession")
             .field("peer", &self.peer)
             .field("phase", &self.phase)
             .finish_non_exhaustive()

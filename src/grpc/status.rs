@@ -4,7 +4,7 @@ use tonic::Status;
 
 /// Why an agent's request or session is not served, or not any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(crate) enum AgentRefusal {
     #[error("this endpoint is for enrolled agents")]
     NoIdentity,
     #[error("this agent's identity is revoked")]
@@ -21,15 +21,15 @@ pub(super) enum Refused {
     Stopping,
 }
 
-impl From<Refused> for Status {
-    fn from(refused: Refused) -> Self {
+impl From<AgentRefusal> for Status {
+    fn from(refused: AgentRefusal) -> Self {
         let text = refused.to_string();
         match refused {
-            Refused::NoIdentity | Refused::Expired => Self::unauthenticated(text),
-            Refused::Revoked => Self::permission_denied(text),
-            Refused::TooFast | Refused::ReportTooLong => Self::resource_exhausted(text),
-            Refused::TooSlow => Self::deadline_exceeded(text),
-            Refused::Stopping => Self::unavailable(text),
+            AgentRefusal::NoIdentity | AgentRefusal::Expired => Self::unauthenticated(text),
+            AgentRefusal::Revoked => Self::permission_denied(text),
+            AgentRefusal::TooFast | AgentRefusal::ReportTooLong => Self::resource_exhausted(text),
+            AgentRefusal::TooSlow => Self::deadline_exceeded(text),
+            AgentRefusal::Stopping => Self::unavailable(text),
         }
     }
 }

@@ -13,7 +13,7 @@ const ASK_EACH_TIME: &str = "no-cache";
 
 /// A document as it is served. Clones share its bytes.
 #[derive(Debug, Clone)]
-pub(super) struct Document {
+pub(crate) struct Document {
     bytes: Bytes,
     media_type: &'static str,
     /// Names the content.
@@ -21,7 +21,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    pub(super) fn new(media_type: &'static str, bytes: impl Into<Bytes>) -> Self {
+    pub(crate) fn new(media_type: &'static str, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
         let etag = format!("\"{}\"", HEXLOWER.encode(&digest.as_ref()[..16]));
@@ -29,7 +29,7 @@ impl Document {
     }
 
     /// The answer to a request with these headers.
-    pub(super) fn answer(&self, asked: &HeaderMap) -> Response<Body> {
+    pub(crate) fn answer(&self, asked: &HeaderMap) -> Response<Body> {
         let mut response = answer(self.bytes.clone(), &self.etag, ASK_EACH_TIME, asked);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
         response
@@ -37,7 +37,7 @@ impl Document {
 }
 
 /// Bytes that are shared by everybody who asks for them, unless the client has them.
-pub(super) fn answer(
+pub(crate) fn answer(
     bytes: Bytes,
     etag: &str,
     cache_control: &'static str,
@@ -64,7 +64,7 @@ fn matches_any(asked: &HeaderMap, etag: &str) -> bool {
 }
 
 /// The members of a header that is a comma-separated list.
-pub(super) fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+pub(crate) fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)
         .into_iter()

@@ -4,7 +4,7 @@ use super::Shared;
 use crate::domain::insight::finding::{Finding, Severity};
 
 /// Findings of the listeners' side; those of the store are the application's.
-pub(super) fn of_server(shared: &Shared) -> Vec<Finding> {
+pub(crate) fn of_server(shared: &Shared) -> Vec<Finding> {
     let reach = &shared.facts.reach;
     let mut findings = Vec::new();
     for address in reach.uncertified() {

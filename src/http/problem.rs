@@ -403,7 +403,7 @@ impl From<RenewAgentCaError> for Problem {
 }
 
 /// An error with its causes, for the local operator.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

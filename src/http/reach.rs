@@ -33,7 +33,7 @@ pub struct Listening {
 
 /// What an agent is told with its certificate.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct ReachableAddresses {
     pub servers: Vec<PublicUrl>,
     pub grpc_addr: Option<HostPort>,
     pub grpc_addrs: Vec<HostPort>,
@@ -51,7 +51,7 @@ impl Reach {
     }
 
     /// What an agent is told that came by an address.
-    pub fn told(&self, came_by: Option<&HostPort>) -> Told {
+    pub fn told(&self, came_by: Option<&HostPort>) -> ReachableAddresses {
         let urls = self.public_url.as_slice();
         let came_by = came_by.filter(|address| !address.host.is_unspecified() && self.is_for(&address.host));
         let servers = match came_by {
@@ -61,7 +61,7 @@ impl Reach {
         let grpc_addrs = self.grpc_addrs(&servers);
         let same_name = |address: &&HostPort| came_by.is_some_and(|by| by.host == address.host);
         let grpc_addr = grpc_addrs.iter().find(same_name).or(grpc_addrs.first()).cloned();
-        Told { servers, grpc_addr, grpc_addrs }
+        ReachableAddresses { servers, grpc_addr, grpc_addrs }
     }
 
     fn grpc_addrs(&self, servers: &[PublicUrl]) -> Vec<HostPort> {
@@ -157,7 +157,7 @@ mod tests {
 
     fn told(reach: &Reach, came_by: &str) -> (Vec<String>, Option<String>, Vec<String>) {
         let came_by = HostPort::with_default_port(came_by, 443).unwrap();
-        let Told { servers, grpc_addr, grpc_addrs } = reach.told(Some(&came_by));
+        let ReachableAddresses { servers, grpc_addr, grpc_addrs } = reach.told(Some(&came_by));
         let text = |addresses: &[HostPort]| addresses.iter().map(ToString::to_string).collect();
         (
             servers.iter().map(ToString::to_string).collect(),

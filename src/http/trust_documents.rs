@@ -14,7 +14,7 @@ use super::Shared;
 use super::document::Document;
 use super::wire::{BundleAnswer, BundleKeyItem};
 use crate::app::issue::issuing::IssuingError;
-use crate::app::keep::agent_ca::{BundleKey, RevocationListError};
+use crate::app::keep::agent_ca::{BundleKey, CrlError};
 use crate::app::{App, Unavailable};
 
 /// How old documents become when nothing changes.
@@ -27,26 +27,26 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The newest documents. What can't be made is missing, and stays as it was if it was there before.
 #[derive(Debug, Default)]
-pub(super) struct TrustDocuments {
+pub(crate) struct TrustDocuments {
     newest: RwLock<Arc<Documents>>,
     /// Held while they are made, so that requests before the first making wait for one and do not each begin their own.
     making: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Documents {
+pub(crate) struct Documents {
     /// Whether they have been made at all.
     made: bool,
     /// Root and intermediates, PEM.
-    pub(super) bundle: Option<Document>,
+    pub(crate) bundle: Option<Document>,
     /// The roots as a JWK set.
-    pub(super) spiffe_bundle: Option<Document>,
+    pub(crate) spiffe_bundle: Option<Document>,
     /// DER (RFC 5280 5).
-    pub(super) crl: Option<Document>,
+    pub(crate) crl: Option<Document>,
 }
 
 impl TrustDocuments {
-    pub(super) fn newest(&self) -> Arc<Documents> {
+    pub(crate) fn newest(&self) -> Arc<Documents> {
         Arc::clone(&self.newest.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -57,7 +57,7 @@ impl TrustDocuments {
 
 impl Shared {
     /// The documents. Where nobody keeps them, as in a command that opened the store itself, they are made once.
-    pub(super) async fn trust_documents(&self) -> Arc<Documents> {
+    pub(crate) async fn trust_documents(&self) -> Arc<Documents> {
         let newest = self.trust.newest();
         if newest.made {
             return newest;
@@ -72,7 +72,7 @@ impl Shared {
     }
 
     /// Makes the documents anew before the caller of a change is answered, who may fetch them next.
-    pub(super) async fn renew_trust_documents(&self) {
+    pub(crate) async fn renew_trust_documents(&self) {
         let making = self.trust.making.lock().await;
         // A failure is logged, and what could not be made stays as it was until the next making.
         let _ = self.make_trust_documents().await;
@@ -85,7 +85,7 @@ impl Shared {
         let bundles = bundles(&self.app);
         let crl = match self.app.revocation_list().await {
             Ok(list) => Ok(Some(Document::new("application/pkix-crl", list))),
-            Err(RevocationListError::Issuing(IssuingError::NoAuthority)) => Ok(None),
+            Err(CrlError::Issuing(IssuingError::NoAuthority)) => Ok(None),
             Err(error) => Err(error),
         };
         let failed = bundles.is_err() || crl.is_err();

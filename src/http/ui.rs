@@ -31,7 +31,7 @@ const HASHED: &str = "/assets/";
 const PAGE_PATH_MAX: usize = 200;
 
 /// What the UI has at an address.
-pub(super) enum Found {
+pub(crate) enum UiAnswer {
     File(Response<Body>),
     /// A file, but not for this method.
     OtherMethod,
@@ -39,15 +39,15 @@ pub(super) enum Found {
 }
 
 /// Answers requests for the UI: its files, and its one page at every address that looks like a page's.
-pub(super) fn serve(request: &Request) -> Found {
+pub(crate) fn serve(request: &Request) -> UiAnswer {
     let path = request.uri().path();
     let wanted = if is_page(path) { "/index.html" } else { path };
     match ASSETS.iter().find(|asset| asset.path == wanted) {
-        None => Found::Nothing,
+        None => UiAnswer::Nothing,
         Some(asset) if matches!(*request.method(), Method::GET | Method::HEAD) => {
-            Found::File(answer(asset, request.headers()))
+            UiAnswer::File(answer(asset, request.headers()))
         }
-        Some(_) => Found::OtherMethod,
+        Some(_) => UiAnswer::OtherMethod,
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn the_page_is_never_used_unasked_and_allows_nothing_inline() {
         let page = Request::get("/settings/users").body(Body::empty()).unwrap();
-        let Found::File(response) = serve(&page) else { panic!("the page is missing") };
+        let UiAnswer::File(response) = serve(&page) else { panic!("the page is missing") };
         assert_eq!(response.headers()[header::CACHE_CONTROL], "no-cache");
         let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
@@ -218,6 +218,6 @@ mod tests {
     #[test]
     fn only_reading_is_answered() {
         let post = Request::post("/hosts").body(Body::empty()).unwrap();
-        assert!(matches!(serve(&post), Found::OtherMethod));
+        assert!(matches!(serve(&post), UiAnswer::OtherMethod));
     }
 }

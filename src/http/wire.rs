@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::ServerFacts;
-use super::reach::Told;
+use super::reach::ReachableAddresses;
 use super::words::{CredentialWord, HostStatus, IssuedVia, LiveKind, PermissionName, SeverityName};
 use crate::app::access::api_tokens::ListedToken;
 use crate::app::access::users::ChangedUser;
-use crate::app::insight::audit::Found;
+use crate::app::insight::audit::NumberedRecord;
 use crate::app::insight::fleet::HostNow;
 use crate::app::insight::overview::Overview;
 use crate::app::issue::hosts::{CredentialNow, HostDetail};
-use crate::app::issue::issuing::Svid;
+use crate::app::issue::issuing::IssuedAnswer;
 use crate::domain::code::Code;
 use crate::domain::enroll::credential::Credential;
 use crate::domain::enroll::enrollment::{Enrollment, LetInBy, RevocationReason};
@@ -56,21 +56,21 @@ const USERNAME: &str = r"^[A-Za-z0-9._@-]{1,64}$";
         "secret": { "type": "string", "not": { "pattern": "^(mjt|mat)_" } }, "token": { "type": "null" }
     } },
 ]))]
-pub(super) struct EnrollBody {
+pub(crate) struct EnrollBody {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
-    pub(super) token: Option<Zeroizing<String>>,
+    pub(crate) token: Option<Zeroizing<String>>,
     #[serde(default)]
     #[schemars(with = "Option<String>")]
-    pub(super) secret: Option<Zeroizing<String>>,
-    pub(super) csr: String,
+    pub(crate) secret: Option<Zeroizing<String>>,
+    pub(crate) csr: String,
     #[serde(default, deserialize_with = "optional_object")]
-    pub(super) host: Option<HostBody>,
+    pub(crate) host: Option<HostBody>,
 }
 
 /// What a machine says of itself. Unknown facts are ignored, so that newer agents can enroll.
 #[derive(Deserialize, Default, JsonSchema)]
-pub(super) struct HostBody {
+pub(crate) struct HostBody {
     #[serde(default)]
     hostname: Option<String>,
     #[serde(default)]
@@ -98,17 +98,17 @@ impl From<HostBody> for HostFacts {
 /// `POST /enroll/agent/rotate`
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RotateBody {
-    pub(super) chain: String,
-    pub(super) csr: String,
+pub(crate) struct RotateBody {
+    pub(crate) chain: String,
+    pub(crate) csr: String,
     /// Standard base64 with padding (RFC 4648, 4).
     #[schemars(regex(pattern = BASE64_TEXT))]
-    pub(super) proof: String,
+    pub(crate) proof: String,
 }
 
 /// The answer to both: an SVID and what belongs to it.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct SvidAnswer {
+pub(crate) struct SvidAnswer {
     agent_id: String,
     host_id: String,
     tenant_id: String,
@@ -129,7 +129,7 @@ pub(super) struct SvidAnswer {
 }
 
 impl SvidAnswer {
-    pub(super) fn new(svid: Svid, server_ca: Option<String>, told: Told) -> Self {
+    pub(crate) fn new(svid: IssuedAnswer, server_ca: Option<String>, told: ReachableAddresses) -> Self {
         Self {
             agent_id: svid.id.agent.to_string(),
             host_id: svid.host.to_string(),
@@ -152,22 +152,22 @@ impl SvidAnswer {
 /// `POST /v1/agents/enroll-tokens`
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct MintBody {
+pub(crate) struct MintBody {
     #[serde(default)]
     #[schemars(regex(pattern = AGENT_ID))]
-    pub(super) agent_id: Option<String>,
+    pub(crate) agent_id: Option<String>,
     #[serde(default)]
     #[schemars(regex(pattern = NAME))]
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// From a minute to 30 days; an hour when left out.
     #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 60, max = 2_592_000))]
-    pub(super) ttl_seconds: Option<i64>,
+    pub(crate) ttl_seconds: Option<i64>,
 }
 
 /// A join token, without its secret.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct TokenItem {
+pub(crate) struct TokenItem {
     id: String,
     tenant_id: String,
     agent_id: Option<String>,
@@ -180,7 +180,7 @@ pub(super) struct TokenItem {
 }
 
 impl TokenItem {
-    pub(super) fn new(token: &JoinToken, now: Timestamp) -> Self {
+    pub(crate) fn new(token: &JoinToken, now: Timestamp) -> Self {
         Self {
             id: token.id.to_string(),
             tenant_id: token.tenant.to_string(),
@@ -197,7 +197,7 @@ impl TokenItem {
 
 /// The only answer that ever holds a join token's text.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct MintedToken {
+pub(crate) struct MintedToken {
     #[serde(flatten)]
     item: TokenItem,
     #[schemars(with = "String")]
@@ -223,14 +223,14 @@ pub(super) struct MintedToken {
 
 /// Why a token admits nobody as things stand.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct MintWarning {
+pub(crate) struct MintWarning {
     /// `identity_revoked`: the agent id that it names is revoked, and must be re-enabled first.
     code: &'static str,
     message: String,
 }
 
 impl MintWarning {
-    pub(super) fn identity_revoked(agent: &AgentId) -> Self {
+    pub(crate) fn identity_revoked(agent: &AgentId) -> Self {
         let message = format!(
             "The identity of '{agent}' is revoked, so this token will be refused until its host is re-enabled."
         );
@@ -239,7 +239,7 @@ impl MintWarning {
 }
 
 impl MintedToken {
-    pub(super) fn new(
+    pub(crate) fn new(
         token: &JoinToken,
         credential: &Credential,
         now: Timestamp,
@@ -264,22 +264,22 @@ impl MintedToken {
 /// `POST /v1/enrollment-secrets`
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SecretBody {
+pub(crate) struct SecretBody {
     #[schemars(regex(pattern = NAME))]
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Without it, any number of hosts.
     #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 1, max = 1_000_000))]
-    pub(super) max_uses: Option<i64>,
+    pub(crate) max_uses: Option<i64>,
     /// From a minute to five years; without it, until revoked.
     #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 60, max = 157_680_000))]
-    pub(super) ttl_seconds: Option<i64>,
+    pub(crate) ttl_seconds: Option<i64>,
 }
 
 /// An enrollment secret, without its text.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct SecretItem {
+pub(crate) struct SecretItem {
     id: String,
     tenant_id: String,
     name: String,
@@ -309,7 +309,7 @@ impl From<&EnrollmentSecret> for SecretItem {
 
 /// The only answer that ever holds an enrollment secret's text.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct CreatedSecret {
+pub(crate) struct CreatedSecret {
     #[serde(flatten)]
     item: SecretItem,
     #[schemars(with = "String")]
@@ -317,14 +317,14 @@ pub(super) struct CreatedSecret {
 }
 
 impl CreatedSecret {
-    pub(super) fn new(secret: &EnrollmentSecret, credential: &Credential) -> Self {
+    pub(crate) fn new(secret: &EnrollmentSecret, credential: &Credential) -> Self {
         Self { item: SecretItem::from(secret), secret: credential.reveal() }
     }
 }
 
 /// A host and whether it is there.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct HostItem {
+pub(crate) struct HostItem {
     id: String,
     agent_id: String,
     tenant_id: String,
@@ -351,7 +351,7 @@ pub(super) struct HostItem {
 
 /// What let a host in.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct HostCredential {
+pub(crate) struct HostCredential {
     kind: CredentialWord,
     id: String,
     /// A join token need not have one.
@@ -375,7 +375,7 @@ impl From<CredentialNow> for HostCredential {
 }
 
 impl HostItem {
-    pub(super) fn new(
+    pub(crate) fn new(
         detail: HostDetail,
         trust_domain: Option<&crate::domain::identity::spiffe::TrustDomain>,
     ) -> Self {
@@ -415,7 +415,7 @@ impl HostItem {
 
 /// One issued certificate.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct EnrollmentItem {
+pub(crate) struct EnrollmentItem {
     serial: String,
     host_id: String,
     tenant_id: String,
@@ -452,18 +452,18 @@ impl From<Enrollment> for EnrollmentItem {
 
 /// `POST /v1/agents/{agent_id}/revoke`
 #[derive(Serialize, JsonSchema)]
-pub(super) struct RevokedAnswer {
-    pub(super) agent_id: String,
-    pub(super) tenant_id: String,
-    pub(super) host_id: String,
-    pub(super) revoked_at: Timestamp,
-    pub(super) certificates_revoked: usize,
+pub(crate) struct RevokedAnswer {
+    pub(crate) agent_id: String,
+    pub(crate) tenant_id: String,
+    pub(crate) host_id: String,
+    pub(crate) revoked_at: Timestamp,
+    pub(crate) certificates_revoked: usize,
 }
 
 /// A record of the audit trail.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditRecord")]
-pub(super) struct AuditItem {
+pub(crate) struct AuditItem {
     /// Its place in the chain; for those who see one tenant, its place among that tenant's records.
     seq: u64,
     at: Timestamp,
@@ -486,7 +486,7 @@ pub(super) struct AuditItem {
 
 impl AuditItem {
     /// A record as somebody may see it: how much others do shows neither in numbers nor in hashes.
-    pub(super) fn new(Found { record, in_tenant }: Found, sees_all: bool) -> Self {
+    pub(crate) fn new(NumberedRecord { record, in_tenant }: NumberedRecord, sees_all: bool) -> Self {
         Self {
             seq: if sees_all { record.seq } else { in_tenant.unwrap_or(0) },
             at: record.at,
@@ -507,67 +507,67 @@ impl AuditItem {
 
 /// `GET /v1/audit/verify`
 #[derive(Serialize, JsonSchema)]
-pub(super) struct ChainAnswer {
-    pub(super) records: u64,
-    pub(super) intact: bool,
+pub(crate) struct ChainAnswer {
+    pub(crate) records: u64,
+    pub(crate) intact: bool,
     /// The sequence number of the first record that does not continue the chain; `null` for those who see one tenant.
-    pub(super) first_broken: Option<u64>,
-    pub(super) why: Option<String>,
+    pub(crate) first_broken: Option<u64>,
+    pub(crate) why: Option<String>,
 }
 
 /// `GET /v1/agent-ca`
 #[derive(Serialize, JsonSchema)]
-pub(super) struct AgentCaAnswer {
-    pub(super) trust_domain: String,
-    pub(super) certificates: Vec<CaCertificate>,
+pub(crate) struct AgentCaAnswer {
+    pub(crate) trust_domain: String,
+    pub(crate) certificates: Vec<CaCertificateItem>,
     /// The pin of the HTTPS listener's certificate: another CA than this one.
-    pub(super) server_pin: Option<String>,
+    pub(crate) server_pin: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
-pub(super) struct CaCertificate {
-    pub(super) role: &'static str,
-    pub(super) subject: String,
-    pub(super) serial: String,
-    pub(super) not_before: Timestamp,
-    pub(super) not_after: Timestamp,
-    pub(super) sha256: String,
+pub(crate) struct CaCertificateItem {
+    pub(crate) role: &'static str,
+    pub(crate) subject: String,
+    pub(crate) serial: String,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
+    pub(crate) sha256: String,
 }
 
 /// `POST /v1/session`
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SignInBody {
-    pub(super) username: String,
+pub(crate) struct SignInBody {
+    pub(crate) username: String,
     #[schemars(with = "String")]
-    pub(super) password: Zeroizing<String>,
+    pub(crate) password: Zeroizing<String>,
 }
 
 /// Who is signed in, and what they may do.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct SessionAnswer {
+pub(crate) struct SessionAnswer {
     /// `null` for callers that are no person: API tokens and local commands.
-    pub(super) user: Option<SessionUser>,
-    pub(super) preferences: PreferencesBody,
-    pub(super) permissions: Vec<PermissionName>,
-    pub(super) expires_at: Option<Timestamp>,
+    pub(crate) user: Option<SessionUser>,
+    pub(crate) preferences: PreferencesBody,
+    pub(crate) permissions: Vec<PermissionName>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 #[derive(Serialize, JsonSchema)]
-pub(super) struct SessionUser {
-    pub(super) id: String,
-    pub(super) username: String,
-    pub(super) role: Role,
+pub(crate) struct SessionUser {
+    pub(crate) id: String,
+    pub(crate) username: String,
+    pub(crate) role: Role,
     /// `null`: all tenants.
-    pub(super) tenant_id: Option<String>,
+    pub(crate) tenant_id: Option<String>,
 }
 
 /// How a person wants to see times.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PreferencesBody {
-    pub(super) time_zone: TimeZone,
-    pub(super) clock: ClockStyle,
+pub(crate) struct PreferencesBody {
+    pub(crate) time_zone: TimeZone,
+    pub(crate) clock: ClockStyle,
 }
 
 impl From<Preferences> for PreferencesBody {
@@ -579,34 +579,34 @@ impl From<Preferences> for PreferencesBody {
 /// `POST /v1/users`
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct UserBody {
+pub(crate) struct UserBody {
     #[schemars(regex(pattern = USERNAME))]
-    pub(super) username: String,
+    pub(crate) username: String,
     #[schemars(with = "String", length(min = 12, max = 256))]
-    pub(super) password: Zeroizing<String>,
-    pub(super) role: Role,
+    pub(crate) password: Zeroizing<String>,
+    pub(crate) role: Role,
     /// Of a tenant, by its id or name. `null`: the caller's own, or all. The username of somebody who belongs to a
     /// tenant other than `default` ends in `@` and the tenant's name; it is added where it is missing.
     #[serde(default)]
-    pub(super) tenant_id: Option<String>,
+    pub(crate) tenant_id: Option<String>,
 }
 
 /// `PATCH /v1/users/{id}`
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct UserPatch {
+pub(crate) struct UserPatch {
     #[serde(default)]
-    pub(super) role: Option<Role>,
+    pub(crate) role: Option<Role>,
     #[serde(default)]
-    pub(super) disabled: Option<bool>,
+    pub(crate) disabled: Option<bool>,
     #[serde(default)]
     #[schemars(with = "Option<String>", length(min = 12, max = 256))]
-    pub(super) password: Option<Zeroizing<String>>,
+    pub(crate) password: Option<Zeroizing<String>>,
 }
 
 /// A person.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct UserItem {
+pub(crate) struct UserItem {
     id: String,
     username: String,
     role: Role,
@@ -631,7 +631,7 @@ impl From<User> for UserItem {
 
 /// A person after a change.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct ChangedUserAnswer {
+pub(crate) struct ChangedUserAnswer {
     #[serde(flatten)]
     item: UserItem,
     /// The person's API tokens that ended with this change: a password that somebody else sets ends them all, and so
@@ -648,7 +648,7 @@ impl From<ChangedUser> for ChangedUserAnswer {
 
 /// An API token, as far as its maker's account goes.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct OwnToken {
+pub(crate) struct OwnToken {
     id: String,
     name: String,
     created_at: Timestamp,
@@ -668,41 +668,41 @@ impl From<ApiToken> for OwnToken {
 
 /// Whoever is signed in.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct AccountAnswer {
-    pub(super) id: String,
-    pub(super) username: String,
-    pub(super) role: Role,
+pub(crate) struct AccountAnswer {
+    pub(crate) id: String,
+    pub(crate) username: String,
+    pub(crate) role: Role,
     /// `null`: all tenants.
-    pub(super) tenant_id: Option<String>,
-    pub(super) created_at: Timestamp,
-    pub(super) preferences: PreferencesBody,
-    pub(super) permissions: Vec<PermissionName>,
+    pub(crate) tenant_id: Option<String>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) preferences: PreferencesBody,
+    pub(crate) permissions: Vec<PermissionName>,
     /// Those that this person has made and that still grant something, newest first.
-    pub(super) api_tokens: Vec<OwnToken>,
+    pub(crate) api_tokens: Vec<OwnToken>,
 }
 
 /// `PUT /v1/account/password`
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct OwnPasswordBody {
+pub(crate) struct OwnPasswordBody {
     #[schemars(with = "String")]
-    pub(super) current: Zeroizing<String>,
+    pub(crate) current: Zeroizing<String>,
     #[schemars(with = "String", length(min = 12, max = 256))]
-    pub(super) new: Zeroizing<String>,
+    pub(crate) new: Zeroizing<String>,
     /// Whether the API tokens that this person has made end, too.
     #[serde(default)]
-    pub(super) end_api_tokens: bool,
+    pub(crate) end_api_tokens: bool,
 }
 
 /// What has ended with a password, besides the other sessions.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct OwnPasswordAnswer {
-    pub(super) ended_api_tokens: Vec<OwnToken>,
+pub(crate) struct OwnPasswordAnswer {
+    pub(crate) ended_api_tokens: Vec<OwnToken>,
 }
 
 /// One of the caller's own sessions.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct SessionItem {
+pub(crate) struct SessionItem {
     id: String,
     created_at: Timestamp,
     last_used_at: Timestamp,
@@ -714,7 +714,7 @@ pub(super) struct SessionItem {
 }
 
 impl SessionItem {
-    pub(super) fn new(session: &Session, asking: SessionKey) -> Self {
+    pub(crate) fn new(session: &Session, asking: SessionKey) -> Self {
         Self {
             id: session.key.id().to_string(),
             created_at: session.created_at,
@@ -729,20 +729,20 @@ impl SessionItem {
 /// `POST /v1/api-tokens`
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ApiTokenBody {
+pub(crate) struct ApiTokenBody {
     #[schemars(regex(pattern = NAME))]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[schemars(length(min = 1))]
-    pub(super) permissions: Vec<PermissionName>,
+    pub(crate) permissions: Vec<PermissionName>,
     /// From a minute to five years; without it, until revoked.
     #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 60, max = 157_680_000))]
-    pub(super) ttl_seconds: Option<i64>,
+    pub(crate) ttl_seconds: Option<i64>,
 }
 
 /// An API token, without its text.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct ApiTokenItem {
+pub(crate) struct ApiTokenItem {
     id: String,
     name: String,
     permissions: Vec<PermissionName>,
@@ -773,7 +773,7 @@ impl From<ListedToken> for ApiTokenItem {
 
 /// The only answer that ever holds an API token's text.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct CreatedApiToken {
+pub(crate) struct CreatedApiToken {
     #[serde(flatten)]
     item: ApiTokenItem,
     #[schemars(with = "String")]
@@ -781,7 +781,7 @@ pub(super) struct CreatedApiToken {
 }
 
 impl CreatedApiToken {
-    pub(super) fn new(listed: ListedToken, credential: &Credential) -> Self {
+    pub(crate) fn new(listed: ListedToken, credential: &Credential) -> Self {
         Self { item: ApiTokenItem::from(listed), token: credential.reveal() }
     }
 }
@@ -789,14 +789,14 @@ impl CreatedApiToken {
 /// `POST /v1/tenants`
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TenantBody {
+pub(crate) struct TenantBody {
     #[schemars(regex(pattern = NAME))]
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 /// A tenant.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct TenantItem {
+pub(crate) struct TenantItem {
     id: String,
     name: String,
     created_at: Timestamp,
@@ -810,16 +810,16 @@ impl From<Tenant> for TenantItem {
 
 /// A page of hosts.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct HostList {
-    pub(super) items: Vec<HostItem>,
-    pub(super) next_cursor: Option<String>,
+pub(crate) struct HostList {
+    pub(crate) items: Vec<HostItem>,
+    pub(crate) next_cursor: Option<String>,
     /// How many hosts match in all.
-    pub(super) total: usize,
+    pub(crate) total: usize,
 }
 
 /// An entry of a host's timeline.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct HostEventItem {
+pub(crate) struct HostEventItem {
     id: String,
     at: Timestamp,
     kind: String,
@@ -836,7 +836,7 @@ impl From<TimelineEntry> for HostEventItem {
 
 /// `GET /v1/overview`
 #[derive(Serialize, JsonSchema)]
-pub(super) struct OverviewAnswer {
+pub(crate) struct OverviewAnswer {
     hosts_online: usize,
     hosts_total: usize,
     hosts_decommissioned: usize,
@@ -864,9 +864,9 @@ struct AgentCaExpiry {
 }
 
 #[derive(Serialize, JsonSchema)]
-pub(super) struct ServerCertificateItem {
-    pub(super) not_after: Timestamp,
-    pub(super) pin: Option<String>,
+pub(crate) struct ServerCertificateItem {
+    pub(crate) not_after: Timestamp,
+    pub(crate) pin: Option<String>,
 }
 
 /// When SVIDs would have run out if the server stopped now.
@@ -879,7 +879,7 @@ struct ForecastItem {
 
 /// Something to do, and how. The most urgent comes first.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct WarningItem {
+pub(crate) struct WarningItem {
     code: &'static str,
     /// `critical`: something is broken or will be within days. `soon`: somebody has to act in the coming weeks.
     /// `tidy`: something is better put in order.
@@ -902,7 +902,7 @@ impl From<Finding> for WarningItem {
 }
 
 impl OverviewAnswer {
-    pub(super) fn new(overview: Overview, server_certificate: Option<ServerCertificateItem>) -> Self {
+    pub(crate) fn new(overview: Overview, server_certificate: Option<ServerCertificateItem>) -> Self {
         let day = |(day, count): (u32, u64)| {
             let at = Timestamp::from_second(i64::from(day) * 86_400).unwrap_or(Timestamp::UNIX_EPOCH);
             DayCount { date: at.strftime("%Y-%m-%d").to_string(), count }
@@ -931,44 +931,44 @@ impl OverviewAnswer {
 
 /// `GET /.well-known/spiffe-bundle`: a JWK set (RFC 7517) as SPIFFE Trust Domain and Bundle 4 describes it.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct BundleAnswer {
-    pub(super) keys: Vec<BundleKeyItem>,
-    pub(super) spiffe_sequence: u64,
+pub(crate) struct BundleAnswer {
+    pub(crate) keys: Vec<BundleKeyItem>,
+    pub(crate) spiffe_sequence: u64,
     /// Seconds.
-    pub(super) spiffe_refresh_hint: u64,
+    pub(crate) spiffe_refresh_hint: u64,
 }
 
 #[derive(Serialize, JsonSchema)]
-pub(super) struct BundleKeyItem {
-    pub(super) r#use: &'static str,
-    pub(super) kty: &'static str,
-    pub(super) crv: &'static str,
-    pub(super) x: String,
-    pub(super) y: String,
-    pub(super) x5c: Vec<String>,
+pub(crate) struct BundleKeyItem {
+    pub(crate) r#use: &'static str,
+    pub(crate) kty: &'static str,
+    pub(crate) crv: &'static str,
+    pub(crate) x: String,
+    pub(crate) y: String,
+    pub(crate) x5c: Vec<String>,
 }
 
 /// `GET /healthz` and `GET /readyz`
 #[derive(Serialize, JsonSchema)]
-pub(super) struct HealthAnswer {
-    pub(super) status: &'static str,
+pub(crate) struct HealthAnswer {
+    pub(crate) status: &'static str,
 }
 
 /// The `data` of a server-sent event: that something changed, and what.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct LiveEvent {
-    pub(super) kind: LiveKind,
+pub(crate) struct LiveEvent {
+    pub(crate) kind: LiveKind,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) host_id: Option<String>,
+    pub(crate) host_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) secret_id: Option<String>,
+    pub(crate) secret_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) agent_id: Option<String>,
+    pub(crate) agent_id: Option<String>,
 }
 
 impl LiveEvent {
     /// An event about what `subject` names; which id that is depends on the kind.
-    pub(super) fn about(kind: LiveKind, subject: Option<String>) -> Self {
+    pub(crate) fn about(kind: LiveKind, subject: Option<String>) -> Self {
         let mut event = Self { kind, host_id: None, secret_id: None, agent_id: None };
         match kind {
             LiveKind::Host | LiveKind::Timeline | LiveKind::Enrollment => event.host_id = subject,

@@ -11,7 +11,7 @@ use crate::domain::people::permission::Permission;
 /// Whether a host reported lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum HostStatus {
+pub(crate) enum HostStatus {
     Online,
     Offline,
 }
@@ -19,7 +19,7 @@ pub(super) enum HostStatus {
 /// How urgent a finding is.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum SeverityName {
+pub(crate) enum SeverityName {
     Critical,
     Soon,
     Tidy,
@@ -38,7 +38,7 @@ impl From<Severity> for SeverityName {
 /// What let a host in.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum CredentialWord {
+pub(crate) enum CredentialWord {
     Token,
     Secret,
 }
@@ -46,7 +46,7 @@ pub(super) enum CredentialWord {
 /// How a certificate came to be.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum IssuedVia {
+pub(crate) enum IssuedVia {
     Token,
     Secret,
     Rotation,
@@ -66,7 +66,7 @@ impl From<Via> for IssuedVia {
 /// has happened; it comes at the beginning and every 15 seconds, so a stream without one for longer is dead.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum LiveKind {
+pub(crate) enum LiveKind {
     Host,
     Timeline,
     Enrollment,
@@ -77,7 +77,7 @@ pub(super) enum LiveKind {
 }
 
 impl LiveKind {
-    pub(super) const fn of(kind: EventKind) -> Self {
+    pub(crate) const fn of(kind: EventKind) -> Self {
         match kind {
             EventKind::Host => Self::Host,
             EventKind::Timeline => Self::Timeline,
@@ -89,7 +89,7 @@ impl LiveKind {
     }
 
     /// What a listener may read, or need not be told of. `None`: everybody who listens is told.
-    pub(super) const fn needs(self) -> Option<Permission> {
+    pub(crate) const fn needs(self) -> Option<Permission> {
         match self {
             Self::Host | Self::Timeline | Self::Enrollment | Self::Revocation => Some(Permission::AgentRead),
             Self::Secret => Some(Permission::SecretWrite),
@@ -97,7 +97,7 @@ impl LiveKind {
         }
     }
 
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Host => EventKind::Host.as_str(),
             Self::Timeline => EventKind::Timeline.as_str(),
@@ -112,7 +112,7 @@ impl LiveKind {
 
 /// A permission by its name.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
-pub(super) enum PermissionName {
+pub(crate) enum PermissionName {
     #[serde(rename = "agent.read")]
     AgentRead,
     #[serde(rename = "agent.write")]

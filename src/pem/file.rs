@@ -39,7 +39,7 @@ const KNOWN: &[&str] = &[
 
 /// Why a file is refused. The texts name lines, counted from 1, and hold nothing of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PemError {
+pub enum PemFileError {
     #[error("there is no certificate in it")]
     NoCertificate,
     #[error("there is no private key in it")]
@@ -97,7 +97,7 @@ impl std::fmt::Debug for PrivateKey {
 }
 
 /// Every certificate of a text, in DER and in order; at least one.
-pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
+pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemFileError> {
     let mut certificates = Vec::new();
     for block in blocks(text)? {
         let Block { line, label, content, .. } = block;
@@ -105,35 +105,35 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
             certificates.push(content.to_vec());
         } else if label == TRUSTED {
             certificates
-                .push(without_trust_settings(&content).ok_or(PemError::TrustSettings { line })?.to_vec());
+                .push(without_trust_settings(&content).ok_or(PemFileError::TrustSettings { line })?.to_vec());
         } else if CONTAINERS.contains(&label) {
-            return Err(PemError::Container { line, label });
+            return Err(PemFileError::Container { line, label });
         }
     }
-    if certificates.is_empty() { Err(PemError::NoCertificate) } else { Ok(certificates) }
+    if certificates.is_empty() { Err(PemFileError::NoCertificate) } else { Ok(certificates) }
 }
 
 /// The one private key of a text. Other blocks, such as certificates and parameters, may stand beside it.
-pub fn private_key(text: &[u8]) -> Result<PrivateKey, PemError> {
+pub fn private_key(text: &[u8]) -> Result<PrivateKey, PemFileError> {
     let mut found = None;
     for Block { line, label, content, encrypted } in blocks(text)? {
         let form = match label {
             "ENCRYPTED PRIVATE KEY" | "AGE ENCRYPTED FILE" => {
-                return Err(PemError::Encrypted { line, label });
+                return Err(PemFileError::Encrypted { line, label });
             }
-            _ if encrypted => return Err(PemError::Encrypted { line, label }),
+            _ if encrypted => return Err(PemFileError::Encrypted { line, label }),
             "PRIVATE KEY" => KeyForm::Pkcs8,
             "EC PRIVATE KEY" => KeyForm::Sec1,
             "RSA PRIVATE KEY" => KeyForm::Pkcs1,
-            "DSA PRIVATE KEY" | "OPENSSH PRIVATE KEY" => return Err(PemError::OtherKey { line, label }),
+            "DSA PRIVATE KEY" | "OPENSSH PRIVATE KEY" => return Err(PemFileError::OtherKey { line, label }),
             _ => continue,
         };
         if found.is_some() {
-            return Err(PemError::SecondKey { line });
+            return Err(PemFileError::SecondKey { line });
         }
         found = Some(PrivateKey { form, der: content });
     }
-    found.ok_or(PemError::NoKey)
+    found.ok_or(PemFileError::NoKey)
 }
 
 /// One block of a text.
@@ -146,9 +146,9 @@ struct Block {
     encrypted: bool,
 }
 
-fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
+fn blocks(text: &[u8]) -> Result<Vec<Block>, PemFileError> {
     if text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff]) {
-        return Err(PemError::Utf16);
+        return Err(PemFileError::Utf16);
     }
     let mut blocks = Vec::new();
     let mut lines =
@@ -168,7 +168,7 @@ fn block<'t>(
     beginning: usize,
     raw_label: &[u8],
     lines: &mut impl Iterator<Item = (usize, &'t [u8])>,
-) -> Result<Block, PemError> {
+) -> Result<Block, PemFileError> {
     let label = KNOWN.iter().find(|known| known.as_bytes() == raw_label).copied().unwrap_or("unknown");
     let mut symbols = Zeroizing::new(Vec::new());
     let (mut encrypted, mut header) = (false, None);
@@ -179,8 +179,10 @@ fn block<'t>(
             }
             let content = match (encrypted, header) {
                 (true, _) => Zeroizing::new(Vec::new()),
-                (false, Some(line)) => return Err(PemError::Header { line, label }),
-                (false, None) => decoded(&symbols).ok_or(PemError::CutShort { line: beginning, label })?,
+                (false, Some(line)) => return Err(PemFileError::Header { line, label }),
+                (false, None) => {
+                    decoded(&symbols).ok_or(PemFileError::CutShort { line: beginning, label })?
+                }
             };
             return Ok(Block { line: beginning, label, content, encrypted });
         }
@@ -198,12 +200,12 @@ fn block<'t>(
                 octet.is_ascii_alphanumeric() || b"+/=".contains(octet) || octet.is_ascii_whitespace()
             };
             if !encrypted && !line.iter().all(legal) {
-                return Err(PemError::Base64 { line: number, label });
+                return Err(PemFileError::Base64 { line: number, label });
             }
             symbols.extend(line.iter().filter(|octet| !octet.is_ascii_whitespace()));
         }
     }
-    Err(PemError::NotClosed { line: beginning, label })
+    Err(PemFileError::NotClosed { line: beginning, label })
 }
 
 /// A line without the white space and the byte-order mark around it. Marks stand inside a text where files that had
@@ -233,11 +235,11 @@ fn looks_like_a_boundary(line: &[u8]) -> bool {
         || dashed && (holds(line, b"BEGIN ") || holds(line, b"END "))
 }
 
-fn misplaced(number: usize, line: &[u8]) -> PemError {
+fn misplaced(number: usize, line: &[u8]) -> PemFileError {
     if holds(line, br"\n") {
-        PemError::EscapedBreaks { line: number }
+        PemFileError::EscapedBreaks { line: number }
     } else {
-        PemError::Boundary { line: number }
+        PemFileError::Boundary { line: number }
     }
 }
 
@@ -282,7 +284,7 @@ mod tests {
         encode(label, content)
     }
 
-    fn count(text: &str) -> Result<usize, PemError> {
+    fn count(text: &str) -> Result<usize, PemFileError> {
         certificates(text.as_bytes()).map(|certificates| certificates.len())
     }
 
@@ -312,28 +314,34 @@ mod tests {
         let lines = one.lines().count();
         let label = "CERTIFICATE";
         for (text, error) in [
-            (String::new(), PemError::NoCertificate),
-            ("text".to_owned(), PemError::NoCertificate),
-            (block("PRIVATE KEY", &[1]), PemError::NoCertificate),
+            (String::new(), PemFileError::NoCertificate),
+            ("text".to_owned(), PemFileError::NoCertificate),
+            (block("PRIVATE KEY", &[1]), PemFileError::NoCertificate),
             (
                 one.clone() + &two.replacen("-----BEGIN", "----BEGIN", 1),
-                PemError::Boundary { line: lines + 1 },
+                PemFileError::Boundary { line: lines + 1 },
             ),
-            (one.clone() + &two.replacen("-----BEGIN", "—BEGIN", 1), PemError::Boundary { line: lines + 1 }),
-            (one.clone() + "x" + &two, PemError::Boundary { line: lines + 1 }),
-            (one.trim_end().to_owned() + &two, PemError::Boundary { line: lines }),
-            (one.replace('\n', "\\n"), PemError::EscapedBreaks { line: 1 }),
-            (one.clone() + &two[..40], PemError::NotClosed { line: lines + 1, label }),
-            (one.replace("END CERTIFICATE", "END X509 CRL"), PemError::NotClosed { line: 1, label }),
-            (one.replacen("-----\n", "-----\nComment: x\n\n", 1), PemError::Header { line: 2, label }),
-            (one.replacen("-----\n", "-----\n?", 1), PemError::Base64 { line: 2, label }),
-            (one.replacen("-----\n", "-----\nA", 1), PemError::CutShort { line: 1, label }),
-            (block("PKCS7", &[1; 9]), PemError::Container { line: 1, label: "PKCS7" }),
-            (block("TRUSTED CERTIFICATE", &[0x30, 1, 5, 0x30, 2, 5, 0]), PemError::TrustSettings { line: 1 }),
+            (
+                one.clone() + &two.replacen("-----BEGIN", "—BEGIN", 1),
+                PemFileError::Boundary { line: lines + 1 },
+            ),
+            (one.clone() + "x" + &two, PemFileError::Boundary { line: lines + 1 }),
+            (one.trim_end().to_owned() + &two, PemFileError::Boundary { line: lines }),
+            (one.replace('\n', "\\n"), PemFileError::EscapedBreaks { line: 1 }),
+            (one.clone() + &two[..40], PemFileError::NotClosed { line: lines + 1, label }),
+            (one.replace("END CERTIFICATE", "END X509 CRL"), PemFileError::NotClosed { line: 1, label }),
+            (one.replacen("-----\n", "-----\nComment: x\n\n", 1), PemFileError::Header { line: 2, label }),
+            (one.replacen("-----\n", "-----\n?", 1), PemFileError::Base64 { line: 2, label }),
+            (one.replacen("-----\n", "-----\nA", 1), PemFileError::CutShort { line: 1, label }),
+            (block("PKCS7", &[1; 9]), PemFileError::Container { line: 1, label: "PKCS7" }),
+            (
+                block("TRUSTED CERTIFICATE", &[0x30, 1, 5, 0x30, 2, 5, 0]),
+                PemFileError::TrustSettings { line: 1 },
+            ),
         ] {
             assert_eq!(count(&text), Err(error), "{text}");
         }
-        assert_eq!(certificates(&[0xff, 0xfe, b'-', 0]), Err(PemError::Utf16));
+        assert_eq!(certificates(&[0xff, 0xfe, b'-', 0]), Err(PemFileError::Utf16));
         for plain in [&[0x30, 1, 5][..], &[0x30, 1, 5, 0x30, 0]] {
             assert_eq!(certificates(block(TRUSTED, plain).as_bytes()), Ok(vec![vec![0x30, 1, 5]]));
         }
@@ -354,21 +362,21 @@ mod tests {
         let key = block("PRIVATE KEY", &[7; 9]);
         let old_style = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: x\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
         for (text, error) in [
-            ("", PemError::NoKey),
-            (&*parameters, PemError::NoKey),
-            (&*key.repeat(2), PemError::SecondKey { line: 4 }),
-            (old_style, PemError::Encrypted { line: 1, label: "EC PRIVATE KEY" }),
+            ("", PemFileError::NoKey),
+            (&*parameters, PemFileError::NoKey),
+            (&*key.repeat(2), PemFileError::SecondKey { line: 4 }),
+            (old_style, PemFileError::Encrypted { line: 1, label: "EC PRIVATE KEY" }),
             (
                 &*block("ENCRYPTED PRIVATE KEY", &[1]),
-                PemError::Encrypted { line: 1, label: "ENCRYPTED PRIVATE KEY" },
+                PemFileError::Encrypted { line: 1, label: "ENCRYPTED PRIVATE KEY" },
             ),
             (
                 &*block("AGE ENCRYPTED FILE", &[1]),
-                PemError::Encrypted { line: 1, label: "AGE ENCRYPTED FILE" },
+                PemFileError::Encrypted { line: 1, label: "AGE ENCRYPTED FILE" },
             ),
             (
                 &*block("OPENSSH PRIVATE KEY", &[1]),
-                PemError::OtherKey { line: 1, label: "OPENSSH PRIVATE KEY" },
+                PemFileError::OtherKey { line: 1, label: "OPENSSH PRIVATE KEY" },
             ),
         ] {
             assert_eq!(private_key(text.as_bytes()).unwrap_err(), error, "{text}");

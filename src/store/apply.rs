@@ -13,7 +13,7 @@ use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
 use crate::domain::enroll::enrollment::{Enrollment, Revocation, Via};
 use crate::domain::host::Host;
-use crate::domain::identity::deny::{Denial, DenyChange, Identity};
+use crate::domain::identity::deny::{AgentRef, Denial, DenyChange};
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
 use crate::domain::insight::audit::{AuditEvent, ChainHead, KnownLoss};
@@ -24,7 +24,7 @@ use crate::domain::people::tenant::Tenant;
 type OpenTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 /// The tables of one write transaction, opened together: decisions read them, changes write them.
-pub(super) struct Batch<'t> {
+pub(crate) struct Batch<'t> {
     tables: Vec<OpenTable<'t>>,
     chain: ChainHead,
     published: Published,
@@ -33,12 +33,12 @@ pub(super) struct Batch<'t> {
 }
 
 /// What the rest of the process, and the revocation journal, must learn of a batch.
-pub(super) struct Finished {
-    pub(super) published: Published,
-    pub(super) denials: Vec<Denial>,
+pub(crate) struct Finished {
+    pub(crate) published: Published,
+    pub(crate) denials: Vec<Denial>,
     /// How far the audit trail comes with it.
-    pub(super) head: ChainHead,
-    pub(super) loss_accepted: bool,
+    pub(crate) head: ChainHead,
+    pub(crate) loss_accepted: bool,
 }
 
 impl Rows for Batch<'_> {
@@ -61,7 +61,7 @@ impl Rows for Batch<'_> {
 
 impl<'t> Batch<'t> {
     /// Opens all tables, creating those that a new store lacks.
-    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, ReadError> {
+    pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, ReadError> {
         let open = |table: &Table| transaction.open_table(table.definition()).map_err(|e| table.error(e));
         let tables = Table::ALL.iter().map(open).collect::<Result<_, _>>()?;
         let (chain, published, denials) = (ChainHead::genesis(), Published::default(), Vec::new());
@@ -70,12 +70,12 @@ impl<'t> Batch<'t> {
         Ok(batch)
     }
 
-    pub(super) fn finish(self) -> Finished {
+    pub(crate) fn finish(self) -> Finished {
         let Self { published, denials, chain: head, loss_accepted, .. } = self;
         Finished { published, denials, head, loss_accepted }
     }
 
-    pub(super) fn apply(&mut self, change: Change, now: jiff::Timestamp) -> Result<(), ReadError> {
+    pub(crate) fn apply(&mut self, change: Change, now: jiff::Timestamp) -> Result<(), ReadError> {
         match change {
             Change::PutTenant(tenant) => {
                 self.put(Table::Tenants, tenant.id.as_bytes(), &TenantRecord::from(&tenant))
@@ -84,7 +84,7 @@ impl<'t> Batch<'t> {
                 self.put(Table::Meta, meta::HIERARCHY, &HierarchyRecord::from(&hierarchy))
             }
             Change::PutHost(mut host) => {
-                let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
+                let identity = AgentRef { tenant: host.tenant, agent: host.agent.clone() };
                 self.put(Table::HostsByAgent, &identity_key(&identity), &host.id)?;
                 self.put(Table::Hosts, host.id.as_bytes(), &HostRecord::from(&host))?;
                 host.revoked_at = View::new(self).identity_denied(&identity)?;
@@ -197,14 +197,14 @@ impl<'t> Batch<'t> {
     }
 
     /// Writes what a store has from its first moment.
-    pub(super) fn first_rows(&mut self, default_tenant: &Tenant, layout: u32) -> Result<(), ReadError> {
+    pub(crate) fn first_rows(&mut self, default_tenant: &Tenant, layout: u32) -> Result<(), ReadError> {
         self.put(Table::Tenants, default_tenant.id.as_bytes(), &TenantRecord::from(default_tenant))?;
         self.put(Table::Meta, meta::DEFAULT_TENANT, &default_tenant.id)?;
         self.set_layout(layout)
     }
 
     /// Notes with each host which credential let it in.
-    pub(super) fn note_what_let_hosts_in(&mut self) -> Result<(), ReadError> {
+    pub(crate) fn note_what_let_hosts_in(&mut self) -> Result<(), ReadError> {
         let mut hosts = Vec::new();
         self.scan(Table::Hosts, &Span::all(), &mut |_, content| {
             hosts.push(decode::<HostRecord>(Table::Hosts, content)?);
@@ -229,7 +229,7 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    pub(super) fn set_layout(&mut self, layout: u32) -> Result<(), ReadError> {
+    pub(crate) fn set_layout(&mut self, layout: u32) -> Result<(), ReadError> {
         self.put(Table::Meta, meta::SCHEMA, &layout)
     }
 
@@ -257,7 +257,7 @@ impl<'t> Batch<'t> {
     }
 
     /// Whether an identity is denied is part of what its host says.
-    fn publish_host_of(&mut self, identity: &Identity) -> Result<(), ReadError> {
+    fn publish_host_of(&mut self, identity: &AgentRef) -> Result<(), ReadError> {
         if let Some(host) = View::new(self).host_of(identity)? {
             self.published.hosts.push(HostChange::Put(Box::new(host)));
         }
@@ -337,7 +337,7 @@ impl<'t> Batch<'t> {
             }
         }
         self.destroy_names(host.id)?;
-        let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
+        let identity = AgentRef { tenant: host.tenant, agent: host.agent.clone() };
         self.remove(Table::HostsByAgent, &identity_key(&identity))?;
         self.remove(Table::Reports, host.id.as_bytes())?;
         self.remove(Table::Hosts, host.id.as_bytes())?;
@@ -357,7 +357,7 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    pub(super) fn keys(&self, table: Table, span: &Span) -> Result<Vec<Vec<u8>>, ReadError> {
+    pub(crate) fn keys(&self, table: Table, span: &Span) -> Result<Vec<Vec<u8>>, ReadError> {
         let mut keys = Vec::new();
         self.scan(table, span, &mut |key, _| {
             keys.push(key.to_vec());
@@ -379,7 +379,7 @@ impl<'t> Batch<'t> {
         self.put(Table::Meta, meta::AUDIT_LOSS, &LossRecord::from(loss))
     }
 
-    pub(super) fn put(
+    pub(crate) fn put(
         &mut self,
         table: Table,
         key: &[u8],
@@ -388,13 +388,13 @@ impl<'t> Batch<'t> {
         self.insert(table, key, &encode(record))
     }
 
-    pub(super) fn insert(&mut self, table: Table, key: &[u8], content: &[u8]) -> Result<(), ReadError> {
+    pub(crate) fn insert(&mut self, table: Table, key: &[u8], content: &[u8]) -> Result<(), ReadError> {
         let value = protect(table, key, content);
         self.tables[table as usize].insert(key, value.as_slice()).map_err(|e| table.error(e))?;
         Ok(())
     }
 
-    pub(super) fn remove(&mut self, table: Table, key: &[u8]) -> Result<(), ReadError> {
+    pub(crate) fn remove(&mut self, table: Table, key: &[u8]) -> Result<(), ReadError> {
         self.tables[table as usize].remove(key).map_err(|e| table.error(e))?;
         Ok(())
     }

@@ -24,7 +24,7 @@ const VALUE_MAX: u32 = 64 << 20;
 
 /// Why no backup was made.
 #[derive(Debug, thiserror::Error)]
-pub enum BackupError {
+pub enum SnapshotWriteError {
     #[error("cannot read what is to be backed up")]
     Read(#[from] ReadError),
     #[error("cannot write the backup")]
@@ -39,23 +39,23 @@ pub struct BackedUp {
 
 /// What a backup says about itself.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Head {
+pub(crate) struct Head {
     /// Everything answered before this moment is in it.
-    pub(super) created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
 }
 
-pub(super) fn write(
+pub(crate) fn write(
     snapshot: &Snapshot,
     now: Timestamp,
     to: &mut dyn Write,
-) -> Result<BackedUp, BackupError> {
-    let head =
-        serde_json::to_vec(&Head { created_at: now }).map_err(|error| BackupError::Write(error.into()))?;
-    to.write_all(MAGIC).and_then(|()| write_short(to, &head)).map_err(BackupError::Write)?;
+) -> Result<BackedUp, SnapshotWriteError> {
+    let head = serde_json::to_vec(&Head { created_at: now })
+        .map_err(|error| SnapshotWriteError::Write(error.into()))?;
+    to.write_all(MAGIC).and_then(|()| write_short(to, &head)).map_err(SnapshotWriteError::Write)?;
     let mut rows: u64 = 0;
     for &table in Table::ALL {
         let name = table.name().as_bytes();
-        to.write_all(&[TABLE]).and_then(|()| write_short(to, name)).map_err(BackupError::Write)?;
+        to.write_all(&[TABLE]).and_then(|()| write_short(to, name)).map_err(SnapshotWriteError::Write)?;
         let mut failed = None;
         snapshot.scan(table, &Span::all(), &mut |key, content| {
             rows += 1;
@@ -67,11 +67,11 @@ pub(super) fn write(
             Ok(if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         if let Some(error) = failed {
-            return Err(BackupError::Write(error));
+            return Err(SnapshotWriteError::Write(error));
         }
     }
     let end = [&[END], rows.to_be_bytes().as_slice()].concat();
-    to.write_all(&end).map_err(BackupError::Write)?;
+    to.write_all(&end).map_err(SnapshotWriteError::Write)?;
     Ok(BackedUp { rows })
 }
 
@@ -83,14 +83,14 @@ fn write_short(to: &mut dyn Write, octets: &[u8]) -> io::Result<()> {
 
 /// The next thing in a backup.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(crate) enum Item {
     Table(String),
     Row { key: Vec<u8>, content: Vec<u8> },
     End { rows: u64 },
 }
 
 /// Reads the magic text and the head.
-pub(super) fn read_head(from: &mut impl Read) -> io::Result<Head> {
+pub(crate) fn read_head(from: &mut impl Read) -> io::Result<Head> {
     let mut magic = [0; MAGIC.len()];
     from.read_exact(&mut magic)?;
     if magic != *MAGIC {
@@ -100,7 +100,7 @@ pub(super) fn read_head(from: &mut impl Read) -> io::Result<Head> {
     serde_json::from_slice(&head).map_err(|_| invalid("its head cannot be understood"))
 }
 
-pub(super) fn read_item(from: &mut impl Read) -> io::Result<Item> {
+pub(crate) fn read_item(from: &mut impl Read) -> io::Result<Item> {
     let mut kind = [0];
     from.read_exact(&mut kind)?;
     match kind {

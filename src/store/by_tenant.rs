@@ -232,7 +232,7 @@ impl View<'_> {
     }
 
     /// What is wrong with a row of one of the indexes, if anything.
-    pub(super) fn index_finding(
+    pub(crate) fn index_finding(
         &self,
         table: Table,
         key: &[u8],
@@ -286,7 +286,7 @@ fn tenant_of_record(record: &AuditRecord) -> Option<TenantId> {
 
 impl Batch<'_> {
     /// Notes whose a join token is, and whether it is open.
-    pub(super) fn index_join_token(&mut self, token: &JoinToken, now: Timestamp) -> Result<(), ReadError> {
+    pub(crate) fn index_join_token(&mut self, token: &JoinToken, now: Timestamp) -> Result<(), ReadError> {
         self.insert(Table::ByTenant, &key(Kind::JoinToken, Some(token.tenant), token.id.as_bytes()), &[])?;
         if !is_open(token) {
             return self.remove(Table::OpenJoinTokens, &open_key(token));
@@ -308,17 +308,17 @@ impl Batch<'_> {
         expired.iter().try_for_each(|key| self.remove(Table::OpenJoinTokens, key))
     }
 
-    pub(super) fn index_secret(&mut self, secret: &EnrollmentSecret) -> Result<(), ReadError> {
+    pub(crate) fn index_secret(&mut self, secret: &EnrollmentSecret) -> Result<(), ReadError> {
         let key = key(Kind::EnrollmentSecret, Some(secret.tenant), secret.id.as_bytes());
         self.insert(Table::ByTenant, &key, &[])
     }
 
-    pub(super) fn index_api_token(&mut self, token: &ApiToken) -> Result<(), ReadError> {
+    pub(crate) fn index_api_token(&mut self, token: &ApiToken) -> Result<(), ReadError> {
         self.insert(Table::ByTenant, &key(Kind::ApiToken, token.tenant, token.id.as_bytes()), &[])
     }
 
     /// To be called before the token goes.
-    pub(super) fn forget_api_token(&mut self, id: CredentialId) -> Result<(), ReadError> {
+    pub(crate) fn forget_api_token(&mut self, id: CredentialId) -> Result<(), ReadError> {
         match View::new(self).api_token(id)? {
             Some(token) => {
                 self.remove(Table::ByTenant, &key(Kind::ApiToken, token.tenant, token.id.as_bytes()))
@@ -328,7 +328,7 @@ impl Batch<'_> {
     }
 
     /// To be called before the row is written, because a person may come to another tenant.
-    pub(super) fn index_user(&mut self, user: &User) -> Result<(), ReadError> {
+    pub(crate) fn index_user(&mut self, user: &User) -> Result<(), ReadError> {
         let before = View::new(self).user(user.id)?.filter(|before| before.tenant != user.tenant);
         if let Some(before) = before {
             self.remove(Table::ByTenant, &key(Kind::User, before.tenant, before.id.as_bytes()))?;
@@ -337,7 +337,7 @@ impl Batch<'_> {
     }
 
     /// Gives an audit record its number in its tenant, and notes whose names it has.
-    pub(super) fn index_audit(
+    pub(crate) fn index_audit(
         &mut self,
         record: &AuditRecord,
         host: Option<HostId>,
@@ -355,7 +355,7 @@ impl Batch<'_> {
     }
 
     /// Destroys a host's names in the audit trail. The chain covers their salted hashes, which stay.
-    pub(super) fn destroy_names(&mut self, host: HostId) -> Result<(), ReadError> {
+    pub(crate) fn destroy_names(&mut self, host: HostId) -> Result<(), ReadError> {
         for key in self.keys(Table::AuditNames, &Span::prefix(host.as_bytes()))? {
             let seq = last_number(&key).unwrap_or(0);
             if let Some(mut record) = View::new(self).audit_record(seq)? {
@@ -370,7 +370,7 @@ impl Batch<'_> {
     }
 
     /// Builds the indexes of a store that has none.
-    pub(super) fn index_everything(&mut self) -> Result<(), ReadError> {
+    pub(crate) fn index_everything(&mut self) -> Result<(), ReadError> {
         for kind in [Kind::JoinToken, Kind::EnrollmentSecret, Kind::ApiToken, Kind::User] {
             let mut keys = Vec::new();
             self.scan(kind.table(), &Span::all(), &mut |id, content| {

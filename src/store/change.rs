@@ -7,7 +7,7 @@ use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::{Host, HostFacts};
 use crate::domain::identity::clock_marks::ClockMarks;
-use crate::domain::identity::deny::{Denial, Identity};
+use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::outage::Outage;
 use crate::domain::identity::serial::Serial;
@@ -41,10 +41,10 @@ pub enum Change {
         revocation: Revocation,
     },
     DenyIdentity {
-        identity: Identity,
+        identity: AgentRef,
         since: Timestamp,
     },
-    LiftIdentity(Identity),
+    LiftIdentity(AgentRef),
     /// A denial that is known from elsewhere, of a certificate that may not be on record here.
     Deny(Denial),
     /// Removes a host with everything that hangs on it. Its unexpired serials must have been revoked before:

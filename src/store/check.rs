@@ -17,7 +17,7 @@ use super::rows::{Rows, Snapshot, Span, Table};
 use super::view::{View, host_serial_key, identity_key, identity_of_key, meta};
 use crate::domain::enroll::enrollment::Enrollment;
 use crate::domain::host::Host;
-use crate::domain::identity::deny::Identity;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{HostId, TenantId, UserId};
 use crate::domain::insight::audit::{AuditRecord, ChainHead};
@@ -40,7 +40,7 @@ pub struct CheckedTable {
 }
 
 /// Reads everything, and reports each table when it is done.
-pub(super) fn check(
+pub(crate) fn check(
     snapshot: &Snapshot,
     now: Timestamp,
     report: &mut dyn FnMut(CheckedTable),
@@ -234,8 +234,8 @@ impl Check<'_> {
     }
 }
 
-fn identity(host: &Host) -> Identity {
-    Identity { tenant: host.tenant, agent: host.agent.clone() }
+fn identity(host: &Host) -> AgentRef {
+    AgentRef { tenant: host.tenant, agent: host.agent.clone() }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ const COMMIT_OCTETS: usize = 8 << 20;
 
 /// Why nothing was restored. The data directory is as it was.
 #[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
+pub enum SnapshotReadError {
     #[error("there is a store already ({}); move it away first", .0.display())]
     Exists(PathBuf),
     #[error("cannot write a store into {}", path.display())]
@@ -58,24 +58,24 @@ pub struct Restoring {
 
 impl Restoring {
     /// Whether a store stands where one would be restored to.
-    pub fn vacant(directory: &Path) -> Result<(), RestoreError> {
+    pub fn vacant(directory: &Path) -> Result<(), SnapshotReadError> {
         let path = directory.join(FILE_NAME);
         match path.symlink_metadata() {
-            Ok(_) => Err(RestoreError::Exists(path)),
+            Ok(_) => Err(SnapshotReadError::Exists(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(RestoreError::Write { path: directory.to_owned(), source }),
+            Err(source) => Err(SnapshotReadError::Write { path: directory.to_owned(), source }),
         }
     }
 
     /// Reads a whole backup into a new file beside its future place.
-    pub fn read(directory: &Path, from: &mut impl Read) -> Result<Self, RestoreError> {
+    pub fn read(directory: &Path, from: &mut impl Read) -> Result<Self, SnapshotReadError> {
         Self::vacant(directory)?;
-        let write = |source| RestoreError::Write { path: directory.to_owned(), source };
-        let head = backup::read_head(from).map_err(RestoreError::Backup)?;
+        let write = |source| SnapshotReadError::Write { path: directory.to_owned(), source };
+        let head = backup::read_head(from).map_err(SnapshotReadError::Backup)?;
         let (file, database) = open::create_unnamed(directory).map_err(write)?;
         let rows = read_rows(&database, from, directory)?;
         let path = directory.join(FILE_NAME);
-        open::migrate(&database, &path).map_err(RestoreError::Content)?;
+        open::migrate(&database, &path).map_err(SnapshotReadError::Content)?;
         Ok(Self { database, file, path, created_at: head.created_at, rows })
     }
 
@@ -86,29 +86,29 @@ impl Restoring {
 
     /// What the revocation journal beside the store's future place knows and the backup does not: denials, and
     /// records of the audit trail. `None` when there is no journal.
-    pub fn unknown(&self, now: Timestamp) -> Result<Option<OnlyInJournal>, RestoreError> {
+    pub fn unknown(&self, now: Timestamp) -> Result<Option<OnlyInJournal>, SnapshotReadError> {
         let transaction = self.database.begin_read().map_err(|error| Table::Meta.error(error))?;
         let journal = self.path.with_file_name(JOURNAL_NAME);
         Ok(file::unknown_to(&View::new(&Snapshot { transaction }), &journal, now)?)
     }
 
     /// Changes what was restored, before it is in place.
-    pub fn write(&self, changes: Vec<Change>, now: Timestamp) -> Result<(), RestoreError> {
+    pub fn write(&self, changes: Vec<Change>, now: Timestamp) -> Result<(), SnapshotReadError> {
         let mut changes = changes.into_iter();
         open::write(&self.database, |batch| changes.try_for_each(|change| batch.apply(change, now)))
-            .map_err(RestoreError::Content)
+            .map_err(SnapshotReadError::Content)
     }
 
     /// Gives the store its name, which must still be free, and lets the journal know that the audit trail goes
     /// on from here. That only narrows what could still be cut off unnoticed: what the journal has seen and the
     /// store has accepted as lost stands in the store.
-    pub fn put_in_place(self) -> Result<(), RestoreError> {
+    pub fn put_in_place(self) -> Result<(), SnapshotReadError> {
         let head = self.view(|view| view.audit_head())?;
         let Self { database, file, path, .. } = self;
         drop(database);
         open::name(file, &path).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => RestoreError::Exists(path.clone()),
-            _ => RestoreError::Write { path: path.clone(), source },
+            io::ErrorKind::AlreadyExists => SnapshotReadError::Exists(path.clone()),
+            _ => SnapshotReadError::Write { path: path.clone(), source },
         })?;
         // A server that starts at this moment has the journal to itself.
         let Ok(held) = open::builder().open(&path) else { return Ok(()) };
@@ -125,8 +125,8 @@ impl Restoring {
 }
 
 /// Copies rows, a bounded amount in each commit.
-fn read_rows(database: &Database, from: &mut impl Read, directory: &Path) -> Result<u64, RestoreError> {
-    let failed = |error: redb::Error| RestoreError::Write {
+fn read_rows(database: &Database, from: &mut impl Read, directory: &Path) -> Result<u64, SnapshotReadError> {
+    let failed = |error: redb::Error| SnapshotReadError::Write {
         path: directory.to_owned(),
         source: io::Error::other(error),
     };
@@ -137,15 +137,15 @@ fn read_rows(database: &Database, from: &mut impl Read, directory: &Path) -> Res
         let mut octets = 0;
         let mut end = None;
         while octets < COMMIT_OCTETS && end.is_none() {
-            match backup::read_item(from).map_err(RestoreError::Backup)? {
+            match backup::read_item(from).map_err(SnapshotReadError::Backup)? {
                 Item::Table(name) => {
                     let known = Table::ALL.iter().copied().find(|table| table.name() == name);
-                    table = Some(known.ok_or(RestoreError::UnknownTable(name))?);
+                    table = Some(known.ok_or(SnapshotReadError::UnknownTable(name))?);
                 }
                 Item::Row { key, content } => {
                     let lost =
                         || io::Error::new(io::ErrorKind::InvalidData, "it has a row outside of any table");
-                    let table = table.ok_or_else(|| RestoreError::Backup(lost()))?;
+                    let table = table.ok_or_else(|| SnapshotReadError::Backup(lost()))?;
                     let mut open =
                         transaction.open_table(table.definition()).map_err(|e| failed(e.into()))?;
                     let value = protect(table, &key, &content);
@@ -158,7 +158,7 @@ fn read_rows(database: &Database, from: &mut impl Read, directory: &Path) -> Res
         }
         transaction.commit().map_err(|e| failed(e.into()))?;
         match end {
-            Some(counted) if counted != found => return Err(RestoreError::Count { counted, found }),
+            Some(counted) if counted != found => return Err(SnapshotReadError::Count { counted, found }),
             Some(_) => return Ok(found),
             None => {}
         }

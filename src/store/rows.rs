@@ -15,14 +15,14 @@ macro_rules! tables {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// A table. Keys and values are bytes; names carry the version of their records.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Table {
+        pub(crate) enum Table {
             $($(#[$doc])* $variant,)*
         }
 
         impl Table {
-            pub(super) const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            pub(super) const fn name(self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
                 }
@@ -87,11 +87,11 @@ tables! {
 }
 
 impl Table {
-    pub(super) const fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+    pub(crate) const fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         TableDefinition::new(self.name())
     }
 
-    pub(super) fn error(self, error: impl Into<redb::Error>) -> ReadError {
+    pub(crate) fn error(self, error: impl Into<redb::Error>) -> ReadError {
         ReadError::Table { table: self.name(), source: Box::new(error.into()) }
     }
 }
@@ -111,7 +111,7 @@ fn checksum(table: Table, key: &[u8], content: &[u8]) -> [u8; CHECKSUM] {
 }
 
 /// A value as it goes to disk.
-pub(super) fn protect(table: Table, key: &[u8], content: &[u8]) -> Vec<u8> {
+pub(crate) fn protect(table: Table, key: &[u8], content: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(CHECKSUM + content.len());
     value.extend_from_slice(&checksum(table, key, content));
     value.extend_from_slice(content);
@@ -128,27 +128,27 @@ fn verified<'a>(table: Table, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], R
 }
 
 /// What a scan does with each row.
-pub(super) type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, ReadError>;
+pub(crate) type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, ReadError>;
 
 /// Which rows to scan: keys from `from` (inclusive) up to `until` (exclusive).
 #[derive(Debug, Clone)]
-pub(super) struct Span {
+pub(crate) struct Span {
     pub from: Vec<u8>,
     pub until: Option<Vec<u8>>,
     pub newest_first: bool,
 }
 
 impl Span {
-    pub(super) fn all() -> Self {
+    pub(crate) fn all() -> Self {
         Self { from: Vec::new(), until: None, newest_first: false }
     }
 
     /// Every key that starts with `prefix`.
-    pub(super) fn prefix(prefix: &[u8]) -> Self {
+    pub(crate) fn prefix(prefix: &[u8]) -> Self {
         Self { from: prefix.to_vec(), until: after_prefix(prefix), newest_first: false }
     }
 
-    pub(super) fn newest_first(self) -> Self {
+    pub(crate) fn newest_first(self) -> Self {
         Self { newest_first: true, ..self }
     }
 }
@@ -166,7 +166,7 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Rows that can be read: a snapshot, or the transaction that a batch of decisions shares.
-pub(super) trait Rows {
+pub(crate) trait Rows {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
     fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError>;
     /// The highest key, without a look at its value.
@@ -176,8 +176,8 @@ pub(super) trait Rows {
 }
 
 /// A consistent view of everything committed before it was taken.
-pub(super) struct Snapshot {
-    pub(super) transaction: redb::ReadTransaction,
+pub(crate) struct Snapshot {
+    pub(crate) transaction: redb::ReadTransaction,
 }
 
 impl Rows for Snapshot {
@@ -202,7 +202,7 @@ impl Rows for Snapshot {
     }
 }
 
-pub(super) fn count(
+pub(crate) fn count(
     table: Table,
     open: &impl ReadableTable<&'static [u8], &'static [u8]>,
     span: &Span,
@@ -235,7 +235,7 @@ fn range<'t>(
     range.map(Some).map_err(|e| table.error(e))
 }
 
-pub(super) fn last_key(
+pub(crate) fn last_key(
     table: Table,
     open: &impl ReadableTable<&'static [u8], &'static [u8]>,
 ) -> Result<Option<Vec<u8>>, ReadError> {
@@ -243,7 +243,7 @@ pub(super) fn last_key(
     Ok(last.map(|(key, _)| key.value().to_vec()))
 }
 
-pub(super) fn get(
+pub(crate) fn get(
     table: Table,
     open: &impl ReadableTable<&'static [u8], &'static [u8]>,
     key: &[u8],
@@ -254,7 +254,7 @@ pub(super) fn get(
     Ok(Some(verified(table, key, value.value())?.to_vec()))
 }
 
-pub(super) fn scan(
+pub(crate) fn scan(
     table: Table,
     open: &impl ReadableTable<&'static [u8], &'static [u8]>,
     span: &Span,

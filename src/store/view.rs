@@ -1,5 +1,8 @@
 //! Typed reading: what a decision or a query sees.
 
+mod history;
+mod people;
+
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
@@ -7,9 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ReadError;
 use super::record::{
-    ApiTokenRecord, ClockMarksRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord,
-    HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord,
-    TenantRecord, UserRecord, decode, user_of,
+    ClockMarksRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, HierarchyRecord,
+    HostRecord, JoinTokenRecord, ReportRecord, TenantRecord, decode,
 };
 use super::rows::{Rows, Span, Table};
 use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash, past_not_after};
@@ -17,31 +19,26 @@ use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::Host;
 use crate::domain::identity::clock_marks::{ClockMarks, DENIALS_KEPT};
-use crate::domain::identity::deny::{Denial, DenyChange, Identity};
+use crate::domain::identity::deny::{AgentRef, Denial, DenyChange};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::outage::Outage;
 use crate::domain::identity::serial::Serial;
-use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
-use crate::domain::insight::audit::{AuditRecord, ChainHead, KnownLoss};
-use crate::domain::insight::timeline::{EventKey, Source, TimelineEntry};
-use crate::domain::people::api_token::ApiToken;
-use crate::domain::people::session::{Session, SessionKey};
+use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::people::tenant::Tenant;
-use crate::domain::people::user::{User, Username};
 
 /// Keys of single facts in the meta table.
-pub(super) mod meta {
-    pub(in super::super) const SCHEMA: &[u8] = b"schema";
-    pub(in super::super) const HIERARCHY: &[u8] = b"agent_ca";
-    pub(in super::super) const ALIVE: &[u8] = b"alive";
-    pub(in super::super) const CLOCK_MARKS: &[u8] = b"clock_marks";
-    pub(in super::super) const DEFAULT_TENANT: &[u8] = b"default_tenant";
-    pub(in super::super) const AUDIT_LOSS: &[u8] = b"audit_loss";
+pub(crate) mod meta {
+    pub(crate) const SCHEMA: &[u8] = b"schema";
+    pub(crate) const HIERARCHY: &[u8] = b"agent_ca";
+    pub(crate) const ALIVE: &[u8] = b"alive";
+    pub(crate) const CLOCK_MARKS: &[u8] = b"clock_marks";
+    pub(crate) const DEFAULT_TENANT: &[u8] = b"default_tenant";
+    pub(crate) const AUDIT_LOSS: &[u8] = b"audit_loss";
 }
 
 /// A consistent view of the store.
 pub struct View<'r> {
-    pub(super) rows: &'r dyn Rows,
+    pub(crate) rows: &'r dyn Rows,
 }
 
 impl std::fmt::Debug for View<'_> {
@@ -50,11 +47,11 @@ impl std::fmt::Debug for View<'_> {
     }
 }
 
-pub(super) fn identity_key(identity: &Identity) -> Vec<u8> {
+pub(crate) fn identity_key(identity: &AgentRef) -> Vec<u8> {
     [identity.tenant.as_bytes(), identity.agent.as_str().as_bytes()].concat()
 }
 
-pub(super) fn host_serial_key(host: HostId, serial: Serial) -> Vec<u8> {
+pub(crate) fn host_serial_key(host: HostId, serial: Serial) -> Vec<u8> {
     [*host.as_bytes(), *serial.as_bytes()].concat()
 }
 
@@ -73,7 +70,7 @@ fn page<K: AsRef<[u8]>>(after: Option<K>, newest_first: bool) -> Span {
 }
 
 impl<'r> View<'r> {
-    pub(super) const fn new(rows: &'r dyn Rows) -> Self {
+    pub(crate) const fn new(rows: &'r dyn Rows) -> Self {
         Self { rows }
     }
 
@@ -104,7 +101,7 @@ impl<'r> View<'r> {
         Ok(Some(record.with(self.record::<ReportRecord>(Table::Reports, id.as_bytes())?, revoked_at)))
     }
 
-    pub fn host_of(&self, identity: &Identity) -> Result<Option<Host>, ReadError> {
+    pub fn host_of(&self, identity: &AgentRef) -> Result<Option<Host>, ReadError> {
         let table = Table::HostsByAgent;
         let Some(id) = self.record::<HostId>(table, &identity_key(identity))? else {
             return Ok(None);
@@ -212,7 +209,7 @@ impl<'r> View<'r> {
     }
 
     /// Since when an identity is denied.
-    pub fn identity_denied(&self, identity: &Identity) -> Result<Option<Timestamp>, ReadError> {
+    pub fn identity_denied(&self, identity: &AgentRef) -> Result<Option<Timestamp>, ReadError> {
         self.record(Table::DeniedIdentities, &identity_key(identity))
     }
 
@@ -242,7 +239,7 @@ impl<'r> View<'r> {
         self.denied_identities(|identity, since| visit(Denial::Identity { identity, since }))
     }
 
-    fn denied_identities(&self, mut visit: impl FnMut(Identity, Timestamp)) -> Result<(), ReadError> {
+    fn denied_identities(&self, mut visit: impl FnMut(AgentRef, Timestamp)) -> Result<(), ReadError> {
         let table = Table::DeniedIdentities;
         self.rows.scan(table, &Span::all(), &mut |key, content| {
             let identity = identity_of_key(key).ok_or(ReadError::Checksum { table: table.name() })?;
@@ -298,172 +295,6 @@ impl<'r> View<'r> {
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(tenants)
-    }
-
-    pub fn user(&self, id: UserId) -> Result<Option<User>, ReadError> {
-        let record: Option<UserRecord> = self.record(Table::Users, id.as_bytes())?;
-        record.map(user_of).transpose()
-    }
-
-    /// Users in the order of their creation, after a given one.
-    pub fn users(
-        &self,
-        after: Option<UserId>,
-        mut visit: impl FnMut(User) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let span = page(after.as_ref().map(UserId::as_bytes), false);
-        self.rows.scan(Table::Users, &span, &mut |_, content| {
-            Ok(visit(user_of(decode::<UserRecord>(Table::Users, content)?)?))
-        })
-    }
-
-    pub fn session(&self, key: SessionKey) -> Result<Option<Session>, ReadError> {
-        let record: Option<SessionRecord> = self.record(Table::Sessions, key.as_bytes())?;
-        Ok(record.map(|record| record.with(key)))
-    }
-
-    pub fn sessions(&self) -> Result<Vec<Session>, ReadError> {
-        let table = Table::Sessions;
-        let mut sessions = Vec::new();
-        self.rows.scan(table, &Span::all(), &mut |key, content| {
-            let damaged = ReadError::Checksum { table: table.name() };
-            let key = SessionKey::from_bytes(key.try_into().map_err(|_| damaged)?);
-            sessions.push(decode::<SessionRecord>(table, content)?.with(key));
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(sessions)
-    }
-
-    pub fn api_token(&self, id: CredentialId) -> Result<Option<ApiToken>, ReadError> {
-        let record: Option<ApiTokenRecord> = self.record(Table::ApiTokens, id.as_bytes())?;
-        Ok(record.map(ApiToken::from))
-    }
-
-    /// API tokens, newest first.
-    pub fn api_tokens(
-        &self,
-        before: Option<CredentialId>,
-        mut visit: impl FnMut(ApiToken) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let span = page(before.as_ref().map(CredentialId::as_bytes), true);
-        self.rows.scan(Table::ApiTokens, &span, &mut |_, content| {
-            Ok(visit(decode::<ApiTokenRecord>(Table::ApiTokens, content)?.into()))
-        })
-    }
-
-    /// A host's timeline, newest first, before a given entry: what the server knows and what the agent has
-    /// reported, by time.
-    pub fn host_events(
-        &self,
-        host: HostId,
-        before: Option<EventKey>,
-        limit: usize,
-    ) -> Result<Vec<TimelineEntry>, ReadError> {
-        let mut entries = self.entries_of(Source::Server, host, before, limit)?;
-        entries.extend(self.entries_of(Source::Agent, host, before, limit)?);
-        entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.key));
-        entries.truncate(limit);
-        Ok(entries)
-    }
-
-    fn entries_of(
-        &self,
-        source: Source,
-        host: HostId,
-        before: Option<EventKey>,
-        limit: usize,
-    ) -> Result<Vec<TimelineEntry>, ReadError> {
-        let table = match source {
-            Source::Server => Table::HostEvents,
-            Source::Agent => Table::ReportedEvents,
-        };
-        let mut span = Span::prefix(host.as_bytes()).newest_first();
-        if let Some(EventKey(key)) = before {
-            span.until = Some([host.as_bytes().as_slice(), &key].concat());
-        }
-        let mut entries = Vec::new();
-        self.rows.scan(table, &span, &mut |key, content| {
-            let damaged = ReadError::Checksum { table: table.name() };
-            let key = EventKey(*key.last_chunk().ok_or(damaged)?);
-            let event = decode::<HostEventRecord>(table, content)?.into();
-            entries.push(TimelineEntry { key, source, event });
-            Ok(if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-        Ok(entries)
-    }
-
-    /// Enrollments of a tenant on each of the days from `first` to `last`, as days since the epoch.
-    pub fn enrollments_per_day(
-        &self,
-        tenant: TenantId,
-        first: u32,
-        last: u32,
-    ) -> Result<Vec<u64>, ReadError> {
-        let table = Table::EnrollmentsPerDay;
-        (first..=last)
-            .map(|day| {
-                let key = [tenant.as_bytes().as_slice(), &day.to_be_bytes()].concat();
-                Ok(self.record(table, &key)?.unwrap_or(0))
-            })
-            .collect()
-    }
-
-    pub fn user_named(&self, name: &Username) -> Result<Option<User>, ReadError> {
-        let table = Table::UsersByName;
-        let Some(id) = self.record::<UserId>(table, name.key().as_bytes())? else {
-            return Ok(None);
-        };
-        let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Users.name() };
-        let record: UserRecord = self.record(Table::Users, id.as_bytes())?.ok_or(dangling)?;
-        user_of(record).map(Some)
-    }
-
-    pub fn has_users(&self) -> Result<bool, ReadError> {
-        let mut any = false;
-        self.rows.scan(Table::Users, &Span::all(), &mut |_, _| {
-            any = true;
-            Ok(ControlFlow::Break(()))
-        })?;
-        Ok(any)
-    }
-
-    /// The highest sequence number in the audit trail, whatever its record says.
-    pub fn audit_end(&self) -> Result<u64, ReadError> {
-        let end = self.rows.last_key(Table::Audit)?;
-        Ok(end.and_then(|key| key.try_into().ok()).map_or(0, u64::from_be_bytes))
-    }
-
-    /// Where the audit chain stands.
-    pub fn audit_head(&self) -> Result<ChainHead, ReadError> {
-        let mut head = ChainHead::genesis();
-        self.rows.scan(Table::Audit, &Span::all().newest_first(), &mut |_, content| {
-            let record: AuditRecord = decode(Table::Audit, content)?;
-            head = ChainHead { seq: record.seq, hash: record.hash };
-            Ok(ControlFlow::Break(()))
-        })?;
-        Ok(head)
-    }
-
-    /// Audit records, behind the one with a sequence number in the order asked for.
-    pub fn audit(
-        &self,
-        behind: Option<u64>,
-        newest_first: bool,
-        mut visit: impl FnMut(AuditRecord) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let span = page(behind.map(u64::to_be_bytes), newest_first);
-        self.rows.scan(Table::Audit, &span, &mut |_, content| Ok(visit(decode(Table::Audit, content)?)))
-    }
-
-    /// The loss that the trail was last found to have.
-    pub(super) fn known_loss(&self) -> Result<Option<KnownLoss>, ReadError> {
-        let record: Option<LossRecord> = self.record(Table::Meta, meta::AUDIT_LOSS)?;
-        Ok(record.map(KnownLoss::from))
-    }
-
-    /// One audit record. One that can't be read is an error of its own, so that a check can go on behind it.
-    pub fn audit_record(&self, seq: u64) -> Result<Option<AuditRecord>, ReadError> {
-        self.record(Table::Audit, &seq.to_be_bytes())
     }
 
     /// What only unexpired certificates need, of certificates that ran out long ago whatever the clock may still
@@ -546,8 +377,8 @@ pub fn day_of(at: Timestamp) -> u32 {
     u32::try_from(at.as_second().div_euclid(86_400)).unwrap_or(0)
 }
 
-pub(super) fn identity_of_key(key: &[u8]) -> Option<Identity> {
+pub(crate) fn identity_of_key(key: &[u8]) -> Option<AgentRef> {
     let (tenant, agent) = key.split_first_chunk()?;
     let agent = std::str::from_utf8(agent).ok()?.parse().ok()?;
-    Some(Identity { tenant: TenantId::from_bytes(*tenant), agent })
+    Some(AgentRef { tenant: TenantId::from_bytes(*tenant), agent })
 }

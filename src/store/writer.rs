@@ -45,7 +45,7 @@ pub enum WriteError {
 type Reply = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 type Job = Box<dyn FnOnce(&View<'_>, Timestamp) -> (Vec<Change>, Reply) + Send>;
 
-pub(super) struct Writer {
+pub(crate) struct Writer {
     // `None` once the writer is being dropped: closing the queue is what ends the thread.
     queue: Option<mpsc::Sender<Job>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -81,7 +81,7 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    pub(super) fn start(
+    pub(crate) fn start(
         disk: Arc<Disk>,
         journal: Option<Journal>,
         loss: Arc<Loss>,
@@ -113,15 +113,15 @@ impl Writer {
     }
 
     /// Whether the latest commit succeeded and the next one can be tried.
-    pub(super) fn is_healthy(&self) -> bool {
+    pub(crate) fn is_healthy(&self) -> bool {
         !self.health.reopening.load(Ordering::Acquire) && !self.health.failing.load(Ordering::Acquire)
     }
 
-    pub(super) fn failed_commits(&self) -> u64 {
+    pub(crate) fn failed_commits(&self) -> u64 {
         self.health.failed.load(Ordering::Relaxed)
     }
 
-    pub(super) async fn submit<T, E, D>(&self, decision: D) -> Result<Result<T, E>, WriteError>
+    pub(crate) async fn submit<T, E, D>(&self, decision: D) -> Result<Result<T, E>, WriteError>
     where
         T: Send + 'static,
         E: Send + 'static,
@@ -160,27 +160,27 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What has to be opened anew before anything else is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Doubt {
+enum Reopen {
     /// The store, and with it the journal.
     Store,
     Journal,
 }
 
 /// A batch that nobody is told was written.
-struct Broken {
-    doubt: Doubt,
+struct FailedBatch {
+    reopen: Reopen,
     error: Failure,
     /// What it came to, when it is in the store all the same.
     committed: Option<Box<Published>>,
 }
 
-impl Broken {
+impl FailedBatch {
     fn store(error: impl Into<Failure>) -> Self {
-        Self { doubt: Doubt::Store, error: error.into(), committed: None }
+        Self { reopen: Reopen::Store, error: error.into(), committed: None }
     }
 
     fn journal(error: impl Into<Failure>) -> Self {
-        Self { doubt: Doubt::Journal, error: error.into(), committed: None }
+        Self { reopen: Reopen::Journal, error: error.into(), committed: None }
     }
 }
 
@@ -206,22 +206,22 @@ impl Run {
             let mut replies = Vec::with_capacity(waiting.len());
             match self.commit(waiting.drain(..), &mut replies) {
                 Ok(published) => {
-                    self.tell(&published);
+                    self.publish(&published);
                     replies.into_iter().for_each(|reply| reply(Ok(())));
                 }
-                Err(Broken { doubt, error, committed }) => {
+                Err(FailedBatch { reopen, error, committed }) => {
                     tracing::error!(
                         error = &*error as &dyn std::error::Error,
-                        in_doubt = ?doubt,
+                        in_doubt = ?reopen,
                         "a write failed; opening anew what is in doubt"
                     );
                     self.health.failed.fetch_add(1, Ordering::Relaxed);
                     self.health.failing.store(true, Ordering::Release);
                     self.health.reopening.store(true, Ordering::Release);
                     // Who is revoked in the store is out, whatever else is still to be done.
-                    committed.iter().for_each(|published| self.tell(published));
+                    committed.iter().for_each(|published| self.publish(published));
                     replies.into_iter().for_each(|reply| reply(Err(WriteError::Commit)));
-                    self.recover(doubt, &mut jobs);
+                    self.recover(reopen, &mut jobs);
                 }
             }
         }
@@ -233,7 +233,7 @@ impl Run {
         }
     }
 
-    fn tell(&self, published: &Published) {
+    fn publish(&self, published: &Published) {
         let deny = published.deny.iter().cloned();
         if published.whole {
             self.deny.replace(deny);
@@ -247,14 +247,14 @@ impl Run {
 
     /// Opens what is in doubt anew until it works, refusing what comes in meanwhile, and tells everybody what is in
     /// the store.
-    fn recover(&mut self, mut doubt: Doubt, jobs: &mut mpsc::Receiver<Job>) {
+    fn recover(&mut self, mut reopen: Reopen, jobs: &mut mpsc::Receiver<Job>) {
         loop {
             // Dropping a job drops its reply, which its caller reads as "stopped".
             while jobs.try_recv().is_ok() {}
             if jobs.is_closed() {
                 return;
             }
-            match self.reopen(&mut doubt) {
+            match self.reopen(&mut reopen) {
                 Ok(()) => {
                     self.health.reopening.store(false, Ordering::Release);
                     tracing::warn!("the store is open again");
@@ -263,7 +263,7 @@ impl Run {
                 Err(error) => {
                     tracing::error!(
                         error = &*error as &dyn std::error::Error,
-                        in_doubt = ?doubt,
+                        in_doubt = ?reopen,
                         "what is in doubt cannot be opened anew"
                     );
                     std::thread::sleep(REOPEN_EVERY);
@@ -274,25 +274,25 @@ impl Run {
 
     /// The store first, and what it says is told at once: a revocation must not wait for room in the journal, and
     /// a store that is whole again is not closed because of it.
-    fn reopen(&mut self, doubt: &mut Doubt) -> Result<(), Failure> {
-        if *doubt == Doubt::Store {
+    fn reopen(&mut self, reopen: &mut Reopen) -> Result<(), Failure> {
+        if *reopen == Reopen::Store {
             self.disk.reopen()?;
-            self.tell(&self.everything()?);
-            *doubt = Doubt::Journal;
+            self.publish(&self.everything()?);
+            *reopen = Reopen::Journal;
         }
         let Some(journal) = &mut self.journal else { return Ok(()) };
         let database = self.disk.database().ok_or(ReadError::Reopening)?;
         let (opened, missing) =
             open::journal(&database, journal.path(), self.clock.now()).map_err(|error| {
                 if !matches!(error, OpenError::Journal(_)) {
-                    *doubt = Doubt::Store;
+                    *reopen = Reopen::Store;
                 }
                 error
             })?;
         *journal = opened;
         self.loss.found(missing);
         // The store may have learned something of the journal.
-        self.tell(&self.everything()?);
+        self.publish(&self.everything()?);
         Ok(())
     }
 
@@ -318,20 +318,20 @@ impl Run {
         &mut self,
         jobs: impl Iterator<Item = Job>,
         replies: &mut Vec<Reply>,
-    ) -> Result<Published, Broken> {
-        let (transaction, decided) = self.decide(jobs, replies).map_err(Broken::store)?;
+    ) -> Result<Published, FailedBatch> {
+        let (transaction, decided) = self.decide(jobs, replies).map_err(FailedBatch::store)?;
         let Finished { published, denials, head, loss_accepted } = decided;
         let Some(transaction) = transaction else {
             return Ok(published);
         };
         let (lifted, denied): (Vec<_>, Vec<_>) =
-            net(denials).into_iter().partition(|denial| matches!(denial, Denial::Lifted { .. }));
-        self.note(&lifted, None).map_err(Broken::journal)?;
-        transaction.commit().map_err(Broken::store)?;
+            coalesce(denials).into_iter().partition(|denial| matches!(denial, Denial::Lifted { .. }));
+        self.journal(&lifted, None).map_err(FailedBatch::journal)?;
+        transaction.commit().map_err(FailedBatch::store)?;
         if loss_accepted {
             self.loss.accept();
         }
-        let noted = self.note(&denied, Some(&head));
+        let noted = self.journal(&denied, Some(&head));
         self.head = Some(head);
         let noted = noted.and_then(|()| {
             if loss_accepted || self.marked.elapsed() >= MARK_EVERY { self.mark() } else { Ok(()) }
@@ -341,7 +341,9 @@ impl Run {
                 self.health.failing.store(false, Ordering::Release);
                 Ok(published)
             }
-            Err(error) => Err(Broken { committed: Some(Box::new(published)), ..Broken::journal(error) }),
+            Err(error) => {
+                Err(FailedBatch { committed: Some(Box::new(published)), ..FailedBatch::journal(error) })
+            }
         }
     }
 
@@ -374,7 +376,7 @@ impl Run {
     }
 
     /// A mark would hide that records are missing, so there is none before that is on record.
-    fn note(&mut self, denials: &[Denial], head: Option<&ChainHead>) -> Result<(), Failure> {
+    fn journal(&mut self, denials: &[Denial], head: Option<&ChainHead>) -> Result<(), Failure> {
         match &mut self.journal {
             Some(journal) if !denials.is_empty() => {
                 Ok(journal.append(denials, head.filter(|_| !self.loss.is_open()))?)
@@ -405,7 +407,7 @@ impl Run {
 }
 
 /// What a batch comes to: of several steps that concern one identity, the last.
-fn net(denials: Vec<Denial>) -> Vec<Denial> {
+fn coalesce(denials: Vec<Denial>) -> Vec<Denial> {
     let mut seen = HashSet::new();
     let mut net = Vec::with_capacity(denials.len());
     for denial in denials.into_iter().rev() {

@@ -20,7 +20,7 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::domain::enroll::enrollment::SpkiHash;
-use crate::domain::identity::deny::Identity;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
 use crate::domain::ids::HostId;
@@ -36,8 +36,13 @@ const INTERMEDIATES_MAX: usize = 2;
 /// from a snapshot, and never waits.
 pub trait Registry: Send + Sync + fmt::Debug {
     /// The host that this certificate was issued to, if it may still open a door.
-    fn admit(&self, leaf_der: &[u8], key: SpkiHash, serial: Serial, id: &SpiffeId)
-    -> Result<HostId, Refusal>;
+    fn admit(
+        &self,
+        leaf_der: &[u8],
+        key: SpkiHash,
+        serial: Serial,
+        id: &SpiffeId,
+    ) -> Result<HostId, ClientRefusal>;
 
     /// Takes note that a host has shown a certificate and proved to hold its key.
     fn shown(&self, host: HostId, serial: Serial);
@@ -45,7 +50,7 @@ pub trait Registry: Send + Sync + fmt::Debug {
 
 /// Why the registry does not admit a certificate whose chain is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum ClientRefusal {
     #[error("the certificate is not one that was recorded when it was issued")]
     Unrecorded,
     #[error("the certificate or its identity is revoked")]
@@ -56,14 +61,14 @@ pub enum Refusal {
     Unavailable,
 }
 
-impl From<Refusal> for rustls::Error {
-    fn from(refusal: Refusal) -> Self {
+impl From<ClientRefusal> for rustls::Error {
+    fn from(refusal: ClientRefusal) -> Self {
         match refusal {
-            Refusal::Revoked => CertificateError::Revoked.into(),
-            Refusal::Unrecorded | Refusal::UnknownHost => {
+            ClientRefusal::Revoked => CertificateError::Revoked.into(),
+            ClientRefusal::Unrecorded | ClientRefusal::UnknownHost => {
                 CertificateError::ApplicationVerificationFailure.into()
             }
-            Refusal::Unavailable => Self::General(refusal.to_string()),
+            ClientRefusal::Unavailable => Self::General(refusal.to_string()),
         }
     }
 }
@@ -95,7 +100,7 @@ fn svid(der: &[u8], trust_domain: &TrustDomain) -> Result<Svid, NoSvid> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
     id: SpiffeId,
-    identity: Identity,
+    identity: AgentRef,
     serial: Serial,
     host: HostId,
     not_after: Timestamp,
@@ -112,7 +117,7 @@ impl PeerIdentity {
         let admitted = verifier.registry.admit(leaf, spki, svid.serial, &svid.spiffe_id);
         let host = admitted.map_err(PeerError::Refused)?;
         let Svid { spiffe_id: id, serial, not_after, .. } = svid;
-        let identity = Identity { tenant: id.tenant, agent: id.agent.clone() };
+        let identity = AgentRef { tenant: id.tenant, agent: id.agent.clone() };
         Ok(Self { id, identity, serial, host, not_after, spki })
     }
 
@@ -121,7 +126,7 @@ impl PeerIdentity {
     }
 
     /// The id as the deny list names it.
-    pub const fn identity(&self) -> &Identity {
+    pub const fn identity(&self) -> &AgentRef {
         &self.identity
     }
 
@@ -157,7 +162,7 @@ pub enum PeerError {
     #[error("the client's certificate is no agent's: {0}")]
     NoSvid(#[source] NoSvid),
     #[error("the client's certificate is not admitted: {0}")]
-    Refused(#[source] Refusal),
+    Refused(#[source] ClientRefusal),
 }
 
 /// Why a set of root certificates can't be used to verify agents.
@@ -224,7 +229,7 @@ impl PeerVerifier {
     }
 
     /// Asks the registry again about a peer that was admitted before.
-    pub(super) fn still_admits(
+    pub(crate) fn still_admits(
         &self,
         connection: &ServerConnection,
         peer: &PeerIdentity,
@@ -235,7 +240,7 @@ impl PeerVerifier {
     }
 
     /// Tells the registry that a connection of this peer is open.
-    pub(super) fn note_shown(&self, peer: &PeerIdentity) {
+    pub(crate) fn note_shown(&self, peer: &PeerIdentity) {
         self.registry.shown(peer.host, peer.serial);
     }
 
@@ -308,7 +313,7 @@ mod tests {
     use crate::domain::identity::deny::DenyChange;
     use crate::tls::server_config::grpc_config;
     use crate::tls::specimens::{
-        AgentCa, ClientIdentity, Recorded, ServerFiles, agent, handshake, identity,
+        ClientIdentity, Recorded, ServerFiles, SpecimenCa, agent, handshake, identity,
         serial as specimen_serial, set_validity, svid_params, trust_domain, uri, verifier,
     };
 
@@ -321,7 +326,7 @@ mod tests {
 
     #[test]
     fn an_agent_is_known_after_its_handshake() {
-        let (ca, files, registry) = (AgentCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
+        let (ca, files, registry) = (SpecimenCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
         let verifier = verifier(&ca, &registry);
         let serial = specimen_serial(1);
         let host = registry.record(serial);
@@ -340,7 +345,7 @@ mod tests {
     /// Every certificate here is signed by our own CA, for a recorded serial, unless the case says otherwise.
     #[test]
     fn hostile_certificates_are_refused() {
-        let (ca, other_ca, files) = (AgentCa::new(), AgentCa::new(), ServerFiles::new());
+        let (ca, other_ca, files) = (SpecimenCa::new(), SpecimenCa::new(), ServerFiles::new());
         let registry = Arc::new(Recorded::default());
         let server = grpc_config(files.live(), verifier(&ca, &registry));
         let recorded = specimen_serial(1);
@@ -442,7 +447,7 @@ mod tests {
 
     #[test]
     fn clients_without_certificate_or_tls_1_3_are_refused() {
-        let (ca, files, registry) = (AgentCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
+        let (ca, files, registry) = (SpecimenCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
         let server = grpc_config(files.live(), verifier(&ca, &registry));
         let error = handshake(&server, &files.client(None)).map(|_| ()).unwrap_err();
         assert_eq!(error, Error::NoCertificatesPresented);
@@ -456,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_revoked_agent_is_refused_when_it_reconnects_with_the_same_configuration() {
-        let (ca, files, registry) = (AgentCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
+        let (ca, files, registry) = (SpecimenCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
         let server = grpc_config(files.live(), verifier(&ca, &registry));
         let serial = specimen_serial(1);
         registry.record(serial);
@@ -477,7 +482,7 @@ mod tests {
 
     #[test]
     fn nobody_is_let_in_before_there_is_an_agent_ca() {
-        let (ca, files, registry) = (AgentCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
+        let (ca, files, registry) = (SpecimenCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
         let verifier = Arc::new(PeerVerifier::new(Arc::clone(&registry) as Arc<dyn Registry>));
         let server = grpc_config(files.live(), Arc::clone(&verifier));
         let serial = specimen_serial(1);
@@ -490,7 +495,7 @@ mod tests {
         assert!(matches!(verifier.replace_roots(trust_domain(), &[vec![0]]), Err(RootsError::Bad(_))));
         verifier.replace_roots(trust_domain(), &ca.roots()).unwrap();
         handshake(&server, &client).unwrap();
-        verifier.replace_roots(trust_domain(), &AgentCa::new().roots()).unwrap();
+        verifier.replace_roots(trust_domain(), &SpecimenCa::new().roots()).unwrap();
         assert!(handshake(&server, &client).is_err(), "the old root is no longer believed");
     }
 }

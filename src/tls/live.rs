@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::identity::deny::{DenyChange, Identity};
+use crate::domain::identity::deny::{AgentRef, DenyChange};
 use crate::domain::identity::serial::Serial;
 use crate::tls::client_verifier::PeerIdentity;
 
@@ -30,7 +30,7 @@ pub struct LivePeers(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 struct Table {
     serials: HashMap<Serial, Vec<Open>>,
-    identities: HashMap<Identity, Vec<Open>>,
+    identities: HashMap<AgentRef, Vec<Open>>,
     count: usize,
     /// Distinguishes connections of the same agent.
     next_number: u64,
@@ -134,19 +134,19 @@ mod tests {
     use super::*;
     use crate::tls::server_config::grpc_config;
     use crate::tls::specimens::{
-        AgentCa, Recorded, ServerFiles, agent, handshake, identity, serial, svid_params, verifier,
+        Recorded, ServerFiles, SpecimenCa, agent, handshake, identity, serial, svid_params, verifier,
     };
 
     /// Peers as handshakes prove them.
     struct Fleet {
-        ca: AgentCa,
+        ca: SpecimenCa,
         files: ServerFiles,
         registry: Arc<Recorded>,
     }
 
     impl Fleet {
         fn new() -> Self {
-            Self { ca: AgentCa::new(), files: ServerFiles::new(), registry: Arc::default() }
+            Self { ca: SpecimenCa::new(), files: ServerFiles::new(), registry: Arc::default() }
         }
 
         fn peer(&self, name: &str, serial: Serial) -> PeerIdentity {

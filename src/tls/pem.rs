@@ -2,10 +2,10 @@
 
 use rustls::pki_types::CertificateDer;
 
-pub use crate::pem::file::PemError;
+pub use crate::pem::file::PemFileError;
 
 /// All certificates in a PEM text, in order; at least one.
-pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemFileError> {
     Ok(crate::pem::file::certificates(text)?.into_iter().map(CertificateDer::from).collect())
 }
 

@@ -25,10 +25,10 @@ use crate::domain::enroll::join_lines::KeyPin;
 use crate::domain::network::host_port::HostName;
 use crate::domain::network::pin::Pin;
 use crate::pem::file::{KeyForm, PrivateKey, private_key};
-use crate::secret_file::{self, Reader, SecretFileError};
+use crate::secret_file::{self, SecretFileError, SecretReader};
 use crate::shell::quoted;
 use crate::tls::pem;
-use crate::tls::pem::PemError;
+use crate::tls::pem::PemFileError;
 use crate::tls::provider::provider;
 
 /// Largest certificate or key file that is read, in bytes: far above any chain, far below harm.
@@ -54,7 +54,7 @@ pub enum CertificateError {
     #[error("{} is larger than 1 MiB; name a PEM file with one certificate chain or one key", .file.display())]
     TooLarge { file: PathBuf },
     #[error("{} is not well-formed PEM; {source}", .file.display())]
-    BadPem { file: PathBuf, source: PemError },
+    BadPem { file: PathBuf, source: PemFileError },
     #[error("{} holds no certificate; put the server's certificate there, its issuers below it", .file.display())]
     NoCertificate { file: PathBuf },
     #[error("{} holds a certificate that can't be understood; have it issued again", .file.display())]
@@ -388,7 +388,7 @@ fn names(leaf: &X509Certificate<'_>) -> Option<Vec<String>> {
 
 fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     pem::certificates(&read(file, |_| Ok(()))?).map_err(|source| match source {
-        PemError::NoCertificate => CertificateError::NoCertificate { file: file.to_owned() },
+        PemFileError::NoCertificate => CertificateError::NoCertificate { file: file.to_owned() },
         source => CertificateError::BadPem { file: file.to_owned(), source },
     })
 }
@@ -396,8 +396,8 @@ fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateEr
 fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let text = read(file, |metadata| secret_file::check(file, metadata))?;
     let PrivateKey { form, der } = private_key(&text).map_err(|source| match source {
-        PemError::NoKey => CertificateError::NoKey { file: file.to_owned() },
-        PemError::Encrypted { .. } => CertificateError::EncryptedKey { file: file.to_owned() },
+        PemFileError::NoKey => CertificateError::NoKey { file: file.to_owned() },
+        PemFileError::Encrypted { .. } => CertificateError::EncryptedKey { file: file.to_owned() },
         source => CertificateError::BadPem { file: file.to_owned(), source },
     })?;
     let der = der.to_vec();
@@ -413,15 +413,16 @@ fn read(
     file: &Path,
     judge: impl FnOnce(&fs::Metadata) -> Result<(), SecretFileError>,
 ) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
-    let content = Reader::named().read_if(file, FILE_BYTES_MAX, judge).map_err(|error| match error {
-        SecretFileError::Read { path: file, source } => match source.kind() {
-            io::ErrorKind::NotFound => CertificateError::Missing { file },
-            _ => CertificateError::Unreadable { file, source },
-        },
-        SecretFileError::NotAFile { path: file } => CertificateError::NotAFile { file },
-        SecretFileError::TooLong { path: file, .. } => CertificateError::TooLarge { file },
-        error => CertificateError::Exposed(error),
-    })?;
+    let content =
+        SecretReader::named().read_if(file, FILE_BYTES_MAX, judge).map_err(|error| match error {
+            SecretFileError::Read { path: file, source } => match source.kind() {
+                io::ErrorKind::NotFound => CertificateError::Missing { file },
+                _ => CertificateError::Unreadable { file, source },
+            },
+            SecretFileError::NotAFile { path: file } => CertificateError::NotAFile { file },
+            SecretFileError::TooLong { path: file, .. } => CertificateError::TooLarge { file },
+            error => CertificateError::Exposed(error),
+        })?;
     if content.trim_ascii().is_empty() {
         return Err(CertificateError::Empty { file: file.to_owned() });
     }

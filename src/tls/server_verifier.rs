@@ -23,7 +23,7 @@ use x509_parser::time::ASN1Time;
 
 use crate::domain::network::pin::Pin;
 use crate::tls::pem;
-use crate::tls::pem::PemError;
+use crate::tls::pem::PemFileError;
 use crate::tls::provider::provider;
 
 /// Largest file of trusted certificates that is read, in bytes.
@@ -47,7 +47,7 @@ pub enum TrustError {
     #[error("the file of trusted certificates {} can't be read", .0.display())]
     Unreadable(PathBuf, #[source] io::Error),
     #[error("the file of trusted certificates {} is unusable", .0.display())]
-    NotPem(PathBuf, #[source] PemError),
+    NotPem(PathBuf, #[source] PemFileError),
     #[error("{} holds several certificates, and none of them is a CA's or signed by itself", .0.display())]
     NoCa(PathBuf),
     #[error("certificate {number} of {} can't be understood", path.display())]

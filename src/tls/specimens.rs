@@ -21,11 +21,11 @@ use tempfile::TempDir;
 
 use super::provider::provider;
 use crate::domain::enroll::enrollment::SpkiHash;
-use crate::domain::identity::deny::{DenyChange, DenyList, Identity};
+use crate::domain::identity::deny::{AgentRef, DenyChange, DenyList};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
 use crate::domain::ids::{HostId, TenantId};
-use crate::tls::client_verifier::{PeerVerifier, Refusal, Registry};
+use crate::tls::client_verifier::{ClientRefusal, PeerVerifier, Registry};
 use crate::tls::server_certificate::LiveCertificate;
 
 /// Makes a certificate valid from and until so many seconds from now.
@@ -47,8 +47,8 @@ pub(crate) fn agent(name: &str) -> SpiffeId {
     SpiffeId { trust_domain: trust_domain(), tenant, agent: name.parse().unwrap() }
 }
 
-pub(crate) fn identity(id: &SpiffeId) -> Identity {
-    Identity { tenant: id.tenant, agent: id.agent.clone() }
+pub(crate) fn identity(id: &SpiffeId) -> AgentRef {
+    AgentRef { tenant: id.tenant, agent: id.agent.clone() }
 }
 
 pub(crate) fn serial(number: u8) -> Serial {
@@ -67,12 +67,12 @@ fn ca_params(name: &str) -> CertificateParams {
 }
 
 /// A root and the intermediate below it, as an agent CA has them.
-pub(crate) struct AgentCa {
+pub(crate) struct SpecimenCa {
     root: CertifiedIssuer<'static, KeyPair>,
     pub intermediate: CertifiedIssuer<'static, KeyPair>,
 }
 
-impl AgentCa {
+impl SpecimenCa {
     pub(crate) fn new() -> Self {
         let key = || KeyPair::generate().unwrap();
         let root = CertifiedIssuer::self_signed(ca_params("root"), key()).unwrap();
@@ -235,9 +235,9 @@ impl Recorded {
 impl Registry for Recorded {
     fn shown(&self, _: HostId, _: Serial) {}
 
-    fn admit(&self, _: &[u8], _: SpkiHash, serial: Serial, id: &SpiffeId) -> Result<HostId, Refusal> {
+    fn admit(&self, _: &[u8], _: SpkiHash, serial: Serial, id: &SpiffeId) -> Result<HostId, ClientRefusal> {
         if self.deny.denies(serial, &identity(id)) {
-            return Err(Refusal::Revoked);
+            return Err(ClientRefusal::Revoked);
         }
         if let Some(left) = &mut *self.revoke_after.lock().unwrap() {
             *left -= 1;
@@ -245,12 +245,12 @@ impl Registry for Recorded {
                 self.deny.apply([DenyChange::Identity(identity(id))]);
             }
         }
-        self.hosts.lock().unwrap().get(&serial).copied().ok_or(Refusal::Unrecorded)
+        self.hosts.lock().unwrap().get(&serial).copied().ok_or(ClientRefusal::Unrecorded)
     }
 }
 
 /// A verifier that trusts `ca` and asks `registry`.
-pub(crate) fn verifier(ca: &AgentCa, registry: &Arc<Recorded>) -> Arc<PeerVerifier> {
+pub(crate) fn verifier(ca: &SpecimenCa, registry: &Arc<Recorded>) -> Arc<PeerVerifier> {
     let verifier = PeerVerifier::new(Arc::clone(registry) as Arc<dyn Registry>);
     verifier.replace_roots(trust_domain(), &ca.roots()).unwrap();
     Arc::new(verifier)

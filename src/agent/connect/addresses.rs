@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::agent::config::AgentConfig;
 use crate::agent::connect::server_url::ServerUrl;
-use crate::agent::state_file::Notes;
+use crate::agent::state_file::AgentState;
 use crate::domain::network::host_port::HostPort;
 
 /// Most addresses of one kind that are taken from one answer.
@@ -14,7 +14,7 @@ const TOLD_MAX: usize = 16;
 
 /// The addresses in the server's answer to an enrollment or rotation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct ServerAddresses {
     /// Where to rotate.
     pub servers: Vec<ServerUrl>,
     /// Where to hold sessions.
@@ -23,7 +23,7 @@ pub struct Told {
     pub unusable: usize,
 }
 
-impl Told {
+impl ServerAddresses {
     /// From the fields `servers`, `grpc_addrs` and `grpc_addr` of an answer that came from `at`. A server that
     /// names no gRPC address has it beside the HTTPS one.
     pub fn read(servers: &Value, grpc_addrs: &Value, grpc_addr: &Value, at: &ServerUrl) -> Self {
@@ -60,13 +60,13 @@ fn texts(value: &Value) -> Vec<Option<&str>> {
 }
 
 /// Where to rotate, in the order in which to try.
-pub fn servers(config: &AgentConfig, notes: &Notes) -> Vec<ServerUrl> {
+pub fn servers(config: &AgentConfig, notes: &AgentState) -> Vec<ServerUrl> {
     let set = config.server.as_ref().or(notes.server.as_ref()).or(config.enroll.server.as_ref());
     distinct(notes.servers.iter().chain(set).cloned())
 }
 
 /// Where to hold sessions, in the order in which to try.
-pub fn grpc(config: &AgentConfig, notes: &Notes) -> Vec<HostPort> {
+pub fn grpc(config: &AgentConfig, notes: &AgentState) -> Vec<HostPort> {
     let told = notes.grpc_addrs.iter().cloned().chain(notes.grpc_addr.clone());
     let known = distinct(told.chain(config.grpc_addr.clone()));
     if !known.is_empty() {
@@ -97,7 +97,8 @@ mod tests {
     fn what_can_not_be_used_is_left_out() {
         let at: ServerUrl = "https://control.example:8443".parse().unwrap();
         let check = |answer: Value, servers: &[&str], grpc: &[&str], unusable: usize| {
-            let told = Told::read(&answer["servers"], &answer["grpc_addrs"], &answer["grpc_addr"], &at);
+            let told =
+                ServerAddresses::read(&answer["servers"], &answer["grpc_addrs"], &answer["grpc_addr"], &at);
             let shown =
                 |items: &[&dyn std::fmt::Display]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
             let found: Vec<_> = told.servers.iter().map(|one| one as &dyn std::fmt::Display).collect();
@@ -124,14 +125,14 @@ mod tests {
             json!({"servers": ["https://a:1", "http://b", "https://0.0.0.0:1", "https://a:1", "https://c"]});
         check(named, &["https://a:1", "https://c:443"], &["control.example:9443"], 2);
         let many: Vec<_> = (1..100).map(|port| format!("a:{port}")).collect();
-        assert_eq!(Told::read(&Value::Null, &json!(many), &Value::Null, &at).grpc.len(), TOLD_MAX);
+        assert_eq!(ServerAddresses::read(&Value::Null, &json!(many), &Value::Null, &at).grpc.len(), TOLD_MAX);
     }
 
     #[test]
     fn the_servers_latest_word_comes_first_and_settings_stay_a_way_back() {
         let env = |_: &str| None;
         let mut config = AgentConfig::of_directory(Path::new("/d"), &env).unwrap();
-        let mut notes = Notes::default();
+        let mut notes = AgentState::default();
         assert!(servers(&config, &notes).is_empty() && grpc(&config, &notes).is_empty());
         config.enroll.server = Some("https://enrolled:1".parse().unwrap());
         assert_eq!(grpc(&config, &notes), ["enrolled:9443".parse().unwrap()]);

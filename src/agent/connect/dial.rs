@@ -242,13 +242,13 @@ pub(crate) mod tests {
     use super::*;
 
     /// An address that answers no SYN: a listener whose queue is full and that accepts nobody.
-    pub(in crate::agent) struct BlackHole {
+    pub(crate) struct BlackHole {
         pub address: SocketAddr,
         _sockets: Vec<OwnedFd>,
     }
 
     impl BlackHole {
-        pub(in crate::agent) fn open() -> Self {
+        pub(crate) fn open() -> Self {
             let flags = SocketFlags::CLOEXEC;
             let tcp =
                 |extra| socket_with(AddressFamily::INET, SocketType::STREAM, flags | extra, None).unwrap();

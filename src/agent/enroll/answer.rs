@@ -9,13 +9,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::agent::connect::addresses::Told;
+use crate::agent::connect::addresses::ServerAddresses;
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::svid::{NotAnSvid, Svid};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
-use crate::tls::pem::{self, PemError};
+use crate::tls::pem::{self, PemFileError};
 use crate::tls::provider::provider;
 
 /// Longest life of an SVID that is believed: a week, and a day for what clocks and roundings add.
@@ -34,7 +34,7 @@ pub struct Answer {
     intermediate: String,
     trust_bundle: String,
     server_ca: Option<String>,
-    /// Addresses are read leniently, see [`Told`].
+    /// Addresses are read leniently, see [`ServerAddresses`].
     #[serde(default)]
     grpc_addr: Value,
     #[serde(default)]
@@ -58,14 +58,14 @@ pub struct Issued {
     /// What the server says of the CAs that vouch for it; [`crate::agent::enroll::server_trust`] decides what to make of it.
     pub server_ca: Option<String>,
     /// Where the server says that it is.
-    pub told: Told,
+    pub told: ServerAddresses,
     /// By the server's clock.
     pub issued_at: Timestamp,
 }
 
 /// What the answer must fit.
 #[derive(Debug, Clone, Copy)]
-pub struct Expected<'a> {
+pub struct ExpectedIdentity<'a> {
     /// SubjectPublicKeyInfo (DER) of the key in the request.
     pub public_key: &'a [u8],
     /// The identity that rotates; `None` at a first enrollment, when the server chooses.
@@ -79,7 +79,7 @@ pub enum AnswerError {
     #[error("it can't be read; something other than a Muster server may be answering")]
     Shape(#[source] serde_json::Error),
     #[error("its {0} is no usable PEM")]
-    Pem(&'static str, #[source] PemError),
+    Pem(&'static str, #[source] PemFileError),
     #[error("its {0} has more certificates than belong there")]
     Several(&'static str),
     #[error("its certificate is refused")]
@@ -103,7 +103,7 @@ impl Answer {
         serde_json::from_slice(body).map_err(AnswerError::Shape)
     }
 
-    pub fn check(&self, expected: Expected<'_>) -> Result<Issued, AnswerError> {
+    pub fn check(&self, expected: ExpectedIdentity<'_>) -> Result<Issued, AnswerError> {
         let leaf = only(certificates("certificate", &self.certificate)?, "certificate")?;
         let intermediate = only(certificates("intermediate", &self.intermediate)?, "intermediate")?;
         let roots = certificates("trust_bundle", &self.trust_bundle)?;
@@ -126,7 +126,7 @@ impl Answer {
             chain: [&leaf, &intermediate].map(pem::certificate_text).concat(),
             agent_ca: roots.iter().map(pem::certificate_text).collect(),
             server_ca: self.server_ca.clone(),
-            told: Told::read(&self.servers, &self.grpc_addrs, &self.grpc_addr, expected.server),
+            told: ServerAddresses::read(&self.servers, &self.grpc_addrs, &self.grpc_addr, expected.server),
             issued_at: self.issued_at,
         })
     }

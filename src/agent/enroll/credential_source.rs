@@ -8,7 +8,7 @@ use std::str::FromStr;
 use zeroize::Zeroizing;
 
 use crate::domain::enroll::credential::{Credential, CredentialKind};
-use crate::secret_file::{Reader, SecretFileError};
+use crate::secret_file::{SecretFileError, SecretReader};
 
 /// More than any credential or join link with generous white space around it, in bytes.
 const BYTES_MAX: u64 = 16 * 1024;
@@ -47,11 +47,11 @@ impl fmt::Debug for SecretText {
 #[derive(Debug, Clone)]
 pub struct CredentialSource {
     pub kind: CredentialKind,
-    pub place: Place,
+    pub place: CredentialPlace,
 }
 
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum CredentialPlace {
     Given(SecretText),
     File(PathBuf),
     Stdin,
@@ -79,9 +79,9 @@ pub enum CredentialError {
 impl CredentialSource {
     pub fn read(&self) -> Result<Credential, CredentialError> {
         let text = match &self.place {
-            Place::Given(text) => text.clone(),
-            Place::File(path) => read_file(path, name(self.kind))?,
-            Place::Stdin => read_stdin()?,
+            CredentialPlace::Given(text) => text.clone(),
+            CredentialPlace::File(path) => read_file(path, name(self.kind))?,
+            CredentialPlace::Stdin => read_stdin()?,
         };
         parse(self.kind, text.reveal())
     }
@@ -89,8 +89,8 @@ impl CredentialSource {
     /// Whether there is something to read: a file that is configured may be removed after its first use.
     pub fn present(&self) -> bool {
         match &self.place {
-            Place::Given(_) | Place::Stdin => true,
-            Place::File(path) => path.exists(),
+            CredentialPlace::Given(_) | CredentialPlace::Stdin => true,
+            CredentialPlace::File(path) => path.exists(),
         }
     }
 }
@@ -108,7 +108,7 @@ pub fn read_file(path: &Path, what: &'static str) -> Result<SecretText, Credenti
         io::ErrorKind::NotFound => CredentialError::Absent { what, path: path.to_owned() },
         _ => CredentialError::Unreadable { what, path: path.to_owned(), source },
     };
-    let read = Reader::named().read_text_of_anybody(path, BYTES_MAX).map_err(|error| match error {
+    let read = SecretReader::named().read_text_of_anybody(path, BYTES_MAX).map_err(|error| match error {
         SecretFileError::Read { source, .. } => unreadable(source),
         SecretFileError::NotAFile { path } => CredentialError::NotAFile(path),
         error => unreadable(io::Error::new(io::ErrorKind::InvalidData, error)),
@@ -149,8 +149,10 @@ mod tests {
     }
 
     fn from_file(path: &Path) -> Result<Credential, String> {
-        let source =
-            CredentialSource { kind: CredentialKind::JoinToken, place: Place::File(path.to_owned()) };
+        let source = CredentialSource {
+            kind: CredentialKind::JoinToken,
+            place: CredentialPlace::File(path.to_owned()),
+        };
         source.read().map_err(|error| error.to_string())
     }
 
@@ -203,7 +205,8 @@ mod tests {
     #[test]
     fn debug_shows_nothing() {
         let text = SecretText::new("hunter2");
-        let source = CredentialSource { kind: CredentialKind::JoinToken, place: Place::Given(text) };
+        let source =
+            CredentialSource { kind: CredentialKind::JoinToken, place: CredentialPlace::Given(text) };
         assert!(!format!("{source:?}").contains("hunter2"));
     }
 }

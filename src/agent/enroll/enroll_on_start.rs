@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use crate::agent::config::AgentConfig;
 use crate::agent::enroll::credential_source::CredentialError;
-use crate::agent::enroll::first_enrollment::{EnrollError, enroll};
+use crate::agent::enroll::first_enrollment::{FirstEnrollmentError, enroll};
 use crate::agent::enroll::requests::EnrollmentClient;
 use crate::agent::identity::{Identity, IdentityError, OwnedDir};
 use crate::agent::run::backoff::Backoff;
@@ -38,9 +38,9 @@ pub enum BootError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error("enrollment failed")]
-    Refused(#[source] EnrollError),
+    Refused(#[source] FirstEnrollmentError),
     #[error("enrollment was given up after {} s", .waited.as_secs())]
-    GivenUp { waited: Duration, source: EnrollError },
+    GivenUp { waited: Duration, source: FirstEnrollmentError },
 }
 
 impl BootError {
@@ -96,7 +96,7 @@ async fn enroll_patiently(
             }
             Err(error) => error,
         };
-        if !matches!(&error, EnrollError::Call(call) if call.is_temporary()) {
+        if !matches!(&error, FirstEnrollmentError::Call(call) if call.is_temporary()) {
             return Err(BootError::Refused(error));
         }
         let wait = patience.backoff.wait();
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
     use crate::agent::config::EnrollConfig;
-    use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
+    use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
     use crate::agent::facts::Subject;
     use crate::agent::identity::IdentityDir;
     use crate::agent::test_server::{TestServer, problem};
@@ -157,7 +157,7 @@ mod tests {
             enroll: EnrollConfig {
                 credential: Some(CredentialSource {
                     kind: CredentialKind::JoinToken,
-                    place: Place::Given(SecretText::new(&token)),
+                    place: CredentialPlace::Given(SecretText::new(&token)),
                 }),
                 server: Some(server.url.clone()),
                 pin: Some(server.pin()),
@@ -263,7 +263,7 @@ mod tests {
         assert!(matches!(boot(&config).await, Err(BootError::NoServer)));
         config.enroll.credential = Some(CredentialSource {
             kind: CredentialKind::JoinToken,
-            place: Place::File(dir.path().join("gone")),
+            place: CredentialPlace::File(dir.path().join("gone")),
         });
         assert!(matches!(boot(&config).await, Err(BootError::NothingToEnrollWith(_))));
         assert_eq!(server.requests(), 0);
@@ -282,7 +282,7 @@ mod tests {
             EnrollmentClient::new(server.url.clone(), &config.first_trust(), &config.dialer).unwrap();
         let credential = config.enroll.credential.as_ref().unwrap().read().unwrap();
         let refused = enroll(&owned, &client, &credential, &Subject::ThisMachine, &SystemClock).await;
-        assert!(matches!(refused, Err(EnrollError::AlreadyEnrolled { .. })));
+        assert!(matches!(refused, Err(FirstEnrollmentError::AlreadyEnrolled { .. })));
         drop(owned);
         fs::remove_file(config.identity.key()).unwrap();
         assert!(matches!(boot(&config).await, Err(BootError::Identity(_))));

@@ -8,7 +8,7 @@ use crate::agent::enroll::answer::Issued;
 use crate::agent::enroll::requests::{CallError, EnrollmentClient};
 use crate::agent::facts::Subject;
 use crate::agent::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
-use crate::agent::state_file::Notes;
+use crate::agent::state_file::AgentState;
 use crate::clock::Clock;
 use crate::domain::enroll::credential::Credential;
 use crate::domain::identity::spiffe::SpiffeId;
@@ -18,7 +18,7 @@ pub(crate) const BAD_CSR: &str = "bad_csr";
 
 /// Why there is no identity now. What was there before is untouched.
 #[derive(Debug, thiserror::Error)]
-pub enum EnrollError {
+pub enum FirstEnrollmentError {
     #[error("{} already holds an identity, {spiffe_id}", dir.display())]
     AlreadyEnrolled { dir: PathBuf, spiffe_id: SpiffeId },
     #[error(transparent)]
@@ -27,7 +27,7 @@ pub enum EnrollError {
     Identity(#[from] IdentityError),
 }
 
-impl EnrollError {
+impl FirstEnrollmentError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ pub async fn enroll(
     credential: &Credential,
     subject: &Subject,
     clock: &dyn Clock,
-) -> Result<Identity, EnrollError> {
+) -> Result<Identity, FirstEnrollmentError> {
     check_vacant(dir)?;
     let facts = subject.facts();
     let (mut key, reused) = dir.pending_key()?;
@@ -63,7 +63,7 @@ pub async fn enroll(
     }
     let issued = answer?;
     let difference = client.clock_difference_ms(clock.now());
-    let notes = issued_notes(difference, client, &issued, &Notes::default());
+    let notes = issued_notes(difference, client, &issued, &AgentState::default());
     dir.install(&NewIdentity {
         key: &key,
         chain: &issued.chain,
@@ -76,10 +76,10 @@ pub async fn enroll(
 }
 
 /// Refuses a directory that holds an identity.
-pub fn check_vacant(dir: &OwnedDir) -> Result<(), EnrollError> {
+pub fn check_vacant(dir: &OwnedDir) -> Result<(), FirstEnrollmentError> {
     match dir.read()? {
         None => Ok(()),
-        Some(identity) => Err(EnrollError::AlreadyEnrolled {
+        Some(identity) => Err(FirstEnrollmentError::AlreadyEnrolled {
             dir: dir.place().path().to_owned(),
             spiffe_id: identity.svid.spiffe_id,
         }),
@@ -97,8 +97,8 @@ pub(crate) fn issued_notes(
     clock_difference_ms: Option<i64>,
     client: &EnrollmentClient,
     issued: &Issued,
-    earlier: &Notes,
-) -> Notes {
+    earlier: &AgentState,
+) -> AgentState {
     let told = &issued.told;
     if told.unusable > 0 {
         warn!(
@@ -108,7 +108,7 @@ pub(crate) fn issued_notes(
     }
     // Where it was before is better than nowhere.
     let grpc_addrs = if told.grpc.is_empty() { &earlier.grpc_addrs } else { &told.grpc };
-    Notes {
+    AgentState {
         server: Some(client.server().clone()),
         grpc_addr: grpc_addrs.first().cloned(),
         servers: told.servers.clone(),

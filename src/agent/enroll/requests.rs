@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::agent::connect::dial::Dialer;
 use crate::agent::connect::https::{HttpsCaller, HttpsError};
 use crate::agent::connect::server_url::ServerUrl;
-use crate::agent::enroll::answer::{Answer, AnswerError, Expected, Issued};
+use crate::agent::enroll::answer::{Answer, AnswerError, ExpectedIdentity, Issued};
 use crate::agent::identity::Identity;
 use crate::domain::code::Code;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
@@ -51,7 +51,7 @@ pub struct EnrollmentClient {
 
 /// The server's reasoned no.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ServerRefusal {
     pub status: u16,
     /// The problem's code, such as `token_used`; `http` when the answer was no problem document.
     pub code: String,
@@ -70,7 +70,7 @@ pub enum CallError {
     #[error("{server} can't be reached")]
     Unreachable { server: ServerUrl, source: HttpsError },
     #[error("{server} refused ({} {}): {}", refusal.status, refusal.code, refusal.detail)]
-    Refused { server: ServerUrl, refusal: Refusal },
+    Refused { server: ServerUrl, refusal: ServerRefusal },
     #[error("the answer of {server} is not believed")]
     Answer { server: ServerUrl, source: AnswerError },
     #[error("the answer of {server} is too long")]
@@ -106,7 +106,7 @@ impl CallError {
         }
     }
 
-    pub const fn refusal(&self) -> Option<&Refusal> {
+    pub const fn refusal(&self) -> Option<&ServerRefusal> {
         match self {
             Self::Refused { refusal, .. } => Some(refusal),
             _ => None,
@@ -147,7 +147,7 @@ const fn distrust_hint(refused: &ServerRefused) -> &'static str {
     }
 }
 
-impl Refusal {
+impl ServerRefusal {
     /// Whether the server may think otherwise soon.
     pub const fn is_temporary(&self) -> bool {
         self.status >= 500 || self.status == 429
@@ -244,7 +244,10 @@ impl EnrollmentClient {
             host: facts_as_json(facts),
         };
         let answer = self.post("/enroll/agent", &body).await?;
-        self.check(&answer, Expected { public_key: &public(key), spiffe_id: None, server: self.server() })
+        self.check(
+            &answer,
+            ExpectedIdentity { public_key: &public(key), spiffe_id: None, server: self.server() },
+        )
     }
 
     /// Asks for a new certificate of the same identity for `key`, which must be new.
@@ -255,10 +258,10 @@ impl EnrollmentClient {
         let body = RotateBody { chain: &chain, csr: &pem_request(&request)?, proof: &BASE64.encode(&proof) };
         let answer = self.post("/enroll/agent/rotate", &body).await?;
         let spiffe_id = Some(&current.svid.spiffe_id);
-        self.check(&answer, Expected { public_key: &public(key), spiffe_id, server: self.server() })
+        self.check(&answer, ExpectedIdentity { public_key: &public(key), spiffe_id, server: self.server() })
     }
 
-    fn check(&self, body: &[u8], expected: Expected<'_>) -> Result<Issued, CallError> {
+    fn check(&self, body: &[u8], expected: ExpectedIdentity<'_>) -> Result<Issued, CallError> {
         Answer::parse(body)
             .and_then(|answer| answer.check(expected))
             .map_err(|source| CallError::Answer { server: self.server().clone(), source })
@@ -319,13 +322,13 @@ impl EnrollmentClient {
     }
 }
 
-fn refusal(status: u16, problem: Option<Problem>) -> Refusal {
+fn refusal(status: u16, problem: Option<Problem>) -> ServerRefusal {
     let Some(problem) = problem else {
         let detail = "the answer has no reason that this agent understands".to_owned();
-        return Refusal { status, code: UNEXPLAINED.to_owned(), detail };
+        return ServerRefusal { status, code: UNEXPLAINED.to_owned(), detail };
     };
     let detail = if problem.detail.is_empty() { problem.title } else { problem.detail };
-    Refusal { status, code: printable(&problem.code), detail: printable(&detail) }
+    ServerRefusal { status, code: printable(&problem.code), detail: printable(&detail) }
 }
 
 /// What a server said, fit for a terminal and a log.

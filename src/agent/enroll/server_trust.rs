@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::tls::pem::{self, PemError};
+use crate::tls::pem::{self, PemFileError};
 use crate::tls::server_verifier::{FirstContact, is_authority};
 
 /// Most CAs that vouch for one server: an old and a new one, with room for cross-signing.
@@ -26,7 +26,7 @@ const AUTHORITIES_MAX: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotTakenOver {
     #[error("what the server says of its CA is no usable PEM")]
-    Pem(#[from] PemError),
+    Pem(#[from] PemFileError),
     #[error("none of the certificates that the server names as its CAs is a CA's and in force")]
     NoAuthority,
     #[error("the server names more CAs than can be meant")]
@@ -130,7 +130,7 @@ mod tests {
 
         check(&contact, &[&old_leaf, &new_leaf], Err(NotTakenOver::NoAuthority));
         check(&contact, &[stale.der()], Err(NotTakenOver::NoAuthority));
-        check(&contact, &[], Err(NotTakenOver::Pem(PemError::NoCertificate)));
+        check(&contact, &[], Err(NotTakenOver::Pem(PemFileError::NoCertificate)));
         let many: Vec<_> = (0..16).map(|n| ca(&n.to_string(), far)).collect();
         let many: Vec<_> = many.iter().map(|ca| ca.der()).collect();
         check(&contact, &many, Err(NotTakenOver::TooMany));

@@ -12,7 +12,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::IdentityError;
-use crate::secret_file::{self, Reader, SecretFileError};
+use crate::secret_file::{self, SecretFileError, SecretReader};
 
 /// Largest file of the directory that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -21,12 +21,12 @@ const ROOT: u32 = 0;
 const OTHERS_WRITE: u32 = 0o022;
 
 /// The content of a file, or `None` where there is none.
-pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
+pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
     read_if(path, |_| Ok(()))
 }
 
 /// The same of a private key, which nobody else may even read.
-pub(super) fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
+pub(crate) fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
     read_if(path, |found| secret_file::check_mode(path, found).map_err(IdentityError::ExposedKey))
 }
 
@@ -35,7 +35,7 @@ fn read_if(
     judge: impl FnOnce(&Metadata) -> Result<(), IdentityError>,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
     let dir = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
-    let content = Reader::named().read_if(path, FILE_BYTES_MAX, |found| {
+    let content = SecretReader::named().read_if(path, FILE_BYTES_MAX, |found| {
         let owner =
             fs::metadata(dir).map_err(|error| IdentityError::Unreadable(path.to_owned(), error))?.uid();
         check(path, found, owner)?;
@@ -63,7 +63,7 @@ impl From<SecretFileError> for IdentityError {
 }
 
 /// Whether the identity directory can be relied on by the user we run as.
-pub(super) fn check_directory(path: &Path, dir: &File) -> Result<(), IdentityError> {
+pub(crate) fn check_directory(path: &Path, dir: &File) -> Result<(), IdentityError> {
     let found = dir.metadata().map_err(|error| IdentityError::Unreadable(path.to_owned(), error))?;
     check(path, &found, rustix::process::geteuid().as_raw())
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::files::{check_directory, read_key};
 use super::place::{IdentityDir, Pair, next, parse_key};
 use super::{Identity, IdentityError, NewIdentity};
-use crate::agent::state_file::Notes;
+use crate::agent::state_file::AgentState;
 use crate::durable::{self, OWNER_ONLY};
 
 /// An identity directory that this process alone may write to.
@@ -46,7 +46,7 @@ impl IdentityDir {
 
 /// One durable change to the directory. A crash falls between two of them.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Write(PathBuf, Zeroizing<Vec<u8>>),
     Rename { from: PathBuf, to: PathBuf },
 }
@@ -84,7 +84,7 @@ impl OwnedDir {
         self.install_steps(new).iter().try_for_each(perform)
     }
 
-    pub fn write_notes(&self, notes: &Notes) -> Result<(), IdentityError> {
+    pub fn write_notes(&self, notes: &AgentState) -> Result<(), IdentityError> {
         perform(&self.write_notes_step(notes))
     }
 
@@ -97,12 +97,12 @@ impl OwnedDir {
         Ok(path)
     }
 
-    fn write_notes_step(&self, notes: &Notes) -> Step {
+    fn write_notes_step(&self, notes: &AgentState) -> Step {
         Step::Write(self.place.notes_file(), Zeroizing::new(notes.to_text()))
     }
 
     /// The certificate is staged last of all files: from then on the new pair counts, whole as it is.
-    pub(super) fn install_steps(&self, new: &NewIdentity<'_>) -> Vec<Step> {
+    pub(crate) fn install_steps(&self, new: &NewIdentity<'_>) -> Vec<Step> {
         let place = &self.place;
         let text = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
         let mut steps = vec![
@@ -150,7 +150,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-pub(super) fn perform(step: &Step) -> Result<(), IdentityError> {
+pub(crate) fn perform(step: &Step) -> Result<(), IdentityError> {
     let (done, path) = match step {
         // A symbolic link is replaced, not followed.
         Step::Write(path, text) => (durable::replace(path, OWNER_ONLY, text), path),

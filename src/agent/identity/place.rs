@@ -9,10 +9,10 @@ use tracing::warn;
 use super::files::{read, read_key};
 use super::{Identity, IdentityError};
 use crate::agent::enroll::enroll_on_start::chain;
-use crate::agent::state_file::Notes;
+use crate::agent::state_file::AgentState;
 use crate::agent::svid::Svid;
 use crate::pem::file::{KeyForm, private_key};
-use crate::tls::pem::{self, PemError};
+use crate::tls::pem::{self, PemFileError};
 
 const CERT: &str = "cert.pem";
 const KEY: &str = "key.pem";
@@ -70,17 +70,17 @@ impl IdentityDir {
         self.dir.join(SERVER_CA)
     }
 
-    pub(super) fn notes_file(&self) -> PathBuf {
+    pub(crate) fn notes_file(&self) -> PathBuf {
         self.dir.join(NOTES)
     }
 
-    pub fn notes(&self) -> Notes {
+    pub fn notes(&self) -> AgentState {
         let text = read(&self.notes_file()).unwrap_or_else(|error| {
             let hint = error.hint();
             warn!(error = %chain(&error), hint, "what the agent had noted is not used");
             None
         });
-        Notes::parse(&text.unwrap_or_default())
+        AgentState::parse(&text.unwrap_or_default())
     }
 
     /// The newest complete pair, or `None` where nobody has enrolled. Who reads while an agent exchanges the
@@ -90,7 +90,7 @@ impl IdentityDir {
         Ok(pair.map(|(_, identity)| identity))
     }
 
-    pub(super) fn newest_pair(&self) -> Result<Option<(Pair, Identity)>, IdentityError> {
+    pub(crate) fn newest_pair(&self) -> Result<Option<(Pair, Identity)>, IdentityError> {
         // Whoever can replace what vouches for the server can pass for it.
         read(&self.server_ca())?;
         for pair in [Pair::Staged, Pair::HalfExchanged] {
@@ -127,7 +127,7 @@ impl IdentityDir {
 
 /// Which two files make a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pair {
+pub(crate) enum Pair {
     InUse,
     /// `cert.pem.next` and `key.pem.next`: nothing has been exchanged yet.
     Staged,
@@ -141,14 +141,14 @@ fn parse_pair(
 ) -> Result<Identity, IdentityError> {
     let chain =
         pem::certificates(cert_text).map_err(|error| IdentityError::NotPem(cert.to_owned(), error))?;
-    let leaf = chain.first().ok_or(IdentityError::NotPem(cert.to_owned(), PemError::NoCertificate))?;
+    let leaf = chain.first().ok_or(IdentityError::NotPem(cert.to_owned(), PemFileError::NoCertificate))?;
     let svid = Svid::from_der(leaf).map_err(|error| IdentityError::NotAnSvid(cert.to_owned(), error))?;
     let parsed = parse_key(key_text).ok_or_else(|| IdentityError::NotAKey(key.to_owned()))?;
     let identity = Identity { svid, chain, key: parsed };
     if identity.holds_together() { Ok(identity) } else { Err(IdentityError::Mismatch(key.to_owned())) }
 }
 
-pub(super) fn parse_key(text: &[u8]) -> Option<KeyPair> {
+pub(crate) fn parse_key(text: &[u8]) -> Option<KeyPair> {
     let key = private_key(text).ok()?;
     let der = match key.form {
         KeyForm::Pkcs8 => PrivateKeyDer::Pkcs8(key.der.to_vec().into()),
@@ -158,7 +158,7 @@ pub(super) fn parse_key(text: &[u8]) -> Option<KeyPair> {
     KeyPair::try_from(&der).ok()
 }
 
-pub(super) fn next(path: &Path) -> PathBuf {
+pub(crate) fn next(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(NEXT);
     name.into()

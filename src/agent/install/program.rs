@@ -26,24 +26,28 @@ const PIECE_MAX: u64 = 64 * 1024;
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ProgramKind {
     /// A program of ours; one that does not state its version is older than all that do.
     Muster(AgentVersion),
     Other,
 }
 
 /// Looks at a file without running it.
-pub fn kind_of(path: &Path) -> io::Result<Kind> {
+pub fn kind_of(path: &Path) -> io::Result<ProgramKind> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
-        return Ok(Kind::Other);
+        return Ok(ProgramKind::Other);
     }
     let mut file = BufReader::with_capacity(1 << 20, file);
     if let Some(version) = stated_version(&mut file)? {
-        return Ok(Kind::Muster(version));
+        return Ok(ProgramKind::Muster(version));
     }
     file.rewind()?;
-    Ok(if has_old_mark(&mut file)? { Kind::Muster(AgentVersion::UNSTATED) } else { Kind::Other })
+    Ok(if has_old_mark(&mut file)? {
+        ProgramKind::Muster(AgentVersion::UNSTATED)
+    } else {
+        ProgramKind::Other
+    })
 }
 
 fn stated_version(file: &mut impl BufRead) -> io::Result<Option<AgentVersion>> {
@@ -100,25 +104,25 @@ mod tests {
 
     #[test]
     fn a_program_says_its_version_without_being_run() {
-        assert_eq!(kind_of(Path::new(RUNNING)).unwrap(), Kind::Muster(AgentVersion::own()));
+        assert_eq!(kind_of(Path::new(RUNNING)).unwrap(), ProgramKind::Muster(AgentVersion::own()));
         let room = tempfile::tempdir().unwrap();
         let path = room.path().join("muster");
-        let check = |content: &[u8], expected: Kind| {
+        let check = |content: &[u8], expected: ProgramKind| {
             fs::write(&path, content).unwrap();
             assert_eq!(kind_of(&path).unwrap(), expected, "{:?}", String::from_utf8_lossy(content));
         };
-        let stated = |text| Kind::Muster(AgentVersion::stated(Some(text)));
+        let stated = |text| ProgramKind::Muster(AgentVersion::stated(Some(text)));
         // Made here, because a literal would be a second mark in this very program.
         let mark = |version| MARK.replace(env!("CARGO_PKG_VERSION"), version).into_bytes();
         check(&[b"\x7fELF \x1d", &mark("0.3.1")[..], b" rest"].concat(), stated("0.3.1"));
         check(&[&mark("none")[..], &mark("0.3.1")].concat(), stated("0.3.1"));
         check(&[&vec![0x41; 200_000][..], &mark("9.0.0-dev")].concat(), stated("9.0.0"));
         // 0.1.0 had no mark.
-        check(b"\x7fELF x_MUSTER_MUSTER_AGENT_JOIN_TOKEN\0", Kind::Muster(AgentVersion::UNSTATED));
-        check(b"\x7fELF MUSTER_AGENT_TLS_JOIN_", Kind::Other);
-        check(b"#!/bin/sh\n# muster-program-version=1.0.0\n", Kind::Other);
-        check(b"", Kind::Other);
-        assert_eq!(kind_of(room.path()).unwrap(), Kind::Other);
+        check(b"\x7fELF x_MUSTER_MUSTER_AGENT_JOIN_TOKEN\0", ProgramKind::Muster(AgentVersion::UNSTATED));
+        check(b"\x7fELF MUSTER_AGENT_TLS_JOIN_", ProgramKind::Other);
+        check(b"#!/bin/sh\n# muster-program-version=1.0.0\n", ProgramKind::Other);
+        check(b"", ProgramKind::Other);
+        assert_eq!(kind_of(room.path()).unwrap(), ProgramKind::Other);
         assert!(kind_of(&room.path().join("none")).is_err());
     }
 

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::agent::config::{AgentConfig, InstallSettings, installed, process_environment};
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::identity::{IdentityDir, IdentityError};
-use crate::agent::install::program::Kind;
+use crate::agent::install::program::ProgramKind;
 use crate::agent::install::unit::{CONFIG, NotForAUnit, OWN_PROGRAM, PACKAGED_PROGRAM};
 use crate::agent::install::{program, unit};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
@@ -43,7 +43,7 @@ const LOOK_FOR_REPORT: Duration = Duration::from_millis(100);
 
 /// What to install.
 #[derive(Debug)]
-pub struct Order {
+pub struct InstallOrder {
     pub server: ServerUrl,
     pub vouched: Vouched,
     /// None where it will be put into the credential store later.
@@ -182,7 +182,7 @@ struct Planned {
 }
 
 /// Writes settings, credential and unit, and starts the service where the target says so.
-pub fn install(order: &Order) -> Result<Installed, InstallError> {
+pub fn install(order: &InstallOrder) -> Result<Installed, InstallError> {
     let root = order.target.root();
     if root.is_none() && !Path::new(BOOTED).exists() {
         return Err(InstallError::NoSystemd);
@@ -329,9 +329,9 @@ fn service_program(root: Option<&Path>) -> Result<(&'static Path, Option<PathBuf
         return Ok((own, None));
     }
     match program::kind_of(&at) {
-        Ok(Kind::Muster(version)) if version >= AgentVersion::own() => Ok((own, None)),
-        Ok(Kind::Muster(_)) => Ok((own, Some(at))),
-        Ok(Kind::Other) => Err(InstallError::ForeignProgram(at)),
+        Ok(ProgramKind::Muster(version)) if version >= AgentVersion::own() => Ok((own, None)),
+        Ok(ProgramKind::Muster(_)) => Ok((own, Some(at))),
+        Ok(ProgramKind::Other) => Err(InstallError::ForeignProgram(at)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((own, Some(at))),
         Err(error) => Err(InstallError::UnreadableProgram(at, error)),
     }
@@ -356,7 +356,7 @@ fn wait_for_report(dir: &Path, begun: Timestamp) -> Result<(), InstallError> {
 }
 
 /// The identity that is there already and will go on being used.
-fn existing_identity(order: &Order) -> Result<Option<String>, InstallError> {
+fn existing_identity(order: &InstallOrder) -> Result<Option<String>, InstallError> {
     let dir = match order.target.root() {
         // On a running machine systemd makes a link of it, which is followed.
         None => order.dir.clone(),
@@ -382,7 +382,7 @@ fn check_settings(root: Option<&Path>) -> Result<(), InstallError> {
     }
 }
 
-fn settings(order: &Order) -> Result<String, InstallError> {
+fn settings(order: &InstallOrder) -> Result<String, InstallError> {
     let kind = order.credential.as_ref().map_or(CredentialKind::JoinToken, Credential::kind);
     let name = match kind {
         CredentialKind::EnrollmentSecret => "enrollment-secret",

@@ -40,14 +40,14 @@ impl Backoff {
 /// always at the same place of it, which it draws at the beginning. So at no moment do more come than the first
 /// window was made for, whenever the server returns: those who draw again would crowd those who have not come yet.
 #[derive(Debug, Clone)]
-pub struct Comeback {
+pub struct ReconnectWindow {
     window: Duration,
     longest: Duration,
     permille: u16,
     tried: bool,
 }
 
-impl Comeback {
+impl ReconnectWindow {
     /// `permille` from 0 to 999 says which place.
     pub fn new(window: Duration, longest: Duration, permille: u16) -> Self {
         Self { window, longest: longest.max(window), permille, tried: false }
@@ -139,7 +139,7 @@ mod tests {
             for away in [0, 1, 2, 5, 10, 29, 45, 300] {
                 let away = Duration::from_secs(away);
                 let arrivals = (0..fleet).map(|place: u16| {
-                    let mut comeback = Comeback::new(window, longest, place * (1000 / fleet));
+                    let mut comeback = ReconnectWindow::new(window, longest, place * (1000 / fleet));
                     let mut at = comeback.wait();
                     while at < away {
                         at += comeback.wait();
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_lone_agent_tries_soon_and_then_ever_more_rarely() {
-        let mut comeback = Comeback::new(Duration::from_secs(1), Duration::from_secs(30), 500);
+        let mut comeback = ReconnectWindow::new(Duration::from_secs(1), Duration::from_secs(30), 500);
         let waits: Vec<_> = (0..9).map(|_| comeback.wait().as_millis()).collect();
         assert_eq!(waits, [500, 1500, 3000, 6000, 12000, 23000, 30000, 30000, 30000]);
     }

@@ -5,5 +5,6 @@ pub mod readiness;
 pub mod reports;
 pub mod rotator;
 pub mod runtime;
+pub(crate) mod schedule;
 pub mod session;
 pub(crate) mod suspend;

@@ -2,7 +2,7 @@
 
 /// What a run tells whoever started it, such as a service manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
+pub enum Readiness {
     /// There is an identity, and it is being kept.
     Ready,
     /// The part that keeps the identity is not stuck. Comes once a minute or more often.
@@ -10,7 +10,7 @@ pub enum Sign {
 }
 
 /// Who is told.
-pub type Tell = fn(Sign);
+pub type Notify = fn(Readiness);
 
 /// For runs that nobody supervises.
-pub const fn tell_nobody(_: Sign) {}
+pub const fn tell_nobody(_: Readiness) {}

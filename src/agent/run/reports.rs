@@ -31,7 +31,7 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_sec
 
 /// Something worth a line in the host's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum ReportedEvent {
     Started,
     Rotated {
         serial: String,
@@ -53,7 +53,7 @@ pub enum Event {
 
 /// The events that wait for a session.
 #[derive(Debug)]
-pub struct Reports {
+pub struct PendingReports {
     clock: Arc<dyn Clock>,
     waiting: Mutex<Waiting>,
     /// How many wait.
@@ -64,11 +64,11 @@ pub struct Reports {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    events: VecDeque<(u64, Timestamp, Event)>,
+    events: VecDeque<(u64, Timestamp, ReportedEvent)>,
     next_number: u64,
 }
 
-impl Reports {
+impl PendingReports {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
@@ -79,7 +79,7 @@ impl Reports {
     }
 
     /// Takes note of what has just happened.
-    pub fn note(&self, event: Event) {
+    pub fn note(&self, event: ReportedEvent) {
         let mut waiting = self.waiting();
         if waiting.events.len() == WAITING_MAX {
             waiting.events.pop_front();
@@ -148,20 +148,20 @@ impl Reports {
     }
 }
 
-fn to_proto(event: Event, at_ms: i64) -> HostEvent {
+fn to_proto(event: ReportedEvent, at_ms: i64) -> HostEvent {
     let (kind, detail) = match event {
-        Event::Started => ("agent_started", vec![("version", env!("CARGO_PKG_VERSION").to_owned())]),
-        Event::Rotated { serial } => ("identity_rotated", vec![("serial", serial)]),
-        Event::RotationFailed { reason } => ("rotation_failed", vec![("reason", reason)]),
-        Event::ClockOff { seconds } => {
+        ReportedEvent::Started => ("agent_started", vec![("version", env!("CARGO_PKG_VERSION").to_owned())]),
+        ReportedEvent::Rotated { serial } => ("identity_rotated", vec![("serial", serial)]),
+        ReportedEvent::RotationFailed { reason } => ("rotation_failed", vec![("reason", reason)]),
+        ReportedEvent::ClockOff { seconds } => {
             let side = if seconds > 0 { "behind" } else { "ahead of" };
             let told = format!("{} s {side} the server's", seconds.unsigned_abs());
             ("clock_off", vec![("clock", told)])
         }
-        Event::Recovered { away, reason } => {
+        ReportedEvent::Recovered { away, reason } => {
             ("session_recovered", vec![("away_seconds", away.as_secs().to_string()), ("reason", reason)])
         }
-        Event::Stopping => ("agent_stopping", Vec::new()),
+        ReportedEvent::Stopping => ("agent_stopping", Vec::new()),
     };
     let detail = detail.into_iter().map(|(name, value)| (name.to_owned(), fit(&value))).collect();
     HostEvent { kind: kind.to_owned(), at_ms, detail }
@@ -180,12 +180,12 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_and_the_oldest_goes() {
-        let reports = Reports::new(Arc::new(SystemClock));
+        let reports = PendingReports::new(Arc::new(SystemClock));
         for seconds in 0..1000 {
-            reports.note(Event::ClockOff { seconds });
+            reports.note(ReportedEvent::ClockOff { seconds });
         }
         let waiting: Vec<_> = reports.waiting().events.iter().map(|(.., event)| event.clone()).collect();
-        let newest: Vec<_> = (968..1000).map(|seconds| Event::ClockOff { seconds }).collect();
+        let newest: Vec<_> = (968..1000).map(|seconds| ReportedEvent::ClockOff { seconds }).collect();
         assert_eq!(waiting, newest);
         assert_eq!(*reports.count.borrow(), WAITING_MAX);
     }
@@ -195,12 +195,12 @@ mod tests {
         let awkward = format!("a\nb\u{1b}[31m{}", "ä".repeat(1000));
         let now = Timestamp::now();
         for event in [
-            Event::Started,
-            Event::Rotated { serial: "00".repeat(16) },
-            Event::RotationFailed { reason: awkward.clone() },
-            Event::ClockOff { seconds: i64::MIN },
-            Event::Recovered { away: Duration::MAX, reason: awkward },
-            Event::Stopping,
+            ReportedEvent::Started,
+            ReportedEvent::Rotated { serial: "00".repeat(16) },
+            ReportedEvent::RotationFailed { reason: awkward.clone() },
+            ReportedEvent::ClockOff { seconds: i64::MIN },
+            ReportedEvent::Recovered { away: Duration::MAX, reason: awkward },
+            ReportedEvent::Stopping,
         ] {
             let HostEvent { kind, detail, .. } = to_proto(event, 0);
             assert!(Reported::new(kind.clone(), None, detail.into_iter().collect(), now).is_ok(), "{kind}");

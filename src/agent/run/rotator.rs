@@ -19,34 +19,29 @@ use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::answer::Issued;
 use crate::agent::enroll::enroll_on_start::chain;
 use crate::agent::enroll::first_enrollment::{issued_notes, key_was_refused};
-use crate::agent::enroll::requests::{CallError, EnrollmentClient, Refusal};
+use crate::agent::enroll::requests::{CallError, EnrollmentClient, ServerRefusal};
 use crate::agent::enroll::server_trust;
 use crate::agent::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
-use crate::agent::run::backoff::{after_refusals, jittered, place_in, random_permille};
-use crate::agent::run::readiness::{Sign, Tell};
-use crate::agent::run::reports::{Event, Reports};
-use crate::agent::state_file::{Failed, Notes, Refused};
+use crate::agent::run::backoff::{place_in, random_permille};
+use crate::agent::run::readiness::{Notify, Readiness};
+use crate::agent::run::reports::{PendingReports, ReportedEvent};
+use crate::agent::run::schedule::{Schedule, WAIT_MIN, schedule, suspicion_gap};
+use crate::agent::state_file::{AgentState, Failed, LastRefusal};
 use crate::agent::workload::{Offer, Offered, TurnedAway};
 use crate::clock::Clock;
 use crate::domain::enroll::enrollment::past_not_after;
-use crate::domain::identity::rotation::{check_interval, due_at};
 use crate::domain::identity::serial::Serial;
 use crate::domain::network::host_port::HostPort;
 use crate::tls::client_config::LiveIdentity;
 
 /// A difference between the clocks that is worth a warning: certificates are dated back by five minutes.
 pub(crate) const CLOCK_DIFFERENCE_MS_WARNED: i64 = 240_000;
+
 /// A change of the difference that is worth writing down.
 const CLOCK_DIFFERENCE_MS_NOTED: i64 = 1_000;
+
 /// The same for a difference that HTTP told, which is good to about a second.
 const CLOCK_DIFFERENCE_MS_NOTED_HTTP: i64 = 2_500;
-/// Shortest time between two suspicions. A revoked agent should learn it soon.
-const SUSPICION_GAP_MIN: Duration = Duration::from_secs(5);
-/// How often the time between suspicions doubles while the server keeps accepting an identity that can't open a
-/// session. Then something else is in the way, and more certificates don't help.
-const ACQUITTALS_MAX: u32 = 6;
-/// Shortest wait of the loop, so that no arithmetic can make it spin.
-const WAIT_MIN: Duration = Duration::from_millis(20);
 
 /// What the session learns and the keeper must know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,98 +58,9 @@ pub enum News {
 #[derive(Debug)]
 pub enum KeeperEnd {
     /// The identity has been revoked. There is no way back without a new enrollment.
-    Revoked(Refusal),
+    Revoked(ServerRefusal),
     /// Nobody listens any more.
     Stopped,
-}
-
-/// When to rotate.
-#[derive(Debug, Clone)]
-pub(crate) struct Schedule {
-    issued_at: Timestamp,
-    not_after: Timestamp,
-    due: Timestamp,
-    /// When to rotate because the server asks for it, however long the certificate still lives.
-    asked: Option<Instant>,
-    /// To be tried at once, to learn whether the identity still counts.
-    suspected: bool,
-    /// How long to wait after an attempt that failed.
-    retry: Duration,
-    /// How often in a row the server has refused for good.
-    refusals: u32,
-    last_attempt: Option<Instant>,
-}
-
-impl Schedule {
-    pub(crate) fn new(issued_at: Timestamp, not_after: Timestamp, serial: Serial) -> Self {
-        Self {
-            issued_at,
-            not_after,
-            due: due_at(issued_at, not_after, jitter(serial)),
-            asked: None,
-            suspected: false,
-            retry: check_interval(issued_at, not_after).unsigned_abs(),
-            refusals: 0,
-            last_attempt: None,
-        }
-    }
-
-    pub(crate) const fn due(&self) -> Timestamp {
-        self.due
-    }
-
-    /// How often to look, and how long to wait after a failed attempt: a minute, less when the lifetime is short.
-    fn gap(&self) -> Duration {
-        check_interval(self.issued_at, self.not_after).unsigned_abs()
-    }
-
-    fn wanted(&self, server_now: Timestamp, now: Instant) -> bool {
-        self.asked.is_some_and(|asked| now >= asked) || server_now >= self.due
-    }
-
-    /// How long after the last attempt the next one is due; zero when it is.
-    fn until_retry(&self, now: Instant) -> Duration {
-        let since = self.last_attempt.map(|last| now.saturating_duration_since(last));
-        since.map_or(Duration::ZERO, |since| self.retry.saturating_sub(since))
-    }
-
-    /// How long to wait before the next attempt. Zero means now.
-    fn wait(&self, server_now: Timestamp, now: Instant) -> Duration {
-        if self.suspected {
-            return Duration::ZERO;
-        }
-        if self.wanted(server_now, now) {
-            return self.until_retry(now);
-        }
-        let until_due = self.due.duration_since(server_now).max(SignedDuration::ZERO).unsigned_abs();
-        let until_asked = self.asked.map(|asked| asked.saturating_duration_since(now));
-        until_asked.map_or(until_due, |until_asked| until_asked.max(self.until_retry(now)).min(until_due))
-    }
-
-    /// After an attempt that failed: soon again, because the cause may pass; ever more rarely when the server has
-    /// refused for good, because then somebody must do something first.
-    fn failed(&mut self, refused: bool, permille: u16) {
-        self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
-        self.retry = match self.refusals {
-            0 => jittered(self.gap(), permille),
-            refusals => after_refusals(self.gap(), refusals, permille),
-        };
-    }
-}
-
-/// How long after a suspicion the next one counts, after so many that proved wrong since the last session.
-fn suspicion_gap(gap: Duration, acquittals: u32) -> Duration {
-    match acquittals {
-        0 => gap.min(SUSPICION_GAP_MIN),
-        wrong => gap * (1 << wrong.min(ACQUITTALS_MAX)),
-    }
-}
-
-/// Spreads a fleet's rotations. Taken from the serial, whose end is random, so that everybody who looks at the
-/// certificate computes the same moment.
-pub fn jitter(serial: Serial) -> u16 {
-    let [.., high, low] = *serial.as_bytes();
-    u16::from_be_bytes([high, low]) % 1000
 }
 
 /// With which certificate sessions are held, and where.
@@ -169,19 +75,19 @@ pub struct InUse {
 #[derive(Debug)]
 pub struct Surroundings {
     pub offer: Offer,
-    pub reports: Arc<Reports>,
+    pub reports: Arc<PendingReports>,
     pub turned_away: TurnedAway,
 }
 
 /// The owner of the identity directory while the agent runs.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Rotator {
     dir: OwnedDir,
     config: Arc<AgentConfig>,
     clock: Arc<dyn Clock>,
     identity: Identity,
     live: Arc<LiveIdentity>,
-    notes: Notes,
+    notes: AgentState,
     schedule: Schedule,
     warned_of_clock: bool,
     last_suspicion: Option<Instant>,
@@ -191,7 +97,7 @@ pub struct Keeper {
     in_use: watch::Sender<InUse>,
     /// What the programs on this machine are given.
     offer: Offer,
-    reports: Arc<Reports>,
+    reports: Arc<PendingReports>,
     /// The failure that was reported last, until a rotation goes well.
     reported_failure: Option<String>,
     /// The server has answered a report of this run.
@@ -200,7 +106,7 @@ pub struct Keeper {
     turned_away: TurnedAway,
 }
 
-impl Keeper {
+impl Rotator {
     pub fn new(
         dir: OwnedDir,
         config: Arc<AgentConfig>,
@@ -242,10 +148,10 @@ impl Keeper {
     }
 
     /// Runs until the identity is revoked or `news` has no sender left.
-    pub async fn run(mut self, mut news: mpsc::Receiver<News>, tell: Tell) -> KeeperEnd {
+    pub async fn run(mut self, mut news: mpsc::Receiver<News>, tell: Notify) -> KeeperEnd {
         self.offer_identity();
         loop {
-            tell(Sign::Alive);
+            tell(Readiness::Alive);
             self.withdraw_expired();
             self.note_surroundings();
             let wait = self.schedule.wait(self.server_now(), Instant::now());
@@ -346,7 +252,7 @@ impl Keeper {
     fn warn_of_clock(&mut self, millis: i64) {
         let far = millis.unsigned_abs() >= CLOCK_DIFFERENCE_MS_WARNED.unsigned_abs();
         if far && !self.warned_of_clock {
-            self.reports.note(Event::ClockOff { seconds: millis / 1000 });
+            self.reports.note(ReportedEvent::ClockOff { seconds: millis / 1000 });
             let seconds = millis.unsigned_abs() / 1000;
             let side = if millis > 0 { "behind" } else { "ahead of" };
             warn!(
@@ -357,7 +263,7 @@ impl Keeper {
     }
 
     /// One attempt; the refusal if the identity is gone for good.
-    async fn rotate(&mut self) -> Option<Refusal> {
+    async fn rotate(&mut self) -> Option<ServerRefusal> {
         self.schedule.last_attempt = Some(Instant::now());
         let suspected = std::mem::take(&mut self.schedule.suspected);
         match self.try_rotate().await {
@@ -370,7 +276,7 @@ impl Keeper {
     }
 
     /// Writes down and logs why an attempt failed; the refusal if the identity is gone for good.
-    fn explain(&mut self, error: &RotateError) -> Option<Refusal> {
+    fn explain(&mut self, error: &RotateError) -> Option<ServerRefusal> {
         let refusal = error.refusal().cloned();
         self.schedule
             .failed(refusal.as_ref().is_some_and(|refusal| !refusal.is_temporary()), random_permille());
@@ -390,10 +296,10 @@ impl Keeper {
         let text = chain(error);
         self.note_failure(refusal.as_ref(), &text, &what_to_do);
         if self.reported_failure.as_ref() != Some(&text) {
-            self.reports.note(Event::RotationFailed { reason: text.clone() });
+            self.reports.note(ReportedEvent::RotationFailed { reason: text.clone() });
             self.reported_failure = Some(text.clone());
         }
-        if refusal.as_ref().is_some_and(Refusal::is_revocation) {
+        if refusal.as_ref().is_some_and(ServerRefusal::is_revocation) {
             error!(error = text, hint = what_to_do, "this identity has been revoked");
             return refusal;
         }
@@ -408,12 +314,12 @@ impl Keeper {
     }
 
     /// The same trouble again is no news, and the disk may be the trouble.
-    fn note_failure(&mut self, refusal: Option<&Refusal>, text: &str, hint: &str) {
+    fn note_failure(&mut self, refusal: Option<&ServerRefusal>, text: &str, hint: &str) {
         let now = self.clock.now();
         match refusal {
-            Some(Refusal { code, detail, .. }) => {
+            Some(ServerRefusal { code, detail, .. }) => {
                 let (code, detail, hint) = (code.clone(), detail.clone(), hint.to_owned());
-                self.notes.last_refusal = Some(Refused { at: now, code, detail, hint });
+                self.notes.last_refusal = Some(LastRefusal { at: now, code, detail, hint });
                 self.notes.last_failure = None;
             }
             None if self.notes.last_failure.as_ref().is_some_and(|failed| failed.what == text) => return,
@@ -470,7 +376,7 @@ impl Keeper {
         self.notes = notes;
         info!(old_serial = %old, new_serial = %new, next_rotation = %self.schedule.due(), "rotated");
         self.reported_failure = None;
-        self.reports.note(Event::Rotated { serial: new.to_string() });
+        self.reports.note(ReportedEvent::Rotated { serial: new.to_string() });
         let grpc_addrs = addresses::grpc(&self.config, &self.notes);
         self.in_use.send_replace(InUse { serial: new, grpc_addrs });
         self.offer_identity();
@@ -538,10 +444,6 @@ impl Keeper {
     }
 }
 
-fn schedule(identity: &Identity, notes: &Notes) -> Schedule {
-    Schedule::new(identity.issued_at(notes), identity.svid.not_after, identity.svid.serial)
-}
-
 /// Why a rotation failed. The identity in use stays in use.
 #[derive(Debug, thiserror::Error)]
 enum RotateError {
@@ -569,7 +471,7 @@ impl RotateError {
         matches!(self, Self::Call(error) if error.is_of_this_address())
     }
 
-    const fn refusal(&self) -> Option<&Refusal> {
+    const fn refusal(&self) -> Option<&ServerRefusal> {
         match self {
             Self::Call(error) => error.refusal(),
             _ => None,
@@ -580,6 +482,7 @@ impl RotateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::run::schedule::jitter;
 
     fn schedule_of(lifetime_secs: i64) -> (Schedule, Timestamp) {
         let issued = Timestamp::from_second(1_790_000_000).unwrap();

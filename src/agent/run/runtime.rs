@@ -14,17 +14,17 @@ use tracing::{info, warn};
 
 use crate::agent::config::AgentConfig;
 use crate::agent::enroll::enroll_on_start::{BootError, Patience, identity_at_boot};
-use crate::agent::enroll::requests::Refusal;
+use crate::agent::enroll::requests::ServerRefusal;
 use crate::agent::identity::IdentityError;
-use crate::agent::run::backoff::{Comeback, place_in, random_permille};
-use crate::agent::run::readiness::{Sign, Tell};
-use crate::agent::run::reports::Reports;
-use crate::agent::run::rotator::{InUse, Keeper, KeeperEnd, News, Surroundings};
+use crate::agent::run::backoff::{ReconnectWindow, place_in, random_permille};
+use crate::agent::run::readiness::{Notify, Readiness};
+use crate::agent::run::reports::PendingReports;
+use crate::agent::run::rotator::{InUse, KeeperEnd, News, Rotator, Surroundings};
 use crate::agent::run::session::{Dial, Ended, Terms};
 use crate::agent::run::suspend::Wakefulness;
 use crate::agent::run::{reports, session};
 use crate::agent::workload::listener::{ListenError, WorkloadListener};
-use crate::agent::workload::{Guests, TurnedAway};
+use crate::agent::workload::{ConnectionLimit, TurnedAway};
 use crate::clock::Clock;
 use crate::domain::identity::serial::Serial;
 use crate::domain::network::host_port::HostPort;
@@ -42,7 +42,7 @@ pub enum RunEnd {
     /// It was told to stop.
     Stopped,
     /// The server said that this identity has been revoked.
-    Revoked(Refusal),
+    Revoked(ServerRefusal),
 }
 
 /// Why the agent can't run.
@@ -82,7 +82,7 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     patience: Patience,
     stop: CancellationToken,
-    tell: Tell,
+    tell: Notify,
 ) -> Result<RunEnd, RunError> {
     let dir = config.identity.clone().lock()?;
     let (offer, offered) = watch::channel(None);
@@ -93,7 +93,7 @@ pub async fn run(
     if let Some(socket) = &config.workload_socket {
         let listener = WorkloadListener::open(socket)?;
         info!(socket = %socket.display(), "serving the Workload API");
-        let guests = Guests::new(config.workload_connections_per_user, turned_away.clone());
+        let guests = ConnectionLimit::new(config.workload_connections_per_user, turned_away.clone());
         tokio::spawn(listener.serve(offered, guests, serving));
     }
     let identity = tokio::select! {
@@ -103,10 +103,10 @@ pub async fn run(
     let config = Arc::new(config);
     let path = config.identity.path().to_owned();
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
-    let reports = Arc::new(Reports::new(Arc::clone(&clock)));
-    reports.note(reports::Event::Started);
+    let reports = Arc::new(PendingReports::new(Arc::clone(&clock)));
+    reports.note(reports::ReportedEvent::Started);
     let surroundings = Surroundings { offer, reports: Arc::clone(&reports), turned_away };
-    let keeper = Keeper::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, surroundings)
+    let keeper = Rotator::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, surroundings)
         .map_err(|error| RunError::Unusable(path, error))?;
     if keeper.in_use().borrow().grpc_addrs.is_empty() {
         return Err(RunError::NoGrpcAddr);
@@ -115,7 +115,7 @@ pub async fn run(
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
     let supervisor = Supervisor::new(&keeper, config, clock, news, reports);
-    tell(Sign::Ready);
+    tell(Readiness::Ready);
     let mut keeping = tokio::spawn(keeper.run(heard, tell));
     supervisor.run(stop.clone()).await;
     // Either the keeper is gone, or it hears nobody any more and stops after the rotation it may be in. One that
@@ -139,10 +139,10 @@ struct Supervisor {
     live: Arc<LiveIdentity>,
     in_use: watch::Receiver<InUse>,
     news: mpsc::Sender<News>,
-    reports: Arc<Reports>,
+    reports: Arc<PendingReports>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     /// The attempts to come back since a session was open.
-    comeback: Option<Comeback>,
+    comeback: Option<ReconnectWindow>,
     /// What the server asks for.
     terms: watch::Sender<Terms>,
     /// Since when and why there has been no session, after there was one.
@@ -175,11 +175,11 @@ enum What {
 
 impl Supervisor {
     fn new(
-        keeper: &Keeper,
+        keeper: &Rotator,
         config: Arc<AgentConfig>,
         clock: Arc<dyn Clock>,
         news: mpsc::Sender<News>,
-        reports: Arc<Reports>,
+        reports: Arc<PendingReports>,
     ) -> Self {
         Self {
             config,
@@ -229,7 +229,7 @@ impl Supervisor {
             }
         }
         if stop.is_cancelled() {
-            self.reports.note(reports::Event::Stopping);
+            self.reports.note(reports::ReportedEvent::Stopping);
         }
         for held in [self.coming.take(), self.current.take()].into_iter().flatten() {
             held.close.cancel();
@@ -308,7 +308,7 @@ impl Supervisor {
         let Some((since, reason)) = self.lost.take() else { return };
         let away = since.elapsed();
         if away > self.terms.borrow().interval {
-            self.reports.note(reports::Event::Recovered { away, reason });
+            self.reports.note(reports::ReportedEvent::Recovered { away, reason });
         }
     }
 
@@ -319,7 +319,8 @@ impl Supervisor {
             _ => (Duration::ZERO, terms),
         };
         let (window, longest) = terms.windows();
-        let comeback = self.comeback.get_or_insert_with(|| Comeback::new(window, longest, random_permille()));
+        let comeback =
+            self.comeback.get_or_insert_with(|| ReconnectWindow::new(window, longest, random_permille()));
         let wait = after + comeback.wait();
         warn!(reason = ended.reason(), reconnect_in_ms = wait.as_millis(), "session ended");
         if let Ended::PerhapsRefused(reason) = ended {
@@ -344,10 +345,10 @@ mod tests {
     use crate::agent::connect::dial::tests::BlackHole;
     use crate::agent::connect::proxy::ProxySettings;
     use crate::agent::connect::server_url::ServerUrl;
-    use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
+    use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
     use crate::agent::facts::Subject;
     use crate::agent::identity::IdentityDir;
-    use crate::agent::state_file::Notes;
+    use crate::agent::state_file::AgentState;
     use crate::agent::test_server::{TestServer, problem};
     use crate::agent::workload::PER_USER_USUAL;
     use crate::clock::SystemClock;
@@ -390,7 +391,7 @@ mod tests {
         let token = Credential::new(CredentialKind::JoinToken, id, Zeroizing::new([9; 32])).reveal();
         let credential = CredentialSource {
             kind: CredentialKind::JoinToken,
-            place: Place::Given(SecretText::new(&token)),
+            place: CredentialPlace::Given(SecretText::new(&token)),
         };
         let config = AgentConfig {
             identity: IdentityDir::new(dir),
@@ -558,7 +559,7 @@ mod tests {
         std::fs::write(dir.path().join("server-ca.pem"), both).unwrap();
         let place = IdentityDir::new(dir.path());
         let addr: HostPort = stranger.grpc_addr.to_string().parse().unwrap();
-        let notes = Notes { grpc_addr: Some(addr.clone()), grpc_addrs: vec![addr], ..place.notes() };
+        let notes = AgentState { grpc_addr: Some(addr.clone()), grpc_addrs: vec![addr], ..place.notes() };
         place.lock().unwrap().write_notes(&notes).unwrap();
         let agent = start(dir.path(), &server);
         until("a rotation", || server.requests() == 2).await;

@@ -26,7 +26,7 @@ use crate::agent::enroll::enroll_on_start::chain;
 use crate::agent::enroll::requests::printable;
 use crate::agent::facts;
 use crate::agent::facts::Subject;
-use crate::agent::run::reports::Reports;
+use crate::agent::run::reports::PendingReports;
 use crate::agent::run::rotator::News;
 use crate::clock::Clock;
 use crate::domain::host::HostFacts;
@@ -68,7 +68,7 @@ pub struct Dial {
     pub clock: Arc<dyn Clock>,
     pub subject: Subject,
     /// What there is to tell besides.
-    pub reports: Arc<Reports>,
+    pub reports: Arc<PendingReports>,
 }
 
 /// How a session ended.
@@ -133,7 +133,7 @@ pub async fn hold(
         Ok(opened) => opened,
         Err(ended) => return ended,
     };
-    // Reports go along once the server has accepted the identity and told its time.
+    // PendingReports go along once the server has accepted the identity and told its time.
     let (accept, accepted) = oneshot::channel();
     let delivery = async {
         match accepted.await {

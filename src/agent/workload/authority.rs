@@ -18,7 +18,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, UdsConnectInfo};
 
-use super::guests::Guest;
+use crate::agent::workload::connection_limit::Guest;
 
 /// Length of the text that every HTTP/2 client begins with (RFC 9113 3.4).
 const PREFACE: usize = 24;
@@ -39,7 +39,7 @@ const AUTHORITY_INDEX: usize = 1;
 
 /// A connection whose incoming `:authority` is always legal.
 #[derive(Debug)]
-pub struct Mended {
+pub struct FixAuthority {
     stream: UnixStream,
     frames: Frames,
     /// Counts for as long as the connection is open.
@@ -50,13 +50,13 @@ pub struct Mended {
 
 /// Who is at the other end.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub struct WorkloadCaller {
     pub unix: UdsConnectInfo,
     /// Why every call is refused.
     pub refusal: Option<Arc<str>>,
 }
 
-impl Mended {
+impl FixAuthority {
     pub fn new(stream: UnixStream, guest: Guest) -> Self {
         let end = guest.refusal().map(|_| Box::pin(sleep(TOLD_WITHIN)));
         Self { stream, frames: Frames { untouched: PREFACE, ..Frames::default() }, guest, end }
@@ -180,7 +180,7 @@ fn string(block: &mut [u8]) -> Option<(&mut [u8], bool, &mut [u8])> {
     Some((text, huffman, rest))
 }
 
-impl AsyncRead for Mended {
+impl AsyncRead for FixAuthority {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -207,7 +207,7 @@ impl AsyncRead for Mended {
     }
 }
 
-impl AsyncWrite for Mended {
+impl AsyncWrite for FixAuthority {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }
@@ -221,11 +221,11 @@ impl AsyncWrite for Mended {
     }
 }
 
-impl Connected for Mended {
-    type ConnectInfo = Caller;
+impl Connected for FixAuthority {
+    type ConnectInfo = WorkloadCaller;
 
-    fn connect_info(&self) -> Caller {
-        Caller { unix: self.stream.connect_info(), refusal: self.guest.refusal().cloned() }
+    fn connect_info(&self) -> WorkloadCaller {
+        WorkloadCaller { unix: self.stream.connect_info(), refusal: self.guest.refusal().cloned() }
     }
 }
 

@@ -17,10 +17,10 @@ use tonic::transport::Server;
 use tracing::{debug, warn};
 
 use super::Offered;
-use super::authority::Mended;
-use super::guests::Guests;
+use super::authority::FixAuthority;
 use super::proto::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use super::service::WorkloadApi;
+use crate::agent::workload::connection_limit::ConnectionLimit;
 
 /// For the user and the group that the agent runs as.
 const SOCKET_MODE: u32 = 0o660;
@@ -98,7 +98,7 @@ impl WorkloadListener {
     pub async fn serve(
         self,
         offered: watch::Receiver<Option<Offered>>,
-        guests: Guests,
+        guests: ConnectionLimit,
         stop: CancellationToken,
     ) {
         let (accepted, incoming) = mpsc::channel(1);
@@ -118,7 +118,7 @@ impl WorkloadListener {
         }
     }
 
-    async fn accept(&self, guests: &Guests, accepted: mpsc::Sender<io::Result<Mended>>) {
+    async fn accept(&self, guests: &ConnectionLimit, accepted: mpsc::Sender<io::Result<FixAuthority>>) {
         loop {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -130,7 +130,7 @@ impl WorkloadListener {
             };
             let Ok(peer) = stream.peer_cred() else { continue };
             let Some(guest) = guests.welcome(peer.uid()) else { continue };
-            if accepted.send(Ok(Mended::new(stream, guest))).await.is_err() {
+            if accepted.send(Ok(FixAuthority::new(stream, guest))).await.is_err() {
                 return;
             }
         }

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::Offered;
-use super::authority::Caller;
+use super::authority::WorkloadCaller;
 use super::proto::spiffe_workload_api_server::SpiffeWorkloadApi;
 use super::proto::{X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse};
 
@@ -38,7 +38,7 @@ impl WorkloadApi {
         if request.metadata().get(HEADER).is_none_or(|value| value != "true") {
             return Err(Status::invalid_argument(format!("the metadata {HEADER}: true is missing")));
         }
-        let caller = request.extensions().get::<Caller>();
+        let caller = request.extensions().get::<WorkloadCaller>();
         if let Some(refusal) = caller.and_then(|caller| caller.refusal.as_deref()) {
             return Err(Status::resource_exhausted(refusal));
         }

@@ -9,7 +9,7 @@ use crate::app::access::api_tokens::{end_tokens, tokens_of};
 use crate::app::access::caller::Caller;
 use crate::app::access::passwords::Asker;
 use crate::app::access::sessions::{SignInError, end_sessions};
-use crate::app::issue::refusals::Refused;
+use crate::app::issue::refusals::ProofLevel;
 use crate::app::{App, Unavailable};
 use crate::domain::ids::UserId;
 use crate::domain::people::api_token::ApiToken;
@@ -83,7 +83,7 @@ impl App {
         let asker = Asker::of(&caller);
         if !self.passwords.verify(asker, change.current, Some(user.password.clone())).await? {
             let event = caller.event("user.change", user.tenant, user.id);
-            self.record_refusal(event, Refused::Somebody, "wrong_password").await?;
+            self.record_refusal(event, ProofLevel::Somebody, "wrong_password").await?;
             return Err(AccountError::WrongPassword);
         }
         let password = self.passwords.hash(asker, new).await?;

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
 use crate::app::access::sessions::renewed;
-use crate::app::issue::refusals::Refused;
+use crate::app::issue::refusals::ProofLevel;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::ids::{CredentialId, TenantId, UserId};
@@ -65,7 +65,7 @@ impl App {
         if let Err(ApiTokenError::MoreThanMaker(missing)) = &created {
             let mut event = caller.event("api_token.create", caller.tenant(), "");
             event.detail.insert("permission", missing.to_string());
-            self.record_refusal(event, Refused::Somebody, "permission_denied").await?;
+            self.record_refusal(event, ProofLevel::Somebody, "permission_denied").await?;
         }
         created
     }

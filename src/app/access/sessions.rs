@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::app::access::caller::{Caller, TokenCaller};
 use crate::app::access::passwords::Asker;
-use crate::app::issue::refusals::{Refused, place_of};
+use crate::app::issue::refusals::{ProofLevel, place_of};
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::ids::{CredentialId, TenantId};
@@ -62,7 +62,7 @@ impl App {
             // Each name is told apart, somebody's or nobody's: else only the first try at a name that somebody has would
             // wait for a commit, and its time would tell.
             let by = format!("{:016x} {}", self.refusals.digest(username), place_of(&event));
-            self.record_refusal_by(event, Refused::Stranger, "wrong_credentials", by).await?;
+            self.record_refusal_by(event, ProofLevel::Stranger, "wrong_credentials", by).await?;
             return Err(SignInError::Wrong);
         };
         self.passwords.signed_in(asker);
@@ -120,23 +120,23 @@ impl App {
         address: Option<IpAddr>,
     ) -> Result<Option<Caller>, Unavailable> {
         let Some(credential) = Credential::parse(CredentialKind::ApiToken, text) else {
-            self.refuse_token(None, None, address, Refused::Stranger, "malformed_token").await?;
+            self.refuse_token(None, None, address, ProofLevel::Stranger, "malformed_token").await?;
             return Ok(None);
         };
         let now = self.clock.now();
         let found: Result<Result<Caller, _>, ReadError> = self.store.read(|view| {
             let Some(token) = view.api_token(credential.id())? else {
-                return Ok(Err((None, Refused::Stranger, "unknown_token")));
+                return Ok(Err((None, ProofLevel::Stranger, "unknown_token")));
             };
             let (id, tenant, maker) = (token.id, token.tenant, token.maker);
             if !token.hash.matches(&credential) {
-                return Ok(Err((tenant, Refused::Stranger, "wrong_secret")));
+                return Ok(Err((tenant, ProofLevel::Stranger, "wrong_secret")));
             }
             if token.expired(now) {
-                return Ok(Err((tenant, Refused::Somebody, "expired")));
+                return Ok(Err((tenant, ProofLevel::Somebody, "expired")));
             }
             let Some(permissions) = effective(view, &token, now)? else {
-                return Ok(Err((tenant, Refused::Somebody, "maker_gone")));
+                return Ok(Err((tenant, ProofLevel::Somebody, "maker_gone")));
             };
             Ok(Ok(Caller::Token(Box::new(TokenCaller { id, permissions, tenant, maker, address }))))
         });
@@ -156,7 +156,7 @@ impl App {
         id: Option<CredentialId>,
         tenant: Option<TenantId>,
         address: Option<IpAddr>,
-        met: Refused,
+        met: ProofLevel,
         reason: &'static str,
     ) -> Result<(), Unavailable> {
         let target = id.map(|id| id.to_string()).unwrap_or_default();
@@ -169,7 +169,7 @@ impl App {
     /// Records that somebody came with a session that is not there.
     pub async fn refuse_session(&self, address: Option<IpAddr>) -> Result<(), Unavailable> {
         let event = Caller::Anonymous { address }.event("session.use", None, "");
-        self.record_refusal(event, Refused::Stranger, "unknown_session").await
+        self.record_refusal(event, ProofLevel::Stranger, "unknown_session").await
     }
 
     /// Whether there is a session, be it one that has run out.

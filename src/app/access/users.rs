@@ -11,7 +11,7 @@ use crate::app::access::api_tokens::{end_tokens, tokens_of};
 use crate::app::access::caller::Caller;
 use crate::app::access::passwords::Asker;
 use crate::app::access::sessions::{SignInError, end_sessions, renewed};
-use crate::app::issue::refusals::Refused;
+use crate::app::issue::refusals::ProofLevel;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::ids::{ALPHABET, TenantId, UserId};
 use crate::domain::people::api_token::ApiToken;
@@ -88,7 +88,7 @@ impl App {
         event.detail.insert("role", order.role.as_str().to_owned());
         let created = self.try_create_user(caller, order).await;
         if matches!(created, Err(UserError::MoreThanCaller)) {
-            self.record_refusal(event, Refused::Somebody, "permission_denied").await?;
+            self.record_refusal(event, ProofLevel::Somebody, "permission_denied").await?;
         }
         created
     }
@@ -167,7 +167,7 @@ impl App {
         let changed = self.try_change_user(caller, id, change).await;
         if matches!(changed, Err(UserError::MoreThanCaller)) {
             let event = caller.event("user.change", caller.tenant(), id);
-            self.record_refusal(event, Refused::Somebody, "permission_denied").await?;
+            self.record_refusal(event, ProofLevel::Somebody, "permission_denied").await?;
         }
         changed
     }

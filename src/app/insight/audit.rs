@@ -30,7 +30,7 @@ pub struct AuditQuery {
     pub from: Option<Timestamp>,
     /// Only those before this moment.
     pub until: Option<Timestamp>,
-    pub order: Order,
+    pub order: AuditOrder,
     /// Only those behind this place, in that order.
     pub behind: Option<u64>,
 }
@@ -50,7 +50,7 @@ impl AuditQuery {
 
 /// The order in which records are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
+pub enum AuditOrder {
     #[default]
     NewestFirst,
     /// As the chain grows.
@@ -60,14 +60,14 @@ pub enum Order {
 /// A stretch of the trail.
 #[derive(Debug, Default)]
 pub struct AuditPage {
-    pub records: Vec<Found>,
+    pub records: Vec<NumberedRecord>,
     /// Where to go on; `None` at the end of the trail in this direction.
     pub next: Option<u64>,
 }
 
 /// A record that was asked for.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct NumberedRecord {
     pub record: AuditRecord,
     /// Its number among those of its tenant, if the records of one tenant were asked for.
     pub in_tenant: Option<u64>,
@@ -98,7 +98,7 @@ impl App {
 
     fn read_audit(&self, mut query: AuditQuery, limit: usize) -> Result<AuditPage, ReadError> {
         query.text = query.text.map(|text| text.to_lowercase());
-        let newest_first = query.order == Order::NewestFirst;
+        let newest_first = query.order == AuditOrder::NewestFirst;
         let mut page = AuditPage::default();
         let mut seen = 0;
         self.store.read(|view| {
@@ -111,7 +111,7 @@ impl App {
                 seen += 1;
                 page.next = (place != last).then_some(place);
                 if query.wants(&record) {
-                    page.records.push(Found { record, in_tenant });
+                    page.records.push(NumberedRecord { record, in_tenant });
                 }
                 let full = page.records.len() >= limit || seen >= SCAN_MAX;
                 if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

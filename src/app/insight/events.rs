@@ -17,7 +17,7 @@ const KEPT: usize = 1_024;
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct ServerEvent {
     pub id: EventId,
     pub kind: EventKind,
     /// Whose it is; `None`: everybody's.
@@ -88,8 +88,8 @@ struct Ring {
     /// Tells this run of the server, and this ring, from others.
     run: u64,
     last: u64,
-    events: VecDeque<Event>,
-    sender: broadcast::Sender<Event>,
+    events: VecDeque<ServerEvent>,
+    sender: broadcast::Sender<ServerEvent>,
 }
 
 impl Ring {
@@ -101,7 +101,7 @@ impl Ring {
 
     fn tell(&mut self, kind: EventKind, tenant: Option<TenantId>, subject: Option<String>) {
         self.last += 1;
-        let event = Event { id: EventId { run: self.run, number: self.last }, kind, tenant, subject };
+        let event = ServerEvent { id: EventId { run: self.run, number: self.last }, kind, tenant, subject };
         if self.events.len() == KEPT {
             self.events.pop_front();
         }
@@ -144,7 +144,7 @@ impl Events {
         &self,
         tenant: Option<TenantId>,
         last: Option<EventId>,
-    ) -> (Option<Vec<Event>>, broadcast::Receiver<Event>) {
+    ) -> (Option<Vec<ServerEvent>>, broadcast::Receiver<ServerEvent>) {
         let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
         let ring = rings.entry(tenant).or_insert_with(|| Ring::new(self.run, tenant));
         let receiver = ring.sender.subscribe();

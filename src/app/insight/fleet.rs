@@ -3,7 +3,9 @@
 //! Lists, search and the overview answer from here, so nothing is scanned on disk per request; a heartbeat
 //! costs no commit. The store holds the truth: rows come from it, and reports are saved to it in batches.
 
+mod entry;
 pub(crate) mod host_index;
+mod leaf;
 mod query;
 
 use std::collections::{HashMap, HashSet};
@@ -12,9 +14,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::app::insight::events::{EventKind, Events};
-use crate::app::insight::fleet::host_index::{Card, Roll, Shown};
+pub(crate) use crate::app::insight::fleet::entry::{Entry, Shown};
+pub(crate) use crate::app::insight::fleet::host_index::HostIndex;
 pub use crate::app::insight::fleet::host_index::{HostNow, HostPage, Totals};
-pub use crate::app::insight::fleet::query::{HostQuery, NotAPlace, NotAnOrder, Order, Place, SortedBy};
+pub use crate::app::insight::fleet::query::{
+    HostCursor, HostOrder, HostQuery, HostSortKey, NotAPlace, NotAnOrder,
+};
 use crate::app::issue::clones::{Suspicion, Suspicions};
 use crate::domain::host::{Host, HostFacts};
 use crate::domain::identity::serial::Serial;
@@ -41,7 +46,7 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 struct Rows {
     tenants: HashMap<HostId, TenantId>,
-    rolls: HashMap<TenantId, Roll>,
+    rolls: HashMap<TenantId, HostIndex>,
     unsaved: HashSet<HostId>,
     /// Hosts whose facts have changed and of which nobody has been told yet.
     changed: HashSet<(TenantId, HostId)>,
@@ -229,7 +234,7 @@ impl Fleet {
         let mut rows = self.write();
         for id in hosts {
             if let Some((_, roll)) = rows.roll_mut(id) {
-                roll.change(id, Card::saved);
+                roll.change(id, Entry::saved);
             }
         }
     }
@@ -328,11 +333,11 @@ impl Drop for Taken<'_> {
 }
 
 impl Rows {
-    fn roll(&self, id: HostId) -> Option<&Roll> {
+    fn roll(&self, id: HostId) -> Option<&HostIndex> {
         self.rolls.get(self.tenants.get(&id)?)
     }
 
-    fn roll_mut(&mut self, id: HostId) -> Option<(TenantId, &mut Roll)> {
+    fn roll_mut(&mut self, id: HostId) -> Option<(TenantId, &mut HostIndex)> {
         let tenant = *self.tenants.get(&id)?;
         Some((tenant, self.rolls.get_mut(&tenant)?))
     }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::app::Unavailable;
 use crate::app::access::pace::Pace;
-use crate::domain::identity::deny::Identity;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
 use crate::domain::insight::timeline::Reported;
@@ -24,7 +24,7 @@ const PER_SECOND: f64 = 0.5;
 #[derive(Debug, Clone)]
 pub struct Reporter {
     pub host: HostId,
-    pub identity: Identity,
+    pub identity: AgentRef,
     pub serial: Serial,
 }
 
@@ -51,7 +51,7 @@ pub struct History {
 
 /// The one report of a host that is being taken.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct ReportSlot<'a> {
     history: &'a History,
     reporter: Reporter,
 }
@@ -69,13 +69,13 @@ impl History {
 
     /// Lets a host begin to report. One report at a time, so that what is held for it until it is whole is
     /// bounded too.
-    pub fn begin(&self, reporter: Reporter) -> Result<Turn<'_>, ReportError> {
+    pub fn begin(&self, reporter: Reporter) -> Result<ReportSlot<'_>, ReportError> {
         // An empty report costs something too.
         self.count(&reporter, 1.0)?;
         if !self.reporting.lock().unwrap_or_else(PoisonError::into_inner).insert(reporter.host) {
             return Err(ReportError::Busy);
         }
-        Ok(Turn { history: self, reporter })
+        Ok(ReportSlot { history: self, reporter })
     }
 
     fn count(&self, reporter: &Reporter, cost: f64) -> Result<(), ReportError> {
@@ -84,7 +84,7 @@ impl History {
     }
 }
 
-impl Turn<'_> {
+impl ReportSlot<'_> {
     /// Counts one more event, before anything is held for it. The first was counted at the beginning.
     pub fn count_another(&self) -> Result<(), ReportError> {
         self.history.count(&self.reporter, 1.0)
@@ -110,7 +110,7 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for ReportSlot<'_> {
     fn drop(&mut self) {
         let mut reporting = self.history.reporting.lock().unwrap_or_else(PoisonError::into_inner);
         reporting.remove(&self.reporter.host);
@@ -172,7 +172,7 @@ mod tests {
         let history = History::in_memory();
         let reporter = |number| Reporter {
             host: HostId::from_bytes([number; 16]),
-            identity: Identity { tenant: TenantId::from_bytes([1; 16]), agent: "web-1".parse().unwrap() },
+            identity: AgentRef { tenant: TenantId::from_bytes([1; 16]), agent: "web-1".parse().unwrap() },
             serial: Serial::from_bytes([1; 16]),
         };
         let turn = history.begin(reporter(1)).unwrap();

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::app::insight::fleet::Census;
 use crate::app::{App, Unavailable};
-use crate::ca::hierarchy::{self, Role};
+use crate::ca::hierarchy::{self, CaRole};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::ids::TenantId;
 use crate::domain::insight::finding::{Finding, Severity, ranked};
@@ -88,13 +88,13 @@ impl App {
 impl AgentCaExpiries {
     pub(crate) fn of(stored: &Hierarchy) -> Self {
         let summaries = hierarchy::describe(stored).unwrap_or_default();
-        let expiry = |role: Role| {
+        let expiry = |role: CaRole| {
             summaries.iter().rfind(|summary| summary.role == role).map(|summary| summary.not_after)
         };
         Self {
             trust_domain: stored.trust_domain.to_string(),
-            root: expiry(Role::Root),
-            intermediate: expiry(Role::Intermediate),
+            root: expiry(CaRole::Root),
+            intermediate: expiry(CaRole::Intermediate),
         }
     }
 }

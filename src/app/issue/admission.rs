@@ -7,7 +7,7 @@
 
 use crate::app::App;
 use crate::domain::enroll::enrollment::SpkiHash;
-use crate::domain::identity::deny::Identity;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::ids::HostId;
@@ -34,7 +34,7 @@ impl App {
         serial: Serial,
         id: &SpiffeId,
     ) -> Result<HostId, NotAdmitted> {
-        let identity = Identity { tenant: id.tenant, agent: id.agent.clone() };
+        let identity = AgentRef { tenant: id.tenant, agent: id.agent.clone() };
         if self.store.deny_list().denies(serial, &identity) {
             return Err(NotAdmitted::Revoked);
         }

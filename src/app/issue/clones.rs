@@ -17,7 +17,7 @@ use crate::app::issue::revoke::revocations;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
-use crate::domain::identity::deny::Identity;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
 use crate::domain::insight::audit::{AuditEvent, Outcome};
@@ -168,7 +168,7 @@ pub(crate) fn suspect(
     let revoked = policy == ClonePolicy::Revoke && suspicion.is_proved();
     if revoked && host.revoked_at.is_none() {
         changes.extend(revocations(view, host.id, now, RevocationReason::Revoked)?);
-        let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
+        let identity = AgentRef { tenant: host.tenant, agent: host.agent.clone() };
         changes.push(Change::DenyIdentity { identity, since: now });
         changes.push(timeline(host.id, now, "revoked", [("by", "clone_policy".to_owned())]));
         let mut event = event(host, "agent.revoke", salts.revocation);

@@ -14,20 +14,20 @@ use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
 use crate::app::insight::timeline::timeline;
+use crate::app::issue::credential_row::{Row, find_row};
 use crate::app::issue::issuing;
-use crate::app::issue::issuing::{Answered, IssuingError, Signed, Svid};
-use crate::app::issue::refusals::Refused;
+use crate::app::issue::issuing::{IssuedAnswer, IssuingError, PastAnswer, SignedSvid};
+use crate::app::issue::refusals::ProofLevel;
 use crate::app::issue::revoke::revocations;
 use crate::app::{App, Unavailable, entropy};
 use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
-use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash, Via};
-use crate::domain::enroll::enrollment_secret::{EnrollmentSecret, SecretState};
-use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
+use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash};
+use crate::domain::enroll::enrollment_secret::SecretState;
+use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::{Host, HostFacts, tells_machines_apart};
-use crate::domain::identity::deny::Identity;
-use crate::domain::identity::spiffe::AgentId;
-use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::identity::deny::AgentRef;
+use crate::domain::ids::{CredentialId, HostId};
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// How long a repeated request is answered with the certificate already issued.
@@ -35,6 +35,7 @@ const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 
 /// Attempts of a decommissioned machine that its timeline tells at once after a quiet time, and in the long run.
 pub(crate) const READMISSIONS_TOLD: f64 = 5.0;
+
 const READMISSIONS_TOLD_PER_SECOND: f64 = 1.0 / 3_600.0;
 
 /// How often signing is tried again when the registry changed between signing and deciding.
@@ -106,21 +107,16 @@ impl EnrollError {
     }
 }
 
-const MALFORMED: &str = "malformed_credential";
-const UNKNOWN: &str = "unknown_credential";
-const WRONG: &str = "wrong_secret";
+pub(crate) const MALFORMED: &str = "malformed_credential";
 
-/// The row that a presented credential was found to be.
-#[derive(Debug, Clone)]
-enum Row {
-    Token(JoinToken),
-    Secret(EnrollmentSecret),
-}
+pub(crate) const UNKNOWN: &str = "unknown_credential";
+
+pub(crate) const WRONG: &str = "wrong_secret";
 
 /// What a right credential entitles its bearer to at this moment.
-enum Standing {
+enum Entitlement {
     /// The request was answered before; this is the answer.
-    Retry(Box<Answered>),
+    Retry(Box<PastAnswer>),
     /// A new certificate.
     Fresh(Box<Admitted>),
 }
@@ -133,7 +129,7 @@ struct Admitted {
 
 impl App {
     /// Enrolls a machine. When this returns `Ok`, everything about it is on disk.
-    pub async fn enroll(self: &Arc<Self>, request: EnrollRequest) -> Result<Svid, EnrollError> {
+    pub async fn enroll(self: &Arc<Self>, request: EnrollRequest) -> Result<IssuedAnswer, EnrollError> {
         let caller = Caller::Anonymous { address: request.peer };
         match Credential::parse(request.kind, &request.credential) {
             Some(credential) => self.enroll_with(credential, request, &caller).await,
@@ -165,7 +161,7 @@ impl App {
             self.tell_of_attempt(*host, credential, peer).await?;
         }
         let mut event = Caller::Anonymous { address: peer }.event("agent.enroll", tenant, target);
-        let refused = if error.proved_nothing() { Refused::Stranger } else { Refused::Somebody };
+        let refused = if error.proved_nothing() { ProofLevel::Stranger } else { ProofLevel::Somebody };
         // The same whether there is such a credential or not, so that the time of a refusal does not tell.
         let by = format!("{} {}", event.target, hostname.unwrap_or_default());
         if let Some(name) = hostname.filter(|_| tenant.is_some()) {
@@ -204,7 +200,7 @@ impl App {
         credential: Credential,
         request: EnrollRequest,
         caller: &Caller,
-    ) -> Result<Svid, EnrollError> {
+    ) -> Result<IssuedAnswer, EnrollError> {
         let EnrollRequest { csr, facts, peer, .. } = request;
         // Before anything that costs CPU, and before the CSR is even looked at.
         let row = self.store.read(|view| find_row(view, &credential))?;
@@ -272,8 +268,8 @@ impl App {
             self.standing(view, row, csr.spki(), facts, now)
         });
         let admitted = match standing? {
-            Standing::Fresh(admitted) => admitted,
-            Standing::Retry(answered) => {
+            Entitlement::Fresh(admitted) => admitted,
+            Entitlement::Retry(answered) => {
                 return Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?)));
             }
         };
@@ -289,13 +285,13 @@ impl App {
 }
 
 enum Prepared {
-    Answered(Box<Svid>),
-    Signed(Signed),
+    Answered(Box<IssuedAnswer>),
+    Signed(SignedSvid),
 }
 
 enum Decided {
-    Issued(Signed),
-    Retry(Box<Answered>),
+    Issued(SignedSvid),
+    Retry(Box<PastAnswer>),
     Outdated,
 }
 
@@ -303,7 +299,7 @@ enum Decided {
 struct Deciding {
     credential: Arc<Credential>,
     csr: Arc<VerifiedCsr>,
-    signed: Signed,
+    signed: SignedSvid,
     app: Arc<App>,
     facts: HostFacts,
     peer: Option<IpAddr>,
@@ -317,8 +313,8 @@ impl Deciding {
         let judged = find_row(view, &self.credential)
             .and_then(|row| self.app.standing(view, row, self.csr.spki(), &self.facts, now));
         let admitted = match judged {
-            Ok(Standing::Fresh(admitted)) => admitted,
-            Ok(Standing::Retry(answered)) => {
+            Ok(Entitlement::Fresh(admitted)) => admitted,
+            Ok(Entitlement::Retry(answered)) => {
                 return Ok(Verdict::accept(Decided::Retry(answered), Vec::new()));
             }
             Err(EnrollError::Unavailable(Unavailable::Read(error))) => return Err(error),
@@ -395,88 +391,6 @@ impl Deciding {
     }
 }
 
-impl Row {
-    const fn tenant(&self) -> TenantId {
-        match self {
-            Self::Token(token) => token.tenant,
-            Self::Secret(secret) => secret.tenant,
-        }
-    }
-
-    const fn via(&self) -> Via {
-        match self {
-            Self::Token(token) => Via::Token(token.id),
-            Self::Secret(secret) => Via::Secret(secret.id),
-        }
-    }
-
-    /// The agent id of the host to enroll: the one named, or the host's own id.
-    fn agent_for(&self, host: HostId) -> AgentId {
-        let named = match self {
-            Self::Token(token) => token.agent.clone(),
-            Self::Secret(_) => None,
-        };
-        named.unwrap_or_else(|| host.to_string().parse().expect("a UUID is a valid agent id"))
-    }
-
-    /// Withdrawn credentials are refused even to a retry.
-    fn withdrawn(&self) -> Option<EnrollError> {
-        match self {
-            Self::Token(token) if token.voided_at.is_some() => Some(EnrollError::TokenVoided),
-            Self::Secret(secret) if secret.revoked_at.is_some() => {
-                Some(EnrollError::Unauthorized(SecretState::Revoked.as_str()))
-            }
-            _ => None,
-        }
-    }
-
-    /// Why this credential admits nobody now, if so.
-    fn refusal(&self, now: Timestamp) -> Option<EnrollError> {
-        match self {
-            Self::Token(token) => match token.state(now) {
-                JoinTokenState::Open => None,
-                JoinTokenState::Used => Some(EnrollError::TokenUsed),
-                JoinTokenState::Expired => Some(EnrollError::TokenExpired),
-                JoinTokenState::Voided => Some(EnrollError::TokenVoided),
-            },
-            Self::Secret(secret) => match secret.state(now) {
-                SecretState::Open => None,
-                state => Some(EnrollError::Unauthorized(state.as_str())),
-            },
-        }
-    }
-
-    fn consumed(self, now: Timestamp) -> Change {
-        match self {
-            Self::Token(token) => Change::PutJoinToken(JoinToken { used_at: Some(now), ..token }),
-            Self::Secret(secret) => Change::PutEnrollmentSecret(EnrollmentSecret {
-                uses: secret.uses.saturating_add(1),
-                last_used_at: Some(now),
-                ..secret
-            }),
-        }
-    }
-}
-
-/// Finds the row whose secret the caller has proved to know.
-fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, EnrollError> {
-    let (row, hash) = match credential.kind() {
-        CredentialKind::JoinToken => {
-            let token = view.join_token(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
-            let hash = token.hash.clone();
-            (Row::Token(token), hash)
-        }
-        CredentialKind::EnrollmentSecret => {
-            let secret =
-                view.enrollment_secret(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
-            let hash = secret.hash.clone();
-            (Row::Secret(secret), hash)
-        }
-        CredentialKind::ApiToken => return Err(EnrollError::Unauthorized(UNKNOWN)),
-    };
-    if hash.matches(credential) { Ok(row) } else { Err(EnrollError::Unauthorized(WRONG)) }
-}
-
 impl App {
     /// Decides what a caller with a right credential and this key gets. The one place where that is decided.
     fn standing(
@@ -486,7 +400,7 @@ impl App {
         key: SpkiHash,
         facts: &HostFacts,
         now: Timestamp,
-    ) -> Result<Standing, EnrollError> {
+    ) -> Result<Entitlement, EnrollError> {
         if let Some(refusal) = row.withdrawn() {
             return Err(refusal);
         }
@@ -498,8 +412,8 @@ impl App {
             && let Some(certificate) = view.certificate(enrollment.serial)?
             && let Some(host) = view.host(enrollment.host)?
         {
-            let answered = Answered { enrollment: enrollment.clone(), agent: host.agent, certificate };
-            return Ok(Standing::Retry(Box::new(answered)));
+            let answered = PastAnswer { enrollment: enrollment.clone(), agent: host.agent, certificate };
+            return Ok(Entitlement::Retry(Box::new(answered)));
         }
         if let Some(refusal) = row.refusal(now) {
             return Err(refusal);
@@ -509,7 +423,7 @@ impl App {
         }
         let host = match &row {
             Row::Token(JoinToken { tenant, agent: Some(agent), .. }) => {
-                let identity = Identity { tenant: *tenant, agent: agent.clone() };
+                let identity = AgentRef { tenant: *tenant, agent: agent.clone() };
                 if view.identity_denied(&identity)?.is_some() {
                     return Err(EnrollError::IdentityRevoked);
                 }
@@ -521,7 +435,7 @@ impl App {
         if holder.is_some_and(|holder| !holder.expired(now) && !own(&holder)) {
             return Err(EnrollError::KeyTaken);
         }
-        Ok(Standing::Fresh(Box::new(Admitted { row, host })))
+        Ok(Entitlement::Fresh(Box::new(Admitted { row, host })))
     }
 
     /// The decommissioned host whose machine shows an enrollment secret, as it does when its image still has it. A

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::app::access::caller::Caller;
-use crate::app::insight::fleet::{HostNow, HostPage, HostQuery, Place};
+use crate::app::insight::fleet::{HostCursor, HostNow, HostPage, HostQuery};
 use crate::app::insight::timeline::timeline;
 use crate::app::issue::revoke::revocations;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::enrollment::{Enrollment, LetInBy, RevocationReason};
 use crate::domain::host::{Host, HostFlag};
-use crate::domain::identity::deny::Identity;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::timeline::{EventKey, TimelineEntry};
@@ -58,7 +58,7 @@ pub struct ListedHosts {
     /// How many match in all.
     pub total: usize,
     /// Where the next page begins.
-    pub next: Option<Place>,
+    pub next: Option<HostCursor>,
 }
 
 /// Credentials by their ids.
@@ -97,8 +97,8 @@ fn credentials_of<'h>(
     Ok(credentials)
 }
 
-fn identity(host: &Host) -> Identity {
-    Identity { tenant: host.tenant, agent: host.agent.clone() }
+fn identity(host: &Host) -> AgentRef {
+    AgentRef { tenant: host.tenant, agent: host.agent.clone() }
 }
 
 impl App {
@@ -128,7 +128,7 @@ impl App {
         let text = query.text.as_deref().map(str::trim).unwrap_or_default();
         query.named.extend(text.to_ascii_lowercase().parse::<HostId>());
         if let Ok(agent) = text.parse() {
-            let host = self.store.read(|view| view.host_of(&Identity { tenant, agent }))?;
+            let host = self.store.read(|view| view.host_of(&AgentRef { tenant, agent }))?;
             query.named.extend(host.map(|host| host.id));
         }
         let HostPage { hosts, total, next } = self.fleet.page(tenant, &query, limit);

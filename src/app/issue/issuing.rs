@@ -50,7 +50,7 @@ impl Pool {
 
 /// An SVID as it is handed to its agent, with what the agent needs beside it.
 #[derive(Debug, Clone)]
-pub struct Svid {
+pub struct IssuedAnswer {
     pub id: SpiffeId,
     pub host: HostId,
     pub certificate_pem: String,
@@ -75,14 +75,14 @@ pub enum IssuingError {
 }
 
 /// A signed certificate that nobody has seen yet: it leaves the process only if the decision agrees.
-pub(crate) struct Signed {
+pub(crate) struct SignedSvid {
     pub(crate) svid: IssuedSvid,
     pub(crate) order: SvidOrder,
     pub(crate) host: HostId,
     authority: Arc<Authority>,
 }
 
-impl Signed {
+impl SignedSvid {
     pub(crate) fn enrollment(
         &self,
         csr: &VerifiedCsr,
@@ -104,8 +104,8 @@ impl Signed {
         }
     }
 
-    pub(crate) fn into_svid(self) -> Svid {
-        Svid {
+    pub(crate) fn into_svid(self) -> IssuedAnswer {
+        IssuedAnswer {
             id: self.order.id,
             host: self.host,
             certificate_pem: pem::certificate(&self.svid.der),
@@ -125,7 +125,7 @@ pub(crate) fn sign(
     host: HostId,
     tenant: TenantId,
     agent: AgentId,
-) -> Result<Result<Signed, IssuingError>, Unavailable> {
+) -> Result<Result<SignedSvid, IssuingError>, Unavailable> {
     let Some(authority) = app.authority() else {
         return Ok(Err(IssuingError::NoAuthority));
     };
@@ -139,7 +139,7 @@ pub(crate) fn sign(
         server_auth: app.policy.svid_server_auth,
     };
     Ok(match authority.issue(csr, &order) {
-        Ok(svid) => Ok(Signed { svid, order, host, authority }),
+        Ok(svid) => Ok(SignedSvid { svid, order, host, authority }),
         Err(IssueError::IntermediateExpired { .. }) => Err(IssuingError::IntermediateExpired),
         Err(error) => Err(IssuingError::Signing(error)),
     })
@@ -147,7 +147,7 @@ pub(crate) fn sign(
 
 /// A certificate issued before, for a request whose answer was lost.
 #[derive(Debug)]
-pub(crate) struct Answered {
+pub(crate) struct PastAnswer {
     pub(crate) enrollment: Enrollment,
     pub(crate) agent: AgentId,
     /// DER.
@@ -155,11 +155,11 @@ pub(crate) struct Answered {
 }
 
 /// The same answer again, with the intermediate that signed it then: another may sign by now.
-pub(crate) fn reissue(app: &App, answered: Answered) -> Result<Svid, IssuingError> {
+pub(crate) fn reissue(app: &App, answered: PastAnswer) -> Result<IssuedAnswer, IssuingError> {
     let authority = app.authority().ok_or(IssuingError::NoAuthority)?;
-    let Answered { enrollment, agent, certificate } = answered;
+    let PastAnswer { enrollment, agent, certificate } = answered;
     let intermediate_pem = authority.intermediate_pem_of(&certificate).ok_or(IssuingError::NoIssuer)?;
-    Ok(Svid {
+    Ok(IssuedAnswer {
         id: SpiffeId { trust_domain: authority.trust_domain().clone(), tenant: enrollment.tenant, agent },
         host: enrollment.host,
         certificate_pem: pem::certificate(&certificate),

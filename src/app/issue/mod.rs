@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod clones;
+mod credential_row;
 pub mod enroll;
 pub mod hosts;
 pub mod issuing;

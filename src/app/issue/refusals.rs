@@ -35,7 +35,7 @@ const PROVEN_MAX: usize = 1_024;
 
 /// Whom a refusal met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Refused {
+pub(crate) enum ProofLevel {
     /// Somebody who proved nothing.
     Stranger,
     /// Somebody who proved an identity, a credential or a session.
@@ -45,7 +45,7 @@ pub(crate) enum Refused {
 /// What makes a refusal a repeat of another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Cause {
-    met: Refused,
+    met: ProofLevel,
     action: &'static str,
     reason: &'static str,
     actor: String,
@@ -96,8 +96,8 @@ impl RefusalLog {
             return false;
         }
         let (most, allowance) = match cause.met {
-            Refused::Stranger => (STRANGERS_MAX, &self.strangers),
-            Refused::Somebody => (PROVEN_MAX, &self.proven),
+            ProofLevel::Stranger => (STRANGERS_MAX, &self.strangers),
+            ProofLevel::Somebody => (PROVEN_MAX, &self.proven),
         };
         let alike = folds.keys().filter(|other| other.met == cause.met && other.by.is_some()).count();
         if alike >= most {
@@ -147,10 +147,10 @@ impl RefusalLog {
 
 /// What tells causes apart when the caller of [`App::record_refusal`] does not say: on what, and for a stranger from
 /// where. A whole IPv6 network of one client counts as one place.
-fn told_apart_by(event: &AuditEvent, met: Refused) -> String {
+fn told_apart_by(event: &AuditEvent, met: ProofLevel) -> String {
     match met {
-        Refused::Somebody => event.target.clone(),
-        Refused::Stranger => format!("{} {}", event.target, place_of(event)),
+        ProofLevel::Somebody => event.target.clone(),
+        ProofLevel::Stranger => format!("{} {}", event.target, place_of(event)),
     }
 }
 
@@ -167,7 +167,7 @@ impl App {
     pub(crate) async fn record_refusal(
         &self,
         event: AuditEvent,
-        met: Refused,
+        met: ProofLevel,
         reason: &'static str,
     ) -> Result<(), Unavailable> {
         let by = told_apart_by(&event, met);
@@ -178,7 +178,7 @@ impl App {
     pub(crate) async fn record_refusal_by(
         &self,
         mut event: AuditEvent,
-        met: Refused,
+        met: ProofLevel,
         reason: &'static str,
         by: String,
     ) -> Result<(), Unavailable> {
@@ -238,7 +238,7 @@ mod tests {
 
     fn cause(by: u32) -> Cause {
         Cause {
-            met: Refused::Stranger,
+            met: ProofLevel::Stranger,
             action: "agent.enroll",
             reason: "unknown_credential",
             actor: "anonymous".to_owned(),

@@ -7,7 +7,7 @@ use crate::app::insight::timeline::timeline;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::enrollment::{Enrollment, Revocation, RevocationReason};
 use crate::domain::identity::clock_marks::DENIALS_KEPT;
-use crate::domain::identity::deny::Identity;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{HostId, TenantId};
 use crate::store::{Change, ReadError, Verdict, View};
@@ -15,7 +15,7 @@ use crate::store::{Change, ReadError, Verdict, View};
 /// What a revocation did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revoked {
-    pub identity: Identity,
+    pub identity: AgentRef,
     pub host: HostId,
     pub since: Timestamp,
     /// How many certificates this call revoked; zero when the identity was revoked before.
@@ -33,14 +33,14 @@ pub enum RevokeError {
 impl App {
     /// Whether an identity is revoked now.
     pub fn is_revoked(&self, tenant: TenantId, agent: &AgentId) -> Result<bool, Unavailable> {
-        let identity = Identity { tenant, agent: agent.clone() };
+        let identity = AgentRef { tenant, agent: agent.clone() };
         let denied = self.store.read(|view| view.identity_denied(&identity))?;
         Ok(denied.is_some())
     }
 
     /// Revokes an identity. When this returns, it is on disk, on the deny list, and its streams have been
     /// told to end. Repeating it is harmless.
-    pub async fn revoke(&self, caller: &Caller, identity: Identity) -> Result<Revoked, RevokeError> {
+    pub async fn revoke(&self, caller: &Caller, identity: AgentRef) -> Result<Revoked, RevokeError> {
         let (caller, salt) = (caller.clone(), entropy()?);
         let decided = self.store.write(move |view, now| decide(view, now, &caller, identity, salt)).await;
         decided.map_err(Unavailable::from)?
@@ -51,7 +51,7 @@ fn decide(
     view: &View<'_>,
     now: Timestamp,
     caller: &Caller,
-    identity: Identity,
+    identity: AgentRef,
     salt: [u8; 16],
 ) -> Result<Verdict<Revoked, RevokeError>, ReadError> {
     let Some(host) = view.host_of(&identity)? else {

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::app::access::caller::Caller;
 use crate::app::insight::timeline::timeline;
 use crate::app::issue::clones::Suspicion;
-use crate::app::issue::issuing::{Answered, IssuingError, Signed, Svid};
-use crate::app::issue::refusals::Refused as Whom;
+use crate::app::issue::issuing::{IssuedAnswer, IssuingError, PastAnswer, SignedSvid};
+use crate::app::issue::refusals::ProofLevel as Whom;
 use crate::app::issue::{clones, issuing};
 use crate::app::keep::outages::excused;
 use crate::app::{App, Unavailable, entropy};
@@ -17,7 +17,7 @@ use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::ca::parse::presented::{ChainError, PresentedChain, ProofError};
 use crate::domain::enroll::enrollment::{Enrollment, SpkiHash, Via};
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
-use crate::domain::identity::deny::Identity;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::store::{Change, ReadError, Verdict, View};
@@ -95,8 +95,8 @@ struct Proven {
     csr: VerifiedCsr,
 }
 
-enum Standing {
-    Retry(Box<Answered>),
+enum RotationStanding {
+    Retry(Box<PastAnswer>),
     /// A new certificate.
     Fresh {
         host: Box<Host>,
@@ -108,23 +108,23 @@ enum Standing {
 }
 
 enum Prepared {
-    Answered(Box<Svid>),
-    Signed(Box<(Proven, Signed)>),
+    Answered(Box<IssuedAnswer>),
+    Signed(Box<(Proven, SignedSvid)>),
 }
 
 enum Decided {
-    Issued(Box<Signed>),
-    Retry(Box<Answered>),
+    Issued(Box<SignedSvid>),
+    Retry(Box<PastAnswer>),
 }
 
 /// A refusal, with the SVID that was presented once its chain has been verified.
 #[derive(Debug)]
-pub struct Refused {
+pub struct RotateRefusal {
     pub error: RotateError,
     pub presented: Option<Box<(SpiffeId, Serial)>>,
 }
 
-impl<E: Into<RotateError>> From<E> for Refused {
+impl<E: Into<RotateError>> From<E> for RotateRefusal {
     fn from(error: E) -> Self {
         Self { error: error.into(), presented: None }
     }
@@ -132,7 +132,7 @@ impl<E: Into<RotateError>> From<E> for Refused {
 
 impl App {
     /// Rotates an identity. When this returns `Ok`, the new certificate is on record and on disk.
-    pub async fn rotate(self: &Arc<Self>, request: RotateRequest) -> Result<Svid, Refused> {
+    pub async fn rotate(self: &Arc<Self>, request: RotateRequest) -> Result<IssuedAnswer, RotateRefusal> {
         let peer = request.peer;
         let app = Arc::clone(self);
         let (proven, signed) = match self.pool.run(move || app.prepare_rotation(&request)).await?? {
@@ -141,13 +141,13 @@ impl App {
         };
         let presented = Box::new((proven.chain.id().clone(), proven.chain.serial()));
         let decided = self.decide_rotation(proven, signed, peer).await;
-        decided.map_err(|error| Refused { error, presented: Some(presented) })
+        decided.map_err(|error| RotateRefusal { error, presented: Some(presented) })
     }
 
     /// Records a refused rotation with its true reason.
     pub async fn record_refused_rotation(
         &self,
-        refused: &Refused,
+        refused: &RotateRefusal,
         peer: Option<IpAddr>,
     ) -> Result<(), Unavailable> {
         let Some(reason) = refused.error.reason() else {
@@ -166,9 +166,9 @@ impl App {
     async fn decide_rotation(
         self: &Arc<Self>,
         proven: Proven,
-        signed: Signed,
+        signed: SignedSvid,
         peer: Option<IpAddr>,
-    ) -> Result<Svid, RotateError> {
+    ) -> Result<IssuedAnswer, RotateError> {
         let terms = self.terms();
         let salts = (entropy()?, clones::Salts::new()?);
         let decided =
@@ -188,7 +188,7 @@ impl App {
     }
 
     /// Checks the request from the cheapest proof to the dearest, and signs. Blocking.
-    fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, Refused> {
+    fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, RotateRefusal> {
         let now = self.clock.now();
         let Some(hierarchy) = self.store.read(|view| view.hierarchy())? else {
             return Err(RotateError::from(IssuingError::NoAuthority).into());
@@ -196,7 +196,7 @@ impl App {
         let chain = PresentedChain::verify(&request.chain, &hierarchy, now)?;
         let presented = Box::new((chain.id().clone(), chain.serial()));
         let prepared = self.prepare_for(chain, request, now);
-        prepared.map_err(|error| Refused { error, presented: Some(presented) })
+        prepared.map_err(|error| RotateRefusal { error, presented: Some(presented) })
     }
 
     fn prepare_for(
@@ -210,8 +210,10 @@ impl App {
         let proven = Proven { chain, csr };
         let judged = self.store.read(|view| standing(view, &proven, now, self.terms()));
         match judged? {
-            Standing::Retry(answered) => Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?))),
-            Standing::Fresh { host, lost, .. } => {
+            RotationStanding::Retry(answered) => {
+                Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?)))
+            }
+            RotationStanding::Fresh { host, lost, .. } => {
                 self.note_shown(host.id, proven.chain.serial());
                 // Walks the host's history, so it happens here and not on the writer's thread. A key that the
                 // host takes meanwhile is found by the index of live keys.
@@ -244,10 +246,10 @@ fn standing(
     Proven { chain, csr }: &Proven,
     now: Timestamp,
     terms: Terms,
-) -> Result<Standing, RotateError> {
+) -> Result<RotationStanding, RotateError> {
     let current = view.enrollment(chain.serial())?.ok_or(RotateError::UnknownSerial)?;
     let host = view.host(current.host)?.ok_or(RotateError::UnknownSerial)?;
-    let identity = Identity { tenant: host.tenant, agent: host.agent.clone() };
+    let identity = AgentRef { tenant: host.tenant, agent: host.agent.clone() };
     if identity.tenant != chain.id().tenant
         || identity.agent != chain.id().agent
         || current.spki != chain.spki()
@@ -259,8 +261,8 @@ fn standing(
     }
     if let Some(answered) = answered_before(view, &current, csr.spki(), now)? {
         let certificate = view.certificate(answered.serial)?.ok_or(RotateError::UnknownSerial)?;
-        let answered = Answered { enrollment: answered, agent: host.agent, certificate };
-        return Ok(Standing::Retry(Box::new(answered)));
+        let answered = PastAnswer { enrollment: answered, agent: host.agent, certificate };
+        return Ok(RotationStanding::Retry(Box::new(answered)));
     }
     let recovered = current.expired(now);
     let mut lost = false;
@@ -280,7 +282,7 @@ fn standing(
     if holder.is_some_and(|holder| !holder.expired(now)) {
         return Err(RotateError::KeyReused);
     }
-    Ok(Standing::Fresh { host: Box::new(host), recovered, lost })
+    Ok(RotationStanding::Fresh { host: Box::new(host), recovered, lost })
 }
 
 /// The enrollment that already answered this very request: the same certificate with the same new key.
@@ -330,13 +332,13 @@ fn decide(
     now: Timestamp,
     terms: Terms,
     proven: &Proven,
-    signed: Signed,
+    signed: SignedSvid,
     peer: Option<IpAddr>,
     (salt, salts_of_clone): ([u8; 16], clones::Salts),
 ) -> Result<Verdict<Decided, RotateError>, ReadError> {
     let (host, recovered) = match standing(view, proven, now, terms) {
-        Ok(Standing::Fresh { host, recovered, .. }) => (*host, recovered),
-        Ok(Standing::Retry(answered)) => {
+        Ok(RotationStanding::Fresh { host, recovered, .. }) => (*host, recovered),
+        Ok(RotationStanding::Retry(answered)) => {
             return Ok(Verdict::accept(Decided::Retry(answered), Vec::new()));
         }
         Err(RotateError::Unavailable(Unavailable::Read(error))) => return Err(error),

@@ -69,7 +69,7 @@ pub struct BundleKey {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum RevocationListError {
+pub enum CrlError {
     #[error(transparent)]
     Issuing(#[from] IssuingError),
     #[error(transparent)]
@@ -205,12 +205,12 @@ impl App {
 
     /// The CRL of all unexpired revocations, signed by the intermediate, DER. It is a walk over all of them, so it is
     /// not for requests, and holds up no enrollment.
-    pub async fn revocation_list(self: &Arc<Self>) -> Result<Vec<u8>, RevocationListError> {
+    pub async fn revocation_list(self: &Arc<Self>) -> Result<Vec<u8>, CrlError> {
         let app = Arc::clone(self);
         self.readers.run(move || app.sign_revocation_list()).await?
     }
 
-    fn sign_revocation_list(&self) -> Result<Vec<u8>, RevocationListError> {
+    fn sign_revocation_list(&self) -> Result<Vec<u8>, CrlError> {
         let authority = self.authority().ok_or(IssuingError::NoAuthority)?;
         let now = self.clock.now();
         let revoked = self.store.read(|view| view.revoked_serials(now)).map_err(Unavailable::from)?;

@@ -23,7 +23,7 @@ pub enum BackupError {
     )]
     OtherEnvelope(#[source] AuthorityError),
     #[error(transparent)]
-    Store(#[from] store::BackupError),
+    Store(#[from] store::SnapshotWriteError),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -67,8 +67,8 @@ impl Backup {
     fn write(self, output: impl Write) -> Result<u64, BackupError> {
         let mut sealing = self.envelope.sealing(output)?;
         let backed_up = self.app.store.back_up(self.begun_at, &mut sealing)?;
-        let mut output = sealing.finish().map_err(store::BackupError::Write)?;
-        output.flush().map_err(store::BackupError::Write)?;
+        let mut output = sealing.finish().map_err(store::SnapshotWriteError::Write)?;
+        output.flush().map_err(store::SnapshotWriteError::Write)?;
         Ok(backed_up.rows)
     }
 }

@@ -14,7 +14,7 @@ use crate::ca::parse::revocation_list::{RevocationList, RevocationListError};
 use crate::ca::seal::Unauthenticated;
 use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
-use crate::domain::identity::deny::{Denial, Identity};
+use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::serial::Serial;
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
 use crate::domain::network::pin::Pin;
@@ -24,7 +24,7 @@ use crate::store::{self, Change, ReadError, Restoring, View};
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     #[error(transparent)]
-    Store(#[from] store::RestoreError),
+    Store(#[from] store::SnapshotReadError),
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
     #[error("the backup has no agent CA, so no revocation list can belong to it")]
@@ -172,7 +172,7 @@ fn denied_by(list: &RevocationList, view: &View<'_>) -> Result<Vec<Denial>, Read
         else {
             continue;
         };
-        let identity = Identity { tenant: host.tenant, agent: host.agent };
+        let identity = AgentRef { tenant: host.tenant, agent: host.agent };
         if view.identity_denied(&identity)?.is_none() {
             denials.push(Denial::Identity { identity, since });
         }
@@ -185,7 +185,7 @@ fn denied_by(list: &RevocationList, view: &View<'_>) -> Result<Vec<Denial>, Read
 struct Denials {
     all: Vec<Denial>,
     serials: BTreeSet<Serial>,
-    identities: BTreeSet<Identity>,
+    identities: BTreeSet<AgentRef>,
 }
 
 impl Denials {

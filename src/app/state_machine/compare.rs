@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use super::World;
-use super::model::{Certificate, Host as ModelHost};
+use super::model::{Certificate, ModelHost};
+use super::world::World;
 use crate::app::insight::fleet::HostQuery;
 use crate::app::issue::hosts::HostError;
 use crate::domain::enroll::enrollment::SpkiHash;
 use crate::domain::host::{Host, HostFlag};
-use crate::domain::identity::deny::{DenyChange, Identity};
+use crate::domain::identity::deny::{AgentRef, DenyChange};
 use crate::domain::identity::serial::Serial;
 use crate::store::{ReadError, View, day_of};
 
@@ -36,7 +36,7 @@ impl World<'_> {
     }
 
     /// Action and target of every audit record.
-    pub(super) fn trail(&self) -> Vec<(String, String)> {
+    pub(crate) fn trail(&self) -> Vec<(String, String)> {
         let mut trail = Vec::new();
         self.read(|view| {
             view.audit(None, false, |record| {
@@ -48,7 +48,7 @@ impl World<'_> {
     }
 
     /// What can be said after every step.
-    pub(super) fn compare(&self) {
+    pub(crate) fn compare(&self) {
         self.compare_credentials();
         self.compare_hosts();
         self.compare_denials();
@@ -58,7 +58,7 @@ impl World<'_> {
     }
 
     /// What takes a walk over everything besides.
-    pub(super) async fn compare_all(&self) {
+    pub(crate) async fn compare_all(&self) {
         self.compare();
         self.app().check(|_| {}).await.unwrap().unwrap();
         let chain = self.app().verify_audit(None).await.unwrap();
@@ -130,10 +130,10 @@ impl World<'_> {
         assert_eq!(serials, self.model.denied_serials.keys().copied().collect(), "denied serials");
         assert_eq!(identities, self.model.denied_agents, "denied identities");
         let live = self.app().store().deny_list();
-        let nobody = Identity { tenant: self.tenant, agent: "nobody".parse().unwrap() };
+        let nobody = AgentRef { tenant: self.tenant, agent: "nobody".parse().unwrap() };
         assert!(serials.iter().all(|serial| live.denies(*serial, &nobody)));
         let nothing = Serial::from_bytes([0; 16]);
-        let denied = |agent| live.denies(nothing, &Identity { tenant: self.tenant, agent });
+        let denied = |agent| live.denies(nothing, &AgentRef { tenant: self.tenant, agent });
         assert!(identities.iter().cloned().all(denied));
         assert_eq!(live.size(), (serials.len(), identities.len()), "denied in memory");
     }

@@ -11,7 +11,7 @@ use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, HostId};
 
 /// How long after its expiry the newest SVID of an agent may still rotate.
-pub(super) const GRACE: SignedDuration = SignedDuration::from_hours(6);
+pub(crate) const GRACE: SignedDuration = SignedDuration::from_hours(6);
 /// From one sign of life to the next there is no outage before this.
 const MISSED: SignedDuration = SignedDuration::from_secs(30);
 /// How long a repeated request gets the answer that was lost.
@@ -22,7 +22,7 @@ const KEPT: SignedDuration = SignedDuration::from_hours(48);
 const DENIALS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 #[derive(Debug)]
-pub(super) struct Token {
+pub(crate) struct ModelToken {
     pub id: CredentialId,
     pub agent: Option<AgentId>,
     pub expires_at: Timestamp,
@@ -31,7 +31,7 @@ pub(super) struct Token {
 }
 
 #[derive(Debug)]
-pub(super) struct Secret {
+pub(crate) struct ModelSecret {
     pub id: CredentialId,
     pub expires_at: Option<Timestamp>,
     pub max_uses: Option<u32>,
@@ -40,7 +40,7 @@ pub(super) struct Secret {
 }
 
 #[derive(Debug)]
-pub(super) struct Host {
+pub(crate) struct ModelHost {
     pub agent: AgentId,
     pub decommissioned: bool,
     pub newest: Serial,
@@ -52,7 +52,7 @@ pub(super) struct Host {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Certificate {
+pub(crate) struct Certificate {
     pub serial: Serial,
     pub host: HostId,
     /// Which of the test's keys.
@@ -66,7 +66,7 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    pub(super) fn expired(&self, now: Timestamp) -> bool {
+    pub(crate) fn expired(&self, now: Timestamp) -> bool {
         now.as_second() > self.not_after.as_second()
     }
 
@@ -77,14 +77,14 @@ impl Certificate {
 
 /// A credential, by its place in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum With {
+pub(crate) enum With {
     Token(usize),
     Secret(usize),
 }
 
 /// What a request must come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expected {
+pub(crate) enum ExpectedOutcome {
     New,
     /// The certificate that was issued before.
     Again(Serial),
@@ -92,10 +92,10 @@ pub(super) enum Expected {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Model {
-    pub tokens: Vec<Token>,
-    pub secrets: Vec<Secret>,
-    pub hosts: BTreeMap<HostId, Host>,
+pub(crate) struct Model {
+    pub tokens: Vec<ModelToken>,
+    pub secrets: Vec<ModelSecret>,
+    pub hosts: BTreeMap<HostId, ModelHost>,
     /// In the order of their issue.
     pub certificates: Vec<Certificate>,
     /// Key to the certificate that last took it, until that is forgotten.
@@ -114,11 +114,11 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn record(&mut self, action: &'static str, target: &impl ToString) {
+    pub(crate) fn record(&mut self, action: &'static str, target: &impl ToString) {
         self.trail.push((action, target.to_string()));
     }
 
-    pub(super) fn via(&self, with: With) -> Via {
+    pub(crate) fn via(&self, with: With) -> Via {
         match with {
             With::Token(at) => Via::Token(self.tokens[at].id),
             With::Secret(at) => Via::Secret(self.secrets[at].id),
@@ -130,11 +130,11 @@ impl Model {
     }
 
     /// Whether nobody holds a key in an unexpired certificate.
-    pub(super) fn is_free(&self, key: usize, now: Timestamp) -> bool {
+    pub(crate) fn is_free(&self, key: usize, now: Timestamp) -> bool {
         self.holder(key).is_none_or(|holder| holder.expired(now))
     }
 
-    pub(super) fn host_of(&self, agent: &AgentId) -> Option<HostId> {
+    pub(crate) fn host_of(&self, agent: &AgentId) -> Option<HostId> {
         self.hosts.iter().find(|(_, host)| host.agent == *agent).map(|(id, _)| *id)
     }
 
@@ -155,19 +155,19 @@ impl Model {
     }
 
     /// How many more a credential admits, as far as it is counted.
-    pub(super) fn admits(&self, with: With) -> usize {
+    pub(crate) fn admits(&self, with: With) -> usize {
         match with {
             With::Token(at) => usize::from(!self.tokens[at].used),
             With::Secret(at) => {
-                let Secret { max_uses, uses, .. } = self.secrets[at];
+                let ModelSecret { max_uses, uses, .. } = self.secrets[at];
                 max_uses.map_or(usize::MAX, |max| usize::try_from(max - uses).unwrap())
             }
         }
     }
 
-    pub(super) fn judge_enrollment(&self, with: With, key: usize, now: Timestamp) -> Expected {
+    pub(crate) fn judge_enrollment(&self, with: With, key: usize, now: Timestamp) -> ExpectedOutcome {
         if let Some(refusal) = self.withdrawn(with) {
-            return Expected::Refused(refusal);
+            return ExpectedOutcome::Refused(refusal);
         }
         let holder = self.holder(key);
         let retried = holder.filter(|holder| {
@@ -176,27 +176,27 @@ impl Model {
                 && now.duration_since(holder.issued_at) <= RETRY_WINDOW
         });
         if let Some(answered) = retried {
-            return Expected::Again(answered.serial);
+            return ExpectedOutcome::Again(answered.serial);
         }
         if let Some(refusal) = self.used_up(with, now) {
-            return Expected::Refused(refusal);
+            return ExpectedOutcome::Refused(refusal);
         }
         let named = match with {
             With::Token(at) => self.tokens[at].agent.as_ref(),
             With::Secret(_) => None,
         };
         if named.is_some_and(|agent| self.denied_agents.contains(agent)) {
-            return Expected::Refused("identity_revoked");
+            return ExpectedOutcome::Refused("identity_revoked");
         }
         let own = named.and_then(|agent| self.host_of(agent));
         if holder.is_some_and(|holder| !holder.expired(now) && Some(holder.host) != own) {
-            return Expected::Refused("key_taken");
+            return ExpectedOutcome::Refused("key_taken");
         }
-        Expected::New
+        ExpectedOutcome::New
     }
 
     /// What an accepted enrollment does.
-    pub(super) fn enrolled(&mut self, with: With, agent: AgentId, certificate: Certificate, now: Timestamp) {
+    pub(crate) fn enrolled(&mut self, with: With, agent: AgentId, certificate: Certificate, now: Timestamp) {
         let host = certificate.host;
         let own_name: AgentId = host.to_string().parse().unwrap();
         match with {
@@ -220,7 +220,7 @@ impl Model {
         if known.is_some() {
             self.revoke_all(host, RevocationReason::Superseded, now);
         }
-        let row = Host {
+        let row = ModelHost {
             agent,
             decommissioned: false,
             newest: certificate.serial,
@@ -241,8 +241,8 @@ impl Model {
     }
 
     /// What a rotation must come to, and whether it counts as a sight of the presented certificate.
-    pub(super) fn judge_rotation(&self, from: usize, key: usize, now: Timestamp) -> (Expected, bool) {
-        let refused = |reason| (Expected::Refused(reason), false);
+    pub(crate) fn judge_rotation(&self, from: usize, key: usize, now: Timestamp) -> (ExpectedOutcome, bool) {
+        let refused = |reason| (ExpectedOutcome::Refused(reason), false);
         let current = &self.certificates[from];
         let Some(host) = self.hosts.get(&current.host).filter(|_| !current.deleted) else {
             return refused("unknown_serial");
@@ -253,7 +253,7 @@ impl Model {
         let holder = self.holder(key);
         let successor = holder.filter(|holder| holder.via == Via::Rotation { from: current.serial });
         if let Some(answered) = successor.filter(|successor| successor.live(now)) {
-            return (Expected::Again(answered.serial), false);
+            return (ExpectedOutcome::Again(answered.serial), false);
         }
         let mut lost = false;
         if current.expired(now) {
@@ -270,20 +270,20 @@ impl Model {
         }
         let used = |other: &Certificate| !other.deleted && other.host == current.host && other.key == key;
         if !lost && self.certificates.iter().any(used) {
-            return (Expected::Refused("key_reused"), true);
+            return (ExpectedOutcome::Refused("key_reused"), true);
         }
-        (Expected::New, true)
+        (ExpectedOutcome::New, true)
     }
 
     /// A host has shown a certificate and proved to hold its key.
-    pub(super) fn shown(&mut self, from: usize) {
+    pub(crate) fn shown(&mut self, from: usize) {
         let Certificate { serial, host, .. } = self.certificates[from];
         let host = self.hosts.get_mut(&host).unwrap();
         host.shown = host.shown.max(Some(serial));
     }
 
     /// What an accepted rotation does.
-    pub(super) fn rotated(&mut self, from: usize, certificate: Certificate, now: Timestamp) {
+    pub(crate) fn rotated(&mut self, from: usize, certificate: Certificate, now: Timestamp) {
         let presented = self.certificates[from].serial;
         let id = certificate.host;
         assert_eq!(id, self.certificates[from].host);
@@ -321,7 +321,7 @@ impl Model {
     }
 
     /// Returns whether there is such a host.
-    pub(super) fn revoked(&mut self, agent: &AgentId, now: Timestamp) -> bool {
+    pub(crate) fn revoked(&mut self, agent: &AgentId, now: Timestamp) -> bool {
         let Some(host) = self.host_of(agent) else { return false };
         if self.denied_agents.insert(agent.clone()) {
             self.revoke_all(host, RevocationReason::Revoked, now);
@@ -330,7 +330,7 @@ impl Model {
         true
     }
 
-    pub(super) fn decommissioned(&mut self, id: HostId, now: Timestamp) {
+    pub(crate) fn decommissioned(&mut self, id: HostId, now: Timestamp) {
         let host = self.hosts.get_mut(&id).unwrap();
         if std::mem::replace(&mut host.decommissioned, true) {
             return;
@@ -340,7 +340,7 @@ impl Model {
         self.record("host.decommission", &id);
     }
 
-    pub(super) fn re_enabled(&mut self, id: HostId) {
+    pub(crate) fn re_enabled(&mut self, id: HostId) {
         let host = self.hosts.get_mut(&id).unwrap();
         let was_denied = self.denied_agents.remove(&host.agent);
         if !std::mem::take(&mut host.decommissioned) && !was_denied {
@@ -350,7 +350,7 @@ impl Model {
         self.record("host.re_enable", &id);
     }
 
-    pub(super) fn deleted(&mut self, id: HostId, now: Timestamp) {
+    pub(crate) fn deleted(&mut self, id: HostId, now: Timestamp) {
         self.revoke_all(id, RevocationReason::Deleted, now);
         let host = self.hosts.remove(&id).unwrap();
         self.denied_agents.remove(&host.agent);
@@ -363,7 +363,7 @@ impl Model {
     }
 
     /// What housekeeping does.
-    pub(super) fn tidied(&mut self, now: Timestamp) {
+    pub(crate) fn tidied(&mut self, now: Timestamp) {
         self.saved();
         self.noted = Some(now);
         let limit = now - KEPT - GRACE;
@@ -372,12 +372,12 @@ impl Model {
         self.denied_serials.retain(|_, not_after| *not_after >= now - DENIALS_KEPT);
     }
 
-    pub(super) fn saved(&mut self) {
+    pub(crate) fn saved(&mut self) {
         self.hosts.values_mut().for_each(|host| host.shown_saved = host.shown);
     }
 
     /// The server gives a sign of life, and notes the outage that it ends.
-    pub(super) fn alive(&mut self, now: Timestamp) {
+    pub(crate) fn alive(&mut self, now: Timestamp) {
         match self.alive {
             Some(ahead) if ahead > now => {
                 self.outages.retain(|(from, _)| *from < now);
@@ -404,7 +404,7 @@ impl Model {
     }
 
     /// Memory is gone.
-    pub(super) fn crashed(&mut self) {
+    pub(crate) fn crashed(&mut self) {
         self.hosts.values_mut().for_each(|host| host.shown = host.shown_saved);
     }
 }

@@ -4,9 +4,9 @@
 //! extensions, being a CA) must be well-formed and is otherwise never looked at.
 
 use crate::ca::parse::der;
-use crate::ca::parse::der::{Malformed, Reader};
+use crate::ca::parse::der::{DerReader, Malformed};
 use crate::ca::parse::ecdsa::{KeyError, PublicKey};
-use crate::ca::parse::signed::{SignatureError, Signed};
+use crate::ca::parse::signed::{SignatureError, SignedData};
 use crate::domain::enroll::enrollment::SpkiHash;
 use crate::pem::{self, PemError};
 
@@ -59,7 +59,7 @@ impl VerifiedCsr {
 }
 
 fn verified_spki(der: &[u8]) -> Result<&[u8], CsrError> {
-    let signed = Signed::read(der).map_err(CsrError::Malformed)?;
+    let signed = SignedData::read(der).map_err(CsrError::Malformed)?;
     let mut info = signed.body.children();
     let version = info.expect(der::INTEGER).map_err(CsrError::Malformed)?;
     if version.content != [0] {
@@ -75,7 +75,7 @@ fn verified_spki(der: &[u8]) -> Result<&[u8], CsrError> {
 }
 
 /// A Name (RFC 5280 4.1.2.4): sets, none of them empty, of type and value.
-fn name(info: &mut Reader<'_>) -> Result<(), Malformed> {
+fn name(info: &mut DerReader<'_>) -> Result<(), Malformed> {
     let mut names = info.expect(der::SEQUENCE)?.children();
     while !names.is_at_end() {
         let mut attributes = names.expect(der::SET)?.children();
@@ -93,7 +93,7 @@ fn name(info: &mut Reader<'_>) -> Result<(), Malformed> {
 }
 
 /// The attributes (RFC 2986 4.1): each a type and a set of at least one value. Even an empty list is written.
-fn attributes(info: &mut Reader<'_>) -> Result<(), Malformed> {
+fn attributes(info: &mut DerReader<'_>) -> Result<(), Malformed> {
     let mut attributes = info.expect(der::CONTEXT_0)?.children();
     while !attributes.is_at_end() {
         let mut attribute = attributes.expect(der::SEQUENCE)?.children();

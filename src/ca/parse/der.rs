@@ -45,8 +45,8 @@ pub struct Element<'a> {
 
 impl<'a> Element<'a> {
     /// What a constructed element holds.
-    pub fn children(&self) -> Reader<'a> {
-        Reader { rest: self.content }
+    pub fn children(&self) -> DerReader<'a> {
+        DerReader { rest: self.content }
     }
 
     /// The octets of a BIT STRING that is a whole number of octets long.
@@ -60,11 +60,11 @@ impl<'a> Element<'a> {
 
 /// Reads elements that stand one after the other.
 #[derive(Debug, Clone)]
-pub struct Reader<'a> {
+pub struct DerReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> DerReader<'a> {
     pub fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
 
 /// Reads an input that is exactly one element, strict all the way down.
 pub fn document(input: &[u8]) -> Result<Element<'_>, Malformed> {
-    let mut reader = Reader { rest: input };
+    let mut reader = DerReader { rest: input };
     let element = reader.element()?;
     if !reader.is_at_end() {
         return Err(Malformed::TrailingBytes);

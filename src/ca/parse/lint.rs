@@ -9,14 +9,14 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::{X509Name, X509Version};
 
 use crate::ca::ca_certificate::CaCertificate;
-use crate::ca::parse::signed::Signed;
+use crate::ca::parse::signed::SignedData;
 use crate::ca::parse::validity::Validity;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 
 /// What the certificate must say.
 #[derive(Debug)]
-pub struct Expected<'a> {
+pub struct ExpectedProfile<'a> {
     pub id: &'a SpiffeId,
     pub serial: Serial,
     pub validity: Validity,
@@ -33,8 +33,8 @@ pub struct OutOfProfile(pub &'static str);
 /// The number of extensions that an SVID has.
 const EXTENSIONS: usize = 6;
 
-pub fn svid(der: &[u8], expected: &Expected<'_>) -> Result<(), OutOfProfile> {
-    let signed = Signed::read(der).map_err(|_| OutOfProfile("encoding"))?;
+pub fn svid(der: &[u8], expected: &ExpectedProfile<'_>) -> Result<(), OutOfProfile> {
+    let signed = SignedData::read(der).map_err(|_| OutOfProfile("encoding"))?;
     let (_, certificate) = X509Certificate::from_der(der).map_err(|_| OutOfProfile("encoding"))?;
     let same_algorithm = certificate.signature_algorithm == certificate.tbs_certificate.signature;
     let validity = Validity::read(&certificate).map_err(|_| OutOfProfile("validity"))?;
@@ -62,7 +62,7 @@ pub fn svid(der: &[u8], expected: &Expected<'_>) -> Result<(), OutOfProfile> {
 fn check_extension(
     extension: &ParsedExtension<'_>,
     critical: bool,
-    expected: &Expected<'_>,
+    expected: &ExpectedProfile<'_>,
 ) -> Result<(), OutOfProfile> {
     let (part, holds) = match extension {
         ParsedExtension::SubjectAlternativeName(names) => (
@@ -140,7 +140,7 @@ mod tests {
         let key = SubjectPublicKeyInfo::from_der(csr.spki_der()).unwrap();
         let der = params.signed_by(&key, &ca.intermediate()).unwrap().der().to_vec();
         let issuer = CaCertificate::read(ca.authority.intermediate_der()).unwrap();
-        let wanted = Expected {
+        let wanted = ExpectedProfile {
             id: &order.id,
             serial: order.serial,
             validity,
@@ -154,7 +154,10 @@ mod tests {
             *damaged.last_mut().unwrap() ^= 1;
             assert_eq!(svid(&damaged, &wanted), Err(OutOfProfile("signature")));
             assert_eq!(svid(&der[..der.len() - 1], &wanted), Err(OutOfProfile("encoding")));
-            assert_eq!(svid(&der, &Expected { spki: b"other", ..wanted }), Err(OutOfProfile("public key")));
+            assert_eq!(
+                svid(&der, &ExpectedProfile { spki: b"other", ..wanted }),
+                Err(OutOfProfile("public key"))
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::ca::ca_certificate::CaCertificate;
 use crate::ca::parse::der::Malformed;
 use crate::ca::parse::ecdsa::{BadSignature, KeyError, PublicKey};
-use crate::ca::parse::signed::{SignatureError, Signed};
+use crate::ca::parse::signed::{SignatureError, SignedData};
 use crate::domain::enroll::enrollment::SpkiHash;
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::serial::Serial;
@@ -75,7 +75,7 @@ impl PresentedChain {
         let issuer = CaCertificate::read(&intermediate).map_err(|_| ChainError::UnknownIntermediate)?;
 
         // The lenient parser sees only what our intermediate signed.
-        let signed = Signed::read(&leaf).map_err(ChainError::Malformed)?;
+        let signed = SignedData::read(&leaf).map_err(ChainError::Malformed)?;
         signed.verify(&issuer.key).map_err(ChainError::Signature)?;
         let svid = Svid::from_der(&leaf)?;
         if svid.issuer != issuer.name {

@@ -6,7 +6,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::ReasonCode;
 
 use crate::ca::ca_certificate::CaCertificate;
-use crate::ca::parse::signed::Signed;
+use crate::ca::parse::signed::SignedData;
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::serial::Serial;
@@ -30,7 +30,7 @@ pub enum RevocationListError {
 /// Reads a list that one of the hierarchy's intermediates has signed.
 pub fn read(der: &[u8], hierarchy: &Hierarchy) -> Result<RevocationList, RevocationListError> {
     let malformed = RevocationListError::Malformed;
-    let signed = Signed::read(der).map_err(|_| malformed)?;
+    let signed = SignedData::read(der).map_err(|_| malformed)?;
     let Ok(([], list)) = CertificateRevocationList::from_der(der) else {
         return Err(malformed);
     };

@@ -7,7 +7,7 @@ use crate::ca::parse::ecdsa::{BadSignature, Hash, PublicKey};
 
 /// A signed document, read strictly. The signature is not yet verified.
 #[derive(Debug, Clone, Copy)]
-pub struct Signed<'a> {
+pub struct SignedData<'a> {
     /// What the signature covers.
     pub body: Element<'a>,
     /// An AlgorithmIdentifier.
@@ -24,7 +24,7 @@ pub enum SignatureError {
     Bad(#[from] BadSignature),
 }
 
-impl<'a> Signed<'a> {
+impl<'a> SignedData<'a> {
     pub fn read(der: &'a [u8]) -> Result<Self, Malformed> {
         let document = der::document(der)?;
         if document.tag != der::SEQUENCE {

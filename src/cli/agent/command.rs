@@ -16,7 +16,7 @@ use crate::agent::enroll::first_enrollment;
 use crate::agent::enroll::requests::EnrollmentClient;
 use crate::agent::facts::Subject;
 use crate::agent::identity::{Identity, IdentityDir, OwnedDir};
-use crate::agent::run::readiness::Sign;
+use crate::agent::run::readiness::Readiness;
 use crate::agent::run::runtime;
 use crate::agent::run::runtime::RunEnd;
 use crate::agent::status::status;
@@ -106,7 +106,8 @@ async fn enroll(args: EnrollArgs, json: bool) -> Result<ExitCode, CliError> {
     let dir = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
     let dir =
         IdentityDir::new(dir).lock().map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
-    let refuse = |error: first_enrollment::EnrollError| CliError::new(chain(&error)).hint(error.hint());
+    let refuse =
+        |error: first_enrollment::FirstEnrollmentError| CliError::new(chain(&error)).hint(error.hint());
     // A secret on standard input is not even read when there is nothing to enroll.
     first_enrollment::check_vacant(&dir).map_err(refuse)?;
     let plan = args.contact.plan()?;
@@ -179,10 +180,10 @@ async fn run_agent(args: &RunArgs) -> Result<ExitCode, CliError> {
 }
 
 /// What a service manager wants to know; elsewhere nobody listens.
-fn tell_systemd(sign: Sign) {
+fn tell_systemd(sign: Readiness) {
     match sign {
-        Sign::Ready => notify(&[NotifyState::Ready]),
-        Sign::Alive => notify(&[NotifyState::Watchdog]),
+        Readiness::Ready => notify(&[NotifyState::Ready]),
+        Readiness::Alive => notify(&[NotifyState::Watchdog]),
     }
 }
 

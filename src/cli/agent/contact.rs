@@ -6,7 +6,9 @@ use clap::Args;
 
 use crate::agent::config::{EnrollConfig, process_environment};
 use crate::agent::connect::server_url::ServerUrl;
-use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText, read_file, read_stdin};
+use crate::agent::enroll::credential_source::{
+    CredentialPlace, CredentialSource, SecretText, read_file, read_stdin,
+};
 use crate::agent::enroll::enroll_on_start::chain;
 use crate::cli::output::error::CliError;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
@@ -117,11 +119,13 @@ fn given(
     secret_file: Option<PathBuf>,
     token: Option<SecretText>,
 ) -> Option<CredentialSource> {
-    let place = |path: PathBuf| if path == Path::new("-") { Place::Stdin } else { Place::File(path) };
+    let place = |path: PathBuf| {
+        if path == Path::new("-") { CredentialPlace::Stdin } else { CredentialPlace::File(path) }
+    };
     let (kind, place) = match (token_file, secret_file, token) {
         (Some(path), _, _) => (CredentialKind::JoinToken, place(path)),
         (_, Some(path), _) => (CredentialKind::EnrollmentSecret, place(path)),
-        (_, _, Some(text)) => (CredentialKind::JoinToken, Place::Given(text)),
+        (_, _, Some(text)) => (CredentialKind::JoinToken, CredentialPlace::Given(text)),
         (None, None, None) => return None,
     };
     Some(CredentialSource { kind, place })

@@ -8,11 +8,11 @@ use clap::Args;
 use serde_json::json;
 
 use crate::agent::config::{CA_PIN, ENROLLMENT_SECRET, JOIN_TOKEN, SECRET_FILE, SERVER, TOKEN_FILE};
-use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
+use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
 use crate::agent::enroll::enroll_on_start::chain;
 use crate::agent::install::service;
 use crate::agent::install::service::{
-    InstallError, Installed, Order, Target, Uninstalled, Vouched, checked_ca_file,
+    InstallError, InstallOrder, Installed, Target, Uninstalled, Vouched, checked_ca_file,
 };
 use crate::agent::install::unit::{DEFAULT_DIR, NAME, OWN_PROGRAM};
 use crate::cli::agent::contact::{ContactArgs, Plan, no_credential};
@@ -61,8 +61,10 @@ impl InstallArgs {
         }
         let Plan { server, trust, mut credential } = self.contact.plan()?;
         if let Some(secret) = self.enrollment_secret {
-            let source =
-                CredentialSource { kind: CredentialKind::EnrollmentSecret, place: Place::Given(secret) };
+            let source = CredentialSource {
+                kind: CredentialKind::EnrollmentSecret,
+                place: CredentialPlace::Given(secret),
+            };
             credential = Some(source.read().map_err(|error| CliError::new(chain(&error)))?);
         }
         let vouched = match trust {
@@ -81,7 +83,7 @@ impl InstallArgs {
         if credential.is_none() && matches!(target, Target::Here) && !service::has_identity(&self.dir) {
             return Err(no_credential());
         }
-        let order = Order { server, vouched, credential, dir: self.dir, target };
+        let order = InstallOrder { server, vouched, credential, dir: self.dir, target };
         let installed = service::install(&order).map_err(|error| refused(&error))?;
         if json {
             print(&format!("{}\n", as_json(&installed)))?;
@@ -158,7 +160,7 @@ fn as_json(installed: &Installed) -> serde_json::Value {
     })
 }
 
-fn told(order: &Order, installed: &Installed) -> String {
+fn told(order: &InstallOrder, installed: &Installed) -> String {
     let mut text = listed("Written", &installed.files);
     if let Some(spiffe_id) = &installed.kept_identity {
         text.push_str(&format!("This machine goes on as {spiffe_id}; no credential was written.\n"));

@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::pem::file::PrivateKey;
 use crate::pem::{self};
-use crate::secret_file::Reader;
+use crate::secret_file::SecretReader;
 use crate::server;
 use crate::store::{self, OpenError};
 use crate::tls::live::LivePeers;
@@ -40,7 +40,7 @@ use crate::tls::live::LivePeers;
 /// gen-cert').
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
-pub(crate) enum AgentCa {
+pub(crate) enum AgentCaCommand {
     /// Create root and intermediate, once
     ///
     /// The root's private key is printed to stdout this one time and kept nowhere. Store it offline: it is
@@ -84,7 +84,7 @@ const EXAMPLES: &str = "Examples:
   muster agent-ca export /etc/ssl/muster-agents.pem
   muster agent-ca renew < root-key.pem     # before the intermediate's year is over";
 
-impl AgentCa {
+impl AgentCaCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         match self {
             Self::Init { trust_domain } => init(global, &trust_domain).await,
@@ -236,7 +236,7 @@ async fn renew(global: &Global, root_key: Option<&Path>) -> Result<ExitCode, Cli
 
 fn read_root_key(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
     if let Some(file) = file.filter(|file| file.as_os_str() != "-") {
-        return Reader::named().read(file, ROOT_KEY_MAX).map_err(|error| CliError::caused(&error));
+        return SecretReader::named().read(file, ROOT_KEY_MAX).map_err(|error| CliError::caused(&error));
     }
     if std::io::stdin().is_terminal() {
         eprintln!("Paste the root's private key (PEM), then press Ctrl-D:");

@@ -26,7 +26,7 @@ use crate::store;
 /// where the server has a certificate from elsewhere (tls_cert_file and tls_key_file).
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct GenCert {
+pub(crate) struct GenCertCommand {
     /// A DNS name or IP address under which the server is reached; may be repeated
     /// [default: the names of the certificate that is there; else those in MUSTER_PUBLIC_URL and
     /// MUSTER_CERT_NAMES, and this machine's names and addresses]
@@ -47,7 +47,7 @@ const EXAMPLES: &str = "Examples:
   muster gen-cert --name muster.example.org --name 192.0.2.10
   muster gen-cert --renew";
 
-impl GenCert {
+impl GenCertCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let config = global.local_config()?;
         prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
@@ -91,7 +91,7 @@ impl GenCert {
     }
 }
 
-impl GenCert {
+impl GenCertCommand {
     /// The names that were given, else those that are in use: the fleet knows the server by them.
     fn names_after(
         &self,

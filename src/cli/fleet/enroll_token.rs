@@ -20,7 +20,7 @@ use crate::shell::quoted;
 /// there are enrollment secrets ('muster secret').
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
-pub(crate) struct EnrollToken {
+pub(crate) struct EnrollTokenCommand {
     #[command(subcommand)]
     command: Option<TokenCommand>,
     #[command(flatten)]
@@ -74,7 +74,7 @@ const EXAMPLES: &str = "Examples:
 
 const ROUTE: &str = "/v1/agents/enroll-tokens";
 
-impl EnrollToken {
+impl EnrollTokenCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let Some(command) = self.command else {
             let output = SecretOutput::open()?;

@@ -16,7 +16,7 @@ use crate::cli::output::values::{print, print_json};
 /// it back is 'muster host re-enable'.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  muster revoke-agent --agent web-7")]
-pub(crate) struct RevokeAgent {
+pub(crate) struct RevokeAgentCommand {
     /// The agent id, the last part of its SPIFFE id
     #[arg(long, value_name = "ID")]
     agent: String,
@@ -25,7 +25,7 @@ pub(crate) struct RevokeAgent {
     tenant: Option<String>,
 }
 
-impl RevokeAgent {
+impl RevokeAgentCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         let path = format!("/v1/agents/{}/revoke", escape(&self.agent));

@@ -20,7 +20,7 @@ use crate::cli::output::values::{
 /// kept. One host, once: that is a join token ('muster enroll-token').
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
-pub(crate) enum Secret {
+pub(crate) enum SecretCommand {
     /// Create a secret; it is shown this one time
     Create {
         /// What the secret is for
@@ -62,7 +62,7 @@ const EXAMPLES: &str = "Examples:
 
 const ROUTE: &str = "/v1/enrollment-secrets";
 
-impl Secret {
+impl SecretCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         match self {

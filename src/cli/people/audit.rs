@@ -24,7 +24,7 @@ const LINE_OCTETS_MAX: u64 = 1 << 20;
 /// nothing can be changed, inserted or taken out unnoticed.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
-pub(crate) enum Audit {
+pub(crate) enum AuditCommand {
     /// List records, newest first
     List {
         /// Only records with this text in them
@@ -60,7 +60,7 @@ const EXAMPLES: &str = "Examples:
   muster audit verify /backup/audit-2026-11-26.jsonl
   muster audit export /backup/audit-$(date +%F).jsonl";
 
-impl Audit {
+impl AuditCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         if let Self::Verify { file: Some(file) } = &self {
             return verify_file(global, file);
@@ -107,7 +107,7 @@ fn outcome(record: &Value) -> String {
 }
 
 async fn verify(global: &Global, control: &Control) -> Result<ExitCode, CliError> {
-    let mut progress = Progress::new("Audit trail");
+    let mut progress = Progress::new("AuditCommand trail");
     progress.show(|| "reading every record".to_owned());
     let answer = control.call(Call::get("/v1/audit/verify")).await?;
     drop(progress);
@@ -189,7 +189,7 @@ fn report(global: &Global, answer: &Value) -> Result<ExitCode, CliError> {
 async fn export(global: &Global, control: &Control, path: &Path) -> Result<ExitCode, CliError> {
     let call = Call::get("/v1/audit").query("order", Some("oldest"));
     let mut records: u64 = 0;
-    let mut progress = Progress::new("Audit trail");
+    let mut progress = Progress::new("AuditCommand trail");
     if path.as_os_str() == "-" {
         let written = control.pages(call, |page| {
             records += page.len() as u64;

@@ -21,12 +21,12 @@ use crate::durable::Unfinished;
 /// the envelope key, in another place than the backup. The server's own certificate under tls/ is not in it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  muster backup /backup/muster-$(date +%F).age")]
-pub(crate) struct Backup {
+pub(crate) struct BackupCommand {
     /// The file to write, which must not exist yet; its directory must. '-' is stdout
     path: PathBuf,
 }
 
-impl Backup {
+impl BackupCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let path = &self.path;
         if path.as_os_str() == "-" {
@@ -41,7 +41,7 @@ impl Backup {
         };
         let mut file = Unfinished::begin(path).map_err(failed)?;
         let control = Control::open_local(global).await?;
-        let mut progress = Progress::new("Backup");
+        let mut progress = Progress::new("BackupCommand");
         let mut octets = 0;
         let written = control.stream(Call::post("/local/backup"), |part| {
             octets += part.len() as u64;

@@ -10,7 +10,7 @@ use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::{field, print_json, print_table};
 
-/// Check that the store is whole and what needs somebody, while the server runs or not
+/// CheckCommand that the store is whole and what needs somebody, while the server runs or not
 ///
 /// Exit status 0: nothing to do. 4: something needs somebody soon. 1: something is broken or could not be checked.
 ///
@@ -19,9 +19,9 @@ use crate::cli::output::values::{field, print_json, print_table};
 /// the server when it started. Names the first damage found.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  muster check\n  muster check --json | jq .findings")]
-pub(crate) struct Check {}
+pub(crate) struct CheckCommand {}
 
-impl Check {
+impl CheckCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open_local(global).await?;
         let answer = control.bytes(Call::post("/local/check")).await?;

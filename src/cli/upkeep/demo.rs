@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::config::{AgentConfig, EnrollConfig};
-use crate::agent::enroll::credential_source::{CredentialSource, Place, SecretText};
+use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
 use crate::agent::enroll::enroll_on_start::Patience;
 use crate::agent::facts::Subject;
 use crate::agent::identity::IdentityDir;
@@ -126,7 +126,7 @@ async fn token(
     let minted = app.mint_token(caller, tenant, order).await;
     let (_, credential) = minted.map_err(|error| CliError::caused(&error))?;
     let text = SecretText::new(&credential.reveal());
-    Ok(CredentialSource { kind: CredentialKind::JoinToken, place: Place::Given(text) })
+    Ok(CredentialSource { kind: CredentialKind::JoinToken, place: CredentialPlace::Given(text) })
 }
 
 fn facts(number: u16, name: &str) -> HostFacts {

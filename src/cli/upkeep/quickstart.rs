@@ -36,7 +36,7 @@ use crate::tls::live::LivePeers;
 /// With --json the first line on stdout says all of that as one document, once the listeners accept.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Quickstart {
+pub(crate) struct QuickstartCommand {
     /// Where HTTPS listens; port 0 takes a free one [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -56,7 +56,7 @@ const EXAMPLES: &str = "Examples:
 /// The quickstart's trust domain.
 const TRUST_DOMAIN: &str = "muster";
 
-impl Quickstart {
+impl QuickstartCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let overrides =
             Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };

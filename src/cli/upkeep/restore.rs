@@ -27,7 +27,7 @@ use crate::store;
 /// Certificates issued since the backup are unknown afterwards: their hosts must enroll again.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Restore {
+pub(crate) struct RestoreCommand {
     /// The backup, as 'muster backup' wrote it
     path: PathBuf,
     /// A revocation list newer than the backup, DER, as it was served at /agent-ca.crl
@@ -48,7 +48,7 @@ const EXAMPLES: &str = "Examples:
 /// Longest revocation list that is read, in octets: a million entries.
 const LIST_MAX: u64 = 64 << 20;
 
-impl Restore {
+impl RestoreCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let config = global.local_config()?;
         global.log(Some(&config))?;
@@ -68,8 +68,11 @@ impl Restore {
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
         let accept_unauthenticated = self.accept_unauthenticated;
         let restoring = tokio::task::spawn_blocking(move || {
-            let sealed =
-                BufReader::new(Watched { file: backup, octets: 0, progress: Progress::new("Restore") });
+            let sealed = BufReader::new(Watched {
+                file: backup,
+                octets: 0,
+                progress: Progress::new("RestoreCommand"),
+            });
             let accept: Option<fn(&InCharge)> = if accept_unauthenticated { Some(show) } else { None };
             restore(&config.data_dir, sealed, &envelope, accept, list.as_deref(), &caller, SystemClock.now())
         });
@@ -125,7 +128,7 @@ fn refused(error: &RestoreError) -> CliError {
         RestoreError::Envelope(EnvelopeError::OtherEnvelope) => {
             said.hint("a backup opens only with the envelope that the server had when it was made")
         }
-        RestoreError::Envelope(_) | RestoreError::Store(store::RestoreError::Backup(_)) => {
+        RestoreError::Envelope(_) | RestoreError::Store(store::SnapshotReadError::Backup(_)) => {
             said.hint("the backup is cut short or damaged; nothing was restored")
         }
         RestoreError::OlderList { .. } => {

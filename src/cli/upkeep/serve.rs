@@ -23,7 +23,7 @@ use crate::server::{Server, StartError};
 /// It refuses to start, and says why, on anything that it can't use. SIGTERM and SIGINT end it cleanly.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Serve {
+pub(crate) struct ServeCommand {
     /// The configuration file; config/muster.reference.yml lists every setting
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -44,7 +44,7 @@ const EXAMPLES: &str = "Examples:
   muster serve --config /etc/muster/muster.yml
   muster serve --config /etc/muster/muster.yml --check";
 
-impl Serve {
+impl ServeCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let overrides =
             Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };

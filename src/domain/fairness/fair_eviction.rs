@@ -9,17 +9,17 @@ use std::hash::Hash;
 
 /// Places with their holders. How many there may be is the caller's to bound.
 #[derive(Debug)]
-pub struct Shares<H, T> {
-    holders: HashMap<H, BTreeMap<Turn, T>>,
+pub struct FairEviction<H, T> {
+    holders: HashMap<H, BTreeMap<EvictionRank, T>>,
     /// Each holder once, the one that has to give up a place first.
-    order: BTreeMap<(Reverse<usize>, Turn), H>,
+    order: BTreeMap<(Reverse<usize>, EvictionRank), H>,
     places: usize,
     next_number: u64,
 }
 
 /// When a place makes way among those of its holder. No two places share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Turn {
+pub struct EvictionRank {
     worth: Worth,
     /// Given out in order.
     number: u64,
@@ -32,16 +32,16 @@ pub enum Worth {
     InUse,
 }
 
-impl<H, T> Default for Shares<H, T> {
+impl<H, T> Default for FairEviction<H, T> {
     fn default() -> Self {
         Self { holders: HashMap::new(), order: BTreeMap::new(), places: 0, next_number: 0 }
     }
 }
 
-impl<H: Copy + Eq + Hash, T> Shares<H, T> {
+impl<H: Copy + Eq + Hash, T> FairEviction<H, T> {
     /// A place for this holder, the last of its worth to make way.
-    pub fn add(&mut self, holder: H, worth: Worth, what: T) -> Turn {
-        let turn = Turn { worth, number: self.next_number };
+    pub fn add(&mut self, holder: H, worth: Worth, what: T) -> EvictionRank {
+        let turn = EvictionRank { worth, number: self.next_number };
         self.next_number += 1;
         self.changing(holder, |held| held.insert(turn, what));
         self.places += 1;
@@ -49,7 +49,7 @@ impl<H: Copy + Eq + Hash, T> Shares<H, T> {
     }
 
     /// What was in this place, unless it has been given up before.
-    pub fn remove(&mut self, holder: H, turn: Turn) -> Option<T> {
+    pub fn remove(&mut self, holder: H, turn: EvictionRank) -> Option<T> {
         let what = self.changing(holder, |held| held.remove(&turn))?;
         self.places -= 1;
         Some(what)
@@ -85,7 +85,7 @@ impl<H: Copy + Eq + Hash, T> Shares<H, T> {
     }
 
     /// Changes what one holder has, and moves the holder to where it belongs.
-    fn changing<R>(&mut self, holder: H, change: impl FnOnce(&mut BTreeMap<Turn, T>) -> R) -> R {
+    fn changing<R>(&mut self, holder: H, change: impl FnOnce(&mut BTreeMap<EvictionRank, T>) -> R) -> R {
         let held = self.holders.entry(holder).or_default();
         if let Some(rank) = rank(held) {
             self.order.remove(&rank);
@@ -99,7 +99,7 @@ impl<H: Copy + Eq + Hash, T> Shares<H, T> {
     }
 }
 
-fn rank<T>(held: &BTreeMap<Turn, T>) -> Option<(Reverse<usize>, Turn)> {
+fn rank<T>(held: &BTreeMap<EvictionRank, T>) -> Option<(Reverse<usize>, EvictionRank)> {
     held.first_key_value().map(|(&first, _)| (Reverse(held.len()), first))
 }
 
@@ -110,7 +110,7 @@ mod tests {
 
     /// Adds places in this order, and says in which order they make way.
     fn check(places: &[(char, Worth, u8)], expected: &[u8]) {
-        let mut shares = Shares::default();
+        let mut shares = FairEviction::default();
         for &(holder, worth, what) in places {
             shares.add(holder, worth, what);
         }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_holder_gives_up_its_own() {
-        let mut shares = Shares::default();
+        let mut shares = FairEviction::default();
         for (holder, worth, what) in [('a', InUse, 1), ('a', Idle, 2), ('b', Idle, 3), ('b', Idle, 4)] {
             shares.add(holder, worth, what);
         }
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn places_come_back_once() {
-        let mut shares = Shares::default();
+        let mut shares = FairEviction::default();
         let first = shares.add('a', Idle, 1);
         let second = shares.add('a', InUse, 2);
         assert_eq!((shares.held_by('a'), shares.held_by('b')), (2, 0));

@@ -15,7 +15,7 @@ use crate::domain::ids::TenantId;
 
 /// An identity as the deny list names it; the trust domain is the deployment's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Identity {
+pub struct AgentRef {
     pub tenant: TenantId,
     pub agent: AgentId,
 }
@@ -27,8 +27,8 @@ pub enum DenyChange {
         serial: Serial,
         not_after: Timestamp,
     },
-    Identity(Identity),
-    LiftIdentity(Identity),
+    Identity(AgentRef),
+    LiftIdentity(AgentRef),
     /// The certificate expired long ago, whatever the clock may still do.
     Forget(Serial),
 }
@@ -37,14 +37,14 @@ pub enum DenyChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denial {
     Serial { serial: Serial, not_after: Timestamp, since: Timestamp, reason: RevocationReason },
-    Identity { identity: Identity, since: Timestamp },
-    Lifted { identity: Identity, at: Timestamp },
+    Identity { identity: AgentRef, since: Timestamp },
+    Lifted { identity: AgentRef, at: Timestamp },
 }
 
 #[derive(Debug, Default)]
 struct Sets {
     serials: HashSet<Serial>,
-    identities: HashSet<Identity>,
+    identities: HashSet<AgentRef>,
 }
 
 impl Sets {
@@ -71,7 +71,7 @@ impl Sets {
 pub struct DenyList(Arc<RwLock<Sets>>);
 
 impl DenyList {
-    pub fn denies(&self, serial: Serial, identity: &Identity) -> bool {
+    pub fn denies(&self, serial: Serial, identity: &AgentRef) -> bool {
         let sets = self.0.read().unwrap_or_else(PoisonError::into_inner);
         sets.serials.contains(&serial) || sets.identities.contains(identity)
     }

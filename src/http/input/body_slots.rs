@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::fairness::fair_eviction::{Shares, Turn, Worth};
+use crate::domain::fairness::fair_eviction::{EvictionRank, FairEviction, Worth};
 use crate::domain::network::networks::accountable;
 
 /// Bodies that may be arriving at the same time, from everybody together: 32 MiB at most.
@@ -17,11 +17,11 @@ const BODIES_MAX: usize = 512;
 type Client = Option<IpAddr>;
 
 #[derive(Debug, Default)]
-pub(crate) struct Arriving(Mutex<Shares<Client, CancellationToken>>);
+pub(crate) struct BodySlots(Mutex<FairEviction<Client, CancellationToken>>);
 
-impl Arriving {
+impl BodySlots {
     /// A place for a body from this address, if need be another's that has to make way.
-    pub(crate) fn place(&self, address: Option<IpAddr>) -> Place<'_> {
+    pub(crate) fn place(&self, address: Option<IpAddr>) -> BodySlot<'_> {
         let client = address.map(accountable);
         let mut bodies = self.bodies();
         if bodies.len() >= BODIES_MAX
@@ -31,25 +31,25 @@ impl Arriving {
         }
         let pushed_out = CancellationToken::new();
         let turn = bodies.add(client, Worth::InUse, pushed_out.clone());
-        Place { client, turn, pushed_out, arriving: self }
+        BodySlot { client, turn, pushed_out, arriving: self }
     }
 
-    fn bodies(&self) -> MutexGuard<'_, Shares<Client, CancellationToken>> {
+    fn bodies(&self) -> MutexGuard<'_, FairEviction<Client, CancellationToken>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One body's place, given back on drop.
 #[derive(Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct BodySlot<'a> {
     client: Client,
-    turn: Turn,
+    turn: EvictionRank,
     /// Cancelled when the place goes to a newer body.
     pub(crate) pushed_out: CancellationToken,
-    arriving: &'a Arriving,
+    arriving: &'a BodySlots,
 }
 
-impl Drop for Place<'_> {
+impl Drop for BodySlot<'_> {
     fn drop(&mut self) {
         self.arriving.bodies().remove(self.client, self.turn);
     }
@@ -59,13 +59,13 @@ impl Drop for Place<'_> {
 mod tests {
     use super::*;
 
-    fn pushed_out(place: &Place<'_>) -> bool {
+    fn pushed_out(place: &BodySlot<'_>) -> bool {
         place.pushed_out.is_cancelled()
     }
 
     #[test]
     fn the_oldest_makes_way_and_places_come_back() {
-        let arriving = Arriving::default();
+        let arriving = BodySlots::default();
         let mut places: Vec<_> = (0..BODIES_MAX).map(|_| arriving.place(None)).collect();
         let newest = arriving.place(None);
         assert!(pushed_out(&places[0]) && !places[1..].iter().any(pushed_out) && !pushed_out(&newest));
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn one_client_pushes_out_nobody_but_himself() {
-        let arriving = Arriving::default();
+        let arriving = BodySlots::default();
         let modest = [Some("10.0.0.1".parse().unwrap()), Some("2001:db8::1".parse().unwrap()), None];
         let modest = modest.map(|address| arriving.place(address));
         // Wherever in his /64 he is.

@@ -22,12 +22,12 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(2);
 type Slot = Arc<Mutex<Option<Incoming>>>;
 
 /// A body that leaves what is unread of it behind when it is dropped.
-struct Lent {
+struct DrainOnDrop {
     incoming: Option<Incoming>,
     slot: Slot,
 }
 
-impl Body for Lent {
+impl Body for DrainOnDrop {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -50,7 +50,7 @@ impl Body for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for DrainOnDrop {
     fn drop(&mut self) {
         if let Some(incoming) = self.incoming.take().filter(|incoming| !incoming.is_end_stream()) {
             *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(incoming);
@@ -63,8 +63,9 @@ pub(crate) async fn answer(router: Router, request: Request<Incoming>) -> Respon
     // A client that asked before sending has sent nothing, and is not to be encouraged.
     let asked_first = request.headers().contains_key(header::EXPECT);
     let slot = Slot::default();
-    let lent = request
-        .map(|incoming| axum::body::Body::new(Lent { incoming: Some(incoming), slot: Arc::clone(&slot) }));
+    let lent = request.map(|incoming| {
+        axum::body::Body::new(DrainOnDrop { incoming: Some(incoming), slot: Arc::clone(&slot) })
+    });
     let Ok(response) = router.oneshot(lent).await;
     let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(left) = left.filter(|_| !asked_first) {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app::access::account;
 use crate::app::access::caller::{Caller, LocalVia};
-use crate::app::issue::refusals::Refused;
+use crate::app::issue::refusals::ProofLevel;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::network::host_port::HostPort;
@@ -70,7 +70,7 @@ impl<P: Needed + Send> FromRequestParts<Shared> for Allowed<P> {
         if let Some(id) = parsed_id(parts) {
             event.detail.insert("id", id);
         }
-        shared.app.record_refusal(event, Refused::Somebody, "permission_denied").await?;
+        shared.app.record_refusal(event, ProofLevel::Somebody, "permission_denied").await?;
         Err(Problem::permission_denied())
     }
 }
@@ -157,9 +157,9 @@ async fn caller_of(parts: &Parts, shared: &Shared) -> Result<Caller, Problem> {
 
 /// Proof that the caller is a person, signed in.
 #[derive(Debug)]
-pub(crate) struct Oneself(pub(crate) account::Oneself);
+pub(crate) struct SignedInPerson(pub(crate) account::Oneself);
 
-impl FromRequestParts<Shared> for Oneself {
+impl FromRequestParts<Shared> for SignedInPerson {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {

@@ -83,7 +83,7 @@ mod tests {
     use std::str::FromStr;
 
     use super::*;
-    use crate::app::insight::fleet::Place;
+    use crate::app::insight::fleet::HostCursor;
     use crate::domain::identity::serial::Serial;
     use crate::domain::ids::{CredentialId, HostId, UserId};
     use crate::domain::insight::timeline::EventKey;
@@ -106,7 +106,7 @@ mod tests {
         let mut dice = Dice::new(20_261_125);
         check::<HostId>("01890000-0000-7000-8000-000000000001", &mut dice);
         for sorted in ["", "h.d2ViLTE.", "h..", "s..", "s.1790000000123.", "e.-1.", "e.1790000000123."] {
-            check::<Place>(&format!("{sorted}01890000-0000-7000-8000-000000000001"), &mut dice);
+            check::<HostCursor>(&format!("{sorted}01890000-0000-7000-8000-000000000001"), &mut dice);
         }
         check::<UserId>("01890000-0000-7000-8000-000000000001", &mut dice);
         check::<CredentialId>(&CredentialId::from_bytes([7; 10]).to_string(), &mut dice);

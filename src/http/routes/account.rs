@@ -7,13 +7,13 @@ use crate::app::access::account::{AccountError, OwnPassword};
 use crate::domain::people::session::SessionId;
 use crate::http::Shared;
 use crate::http::input::body::Json;
-use crate::http::input::extract::{Id, Nothing, Oneself, Params};
+use crate::http::input::extract::{Id, Nothing, Params, SignedInPerson};
 use crate::http::input::page::{Page, PageParams, cursor, limit};
 use crate::http::problem::Problem;
 use crate::http::wire::{AccountAnswer, OwnPasswordAnswer, OwnPasswordBody, OwnToken, SessionItem};
 
 pub(crate) async fn show(
-    Oneself(oneself): Oneself,
+    SignedInPerson(oneself): SignedInPerson,
     State(shared): State<Shared>,
     Params(Nothing {}): Params<Nothing>,
 ) -> Result<axum::Json<AccountAnswer>, Problem> {
@@ -32,7 +32,7 @@ pub(crate) async fn show(
 }
 
 pub(crate) async fn set_password(
-    Oneself(oneself): Oneself,
+    SignedInPerson(oneself): SignedInPerson,
     State(shared): State<Shared>,
     Params(Nothing {}): Params<Nothing>,
     Json(body): Json<OwnPasswordBody>,
@@ -57,7 +57,7 @@ pub(crate) async fn set_password(
 }
 
 pub(crate) async fn sessions(
-    Oneself(oneself): Oneself,
+    SignedInPerson(oneself): SignedInPerson,
     State(shared): State<Shared>,
     Params(params): Params<PageParams>,
 ) -> Result<axum::Json<Page<SessionItem>>, Problem> {
@@ -68,7 +68,7 @@ pub(crate) async fn sessions(
 }
 
 pub(crate) async fn end_session(
-    Oneself(oneself): Oneself,
+    SignedInPerson(oneself): SignedInPerson,
     State(shared): State<Shared>,
     Id(id): Id<SessionId>,
     Params(Nothing {}): Params<Nothing>,

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::app::insight::audit::{AuditQuery, Order};
+use crate::app::insight::audit::{AuditOrder, AuditQuery};
 use crate::domain::insight::audit::Outcome;
 use crate::http::Shared;
 use crate::http::input::extract::{Allowed, AuditRead, Nothing, Params, scope};
@@ -54,8 +54,8 @@ pub(crate) async fn list(
     // Without a tenant, those who see all tenants see what belongs to none, too.
     let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
     let order = match params.order {
-        None | Some(ListOrder::Newest) => Order::NewestFirst,
-        Some(ListOrder::Oldest) => Order::OldestFirst,
+        None | Some(ListOrder::Newest) => AuditOrder::NewestFirst,
+        Some(ListOrder::Oldest) => AuditOrder::OldestFirst,
     };
     let query = AuditQuery {
         tenant,

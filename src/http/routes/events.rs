@@ -23,7 +23,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::app::access::caller::Caller;
-use crate::app::insight::events::{Event, EventId};
+use crate::app::insight::events::{EventId, ServerEvent};
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::people::access::AccessChange;
 use crate::domain::people::api_token::Maker;
@@ -111,7 +111,12 @@ struct Listener {
 
 impl Listener {
     /// Passes events on until the reader goes, loses its right, or the server stops.
-    async fn run(self, missed: Option<Vec<Event>>, events: Receiver<Event>, access: Receiver<AccessChange>) {
+    async fn run(
+        self,
+        missed: Option<Vec<ServerEvent>>,
+        events: Receiver<ServerEvent>,
+        access: Receiver<AccessChange>,
+    ) {
         tokio::select! {
             biased;
             () = self.sender.closed() => return,
@@ -128,7 +133,7 @@ impl Listener {
     }
 
     /// Tells what was missed, and then what happens.
-    async fn relay(&self, missed: Option<Vec<Event>>, mut events: Receiver<Event>) {
+    async fn relay(&self, missed: Option<Vec<ServerEvent>>, mut events: Receiver<ServerEvent>) {
         let missed = match missed {
             Some(missed) => missed.into_iter().map(Some).collect(),
             None => vec![None],
@@ -213,7 +218,7 @@ impl Listener {
     }
 
     /// Sends an event, or `None` for those that were lost. Tells whether to go on.
-    async fn pass_on(&self, event: Option<Event>) -> bool {
+    async fn pass_on(&self, event: Option<ServerEvent>) -> bool {
         let message = match event {
             Some(event) => {
                 let theirs = self.tenant.is_some() && event.tenant.is_some() && event.tenant != self.tenant;

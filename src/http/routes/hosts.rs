@@ -8,10 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::app::insight::fleet::{HostQuery, Order, Place};
+use crate::app::insight::fleet::{HostCursor, HostOrder, HostQuery};
 use crate::app::issue::hosts::HostDetail;
 use crate::domain::host::{HostFlag, HostState};
-use crate::domain::identity::deny::Identity;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::HostId;
 use crate::http::Shared;
@@ -75,8 +75,8 @@ pub(crate) async fn list(
 
 impl HostParams {
     fn query(self, now: Timestamp) -> Result<HostQuery, Problem> {
-        let order: Order = parsed("sort", self.sort.as_deref())?.unwrap_or_default();
-        let after: Option<Place> = cursor(self.cursor.as_deref())?;
+        let order: HostOrder = parsed("sort", self.sort.as_deref())?.unwrap_or_default();
+        let after: Option<HostCursor> = cursor(self.cursor.as_deref())?;
         if after.as_ref().is_some_and(|place| !order.has(place)) {
             return Err(Problem::bad_request("This 'cursor' is of a list in another order."));
         }
@@ -172,7 +172,7 @@ pub(crate) async fn revoke(
     One { caller, tenant, id: agent, .. }: One<AgentWrite, AgentId>,
     State(shared): State<Shared>,
 ) -> Result<axum::Json<RevokedAnswer>, Problem> {
-    let revoked = shared.app.revoke(&caller, Identity { tenant, agent }).await?;
+    let revoked = shared.app.revoke(&caller, AgentRef { tenant, agent }).await?;
     Ok(axum::Json(RevokedAnswer {
         agent_id: revoked.identity.agent.to_string(),
         tenant_id: revoked.identity.tenant.to_string(),

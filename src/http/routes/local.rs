@@ -18,7 +18,7 @@ use crate::domain::identity::spiffe::TrustDomain;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Local, Nothing, Params};
 use crate::http::problem::{Problem, with_causes};
-use crate::http::wire::CaCertificate;
+use crate::http::wire::CaCertificateItem;
 use crate::http::{Shared, findings};
 use crate::pem;
 
@@ -130,7 +130,7 @@ pub(crate) async fn renew_agent_ca(
     State(shared): State<Shared>,
     Params(Nothing {}): Params<Nothing>,
     Json(body): Json<RenewBody>,
-) -> Result<axum::Json<CaCertificate>, Problem> {
+) -> Result<axum::Json<CaCertificateItem>, Problem> {
     let unusable = || Problem::bad_request("The certificate is not PEM, or the sealed key is not base64.");
     let certificate = pem::single(&body.certificate, &[pem::CERTIFICATE]).map_err(|_| unusable())?;
     let sealed_key = BASE64.decode(body.sealed_key.as_bytes()).map_err(|_| unusable())?;

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::http::input::drain::answer;
 use crate::http::transport::origin::Transport;
-use crate::tls::listener::log_limit::Complaint;
+use crate::tls::listener::log_limit::LogLimit;
 
 /// The socket's file inside the data directory.
 pub const FILE_NAME: &str = "muster.sock";
@@ -109,7 +109,7 @@ impl Socket {
     pub async fn serve(self, router: Router, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut failures = Complaint::default();
+        let mut failures = LogLimit::default();
         loop {
             let next = async {
                 let seat = Arc::clone(&room).acquire_owned().await;

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::fs::OFlags;
 
 use crate::domain::identity::clock_marks::{ClockMarks, DENIALS_KEPT};
-use crate::domain::identity::deny::{Denial, Identity};
+use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::serial::Serial;
 use crate::domain::insight::audit::{ChainHead, MissingRecords};
 use crate::durable;
@@ -356,9 +356,9 @@ struct Comparison<'v, 'r> {
     marks: ClockMarks,
     /// What the database denies and the journal has not mentioned yet.
     unwritten_serials: BTreeMap<Serial, Denial>,
-    denied_identities: BTreeMap<Identity, Timestamp>,
+    denied_identities: BTreeMap<AgentRef, Timestamp>,
     /// What the journal denies in the end.
-    journal_identities: BTreeMap<Identity, Timestamp>,
+    journal_identities: BTreeMap<AgentRef, Timestamp>,
     unknown_serials: Vec<Denial>,
     seen: HashSet<Serial>,
 }
@@ -422,9 +422,9 @@ impl<'v, 'r> Comparison<'v, 'r> {
 
     /// What the journal lacks, and what the database lacks.
     fn end(self) -> (Vec<Denial>, Vec<Denial>) {
-        let absent_from = |from: &BTreeMap<Identity, Timestamp>, of: &BTreeMap<Identity, Timestamp>| {
+        let absent_from = |from: &BTreeMap<AgentRef, Timestamp>, of: &BTreeMap<AgentRef, Timestamp>| {
             let absent = of.iter().filter(|(identity, _)| !from.contains_key(identity));
-            let denial = |(identity, since): (&Identity, &Timestamp)| Denial::Identity {
+            let denial = |(identity, since): (&AgentRef, &Timestamp)| Denial::Identity {
                 identity: identity.clone(),
                 since: *since,
             };
@@ -446,7 +446,7 @@ mod tests {
 
     fn denials() -> Vec<Denial> {
         let identity =
-            |agent: &str| Identity { tenant: TenantId::from_bytes([7; 16]), agent: agent.parse().unwrap() };
+            |agent: &str| AgentRef { tenant: TenantId::from_bytes([7; 16]), agent: agent.parse().unwrap() };
         let at = Timestamp::from_second(1_790_000_000).unwrap();
         let reason = RevocationReason::Revoked;
         vec![

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::enroll::enrollment::RevocationReason;
-use crate::domain::identity::deny::{Denial, Identity};
+use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::TenantId;
@@ -50,10 +50,10 @@ impl From<&Line> for Entry {
             Line::Denial(Denial::Serial { serial, not_after, since, reason }) => {
                 Self::Serial { serial, not_after, since, reason }
             }
-            Line::Denial(Denial::Identity { identity: Identity { tenant, agent }, since }) => {
+            Line::Denial(Denial::Identity { identity: AgentRef { tenant, agent }, since }) => {
                 Self::Identity { tenant, agent, since }
             }
-            Line::Denial(Denial::Lifted { identity: Identity { tenant, agent }, at }) => {
+            Line::Denial(Denial::Lifted { identity: AgentRef { tenant, agent }, at }) => {
                 Self::Lifted { tenant, agent, at }
             }
             Line::Mark(ChainHead { seq, hash }) => Self::Audit { seq, hash },
@@ -68,10 +68,10 @@ impl From<Entry> for Line {
                 Denial::Serial { serial, not_after, since, reason }
             }
             Entry::Identity { tenant, agent, since } => {
-                Denial::Identity { identity: Identity { tenant, agent }, since }
+                Denial::Identity { identity: AgentRef { tenant, agent }, since }
             }
             Entry::Lifted { tenant, agent, at } => {
-                Denial::Lifted { identity: Identity { tenant, agent }, at }
+                Denial::Lifted { identity: AgentRef { tenant, agent }, at }
             }
             Entry::Audit { seq, hash } => return Self::Mark(ChainHead { seq, hash }),
         })

@@ -21,16 +21,17 @@ use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment::{Enrollment, Revocation, RevocationReason, SpkiHash, Via};
 use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::host::{Host, HostFacts};
-use crate::domain::identity::deny::Identity;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::audit::{AuditEvent, Outcome};
 use crate::domain::testing::Dice;
+use crate::store::opening::disk::Disk;
 use crate::store::opening::open;
 use crate::store::rows::{Rows, Snapshot, Span, Table};
 use crate::store::tests::power_cut;
 use crate::store::tests::power_cut::Weather;
-use crate::store::{Change, Disk, FILE_NAME, JOURNAL_NAME, ReadError, Store, Verdict, View};
+use crate::store::{Change, FILE_NAME, JOURNAL_NAME, ReadError, Store, Verdict, View};
 
 /// Cuts that are tried unless the environment asks for more.
 const CUTS: u32 = 100;
@@ -65,7 +66,7 @@ fn dump(disk: &Disk) -> Dump {
 
 /// A run of a store, with what it held at first and after each commit.
 struct Run {
-    disk: power_cut::Disk,
+    disk: power_cut::PowerCutDisk,
     dumps: Vec<Dump>,
     journal: Vec<u8>,
     directory: TempDir,
@@ -76,7 +77,7 @@ impl Run {
         let directory = tempfile::tempdir().unwrap();
         let (path, journal) = (directory.path().join(FILE_NAME), directory.path().join(JOURNAL_NAME));
         drop(open::open(&path, Noon.now()).unwrap());
-        let disk = power_cut::Disk::new(std::fs::read(&path).unwrap(), &journal);
+        let disk = power_cut::PowerCutDisk::new(std::fs::read(&path).unwrap(), &journal);
         let database = open::builder().create_with_backend(disk.clone()).unwrap();
         let (opened, _) = open::journal(&database, &journal, Noon.now()).unwrap();
         let (dumps, watched) = (Arc::new(Mutex::new(Vec::new())), Arc::new(OnceLock::<Arc<Disk>>::new()));
@@ -155,8 +156,8 @@ fn audit(action: &'static str, number: u8) -> Change {
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 
-fn identity(number: u8) -> Identity {
-    Identity { tenant: TENANT, agent: format!("agent-{number}").parse().unwrap() }
+fn identity(number: u8) -> AgentRef {
+    AgentRef { tenant: TENANT, agent: format!("agent-{number}").parse().unwrap() }
 }
 
 fn host_id(number: u8) -> HostId {
@@ -259,8 +260,8 @@ fn cut() -> impl Strategy<Value = (Index, Weather)> {
 }
 
 /// Opens what a cut has left on a disk that remembers what opening does to it.
-fn mended(image: Vec<u8>, journal: &Path) -> Result<power_cut::Disk, TestCaseError> {
-    let disk = power_cut::Disk::new(image, journal);
+fn mended(image: Vec<u8>, journal: &Path) -> Result<power_cut::PowerCutDisk, TestCaseError> {
+    let disk = power_cut::PowerCutDisk::new(image, journal);
     let opened = open::builder().create_with_backend(disk.clone());
     opened.map_err(|error| TestCaseError::fail(format!("it does not open: {error}")))?;
     Ok(disk)

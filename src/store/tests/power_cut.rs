@@ -26,7 +26,7 @@ enum Event {
 
 /// A disk, and all that has happened to it. Clones are the same disk.
 #[derive(Debug, Clone)]
-pub(crate) struct Disk(Arc<Mutex<Recording>>);
+pub(crate) struct PowerCutDisk(Arc<Mutex<Recording>>);
 
 #[derive(Debug)]
 struct Recording {
@@ -59,7 +59,7 @@ pub(crate) struct Left {
     pub committed: usize,
 }
 
-impl Disk {
+impl PowerCutDisk {
     /// A disk with an image on it, beside a journal.
     pub(crate) fn new(image: Vec<u8>, journal: &Path) -> Self {
         let seen = image.clone();
@@ -173,7 +173,7 @@ fn grains(offset: usize, length: usize, grain: usize) -> impl Iterator<Item = (u
     })
 }
 
-impl StorageBackend for Disk {
+impl StorageBackend for PowerCutDisk {
     fn len(&self) -> io::Result<u64> {
         Ok(self.recording().seen.len() as u64)
     }
@@ -219,7 +219,7 @@ mod tests {
     fn what_was_synced_is_there_and_the_rest_may_be_lost() {
         let directory = tempfile::tempdir().unwrap();
         let journal = directory.path().join("journal");
-        let disk = Disk::new(vec![1; 8], &journal);
+        let disk = PowerCutDisk::new(vec![1; 8], &journal);
         disk.write(2, &[2; 4]).unwrap();
         disk.sync_data().unwrap();
         disk.committed();

@@ -25,122 +25,26 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::domain::network::networks::{Networks, accountable};
 use crate::tls::client_verifier::{PeerError, PeerIdentity, PeerVerifier};
-use crate::tls::listener::admission::{Bounds, Full, Occupancy, PushedOut, Seat, Standing};
-use crate::tls::listener::log_limit::Complaint;
+use crate::tls::listener::admission::{Bounds, ConnectionState, ConnectionTable, Full, PushedOut, Seat};
+use crate::tls::listener::limits::{
+    ABORT_WAIT, EXHAUSTED_PAUSE, GRPC_STREAMS_MAX, HEADER_BYTES_MAX, HTTPS_CONNECTION_WINDOW,
+    HTTPS_STREAMS_MAX, KEEP_ALIVE, Limits, REVOKED_LINGER, SEND_BUFFER, STALL_MAX, STREAM_WINDOW,
+    UNPROVEN_STREAMS_MAX, descriptors,
+};
+use crate::tls::listener::log_limit::LogLimit;
 use crate::tls::listener::plain_http;
 use crate::tls::listener::refused::RefusedHandshakes;
 pub use crate::tls::listener::requests::{Answering, ChargedTo, SharedBody, Unproven};
-use crate::tls::listener::requests::{Notes, Noting, STREAM};
+use crate::tls::listener::requests::{Noting, RequestTracking, STREAM};
 pub use crate::tls::listener::send_budget::{Ender, SendLimits};
 use crate::tls::listener::send_budget::{Payer, SWEEP_EVERY, SendBudget};
-use crate::tls::listener::stall::{RequestClock, Timely};
+use crate::tls::listener::stall::{RequestClock, StallLimit};
 use crate::tls::live::{LivePeer, LivePeers, TooManyConnections};
 use crate::tls::server_certificate::LiveCertificate;
 use crate::tls::server_config::{grpc_config, https_config};
 
-/// How long a client may take for the header of an HTTP/1 request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an HTTP/1 connection may be idle between two requests: longer than proxies keep theirs, which would
-/// otherwise now and then send a request into a connection that is being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// How often an HTTP/2 client that says nothing is asked whether it is there, and how long it may think.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// Most bytes of header fields in one request.
-const HEADER_BYTES_MAX: u16 = 16 * 1024;
-/// Streams that one HTTPS connection may have open.
-const HTTPS_STREAMS_MAX: u32 = 64;
-/// Streams of one HTTPS connection that may be served before they have proved who they come from. The others wait:
-/// a page of the web UI has more files than this, and they come one after the other.
-const UNPROVEN_STREAMS_MAX: usize = 16;
-/// Streams that one agent's connection may have open: a session, and room for single calls.
-const GRPC_STREAMS_MAX: u32 = 16;
-/// What a client may send on one stream before the service has read it, in bytes. No body that we take is
-/// larger than this.
-const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for all streams of one HTTPS connection together.
-const HTTPS_CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
-/// What is kept for a client that reads slowly, per stream, before the service has to wait.
-const SEND_BUFFER: usize = 64 * 1024;
 /// The first bytes of every HTTP/2 connection (RFC 9113 3.4).
 const HTTP2_PREFACE: usize = 24;
-/// How long a client may take nothing of what is being sent to it.
-const STALL_MAX: Duration = Duration::from_secs(30);
-/// How long a revoked agent's connection stays, so that the refusals on its streams reach it; after that
-/// the agent has to connect anew, and can't.
-const REVOKED_LINGER: Duration = Duration::from_secs(1);
-/// How long the accept loop rests when the process or the machine has no room for another connection.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
-/// How long aborted tasks have to unwind.
-const ABORT_WAIT: Duration = Duration::from_secs(1);
-
-/// Bounds on what strangers and agents can hold. Where they leave no room for one more, `occupancy` says who
-/// makes way.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    pub connections: usize,
-    pub connections_per_address: usize,
-    /// Connections whose handshake is not over.
-    pub handshakes: usize,
-    pub handshakes_per_address: usize,
-    pub handshake_timeout: Duration,
-    /// For an HTTP/1 request's header, and for an HTTP/2 connection's first bytes.
-    pub header_timeout: Duration,
-    /// For an HTTP/1 connection between two requests.
-    pub idle_timeout: Duration,
-    /// On answers that clients have not taken.
-    pub answers: SendLimits,
-    /// How long a shutdown waits for requests and streams before it aborts them.
-    pub drain: Duration,
-}
-
-const COMMON: Limits = Limits {
-    connections: 20_000,
-    connections_per_address: 20_000,
-    handshakes: 4_096,
-    handshakes_per_address: 2_048,
-    handshake_timeout: Duration::from_secs(10),
-    header_timeout: HEADER_TIMEOUT,
-    idle_timeout: IDLE_TIMEOUT,
-    answers: SendLimits::DEFAULT,
-    drain: Duration::from_secs(5),
-};
-
-impl Limits {
-    /// For people and for enrolling agents: no client needs more than a browser's handful of connections,
-    /// and 200 machines behind one address may enroll at once.
-    pub const HTTPS: Self =
-        Self { connections_per_address: 256, handshakes: 2_048, handshakes_per_address: 256, ..COMMON };
-
-    /// For agents. A whole fleet may sit behind one address, each agent with two connections while it
-    /// rotates, so one address may fill the listener with *proved* agents. Those that have proved nothing
-    /// yet may take at most half of the handshakes, and only for as long as the handshake timeout.
-    pub const GRPC: Self = COMMON;
-
-    /// The same where only so many descriptors are to be had: bounds that can't be reached would leave the
-    /// process without a descriptor, and then nobody gets in.
-    ///
-    /// What one address may have shrinks along: at most half, unless it may have all anyway.
-    fn within(self, descriptors: u64) -> Self {
-        // With fewer there is no half of a half, and no server either.
-        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX).max(4);
-        let connections = self.connections.min(descriptors);
-        let handshakes = self.handshakes.min(descriptors / 2);
-        let one_may_have_all = self.connections_per_address >= self.connections;
-        let share = if one_may_have_all { connections } else { connections / 2 };
-        Self {
-            connections,
-            connections_per_address: self.connections_per_address.min(share),
-            handshakes,
-            handshakes_per_address: self.handshakes_per_address.min(handshakes / 2),
-            ..self
-        }
-    }
-}
-
-/// How many descriptors this process may have open.
-fn descriptors() -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
-}
 
 /// How one listener treats its clients.
 ///
@@ -203,7 +107,7 @@ pub fn connection_builder<E>(executor: E) -> auto::Builder<E> {
     let mut builder = auto::Builder::new(executor);
     builder
         .http1()
-        // `Timely` has a limit for the header and another one between requests.
+        // `StallLimit` has a limit for the header and another one between requests.
         .header_read_timeout(None)
         .max_buf_size(HEADER_BYTES_MAX.into());
     builder
@@ -291,15 +195,15 @@ impl Listener {
 struct Acceptor {
     tcp: TcpListener,
     name: &'static str,
-    accept_failures: Complaint,
-    refusals: Complaint,
-    floods: Complaint,
-    crowds: Complaint,
+    accept_failures: LogLimit,
+    refusals: LogLimit,
+    floods: LogLimit,
+    crowds: LogLimit,
 }
 
 impl Acceptor {
     fn new(tcp: TcpListener, name: &'static str) -> Self {
-        let silent = Complaint::default;
+        let silent = LogLimit::default;
         Self { tcp, name, accept_failures: silent(), refusals: silent(), floods: silent(), crowds: silent() }
     }
 
@@ -335,13 +239,13 @@ impl Acceptor {
         }
     }
 
-    fn pushed_out(&mut self, standing: Standing) {
+    fn pushed_out(&mut self, standing: ConnectionState) {
         let (complaint, what) = match standing {
-            Standing::Handshaking => (
+            ConnectionState::Handshaking => (
                 &mut self.floods,
                 "too many clients don't finish their handshake; the oldest make way for new connections",
             ),
-            Standing::Settled => (
+            ConnectionState::Settled => (
                 &mut self.crowds,
                 "too many connections are open; those that have been quiet make way for new ones",
             ),
@@ -377,7 +281,8 @@ impl NotAdmitted {
 }
 
 /// A connection that carries HTTP.
-type Http<'a, S> = Pin<Box<auto::Connection<'a, TokioIo<Timely<TlsStream<TcpStream>>>, Noting<S>, Tasks>>>;
+type Http<'a, S> =
+    Pin<Box<auto::Connection<'a, TokioIo<StallLimit<TlsStream<TcpStream>>>, Noting<S>, Tasks>>>;
 
 /// What the connections of a listener have in common.
 struct Shared {
@@ -388,7 +293,7 @@ struct Shared {
     refused: Arc<RefusedHandshakes>,
     http1: auto::Builder<Tasks>,
     http2: auto::Builder<Tasks>,
-    occupancy: Occupancy,
+    occupancy: ConnectionTable,
     budget: Arc<SendBudget>,
     tasks: Tasks,
     shutdown: CancellationToken,
@@ -405,7 +310,7 @@ impl Shared {
                 .max_concurrent_streams(GRPC_STREAMS_MAX)
                 .initial_connection_window_size(STREAM_WINDOW);
         }
-        let occupancy = Occupancy::new(Bounds {
+        let occupancy = ConnectionTable::new(Bounds {
             total: limits.connections,
             per_address: limits.connections_per_address,
             handshakes: limits.handshakes,
@@ -475,7 +380,7 @@ impl Shared {
             Some(peer) => Payer::Agent(peer.identity().identity().clone()),
             None => Payer::Address(accountable(remote.ip())),
         };
-        let mut notes = Notes {
+        let mut notes = RequestTracking {
             requests: peer.is_none().then(|| seat.requests()),
             budget: Arc::clone(&self.budget),
             payer,
@@ -483,7 +388,7 @@ impl Shared {
             connection: seat.pushed_out.clone(),
             clock: None,
         };
-        let io = Timely::new(tls, STALL_MAX);
+        let io = StallLimit::new(tls, STALL_MAX);
         let Limits { header_timeout, idle_timeout, .. } = self.limits;
         let (builder, io) = if speaks_http2 {
             notes.strangers = self.places_for_strangers(remote);

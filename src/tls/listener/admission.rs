@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::fairness::fair_eviction::{Shares, Turn, Worth};
+use crate::domain::fairness::fair_eviction::{EvictionRank, FairEviction, Worth};
 use crate::domain::network::networks::accountable;
 
 /// Upper bounds on connections.
@@ -32,7 +32,7 @@ pub(crate) struct Bounds {
 }
 
 #[derive(Debug)]
-pub(crate) struct Occupancy {
+pub(crate) struct ConnectionTable {
     bounds: Bounds,
     table: Arc<Mutex<Table>>,
 }
@@ -41,8 +41,8 @@ type Id = u64;
 
 #[derive(Debug, Default)]
 struct Table {
-    handshakes: Shares<IpAddr, Id>,
-    settled: Shares<IpAddr, Id>,
+    handshakes: FairEviction<IpAddr, Id>,
+    settled: FairEviction<IpAddr, Id>,
     /// Everybody who is in one of the two.
     occupants: HashMap<Id, Occupant>,
     next_id: Id,
@@ -51,14 +51,14 @@ struct Table {
 #[derive(Debug)]
 struct Occupant {
     address: IpAddr,
-    standing: Standing,
-    turn: Turn,
+    standing: ConnectionState,
+    turn: EvictionRank,
     open_requests: usize,
     pushed_out: CancellationToken,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum ConnectionState {
     Handshaking,
     Settled,
 }
@@ -74,7 +74,7 @@ pub(crate) enum Full {
     Handshakes,
 }
 
-impl Occupancy {
+impl ConnectionTable {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self { bounds, table: Arc::default() }
     }
@@ -95,13 +95,13 @@ impl Occupancy {
         }
         let own = if has_its_share { table.push_out_of(address) } else { None };
         let made_way = if table.handshakes.len() >= self.bounds.handshakes {
-            table.push_out(Standing::Handshaking)
+            table.push_out(ConnectionState::Handshaking)
         } else if table.occupants.len() < self.bounds.total {
             None
         } else if self.bounds.settled_make_way && !table.settled.is_empty() {
-            table.push_out(Standing::Settled)
+            table.push_out(ConnectionState::Settled)
         } else {
-            table.push_out(Standing::Handshaking)
+            table.push_out(ConnectionState::Handshaking)
         };
         if table.occupants.len() >= self.bounds.total {
             return Err(Full::Total);
@@ -109,7 +109,7 @@ impl Occupancy {
         let (id, pushed_out) = (table.next_id, CancellationToken::new());
         table.next_id += 1;
         let turn = table.handshakes.add(address, Worth::InUse, id);
-        let standing = Standing::Handshaking;
+        let standing = ConnectionState::Handshaking;
         let occupant = Occupant { address, standing, turn, open_requests: 0, pushed_out: pushed_out.clone() };
         table.occupants.insert(id, occupant);
         drop(table);
@@ -119,26 +119,26 @@ impl Occupancy {
 }
 
 impl Table {
-    fn places(&mut self, standing: Standing) -> &mut Shares<IpAddr, Id> {
+    fn places(&mut self, standing: ConnectionState) -> &mut FairEviction<IpAddr, Id> {
         match standing {
-            Standing::Handshaking => &mut self.handshakes,
-            Standing::Settled => &mut self.settled,
+            ConnectionState::Handshaking => &mut self.handshakes,
+            ConnectionState::Settled => &mut self.settled,
         }
     }
 
     /// Ends the connection of this standing that has to make way, whose room is free from now on, and says of
     /// which standing it was; `None` when there is none.
-    fn push_out(&mut self, standing: Standing) -> Option<Standing> {
+    fn push_out(&mut self, standing: ConnectionState) -> Option<ConnectionState> {
         let id = self.places(standing).give_up_one()?;
         self.occupants.remove(&id)?.pushed_out.cancel();
         Some(standing)
     }
 
     /// The same for a settled connection of this address.
-    fn push_out_of(&mut self, address: IpAddr) -> Option<Standing> {
+    fn push_out_of(&mut self, address: IpAddr) -> Option<ConnectionState> {
         let id = self.settled.give_up_one_of(address)?;
         self.occupants.remove(&id)?.pushed_out.cancel();
-        Some(Standing::Settled)
+        Some(ConnectionState::Settled)
     }
 
     /// A connection is over, or was pushed out before.
@@ -169,7 +169,7 @@ pub(crate) struct Seat {
     /// Cancelled when the connection has to make way for a newcomer's.
     pub(crate) pushed_out: CancellationToken,
     /// Of which standing the connection was that had to make way for this one, if there was one.
-    pub(crate) made_way: Option<Standing>,
+    pub(crate) made_way: Option<ConnectionState>,
     place: Place,
 }
 
@@ -183,7 +183,7 @@ impl Seat {
     /// The handshake is over; an error when the room was given away meanwhile.
     pub(crate) fn settle(&mut self) -> Result<(), PushedOut> {
         let mut table = lock(&self.place.table);
-        table.renew(self.place.id, |occupant| occupant.standing = Standing::Settled).ok_or(PushedOut)
+        table.renew(self.place.id, |occupant| occupant.standing = ConnectionState::Settled).ok_or(PushedOut)
     }
 
     /// Where the requests of this connection are noted, once it has settled.
@@ -248,7 +248,7 @@ mod tests {
         settled_make_way: true,
     };
 
-    fn settled(occupancy: &Occupancy, last: u8) -> Seat {
+    fn settled(occupancy: &ConnectionTable, last: u8) -> Seat {
         let mut seat = occupancy.enter(IpAddr::from([10, 0, 0, last])).unwrap();
         seat.settle().unwrap();
         seat
@@ -263,7 +263,7 @@ mod tests {
         let settled_make_way = false;
         let bounds =
             Bounds { total: 4, per_address: 3, handshakes: 9, handshakes_per_address: 2, settled_make_way };
-        let occupancy = Occupancy::new(bounds);
+        let occupancy = ConnectionTable::new(bounds);
         let enter = |ip: &str| occupancy.enter(ip.parse().unwrap());
         let settled = |ip: &str| {
             let mut seat = enter(ip).unwrap();
@@ -292,14 +292,14 @@ mod tests {
     fn the_oldest_unfinished_handshake_makes_way() {
         let of_handshakes = Bounds { per_address: 2, handshakes: 3, handshakes_per_address: 2, ..ROOMY };
         for bounds in [of_handshakes, Bounds { total: 4, per_address: 2, settled_make_way: false, ..ROOMY }] {
-            let occupancy = Occupancy::new(bounds);
+            let occupancy = ConnectionTable::new(bounds);
             let enter = |last: u8| occupancy.enter(IpAddr::from([10, 0, 0, last]));
             let settled = settled(&occupancy, 1);
             let mut old = enter(2).unwrap();
             let waiting = [enter(3).unwrap(), enter(4).unwrap()];
             assert!(!waiting.iter().any(|seat| seat.made_way.is_some()));
             let newcomer = enter(5).unwrap();
-            assert_eq!(newcomer.made_way, Some(Standing::Handshaking));
+            assert_eq!(newcomer.made_way, Some(ConnectionState::Handshaking));
             assert!(pushed_out(&old) && !pushed_out(&settled));
             assert_eq!(old.settle(), Err(PushedOut));
             assert!(!waiting.iter().any(pushed_out));
@@ -316,13 +316,13 @@ mod tests {
 
     #[test]
     fn where_an_address_has_its_share_its_own_quietest_makes_way() {
-        let occupancy = Occupancy::new(Bounds { per_address: 3, handshakes_per_address: 2, ..ROOMY });
+        let occupancy = ConnectionTable::new(Bounds { per_address: 3, handshakes_per_address: 2, ..ROOMY });
         let other = settled(&occupancy, 2);
         let [first, second] = [1, 1].map(|last| settled(&occupancy, last));
         let open = first.requests().open();
         let third = settled(&occupancy, 1);
         let newcomer = settled(&occupancy, 1);
-        assert_eq!(newcomer.made_way, Some(Standing::Settled));
+        assert_eq!(newcomer.made_way, Some(ConnectionState::Settled));
         assert!(pushed_out(&second) && !pushed_out(&first) && !pushed_out(&third));
         let enter = || occupancy.enter(IpAddr::from([10, 0, 0, 1]));
         let handshakes = [enter().unwrap(), enter().unwrap()];
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn of_handshakes_the_address_with_the_most_gives_one_up() {
-        let occupancy = Occupancy::new(Bounds { handshakes: 4, ..ROOMY });
+        let occupancy = ConnectionTable::new(Bounds { handshakes: 4, ..ROOMY });
         let enter = |last: u8| occupancy.enter(IpAddr::from([10, 0, 0, last])).unwrap();
         let slow = enter(1);
         let flood: Vec<_> = (0..20).map(|number| enter(2 + number % 2)).collect();
@@ -346,14 +346,14 @@ mod tests {
 
     #[test]
     fn the_quietest_settled_connection_makes_way_and_handshakes_go_on() {
-        let occupancy = Occupancy::new(Bounds { total: 4, ..ROOMY });
+        let occupancy = ConnectionTable::new(Bounds { total: 4, ..ROOMY });
         let [first, second, third] = [1, 2, 3].map(|last| settled(&occupancy, last));
         let handshake = occupancy.enter(IpAddr::from([10, 0, 0, 4])).unwrap();
         // The first one is still at it, the second one has been.
         let open = first.requests().open();
         drop(second.requests().open());
         let newcomer = settled(&occupancy, 5);
-        assert_eq!(newcomer.made_way, Some(Standing::Settled));
+        assert_eq!(newcomer.made_way, Some(ConnectionState::Settled));
         assert!(pushed_out(&third) && !pushed_out(&handshake));
         let another = settled(&occupancy, 6);
         assert!(pushed_out(&second) && !pushed_out(&first));
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn open_requests_that_do_not_move_hold_no_place_for_ever() {
-        let occupancy = Occupancy::new(Bounds { total: 3, ..ROOMY });
+        let occupancy = ConnectionTable::new(Bounds { total: 3, ..ROOMY });
         let seats = [1, 2, 3].map(|last| settled(&occupancy, last));
         let open = seats.each_ref().map(|seat| seat.requests().open());
         open[0].moved();
@@ -376,13 +376,13 @@ mod tests {
         // What ends after its connection was pushed out changes nothing, and neither does what outlives it.
         drop(seats);
         drop(open);
-        assert_eq!(newcomer.made_way, Some(Standing::Settled));
+        assert_eq!(newcomer.made_way, Some(ConnectionState::Settled));
         assert_eq!(lock(&occupancy.table).occupants.len(), 1);
     }
 
     #[test]
     fn nobody_makes_way_for_an_address_that_has_more() {
-        let occupancy = Occupancy::new(Bounds { total: 9, ..ROOMY });
+        let occupancy = ConnectionTable::new(Bounds { total: 9, ..ROOMY });
         let modest = settled(&occupancy, 1);
         let mut greedy: Vec<_> = (0..8).map(|_| settled(&occupancy, 2)).collect();
         let open: Vec<_> = greedy.iter().map(|seat| seat.requests().open()).collect();

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
-pub struct Complaint {
+pub struct LogLimit {
     last: Option<Instant>,
 }
 
-impl Complaint {
+impl LogLimit {
     /// Whether it is time to say it again; then it counts as said.
     pub fn is_due(&mut self) -> bool {
         let due = self.last.is_none_or(|last| last.elapsed() >= EVERY);

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub(crate) mod admission;
+mod limits;
 pub mod log_limit;
 pub(crate) mod plain_http;
 pub mod refused;

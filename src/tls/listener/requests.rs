@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::network::networks::accountable;
 use crate::tls::listener::admission::{OpenRequest, Requests};
 use crate::tls::listener::send_budget::{Charge, Ender, Payer, SendBudget};
-use crate::tls::listener::stall::{Answered, RequestClock};
+use crate::tls::listener::stall::{RequestClock, RequestInProgress};
 
 /// Largest piece of an answer that is handed over at once, in bytes: what the HTTP/2 library keeps for a slow
 /// reader of one stream.
@@ -80,7 +80,7 @@ impl Unproven {
 
 /// What is noted of the requests of one connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Notes {
+pub(crate) struct RequestTracking {
     /// `None` where nobody makes way because of them.
     pub(crate) requests: Option<Requests>,
     pub(crate) budget: Arc<SendBudget>,
@@ -98,11 +98,11 @@ pub(crate) struct Notes {
 #[derive(Debug)]
 pub(crate) struct Noting<S> {
     service: S,
-    notes: Notes,
+    notes: RequestTracking,
 }
 
 impl<S> Noting<S> {
-    pub(crate) fn new(service: S, notes: Notes) -> Self {
+    pub(crate) fn new(service: S, notes: RequestTracking) -> Self {
         Self { service, notes }
     }
 }
@@ -194,7 +194,7 @@ pub(crate) struct NotedBody<B> {
     sending: Sending,
     open: Option<OpenRequest>,
     /// Says on drop that the connection is between two requests again.
-    _answering: Option<Answered>,
+    _answering: Option<RequestInProgress>,
 }
 
 impl<B> NotedBody<B> {

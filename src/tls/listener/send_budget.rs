@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::identity::deny::Identity;
+use crate::domain::identity::deny::AgentRef;
 
 /// How often the budget looks for answers that have been held for too long.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ impl SendLimits {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Payer {
     Address(IpAddr),
-    Agent(Identity),
+    Agent(AgentRef),
 }
 
 /// How an answer is ended before its time.

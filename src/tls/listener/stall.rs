@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 #[derive(Debug)]
-pub(crate) struct Timely<T> {
+pub(crate) struct StallLimit<T> {
     inner: T,
     /// How long a peer may take nothing of what is being sent to it.
     stall_max: Duration,
@@ -56,9 +56,9 @@ impl RequestClock {
     }
 
     /// A request's header is complete, and it is being answered until the returned value is dropped.
-    pub(crate) fn answering(self: Arc<Self>) -> Answered {
+    pub(crate) fn answering(self: Arc<Self>) -> RequestInProgress {
         self.set(Phase::Answer);
-        Answered(self)
+        RequestInProgress(self)
     }
 
     fn set(&self, phase: Phase) {
@@ -73,9 +73,9 @@ impl RequestClock {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(crate) struct Answered(Arc<RequestClock>);
+pub(crate) struct RequestInProgress(Arc<RequestClock>);
 
-impl Drop for Answered {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
         self.0.set(Phase::Idle);
     }
@@ -122,7 +122,7 @@ impl KeepAlive {
     }
 }
 
-impl<T> Timely<T> {
+impl<T> StallLimit<T> {
     pub(crate) fn new(inner: T, stall_max: Duration) -> Self {
         Self { inner, stall_max, opening: None, keep_alive: None, stalled: None }
     }
@@ -158,7 +158,7 @@ impl<T> Timely<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Timely<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for StallLimit<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -192,7 +192,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Timely<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Timely<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for StallLimit<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.watch(cx, outcome)
@@ -234,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_does_not_finish_its_first_bytes_is_given_up() {
         let (mut peer, ours) = duplex(64);
-        let mut timely = Timely::new(ours, NEVER).expecting(24, SOON);
+        let mut timely = StallLimit::new(ours, NEVER).expecting(24, SOON);
         peer.write_all(b"PRI").await.unwrap();
         let mut read = [0; 24];
         assert_eq!(timely.read(&mut read).await.unwrap(), 3);
@@ -244,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn after_its_first_bytes_a_peer_may_be_silent() {
         let (mut peer, ours) = duplex(64);
-        let mut timely = Timely::new(ours, NEVER).expecting(24, SOON);
+        let mut timely = StallLimit::new(ours, NEVER).expecting(24, SOON);
         peer.write_all(&[7; 24]).await.unwrap();
         let mut read = [0; 24];
         timely.read_exact(&mut read).await.unwrap();
@@ -254,16 +254,16 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_reads_nothing_is_given_up() {
         let (_peer, ours) = duplex(8);
-        let mut timely = Timely::new(ours, SOON);
+        let mut timely = StallLimit::new(ours, SOON);
         assert_eq!(timely.write_all(&[0; 64]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
     /// A connection whose header may take no longer than [`SOON`], and the clock of its requests.
     fn keep_alive(
         idle_max: Duration,
-    ) -> (tokio::io::DuplexStream, Timely<tokio::io::DuplexStream>, Arc<RequestClock>) {
+    ) -> (tokio::io::DuplexStream, StallLimit<tokio::io::DuplexStream>, Arc<RequestClock>) {
         let (peer, ours) = duplex(64);
         let clock = RequestClock::new();
-        let timely = Timely::new(ours, NEVER).with_requests(Arc::clone(&clock), SOON, idle_max);
+        let timely = StallLimit::new(ours, NEVER).with_requests(Arc::clone(&clock), SOON, idle_max);
         (peer, timely, clock)
     }
 

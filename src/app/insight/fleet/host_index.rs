@@ -5,20 +5,17 @@
 //! counted is not walked for at all: counts are kept with every change.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
-use memchr::memmem::Finder;
 
-use crate::app::insight::fleet::query::{HostQuery, Key, KeyOf, Place, SortedBy, compare};
+pub(crate) use crate::app::insight::fleet::entry::Entry;
+use crate::app::insight::fleet::entry::searched;
+use crate::app::insight::fleet::leaf::{LEAF_MAX, Leaf, Wanted};
+use crate::app::insight::fleet::query::{HostCursor, HostQuery, HostSortKey, Key, KeyOf, compare};
 use crate::domain::enroll::enrollment::LetInBy;
-use crate::domain::host::{Host, HostFacts, HostFlag, HostState};
-use crate::domain::identity::serial::Serial;
-use crate::domain::ids::{CredentialId, HostId};
+use crate::domain::host::{Host, HostFacts, HostFlag};
+use crate::domain::ids::HostId;
 use crate::domain::version::AgentVersion;
-
-/// Most hosts of a leaf. A change of facts moves at most one leaf's text.
-const LEAF_MAX: usize = 256;
 
 /// A host as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +31,7 @@ pub struct HostPage {
     /// How many hosts match in all.
     pub total: usize,
     /// Where the last of them stands, if others follow.
-    pub next: Option<Place>,
+    pub next: Option<HostCursor>,
 }
 
 /// Hosts, counted.
@@ -49,7 +46,7 @@ pub struct Totals {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Roll {
+pub(crate) struct HostIndex {
     /// None is empty; their hosts follow each other by id, which grows with time.
     leaves: Vec<Leaf>,
     totals: Totals,
@@ -61,38 +58,7 @@ pub(crate) struct Roll {
     retired_machines: HashMap<String, HashSet<HostId>>,
 }
 
-#[derive(Debug, Default)]
-struct Leaf {
-    cards: Vec<Card>,
-    /// What search looks at: lower case, a fact a line, host after host.
-    text: String,
-}
-
-/// A host, and beside it what is asked of all hosts at once.
-#[derive(Debug)]
-pub(crate) struct Card {
-    id: HostId,
-    /// The last report, or the enrollment while there was none.
-    quiet_since: Timestamp,
-    svid_not_after: Timestamp,
-    /// Where the host's text ends in the leaf's, and how long it is.
-    text_end: usize,
-    text_len: usize,
-    reported: bool,
-    online: bool,
-    in_service: bool,
-    revoked: bool,
-    possible_clone: bool,
-    let_in_by: Option<CredentialId>,
-    version: AgentVersion,
-    /// As stored, with newer facts laid over; when it was last seen is above.
-    host: Box<Host>,
-    /// What the store has for facts, while newer ones have been reported.
-    stored: Option<Box<HostFacts>>,
-    told: Option<Box<Told>>,
-}
-
-impl Roll {
+impl HostIndex {
     pub(crate) const fn totals(&self) -> Totals {
         self.totals
     }
@@ -102,13 +68,13 @@ impl Roll {
         self.duplicates
     }
 
-    pub(crate) fn card(&self, id: HostId) -> Option<&Card> {
+    pub(crate) fn card(&self, id: HostId) -> Option<&Entry> {
         let leaf = self.leaves.get(self.leaf_of(id))?;
         leaf.position(id).ok().map(|at| &leaf.cards[at])
     }
 
     /// The host as it is now, with what the others' facts say of it.
-    pub(crate) fn now(&self, card: &Card) -> HostNow {
+    pub(crate) fn now(&self, card: &Entry) -> HostNow {
         let mut host = Host { last_seen: card.last_seen(), ..Host::clone(&card.host) };
         if self.is_duplicate(card) {
             host.flags.insert(HostFlag::PossibleDuplicate);
@@ -117,7 +83,7 @@ impl Roll {
     }
 
     /// Whether more than one host in service reports the machine id of this one.
-    fn is_duplicate(&self, card: &Card) -> bool {
+    pub(crate) fn is_duplicate(&self, card: &Entry) -> bool {
         let hosts = card.machine().and_then(|machine| self.machines.get(machine));
         hosts.is_some_and(|hosts| hosts.len() > 1)
     }
@@ -133,7 +99,7 @@ impl Roll {
     }
 
     /// Every host in service.
-    pub(crate) fn in_service(&self) -> impl Iterator<Item = &Card> {
+    pub(crate) fn in_service(&self) -> impl Iterator<Item = &Entry> {
         self.leaves.iter().flat_map(|leaf| &leaf.cards).filter(|card| card.in_service)
     }
 
@@ -141,7 +107,7 @@ impl Roll {
     pub(crate) fn page(&self, query: &HostQuery, limit: usize) -> HostPage {
         let wanted = Wanted::of(self, query);
         match query.order.by {
-            SortedBy::Enrolled => self.page_by_enrollment(&wanted, limit),
+            HostSortKey::Enrolled => self.page_by_enrollment(&wanted, limit),
             _ => self.page_by_key(&wanted, limit),
         }
     }
@@ -177,7 +143,7 @@ impl Roll {
                     page.hosts.push(self.now(card));
                     last = Some(card.id);
                 } else if page.next.is_none() {
-                    page.next = last.map(|id| Place { key: Key::Enrolled, id });
+                    page.next = last.map(|id| HostCursor { key: Key::Enrolled, id });
                 }
             }
             if counted.is_some() && page.next.is_some() {
@@ -203,7 +169,7 @@ impl Roll {
                 }
             }
         }
-        let by_place = |one: &(KeyOf<'_>, &Card), other: &(KeyOf<'_>, &Card)| {
+        let by_place = |one: &(KeyOf<'_>, &Entry), other: &(KeyOf<'_>, &Entry)| {
             compare(order, (one.0, one.1.id), (other.0, other.1.id))
         };
         let more = found.len() > limit;
@@ -213,7 +179,7 @@ impl Roll {
         }
         found.sort_unstable_by(by_place);
         let next = found.last().filter(|_| more);
-        let next = next.map(|(key, card)| Place { key: key.owned(order.by), id: card.id });
+        let next = next.map(|(key, card)| HostCursor { key: key.owned(order.by), id: card.id });
         HostPage { hosts: found.into_iter().map(|(_, card)| self.now(card)).collect(), total, next }
     }
 
@@ -230,7 +196,7 @@ impl Roll {
     }
 
     /// Changes what is remembered of a host beside its facts.
-    pub(crate) fn change<T>(&mut self, id: HostId, change: impl FnOnce(&mut Card) -> T) -> Option<T> {
+    pub(crate) fn change<T>(&mut self, id: HostId, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         let at = self.leaf_of(id);
         let leaf = self.leaves.get_mut(at)?;
         let position = leaf.position(id).ok()?;
@@ -291,7 +257,7 @@ impl Roll {
             online = known.online && host.decommissioned_at.is_none();
         }
         let text = searched(&host);
-        let card = Card {
+        let card = Entry {
             id: host.id,
             quiet_since: host.last_seen.unwrap_or(host.first_enrolled_at),
             svid_not_after: host.svid_not_after,
@@ -324,7 +290,7 @@ impl Roll {
     }
 
     /// Puts a new card where its id belongs, and says where that is.
-    fn insert(&mut self, card: Card, text: &str) -> (usize, usize) {
+    fn insert(&mut self, card: Entry, text: &str) -> (usize, usize) {
         // After the last of all, ids that grow leave full leaves behind.
         let at = self.leaf_of(card.id).min(self.leaves.len().saturating_sub(1));
         let Some(leaf) = self.leaves.get_mut(at) else {
@@ -391,7 +357,7 @@ impl Roll {
         }
     }
 
-    fn unlink_machine(&mut self, card: &Card) {
+    fn unlink_machine(&mut self, card: &Entry) {
         let Some(machine) = card.machine() else { return };
         let machines = if card.in_service { &mut self.machines } else { &mut self.retired_machines };
         let Some(hosts) = machines.get_mut(machine) else { return };
@@ -406,287 +372,15 @@ impl Roll {
     }
 }
 
-impl Leaf {
-    fn of(card: Card, text: &str) -> Self {
-        let mut leaf = Self::default();
-        leaf.insert(0, card, text);
-        leaf
-    }
-
-    fn position(&self, id: HostId) -> Result<usize, usize> {
-        self.cards.binary_search_by_key(&id, |card| card.id)
-    }
-
-    /// Where the text of a host begins.
-    fn text_start(&self, position: usize) -> usize {
-        position.checked_sub(1).map_or(0, |before| self.cards[before].text_end)
-    }
-
-    fn insert(&mut self, position: usize, mut card: Card, text: &str) {
-        let start = self.text_start(position);
-        self.text.insert_str(start, text);
-        card.text_end = start;
-        self.cards.insert(position, card);
-        for card in &mut self.cards[position..] {
-            card.text_end += text.len();
-        }
-    }
-
-    fn replace(&mut self, position: usize, mut card: Card, text: &str) -> Card {
-        let start = self.text_start(position);
-        let end = self.cards[position].text_end;
-        card.text_end = end;
-        let known = std::mem::replace(&mut self.cards[position], card);
-        // Most rows come again with the facts that they had.
-        if &self.text[start..end] != text {
-            self.text.replace_range(start..end, text);
-            for card in &mut self.cards[position..] {
-                card.text_end = card.text_end - (end - start) + text.len();
-            }
-        }
-        known
-    }
-
-    fn remove(&mut self, position: usize) -> Card {
-        let start = self.text_start(position);
-        let card = self.cards.remove(position);
-        self.text.drain(start..card.text_end);
-        for later in &mut self.cards[position..] {
-            later.text_end -= card.text_end - start;
-        }
-        card
-    }
-
-    /// Keeps what comes before `position`, and gives what follows.
-    fn split(&mut self, position: usize) -> Self {
-        let start = self.text_start(position);
-        let mut upper = Self { cards: self.cards.split_off(position), text: self.text.split_off(start) };
-        for card in &mut upper.cards {
-            card.text_end -= start;
-        }
-        upper
-    }
-
-    /// What search looks at of one of its hosts: name and operating system, a line each, then addresses.
-    fn text_of(&self, card: &Card) -> &str {
-        self.text.get(card.text_end - card.text_len..card.text_end).unwrap_or_default()
-    }
-
-    fn name_of(&self, card: &Card) -> &str {
-        self.text_of(card).lines().next().unwrap_or_default()
-    }
-
-    fn os_of(&self, card: &Card) -> &str {
-        self.text_of(card).lines().nth(1).unwrap_or_default()
-    }
-
-    fn key_of<'l>(&'l self, card: &Card, by: SortedBy) -> KeyOf<'l> {
-        match by {
-            SortedBy::Enrolled => KeyOf::Enrolled,
-            SortedBy::Hostname => KeyOf::Hostname(self.name_of(card)),
-            SortedBy::LastSeen => KeyOf::Moment(card.last_seen()),
-            SortedBy::Expires => KeyOf::Moment(Some(card.svid_not_after)),
-        }
-    }
-
-    /// The hosts in whose text it is found, in order.
-    fn matches(&self, finder: &Finder<'_>) -> impl Iterator<Item = &Card> {
-        let text = self.text.as_bytes();
-        let (mut from, mut cards) = (0, self.cards.iter());
-        std::iter::from_fn(move || {
-            let found = from + finder.find(text.get(from..)?)?;
-            let card = cards.find(|card| card.text_end > found)?;
-            from = card.text_end;
-            Some(card)
-        })
-    }
-}
-
-impl Card {
-    pub(crate) fn host(&self) -> &Host {
-        &self.host
-    }
-
-    /// The last report, or the enrollment while there was none.
-    pub(crate) const fn quiet_since(&self) -> Timestamp {
-        self.quiet_since
-    }
-
-    pub(crate) const fn svid_not_after(&self) -> Timestamp {
-        self.svid_not_after
-    }
-
-    pub(crate) fn last_seen(&self) -> Option<Timestamp> {
-        self.reported.then_some(self.quiet_since)
-    }
-
-    /// Records a report, and tells whether the host appeared with it.
-    pub(crate) fn seen(&mut self, at: Timestamp) -> bool {
-        (self.quiet_since, self.reported) = (at, true);
-        let appeared = self.in_service && !self.online;
-        self.online |= appeared;
-        appeared
-    }
-
-    /// Records that an SVID was shown: whether it is the newest so far, and whether that is news.
-    pub(crate) fn shown(&mut self, serial: Serial) -> Shown {
-        match self.host.newest_shown {
-            Some(newest) if serial < newest => Shown::Older,
-            Some(newest) if serial == newest => Shown::Known,
-            _ => {
-                self.host.newest_shown = Some(serial);
-                Shown::Newer
-            }
-        }
-    }
-
-    /// Records who a host says it is under an SVID, and tells whether it says again what it said before the last.
-    pub(crate) fn tells(&mut self, serial: Serial, facts: &HostFacts) -> bool {
-        let known = &self.host.facts;
-        let mut hasher = DefaultHasher::new();
-        facts.hostname.as_ref().or(known.hostname.as_ref()).hash(&mut hasher);
-        facts.machine_id.as_ref().or(known.machine_id.as_ref()).hash(&mut hasher);
-        let now = hasher.finish();
-        match &mut self.told {
-            // Whoever is flagged already need not be suspected with every report.
-            Some(told) if told.serial == serial => told.returns_to(now) && !self.possible_clone,
-            told => {
-                *told = Some(Box::new(Told { serial, now, before: Vec::new() }));
-                false
-            }
-        }
-    }
-
-    /// The store has these facts now.
-    pub(crate) fn saved(&mut self) {
-        self.stored = None;
-    }
-
-    fn machine(&self) -> Option<&str> {
-        self.host.facts.telling_machine_id()
-    }
-
-    const fn state(&self) -> HostState {
-        HostState::of(!self.in_service, self.revoked, self.reported)
-    }
-}
-
-/// A query, with what looking for it needs.
-struct Wanted<'q> {
-    query: &'q HostQuery,
-    words: Vec<String>,
-    /// The text as one hostname.
-    whole: Option<String>,
-    os: Option<String>,
-    roll: &'q Roll,
-}
-
-impl<'q> Wanted<'q> {
-    fn of(roll: &'q Roll, query: &'q HostQuery) -> Self {
-        let text = query.text.as_deref().map(str::trim).filter(|text| !text.is_empty());
-        Self {
-            query,
-            words: text.map(|text| text.split_whitespace().map(folded).collect()).unwrap_or_default(),
-            whole: text.map(folded),
-            os: query.os.as_deref().map(folded),
-            roll,
-        }
-    }
-
-    /// The hosts of a leaf that are wanted, in the order of their ids.
-    fn cards_of<'l>(&self, leaf: &'l Leaf) -> Vec<&'l Card> {
-        let fits = |card: &&Card| self.fits(leaf, card);
-        let Some((first, others)) = self.words.split_first() else {
-            return leaf.cards.iter().filter(fits).collect();
-        };
-        let others: Vec<_> = others.iter().map(|word| Finder::new(word.as_bytes())).collect();
-        let first = Finder::new(first.as_bytes());
-        let mut found: Vec<_> = leaf
-            .matches(&first)
-            .filter(|card| {
-                let text = leaf.text_of(card).as_bytes();
-                others.iter().all(|word| word.find(text).is_some())
-            })
-            .collect();
-        let named = self.query.named.iter().filter_map(|id| leaf.position(*id).ok());
-        for card in named.map(|position| &leaf.cards[position]) {
-            if let Err(position) = found.binary_search_by_key(&card.id, |found| found.id) {
-                found.insert(position, card);
-            }
-        }
-        found.retain(|card| self.fits(leaf, card));
-        found
-    }
-
-    fn fits(&self, leaf: &Leaf, card: &Card) -> bool {
-        let query = self.query;
-        let in_view = match query.of_the_decommissioned() {
-            true => !card.in_service,
-            false => card.in_service || (query.state.is_none() && self.is_named(leaf, card)),
-        };
-        let flagged = || match query.flag {
-            Some(HostFlag::PossibleClone) => card.possible_clone,
-            Some(HostFlag::PossibleDuplicate) => self.roll.is_duplicate(card),
-            None => true,
-        };
-        in_view
-            && query.online.is_none_or(|online| card.online == online)
-            && query.state.is_none_or(|state| card.state() == state)
-            && flagged()
-            && query.let_in_by.is_none_or(|id| card.let_in_by == Some(id))
-            && self.os.as_deref().is_none_or(|os| leaf.os_of(card).contains(os))
-            && query.version.is_none_or(|range| range.holds(card.version))
-            && query.silent_before.is_none_or(|before| card.quiet_since < before)
-    }
-
-    /// Whether the text is this host's very name.
-    fn is_named(&self, leaf: &Leaf, card: &Card) -> bool {
-        let by_hostname = || self.whole.as_deref().is_some_and(|whole| whole == leaf.name_of(card));
-        self.query.named.contains(&card.id) || by_hostname()
-    }
-}
-
-/// Who a host has said it is under one SVID: digests of hostname and machine id.
-#[derive(Debug, Clone)]
-struct Told {
-    serial: Serial,
-    now: u64,
-    before: Vec<u64>,
-}
-
-impl Told {
-    /// Machines that are told apart.
-    const BEFORE_MAX: usize = 4;
-
-    fn returns_to(&mut self, says: u64) -> bool {
-        if says == self.now {
-            return false;
-        }
-        let before = std::mem::replace(&mut self.now, says);
-        if !self.before.contains(&before) && self.before.len() < Self::BEFORE_MAX {
-            self.before.push(before);
-        }
-        self.before.contains(&says)
-    }
-}
-
-/// How an SVID that a host shows stands to those it has shown before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Older,
-    Known,
-    Newer,
-}
-
 impl Totals {
-    fn count(&mut self, card: &Card) {
+    fn count(&mut self, card: &Entry) {
         self.decommissioned += usize::from(!card.in_service);
         self.in_service += usize::from(card.in_service);
         self.online += usize::from(card.in_service && card.online);
         self.possible_clones += usize::from(card.in_service && card.possible_clone);
     }
 
-    fn forget(&mut self, card: &Card) {
+    fn forget(&mut self, card: &Entry) {
         self.decommissioned -= usize::from(!card.in_service);
         self.in_service -= usize::from(card.in_service);
         self.online -= usize::from(card.in_service && card.online);
@@ -703,22 +397,6 @@ impl std::ops::AddAssign for Totals {
     }
 }
 
-/// In lower case letter by letter: what a part of a text becomes does not depend on what is around it.
-fn folded(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
-}
-
-fn searched(host: &Host) -> String {
-    // A host without a hostname goes by its agent id.
-    let name = host.facts.hostname.as_deref().unwrap_or_else(|| host.agent.as_str());
-    let mut text = folded(&format!("{name}\n{}\n", host.facts.os.as_deref().unwrap_or_default()));
-    for ip in &host.facts.ips {
-        text.push_str(&ip.to_string());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -726,7 +404,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::app::insight::fleet::query::Order;
+    use crate::app::insight::fleet::entry::folded;
+    use crate::app::insight::fleet::query::HostOrder;
+    use crate::domain::host::HostState;
+    use crate::domain::identity::serial::Serial;
     use crate::domain::ids::TenantId;
 
     /// What can happen to a roll. Numbers name hosts.
@@ -870,19 +551,19 @@ mod tests {
                 .is_none_or(|before| now.host.last_seen.unwrap_or(now.host.first_enrolled_at) < before)
     }
 
-    fn compare_plainly(order: Order, one: &HostNow, other: &HostNow) -> std::cmp::Ordering {
+    fn compare_plainly(order: HostOrder, one: &HostNow, other: &HostNow) -> std::cmp::Ordering {
         let ids = one.host.id.cmp(&other.host.id);
         let natural = match order.by {
-            SortedBy::Enrolled => ids.reverse(),
-            SortedBy::Hostname => name(one).cmp(&name(other)).then(ids),
-            SortedBy::LastSeen => one.host.last_seen.cmp(&other.host.last_seen).then(ids).reverse(),
-            SortedBy::Expires => one.host.svid_not_after.cmp(&other.host.svid_not_after).then(ids),
+            HostSortKey::Enrolled => ids.reverse(),
+            HostSortKey::Hostname => name(one).cmp(&name(other)).then(ids),
+            HostSortKey::LastSeen => one.host.last_seen.cmp(&other.host.last_seen).then(ids).reverse(),
+            HostSortKey::Expires => one.host.svid_not_after.cmp(&other.host.svid_not_after).then(ids),
         };
         if order.reversed { natural.reverse() } else { natural }
     }
 
     /// Every page of a list after the other: each host once, in order, and the total with each.
-    fn pages(roll: &Roll, query: &HostQuery, limit: usize) -> (Vec<HostNow>, usize) {
+    fn pages(roll: &HostIndex, query: &HostQuery, limit: usize) -> (Vec<HostNow>, usize) {
         let (mut hosts, mut query) = (Vec::new(), query.clone());
         loop {
             let page = roll.page(&query, limit);
@@ -930,12 +611,12 @@ mod tests {
         each.collect()
     }
 
-    fn compare_rolls(roll: &Roll, plain: &Plain, named: HostId) {
+    fn compare_rolls(roll: &HostIndex, plain: &Plain, named: HostId) {
         assert_eq!(roll.totals(), plain.totals());
         assert_eq!(roll.duplicates(), plain.duplicates());
         let expiries = |now: &&HostNow| now.host.decommissioned_at.is_none();
         let expected: Vec<_> = plain.0.values().filter(expiries).map(|now| now.host.svid_not_after).collect();
-        assert_eq!(roll.in_service().map(Card::svid_not_after).collect::<Vec<_>>(), expected);
+        assert_eq!(roll.in_service().map(Entry::svid_not_after).collect::<Vec<_>>(), expected);
         for query in queries(named) {
             let expected = plain.all(&query);
             let (found, total) = pages(roll, &query, 170);
@@ -953,7 +634,7 @@ mod tests {
             steps in prop::collection::vec(step(), 0..300),
             named in 0..900u16,
         ) {
-            let (mut roll, mut plain) = (Roll::default(), Plain::default());
+            let (mut roll, mut plain) = (HostIndex::default(), Plain::default());
             for number in first {
                 let name = usize::from(number) % NAMES.len();
                 roll.put(host(number, name, None));
@@ -991,7 +672,7 @@ mod tests {
                         assert_eq!(learned, known);
                     }
                     Step::Saved(number) => {
-                        roll.change(id(number), Card::saved);
+                        roll.change(id(number), Entry::saved);
                         plain.1.remove(&id(number));
                     }
                     Step::Seen(number, second) => {

@@ -30,8 +30,8 @@ pub struct HostQuery {
     pub version: Option<VersionRange>,
     /// Last heard of, or enrolled, before this.
     pub silent_before: Option<Timestamp>,
-    pub order: Order,
-    pub after: Option<Place>,
+    pub order: HostOrder,
+    pub after: Option<HostCursor>,
 }
 
 impl HostQuery {
@@ -60,7 +60,7 @@ impl HostQuery {
 
 /// By what hosts are sorted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SortedBy {
+pub enum HostSortKey {
     /// The newest first.
     #[default]
     Enrolled,
@@ -73,27 +73,27 @@ pub enum SortedBy {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Order {
-    pub by: SortedBy,
+pub struct HostOrder {
+    pub by: HostSortKey,
     /// Turned round.
     pub reversed: bool,
 }
 
-impl Order {
+impl HostOrder {
     /// Whether lower keys come first.
     pub(crate) const fn ascends(self) -> bool {
-        let ascends = matches!(self.by, SortedBy::Hostname | SortedBy::Expires);
+        let ascends = matches!(self.by, HostSortKey::Hostname | HostSortKey::Expires);
         ascends != self.reversed
     }
 
     /// Whether a place belongs to a list in this order.
-    pub const fn has(self, place: &Place) -> bool {
+    pub const fn has(self, place: &HostCursor) -> bool {
         matches!(
             (self.by, &place.key),
-            (SortedBy::Enrolled, Key::Enrolled)
-                | (SortedBy::Hostname, Key::Hostname(_))
-                | (SortedBy::LastSeen, Key::LastSeen(_))
-                | (SortedBy::Expires, Key::Expires(_))
+            (HostSortKey::Enrolled, Key::Enrolled)
+                | (HostSortKey::Hostname, Key::Hostname(_))
+                | (HostSortKey::LastSeen, Key::LastSeen(_))
+                | (HostSortKey::Expires, Key::Expires(_))
         )
     }
 }
@@ -103,7 +103,7 @@ impl Order {
 #[error("not an order: enrolled, hostname, last_seen or expires, with a '-' in front turned round")]
 pub struct NotAnOrder;
 
-impl FromStr for Order {
+impl FromStr for HostOrder {
     type Err = NotAnOrder;
 
     fn from_str(text: &str) -> Result<Self, NotAnOrder> {
@@ -112,10 +112,10 @@ impl FromStr for Order {
             None => (text, false),
         };
         let by = match name {
-            "enrolled" => SortedBy::Enrolled,
-            "hostname" => SortedBy::Hostname,
-            "last_seen" => SortedBy::LastSeen,
-            "expires" => SortedBy::Expires,
+            "enrolled" => HostSortKey::Enrolled,
+            "hostname" => HostSortKey::Hostname,
+            "last_seen" => HostSortKey::LastSeen,
+            "expires" => HostSortKey::Expires,
             _ => return Err(NotAnOrder),
         };
         Ok(Self { by, reversed })
@@ -124,7 +124,7 @@ impl FromStr for Order {
 
 /// Where a host stands in a sorted list. It says so by itself, so it stays good when that host changes or goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct HostCursor {
     pub(crate) key: Key,
     pub(crate) id: HostId,
 }
@@ -158,22 +158,22 @@ impl Key {
 
 impl KeyOf<'_> {
     /// For a place in a list by `by`.
-    pub(crate) fn owned(self, by: SortedBy) -> Key {
+    pub(crate) fn owned(self, by: HostSortKey) -> Key {
         match (by, self) {
             (_, Self::Enrolled) => Key::Enrolled,
             (_, Self::Hostname(name)) => Key::Hostname(name.to_owned()),
-            (SortedBy::Expires, Self::Moment(Some(at))) => Key::Expires(at),
+            (HostSortKey::Expires, Self::Moment(Some(at))) => Key::Expires(at),
             (_, Self::Moment(at)) => Key::LastSeen(at),
         }
     }
 }
 
 /// How two hosts follow each other.
-pub(crate) fn compare(order: Order, one: (KeyOf<'_>, HostId), other: (KeyOf<'_>, HostId)) -> Ordering {
+pub(crate) fn compare(order: HostOrder, one: (KeyOf<'_>, HostId), other: (KeyOf<'_>, HostId)) -> Ordering {
     if order.ascends() { one.cmp(&other) } else { other.cmp(&one) }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for HostCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.key {
             Key::Enrolled => write!(f, "{}", self.id),
@@ -189,7 +189,7 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAPlace;
 
-impl FromStr for Place {
+impl FromStr for HostCursor {
     type Err = NotAPlace;
 
     fn from_str(text: &str) -> Result<Self, NotAPlace> {

@@ -8,7 +8,7 @@ use crate::app::keep::agent_ca::CertificateSummary;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, Allowed, Nothing, Params};
 use crate::http::problem::Problem;
-use crate::http::wire::{AgentCaAnswer, CaCertificate};
+use crate::http::wire::{AgentCaAnswer, CaCertificateItem};
 
 fn missing() -> Problem {
     Problem::not_found("There is no agent CA yet. Create it with 'muster agent-ca init'.")
@@ -34,7 +34,7 @@ pub(crate) async fn spiffe_bundle(
     Ok(documents.spiffe_bundle.as_ref().ok_or_else(missing)?.answer(&headers))
 }
 
-impl From<CertificateSummary> for CaCertificate {
+impl From<CertificateSummary> for CaCertificateItem {
     fn from(summary: CertificateSummary) -> Self {
         Self {
             role: summary.role.as_str(),
@@ -56,7 +56,7 @@ pub(crate) async fn show(
     let server_pin = shared.facts.server_pin();
     Ok(axum::Json(AgentCaAnswer {
         trust_domain: trust_domain.to_string(),
-        certificates: summaries.into_iter().map(CaCertificate::from).collect(),
+        certificates: summaries.into_iter().map(CaCertificateItem::from).collect(),
         server_pin,
     }))
 }

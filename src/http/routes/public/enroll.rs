@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
 
 use crate::app::issue::enroll::EnrollRequest;
-use crate::app::issue::issuing::Svid;
+use crate::app::issue::issuing::IssuedAnswer;
 use crate::app::issue::rotate::RotateRequest;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
@@ -69,6 +69,6 @@ pub(crate) async fn rotate(
     Err(refused.error.into())
 }
 
-fn answer(shared: &Shared, svid: Svid, came_by: Option<&HostPort>) -> axum::Json<SvidAnswer> {
+fn answer(shared: &Shared, svid: IssuedAnswer, came_by: Option<&HostPort>) -> axum::Json<SvidAnswer> {
     axum::Json(SvidAnswer::new(svid, shared.facts.server_ca(), shared.facts.reach.told(came_by)))
 }

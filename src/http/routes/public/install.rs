@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::fairness::fair_eviction::{Shares, Turn, Worth};
+use crate::domain::fairness::fair_eviction::{EvictionRank, FairEviction, Worth};
 use crate::domain::network::networks::accountable;
 use crate::http::Shared;
 use crate::http::input::extract::{ClientAddress, Id};
@@ -32,7 +32,7 @@ use crate::http::problem::Problem;
 /// The running program, also after another one has taken its name.
 const RUNNING: &str = "/proc/self/exe";
 const FILE: &str = "muster";
-/// Downloads at a time, from everybody together: 32 MiB at most.
+/// DownloadSlots at a time, from everybody together: 32 MiB at most.
 const DOWNLOADS_MAX: usize = 256;
 /// Bytes that are read at a time; one such piece waits for the client while the next is read.
 const PIECE: usize = 64 * 1024;
@@ -87,7 +87,7 @@ pub(crate) async fn program(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        let place = Downloads::place(&shared.downloads, client);
+        let place = DownloadSlots::place(&shared.downloads, client);
         send(
             file,
             length,
@@ -146,19 +146,19 @@ type Client = Option<IpAddr>;
 
 /// The downloads that are under way.
 #[derive(Debug, Default)]
-pub(crate) struct Downloads(Mutex<Shares<Client, CancellationToken>>);
+pub(crate) struct DownloadSlots(Mutex<FairEviction<Client, CancellationToken>>);
 
 /// One download's place, given back on drop.
 #[derive(Debug)]
 struct Place {
-    downloads: Arc<Downloads>,
+    downloads: Arc<DownloadSlots>,
     client: Client,
-    turn: Turn,
+    turn: EvictionRank,
     /// Cancelled when the place goes to somebody who has fewer.
     pushed_out: CancellationToken,
 }
 
-impl Downloads {
+impl DownloadSlots {
     /// A place, if need be that of somebody who has more of them than this client would; `None` where nobody has.
     fn place(this: &Arc<Self>, address: Client) -> Option<Place> {
         let client = address.map(accountable);
@@ -208,12 +208,12 @@ mod tests {
 
     #[test]
     fn whoever_has_the_most_downloads_makes_way_for_whoever_has_fewer() {
-        let downloads = Arc::new(Downloads::default());
+        let downloads = Arc::new(DownloadSlots::default());
         let of = |text: &str| Some(text.parse().unwrap());
         let greedy: Vec<_> =
-            (0..DOWNLOADS_MAX).map(|_| Downloads::place(&downloads, of("192.0.2.1")).unwrap()).collect();
-        assert!(Downloads::place(&downloads, of("192.0.2.1")).is_none());
-        let modest = Downloads::place(&downloads, of("192.0.2.2")).unwrap();
+            (0..DOWNLOADS_MAX).map(|_| DownloadSlots::place(&downloads, of("192.0.2.1")).unwrap()).collect();
+        assert!(DownloadSlots::place(&downloads, of("192.0.2.1")).is_none());
+        let modest = DownloadSlots::place(&downloads, of("192.0.2.2")).unwrap();
         assert!(greedy[0].pushed_out.is_cancelled() && !greedy[1].pushed_out.is_cancelled());
         assert!(!modest.pushed_out.is_cancelled());
         drop((greedy, modest));

@@ -23,7 +23,7 @@ const WARNING_GAP: Duration = Duration::from_secs(60);
 
 /// The connections that are open, by user.
 #[derive(Debug, Clone)]
-pub struct Guests {
+pub struct ConnectionLimit {
     open: Arc<Mutex<Open>>,
     per_user: usize,
     turned_away: TurnedAway,
@@ -54,13 +54,13 @@ impl TurnedAway {
 /// One open connection. It counts until it is dropped.
 #[derive(Debug)]
 pub struct Guest {
-    guests: Guests,
+    guests: ConnectionLimit,
     uid: u32,
     /// Why every call is refused, for one that is there only to be told.
     refusal: Option<Arc<str>>,
 }
 
-impl Guests {
+impl ConnectionLimit {
     pub fn new(per_user: usize, turned_away: TurnedAway) -> Self {
         Self { open: Arc::default(), per_user, turned_away }
     }
@@ -129,13 +129,13 @@ impl Drop for Guest {
 mod tests {
     use super::*;
 
-    fn let_in(guests: &Guests, uid: u32) -> Option<Guest> {
+    fn let_in(guests: &ConnectionLimit, uid: u32) -> Option<Guest> {
         guests.welcome(uid).filter(|guest| guest.refusal().is_none())
     }
 
     #[test]
     fn one_user_leaves_room_for_the_others() {
-        let guests = Guests::new(PER_USER_USUAL, TurnedAway::default());
+        let guests = ConnectionLimit::new(PER_USER_USUAL, TurnedAway::default());
         let mut first: Vec<_> = (0..PER_USER_USUAL).map(|_| let_in(&guests, 1).unwrap()).collect();
         assert!(let_in(&guests, 1).is_none());
         let others: Vec<_> = (2..).map_while(|uid| let_in(&guests, uid)).collect();
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn those_who_are_told_are_counted_and_bounded() {
         let turned_away = TurnedAway::default();
-        let guests = Guests::new(2, turned_away.clone());
+        let guests = ConnectionLimit::new(2, turned_away.clone());
         let _two = [let_in(&guests, 0).unwrap(), let_in(&guests, 0).unwrap()];
         let told: Vec<_> = (0..TOLD_MAX).map(|_| guests.welcome(0).unwrap()).collect();
         let sentence = told[0].refusal().unwrap();

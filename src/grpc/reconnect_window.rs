@@ -10,12 +10,12 @@ const WINDOW_MIN: Duration = Duration::from_secs(1);
 
 /// The window for so many agents. Never longer than the interval between their reports, in which the server hears
 /// from all of them anyway.
-pub(super) fn window(live: usize, interval: Duration) -> Duration {
+pub(crate) fn window(live: usize, interval: Duration) -> Duration {
     let live = u32::try_from(live).unwrap_or(u32::MAX);
     Duration::from_secs_f64(f64::from(live) / PER_SECOND).max(WINDOW_MIN).min(interval)
 }
 
-pub(super) fn millis(duration: Duration) -> u32 {
+pub(crate) fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 

@@ -1,0 +1,286 @@
+//! The use cases' common state: the store, the clock, the fleet in memory, pools and limits, put together at the start.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use jiff::SignedDuration;
+use tokio::sync::watch;
+
+use crate::app::access::pace::Pace;
+use crate::app::access::passwords::Passwords;
+use crate::app::access::write_pace::WritePace;
+use crate::app::insight::events::{EventKind, Events};
+use crate::app::insight::figures::Counts;
+use crate::app::insight::fleet::Fleet;
+use crate::app::insight::history::History;
+use crate::app::issue::clones::Suspicions;
+use crate::app::issue::issuing::Pool;
+use crate::app::issue::refusals::RefusalLog;
+use crate::ca::authority::Authority;
+use crate::clock::Clock;
+use crate::domain::host::ClonePolicy;
+use crate::domain::identity::deny::DenyChange;
+use crate::domain::identity::spiffe::TrustDomain;
+use crate::domain::ids::HostId;
+use crate::domain::people::access::AccessChange;
+use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
+
+/// Choices of the operator that use cases obey.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Lifetime of an SVID.
+    pub svid_ttl: SignedDuration,
+    /// Whether SVIDs may also serve (SPIFFE X509-SVID 4.4).
+    pub svid_server_auth: bool,
+    /// How long after its expiry the newest SVID of an agent may still rotate.
+    pub rotation_grace: SignedDuration,
+    /// Changes per second that one person or one API token may make in the long run.
+    pub write_pace: u32,
+    /// Join tokens of one tenant that may be open at once.
+    pub open_join_tokens_max: usize,
+    /// What becomes of an identity that two machines seem to share.
+    pub clone_policy: ClonePolicy,
+    /// Whether an enrollment secret lets the machine of a decommissioned host in again, as a new host.
+    pub readmit_decommissioned: bool,
+}
+
+/// Changes per second of one person or one API token, unless the operator chose another pace.
+pub const WRITE_PACE_DEFAULT: u32 = 50;
+
+/// Open join tokens of one tenant, unless the operator chose another bound.
+pub const OPEN_JOIN_TOKENS_DEFAULT: usize = 10_000;
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            svid_ttl: SignedDuration::from_hours(24),
+            svid_server_auth: false,
+            rotation_grace: SignedDuration::ZERO,
+            write_pace: WRITE_PACE_DEFAULT,
+            open_join_tokens_max: OPEN_JOIN_TOKENS_DEFAULT,
+            clone_policy: ClonePolicy::Flag,
+            readmit_decommissioned: false,
+        }
+    }
+}
+
+/// What all use cases stand on.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// How long servers had run on this store before this process opened it, less what the process had run then.
+    pub(crate) ran_before: SignedDuration,
+    pub(crate) policy: Policy,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) history: Arc<History>,
+    pub(crate) data_dir: PathBuf,
+    /// `None` until the agent CA's issuing key has been unsealed.
+    pub(crate) authority: RwLock<Option<Arc<Authority>>>,
+    /// Tells whoever verifies agents that the agent CA is another one than before.
+    pub(crate) authority_changed: watch::Sender<()>,
+    /// For checking requests and signing.
+    pub(crate) pool: Pool,
+    /// For long reads, so that they never hold up an enrollment.
+    pub(crate) readers: Pool,
+    /// For walks over much of the store, so that they never stand before a page.
+    pub(crate) walkers: Pool,
+    /// For the one walk along the audit chain.
+    pub(crate) verifier: Pool,
+    /// What that walk has last found.
+    pub(crate) verified: tokio::sync::Mutex<Option<crate::app::insight::audit::Walk>>,
+    pub(crate) passwords: Passwords,
+    pub(crate) refusals: RefusalLog,
+    pub(crate) suspicions: Arc<Suspicions>,
+    /// Attempts of decommissioned machines to come back with a secret, each of which may be told in a timeline.
+    pub(crate) readmissions: Pace<HostId>,
+    /// Every rotation adds rows that stay.
+    pub(crate) rotations: Pace<HostId>,
+    pub(crate) writes: WritePace,
+    pub(crate) counts: Arc<Counts>,
+    /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
+    pub(crate) trust: watch::Sender<()>,
+}
+
+/// The store could not answer, or the machine is out of what it needs. Not the caller's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    #[error("the store cannot be read")]
+    Read(#[from] ReadError),
+    #[error("the store cannot be written")]
+    Write(#[from] WriteError),
+    #[error("the work was given up, because the server is stopping")]
+    Stopping,
+    #[error("the registry kept changing under the request")]
+    Contended,
+    #[error("the work failed before it was done")]
+    Failed,
+    #[error("the system gave no random bytes")]
+    NoRandomness,
+}
+
+impl App {
+    /// Opens the store in a data directory and puts the use cases on top. `on_denied` hears of every change
+    /// of the deny list right after the list itself has changed.
+    pub fn open(
+        data_dir: &Path,
+        clock: Arc<dyn Clock>,
+        policy: Policy,
+        on_denied: impl Fn(&[DenyChange]) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let run = u64::try_from(clock.now().as_millisecond()).unwrap_or(0);
+        let events = Arc::new(Events::new(run));
+        let following: Arc<OnceLock<Arc<Fleet>>> = Arc::default();
+        let counts: Arc<Counts> = Arc::default();
+        let trust = watch::Sender::new(());
+        let publish: store::Publish = {
+            let (events, following) = (Arc::clone(&events), Arc::clone(&following));
+            let (counts, trust) = (Arc::clone(&counts), trust.clone());
+            Box::new(move |published| {
+                on_denied(&published.deny);
+                counts.add(&published.audited);
+                crate::app::insight::audit::log(&published.records);
+                if let Some(fleet) = following.get() {
+                    if published.whole {
+                        fleet.replace(&published.hosts);
+                    } else {
+                        fleet.apply(&published.hosts);
+                    }
+                }
+                tell(&events, published);
+                if published.whole || !published.deny.is_empty() {
+                    trust.send_replace(());
+                }
+            })
+        };
+        let store = Store::open(&data_dir.join(store::FILE_NAME), Arc::clone(&clock), publish)?;
+        let suspicions: Arc<Suspicions> = Arc::default();
+        let load = |view: &store::View<'_>| Fleet::load(view, Arc::clone(&events), Arc::clone(&suspicions));
+        let fleet = Arc::new(store.read(load)?);
+        // Nothing has been written yet: writes come from use cases, and there are none before this returns.
+        let _ = following.set(Arc::clone(&fleet));
+        let history = Arc::new(History::new(store.clone()));
+        let writes = WritePace::new(policy.write_pace);
+        let ran_before = store.read(|view| view.clock_marks())?.ran.saturating_sub(clock.running());
+        Ok(Self {
+            store,
+            clock,
+            ran_before,
+            policy,
+            fleet,
+            events,
+            history,
+            data_dir: data_dir.to_owned(),
+            authority: RwLock::default(),
+            authority_changed: watch::Sender::default(),
+            pool: Pool::default(),
+            readers: Pool::default(),
+            walkers: Pool::of(2),
+            verifier: Pool::of(1),
+            verified: tokio::sync::Mutex::default(),
+            passwords: Passwords::default(),
+            refusals: RefusalLog::default(),
+            suspicions,
+            readmissions: Pace::new(crate::app::issue::enroll::READMISSIONS_TOLD),
+            rotations: Pace::new(crate::app::issue::rotate::BURST),
+            writes,
+            counts,
+            trust,
+        })
+    }
+
+    /// How long servers have run on this store, by the monotonic clock.
+    pub(crate) fn has_run(&self) -> SignedDuration {
+        self.ran_before.saturating_add(self.clock.running())
+    }
+
+    /// Whether the quickstart's copy of the root key still waits to be taken offline.
+    pub(crate) fn root_key_on_disk(&self) -> bool {
+        self.data_dir.join(ROOT_KEY_FILE).exists()
+    }
+
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub const fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
+    }
+
+    pub const fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    pub const fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
+    pub fn set_authority(&self, authority: Authority) {
+        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(authority));
+        self.authority_changed.send_replace(());
+        self.trust.send_replace(());
+    }
+
+    /// Changes when there is another agent CA from which certificates are issued.
+    pub fn authority_changes(&self) -> watch::Receiver<()> {
+        self.authority_changed.subscribe()
+    }
+
+    /// Changes of the agent CA and of what is denied.
+    pub fn trust_changes(&self) -> watch::Receiver<()> {
+        self.trust.subscribe()
+    }
+
+    /// The deployment's trust domain, once the agent CA is there.
+    pub fn trust_domain(&self) -> Option<TrustDomain> {
+        if let Some(authority) = self.authority() {
+            return Some(authority.trust_domain().clone());
+        }
+        self.hierarchy().ok().flatten().map(|hierarchy| hierarchy.trust_domain)
+    }
+
+    pub fn authority(&self) -> Option<Arc<Authority>> {
+        self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Where the quickstart leaves the agent CA's root key, inside the data directory.
+pub const ROOT_KEY_FILE: &str = "root-key.pem";
+
+pub(crate) fn tell(events: &Events, published: &Published) {
+    if published.whole {
+        events.tell(EventKind::Resync, None, None);
+        events.tell_access(AccessChange::Everybody);
+        return;
+    }
+    for (tenant, host) in &published.enrollments {
+        events.tell(EventKind::Enrollment, Some(*tenant), Some(host.to_string()));
+    }
+    for (tenant, host) in &published.reports {
+        events.tell(EventKind::Timeline, Some(*tenant), Some(host.to_string()));
+    }
+    for (tenant, secret) in &published.secrets {
+        events.tell(EventKind::Secret, Some(*tenant), Some(secret.to_string()));
+    }
+    for change in &published.deny {
+        if let DenyChange::Identity(identity) | DenyChange::LiftIdentity(identity) = change {
+            events.tell(EventKind::Revocation, Some(identity.tenant), Some(identity.agent.to_string()));
+        }
+    }
+    for change in &published.access {
+        events.tell_access(*change);
+    }
+}
+
+/// Fresh random octets from the system.
+pub(crate) fn entropy<const N: usize>() -> Result<[u8; N], Unavailable> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Unavailable::NoRandomness)?;
+    Ok(bytes)
+}

@@ -1,0 +1,245 @@
+//! The command line: arguments in, exit status out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+
+use crate::cli::hardening;
+use crate::cli::output::error::CliError;
+use crate::config::{Config, LogFormat, Overrides};
+use crate::domain::network::pin::Pin;
+
+/// Gives every machine a cryptographic identity, and takes it away again.
+///
+/// One binary is the server, the operator's command line and the agent. To try it: run `muster quickstart`,
+/// then paste the `muster agent enroll …` line that it prints on a host.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Exit status of wrong usage, clap's too.
+pub(crate) const USAGE: u8 = 2;
+
+/// Headings that keep the flags of every command apart from a command's own.
+pub(crate) const WHERE: &str = "Which server";
+
+pub(crate) const OUTPUT: &str = "Output";
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Where the server keeps everything [default: /var/lib/muster for root, else the XDG data directory]
+    #[arg(long, global = true, env = "MUSTER_DATA_DIR", value_name = "DIR", hide_env_values = true, help_heading = WHERE)]
+    data_dir: Option<PathBuf>,
+    /// Speak to this server instead of the one on this machine (https://HOST:PORT); HTTPS_PROXY and NO_PROXY count
+    #[arg(long, global = true, env = "MUSTER_SERVER", value_name = "URL", hide_env_values = true, help_heading = WHERE)]
+    pub(crate) server: Option<String>,
+    /// A file with the API token for --server, or '-' for stdin [env: MUSTER_API_TOKEN holds the token itself]
+    #[arg(long, global = true, value_name = "FILE", help_heading = WHERE)]
+    pub(crate) api_token_file: Option<PathBuf>,
+    /// The pin of --server's certificate or CA
+    #[arg(long, global = true, env = "MUSTER_SERVER_PIN", value_name = "HEX", hide_env_values = true, help_heading = WHERE)]
+    pub(crate) server_pin: Option<Pin>,
+    /// A file with the CA of --server, PEM [default: the system's roots]
+    #[arg(long, global = true, env = "MUSTER_SERVER_CA", value_name = "FILE", hide_env_values = true, help_heading = WHERE)]
+    pub(crate) server_ca: Option<PathBuf>,
+    /// Print one JSON document on stdout and nothing else
+    #[arg(long, global = true, help_heading = OUTPUT)]
+    pub(crate) json: bool,
+    /// Log more (twice: everything)
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
+    verbose: u8,
+    /// Log errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
+    quiet: bool,
+}
+
+// What a command is for stands at its type, where its options are.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Quickstart(crate::cli::upkeep::quickstart::QuickstartCommand),
+    Serve(crate::cli::upkeep::serve::ServeCommand),
+    #[command(subcommand)]
+    Host(crate::cli::fleet::host::HostCommand),
+    #[command(subcommand)]
+    Enrollment(crate::cli::fleet::enrollment::EnrollmentCommand),
+    EnrollToken(crate::cli::fleet::enroll_token::EnrollTokenCommand),
+    #[command(subcommand)]
+    Secret(crate::cli::fleet::secret::SecretCommand),
+    RevokeAgent(crate::cli::fleet::revoke_agent::RevokeAgentCommand),
+    #[command(subcommand)]
+    User(crate::cli::people::user::UserCommand),
+    #[command(subcommand)]
+    ApiToken(crate::cli::people::api_token::ApiTokenCommand),
+    #[command(subcommand)]
+    Tenant(crate::cli::people::tenant::TenantCommand),
+    #[command(subcommand)]
+    Audit(crate::cli::people::audit::AuditCommand),
+    #[command(subcommand)]
+    AgentCa(crate::cli::authority::agent_ca::AgentCaCommand),
+    GenCert(crate::cli::authority::gen_cert::GenCertCommand),
+    Backup(crate::cli::upkeep::backup::BackupCommand),
+    Restore(crate::cli::upkeep::restore::RestoreCommand),
+    Check(crate::cli::upkeep::check::CheckCommand),
+    /// Enroll this machine, and run the agent that keeps its identity fresh
+    #[command(subcommand)]
+    Agent(crate::cli::agent::command::AgentCommand),
+    /// Write the completions for a shell to stdout
+    #[command(
+        after_help = "Examples:\n  muster completions bash > /etc/bash_completion.d/muster\n  muster completions zsh > \"${fpath[1]}/_muster\""
+    )]
+    Completions {
+        /// The shell to complete for
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory, one for every command
+    #[command(after_help = "Examples:\n  muster man /usr/local/share/man/man1")]
+    Man {
+        /// The directory; it is made if it is not there
+        dir: PathBuf,
+    },
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    report_panics();
+    if let Err(error) = hardening::keep_memory_private() {
+        return fail(&error);
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap knows where help, the version and usage errors go.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&CliError::new(format!("cannot start threads: {error}"))),
+    };
+    let result = runtime.block_on(run(cli));
+    // Whatever still blocks has had its deadline.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match result {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    let global = cli.global;
+    if !matches!(cli.command, Command::Agent(_)) {
+        // What the server side writes is its owner's alone, whatever the shell's umask says.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    }
+    match cli.command {
+        Command::Quickstart(command) => command.run(&global).await,
+        Command::Serve(command) => command.run(&global).await,
+        Command::AgentCa(command) => command.run(&global).await,
+        Command::GenCert(command) => command.run(&global).await,
+        Command::EnrollToken(command) => command.run(&global).await,
+        Command::Secret(command) => command.run(&global).await,
+        Command::Host(command) => command.run(&global).await,
+        Command::Enrollment(command) => command.run(&global).await,
+        Command::RevokeAgent(command) => command.run(&global).await,
+        Command::Audit(command) => command.run(&global).await,
+        Command::Backup(command) => command.run(&global).await,
+        Command::Restore(command) => command.run(&global).await,
+        Command::Check(command) => command.run(&global).await,
+        Command::Tenant(command) => command.run(&global).await,
+        Command::User(command) => command.run(&global).await,
+        Command::ApiToken(command) => command.run(&global).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);
+            crate::cli::output::values::print_whole(&script)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { dir } => {
+            std::fs::create_dir_all(&dir)
+                .and_then(|()| clap_mangen::generate_to(Cli::command(), &dir))
+                .map_err(|error| CliError::new(format!("cannot write into {}: {error}", dir.display())))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Agent(command) => {
+            global.log(None)?;
+            crate::cli::agent::command::run(command, global.json).await
+        }
+    }
+}
+
+pub(crate) fn fail(error: &CliError) -> ExitCode {
+    eprintln!("error: {error}");
+    if let Some(hint) = &error.hint {
+        eprintln!("hint: {hint}");
+    }
+    if error.usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}
+
+impl Global {
+    /// The server's configuration with this command line on top.
+    pub(crate) fn config(
+        &self,
+        file: Option<&std::path::Path>,
+        overrides: Overrides,
+        ip: std::net::Ipv4Addr,
+    ) -> Result<Config, CliError> {
+        let overrides = Overrides { data_dir: self.data_dir.clone().or(overrides.data_dir), ..overrides };
+        let environment = |name: &str| std::env::var(name).ok();
+        Config::load(file, overrides, &environment, ip)
+            .map_err(|error| CliError::caused(&error).hint("config/muster.reference.yml lists every setting"))
+    }
+
+    /// The configuration of commands that only work on the data directory.
+    pub(crate) fn local_config(&self) -> Result<Config, CliError> {
+        if self.server.is_some() {
+            return Err(CliError::usage("this command works on the server's own machine only")
+                .hint("run it there, without --server and MUSTER_SERVER"));
+        }
+        self.config(None, Overrides::default(), std::net::Ipv4Addr::LOCALHOST)
+    }
+
+    /// Starts logging: what the flags ask for, else what the configuration says, else `info`.
+    pub(crate) fn log(&self, config: Option<&Config>) -> Result<(), CliError> {
+        let asked = match (self.quiet, self.verbose) {
+            (true, _) => Some("error".to_owned()),
+            (false, 0) => None,
+            (false, 1) => Some("debug,h2=info,hyper=info,rustls=info".to_owned()),
+            (false, _) => Some("trace".to_owned()),
+        };
+        let configured =
+            || config.map(|c| c.log.as_ref().to_owned()).or_else(|| std::env::var("MUSTER_LOG").ok());
+        // A command tells what it has done; that it is on record goes without saying.
+        let filter = asked.or_else(configured).unwrap_or_else(|| "info,audit=off".to_owned());
+        let format = match config {
+            Some(config) => config.log_format,
+            None => match std::env::var("MUSTER_LOG_FORMAT") {
+                Ok(text) => text
+                    .parse::<LogFormat>()
+                    .map_err(|why| CliError::new(format!("MUSTER_LOG_FORMAT: {why}")))?,
+                Err(_) => LogFormat::Text,
+            },
+        };
+        crate::telemetry::start(&filter, format).map_err(|error| CliError::caused(&error))
+    }
+}
+
+/// A panic is a bug: one line says where, and only the task it happened in is lost.
+pub(crate) fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        // There, a panic means a damaged store, and the store says so itself.
+        if std::thread::current().name() == Some(crate::store::CHECK_THREAD) {
+            return;
+        }
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%place, "internal error; please report it");
+    }));
+}

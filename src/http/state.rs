@@ -1,0 +1,110 @@
+//! What every handler may ask for: the use cases, what the server knows of itself, and the bounds that requests share.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::app::keep::backup::EnvelopeSettings;
+use crate::domain::enroll::credential::Credential;
+use crate::domain::enroll::join_lines::KeyPin;
+use crate::domain::enroll::join_link::JoinLink;
+use crate::domain::network::networks::Networks;
+use crate::http::input::body_slots::BodySlots;
+use crate::http::input::throttle::Throttle;
+use crate::http::reach::Reach;
+use crate::http::routes::events::OpenStreams;
+use crate::http::routes::public::install::DownloadSlots;
+use crate::http::transport::proxies::Unlisted;
+use crate::http::trust_documents::TrustDocuments;
+use crate::tls::listener::refused::RefusedHandshakes;
+use crate::tls::server_certificate::ServerCertificate;
+
+/// What handlers share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub app: Arc<App>,
+    pub facts: Arc<ServerFacts>,
+    /// Reverse proxies that are believed about client addresses.
+    pub trusted_proxies: Arc<Networks>,
+    pub(crate) unlisted_proxies: Arc<Unlisted>,
+    pub(crate) throttle: Arc<Throttle>,
+    /// Places for request bodies that are arriving.
+    pub(crate) bodies: Arc<BodySlots>,
+    /// Places for downloads of the program.
+    pub(crate) downloads: Arc<DownloadSlots>,
+    /// The agent CA and its revocation list, as they are served.
+    pub(crate) trust: Arc<TrustDocuments>,
+    /// Event streams that are open.
+    pub(crate) streams: Arc<OpenStreams>,
+    /// Cancelled when the server is going away: it is not ready any more, and endless answers end.
+    pub(crate) ending: CancellationToken,
+}
+
+/// What the server tells clients about itself.
+#[derive(Debug, Default)]
+pub struct ServerFacts {
+    /// By which addresses others reach it, and what it presents there.
+    pub reach: Reach,
+    /// Handshakes that the listeners have refused.
+    pub refused_handshakes: Arc<RefusedHandshakes>,
+    /// Where the envelope is, for what the local operator asks to be sealed.
+    pub envelope: EnvelopeSettings,
+    /// Programs for other platforms than this server's own, each in a folder of its platform.
+    pub install_dir: Option<std::path::PathBuf>,
+}
+
+impl ServerFacts {
+    /// What is presented on the HTTPS listener now, as far as it is known.
+    pub(crate) fn certificate(&self) -> Option<Arc<ServerCertificate>> {
+        self.reach.certificate.as_ref().map(|certificate| certificate.current())
+    }
+
+    pub(crate) fn server_pin(&self) -> Option<String> {
+        self.certificate()?.pin().map(str::to_owned)
+    }
+
+    /// Everything that a machine needs to join, for a credential that was just made.
+    pub(crate) fn join_link(&self, credential: &Credential) -> Option<JoinLink> {
+        let server = self.reach.address()?;
+        let pin = self.server_pin().and_then(|pin| pin.parse().ok());
+        let credential = Credential::parse(credential.kind(), &credential.reveal())?;
+        Some(JoinLink { server, pin, credential })
+    }
+
+    pub(crate) fn key_pin(&self) -> Option<KeyPin> {
+        self.certificate().map(|certificate| certificate.key_pin())
+    }
+
+    /// The CA above the presented certificate, PEM, when it is presented too.
+    pub(crate) fn server_ca(&self) -> Option<String> {
+        self.certificate()?.ca_pem().map(str::to_owned)
+    }
+}
+
+impl Shared {
+    pub fn new(app: Arc<App>, facts: ServerFacts, trusted_proxies: Networks) -> Self {
+        Self {
+            app,
+            facts: Arc::new(facts),
+            trusted_proxies: Arc::new(trusted_proxies),
+            unlisted_proxies: Arc::default(),
+            throttle: Arc::default(),
+            bodies: Arc::default(),
+            downloads: Arc::default(),
+            trust: Arc::default(),
+            streams: Arc::default(),
+            ending: CancellationToken::new(),
+        }
+    }
+
+    /// From now on `/readyz` says that the server is going away, and streams end.
+    pub fn end(&self) {
+        self.ending.cancel();
+    }
+
+    /// Drops what the throttle remembers of addresses that have been quiet.
+    pub fn tidy(&self) {
+        self.throttle.tidy();
+    }
+}

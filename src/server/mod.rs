@@ -1,0 +1,15 @@
+//! The server put together: what starts in which order, who hears of what, and how it all ends.
+
+mod agent_trust;
+mod background;
+pub mod own_certificate;
+mod prepare;
+mod serve;
+mod start_error;
+
+pub(crate) use prepare::{
+    FIND_THE_ENVELOPE, envelope_for_new_keys, envelope_settings, has_agent_ca, open_app, policy,
+    prepare_data_dir, reach,
+};
+pub use serve::Server;
+pub use start_error::StartError;

@@ -1,0 +1,144 @@
+//! The store as everybody holds it: reads on snapshots, writes through the writer.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use redb::ReadableDatabase;
+
+use crate::clock::Clock;
+use crate::domain::identity::deny::DenyList;
+use crate::domain::insight::audit::MissingRecords;
+use crate::store::backup::{BackedUp, SnapshotWriteError};
+use crate::store::change::Verdict;
+use crate::store::check::{CheckedTable, Damage};
+use crate::store::journal::audit_checkpoints::Loss;
+use crate::store::journal::file::Journal;
+use crate::store::opening::disk::Disk;
+use crate::store::opening::open::OpenError;
+use crate::store::rows::Snapshot;
+use crate::store::view::View;
+use crate::store::writer::{WriteError, Writer};
+use crate::store::{Publish, ReadError, backup, check};
+
+/// The store's file inside the data directory.
+pub const FILE_NAME: &str = "muster.redb";
+
+/// The revocation journal's file, beside the store's.
+pub const JOURNAL_NAME: &str = "revocations.log";
+
+/// A handle to the open store. Clones share it; the file closes when the last one is dropped.
+#[derive(Debug, Clone)]
+pub struct Store {
+    // The writer is dropped first: it drains its queue and commits while the database is still open.
+    pub(crate) writer: Arc<Writer>,
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) deny: DenyList,
+    pub(crate) loss: Arc<Loss>,
+}
+
+impl Store {
+    /// Opens the store at `path`, creating it if there is none, and proves its integrity before anything
+    /// is read from it.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
+        let database = crate::store::opening::open::open(path, clock.now())?;
+        let (journal, missing) =
+            crate::store::opening::open::journal(&database, &path.with_file_name(JOURNAL_NAME), clock.now())?;
+        let store = Self::start(Disk::new(Some(path.to_owned()), database), Some(journal), clock, publish)?;
+        store.loss.found(missing);
+        Ok(store)
+    }
+
+    /// Reads from a store without opening it for writing, and so without touching the file; `None` when there
+    /// is no store, or when only a proper opening can tell, as after a crash.
+    pub fn peek<T: Send + 'static>(
+        path: &Path,
+        read: impl FnOnce(&View<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Option<T> {
+        crate::store::opening::open::apart(path, move |path| {
+            let transaction = crate::store::opening::open::read_only(path)?.begin_read().ok()?;
+            read(&View::new(&Snapshot { transaction })).ok()
+        })
+        .ok()??
+    }
+
+    pub(crate) fn start(
+        disk: Disk,
+        journal: Option<Journal>,
+        clock: Arc<dyn Clock>,
+        publish: Publish,
+    ) -> Result<Self, OpenError> {
+        let disk = Arc::new(disk);
+        let deny = DenyList::default();
+        let snapshot = Snapshot { transaction: disk.begin_read()? };
+        deny.apply(View::new(&snapshot).denied()?);
+        drop(snapshot);
+        let loss = Arc::new(Loss::default());
+        let writer =
+            Writer::start(Arc::clone(&disk), journal, Arc::clone(&loss), clock, deny.clone(), publish)?;
+        Ok(Self { writer: Arc::new(writer), disk, deny, loss })
+    }
+
+    /// Reads from a consistent snapshot. Meant for point reads and short pages; long scans belong on a
+    /// blocking thread.
+    pub fn read<T, E: From<ReadError>>(&self, read: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
+        let snapshot = Snapshot { transaction: self.disk.begin_read()? };
+        read(&View::new(&snapshot))
+    }
+
+    /// Writes every row of a consistent snapshot, taken now, to `to`. Blocking and long.
+    pub fn back_up(
+        &self,
+        now: Timestamp,
+        to: &mut dyn std::io::Write,
+    ) -> Result<BackedUp, SnapshotWriteError> {
+        backup::write(&Snapshot { transaction: self.disk.begin_read()? }, now, to)
+    }
+
+    /// Reads everything that is committed now and holds it together. Blocking and long.
+    pub fn check(&self, now: Timestamp, report: &mut dyn FnMut(CheckedTable)) -> Result<(), Damage> {
+        check::check(&Snapshot { transaction: self.disk.begin_read()? }, now, report)
+    }
+
+    /// Queues a decision and waits until its changes are on disk.
+    ///
+    /// The decision runs on the writer thread: it must be quick, finish every check before it returns
+    /// changes, and leave hashing and signing to its caller.
+    pub async fn write<T, E, D>(&self, decision: D) -> Result<Result<T, E>, WriteError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
+    {
+        self.writer.submit(decision).await
+    }
+
+    /// The live deny list, kept by the writer.
+    pub fn deny_list(&self) -> &DenyList {
+        &self.deny
+    }
+
+    /// Records of the audit trail that were missing when the store was opened, until that is on record.
+    pub fn missing_records(&self) -> Option<MissingRecords> {
+        self.loss.get()
+    }
+
+    /// Whether the store takes writes, as far as is known: not from a failed commit until one has succeeded.
+    pub fn takes_writes(&self) -> bool {
+        self.writer.is_healthy()
+    }
+
+    /// Commits that failed since the store was opened.
+    pub fn failed_commits(&self) -> u64 {
+        self.writer.failed_commits()
+    }
+
+    /// Opens a store that lives in memory, for tests of rooms above.
+    #[cfg(test)]
+    pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
+        let backend = redb::backends::InMemoryBackend::new();
+        let database = redb::Builder::new().create_with_backend(backend).expect("memory does not fail");
+        crate::store::opening::open::initialise(&database, clock.now()).expect("memory does not fail");
+        Self::start(Disk::new(None, database), None, clock, Box::new(|_| {})).expect("a fresh store opens")
+    }
+}

@@ -1,0 +1,37 @@
+//! What a commit changed, for those who follow the store.
+
+use crate::domain::host::Host;
+use crate::domain::identity::deny::DenyChange;
+use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::insight::audit::{AuditKind, AuditRecord};
+use crate::domain::people::access::AccessChange;
+
+/// What the writer tells the rest of the process after a commit and before its callers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    pub deny: Vec<DenyChange>,
+    pub hosts: Vec<HostChange>,
+    /// Hosts that got a certificate.
+    pub enrollments: Vec<(TenantId, HostId)>,
+    /// Hosts whose agents have reported events.
+    pub reports: Vec<(TenantId, HostId)>,
+    pub secrets: Vec<(TenantId, CredentialId)>,
+    /// What the audit trail has got, to be counted.
+    pub audited: Vec<AuditKind>,
+    /// The same as it stands in the trail.
+    pub records: Vec<AuditRecord>,
+    /// Whose rights have changed: who holds a stream open on the strength of them must prove them anew.
+    pub access: Vec<AccessChange>,
+    /// This is all of the store and not what has changed in it: denials and hosts that are not named are gone.
+    pub whole: bool,
+}
+
+/// What became of a host's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostChange {
+    Put(Box<Host>),
+    Removed { tenant: TenantId, id: HostId },
+}
+
+/// Called on the writer thread for every commit that published something. Must not block.
+pub type Publish = Box<dyn Fn(&Published) + Send>;

@@ -1,0 +1,109 @@
+//! What has happened, as a query sees it: the audit trail, timelines, enrollments by day.
+
+use std::ops::ControlFlow;
+
+use crate::domain::ids::{HostId, TenantId};
+use crate::domain::insight::audit::{AuditRecord, ChainHead, KnownLoss};
+use crate::domain::insight::timeline::{EventKey, Source, TimelineEntry};
+use crate::store::ReadError;
+use crate::store::record::{HostEventRecord, LossRecord, decode};
+use crate::store::rows::{Span, Table};
+use crate::store::view::{View, meta, page};
+
+impl View<'_> {
+    /// A host's timeline, newest first, before a given entry: what the server knows and what the agent has
+    /// reported, by time.
+    pub fn host_events(
+        &self,
+        host: HostId,
+        before: Option<EventKey>,
+        limit: usize,
+    ) -> Result<Vec<TimelineEntry>, ReadError> {
+        let mut entries = self.entries_of(Source::Server, host, before, limit)?;
+        entries.extend(self.entries_of(Source::Agent, host, before, limit)?);
+        entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.key));
+        entries.truncate(limit);
+        Ok(entries)
+    }
+
+    fn entries_of(
+        &self,
+        source: Source,
+        host: HostId,
+        before: Option<EventKey>,
+        limit: usize,
+    ) -> Result<Vec<TimelineEntry>, ReadError> {
+        let table = match source {
+            Source::Server => Table::HostEvents,
+            Source::Agent => Table::ReportedEvents,
+        };
+        let mut span = Span::prefix(host.as_bytes()).newest_first();
+        if let Some(EventKey(key)) = before {
+            span.until = Some([host.as_bytes().as_slice(), &key].concat());
+        }
+        let mut entries = Vec::new();
+        self.rows.scan(table, &span, &mut |key, content| {
+            let damaged = ReadError::Checksum { table: table.name() };
+            let key = EventKey(*key.last_chunk().ok_or(damaged)?);
+            let event = decode::<HostEventRecord>(table, content)?.into();
+            entries.push(TimelineEntry { key, source, event });
+            Ok(if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(entries)
+    }
+
+    /// Enrollments of a tenant on each of the days from `first` to `last`, as days since the epoch.
+    pub fn enrollments_per_day(
+        &self,
+        tenant: TenantId,
+        first: u32,
+        last: u32,
+    ) -> Result<Vec<u64>, ReadError> {
+        let table = Table::EnrollmentsPerDay;
+        (first..=last)
+            .map(|day| {
+                let key = [tenant.as_bytes().as_slice(), &day.to_be_bytes()].concat();
+                Ok(self.record(table, &key)?.unwrap_or(0))
+            })
+            .collect()
+    }
+
+    /// The highest sequence number in the audit trail, whatever its record says.
+    pub fn audit_end(&self) -> Result<u64, ReadError> {
+        let end = self.rows.last_key(Table::Audit)?;
+        Ok(end.and_then(|key| key.try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    /// Where the audit chain stands.
+    pub fn audit_head(&self) -> Result<ChainHead, ReadError> {
+        let mut head = ChainHead::genesis();
+        self.rows.scan(Table::Audit, &Span::all().newest_first(), &mut |_, content| {
+            let record: AuditRecord = decode(Table::Audit, content)?;
+            head = ChainHead { seq: record.seq, hash: record.hash };
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(head)
+    }
+
+    /// Audit records, behind the one with a sequence number in the order asked for.
+    pub fn audit(
+        &self,
+        behind: Option<u64>,
+        newest_first: bool,
+        mut visit: impl FnMut(AuditRecord) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let span = page(behind.map(u64::to_be_bytes), newest_first);
+        self.rows.scan(Table::Audit, &span, &mut |_, content| Ok(visit(decode(Table::Audit, content)?)))
+    }
+
+    /// The loss that the trail was last found to have.
+    pub(crate) fn known_loss(&self) -> Result<Option<KnownLoss>, ReadError> {
+        let record: Option<LossRecord> = self.record(Table::Meta, meta::AUDIT_LOSS)?;
+        Ok(record.map(KnownLoss::from))
+    }
+
+    /// One audit record. One that can't be read is an error of its own, so that a check can go on behind it.
+    pub fn audit_record(&self, seq: u64) -> Result<Option<AuditRecord>, ReadError> {
+        self.record(Table::Audit, &seq.to_be_bytes())
+    }
+}
