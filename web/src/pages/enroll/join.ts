@@ -18,7 +18,9 @@ export function serverFor(told: string | null, page: { hostname: string; port: s
 /** Whether an address leads each machine to itself. */
 export function isLoopback(hostname: string): boolean {
   const name = hostname.replace(/^\[|\]$/g, '').toLowerCase();
-  return name === 'localhost' || name.endsWith('.localhost') || name === '::1' || name.startsWith('127.');
+  return (
+    name === 'localhost' || name.endsWith('.localhost') || name === '::1' || /^127(\.\d+){3}$/.test(name)
+  );
 }
 
 export function joinLink(server: string, pin: string | null, token: string): string {
