@@ -7,23 +7,25 @@ export interface Item {
   name: string;
 }
 
-interface Asked {
-  cursor: string | null;
-  question: unknown;
-}
-
 /** The items of these numbers, the highest first. */
 export function items(from: number, to: number): Item[] {
   return Array.from({ length: from - to + 1 }, (_, at) => ({ id: from - at, name: `item ${from - at}` }));
 }
 
-/** A server with one list. A cursor is the number of the last item of the page before. */
+interface Asked {
+  cursor: string | null;
+  question: unknown;
+}
+
+/** A server with one list. A cursor is the rank of the last item of the page before. */
 export class FakeServer {
   readonly asked: Asked[] = [];
   /** The next requests fail with these. */
   readonly failures: ApiError[] = [];
   /** Which items a question is about. */
   matches: (item: Item, question: unknown) => boolean = () => true;
+  /** What the list is sorted by, the lowest first. */
+  rank: (item: Item) => number = (item) => -item.id;
   #held: (() => void)[] | undefined;
 
   constructor(public list: Item[]) {}
@@ -33,31 +35,38 @@ export class FakeServer {
     this.#held ??= [];
   }
 
-  async release(): Promise<void> {
+  /** Lets the answers go that were kept back, or the one to a single request and no other. */
+  async release(one?: number): Promise<void> {
     const held = this.#held ?? [];
-    this.#held = undefined;
-    for (const answer of held) answer();
+    if (one === undefined) {
+      this.#held = undefined;
+      for (const answer of held) answer();
+    } else {
+      held[one]?.();
+    }
     await settled();
   }
 
+  /** Answers even where nobody waits any more: an answer may have come just before. */
   fetch = async (
     limit: number,
     cursor: string | null,
-    signal: AbortSignal,
+    _signal: AbortSignal,
     question: unknown = null,
   ): Promise<Page<Item>> => {
     this.asked.push({ cursor, question });
     const failure = this.failures.shift();
     // An answer is what was so when the question came.
-    const all = this.list.filter((item) => this.matches(item, question));
-    const start = cursor === null ? 0 : all.findIndex((item) => item.id < Number(cursor));
+    const all = this.list
+      .filter((item) => this.matches(item, question))
+      .toSorted((one, other) => this.rank(one) - this.rank(other));
+    const start = cursor === null ? 0 : all.findIndex((item) => this.rank(item) > Number(cursor));
     const page = start < 0 ? [] : all.slice(start, start + limit);
     const more = start >= 0 && start + limit < all.length;
     if (this.#held) await new Promise<void>((resolve) => this.#held?.push(resolve));
-    // As `fetch` does, even when the answer has come by then.
-    if (signal.aborted) throw new DOMException('aborted', 'AbortError');
     if (failure) throw failure;
-    return { items: page, next_cursor: more ? String(page.at(-1)?.id) : null };
+    const last = page.at(-1);
+    return { items: page, next_cursor: more && last ? String(this.rank(last)) : null, total: all.length };
   };
 }
 
