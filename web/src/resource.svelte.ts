@@ -15,7 +15,7 @@ const PAUSE_MS = 1000;
 const RETRY_MS = 5000;
 
 /** Runs what it is given soon after it was asked to, however often that is, with pauses in between. */
-export class Paced {
+class Paced {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #last = 0;
 

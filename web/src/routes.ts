@@ -46,7 +46,7 @@ export const SETTINGS: readonly Route[] = [
 ];
 
 /** Pages that are reached from elsewhere than the navigation. */
-export const ASIDE: readonly Route[] = [
+const ASIDE: readonly Route[] = [
   { path: '/account', title: 'Account', component: Account },
   { path: '/help', title: 'Help', component: Help },
 ];

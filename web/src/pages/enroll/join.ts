@@ -1,7 +1,7 @@
 /** What an operator pastes on the machine that is to join. */
 
 /** The page's own address as hosts reach it; a join link always names its port. */
-export function hostAndPort(at: { hostname: string; port: string }): string {
+function hostAndPort(at: { hostname: string; port: string }): string {
   return `${at.hostname}:${at.port || '443'}`;
 }
 
