@@ -15,7 +15,7 @@ const PAUSE_MS = 1000;
 const RETRY_MS = 5000;
 
 /** Runs what it is given soon after it was asked to, however often that is, with pauses in between. */
-export class Paced {
+class Paced {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #last = 0;
 
@@ -66,38 +66,60 @@ export function mayPass(error: ApiError): boolean {
   return error.status === 0 || error.status === 429 || error.status >= 500;
 }
 
-export class Resource<T> {
-  data = $state.raw<T | undefined>();
+/**
+ * Requests for one thing, one at a time: a newer one makes the answer to an older one worthless. After a failure that
+ * may pass, another is made.
+ */
+export class Attempts {
   error = $state.raw<ApiError | undefined>();
   #running: AbortController | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
 
+  constructor(private readonly again: () => void) {}
+
+  async run(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    this.stop();
+    const running = new AbortController();
+    this.#running = running;
+    try {
+      await work(running.signal);
+      if (!running.signal.aborted) this.error = undefined;
+    } catch (thrown) {
+      if (running.signal.aborted) return;
+      this.error = asApiError(thrown);
+      const wait = this.error.retryAfter ? this.error.retryAfter * 1000 : RETRY_MS;
+      if (mayPass(this.error)) this.#retry = setTimeout(this.again, wait);
+    }
+  }
+
+  stop(): void {
+    this.#running?.abort();
+    clearTimeout(this.#retry);
+  }
+}
+
+export class Resource<T> {
+  data = $state.raw<T | undefined>();
+  readonly #attempts = new Attempts(() => void this.reload());
+
   constructor(private readonly fetch: (signal: AbortSignal) => Promise<T>) {}
+
+  get error(): ApiError | undefined {
+    return this.#attempts.error;
+  }
 
   get loading(): boolean {
     return this.data === undefined && this.error === undefined;
   }
 
-  reload = async (): Promise<void> => {
-    this.stop();
-    const running = new AbortController();
-    this.#running = running;
-    try {
-      const data = await this.fetch(running.signal);
-      if (running.signal.aborted) return;
-      this.data = data;
-      this.error = undefined;
-    } catch (error) {
-      if (running.signal.aborted) return;
-      this.error = asApiError(error);
-      const wait = this.error.retryAfter ? this.error.retryAfter * 1000 : RETRY_MS;
-      if (mayPass(this.error)) this.#retry = setTimeout(() => void this.reload(), wait);
-    }
-  };
+  reload = (): Promise<void> =>
+    this.#attempts.run(async (signal) => {
+      const data = await this.fetch(signal);
+      if (!signal.aborted) this.data = data;
+    });
 
   stop(): void {
-    this.#running?.abort();
-    clearTimeout(this.#retry);
+    this.#attempts.stop();
   }
 }
 

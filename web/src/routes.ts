@@ -1,6 +1,7 @@
 /** Every page: its address, its title, who may see it, and its place in the navigation. */
 import type { Component } from 'svelte';
 
+import { type Found, pageAt } from './addresses';
 import type { Permission } from './api/types';
 import Account from './pages/account/Account.svelte';
 import Audit from './pages/audit/Audit.svelte';
@@ -24,9 +25,6 @@ export interface Route {
   component: Component;
 }
 
-/** A host's page, `/hosts/{id}`. */
-const HOST = /^\/hosts\/([^/]+)$/;
-
 export const MAIN: readonly Route[] = [
   { path: '/', title: 'Overview', permission: 'agent.read', component: Overview },
   { path: '/hosts', title: 'Hosts', permission: 'agent.read', wide: true, component: Hosts },
@@ -48,33 +46,13 @@ export const SETTINGS: readonly Route[] = [
 ];
 
 /** Pages that are reached from elsewhere than the navigation. */
-export const ASIDE: readonly Route[] = [
+const ASIDE: readonly Route[] = [
   { path: '/account', title: 'Account', component: Account },
   { path: '/help', title: 'Help', component: Help },
 ];
 
-export type Found =
-  | { kind: 'page'; route: Route }
-  | { kind: 'host'; id: string }
-  /** The settings have no page of their own: the first one that the user may see stands for them. */
-  | { kind: 'settings' }
-  | { kind: 'nothing' };
-
 export const HOST_PAGE: Component<{ id: string }> = Host;
 
-export function find(address: string): Found {
-  const path = address.length > 1 ? address.replace(/\/+$/, '') : address;
-  if (path === '/settings') return { kind: 'settings' };
-  const route = [...MAIN, ...SETTINGS, ...ASIDE].find((route) => route.path === path);
-  if (route) return { kind: 'page', route };
-  const id = HOST.exec(path)?.[1];
-  return id === undefined ? { kind: 'nothing' } : { kind: 'host', id: decoded(id) };
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
+export function find(address: string): Found<Route> {
+  return pageAt(address, [...MAIN, ...SETTINGS, ...ASIDE]);
 }

@@ -10,6 +10,8 @@ export type Timestamp = string;
 export interface Page<T> {
   items: T[];
   next_cursor: string | null;
+  /** How many there are on all pages together, where the server counts them. */
+  total?: number;
 }
 
 export type Problem = Schemas['ProblemDocument'];

@@ -11,9 +11,6 @@ export const ICONS = {
   warning: 'M12 4l9 16H3zM12 10v4.5M12 17.4h.01',
   search: 'M10.5 17a6.5 6.5 0 1 1 0-13 6.5 6.5 0 0 1 0 13zM15.5 15.5L20 20',
   copy: 'M9 9h10v11H9zM5 15V4h10',
-  arrow: 'M5 12h14M13 6l6 6-6 6',
-  lock: 'M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3',
-  download: 'M12 4v11M7 11l5 5 5-5M5 20h14',
 } as const;
 
 export type IconName = keyof typeof ICONS;

@@ -1,7 +1,7 @@
 /** What an operator pastes on the machine that is to join. */
 
 /** The page's own address as hosts reach it; a join link always names its port. */
-export function hostAndPort(at: { hostname: string; port: string }): string {
+function hostAndPort(at: { hostname: string; port: string }): string {
   return `${at.hostname}:${at.port || '443'}`;
 }
 
@@ -18,7 +18,9 @@ export function serverFor(told: string | null, page: { hostname: string; port: s
 /** Whether an address leads each machine to itself. */
 export function isLoopback(hostname: string): boolean {
   const name = hostname.replace(/^\[|\]$/g, '').toLowerCase();
-  return name === 'localhost' || name.endsWith('.localhost') || name === '::1' || name.startsWith('127.');
+  return (
+    name === 'localhost' || name.endsWith('.localhost') || name === '::1' || /^127(\.\d+){3}$/.test(name)
+  );
 }
 
 export function joinLink(server: string, pin: string | null, token: string): string {
