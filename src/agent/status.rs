@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::identity::{Identity, IdentityDir, IdentityError};
-use crate::agent::enroll::enroll_on_start::chain;
 use crate::agent::run::rotator::CLOCK_DIFFERENCE_MS_WARNED;
 use crate::agent::run::schedule::jitter;
 use crate::agent::state_file::{AgentState, Failed, LastRefusal};
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::rotation::{check_interval, due_at};
+use crate::error_chain::chain;
 
 /// The state of an identity, worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

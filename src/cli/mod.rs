@@ -8,7 +8,6 @@ pub mod authority;
 mod command;
 mod control;
 pub mod fleet;
-mod hardening;
 pub mod output;
 pub mod people;
 pub mod upkeep;

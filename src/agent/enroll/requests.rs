@@ -564,7 +564,7 @@ mod tests {
         for (says, twist) in cases {
             server.twist(twist);
             let error = ask(&server, &trust).await.unwrap_err();
-            let text = crate::agent::enroll::enroll_on_start::chain(&error);
+            let text = crate::error_chain::chain(&error);
             assert!(matches!(error, CallError::Answer { .. }) && text.contains(says), "{says}: {text}");
             assert!(!error.is_temporary());
         }

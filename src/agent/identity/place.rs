@@ -8,9 +8,9 @@ use tracing::warn;
 
 use super::files::{read, read_key};
 use super::{Identity, IdentityError};
-use crate::agent::enroll::enroll_on_start::chain;
 use crate::agent::state_file::AgentState;
 use crate::agent::svid::Svid;
+use crate::error_chain::chain;
 use crate::pem::file::{KeyForm, private_key};
 use crate::tls::pem::{self, PemFileError};
 

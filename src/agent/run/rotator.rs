@@ -17,7 +17,6 @@ use crate::agent::config::AgentConfig;
 use crate::agent::connect::addresses;
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::answer::Issued;
-use crate::agent::enroll::enroll_on_start::chain;
 use crate::agent::enroll::first_enrollment::{issued_notes, key_was_refused};
 use crate::agent::enroll::requests::{CallError, EnrollmentClient, ServerRefusal};
 use crate::agent::enroll::server_trust;
@@ -32,6 +31,7 @@ use crate::clock::Clock;
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::serial::Serial;
 use crate::domain::network::host_port::HostPort;
+use crate::error_chain::chain;
 use crate::tls::client_config::LiveIdentity;
 
 /// A difference between the clocks that is worth a warning: certificates are dated back by five minutes.

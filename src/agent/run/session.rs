@@ -22,7 +22,6 @@ use tracing::{debug, info};
 
 use crate::agent::connect::dial::Dialer;
 use crate::agent::connect::https::server_name;
-use crate::agent::enroll::enroll_on_start::chain;
 use crate::agent::enroll::requests::printable;
 use crate::agent::facts;
 use crate::agent::facts::Subject;
@@ -31,6 +30,7 @@ use crate::agent::run::rotator::News;
 use crate::clock::Clock;
 use crate::domain::host::HostFacts;
 use crate::domain::network::host_port::HostPort;
+use crate::error_chain::chain;
 use crate::grpc::proto::agent_service_client::AgentServiceClient;
 use crate::grpc::proto::{
     HeartbeatRequest, HeartbeatResponse, SessionRequest, SessionResponse, session_request, session_response,
