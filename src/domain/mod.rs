@@ -14,6 +14,7 @@ pub mod label;
 pub mod network;
 pub mod people;
 pub mod version;
+pub mod vocabulary;
 
 #[cfg(test)]
 pub mod testing;
