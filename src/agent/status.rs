@@ -8,11 +8,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::identity::{Identity, IdentityDir, IdentityError};
-use crate::agent::run::rotator::CLOCK_DIFFERENCE_MS_WARNED;
-use crate::agent::run::schedule::jitter;
-use crate::agent::state_file::{AgentState, Failed, LastRefusal};
+use crate::agent::state_file::{AgentState, CLOCK_DIFFERENCE_MS_WARNED, Failed, LastRefusal};
+use crate::domain::code::Code;
 use crate::domain::enroll::enrollment::past_not_after;
-use crate::domain::identity::rotation::{check_interval, due_at};
+use crate::domain::identity::rotation::{check_interval, due_at, jitter};
 use crate::error_chain::chain;
 
 /// The state of an identity, worst last.
@@ -144,7 +143,8 @@ fn judge(status: &mut Status, identity: &Identity, notes: &AgentState, now: Time
     let difference = jiff::SignedDuration::from_millis(notes.clock_difference_ms.unwrap_or(0));
     let server_now = now.saturating_add(difference).unwrap_or(now);
     status.expires_in_seconds = Some(svid.not_after.duration_since(server_now).as_secs());
-    let revoked = notes.last_refusal.as_ref().is_some_and(|refused| refused.code == "identity_revoked");
+    let revoked =
+        notes.last_refusal.as_ref().is_some_and(|refused| refused.code == Code::IdentityRevoked.as_str());
     // A running agent looks once in an interval; one more is for the answer.
     let late = due.saturating_add(check_interval(issued_at, svid.not_after) * 2).unwrap_or(due);
     status.state = if revoked {

@@ -10,6 +10,7 @@ mod control;
 pub mod fleet;
 pub mod output;
 pub mod people;
+mod ttl;
 pub mod upkeep;
 
 pub use command::{Global, main};

@@ -7,10 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use serde::Deserialize;
 use serde_json::Value;
+use tracing::warn;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::agent::connect::addresses::ServerAddresses;
 use crate::agent::connect::server_url::ServerUrl;
+use crate::agent::state_file::AgentState;
 use crate::agent::svid::{NotAnSvid, Svid};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{AgentId, SpiffeId};
@@ -96,6 +98,41 @@ pub enum AnswerError {
     NotARoot,
     #[error("its certificate does not chain to its trust bundle")]
     Chain(#[source] webpki::Error),
+}
+
+impl Issued {
+    /// What is worth remembering of an answer.
+    pub(crate) fn notes(
+        &self,
+        server: &ServerUrl,
+        clock_difference_ms: Option<i64>,
+        earlier: &AgentState,
+    ) -> AgentState {
+        let told = &self.told;
+        if told.unusable > 0 {
+            warn!(
+                count = told.unusable,
+                "the server names addresses that can't be used here; have its public_url and grpc_addr corrected"
+            );
+        }
+        // Where it was before is better than nowhere.
+        let grpc_addrs = if told.grpc.is_empty() { &earlier.grpc_addrs } else { &told.grpc };
+        AgentState {
+            server: Some(server.clone()),
+            grpc_addr: grpc_addrs.first().cloned(),
+            servers: told.servers.clone(),
+            grpc_addrs: grpc_addrs.clone(),
+            spiffe_id: Some(self.svid.spiffe_id.to_string()),
+            host_id: Some(self.host),
+            serial: Some(self.svid.serial),
+            issued_at: Some(self.issued_at),
+            not_after: Some(self.svid.not_after),
+            clock_difference_ms,
+            last_refusal: None,
+            last_failure: None,
+            ..earlier.clone()
+        }
+    }
 }
 
 impl Answer {
