@@ -1,7 +1,6 @@
 //! `muster agent status`: what the identity directory says, and what to do about it. It asks nobody.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -13,6 +12,7 @@ use crate::domain::code::Code;
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::rotation::{check_interval, due_at, jitter};
 use crate::error_chain::chain;
+use crate::secret_file;
 
 /// The state of an identity, worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -199,7 +199,7 @@ fn health(path: &Path) -> Health {
     let Ok(metadata) = fs::metadata(path) else {
         return Health::Absent;
     };
-    if metadata.permissions().mode() & 0o077 != 0 {
+    if secret_file::check_mode(path, &metadata).is_err() {
         return Health::Exposed;
     }
     if fs::File::open(path).is_ok() { Health::Ok } else { Health::Unreadable }
@@ -289,6 +289,8 @@ fn span(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use jiff::SignedDuration;
     use rcgen::{KeyPair, PublicKeyData};
 

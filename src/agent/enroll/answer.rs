@@ -17,7 +17,9 @@ use crate::agent::svid::{NotAnSvid, Svid};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
-use crate::tls::pem::{self, PemFileError};
+use crate::pem;
+use crate::pem::file::PemFileError;
+use crate::tls::pem::certificates;
 use crate::tls::provider::provider;
 
 /// Longest life of an SVID that is believed: a week, and a day for what clocks and roundings add.
@@ -141,9 +143,9 @@ impl Answer {
     }
 
     pub fn check(&self, expected: ExpectedIdentity<'_>) -> Result<Issued, AnswerError> {
-        let leaf = only(certificates("certificate", &self.certificate)?, "certificate")?;
-        let intermediate = only(certificates("intermediate", &self.intermediate)?, "intermediate")?;
-        let roots = certificates("trust_bundle", &self.trust_bundle)?;
+        let leaf = only(certificates_in("certificate", &self.certificate)?, "certificate")?;
+        let intermediate = only(certificates_in("intermediate", &self.intermediate)?, "intermediate")?;
+        let roots = certificates_in("trust_bundle", &self.trust_bundle)?;
         let svid = Svid::from_der(&leaf)?;
         if svid.public_key != expected.public_key {
             return Err(AnswerError::OtherKey);
@@ -160,8 +162,8 @@ impl Answer {
         Ok(Issued {
             svid,
             host: self.host_id,
-            chain: [&leaf, &intermediate].map(pem::certificate_text).concat(),
-            agent_ca: roots.iter().map(pem::certificate_text).collect(),
+            chain: [&leaf, &intermediate].map(|certificate| pem::certificate(certificate)).concat(),
+            agent_ca: roots.iter().map(|certificate| pem::certificate(certificate)).collect(),
             server_ca: self.server_ca.clone(),
             told: ServerAddresses::read(&self.servers, &self.grpc_addrs, &self.grpc_addr, expected.server),
             issued_at: self.issued_at,
@@ -217,8 +219,8 @@ fn anchor<'a>(root: &'a CertificateDer<'_>) -> Result<TrustAnchor<'a>, AnswerErr
     webpki::anchor_from_trusted_cert(root).map_err(AnswerError::Chain)
 }
 
-fn certificates(field: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, AnswerError> {
-    let certificates = pem::certificates(text.as_bytes()).map_err(|error| AnswerError::Pem(field, error))?;
+fn certificates_in(field: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, AnswerError> {
+    let certificates = certificates(text.as_bytes()).map_err(|error| AnswerError::Pem(field, error))?;
     if certificates.len() > CERTIFICATES_MAX { Err(AnswerError::Several(field)) } else { Ok(certificates) }
 }
 

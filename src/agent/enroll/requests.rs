@@ -28,7 +28,7 @@ use crate::domain::code::Code;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
 use crate::domain::printable::printable;
-use crate::tls::pem;
+use crate::pem;
 use crate::tls::server_verifier::{Distrust, FirstContact, ServerRefused, Trust, TrustError};
 
 /// For an answer's head, connecting by every way included, and then for its body.
@@ -261,7 +261,7 @@ impl EnrollmentClient {
     pub async fn rotate(&self, current: &Identity, key: &KeyPair) -> Result<Issued, CallError> {
         let request = request_for(key)?;
         let proof = current.key.sign(request.der()).map_err(|error| CallError::Request(error.into()))?;
-        let chain: String = current.chain.iter().map(pem::certificate_text).collect();
+        let chain: String = current.chain.iter().map(|certificate| pem::certificate(certificate)).collect();
         let body = RotateBody { chain: &chain, csr: &pem_request(&request)?, proof: &BASE64.encode(&proof) };
         let answer = self.post("/enroll/agent/rotate", &body).await?;
         let spiffe_id = Some(&current.svid.spiffe_id);
