@@ -20,13 +20,26 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("store", &["domain", "clock", "durable"]),
     ("tls", &["domain", "clock", "secret_file", "shell", "pem", "svid"]),
     ("app", &["domain", "ca", "store", "clock", "pem"]),
-    ("http", &["app", "domain", "tls", "pem", "error_chain"]),
+    ("api", &["domain"]),
+    ("http", &["api", "app", "domain", "tls", "pem", "error_chain"]),
     ("grpc", &["app", "domain", "tls", "clock"]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
     (
         "agent",
-        &["domain", "secret_file", "shell", "pem", "svid", "tls", "grpc", "clock", "durable", "error_chain"],
+        &[
+            "api",
+            "domain",
+            "secret_file",
+            "shell",
+            "pem",
+            "svid",
+            "tls",
+            "grpc",
+            "clock",
+            "durable",
+            "error_chain",
+        ],
     ),
 ];
 
