@@ -7,5 +7,5 @@ mod signals;
 
 pub use error::ProcessError;
 pub use hardening::{allow_descriptors, keep_files_private, keep_memory_private};
-pub use notify::notify;
+pub use notify::{NotifyState, notify};
 pub use signals::{OnHangup, stop_on_signals};

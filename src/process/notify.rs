@@ -1,6 +1,6 @@
 //! Service manager notification (`sd_notify`).
 
-use sd_notify::NotifyState;
+pub use sd_notify::NotifyState;
 
 /// Tells the service manager. Where there is none, nobody listens, and that is no failure.
 pub fn notify(state: NotifyState<'_>) {

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use sd_notify::NotifyState;
 use serde_json::json;
 
 use crate::agent::config::{AgentConfig, dialer, process_environment, ready_made};
@@ -23,7 +22,7 @@ use crate::cli::agent::install::{InstallArgs, UninstallArgs};
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::print;
 use crate::clock::{Clock, SystemClock};
-use crate::process::{OnHangup, notify, stop_on_signals};
+use crate::process::{NotifyState, OnHangup, notify, stop_on_signals};
 use crate::shell::quoted;
 
 /// Exit status of an agent whose identity has been revoked: starting it again will not help.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use sd_notify::NotifyState;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +12,7 @@ use crate::cli::Global;
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::print;
 use crate::config::Overrides;
-use crate::process::{OnHangup, allow_descriptors, notify, stop_on_signals};
+use crate::process::{NotifyState, OnHangup, allow_descriptors, notify, stop_on_signals};
 use crate::server::{Server, StartError};
 
 /// Run the server
