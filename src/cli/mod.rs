@@ -8,9 +8,9 @@ pub mod authority;
 mod command;
 mod control;
 pub mod fleet;
-mod hardening;
 pub mod output;
 pub mod people;
+mod ttl;
 pub mod upkeep;
 
 pub use command::{Global, main};

@@ -24,6 +24,7 @@ use crate::app::issue::tokens::TokenError;
 use crate::app::keep::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError};
 use crate::app::keep::backup::BackupError;
 use crate::domain::code::Code;
+use crate::error_chain::chain;
 
 /// What is said of a tenant that is not there, or not for this caller. A constant, because the command line has
 /// another hint for it than for what else is not found.
@@ -401,11 +402,5 @@ impl From<RenewAgentCaError> for Problem {
 
 /// An error with its causes, for the local operator.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text + "."
+    chain(error) + "."
 }

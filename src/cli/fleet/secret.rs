@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape, items};
-use crate::cli::fleet::enroll_token::seconds;
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::{
     SecretOutput, field, made, print, print_json, print_table, reveal_json, time,
 };
+use crate::cli::ttl::seconds;
 
 /// Create, list and revoke enrollment secrets: shared by many hosts
 ///

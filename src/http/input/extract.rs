@@ -16,6 +16,8 @@ use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::issue::refusals::ProofLevel;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::network::host_port::HostPort;
 use crate::domain::network::public_url::HTTPS_PORT;
 use crate::domain::people::permission::Permission;
@@ -66,13 +68,13 @@ impl<P: Needed + Send> FromRequestParts<Shared> for Allowed<P> {
         if caller.may(P::PERMISSION) {
             return Ok(Self { caller, permission: PhantomData });
         }
-        let mut event = caller.event("request.denied", caller.tenant(), route_of(parts));
+        let mut event = caller.event(AuditAction::RequestDenied, caller.tenant(), route_of(parts));
         event.detail.insert("permission", P::PERMISSION.to_string());
         event.detail.insert("method", parts.method.to_string());
         if let Some(id) = parsed_id(parts) {
             event.detail.insert("id", id);
         }
-        shared.app.record_refusal(event, ProofLevel::Somebody, "permission_denied").await?;
+        shared.app.record_refusal(event, ProofLevel::Somebody, AuditReason::PermissionDenied).await?;
         Err(Problem::permission_denied())
     }
 }

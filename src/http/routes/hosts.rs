@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use axum::extract::State;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -12,6 +12,7 @@ use crate::api::page::Page;
 use crate::api::words::HostStatus;
 use crate::app::insight::fleet::{HostCursor, HostOrder, HostQuery};
 use crate::app::issue::hosts::HostDetail;
+use crate::domain::duration;
 use crate::domain::host::{HostFlag, HostState};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
@@ -85,8 +86,7 @@ impl HostParams {
             return Err(Problem::bad_request("This 'cursor' is of a list in another order."));
         }
         let silent_before = self.silent_for.as_deref().map(|text| {
-            let silent = humantime::parse_duration(text).ok();
-            let silent = silent.and_then(|silent| SignedDuration::try_from(silent).ok());
+            let silent = duration::parse(text).ok();
             let before = silent.map(|silent| now.saturating_sub(silent).unwrap_or(Timestamp::MIN));
             before.ok_or_else(|| Problem::bad_request("'silent_for' is a time, such as 24h or 7d."))
         });

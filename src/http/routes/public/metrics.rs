@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::app::access::caller::Caller;
 use crate::app::insight::figures::Figures;
 use crate::domain::insight::audit::Outcome;
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::http::Shared;
 use crate::http::input::extract::Known;
 use crate::http::openapi::describe::Input;
@@ -154,12 +155,12 @@ fn registry(
     let audited = Family::<AuditLabels, Counter>::default();
     for (kind, count) in &figures.audited {
         let labels = AuditLabels {
-            action: kind.action,
+            action: kind.action.as_str(),
             outcome: match kind.outcome {
                 Outcome::Success => "success",
                 Outcome::Refused => "refused",
             },
-            reason: kind.reason.unwrap_or_default(),
+            reason: kind.reason.map_or("", AuditReason::as_str),
         };
         audited.get_or_create(&labels).inc_by(*count);
     }
@@ -174,7 +175,10 @@ fn registry(
     );
     let refused = Family::<RefusalLabels, Counter>::default();
     for (kind, count) in &figures.refused {
-        let labels = RefusalLabels { action: kind.action, reason: kind.reason.unwrap_or_default() };
+        let labels = RefusalLabels {
+            action: kind.action.as_str(),
+            reason: kind.reason.map_or("", AuditReason::as_str),
+        };
         refused.get_or_create(&labels).inc_by(*count);
     }
     registry.register(
