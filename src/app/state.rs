@@ -1,9 +1,10 @@
 //! The use cases' common state: the store, the clock, the fleet in memory, pools and limits, put together at the start.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use jiff::SignedDuration;
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::app::access::pace::Pace;
@@ -222,7 +223,7 @@ impl App {
 
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
     pub fn set_authority(&self, authority: Authority) {
-        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(authority));
+        *self.authority.write() = Some(Arc::new(authority));
         self.authority_changed.send_replace(());
         self.trust.send_replace(());
     }
@@ -246,7 +247,7 @@ impl App {
     }
 
     pub fn authority(&self) -> Option<Arc<Authority>> {
-        self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.authority.read().clone()
     }
 }
 

@@ -5,9 +5,10 @@
 //! knows what was recorded and what was revoked since.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::RwLock;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -224,7 +225,7 @@ impl PeerVerifier {
             .build()
             .map_err(RootsError::Verifier)?;
         let anchors = Arc::new(Anchors { trust_domain, chain });
-        *self.anchors.write().unwrap_or_else(PoisonError::into_inner) = Some(anchors);
+        *self.anchors.write() = Some(anchors);
         Ok(())
     }
 
@@ -245,7 +246,7 @@ impl PeerVerifier {
     }
 
     fn anchors(&self) -> Option<Arc<Anchors>> {
-        self.anchors.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.anchors.read().clone()
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
@@ -227,7 +228,7 @@ impl Recorded {
     /// Records a serial, and with it the host of the same bytes.
     pub(crate) fn record(&self, serial: Serial) -> HostId {
         let host = HostId::from_bytes(*serial.as_bytes());
-        self.hosts.lock().unwrap().insert(serial, host);
+        self.hosts.lock().insert(serial, host);
         host
     }
 }
@@ -239,13 +240,13 @@ impl Registry for Recorded {
         if self.deny.denies(serial, &identity(id)) {
             return Err(ClientRefusal::Revoked);
         }
-        if let Some(left) = &mut *self.revoke_after.lock().unwrap() {
+        if let Some(left) = &mut *self.revoke_after.lock() {
             *left -= 1;
             if *left == 0 {
                 self.deny.apply([DenyChange::Identity(identity(id))]);
             }
         }
-        self.hosts.lock().unwrap().get(&serial).copied().ok_or(ClientRefusal::Unrecorded)
+        self.hosts.lock().get(&serial).copied().ok_or(ClientRefusal::Unrecorded)
     }
 }
 

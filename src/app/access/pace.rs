@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// So many are remembered before those that have recovered are looked for, and forgotten.
 const REMEMBERED: usize = 10_000;
@@ -39,7 +40,7 @@ impl<K: Eq + Hash> Pace<K> {
         let now = Instant::now();
         let left =
             |(used, at): (f64, Instant)| (used - now.duration_since(at).as_secs_f64() * per_second).max(0.0);
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock();
         if used.by.len() >= used.look_at {
             used.by.retain(|_, used| left(*used) > 0.0);
             // Whoever stays is looked at again only when as many have come, so that this costs each of them little.
@@ -77,6 +78,6 @@ mod tests {
         for number in 0..3 * REMEMBERED {
             assert!(pace.allow(number, 1.0, 1e9));
         }
-        assert!(pace.used.lock().unwrap().by.len() <= REMEMBERED);
+        assert!(pace.used.lock().by.len() <= REMEMBERED);
     }
 }

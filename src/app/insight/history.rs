@@ -4,7 +4,8 @@
 //! rate and in rows, and it never displaces what the server itself has written into the history.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::app::Unavailable;
 use crate::app::access::pace::Pace;
@@ -72,7 +73,7 @@ impl History {
     pub fn begin(&self, reporter: Reporter) -> Result<ReportSlot<'_>, ReportError> {
         // An empty report costs something too.
         self.count(&reporter, 1.0)?;
-        if !self.reporting.lock().unwrap_or_else(PoisonError::into_inner).insert(reporter.host) {
+        if !self.reporting.lock().insert(reporter.host) {
             return Err(ReportError::Busy);
         }
         Ok(ReportSlot { history: self, reporter })
@@ -112,7 +113,7 @@ impl ReportSlot<'_> {
 
 impl Drop for ReportSlot<'_> {
     fn drop(&mut self) {
-        let mut reporting = self.history.reporting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reporting = self.history.reporting.lock();
         reporting.remove(&self.reporter.host);
     }
 }

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::app::insight::fleet::HostNow;
@@ -70,7 +70,7 @@ pub(crate) struct Suspicions {
 
 impl Suspicions {
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<HostId, Suspicion>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     #[cfg(test)]

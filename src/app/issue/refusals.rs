@@ -10,11 +10,11 @@ use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::app::{App, Unavailable};
 use crate::domain::insight::audit::{AuditEvent, Outcome};
@@ -90,7 +90,7 @@ impl RefusalLog {
 
     /// Whether this refusal is to be recorded now; otherwise it is counted.
     fn is_news(&self, mut cause: Cause, event: &AuditEvent, at: Timestamp, now: Instant) -> bool {
-        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut folds = self.folds.lock();
         if let Some(fold) = folds.get_mut(&cause) {
             fold.repeats += 1;
             return false;
@@ -116,7 +116,7 @@ impl RefusalLog {
     /// What was counted in windows that are over, or in all of them. Where nothing was, the cause is forgotten.
     fn take(&self, all: bool, at: Timestamp, now: Instant) -> Vec<(Cause, AuditEvent, u64)> {
         let mut counted = Vec::new();
-        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut folds = self.folds.lock();
         folds.retain(|cause, fold| {
             if !all && now.duration_since(fold.opened) < WINDOW {
                 return true;
@@ -136,7 +136,7 @@ impl RefusalLog {
 
     /// Counts again what was taken and could not be recorded.
     fn put_back(&self, taken: Vec<(Cause, u64)>) {
-        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut folds = self.folds.lock();
         for (cause, repeats) in taken {
             if let Some(fold) = folds.get_mut(&cause) {
                 fold.repeats += repeats;
@@ -270,7 +270,7 @@ mod tests {
         let (at, start) = (Timestamp::UNIX_EPOCH, Instant::now());
         let news = (0..100_000).filter(|n| log.is_news(cause(*n), &event(), at, start)).count();
         assert_eq!(news, STRANGERS_MAX + 1);
-        assert_eq!(log.folds.lock().unwrap().len(), STRANGERS_MAX + 1);
+        assert_eq!(log.folds.lock().len(), STRANGERS_MAX + 1);
         let told = log.take(false, at, start + WINDOW);
         let [(_, _, rest)] = told.as_slice() else { panic!("{told:?}") };
         assert_eq!(*rest, 100_000 - news as u64, "and nothing is lost");

@@ -4,8 +4,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::domain::network::networks::accountable;
 use crate::http::problem::Problem;
@@ -74,7 +75,7 @@ impl Bucket {
     fn admit(&self, address: Option<IpAddr>, cost: f64) -> Result<(), Problem> {
         // Local callers are the operator.
         let Some(address) = address else { return Ok(()) };
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = self.used.lock();
         let failures = used.get(&accountable(address)).map_or(0.0, |used| used.now(Instant::now()));
         drop(used);
         let over = failures + cost - f64::from(BURST);
@@ -84,7 +85,7 @@ impl Bucket {
     fn failed(&self, address: Option<IpAddr>, cost: f64) -> Result<(), Problem> {
         let Some(address) = address else { return Ok(()) };
         let now = Instant::now();
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock();
         if used.len() >= ADDRESSES_MAX {
             used.retain(|_, used| used.now(now) > 0.0);
             if used.len() >= ADDRESSES_MAX {
@@ -103,7 +104,7 @@ impl Bucket {
 
     fn tidy(&self) {
         let now = Instant::now();
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock();
         used.retain(|_, used| used.now(now) > 0.0);
         used.shrink_to_fit();
     }
@@ -155,7 +156,7 @@ mod tests {
             assert_eq!(throttle.wrong_password(Some(IpAddr::from(number.to_be_bytes()))), Ok(()));
         }
         for bucket in [&throttle.credentials, &throttle.sign_in] {
-            assert!(bucket.used.lock().unwrap().len() <= ADDRESSES_MAX);
+            assert!(bucket.used.lock().len() <= ADDRESSES_MAX);
         }
     }
 }

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tempfile::TempDir;
@@ -85,17 +86,17 @@ impl Run {
             let (disk, dumps, watched) = (disk.clone(), Arc::clone(&dumps), Arc::clone(&watched));
             // Called after every commit and before anybody is told.
             Box::new(move |_: &_| {
-                dumps.lock().unwrap().push(dump(watched.get().unwrap()));
+                dumps.lock().push(dump(watched.get().unwrap()));
                 disk.committed();
             })
         };
         let store = Store::start(Disk::new(None, database), Some(opened), Arc::new(Noon), publish).unwrap();
-        dumps.lock().unwrap().push(dump(&store.disk));
+        dumps.lock().push(dump(&store.disk));
         watched.set(Arc::clone(&store.disk)).unwrap();
         tokio::runtime::Runtime::new().unwrap().block_on(live(&store));
         drop(watched);
         drop(store);
-        let dumps = std::mem::take(&mut *dumps.lock().unwrap_or_else(PoisonError::into_inner));
+        let dumps = std::mem::take(&mut *dumps.lock());
         let journal = std::fs::read(&journal).unwrap();
         Self { disk, dumps, journal, directory }
     }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::domain::network::networks::accountable;
@@ -28,18 +28,18 @@ pub struct RefusedHandshakes {
 impl RefusedHandshakes {
     /// How many there were, by listener and cause.
     pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.counts.lock().clone()
     }
 
     /// Counts one, and tells whether it is to be told.
     fn count(&self, listener: &'static str, cause: &'static str, address: IpAddr, now: Instant) -> bool {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         *counts.entry((listener, cause)).or_default() += 1;
         drop(counts);
         if cause == GIVEN_UP {
             return false;
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         let key = (listener, cause, accountable(address));
         let recent = |at: &Instant| now.duration_since(*at) < TELL_EVERY;
         if told.get(&key).is_some_and(recent) {
