@@ -2,6 +2,7 @@
 //! the store what to write. They know nothing of HTTP, gRPC or the command line.
 
 pub mod access;
+mod decide;
 pub mod insight;
 pub mod issue;
 pub mod keep;

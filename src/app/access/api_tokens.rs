@@ -111,8 +111,8 @@ impl App {
             expires_at: order.ttl_seconds.map(|ttl| now + SignedDuration::from_secs(ttl)),
         };
         let caller = caller.clone();
-        let created = self.store.write(move |view, now| create(view, now, &caller, token));
-        Ok((created.await.map_err(Unavailable::from)??, credential))
+        let created = self.decide(move |view, now| create(view, now, &caller, token));
+        Ok((created.await?, credential))
     }
 
     /// API tokens that the caller may see, newest first.
@@ -122,7 +122,7 @@ impl App {
         before: Option<CredentialId>,
         limit: usize,
     ) -> Result<Vec<ListedToken>, Unavailable> {
-        let listed = self.store.read(|view| {
+        self.query(|view| {
             let mut tokens = Vec::new();
             let listed = |token| {
                 tokens.push(token);
@@ -134,15 +134,14 @@ impl App {
             }
             let named =
                 tokens.into_iter().map(|token| Ok(ListedToken { maker: maker_name(view, &token)?, token }));
-            named.collect::<Result<Vec<_>, ReadError>>()
-        });
-        Ok(listed?)
+            named.collect()
+        })
     }
 
     /// Revokes a token at once, with every token that goes back to it.
     pub async fn delete_api_token(&self, caller: &Caller, id: CredentialId) -> Result<(), ApiTokenError> {
         let (scope, caller) = (caller.tenant(), caller.clone());
-        let deleted = self.store.write(move |view, _| {
+        self.decide(move |view, _| {
             let visible = |token: &ApiToken| scope.is_none() || token.tenant == scope;
             let Some(token) = view.api_token(id)?.filter(visible) else {
                 return Ok(Verdict::refuse(ApiTokenError::NotFound));
@@ -152,8 +151,8 @@ impl App {
                 changes.extend(revoke(&caller, &descendant, Some("made with a token that was revoked")));
             }
             Ok(Verdict::accept((), changes))
-        });
-        deleted.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 }
 

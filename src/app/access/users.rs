@@ -115,7 +115,7 @@ impl App {
             preferences: Preferences::default(),
         };
         let caller = caller.clone();
-        let written = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             if tenant.map(|tenant| view.tenant(tenant)).transpose()?.is_some_and(|found| found.is_none()) {
                 return Ok(Verdict::refuse(UserError::NoTenant));
             }
@@ -131,8 +131,8 @@ impl App {
             let user = User { username, ..user };
             let event = created(&caller, &user);
             Ok(Verdict::accept(user.clone(), vec![Change::PutUser(user), event]))
-        });
-        written.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 
     /// Users that the caller may see, in the order of their creation.
@@ -143,7 +143,7 @@ impl App {
         limit: usize,
     ) -> Result<Vec<User>, Unavailable> {
         let mut users = Vec::new();
-        self.store.read(|view| {
+        self.query(|view| {
             let listed = |user| {
                 users.push(user);
                 if users.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -180,7 +180,7 @@ impl App {
     ) -> Result<ChangedUser, UserError> {
         let scope = caller.tenant();
         let visible = move |user: &User| scope.is_none() || user.tenant == scope;
-        let found = self.store.read(|view| view.user(id)).map_err(Unavailable::from)?;
+        let found = self.query(|view| view.user(id))?;
         let user = found.filter(visible).ok_or(UserError::NotFound)?;
         let (role, disabled) = (change.role, change.disabled);
         if !may_change(caller, &user, role) {
@@ -194,7 +194,7 @@ impl App {
             None => None,
         };
         let caller = caller.clone();
-        let written = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             let Some(user) = view.user(id)?.filter(visible) else {
                 return Ok(Verdict::refuse(UserError::NotFound));
             };
@@ -203,8 +203,8 @@ impl App {
                 return Ok(Verdict::refuse(UserError::MoreThanCaller));
             };
             decide_change(view, now, &caller, &user, role, disabled, password)
-        });
-        written.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 
     /// Creates the first administrator with a random password, unless there is a user already. The password
@@ -213,7 +213,7 @@ impl App {
         self: &Arc<Self>,
         caller: &Caller,
     ) -> Result<Option<Zeroizing<String>>, UserError> {
-        if self.store.read(|view| view.has_users()).map_err(Unavailable::from)? {
+        if self.query(|view| view.has_users())? {
             return Ok(None);
         }
         let password = readable_password()?;
@@ -232,13 +232,13 @@ impl App {
             preferences: Preferences::default(),
         };
         let event = created(caller, &user);
-        let written = self.store.write(move |view, _| {
+        let written = self.decide(move |view, _| {
             if view.has_users()? {
                 return Ok(Verdict::<_, UserError>::accept(false, Vec::new()));
             }
             Ok(Verdict::accept(true, vec![Change::PutUser(user), event]))
         });
-        let first = written.await.map_err(Unavailable::from)??;
+        let first = written.await?;
         Ok(first.then_some(password))
     }
 }

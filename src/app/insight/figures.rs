@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 use crate::app::insight::overview::AgentCaExpiries;
 use crate::app::{App, Unavailable};
 use crate::domain::insight::audit::AuditKind;
-use crate::store::ReadError;
 
 /// How the deployment is.
 #[derive(Debug, Clone)]
@@ -57,12 +56,11 @@ impl Counts {
 
 impl App {
     pub async fn figures(self: &Arc<Self>) -> Result<Figures, Unavailable> {
-        let app = Arc::clone(self);
-        Ok(self.readers.run(move || app.measure()).await??)
+        self.query_long(|app| app.measure()).await
     }
 
-    fn measure(&self) -> Result<Figures, ReadError> {
-        let stored = self.store.read(|view| view.hierarchy())?;
+    fn measure(&self) -> Result<Figures, Unavailable> {
+        let stored = self.query(|view| view.hierarchy())?;
         let totals = self.fleet.totals();
         let (denied_serials, denied_identities) = self.store.deny_list().size();
         Ok(Figures {

@@ -5,7 +5,6 @@
 //! out; with `clone_policy: revoke` the identity is revoked, but never for what a machine says of itself.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
@@ -112,24 +111,24 @@ impl App {
         let policy = self.policy.clone_policy;
         let noted = suspicions.iter().map(|(host, suspicion)| Ok((*host, *suspicion, Salts::new()?)));
         let noted = noted.collect::<Result<Vec<_>, Unavailable>>()?;
-        let recorded = self.store.write(move |view, now| {
+        let recorded = self.decide(move |view, now| {
             let mut changes = Vec::new();
             for (host, suspicion, salts) in noted {
                 if let Some(host) = view.host(host)? {
                     changes.extend(suspect(view, &host, suspicion, policy, now, salts)?.changes);
                 }
             }
-            Ok(Verdict::<(), Infallible>::accept((), changes))
+            Ok(Verdict::accept((), changes))
         });
         match recorded.await {
-            Ok(Ok(())) => {
+            Ok(()) => {
                 let mut waiting = self.suspicions.waiting();
                 waiting.retain(|host, suspicion| suspicions.get(host) != Some(suspicion));
                 Ok(())
             }
             Err(error) => {
                 self.suspicions.noticed.notify_one();
-                Err(error.into())
+                Err(error)
             }
         }
     }

@@ -5,7 +5,6 @@
 //! it is decided twice, cheaply before anything is signed and finally by the writer, with one function.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -150,9 +149,9 @@ impl App {
         };
         // The tenant of a credential that was not proved is nobody's business, but its owner's.
         let tenant = match credential {
-            Some(id) => self.store.read(|view| {
+            Some(id) => self.query(|view| {
                 let token = view.join_token(id)?.map(|token| token.tenant);
-                Ok::<_, ReadError>(token.or(view.enrollment_secret(id)?.map(|secret| secret.tenant)))
+                Ok(token.or(view.enrollment_secret(id)?.map(|secret| secret.tenant)))
             })?,
             None => None,
         };
@@ -180,7 +179,7 @@ impl App {
         if !self.readmissions.allow(host, 1.0, READMISSIONS_TOLD_PER_SECOND) {
             return Ok(());
         }
-        let told = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             let text = |value: Option<String>| value.unwrap_or_default();
             let detail = [
                 ("reason", "host_decommissioned".to_owned()),
@@ -189,10 +188,9 @@ impl App {
             ];
             let known = view.host(host)?.is_some();
             let changes = known.then(|| timeline(host, now, "enrollment_refused", detail));
-            Ok(Verdict::<(), Infallible>::accept((), changes.into_iter().collect()))
-        });
-        let Ok(()) = told.await?;
-        Ok(())
+            Ok(Verdict::accept((), changes.into_iter().collect()))
+        })
+        .await
     }
 
     async fn enroll_with(
@@ -244,8 +242,7 @@ impl App {
                 caller: caller.clone(),
                 salt: entropy()?,
             };
-            let decided = self.store.write(move |view, now| deciding.decide(view, now)).await;
-            match decided.map_err(Unavailable::from)?? {
+            match self.decide(move |view, now| deciding.decide(view, now)).await? {
                 Decided::Issued(signed) => return Ok(signed.into_svid()),
                 Decided::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
                 // The host came or went since; what was signed is for another host.

@@ -109,7 +109,7 @@ impl App {
     /// The same with what else a page about it shows.
     pub fn host_in_detail(&self, tenant: TenantId, id: HostId) -> Result<HostDetail, HostError> {
         let now = self.host(tenant, id)?;
-        let credentials = self.store.read(|view| credentials_of(view, [&now], self.clock.now()))?;
+        let credentials = self.query(|view| credentials_of(view, [&now], self.clock.now()))?;
         Ok(HostDetail::of(now, &credentials))
     }
 
@@ -120,19 +120,18 @@ impl App {
         query: HostQuery,
         limit: usize,
     ) -> Result<ListedHosts, Unavailable> {
-        let app = Arc::clone(self);
-        Ok(self.readers.run(move || app.list(tenant, query, limit)).await??)
+        self.query_long(move |app| app.list(tenant, query, limit)).await
     }
 
-    fn list(&self, tenant: TenantId, mut query: HostQuery, limit: usize) -> Result<ListedHosts, ReadError> {
+    fn list(&self, tenant: TenantId, mut query: HostQuery, limit: usize) -> Result<ListedHosts, Unavailable> {
         let text = query.text.as_deref().map(str::trim).unwrap_or_default();
         query.named.extend(text.to_ascii_lowercase().parse::<HostId>());
         if let Ok(agent) = text.parse() {
-            let host = self.store.read(|view| view.host_of(&AgentRef { tenant, agent }))?;
+            let host = self.query(|view| view.host_of(&AgentRef { tenant, agent }))?;
             query.named.extend(host.map(|host| host.id));
         }
         let HostPage { hosts, total, next } = self.fleet.page(tenant, &query, limit);
-        let credentials = self.store.read(|view| credentials_of(view, &hosts, self.clock.now()))?;
+        let credentials = self.query(|view| credentials_of(view, &hosts, self.clock.now()))?;
         let hosts = hosts.into_iter().map(|now| HostDetail::of(now, &credentials)).collect();
         Ok(ListedHosts { hosts, total, next })
     }
@@ -147,7 +146,7 @@ impl App {
     ) -> Result<Vec<Enrollment>, HostError> {
         self.host(tenant, host)?;
         let mut enrollments = Vec::new();
-        self.store.read(|view| {
+        self.query(|view| {
             view.enrollments_of(host, before, |enrollment| {
                 enrollments.push(enrollment);
                 if enrollments.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -165,7 +164,7 @@ impl App {
         limit: usize,
     ) -> Result<Vec<TimelineEntry>, HostError> {
         self.host(tenant, host)?;
-        Ok(self.store.read(|view| view.host_events(host, before, limit))?)
+        Ok(self.query(|view| view.host_events(host, before, limit))?)
     }
 
     /// Takes a host out of service: every certificate and the SPIFFE id are revoked, its streams end, and its row stays as history. Repeating it is harmless.
@@ -176,7 +175,7 @@ impl App {
         id: HostId,
     ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
-        let decided = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
                 return Ok(Verdict::refuse(HostError::NotFound));
             };
@@ -195,8 +194,8 @@ impl App {
             changes.push(Change::PutHost(Host { decommissioned_at, ..host }));
             changes.push(Change::Audit(event));
             Ok(Verdict::accept((), changes))
-        });
-        decided.await.map_err(Unavailable::from)??;
+        })
+        .await?;
         self.host_in_detail(tenant, id)
     }
 
@@ -209,7 +208,7 @@ impl App {
         id: HostId,
     ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
-        let decided = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
                 return Ok(Verdict::refuse(HostError::NotFound));
             };
@@ -230,8 +229,8 @@ impl App {
                 Change::Audit(event),
             ]);
             Ok(Verdict::accept((), changes))
-        });
-        decided.await.map_err(Unavailable::from)??;
+        })
+        .await?;
         self.host_in_detail(tenant, id)
     }
 
@@ -239,13 +238,13 @@ impl App {
     /// audit record, and the denial of its unexpired certificates.
     pub async fn delete_host(&self, caller: &Caller, tenant: TenantId, id: HostId) -> Result<(), HostError> {
         let caller = caller.clone();
-        let decided = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
                 return Ok(Verdict::refuse(HostError::NotFound));
             };
             decide_delete(view, now, &caller, host)
-        });
-        decided.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 }
 

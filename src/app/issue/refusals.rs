@@ -6,7 +6,6 @@
 //! that nobody has) makes only so many kinds; beyond that they share one for each action and cause.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -19,7 +18,7 @@ use parking_lot::Mutex;
 use crate::app::{App, Unavailable};
 use crate::domain::insight::audit::{AuditEvent, Outcome};
 use crate::domain::network::networks::accountable;
-use crate::store::{Change, Verdict};
+use crate::store::Change;
 
 /// Refusals of new kinds recorded per second in the long run.
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
@@ -189,11 +188,7 @@ impl App {
         if !self.refusals.is_news(cause, &event, self.clock.now(), Instant::now()) {
             return Ok(());
         }
-        let recorded = self
-            .store
-            .write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), vec![Change::Audit(event)])));
-        let Ok(()) = recorded.await?;
-        Ok(())
+        self.record(vec![Change::Audit(event)]).await
     }
 
     /// Records how often refusals were repeated in windows that are over; in all of them when the server stops.
@@ -204,14 +199,7 @@ impl App {
         }
         let (events, counts): (Vec<_>, Vec<_>) =
             taken.into_iter().map(|(cause, event, repeats)| (Change::Audit(event), (cause, repeats))).unzip();
-        let recorded = self.store.write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), events))).await;
-        match recorded {
-            Ok(Ok(())) => Ok(()),
-            Err(error) => {
-                self.refusals.put_back(counts);
-                Err(error.into())
-            }
-        }
+        self.record(events).await.inspect_err(|_| self.refusals.put_back(counts))
     }
 }
 

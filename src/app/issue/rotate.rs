@@ -171,9 +171,8 @@ impl App {
     ) -> Result<IssuedAnswer, RotateError> {
         let terms = self.terms();
         let salts = (entropy()?, clones::Salts::new()?);
-        let decided =
-            self.store.write(move |view, now| decide(view, now, terms, &proven, signed, peer, salts)).await;
-        match decided.map_err(Unavailable::from)?? {
+        let decided = self.decide(move |view, now| decide(view, now, terms, &proven, signed, peer, salts));
+        match decided.await? {
             Decided::Issued(signed) => Ok(signed.into_svid()),
             Decided::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
         }
@@ -190,7 +189,7 @@ impl App {
     /// Checks the request from the cheapest proof to the dearest, and signs. Blocking.
     fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, RotateRefusal> {
         let now = self.clock.now();
-        let Some(hierarchy) = self.store.read(|view| view.hierarchy())? else {
+        let Some(hierarchy) = self.query(|view| view.hierarchy())? else {
             return Err(RotateError::from(IssuingError::NoAuthority).into());
         };
         let chain = PresentedChain::verify(&request.chain, &hierarchy, now)?;
@@ -217,7 +216,7 @@ impl App {
                 self.note_shown(host.id, proven.chain.serial());
                 // Walks the host's history, so it happens here and not on the writer's thread. A key that the
                 // host takes meanwhile is found by the index of live keys.
-                if !lost && self.store.read(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
+                if !lost && self.query(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
                     return Err(RotateError::KeyReused);
                 }
                 let lifetime = self.policy.svid_ttl.as_secs_f64().max(1.0);

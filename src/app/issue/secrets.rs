@@ -72,14 +72,14 @@ impl App {
         if let Some(max) = secret.max_uses {
             event.detail.insert("max_uses", max.to_string());
         }
-        let created = self.store.write(move |view, _| {
+        let created = self.decide(move |view, _| {
             if view.tenant(tenant)?.is_none() {
                 return Ok(Verdict::refuse(SecretError::NoTenant));
             }
             let changes = vec![Change::PutEnrollmentSecret(secret.clone()), Change::Audit(event)];
             Ok(Verdict::accept(secret, changes))
         });
-        Ok((created.await.map_err(Unavailable::from)??, credential))
+        Ok((created.await?, credential))
     }
 
     /// A tenant's enrollment secrets, newest first; `revoked` narrows them to one side.
@@ -90,22 +90,20 @@ impl App {
         before: Option<CredentialId>,
         limit: usize,
     ) -> Result<Vec<EnrollmentSecret>, Unavailable> {
-        let app = Arc::clone(self);
-        self.readers
-            .run(move || {
-                let mut secrets = Vec::new();
-                app.store.read(|view| {
-                    view.enrollment_secrets_of(tenant, before, |secret| {
-                        let wanted = revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked);
-                        if wanted {
-                            secrets.push(secret);
-                        }
-                        if secrets.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-                    })
-                })?;
-                Ok::<_, Unavailable>(secrets)
-            })
-            .await?
+        let mut secrets = Vec::new();
+        self.query_long(move |app| {
+            app.query(|view| {
+                view.enrollment_secrets_of(tenant, before, |secret| {
+                    let wanted = revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked);
+                    if wanted {
+                        secrets.push(secret);
+                    }
+                    if secrets.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                })
+            })?;
+            Ok(secrets)
+        })
+        .await
     }
 
     /// Revokes a secret: it admits nobody any more. There is no way back; repeating it is harmless.
@@ -116,7 +114,7 @@ impl App {
         id: CredentialId,
     ) -> Result<EnrollmentSecret, SecretError> {
         let mut event = caller.event("enrollment_secret.revoke", Some(tenant), id);
-        let revoked = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             let Some(secret) = view.enrollment_secret(id)?.filter(|secret| secret.tenant == tenant) else {
                 return Ok(Verdict::refuse(SecretError::NotFound));
             };
@@ -127,7 +125,7 @@ impl App {
             let secret = EnrollmentSecret { revoked_at: Some(now), ..secret };
             let changes = vec![Change::PutEnrollmentSecret(secret.clone()), Change::Audit(event)];
             Ok(Verdict::accept(secret, changes))
-        });
-        revoked.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 }
