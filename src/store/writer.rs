@@ -303,7 +303,7 @@ impl Run {
         let view = View::new(&snapshot);
         let deny = view.denied()?;
         let mut published = Published { deny, whole: true, ..Published::default() };
-        view.hosts(None, |host| {
+        view.all_hosts(None, |host| {
             published.hosts.push(HostChange::Put(Box::new(host)));
             std::ops::ControlFlow::Continue(())
         })?;

@@ -93,7 +93,7 @@ impl App {
             let live = view.session(session)?.is_some_and(|session| !session.expired(now));
             let unchanged =
                 |now: &User| now.password.as_phc() == user.password.as_phc() && now.disabled_at.is_none();
-            let Some(user) = view.user(user.id)?.filter(unchanged).filter(|_| live) else {
+            let Some(user) = view.any_tenant().user(user.id)?.filter(unchanged).filter(|_| live) else {
                 return Ok(Verdict::refuse(AccountError::SignedOut));
             };
             set_own_password(view, &caller, user, session, password, end_api_tokens)

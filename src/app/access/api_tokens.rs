@@ -128,10 +128,7 @@ impl App {
                 tokens.push(token);
                 if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
-            match scope {
-                Some(_) => view.api_tokens_of(scope, before, listed)?,
-                None => view.api_tokens(before, listed)?,
-            }
+            view.within(scope).api_tokens(before, listed)?;
             let named =
                 tokens.into_iter().map(|token| Ok(ListedToken { maker: maker_name(view, &token)?, token }));
             named.collect()
@@ -142,8 +139,7 @@ impl App {
     pub async fn delete_api_token(&self, caller: &Caller, id: CredentialId) -> Result<(), ApiTokenError> {
         let (scope, caller) = (caller.tenant(), caller.clone());
         self.decide(move |view, _| {
-            let visible = |token: &ApiToken| scope.is_none() || token.tenant == scope;
-            let Some(token) = view.api_token(id)?.filter(visible) else {
+            let Some(token) = view.within(scope).api_token(id)? else {
                 return Ok(Verdict::refuse(ApiTokenError::NotFound));
             };
             let mut changes = revoke(&caller, &token, None);
@@ -163,7 +159,7 @@ fn create(
     mut token: ApiToken,
 ) -> Result<Verdict<ListedToken, ApiTokenError>, ReadError> {
     if let Some(tenant) = token.tenant
-        && view.tenant(tenant)?.is_none()
+        && !view.has_tenant(tenant)?
     {
         return Ok(Verdict::refuse(ApiTokenError::NoTenant));
     }
@@ -176,7 +172,9 @@ fn create(
     };
     let mut above = token.parent;
     for generation in 0.. {
-        let Some(parent) = above.map(|id| view.api_token(id)).transpose()?.flatten() else { break };
+        let Some(parent) = above.map(|id| view.any_tenant().api_token(id)).transpose()?.flatten() else {
+            break;
+        };
         if generation == GENERATIONS_MAX {
             return Ok(Verdict::refuse(ApiTokenError::TooManyGenerations));
         }
@@ -209,7 +207,7 @@ fn revoke(caller: &Caller, token: &ApiToken, because: Option<&str>) -> Vec<Chang
 /// Tokens that were made with this one, or with one of those.
 fn descendants(view: &View<'_>, id: CredentialId) -> Result<Vec<ApiToken>, ReadError> {
     let mut others = Vec::new();
-    view.api_tokens(None, |token| {
+    view.any_tenant().api_tokens(None, |token| {
         if token.parent.is_some() {
             others.push(token);
         }
@@ -230,7 +228,7 @@ fn descendants(view: &View<'_>, id: CredentialId) -> Result<Vec<ApiToken>, ReadE
 /// The tokens that a person has made, by their own hand or with one of these tokens; newest first.
 pub(crate) fn tokens_of(view: &View<'_>, maker: UserId) -> Result<Vec<ApiToken>, ReadError> {
     let mut tokens = Vec::new();
-    view.api_tokens(None, |token| {
+    view.any_tenant().api_tokens(None, |token| {
         if token.maker == Maker::User(maker) {
             tokens.push(token);
         }
@@ -247,6 +245,6 @@ pub(crate) fn end_tokens(caller: &Caller, tokens: &[ApiToken], because: &'static
 fn maker_name(view: &View<'_>, token: &ApiToken) -> Result<Option<Username>, ReadError> {
     match token.maker {
         Maker::Local => Ok(None),
-        Maker::User(id) => Ok(view.user(id)?.map(|user| user.username)),
+        Maker::User(id) => Ok(view.any_tenant().user(id)?.map(|user| user.username)),
     }
 }

@@ -48,7 +48,7 @@ impl App {
         let caller = Caller::Anonymous { address };
         let name = Username::existing(username).ok();
         let found = match &name {
-            Some(name) => self.query(|view| view.user_named(name))?,
+            Some(name) => self.query(|view| view.any_tenant().user_named(name))?,
             None => None,
         };
         // A name that nobody has is not recorded: it may be a password, typed into the wrong field.
@@ -106,7 +106,7 @@ impl App {
             let Some(session) = view.session(key)?.filter(|session| !session.expired(now)) else {
                 return Ok(None);
             };
-            let user = view.user(session.user)?.filter(|user| user.disabled_at.is_none());
+            let user = view.any_tenant().user(session.user)?.filter(|user| user.disabled_at.is_none());
             Ok(user.map(|user| SignedIn { user, session }))
         })
     }
@@ -124,7 +124,7 @@ impl App {
         };
         let now = self.clock.now();
         let granted = self.query(|view| {
-            let Some(token) = view.api_token(credential.id())? else {
+            let Some(token) = view.any_tenant().api_token(credential.id())? else {
                 return Ok(Err((None, ProofLevel::Stranger, "unknown_token")));
             };
             let (id, tenant, maker) = (token.id, token.tenant, token.maker);
@@ -180,7 +180,8 @@ impl App {
     pub fn token_permissions(&self, caller: &TokenCaller) -> Result<BTreeSet<Permission>, Unavailable> {
         let now = self.clock.now();
         self.query(|view| {
-            let Some(token) = view.api_token(caller.id)?.filter(|token| !token.expired(now)) else {
+            let Some(token) = view.any_tenant().api_token(caller.id)?.filter(|token| !token.expired(now))
+            else {
                 return Ok(BTreeSet::new());
             };
             Ok(effective(view, &token, now)?.unwrap_or_default())
@@ -212,7 +213,7 @@ impl App {
         };
         let (id, event) = (user.id, caller.event("user.preferences", user.tenant, user.id));
         self.decide(move |view, _| {
-            let changed = view.user(id)?.filter(|user| user.preferences != preferences);
+            let changed = view.any_tenant().user(id)?.filter(|user| user.preferences != preferences);
             let changed = changed.map(|user| Change::PutUser(User { preferences, ..user }));
             let changes = changed.into_iter().flat_map(|user| [user, Change::Audit(event.clone())]).collect();
             Ok(Verdict::accept((), changes))
@@ -231,7 +232,7 @@ fn open(
     // The password may have been changed, or the person disabled, while it was being checked.
     let unchanged =
         |now: &User| now.disabled_at.is_none() && now.password.as_phc() == checked.password.as_phc();
-    let Some(user) = view.user(checked.id)?.filter(unchanged) else {
+    let Some(user) = view.any_tenant().user(checked.id)?.filter(unchanged) else {
         return Ok(Verdict::refuse(SignInError::Wrong));
     };
     let mut sessions = view.sessions()?;
@@ -262,7 +263,7 @@ fn effective(
     let mut parent = token.parent;
     for _ in 0..GENERATIONS_MAX {
         let Some(id) = parent else { break };
-        let Some(above) = view.api_token(id)?.filter(|above| !above.expired(now)) else {
+        let Some(above) = view.any_tenant().api_token(id)?.filter(|above| !above.expired(now)) else {
             return Ok(None);
         };
         permissions.retain(|permission| above.permissions.contains(permission));
@@ -272,7 +273,7 @@ fn effective(
         return Ok(None);
     }
     if let Maker::User(id) = token.maker {
-        let Some(maker) = view.user(id)?.filter(|maker| maker.disabled_at.is_none()) else {
+        let Some(maker) = view.any_tenant().user(id)?.filter(|maker| maker.disabled_at.is_none()) else {
             return Ok(None);
         };
         permissions.retain(|permission| maker.may(*permission));
@@ -289,11 +290,12 @@ pub(crate) fn renewed(view: &View<'_>, caller: &Caller, now: Timestamp) -> Resul
             let Some(live) = view.session(*session)?.filter(|session| !session.expired(now)) else {
                 return Ok(None);
             };
-            let user = view.user(live.user)?.filter(|user| user.disabled_at.is_none());
+            let user = view.any_tenant().user(live.user)?.filter(|user| user.disabled_at.is_none());
             Ok(user.map(|user| Caller::User { user: Box::new(user), session: *session, address: *address }))
         }
         Caller::Token(before) => {
-            let Some(token) = view.api_token(before.id)?.filter(|token| !token.expired(now)) else {
+            let Some(token) = view.any_tenant().api_token(before.id)?.filter(|token| !token.expired(now))
+            else {
                 return Ok(None);
             };
             let permissions = effective(view, &token, now)?;

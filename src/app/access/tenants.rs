@@ -24,7 +24,7 @@ impl App {
                 None => return caller.tenant().map_or_else(|| view.default_tenant(), Ok).map(Some),
                 Some(DEFAULT_TENANT) => Some(view.default_tenant()?),
                 Some(text) => match text.parse() {
-                    Ok(id) => view.tenant(id)?.map(|tenant| tenant.id),
+                    Ok(id) => view.has_tenant(id)?.then_some(id),
                     Err(_) => {
                         let tenants = view.tenants()?;
                         tenants.iter().find(|tenant| tenant.name.as_str() == text).map(|tenant| tenant.id)

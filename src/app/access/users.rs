@@ -116,7 +116,7 @@ impl App {
         };
         let caller = caller.clone();
         self.decide(move |view, now| {
-            if tenant.map(|tenant| view.tenant(tenant)).transpose()?.is_some_and(|found| found.is_none()) {
+            if tenant.map(|tenant| view.has_tenant(tenant)).transpose()? == Some(false) {
                 return Ok(Verdict::refuse(UserError::NoTenant));
             }
             // Hashing takes its time, and the caller may have lost rights meanwhile.
@@ -148,10 +148,7 @@ impl App {
                 users.push(user);
                 if users.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
-            match scope {
-                Some(_) => view.users_of(scope, after, listed),
-                None => view.users(after, listed),
-            }
+            view.within(scope).users(after, listed)
         })?;
         Ok(users)
     }
@@ -179,9 +176,8 @@ impl App {
         change: UserChange,
     ) -> Result<ChangedUser, UserError> {
         let scope = caller.tenant();
-        let visible = move |user: &User| scope.is_none() || user.tenant == scope;
-        let found = self.query(|view| view.user(id))?;
-        let user = found.filter(visible).ok_or(UserError::NotFound)?;
+        let found = self.query(|view| view.within(scope).user(id))?;
+        let user = found.ok_or(UserError::NotFound)?;
         let (role, disabled) = (change.role, change.disabled);
         if !may_change(caller, &user, role) {
             return Err(UserError::MoreThanCaller);
@@ -195,7 +191,7 @@ impl App {
         };
         let caller = caller.clone();
         self.decide(move |view, now| {
-            let Some(user) = view.user(id)?.filter(visible) else {
+            let Some(user) = view.within(scope).user(id)? else {
                 return Ok(Verdict::refuse(UserError::NotFound));
             };
             let caller = renewed(view, &caller, now)?;
@@ -259,7 +255,7 @@ fn name_in(
         return Ok(Err(UserError::InvalidUsername("a username has one '@' at most")));
     };
     for name in candidates {
-        match view.user_named(&name)? {
+        match view.any_tenant().user_named(&name)? {
             None => return Ok(Ok(name)),
             Some(other) if other.tenant == tenant => break,
             // Nothing is said about people of other tenants, not even that they are there.
@@ -358,7 +354,7 @@ fn decide_change(
 fn another_admin(view: &View<'_>, but: UserId) -> Result<bool, ReadError> {
     let mut found = false;
     // Whoever is an administrator of all tenants belongs to none.
-    view.users_of(None, None, |user| {
+    view.no_tenant().users(None, |user| {
         found = user.id != but && user.is_global_admin();
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

@@ -81,7 +81,7 @@ impl Fleet {
         suspicions: Arc<Suspicions>,
     ) -> Result<Self, ReadError> {
         let mut rows = Rows::default();
-        view.hosts(None, |host| {
+        view.all_hosts(None, |host| {
             rows.put(host);
             std::ops::ControlFlow::Continue(())
         })?;

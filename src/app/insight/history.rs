@@ -99,8 +99,9 @@ impl ReportSlot<'_> {
         let Reporter { host, identity, serial } = self.reporter.clone();
         let written = self.history.store.write(move |view, _| {
             // What was true when the report began may have changed, and this order of things is the last word.
-            let known = view.host(host)?.filter(|host| host.decommissioned_at.is_none());
-            let recorded = view.enrollment(serial)?.is_some_and(|enrollment| enrollment.revocation.is_none());
+            let own = view.tenant(identity.tenant);
+            let known = own.host(host)?.filter(|host| host.decommissioned_at.is_none());
+            let recorded = own.enrollment(serial)?.is_some_and(|enrollment| enrollment.revocation.is_none());
             let (Some(known), true, None) = (known, recorded, view.identity_denied(&identity)?) else {
                 return Ok(Verdict::refuse(ReportError::NotAdmitted));
             };
@@ -157,14 +158,14 @@ mod tests {
             Ok(Verdict::<(), Infallible>::accept((), changes.collect()))
         });
         let Ok(()) = written.await.unwrap();
-        let entries = history.store.read(|view| view.host_events(host, None, 1000)).unwrap();
+        let entries = history.store.read(|view| view.any_tenant().host_events(host, None, 1000)).unwrap();
         assert!(entries.is_sorted_by(|a, b| a.key > b.key));
         let (own, told): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.source == Source::Server);
         assert_eq!(own.len(), 300);
         let kinds: Vec<_> = told.iter().rev().map(|entry| entry.event.kind.clone()).collect();
         let newest: Vec<_> = (300 - REPORTED_KEPT..300).map(|second| format!("e{second}")).collect();
         assert_eq!(kinds, newest);
-        let others = history.store.read(|view| view.host_events(other, None, 1000)).unwrap();
+        let others = history.store.read(|view| view.any_tenant().host_events(other, None, 1000)).unwrap();
         assert_eq!(others.len(), 2);
     }
 

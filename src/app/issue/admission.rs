@@ -39,7 +39,7 @@ impl App {
             return Err(NotAdmitted::Revoked);
         }
         self.store.read(|view| {
-            let enrollment = view.enrollment(serial)?.ok_or(NotAdmitted::Unrecorded)?;
+            let enrollment = view.any_tenant().enrollment(serial)?.ok_or(NotAdmitted::Unrecorded)?;
             if enrollment.revocation.is_some() {
                 return Err(NotAdmitted::Revoked);
             }
@@ -50,7 +50,7 @@ impl App {
             if !recorded {
                 return Err(NotAdmitted::Unrecorded);
             }
-            let host = view.host(enrollment.host)?.ok_or(NotAdmitted::UnknownHost)?;
+            let host = view.any_tenant().host(enrollment.host)?.ok_or(NotAdmitted::UnknownHost)?;
             if host.decommissioned_at.is_some() {
                 return Err(NotAdmitted::Revoked);
             }

@@ -114,7 +114,7 @@ impl App {
         let recorded = self.decide(move |view, now| {
             let mut changes = Vec::new();
             for (host, suspicion, salts) in noted {
-                if let Some(host) = view.host(host)? {
+                if let Some(host) = view.any_tenant().host(host)? {
                     changes.extend(suspect(view, &host, suspicion, policy, now, salts)?.changes);
                 }
             }

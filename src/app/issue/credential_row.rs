@@ -85,13 +85,16 @@ impl Row {
 pub(crate) fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, EnrollError> {
     let (row, hash) = match credential.kind() {
         CredentialKind::JoinToken => {
-            let token = view.join_token(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
+            let token =
+                view.any_tenant().join_token(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
             let hash = token.hash.clone();
             (Row::Token(token), hash)
         }
         CredentialKind::EnrollmentSecret => {
-            let secret =
-                view.enrollment_secret(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
+            let secret = view
+                .any_tenant()
+                .enrollment_secret(credential.id())?
+                .ok_or(EnrollError::Unauthorized(UNKNOWN))?;
             let hash = secret.hash.clone();
             (Row::Secret(secret), hash)
         }

@@ -150,8 +150,8 @@ impl App {
         // The tenant of a credential that was not proved is nobody's business, but its owner's.
         let tenant = match credential {
             Some(id) => self.query(|view| {
-                let token = view.join_token(id)?.map(|token| token.tenant);
-                Ok(token.or(view.enrollment_secret(id)?.map(|secret| secret.tenant)))
+                let token = view.any_tenant().join_token(id)?.map(|token| token.tenant);
+                Ok(token.or(view.any_tenant().enrollment_secret(id)?.map(|secret| secret.tenant)))
             })?,
             None => None,
         };
@@ -186,7 +186,7 @@ impl App {
                 ("secret", text(credential.map(|id| id.to_string()))),
                 ("peer", text(peer.map(|peer| peer.to_string()))),
             ];
-            let known = view.host(host)?.is_some();
+            let known = view.any_tenant().host(host)?.is_some();
             let changes = known.then(|| timeline(host, now, "enrollment_refused", detail));
             Ok(Verdict::accept((), changes.into_iter().collect()))
         })
@@ -323,7 +323,7 @@ impl Deciding {
         };
         let outdated = match &admitted.host {
             Some(host) => host.id != self.signed.host,
-            None => view.host(self.signed.host)?.is_some(),
+            None => view.any_tenant().host(self.signed.host)?.is_some(),
         };
         if outdated {
             return Ok(Verdict::accept(Decided::Outdated, Vec::new()));
@@ -407,7 +407,7 @@ impl App {
             && enrollment.live(now)
             && now.duration_since(enrollment.issued_at) <= RETRY_WINDOW
             && let Some(certificate) = view.certificate(enrollment.serial)?
-            && let Some(host) = view.host(enrollment.host)?
+            && let Some(host) = view.any_tenant().host(enrollment.host)?
         {
             let answered = PastAnswer { enrollment: enrollment.clone(), agent: host.agent, certificate };
             return Ok(Entitlement::Retry(Box::new(answered)));

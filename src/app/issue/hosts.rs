@@ -18,7 +18,7 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::timeline::{EventKey, TimelineEntry};
 use crate::domain::label::Label;
-use crate::store::{Change, ReadError, Verdict, View};
+use crate::store::{Change, ReadError, TenantRows, Verdict, View};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -71,9 +71,9 @@ impl HostDetail {
     }
 }
 
-/// What let these hosts in. Most came with the same.
+/// What let these hosts of one tenant in. Most came with the same.
 fn credentials_of<'h>(
-    view: &View<'_>,
+    own: TenantRows<'_>,
     hosts: impl IntoIterator<Item = &'h HostNow>,
     now: Timestamp,
 ) -> Result<Credentials, ReadError> {
@@ -83,11 +83,11 @@ fn credentials_of<'h>(
             continue;
         }
         let found = match by {
-            LetInBy::Token(id) => view.join_token(id)?.map(|token| {
+            LetInBy::Token(id) => own.join_token(id)?.map(|token| {
                 let state = token.state(now).as_str();
                 CredentialNow { by, name: token.name, state }
             }),
-            LetInBy::Secret(id) => view.enrollment_secret(id)?.map(|secret| {
+            LetInBy::Secret(id) => own.enrollment_secret(id)?.map(|secret| {
                 let state = if secret.revoked_at.is_some() { "revoked" } else { "active" };
                 CredentialNow { by, name: Some(secret.name), state }
             }),
@@ -109,7 +109,7 @@ impl App {
     /// The same with what else a page about it shows.
     pub fn host_in_detail(&self, tenant: TenantId, id: HostId) -> Result<HostDetail, HostError> {
         let now = self.host(tenant, id)?;
-        let credentials = self.query(|view| credentials_of(view, [&now], self.clock.now()))?;
+        let credentials = self.query(|view| credentials_of(view.tenant(tenant), [&now], self.clock.now()))?;
         Ok(HostDetail::of(now, &credentials))
     }
 
@@ -131,7 +131,7 @@ impl App {
             query.named.extend(host.map(|host| host.id));
         }
         let HostPage { hosts, total, next } = self.fleet.page(tenant, &query, limit);
-        let credentials = self.query(|view| credentials_of(view, &hosts, self.clock.now()))?;
+        let credentials = self.query(|view| credentials_of(view.tenant(tenant), &hosts, self.clock.now()))?;
         let hosts = hosts.into_iter().map(|now| HostDetail::of(now, &credentials)).collect();
         Ok(ListedHosts { hosts, total, next })
     }
@@ -147,7 +147,7 @@ impl App {
         self.host(tenant, host)?;
         let mut enrollments = Vec::new();
         self.query(|view| {
-            view.enrollments_of(host, before, |enrollment| {
+            view.tenant(tenant).enrollments_of(host, before, |enrollment| {
                 enrollments.push(enrollment);
                 if enrollments.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })
@@ -164,7 +164,7 @@ impl App {
         limit: usize,
     ) -> Result<Vec<TimelineEntry>, HostError> {
         self.host(tenant, host)?;
-        Ok(self.query(|view| view.host_events(host, before, limit))?)
+        Ok(self.query(|view| view.tenant(tenant).host_events(host, before, limit))?)
     }
 
     /// Takes a host out of service: every certificate and the SPIFFE id are revoked, its streams end, and its row stays as history. Repeating it is harmless.
@@ -176,7 +176,7 @@ impl App {
     ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
         self.decide(move |view, now| {
-            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+            let Some(host) = view.tenant(tenant).host(id)? else {
                 return Ok(Verdict::refuse(HostError::NotFound));
             };
             let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
@@ -209,7 +209,7 @@ impl App {
     ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
         self.decide(move |view, now| {
-            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+            let Some(host) = view.tenant(tenant).host(id)? else {
                 return Ok(Verdict::refuse(HostError::NotFound));
             };
             let denied = view.identity_denied(&identity(&host))?.is_some();
@@ -239,7 +239,7 @@ impl App {
     pub async fn delete_host(&self, caller: &Caller, tenant: TenantId, id: HostId) -> Result<(), HostError> {
         let caller = caller.clone();
         self.decide(move |view, now| {
-            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+            let Some(host) = view.tenant(tenant).host(id)? else {
                 return Ok(Verdict::refuse(HostError::NotFound));
             };
             decide_delete(view, now, &caller, host)

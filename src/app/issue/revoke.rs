@@ -85,7 +85,7 @@ pub(crate) fn revocations(
     let marks = view.clock_marks()?;
     let revocation = Revocation { at: now, reason };
     let mut changes = Vec::new();
-    view.enrollments_of(host, None, |enrollment| {
+    view.any_tenant().enrollments_of(host, None, |enrollment| {
         let Enrollment { serial, not_after, .. } = enrollment;
         if enrollment.revocation.is_none() {
             // A host that is years old has thousands of these.

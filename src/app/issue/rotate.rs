@@ -246,8 +246,8 @@ fn standing(
     now: Timestamp,
     terms: Terms,
 ) -> Result<RotationStanding, RotateError> {
-    let current = view.enrollment(chain.serial())?.ok_or(RotateError::UnknownSerial)?;
-    let host = view.host(current.host)?.ok_or(RotateError::UnknownSerial)?;
+    let current = view.any_tenant().enrollment(chain.serial())?.ok_or(RotateError::UnknownSerial)?;
+    let host = view.any_tenant().host(current.host)?.ok_or(RotateError::UnknownSerial)?;
     let identity = AgentRef { tenant: host.tenant, agent: host.agent.clone() };
     if identity.tenant != chain.id().tenant
         || identity.agent != chain.id().agent
@@ -266,7 +266,7 @@ fn standing(
     let recovered = current.expired(now);
     let mut lost = false;
     if recovered {
-        let newest = view.enrollment(host.newest_serial)?.ok_or(RotateError::UnknownSerial)?;
+        let newest = view.any_tenant().enrollment(host.newest_serial)?.ok_or(RotateError::UnknownSerial)?;
         // The newest certificate is the one presented, or its successor whose answer was lost: then the caller
         // has proved to hold both keys, and it is the successor's time that counts.
         lost = newest.via == Via::Rotation { from: current.serial } && newest.spki == csr.spki();
@@ -312,7 +312,7 @@ fn suspicion(
     }
     // Neither of two who hold the same key need have shown what they rotated to.
     let mut first = None;
-    view.enrollments_of(host.id, None, |other| {
+    view.any_tenant().enrollments_of(host.id, None, |other| {
         if other.serial <= presented {
             return std::ops::ControlFlow::Break(());
         }

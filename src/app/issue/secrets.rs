@@ -73,7 +73,7 @@ impl App {
             event.detail.insert("max_uses", max.to_string());
         }
         let created = self.decide(move |view, _| {
-            if view.tenant(tenant)?.is_none() {
+            if !view.has_tenant(tenant)? {
                 return Ok(Verdict::refuse(SecretError::NoTenant));
             }
             let changes = vec![Change::PutEnrollmentSecret(secret.clone()), Change::Audit(event)];
@@ -93,7 +93,7 @@ impl App {
         let mut secrets = Vec::new();
         self.query_long(move |app| {
             app.query(|view| {
-                view.enrollment_secrets_of(tenant, before, |secret| {
+                view.tenant(tenant).enrollment_secrets(before, |secret| {
                     let wanted = revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked);
                     if wanted {
                         secrets.push(secret);
@@ -115,7 +115,7 @@ impl App {
     ) -> Result<EnrollmentSecret, SecretError> {
         let mut event = caller.event("enrollment_secret.revoke", Some(tenant), id);
         self.decide(move |view, now| {
-            let Some(secret) = view.enrollment_secret(id)?.filter(|secret| secret.tenant == tenant) else {
+            let Some(secret) = view.tenant(tenant).enrollment_secret(id)? else {
                 return Ok(Verdict::refuse(SecretError::NotFound));
             };
             if secret.revoked_at.is_some() {

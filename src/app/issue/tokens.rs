@@ -77,7 +77,7 @@ impl App {
         }
         let most = self.policy.open_join_tokens_max;
         let minted = self.decide(move |view, now| {
-            if view.tenant(tenant)?.is_none() {
+            if !view.has_tenant(tenant)? {
                 return Ok(Verdict::refuse(TokenError::NoTenant));
             }
             if view.open_join_tokens(tenant, now, most)? >= most {
@@ -99,7 +99,7 @@ impl App {
         let mut tokens = Vec::new();
         self.query_long(move |app| {
             app.query(|view| {
-                view.join_tokens_of(tenant, before, |token| {
+                view.tenant(tenant).join_tokens(before, |token| {
                     tokens.push(token);
                     if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
                 })
@@ -118,7 +118,7 @@ impl App {
     ) -> Result<JoinToken, TokenError> {
         let event = caller.event("join_token.void", Some(tenant), id);
         self.decide(move |view, now| {
-            let Some(token) = view.join_token(id)?.filter(|token| token.tenant == tenant) else {
+            let Some(token) = view.tenant(tenant).join_token(id)? else {
                 return Ok(Verdict::refuse(TokenError::NotFound));
             };
             match token.state(now) {

@@ -29,7 +29,7 @@ impl App {
                 let mut changes = Vec::with_capacity(reports.len());
                 for (host, Report { at, facts, newest_shown }) in reports {
                     // A host deleted since it reported must not leave a report behind.
-                    if view.host(host)?.is_some() {
+                    if view.any_tenant().host(host)?.is_some() {
                         changes.push(Change::SaveReport { host, at, facts: Some(facts), newest_shown });
                     }
                 }

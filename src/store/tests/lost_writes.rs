@@ -181,7 +181,7 @@ fn enroll(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
         last_used_at: None,
         revoked_at: None,
     };
-    let secret = view.enrollment_secret(id)?.unwrap_or_else(fresh);
+    let secret = view.any_tenant().enrollment_secret(id)?.unwrap_or_else(fresh);
     let serial = Serial::new(now, [number; 10]);
     let not_after = now + SignedDuration::from_hours(24);
     let enrollment = Enrollment {
@@ -223,7 +223,7 @@ fn enroll(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
 
 fn revocations(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
     let mut changes = Vec::new();
-    view.enrollments_of(host_id(number), None, |enrollment| {
+    view.any_tenant().enrollments_of(host_id(number), None, |enrollment| {
         if enrollment.live(Noon.now()) {
             let revocation = Revocation { at: Noon.now(), reason: RevocationReason::Revoked };
             changes.push(Change::RevokeEnrollment { enrollment, revocation });
@@ -249,7 +249,7 @@ fn lift(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
 fn delete(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
     let mut changes = revocations(view, number)?;
     changes.extend(lift(view, number)?);
-    changes.extend(view.host(host_id(number))?.map(Change::DeleteHost));
+    changes.extend(view.any_tenant().host(host_id(number))?.map(Change::DeleteHost));
     Ok(changes)
 }
 
