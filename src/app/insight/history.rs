@@ -4,22 +4,21 @@
 //! rate and in rows, and it never displaces what the server itself has written into the history.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use crate::app::Unavailable;
-use crate::app::access::pace::Pace;
+use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, TooFast, WhenFull};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
 use crate::domain::insight::timeline::Reported;
 use crate::store::{Change, Store, Verdict};
 
-/// What a host may report at once after a quiet time, in events. An agent that was cut off brings what it kept.
-const BURST: f64 = 128.0;
-/// Events per second of one host in the long run. An agent with the shortest lifetime of an SVID reports a
-/// rotation every seven seconds.
-const PER_SECOND: f64 = 0.5;
+/// What a host may report, in events. An agent that was cut off brings what it kept, and one with the shortest lifetime
+/// of an SVID reports a rotation every seven seconds.
+const RATE: Rate = Rate { burst: 128.0, per_second: 0.5 };
 
 /// Whose certificate vouches for a report.
 #[derive(Debug, Clone)]
@@ -46,7 +45,7 @@ pub enum ReportError {
 #[derive(Debug)]
 pub struct History {
     store: Store,
-    pace: Pace<HostId>,
+    pace: Mutex<RateLimiter<HostId>>,
     reporting: Mutex<HashSet<HostId>>,
 }
 
@@ -59,7 +58,8 @@ pub struct ReportSlot<'a> {
 
 impl History {
     pub fn new(store: Store) -> Self {
-        Self { store, pace: Pace::new(BURST), reporting: Mutex::default() }
+        let pace = Mutex::new(RateLimiter::new(RATE, KEYS_MAX, WhenFull::Forget));
+        Self { store, pace, reporting: Mutex::default() }
     }
 
     /// A history that no disk keeps, for tests of rooms above.
@@ -72,23 +72,22 @@ impl History {
     /// bounded too.
     pub fn begin(&self, reporter: Reporter) -> Result<ReportSlot<'_>, ReportError> {
         // An empty report costs something too.
-        self.count(&reporter, 1.0)?;
+        self.count(&reporter)?;
         if !self.reporting.lock().insert(reporter.host) {
             return Err(ReportError::Busy);
         }
         Ok(ReportSlot { history: self, reporter })
     }
 
-    fn count(&self, reporter: &Reporter, cost: f64) -> Result<(), ReportError> {
-        let allowed = self.pace.allow(reporter.host, cost, PER_SECOND);
-        if allowed { Ok(()) } else { Err(ReportError::TooMuch) }
+    fn count(&self, reporter: &Reporter) -> Result<(), ReportError> {
+        self.pace.lock().take(reporter.host, 1.0, Instant::now()).map_err(|TooFast(_)| ReportError::TooMuch)
     }
 }
 
 impl ReportSlot<'_> {
     /// Counts one more event, before anything is held for it. The first was counted at the beginning.
     pub fn count_another(&self) -> Result<(), ReportError> {
-        self.history.count(&self.reporter, 1.0)
+        self.history.count(&self.reporter)
     }
 
     /// Writes the events down, all of them or none. They are on disk when this returns.

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
@@ -24,6 +25,7 @@ use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash};
 use crate::domain::enroll::enrollment_secret::SecretState;
 use crate::domain::enroll::join_token::JoinToken;
+use crate::domain::fairness::rate::Rate;
 use crate::domain::host::{Host, HostFacts, tells_machines_apart};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::ids::{CredentialId, HostId};
@@ -33,9 +35,7 @@ use crate::store::{Change, ReadError, Verdict, View};
 const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 
 /// Attempts of a decommissioned machine that its timeline tells at once after a quiet time, and in the long run.
-pub(crate) const READMISSIONS_TOLD: f64 = 5.0;
-
-const READMISSIONS_TOLD_PER_SECOND: f64 = 1.0 / 3_600.0;
+pub(crate) const READMISSIONS_TOLD: Rate = Rate { burst: 5.0, per_second: 1.0 / 3_600.0 };
 
 /// How often signing is tried again when the registry changed between signing and deciding.
 const ATTEMPTS: usize = 3;
@@ -176,7 +176,7 @@ impl App {
         credential: Option<CredentialId>,
         peer: Option<IpAddr>,
     ) -> Result<(), Unavailable> {
-        if !self.readmissions.allow(host, 1.0, READMISSIONS_TOLD_PER_SECOND) {
+        if self.readmissions.lock().take(host, 1.0, Instant::now()).is_err() {
             return Ok(());
         }
         self.decide(move |view, now| {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -16,6 +17,7 @@ use crate::app::{App, Unavailable, entropy};
 use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::ca::parse::presented::{ChainError, PresentedChain, ProofError};
 use crate::domain::enroll::enrollment::{Enrollment, SpkiHash, Via};
+use crate::domain::fairness::rate::Rate;
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
@@ -23,9 +25,14 @@ use crate::domain::identity::spiffe::SpiffeId;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// Rotations of a host at once after a quiet time.
-pub(crate) const BURST: f64 = 100.0;
+const BURST: f64 = 100.0;
 /// Rotations of a host in one lifetime of an SVID, in the long run.
 const PER_LIFETIME: f64 = 30.0;
+
+/// How often a host may rotate.
+pub(crate) fn rate(lifetime: jiff::SignedDuration) -> Rate {
+    Rate { burst: BURST, per_second: PER_LIFETIME / lifetime.as_secs_f64().max(1.0) }
+}
 
 /// A request to rotate, as it came in.
 #[derive(Debug)]
@@ -219,8 +226,7 @@ impl App {
                 if !lost && self.query(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
                     return Err(RotateError::KeyReused);
                 }
-                let lifetime = self.policy.svid_ttl.as_secs_f64().max(1.0);
-                if !self.rotations.allow(host.id, 1.0, PER_LIFETIME / lifetime) {
+                if self.rotations.lock().take(host.id, 1.0, Instant::now()).is_err() {
                     return Err(RotateError::TooOften);
                 }
                 let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;
