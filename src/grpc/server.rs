@@ -392,9 +392,9 @@ mod tests {
     async fn a_revocation_between_handshake_and_first_request_is_not_missed() {
         let site = Site::open().await;
         let web = site.agent("web-1", 1);
-        // Admitted in the handshake and once more after it; then, before its connection was entered where a
-        // revocation would find it, revoked.
-        *site.registry.revoke_after.lock() = Some(2);
+        // Admitted in the handshake; then, before its connection was entered where a revocation would find it,
+        // revoked.
+        *site.registry.revoke_after.lock() = Some(1);
         let channel = web.connect().await.unwrap();
         assert_ne!(unary(&channel).await, Err(Code::PermissionDenied), "a request was carried");
         assert!(!web.gets_in().await);

@@ -91,7 +91,7 @@ impl Suspicions {
 impl App {
     /// Notes that a host has shown an SVID and proved to hold its key. Runs on an async worker, so it only
     /// takes note.
-    pub fn note_shown(&self, host: HostId, serial: Serial) {
+    pub(crate) fn compare_shown(&self, host: HostId, serial: Serial) {
         if !self.fleet.shown(host, serial) {
             return;
         }

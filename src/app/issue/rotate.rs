@@ -220,7 +220,7 @@ impl App {
                 Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?)))
             }
             RotationStanding::Fresh { host, lost, .. } => {
-                self.note_shown(host.id, proven.chain.serial());
+                self.compare_shown(host.id, proven.chain.serial());
                 // Walks the host's history, so it happens here and not on the writer's thread. A key that the
                 // host takes meanwhile is found by the index of live keys.
                 if !lost && self.query(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {

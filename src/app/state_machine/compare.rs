@@ -9,6 +9,7 @@ use crate::app::insight::fleet::HostQuery;
 use crate::app::issue::hosts::HostError;
 use crate::domain::enroll::enrollment::SpkiHash;
 use crate::domain::host::{Host, HostFlag};
+use crate::domain::identity::admission::Admission;
 use crate::domain::identity::deny::{AgentRef, DenyChange};
 use crate::domain::identity::serial::Serial;
 use crate::store::{ReadError, View, day_of};
