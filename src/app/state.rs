@@ -17,9 +17,9 @@ use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
 use crate::app::issue::clones::Suspicions;
 use crate::app::issue::enroll;
-use crate::app::issue::issuing::Pool;
 use crate::app::issue::refusals::RefusalLog;
 use crate::app::issue::rotate;
+use crate::app::pool::Pool;
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
 use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, WhenFull};
@@ -201,11 +201,6 @@ impl App {
         self.ran_before.saturating_add(self.clock.running())
     }
 
-    /// Whether the quickstart's copy of the root key still waits to be taken offline.
-    pub(crate) fn root_key_on_disk(&self) -> bool {
-        self.data_dir.join(ROOT_KEY_FILE).exists()
-    }
-
     pub const fn store(&self) -> &Store {
         &self.store
     }
@@ -259,9 +254,6 @@ impl App {
 fn limiter<K: Copy + Eq + Hash + Ord>(rate: Rate) -> Mutex<RateLimiter<K>> {
     Mutex::new(RateLimiter::new(rate, KEYS_MAX, WhenFull::Forget))
 }
-
-/// Where the quickstart leaves the agent CA's root key, inside the data directory.
-pub const ROOT_KEY_FILE: &str = "root-key.pem";
 
 pub(crate) fn tell(events: &Events, published: &Published) {
     if published.whole {

@@ -56,6 +56,9 @@ pub enum RenewAgentCaError {
     Unavailable(#[from] Unavailable),
 }
 
+/// Where the quickstart leaves the agent CA's root key, inside the data directory.
+pub const ROOT_KEY_FILE: &str = "root-key.pem";
+
 /// How long a CRL is good. A fresh one is made with each change, and each hour without one.
 const CRL_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
@@ -201,6 +204,11 @@ impl App {
         };
         let summaries = hierarchy::describe(&hierarchy)?;
         Ok(Some((hierarchy.trust_domain, summaries)))
+    }
+
+    /// Whether the quickstart's copy of the root key still waits to be taken offline.
+    pub(crate) fn root_key_on_disk(&self) -> bool {
+        self.data_dir.join(ROOT_KEY_FILE).exists()
     }
 
     /// The CRL of all unexpired revocations, signed by the intermediate, DER. It is a walk over all of them, so it is
