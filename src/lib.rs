@@ -17,6 +17,7 @@ pub mod tls;
 
 pub mod app;
 
+pub mod api;
 pub mod grpc;
 pub mod http;
 

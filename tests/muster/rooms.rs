@@ -18,11 +18,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("store", &["domain", "clock", "durable"]),
     ("tls", &["domain", "clock", "secret_file", "shell", "pem", "svid"]),
     ("app", &["domain", "ca", "store", "clock", "pem"]),
-    ("http", &["app", "domain", "tls", "pem"]),
+    ("api", &["domain"]),
+    ("http", &["api", "app", "domain", "tls", "pem"]),
     ("grpc", &["app", "domain", "tls", "clock"]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
-    ("agent", &["domain", "secret_file", "shell", "pem", "svid", "tls", "grpc", "clock", "durable"]),
+    ("agent", &["api", "domain", "secret_file", "shell", "pem", "svid", "tls", "grpc", "clock", "durable"]),
 ];
 
 #[test]
