@@ -149,7 +149,7 @@ impl<K: Copy + Eq + Hash + Ord> RateLimiter<K> {
 
     /// How many keys are remembered.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn remembered(&self) -> usize {
         assert_eq!(self.buckets.len(), self.recovering.len());
         self.buckets.len()
     }
@@ -189,7 +189,7 @@ mod tests {
         let mut forgetting = full(WhenFull::Forget);
         assert_eq!(forgetting.take(3, 10.0, now), Ok(()));
         assert!(forgetting.peek(1, 1.0, now).is_err());
-        assert_eq!((forgetting.peek(2, 10.0, now), forgetting.len()), (Ok(()), 2));
+        assert_eq!((forgetting.peek(2, 10.0, now), forgetting.remembered()), (Ok(()), 2));
         let mut refusing = full(WhenFull::Refuse);
         assert_eq!(refusing.take(3, 1.0, now), Err(TooFast(Duration::from_secs(2))));
         assert_eq!(refusing.take(2, 1.0, now), Ok(()), "one that is known");
@@ -246,7 +246,7 @@ mod tests {
                 prop_assert_eq!(limiter.take(key, cost, now).is_ok(), expected.is_ok());
             }
             limiter.tidy(now + Duration::from_secs(5));
-            prop_assert_eq!(limiter.len(), 0);
+            prop_assert_eq!(limiter.remembered(), 0);
         }
 
         #[test]
@@ -257,7 +257,7 @@ mod tests {
             for (key, cost, millis) in takes {
                 now += Duration::from_millis(millis / 10);
                 let _ = limiter.take(key, cost, now);
-                prop_assert!(limiter.len() <= 3);
+                prop_assert!(limiter.remembered() <= 3);
             }
         }
     }
