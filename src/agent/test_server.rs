@@ -24,7 +24,6 @@ use tonic::{Request, Response, Status, Streaming};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 use x509_parser::time::ASN1Time;
 
-use super::svid::Svid;
 use crate::agent::connect::server_url::ServerUrl;
 use crate::domain::identity::serial::Serial;
 use crate::domain::network::pin::Pin;
@@ -33,6 +32,7 @@ use crate::grpc::proto::{
     HeartbeatRequest, HeartbeatResponse, HostEvent, ReportRequest, ReportResponse, SessionRequest,
     SessionResponse, session_request, session_response,
 };
+use crate::svid::Svid;
 use crate::tls::pem;
 use crate::tls::provider::provider;
 

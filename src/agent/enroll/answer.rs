@@ -11,10 +11,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::agent::connect::addresses::ServerAddresses;
 use crate::agent::connect::server_url::ServerUrl;
-use crate::agent::svid::{NotAnSvid, Svid};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
+use crate::svid::{NotAnSvid, Svid};
 use crate::tls::pem::{self, PemFileError};
 use crate::tls::provider::provider;
 

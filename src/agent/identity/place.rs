@@ -10,8 +10,8 @@ use super::files::{read, read_key};
 use super::{Identity, IdentityError};
 use crate::agent::enroll::enroll_on_start::chain;
 use crate::agent::state_file::AgentState;
-use crate::agent::svid::Svid;
 use crate::pem::file::{KeyForm, private_key};
+use crate::svid::Svid;
 use crate::tls::pem::{self, PemFileError};
 
 const CERT: &str = "cert.pem";

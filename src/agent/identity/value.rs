@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::agent::state_file::AgentState;
-use crate::agent::svid::{NotAnSvid, Svid};
 use crate::secret_file::SecretFileError;
+use crate::svid::{NotAnSvid, Svid};
 use crate::tls::client_config::certified_key;
 use crate::tls::pem::PemFileError;
 
