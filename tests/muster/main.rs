@@ -35,6 +35,7 @@ mod install;
 mod journal;
 mod keep_alive;
 mod local_files;
+mod names;
 mod old_stores;
 mod openapi;
 mod outages;
