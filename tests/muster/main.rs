@@ -27,6 +27,7 @@ mod envelope;
 mod events;
 mod fleet;
 mod floods;
+mod glossary;
 mod heartbeats;
 mod host_lists;
 mod http_hostile;
