@@ -412,7 +412,7 @@ impl<'b> World<'b> {
             }
             (ExpectedOutcome::Again(serial), Ok(svid)) => assert_eq!(svid.serial, serial),
             (ExpectedOutcome::Refused(reason), Err(refused)) => {
-                assert_eq!(refused.error.reason(), Some(reason))
+                assert_eq!(refused.error.reason(), Some(reason));
             }
             (expected, answer) => panic!("{expected:?}, but {answer:?}"),
         }

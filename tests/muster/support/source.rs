@@ -398,7 +398,7 @@ impl Names {
                                 break;
                             }
                             Some(TokenTree::Punct(star)) if star.as_char() == '*' => {
-                                path.push("*".to_owned())
+                                path.push("*".to_owned());
                             }
                             _ => break,
                         }
