@@ -8,6 +8,8 @@
 //! them. [`http::router`](fn@http::router) and [`grpc::server`] are the doors, [`server::Server`] puts all of it together,
 //! [`agent::run::runtime`] is the other side.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure, and set times of their own"))]
+
 pub mod domain;
 
 pub mod clock;

@@ -43,7 +43,7 @@ const ROOMS: &[Room] = &[
         &["rustls", "tokio_rustls", "rustls_native_certs", "x509_parser", "hyper"],
     ),
     room("app", &["domain", "ca", "store", "clock", "pem"], &[]),
-    room("http", &["app", "domain", "tls", "pem"], &["axum", "tower_http", "hyper"]),
+    room("http", &["app", "domain", "tls", "pem", "clock"], &["axum", "tower_http", "hyper"]),
     room("grpc", &["app", "domain", "tls", "clock"], &["tonic", "tonic_prost", "prost", "hyper"]),
     room("config", &["domain"], &[]),
     room("telemetry", &["config"], &[]),

@@ -6,6 +6,8 @@ use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::clock;
+
 /// So many are remembered before those that have recovered are looked for, and forgotten.
 const REMEMBERED: usize = 10_000;
 
@@ -36,7 +38,7 @@ impl<K: Eq + Hash> Pace<K> {
 
     /// The same; if not, how long until they may.
     pub fn wait(&self, who: K, cost: f64, per_second: f64) -> Option<Duration> {
-        let now = Instant::now();
+        let now = clock::monotonic();
         let left =
             |(used, at): (f64, Instant)| (used - now.duration_since(at).as_secs_f64() * per_second).max(0.0);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,6 +9,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::app::{App, Unavailable};
+use crate::clock;
 use crate::domain::ids::TenantId;
 use crate::domain::insight::audit::{AuditEvent, AuditRecord, ChainHead, MissingRecords, Outcome};
 use crate::store::{self, Change, Numbered, ReadError, Verdict};
@@ -139,7 +140,7 @@ impl App {
         self: &Arc<Self>,
         counted: Option<TenantId>,
     ) -> Result<ChainCheck, Unavailable> {
-        let came = Instant::now();
+        let came = clock::monotonic();
         let mut last = self.verified.lock().await;
         let head = self.store.read(|view| view.audit_head()).ok();
         let missing = self.store.missing_records();
@@ -156,7 +157,7 @@ impl App {
     }
 
     fn walk_chain(&self, number: u64) -> Result<Walk, ReadError> {
-        let began = Instant::now();
+        let began = clock::monotonic();
         self.store.read(|view| {
             let mut records = 0;
             let mut by_tenant = HashMap::<String, u64>::new();

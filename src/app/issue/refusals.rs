@@ -17,6 +17,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 
 use crate::app::{App, Unavailable};
+use crate::clock;
 use crate::domain::insight::audit::{AuditEvent, Outcome};
 use crate::domain::network::networks::accountable;
 use crate::store::{Change, Verdict};
@@ -186,7 +187,7 @@ impl App {
         event.reason = Some(reason);
         self.counts.refused(event.kind());
         let cause = Cause { met, action: event.action, reason, actor: event.actor.clone(), by: Some(by) };
-        if !self.refusals.is_news(cause, &event, self.clock.now(), Instant::now()) {
+        if !self.refusals.is_news(cause, &event, self.clock.now(), clock::monotonic()) {
             return Ok(());
         }
         let recorded = self
@@ -198,7 +199,7 @@ impl App {
 
     /// Records how often refusals were repeated in windows that are over; in all of them when the server stops.
     pub async fn record_repeated_refusals(&self, all: bool) -> Result<(), Unavailable> {
-        let taken = self.refusals.take(all, self.clock.now(), Instant::now());
+        let taken = self.refusals.take(all, self.clock.now(), clock::monotonic());
         if taken.is_empty() {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::domain::network::networks::accountable;
 use crate::http::problem::Problem;
 
@@ -75,7 +76,7 @@ impl Bucket {
         // Local callers are the operator.
         let Some(address) = address else { return Ok(()) };
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = used.get(&accountable(address)).map_or(0.0, |used| used.now(Instant::now()));
+        let failures = used.get(&accountable(address)).map_or(0.0, |used| used.now(clock::monotonic()));
         drop(used);
         let over = failures + cost - f64::from(BURST);
         if over > 0.0 { Err(throttled(over)) } else { Ok(()) }
@@ -83,7 +84,7 @@ impl Bucket {
 
     fn failed(&self, address: Option<IpAddr>, cost: f64) -> Result<(), Problem> {
         let Some(address) = address else { return Ok(()) };
-        let now = Instant::now();
+        let now = clock::monotonic();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.len() >= ADDRESSES_MAX {
             used.retain(|_, used| used.now(now) > 0.0);
@@ -102,7 +103,7 @@ impl Bucket {
     }
 
     fn tidy(&self) {
-        let now = Instant::now();
+        let now = clock::monotonic();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.retain(|_, used| used.now(now) > 0.0);
         used.shrink_to_fit();

@@ -5,10 +5,11 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
+use crate::clock;
 use crate::store::ReadError;
 use crate::store::opening::open;
 use crate::store::opening::open::OpenError;
@@ -46,7 +47,7 @@ impl Disk {
         };
         let closing = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut closing) = closing {
-            let begun = Instant::now();
+            let begun = clock::monotonic();
             // Reads are short; the file closes when the last one is done.
             while let Err(still_read) = Arc::try_unwrap(closing).map(drop) {
                 closing = still_read;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::clock;
+
 const EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
@@ -14,7 +16,7 @@ impl LogLimit {
     pub fn is_due(&mut self) -> bool {
         let due = self.last.is_none_or(|last| last.elapsed() >= EVERY);
         if due {
-            self.last = Some(Instant::now());
+            self.last = Some(clock::monotonic());
         }
         due
     }
