@@ -25,6 +25,7 @@ pub mod tls;
 
 pub mod app;
 
+pub mod api;
 pub mod grpc;
 pub mod http;
 

@@ -3,6 +3,7 @@
 //! Handlers translate: they read input, call one use case and convert its answer. This is the only room that
 //! knows JSON shapes and status codes.
 
+mod answers;
 mod document;
 mod findings;
 pub mod input;
@@ -15,8 +16,6 @@ mod state;
 pub mod transport;
 pub mod trust_documents;
 mod ui;
-pub mod wire;
-mod words;
 
 pub use router::router;
 pub use state::{ServerFacts, Shared};

@@ -6,9 +6,8 @@ use axum::body::Bytes;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use http_body_util::Full;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
+use crate::api::problem::ProblemDocument;
 use crate::app::Unavailable;
 use crate::app::access::account::AccountError;
 use crate::app::access::api_tokens::ApiTokenError;
@@ -37,17 +36,6 @@ pub struct Problem {
     pub detail: String,
     /// Seconds after which it is worth trying again.
     pub retry_after: Option<u64>,
-}
-
-/// The document itself.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ProblemDocument {
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub title: String,
-    pub status: u16,
-    pub code: String,
-    pub detail: String,
 }
 
 impl Problem {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::document::Document;
-use super::wire::{BundleAnswer, BundleKeyItem};
+use crate::api::authority::{BundleAnswer, BundleKeyItem};
 use crate::app::issue::issuing::IssuingError;
 use crate::app::keep::agent_ca::{BundleKey, CrlError};
 use crate::app::{App, Unavailable};
@@ -126,9 +126,9 @@ fn bundles(app: &App) -> Result<Bundles, Unavailable> {
 /// The trust bundle as SPIFFE implementations fetch it.
 fn spiffe_bundle(keys: Vec<BundleKey>) -> Document {
     let key = |key: BundleKey| BundleKeyItem {
-        r#use: "x509-svid",
-        kty: "EC",
-        crv: "P-256",
+        r#use: "x509-svid".into(),
+        kty: "EC".into(),
+        crv: "P-256".into(),
         x: BASE64URL_NOPAD.encode(&key.x),
         y: BASE64URL_NOPAD.encode(&key.y),
         x5c: vec![BASE64.encode(&key.certificate)],

@@ -7,9 +7,9 @@ use axum::http::{StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
+use crate::api::strict::Object;
 use crate::http::Shared;
 use crate::http::input::extract::client_of;
-use crate::http::input::strict::Object;
 use crate::http::problem::Problem;
 
 /// Largest request body, in bytes.

@@ -5,5 +5,4 @@ pub(crate) mod body_slots;
 pub(crate) mod drain;
 pub(crate) mod extract;
 pub(crate) mod page;
-pub(crate) mod strict;
 pub(crate) mod throttle;

@@ -1,12 +1,14 @@
 //! Paging of lists: `limit` and `cursor` in, `items` and `next_cursor` out.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+pub(crate) use crate::api::page::Page;
 use crate::http::problem::Problem;
 
 /// Most items on a page, and how many there are when nobody asks.
 const LIMIT_MAX: i64 = 500;
+
 const LIMIT_DEFAULT: i64 = 100;
 
 /// The query of a plain list.
@@ -31,15 +33,6 @@ pub(crate) struct PageParams {
     pub(crate) limit: Option<i64>,
     /// `next_cursor` of the page before.
     pub(crate) cursor: Option<String>,
-}
-
-/// One page of a list.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "{T}Page")]
-pub(crate) struct Page<T> {
-    items: Vec<T>,
-    /// Where the next page starts; `null` on the last one.
-    next_cursor: Option<String>,
 }
 
 /// How many items to put on a page.

@@ -9,10 +9,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::api::problem::ProblemDocument;
 use crate::domain::people::permission::Permission;
 use crate::http::Shared;
 use crate::http::openapi::examples::Examples;
-use crate::http::problem::ProblemDocument;
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

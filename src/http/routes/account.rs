@@ -3,14 +3,14 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 
+use crate::api::people::{AccountAnswer, OwnPasswordAnswer, OwnPasswordBody, OwnToken, SessionItem};
 use crate::app::access::account::{AccountError, OwnPassword};
 use crate::domain::people::session::SessionId;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Id, Nothing, Params, SignedInPerson};
-use crate::http::input::page::{Page, PageParams, cursor, limit};
+pub(crate) use crate::http::input::page::{Page, PageParams, cursor, limit};
 use crate::http::problem::Problem;
-use crate::http::wire::{AccountAnswer, OwnPasswordAnswer, OwnPasswordBody, OwnToken, SessionItem};
 
 pub(crate) async fn show(
     SignedInPerson(oneself): SignedInPerson,

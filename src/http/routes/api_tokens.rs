@@ -4,15 +4,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use crate::api::people::{ApiTokenBody, ApiTokenItem, CreatedApiToken};
 use crate::app::access::api_tokens::ApiTokenOrder;
 use crate::domain::ids::CredentialId;
 use crate::domain::label::InvalidLabel;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Allowed, Id, InTenant, Nothing, Params, TokenWrite, scope, tenant};
-use crate::http::input::page::{ListParams, Page, cursor, limit};
+pub(crate) use crate::http::input::page::{ListParams, Page, cursor, limit};
 use crate::http::problem::Problem;
-use crate::http::wire::{ApiTokenBody, ApiTokenItem, CreatedApiToken};
 
 pub(crate) async fn list(
     allowed: Allowed<TokenWrite>,

@@ -5,13 +5,13 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::api::audit::{AuditItem, ChainAnswer};
 use crate::app::insight::audit::{AuditOrder, AuditQuery};
 use crate::domain::insight::audit::Outcome;
 use crate::http::Shared;
 use crate::http::input::extract::{Allowed, AuditRead, Nothing, Params, scope};
-use crate::http::input::page::{Page, cursor, limit};
+pub(crate) use crate::http::input::page::{Page, cursor, limit};
 use crate::http::problem::Problem;
-use crate::http::wire::{AuditItem, ChainAnswer};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

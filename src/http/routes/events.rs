@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::api::events::{LiveEvent, LiveKind};
 use crate::app::access::caller::Caller;
 use crate::app::insight::events::{EventId, ServerEvent};
 use crate::domain::ids::{CredentialId, TenantId};
@@ -32,8 +33,6 @@ use crate::domain::people::session::SessionKey;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, Allowed, InTenant, Params, scope};
 use crate::http::problem::Problem;
-use crate::http::wire::LiveEvent;
-use crate::http::words::LiveKind;
 use crate::tls::listener::accept::Ender;
 
 /// Events that wait for a reader, besides those in the broadcast.

@@ -8,6 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::api::hosts::{EnrollmentItem, HostEventItem, HostItem, HostList, RevokedAnswer};
+use crate::api::words::HostStatus;
 use crate::app::insight::fleet::{HostCursor, HostOrder, HostQuery};
 use crate::app::issue::hosts::HostDetail;
 use crate::domain::host::{HostFlag, HostState};
@@ -16,10 +18,8 @@ use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::HostId;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, One, Params, tenant};
-use crate::http::input::page::{ListParams, Page, cursor, limit};
+pub(crate) use crate::http::input::page::{ListParams, Page, cursor, limit};
 use crate::http::problem::Problem;
-use crate::http::wire::{EnrollmentItem, HostEventItem, HostItem, HostList, RevokedAnswer};
-use crate::http::words::HostStatus;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -7,18 +7,15 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::api::authority::{AgentCaBody, CaCertificateItem, RenewBody, RequestedIntermediate};
 use crate::app::keep::check::CheckedTable;
-use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
-use crate::domain::identity::spiffe::TrustDomain;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Local, Nothing, Params};
 use crate::http::problem::{Problem, with_causes};
-use crate::http::wire::CaCertificateItem;
 use crate::http::{Shared, findings};
 use crate::pem;
 
@@ -79,24 +76,12 @@ pub(crate) async fn check(
         let findings: Vec<_> = stored
             .into_iter()
             .chain(findings::of_server(&shared))
-            .map(crate::http::wire::WarningItem::from)
+            .map(crate::api::overview::WarningItem::from)
             .collect();
         let verdict = json!({ "damage": damage, "findings": findings });
         let _ = last.send(Ok(Bytes::from(verdict.to_string()))).await;
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
-}
-
-/// What `POST /local/agent-ca/request` answers. The root signs it in the process of the command that asked.
-#[derive(Serialize)]
-pub(crate) struct RequestedIntermediate {
-    trust_domain: String,
-    /// PEM.
-    roots: String,
-    /// SubjectPublicKeyInfo, base64 of the DER.
-    public_key: String,
-    /// Base64. It is sealed with the envelope, and sent back with the certificate.
-    sealed_key: String,
 }
 
 /// The public key of another intermediate.
@@ -112,16 +97,6 @@ pub(crate) async fn request_intermediate(
         public_key: BASE64.encode(&request.public_key),
         sealed_key: BASE64.encode(&request.sealed_key),
     }))
-}
-
-/// `POST /local/agent-ca/renew`
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RenewBody {
-    /// PEM.
-    certificate: String,
-    /// As it came with the request.
-    sealed_key: String,
 }
 
 /// An overlapping intermediate, which the root has signed.
@@ -140,37 +115,6 @@ pub(crate) async fn renew_agent_ca(
     Ok(axum::Json(renewed.into()))
 }
 
-/// `POST /local/agent-ca`: certificates in the clear, the intermediate's key sealed. Octets are in base64.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AgentCaBody {
-    trust_domain: TrustDomain,
-    roots: Vec<String>,
-    intermediates: Vec<IntermediateBody>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct IntermediateBody {
-    certificate: String,
-    sealed_key: String,
-}
-
-impl AgentCaBody {
-    fn read(self) -> Option<Hierarchy> {
-        let octets = |text: &String| BASE64.decode(text.as_bytes()).ok();
-        let intermediate = |body: &IntermediateBody| {
-            let (certificate, sealed_key) = (octets(&body.certificate)?, octets(&body.sealed_key)?);
-            Some(Intermediate { certificate, sealed_key })
-        };
-        Some(Hierarchy {
-            trust_domain: self.trust_domain,
-            roots: self.roots.iter().map(octets).collect::<Option<_>>()?,
-            intermediates: self.intermediates.iter().map(intermediate).collect::<Option<_>>()?,
-        })
-    }
-}
-
 /// Whether there is an agent CA, for a command that is about to make one.
 pub(crate) async fn has_agent_ca(
     Local(_): Local,
@@ -187,7 +131,9 @@ pub(crate) async fn install_agent_ca(
     Params(Nothing {}): Params<Nothing>,
     Json(body): Json<AgentCaBody>,
 ) -> Result<StatusCode, Problem> {
-    let made = body.read().ok_or_else(|| Problem::bad_request("The agent CA is not in base64."))?;
+    let made = body.read().ok_or_else(|| {
+        Problem::bad_request("The agent CA is not in base64, or its trust domain is not one.")
+    })?;
     shared.app.install_agent_ca(&caller, made, &shared.facts.envelope).await?;
     shared.renew_trust_documents().await;
     Ok(StatusCode::NO_CONTENT)

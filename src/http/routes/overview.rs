@@ -2,10 +2,10 @@
 
 use axum::extract::State;
 
+use crate::api::overview::{OverviewAnswer, ServerCertificateItem};
 use crate::domain::insight::finding::ranked;
 use crate::http::input::extract::{AgentRead, Allowed, InTenant, Params, tenant};
 use crate::http::problem::Problem;
-use crate::http::wire::{OverviewAnswer, ServerCertificateItem};
 use crate::http::{Shared, findings};
 
 pub(crate) async fn show(

@@ -6,15 +6,15 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::api::credentials::{CreatedSecret, SecretBody, SecretItem};
 use crate::app::issue::secrets::SecretOrder;
 use crate::domain::ids::CredentialId;
 use crate::domain::label::InvalidLabel;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Allowed, InTenant, One, Params, SecretWrite, tenant};
-use crate::http::input::page::{Page, cursor, limit};
+pub(crate) use crate::http::input::page::{Page, cursor, limit};
 use crate::http::problem::Problem;
-use crate::http::wire::{CreatedSecret, SecretBody, SecretItem};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
+use crate::api::people::{PreferencesBody, SessionAnswer, SessionUser, SignInBody};
 use crate::app::access::caller::Caller;
 use crate::app::access::sessions::{SignInError, SignedIn};
 use crate::domain::people::session::ABSOLUTE;
@@ -14,7 +15,6 @@ use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{COOKIE, ClientAddress, Known, own_page, session_cookie};
 use crate::http::problem::Problem;
-use crate::http::wire::{PreferencesBody, SessionAnswer, SessionUser, SignInBody};
 
 /// Proof that a browser which names its page's origin names ours: nobody else's page may sign anybody in.
 #[derive(Debug)]

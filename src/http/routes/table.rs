@@ -3,21 +3,27 @@
 use axum::Router;
 use axum::http::Method;
 
+use crate::api::audit::{AuditItem, ChainAnswer};
+use crate::api::authority::{AgentCaAnswer, BundleAnswer};
+use crate::api::credentials::{CreatedSecret, MintBody, MintedToken, SecretBody, SecretItem, TokenItem};
+use crate::api::enroll::{EnrollBody, RotateBody, SvidAnswer};
+use crate::api::events::LiveEvent;
+use crate::api::health::HealthAnswer;
+use crate::api::hosts::{EnrollmentItem, HostEventItem, HostItem, HostList, RevokedAnswer};
+use crate::api::overview::OverviewAnswer;
+use crate::api::people::{
+    AccountAnswer, ApiTokenBody, ApiTokenItem, ChangedUserAnswer, CreatedApiToken, OwnPasswordAnswer,
+    OwnPasswordBody, PreferencesBody, SessionAnswer, SessionItem, SignInBody, TenantBody, TenantItem,
+    UserBody, UserItem, UserPatch,
+};
 use crate::domain::people::permission::Permission;
 use crate::http::Shared;
 use crate::http::input::extract::{InTenant, Nothing};
-use crate::http::input::page::{ListParams, Page, PageParams};
+pub(crate) use crate::http::input::page::{ListParams, Page, PageParams};
 use crate::http::openapi::operation::{Access, Api, Operation};
 use crate::http::routes::public::{agent_ca, enroll, health, install, metrics};
 use crate::http::routes::{
     account, api_tokens, audit, events, hosts, local, overview, secrets, sessions, tenants, tokens, users,
-};
-use crate::http::wire::{
-    AccountAnswer, AgentCaAnswer, ApiTokenBody, ApiTokenItem, AuditItem, BundleAnswer, ChainAnswer,
-    ChangedUserAnswer, CreatedApiToken, CreatedSecret, EnrollBody, EnrollmentItem, HealthAnswer,
-    HostEventItem, HostItem, HostList, LiveEvent, MintBody, MintedToken, OverviewAnswer, OwnPasswordAnswer,
-    OwnPasswordBody, PreferencesBody, RevokedAnswer, RotateBody, SecretBody, SecretItem, SessionAnswer,
-    SessionItem, SignInBody, SvidAnswer, TenantBody, TenantItem, TokenItem, UserBody, UserItem, UserPatch,
 };
 
 fn get(path: &'static str, id: &'static str, summary: &'static str) -> Operation {

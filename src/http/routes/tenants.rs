@@ -4,13 +4,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use crate::api::people::{TenantBody, TenantItem};
 use crate::domain::label::InvalidLabel;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{AgentRead, Allowed, Nothing, Params, TenantWrite};
-use crate::http::input::page::{Page, PageParams, cursor, limit};
+pub(crate) use crate::http::input::page::{Page, PageParams, cursor, limit};
 use crate::http::problem::Problem;
-use crate::http::wire::{TenantBody, TenantItem};
 
 pub(crate) async fn list(
     allowed: Allowed<AgentRead>,

@@ -4,14 +4,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use crate::api::credentials::{MintBody, MintWarning, MintedToken, TokenItem};
 use crate::app::issue::tokens::TokenOrder;
 use crate::domain::ids::CredentialId;
 use crate::http::Shared;
 use crate::http::input::body::OptionalJson;
 use crate::http::input::extract::{AgentWrite, Allowed, InTenant, One, Params, tenant};
-use crate::http::input::page::{ListParams, Page, cursor, limit};
+pub(crate) use crate::http::input::page::{ListParams, Page, cursor, limit};
 use crate::http::problem::Problem;
-use crate::http::wire::{MintBody, MintWarning, MintedToken, TokenItem};
 
 pub(crate) async fn mint(
     allowed: Allowed<AgentWrite>,

@@ -4,15 +4,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use crate::api::people::{ChangedUserAnswer, UserBody, UserItem, UserPatch};
 use crate::app::access::users::{UserChange, UserOrder};
 use crate::domain::ids::UserId;
 use crate::domain::people::user::InvalidUsername;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Allowed, Id, Nothing, Params, UserWrite, scope, tenant};
-use crate::http::input::page::{ListParams, Page, cursor, limit};
+pub(crate) use crate::http::input::page::{ListParams, Page, cursor, limit};
 use crate::http::problem::Problem;
-use crate::http::wire::{ChangedUserAnswer, UserBody, UserItem, UserPatch};
 
 pub(crate) async fn list(
     allowed: Allowed<UserWrite>,

@@ -931,6 +931,7 @@ export interface components {
         /** @description `POST /enroll/agent` */
         EnrollBody: {
             csr: string;
+            /** @default null */
             host?: components["schemas"]["HostBody"] | null;
             /** @default null */
             secret?: string | null;

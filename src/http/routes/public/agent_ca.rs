@@ -4,11 +4,11 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
+use crate::api::authority::{AgentCaAnswer, CaCertificateItem};
 use crate::app::keep::agent_ca::CertificateSummary;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, Allowed, Nothing, Params};
 use crate::http::problem::Problem;
-use crate::http::wire::{AgentCaAnswer, CaCertificateItem};
 
 fn missing() -> Problem {
     Problem::not_found("There is no agent CA yet. Create it with 'muster agent-ca init'.")
@@ -37,7 +37,7 @@ pub(crate) async fn spiffe_bundle(
 impl From<CertificateSummary> for CaCertificateItem {
     fn from(summary: CertificateSummary) -> Self {
         Self {
-            role: summary.role.as_str(),
+            role: summary.role.as_str().into(),
             subject: summary.subject,
             serial: summary.serial,
             not_before: summary.not_before,

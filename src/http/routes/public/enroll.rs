@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
 
+use crate::api::enroll::{EnrollBody, RotateBody, SvidAnswer};
 use crate::app::issue::enroll::EnrollRequest;
 use crate::app::issue::issuing::IssuedAnswer;
 use crate::app::issue::rotate::RotateRequest;
@@ -15,7 +16,6 @@ use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{CameBy, ClientAddress};
 use crate::http::problem::Problem;
-use crate::http::wire::{EnrollBody, RotateBody, SvidAnswer};
 
 pub(crate) async fn enroll(
     State(shared): State<Shared>,

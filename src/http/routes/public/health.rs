@@ -2,13 +2,13 @@
 
 use axum::extract::State;
 
+use crate::api::health::HealthAnswer;
 use crate::http::Shared;
 use crate::http::problem::Problem;
-use crate::http::wire::HealthAnswer;
 
 /// Answers as long as the process can answer at all.
 pub(crate) async fn live() -> axum::Json<HealthAnswer> {
-    axum::Json(HealthAnswer { status: "ok" })
+    axum::Json(HealthAnswer { status: "ok".into() })
 }
 
 /// Answers `200` exactly while an enrollment that arrives now would be answered with a certificate, and otherwise says
@@ -19,5 +19,5 @@ pub(crate) async fn ready(State(shared): State<Shared>) -> Result<axum::Json<Hea
         return Err(because("The server is stopping.".to_owned()));
     }
     shared.app.readiness().map_err(|why| because(why.to_string()))?;
-    Ok(axum::Json(HealthAnswer { status: "ready" }))
+    Ok(axum::Json(HealthAnswer { status: "ready".into() }))
 }

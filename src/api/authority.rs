@@ -1,0 +1,84 @@
+//! The agent CA, for those who verify and for those who keep it.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/agent-ca`
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct AgentCaAnswer {
+    pub(crate) trust_domain: String,
+    pub(crate) certificates: Vec<CaCertificateItem>,
+    /// The pin of the HTTPS listener's certificate: another CA than this one.
+    pub(crate) server_pin: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema, Deserialize)]
+#[schemars(rename = "CaCertificate")]
+pub(crate) struct CaCertificateItem {
+    pub(crate) role: Cow<'static, str>,
+    pub(crate) subject: String,
+    pub(crate) serial: String,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
+    pub(crate) sha256: String,
+}
+
+/// `GET /.well-known/spiffe-bundle`: a JWK set (RFC 7517) as SPIFFE Trust Domain and Bundle 4 describes it.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct BundleAnswer {
+    pub(crate) keys: Vec<BundleKeyItem>,
+    pub(crate) spiffe_sequence: u64,
+    /// Seconds.
+    pub(crate) spiffe_refresh_hint: u64,
+}
+
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct BundleKeyItem {
+    pub(crate) r#use: Cow<'static, str>,
+    pub(crate) kty: Cow<'static, str>,
+    pub(crate) crv: Cow<'static, str>,
+    pub(crate) x: String,
+    pub(crate) y: String,
+    pub(crate) x5c: Vec<String>,
+}
+
+/// What `POST /local/agent-ca/request` answers. The root signs it in the process of the command that asked.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct RequestedIntermediate {
+    pub(crate) trust_domain: String,
+    /// PEM.
+    pub(crate) roots: String,
+    /// SubjectPublicKeyInfo, base64 of the DER.
+    pub(crate) public_key: String,
+    /// Base64. It is sealed with the envelope, and sent back with the certificate.
+    pub(crate) sealed_key: String,
+}
+
+/// `POST /local/agent-ca/renew`
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RenewBody {
+    /// PEM.
+    pub(crate) certificate: String,
+    /// As it came with the request.
+    pub(crate) sealed_key: String,
+}
+
+/// `POST /local/agent-ca`: certificates in the clear, the intermediate's key sealed. Octets are in base64.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgentCaBody {
+    pub(crate) trust_domain: String,
+    pub(crate) roots: Vec<String>,
+    pub(crate) intermediates: Vec<IntermediateBody>,
+}
+
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IntermediateBody {
+    pub(crate) certificate: String,
+    pub(crate) sealed_key: String,
+}

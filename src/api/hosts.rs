@@ -1,0 +1,98 @@
+//! Hosts, their certificates and their timelines.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::words::{CredentialWord, HostStatus, IssuedVia};
+use crate::domain::enroll::enrollment::RevocationReason;
+use crate::domain::host::{HostFlag, HostState};
+use crate::domain::insight::timeline::Source;
+
+/// A host and whether it is there.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct HostItem {
+    pub(crate) id: String,
+    pub(crate) agent_id: String,
+    pub(crate) tenant_id: String,
+    pub(crate) spiffe_id: Option<String>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) os: Option<String>,
+    pub(crate) arch: Option<String>,
+    pub(crate) ips: Vec<IpAddr>,
+    pub(crate) machine_id: Option<String>,
+    pub(crate) agent_version: Option<String>,
+    pub(crate) status: HostStatus,
+    /// The first that fits.
+    pub(crate) state: HostState,
+    pub(crate) first_enrolled_at: Timestamp,
+    pub(crate) last_seen: Option<Timestamp>,
+    pub(crate) decommissioned_at: Option<Timestamp>,
+    /// Since when its identity is revoked; a decommissioned host's is, too.
+    pub(crate) revoked_at: Option<Timestamp>,
+    pub(crate) svid_not_after: Timestamp,
+    /// What let it in; `null` when that is not on record any more.
+    pub(crate) credential: Option<HostCredential>,
+    pub(crate) flags: Vec<HostFlag>,
+}
+
+/// What let a host in.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct HostCredential {
+    pub(crate) kind: CredentialWord,
+    pub(crate) id: String,
+    /// A join token need not have one.
+    pub(crate) name: Option<String>,
+    /// An enrollment secret's: `active` or `revoked`; a join token's: `used`, or what else it has come to.
+    pub(crate) state: Cow<'static, str>,
+}
+
+/// One issued certificate.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct EnrollmentItem {
+    pub(crate) serial: String,
+    pub(crate) host_id: String,
+    pub(crate) tenant_id: String,
+    pub(crate) via: IssuedVia,
+    pub(crate) credential_id: Option<String>,
+    pub(crate) issued_at: Timestamp,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) revoked: bool,
+    pub(crate) revoked_at: Option<Timestamp>,
+    pub(crate) reason: Option<RevocationReason>,
+}
+
+/// `POST /v1/agents/{agent_id}/revoke`
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct RevokedAnswer {
+    pub(crate) agent_id: String,
+    pub(crate) tenant_id: String,
+    pub(crate) host_id: String,
+    pub(crate) revoked_at: Timestamp,
+    pub(crate) certificates_revoked: usize,
+}
+
+/// A page of hosts.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct HostList {
+    pub(crate) items: Vec<HostItem>,
+    pub(crate) next_cursor: Option<String>,
+    /// How many hosts match in all.
+    pub(crate) total: usize,
+}
+
+/// An entry of a host's timeline.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct HostEventItem {
+    pub(crate) id: String,
+    pub(crate) at: Timestamp,
+    pub(crate) kind: String,
+    pub(crate) source: Source,
+    pub(crate) detail: BTreeMap<String, String>,
+}

@@ -1,0 +1,17 @@
+//! What goes over the wire: the shapes of requests and answers, and nothing else. `http` fills them, the command line and
+//! the agent read them, so a field that is renamed here fails the build of all three. Times are RFC 3339 in UTC.
+
+pub(crate) mod audit;
+pub(crate) mod authority;
+pub(crate) mod credentials;
+pub(crate) mod enroll;
+pub(crate) mod events;
+pub(crate) mod health;
+pub(crate) mod hosts;
+pub(crate) mod overview;
+pub(crate) mod page;
+pub(crate) mod patterns;
+pub(crate) mod people;
+pub(crate) mod problem;
+pub(crate) mod strict;
+pub(crate) mod words;

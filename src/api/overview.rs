@@ -1,0 +1,69 @@
+//! The overview, and what there is to see to.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::words::SeverityName;
+
+/// `GET /v1/overview`
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct OverviewAnswer {
+    pub(crate) hosts_online: usize,
+    pub(crate) hosts_total: usize,
+    pub(crate) hosts_decommissioned: usize,
+    pub(crate) not_reported_24h: usize,
+    /// The last 30 days, oldest first.
+    pub(crate) enrollments_per_day: Vec<DayCount>,
+    pub(crate) agent_ca: Option<AgentCaExpiry>,
+    pub(crate) server_certificate: Option<ServerCertificateItem>,
+    pub(crate) outage_forecast: ForecastItem,
+    pub(crate) warnings: Vec<WarningItem>,
+}
+
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct DayCount {
+    /// `YYYY-MM-DD`, UTC.
+    pub(crate) date: String,
+    pub(crate) count: u64,
+}
+
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct AgentCaExpiry {
+    pub(crate) trust_domain: String,
+    pub(crate) root_not_after: Option<Timestamp>,
+    pub(crate) intermediate_not_after: Option<Timestamp>,
+}
+
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct ServerCertificateItem {
+    pub(crate) not_after: Timestamp,
+    pub(crate) pin: Option<String>,
+}
+
+/// When SVIDs would have run out if the server stopped now.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct ForecastItem {
+    pub(crate) first_expiry: Option<Timestamp>,
+    pub(crate) half_expired: Option<Timestamp>,
+    pub(crate) all_expired: Option<Timestamp>,
+}
+
+/// Something to do, and how. The most urgent comes first.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct WarningItem {
+    pub(crate) code: Cow<'static, str>,
+    /// `critical`: something is broken or will be within days. `soon`: somebody has to act in the coming weeks.
+    /// `tidy`: something is better put in order.
+    pub(crate) severity: SeverityName,
+    /// How many things it is about.
+    pub(crate) count: u64,
+    /// When what it warns of happens, or has happened.
+    pub(crate) at: Option<Timestamp>,
+    /// The path of the page that lists exactly what is counted.
+    pub(crate) target: Option<Cow<'static, str>>,
+    pub(crate) message: String,
+    pub(crate) hint: String,
+}

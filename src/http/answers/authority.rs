@@ -1,0 +1,21 @@
+//! The agent CA, for those who verify and for those who keep it: what goes over the wire, made from what the use cases answer.
+
+use data_encoding::BASE64;
+
+use crate::api::authority::{AgentCaBody, IntermediateBody};
+use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
+
+impl AgentCaBody {
+    pub(crate) fn read(self) -> Option<Hierarchy> {
+        let octets = |text: &String| BASE64.decode(text.as_bytes()).ok();
+        let intermediate = |body: &IntermediateBody| {
+            let (certificate, sealed_key) = (octets(&body.certificate)?, octets(&body.sealed_key)?);
+            Some(Intermediate { certificate, sealed_key })
+        };
+        Some(Hierarchy {
+            trust_domain: self.trust_domain.parse().ok()?,
+            roots: self.roots.iter().map(octets).collect::<Option<_>>()?,
+            intermediates: self.intermediates.iter().map(intermediate).collect::<Option<_>>()?,
+        })
+    }
+}
