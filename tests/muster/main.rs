@@ -3,6 +3,7 @@
 //! Each test has a server of its own on free ports in a fresh directory, so they run side by side.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "nothing leaves a test")]
 #![allow(clippy::disallowed_methods, reason = "tests measure, and compare with the clock of the machine")]
 
 /// What everybody may do about themselves, whatever their role.

@@ -104,7 +104,7 @@ pub(crate) fn suspicion_gap(gap: Duration, acquittals: u32) -> Duration {
 
 /// Spreads a fleet's rotations. Taken from the serial, whose end is random, so that everybody who looks at the
 /// certificate computes the same moment.
-pub fn jitter(serial: Serial) -> u16 {
+pub(crate) fn jitter(serial: Serial) -> u16 {
     let [.., high, low] = *serial.as_bytes();
     u16::from_be_bytes([high, low]) % 1000
 }

@@ -52,7 +52,7 @@ impl SendLimits {
 
 /// Who pays for an answer that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Payer {
+pub(crate) enum Payer {
     Address(IpAddr),
     Agent(AgentRef),
 }
