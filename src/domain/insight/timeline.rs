@@ -11,13 +11,16 @@ use crate::domain::host::FACT_CHARS_MAX;
 /// One entry of a host's timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostEvent {
+    /// When, by the server's clock.
     pub at: Timestamp,
     /// `enrolled`, `rotated`, `decommissioned`, …
     pub kind: String,
+    /// What else is worth knowing.
     pub detail: BTreeMap<String, String>,
 }
 
 /// Who says so. What an agent reports is data, and nothing is decided by it.
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "EventSource")]
@@ -27,6 +30,7 @@ pub enum Source {
 }
 
 impl Source {
+    /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Server => "server",
@@ -38,8 +42,11 @@ impl Source {
 /// An entry, its place, and who says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimelineEntry {
+    /// Its place.
     pub key: EventKey,
+    /// Who says so.
     pub source: Source,
+    /// What is said.
     pub event: HostEvent,
 }
 
@@ -62,14 +69,18 @@ pub struct Reported(HostEvent);
 /// What is wrong with a reported event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnEvent {
+    /// The kind is no word.
     #[error("a kind is 1 to {WORD_BYTES_MAX} of a-z, 0-9 and _, and starts with a letter")]
     Kind,
+    /// A name in the detail is no word.
     #[error("a name in the detail is 1 to {WORD_BYTES_MAX} of a-z, 0-9 and _, and starts with a letter")]
     Name,
+    /// A value in the detail is too long or not printable.
     #[error(
         "a value in the detail has at most {VALUE_CHARS_MAX} characters, none of them a control character"
     )]
     Value,
+    /// The detail has too many names.
     #[error("the detail has at most {DETAIL_MAX} names")]
     TooMuchDetail,
 }
@@ -103,6 +114,7 @@ impl Reported {
         Ok(Self(HostEvent { at: at.unwrap_or(now).clamp(earliest, now), kind, detail }))
     }
 
+    /// Hands it over to be stored.
     pub fn into_event(self) -> HostEvent {
         self.0
     }
