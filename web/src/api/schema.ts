@@ -742,7 +742,7 @@ export interface components {
         };
         /** @description `GET /v1/agent-ca` */
         AgentCaAnswer: {
-            certificates: components["schemas"]["CaCertificateItem"][];
+            certificates: components["schemas"]["CaCertificate"][];
             /** @description The pin of the HTTPS listener's certificate: another CA than this one. */
             server_pin: string | null;
             trust_domain: string;
@@ -842,7 +842,7 @@ export interface components {
             x5c: string[];
             y: string;
         };
-        CaCertificateItem: {
+        CaCertificate: {
             /** Format: date-time */
             not_after: string;
             /** Format: date-time */
