@@ -6,13 +6,14 @@ PROFILE ?= dev
 DATA_DIR ?= ./muster-data
 CARGO ?= cargo
 
-.PHONY: run test test-web lint bench help
+.PHONY: run test test-web lint bench regenerate help
 
 help:
 	@echo "make run    build muster and start a demo server on this machine, data in $(DATA_DIR)"
 	@echo "make test   install what the tests need and run every test, those in a browser last"
 	@echo "make lint   formatting, clippy, licences and sources of dependencies, systemd units"
 	@echo "make bench  the benchmarks"
+	@echo "make regenerate  everything that is generated and checked in: protobuf code, the API's document, its types"
 
 run:
 	$(CARGO) run --locked --profile $(PROFILE) --bin muster -- quickstart --data-dir $(DATA_DIR)
@@ -40,3 +41,11 @@ lint:
 
 bench:
 	$(CARGO) bench --locked
+
+# The tests that compare what is checked in with what it is made from write it instead. The types come last, because
+# they are made from the document.
+regenerate:
+	MUSTER_REGENERATE=1 $(CARGO) test --locked --lib generated_code_is_current
+	MUSTER_REGENERATE=1 $(CARGO) test --locked --test muster the_web_ui_was_made_for_the_document
+	test -d web/node_modules || npm --prefix web ci --ignore-scripts --no-audit --no-fund
+	npm --prefix web run schema

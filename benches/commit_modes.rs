@@ -3,6 +3,8 @@
 //! The store's choice of mode rests on these figures (`src/ARCHITECTURE.md`). Run with
 //! `cargo bench --bench commit_modes [-- --rows N]`; prints one line per mode and batch size.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

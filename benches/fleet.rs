@@ -5,6 +5,8 @@
 //! its own. Requests go through the router as a local command's do, so everything but TLS is in the figures.
 //! Run with `cargo bench --bench fleet [-- --hosts N]`.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

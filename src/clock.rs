@@ -1,4 +1,7 @@
-//! Time, the only place that asks the system for it.
+//! Time: the only place that asks the system for it, which clippy's `disallowed-methods` holds everybody else to.
+//!
+//! What is shown, stored or compared with something that was comes from a [`Clock`], so that tests can set it. How
+//! long something takes and when to try again is asked of the monotonic clock, which nobody sets.
 
 use std::fmt::Debug;
 use std::sync::OnceLock;
@@ -14,9 +17,21 @@ pub trait Clock: Send + Sync + Debug {
     /// How long this process has run, by the monotonic clock, which nobody sets.
     fn running(&self) -> SignedDuration {
         static BEGUN: OnceLock<Instant> = OnceLock::new();
-        let ran = BEGUN.get_or_init(Instant::now).elapsed();
+        let ran = BEGUN.get_or_init(monotonic).elapsed();
         SignedDuration::try_from(ran).unwrap_or(SignedDuration::MAX)
     }
+}
+
+/// Now by the monotonic clock.
+#[expect(clippy::disallowed_methods, reason = "asked for here alone")]
+pub fn monotonic() -> Instant {
+    Instant::now()
+}
+
+/// Now on the runtime's timer, by which its sleeps and deadlines are measured.
+#[expect(clippy::disallowed_methods, reason = "asked for here alone")]
+pub fn timer() -> tokio::time::Instant {
+    tokio::time::Instant::now()
 }
 
 /// The machine's wall clock.
@@ -24,6 +39,7 @@ pub trait Clock: Send + Sync + Debug {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "asked for here alone")]
     fn now(&self) -> Timestamp {
         let now = Timestamp::now();
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)

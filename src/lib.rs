@@ -1,6 +1,14 @@
-//! Muster gives every machine a cryptographic identity, and takes it away again.
+#![doc = include_str!("ARCHITECTURE.md")]
 //!
-//! The modules in reading order; `src/ARCHITECTURE.md` is the map.
+//! # Where to begin
+//!
+//! The modules below stand in reading order. [`domain`] has the words: [`domain::host::Host`],
+//! [`domain::enroll::enrollment::Enrollment`], [`domain::identity::deny::DenyList`]. [`app::App`] has the use cases as its
+//! methods; [`app::issue::revoke`] is a good first one. [`store::Store`] makes their changes durable, [`store::Change`] lists
+//! them. [`http::router`](fn@http::router) and [`grpc::server`] are the doors, [`server::Server`] puts all of it together,
+//! [`agent::run::runtime`] is the other side.
+
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure, and set times of their own"))]
 
 pub mod domain;
 

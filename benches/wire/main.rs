@@ -5,6 +5,9 @@
 //! of keys and signatures is made before the clock starts. Every number of requests is bounded by a time.
 //! Run with `cargo bench --bench wire [-- --seconds N --agents N --binary PATH]`.
 
+#![allow(unreachable_pub, reason = "nothing leaves a benchmark")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures")]
+
 mod agents;
 mod doors;
 mod figures;

@@ -17,5 +17,3 @@ pub mod workload;
 
 #[cfg(test)]
 pub(crate) mod test_server;
-
-use crate::svid;

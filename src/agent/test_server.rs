@@ -1,6 +1,7 @@
 //! A small real server for the agent's tests: an agent CA, the enrollment endpoints over TLS, and the gRPC
 //! service over mutual TLS, each on a port of its own.
 
+use crate::svid::Svid;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +26,6 @@ use tonic::{Request, Response, Status, Streaming};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 use x509_parser::time::ASN1Time;
 
-use super::svid::Svid;
 use crate::agent::connect::server_url::ServerUrl;
 use crate::domain::identity::serial::Serial;
 use crate::domain::network::pin::Pin;
@@ -37,19 +37,19 @@ use crate::grpc::proto::{
 use crate::pem;
 use crate::tls::provider::provider;
 
-pub const TENANT: &str = "01890000-0000-7000-8000-000000000000";
-pub const HOST: &str = "01890000-0000-7000-8000-000000000001";
+pub(crate) const TENANT: &str = "01890000-0000-7000-8000-000000000000";
+pub(crate) const HOST: &str = "01890000-0000-7000-8000-000000000001";
 /// How often agents report to this server.
-pub const HEARTBEAT_MS: u32 = 100;
+pub(crate) const HEARTBEAT_MS: u32 = 100;
 
 /// An agent CA with one intermediate.
-pub struct TestCa {
+pub(crate) struct TestCa {
     root: CertifiedIssuer<'static, KeyPair>,
     issuing: CertifiedIssuer<'static, KeyPair>,
     pub intermediate: String,
 }
 
-pub struct TestIssued {
+pub(crate) struct TestIssued {
     pub certificate: String,
     pub serial: Serial,
     pub spiffe_id: String,
@@ -58,7 +58,7 @@ pub struct TestIssued {
 }
 
 impl TestCa {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let params = |name: &str| {
             let mut params = CertificateParams::default();
             params.distinguished_name.push(DnType::CommonName, name);
@@ -73,15 +73,15 @@ impl TestCa {
         Self { root, issuing, intermediate }
     }
 
-    pub fn root(&self) -> String {
+    pub(crate) fn root(&self) -> String {
         self.root.pem()
     }
 
-    pub fn issue(&self, public_key: &[u8], agent: &str, lifetime: SignedDuration) -> TestIssued {
+    pub(crate) fn issue(&self, public_key: &[u8], agent: &str, lifetime: SignedDuration) -> TestIssued {
         self.issue_shaped(public_key, agent, lifetime, |_| {})
     }
 
-    pub fn issue_shaped(
+    pub(crate) fn issue_shaped(
         &self,
         public_key: &[u8],
         agent: &str,
@@ -110,7 +110,7 @@ impl TestCa {
     }
 
     /// The body of a good answer.
-    pub fn answer(&self, issued: &TestIssued, grpc_addr: Option<SocketAddr>) -> Value {
+    pub(crate) fn answer(&self, issued: &TestIssued, grpc_addr: Option<SocketAddr>) -> Value {
         json!({
             "agent_id": issued.spiffe_id.rsplit('/').next(),
             "host_id": HOST,
@@ -129,18 +129,18 @@ impl TestCa {
 }
 
 /// An answer: status, content type, body.
-pub type Reply = (u16, &'static str, Vec<u8>);
+pub(crate) type Reply = (u16, &'static str, Vec<u8>);
 
-pub fn problem(status: u16, code: &str) -> Reply {
+pub(crate) fn problem(status: u16, code: &str) -> Reply {
     let body = json!({"status": status, "code": code, "detail": format!("because {code}")});
     (status, "application/problem+json", serde_json::to_vec(&body).unwrap())
 }
 
 /// What happens to a reply before it is sent.
-pub type Twist = Box<dyn Fn(&TestServer, &Value, Reply) -> Reply + Send + Sync>;
+pub(crate) type Twist = Box<dyn Fn(&TestServer, &Value, Reply) -> Reply + Send + Sync>;
 
 /// The server, its knobs, and what it has seen.
-pub struct TestServer {
+pub(crate) struct TestServer {
     pub ca: TestCa,
     pub url: ServerUrl,
     /// The certificates it shows; the server's own, then the CA's.
@@ -150,7 +150,7 @@ pub struct TestServer {
     pub seen: Mutex<Seen>,
 }
 
-pub struct Knobs {
+pub(crate) struct Knobs {
     pub lifetime: SignedDuration,
     pub twist: Option<Twist>,
     /// Sessions of these certificates are refused.
@@ -160,7 +160,7 @@ pub struct Knobs {
 }
 
 #[derive(Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Path and body of every request.
     pub requests: Vec<(String, Value)>,
     issued: HashMap<Vec<u8>, Vec<u8>>,
@@ -170,18 +170,18 @@ pub struct Seen {
     pub reported: Vec<HostEvent>,
 }
 
-pub struct TestSession {
+pub(crate) struct TestSession {
     pub serial: Serial,
     pub open: bool,
     pub down: mpsc::Sender<Result<SessionResponse, Status>>,
 }
 
 impl TestServer {
-    pub async fn start() -> Arc<Self> {
+    pub(crate) async fn start() -> Arc<Self> {
         Self::start_named("localhost").await
     }
 
-    pub async fn start_named(name: &str) -> Arc<Self> {
+    pub(crate) async fn start_named(name: &str) -> Arc<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let server_ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -229,32 +229,32 @@ impl TestServer {
         server
     }
 
-    pub fn pin(&self) -> Pin {
+    pub(crate) fn pin(&self) -> Pin {
         Pin::of(&self.chain[1])
     }
 
-    pub fn server_ca(&self) -> String {
+    pub(crate) fn server_ca(&self) -> String {
         pem::certificate(&self.chain[1])
     }
 
-    pub fn twist(&self, twist: impl Fn(&Self, &Value, Reply) -> Reply + Send + Sync + 'static) {
+    pub(crate) fn twist(&self, twist: impl Fn(&Self, &Value, Reply) -> Reply + Send + Sync + 'static) {
         self.knobs.lock().twist = Some(Box::new(twist));
     }
 
-    pub fn untwist(&self) {
+    pub(crate) fn untwist(&self) {
         self.knobs.lock().twist = None;
     }
 
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.seen.lock().requests.len()
     }
 
-    pub fn open_sessions(&self) -> Vec<Serial> {
+    pub(crate) fn open_sessions(&self) -> Vec<Serial> {
         let seen = self.seen.lock();
         seen.sessions.iter().filter(|session| session.open).map(|session| session.serial).collect()
     }
 
-    pub async fn say(&self, message: session_response::Message) {
+    pub(crate) async fn say(&self, message: session_response::Message) {
         let down = self.seen.lock().sessions.iter().rev().find(|s| s.open).unwrap().down.clone();
         down.send(Ok(SessionResponse { message: Some(message) })).await.unwrap();
     }
@@ -295,7 +295,7 @@ impl TestServer {
 }
 
 /// The key that a request in PEM asks a certificate for.
-pub fn public_key(csr: &str) -> Vec<u8> {
+pub(crate) fn public_key(csr: &str) -> Vec<u8> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(csr.as_bytes()).unwrap();
     let (_, csr) = X509CertificationRequest::from_der(&pem.contents).unwrap();
     csr.verify_signature().unwrap();

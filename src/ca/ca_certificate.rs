@@ -11,7 +11,7 @@ use crate::ca::parse::signed::SignedData;
 use crate::ca::parse::validity::Validity;
 
 #[derive(Debug, Clone)]
-pub struct CaCertificate {
+pub(crate) struct CaCertificate {
     pub der: Vec<u8>,
     /// The subject, as encoded; the issuer of what it signs.
     pub name: Vec<u8>,
@@ -35,7 +35,7 @@ pub enum CaCertificateError {
 }
 
 impl CaCertificate {
-    pub fn read(der: &[u8]) -> Result<Self, CaCertificateError> {
+    pub(crate) fn read(der: &[u8]) -> Result<Self, CaCertificateError> {
         SignedData::read(der).map_err(|_| CaCertificateError::Damaged)?;
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| CaCertificateError::Damaged)?;
         let spki = certificate.public_key().raw;
@@ -55,12 +55,12 @@ impl CaCertificate {
     }
 
     /// Whether this certificate is of that key.
-    pub fn is_of(&self, key: &IssuingKey) -> bool {
+    pub(crate) fn is_of(&self, key: &IssuingKey) -> bool {
         key.subject_public_key_info() == self.spki
     }
 
     /// What signs in this certificate's name, if the key is its.
-    pub fn issuer(&self, key: IssuingKey) -> Result<Issuer<'static, IssuingKey>, CaCertificateError> {
+    pub(crate) fn issuer(&self, key: IssuingKey) -> Result<Issuer<'static, IssuingKey>, CaCertificateError> {
         if !self.is_of(&key) {
             return Err(CaCertificateError::OtherKey);
         }

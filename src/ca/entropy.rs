@@ -11,7 +11,7 @@ use crate::domain::identity::serial::Serial;
 pub struct NoEntropy;
 
 /// A serial for a CA's own certificate.
-pub fn serial(now: Timestamp) -> Result<Serial, NoEntropy> {
+pub(crate) fn serial(now: Timestamp) -> Result<Serial, NoEntropy> {
     let mut entropy = [0; 10];
     rand::fill(&mut entropy).map_err(|_| NoEntropy)?;
     Ok(Serial::new(now, entropy))

@@ -8,15 +8,15 @@ use zeroize::Zeroizing;
 
 use crate::pem::file::{KeyForm, PrivateKey};
 
-pub struct IssuingKey(Zeroizing<KeyPair>);
+pub(crate) struct IssuingKey(Zeroizing<KeyPair>);
 
 impl IssuingKey {
-    pub fn generate() -> Result<Self, rcgen::Error> {
+    pub(crate) fn generate() -> Result<Self, rcgen::Error> {
         Ok(Self(Zeroizing::new(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)))
     }
 
     /// A key in any of the forms that tools write. It signs; it is not for [`IssuingKey::pkcs8`].
-    pub fn read(key: &PrivateKey) -> Result<Self, rcgen::Error> {
+    pub(crate) fn read(key: &PrivateKey) -> Result<Self, rcgen::Error> {
         let der = match key.form {
             KeyForm::Pkcs8 => return Self::from_pkcs8(&key.der),
             KeyForm::Sec1 => PrivateKeyDer::Sec1(key.der[..].into()),
@@ -25,12 +25,12 @@ impl IssuingKey {
         Ok(Self(Zeroizing::new(KeyPair::from_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256)?)))
     }
 
-    pub fn from_pkcs8(der: &[u8]) -> Result<Self, rcgen::Error> {
+    pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, rcgen::Error> {
         let key = KeyPair::from_pkcs8_der_and_sign_algo(&der.into(), &PKCS_ECDSA_P256_SHA256)?;
         Ok(Self(Zeroizing::new(key)))
     }
 
-    pub fn pkcs8(&self) -> &[u8] {
+    pub(crate) fn pkcs8(&self) -> &[u8] {
         self.0.serialized_der()
     }
 }

@@ -1,8 +1,8 @@
 //! The certificate authority: the only place where a request is accepted, a certificate signed, a key sealed.
 //!
-//! A [`csr::VerifiedCsr`] has passed every check of a request and lends nothing but its public key; an
+//! A [`parse::csr::VerifiedCsr`] has passed every check of a request and lends nothing but its public key; an
 //! [`authority::Authority`] holds the unsealed issuing key and signs what the profiles allow;
-//! a [`presented::PresentedChain`] is a certificate of ours that came back. Nothing here knows about the
+//! a [`parse::presented::PresentedChain`] is a certificate of ours that came back. Nothing here knows about the
 //! store, the network or who may ask for what.
 
 pub mod authority;

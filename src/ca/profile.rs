@@ -30,14 +30,18 @@ pub enum ProfileError {
 }
 
 /// The agent root: signs intermediates, and nothing below them.
-pub fn root(domain: &TrustDomain, serial: Serial, now: Timestamp) -> Result<CertificateParams, ProfileError> {
+pub(crate) fn root(
+    domain: &TrustDomain,
+    serial: Serial,
+    now: Timestamp,
+) -> Result<CertificateParams, ProfileError> {
     let subject = subject("Muster agent root CA".to_owned(), domain);
     let validity = Validity::spanning(now, Span::new().years(ROOT_YEARS))?;
     ca(subject, serial, validity, 1)
 }
 
 /// The issuing intermediate. Its serial makes its name its own, so that overlapping ones can be told apart.
-pub fn intermediate(
+pub(crate) fn intermediate(
     domain: &TrustDomain,
     serial: Serial,
     now: Timestamp,
@@ -51,7 +55,7 @@ pub fn intermediate(
 }
 
 /// An agent's X.509-SVID. Clients only, unless its workloads also serve (X509-SVID 4.4 asks for both).
-pub fn svid(
+pub(crate) fn svid(
     id: &SpiffeId,
     serial: Serial,
     validity: Validity,
@@ -68,14 +72,14 @@ pub fn svid(
 }
 
 /// The quickstart CA of the server's own certificate.
-pub fn server_ca(serial: Serial, now: Timestamp) -> Result<CertificateParams, ProfileError> {
+pub(crate) fn server_ca(serial: Serial, now: Timestamp) -> Result<CertificateParams, ProfileError> {
     let subject = common_name(format!("Muster server CA {}", short(serial)));
     let validity = Validity::spanning(now, Span::new().years(SERVER_CA_YEARS))?;
     ca(subject, serial, validity, 0)
 }
 
 /// The server's own certificate.
-pub fn server(
+pub(crate) fn server(
     names: Vec<SanType>,
     serial: Serial,
     now: Timestamp,

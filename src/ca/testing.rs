@@ -16,18 +16,18 @@ use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     "2026-11-21T10:00:00.987Z".parse().unwrap()
 }
 
-pub fn envelope() -> Envelope {
+pub(crate) fn envelope() -> Envelope {
     let directory = tempfile::tempdir().unwrap();
     let settings = EnvelopeSettings { data_dir: directory.path().to_owned(), ..EnvelopeSettings::default() };
     Envelope::find_or_create(&settings, now()).unwrap().0
 }
 
 /// An agent CA with everything that is ever known about it.
-pub struct Ca {
+pub(crate) struct Ca {
     pub envelope: Envelope,
     pub hierarchy: Hierarchy,
     pub root_key_pem: Zeroizing<String>,
@@ -35,35 +35,35 @@ pub struct Ca {
 }
 
 impl Ca {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let envelope = envelope();
         let made = hierarchy::init(&"muster".parse().unwrap(), &envelope, now()).unwrap();
         let authority = Authority::open(&made.hierarchy, &envelope).unwrap();
         Self { envelope, hierarchy: made.hierarchy, root_key_pem: made.root_key_pem, authority }
     }
 
-    pub fn root(&self) -> Issuer<'static, KeyPair> {
+    pub(crate) fn root(&self) -> Issuer<'static, KeyPair> {
         let key = KeyPair::from_pem(&self.root_key_pem).unwrap();
         Issuer::from_ca_cert_der(&self.hierarchy.roots[0][..].into(), key).unwrap()
     }
 
     /// The intermediate, free to sign what the authority would not.
-    pub fn intermediate(&self) -> Issuer<'static, IssuingKey> {
+    pub(crate) fn intermediate(&self) -> Issuer<'static, IssuingKey> {
         let certificate = &self.hierarchy.intermediates[0].certificate;
         Issuer::from_ca_cert_der(&certificate[..].into(), self.intermediate_key()).unwrap()
     }
 
-    pub fn intermediate_key(&self) -> IssuingKey {
+    pub(crate) fn intermediate_key(&self) -> IssuingKey {
         let sealed_key = &self.hierarchy.intermediates[0].sealed_key;
         IssuingKey::from_pkcs8(&self.envelope.unseal(sealed_key).unwrap()).unwrap()
     }
 }
 
-pub fn id(agent: &str) -> SpiffeId {
+pub(crate) fn id(agent: &str) -> SpiffeId {
     format!("spiffe://muster/tenant/01890000-0000-7000-8000-000000000000/agent/{agent}").parse().unwrap()
 }
 
-pub fn order(agent: &str) -> SvidOrder {
+pub(crate) fn order(agent: &str) -> SvidOrder {
     SvidOrder {
         id: id(agent),
         serial: Serial::new(now(), [0xc3; 10]),
@@ -73,18 +73,18 @@ pub fn order(agent: &str) -> SvidOrder {
     }
 }
 
-pub fn csr() -> (VerifiedCsr, KeyPair) {
+pub(crate) fn csr() -> (VerifiedCsr, KeyPair) {
     csr_with(&PKCS_ECDSA_P256_SHA256)
 }
 
-pub fn csr_with(algorithm: &'static SignatureAlgorithm) -> (VerifiedCsr, KeyPair) {
+pub(crate) fn csr_with(algorithm: &'static SignatureAlgorithm) -> (VerifiedCsr, KeyPair) {
     let key = KeyPair::generate_for(algorithm).unwrap();
     let text = CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
     (VerifiedCsr::from_pem(&text).unwrap(), key)
 }
 
 /// Runs `openssl` in a directory and returns whether it was content, and all it said. `None` without openssl.
-pub fn openssl(directory: &Path, arguments: &[&str]) -> Option<(bool, String)> {
+pub(crate) fn openssl(directory: &Path, arguments: &[&str]) -> Option<(bool, String)> {
     let output = Command::new("openssl").args(arguments).current_dir(directory).output().ok()?;
     let said = [output.stdout, output.stderr].concat();
     Some((output.status.success(), String::from_utf8_lossy(&said).into_owned()))

@@ -7,14 +7,17 @@
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $code:literal $(=> $advice:literal)?,)*) => {
         /// What a refusal is called on the wire. Programs key on it; it never changes.
+        #[expect(missing_docs, reason = "each is its word on the wire")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
             $($(#[$doc])* $variant,)*
         }
 
         impl Code {
+            /// All of them, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
+            /// The word on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $code,)*

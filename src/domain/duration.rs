@@ -6,8 +6,10 @@ use jiff::SignedDuration;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum NotADuration {
     #[error(transparent)]
+    /// It is no duration as people write them.
     Unreadable(#[from] humantime::DurationError),
     #[error("too long")]
+    /// Longer than can be counted.
     TooLong,
 }
 

@@ -16,15 +16,21 @@ use crate::domain::printable::printable;
 /// One machine, as the registry knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
+    /// Of the row; the agent's id is another matter.
     pub id: HostId,
+    /// The tenant that it is in.
     pub tenant: TenantId,
+    /// The name in its SPIFFE ID.
     pub agent: AgentId,
+    /// What the machine said of itself last.
     pub facts: HostFacts,
+    /// When the row was made.
     pub first_enrolled_at: Timestamp,
     /// When the host last reported, as of the last flush of presence; memory may know better.
     pub last_seen: Option<Timestamp>,
     /// The newest SVID that the host has shown, as of the same flush.
     pub newest_shown: Option<Serial>,
+    /// Since when it is out of service.
     pub decommissioned_at: Option<Timestamp>,
     /// Since when its identity is denied. The store knows, whatever is written here when a host is put.
     pub revoked_at: Option<Timestamp>,
@@ -32,11 +38,14 @@ pub struct Host {
     pub let_in_by: Option<LetInBy>,
     /// The newest SVID issued to the host: what may come back after expiry, and what a clone is measured by.
     pub newest_serial: Serial,
+    /// The end of its newest certificate.
     pub svid_not_after: Timestamp,
+    /// What a person should look at.
     pub flags: BTreeSet<HostFlag>,
 }
 
 /// How a host stands: the first that fits.
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HostState {
@@ -61,6 +70,7 @@ impl HostState {
 }
 
 impl Host {
+    /// How it stands: the first state that fits.
     pub const fn state(&self) -> HostState {
         HostState::of(self.decommissioned_at.is_some(), self.revoked_at.is_some(), self.last_seen.is_some())
     }
@@ -77,6 +87,7 @@ pub enum HostFlag {
 }
 
 impl HostFlag {
+    /// The word on the wire and on disk.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PossibleClone => "possible_clone",
@@ -110,11 +121,17 @@ impl std::str::FromStr for ClonePolicy {
 /// What a machine says of itself. Data, never authority: nothing is decided by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
+    /// As the machine calls itself.
     pub hostname: Option<String>,
+    /// Such as `Debian 12`.
     pub os: Option<String>,
+    /// Such as `x86_64`.
     pub arch: Option<String>,
+    /// Its addresses, bounded in number.
     pub ips: Vec<IpAddr>,
+    /// Of `/etc/machine-id`, 32 hex digits where it says something.
     pub machine_id: Option<String>,
+    /// Of the program that speaks.
     pub agent_version: Option<String>,
 }
 

@@ -38,10 +38,12 @@ macro_rules! uuid_id {
                 Self(uuid::Builder::from_unix_timestamp_millis(millis, &entropy).into_uuid())
             }
 
+            /// As it was stored.
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(Uuid::from_bytes(bytes))
             }
 
+            /// As it is stored.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
@@ -94,6 +96,7 @@ uuid_id!(
 pub struct CredentialId([u8; 10]);
 
 impl CredentialId {
+    /// From a moment and random octets.
     pub fn new(at: Timestamp, entropy: [u8; 4]) -> Self {
         let millis = u64::try_from(at.as_millisecond()).unwrap_or(0).to_be_bytes();
         let [_, _, time @ ..] = millis;
@@ -103,10 +106,12 @@ impl CredentialId {
         Self(bytes)
     }
 
+    /// As it was stored.
     pub const fn from_bytes(bytes: [u8; 10]) -> Self {
         Self(bytes)
     }
 
+    /// As it is stored.
     pub const fn as_bytes(&self) -> &[u8; 10] {
         &self.0
     }

@@ -16,6 +16,7 @@ pub struct Label(String);
 pub struct InvalidLabel;
 
 impl Label {
+    /// As it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }

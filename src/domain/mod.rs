@@ -3,6 +3,8 @@
 //! Everything here is plain data: no I/O, no async, no clock, no wire format. Time and randomness are
 //! arguments. A value that exists has been checked, so nothing above parses or validates it again.
 
+#![warn(missing_docs)]
+
 pub mod code;
 pub mod duration;
 pub mod enroll;

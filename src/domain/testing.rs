@@ -5,10 +5,12 @@
 pub struct Dice(u64);
 
 impl Dice {
+    /// The same seed rolls the same.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
+    /// A number below `sides`.
     pub fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % sides.max(1)

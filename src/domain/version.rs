@@ -14,6 +14,7 @@ impl AgentVersion {
     /// What states no version.
     pub const UNSTATED: Self = Self(None);
 
+    /// Of three numbers.
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
         Self(Some([major, minor, patch]))
     }
@@ -58,7 +59,9 @@ impl fmt::Display for AgentVersion {
 /// Which versions are wanted: `0.2.0`, or `<0.2.0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VersionRange {
+    /// This one.
     Exactly(AgentVersion),
+    /// Those before this one.
     OlderThan(AgentVersion),
 }
 
@@ -68,6 +71,7 @@ pub enum VersionRange {
 pub struct NotAVersion;
 
 impl VersionRange {
+    /// Whether a version is in the range.
     pub fn holds(self, version: AgentVersion) -> bool {
         match self {
             Self::Exactly(wanted) => version == wanted,

@@ -5,13 +5,16 @@ macro_rules! vocabulary {
     ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $word:expr,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs, reason = "a variant is its word")]
         pub enum $name {
             $($(#[$word_doc])* $variant,)*
         }
 
         impl $name {
+            /// All of them, as they stand in the table.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
+            /// The word on disk and on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)*

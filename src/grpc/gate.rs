@@ -5,11 +5,11 @@
 //! speaks: one pace for each identity, over all its connections and whatever it calls.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::status::AgentRefusal;
+use crate::clock;
 use crate::clock::Clock;
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, TooFast, WhenFull};
@@ -36,7 +36,7 @@ impl Gate {
     /// Whether an agent may be heard once more, which counts.
     pub(crate) fn admit(&self, peer: &PeerIdentity) -> Result<(), AgentRefusal> {
         self.check(peer)?;
-        let counted = self.pace.lock().take(peer.host(), 1.0, Instant::now());
+        let counted = self.pace.lock().take(peer.host(), 1.0, clock::monotonic());
         counted.map_err(|TooFast(_)| AgentRefusal::TooFast)
     }
 

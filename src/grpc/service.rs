@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Request, Response, Status, Streaming};
@@ -22,6 +22,7 @@ use super::report::ReportCall;
 use super::status::AgentRefusal;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
+use crate::clock;
 use crate::domain::host;
 use crate::grpc::reconnect_window::{millis, window};
 use crate::tls::client_verifier::PeerIdentity;
@@ -149,7 +150,7 @@ impl AgentSession {
         // The last second is still valid, so the first moment of expiry is one second later.
         let left = self.peer.identity().not_after().duration_since(self.api.gate.clock.now());
         let left = Duration::try_from(left).unwrap_or_default() + Duration::from_secs(1);
-        self.expiry_look.as_mut().reset(Instant::now() + left.min(EXPIRY_LOOK_MAX));
+        self.expiry_look.as_mut().reset(clock::timer() + left.min(EXPIRY_LOOK_MAX));
     }
 
     /// Why the session has to end now, or the moment to look again is noted.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use jiff::SignedDuration;
 use parking_lot::RwLock;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -17,6 +17,7 @@ use crate::api::authority::{BundleAnswer, BundleKeyItem};
 use crate::app::issue::issuing::IssuingError;
 use crate::app::keep::agent_ca::{BundleKey, CrlError};
 use crate::app::{App, Unavailable};
+use crate::clock;
 
 /// How old documents become when nothing changes.
 const RENEW_EVERY: Duration = Duration::from_secs(3600);
@@ -153,7 +154,7 @@ pub async fn keep(shared: Shared, ending: CancellationToken) {
         let making = shared.trust.making.lock().await;
         let made = shared.make_trust_documents().await;
         drop(making);
-        let now = Instant::now();
+        let now = clock::timer();
         let due = now + if made.is_ok() { RENEW_EVERY } else { RETRY_AFTER };
         let waiting = async {
             tokio::time::sleep_until(now + REST).await;
@@ -170,7 +171,7 @@ pub async fn keep(shared: Shared, ending: CancellationToken) {
 
 /// Returns when the wall clock has been set: what a list holds depends on what has expired.
 async fn clock_stepped(shared: &Shared) {
-    let (wall, monotonic) = (shared.app.clock().now(), Instant::now());
+    let (wall, monotonic) = (shared.app.clock().now(), clock::timer());
     loop {
         tokio::time::sleep(CLOCK_LOOKED_AT).await;
         let ran = SignedDuration::try_from(monotonic.elapsed()).unwrap_or(SignedDuration::MAX);

@@ -24,7 +24,7 @@ use crate::tls::live::LivePeers;
 pub(crate) const INSTALL_DIR: &str = "install";
 
 /// The envelope's settings, as the configuration and systemd have them.
-pub fn envelope_settings(config: &Config) -> EnvelopeSettings {
+pub(crate) fn envelope_settings(config: &Config) -> EnvelopeSettings {
     EnvelopeSettings {
         data_dir: config.data_dir.clone(),
         key_file: config.envelope_key_file.clone(),
@@ -42,13 +42,13 @@ pub(crate) const CREDENTIALS_OF_THE_UNIT: [&str; 3] = [
 ];
 
 /// What helps a command that does not find the envelope.
-pub const FIND_THE_ENVELOPE: &str = match Code::NoEnvelope.advice() {
+pub(crate) const FIND_THE_ENVELOPE: &str = match Code::NoEnvelope.advice() {
     Some(advice) => advice,
     None => "",
 };
 
 /// The envelope for new keys. One is made only where nothing is sealed yet; then it says where.
-pub fn envelope_for_new_keys(
+pub(crate) fn envelope_for_new_keys(
     config: &Config,
     has_agent_ca: bool,
     now: Timestamp,
@@ -61,7 +61,7 @@ pub fn envelope_for_new_keys(
 }
 
 /// Whether a store has an agent CA. One that can't be looked into, because a server has it open, is taken to have one.
-pub fn has_agent_ca(data_dir: &Path) -> bool {
+pub(crate) fn has_agent_ca(data_dir: &Path) -> bool {
     let store = data_dir.join(store::FILE_NAME);
     store.exists() && Store::peek(&store, |view| view.hierarchy()).is_none_or(|hierarchy| hierarchy.is_some())
 }
@@ -70,7 +70,7 @@ pub fn has_agent_ca(data_dir: &Path) -> bool {
 ///
 /// One that root has given to the server's group (`root:muster 2775`, as volumes with an `fsGroup` are) stays as it is, if it is
 /// closed to everybody else's writing: its files are for their owner alone whatever it is.
-pub fn prepare_data_dir(path: &Path) -> Result<(), StartError> {
+pub(crate) fn prepare_data_dir(path: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::DataDir { path: path.to_owned(), source };
     std::fs::create_dir_all(path).map_err(failed)?;
     let found = std::fs::metadata(path).map_err(failed)?;
@@ -85,14 +85,14 @@ pub fn prepare_data_dir(path: &Path) -> Result<(), StartError> {
 }
 
 /// Opens the store of a data directory and puts the use cases on top.
-pub fn open_app(data_dir: &Path, policy: Policy, live: &LivePeers) -> Result<Arc<App>, StartError> {
+pub(crate) fn open_app(data_dir: &Path, policy: Policy, live: &LivePeers) -> Result<Arc<App>, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let live = live.clone();
     Ok(Arc::new(App::open(data_dir, clock, policy, move |denied| live.end(denied))?))
 }
 
 /// The use cases' policy, from the configuration.
-pub fn policy(config: &Config) -> Policy {
+pub(crate) fn policy(config: &Config) -> Policy {
     Policy {
         svid_ttl: config.svid_ttl,
         svid_server_auth: config.svid_server_auth,
@@ -132,7 +132,7 @@ pub(crate) fn make_certificate(config: &Config, has_agent_ca: bool) -> Result<()
 }
 
 /// What the settings say of the addresses by which others reach the server.
-pub fn reach(config: &Config) -> Reach {
+pub(crate) fn reach(config: &Config) -> Reach {
     Reach {
         public_url: config.public_url.clone(),
         grpc_addr: config.grpc_addr.clone(),

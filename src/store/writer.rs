@@ -16,7 +16,7 @@ use super::change::{Change, Verdict};
 use super::rows::Snapshot;
 use super::view::View;
 use super::{HostChange, Publish, Published, ReadError};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::domain::identity::deny::{Denial, DenyList};
 use crate::domain::insight::audit::ChainHead;
 use crate::store::journal::audit_checkpoints::Loss;
@@ -97,7 +97,7 @@ impl Writer {
             journal,
             loss,
             head: None,
-            marked: Instant::now(),
+            marked: clock::monotonic(),
             clock,
             deny,
             publish,
@@ -388,7 +388,7 @@ impl Run {
 
     /// Tells the journal how far the audit trail has come. An error means that it has to be opened anew.
     fn mark(&mut self) -> Result<(), Failure> {
-        self.marked = Instant::now();
+        self.marked = clock::monotonic();
         if self.loss.is_open() {
             return Ok(());
         }

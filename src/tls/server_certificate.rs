@@ -11,7 +11,7 @@ use std::{fmt, fs, io};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use rustls::InconsistentKeys;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +21,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
+use crate::clock::{Clock, SystemClock};
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::enroll::join_lines::KeyPin;
 use crate::domain::network::host_port::HostName;
@@ -432,8 +433,7 @@ fn read(
 
 /// The time that handshakes will judge the certificate by.
 fn now() -> Timestamp {
-    let seconds = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
-    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
+    Timestamp::from_second(SystemClock.now().as_second()).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

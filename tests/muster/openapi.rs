@@ -62,16 +62,11 @@ async fn the_web_ui_was_made_for_the_document_that_is_served() {
     let server = Server::quickstart();
     let served = Client::nobody(&server).get("/openapi.json").await.expect(200);
     let served = serde_json::to_string_pretty(&served).unwrap() + "\n";
-    if std::env::var_os("MUSTER_REFRESH_OPENAPI").is_some() {
+    if std::env::var_os("MUSTER_REGENERATE").is_some() {
         std::fs::write(COPY, &served).unwrap();
     }
     let same = std::fs::read_to_string(COPY).unwrap() == served;
-    assert!(
-        same,
-        "web/src/api/openapi.json is not what the server serves. Refresh it, and the types made from it:\n  \
-         MUSTER_REFRESH_OPENAPI=1 cargo test --locked --test muster the_web_ui_was_made_for\n  \
-         npm --prefix web run schema"
-    );
+    assert!(same, "web/src/api/openapi.json is not what the server serves: `make regenerate`");
 }
 
 fn check_parameters(path: &str, operation: &Value, case: &str) {

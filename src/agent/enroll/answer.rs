@@ -13,12 +13,12 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::agent::connect::addresses::ServerAddresses;
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::state_file::AgentState;
-use crate::agent::svid::{NotAnSvid, Svid};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
 use crate::pem;
 use crate::pem::file::PemFileError;
+use crate::svid::{NotAnSvid, Svid};
 use crate::tls::pem::certificates;
 use crate::tls::provider::provider;
 

@@ -1,6 +1,6 @@
 //! What an agent starts with: the identity on disk, or one enrolled with the credential it was given.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -10,7 +10,7 @@ use crate::agent::enroll::first_enrollment::{FirstEnrollmentError, enroll};
 use crate::agent::enroll::requests::EnrollmentClient;
 use crate::agent::identity::{Identity, IdentityError, OwnedDir};
 use crate::agent::run::backoff::Backoff;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::domain::enroll::credential::Credential;
 use crate::error_chain::chain;
 
@@ -84,7 +84,7 @@ async fn enroll_patiently(
 ) -> Result<Identity, BootError> {
     let server = config.enroll.server.clone().ok_or(BootError::NoServer)?;
     let trust = config.first_trust();
-    let begun = Instant::now();
+    let begun = clock::monotonic();
     loop {
         let attempt = match EnrollmentClient::new(server.clone(), &trust, &config.dialer) {
             Ok(client) => enroll(dir, &client, credential, &config.subject, clock).await,

@@ -25,6 +25,7 @@ use crate::agent::connect::https::{HttpsCaller, HttpsError};
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::answer::{Answer, AnswerError, ExpectedIdentity, Issued};
 use crate::agent::identity::Identity;
+use crate::clock;
 use crate::domain::code::Code;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
@@ -302,7 +303,7 @@ impl EnrollmentClient {
         // HTTP tells whole seconds; on average half of one has passed (RFC 9110 5.6.7).
         let middle = date.and_then(|date| date.checked_add(SignedDuration::from_millis(500)).ok());
         if let Some(middle) = middle {
-            *self.told_time.lock() = Some((middle, Instant::now()));
+            *self.told_time.lock() = Some((middle, clock::monotonic()));
         }
     }
 

@@ -9,9 +9,9 @@ use tracing::warn;
 use super::files::{read, read_key};
 use super::{Identity, IdentityError};
 use crate::agent::state_file::AgentState;
-use crate::agent::svid::Svid;
 use crate::error_chain::chain;
 use crate::pem::file::{KeyForm, PemFileError, private_key};
+use crate::svid::Svid;
 use crate::tls::pem::certificates;
 
 const CERT: &str = "cert.pem";

@@ -9,9 +9,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::agent::state_file::AgentState;
-use crate::agent::svid::{NotAnSvid, Svid};
 use crate::pem::file::PemFileError;
 use crate::secret_file::SecretFileError;
+use crate::svid::{NotAnSvid, Svid};
 use crate::tls::client_config::certified_key;
 
 /// How far SVIDs are dated back; tells when one was issued if nothing else does.

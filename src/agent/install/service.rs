@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use zeroize::Zeroizing;
@@ -20,6 +20,7 @@ use crate::agent::identity::{IdentityDir, IdentityError};
 use crate::agent::install::program::ProgramKind;
 use crate::agent::install::unit::{CONFIG, NotForAUnit, OWN_PROGRAM, PACKAGED_PROGRAM};
 use crate::agent::install::{program, unit};
+use crate::clock::{self, Clock, SystemClock};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::network::pin::Pin;
 use crate::domain::version::AgentVersion;
@@ -227,7 +228,7 @@ pub fn install(order: &InstallOrder) -> Result<Installed, InstallError> {
         Target::Here => {
             systemctl(&["daemon-reload"])?;
             systemctl(&["enable", unit::NAME])?;
-            let begun = Timestamp::now();
+            let begun = SystemClock.now();
             systemctl(&["restart", unit::NAME])?;
             wait_for_report(&order.dir, begun)?;
             true
@@ -345,9 +346,9 @@ pub fn has_identity(dir: &Path) -> bool {
 /// Waits until the server has answered a report of the agent that was just started.
 fn wait_for_report(dir: &Path, begun: Timestamp) -> Result<(), InstallError> {
     let place = IdentityDir::new(dir);
-    let deadline = Instant::now() + REPORT_WITHIN;
+    let deadline = clock::monotonic() + REPORT_WITHIN;
     while place.notes().reported_at.is_none_or(|at| at < begun) {
-        if Instant::now() >= deadline {
+        if clock::monotonic() >= deadline {
             return Err(InstallError::NoReport(REPORT_WITHIN));
         }
         std::thread::sleep(LOOK_FOR_REPORT);

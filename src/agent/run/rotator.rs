@@ -1,7 +1,7 @@
 //! Keeps the identity fresh: rotates when it is time, when the server asks, and to learn why it was refused.
 //!
 //! The keeper alone writes to the identity directory while the agent runs. When to act is decided by
-//! [`Schedule`], which is arithmetic; the loop only waits and calls.
+//! `Schedule`, which is arithmetic; the loop only waits and calls.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use crate::agent::run::reports::{PendingReports, ReportedEvent};
 use crate::agent::run::schedule::{Schedule, WAIT_MIN, schedule, suspicion_gap};
 use crate::agent::state_file::{AgentState, CLOCK_DIFFERENCE_MS_WARNED, Failed, LastRefusal};
 use crate::agent::workload::{Offer, Offered, TurnedAway};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::serial::Serial;
 use crate::domain::network::host_port::HostPort;
@@ -150,7 +150,7 @@ impl Rotator {
             tell(Readiness::Alive);
             self.withdraw_expired();
             self.note_surroundings();
-            let wait = self.schedule.wait(self.server_now(), Instant::now());
+            let wait = self.schedule.wait(self.server_now(), clock::monotonic());
             if wait.is_zero() {
                 if let Some(refusal) = self.rotate().await {
                     return KeeperEnd::Revoked(refusal);
@@ -183,7 +183,7 @@ impl Rotator {
             News::RotateWithin(window) => {
                 let wait = place_in(window, random_permille());
                 info!(in_ms = wait.as_millis(), "the server asks for a rotation");
-                self.schedule.asked = Some(Instant::now() + wait);
+                self.schedule.asked = Some(clock::monotonic() + wait);
             }
             News::PerhapsRefused(reason) => self.suspect(&reason),
             News::ClockDifference(millis) => {
@@ -196,7 +196,7 @@ impl Rotator {
 
     fn suspect(&mut self, reason: &str) {
         // It has just been refused with a reason; asking more often would change nothing.
-        if self.schedule.refusals > 0 && !self.schedule.until_retry(Instant::now()).is_zero() {
+        if self.schedule.refusals > 0 && !self.schedule.until_retry(clock::monotonic()).is_zero() {
             return;
         }
         let patience = suspicion_gap(self.schedule.gap(), self.acquittals);
@@ -204,7 +204,7 @@ impl Rotator {
             return;
         }
         warn!(reason, "the server may have refused this identity; asking it for a rotation");
-        self.last_suspicion = Some(Instant::now());
+        self.last_suspicion = Some(clock::monotonic());
         self.schedule.suspected = true;
     }
 
@@ -260,7 +260,7 @@ impl Rotator {
 
     /// One attempt; the refusal if the identity is gone for good.
     async fn rotate(&mut self) -> Option<ServerRefusal> {
-        self.schedule.last_attempt = Some(Instant::now());
+        self.schedule.last_attempt = Some(clock::monotonic());
         let suspected = std::mem::take(&mut self.schedule.suspected);
         match self.try_rotate().await {
             Ok(()) => {

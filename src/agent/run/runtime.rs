@@ -25,7 +25,7 @@ use crate::agent::run::suspend::Wakefulness;
 use crate::agent::run::{reports, session};
 use crate::agent::workload::listener::{ListenError, WorkloadListener};
 use crate::agent::workload::{ConnectionLimit, TurnedAway};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::domain::identity::serial::Serial;
 use crate::domain::network::host_port::HostPort;
 use crate::tls::client_config::LiveIdentity;
@@ -194,20 +194,20 @@ impl Supervisor {
             terms: watch::Sender::new(Terms::UNTOLD),
             current: None,
             coming: None,
-            open_at: Some(Instant::now()),
+            open_at: Some(clock::timer()),
             opened_total: 0,
         }
     }
 
     async fn run(mut self, stop: CancellationToken) {
-        let mut wakefulness = Wakefulness::at(self.clock.now(), std::time::Instant::now());
+        let mut wakefulness = Wakefulness::at(self.clock.now(), clock::monotonic());
         let mut look = tokio::time::interval(LOOK_FOR_SLEEP);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let open_at = self.open_at.filter(|_| self.coming.is_none());
             tokio::select! {
                 _ = look.tick() => {
-                    if wakefulness.slept_until(self.clock.now(), std::time::Instant::now()) {
+                    if wakefulness.slept_until(self.clock.now(), clock::monotonic()) {
                         self.woke_up();
                     }
                 }
@@ -223,9 +223,9 @@ impl Supervisor {
                         break;
                     }
                     self.comeback = None;
-                    self.open_at = Some(Instant::now());
+                    self.open_at = Some(clock::timer());
                 }
-                () = sleep_until(open_at.unwrap_or_else(Instant::now)), if open_at.is_some() => self.open(),
+                () = sleep_until(open_at.unwrap_or_else(clock::timer)), if open_at.is_some() => self.open(),
             }
         }
         if stop.is_cancelled() {
@@ -283,7 +283,7 @@ impl Supervisor {
             }
             What::Ended(ended) if is(&self.current) => {
                 self.current = None;
-                self.lost = Some((Instant::now(), ended.reason().to_owned()));
+                self.lost = Some((clock::timer(), ended.reason().to_owned()));
                 self.after(ended).await;
             }
             // The old one of two broke before it could be closed.
@@ -299,7 +299,7 @@ impl Supervisor {
             in_ms = wait.as_millis(),
             "this machine has slept, or its clock was set; opening a new session"
         );
-        let at = Instant::now() + wait;
+        let at = clock::timer() + wait;
         self.open_at = Some(self.open_at.map_or(at, |earlier| earlier.min(at)));
     }
 
@@ -326,7 +326,7 @@ impl Supervisor {
         if let Ended::PerhapsRefused(reason) = ended {
             let _ = self.news.send(News::PerhapsRefused(reason)).await;
         }
-        let at = Instant::now() + wait;
+        let at = clock::timer() + wait;
         self.open_at = Some(self.open_at.map_or(at, |earlier| earlier.min(at)));
     }
 }

@@ -27,7 +27,7 @@ use crate::agent::facts;
 use crate::agent::facts::Subject;
 use crate::agent::run::reports::PendingReports;
 use crate::agent::run::rotator::News;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::domain::host::HostFacts;
 use crate::domain::network::host_port::HostPort;
 use crate::domain::printable::printable;
@@ -273,7 +273,7 @@ type Step = Result<(), Ended>;
 impl Session<'_> {
     async fn run(mut self, close: &CancellationToken, opened: impl FnOnce(i64) + Send) -> Ended {
         let mut opened = Some(opened);
-        let mut next_heartbeat = Instant::now();
+        let mut next_heartbeat = clock::timer();
         let mut answer_by: Option<Instant> = None;
         loop {
             let heartbeat = answer_by.is_none().then_some(next_heartbeat);
@@ -284,7 +284,7 @@ impl Session<'_> {
                         match self.hear(message) {
                             Ok(Some(difference_ms)) => {
                                 answer_by = None;
-                                next_heartbeat = Instant::now() + self.interval;
+                                next_heartbeat = clock::timer() + self.interval;
                                 if let Some(opened) = opened.take() {
                                     opened(difference_ms);
                                 }
@@ -300,7 +300,7 @@ impl Session<'_> {
                     Err(status) => Err(ended_by(&status, opened.is_none())),
                 },
                 () = at(heartbeat) => {
-                    answer_by = Some(Instant::now() + ANSWER_WITHIN);
+                    answer_by = Some(clock::timer() + ANSWER_WITHIN);
                     self.send_heartbeat()
                 }
                 () = at(answer_by) => Err(Ended::Lost("the server stopped answering".to_owned())),

@@ -39,7 +39,7 @@ const AUTHORITY_INDEX: usize = 1;
 
 /// A connection whose incoming `:authority` is always legal.
 #[derive(Debug)]
-pub struct FixAuthority {
+pub(crate) struct FixAuthority {
     stream: UnixStream,
     frames: Frames,
     /// Counts for as long as the connection is open.
@@ -50,14 +50,14 @@ pub struct FixAuthority {
 
 /// Who is at the other end.
 #[derive(Debug, Clone)]
-pub struct WorkloadCaller {
+pub(crate) struct WorkloadCaller {
     pub unix: UdsConnectInfo,
     /// Why every call is refused.
     pub refusal: Option<Arc<str>>,
 }
 
 impl FixAuthority {
-    pub fn new(stream: UnixStream, guest: Guest) -> Self {
+    pub(crate) fn new(stream: UnixStream, guest: Guest) -> Self {
         let end = guest.refusal().map(|_| Box::pin(sleep(TOLD_WITHIN)));
         Self { stream, frames: Frames { untouched: PREFACE, ..Frames::default() }, guest, end }
     }

@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use crate::clock;
+
 /// Most connections of one user, unless the settings say otherwise.
 pub const PER_USER_USUAL: usize = 64;
 /// What the settings may ask for. A process has about a thousand descriptors.
@@ -78,7 +80,7 @@ impl ConnectionLimit {
         let refusal = self.refusal(uid, own);
         self.turned_away.0.0.fetch_add(1, Ordering::Relaxed);
         if open.warned.is_none_or(|warned| warned.elapsed() >= WARNING_GAP) {
-            open.warned = Some(Instant::now());
+            open.warned = Some(clock::monotonic());
             self.turned_away.0.1.notify_one();
             warn!(uid, turned_away_total = self.turned_away.total(), "{refusal}");
         }

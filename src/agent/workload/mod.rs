@@ -9,13 +9,8 @@ mod authority;
 pub(crate) mod connection_limit;
 pub mod listener;
 mod offer;
+pub mod proto;
 mod service;
 
 pub use connection_limit::{ConnectionLimit, PER_USER, PER_USER_USUAL, TurnedAway};
 pub use offer::{Offer, Offered};
-
-/// Messages, server and client of `workload.proto`.
-#[allow(clippy::all, missing_debug_implementations, reason = "generated code")]
-pub mod proto {
-    include!("generated/workload.rs");
-}

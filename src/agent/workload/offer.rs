@@ -60,28 +60,3 @@ impl fmt::Debug for Offered {
         f.debug_struct("Offered").field("spiffe_id", &self.spiffe_id).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    /// Run with `MUSTER_REGENERATE=1` to write the file instead of comparing it.
-    #[test]
-    fn generated_code_is_current() {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agent/workload");
-        let kept = here.join("generated/workload.rs");
-        let fresh = tempfile::tempdir().unwrap();
-        let descriptors = protox::compile(["workload.proto"], [&here]).unwrap();
-        tonic_prost_build::configure()
-            .codec_path("crate::grpc::codec::SmallBuffers")
-            .out_dir(fresh.path())
-            .compile_fds(descriptors)
-            .unwrap();
-        // A file without a package has no better name.
-        let fresh = std::fs::read(fresh.path().join("_.rs")).unwrap();
-        if std::env::var_os("MUSTER_REGENERATE").is_some() {
-            std::fs::write(&kept, &fresh).unwrap();
-        }
-        assert!(std::fs::read(kept).is_ok_and(|kept| kept == fresh), "workload.rs is out of date");
-    }
-}

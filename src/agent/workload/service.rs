@@ -19,12 +19,12 @@ const HEADER: &str = "workload.spiffe.io";
 
 /// Answers from what the agent offers.
 #[derive(Debug)]
-pub struct WorkloadApi {
+pub(crate) struct WorkloadApi {
     offered: watch::Receiver<Option<Offered>>,
 }
 
 impl WorkloadApi {
-    pub const fn new(offered: watch::Receiver<Option<Offered>>) -> Self {
+    pub(crate) const fn new(offered: watch::Receiver<Option<Offered>>) -> Self {
         Self { offered }
     }
 

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::app::Unavailable;
 use crate::app::access::caller::Caller;
 use crate::app::access::sessions::SignInError;
+use crate::clock;
 use crate::domain::fairness::turns::{Asking, Turns};
 use crate::domain::network::networks::accountable;
 use crate::domain::people::user::{NewPassword, PasswordHash};
@@ -90,7 +91,7 @@ impl Queue {
     /// Waits for the turn; an error for whoever has to make way.
     async fn turn(self: &Arc<Self>, asker: Asker) -> Result<Turn, SignInError> {
         let (made_way, turn) = {
-            let (now, mut waiting) = (Instant::now(), self.waiting());
+            let (now, mut waiting) = (clock::monotonic(), self.waiting());
             let held_against = waiting.turns.ask(asker.client, now);
             if !waiting.taken {
                 waiting.taken = true;
@@ -125,7 +126,7 @@ impl Passwords {
 
     /// Remembers that somebody at this address has signed in: the next time they come before strangers.
     pub(crate) fn signed_in(&self, asker: Asker) {
-        self.queue.waiting().turns.belongs(asker.client, Instant::now());
+        self.queue.waiting().turns.belongs(asker.client, clock::monotonic());
     }
 
     /// Whether a password is the one behind a hash. Without a hash the same work is done for nothing.

@@ -1,10 +1,11 @@
 //! The pace of changes: whoever may change something leaves audit records that nobody can delete, so how fast one
 //! person or one API token may do it is bounded. The local operator, who owns the disk, has no bound.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::app::App;
 use crate::app::access::caller::Caller;
+use crate::clock;
 use crate::domain::fairness::rate::{Rate, TooFast};
 use crate::domain::ids::{CredentialId, UserId};
 
@@ -38,7 +39,7 @@ impl App {
     /// Counts a request that may change something; if its caller has made too many lately, how long to wait.
     pub fn count_write(&self, caller: &Caller) -> Option<Duration> {
         let writer = Writer::of(caller)?;
-        let counted = self.writes.lock().take(writer, 1.0, Instant::now());
+        let counted = self.writes.lock().take(writer, 1.0, clock::monotonic());
         counted.err().map(|TooFast(wait)| wait)
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::app::{App, Unavailable};
+use crate::clock;
 use crate::domain::ids::TenantId;
 use crate::domain::insight::audit::{AuditEvent, AuditRecord, ChainHead, MissingRecords, Outcome};
 use crate::domain::insight::audit_action::AuditAction;
@@ -138,7 +139,7 @@ impl App {
         self: &Arc<Self>,
         counted: Option<TenantId>,
     ) -> Result<ChainCheck, Unavailable> {
-        let came = Instant::now();
+        let came = clock::monotonic();
         let mut last = self.verified.lock().await;
         let head = self.query(|view| view.audit_head()).ok();
         let missing = self.store.missing_records();
@@ -155,7 +156,7 @@ impl App {
     }
 
     fn walk_chain(&self, number: u64) -> Result<Walk, Unavailable> {
-        let began = Instant::now();
+        let began = clock::monotonic();
         self.query(|view| {
             let mut records = 0;
             let mut by_tenant = HashMap::<String, u64>::new();

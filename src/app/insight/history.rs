@@ -4,11 +4,11 @@
 //! rate and in rows, and it never displaces what the server itself has written into the history.
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use crate::app::Unavailable;
+use crate::clock;
 use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, TooFast, WhenFull};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
@@ -80,7 +80,10 @@ impl History {
     }
 
     fn count(&self, reporter: &Reporter) -> Result<(), ReportError> {
-        self.pace.lock().take(reporter.host, 1.0, Instant::now()).map_err(|TooFast(_)| ReportError::TooMuch)
+        self.pace
+            .lock()
+            .take(reporter.host, 1.0, clock::monotonic())
+            .map_err(|TooFast(_)| ReportError::TooMuch)
     }
 }
 

@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
@@ -21,6 +20,7 @@ use crate::app::issue::refusals::ProofLevel;
 use crate::app::issue::revoke::revocations;
 use crate::app::{App, Unavailable, entropy};
 use crate::ca::parse::csr::{CsrError, VerifiedCsr};
+use crate::clock;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash};
 use crate::domain::enroll::join_token::JoinToken;
@@ -177,7 +177,7 @@ impl App {
         credential: Option<CredentialId>,
         peer: Option<IpAddr>,
     ) -> Result<(), Unavailable> {
-        if self.readmissions.lock().take(host, 1.0, Instant::now()).is_err() {
+        if self.readmissions.lock().take(host, 1.0, clock::monotonic()).is_err() {
             return Ok(());
         }
         self.decide(move |view, now| {

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::app::{App, Unavailable};
+use crate::clock;
 use crate::domain::fairness::rate::{Bucket, Rate};
 use crate::domain::insight::audit::{AuditEvent, Outcome};
 use crate::domain::insight::audit_action::AuditAction;
@@ -202,7 +203,7 @@ impl App {
         event.reason = Some(reason);
         self.counts.refused(event.kind());
         let cause = Cause { met, action: event.action, reason, actor: event.actor.clone(), by: Some(by) };
-        if !self.refusals.is_news(cause, &event, self.clock.now(), Instant::now()) {
+        if !self.refusals.is_news(cause, &event, self.clock.now(), clock::monotonic()) {
             return Ok(());
         }
         self.record(vec![Change::Audit(event)]).await
@@ -210,7 +211,7 @@ impl App {
 
     /// Records how often refusals were repeated in windows that are over; in all of them when the server stops.
     pub async fn record_repeated_refusals(&self, all: bool) -> Result<(), Unavailable> {
-        let taken = self.refusals.take(all, self.clock.now(), Instant::now());
+        let taken = self.refusals.take(all, self.clock.now(), clock::monotonic());
         if taken.is_empty() {
             return Ok(());
         }

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -16,6 +15,7 @@ use crate::app::keep::outages::excused;
 use crate::app::{App, Unavailable, entropy};
 use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::ca::parse::presented::{ChainError, PresentedChain, ProofError};
+use crate::clock;
 use crate::domain::enroll::enrollment::{Enrollment, SpkiHash, Via};
 use crate::domain::fairness::rate::Rate;
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
@@ -229,7 +229,7 @@ impl App {
                 if !lost && self.query(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
                     return Err(RotateError::KeyReused);
                 }
-                if self.rotations.lock().take(host.id, 1.0, Instant::now()).is_err() {
+                if self.rotations.lock().take(host.id, 1.0, clock::monotonic()).is_err() {
                     return Err(RotateError::TooOften);
                 }
                 let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;

@@ -6,13 +6,13 @@
 /// Deeper nesting than this has no use in a certificate request or a certificate.
 const DEPTH_MAX: usize = 32;
 
-pub const INTEGER: u8 = 0x02;
-pub const BIT_STRING: u8 = 0x03;
-pub const OBJECT_IDENTIFIER: u8 = 0x06;
-pub const SEQUENCE: u8 = 0x30;
-pub const SET: u8 = 0x31;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 /// `[0]`, constructed.
-pub const CONTEXT_0: u8 = 0xa0;
+pub(crate) const CONTEXT_0: u8 = 0xa0;
 
 /// Why some bytes are not the DER that was looked for. The texts hold nothing of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +35,7 @@ pub enum Malformed {
 
 /// One tag, length and value.
 #[derive(Debug, Clone, Copy)]
-pub struct Element<'a> {
+pub(crate) struct Element<'a> {
     /// The first identifier octet.
     pub tag: u8,
     pub content: &'a [u8],
@@ -45,12 +45,12 @@ pub struct Element<'a> {
 
 impl<'a> Element<'a> {
     /// What a constructed element holds.
-    pub fn children(&self) -> DerReader<'a> {
+    pub(crate) fn children(&self) -> DerReader<'a> {
         DerReader { rest: self.content }
     }
 
     /// The octets of a BIT STRING that is a whole number of octets long.
-    pub fn octets(&self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn octets(&self) -> Result<&'a [u8], Malformed> {
         match self.content {
             [0, octets @ ..] if self.tag == BIT_STRING => Ok(octets),
             _ => Err(Malformed::Unexpected),
@@ -60,17 +60,17 @@ impl<'a> Element<'a> {
 
 /// Reads elements that stand one after the other.
 #[derive(Debug, Clone)]
-pub struct DerReader<'a> {
+pub(crate) struct DerReader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> DerReader<'a> {
-    pub fn is_at_end(&self) -> bool {
+    pub(crate) fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// The next element, which must have this tag.
-    pub fn expect(&mut self, tag: u8) -> Result<Element<'a>, Malformed> {
+    pub(crate) fn expect(&mut self, tag: u8) -> Result<Element<'a>, Malformed> {
         let element = self.element().map_err(|error| match error {
             Malformed::Truncated if self.is_at_end() => Malformed::Unexpected,
             other => other,
@@ -78,7 +78,7 @@ impl<'a> DerReader<'a> {
         if element.tag == tag { Ok(element) } else { Err(Malformed::Unexpected) }
     }
 
-    pub fn element(&mut self) -> Result<Element<'a>, Malformed> {
+    pub(crate) fn element(&mut self) -> Result<Element<'a>, Malformed> {
         let start = self.rest;
         let tag = self.octet()?;
         if tag & 0x1f == 0x1f {
@@ -92,7 +92,7 @@ impl<'a> DerReader<'a> {
     }
 
     /// Nothing may follow.
-    pub fn end(&self) -> Result<(), Malformed> {
+    pub(crate) fn end(&self) -> Result<(), Malformed> {
         if self.is_at_end() { Ok(()) } else { Err(Malformed::Unexpected) }
     }
 
@@ -137,7 +137,7 @@ impl<'a> DerReader<'a> {
 }
 
 /// Reads an input that is exactly one element, strict all the way down.
-pub fn document(input: &[u8]) -> Result<Element<'_>, Malformed> {
+pub(crate) fn document(input: &[u8]) -> Result<Element<'_>, Malformed> {
     let mut reader = DerReader { rest: input };
     let element = reader.element()?;
     if !reader.is_at_end() {

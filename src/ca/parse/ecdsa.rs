@@ -24,14 +24,14 @@ enum Curve {
 
 /// What an ECDSA signature is made over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hash {
+pub(crate) enum Hash {
     Sha256,
     Sha384,
 }
 
 impl Hash {
     /// From a signature's AlgorithmIdentifier, byte for byte.
-    pub fn from_algorithm(identifier: &[u8]) -> Option<Self> {
+    pub(crate) fn from_algorithm(identifier: &[u8]) -> Option<Self> {
         match identifier {
             WITH_SHA256 => Some(Self::Sha256),
             WITH_SHA384 => Some(Self::Sha384),
@@ -60,7 +60,7 @@ pub struct BadSignature;
 
 /// A public key on one of the two curves.
 #[derive(Debug, Clone)]
-pub struct PublicKey {
+pub(crate) struct PublicKey {
     curve: Curve,
     /// Uncompressed, and known to be on the curve.
     point: Vec<u8>,
@@ -68,7 +68,7 @@ pub struct PublicKey {
 
 impl PublicKey {
     /// From a SubjectPublicKeyInfo (RFC 5280 4.1).
-    pub fn from_spki(spki: &[u8]) -> Result<Self, KeyError> {
+    pub(crate) fn from_spki(spki: &[u8]) -> Result<Self, KeyError> {
         let mut fields = der::document(spki).map_err(KeyError::Malformed)?.children();
         let algorithm = fields.expect(der::SEQUENCE).map_err(KeyError::Malformed)?;
         let key = fields.expect(der::BIT_STRING).map_err(KeyError::Malformed)?;
@@ -93,14 +93,14 @@ impl PublicKey {
     }
 
     /// The affine coordinates of a P-256 key, as a JWK carries them (RFC 7518 6.2.1).
-    pub fn p256_coordinates(&self) -> Option<([u8; 32], [u8; 32])> {
+    pub(crate) fn p256_coordinates(&self) -> Option<([u8; 32], [u8; 32])> {
         let (_, coordinates) = self.point.split_first()?;
         let (x, y) = coordinates.split_first_chunk()?;
         Some((*x, y.try_into().ok()?))
     }
 
     /// The hash that goes with the curve's strength.
-    pub fn hash(&self) -> Hash {
+    pub(crate) fn hash(&self) -> Hash {
         match self.curve {
             Curve::P256 => Hash::Sha256,
             Curve::P384 => Hash::Sha384,
@@ -108,7 +108,7 @@ impl PublicKey {
     }
 
     /// Verifies an ASN.1 DER signature (RFC 3279 2.2.3).
-    pub fn verify(&self, hash: Hash, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+    pub(crate) fn verify(&self, hash: Hash, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         signature::UnparsedPublicKey::new(verification(self.curve, hash), &self.point)
             .verify(message, signature)
             .map_err(|_| BadSignature)

@@ -16,7 +16,7 @@ use crate::domain::identity::spiffe::SpiffeId;
 
 /// What the certificate must say.
 #[derive(Debug)]
-pub struct ExpectedProfile<'a> {
+pub(crate) struct ExpectedProfile<'a> {
     pub id: &'a SpiffeId,
     pub serial: Serial,
     pub validity: Validity,
@@ -33,7 +33,7 @@ pub struct OutOfProfile(pub &'static str);
 /// The number of extensions that an SVID has.
 const EXTENSIONS: usize = 6;
 
-pub fn svid(der: &[u8], expected: &ExpectedProfile<'_>) -> Result<(), OutOfProfile> {
+pub(crate) fn svid(der: &[u8], expected: &ExpectedProfile<'_>) -> Result<(), OutOfProfile> {
     let signed = SignedData::read(der).map_err(|_| OutOfProfile("encoding"))?;
     let (_, certificate) = X509Certificate::from_der(der).map_err(|_| OutOfProfile("encoding"))?;
     let same_algorithm = certificate.signature_algorithm == certificate.tbs_certificate.signature;

@@ -7,7 +7,7 @@ use crate::ca::parse::ecdsa::{BadSignature, Hash, PublicKey};
 
 /// A signed document, read strictly. The signature is not yet verified.
 #[derive(Debug, Clone, Copy)]
-pub struct SignedData<'a> {
+pub(crate) struct SignedData<'a> {
     /// What the signature covers.
     pub body: Element<'a>,
     /// An AlgorithmIdentifier.
@@ -25,7 +25,7 @@ pub enum SignatureError {
 }
 
 impl<'a> SignedData<'a> {
-    pub fn read(der: &'a [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn read(der: &'a [u8]) -> Result<Self, Malformed> {
         let document = der::document(der)?;
         if document.tag != der::SEQUENCE {
             return Err(Malformed::Unexpected);
@@ -38,7 +38,7 @@ impl<'a> SignedData<'a> {
         Ok(Self { body, algorithm, signature })
     }
 
-    pub fn verify(&self, key: &PublicKey) -> Result<(), SignatureError> {
+    pub(crate) fn verify(&self, key: &PublicKey) -> Result<(), SignatureError> {
         let hash = Hash::from_algorithm(self.algorithm).ok_or(SignatureError::Algorithm)?;
         Ok(key.verify(hash, self.body.whole, self.signature)?)
     }

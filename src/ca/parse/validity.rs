@@ -12,7 +12,7 @@ const BACKDATING: SignedDuration = SignedDuration::from_mins(5);
 const ONE_SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
+pub(crate) struct Validity {
     pub not_before: Timestamp,
     /// The last second in which the certificate is valid.
     pub not_after: Timestamp,
@@ -25,7 +25,7 @@ pub struct OutOfRange;
 
 impl Validity {
     /// Usable for `lifetime` from `at` on, never a second longer.
-    pub fn lasting(at: Timestamp, lifetime: SignedDuration) -> Result<Self, OutOfRange> {
+    pub(crate) fn lasting(at: Timestamp, lifetime: SignedDuration) -> Result<Self, OutOfRange> {
         let at = whole_seconds(at)?;
         let lifetime = SignedDuration::from_secs(lifetime.as_secs());
         let not_before = at.checked_sub(BACKDATING).map_err(|_| OutOfRange)?;
@@ -34,7 +34,7 @@ impl Validity {
     }
 
     /// `span` from the first to the last second, beginning just before `at`.
-    pub fn spanning(at: Timestamp, span: Span) -> Result<Self, OutOfRange> {
+    pub(crate) fn spanning(at: Timestamp, span: Span) -> Result<Self, OutOfRange> {
         let not_before = whole_seconds(at)?.checked_sub(BACKDATING).map_err(|_| OutOfRange)?;
         let end = not_before.to_zoned(TimeZone::UTC).checked_add(span).map_err(|_| OutOfRange)?;
         let not_after = end.timestamp().checked_sub(ONE_SECOND).map_err(|_| OutOfRange)?;
@@ -42,17 +42,17 @@ impl Validity {
     }
 
     /// No certificate outlives its issuer's.
-    pub fn until_at_most(self, issuer_not_after: Timestamp) -> Self {
+    pub(crate) fn until_at_most(self, issuer_not_after: Timestamp) -> Self {
         Self { not_after: self.not_after.min(issuer_not_after), ..self }
     }
 
-    pub fn write(self, params: &mut CertificateParams) -> Result<(), OutOfRange> {
+    pub(crate) fn write(self, params: &mut CertificateParams) -> Result<(), OutOfRange> {
         params.not_before = x509_time(self.not_before)?.to_datetime();
         params.not_after = x509_time(self.not_after)?.to_datetime();
         Ok(())
     }
 
-    pub fn read(certificate: &X509Certificate<'_>) -> Result<Self, OutOfRange> {
+    pub(crate) fn read(certificate: &X509Certificate<'_>) -> Result<Self, OutOfRange> {
         let validity = certificate.validity();
         let read = |time: ASN1Time| Timestamp::from_second(time.timestamp()).map_err(|_| OutOfRange);
         Ok(Self { not_before: read(validity.not_before)?, not_after: read(validity.not_after)? })
@@ -60,7 +60,7 @@ impl Validity {
 }
 
 /// A time as X.509 writes it, which is also the way to the time type of the certificate writer.
-pub fn x509_time(at: Timestamp) -> Result<ASN1Time, OutOfRange> {
+pub(crate) fn x509_time(at: Timestamp) -> Result<ASN1Time, OutOfRange> {
     // Years before 1 have no encoding.
     if at.as_second() < -62_135_596_800 {
         return Err(OutOfRange);

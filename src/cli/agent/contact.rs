@@ -16,7 +16,7 @@ use crate::domain::network::pin::Pin;
 use crate::tls::server_verifier::Trust;
 
 #[derive(Debug, Args)]
-pub struct ContactArgs {
+pub(crate) struct ContactArgs {
     /// A join link, which holds server, pin and credential; '-' reads it from standard input
     #[arg(value_name = "JOIN-LINK", conflicts_with_all = ["server", "credential", "ca_pin", "ca_file"])]
     join_link: Option<SecretText>,
@@ -51,20 +51,20 @@ pub struct ContactArgs {
 }
 
 /// Where to enroll, whom to trust there, and with what.
-pub struct Plan {
+pub(crate) struct Plan {
     pub server: ServerUrl,
     pub trust: Trust,
     pub credential: Option<Credential>,
 }
 
-pub fn no_credential() -> CliError {
+pub(crate) fn no_credential() -> CliError {
     CliError::usage("there is no join token and no enrollment secret to enroll with")
         .hint("give --token-file FILE, --secret-file FILE or a join link; '-' reads standard input")
 }
 
 impl ContactArgs {
     /// From the options, else the environment.
-    pub fn plan(self) -> Result<Plan, CliError> {
+    pub(crate) fn plan(self) -> Result<Plan, CliError> {
         if let Some(link) = self.join_link {
             return plan_of_link(&link);
         }

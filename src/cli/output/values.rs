@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::cli::output::error::CliError;
 pub(crate) use crate::cli::output::stdout::{SecretOutput, print, print_whole};
+use crate::clock;
 
 pub(crate) fn print_json(value: &Value) -> Result<ExitCode, CliError> {
     print(&format!("{value:#}\n"))?;
@@ -38,7 +39,7 @@ impl Progress {
 
     pub(crate) fn show(&mut self, reached: impl FnOnce() -> String) {
         if self.watched && self.shown.is_none_or(|shown| shown.elapsed() >= Self::EVERY) {
-            self.shown = Some(Instant::now());
+            self.shown = Some(clock::monotonic());
             eprint!("\r\x1b[K{}: {}", self.what, reached());
         }
     }

@@ -14,12 +14,16 @@ use crate::domain::ids::{ALPHABET, CredentialId};
 /// What a credential is for; part of its text and of its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CredentialKind {
+    /// `mjt_…`, lets one machine in once.
     JoinToken,
+    /// `mes_…`, lets many machines in.
     EnrollmentSecret,
+    /// `mat_…`, a program's.
     ApiToken,
 }
 
 impl CredentialKind {
+    /// What its text begins with, before the first `_`.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::JoinToken => "mjt",
@@ -37,6 +41,7 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// From random octets; `secret` is wiped when the credential is dropped.
     pub fn new(kind: CredentialKind, id: CredentialId, secret: Zeroizing<[u8; 32]>) -> Self {
         Self { kind, id, secret }
     }
@@ -66,10 +71,12 @@ impl Credential {
             .find(|kind| text.strip_prefix(kind.prefix()).is_some_and(|rest| rest.starts_with('_')))
     }
 
+    /// What it is for.
     pub const fn kind(&self) -> CredentialKind {
         self.kind
     }
 
+    /// The public half, which finds its row.
     pub const fn id(&self) -> CredentialId {
         self.id
     }
@@ -106,14 +113,17 @@ impl fmt::Debug for Credential {
 pub struct CredentialHash([u8; 32]);
 
 impl CredentialHash {
+    /// As it was stored.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
+    /// As it is stored.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
+    /// Whether this is the hash of what was presented; takes the same time whichever octets differ.
     pub fn matches(&self, presented: &Credential) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &presented.hash().0).is_ok()
     }

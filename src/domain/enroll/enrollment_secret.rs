@@ -6,29 +6,46 @@ use crate::domain::enroll::credential::CredentialHash;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::label::Label;
 
+/// An enrollment secret's row: a shared password that lets many machines into one tenant.
 #[derive(Debug, Clone)]
 pub struct EnrollmentSecret {
+    /// The public half.
     pub id: CredentialId,
+    /// What is kept of the secret half.
     pub hash: CredentialHash,
+    /// The tenant that it lets into.
     pub tenant: TenantId,
+    /// What a person calls it.
     pub name: Label,
+    /// When it was made.
     pub created_at: Timestamp,
+    /// The end of its life; `None`: it has none.
     pub expires_at: Option<Timestamp>,
+    /// How many hosts it lets in at most; `None`: any number.
     pub max_uses: Option<u32>,
+    /// How many hosts it has let in.
     pub uses: u32,
+    /// When it last let one in.
     pub last_used_at: Option<Timestamp>,
+    /// When it was revoked, for good.
     pub revoked_at: Option<Timestamp>,
 }
 
+/// How an enrollment secret stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretState {
+    /// It lets machines in.
     Open,
+    /// Somebody has revoked it.
     Revoked,
+    /// Its life is over.
     Expired,
+    /// It has let in as many hosts as it may.
     Exhausted,
 }
 
 impl EnrollmentSecret {
+    /// How it stands at a moment: revoked before expired before exhausted.
     pub fn state(&self, now: Timestamp) -> SecretState {
         if self.revoked_at.is_some() {
             SecretState::Revoked

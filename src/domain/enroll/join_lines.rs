@@ -14,6 +14,7 @@ use crate::domain::network::host_port::{HostName, HostPort};
 pub struct KeyPin([u8; 32]);
 
 impl KeyPin {
+    /// The hash of a SubjectPublicKeyInfo.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

@@ -27,26 +27,35 @@ pub struct JoinLink {
 /// Why a join link was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAJoinLink {
+    /// It does not begin with `muster://`.
     #[error("a join link starts with muster://")]
     Scheme,
+    /// A character that no link has, as when a terminal has wrapped it.
     #[error(
         "a join link holds no white space and no control or non-ASCII characters; was it cut or wrapped?"
     )]
     Character,
+    /// Nothing follows `#`.
     #[error("the join link has no credential after '#'; quote the link, or the shell drops that part")]
     NoCredential,
+    /// What follows `#` is no credential.
     #[error(
         "what follows '#' in the join link is neither a join token nor an enrollment secret; was it cut?"
     )]
     Credential,
+    /// Something stands before `@`.
     #[error("the join link names a user before '@', which join links never do")]
     UserInfo,
+    /// The server's address is none.
     #[error("in the join link, {0}")]
     Server(#[from] NotAHostPort),
+    /// Something follows the address as a path.
     #[error("after HOST:PORT a join link has '/' and no path")]
     Path,
+    /// Something other than one pin follows `?`.
     #[error("the join link has something other than one 'pin' after '?'")]
     Query,
+    /// The pin is none.
     #[error("in the join link, the pin is wrong: {0}")]
     Pin(#[from] NotAPin),
 }

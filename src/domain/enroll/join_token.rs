@@ -9,19 +9,30 @@ use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::label::Label;
 
+/// A join token's row: it lets one machine in, once.
 #[derive(Debug, Clone)]
 pub struct JoinToken {
+    /// The public half.
     pub id: CredentialId,
+    /// What is kept of the secret half.
     pub hash: CredentialHash,
+    /// The tenant that it lets into.
     pub tenant: TenantId,
+    /// The agent that it lets in; `None`: a new one, named by its host's id.
     pub agent: Option<AgentId>,
+    /// What a person calls it.
     pub name: Option<Label>,
+    /// When it was minted.
     pub created_at: Timestamp,
+    /// From when on it lets nobody in.
     pub expires_at: Timestamp,
+    /// When it let a machine in.
     pub used_at: Option<Timestamp>,
+    /// When somebody took it back.
     pub voided_at: Option<Timestamp>,
 }
 
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JoinTokenState {
@@ -32,6 +43,7 @@ pub enum JoinTokenState {
 }
 
 impl JoinTokenState {
+    /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",

@@ -28,7 +28,9 @@ pub struct EvictionRank {
 /// The lesser makes way first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Worth {
+    /// Nothing is lost by its giving way.
     Idle,
+    /// Something is going on in it.
     InUse,
 }
 
@@ -67,14 +69,17 @@ impl<H: Copy + Eq + Hash, T> FairEviction<H, T> {
         self.remove(holder, turn)
     }
 
+    /// How many places there are.
     pub fn len(&self) -> usize {
         self.places
     }
 
+    /// Whether there is no place.
     pub fn is_empty(&self) -> bool {
         self.places == 0
     }
 
+    /// How many places one holder has.
     pub fn held_by(&self, holder: H) -> usize {
         self.holders.get(&holder).map_or(0, BTreeMap::len)
     }

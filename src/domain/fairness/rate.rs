@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 /// What one may use up at once after a quiet time, and what one regains per second, in whatever is counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
+    /// What may be taken at once after a quiet time.
     pub burst: f64,
+    /// What comes back each second.
     pub per_second: f64,
 }
 
@@ -92,6 +94,7 @@ pub struct RateLimiter<K> {
 const FORGOTTEN_AT_ONCE: usize = 2;
 
 impl<K: Copy + Eq + Hash + Ord> RateLimiter<K> {
+    /// A limiter that remembers at most `keys_max` keys.
     pub fn new(rate: Rate, keys_max: usize, when_full: WhenFull) -> Self {
         Self { rate, keys_max, when_full, buckets: HashMap::new(), recovering: BTreeSet::new() }
     }

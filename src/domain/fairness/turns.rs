@@ -106,9 +106,11 @@ impl<C: Copy + Eq + Hash, T> Turns<C, T> {
 /// Who asks for a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Asking<C> {
+    /// By what it is told apart, such as its address.
     pub client: C,
     /// Whether it has proved who it is with this very request.
     pub proved: bool,
+    /// What its latest attempts count against it.
     pub held_against: Duration,
 }
 

@@ -21,12 +21,16 @@ pub trait Admission: Send + Sync + fmt::Debug {
 /// Why a certificate whose chain is good is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
+    /// No certificate on record has these octets.
     #[error("the certificate is not one that was recorded when it was issued")]
     Unrecorded,
+    /// The serial or the identity is on the deny-list.
     #[error("the certificate or its identity is revoked")]
     Revoked,
+    /// Its host has been deleted.
     #[error("the host of the certificate is not known")]
     UnknownHost,
+    /// The store cannot be read.
     #[error("the registry can't answer")]
     Unavailable,
 }

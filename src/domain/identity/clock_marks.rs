@@ -19,14 +19,18 @@ pub const DENIALS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// What the wall clock showed when the server had run for so long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockMark {
+    /// The wall clock.
     pub shown: Timestamp,
+    /// For how long the server had run in all.
     pub ran: SignedDuration,
 }
 
 /// Marks in the order of both clocks, and how long the server has run in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClockMarks {
+    /// In all, over every start.
     pub ran: SignedDuration,
+    /// Bounded; the oldest lie furthest apart.
     pub marks: Vec<ClockMark>,
 }
 

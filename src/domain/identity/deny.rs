@@ -17,18 +17,25 @@ use crate::domain::ids::TenantId;
 /// An identity as the deny list names it; the trust domain is the deployment's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentRef {
+    /// The wall it is behind.
     pub tenant: TenantId,
+    /// Its name there.
     pub agent: AgentId,
 }
 
 /// One step in the life of the deny list, in commit order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DenyChange {
+    /// A certificate is denied.
     Serial {
+        /// Its number.
         serial: Serial,
+        /// Its end, after which the denial may be forgotten.
         not_after: Timestamp,
     },
+    /// An identity is denied, with every certificate it has or gets.
     Identity(AgentRef),
+    /// The identity is let in again; its old certificates are not.
     LiftIdentity(AgentRef),
     /// The certificate expired long ago, whatever the clock may still do.
     Forget(Serial),
@@ -37,9 +44,31 @@ pub enum DenyChange {
 /// A step with all that is on record about it, as the revocation journal keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denial {
-    Serial { serial: Serial, not_after: Timestamp, since: Timestamp, reason: RevocationReason },
-    Identity { identity: AgentRef, since: Timestamp },
-    Lifted { identity: AgentRef, at: Timestamp },
+    /// A certificate was revoked.
+    Serial {
+        /// Its number.
+        serial: Serial,
+        /// Its end.
+        not_after: Timestamp,
+        /// When it was revoked.
+        since: Timestamp,
+        /// What for.
+        reason: RevocationReason,
+    },
+    /// An identity was revoked.
+    Identity {
+        /// Which.
+        identity: AgentRef,
+        /// When.
+        since: Timestamp,
+    },
+    /// Its host was re-enabled.
+    Lifted {
+        /// Which.
+        identity: AgentRef,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -72,11 +101,13 @@ impl Sets {
 pub struct DenyList(Arc<RwLock<Sets>>);
 
 impl DenyList {
+    /// Whether either the certificate or the identity is denied.
     pub fn denies(&self, serial: Serial, identity: &AgentRef) -> bool {
         let sets = self.0.read();
         sets.serials.contains(&serial) || sets.identities.contains(identity)
     }
 
+    /// Takes steps in commit order; all are in force when this returns.
     pub fn apply(&self, changes: impl IntoIterator<Item = DenyChange>) {
         let mut sets = self.0.write();
         changes.into_iter().for_each(|change| sets.apply(change));

@@ -5,6 +5,7 @@ use crate::domain::identity::spiffe::TrustDomain;
 /// Root certificates and the intermediates below them. Never holds a key in the clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hierarchy {
+    /// What every SPIFFE ID begins with.
     pub trust_domain: TrustDomain,
     /// DER; the trust anchors of every SVID.
     pub roots: Vec<Vec<u8>>,

@@ -14,7 +14,9 @@ pub fn sign_of_life_every(svid_ttl: SignedDuration) -> SignedDuration {
 /// From the last sign of life to the return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outage {
+    /// The last sign of life before it.
     pub from: Timestamp,
+    /// When the server was back.
     pub until: Timestamp,
 }
 

@@ -20,6 +20,7 @@ pub struct Serial([u8; 16]);
 pub struct NotASerial;
 
 impl Serial {
+    /// From a moment and random octets.
     pub fn new(at: Timestamp, entropy: [u8; 10]) -> Self {
         let millis = u64::try_from(at.as_millisecond()).unwrap_or(0).to_be_bytes();
         let [_, _, time @ ..] = millis;
@@ -37,10 +38,12 @@ impl Serial {
         Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
     }
 
+    /// As it was stored.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
+    /// Big-endian, as it is stored and sorted.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }

@@ -10,10 +10,13 @@ use crate::domain::ids::TenantId;
 /// Why a trust domain, agent id or SPIFFE id was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SpiffeError {
+    /// No trust domain (SPIFFE-ID 2.1).
     #[error("a trust domain is 1 to 255 of a-z, 0-9, '.', '-' and '_'")]
     TrustDomain,
+    /// No agent id.
     #[error("an agent id is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', and neither '.' nor '..'")]
     AgentId,
+    /// No SPIFFE ID of ours.
     #[error("not a Muster SPIFFE id: spiffe://<trust domain>/tenant/<tenant id>/agent/<agent id>")]
     SpiffeId,
 }
@@ -23,6 +26,7 @@ pub enum SpiffeError {
 pub struct TrustDomain(String);
 
 impl TrustDomain {
+    /// As it was parsed, in lower case.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -51,6 +55,7 @@ impl FromStr for TrustDomain {
 pub struct AgentId(String);
 
 impl AgentId {
+    /// As it was parsed; case tells agents apart.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -73,8 +78,11 @@ impl FromStr for AgentId {
 /// `spiffe://<trust domain>/tenant/<tenant id>/agent/<agent id>`
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SpiffeId {
+    /// The authority of the URI.
     pub trust_domain: TrustDomain,
+    /// The second segment of its path.
     pub tenant: TenantId,
+    /// The fourth segment of its path.
     pub agent: AgentId,
 }
 

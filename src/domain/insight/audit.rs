@@ -20,13 +20,17 @@ pub struct AuditEvent {
     pub actor: String,
     /// From where: an IP address, or the transport's name.
     pub source: String,
+    /// Whose wall it happened behind; `None`: the deployment's.
     pub tenant: Option<TenantId>,
+    /// What was done.
     pub action: AuditAction,
     /// On what: the id of a row.
     pub target: String,
+    /// Whether it was done.
     pub outcome: Outcome,
     /// Why it was refused, with the truth that the caller may not learn.
     pub reason: Option<AuditReason>,
+    /// What else is worth knowing. No secrets.
     pub detail: BTreeMap<&'static str, String>,
     /// Names of hosts, which can be taken out of the record without breaking the chain.
     pub names: BTreeMap<&'static str, SaltedName>,
@@ -86,8 +90,11 @@ impl SaltedName {
 /// What an audit record says without who, where and on what: few enough to be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuditKind {
+    /// What was done.
     pub action: AuditAction,
+    /// Whether it was.
     pub outcome: Outcome,
+    /// Why not.
     pub reason: Option<AuditReason>,
 }
 
@@ -124,6 +131,7 @@ impl AuditEvent {
         Self::new("muster".to_owned(), source.to_owned(), action, tenant, target)
     }
 
+    /// What it counts as.
     pub const fn kind(&self) -> AuditKind {
         AuditKind { action: self.action, outcome: self.outcome, reason: self.reason }
     }
@@ -143,6 +151,7 @@ impl AuditEvent {
     }
 }
 
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -153,20 +162,30 @@ pub enum Outcome {
 /// One link of the chain, in the shape that is stored, exported and hashed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
+    /// Its place in the chain, from 1 on.
     pub seq: u64,
+    /// When it was written, by the server's clock.
     pub at: Timestamp,
+    /// Who, as in [`AuditEvent::actor`].
     pub actor: String,
+    /// From where, as in [`AuditEvent::source`].
     pub source: String,
+    /// Whose wall it happened behind.
     pub tenant_id: Option<String>,
     /// Of this version or of another one.
     pub action: String,
+    /// On what: the id of a row.
     pub target: String,
+    /// Whether it was done.
     pub outcome: Outcome,
+    /// Why it was refused.
     pub reason: Option<String>,
+    /// What else is worth knowing.
     pub detail: BTreeMap<String, String>,
     /// Records of 0.1.0 have none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, SaltedName>,
+    /// `hash` of the record before, zeros in the first.
     pub prev_hash: String,
     /// Lower-case hex SHA-256 of this record without `hash`, as JSON with sorted keys and no white space, in which
     /// each of `names` is its own hash and `names` is left out when it is empty.
@@ -176,7 +195,9 @@ pub struct AuditRecord {
 /// Where the chain stands: the next record continues from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainHead {
+    /// The newest record's place.
     pub seq: u64,
+    /// The newest record's hash.
     pub hash: String,
 }
 
@@ -232,6 +253,7 @@ impl fmt::Display for MissingRecords {
 /// does not show any more. Being in the store, its acceptance is durable together with the record that states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownLoss {
+    /// What was found to be missing.
     pub missing: MissingRecords,
     /// The record that states it, and from which the trail goes on. It counts only while it is there.
     pub stated: Option<ChainHead>,

@@ -17,6 +17,7 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Critical => "critical",
@@ -34,7 +35,9 @@ pub const EXPIRY_CRITICAL: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// One thing to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// What it is called; programs key on it.
     pub code: &'static str,
+    /// How long there is to act.
     pub severity: Severity,
     /// How many things it is about; 1 where it is about one.
     pub count: u64,
@@ -42,7 +45,9 @@ pub struct Finding {
     pub at: Option<Timestamp>,
     /// The path of the page in the web UI that lists exactly what is counted.
     pub target: Option<&'static str>,
+    /// What is the matter, as a clause.
     pub message: String,
+    /// What to do about it, as a clause.
     pub hint: String,
 }
 
@@ -57,18 +62,21 @@ impl Finding {
         Self { code, severity, count: 1, at: None, target: None, message: message.into(), hint: hint.into() }
     }
 
+    /// With the moment of what it warns of.
     #[must_use]
     pub const fn at(mut self, at: Timestamp) -> Self {
         self.at = Some(at);
         self
     }
 
+    /// With how many things it is about.
     #[must_use]
     pub const fn counting(mut self, count: u64) -> Self {
         self.count = count;
         self
     }
 
+    /// With the page that lists them.
     #[must_use]
     pub const fn target(mut self, path: &'static str) -> Self {
         self.target = Some(path);

@@ -12,9 +12,11 @@ use crate::domain::vocabulary::vocabulary;
 /// One entry of a host's timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostEvent {
+    /// When, by the server's clock.
     pub at: Timestamp,
     /// A [`TimelineKind`] of this version or of another one; of an agent's report, a word of its own.
     pub kind: String,
+    /// What else is worth knowing.
     pub detail: BTreeMap<String, String>,
 }
 
@@ -35,6 +37,7 @@ vocabulary! {
 }
 
 /// Who says so. What an agent reports is data, and nothing is decided by it.
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "EventSource")]
@@ -44,6 +47,7 @@ pub enum Source {
 }
 
 impl Source {
+    /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Server => "server",
@@ -55,8 +59,11 @@ impl Source {
 /// An entry, its place, and who says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimelineEntry {
+    /// Its place.
     pub key: EventKey,
+    /// Who says so.
     pub source: Source,
+    /// What is said.
     pub event: HostEvent,
 }
 
@@ -79,14 +86,18 @@ pub struct Reported(HostEvent);
 /// What is wrong with a reported event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnEvent {
+    /// The kind is no word.
     #[error("a kind is 1 to {WORD_BYTES_MAX} of a-z, 0-9 and _, and starts with a letter")]
     Kind,
+    /// A name in the detail is no word.
     #[error("a name in the detail is 1 to {WORD_BYTES_MAX} of a-z, 0-9 and _, and starts with a letter")]
     Name,
+    /// A value in the detail is too long or not printable.
     #[error(
         "a value in the detail has at most {VALUE_CHARS_MAX} characters, none of them a control character"
     )]
     Value,
+    /// The detail has too many names.
     #[error("the detail has at most {DETAIL_MAX} names")]
     TooMuchDetail,
 }
@@ -120,6 +131,7 @@ impl Reported {
         Ok(Self(HostEvent { at: at.unwrap_or(now).clamp(earliest, now), kind, detail }))
     }
 
+    /// Hands it over to be stored.
     pub fn into_event(self) -> HostEvent {
         self.0
     }

@@ -9,26 +9,33 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A DNS name or an IP address. IPv6 addresses are written in brackets.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum HostName {
+    /// As it was given.
     Dns(String),
+    /// Without brackets.
     Ip(IpAddr),
 }
 
 /// A host and a port, `name:port`, `192.0.2.1:port` or `[2001:db8::1]:port`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct HostPort {
+    /// Who.
     pub host: HostName,
+    /// Never 0.
     pub port: u16,
 }
 
 /// Why a text is no host and port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAHostPort {
+    /// The host is neither name nor address.
     #[error("the host is not a DNS name or an IP address (an IPv6 address stands in brackets)")]
     Host,
+    /// An address that one machine alone understands.
     #[error(
         "an address with a zone (%eth0) means something on one machine only; give a name, or an address without one"
     )]
     Zone,
+    /// The port is no number from 1 to 65535.
     #[error("the port is missing or not a number from 1 to 65535")]
     Port,
 }

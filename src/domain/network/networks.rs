@@ -74,6 +74,7 @@ impl Network {
 }
 
 impl Networks {
+    /// Whether an address is in one of them; an IPv4 address in IPv6 counts as what it maps.
     pub fn contain(&self, address: IpAddr) -> bool {
         address != UNKNOWN && self.0.iter().any(|network| network.contains(address))
     }

@@ -29,10 +29,12 @@ impl Pin {
         Self(bytes)
     }
 
+    /// From a digest.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
+    /// The digest.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -22,27 +22,35 @@ pub struct PublicUrl(HostPort);
 /// Why a text is no list of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotPublicUrls {
+    /// One is no https.
     #[error("an address starts with https://")]
     Scheme,
+    /// One has a path or more.
     #[error("an address is https://HOST or https://HOST:PORT with nothing after it")]
     Rest,
+    /// One has no address that can be dialled.
     #[error("in an address, {0}")]
     Address(#[from] NotAHostPort),
+    /// One means every interface.
     #[error("an address that means every interface names no machine")]
     Unspecified,
+    /// A comma has nothing on one side.
     #[error("there is a comma with no address before or after it")]
     Gap,
+    /// There are too many.
     #[error("there are more than 16 addresses")]
     Many,
 }
 
 impl PublicUrls {
+    /// In the order in which they are tried.
     pub fn as_slice(&self) -> &[PublicUrl] {
         &self.0
     }
 }
 
 impl PublicUrl {
+    /// Where it leads.
     pub const fn address(&self) -> &HostPort {
         &self.0
     }

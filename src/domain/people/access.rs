@@ -3,6 +3,7 @@
 use crate::domain::ids::{CredentialId, UserId};
 use crate::domain::people::session::SessionKey;
 
+/// Whose rights have changed, so that what is open on the strength of them is looked at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessChange {
     /// Role, tenant, password or access of a person.

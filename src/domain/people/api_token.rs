@@ -9,18 +9,26 @@ use crate::domain::ids::{CredentialId, TenantId, UserId};
 use crate::domain::label::Label;
 use crate::domain::people::permission::Permission;
 
+/// An API token's row: what a program signs its requests with.
 #[derive(Debug, Clone)]
 pub struct ApiToken {
+    /// The public half.
     pub id: CredentialId,
+    /// What is kept of the secret half.
     pub hash: CredentialHash,
+    /// What a person calls it.
     pub name: Label,
+    /// What it may do, as far as its maker may.
     pub permissions: BTreeSet<Permission>,
     /// `None`: every tenant.
     pub tenant: Option<TenantId>,
+    /// Whose rights bound it.
     pub maker: Maker,
     /// The token that this one was made with, and ends with.
     pub parent: Option<CredentialId>,
+    /// When it was made.
     pub created_at: Timestamp,
+    /// The end of its life; `None`: it has none.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -29,10 +37,12 @@ pub struct ApiToken {
 pub enum Maker {
     /// The operator of the server's own machine.
     Local,
+    /// A person.
     User(UserId),
 }
 
 impl ApiToken {
+    /// Whether its life is over.
     pub fn expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| now >= at)
     }

@@ -6,17 +6,26 @@ use std::str::FromStr;
 /// A single right. Handlers name the one they need; API tokens carry a list of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Permission {
+    /// Seeing hosts, enrollments, tokens and secrets.
     AgentRead,
+    /// Join tokens, and revoking identities.
     AgentWrite,
+    /// Seeing the audit trail.
     AuditRead,
+    /// Decommissioning, re-enabling and deleting hosts.
     HostWrite,
+    /// Enrollment secrets.
     SecretWrite,
+    /// People, as far as one may oneself.
     UserWrite,
+    /// API tokens.
     TokenWrite,
+    /// Tenants.
     TenantWrite,
 }
 
 impl Permission {
+    /// All of them, in the order in which they are shown.
     pub const ALL: [Self; 8] = [
         Self::AgentRead,
         Self::AgentWrite,
@@ -28,6 +37,7 @@ impl Permission {
         Self::TenantWrite,
     ];
 
+    /// The word on the wire and on disk.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AgentRead => "agent.read",

@@ -23,19 +23,25 @@ pub const PER_USER_MAX: usize = 100;
 /// A session's row.
 #[derive(Debug, Clone)]
 pub struct Session {
+    /// The hash of its token, under which it is stored.
     pub key: SessionKey,
+    /// Who signed in.
     pub user: UserId,
+    /// When.
     pub created_at: Timestamp,
+    /// When it was last seen to be used; written now and then.
     pub last_used_at: Timestamp,
     /// Where it was opened from.
     pub address: Option<IpAddr>,
 }
 
 impl Session {
+    /// A session ends when it is old or has not been used for long.
     pub fn expires_at(&self) -> Timestamp {
         (self.created_at + ABSOLUTE).min(self.last_used_at + IDLE)
     }
 
+    /// Whether it is over.
     pub fn expired(&self, now: Timestamp) -> bool {
         now >= self.expires_at()
     }
@@ -45,10 +51,12 @@ impl Session {
 pub struct SessionToken(Zeroizing<[u8; 32]>);
 
 impl SessionToken {
+    /// From random octets.
     pub const fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
         Self(bytes)
     }
 
+    /// What a cookie says, if it can be one.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != ALPHABET.encode_len(32) {
             return None;
@@ -86,10 +94,12 @@ impl fmt::Debug for SessionToken {
 pub struct SessionKey([u8; 32]);
 
 impl SessionKey {
+    /// As it was stored.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
+    /// As it is stored.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

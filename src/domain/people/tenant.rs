@@ -8,8 +8,11 @@ use crate::domain::label::Label;
 /// A tenant's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
+    /// Its id.
     pub id: TenantId,
+    /// What people call it, unique.
     pub name: Label,
+    /// When it was made.
     pub created_at: Timestamp,
 }
 

@@ -13,16 +13,24 @@ use crate::domain::ids::{TenantId, UserId};
 use crate::domain::people::guessable::is_guessable;
 use crate::domain::people::permission::Permission;
 
+/// A person's row.
 #[derive(Debug, Clone)]
 pub struct User {
+    /// Its id, whatever becomes of the name.
     pub id: UserId,
+    /// What they sign in with.
     pub username: Username,
+    /// What they may do.
     pub role: Role,
     /// `None`: every tenant.
     pub tenant: Option<TenantId>,
+    /// What is kept of the password.
     pub password: PasswordHash,
+    /// When the account was made.
     pub created_at: Timestamp,
+    /// Since when they can't sign in.
     pub disabled_at: Option<Timestamp>,
+    /// How they want to see times.
     pub preferences: Preferences,
 }
 
@@ -32,6 +40,7 @@ impl User {
         self.disabled_at.is_none() && self.role.may_in(self.tenant, permission)
     }
 
+    /// What their role allows.
     pub fn permissions(&self) -> BTreeSet<Permission> {
         Permission::ALL.into_iter().filter(|permission| self.may(*permission)).collect()
     }
@@ -45,10 +54,13 @@ impl User {
 /// How a person wants to see times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preferences {
+    /// Which hours are shown.
     pub time_zone: TimeZone,
+    /// In which form.
     pub clock: ClockStyle,
 }
 
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeZone {
@@ -57,6 +69,7 @@ pub enum TimeZone {
     Utc,
 }
 
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ClockStyle {
     #[default]
@@ -72,13 +85,16 @@ pub struct NewPassword(Zeroizing<String>);
 /// Why a password can't be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPassword {
+    /// Too short or too long.
     #[error("a password has 12 to 256 characters")]
     Length,
+    /// Too easy to guess.
     #[error("this password, or one much like it, is among the first that anybody would try")]
     Obvious,
 }
 
 impl NewPassword {
+    /// Checks length and guessability. The text is wiped when it is dropped.
     pub fn new(text: Zeroizing<String>, username: &Username) -> Result<Self, InvalidPassword> {
         let length = text.chars().take(257).count();
         if !(12..=256).contains(&length) {
@@ -90,6 +106,7 @@ impl NewPassword {
         Ok(Self(text))
     }
 
+    /// The text, to be hashed.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -101,6 +118,7 @@ impl fmt::Debug for NewPassword {
     }
 }
 
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -110,6 +128,7 @@ pub enum Role {
 }
 
 impl Role {
+    /// The word on the wire and on disk.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",
@@ -143,10 +162,12 @@ impl Role {
 pub struct PasswordHash(String);
 
 impl PasswordHash {
+    /// As it was stored.
     pub const fn from_phc(phc: String) -> Self {
         Self(phc)
     }
 
+    /// As it is stored.
     pub fn as_phc(&self) -> &str {
         &self.0
     }
@@ -187,6 +208,7 @@ impl Username {
         }
     }
 
+    /// As it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::clock;
 use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, TooFast, WhenFull};
 use crate::domain::network::networks::accountable;
 use crate::http::problem::Problem;
@@ -65,16 +66,16 @@ impl Allowance {
     fn admit(&self, address: Option<IpAddr>, cost: f64) -> Result<(), Problem> {
         // Local callers are the operator.
         let Some(address) = address else { return Ok(()) };
-        self.0.lock().peek(accountable(address), cost, Instant::now()).map_err(throttled)
+        self.0.lock().peek(accountable(address), cost, clock::monotonic()).map_err(throttled)
     }
 
     fn failed(&self, address: Option<IpAddr>, cost: f64) -> Result<(), Problem> {
         let Some(address) = address else { return Ok(()) };
-        self.0.lock().take(accountable(address), cost, Instant::now()).map_err(throttled)
+        self.0.lock().take(accountable(address), cost, clock::monotonic()).map_err(throttled)
     }
 
     fn tidy(&self) {
-        self.0.lock().tidy(Instant::now());
+        self.0.lock().tidy(clock::monotonic());
     }
 }
 

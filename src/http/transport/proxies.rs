@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderMap;
 use parking_lot::Mutex;
 
+use crate::clock;
 use crate::domain::network::networks::{Networks, UNKNOWN};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -77,9 +78,9 @@ impl Unlisted {
 
     fn is_news(&self, peer: IpAddr) -> bool {
         let mut named = self.0.lock();
-        let (since, peers) = named.get_or_insert_with(|| (Instant::now(), HashSet::new()));
+        let (since, peers) = named.get_or_insert_with(|| (clock::monotonic(), HashSet::new()));
         if since.elapsed() >= NAMED_EVERY {
-            (*since, *peers) = (Instant::now(), HashSet::new());
+            (*since, *peers) = (clock::monotonic(), HashSet::new());
         }
         peers.len() < NAMED_MAX && peers.insert(peer.to_canonical())
     }

@@ -5,11 +5,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
+use crate::clock;
 use crate::store::ReadError;
 use crate::store::opening::open;
 use crate::store::opening::open::OpenError;
@@ -47,7 +48,7 @@ impl Disk {
         };
         let closing = self.database.write().take();
         if let Some(mut closing) = closing {
-            let begun = Instant::now();
+            let begun = clock::monotonic();
             // Reads are short; the file closes when the last one is done.
             while let Err(still_read) = Arc::try_unwrap(closing).map(drop) {
                 closing = still_read;

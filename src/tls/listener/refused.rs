@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustls::{AlertDescription, CertificateError};
 
+use crate::clock;
 use crate::domain::fairness::rate::{Rate, RateLimiter, WhenFull};
 use crate::domain::network::networks::accountable;
 use crate::tls::client_verifier::PeerError;
@@ -56,7 +57,7 @@ impl RefusedHandshakes {
     /// Notes a handshake that ended with this error.
     pub(crate) fn note(&self, listener: &'static str, address: IpAddr, error: &(dyn Error + 'static)) {
         let cause = cause(error);
-        if self.count(listener, cause, address, Instant::now()) {
+        if self.count(listener, cause, address, clock::monotonic()) {
             tracing::warn!(
                 listener,
                 %address,

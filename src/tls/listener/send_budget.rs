@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::domain::identity::deny::AgentRef;
 
 /// How often the budget looks for answers that have been held for too long.
@@ -52,7 +53,7 @@ impl SendLimits {
 
 /// Who pays for an answer that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Payer {
+pub(crate) enum Payer {
     Address(IpAddr),
     Agent(AgentRef),
 }
@@ -234,7 +235,7 @@ impl Table {
 
 impl SendBudget {
     pub(crate) fn new(limits: SendLimits) -> Self {
-        Self { limits, table: Mutex::default(), start: Instant::now() }
+        Self { limits, table: Mutex::default(), start: clock::monotonic() }
     }
 
     /// Charges bytes that are about to be sent to this payer, if need be at the cost of others.

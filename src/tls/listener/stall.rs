@@ -14,7 +14,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
+
+use crate::clock;
 
 #[derive(Debug)]
 pub(crate) struct StallLimit<T> {
@@ -95,7 +97,7 @@ struct KeepAlive {
 impl KeepAlive {
     fn wait_for(&mut self, phase: Phase, limit: Duration) {
         self.due_for = phase;
-        self.due.as_mut().reset(Instant::now() + limit);
+        self.due.as_mut().reset(clock::timer() + limit);
     }
 
     /// Bytes have come in.

@@ -20,6 +20,7 @@ pub mod process;
 pub mod profile;
 pub mod server;
 pub mod serving;
+pub mod source;
 pub mod specimens;
 pub mod stream;
 pub mod wait;
