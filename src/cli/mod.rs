@@ -11,6 +11,8 @@ pub mod fleet;
 mod hardening;
 pub mod output;
 pub mod people;
+mod received;
 pub mod upkeep;
+mod word;
 
 pub use command::{Global, main};
