@@ -14,6 +14,7 @@ use kind::SettingValue;
 pub use log_filter::LogFilter;
 use serde::Deserialize;
 
+use crate::domain::duration;
 use crate::domain::host::ClonePolicy;
 use crate::domain::network::host_port::{HostName, HostPort, NotAHostPort};
 use crate::domain::network::networks::Networks;
@@ -321,12 +322,12 @@ fn names(text: &str) -> Result<Vec<HostName>, String> {
 }
 
 fn svid_ttl(text: &str) -> Result<SignedDuration, String> {
-    let ttl = duration(text)?;
+    let ttl = duration::parse(text).map_err(|error| error.to_string())?;
     if SVID_TTL.contains(&ttl) { Ok(ttl) } else { Err("an SVID lives between 10s and 7d".to_owned()) }
 }
 
 fn rotation_grace(text: &str) -> Result<SignedDuration, String> {
-    let grace = duration(text)?;
+    let grace = duration::parse(text).map_err(|error| error.to_string())?;
     if grace > GRACE_MAX { Err("the grace is at most 90d".to_owned()) } else { Ok(grace) }
 }
 
@@ -363,11 +364,6 @@ fn read<'e>(path: &Path, environment: Environment<'e>) -> Result<Source<'e>, Con
     let file =
         parsed.map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })?;
     Ok(Source { file: file.unwrap_or_default(), text: Some((path.to_owned(), text)), environment })
-}
-
-fn duration(text: &str) -> Result<SignedDuration, String> {
-    let parsed = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    SignedDuration::try_from(parsed).map_err(|error| error.to_string())
 }
 
 impl FromStr for LogFormat {

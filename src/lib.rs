@@ -6,7 +6,9 @@ pub mod domain;
 
 pub mod clock;
 pub mod durable;
+pub mod error_chain;
 pub mod pem;
+pub mod process;
 pub mod secret_file;
 pub mod shell;
 pub mod svid;

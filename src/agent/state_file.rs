@@ -10,6 +10,9 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
 use crate::domain::network::host_port::HostPort;
 
+/// A difference between the clocks that is worth a warning: certificates are dated back by five minutes.
+pub(crate) const CLOCK_DIFFERENCE_MS_WARNED: i64 = 240_000;
+
 /// The contents of `agent.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -1,19 +1,18 @@
 //! `muster agent status`: what the identity directory says, and what to do about it. It asks nobody.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::identity::{Identity, IdentityDir, IdentityError};
-use crate::agent::enroll::enroll_on_start::chain;
-use crate::agent::run::rotator::CLOCK_DIFFERENCE_MS_WARNED;
-use crate::agent::run::schedule::jitter;
-use crate::agent::state_file::{AgentState, Failed, LastRefusal};
+use crate::agent::state_file::{AgentState, CLOCK_DIFFERENCE_MS_WARNED, Failed, LastRefusal};
+use crate::domain::code::Code;
 use crate::domain::enroll::enrollment::past_not_after;
-use crate::domain::identity::rotation::{check_interval, due_at};
+use crate::domain::identity::rotation::{check_interval, due_at, jitter};
+use crate::error_chain::chain;
+use crate::secret_file;
 
 /// The state of an identity, worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -144,7 +143,8 @@ fn judge(status: &mut Status, identity: &Identity, notes: &AgentState, now: Time
     let difference = jiff::SignedDuration::from_millis(notes.clock_difference_ms.unwrap_or(0));
     let server_now = now.saturating_add(difference).unwrap_or(now);
     status.expires_in_seconds = Some(svid.not_after.duration_since(server_now).as_secs());
-    let revoked = notes.last_refusal.as_ref().is_some_and(|refused| refused.code == "identity_revoked");
+    let revoked =
+        notes.last_refusal.as_ref().is_some_and(|refused| refused.code == Code::IdentityRevoked.as_str());
     // A running agent looks once in an interval; one more is for the answer.
     let late = due.saturating_add(check_interval(issued_at, svid.not_after) * 2).unwrap_or(due);
     status.state = if revoked {
@@ -199,7 +199,7 @@ fn health(path: &Path) -> Health {
     let Ok(metadata) = fs::metadata(path) else {
         return Health::Absent;
     };
-    if metadata.permissions().mode() & 0o077 != 0 {
+    if secret_file::check_mode(path, &metadata).is_err() {
         return Health::Exposed;
     }
     if fs::File::open(path).is_ok() { Health::Ok } else { Health::Unreadable }
@@ -289,6 +289,8 @@ fn span(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use jiff::SignedDuration;
     use rcgen::{KeyPair, PublicKeyData};
 

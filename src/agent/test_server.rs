@@ -33,7 +33,7 @@ use crate::grpc::proto::{
     HeartbeatRequest, HeartbeatResponse, HostEvent, ReportRequest, ReportResponse, SessionRequest,
     SessionResponse, session_request, session_response,
 };
-use crate::tls::pem;
+use crate::pem;
 use crate::tls::provider::provider;
 
 pub const TENANT: &str = "01890000-0000-7000-8000-000000000000";
@@ -233,7 +233,7 @@ impl TestServer {
     }
 
     pub fn server_ca(&self) -> String {
-        pem::certificate_text(&self.chain[1])
+        pem::certificate(&self.chain[1])
     }
 
     pub fn twist(&self, twist: impl Fn(&Self, &Value, Reply) -> Reply + Send + Sync + 'static) {

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
-use crate::cli::hardening;
 use crate::cli::output::error::CliError;
 use crate::config::{Config, LogFormat, Overrides};
 use crate::domain::network::pin::Pin;
+use crate::process;
 
 /// Gives every machine a cryptographic identity, and takes it away again.
 ///
@@ -109,8 +109,8 @@ pub(crate) enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     report_panics();
-    if let Err(error) = hardening::keep_memory_private() {
-        return fail(&error);
+    if let Err(error) = process::keep_memory_private() {
+        return fail(&CliError::caused(&error));
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -138,7 +138,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CliError> {
     let global = cli.global;
     if !matches!(cli.command, Command::Agent(_)) {
         // What the server side writes is its owner's alone, whatever the shell's umask says.
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        process::keep_files_private();
     }
     match cli.command {
         Command::Quickstart(command) => command.run(&global).await,

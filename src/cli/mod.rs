@@ -8,10 +8,10 @@ pub mod authority;
 mod command;
 mod control;
 pub mod fleet;
-mod hardening;
 pub mod output;
 pub mod people;
 mod received;
+mod ttl;
 pub mod upkeep;
 mod word;
 

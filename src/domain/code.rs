@@ -84,6 +84,7 @@ codes! {
     UsernameTaken = "username_taken" => "'muster user list' lists people",
     TenantTaken = "tenant_taken" => "'muster tenant list' lists tenants",
     LastAdmin = "last_admin" => "make another administrator first: muster user add NAME --role admin",
+    NotCreated = "not_created",
     NotRenewed = "not_renewed" => "muster agent-ca renew < root-key.pem",
     BackupFailed = "backup_failed",
     NoEnvelope = "no_envelope"

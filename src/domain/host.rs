@@ -11,6 +11,7 @@ use super::ids::{HostId, TenantId};
 use crate::domain::enroll::enrollment::LetInBy;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
+use crate::domain::printable::printable;
 
 /// One machine, as the registry knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +125,7 @@ pub const IPS_MAX: usize = 32;
 
 /// One fact as it is kept: control characters dropped, cut at [`FACT_CHARS_MAX`], `None` when nothing is left.
 pub fn fact(text: &str) -> Option<String> {
-    let kept: String = text.chars().filter(|c| !c.is_control()).take(FACT_CHARS_MAX).collect();
+    let kept = printable(text, FACT_CHARS_MAX);
     let kept = kept.trim();
     (!kept.is_empty()).then(|| kept.to_owned())
 }

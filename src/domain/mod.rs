@@ -4,6 +4,7 @@
 //! arguments. A value that exists has been checked, so nothing above parses or validates it again.
 
 pub mod code;
+pub mod duration;
 pub mod enroll;
 pub mod fairness;
 pub mod host;
@@ -13,7 +14,9 @@ pub mod insight;
 pub mod label;
 pub mod network;
 pub mod people;
+pub mod printable;
 pub mod version;
+pub mod vocabulary;
 
 #[cfg(test)]
 pub mod testing;

@@ -10,6 +10,7 @@ pub mod input;
 pub mod openapi;
 pub mod problem;
 pub mod reach;
+mod reply;
 mod router;
 pub mod routes;
 mod state;

@@ -23,6 +23,8 @@ use crate::app::issue::secrets::SecretError;
 use crate::app::issue::tokens::TokenError;
 use crate::app::keep::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError};
 use crate::app::keep::backup::BackupError;
+use crate::domain::code::Code;
+use crate::error_chain::chain;
 
 /// What is said of a tenant that is not there, or not for this caller. A constant, because the command line has
 /// another hint for it than for what else is not found.
@@ -32,56 +34,59 @@ pub const NO_TENANT: &str = "There is no such tenant.";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub status: StatusCode,
-    pub code: &'static str,
+    pub code: Code,
     pub detail: String,
     /// Seconds after which it is worth trying again.
     pub retry_after: Option<u64>,
 }
 
 impl Problem {
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into(), retry_after: None }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+        Self::new(StatusCode::BAD_REQUEST, Code::BadRequest, detail)
     }
 
-    pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn unprocessable(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
     }
 
     pub fn not_found(detail: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+        Self::new(StatusCode::NOT_FOUND, Code::NotFound, detail)
     }
 
     pub fn method_not_allowed() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
+            Code::MethodNotAllowed,
             "This address does not take that method.",
         )
     }
 
     pub fn unauthenticated() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in or send an API token.")
+        Self::new(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "Sign in or send an API token.")
     }
 
     pub fn permission_denied() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "permission_denied", "You are not allowed to do this.")
+        Self::new(StatusCode::FORBIDDEN, Code::PermissionDenied, "You are not allowed to do this.")
     }
 
     pub fn throttled(seconds: u64) -> Self {
         let detail = "Too many failed attempts from this address. Wait and try again.";
         Self {
             retry_after: Some(seconds.max(1)),
-            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", detail)
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Throttled, detail)
         }
     }
 
     pub fn ca_unavailable() -> Self {
         let detail = "The agent CA cannot issue certificates right now. The server's log says why.";
-        Self { retry_after: Some(30), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ca_unavailable", detail) }
+        Self {
+            retry_after: Some(30),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::CaUnavailable, detail)
+        }
     }
 
     /// Somebody who may change things changes too many.
@@ -89,7 +94,7 @@ impl Problem {
         let detail = "You are changing more than is taken in this time. Wait and try again.";
         Self {
             retry_after: Some(wait.as_secs() + 1),
-            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", detail)
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Throttled, detail)
         }
     }
 
@@ -101,17 +106,17 @@ impl Problem {
 
     pub fn unavailable() -> Self {
         let detail = "The server cannot do this right now. Its log says why.";
-        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
+        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, detail) }
     }
 
     /// Too many want the same at this moment.
     pub fn busy(detail: &str) -> Self {
-        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
+        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, detail) }
     }
 
     pub fn internal() -> Self {
         let detail = "The server failed. Its log says why.";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, detail)
     }
 
     /// The answer, with a body that is there at once.
@@ -120,18 +125,19 @@ impl Problem {
             kind: "about:blank".to_owned(),
             title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
             status: self.status.as_u16(),
-            code: self.code.to_owned(),
+            code: self.code.as_str().to_owned(),
             detail: self.detail,
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = Response::new(Full::from(body));
         *response.status_mut() = self.status;
+        response.extensions_mut().insert(self.code);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.status == StatusCode::UNAUTHORIZED && self.code == "unauthenticated" {
+        if self.status == StatusCode::UNAUTHORIZED && self.code == Code::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
@@ -162,29 +168,29 @@ impl From<IssuingError> for Problem {
 impl From<EnrollError> for Problem {
     fn from(error: EnrollError) -> Self {
         let unauthorized = |code, detail: &str| Self::new(StatusCode::UNAUTHORIZED, code, detail);
-        let bad_csr = |detail: String| Self::new(StatusCode::BAD_REQUEST, "bad_csr", detail);
+        let bad_csr = |detail: String| Self::new(StatusCode::BAD_REQUEST, Code::BadCsr, detail);
         match error {
             EnrollError::Unauthorized(_) => {
-                unauthorized("unauthorized", "This token or secret does not admit anyone.")
+                unauthorized(Code::Unauthorized, "This token or secret does not admit anyone.")
             }
             EnrollError::TokenUsed => {
-                unauthorized("token_used", "This join token has been used. Ask for a new one.")
+                unauthorized(Code::TokenUsed, "This join token has been used. Ask for a new one.")
             }
             EnrollError::TokenExpired => {
-                unauthorized("token_expired", "This join token has expired. Ask for a new one.")
+                unauthorized(Code::TokenExpired, "This join token has expired. Ask for a new one.")
             }
             EnrollError::TokenVoided => {
-                unauthorized("token_voided", "This join token was voided. Ask for a new one.")
+                unauthorized(Code::TokenVoided, "This join token was voided. Ask for a new one.")
             }
             EnrollError::SecretExhausted => Self::new(
                 StatusCode::FORBIDDEN,
-                "secret_exhausted",
+                Code::SecretExhausted,
                 "This enrollment secret has admitted as many hosts as it may.",
             ),
             EnrollError::IdentityRevoked => identity_revoked(),
             EnrollError::HostDecommissioned(_) => Self::new(
                 StatusCode::FORBIDDEN,
-                "host_decommissioned",
+                Code::HostDecommissioned,
                 "This machine was decommissioned. If it is to come back, an administrator re-enables its host, or \
                  gives it a join token.",
             ),
@@ -199,7 +205,7 @@ impl From<EnrollError> for Problem {
 fn identity_revoked() -> Problem {
     let detail = "This identity, or this certificate of it, is revoked. If the host is to come back, an \
                   administrator re-enables it and it enrolls again with a token that names its agent id.";
-    Problem::new(StatusCode::FORBIDDEN, "identity_revoked", detail)
+    Problem::new(StatusCode::FORBIDDEN, Code::IdentityRevoked, detail)
 }
 
 impl From<RotateError> for Problem {
@@ -207,20 +213,20 @@ impl From<RotateError> for Problem {
         let unauthorized =
             |code, error: &RotateError| Self::new(StatusCode::UNAUTHORIZED, code, error.to_string());
         match error {
-            RotateError::BadChain(_) => unauthorized("bad_chain", &error),
-            RotateError::BadProof(_) => unauthorized("bad_proof", &error),
-            RotateError::UnknownSerial => unauthorized("unknown_serial", &error),
-            RotateError::SvidExpired => unauthorized("svid_expired", &error),
+            RotateError::BadChain(_) => unauthorized(Code::BadChain, &error),
+            RotateError::BadProof(_) => unauthorized(Code::BadProof, &error),
+            RotateError::UnknownSerial => unauthorized(Code::UnknownSerial, &error),
+            RotateError::SvidExpired => unauthorized(Code::SvidExpired, &error),
             RotateError::IdentityRevoked => identity_revoked(),
             RotateError::TooOften => {
                 let detail = "This identity rotates too often. Wait and try again.";
                 Self {
                     retry_after: Some(60),
-                    ..Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", detail)
+                    ..Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Throttled, detail)
                 }
             }
             RotateError::BadCsr(_) | RotateError::KeyReused => {
-                Self::new(StatusCode::BAD_REQUEST, "bad_csr", error.to_string())
+                Self::new(StatusCode::BAD_REQUEST, Code::BadCsr, error.to_string())
             }
             RotateError::Issuing(error) => error.into(),
             RotateError::Unavailable(error) => error.into(),
@@ -243,11 +249,11 @@ impl From<DescribeError> for Problem {
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
-            TokenError::TooMany(_) => Self::unprocessable("too_many", error.to_string()),
+            TokenError::InvalidTtl => Self::unprocessable(Code::InvalidTtl, error.to_string()),
+            TokenError::TooMany(_) => Self::unprocessable(Code::TooMany, error.to_string()),
             TokenError::NoTenant => Self::not_found(NO_TENANT),
             TokenError::NotFound => Self::not_found("There is no such join token."),
-            TokenError::AlreadyUsed => Self::new(StatusCode::CONFLICT, "token_used", error.to_string()),
+            TokenError::AlreadyUsed => Self::new(StatusCode::CONFLICT, Code::TokenUsed, error.to_string()),
             TokenError::Unavailable(error) => error.into(),
         }
     }
@@ -256,8 +262,8 @@ impl From<TokenError> for Problem {
 impl From<SecretError> for Problem {
     fn from(error: SecretError) -> Self {
         match error {
-            SecretError::InvalidMaxUses => Self::unprocessable("invalid_max_uses", error.to_string()),
-            SecretError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
+            SecretError::InvalidMaxUses => Self::unprocessable(Code::InvalidMaxUses, error.to_string()),
+            SecretError::InvalidTtl => Self::unprocessable(Code::InvalidTtl, error.to_string()),
             SecretError::NoTenant => Self::not_found(NO_TENANT),
             SecretError::NotFound => Self::not_found("There is no such enrollment secret."),
             SecretError::Unavailable(error) => error.into(),
@@ -279,9 +285,11 @@ impl From<RevokeError> for Problem {
 impl From<UserError> for Problem {
     fn from(error: UserError) -> Self {
         match error {
-            UserError::Taken => Self::new(StatusCode::CONFLICT, "username_taken", error.to_string()),
-            UserError::InvalidUsername(detail) => Self::unprocessable("invalid_username", detail),
-            UserError::InvalidPassword(error) => Self::unprocessable("invalid_password", error.to_string()),
+            UserError::Taken => Self::new(StatusCode::CONFLICT, Code::UsernameTaken, error.to_string()),
+            UserError::InvalidUsername(detail) => Self::unprocessable(Code::InvalidUsername, detail),
+            UserError::InvalidPassword(error) => {
+                Self::unprocessable(Code::InvalidPassword, error.to_string())
+            }
             UserError::MoreThanCaller => {
                 let detail = "You may not do all that somebody of this role may, so you may neither create nor \
                               change them.";
@@ -289,7 +297,7 @@ impl From<UserError> for Problem {
             }
             UserError::NotFound => Self::not_found("There is no such user."),
             UserError::NoTenant => Self::not_found(NO_TENANT),
-            UserError::LastAdmin => Self::new(StatusCode::CONFLICT, "last_admin", error.to_string()),
+            UserError::LastAdmin => Self::new(StatusCode::CONFLICT, Code::LastAdmin, error.to_string()),
             UserError::Busy => Self::busy_hashing(),
             UserError::Unavailable(error) => error.into(),
         }
@@ -299,9 +307,9 @@ impl From<UserError> for Problem {
 impl From<AccountError> for Problem {
     fn from(error: AccountError) -> Self {
         match error {
-            AccountError::WrongPassword => Self::unprocessable("wrong_password", error.to_string()),
+            AccountError::WrongPassword => Self::unprocessable(Code::WrongPassword, error.to_string()),
             AccountError::InvalidPassword(error) => {
-                Self::unprocessable("invalid_password", error.to_string())
+                Self::unprocessable(Code::InvalidPassword, error.to_string())
             }
             AccountError::NoSession => Self::not_found("You have no such session."),
             AccountError::SignedOut => Self::unauthenticated(),
@@ -314,12 +322,12 @@ impl From<AccountError> for Problem {
 impl From<ApiTokenError> for Problem {
     fn from(error: ApiTokenError) -> Self {
         match error {
-            ApiTokenError::NoPermissions => Self::unprocessable("invalid_permissions", error.to_string()),
+            ApiTokenError::NoPermissions => Self::unprocessable(Code::InvalidPermissions, error.to_string()),
             ApiTokenError::MoreThanMaker(_) => {
-                Self::new(StatusCode::FORBIDDEN, "permission_denied", error.to_string())
+                Self::new(StatusCode::FORBIDDEN, Code::PermissionDenied, error.to_string())
             }
-            ApiTokenError::InvalidTtl => Self::unprocessable("invalid_ttl", error.to_string()),
-            ApiTokenError::TooManyGenerations => Self::unprocessable("too_many", error.to_string()),
+            ApiTokenError::InvalidTtl => Self::unprocessable(Code::InvalidTtl, error.to_string()),
+            ApiTokenError::TooManyGenerations => Self::unprocessable(Code::TooMany, error.to_string()),
             ApiTokenError::NoTenant => Self::not_found(NO_TENANT),
             ApiTokenError::NotFound => Self::not_found("There is no such API token."),
             ApiTokenError::Unavailable(error) => error.into(),
@@ -330,7 +338,7 @@ impl From<ApiTokenError> for Problem {
 impl From<TenantError> for Problem {
     fn from(error: TenantError) -> Self {
         match error {
-            TenantError::Taken => Self::new(StatusCode::CONFLICT, "tenant_taken", error.to_string()),
+            TenantError::Taken => Self::new(StatusCode::CONFLICT, Code::TenantTaken, error.to_string()),
             TenantError::Unavailable(error) => error.into(),
         }
     }
@@ -340,7 +348,7 @@ impl From<SignInError> for Problem {
     fn from(error: SignInError) -> Self {
         match error {
             SignInError::Wrong => {
-                Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Wrong username or password.")
+                Self::new(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "Wrong username or password.")
             }
             SignInError::Busy => Self::busy_hashing(),
             SignInError::Unavailable(error) => error.into(),
@@ -362,10 +370,10 @@ impl From<BackupError> for Problem {
     fn from(error: BackupError) -> Self {
         match error {
             BackupError::Unavailable(error) => error.into(),
-            error @ BackupError::NoEnvelope => Self::unprocessable("no_envelope", with_causes(&error)),
+            error @ BackupError::NoEnvelope => Self::unprocessable(Code::NoEnvelope, with_causes(&error)),
             error => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
-                Self::new(status, "backup_failed", with_causes(&error))
+                Self::new(status, Code::BackupFailed, with_causes(&error))
             }
         }
     }
@@ -375,7 +383,7 @@ impl From<InitAgentCaError> for Problem {
     fn from(error: InitAgentCaError) -> Self {
         match error {
             InitAgentCaError::Unavailable(error) => error.into(),
-            error => Self::unprocessable("not_created", with_causes(&error)),
+            error => Self::unprocessable(Code::NotCreated, with_causes(&error)),
         }
     }
 }
@@ -384,19 +392,15 @@ impl From<RenewAgentCaError> for Problem {
     fn from(error: RenewAgentCaError) -> Self {
         match error {
             RenewAgentCaError::Unavailable(error) => error.into(),
-            error @ RenewAgentCaError::NoEnvelope => Self::unprocessable("no_envelope", with_causes(&error)),
-            error => Self::unprocessable("not_renewed", with_causes(&error)),
+            error @ RenewAgentCaError::NoEnvelope => {
+                Self::unprocessable(Code::NoEnvelope, with_causes(&error))
+            }
+            error => Self::unprocessable(Code::NotRenewed, with_causes(&error)),
         }
     }
 }
 
 /// An error with its causes, for the local operator.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text + "."
+    chain(error) + "."
 }

@@ -28,7 +28,7 @@ pub fn router(shared: Shared) -> Router {
     let (open, open_operations) = crate::http::routes::table::open().into_parts();
     let (api, api_operations) = crate::http::routes::table::api().into_parts();
     let description =
-        crate::http::openapi::operation::document(&[("", &open_operations), ("/v1", &api_operations)]);
+        crate::http::openapi::document::document(&[("", &open_operations), ("/v1", &api_operations)]);
     let description = Document::new("application/json", description.to_string());
     open.nest("/v1", api.clone())
         .nest("/api/v1", api)

@@ -277,7 +277,7 @@ fn der_length(der: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::encode;
+    use super::super::{certificate, encode};
     use super::*;
 
     fn block(label: &str, content: &[u8]) -> String {
@@ -286,6 +286,16 @@ mod tests {
 
     fn count(text: &str) -> Result<usize, PemFileError> {
         certificates(text.as_bytes()).map(|certificates| certificates.len())
+    }
+
+    #[test]
+    fn certificates_survive_the_round_trip() {
+        for length in [1, 47, 48, 49, 500] {
+            let der = vec![7; length];
+            let text = certificate(&der);
+            assert!(text.lines().all(|line| line.len() <= 64));
+            assert_eq!(certificates(text.repeat(2).as_bytes()), Ok(vec![der.clone(), der]));
+        }
     }
 
     #[test]

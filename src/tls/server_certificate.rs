@@ -24,11 +24,11 @@ use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::enroll::join_lines::KeyPin;
 use crate::domain::network::host_port::HostName;
 use crate::domain::network::pin::Pin;
-use crate::pem::file::{KeyForm, PrivateKey, private_key};
+use crate::pem;
+use crate::pem::file::{KeyForm, PemFileError, PrivateKey, private_key};
 use crate::secret_file::{self, SecretFileError, SecretReader};
 use crate::shell::quoted;
-use crate::tls::pem;
-use crate::tls::pem::PemFileError;
+use crate::tls::pem::certificates;
 use crate::tls::provider::provider;
 
 /// Largest certificate or key file that is read, in bytes: far above any chain, far below harm.
@@ -352,7 +352,7 @@ impl ChainFacts {
             .zip(&parsed)
             .skip(1)
             .filter(|(_, cert)| cert.is_ca() && cert.issuer().as_raw() == cert.subject().as_raw())
-            .map(|(der, _)| pem::certificate_text(der))
+            .map(|(der, _)| pem::certificate(der))
             .collect();
         Some(Self {
             pin: pinned.map(|der| Pin::of(der).to_string()),
@@ -387,7 +387,7 @@ fn names(leaf: &X509Certificate<'_>) -> Option<Vec<String>> {
 }
 
 fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    pem::certificates(&read(file, |_| Ok(()))?).map_err(|source| match source {
+    certificates(&read(file, |_| Ok(()))?).map_err(|source| match source {
         PemFileError::NoCertificate => CertificateError::NoCertificate { file: file.to_owned() },
         source => CertificateError::BadPem { file: file.to_owned(), source },
     })
@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(current.pin(), Some(sha256(files.ca.der()).as_str()));
         assert_eq!(current.names(), ["localhost", "127.0.0.1"]);
         let ca = current.ca_pem().unwrap();
-        assert_eq!(pem::certificates(ca.as_bytes()).unwrap(), [files.ca.der().clone()]);
+        assert_eq!(certificates(ca.as_bytes()).unwrap(), [files.ca.der().clone()]);
         assert!(ca.lines().all(|line| line.len() <= 64));
 
         let key = KeyPair::generate().unwrap();

@@ -22,8 +22,9 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::time::ASN1Time;
 
 use crate::domain::network::pin::Pin;
-use crate::tls::pem;
-use crate::tls::pem::PemFileError;
+use crate::pem;
+use crate::pem::file::PemFileError;
+use crate::tls::pem::certificates;
 use crate::tls::provider::provider;
 
 /// Largest file of trusted certificates that is read, in bytes.
@@ -228,7 +229,7 @@ impl FirstContact {
     /// The certificate that vouched.
     fn verify_pin(&self, pin: Pin, presented: &Presented<'_>) -> Result<String, Error> {
         if Pin::of(presented.end_entity) == pin {
-            return Ok(pem::certificate_text(presented.end_entity));
+            return Ok(pem::certificate(presented.end_entity));
         }
         let pinned = presented.intermediates.iter().find(|certificate| Pin::of(certificate) == pin);
         let pinned = pinned.ok_or_else(|| Distrust::PinMismatch.refusal())?;
@@ -238,7 +239,7 @@ impl FirstContact {
         let mut anchor = RootCertStore::empty();
         anchor.add(pinned.clone())?;
         self.verify_chain(&anchor, presented)?;
-        Ok(pem::certificate_text(pinned))
+        Ok(pem::certificate(pinned))
     }
 
     fn verify_chain(&self, anchors: &RootCertStore, presented: &Presented<'_>) -> Result<(), Error> {
@@ -293,7 +294,10 @@ impl ServerCertVerifier for FirstContact {
                     (false, _) if authorities.is_empty() => return Err(Distrust::OtherCertificate.refusal()),
                     (false, _) => self.verify_chain(authorities, &presented)?,
                 }
-                Vouched { text: Some(listed.iter().map(pem::certificate_text).collect()), itself }
+                Vouched {
+                    text: Some(listed.iter().map(|certificate| pem::certificate(certificate)).collect()),
+                    itself,
+                }
             }
         };
         self.remember(&presented, vouched);
@@ -348,8 +352,7 @@ fn from_file(path: &Path) -> Result<Anchors, TrustError> {
     File::open(path)
         .and_then(|file| file.take(CA_FILE_BYTES_MAX).read_to_end(&mut text))
         .map_err(|error| TrustError::Unreadable(path.to_owned(), error))?;
-    let certificates =
-        pem::certificates(&text).map_err(|error| TrustError::NotPem(path.to_owned(), error))?;
+    let certificates = certificates(&text).map_err(|error| TrustError::NotPem(path.to_owned(), error))?;
     let mut authorities = RootCertStore::empty();
     for (index, certificate) in certificates.iter().enumerate() {
         // What can't be used must not go unnoticed until it is needed.
@@ -493,7 +496,7 @@ mod tests {
 
     fn file(certificates: &[&CertificateDer<'static>]) -> (tempfile::NamedTempFile, Trust) {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let text: String = certificates.iter().map(|der| pem::certificate_text(der)).collect();
+        let text: String = certificates.iter().map(|der| pem::certificate(der)).collect();
         std::fs::write(file.path(), text).unwrap();
         let trust = Trust::CaFile(file.path().to_owned());
         (file, trust)
@@ -508,7 +511,7 @@ mod tests {
     async fn pins() {
         let ca = authority("ca");
         let good = server(&ca, "control.example", false);
-        let pem_of = |server: &Server, index: usize| Some(pem::certificate_text(&server.chain[index]));
+        let pem_of = |server: &Server, index: usize| Some(pem::certificate(&server.chain[index]));
         assert_eq!(good.call(&good.pin(0)).await.unwrap(), pem_of(&good, 0));
         assert_eq!(good.call(&good.pin(1)).await.unwrap(), pem_of(&good, 1));
         refused(&good, &Trust::Pin(Pin::from_bytes([0; 32])), "has the pin").await;
@@ -562,7 +565,7 @@ mod tests {
         let good = server(&ca, "control.example", false);
         let other_name = server(&ca, "other.example", false);
         let (_kept, of_ca) = file(&[ca.der()]);
-        assert_eq!(good.call(&of_ca).await.unwrap(), Some(pem::certificate_text(ca.der())));
+        assert_eq!(good.call(&of_ca).await.unwrap(), Some(pem::certificate(ca.der())));
         refused(&other_name, &of_ca, "not valid for name").await;
         refused(
             &server(&authority("another"), "control.example", false),

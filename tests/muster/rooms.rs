@@ -10,6 +10,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &[]),
     ("durable", &[]),
+    ("error_chain", &[]),
+    ("process", &[]),
     ("shell", &[]),
     ("secret_file", &["shell"]),
     ("pem", &[]),
@@ -19,11 +21,26 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("tls", &["domain", "clock", "secret_file", "shell", "pem", "svid"]),
     ("app", &["domain", "ca", "store", "clock", "pem"]),
     ("api", &["domain"]),
-    ("http", &["api", "app", "domain", "tls", "pem"]),
+    ("http", &["api", "app", "domain", "tls", "pem", "error_chain"]),
     ("grpc", &["app", "domain", "tls", "clock"]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
-    ("agent", &["api", "domain", "secret_file", "shell", "pem", "svid", "tls", "grpc", "clock", "durable"]),
+    (
+        "agent",
+        &[
+            "api",
+            "domain",
+            "secret_file",
+            "shell",
+            "pem",
+            "svid",
+            "tls",
+            "grpc",
+            "clock",
+            "durable",
+            "error_chain",
+        ],
+    ),
 ];
 
 #[test]
@@ -57,6 +74,8 @@ const ONLY_IN: &[(&str, &str, &str)] = &[
     ("-----BEGIN ", "pem/", "PEM is written by `pem`"),
     ("println!", "cli/output/stdout.rs", "`cli::stdout` knows what may be cut off and what is a secret"),
     ("io::stdout()", "cli/output/stdout.rs", "`cli::stdout` knows what may be cut off and what is a secret"),
+    ("sd_notify::", "process/", "`process::notify` is the one way to the service manager"),
+    ("process::umask", "process/", "`process` sets up the process"),
     (r"replace('\''", "shell.rs", "`shell::quoted` quotes what is printed to be pasted"),
 ];
 

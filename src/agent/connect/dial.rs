@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::agent::connect::proxy::{Proxy, ProxySettings, TunnelError, UnusableProxy};
-use crate::agent::enroll::enroll_on_start::chain;
 use crate::domain::network::host_port::{HostName, HostPort};
+use crate::error_chain::chain;
 
 /// How long after one attempt the next begins (RFC 8305 5, "Connection Attempt Delay").
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);

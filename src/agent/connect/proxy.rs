@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
-use crate::agent::enroll::requests::printable;
 use crate::domain::network::host_port::{HostName, HostPort};
 use crate::domain::network::networks::Networks;
+use crate::domain::printable::printable;
 
 /// `HTTPS_PROXY`, and the same in the lower case that some programs want.
 const PROXY: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
@@ -137,7 +137,7 @@ fn judge(head: &[u8]) -> Result<(), TunnelError> {
         return Ok(());
     }
     let said = rest.split_once(' ').map_or(status, |(_, said)| said);
-    Err(TunnelError::Refused(printable(said).chars().take(STATUS_CHARS_MAX).collect()))
+    Err(TunnelError::Refused(printable(said, STATUS_CHARS_MAX)))
 }
 
 /// The value of `Proxy-Authorization` for `USER:PASSWORD`, percent-encoded as it stands in a URL (RFC 7617).

@@ -8,16 +8,20 @@ use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use tracing::warn;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::agent::connect::addresses::ServerAddresses;
 use crate::agent::connect::server_url::ServerUrl;
+use crate::agent::state_file::AgentState;
 use crate::agent::svid::{NotAnSvid, Svid};
 use crate::api::enroll::SvidAnswer;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
-use crate::tls::pem::{self, PemFileError};
+use crate::pem;
+use crate::pem::file::PemFileError;
+use crate::tls::pem::certificates;
 use crate::tls::provider::provider;
 
 /// Longest life of an SVID that is believed: a week, and a day for what clocks and roundings add.
@@ -87,6 +91,41 @@ pub enum AnswerError {
     Chain(#[source] webpki::Error),
 }
 
+impl Issued {
+    /// What is worth remembering of an answer.
+    pub(crate) fn notes(
+        &self,
+        server: &ServerUrl,
+        clock_difference_ms: Option<i64>,
+        earlier: &AgentState,
+    ) -> AgentState {
+        let told = &self.told;
+        if told.unusable > 0 {
+            warn!(
+                count = told.unusable,
+                "the server names addresses that can't be used here; have its public_url and grpc_addr corrected"
+            );
+        }
+        // Where it was before is better than nowhere.
+        let grpc_addrs = if told.grpc.is_empty() { &earlier.grpc_addrs } else { &told.grpc };
+        AgentState {
+            server: Some(server.clone()),
+            grpc_addr: grpc_addrs.first().cloned(),
+            servers: told.servers.clone(),
+            grpc_addrs: grpc_addrs.clone(),
+            spiffe_id: Some(self.svid.spiffe_id.to_string()),
+            host_id: Some(self.host),
+            serial: Some(self.svid.serial),
+            issued_at: Some(self.issued_at),
+            not_after: Some(self.svid.not_after),
+            clock_difference_ms,
+            last_refusal: None,
+            last_failure: None,
+            ..earlier.clone()
+        }
+    }
+}
+
 impl Answer {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, AnswerError> {
         let answer: SvidAnswer =
@@ -102,9 +141,9 @@ impl Answer {
     }
 
     pub(crate) fn check(&self, expected: ExpectedIdentity<'_>) -> Result<Issued, AnswerError> {
-        let leaf = only(certificates("certificate", &self.answer.certificate)?, "certificate")?;
-        let intermediate = only(certificates("intermediate", &self.answer.intermediate)?, "intermediate")?;
-        let roots = certificates("trust_bundle", &self.answer.trust_bundle)?;
+        let leaf = only(certificates_in("certificate", &self.answer.certificate)?, "certificate")?;
+        let intermediate = only(certificates_in("intermediate", &self.answer.intermediate)?, "intermediate")?;
+        let roots = certificates_in("trust_bundle", &self.answer.trust_bundle)?;
         let svid = Svid::from_der(&leaf)?;
         if svid.public_key != expected.public_key {
             return Err(AnswerError::OtherKey);
@@ -121,8 +160,8 @@ impl Answer {
         Ok(Issued {
             svid,
             host: self.host_id,
-            chain: [&leaf, &intermediate].map(pem::certificate_text).concat(),
-            agent_ca: roots.iter().map(pem::certificate_text).collect(),
+            chain: [&leaf, &intermediate].map(|certificate| pem::certificate(certificate)).concat(),
+            agent_ca: roots.iter().map(|certificate| pem::certificate(certificate)).collect(),
             server_ca: self.answer.server_ca.clone(),
             told: ServerAddresses::read(&self.answer, expected.server),
             issued_at: self.answer.issued_at,
@@ -182,8 +221,8 @@ fn anchor<'a>(root: &'a CertificateDer<'_>) -> Result<TrustAnchor<'a>, AnswerErr
     webpki::anchor_from_trusted_cert(root).map_err(AnswerError::Chain)
 }
 
-fn certificates(field: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, AnswerError> {
-    let certificates = pem::certificates(text.as_bytes()).map_err(|error| AnswerError::Pem(field, error))?;
+fn certificates_in(field: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, AnswerError> {
+    let certificates = certificates(text.as_bytes()).map_err(|error| AnswerError::Pem(field, error))?;
     if certificates.len() > CERTIFICATES_MAX { Err(AnswerError::Several(field)) } else { Ok(certificates) }
 }
 

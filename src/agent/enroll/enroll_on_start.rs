@@ -12,6 +12,7 @@ use crate::agent::identity::{Identity, IdentityError, OwnedDir};
 use crate::agent::run::backoff::Backoff;
 use crate::clock::Clock;
 use crate::domain::enroll::credential::Credential;
+use crate::error_chain::chain;
 
 /// How long, and how often, a server that can't answer is asked again.
 #[derive(Debug, Clone)]
@@ -107,22 +108,6 @@ async fn enroll_patiently(
         warn!(error = %chain(&error), retry_in_ms = wait.as_millis(), "enrollment failed, trying again");
         tokio::time::sleep(wait).await;
     }
-}
-
-/// An error and what caused it, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        // Some libraries repeat their cause in their own text.
-        if !line.ends_with(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        next = cause.source();
-    }
-    line
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ use crate::api::problem::ProblemDocument;
 use crate::domain::code::Code;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
-use crate::tls::pem;
+use crate::domain::printable::printable;
+use crate::pem;
 use crate::tls::server_verifier::{Distrust, FirstContact, ServerRefused, Trust, TrustError};
 
 /// For an answer's head, connecting by every way included, and then for its body.
@@ -39,7 +40,7 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// The code of a refusal that came without one of ours: something other than Muster may be answering.
 const UNEXPLAINED: &str = "http";
 /// Most characters of a refusal that are passed on.
-const REFUSAL_CHARS_MAX: usize = 300;
+pub(crate) const REFUSAL_CHARS_MAX: usize = 300;
 
 /// A caller of one server's enrollment endpoints.
 #[derive(Debug)]
@@ -107,6 +108,12 @@ impl CallError {
         }
     }
 
+    /// Whether another key may be taken: an old one may be held by another identity, one that was cloned with its disk,
+    /// or enrolled without ever learning it.
+    pub fn refuses_key(&self) -> bool {
+        self.refusal().is_some_and(|refusal| refusal.code == Code::BadCsr.as_str())
+    }
+
     pub const fn refusal(&self) -> Option<&ServerRefusal> {
         match self {
             Self::Refused { refusal, .. } => Some(refusal),
@@ -156,7 +163,7 @@ impl ServerRefusal {
 
     /// Whether this identity has been taken away for good.
     pub fn is_revocation(&self) -> bool {
-        self.status == 403 && self.code == "identity_revoked"
+        self.status == 403 && self.code == Code::IdentityRevoked.as_str()
     }
 
     /// What to do about it.
@@ -227,7 +234,7 @@ impl EnrollmentClient {
     pub async fn rotate(&self, current: &Identity, key: &KeyPair) -> Result<Issued, CallError> {
         let request = request_for(key)?;
         let proof = current.key.sign(request.der()).map_err(|error| CallError::Request(error.into()))?;
-        let chain: String = current.chain.iter().map(pem::certificate_text).collect();
+        let chain: String = current.chain.iter().map(|certificate| pem::certificate(certificate)).collect();
         let body = RotateBody { chain, csr: pem_request(&request)?, proof: BASE64.encode(&proof) };
         let answer = self.post("/enroll/agent/rotate", &body).await?;
         let spiffe_id = Some(&current.svid.spiffe_id);
@@ -301,12 +308,8 @@ fn refusal(status: u16, problem: Option<ProblemDocument>) -> ServerRefusal {
         return ServerRefusal { status, code: UNEXPLAINED.to_owned(), detail };
     };
     let detail = if problem.detail.is_empty() { problem.title } else { problem.detail };
-    ServerRefusal { status, code: printable(&problem.code), detail: printable(&detail) }
-}
-
-/// What a server said, fit for a terminal and a log.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(REFUSAL_CHARS_MAX).collect()
+    let said = |text: &str| printable(text, REFUSAL_CHARS_MAX);
+    ServerRefusal { status, code: said(&problem.code), detail: said(&detail) }
 }
 
 fn public(key: &KeyPair) -> Vec<u8> {
@@ -537,7 +540,7 @@ mod tests {
         for (says, twist) in cases {
             server.twist(twist);
             let error = ask(&server, &trust).await.unwrap_err();
-            let text = crate::agent::enroll::enroll_on_start::chain(&error);
+            let text = crate::error_chain::chain(&error);
             assert!(matches!(error, CallError::Answer { .. }) && text.contains(says), "{says}: {text}");
             assert!(!error.is_temporary());
         }

@@ -16,7 +16,9 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::tls::pem::{self, PemFileError};
+use crate::pem;
+use crate::pem::file::PemFileError;
+use crate::tls::pem::certificates;
 use crate::tls::server_verifier::{FirstContact, is_authority};
 
 /// Most CAs that vouch for one server: an old and a new one, with room for cross-signing.
@@ -39,7 +41,7 @@ pub fn successor(contact: &FirstContact, told: &str, now: Timestamp) -> Result<O
         return Ok(None);
     };
     let mut next: Vec<CertificateDer<'static>> = Vec::new();
-    for told in pem::certificates(told.as_bytes())? {
+    for told in certificates(told.as_bytes())? {
         if in_force(&told, now) && !next.contains(&told) {
             next.push(told);
         }
@@ -56,7 +58,7 @@ pub fn successor(contact: &FirstContact, told: &str, now: Timestamp) -> Result<O
         return Err(NotTakenOver::TooMany);
     }
     let unchanged = next.len() == present.len() && next.iter().all(|one| present.contains(one));
-    Ok((!unchanged).then(|| next.iter().map(pem::certificate_text).collect()))
+    Ok((!unchanged).then(|| next.iter().map(|certificate| pem::certificate(certificate)).collect()))
 }
 
 fn in_force(certificate: &CertificateDer<'_>, now: Timestamp) -> bool {
@@ -94,7 +96,7 @@ mod tests {
     }
 
     fn text(certificates: &[&CertificateDer<'static>]) -> String {
-        certificates.iter().map(|der| pem::certificate_text(der)).collect()
+        certificates.iter().map(|der| pem::certificate(der)).collect()
     }
 
     /// A contact whose file held `trusted`, after the server had shown `shown`.

@@ -8,11 +8,11 @@ use tracing::warn;
 
 use super::files::{read, read_key};
 use super::{Identity, IdentityError};
-use crate::agent::enroll::enroll_on_start::chain;
 use crate::agent::state_file::AgentState;
 use crate::agent::svid::Svid;
-use crate::pem::file::{KeyForm, private_key};
-use crate::tls::pem::{self, PemFileError};
+use crate::error_chain::chain;
+use crate::pem::file::{KeyForm, PemFileError, private_key};
+use crate::tls::pem::certificates;
 
 const CERT: &str = "cert.pem";
 const KEY: &str = "key.pem";
@@ -139,8 +139,7 @@ fn parse_pair(
     (cert, cert_text): (&Path, &[u8]),
     (key, key_text): (&Path, &[u8]),
 ) -> Result<Identity, IdentityError> {
-    let chain =
-        pem::certificates(cert_text).map_err(|error| IdentityError::NotPem(cert.to_owned(), error))?;
+    let chain = certificates(cert_text).map_err(|error| IdentityError::NotPem(cert.to_owned(), error))?;
     let leaf = chain.first().ok_or(IdentityError::NotPem(cert.to_owned(), PemFileError::NoCertificate))?;
     let svid = Svid::from_der(leaf).map_err(|error| IdentityError::NotAnSvid(cert.to_owned(), error))?;
     let parsed = parse_key(key_text).ok_or_else(|| IdentityError::NotAKey(key.to_owned()))?;

@@ -10,9 +10,9 @@ use rustls::sign::CertifiedKey;
 
 use crate::agent::state_file::AgentState;
 use crate::agent::svid::{NotAnSvid, Svid};
+use crate::pem::file::PemFileError;
 use crate::secret_file::SecretFileError;
 use crate::tls::client_config::certified_key;
-use crate::tls::pem::PemFileError;
 
 /// How far SVIDs are dated back; tells when one was issued if nothing else does.
 pub(crate) const BACKDATED: SignedDuration = SignedDuration::from_mins(5);

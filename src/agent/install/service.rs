@@ -24,7 +24,8 @@ use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::network::pin::Pin;
 use crate::domain::version::AgentVersion;
 use crate::durable::{self, OWNER_ONLY, WORLD_READABLE};
-use crate::tls::pem;
+use crate::pem;
+use crate::tls::pem::certificates;
 use crate::tls::server_verifier::{FirstContact, Trust, TrustError};
 
 /// Begins every `agent.yml` that was written here. Others are left alone.
@@ -243,9 +244,8 @@ pub fn install(order: &InstallOrder) -> Result<Installed, InstallError> {
 pub fn checked_ca_file(file: &Path) -> Result<String, TrustError> {
     FirstContact::new(&Trust::CaFile(file.to_owned()))?;
     let text = fs::read(file).map_err(|error| TrustError::Unreadable(file.to_owned(), error))?;
-    let certificates =
-        pem::certificates(&text).map_err(|error| TrustError::NotPem(file.to_owned(), error))?;
-    Ok(certificates.iter().map(pem::certificate_text).collect())
+    let certificates = certificates(&text).map_err(|error| TrustError::NotPem(file.to_owned(), error))?;
+    Ok(certificates.iter().map(|certificate| pem::certificate(certificate)).collect())
 }
 
 /// Stops the service and removes what [`install`] has written. The identity stays.

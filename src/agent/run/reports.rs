@@ -19,6 +19,7 @@ use tracing::debug;
 use crate::agent::run::backoff::Backoff;
 use crate::clock::Clock;
 use crate::domain::insight::timeline::VALUE_CHARS_MAX;
+use crate::domain::printable::printable;
 use crate::grpc::proto::agent_service_client::AgentServiceClient;
 use crate::grpc::proto::{HostEvent, ReportRequest};
 
@@ -163,13 +164,11 @@ fn to_proto(event: ReportedEvent, at_ms: i64) -> HostEvent {
         }
         ReportedEvent::Stopping => ("agent_stopping", Vec::new()),
     };
-    let detail = detail.into_iter().map(|(name, value)| (name.to_owned(), fit(&value))).collect();
+    let detail = detail
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), printable(&value, VALUE_CHARS_MAX)))
+        .collect();
     HostEvent { kind: kind.to_owned(), at_ms, detail }
-}
-
-/// A text as the server takes it.
-fn fit(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(VALUE_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -17,8 +17,6 @@ use crate::agent::config::AgentConfig;
 use crate::agent::connect::addresses;
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::answer::Issued;
-use crate::agent::enroll::enroll_on_start::chain;
-use crate::agent::enroll::first_enrollment::{issued_notes, key_was_refused};
 use crate::agent::enroll::requests::{CallError, EnrollmentClient, ServerRefusal};
 use crate::agent::enroll::server_trust;
 use crate::agent::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
@@ -26,16 +24,14 @@ use crate::agent::run::backoff::{place_in, random_permille};
 use crate::agent::run::readiness::{Notify, Readiness};
 use crate::agent::run::reports::{PendingReports, ReportedEvent};
 use crate::agent::run::schedule::{Schedule, WAIT_MIN, schedule, suspicion_gap};
-use crate::agent::state_file::{AgentState, Failed, LastRefusal};
+use crate::agent::state_file::{AgentState, CLOCK_DIFFERENCE_MS_WARNED, Failed, LastRefusal};
 use crate::agent::workload::{Offer, Offered, TurnedAway};
 use crate::clock::Clock;
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::serial::Serial;
 use crate::domain::network::host_port::HostPort;
+use crate::error_chain::chain;
 use crate::tls::client_config::LiveIdentity;
-
-/// A difference between the clocks that is worth a warning: certificates are dated back by five minutes.
-pub(crate) const CLOCK_DIFFERENCE_MS_WARNED: i64 = 240_000;
 
 /// A change of the difference that is worth writing down.
 const CLOCK_DIFFERENCE_MS_NOTED: i64 = 1_000;
@@ -358,7 +354,7 @@ impl Rotator {
             self.note_clock(millis, CLOCK_DIFFERENCE_MS_NOTED_HTTP);
         }
         let (key, issued) = requested?;
-        let notes = issued_notes(self.notes.clock_difference_ms, &client, &issued, &self.notes);
+        let notes = issued.notes(client.server(), self.notes.clock_difference_ms, &self.notes);
         self.dir.install(&NewIdentity {
             key: &key,
             chain: &issued.chain,
@@ -425,7 +421,7 @@ impl Rotator {
     async fn request(&self, client: &EnrollmentClient) -> Result<(KeyPair, Issued), RotateError> {
         let (key, reused) = self.dir.pending_key()?;
         let answer = client.rotate(&self.identity, &key).await;
-        if !key_was_refused(&answer) {
+        if !answer.as_ref().is_err_and(CallError::refuses_key) {
             return Ok((key, answer?));
         }
         self.dir.discard_pending_key()?;
@@ -482,7 +478,6 @@ impl RotateError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::run::schedule::jitter;
 
     fn schedule_of(lifetime_secs: i64) -> (Schedule, Timestamp) {
         let issued = Timestamp::from_second(1_790_000_000).unwrap();
@@ -561,13 +556,5 @@ mod tests {
         let gaps = [0, 1, 2, 6, 7, u32::MAX].map(|wrong| suspicion_gap(minute, wrong).as_secs());
         assert_eq!(gaps, [5, 120, 240, 3840, 3840, 3840]);
         assert_eq!(suspicion_gap(Duration::from_millis(333), 0), Duration::from_millis(333));
-    }
-
-    #[test]
-    fn jitter_is_the_serials_and_within_bounds() {
-        let at = Timestamp::UNIX_EPOCH;
-        let jitters: std::collections::HashSet<u16> =
-            (0..=255).map(|n| jitter(Serial::new(at, [n; 10]))).collect();
-        assert!(jitters.iter().all(|jitter| *jitter < 1000) && jitters.len() > 100);
     }
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::agent::identity::Identity;
 use crate::agent::run::backoff::{after_refusals, jittered};
 use crate::agent::state_file::AgentState;
-use crate::domain::identity::rotation::{check_interval, due_at};
+use crate::domain::identity::rotation::{check_interval, due_at, jitter};
 use crate::domain::identity::serial::Serial;
 
 /// Shortest time between two suspicions. A revoked agent should learn it soon.
@@ -100,13 +100,6 @@ pub(crate) fn suspicion_gap(gap: Duration, acquittals: u32) -> Duration {
         0 => gap.min(SUSPICION_GAP_MIN),
         wrong => gap * (1 << wrong.min(ACQUITTALS_MAX)),
     }
-}
-
-/// Spreads a fleet's rotations. Taken from the serial, whose end is random, so that everybody who looks at the
-/// certificate computes the same moment.
-pub fn jitter(serial: Serial) -> u16 {
-    let [.., high, low] = *serial.as_bytes();
-    u16::from_be_bytes([high, low]) % 1000
 }
 
 pub(crate) fn schedule(identity: &Identity, notes: &AgentState) -> Schedule {

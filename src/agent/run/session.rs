@@ -22,8 +22,7 @@ use tracing::{debug, info};
 
 use crate::agent::connect::dial::Dialer;
 use crate::agent::connect::https::server_name;
-use crate::agent::enroll::enroll_on_start::chain;
-use crate::agent::enroll::requests::printable;
+use crate::agent::enroll::requests::REFUSAL_CHARS_MAX;
 use crate::agent::facts;
 use crate::agent::facts::Subject;
 use crate::agent::run::reports::PendingReports;
@@ -31,6 +30,8 @@ use crate::agent::run::rotator::News;
 use crate::clock::Clock;
 use crate::domain::host::HostFacts;
 use crate::domain::network::host_port::HostPort;
+use crate::domain::printable::printable;
+use crate::error_chain::chain;
 use crate::grpc::proto::agent_service_client::AgentServiceClient;
 use crate::grpc::proto::{
     HeartbeatRequest, HeartbeatResponse, SessionRequest, SessionResponse, session_request, session_response,
@@ -331,7 +332,8 @@ impl Session<'_> {
             }
             session_response::Message::Goodbye(goodbye) => {
                 let asked = Duration::from_millis(goodbye.reconnect_after_ms.into());
-                let reason = format!("the server said goodbye: {}", printable(&goodbye.reason));
+                let reason =
+                    format!("the server said goodbye: {}", printable(&goodbye.reason, REFUSAL_CHARS_MAX));
                 let window = told_window(goodbye.reconnect_within_ms);
                 Err(Ended::Goodbye { reason, after: asked.min(AWAY_MAX), window })
             }
@@ -375,7 +377,7 @@ fn ended_by(status: &Status, open: bool) -> Ended {
     let cause = std::error::Error::source(status);
     let broken = cause.is_some();
     let cause = cause.map_or_else(|| status.message().to_owned(), chain);
-    let text = printable(&format!("{:?}: {cause}", status.code()));
+    let text = printable(&format!("{:?}: {cause}", status.code()), REFUSAL_CHARS_MAX);
     match status.code() {
         Code::PermissionDenied | Code::Unauthenticated => Ended::PerhapsRefused(text),
         _ if broken && !open => Ended::PerhapsRefused(text),

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use crate::agent::identity::Identity;
 use crate::agent::workload::proto;
 use crate::domain::identity::spiffe::SpiffeId;
-use crate::tls::pem::{self, PemFileError};
+use crate::pem::file::PemFileError;
+use crate::tls::pem::certificates;
 
 /// What callers are given. One owner publishes it; `None` while there is nothing to give.
 pub type Offer = watch::Sender<Option<Offered>>;
@@ -28,7 +29,7 @@ pub struct Offered {
 impl Offered {
     /// An identity with the PEM of the roots that SVIDs of its trust domain are checked against.
     pub fn new(identity: &Identity, agent_ca: &[u8]) -> Result<Self, PemFileError> {
-        let roots = pem::certificates(agent_ca)?;
+        let roots = certificates(agent_ca)?;
         Ok(Self {
             spiffe_id: identity.svid.spiffe_id.clone(),
             chain: identity.chain.iter().flat_map(|certificate| certificate.iter().copied()).collect(),

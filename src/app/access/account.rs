@@ -12,6 +12,8 @@ use crate::app::access::sessions::{SignInError, end_sessions};
 use crate::app::issue::refusals::ProofLevel;
 use crate::app::{App, Unavailable};
 use crate::domain::ids::UserId;
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::session::{Session, SessionId, SessionKey};
 use crate::domain::people::user::{InvalidPassword, NewPassword, PasswordHash, User};
@@ -82,8 +84,8 @@ impl App {
         let new = NewPassword::new(change.new, &user.username)?;
         let asker = Asker::of(&caller);
         if !self.passwords.verify(asker, change.current, Some(user.password.clone())).await? {
-            let event = caller.event("user.change", user.tenant, user.id);
-            self.record_refusal(event, ProofLevel::Somebody, "wrong_password").await?;
+            let event = caller.event(AuditAction::UserChange, user.tenant, user.id);
+            self.record_refusal(event, ProofLevel::Somebody, AuditReason::WrongPassword).await?;
             return Err(AccountError::WrongPassword);
         }
         let password = self.passwords.hash(asker, new).await?;
@@ -132,7 +134,7 @@ impl App {
             let Some(session) = sessions.into_iter().find(|session| session.key.id() == id) else {
                 return Ok(Verdict::refuse(AccountError::NoSession));
             };
-            let event = caller.event("session.end", user.tenant, &user.username);
+            let event = caller.event(AuditAction::SessionEnd, user.tenant, &user.username);
             Ok(Verdict::accept((), vec![Change::EndSession(session.key), Change::Audit(event)]))
         });
         ended.await.map_err(Unavailable::from)?
@@ -149,7 +151,7 @@ fn set_own_password(
 ) -> Result<Verdict<Vec<ApiToken>, AccountError>, ReadError> {
     let mut changes = end_sessions(view, &user, Some(session))?;
     let ended = if end_api_tokens { tokens_of(view, user.id)? } else { Vec::new() };
-    let mut event = caller.event("user.change", user.tenant, user.id);
+    let mut event = caller.event(AuditAction::UserChange, user.tenant, user.id);
     event.detail.insert("username", user.username.to_string());
     event.detail.insert("password", "changed".to_owned());
     changes.extend([Change::PutUser(User { password, ..user }), Change::Audit(event)]);

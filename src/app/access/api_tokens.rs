@@ -12,6 +12,8 @@ use crate::app::issue::refusals::ProofLevel;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::ids::{CredentialId, TenantId, UserId};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::label::Label;
 use crate::domain::people::api_token::{ApiToken, GENERATIONS_MAX, Maker, TTL_SECONDS};
 use crate::domain::people::permission::Permission;
@@ -63,9 +65,9 @@ impl App {
     ) -> Result<(ListedToken, Credential), ApiTokenError> {
         let created = self.try_create_api_token(caller, order).await;
         if let Err(ApiTokenError::MoreThanMaker(missing)) = &created {
-            let mut event = caller.event("api_token.create", caller.tenant(), "");
+            let mut event = caller.event(AuditAction::ApiTokenCreate, caller.tenant(), "");
             event.detail.insert("permission", missing.to_string());
-            self.record_refusal(event, ProofLevel::Somebody, "permission_denied").await?;
+            self.record_refusal(event, ProofLevel::Somebody, AuditReason::PermissionDenied).await?;
         }
         created
     }
@@ -188,7 +190,7 @@ fn create(
         };
         above = parent.parent;
     }
-    let mut event = caller.event("api_token.create", token.tenant, token.id);
+    let mut event = caller.event(AuditAction::ApiTokenCreate, token.tenant, token.id);
     event.detail.insert("name", token.name.to_string());
     let granted: Vec<&str> = token.permissions.iter().map(|permission| permission.as_str()).collect();
     event.detail.insert("permissions", granted.join(" "));
@@ -199,7 +201,7 @@ fn create(
 
 /// Ends a token, on record.
 fn revoke(caller: &Caller, token: &ApiToken, because: Option<&str>) -> Vec<Change> {
-    let mut event = caller.event("api_token.revoke", token.tenant, token.id);
+    let mut event = caller.event(AuditAction::ApiTokenRevoke, token.tenant, token.id);
     event.detail.insert("name", token.name.to_string());
     if let Some(because) = because {
         event.detail.insert("because", because.to_owned());

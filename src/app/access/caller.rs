@@ -1,11 +1,12 @@
 //! Who is asking, as far as it has been proved, and what they may do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
 use crate::domain::ids::{CredentialId, TenantId};
-use crate::domain::insight::audit::{AuditEvent, Outcome};
+use crate::domain::insight::audit::AuditEvent;
+use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::network::networks::UNKNOWN;
 use crate::domain::people::api_token::Maker;
 use crate::domain::people::permission::Permission;
@@ -77,22 +78,11 @@ impl Caller {
     /// Starts an audit event that names this caller.
     pub fn event(
         &self,
-        action: &'static str,
+        action: AuditAction,
         tenant: Option<TenantId>,
         target: impl fmt::Display,
     ) -> AuditEvent {
-        AuditEvent {
-            actor: self.to_string(),
-            source: self.source(),
-            tenant,
-            action,
-            target: target.to_string(),
-            outcome: Outcome::Success,
-            reason: None,
-            detail: BTreeMap::new(),
-            names: BTreeMap::new(),
-            host: None,
-        }
+        AuditEvent::new(self.to_string(), self.source(), action, tenant, target)
     }
 
     fn source(&self) -> String {

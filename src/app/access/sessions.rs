@@ -14,6 +14,8 @@ use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::insight::audit::AuditEvent;
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::people::api_token::{ApiToken, GENERATIONS_MAX, Maker};
 use crate::domain::people::permission::Permission;
 use crate::domain::people::session::{PER_USER_MAX, Session, SessionKey, SessionToken, TOUCH_EVERY};
@@ -58,11 +60,11 @@ impl App {
         let hash = user.as_ref().map(|user| user.password.clone());
         let right = self.passwords.verify(asker, password, hash).await?;
         let (Some(user), true) = (user, right) else {
-            let event = caller.event("session.create", None, target);
+            let event = caller.event(AuditAction::SessionCreate, None, target);
             // Each name is told apart, somebody's or nobody's: else only the first try at a name that somebody has would
             // wait for a commit, and its time would tell.
             let by = format!("{:016x} {}", self.refusals.digest(username), place_of(&event));
-            self.record_refusal_by(event, ProofLevel::Stranger, "wrong_credentials", by).await?;
+            self.record_refusal_by(event, ProofLevel::Stranger, AuditReason::WrongCredentials, by).await?;
             return Err(SignInError::Wrong);
         };
         self.passwords.signed_in(asker);
@@ -120,23 +122,23 @@ impl App {
         address: Option<IpAddr>,
     ) -> Result<Option<Caller>, Unavailable> {
         let Some(credential) = Credential::parse(CredentialKind::ApiToken, text) else {
-            self.refuse_token(None, None, address, ProofLevel::Stranger, "malformed_token").await?;
+            self.refuse_token(None, None, address, ProofLevel::Stranger, AuditReason::MalformedToken).await?;
             return Ok(None);
         };
         let now = self.clock.now();
         let found: Result<Result<Caller, _>, ReadError> = self.store.read(|view| {
             let Some(token) = view.api_token(credential.id())? else {
-                return Ok(Err((None, ProofLevel::Stranger, "unknown_token")));
+                return Ok(Err((None, ProofLevel::Stranger, AuditReason::UnknownToken)));
             };
             let (id, tenant, maker) = (token.id, token.tenant, token.maker);
             if !token.hash.matches(&credential) {
-                return Ok(Err((tenant, ProofLevel::Stranger, "wrong_secret")));
+                return Ok(Err((tenant, ProofLevel::Stranger, AuditReason::WrongSecret)));
             }
             if token.expired(now) {
-                return Ok(Err((tenant, ProofLevel::Somebody, "expired")));
+                return Ok(Err((tenant, ProofLevel::Somebody, AuditReason::Expired)));
             }
             let Some(permissions) = effective(view, &token, now)? else {
-                return Ok(Err((tenant, ProofLevel::Somebody, "maker_gone")));
+                return Ok(Err((tenant, ProofLevel::Somebody, AuditReason::MakerGone)));
             };
             Ok(Ok(Caller::Token(Box::new(TokenCaller { id, permissions, tenant, maker, address }))))
         });
@@ -157,10 +159,10 @@ impl App {
         tenant: Option<TenantId>,
         address: Option<IpAddr>,
         met: ProofLevel,
-        reason: &'static str,
+        reason: AuditReason,
     ) -> Result<(), Unavailable> {
         let target = id.map(|id| id.to_string()).unwrap_or_default();
-        let event = Caller::Anonymous { address }.event("api_token.use", tenant, target);
+        let event = Caller::Anonymous { address }.event(AuditAction::ApiTokenUse, tenant, target);
         // The same whether there is such a token or not, so that the time of a refusal does not tell.
         let by = event.target.clone();
         self.record_refusal_by(event, met, reason, by).await
@@ -168,8 +170,8 @@ impl App {
 
     /// Records that somebody came with a session that is not there.
     pub async fn refuse_session(&self, address: Option<IpAddr>) -> Result<(), Unavailable> {
-        let event = Caller::Anonymous { address }.event("session.use", None, "");
-        self.record_refusal(event, ProofLevel::Stranger, "unknown_session").await
+        let event = Caller::Anonymous { address }.event(AuditAction::SessionUse, None, "");
+        self.record_refusal(event, ProofLevel::Stranger, AuditReason::UnknownSession).await
     }
 
     /// Whether there is a session, be it one that has run out.
@@ -193,7 +195,7 @@ impl App {
         let Caller::User { user, session, .. } = caller else {
             return Ok(());
         };
-        let (key, event) = (*session, caller.event("session.end", user.tenant, &user.username));
+        let (key, event) = (*session, caller.event(AuditAction::SessionEnd, user.tenant, &user.username));
         let ended = self.store.write(move |view, _| {
             let changes = match view.session(key)? {
                 Some(_) => vec![Change::EndSession(key), Change::Audit(event)],
@@ -213,7 +215,7 @@ impl App {
         let Caller::User { user, .. } = caller else {
             return Ok(());
         };
-        let (id, event) = (user.id, caller.event("user.preferences", user.tenant, user.id));
+        let (id, event) = (user.id, caller.event(AuditAction::UserPreferences, user.tenant, user.id));
         let saved = self.store.write(move |view, _| {
             let changed = view.user(id)?.filter(|user| user.preferences != preferences);
             let changed = changed.map(|user| Change::PutUser(User { preferences, ..user }));
@@ -249,7 +251,7 @@ fn open(
     changes.extend(own.iter().take(too_many).map(|session| Change::EndSession(session.key)));
     let event = AuditEvent {
         actor: format!("user:{}", user.username),
-        ..caller.event("session.create", user.tenant, &user.username)
+        ..caller.event(AuditAction::SessionCreate, user.tenant, &user.username)
     };
     changes.extend([Change::PutSession(session.clone()), Change::Audit(event)]);
     Ok(Verdict::accept(SignedIn { user, session }, changes))

@@ -3,6 +3,7 @@
 use crate::app::access::caller::Caller;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::ids::TenantId;
+use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::label::Label;
 use crate::domain::people::tenant::{DEFAULT_TENANT, Tenant};
 use crate::store::{Change, ReadError, Verdict};
@@ -58,7 +59,7 @@ impl App {
     pub async fn create_tenant(&self, caller: &Caller, name: Label) -> Result<Tenant, TenantError> {
         let now = self.clock.now();
         let tenant = Tenant { id: TenantId::new(now, entropy()?), name, created_at: now };
-        let mut event = caller.event("tenant.create", Some(tenant.id), tenant.id);
+        let mut event = caller.event(AuditAction::TenantCreate, Some(tenant.id), tenant.id);
         event.detail.insert("name", tenant.name.to_string());
         let created = self.store.write(move |view, _| {
             if view.tenants()?.iter().any(|other| other.name == tenant.name) {

@@ -14,6 +14,8 @@ use crate::app::access::sessions::{SignInError, end_sessions, renewed};
 use crate::app::issue::refusals::ProofLevel;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::ids::{ALPHABET, TenantId, UserId};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::tenant::DEFAULT_TENANT;
 use crate::domain::people::user::{
@@ -84,11 +86,11 @@ impl App {
     /// Creates a person. One who belongs to a tenant other than the default one gets a name that says so, which is
     /// why no name is refused because somebody of another tenant has it.
     pub async fn create_user(self: &Arc<Self>, caller: &Caller, order: UserOrder) -> Result<User, UserError> {
-        let mut event = caller.event("user.create", caller.tenant(), "");
+        let mut event = caller.event(AuditAction::UserCreate, caller.tenant(), "");
         event.detail.insert("role", order.role.as_str().to_owned());
         let created = self.try_create_user(caller, order).await;
         if matches!(created, Err(UserError::MoreThanCaller)) {
-            self.record_refusal(event, ProofLevel::Somebody, "permission_denied").await?;
+            self.record_refusal(event, ProofLevel::Somebody, AuditReason::PermissionDenied).await?;
         }
         created
     }
@@ -166,8 +168,8 @@ impl App {
     ) -> Result<ChangedUser, UserError> {
         let changed = self.try_change_user(caller, id, change).await;
         if matches!(changed, Err(UserError::MoreThanCaller)) {
-            let event = caller.event("user.change", caller.tenant(), id);
-            self.record_refusal(event, ProofLevel::Somebody, "permission_denied").await?;
+            let event = caller.event(AuditAction::UserChange, caller.tenant(), id);
+            self.record_refusal(event, ProofLevel::Somebody, AuditReason::PermissionDenied).await?;
         }
         changed
     }
@@ -295,7 +297,7 @@ fn candidates(
 }
 
 fn created(caller: &Caller, user: &User) -> Change {
-    let mut event = caller.event("user.create", user.tenant, user.id);
+    let mut event = caller.event(AuditAction::UserCreate, user.tenant, user.id);
     event.detail.insert("username", user.username.to_string());
     event.detail.insert("role", user.role.as_str().to_owned());
     Change::Audit(event)
@@ -311,7 +313,7 @@ fn decide_change(
     password: Option<PasswordHash>,
 ) -> Result<Verdict<ChangedUser, UserError>, ReadError> {
     let mut after = before.clone();
-    let mut event = caller.event("user.change", before.tenant, before.id);
+    let mut event = caller.event(AuditAction::UserChange, before.tenant, before.id);
     event.detail.insert("username", before.username.to_string());
     if let Some(role) = role.filter(|role| *role != before.role) {
         after.role = role;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use crate::app::{App, Unavailable};
 use crate::domain::ids::TenantId;
 use crate::domain::insight::audit::{AuditEvent, AuditRecord, ChainHead, MissingRecords, Outcome};
+use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{self, Change, Numbered, ReadError, Verdict};
 
 /// Records looked at for one page of a search; a search for something rare continues on the next page.
@@ -192,18 +193,9 @@ impl App {
     /// server starts, and while it runs: a store that is opened anew after a failed commit is looked at again.
     pub async fn record_missing_records(&self) -> Result<(), Unavailable> {
         let Some(missing) = self.store.missing_records() else { return Ok(()) };
-        let event = AuditEvent {
-            actor: "muster".to_owned(),
-            source: "store".to_owned(),
-            tenant: None,
-            action: "audit.records_missing",
-            target: store::JOURNAL_NAME.to_owned(),
-            outcome: Outcome::Success,
-            reason: None,
-            detail: detail(&missing),
-            names: BTreeMap::new(),
-            host: None,
-        };
+        let mut event =
+            AuditEvent::by_muster("store", AuditAction::AuditRecordsMissing, None, store::JOURNAL_NAME);
+        event.detail = detail(&missing);
         let recorded = self.store.write(move |_, _| {
             let changes = vec![Change::Audit(event), Change::AcceptLoss(missing)];
             Ok(Verdict::<(), Infallible>::accept((), changes))

@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::TenantId;
-    use crate::domain::insight::timeline::{HostEvent, REPORTED_KEPT, Source};
+    use crate::domain::insight::timeline::{HostEvent, REPORTED_KEPT, Source, TimelineKind};
 
     fn event(kind: &str, at: Timestamp) -> Reported {
         Reported::new(kind.to_owned(), Some(at), BTreeMap::new(), Timestamp::now()).unwrap()
@@ -140,8 +140,11 @@ mod tests {
         let begun = Timestamp::now() - SignedDuration::from_hours(1);
         let at = move |second: i64| begun + SignedDuration::from_secs(second);
         let written = history.store.write(move |_, _| {
-            let own =
-                |second| HostEvent { at: at(second), kind: "rotated".to_owned(), detail: BTreeMap::new() };
+            let own = |second| HostEvent {
+                at: at(second),
+                kind: TimelineKind::Rotated.to_string(),
+                detail: BTreeMap::new(),
+            };
             let report = |host, seconds: std::ops::Range<i64>| Change::ReportedEvents {
                 host,
                 tenant,

@@ -20,7 +20,9 @@ use crate::domain::host::{ClonePolicy, Host, HostFlag};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
-use crate::domain::insight::audit::{AuditEvent, Outcome};
+use crate::domain::insight::audit::AuditEvent;
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::timeline::TimelineKind;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// Suspicions that wait to be written down; more at once are dropped, and come again with the next handshake.
@@ -170,8 +172,8 @@ pub(crate) fn suspect(
         changes.extend(revocations(view, host.id, now, RevocationReason::Revoked)?);
         let identity = AgentRef { tenant: host.tenant, agent: host.agent.clone() };
         changes.push(Change::DenyIdentity { identity, since: now });
-        changes.push(timeline(host.id, now, "revoked", [("by", "clone_policy".to_owned())]));
-        let mut event = event(host, "agent.revoke", salts.revocation);
+        changes.push(timeline(host.id, now, TimelineKind::Revoked, [("by", "clone_policy".to_owned())]));
+        let mut event = event(host, AuditAction::AgentRevoke, salts.revocation);
         event.detail.insert("agent_id", host.agent.to_string());
         event.detail.insert("because", suspicion.signal().to_owned());
         changes.push(Change::Audit(event));
@@ -183,7 +185,7 @@ fn flag(mut host: Host, suspicion: Suspicion, now: Timestamp, salt: [u8; 16]) ->
     if !host.flags.insert(HostFlag::PossibleClone) {
         return Vec::new();
     }
-    let mut event = event(&host, "host.possible_clone", salt);
+    let mut event = event(&host, AuditAction::HostPossibleClone, salt);
     event.detail.insert("signal", suspicion.signal().to_owned());
     event.detail.insert("newest_serial", host.newest_serial.to_string());
     let (name, serial) = suspicion.about();
@@ -192,22 +194,15 @@ fn flag(mut host: Host, suspicion: Suspicion, now: Timestamp, salt: [u8; 16]) ->
         event.detail.insert("first_successor", first.to_string());
     }
     let told = [("signal", suspicion.signal().to_owned()), (name, serial.to_string())];
-    vec![timeline(host.id, now, "possible_clone", told), Change::PutHost(host), Change::Audit(event)]
+    vec![
+        timeline(host.id, now, TimelineKind::PossibleClone, told),
+        Change::PutHost(host),
+        Change::Audit(event),
+    ]
 }
 
-fn event(host: &Host, action: &'static str, salt: [u8; 16]) -> AuditEvent {
-    let mut event = AuditEvent {
-        actor: "muster".to_owned(),
-        source: "server".to_owned(),
-        tenant: Some(host.tenant),
-        action,
-        target: host.id.to_string(),
-        outcome: Outcome::Success,
-        reason: None,
-        detail: BTreeMap::new(),
-        names: BTreeMap::new(),
-        host: None,
-    };
+fn event(host: &Host, action: AuditAction, salt: [u8; 16]) -> AuditEvent {
+    let mut event = AuditEvent::by_muster("server", action, Some(host.tenant), host.id);
     event.name_host(host.id, host.facts.hostname.as_deref(), salt);
     event
 }

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 
-use crate::app::issue::enroll::{EnrollError, UNKNOWN, WRONG};
+use crate::app::issue::enroll::EnrollError;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment::Via;
 use crate::domain::enroll::enrollment_secret::{EnrollmentSecret, SecretState};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{HostId, TenantId};
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::store::{Change, View};
 
 /// The row that a presented credential was found to be.
@@ -47,7 +48,7 @@ impl Row {
         match self {
             Self::Token(token) if token.voided_at.is_some() => Some(EnrollError::TokenVoided),
             Self::Secret(secret) if secret.revoked_at.is_some() => {
-                Some(EnrollError::Unauthorized(SecretState::Revoked.as_str()))
+                Some(EnrollError::Unauthorized(AuditReason::Revoked))
             }
             _ => None,
         }
@@ -64,7 +65,9 @@ impl Row {
             },
             Self::Secret(secret) => match secret.state(now) {
                 SecretState::Open => None,
-                state => Some(EnrollError::Unauthorized(state.as_str())),
+                SecretState::Revoked => Some(EnrollError::Unauthorized(AuditReason::Revoked)),
+                SecretState::Expired => Some(EnrollError::Unauthorized(AuditReason::Expired)),
+                SecretState::Exhausted => Some(EnrollError::Unauthorized(AuditReason::Exhausted)),
             },
         }
     }
@@ -85,17 +88,20 @@ impl Row {
 pub(crate) fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, EnrollError> {
     let (row, hash) = match credential.kind() {
         CredentialKind::JoinToken => {
-            let token = view.join_token(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
+            let token = view
+                .join_token(credential.id())?
+                .ok_or(EnrollError::Unauthorized(AuditReason::UnknownCredential))?;
             let hash = token.hash.clone();
             (Row::Token(token), hash)
         }
         CredentialKind::EnrollmentSecret => {
-            let secret =
-                view.enrollment_secret(credential.id())?.ok_or(EnrollError::Unauthorized(UNKNOWN))?;
+            let secret = view
+                .enrollment_secret(credential.id())?
+                .ok_or(EnrollError::Unauthorized(AuditReason::UnknownCredential))?;
             let hash = secret.hash.clone();
             (Row::Secret(secret), hash)
         }
-        CredentialKind::ApiToken => return Err(EnrollError::Unauthorized(UNKNOWN)),
+        CredentialKind::ApiToken => return Err(EnrollError::Unauthorized(AuditReason::UnknownCredential)),
     };
-    if hash.matches(credential) { Ok(row) } else { Err(EnrollError::Unauthorized(WRONG)) }
+    if hash.matches(credential) { Ok(row) } else { Err(EnrollError::Unauthorized(AuditReason::WrongSecret)) }
 }

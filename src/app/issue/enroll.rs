@@ -23,11 +23,13 @@ use crate::app::{App, Unavailable, entropy};
 use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash};
-use crate::domain::enroll::enrollment_secret::SecretState;
 use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::{Host, HostFacts, tells_machines_apart};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::ids::{CredentialId, HostId};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
+use crate::domain::insight::timeline::TimelineKind;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// How long a repeated request is answered with the certificate already issued.
@@ -55,7 +57,7 @@ pub struct EnrollRequest {
 pub enum EnrollError {
     /// Outside, all of these look the same; the reason is for the audit record.
     #[error("the credential is not valid")]
-    Unauthorized(&'static str),
+    Unauthorized(AuditReason),
     #[error("this join token has already been used")]
     TokenUsed,
     #[error("this join token has expired")]
@@ -87,31 +89,30 @@ impl From<ReadError> for EnrollError {
 impl EnrollError {
     /// Whether the caller showed nothing that only a rightful caller has. Only such failures are throttled.
     pub fn proved_nothing(&self) -> bool {
-        matches!(self, Self::Unauthorized(UNKNOWN | WRONG | MALFORMED))
+        matches!(
+            self,
+            Self::Unauthorized(
+                AuditReason::UnknownCredential | AuditReason::WrongSecret | AuditReason::MalformedCredential
+            )
+        )
     }
 
     /// The true reason, for the audit record; `None` when nothing was refused.
-    pub(crate) const fn reason(&self) -> Option<&'static str> {
+    pub(crate) const fn reason(&self) -> Option<AuditReason> {
         Some(match self {
-            Self::Unauthorized(reason) => reason,
-            Self::TokenUsed => "token_used",
-            Self::TokenExpired => "token_expired",
-            Self::TokenVoided => "token_voided",
-            Self::SecretExhausted => "secret_exhausted",
-            Self::IdentityRevoked => "identity_revoked",
-            Self::HostDecommissioned(_) => "host_decommissioned",
-            Self::BadCsr(_) => "bad_csr",
-            Self::KeyTaken => "key_taken",
+            Self::Unauthorized(reason) => *reason,
+            Self::TokenUsed => AuditReason::TokenUsed,
+            Self::TokenExpired => AuditReason::TokenExpired,
+            Self::TokenVoided => AuditReason::TokenVoided,
+            Self::SecretExhausted => AuditReason::SecretExhausted,
+            Self::IdentityRevoked => AuditReason::IdentityRevoked,
+            Self::HostDecommissioned(_) => AuditReason::HostDecommissioned,
+            Self::BadCsr(_) => AuditReason::BadCsr,
+            Self::KeyTaken => AuditReason::KeyTaken,
             Self::Issuing(_) | Self::Unavailable(_) => return None,
         })
     }
 }
-
-pub(crate) const MALFORMED: &str = "malformed_credential";
-
-pub(crate) const UNKNOWN: &str = "unknown_credential";
-
-pub(crate) const WRONG: &str = "wrong_secret";
 
 /// What a right credential entitles its bearer to at this moment.
 enum Entitlement {
@@ -133,7 +134,7 @@ impl App {
         let caller = Caller::Anonymous { address: request.peer };
         match Credential::parse(request.kind, &request.credential) {
             Some(credential) => self.enroll_with(credential, request, &caller).await,
-            None => Err(EnrollError::Unauthorized(MALFORMED)),
+            None => Err(EnrollError::Unauthorized(AuditReason::MalformedCredential)),
         }
     }
 
@@ -160,7 +161,7 @@ impl App {
         if let EnrollError::HostDecommissioned(host) = error {
             self.tell_of_attempt(*host, credential, peer).await?;
         }
-        let mut event = Caller::Anonymous { address: peer }.event("agent.enroll", tenant, target);
+        let mut event = Caller::Anonymous { address: peer }.event(AuditAction::AgentEnroll, tenant, target);
         let refused = if error.proved_nothing() { ProofLevel::Stranger } else { ProofLevel::Somebody };
         // The same whether there is such a credential or not, so that the time of a refusal does not tell.
         let by = format!("{} {}", event.target, hostname.unwrap_or_default());
@@ -183,12 +184,12 @@ impl App {
         let told = self.store.write(move |view, now| {
             let text = |value: Option<String>| value.unwrap_or_default();
             let detail = [
-                ("reason", "host_decommissioned".to_owned()),
+                ("reason", AuditReason::HostDecommissioned.to_string()),
                 ("secret", text(credential.map(|id| id.to_string()))),
                 ("peer", text(peer.map(|peer| peer.to_string()))),
             ];
             let known = view.host(host)?.is_some();
-            let changes = known.then(|| timeline(host, now, "enrollment_refused", detail));
+            let changes = known.then(|| timeline(host, now, TimelineKind::EnrollmentRefused, detail));
             Ok(Verdict::<(), Infallible>::accept((), changes.into_iter().collect()))
         });
         let Ok(()) = told.await?;
@@ -319,7 +320,7 @@ impl Deciding {
             }
             Err(EnrollError::Unavailable(Unavailable::Read(error))) => return Err(error),
             // Before signing there was a slot, so another request took the last one in between.
-            Err(EnrollError::Unauthorized(reason)) if reason == SecretState::Exhausted.as_str() => {
+            Err(EnrollError::Unauthorized(AuditReason::Exhausted)) => {
                 return Ok(Verdict::refuse(EnrollError::SecretExhausted));
             }
             Err(error) => return Ok(Verdict::refuse(error)),
@@ -349,7 +350,7 @@ impl Deciding {
         }
         let enrollment = self.signed.enrollment(&self.csr, row.via(), self.peer);
         let id = &self.signed.order.id;
-        let mut event = self.caller.event("agent.enroll", Some(id.tenant), enrollment.host);
+        let mut event = self.caller.event(AuditAction::AgentEnroll, Some(id.tenant), enrollment.host);
         event.detail.insert("spiffe_id", id.to_string());
         event.detail.insert("serial", enrollment.serial.to_string());
         event.detail.insert("via", enrollment.via.as_str().to_owned());
@@ -362,7 +363,7 @@ impl Deciding {
             ("via", enrollment.via.as_str().to_owned()),
             ("peer", peer),
         ];
-        changes.push(timeline(enrollment.host, now, "enrolled", told));
+        changes.push(timeline(enrollment.host, now, TimelineKind::Enrolled, told));
         let first_enrolled_at = host.as_ref().map_or(now, |host| host.first_enrolled_at);
         let facts = match host {
             Some(host) => self.facts.or(&host.facts),

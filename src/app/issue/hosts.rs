@@ -16,6 +16,8 @@ use crate::domain::host::{Host, HostFlag};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::timeline::TimelineKind;
 use crate::domain::insight::timeline::{EventKey, TimelineEntry};
 use crate::domain::label::Label;
 use crate::store::{Change, ReadError, Verdict, View};
@@ -184,13 +186,13 @@ impl App {
             if host.decommissioned_at.is_some() && changes.is_empty() {
                 return Ok(Verdict::accept((), Vec::new()));
             }
-            let mut event = caller.event("host.decommission", Some(tenant), host.id);
+            let mut event = caller.event(AuditAction::HostDecommission, Some(tenant), host.id);
             event.detail.insert("certificates", changes.len().to_string());
             event.name_host(host.id, host.facts.hostname.as_deref(), salt);
             if view.identity_denied(&identity(&host))?.is_none() {
                 changes.push(Change::DenyIdentity { identity: identity(&host), since: now });
             }
-            changes.push(timeline(host.id, now, "decommissioned", [("by", caller.to_string())]));
+            changes.push(timeline(host.id, now, TimelineKind::Decommissioned, [("by", caller.to_string())]));
             let decommissioned_at = host.decommissioned_at.or(Some(now));
             changes.push(Change::PutHost(Host { decommissioned_at, ..host }));
             changes.push(Change::Audit(event));
@@ -219,13 +221,13 @@ impl App {
             }
             let mut flags = host.flags.clone();
             flags.remove(&HostFlag::PossibleClone);
-            let mut event = caller.event("host.re_enable", Some(tenant), host.id);
+            let mut event = caller.event(AuditAction::HostReEnable, Some(tenant), host.id);
             event.name_host(host.id, host.facts.hostname.as_deref(), salt);
             // What an earlier version left unrevoked, because a clock was ahead, does not come back either.
             let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
             changes.extend([
                 Change::LiftIdentity(identity(&host)),
-                timeline(host.id, now, "re_enabled", [("by", caller.to_string())]),
+                timeline(host.id, now, TimelineKind::ReEnabled, [("by", caller.to_string())]),
                 Change::PutHost(Host { decommissioned_at: None, flags, ..host }),
                 Change::Audit(event),
             ]);
@@ -256,7 +258,7 @@ fn decide_delete(
     host: Host,
 ) -> Result<Verdict<(), HostError>, ReadError> {
     let mut changes = revocations(view, host.id, now, RevocationReason::Deleted)?;
-    let mut event = caller.event("host.delete", Some(host.tenant), host.id);
+    let mut event = caller.event(AuditAction::HostDelete, Some(host.tenant), host.id);
     event.detail.insert("agent_id", host.agent.to_string());
     event.detail.insert("certificates", changes.len().to_string());
     // Nothing that the registry knows carries this identity any more, so the name is free again.

@@ -18,6 +18,8 @@ use jiff::Timestamp;
 
 use crate::app::{App, Unavailable};
 use crate::domain::insight::audit::{AuditEvent, Outcome};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::network::networks::accountable;
 use crate::store::{Change, Verdict};
 
@@ -46,8 +48,8 @@ pub(crate) enum ProofLevel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Cause {
     met: ProofLevel,
-    action: &'static str,
-    reason: &'static str,
+    action: AuditAction,
+    reason: AuditReason,
     actor: String,
     /// What else tells causes apart; none: whatever found no place of its own.
     by: Option<String>,
@@ -168,7 +170,7 @@ impl App {
         &self,
         event: AuditEvent,
         met: ProofLevel,
-        reason: &'static str,
+        reason: AuditReason,
     ) -> Result<(), Unavailable> {
         let by = told_apart_by(&event, met);
         self.record_refusal_by(event, met, reason, by).await
@@ -179,7 +181,7 @@ impl App {
         &self,
         mut event: AuditEvent,
         met: ProofLevel,
-        reason: &'static str,
+        reason: AuditReason,
         by: String,
     ) -> Result<(), Unavailable> {
         event.outcome = Outcome::Refused;
@@ -226,10 +228,10 @@ mod tests {
             actor: "anonymous".to_owned(),
             source: "192.0.2.1".to_owned(),
             tenant: None,
-            action: "agent.enroll",
+            action: AuditAction::AgentEnroll,
             target: String::new(),
             outcome: Outcome::Refused,
-            reason: Some("unknown_credential"),
+            reason: Some(AuditReason::UnknownCredential),
             detail: BTreeMap::new(),
             names: BTreeMap::new(),
             host: None,
@@ -239,8 +241,8 @@ mod tests {
     fn cause(by: u32) -> Cause {
         Cause {
             met: ProofLevel::Stranger,
-            action: "agent.enroll",
-            reason: "unknown_credential",
+            action: AuditAction::AgentEnroll,
+            reason: AuditReason::UnknownCredential,
             actor: "anonymous".to_owned(),
             by: Some(by.to_string()),
         }

@@ -10,6 +10,8 @@ use crate::domain::identity::clock_marks::DENIALS_KEPT;
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{HostId, TenantId};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::timeline::TimelineKind;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// What a revocation did.
@@ -65,9 +67,9 @@ fn decide(
         let revoked = Revoked { identity, host: host.id, since, certificates };
         return Ok(Verdict::accept(revoked, Vec::new()));
     }
-    changes.push(timeline(host.id, now, "revoked", [("by", caller.to_string())]));
+    changes.push(timeline(host.id, now, TimelineKind::Revoked, [("by", caller.to_string())]));
     changes.push(Change::DenyIdentity { identity: identity.clone(), since: now });
-    let mut event = caller.event("agent.revoke", Some(identity.tenant), host.id);
+    let mut event = caller.event(AuditAction::AgentRevoke, Some(identity.tenant), host.id);
     event.detail.insert("agent_id", identity.agent.to_string());
     event.detail.insert("certificates", certificates.to_string());
     event.name_host(host.id, host.facts.hostname.as_deref(), salt);

@@ -20,6 +20,9 @@ use crate::domain::host::{ClonePolicy, Host, HostFlag};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
+use crate::domain::insight::timeline::TimelineKind;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// Rotations of a host at once after a quiet time.
@@ -74,16 +77,16 @@ impl RotateError {
         matches!(self, Self::BadChain(_) | Self::BadProof(_))
     }
 
-    pub(crate) const fn reason(&self) -> Option<&'static str> {
+    pub(crate) const fn reason(&self) -> Option<AuditReason> {
         Some(match self {
-            Self::BadChain(_) => "bad_chain",
-            Self::BadProof(_) => "bad_proof",
-            Self::UnknownSerial => "unknown_serial",
-            Self::SvidExpired => "svid_expired",
-            Self::IdentityRevoked => "identity_revoked",
-            Self::BadCsr(_) => "bad_csr",
-            Self::KeyReused => "key_reused",
-            Self::TooOften => "too_often",
+            Self::BadChain(_) => AuditReason::BadChain,
+            Self::BadProof(_) => AuditReason::BadProof,
+            Self::UnknownSerial => AuditReason::UnknownSerial,
+            Self::SvidExpired => AuditReason::SvidExpired,
+            Self::IdentityRevoked => AuditReason::IdentityRevoked,
+            Self::BadCsr(_) => AuditReason::BadCsr,
+            Self::KeyReused => AuditReason::KeyReused,
+            Self::TooOften => AuditReason::TooOften,
             Self::Issuing(_) | Self::Unavailable(_) => return None,
         })
     }
@@ -155,7 +158,7 @@ impl App {
         };
         let tenant = refused.presented.as_ref().map(|presented| presented.0.tenant);
         let target = refused.presented.as_ref().map(|presented| presented.0.to_string()).unwrap_or_default();
-        let mut event = Caller::Anonymous { address: peer }.event("agent.rotate", tenant, target);
+        let mut event = Caller::Anonymous { address: peer }.event(AuditAction::AgentRotate, tenant, target);
         if let Some(presented) = &refused.presented {
             event.detail.insert("serial", presented.1.to_string());
         }
@@ -345,7 +348,8 @@ fn decide(
         Err(error) => return Ok(Verdict::refuse(error)),
     };
     let enrollment = signed.enrollment(&proven.csr, Via::Rotation { from: proven.chain.serial() }, peer);
-    let mut event = Caller::Anonymous { address: peer }.event("agent.rotate", Some(host.tenant), host.id);
+    let mut event =
+        Caller::Anonymous { address: peer }.event(AuditAction::AgentRotate, Some(host.tenant), host.id);
     event.actor = format!("agent:{}", signed.order.id);
     event.detail.insert("serial", enrollment.serial.to_string());
     event.detail.insert("from_serial", proven.chain.serial().to_string());
@@ -363,7 +367,7 @@ fn decide(
         changes.extend(suspected.changes);
         host.flags.insert(HostFlag::PossibleClone);
     }
-    let kind = if recovered { "recovered" } else { "rotated" };
+    let kind = if recovered { TimelineKind::Recovered } else { TimelineKind::Rotated };
     changes.extend([
         timeline(host.id, now, kind, [("serial", enrollment.serial.to_string())]),
         // Of two rotations at once, the one signed later may be decided first.

@@ -11,6 +11,7 @@ use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment_secret::{EnrollmentSecret, MAX_USES, TTL_SECONDS};
 use crate::domain::ids::{CredentialId, TenantId};
+use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::label::Label;
 use crate::store::{Change, Verdict};
 
@@ -67,7 +68,7 @@ impl App {
             last_used_at: None,
             revoked_at: None,
         };
-        let mut event = caller.event("enrollment_secret.create", Some(tenant), id);
+        let mut event = caller.event(AuditAction::EnrollmentSecretCreate, Some(tenant), id);
         event.detail.insert("name", secret.name.to_string());
         if let Some(max) = secret.max_uses {
             event.detail.insert("max_uses", max.to_string());
@@ -115,7 +116,7 @@ impl App {
         tenant: TenantId,
         id: CredentialId,
     ) -> Result<EnrollmentSecret, SecretError> {
-        let mut event = caller.event("enrollment_secret.revoke", Some(tenant), id);
+        let mut event = caller.event(AuditAction::EnrollmentSecretRevoke, Some(tenant), id);
         let revoked = self.store.write(move |view, now| {
             let Some(secret) = view.enrollment_secret(id)?.filter(|secret| secret.tenant == tenant) else {
                 return Ok(Verdict::refuse(SecretError::NotFound));

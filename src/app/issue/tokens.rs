@@ -12,6 +12,7 @@ use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState, TTL_SECONDS, TTL_SECONDS_DEFAULT};
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, TenantId};
+use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::label::Label;
 use crate::store::{Change, Verdict};
 
@@ -67,7 +68,7 @@ impl App {
             used_at: None,
             voided_at: None,
         };
-        let mut event = caller.event("join_token.mint", Some(tenant), id);
+        let mut event = caller.event(AuditAction::JoinTokenMint, Some(tenant), id);
         event.detail.insert("expires_at", token.expires_at.to_string());
         if let Some(agent) = &token.agent {
             event.detail.insert("agent_id", agent.to_string());
@@ -118,7 +119,7 @@ impl App {
         tenant: TenantId,
         id: CredentialId,
     ) -> Result<JoinToken, TokenError> {
-        let event = caller.event("join_token.void", Some(tenant), id);
+        let event = caller.event(AuditAction::JoinTokenVoid, Some(tenant), id);
         let voided = self.store.write(move |view, now: Timestamp| {
             let Some(token) = view.join_token(id)?.filter(|token| token.tenant == tenant) else {
                 return Ok(Verdict::refuse(TokenError::NotFound));

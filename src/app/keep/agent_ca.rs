@@ -14,6 +14,7 @@ use crate::ca::hierarchy::{self, DamagedCertificate, InitError, RenewError};
 pub use crate::ca::hierarchy::{CertificateSummary, IntermediateRequest};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::spiffe::TrustDomain;
+use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{Change, Verdict};
 
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +133,7 @@ impl App {
     }
 
     async fn put_agent_ca(&self, caller: &Caller, stored: Hierarchy) -> Result<(), InitAgentCaError> {
-        let mut event = caller.event("agent_ca.init", None, &stored.trust_domain);
+        let mut event = caller.event(AuditAction::AgentCaInit, None, &stored.trust_domain);
         for summary in hierarchy::describe(&stored)? {
             event.detail.insert(summary.role.as_str(), summary.fingerprint);
         }
@@ -171,7 +172,7 @@ impl App {
         // What could not be used must not be stored.
         let authority = Authority::open(&after, &envelope).map_err(RenewAgentCaError::Unusable)?;
         let newest = hierarchy::describe(&after)?.pop().ok_or(DamagedCertificate)?;
-        let mut event = caller.event("agent_ca.renew", None, &after.trust_domain);
+        let mut event = caller.event(AuditAction::AgentCaRenew, None, &after.trust_domain);
         event.detail.insert("intermediate", newest.fingerprint.clone());
         event.detail.insert("not_after", newest.not_after.to_string());
         let written = self.store.write(move |view, _| {

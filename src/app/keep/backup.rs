@@ -10,6 +10,7 @@ use crate::app::{App, Unavailable};
 use crate::ca::authority::{Authority, AuthorityError};
 pub use crate::ca::envelope::EnvelopeSettings;
 use crate::ca::envelope::{Envelope, EnvelopeError};
+use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{self, Change, Verdict};
 
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +49,7 @@ impl App {
             drop(Authority::open(&hierarchy, &envelope).map_err(BackupError::OtherEnvelope)?);
         }
         let begun_at = self.clock.now();
-        let event = caller.event("store.backup", None, store::FILE_NAME);
+        let event = caller.event(AuditAction::StoreBackup, None, store::FILE_NAME);
         let recorded = self.store.write(move |_, _| {
             Ok(Verdict::<(), std::convert::Infallible>::accept((), vec![Change::Audit(event)]))
         });

@@ -12,6 +12,7 @@ use crate::app::{App, Unavailable};
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings, Successor};
 use crate::ca::hierarchy;
 use crate::ca::server::{self, ServerCaError};
+use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{Change, Verdict};
 
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +59,7 @@ impl App {
         let before = self.hierarchy()?.ok_or(ResealError::Missing)?;
         let after = hierarchy::reseal(&before, from, to)?;
         server::reseal(&self.data_dir.join("tls"), from, to)?;
-        let mut event = caller.event("agent_ca.reseal", None, &after.trust_domain);
+        let mut event = caller.event(AuditAction::AgentCaReseal, None, &after.trust_domain);
         event.detail.insert("sealed_for", meaning.to_owned());
         let written = self.store.write(move |view, _| {
             if view.hierarchy()?.as_ref() != Some(&before) {

@@ -17,6 +17,7 @@ use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
 use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::serial::Serial;
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
+use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::network::pin::Pin;
 use crate::store::{self, Change, ReadError, Restoring, View};
 
@@ -221,7 +222,7 @@ fn void_tokens(view: &View<'_>, now: Timestamp) -> Result<Vec<Change>, ReadError
 }
 
 fn event(caller: &Caller, restored: &Restored) -> AuditEvent {
-    let mut event = caller.event("store.restore", None, store::FILE_NAME);
+    let mut event = caller.event(AuditAction::StoreRestore, None, store::FILE_NAME);
     let present = |present| if present { "applied" } else { "missing" };
     event.detail.insert("backup_of", restored.created_at.to_string());
     event.detail.insert("authenticated", restored.authenticated.to_string());

@@ -53,7 +53,7 @@ impl World<'_> {
         self.compare_hosts();
         self.compare_denials();
         self.compare_admission();
-        let expected = self.model.trail.iter().map(|(action, target)| ((*action).to_owned(), target.clone()));
+        let expected = self.model.trail.iter().map(|(action, target)| (action.to_string(), target.clone()));
         assert_eq!(self.trail(), expected.collect::<Vec<_>>(), "one record for each change");
     }
 

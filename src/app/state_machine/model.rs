@@ -9,6 +9,8 @@ use crate::domain::enroll::enrollment::{RevocationReason, Via};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, HostId};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
 
 /// How long after its expiry the newest SVID of an agent may still rotate.
 pub(crate) const GRACE: SignedDuration = SignedDuration::from_hours(6);
@@ -88,7 +90,7 @@ pub(crate) enum ExpectedOutcome {
     New,
     /// The certificate that was issued before.
     Again(Serial),
-    Refused(&'static str),
+    Refused(AuditReason),
 }
 
 #[derive(Debug, Default)]
@@ -104,7 +106,7 @@ pub(crate) struct Model {
     pub denied_serials: BTreeMap<Serial, Timestamp>,
     pub denied_agents: BTreeSet<AgentId>,
     /// Action and target of every audit record.
-    pub trail: Vec<(&'static str, String)>,
+    pub trail: Vec<(AuditAction, String)>,
     pub enrollments: u64,
     /// What the clock showed when it was last noted.
     noted: Option<Timestamp>,
@@ -114,7 +116,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn record(&mut self, action: &'static str, target: &impl ToString) {
+    pub(crate) fn record(&mut self, action: AuditAction, target: &impl ToString) {
         self.trail.push((action, target.to_string()));
     }
 
@@ -138,19 +140,21 @@ impl Model {
         self.hosts.iter().find(|(_, host)| host.agent == *agent).map(|(id, _)| *id)
     }
 
-    fn withdrawn(&self, with: With) -> Option<&'static str> {
+    fn withdrawn(&self, with: With) -> Option<AuditReason> {
         match with {
-            With::Token(at) => self.tokens[at].voided.then_some("token_voided"),
-            With::Secret(at) => self.secrets[at].revoked.then_some("revoked"),
+            With::Token(at) => self.tokens[at].voided.then_some(AuditReason::TokenVoided),
+            With::Secret(at) => self.secrets[at].revoked.then_some(AuditReason::Revoked),
         }
     }
 
-    fn used_up(&self, with: With, now: Timestamp) -> Option<&'static str> {
+    fn used_up(&self, with: With, now: Timestamp) -> Option<AuditReason> {
         match with {
-            With::Token(at) if self.tokens[at].used => Some("token_used"),
-            With::Token(at) => (now >= self.tokens[at].expires_at).then_some("token_expired"),
-            With::Secret(at) if self.secrets[at].expires_at.is_some_and(|end| now >= end) => Some("expired"),
-            With::Secret(_) => (self.admits(with) == 0).then_some("exhausted"),
+            With::Token(at) if self.tokens[at].used => Some(AuditReason::TokenUsed),
+            With::Token(at) => (now >= self.tokens[at].expires_at).then_some(AuditReason::TokenExpired),
+            With::Secret(at) if self.secrets[at].expires_at.is_some_and(|end| now >= end) => {
+                Some(AuditReason::Expired)
+            }
+            With::Secret(_) => (self.admits(with) == 0).then_some(AuditReason::Exhausted),
         }
     }
 
@@ -186,11 +190,11 @@ impl Model {
             With::Secret(_) => None,
         };
         if named.is_some_and(|agent| self.denied_agents.contains(agent)) {
-            return ExpectedOutcome::Refused("identity_revoked");
+            return ExpectedOutcome::Refused(AuditReason::IdentityRevoked);
         }
         let own = named.and_then(|agent| self.host_of(agent));
         if holder.is_some_and(|holder| !holder.expired(now) && Some(holder.host) != own) {
-            return ExpectedOutcome::Refused("key_taken");
+            return ExpectedOutcome::Refused(AuditReason::KeyTaken);
         }
         ExpectedOutcome::New
     }
@@ -232,7 +236,7 @@ impl Model {
         self.hosts.insert(host, row);
         self.enrollments += 1;
         self.issue(certificate);
-        self.record("agent.enroll", &host);
+        self.record(AuditAction::AgentEnroll, &host);
     }
 
     fn issue(&mut self, certificate: Certificate) {
@@ -245,10 +249,10 @@ impl Model {
         let refused = |reason| (ExpectedOutcome::Refused(reason), false);
         let current = &self.certificates[from];
         let Some(host) = self.hosts.get(&current.host).filter(|_| !current.deleted) else {
-            return refused("unknown_serial");
+            return refused(AuditReason::UnknownSerial);
         };
         if current.revoked.is_some() || self.denied_agents.contains(&host.agent) {
-            return refused("identity_revoked");
+            return refused(AuditReason::IdentityRevoked);
         }
         let holder = self.holder(key);
         let successor = holder.filter(|holder| holder.via == Via::Rotation { from: current.serial });
@@ -262,15 +266,15 @@ impl Model {
             let is_newest = newest.serial == current.serial || lost;
             let in_time = now <= newest.not_after + GRACE || self.excused(newest.not_after, now);
             if !is_newest || newest.revoked.is_some() || !in_time {
-                return refused("svid_expired");
+                return refused(AuditReason::SvidExpired);
             }
         }
         if !self.is_free(key, now) {
-            return refused("key_reused");
+            return refused(AuditReason::KeyReused);
         }
         let used = |other: &Certificate| !other.deleted && other.host == current.host && other.key == key;
         if !lost && self.certificates.iter().any(used) {
-            return (ExpectedOutcome::Refused("key_reused"), true);
+            return (ExpectedOutcome::Refused(AuditReason::KeyReused), true);
         }
         (ExpectedOutcome::New, true)
     }
@@ -301,10 +305,10 @@ impl Model {
         host.newest = host.newest.max(certificate.serial);
         host.not_after = host.not_after.max(certificate.not_after);
         if first_suspicion {
-            self.record("host.possible_clone", &id);
+            self.record(AuditAction::HostPossibleClone, &id);
         }
         self.issue(certificate);
-        self.record("agent.rotate", &id);
+        self.record(AuditAction::AgentRotate, &id);
     }
 
     fn revoke_all(&mut self, host: HostId, reason: RevocationReason, now: Timestamp) {
@@ -325,7 +329,7 @@ impl Model {
         let Some(host) = self.host_of(agent) else { return false };
         if self.denied_agents.insert(agent.clone()) {
             self.revoke_all(host, RevocationReason::Revoked, now);
-            self.record("agent.revoke", &host);
+            self.record(AuditAction::AgentRevoke, &host);
         }
         true
     }
@@ -337,7 +341,7 @@ impl Model {
         }
         self.denied_agents.insert(host.agent.clone());
         self.revoke_all(id, RevocationReason::Decommissioned, now);
-        self.record("host.decommission", &id);
+        self.record(AuditAction::HostDecommission, &id);
     }
 
     pub(crate) fn re_enabled(&mut self, id: HostId) {
@@ -347,7 +351,7 @@ impl Model {
             return;
         }
         host.flagged = false;
-        self.record("host.re_enable", &id);
+        self.record(AuditAction::HostReEnable, &id);
     }
 
     pub(crate) fn deleted(&mut self, id: HostId, now: Timestamp) {
@@ -359,7 +363,7 @@ impl Model {
         }
         let certificates = &self.certificates;
         self.holders.retain(|_, holder| !certificates[*holder].deleted);
-        self.record("host.delete", &id);
+        self.record(AuditAction::HostDelete, &id);
     }
 
     /// What housekeeping does.

@@ -28,6 +28,8 @@ use crate::domain::host::HostFacts;
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::{pem, store};
 
 /// The wall clock, and how often it was asked how long it has run: a month more with each time.
@@ -143,7 +145,7 @@ impl<'b> World<'b> {
         let app = opened(directory.path(), &clock);
         let tenant = app.default_tenant().unwrap();
         let mut model = Model::default();
-        model.record("agent_ca.init", &"muster");
+        model.record(AuditAction::AgentCaInit, &"muster");
         let latest = clock.now();
         let (open, tokens, secrets, held) = (Some(app), Vec::new(), Vec::new(), Vec::new());
         Self { keys: &beginning.keys, directory, clock, latest, open, tenant, model, tokens, secrets, held }
@@ -255,7 +257,7 @@ impl<'b> World<'b> {
         let order = TokenOrder { agent: agent.clone(), name: None, ttl_seconds: Some(ttl) };
         let (token, text) = self.app().mint_token(&caller(), self.tenant, order).await.unwrap();
         let expires_at = self.clock.now() + SignedDuration::from_secs(ttl);
-        self.model.record("join_token.mint", &token.id);
+        self.model.record(AuditAction::JoinTokenMint, &token.id);
         self.model.tokens.push(ModelToken { id: token.id, agent, expires_at, used: false, voided: false });
         self.tokens.push(text.reveal());
     }
@@ -271,7 +273,7 @@ impl<'b> World<'b> {
         }
         voided.unwrap();
         if !std::mem::replace(&mut token.voided, true) {
-            self.model.record("join_token.void", &id);
+            self.model.record(AuditAction::JoinTokenVoid, &id);
         }
     }
 
@@ -280,7 +282,7 @@ impl<'b> World<'b> {
         let (secret, text) = self.app().create_secret(&caller(), self.tenant, order).await.unwrap();
         let expires_at = ttl.map(|ttl| self.clock.now() + SignedDuration::from_secs(ttl));
         let max_uses = max_uses.map(|max| u32::try_from(max).unwrap());
-        self.model.record("enrollment_secret.create", &secret.id);
+        self.model.record(AuditAction::EnrollmentSecretCreate, &secret.id);
         self.model.secrets.push(ModelSecret { id: secret.id, expires_at, max_uses, uses: 0, revoked: false });
         self.secrets.push(text.reveal());
     }
@@ -290,7 +292,7 @@ impl<'b> World<'b> {
         let id = self.model.secrets[at].id;
         self.app().revoke_secret(&caller(), self.tenant, id).await.unwrap();
         if !std::mem::replace(&mut self.model.secrets[at].revoked, true) {
-            self.model.record("enrollment_secret.revoke", &id);
+            self.model.record(AuditAction::EnrollmentSecretRevoke, &id);
         }
     }
 
@@ -322,7 +324,7 @@ impl<'b> World<'b> {
         let (id, secret) = text.rsplit_once('_').unwrap();
         let first = if secret.starts_with('a') { 'b' } else { 'a' };
         let answer = self.app().enroll(self.request(kind, &format!("{id}_{first}{}", &secret[1..]), 0)).await;
-        assert_eq!(refusal(&answer.unwrap_err()), "wrong_secret");
+        assert_eq!(refusal(&answer.unwrap_err()), AuditReason::WrongSecret);
     }
 
     async fn race(&mut self, kind: CredentialKind, with: usize, hands: usize) {
@@ -347,7 +349,10 @@ impl<'b> World<'b> {
                 (Ok(svid), _) => svids.push((key, svid)),
                 (Err(error), ExpectedOutcome::Refused(reason)) => assert_eq!(refusal(&error), reason),
                 (Err(error), _) => {
-                    let late = matches!(refusal(&error), "token_used" | "exhausted" | "secret_exhausted");
+                    let late = matches!(
+                        refusal(&error),
+                        AuditReason::TokenUsed | AuditReason::Exhausted | AuditReason::SecretExhausted
+                    );
                     assert!(late, "{error:?}");
                 }
             }
@@ -412,7 +417,7 @@ impl<'b> World<'b> {
             }
             (ExpectedOutcome::Again(serial), Ok(svid)) => assert_eq!(svid.serial, serial),
             (ExpectedOutcome::Refused(reason), Err(refused)) => {
-                assert_eq!(refused.error.reason(), Some(reason))
+                assert_eq!(refused.error.reason(), Some(reason));
             }
             (expected, answer) => panic!("{expected:?}, but {answer:?}"),
         }
@@ -427,7 +432,7 @@ impl<'b> World<'b> {
     }
 }
 
-pub(crate) fn refusal(error: &EnrollError) -> &'static str {
+pub(crate) fn refusal(error: &EnrollError) -> AuditReason {
     error.reason().unwrap_or_else(|| panic!("{error:?}"))
 }
 

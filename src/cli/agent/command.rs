@@ -5,13 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use sd_notify::NotifyState;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::agent::config::{AgentConfig, dialer, process_environment, ready_made};
-use crate::agent::enroll::enroll_on_start::{Patience, chain};
+use crate::agent::enroll::enroll_on_start::Patience;
 use crate::agent::enroll::first_enrollment;
 use crate::agent::enroll::requests::EnrollmentClient;
 use crate::agent::facts::Subject;
@@ -25,12 +22,14 @@ use crate::cli::agent::install::{InstallArgs, UninstallArgs};
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::print;
 use crate::clock::{Clock, SystemClock};
+use crate::process::{NotifyState, OnHangup, notify, stop_on_signals};
 use crate::shell::quoted;
 
 /// Exit status of an agent whose identity has been revoked: starting it again will not help.
 const REVOKED: u8 = 3;
 /// The settings that `enroll` leaves beside the identity.
 const CONFIG_NAME: &str = "agent.yml";
+const HANGUP: &str = "SIGHUP changes nothing: settings are read when the agent starts";
 
 /// Enroll this machine, and run the agent that keeps its identity.
 #[derive(Debug, Subcommand)]
@@ -104,10 +103,8 @@ pub async fn run(command: AgentCommand, json: bool) -> Result<ExitCode, CliError
 
 async fn enroll(args: EnrollArgs, json: bool) -> Result<ExitCode, CliError> {
     let dir = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
-    let dir =
-        IdentityDir::new(dir).lock().map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
-    let refuse =
-        |error: first_enrollment::FirstEnrollmentError| CliError::new(chain(&error)).hint(error.hint());
+    let dir = IdentityDir::new(dir).lock().map_err(|error| CliError::caused(&error).hint(error.hint()))?;
+    let refuse = |error: first_enrollment::FirstEnrollmentError| CliError::caused(&error).hint(error.hint());
     // A secret on standard input is not even read when there is nothing to enroll.
     first_enrollment::check_vacant(&dir).map_err(refuse)?;
     let plan = args.contact.plan()?;
@@ -120,7 +117,7 @@ async fn enroll(args: EnrollArgs, json: bool) -> Result<ExitCode, CliError> {
     let text = ready_made(dir.place(), &dir.place().notes());
     let config = dir
         .write_if_absent(CONFIG_NAME, &text)
-        .map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
+        .map_err(|error| CliError::caused(&error).hint(error.hint()))?;
     report_enrolled(&dir, &identity, &config, json)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -166,12 +163,13 @@ async fn run_agent(args: &RunArgs) -> Result<ExitCode, CliError> {
         (None, Some(dir)) => AgentConfig::of_directory(dir, env),
         (None, None) => return Err(CliError::usage("neither --config nor --dir was given")),
     };
-    let config = config.map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
-    let stop = stop_on_signals()?;
+    let config = config.map_err(|error| CliError::caused(&error).hint(error.hint()))?;
+    let stop = stop_on_signals(OnHangup::Explain(HANGUP), || notify(NotifyState::Stopping))
+        .map_err(|error| CliError::caused(&error))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let end = runtime::run(config, clock, Patience::default(), stop, tell_systemd)
         .await
-        .map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
+        .map_err(|error| CliError::caused(&error).hint(error.hint()))?;
     match end {
         RunEnd::Stopped => Ok(ExitCode::SUCCESS),
         // The log has said so, with what to do.
@@ -182,42 +180,9 @@ async fn run_agent(args: &RunArgs) -> Result<ExitCode, CliError> {
 /// What a service manager wants to know; elsewhere nobody listens.
 fn tell_systemd(sign: Readiness) {
     match sign {
-        Readiness::Ready => notify(&[NotifyState::Ready]),
-        Readiness::Alive => notify(&[NotifyState::Watchdog]),
+        Readiness::Ready => notify(NotifyState::Ready),
+        Readiness::Alive => notify(NotifyState::Watchdog),
     }
-}
-
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "the service manager can't be reached");
-    }
-}
-
-fn stop_on_signals() -> Result<CancellationToken, CliError> {
-    let listen =
-        |kind| signal(kind).map_err(|error| CliError::new(format!("signals can't be listened for: {error}")));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    // Writing past a file size limit raises SIGXFSZ (25), which would kill the agent where an error will do.
-    let too_large = listen(SignalKind::from_raw(25))?;
-    // A terminal that closes and a reload that nobody has asked of us would end the agent otherwise.
-    let mut hangup = listen(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tracing::info!("SIGHUP changes nothing: settings are read when the agent starts");
-        }
-    });
-    let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        let _too_large = too_large;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        notify(&[NotifyState::Stopping]);
-        stopping.cancel();
-    });
-    Ok(stop)
 }
 
 fn show_status(args: &StatusArgs, json: bool) -> Result<ExitCode, CliError> {

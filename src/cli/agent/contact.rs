@@ -9,7 +9,6 @@ use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::credential_source::{
     CredentialPlace, CredentialSource, SecretText, read_file, read_stdin,
 };
-use crate::agent::enroll::enroll_on_start::chain;
 use crate::cli::output::error::CliError;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::join_link::JoinLink;
@@ -71,10 +70,10 @@ impl ContactArgs {
         }
         if let Some(file) = self.link_file {
             let text = if file == Path::new("-") { read_stdin() } else { read_file(&file, "join link") };
-            return plan_of_link(&text.map_err(|error| CliError::new(chain(&error)))?);
+            return plan_of_link(&text.map_err(|error| CliError::caused(&error))?);
         }
         let env = EnrollConfig::from_environment(&process_environment)
-            .map_err(|error| CliError::new(chain(&error)).hint(error.hint()))?;
+            .map_err(|error| CliError::caused(&error).hint(error.hint()))?;
         let server = match self.server {
             Some(text) => text.parse().map_err(|error| {
                 CliError::new(format!("--server: {error}")).hint("write it as https://HOST:PORT")
@@ -91,8 +90,7 @@ impl ContactArgs {
         };
         let source = given(self.token_file, self.secret_file, self.token).or(env.credential);
         let credential = source.map(|source| source.read()).transpose().map_err(|error| {
-            CliError::new(chain(&error))
-                .hint("copy the token or secret again, whole, from where it was created")
+            CliError::caused(&error).hint("copy the token or secret again, whole, from where it was created")
         })?;
         Ok(Plan { server, trust, credential })
     }
@@ -100,7 +98,7 @@ impl ContactArgs {
 
 fn plan_of_link(link: &SecretText) -> Result<Plan, CliError> {
     let from_stdin = match link.reveal() {
-        "-" => Some(read_stdin().map_err(|error| CliError::new(chain(&error)))?),
+        "-" => Some(read_stdin().map_err(|error| CliError::caused(&error))?),
         _ => None,
     };
     let text = from_stdin.as_ref().unwrap_or(link);

@@ -9,7 +9,6 @@ use serde_json::json;
 
 use crate::agent::config::{CA_PIN, ENROLLMENT_SECRET, JOIN_TOKEN, SECRET_FILE, SERVER, TOKEN_FILE};
 use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
-use crate::agent::enroll::enroll_on_start::chain;
 use crate::agent::install::service;
 use crate::agent::install::service::{
     InstallError, InstallOrder, Installed, Target, Uninstalled, Vouched, checked_ca_file,
@@ -65,14 +64,14 @@ impl InstallArgs {
                 kind: CredentialKind::EnrollmentSecret,
                 place: CredentialPlace::Given(secret),
             };
-            credential = Some(source.read().map_err(|error| CliError::new(chain(&error)))?);
+            credential = Some(source.read().map_err(|error| CliError::caused(&error))?);
         }
         let vouched = match trust {
             Trust::Pin(pin) => Vouched::Pin(pin),
             Trust::SystemRoots => Vouched::SystemRoots,
             Trust::CaFile(file) => Vouched::Certificates(
                 checked_ca_file(&file)
-                    .map_err(|error| CliError::new(chain(&error)).hint("give PEM certificates of a CA"))?,
+                    .map_err(|error| CliError::caused(&error).hint("give PEM certificates of a CA"))?,
             ),
         };
         let target = match (self.root, self.no_start) {
@@ -145,7 +144,7 @@ impl UninstallArgs {
 }
 
 fn refused(error: &InstallError) -> CliError {
-    CliError::new(chain(error)).hint(error.hint())
+    CliError::caused(error).hint(error.hint())
 }
 
 fn as_json(installed: &Installed) -> serde_json::Value {

@@ -11,6 +11,7 @@ use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
 use crate::cli::output::table::{column, print_table, when};
 use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
+use crate::cli::ttl::seconds;
 use crate::shell::quoted;
 
 /// Mint, list and void join tokens: single use, one host each
@@ -59,12 +60,6 @@ enum TokenCommand {
         #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
-}
-
-/// Reads a duration such as `90m` or `30d` as seconds.
-pub(crate) fn seconds(text: &str) -> Result<i64, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    i64::try_from(duration.as_secs()).map_err(|_| "too long".to_owned())
 }
 
 const EXAMPLES: &str = "Examples:

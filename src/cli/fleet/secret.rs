@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 use crate::api::credentials::{CreatedSecret, SecretBody, SecretItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
-use crate::cli::fleet::enroll_token::seconds;
 use crate::cli::output::error::CliError;
 use crate::cli::output::table::{column, made, print_table};
 use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
+use crate::cli::ttl::seconds;
 
 /// Create, list and revoke enrollment secrets: shared by many hosts
 ///

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use crate::error_chain::chain;
+
 /// Printed by the caller as `error: <message>` and `hint: <hint>`. Exit status 1, or 2 where the command line itself
 /// lacks something or asks for what can't be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,17 +28,7 @@ impl CliError {
 
     /// From an error with all its causes, on one line.
     pub fn caused(error: &dyn std::error::Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Some libraries repeat their cause in their own text.
-            if !message.ends_with(&text) {
-                message = format!("{message}: {text}");
-            }
-            cause = error.source();
-        }
-        Self::new(message.replace('\n', " "))
+        Self::new(chain(error).replace('\n', " "))
     }
 
     /// A file that cannot be made; its error is told in the words of whoever looks for the reason.

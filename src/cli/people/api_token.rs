@@ -11,11 +11,11 @@ use crate::api::people::{ApiTokenBody, ApiTokenItem, CreatedApiToken};
 use crate::api::words::PermissionName;
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
-use crate::cli::fleet::enroll_token::seconds;
 use crate::cli::output::error::CliError;
 use crate::cli::output::table::{column, made, print_table};
 use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
 use crate::cli::people::tenant::tenant_or_all;
+use crate::cli::ttl::seconds;
 use crate::cli::word::known;
 
 /// Create, list and revoke API tokens: for programs, with an explicit list of permissions

@@ -6,14 +6,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
-use crate::cli::hardening::allow_descriptors;
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::print;
 use crate::config::Overrides;
+use crate::process::{NotifyState, OnHangup, allow_descriptors, notify, stop_on_signals};
 use crate::server::{Server, StartError};
 
 /// Run the server
@@ -50,7 +49,7 @@ impl ServeCommand {
             Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
         let config = global.config(self.config.as_deref(), overrides, Ipv4Addr::UNSPECIFIED)?;
         global.log(Some(&config))?;
-        allow_descriptors()?;
+        allow_descriptors().map_err(|error| CliError::caused(&error))?;
         if self.check {
             Server::examine(&config).map_err(CliError::from)?;
             return verdict(global.json);
@@ -86,41 +85,19 @@ fn listening(server: &Server) -> serde_json::Value {
 /// Tells the service manager and the log that the listeners accept, and serves until `stop`.
 pub(crate) async fn run(server: Server, stop: CancellationToken) {
     tracing::info!(https = %server.https_addr(), grpc = %server.grpc_addr(), pin = server.pin(), "serving");
-    notify(&[sd_notify::NotifyState::Ready]);
+    notify(NotifyState::Ready);
     let ending = stop.clone();
     tokio::spawn(async move {
         ending.cancelled().await;
-        notify(&[sd_notify::NotifyState::Stopping]);
+        notify(NotifyState::Stopping);
     });
     server.run(stop).await;
 }
 
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "cannot reach the service manager");
-    }
-}
-
-/// A token that SIGTERM and SIGINT cancel.
+/// The server's stop token. It says itself that it is stopping, because that comes after having said that it is ready;
+/// SIGHUP asks for the certificate to be read again (`LiveCertificate::watch`).
 pub(crate) fn stop_on_signal() -> Result<CancellationToken, CliError> {
-    let failed = |error: std::io::Error| CliError::new(format!("cannot listen for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    // Writing past a file size limit raises SIGXFSZ (25), which would kill the process where an error will do.
-    let too_large = signal(SignalKind::from_raw(25)).map_err(failed)?;
-    // It asks for the certificate to be read again (`LiveCertificate::watch`); before and after that it must not end us.
-    let hangup = signal(SignalKind::hangup()).map_err(failed)?;
-    let stop = CancellationToken::new();
-    let cancel = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        drop((too_large, hangup));
-        cancel.cancel();
-    });
-    Ok(stop)
+    stop_on_signals(OnHangup::HandledElsewhere, || {}).map_err(|error| CliError::caused(&error))
 }
 
 impl From<StartError> for CliError {

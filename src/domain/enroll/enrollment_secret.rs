@@ -28,17 +28,6 @@ pub enum SecretState {
     Exhausted,
 }
 
-impl SecretState {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Revoked => "revoked",
-            Self::Expired => "expired",
-            Self::Exhausted => "exhausted",
-        }
-    }
-}
-
 impl EnrollmentSecret {
     pub fn state(&self, now: Timestamp) -> SecretState {
         if self.revoked_at.is_some() {

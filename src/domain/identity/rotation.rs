@@ -2,6 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::identity::serial::Serial;
+
 /// Share of the lifetime after which a certificate is due, before jitter, in thousandths.
 const DUE_PERMILLE: i64 = 667;
 /// Width of the window over which a fleet spreads its rotations, in thousandths of the lifetime.
@@ -13,6 +15,13 @@ pub fn due_at(issued_at: Timestamp, not_after: Timestamp, jitter: u16) -> Timest
     let lifetime = lifetime(issued_at, not_after).as_secs().saturating_mul(1000);
     let shift = SPREAD_PERMILLE * (i64::from(jitter.min(999)) - 500) / 1000;
     issued_at + SignedDuration::from_millis(lifetime / 1000 * (DUE_PERMILLE + shift))
+}
+
+/// Spreads a fleet's rotations. Taken from the serial, whose end is random, so that everybody who looks at the
+/// certificate computes the same moment.
+pub fn jitter(serial: Serial) -> u16 {
+    let [.., high, low] = *serial.as_bytes();
+    u16::from_be_bytes([high, low]) % 1000
 }
 
 /// How often to look whether rotation is due, and how long to wait after a failed one: a minute, less
@@ -28,6 +37,8 @@ fn lifetime(issued_at: Timestamp, not_after: Timestamp) -> SignedDuration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -41,6 +52,13 @@ mod tests {
                 assert!((0.63..0.70).contains(&share), "{lifetime} s, jitter {jitter}: {share}");
             }
         }
+    }
+
+    #[test]
+    fn jitter_is_the_serials_and_within_bounds() {
+        let at = Timestamp::UNIX_EPOCH;
+        let jitters: BTreeSet<u16> = (0..=255).map(|n| jitter(Serial::new(at, [n; 10]))).collect();
+        assert!(jitters.iter().all(|jitter| *jitter < 1000) && jitters.len() > 100);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{HostId, TenantId};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
 
 /// Something that happened or was refused, before it has its place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,13 +21,12 @@ pub struct AuditEvent {
     /// From where: an IP address, or the transport's name.
     pub source: String,
     pub tenant: Option<TenantId>,
-    /// What was done, as `noun.verb`.
-    pub action: &'static str,
+    pub action: AuditAction,
     /// On what: the id of a row.
     pub target: String,
     pub outcome: Outcome,
     /// Why it was refused, with the truth that the caller may not learn.
-    pub reason: Option<&'static str>,
+    pub reason: Option<AuditReason>,
     pub detail: BTreeMap<&'static str, String>,
     /// Names of hosts, which can be taken out of the record without breaking the chain.
     pub names: BTreeMap<&'static str, SaltedName>,
@@ -85,12 +86,44 @@ impl SaltedName {
 /// What an audit record says without who, where and on what: few enough to be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuditKind {
-    pub action: &'static str,
+    pub action: AuditAction,
     pub outcome: Outcome,
-    pub reason: Option<&'static str>,
+    pub reason: Option<AuditReason>,
 }
 
 impl AuditEvent {
+    /// A success that has nothing more to say.
+    pub fn new(
+        actor: String,
+        source: String,
+        action: AuditAction,
+        tenant: Option<TenantId>,
+        target: impl fmt::Display,
+    ) -> Self {
+        Self {
+            actor,
+            source,
+            tenant,
+            action,
+            target: target.to_string(),
+            outcome: Outcome::Success,
+            reason: None,
+            detail: BTreeMap::new(),
+            names: BTreeMap::new(),
+            host: None,
+        }
+    }
+
+    /// What the server does of its own accord; `source` is the part of it that does.
+    pub fn by_muster(
+        source: &str,
+        action: AuditAction,
+        tenant: Option<TenantId>,
+        target: impl fmt::Display,
+    ) -> Self {
+        Self::new("muster".to_owned(), source.to_owned(), action, tenant, target)
+    }
+
     pub const fn kind(&self) -> AuditKind {
         AuditKind { action: self.action, outcome: self.outcome, reason: self.reason }
     }
@@ -125,6 +158,7 @@ pub struct AuditRecord {
     pub actor: String,
     pub source: String,
     pub tenant_id: Option<String>,
+    /// Of this version or of another one.
     pub action: String,
     pub target: String,
     pub outcome: Outcome,
@@ -160,10 +194,10 @@ impl ChainHead {
             actor: event.actor,
             source: event.source,
             tenant_id: event.tenant.map(|t| t.to_string()),
-            action: event.action.to_owned(),
+            action: event.action.to_string(),
             target: event.target,
             outcome: event.outcome,
-            reason: event.reason.map(str::to_owned),
+            reason: event.reason.map(|reason| reason.to_string()),
             detail: event.detail.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
             names: event.names.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
             prev_hash: self.hash.clone(),
@@ -246,7 +280,7 @@ mod tests {
             actor: "local:0".to_owned(),
             source: "socket".to_owned(),
             tenant: None,
-            action: "token.mint",
+            action: AuditAction::JoinTokenMint,
             target: target.to_owned(),
             outcome: Outcome::Success,
             reason: None,
@@ -276,6 +310,19 @@ mod tests {
         let mut forged = record;
         forged.names.clear();
         assert!(!forged.follows(&ChainHead::genesis()), "a record without its names");
+    }
+
+    #[test]
+    fn an_action_of_another_version_is_read_as_it_stands() {
+        let mut record = ChainHead::genesis().link(Timestamp::UNIX_EPOCH, event("a"));
+        record.action = "host.levitate".to_owned();
+        record.reason = Some("too_light".to_owned());
+        record.hash = record.computed_hash();
+        let stored = serde_json::to_string(&record).unwrap();
+        let read: AuditRecord = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read, record);
+        assert!(read.follows(&ChainHead::genesis()));
+        assert!(read.action.parse::<AuditAction>().is_err());
     }
 
     #[test]

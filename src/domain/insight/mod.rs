@@ -1,5 +1,7 @@
 //! What is on record: audit, timelines, findings.
 
 pub mod audit;
+pub mod audit_action;
+pub mod audit_reason;
 pub mod finding;
 pub mod timeline;

@@ -7,14 +7,31 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::host::FACT_CHARS_MAX;
+use crate::domain::vocabulary::vocabulary;
 
 /// One entry of a host's timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostEvent {
     pub at: Timestamp,
-    /// `enrolled`, `rotated`, `decommissioned`, …
+    /// A [`TimelineKind`] of this version or of another one; of an agent's report, a word of its own.
     pub kind: String,
     pub detail: BTreeMap<String, String>,
+}
+
+vocabulary! {
+    /// What the server itself writes into the history of a host.
+    TimelineKind {
+        Decommissioned = "decommissioned",
+        Enrolled = "enrolled",
+        /// The machine of a decommissioned host tried to come back.
+        EnrollmentRefused = "enrollment_refused",
+        PossibleClone = "possible_clone",
+        ReEnabled = "re_enabled",
+        /// Rotated with a certificate that had expired.
+        Recovered = "recovered",
+        Revoked = "revoked",
+        Rotated = "rotated",
+    }
 }
 
 /// Who says so. What an agent reports is data, and nothing is decided by it.

@@ -5,11 +5,15 @@ use std::time::Duration;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::api::strict::Object;
+use crate::domain::code::Code;
 use crate::http::Shared;
 use crate::http::input::extract::client_of;
+use crate::http::openapi::describe::Input;
+use crate::http::openapi::operation::Operation;
 use crate::http::problem::Problem;
 
 /// Largest request body, in bytes.
@@ -28,12 +32,18 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
         if !is_json(&request) {
             let detail = "Send the body as JSON, with \"Content-Type: application/json\".";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType, detail));
         }
         let bytes = read(request, shared).await?;
         serde_json::from_slice::<Object<T>>(&bytes)
             .map(|object| Self(object.0))
             .map_err(|error| Problem::bad_request(explain(&error)))
+    }
+}
+
+impl<T: JsonSchema> Input for Json<T> {
+    fn describe(operation: &mut Operation) {
+        operation.body::<T>(true);
     }
 }
 
@@ -56,6 +66,12 @@ impl<T: DeserializeOwned + Default> FromRequest<Shared> for OptionalJson<T> {
     }
 }
 
+impl<T: JsonSchema> Input for OptionalJson<T> {
+    fn describe(operation: &mut Operation) {
+        operation.body::<T>(false);
+    }
+}
+
 fn is_json(request: &Request) -> bool {
     let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next()).map(str::trim);
@@ -65,7 +81,7 @@ fn is_json(request: &Request) -> bool {
 async fn read(request: Request, shared: &Shared) -> Result<axum::body::Bytes, Problem> {
     let too_large = || {
         let detail = format!("The body is larger than {} KiB.", BODY_MAX / 1024);
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge, detail)
     };
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if declared.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > BODY_MAX as u64) {
@@ -84,7 +100,7 @@ async fn read(request: Request, shared: &Shared) -> Result<axum::body::Bytes, Pr
         Some(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Some(Err(_)) => Err(Problem::bad_request("The body could not be read to its end.")),
         None => {
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The body took too long to arrive."))
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::Timeout, "The body took too long to arrive."))
         }
     }
 }

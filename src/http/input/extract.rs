@@ -16,11 +16,15 @@ use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::issue::refusals::ProofLevel;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::network::host_port::HostPort;
 use crate::domain::network::public_url::HTTPS_PORT;
 use crate::domain::people::permission::Permission;
 use crate::domain::people::session::SessionToken;
 use crate::http::Shared;
+use crate::http::openapi::describe::Input;
+use crate::http::openapi::operation::{Access, Operation};
 use crate::http::problem::{NO_TENANT, Problem};
 use crate::http::transport::origin::Transport;
 use crate::http::transport::proxies::client_address;
@@ -64,14 +68,20 @@ impl<P: Needed + Send> FromRequestParts<Shared> for Allowed<P> {
         if caller.may(P::PERMISSION) {
             return Ok(Self { caller, permission: PhantomData });
         }
-        let mut event = caller.event("request.denied", caller.tenant(), route_of(parts));
+        let mut event = caller.event(AuditAction::RequestDenied, caller.tenant(), route_of(parts));
         event.detail.insert("permission", P::PERMISSION.to_string());
         event.detail.insert("method", parts.method.to_string());
         if let Some(id) = parsed_id(parts) {
             event.detail.insert("id", id);
         }
-        shared.app.record_refusal(event, ProofLevel::Somebody, "permission_denied").await?;
+        shared.app.record_refusal(event, ProofLevel::Somebody, AuditReason::PermissionDenied).await?;
         Err(Problem::permission_denied())
+    }
+}
+
+impl<P: Needed> Input for Allowed<P> {
+    fn describe(operation: &mut Operation) {
+        operation.needs(Access::Needs(P::PERMISSION));
     }
 }
 
@@ -111,6 +121,12 @@ impl FromRequestParts<Shared> for Known {
             return Err(Problem::too_many_changes(wait));
         }
         Ok(Self(caller))
+    }
+}
+
+impl Input for Known {
+    fn describe(operation: &mut Operation) {
+        operation.needs(Access::SignedIn);
     }
 }
 
@@ -167,6 +183,12 @@ impl FromRequestParts<Shared> for SignedInPerson {
         let detail = "This is about the account of a person who has signed in; an API token has none.";
         let nobody = || Problem { detail: detail.to_owned(), ..Problem::permission_denied() };
         account::Oneself::of(caller).map(Self).ok_or_else(nobody)
+    }
+}
+
+impl Input for SignedInPerson {
+    fn describe(operation: &mut Operation) {
+        operation.needs(Access::Person);
     }
 }
 
@@ -258,6 +280,8 @@ impl FromRequestParts<Shared> for CameBy {
     }
 }
 
+impl Input for CameBy {}
+
 /// The address that a request came from, seen through trusted proxies only.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClientAddress(pub(crate) Option<IpAddr>);
@@ -269,6 +293,8 @@ impl FromRequestParts<Shared> for ClientAddress {
         Ok(Self(client_of(shared, &parts.extensions, &parts.headers)))
     }
 }
+
+impl Input for ClientAddress {}
 
 /// The address that a request with these parts came from; `None` for local callers.
 pub(crate) fn client_of(shared: &Shared, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
@@ -293,6 +319,12 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Params<T> {
             Ok(Query(params)) => Ok(Self(params)),
             Err(_) => Err(Problem::bad_request("The query has a parameter that is unknown or malformed.")),
         }
+    }
+}
+
+impl<T: JsonSchema> Input for Params<T> {
+    fn describe(operation: &mut Operation) {
+        operation.query::<T>();
     }
 }
 
@@ -324,6 +356,12 @@ impl<T: FromStr> FromRequestParts<Shared> for Id<T> {
     }
 }
 
+impl<T> Input for Id<T> {
+    fn describe(operation: &mut Operation) {
+        operation.names_one();
+    }
+}
+
 /// What routes about one thing of a tenant ask for: proof that the caller holds permission `P`, and which thing.
 #[derive(Debug)]
 pub(crate) struct One<P, T> {
@@ -343,6 +381,14 @@ impl<P: Needed + Send, T: FromStr + Send> FromRequestParts<Shared> for One<P, T>
         let Params(params) = Params::<InTenant>::from_request_parts(parts, shared).await?;
         let tenant = tenant(shared, &caller, params.tenant.as_deref())?;
         Ok(Self { caller, tenant, id, permission })
+    }
+}
+
+impl<P: Needed, T> Input for One<P, T> {
+    fn describe(operation: &mut Operation) {
+        Allowed::<P>::describe(operation);
+        Id::<T>::describe(operation);
+        Params::<InTenant>::describe(operation);
     }
 }
 

@@ -1,9 +1,24 @@
 //! Paging of lists: `limit` and `cursor` in, `items` and `next_cursor` out.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-pub(crate) use crate::api::page::Page;
+use crate::api::page::Page;
+use crate::app::insight::fleet::HostCursor;
+use crate::domain::identity::serial::Serial;
+use crate::domain::ids::{CredentialId, TenantId, UserId};
+use crate::domain::insight::timeline::EventKey;
+use crate::domain::people::session::SessionId;
+use crate::http::Shared;
+use crate::http::input::extract::Params;
+use crate::http::openapi::describe::Input;
+use crate::http::openapi::operation::Operation;
 use crate::http::problem::Problem;
 
 /// Most items on a page, and how many there are when nobody asks.
@@ -35,8 +50,109 @@ pub(crate) struct PageParams {
     pub(crate) cursor: Option<String>,
 }
 
+/// The part of a list's query that says which page.
+pub(crate) trait PageQuery {
+    fn limit(&self) -> Option<i64>;
+    fn cursor(&self) -> Option<&str>;
+}
+
+macro_rules! page_query {
+    ($($params:ty)*) => {
+        $(
+            impl $crate::http::input::page::PageQuery for $params {
+                fn limit(&self) -> Option<i64> {
+                    self.limit
+                }
+
+                fn cursor(&self) -> Option<&str> {
+                    self.cursor.as_deref()
+                }
+            }
+        )*
+    };
+}
+pub(crate) use page_query;
+
+page_query!(ListParams PageParams);
+
+/// What a list is in the order of: the key of the last item of a page is where the next one begins.
+pub(crate) trait CursorKey: FromStr {
+    /// What it looks like, as a regular expression (ECMA 262).
+    const PATTERN: &'static str;
+}
+
+macro_rules! cursor_keys {
+    ($($key:ty = $pattern:expr;)*) => {
+        $(
+            impl CursorKey for $key {
+                const PATTERN: &'static str = $pattern;
+            }
+        )*
+    };
+}
+
+const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+
+cursor_keys! {
+    // What the list is sorted by stands in front.
+    HostCursor =
+        "^([hse][.][A-Za-z0-9_-]*[.])?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+    TenantId = UUID;
+    UserId = UUID;
+    CredentialId = "^[a-z2-7]{16}$";
+    Serial = "^[0-9a-f]{32}$";
+    SessionId = "^[0-9a-f]{32}$";
+    EventKey = "^[0-9a-f]{24}$";
+    u64 = "^[0-9]{1,18}$";
+}
+
+/// A list's query, and which page it asks for.
+#[derive(Debug)]
+pub(crate) struct Listing<K, Q = ListParams> {
+    pub(crate) query: Q,
+    /// Behind which item the page begins.
+    pub(crate) after: Option<K>,
+    pub(crate) limit: usize,
+}
+
+impl<K: CursorKey, Q: PageQuery + DeserializeOwned> FromRequestParts<Shared> for Listing<K, Q> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let Params(query) = Params::<Q>::from_request_parts(parts, shared).await?;
+        Ok(Self { limit: limit(query.limit())?, after: cursor(query.cursor())?, query })
+    }
+}
+
+impl<K: CursorKey, Q: JsonSchema> Input for Listing<K, Q> {
+    fn describe(operation: &mut Operation) {
+        operation.query::<Q>();
+        operation.cursor(K::PATTERN);
+    }
+}
+
+impl<K: Copy + Display, Q> Listing<K, Q> {
+    /// How many rows to read: one more than the page has, which tells whether there is another page.
+    pub(crate) const fn rows(&self) -> usize {
+        self.limit + 1
+    }
+
+    /// The page, of rows that were read one further.
+    pub(crate) fn page<R, T>(
+        &self,
+        mut rows: Vec<R>,
+        key: impl Fn(&R) -> K,
+        item: impl Fn(R) -> T,
+    ) -> axum::Json<Page<T>> {
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let next_cursor = if more { rows.last().map(|last| key(last).to_string()) } else { None };
+        axum::Json(Page { items: rows.into_iter().map(item).collect(), next_cursor })
+    }
+}
+
 /// How many items to put on a page.
-pub(crate) fn limit(asked: Option<i64>) -> Result<usize, Problem> {
+fn limit(asked: Option<i64>) -> Result<usize, Problem> {
     let limit = asked.unwrap_or(LIMIT_DEFAULT);
     usize::try_from(limit)
         .ok()
@@ -45,29 +161,9 @@ pub(crate) fn limit(asked: Option<i64>) -> Result<usize, Problem> {
 }
 
 /// Where a page starts: the key of the last item of the page before.
-pub(crate) fn cursor<K: std::str::FromStr>(asked: Option<&str>) -> Result<Option<K>, Problem> {
+fn cursor<K: FromStr>(asked: Option<&str>) -> Result<Option<K>, Problem> {
     let broken = || Problem::bad_request("This 'cursor' is not one that this list has given out.");
     asked.map(|text| text.parse().map_err(|_| broken())).transpose()
-}
-
-impl<T> Page<T> {
-    /// A page whose end is already known.
-    pub(crate) const fn of(items: Vec<T>, next_cursor: Option<String>) -> Self {
-        Self { items, next_cursor }
-    }
-
-    /// Cuts a list that was read one item further than its page.
-    pub(crate) fn new<R>(
-        mut rows: Vec<R>,
-        limit: usize,
-        key: impl Fn(&R) -> String,
-        item: impl Fn(R) -> T,
-    ) -> Self {
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next_cursor = if more { rows.last().map(key) } else { None };
-        Self { items: rows.into_iter().map(item).collect(), next_cursor }
-    }
 }
 
 #[cfg(test)]

@@ -130,7 +130,11 @@ mod tests {
             assert_eq!(fail("2001:db8::1"), Ok(()));
         }
         let throttled = fail("2001:db8::2").unwrap_err();
-        assert_eq!((throttled.code, throttled.retry_after.is_some()), ("throttled", true), "same /64");
+        assert_eq!(
+            (throttled.code, throttled.retry_after.is_some()),
+            (crate::domain::code::Code::Throttled, true),
+            "same /64"
+        );
         assert_eq!(fail("2001:db8:0:1::1"), Ok(()), "another /64");
         assert_eq!(throttle.wrong_password(None), Ok(()), "the operator");
         assert_eq!(throttle.admit_sign_in(None), Ok(()));

@@ -1,17 +1,14 @@
-//! One registration per route: what it does, who may use it and what it answers stand beside its handler, so
-//! the router and the OpenAPI document can't differ.
+//! A route, described: its row says where it is, what it is for and why it refuses; the rest comes from the handler's
+//! signature (`describe`).
 
-use axum::Router;
-use axum::handler::Handler;
 use axum::http::Method;
-use axum::routing::{MethodFilter, on};
-use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::api::problem::ProblemDocument;
+use crate::domain::code::Code;
 use crate::domain::people::permission::Permission;
-use crate::http::Shared;
+use crate::http::openapi::document::{Shapes, query_parameters};
 use crate::http::openapi::examples::Examples;
 
 /// Who may use a route.
@@ -26,9 +23,10 @@ pub(crate) enum Access {
     Needs(Permission),
 }
 
+const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
 
-type Shape = fn(&mut SchemaGenerator) -> Schema;
+pub(crate) type Shape = fn(&mut SchemaGenerator) -> Schema;
 
 fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
@@ -42,12 +40,25 @@ pub(crate) struct Operation {
     id: &'static str,
     summary: &'static str,
     access: Access,
+    /// Whether the path names one thing.
+    names_one: bool,
     query: Option<Shape>,
     /// What cursors of this list look like.
     cursor: &'static str,
     body: Option<(Shape, bool)>,
-    answers: Vec<(u16, &'static str, &'static str, Option<Shape>)>,
-    problems: Vec<(u16, &'static str)>,
+    answers: Vec<DocumentedAnswer>,
+    refusals: Vec<(u16, Code)>,
+}
+
+/// One answer of a route.
+#[derive(Debug, Clone, Copy)]
+struct DocumentedAnswer {
+    status: u16,
+    /// Empty: what its shape says of itself.
+    meaning: &'static str,
+    /// Empty: there is no body.
+    media_type: &'static str,
+    shape: Option<Shape>,
 }
 
 impl Operation {
@@ -58,103 +69,123 @@ impl Operation {
             id,
             summary,
             access: Access::Open,
+            names_one: false,
             query: None,
             cursor: "",
             body: None,
             answers: Vec::new(),
-            problems: Vec::new(),
+            refusals: Vec::new(),
         }
     }
 
-    pub(crate) fn access(mut self, access: Access) -> Self {
+    /// Why this route refuses, besides what follows from its inputs.
+    pub(crate) fn refuses(mut self, refusals: &[(u16, Code)]) -> Self {
+        self.refusals.extend_from_slice(refusals);
+        self
+    }
+
+    pub(crate) const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(crate) const fn path(&self) -> &'static str {
+        self.path
+    }
+
+    pub(crate) const fn needs(&mut self, access: Access) {
         self.access = access;
-        self
     }
 
-    pub(crate) fn needs(self, permission: Permission) -> Self {
-        self.access(Access::Needs(permission))
+    /// The path names one thing.
+    pub(crate) const fn names_one(&mut self) {
+        self.names_one = true;
     }
 
-    pub(crate) fn query<T: JsonSchema>(mut self) -> Self {
-        self.query = Some(shape::<T>);
-        self
+    pub(crate) fn query<T: JsonSchema>(&mut self) {
+        self.query = Some(T::json_schema);
     }
 
-    pub(crate) fn cursor(mut self, pattern: &'static str) -> Self {
+    /// What cursors of this list look like.
+    pub(crate) const fn cursor(&mut self, pattern: &'static str) {
         self.cursor = pattern;
-        self
     }
 
-    pub(crate) fn body<T: JsonSchema>(mut self) -> Self {
-        self.body = Some((shape::<T>, true));
-        self
+    pub(crate) fn body<T: JsonSchema>(&mut self, required: bool) {
+        self.body = Some((shape::<T>, required));
     }
 
-    pub(crate) fn optional_body<T: JsonSchema>(mut self) -> Self {
-        self.body = Some((shape::<T>, false));
-        self
-    }
-
-    pub(crate) fn answers<T: JsonSchema>(mut self, status: u16, meaning: &'static str) -> Self {
-        self.answers.push((status, meaning, "application/json", Some(shape::<T>)));
-        self
+    /// JSON; what it means is what its shape says of itself.
+    pub(crate) fn answers_json<T: JsonSchema>(&mut self, status: u16) {
+        self.answers.push(DocumentedAnswer {
+            status,
+            meaning: "",
+            media_type: JSON,
+            shape: Some(shape::<T>),
+        });
     }
 
     /// A stream of server-sent events, whose `data` has this shape.
-    pub(crate) fn streams<T: JsonSchema>(mut self, meaning: &'static str) -> Self {
-        self.answers.push((200, meaning, EVENT_STREAM, Some(shape::<T>)));
-        self
+    pub(crate) fn streams<T: JsonSchema>(&mut self) {
+        let meaning = "A stream of events";
+        self.answers.push(DocumentedAnswer {
+            status: 200,
+            meaning,
+            media_type: EVENT_STREAM,
+            shape: Some(shape::<T>),
+        });
     }
 
     /// An answer that is not JSON, or has no body when `media_type` is empty.
-    pub(crate) fn answers_with(
-        mut self,
-        status: u16,
-        meaning: &'static str,
-        media_type: &'static str,
-    ) -> Self {
-        self.answers.push((status, meaning, media_type, None));
-        self
+    pub(crate) fn answers(&mut self, status: u16, meaning: &'static str, media_type: &'static str) {
+        self.answers.push(DocumentedAnswer { status, meaning, media_type, shape: None });
     }
 
-    pub(crate) fn problems(mut self, problems: &[(u16, &'static str)]) -> Self {
-        self.problems.extend_from_slice(problems);
-        self
+    /// A path with a place in it and a handler that reads it belong together.
+    pub(crate) fn check(&self) {
+        assert_eq!(self.path.contains('{'), self.names_one, "{}: the path and its handler differ", self.path);
     }
 
-    /// Every problem that this route can answer, with those that follow from its shape.
-    fn all_problems(&self) -> Vec<(u16, &'static str)> {
-        let mut problems = self.problems.clone();
-        problems.push((503, "unavailable"));
+    /// Every refusal of this route, with those that follow from its shape.
+    pub(crate) fn all_refusals(&self) -> Vec<(u16, Code)> {
+        let mut refusals = self.refusals.clone();
+        refusals.push((503, Code::Unavailable));
         if self.access != Access::Open {
-            problems.push((401, "unauthenticated"));
+            refusals.push((401, Code::Unauthenticated));
         }
         let changes = self.method != Method::GET;
         if matches!(self.access, Access::Needs(_) | Access::Person)
             || (changes && self.access == Access::SignedIn)
         {
-            problems.push((403, "permission_denied"));
+            refusals.push((403, Code::PermissionDenied));
         }
         if changes && self.access != Access::Open {
-            problems.push((429, "throttled"));
+            refusals.push((429, Code::Throttled));
         }
-        if self.path.contains('{') {
-            problems.push((404, "not_found"));
+        if self.names_one || self.names_tenant() {
+            refusals.push((404, Code::NotFound));
         }
         if self.query.is_some() || self.body.is_some() {
-            problems.push((400, "bad_request"));
+            refusals.push((400, Code::BadRequest));
         }
         if self.body.is_some() {
-            let about_bodies =
-                [(408, "timeout"), (413, "payload_too_large"), (415, "unsupported_media_type")];
-            problems.extend(about_bodies);
+            refusals.extend([
+                (408, Code::Timeout),
+                (413, Code::PayloadTooLarge),
+                (415, Code::UnsupportedMediaType),
+            ]);
         }
-        problems.sort_unstable();
-        problems.dedup();
-        problems
+        refusals.sort_unstable_by_key(|(status, code)| (*status, code.as_str()));
+        refusals.dedup();
+        refusals
     }
 
-    fn document(&self, shapes: &mut Shapes, examples: &Examples) -> Value {
+    /// Whether the query names a tenant, which may not be there.
+    fn names_tenant(&self) -> bool {
+        let whole = self.query.map(|query| query(&mut SchemaGenerator::default()));
+        whole.is_some_and(|schema| schema.pointer("/properties/tenant").is_some())
+    }
+
+    pub(crate) fn document(&self, shapes: &mut Shapes, examples: &Examples) -> Value {
         let mut parameters: Vec<Value> = self
             .path
             .split('/')
@@ -168,11 +199,12 @@ impl Operation {
             }
         }
         let mut responses = Map::new();
-        for (status, meaning, media_type, shape) in &self.answers {
-            let mut response = json!({ "description": meaning });
+        for DocumentedAnswer { status, meaning, media_type, shape } in &self.answers {
+            let shape = shape.map(|shape| shape(&mut shapes.answers).to_value());
+            let said = shape.as_ref().filter(|_| meaning.is_empty()).map(|shape| shapes.meaning(shape));
+            let mut response = json!({ "description": said.as_deref().unwrap_or(meaning) });
             if !media_type.is_empty() {
                 let text = json!({ "type": "string" });
-                let shape = shape.map(|shape| shape(&mut shapes.answers).to_value());
                 let mut content = match shape {
                     // OpenAPI 3.1 has no word for what the events of a stream look like.
                     Some(data) if *media_type == EVENT_STREAM => {
@@ -188,10 +220,10 @@ impl Operation {
             responses.insert(status.to_string(), response);
         }
         let problem = shapes.answers.subschema_for::<ProblemDocument>().to_value();
-        let problems = self.all_problems();
-        for status in problems.iter().map(|(status, _)| *status) {
+        let refusals = self.all_refusals();
+        for status in refusals.iter().map(|(status, _)| *status) {
             let codes: Vec<&str> =
-                problems.iter().filter(|(s, _)| *s == status).map(|(_, code)| *code).collect();
+                refusals.iter().filter(|(s, _)| *s == status).map(|(_, code)| code.as_str()).collect();
             let example = |code: &&str| {
                 let value = json!({
                     "type": "about:blank",
@@ -237,146 +269,5 @@ impl Operation {
             }
         }
         document
-    }
-}
-
-/// The shapes of both directions. A field that may be left out of a request is always there in an answer, if
-/// only as `null`, so each direction has schemas of its own.
-struct Shapes {
-    requests: SchemaGenerator,
-    answers: SchemaGenerator,
-}
-
-impl Shapes {
-    fn new() -> Self {
-        let settings = SchemaSettings::draft2020_12().with(|settings| {
-            settings.definitions_path = "/components/schemas".into();
-            settings.meta_schema = None;
-        });
-        Self {
-            requests: settings.clone().for_deserialize().into_generator(),
-            answers: settings.for_serialize().into_generator(),
-        }
-    }
-
-    fn into_definitions(mut self) -> Map<String, Value> {
-        let mut definitions = self.requests.take_definitions(true);
-        for (name, schema) in self.answers.take_definitions(true) {
-            let other = definitions.insert(name.clone(), schema.clone());
-            debug_assert!(other.is_none_or(|other| other == schema), "{name} differs between directions");
-        }
-        definitions
-    }
-}
-
-/// The fields of a query's shape, as parameters.
-fn query_parameters(query: Shape, generator: &mut SchemaGenerator) -> Vec<Value> {
-    let schema = query(generator).to_value();
-    let name = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()).unwrap_or_default();
-    // The shape itself is spelled out here, so it need not be a component.
-    let Some(whole) = generator.definitions_mut().remove(name) else {
-        return Vec::new();
-    };
-    let Some(fields) = whole["properties"].as_object() else {
-        return Vec::new();
-    };
-    let parameter = |(name, schema): (&String, &Value)| {
-        let mut schema = schema.clone();
-        let description = schema.as_object_mut().and_then(|fields| fields.remove("description"));
-        not_null(&mut schema);
-        json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
-    };
-    fields.iter().map(parameter).collect()
-}
-
-/// A parameter that is left out is absent, never `null`.
-fn not_null(schema: &mut Value) {
-    if let Some(Value::Array(types)) = schema.get_mut("type") {
-        types.retain(|kind| kind != "null");
-        if let [only] = types.as_slice() {
-            schema["type"] = only.clone();
-        }
-    }
-    if let Some(Value::Array(choices)) = schema.get("anyOf") {
-        let choice = choices.iter().find(|choice| choice["type"] != "null").cloned();
-        *schema = choice.unwrap_or_default();
-    }
-}
-
-/// Routes with their descriptions.
-#[derive(Debug, Default)]
-pub(crate) struct Api {
-    router: Router<Shared>,
-    operations: Vec<Operation>,
-}
-
-impl Api {
-    pub(crate) fn route<H, T>(mut self, operation: Operation, handler: H) -> Self
-    where
-        H: Handler<T, Shared>,
-        T: 'static,
-    {
-        let filter = MethodFilter::try_from(operation.method.clone()).expect("routes use ordinary methods");
-        self.router = self.router.route(operation.path, on(filter, handler));
-        self.operations.push(operation);
-        self
-    }
-
-    pub(crate) fn into_parts(self) -> (Router<Shared>, Vec<Operation>) {
-        (self.router, self.operations)
-    }
-}
-
-/// The OpenAPI 3.1 document of routes below a prefix each.
-pub(crate) fn document(groups: &[(&str, &[Operation])]) -> Value {
-    let examples = Examples::load();
-    let mut shapes = Shapes::new();
-    let mut paths = Map::new();
-    for (prefix, operations) in groups {
-        for operation in *operations {
-            let entry = paths.entry(format!("{prefix}{}", operation.path)).or_insert_with(|| json!({}));
-            entry[operation.method.as_str().to_lowercase()] = operation.document(&mut shapes, &examples);
-        }
-    }
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Muster",
-            "version": env!("CARGO_PKG_VERSION"),
-            "summary": "Gives every machine a cryptographic identity, and takes it away again",
-            "description": "Every path below /v1 is served below /api/v1 too. Errors are problems (RFC 9457) whose `code` does not change between releases.",
-            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
-        },
-        "security": [{ "bearer": [] }, { "session": [] }],
-        "paths": paths,
-        "components": {
-            "schemas": shapes.into_definitions(),
-            "securitySchemes": {
-                "bearer": { "type": "http", "scheme": "bearer", "description": "An API token, `mat_…`" },
-                "session": { "type": "apiKey", "in": "cookie", "name": crate::http::input::extract::COOKIE },
-            },
-        },
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::domain::code::Code;
-    use crate::http::routes::table;
-
-    #[test]
-    fn every_code_of_the_document_is_in_the_table_of_codes() {
-        for api in [table::open(), table::api()] {
-            for operation in api.into_parts().1 {
-                for (status, code) in operation.all_problems() {
-                    assert!(
-                        code.parse::<Code>().is_ok(),
-                        "{} {}: {status} {code}",
-                        operation.method,
-                        operation.path
-                    );
-                }
-            }
-        }
     }
 }

@@ -1,16 +1,18 @@
 //! One's own account over the API.
 
 use axum::extract::State;
-use axum::http::StatusCode;
 
+use crate::api::page::Page;
 use crate::api::people::{AccountAnswer, OwnPasswordAnswer, OwnPasswordBody, OwnToken, SessionItem};
 use crate::app::access::account::{AccountError, OwnPassword};
 use crate::domain::people::session::SessionId;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Id, Nothing, Params, SignedInPerson};
-pub(crate) use crate::http::input::page::{Page, PageParams, cursor, limit};
+use crate::http::input::page::Listing;
+use crate::http::input::page::PageParams;
 use crate::http::problem::Problem;
+use crate::http::reply::NoContent;
 
 pub(crate) async fn show(
     SignedInPerson(oneself): SignedInPerson,
@@ -59,12 +61,11 @@ pub(crate) async fn set_password(
 pub(crate) async fn sessions(
     SignedInPerson(oneself): SignedInPerson,
     State(shared): State<Shared>,
-    Params(params): Params<PageParams>,
+    listing: Listing<SessionId, PageParams>,
 ) -> Result<axum::Json<Page<SessionItem>>, Problem> {
-    let limit = limit(params.limit)?;
-    let sessions = shared.app.own_sessions(&oneself, cursor(params.cursor.as_deref())?, limit + 1)?;
+    let sessions = shared.app.own_sessions(&oneself, listing.after, listing.rows())?;
     let item = |session| SessionItem::new(&session, oneself.session);
-    Ok(axum::Json(Page::new(sessions, limit, |session| session.key.id().to_string(), item)))
+    Ok(listing.page(sessions, |session| session.key.id(), item))
 }
 
 pub(crate) async fn end_session(
@@ -72,7 +73,7 @@ pub(crate) async fn end_session(
     State(shared): State<Shared>,
     Id(id): Id<SessionId>,
     Params(Nothing {}): Params<Nothing>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     shared.app.end_own_session(&oneself, id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }

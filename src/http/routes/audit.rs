@@ -6,11 +6,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::api::audit::{AuditItem, ChainAnswer};
+use crate::api::page::Page;
 use crate::app::insight::audit::{AuditOrder, AuditQuery};
 use crate::domain::insight::audit::Outcome;
 use crate::http::Shared;
 use crate::http::input::extract::{Allowed, AuditRead, Nothing, Params, scope};
-pub(crate) use crate::http::input::page::{Page, cursor, limit};
+use crate::http::input::page::Listing;
+use crate::http::input::page::page_query;
 use crate::http::problem::Problem;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -39,6 +41,8 @@ pub(crate) struct AuditParams {
     cursor: Option<String>,
 }
 
+page_query!(AuditParams);
+
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum ListOrder {
@@ -49,7 +53,7 @@ enum ListOrder {
 pub(crate) async fn list(
     allowed: Allowed<AuditRead>,
     State(shared): State<Shared>,
-    Params(params): Params<AuditParams>,
+    Listing { query: params, after, limit }: Listing<u64, AuditParams>,
 ) -> Result<axum::Json<Page<AuditItem>>, Problem> {
     // Without a tenant, those who see all tenants see what belongs to none, too.
     let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
@@ -66,12 +70,12 @@ pub(crate) async fn list(
         from: params.from,
         until: params.until,
         order,
-        behind: cursor(params.cursor.as_deref())?,
+        behind: after,
     };
-    let page = shared.app.audit(query, limit(params.limit)?).await?;
+    let page = shared.app.audit(query, limit).await?;
     let sees_all = allowed.caller.tenant().is_none();
     let items = page.records.into_iter().map(|found| AuditItem::new(found, sees_all)).collect();
-    Ok(axum::Json(Page::of(items, page.next.map(|next| next.to_string()))))
+    Ok(axum::Json(Page { items, next_cursor: page.next.map(|next| next.to_string()) }))
 }
 
 pub(crate) async fn verify(

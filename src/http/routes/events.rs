@@ -15,7 +15,6 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{self, Sse};
-use axum::response::{IntoResponse, Response};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -25,6 +24,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::api::events::{LiveEvent, LiveKind};
 use crate::app::access::caller::Caller;
 use crate::app::insight::events::{EventId, ServerEvent};
+use crate::domain::code::Code;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::people::access::AccessChange;
 use crate::domain::people::api_token::Maker;
@@ -33,6 +33,7 @@ use crate::domain::people::session::SessionKey;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, Allowed, InTenant, Params, scope};
 use crate::http::problem::Problem;
+use crate::http::reply::EventStream;
 use crate::tls::listener::accept::Ender;
 
 /// Events that wait for a reader, besides those in the broadcast.
@@ -56,7 +57,7 @@ pub(crate) async fn stream(
     Params(params): Params<InTenant>,
     ender: Option<Extension<Ender>>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<EventStream<LiveEvent>, Problem> {
     let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
     let place = shared.streams.enter(&allowed.caller)?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
@@ -74,7 +75,7 @@ pub(crate) async fn stream(
     let caller = allowed.caller;
     let listener = Listener { shared, caller, tenant, permissions, sender, over, ender, _place: place };
     tokio::spawn(listener.run(missed, events, access));
-    Ok((UNBUFFERED, Sse::new(told)).into_response())
+    Ok(EventStream::new((UNBUFFERED, Sse::new(told))))
 }
 
 /// The events of one stream, until it is over: what waits for its reader then is not told any more.
@@ -266,7 +267,7 @@ impl OpenStreams {
         if *open >= STREAMS_MAX {
             let detail =
                 format!("This session or token has {STREAMS_MAX} event streams open already. Close one.");
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail));
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyStreams, detail));
         }
         *open += 1;
         Ok(Some(Place { holder, streams: Arc::clone(self) }))

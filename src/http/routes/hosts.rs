@@ -3,23 +3,28 @@
 use std::str::FromStr;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::api::hosts::{EnrollmentItem, HostEventItem, HostItem, HostList, RevokedAnswer};
+use crate::api::page::Page;
 use crate::api::words::HostStatus;
 use crate::app::insight::fleet::{HostCursor, HostOrder, HostQuery};
 use crate::app::issue::hosts::HostDetail;
+use crate::domain::duration;
 use crate::domain::host::{HostFlag, HostState};
 use crate::domain::identity::deny::AgentRef;
+use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::HostId;
+use crate::domain::insight::timeline::EventKey;
 use crate::http::Shared;
-use crate::http::input::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, One, Params, tenant};
-pub(crate) use crate::http::input::page::{ListParams, Page, cursor, limit};
+use crate::http::input::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, One, tenant};
+use crate::http::input::page::Listing;
+use crate::http::input::page::page_query;
 use crate::http::problem::Problem;
+use crate::http::reply::NoContent;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -57,14 +62,15 @@ pub(crate) struct HostParams {
     cursor: Option<String>,
 }
 
+page_query!(HostParams);
+
 pub(crate) async fn list(
     allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
-    Params(params): Params<HostParams>,
+    Listing { query: params, after, limit }: Listing<HostCursor, HostParams>,
 ) -> Result<axum::Json<HostList>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let limit = limit(params.limit)?;
-    let query = params.query(shared.app.clock().now())?;
+    let query = params.query(after, shared.app.clock().now())?;
     let page = shared.app.hosts(tenant, query, limit).await?;
     let trust_domain = shared.app.trust_domain();
     let items = page.hosts.into_iter();
@@ -74,15 +80,13 @@ pub(crate) async fn list(
 }
 
 impl HostParams {
-    fn query(self, now: Timestamp) -> Result<HostQuery, Problem> {
+    fn query(self, after: Option<HostCursor>, now: Timestamp) -> Result<HostQuery, Problem> {
         let order: HostOrder = parsed("sort", self.sort.as_deref())?.unwrap_or_default();
-        let after: Option<HostCursor> = cursor(self.cursor.as_deref())?;
         if after.as_ref().is_some_and(|place| !order.has(place)) {
             return Err(Problem::bad_request("This 'cursor' is of a list in another order."));
         }
         let silent_before = self.silent_for.as_deref().map(|text| {
-            let silent = humantime::parse_duration(text).ok();
-            let silent = silent.and_then(|silent| SignedDuration::try_from(silent).ok());
+            let silent = duration::parse(text).ok();
             let before = silent.map(|silent| now.saturating_sub(silent).unwrap_or(Timestamp::MIN));
             before.ok_or_else(|| Problem::bad_request("'silent_for' is a time, such as 24h or 7d."))
         });
@@ -124,26 +128,22 @@ pub(crate) async fn enrollments(
     allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
     Id(id): Id<HostId>,
-    Params(params): Params<ListParams>,
+    listing: Listing<Serial>,
 ) -> Result<axum::Json<Page<EnrollmentItem>>, Problem> {
-    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let limit = limit(params.limit)?;
-    let before = cursor(params.cursor.as_deref())?;
-    let enrollments = shared.app.enrollments(tenant, id, before, limit + 1)?;
-    Ok(axum::Json(Page::new(enrollments, limit, |e| e.serial.to_string(), EnrollmentItem::from)))
+    let tenant = tenant(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
+    let enrollments = shared.app.enrollments(tenant, id, listing.after, listing.rows())?;
+    Ok(listing.page(enrollments, |e| e.serial, EnrollmentItem::from))
 }
 
 pub(crate) async fn events(
     allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
     Id(id): Id<HostId>,
-    Params(params): Params<ListParams>,
+    listing: Listing<EventKey>,
 ) -> Result<axum::Json<Page<HostEventItem>>, Problem> {
-    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let limit = limit(params.limit)?;
-    let before = cursor(params.cursor.as_deref())?;
-    let events = shared.app.host_events(tenant, id, before, limit + 1)?;
-    Ok(axum::Json(Page::new(events, limit, |entry| entry.key.to_string(), HostEventItem::from)))
+    let tenant = tenant(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
+    let events = shared.app.host_events(tenant, id, listing.after, listing.rows())?;
+    Ok(listing.page(events, |entry| entry.key, HostEventItem::from))
 }
 
 pub(crate) async fn decommission(
@@ -163,9 +163,9 @@ pub(crate) async fn re_enable(
 pub(crate) async fn delete(
     One { caller, tenant, id, .. }: One<HostWrite, HostId>,
     State(shared): State<Shared>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     shared.app.delete_host(&caller, tenant, id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 pub(crate) async fn revoke(

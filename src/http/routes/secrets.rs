@@ -1,20 +1,22 @@
 //! Enrollment secrets over the API.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::api::credentials::{CreatedSecret, SecretBody, SecretItem};
+use crate::api::page::Page;
 use crate::app::issue::secrets::SecretOrder;
+use crate::domain::code::Code;
 use crate::domain::ids::CredentialId;
 use crate::domain::label::InvalidLabel;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Allowed, InTenant, One, Params, SecretWrite, tenant};
-pub(crate) use crate::http::input::page::{Page, cursor, limit};
+use crate::http::input::page::Listing;
+use crate::http::input::page::page_query;
 use crate::http::problem::Problem;
+use crate::http::reply::Created;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +32,8 @@ pub(crate) struct SecretParams {
     cursor: Option<String>,
 }
 
+page_query!(SecretParams);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum ListState {
@@ -42,26 +46,25 @@ pub(crate) async fn create(
     State(shared): State<Shared>,
     Params(params): Params<InTenant>,
     Json(body): Json<SecretBody>,
-) -> Result<Response, Problem> {
+) -> Result<Created<CreatedSecret>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let name = body.name.parse();
     let name =
-        name.map_err(|error: InvalidLabel| Problem::unprocessable("invalid_name", error.to_string()))?;
+        name.map_err(|error: InvalidLabel| Problem::unprocessable(Code::InvalidName, error.to_string()))?;
     let order = SecretOrder { name, max_uses: body.max_uses, ttl_seconds: body.ttl_seconds };
     let (secret, credential) = shared.app.create_secret(&allowed.caller, tenant, order).await?;
-    Ok((StatusCode::CREATED, axum::Json(CreatedSecret::new(&secret, &credential))).into_response())
+    Ok(Created(CreatedSecret::new(&secret, &credential)))
 }
 
 pub(crate) async fn list(
     allowed: Allowed<SecretWrite>,
     State(shared): State<Shared>,
-    Params(params): Params<SecretParams>,
+    listing: Listing<CredentialId, SecretParams>,
 ) -> Result<axum::Json<Page<SecretItem>>, Problem> {
-    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let limit = limit(params.limit)?;
-    let revoked = params.state.map(|state| state == ListState::Revoked);
-    let secrets = shared.app.secrets(tenant, revoked, cursor(params.cursor.as_deref())?, limit + 1).await?;
-    Ok(axum::Json(Page::new(secrets, limit, |s| s.id.to_string(), |s| SecretItem::from(&s))))
+    let tenant = tenant(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
+    let revoked = listing.query.state.map(|state| state == ListState::Revoked);
+    let secrets = shared.app.secrets(tenant, revoked, listing.after, listing.rows()).await?;
+    Ok(listing.page(secrets, |s| s.id, |s| SecretItem::from(&s)))
 }
 
 pub(crate) async fn revoke(

@@ -2,8 +2,7 @@
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 
 use crate::api::people::{PreferencesBody, SessionAnswer, SessionUser, SignInBody};
@@ -14,7 +13,10 @@ use crate::domain::people::user::Preferences;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{COOKIE, ClientAddress, Known, own_page, session_cookie};
+use crate::http::openapi::describe::Input;
 use crate::http::problem::Problem;
+use crate::http::reply::IfAny;
+use crate::http::reply::NoContent;
 
 /// Proof that a browser which names its page's origin names ours: nobody else's page may sign anybody in.
 #[derive(Debug)]
@@ -31,13 +33,16 @@ impl FromRequestParts<Shared> for OwnPage {
     }
 }
 
+/// Anybody may sign in: the document has nothing to say of it.
+impl Input for OwnPage {}
+
 pub(crate) async fn sign_in(
     State(shared): State<Shared>,
     ClientAddress(address): ClientAddress,
     _: OwnPage,
     headers: HeaderMap,
     Json(body): Json<SignInBody>,
-) -> Result<Response, Problem> {
+) -> Result<([(HeaderName, HeaderValue); 1], axum::Json<SessionAnswer>), Problem> {
     // Hashing costs us, so an address that has used up its allowance does not get that far.
     shared.throttle.admit_sign_in(address)?;
     let (signed_in, token) = match shared.app.sign_in(&body.username, body.password, address).await {
@@ -62,7 +67,7 @@ pub(crate) async fn sign_in(
     let SignedIn { user, session } = signed_in;
     let expires_at = session.expires_at();
     let caller = Caller::User { user: Box::new(user), session: session.key, address };
-    Ok(([(header::SET_COOKIE, cookie)], answer(&caller, Some(expires_at))).into_response())
+    Ok(([(header::SET_COOKIE, cookie)], answer(&caller, Some(expires_at))))
 }
 
 pub(crate) async fn show(
@@ -83,12 +88,10 @@ pub(crate) async fn show(
 pub(crate) async fn show_if_any(
     State(shared): State<Shared>,
     caller: Result<Known, Problem>,
-) -> Result<Response, Problem> {
+) -> Result<IfAny<axum::Json<SessionAnswer>>, Problem> {
     match caller {
-        Ok(known) => Ok(show(State(shared), known).await?.into_response()),
-        Err(problem) if problem.status == StatusCode::UNAUTHORIZED => {
-            Ok(StatusCode::NO_CONTENT.into_response())
-        }
+        Ok(known) => Ok(IfAny(Some(show(State(shared), known).await?))),
+        Err(problem) if problem.status == StatusCode::UNAUTHORIZED => Ok(IfAny(None)),
         Err(problem) => Err(problem),
     }
 }
@@ -96,7 +99,7 @@ pub(crate) async fn show_if_any(
 pub(crate) async fn sign_out(
     State(shared): State<Shared>,
     Known(caller): Known,
-) -> Result<Response, Problem> {
+) -> Result<([(HeaderName, HeaderValue); 2], NoContent), Problem> {
     shared.app.sign_out(&caller).await?;
     let cookie = format!("{COOKIE}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict");
     let headers = [
@@ -106,7 +109,7 @@ pub(crate) async fn sign_out(
             HeaderValue::from_static("\"cache\", \"storage\""),
         ),
     ];
-    Ok((StatusCode::NO_CONTENT, headers).into_response())
+    Ok((headers, NoContent))
 }
 
 pub(crate) async fn set_preferences(

@@ -3,24 +3,10 @@
 use axum::Router;
 use axum::http::Method;
 
-use crate::api::audit::{AuditItem, ChainAnswer};
-use crate::api::authority::{AgentCaAnswer, BundleAnswer};
-use crate::api::credentials::{CreatedSecret, MintBody, MintedToken, SecretBody, SecretItem, TokenItem};
-use crate::api::enroll::{EnrollBody, RotateBody, SvidAnswer};
-use crate::api::events::LiveEvent;
-use crate::api::health::HealthAnswer;
-use crate::api::hosts::{EnrollmentItem, HostEventItem, HostItem, HostList, RevokedAnswer};
-use crate::api::overview::OverviewAnswer;
-use crate::api::people::{
-    AccountAnswer, ApiTokenBody, ApiTokenItem, ChangedUserAnswer, CreatedApiToken, OwnPasswordAnswer,
-    OwnPasswordBody, PreferencesBody, SessionAnswer, SessionItem, SignInBody, TenantBody, TenantItem,
-    UserBody, UserItem, UserPatch,
-};
-use crate::domain::people::permission::Permission;
+use crate::domain::code::Code;
 use crate::http::Shared;
-use crate::http::input::extract::{InTenant, Nothing};
-pub(crate) use crate::http::input::page::{ListParams, Page, PageParams};
-use crate::http::openapi::operation::{Access, Api, Operation};
+use crate::http::openapi::operation::Operation;
+use crate::http::openapi::registration::Api;
 use crate::http::routes::public::{agent_ca, enroll, health, install, metrics};
 use crate::http::routes::{
     account, api_tokens, audit, events, hosts, local, overview, secrets, sessions, tenants, tokens, users,
@@ -38,20 +24,12 @@ fn delete(path: &'static str, id: &'static str, summary: &'static str) -> Operat
     Operation::new(Method::DELETE, path, id, summary)
 }
 
-/// Cursors of lists, by what they are ordered by.
-const BY_UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
-/// What the list is sorted by stands in front.
-const BY_HOST: &str =
-    "^([hse][.][A-Za-z0-9_-]*[.])?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
-const BY_CREDENTIAL: &str = "^[a-z2-7]{16}$";
-const BY_SERIAL: &str = "^[0-9a-f]{32}$";
-const BY_EVENT: &str = "^[0-9a-f]{24}$";
-const BY_NUMBER: &str = "^[0-9]{1,18}$";
-
-const NO_CA: (u16, &str) = (503, "ca_unavailable");
-const THROTTLED: (u16, &str) = (429, "throttled");
+/// What the route is about, or a tenant that the body names.
+const NO_SUCH: (u16, Code) = (404, Code::NotFound);
+const NO_CA: (u16, Code) = (503, Code::CaUnavailable);
+const THROTTLED: (u16, Code) = (429, Code::Throttled);
 /// Where passwords are hashed.
-const BUSY: (u16, &str) = (503, "busy");
+const BUSY: (u16, Code) = (503, Code::Busy);
 
 /// Routes that need no login.
 pub(crate) fn open() -> Api {
@@ -62,17 +40,15 @@ pub(crate) fn open() -> Api {
                 "enrollAgent",
                 "Enroll a machine with a join token or an enrollment secret",
             )
-            .body::<EnrollBody>()
-            .answers::<SvidAnswer>(201, "The machine's first SVID")
-            .problems(&[
-                (400, "bad_csr"),
-                (401, "unauthorized"),
-                (401, "token_used"),
-                (401, "token_expired"),
-                (401, "token_voided"),
-                (403, "secret_exhausted"),
-                (403, "host_decommissioned"),
-                (403, "identity_revoked"),
+            .refuses(&[
+                (400, Code::BadCsr),
+                (401, Code::Unauthorized),
+                (401, Code::TokenUsed),
+                (401, Code::TokenExpired),
+                (401, Code::TokenVoided),
+                (403, Code::SecretExhausted),
+                (403, Code::HostDecommissioned),
+                (403, Code::IdentityRevoked),
                 THROTTLED,
                 NO_CA,
             ]),
@@ -80,15 +56,13 @@ pub(crate) fn open() -> Api {
         )
         .route(
             post("/enroll/agent/rotate", "rotateAgent", "Replace an SVID by a new one, for a new key")
-                .body::<RotateBody>()
-                .answers::<SvidAnswer>(200, "The next SVID")
-                .problems(&[
-                    (400, "bad_csr"),
-                    (401, "bad_chain"),
-                    (401, "bad_proof"),
-                    (401, "unknown_serial"),
-                    (401, "svid_expired"),
-                    (403, "identity_revoked"),
+                .refuses(&[
+                    (400, Code::BadCsr),
+                    (401, Code::BadChain),
+                    (401, Code::BadProof),
+                    (401, Code::UnknownSerial),
+                    (401, Code::SvidExpired),
+                    (403, Code::IdentityRevoked),
                     THROTTLED,
                     NO_CA,
                 ]),
@@ -96,23 +70,17 @@ pub(crate) fn open() -> Api {
         )
         .route(
             get("/agent-ca.crt", "agentCaBundle", "The agent CA: root and intermediates, PEM")
-                .answers_with(200, "Certificates", "application/x-pem-file")
-                .answers_with(304, "The client has the newest ones", "")
-                .problems(&[(404, "not_found")]),
+                .refuses(&[NO_SUCH]),
             agent_ca::bundle,
         )
         .route(
             get("/agent-ca.crl", "agentCaCrl", "Revoked certificates that have not expired, DER")
-                .answers_with(200, "A certificate revocation list", "application/pkix-crl")
-                .answers_with(304, "The client has the newest one", "")
-                .problems(&[NO_CA]),
+                .refuses(&[NO_CA]),
             agent_ca::crl,
         )
         .route(
             get("/.well-known/spiffe-bundle", "spiffeBundle", "The trust bundle as a JWK set")
-                .answers::<BundleAnswer>(200, "The trust bundle")
-                .answers_with(304, "The client has the newest one", "")
-                .problems(&[(404, "not_found")]),
+                .refuses(&[NO_SUCH]),
             agent_ca::spiffe_bundle,
         )
         .route(
@@ -121,23 +89,14 @@ pub(crate) fn open() -> Api {
                 "program",
                 "The program, for a machine that joins; the platform is OS-ARCH",
             )
-            .answers_with(200, "The program", "application/octet-stream")
-            .problems(&[(404, "not_found"), (503, "busy")]),
+            .refuses(&[(503, Code::Busy)]),
             install::program,
         )
-        .route(
-            get("/healthz", "live", "Whether the process lives").answers::<HealthAnswer>(200, "It does"),
-            health::live,
-        )
-        .route(
-            get("/readyz", "ready", "Whether enrollments can be taken")
-                .answers::<HealthAnswer>(200, "They can"),
-            health::ready,
-        )
+        .route(get("/healthz", "live", "Whether the process lives"), health::live)
+        .route(get("/readyz", "ready", "Whether enrollments can be taken"), health::ready)
         .route(
             get("/metrics", "metrics", "Figures for Prometheus, for loopback and API tokens only")
-                .answers_with(200, "Figures", "application/openmetrics-text")
-                .problems(&[(403, "permission_denied")]),
+                .refuses(&[(403, Code::PermissionDenied)]),
             metrics::show,
         )
 }
@@ -162,107 +121,60 @@ pub(crate) fn local() -> Router<Shared> {
 }
 
 fn account(api: Api) -> Api {
-    api.route(
-        get("/account", "account", "One's own account")
-            .access(Access::Person)
-            .query::<Nothing>()
-            .answers::<AccountAnswer>(200, "Whoever asks"),
-        account::show,
-    )
-    .route(
-        Operation::new(
-            Method::PUT,
-            "/account/password",
-            "setOwnPassword",
-            "Set another password for oneself; every other session ends",
+    api.route(get("/account", "account", "One's own account"), account::show)
+        .route(
+            Operation::new(
+                Method::PUT,
+                "/account/password",
+                "setOwnPassword",
+                "Set another password for oneself; every other session ends",
+            )
+            .refuses(&[
+                (422, Code::WrongPassword),
+                (422, Code::InvalidPassword),
+                THROTTLED,
+                BUSY,
+            ]),
+            account::set_password,
         )
-        .access(Access::Person)
-        .query::<Nothing>()
-        .body::<OwnPasswordBody>()
-        .answers::<OwnPasswordAnswer>(200, "What has ended besides")
-        .problems(&[(422, "wrong_password"), (422, "invalid_password"), THROTTLED, BUSY]),
-        account::set_password,
-    )
-    .route(
-        get("/account/sessions", "ownSessions", "Where one is signed in")
-            .access(Access::Person)
-            .query::<PageParams>()
-            .cursor(BY_SERIAL)
-            .answers::<Page<SessionItem>>(200, "A page of sessions"),
-        account::sessions,
-    )
-    .route(
-        delete("/account/sessions/{id}", "endOwnSession", "Sign out elsewhere")
-            .access(Access::Person)
-            .query::<Nothing>()
-            .answers_with(204, "The session has ended", ""),
-        account::end_session,
-    )
+        .route(get("/account/sessions", "ownSessions", "Where one is signed in"), account::sessions)
+        .route(delete("/account/sessions/{id}", "endOwnSession", "Sign out elsewhere"), account::end_session)
 }
 
 fn people(api: Api) -> Api {
-    use Permission::{AgentRead, TenantWrite, TokenWrite, UserWrite};
     api.route(
-        post("/session", "signIn", "Sign in; the session comes back as a cookie")
-            .body::<SignInBody>()
-            .answers::<SessionAnswer>(200, "Signed in")
-            .problems(&[(401, "unauthenticated"), (403, "permission_denied"), THROTTLED, BUSY]),
+        post("/session", "signIn", "Sign in; the session comes back as a cookie").refuses(&[
+            (401, Code::Unauthenticated),
+            (403, Code::PermissionDenied),
+            THROTTLED,
+            BUSY,
+        ]),
         sessions::sign_in,
     )
+    .route(get("/session", "session", "Who is signed in"), sessions::show)
     .route(
-        get("/session", "session", "Who is signed in")
-            .access(Access::SignedIn)
-            .answers::<SessionAnswer>(200, "The caller"),
-        sessions::show,
-    )
-    .route(
-        get("/session/if-any", "sessionIfAny", "Who is signed in, for pages that must ask first")
-            .answers::<SessionAnswer>(200, "The caller")
-            .answers_with(204, "Nobody is signed in", ""),
+        get("/session/if-any", "sessionIfAny", "Who is signed in, for pages that must ask first"),
         sessions::show_if_any,
     )
-    .route(
-        delete("/session", "signOut", "Sign out").access(Access::SignedIn).answers_with(
-            204,
-            "Signed out",
-            "",
-        ),
-        sessions::sign_out,
-    )
+    .route(delete("/session", "signOut", "Sign out"), sessions::sign_out)
     .route(
         Operation::new(
             Method::PUT,
             "/session/preferences",
             "setPreferences",
             "How the caller wants to see times",
-        )
-        .access(Access::SignedIn)
-        .body::<PreferencesBody>()
-        .answers::<SessionAnswer>(200, "The caller, with the new preferences"),
+        ),
         sessions::set_preferences,
     )
+    .route(get("/users", "listUsers", "People, in the order of their creation"), users::list)
     .route(
-        get("/users", "listUsers", "People, in the order of their creation")
-            .needs(UserWrite)
-            .query::<ListParams>()
-            .cursor(BY_UUID)
-            .answers::<Page<UserItem>>(200, "A page of people")
-            .problems(&[(404, "not_found")]),
-        users::list,
-    )
-    .route(
-        post("/users", "createUser", "Create a person")
-            .needs(UserWrite)
-            .query::<Nothing>()
-            .body::<UserBody>()
-            .answers::<UserItem>(201, "The person")
-            .problems(&[
-                (404, "not_found"),
-                (409, "username_taken"),
-                (422, "invalid_username"),
-                (422, "invalid_password"),
-                BUSY,
-            ]),
+        post("/users", "createUser", "Create a person").refuses(&[
+            NO_SUCH,
+            (409, Code::UsernameTaken),
+            (422, Code::InvalidUsername),
+            (422, Code::InvalidPassword),
+            BUSY,
+        ]),
         users::create,
     )
     .route(
@@ -272,249 +184,124 @@ fn people(api: Api) -> Api {
             "changeUser",
             "Change a person's role, password or access",
         )
-        .needs(UserWrite)
-        .query::<Nothing>()
-        .body::<UserPatch>()
-        .answers::<ChangedUserAnswer>(200, "The person as it is now")
-        .problems(&[(409, "last_admin"), (422, "invalid_password"), BUSY]),
+        .refuses(&[(409, Code::LastAdmin), (422, Code::InvalidPassword), BUSY]),
         users::change,
     )
-    .route(
-        get("/api-tokens", "listApiTokens", "API tokens, newest first")
-            .needs(TokenWrite)
-            .query::<ListParams>()
-            .cursor(BY_CREDENTIAL)
-            .answers::<Page<ApiTokenItem>>(200, "A page of tokens")
-            .problems(&[(404, "not_found")]),
-        api_tokens::list,
-    )
+    .route(get("/api-tokens", "listApiTokens", "API tokens, newest first"), api_tokens::list)
     .route(
         post(
             "/api-tokens",
             "createApiToken",
             "Create an API token; its text is in this answer and nowhere else",
         )
-        .needs(TokenWrite)
-        .query::<InTenant>()
-        .body::<ApiTokenBody>()
-        .answers::<CreatedApiToken>(201, "The token")
-        .problems(&[
-            (404, "not_found"),
-            (422, "invalid_name"),
-            (422, "invalid_permissions"),
-            (422, "invalid_ttl"),
-            (422, "too_many"),
+        .refuses(&[
+            (422, Code::InvalidName),
+            (422, Code::InvalidPermissions),
+            (422, Code::InvalidTtl),
+            (422, Code::TooMany),
         ]),
         api_tokens::create,
     )
-    .route(
-        delete("/api-tokens/{id}", "deleteApiToken", "Revoke an API token")
-            .needs(TokenWrite)
-            .query::<Nothing>()
-            .answers_with(204, "It grants nothing any more", ""),
-        api_tokens::delete,
-    )
-    .route(
-        get("/tenants", "listTenants", "Tenants that the caller may see")
-            .needs(AgentRead)
-            .query::<PageParams>()
-            .cursor(BY_UUID)
-            .answers::<Page<TenantItem>>(200, "A page of tenants"),
-        tenants::list,
-    )
+    .route(delete("/api-tokens/{id}", "deleteApiToken", "Revoke an API token"), api_tokens::delete)
+    .route(get("/tenants", "listTenants", "Tenants that the caller may see"), tenants::list)
     .route(
         post("/tenants", "createTenant", "Create a tenant")
-            .needs(TenantWrite)
-            .query::<Nothing>()
-            .body::<TenantBody>()
-            .answers::<TenantItem>(201, "The tenant")
-            .problems(&[(409, "tenant_taken"), (422, "invalid_name")]),
+            .refuses(&[(409, Code::TenantTaken), (422, Code::InvalidName)]),
         tenants::create,
     )
 }
 
 fn credentials(api: Api) -> Api {
-    use Permission::{AgentWrite, SecretWrite};
-    api.route(
-        get("/agents/enroll-tokens", "listJoinTokens", "Join tokens, newest first")
-            .needs(AgentWrite)
-            .query::<ListParams>()
-            .cursor(BY_CREDENTIAL)
-            .answers::<Page<TokenItem>>(200, "A page of tokens")
-            .problems(&[(404, "not_found")]),
-        tokens::list,
-    )
-    .route(
-        post(
-            "/agents/enroll-tokens",
-            "mintJoinToken",
-            "Mint a join token; its text is in this answer and nowhere else",
+    api.route(get("/agents/enroll-tokens", "listJoinTokens", "Join tokens, newest first"), tokens::list)
+        .route(
+            post(
+                "/agents/enroll-tokens",
+                "mintJoinToken",
+                "Mint a join token; its text is in this answer and nowhere else",
+            )
+            .refuses(&[
+                (422, Code::InvalidAgentId),
+                (422, Code::InvalidName),
+                (422, Code::InvalidTtl),
+                (422, Code::TooMany),
+            ]),
+            tokens::mint,
         )
-        .needs(AgentWrite)
-        .query::<InTenant>()
-        .optional_body::<MintBody>()
-        .answers::<MintedToken>(201, "The token")
-        .problems(&[
-            (404, "not_found"),
-            (422, "invalid_agent_id"),
-            (422, "invalid_name"),
-            (422, "invalid_ttl"),
-            (422, "too_many"),
-        ]),
-        tokens::mint,
-    )
-    .route(
-        delete("/agents/enroll-tokens/{id}", "voidJoinToken", "Void a join token that has not been used")
-            .needs(AgentWrite)
-            .query::<InTenant>()
-            .answers::<TokenItem>(200, "The token, void")
-            .problems(&[(409, "token_used")]),
-        tokens::void,
-    )
-    .route(
-        post("/agents/{agent_id}/revoke", "revokeAgent", "Revoke an agent's identity")
-            .needs(AgentWrite)
-            .query::<InTenant>()
-            .answers::<RevokedAnswer>(200, "It is revoked"),
-        hosts::revoke,
-    )
-    .route(
-        get("/enrollment-secrets", "listEnrollmentSecrets", "Enrollment secrets, newest first")
-            .needs(SecretWrite)
-            .query::<secrets::SecretParams>()
-            .cursor(BY_CREDENTIAL)
-            .answers::<Page<SecretItem>>(200, "A page of secrets")
-            .problems(&[(404, "not_found")]),
-        secrets::list,
-    )
-    .route(
-        post(
-            "/enrollment-secrets",
-            "createEnrollmentSecret",
-            "Create an enrollment secret; its text is in this answer and nowhere else",
+        .route(
+            delete("/agents/enroll-tokens/{id}", "voidJoinToken", "Void a join token that has not been used")
+                .refuses(&[(409, Code::TokenUsed)]),
+            tokens::void,
         )
-        .needs(SecretWrite)
-        .query::<InTenant>()
-        .body::<SecretBody>()
-        .answers::<CreatedSecret>(201, "The secret")
-        .problems(&[
-            (404, "not_found"),
-            (422, "invalid_name"),
-            (422, "invalid_max_uses"),
-            (422, "invalid_ttl"),
-        ]),
-        secrets::create,
-    )
-    .route(
-        post(
-            "/enrollment-secrets/{id}/revoke",
-            "revokeEnrollmentSecret",
-            "Revoke an enrollment secret for good",
+        .route(post("/agents/{agent_id}/revoke", "revokeAgent", "Revoke an agent's identity"), hosts::revoke)
+        .route(
+            get("/enrollment-secrets", "listEnrollmentSecrets", "Enrollment secrets, newest first"),
+            secrets::list,
         )
-        .needs(SecretWrite)
-        .query::<InTenant>()
-        .answers::<SecretItem>(200, "The secret, revoked"),
-        secrets::revoke,
-    )
+        .route(
+            post(
+                "/enrollment-secrets",
+                "createEnrollmentSecret",
+                "Create an enrollment secret; its text is in this answer and nowhere else",
+            )
+            .refuses(&[
+                (422, Code::InvalidName),
+                (422, Code::InvalidMaxUses),
+                (422, Code::InvalidTtl),
+            ]),
+            secrets::create,
+        )
+        .route(
+            post(
+                "/enrollment-secrets/{id}/revoke",
+                "revokeEnrollmentSecret",
+                "Revoke an enrollment secret for good",
+            ),
+            secrets::revoke,
+        )
 }
 
 fn fleet(api: Api) -> Api {
-    use Permission::{AgentRead, AuditRead, HostWrite};
-    api.route(
-        get("/overview", "overview", "The state of the fleet on one page")
-            .needs(AgentRead)
-            .query::<InTenant>()
-            .answers::<OverviewAnswer>(200, "The overview")
-            .problems(&[(404, "not_found")]),
-        overview::show,
-    )
-    .route(
-        get("/hosts", "listHosts", "Hosts, the newest first")
-            .needs(AgentRead)
-            .query::<hosts::HostParams>()
-            .cursor(BY_HOST)
-            .answers::<HostList>(200, "A page of hosts")
-            .problems(&[(404, "not_found")]),
-        hosts::list,
-    )
-    .route(
-        get("/hosts/{id}", "host", "One host")
-            .needs(AgentRead)
-            .query::<InTenant>()
-            .answers::<HostItem>(200, "The host"),
-        hosts::show,
-    )
-    .route(
-        delete("/hosts/{id}", "deleteHost", "Remove a host with everything that hangs on it")
-            .needs(HostWrite)
-            .query::<InTenant>()
-            .answers_with(204, "It is gone", ""),
-        hosts::delete,
-    )
-    .route(
-        get(
-            "/hosts/{id}/enrollments",
-            "hostEnrollments",
-            "Every certificate ever issued to a host, newest first",
+    api.route(get("/overview", "overview", "The state of the fleet on one page"), overview::show)
+        .route(get("/hosts", "listHosts", "Hosts, the newest first"), hosts::list)
+        .route(get("/hosts/{id}", "host", "One host"), hosts::show)
+        .route(
+            delete("/hosts/{id}", "deleteHost", "Remove a host with everything that hangs on it"),
+            hosts::delete,
         )
-        .needs(AgentRead)
-        .query::<ListParams>()
-        .cursor(BY_SERIAL)
-        .answers::<Page<EnrollmentItem>>(200, "A page of certificates"),
-        hosts::enrollments,
-    )
-    .route(
-        get("/hosts/{id}/events", "hostEvents", "A host's timeline, newest first")
-            .needs(AgentRead)
-            .query::<ListParams>()
-            .cursor(BY_EVENT)
-            .answers::<Page<HostEventItem>>(200, "A page of the timeline"),
-        hosts::events,
-    )
-    .route(
-        post("/hosts/{id}/decommission", "decommissionHost", "Take a host out of service")
-            .needs(HostWrite)
-            .query::<InTenant>()
-            .answers::<HostItem>(200, "The host, decommissioned"),
-        hosts::decommission,
-    )
-    .route(
-        post("/hosts/{id}/re-enable", "reEnableHost", "Let a decommissioned or revoked host enroll again")
-            .needs(HostWrite)
-            .query::<InTenant>()
-            .answers::<HostItem>(200, "The host, re-enabled"),
-        hosts::re_enable,
-    )
-    .route(
-        get("/audit", "listAudit", "The audit trail")
-            .needs(AuditRead)
-            .query::<audit::AuditParams>()
-            .cursor(BY_NUMBER)
-            .answers::<Page<AuditItem>>(200, "A page of records")
-            .problems(&[(404, "not_found")]),
-        audit::list,
-    )
-    .route(
-        get("/audit/verify", "verifyAudit", "Whether the audit trail's hash chain is whole")
-            .needs(AuditRead)
-            .query::<Nothing>()
-            .answers::<ChainAnswer>(200, "The state of the chain"),
-        audit::verify,
-    )
-    .route(
-        get("/agent-ca", "agentCa", "The agent CA's certificates and expiries")
-            .needs(AgentRead)
-            .query::<Nothing>()
-            .answers::<AgentCaAnswer>(200, "The agent CA")
-            .problems(&[(404, "not_found"), (500, "internal")]),
-        agent_ca::show,
-    )
-    .route(
-        get("/events", "events", "What happens, as it happens (server-sent events)")
-            .needs(AgentRead)
-            .query::<InTenant>()
-            .streams::<LiveEvent>("A stream of events")
-            .problems(&[(404, "not_found"), (429, "too_many_streams")]),
-        events::stream,
-    )
+        .route(
+            get(
+                "/hosts/{id}/enrollments",
+                "hostEnrollments",
+                "Every certificate ever issued to a host, newest first",
+            ),
+            hosts::enrollments,
+        )
+        .route(get("/hosts/{id}/events", "hostEvents", "A host's timeline, newest first"), hosts::events)
+        .route(
+            post("/hosts/{id}/decommission", "decommissionHost", "Take a host out of service"),
+            hosts::decommission,
+        )
+        .route(
+            post(
+                "/hosts/{id}/re-enable",
+                "reEnableHost",
+                "Let a decommissioned or revoked host enroll again",
+            ),
+            hosts::re_enable,
+        )
+        .route(get("/audit", "listAudit", "The audit trail"), audit::list)
+        .route(
+            get("/audit/verify", "verifyAudit", "Whether the audit trail's hash chain is whole"),
+            audit::verify,
+        )
+        .route(
+            get("/agent-ca", "agentCa", "The agent CA's certificates and expiries")
+                .refuses(&[NO_SUCH, (500, Code::Internal)]),
+            agent_ca::show,
+        )
+        .route(
+            get("/events", "events", "What happens, as it happens (server-sent events)")
+                .refuses(&[(429, Code::TooManyStreams)]),
+            events::stream,
+        )
 }

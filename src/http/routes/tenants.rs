@@ -1,25 +1,27 @@
 //! Tenants over the API.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 
+use crate::api::page::Page;
 use crate::api::people::{TenantBody, TenantItem};
+use crate::domain::code::Code;
+use crate::domain::ids::TenantId;
 use crate::domain::label::InvalidLabel;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{AgentRead, Allowed, Nothing, Params, TenantWrite};
-pub(crate) use crate::http::input::page::{Page, PageParams, cursor, limit};
+use crate::http::input::page::Listing;
+use crate::http::input::page::PageParams;
 use crate::http::problem::Problem;
+use crate::http::reply::Created;
 
 pub(crate) async fn list(
     allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
-    Params(params): Params<PageParams>,
+    listing: Listing<TenantId, PageParams>,
 ) -> Result<axum::Json<Page<TenantItem>>, Problem> {
-    let limit = limit(params.limit)?;
-    let tenants = shared.app.tenants(&allowed.caller, cursor(params.cursor.as_deref())?, limit + 1)?;
-    Ok(axum::Json(Page::new(tenants, limit, |tenant| tenant.id.to_string(), TenantItem::from)))
+    let tenants = shared.app.tenants(&allowed.caller, listing.after, listing.rows())?;
+    Ok(listing.page(tenants, |tenant| tenant.id, TenantItem::from))
 }
 
 pub(crate) async fn create(
@@ -27,10 +29,10 @@ pub(crate) async fn create(
     State(shared): State<Shared>,
     Params(Nothing {}): Params<Nothing>,
     Json(body): Json<TenantBody>,
-) -> Result<Response, Problem> {
+) -> Result<Created<TenantItem>, Problem> {
     let name = body.name.parse();
     let name =
-        name.map_err(|error: InvalidLabel| Problem::unprocessable("invalid_name", error.to_string()))?;
+        name.map_err(|error: InvalidLabel| Problem::unprocessable(Code::InvalidName, error.to_string()))?;
     let tenant = shared.app.create_tenant(&allowed.caller, name).await?;
-    Ok((StatusCode::CREATED, axum::Json(TenantItem::from(tenant))).into_response())
+    Ok(Created(TenantItem::from(tenant)))
 }

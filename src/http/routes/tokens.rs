@@ -1,32 +1,33 @@
 //! Join tokens over the API.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 
 use crate::api::credentials::{MintBody, MintWarning, MintedToken, TokenItem};
+use crate::api::page::Page;
 use crate::app::issue::tokens::TokenOrder;
+use crate::domain::code::Code;
 use crate::domain::ids::CredentialId;
 use crate::http::Shared;
 use crate::http::input::body::OptionalJson;
 use crate::http::input::extract::{AgentWrite, Allowed, InTenant, One, Params, tenant};
-pub(crate) use crate::http::input::page::{ListParams, Page, cursor, limit};
+use crate::http::input::page::Listing;
 use crate::http::problem::Problem;
+use crate::http::reply::Created;
 
 pub(crate) async fn mint(
     allowed: Allowed<AgentWrite>,
     State(shared): State<Shared>,
     Params(params): Params<InTenant>,
     OptionalJson(body): OptionalJson<MintBody>,
-) -> Result<Response, Problem> {
+) -> Result<Created<MintedToken>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let agent = body.agent_id.map(|text| text.parse()).transpose();
     let agent = agent.map_err(|error: crate::domain::identity::spiffe::SpiffeError| {
-        Problem::unprocessable("invalid_agent_id", error.to_string())
+        Problem::unprocessable(Code::InvalidAgentId, error.to_string())
     })?;
     let name = body.name.map(|text| text.parse()).transpose();
     let name = name.map_err(|error: crate::domain::label::InvalidLabel| {
-        Problem::unprocessable("invalid_name", error.to_string())
+        Problem::unprocessable(Code::InvalidName, error.to_string())
     })?;
     let order = TokenOrder { agent, name, ttl_seconds: body.ttl_seconds };
     let (token, credential) = shared.app.mint_token(&allowed.caller, tenant, order).await?;
@@ -36,19 +37,18 @@ pub(crate) async fn mint(
     };
     let now = shared.app.clock().now();
     let minted = MintedToken::new(&token, &credential, now, &shared.facts, warning);
-    Ok((StatusCode::CREATED, axum::Json(minted)).into_response())
+    Ok(Created(minted))
 }
 
 pub(crate) async fn list(
     allowed: Allowed<AgentWrite>,
     State(shared): State<Shared>,
-    Params(params): Params<ListParams>,
+    listing: Listing<CredentialId>,
 ) -> Result<axum::Json<Page<TokenItem>>, Problem> {
-    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let limit = limit(params.limit)?;
-    let tokens = shared.app.tokens(tenant, cursor(params.cursor.as_deref())?, limit + 1).await?;
+    let tenant = tenant(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
+    let tokens = shared.app.tokens(tenant, listing.after, listing.rows()).await?;
     let now = shared.app.clock().now();
-    Ok(axum::Json(Page::new(tokens, limit, |t| t.id.to_string(), |t| TokenItem::new(&t, now))))
+    Ok(listing.page(tokens, |t| t.id, |t| TokenItem::new(&t, now)))
 }
 
 pub(crate) async fn void(

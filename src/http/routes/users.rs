@@ -1,28 +1,28 @@
 //! People over the API.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 
+use crate::api::page::Page;
 use crate::api::people::{ChangedUserAnswer, UserBody, UserItem, UserPatch};
 use crate::app::access::users::{UserChange, UserOrder};
+use crate::domain::code::Code;
 use crate::domain::ids::UserId;
 use crate::domain::people::user::InvalidUsername;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Allowed, Id, Nothing, Params, UserWrite, scope, tenant};
-pub(crate) use crate::http::input::page::{ListParams, Page, cursor, limit};
+use crate::http::input::page::Listing;
 use crate::http::problem::Problem;
+use crate::http::reply::Created;
 
 pub(crate) async fn list(
     allowed: Allowed<UserWrite>,
     State(shared): State<Shared>,
-    Params(params): Params<ListParams>,
+    listing: Listing<UserId>,
 ) -> Result<axum::Json<Page<UserItem>>, Problem> {
-    let scope = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let limit = limit(params.limit)?;
-    let users = shared.app.users(scope, cursor(params.cursor.as_deref())?, limit + 1)?;
-    Ok(axum::Json(Page::new(users, limit, |user| user.id.to_string(), UserItem::from)))
+    let scope = scope(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
+    let users = shared.app.users(scope, listing.after, listing.rows())?;
+    Ok(listing.page(users, |user| user.id, UserItem::from))
 }
 
 pub(crate) async fn create(
@@ -30,15 +30,15 @@ pub(crate) async fn create(
     State(shared): State<Shared>,
     Params(Nothing {}): Params<Nothing>,
     Json(body): Json<UserBody>,
-) -> Result<Response, Problem> {
+) -> Result<Created<UserItem>, Problem> {
     let username = body.username.parse();
     let username = username
-        .map_err(|error: InvalidUsername| Problem::unprocessable("invalid_username", error.to_string()))?;
+        .map_err(|error: InvalidUsername| Problem::unprocessable(Code::InvalidUsername, error.to_string()))?;
     let asked = body.tenant_id.as_deref();
     let tenant = asked.map(|asked| tenant(&shared, &allowed.caller, Some(asked))).transpose()?;
     let order = UserOrder { username, password: body.password, role: body.role, tenant };
     let user = shared.app.create_user(&allowed.caller, order).await?;
-    Ok((StatusCode::CREATED, axum::Json(UserItem::from(user))).into_response())
+    Ok(Created(UserItem::from(user)))
 }
 
 pub(crate) async fn change(

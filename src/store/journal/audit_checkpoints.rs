@@ -131,6 +131,7 @@ mod tests {
 
     use super::*;
     use crate::domain::insight::audit::{AuditEvent, Outcome};
+    use crate::domain::insight::audit_action::AuditAction;
     use crate::store::change::Change;
     use crate::store::opening::open;
     use crate::store::rows::{Snapshot, Table};
@@ -154,7 +155,7 @@ mod tests {
                 actor: branch.to_owned(),
                 source: "test".to_owned(),
                 tenant: None,
-                action: "test",
+                action: AuditAction::TenantCreate,
                 target: String::new(),
                 outcome: Outcome::Success,
                 reason: None,

@@ -13,7 +13,8 @@ use tempfile::NamedTempFile;
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::deny::Denial;
 use crate::domain::ids::TenantId;
-use crate::domain::insight::audit::{AuditEvent, MissingRecords, Outcome};
+use crate::domain::insight::audit::{AuditEvent, MissingRecords};
+use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::people::tenant::{DEFAULT_TENANT, Tenant};
 use crate::durable;
 use crate::store::apply::Batch;
@@ -296,21 +297,9 @@ pub(crate) fn journal(
         "THE STORE IS OLDER THAN ITS REVOCATION JOURNAL: the revocations that it had lost are in force again. \
          Certificates issued since then are unknown to it, and their hosts must enroll again"
     );
-    let event = AuditEvent {
-        actor: "muster".to_owned(),
-        source: "store".to_owned(),
-        tenant: None,
-        action: "store.replay_revocations",
-        target: JOURNAL_NAME.to_owned(),
-        outcome: Outcome::Success,
-        reason: None,
-        detail: BTreeMap::from([
-            ("certificates", certificates.to_string()),
-            ("identities", identities.to_string()),
-        ]),
-        names: BTreeMap::new(),
-        host: None,
-    };
+    let mut event = AuditEvent::by_muster("store", AuditAction::StoreReplayRevocations, None, JOURNAL_NAME);
+    event.detail =
+        BTreeMap::from([("certificates", certificates.to_string()), ("identities", identities.to_string())]);
     let denied = unknown.into_iter().map(Change::Deny);
     write(database, |batch| {
         found

@@ -25,6 +25,7 @@ use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::audit::{AuditEvent, Outcome};
+use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::testing::Dice;
 use crate::store::opening::disk::Disk;
 use crate::store::opening::open;
@@ -126,7 +127,7 @@ async fn live(store: &Store) {
             5..=6 => decide(store, move |view| revoke(view, known)).await,
             7 => decide(store, move |view| lift(view, known)).await,
             8 => decide(store, move |view| delete(view, known)).await,
-            _ => decide(store, |_| Ok(vec![Change::Alive, audit("server.alive", 0)])).await,
+            _ => decide(store, |_| Ok(vec![Change::Alive, audit(AuditAction::StoreBackup, 0)])).await,
         }
     }
 }
@@ -139,7 +140,7 @@ async fn decide(
     let Ok(()) = decided.unwrap();
 }
 
-fn audit(action: &'static str, number: u8) -> Change {
+fn audit(action: AuditAction, number: u8) -> Change {
     Change::Audit(AuditEvent {
         actor: "local:0".to_owned(),
         source: "process".to_owned(),
@@ -216,7 +217,7 @@ fn enroll(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
         Change::PutHost(host),
         Change::RecordEnrollment { enrollment, certificate },
         Change::PutEnrollmentSecret(EnrollmentSecret { uses: secret.uses + 1, ..secret }),
-        audit("agent.enroll", number),
+        audit(AuditAction::AgentEnroll, number),
     ])
 }
 
@@ -235,14 +236,14 @@ fn revocations(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
 fn revoke(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
     let mut changes = revocations(view, number)?;
     changes.push(Change::DenyIdentity { identity: identity(number), since: Noon.now() });
-    changes.push(audit("agent.revoke", number));
+    changes.push(audit(AuditAction::AgentRevoke, number));
     Ok(changes)
 }
 
 fn lift(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
     let denied = view.identity_denied(&identity(number))?.is_some();
     let lifted = denied.then(|| Change::LiftIdentity(identity(number)));
-    Ok(lifted.into_iter().chain([audit("host.re_enable", number)]).collect())
+    Ok(lifted.into_iter().chain([audit(AuditAction::HostReEnable, number)]).collect())
 }
 
 fn delete(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {

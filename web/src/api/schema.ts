@@ -1486,7 +1486,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The trust bundle */
+            /** @description `GET /.well-known/spiffe-bundle`: a JWK set (RFC 7517) as SPIFFE Trust Domain and Bundle 4 describes it */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1611,7 +1611,7 @@ export interface operations {
                     "application/x-pem-file": string;
                 };
             };
-            /** @description The client has the newest ones */
+            /** @description The client has the newest one */
             304: {
                 headers: {
                     [name: string]: unknown;
@@ -1673,7 +1673,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The machine's first SVID */
+            /** @description The answer to both: an SVID and what belongs to it */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -1822,7 +1822,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The next SVID */
+            /** @description The answer to both: an SVID and what belongs to it */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1960,7 +1960,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It does */
+            /** @description `GET /healthz` and `GET /readyz` */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2007,6 +2007,13 @@ export interface operations {
                 content: {
                     "application/octet-stream": string;
                 };
+            };
+            /** @description The client has the newest one */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description code: not_found */
             404: {
@@ -2093,7 +2100,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description They can */
+            /** @description `GET /healthz` and `GET /readyz` */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2130,7 +2137,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Whoever asks */
+            /** @description Whoever is signed in */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2235,7 +2242,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description What has ended besides */
+            /** @description What has ended with a password, besides the other sessions */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2373,7 +2380,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of sessions */
+            /** @description One page of a list */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2458,7 +2465,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The session has ended */
+            /** @description It is done */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -2548,7 +2555,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The agent CA */
+            /** @description `GET /v1/agent-ca` */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2671,7 +2678,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of tokens */
+            /** @description One page of a list */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2783,7 +2790,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The token */
+            /** @description The only answer that ever holds a join token's text */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2949,7 +2956,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The token, void */
+            /** @description A join token, without its secret */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3071,7 +3078,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is revoked */
+            /** @description `POST /v1/agents/{agent_id}/revoke` */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3179,7 +3186,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of tokens */
+            /** @description One page of a list */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3296,7 +3303,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The token */
+            /** @description The only answer that ever holds an API token's text */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -3454,7 +3461,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It grants nothing any more */
+            /** @description It is done */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -3565,7 +3572,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of records */
+            /** @description One page of a list */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3670,7 +3677,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The state of the chain */
+            /** @description `GET /v1/audit/verify` */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3755,7 +3762,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of secrets */
+            /** @description One page of a list */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3867,7 +3874,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The secret */
+            /** @description The only answer that ever holds an enrollment secret's text */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -4026,7 +4033,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The secret, revoked */
+            /** @description An enrollment secret, without its text */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4385,7 +4392,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The host */
+            /** @description A host and whether it is there */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4500,7 +4507,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone */
+            /** @description It is done */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -4595,7 +4602,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The host, decommissioned */
+            /** @description A host and whether it is there */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4726,7 +4733,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of certificates */
+            /** @description One page of a list */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4836,7 +4843,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of the timeline */
+            /** @description One page of a list */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4939,7 +4946,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The host, re-enabled */
+            /** @description A host and whether it is there */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5064,7 +5071,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The overview */
+            /** @description `GET /v1/overview` */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5187,7 +5194,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The caller */
+            /** @description Who is signed in, and what they may do */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5266,7 +5273,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Signed in */
+            /** @description Who is signed in, and what they may do */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5407,7 +5414,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Signed out */
+            /** @description It is done */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -5473,7 +5480,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The caller */
+            /** @description Who is signed in, and what they may do */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5507,7 +5514,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionAnswer"];
                 };
             };
-            /** @description Nobody is signed in */
+            /** @description There is none */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -5547,7 +5554,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The caller, with the new preferences */
+            /** @description Who is signed in, and what they may do */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5693,7 +5700,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of tenants */
+            /** @description One page of a list */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5782,7 +5789,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The tenant */
+            /** @description A tenant */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -5936,7 +5943,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of people */
+            /** @description One page of a list */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6042,7 +6049,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The person */
+            /** @description A person */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -6215,7 +6222,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The person as it is now */
+            /** @description A person after a change */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -2,36 +2,36 @@
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::Response;
 
-use crate::api::authority::{AgentCaAnswer, CaCertificateItem};
+use crate::api::authority::{AgentCaAnswer, BundleAnswer, CaCertificateItem};
 use crate::app::keep::agent_ca::CertificateSummary;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, Allowed, Nothing, Params};
 use crate::http::problem::Problem;
+use crate::http::reply::{Cached, Crl, JsonOf, Pem};
 
 fn missing() -> Problem {
     Problem::not_found("There is no agent CA yet. Create it with 'muster agent-ca init'.")
 }
 
-pub(crate) async fn bundle(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn bundle(State(shared): State<Shared>, headers: HeaderMap) -> Result<Cached<Pem>, Problem> {
     let documents = shared.trust_documents().await;
-    Ok(documents.bundle.as_ref().ok_or_else(missing)?.answer(&headers))
+    Ok(Cached::new(documents.bundle.as_ref().ok_or_else(missing)?.answer(&headers)))
 }
 
 /// The CRL, DER (RFC 5280 5).
-pub(crate) async fn crl(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn crl(State(shared): State<Shared>, headers: HeaderMap) -> Result<Cached<Crl>, Problem> {
     let documents = shared.trust_documents().await;
-    Ok(documents.crl.as_ref().ok_or_else(Problem::ca_unavailable)?.answer(&headers))
+    Ok(Cached::new(documents.crl.as_ref().ok_or_else(Problem::ca_unavailable)?.answer(&headers)))
 }
 
 /// The trust bundle as SPIFFE implementations fetch it.
 pub(crate) async fn spiffe_bundle(
     State(shared): State<Shared>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Cached<JsonOf<BundleAnswer>>, Problem> {
     let documents = shared.trust_documents().await;
-    Ok(documents.spiffe_bundle.as_ref().ok_or_else(missing)?.answer(&headers))
+    Ok(Cached::new(documents.spiffe_bundle.as_ref().ok_or_else(missing)?.answer(&headers)))
 }
 
 impl From<CertificateSummary> for CaCertificateItem {

@@ -1,8 +1,6 @@
 //! The two doors that need no login: enrollment and rotation.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
 
 use crate::api::enroll::{EnrollBody, RotateBody, SvidAnswer};
@@ -16,13 +14,14 @@ use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{CameBy, ClientAddress};
 use crate::http::problem::Problem;
+use crate::http::reply::Created;
 
 pub(crate) async fn enroll(
     State(shared): State<Shared>,
     ClientAddress(peer): ClientAddress,
     CameBy(came_by): CameBy,
     Json(body): Json<EnrollBody>,
-) -> Result<Response, Problem> {
+) -> Result<Created<SvidAnswer>, Problem> {
     let (kind, credential) = match (body.token, body.secret) {
         (Some(token), None) => (CredentialKind::JoinToken, token),
         (None, Some(secret)) => (CredentialKind::EnrollmentSecret, secret),
@@ -38,7 +37,7 @@ pub(crate) async fn enroll(
     let hostname = facts.hostname.clone();
     let request = EnrollRequest { kind, credential, csr: body.csr, facts, peer };
     let error = match shared.app.enroll(request).await {
-        Ok(svid) => return Ok((StatusCode::CREATED, answer(&shared, svid, came_by.as_ref())).into_response()),
+        Ok(svid) => return Ok(Created(answer(&shared, svid, came_by.as_ref()))),
         Err(error) => error,
     };
     if error.proved_nothing() {
@@ -54,12 +53,12 @@ pub(crate) async fn rotate(
     ClientAddress(peer): ClientAddress,
     CameBy(came_by): CameBy,
     Json(body): Json<RotateBody>,
-) -> Result<Response, Problem> {
+) -> Result<axum::Json<SvidAnswer>, Problem> {
     let proof = BASE64.decode(body.proof.as_bytes());
     let proof = proof.map_err(|_| Problem::bad_request("'proof' is not standard base64 (RFC 4648, 4)."))?;
     let request = RotateRequest { chain: body.chain, csr: body.csr, proof, peer };
     let refused = match shared.app.rotate(request).await {
-        Ok(svid) => return Ok(answer(&shared, svid, came_by.as_ref()).into_response()),
+        Ok(svid) => return Ok(axum::Json(answer(&shared, svid, came_by.as_ref()))),
         Err(refused) => refused,
     };
     if refused.error.proved_nothing() {
@@ -69,6 +68,6 @@ pub(crate) async fn rotate(
     Err(refused.error.into())
 }
 
-fn answer(shared: &Shared, svid: IssuedAnswer, came_by: Option<&HostPort>) -> axum::Json<SvidAnswer> {
-    axum::Json(SvidAnswer::new(svid, shared.facts.server_ca(), shared.facts.reach.told(came_by)))
+fn answer(shared: &Shared, svid: IssuedAnswer, came_by: Option<&HostPort>) -> SvidAnswer {
+    SvidAnswer::new(svid, shared.facts.server_ca(), shared.facts.reach.told(came_by))
 }

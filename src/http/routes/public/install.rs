@@ -15,7 +15,6 @@ use std::time::{Duration, UNIX_EPOCH};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
@@ -28,6 +27,8 @@ use crate::domain::network::networks::accountable;
 use crate::http::Shared;
 use crate::http::input::extract::{ClientAddress, Id};
 use crate::http::problem::Problem;
+use crate::http::reply::Cached;
+use crate::http::reply::Program;
 
 /// The running program, also after another one has taken its name.
 const RUNNING: &str = "/proc/self/exe";
@@ -68,7 +69,7 @@ pub(crate) async fn program(
     Id(platform): Id<Platform>,
     method: Method,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Cached<Program>, Problem> {
     let Some((file, length, tag)) = open(&shared, &platform).await else {
         let own = own_platform();
         return Err(Problem::not_found(&format!(
@@ -82,7 +83,7 @@ pub(crate) async fn program(
         (header::ETAG, tag),
     ];
     if known {
-        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
+        return Ok(Cached::new((StatusCode::NOT_MODIFIED, head)));
     }
     let body = if method == Method::HEAD {
         Body::empty()
@@ -94,7 +95,7 @@ pub(crate) async fn program(
             place.ok_or_else(|| Problem::busy("Too many download the program now. Try again."))?,
         )
     };
-    Ok((head, [(header::CONTENT_LENGTH, HeaderValue::from(length))], body).into_response())
+    Ok(Cached::new((head, [(header::CONTENT_LENGTH, HeaderValue::from(length))], body)))
 }
 
 /// The file for a platform, its length, and what tells it from others of its name.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -17,9 +16,13 @@ use prometheus_client::registry::Registry;
 use crate::app::access::caller::Caller;
 use crate::app::insight::figures::Figures;
 use crate::domain::insight::audit::Outcome;
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::http::Shared;
 use crate::http::input::extract::Known;
+use crate::http::openapi::describe::Input;
 use crate::http::problem::Problem;
+use crate::http::reply::Media;
+use crate::http::reply::OpenMetrics;
 use crate::http::transport::origin::Transport;
 use crate::http::transport::proxies::is_of_this_machine;
 
@@ -51,6 +54,8 @@ impl FromRequestParts<Shared> for MayMeasure {
     }
 }
 
+impl Input for MayMeasure {}
+
 /// The labels of a counted audit record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AuditLabels {
@@ -77,7 +82,7 @@ pub(crate) async fn show(
     _: MayMeasure,
     State(shared): State<Shared>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Media<OpenMetrics>, Problem> {
     let figures = shared.app.figures().await?;
     let certificate = shared.facts.certificate();
     let mut text = String::new();
@@ -86,9 +91,9 @@ pub(crate) async fn show(
         .map_err(|_| Problem::internal())?;
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if accepted.into_iter().any(|kinds| kinds.contains("application/openmetrics-text")) {
-        return Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response());
+        return Ok(Media::new(([(header::CONTENT_TYPE, OPENMETRICS)], text)));
     }
-    Ok(([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], prometheus_text(&text)).into_response())
+    Ok(Media::new(([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], prometheus_text(&text))))
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -150,12 +155,12 @@ fn registry(
     let audited = Family::<AuditLabels, Counter>::default();
     for (kind, count) in &figures.audited {
         let labels = AuditLabels {
-            action: kind.action,
+            action: kind.action.as_str(),
             outcome: match kind.outcome {
                 Outcome::Success => "success",
                 Outcome::Refused => "refused",
             },
-            reason: kind.reason.unwrap_or_default(),
+            reason: kind.reason.map_or("", AuditReason::as_str),
         };
         audited.get_or_create(&labels).inc_by(*count);
     }
@@ -170,7 +175,10 @@ fn registry(
     );
     let refused = Family::<RefusalLabels, Counter>::default();
     for (kind, count) in &figures.refused {
-        let labels = RefusalLabels { action: kind.action, reason: kind.reason.unwrap_or_default() };
+        let labels = RefusalLabels {
+            action: kind.action.as_str(),
+            reason: kind.reason.map_or("", AuditReason::as_str),
+        };
         refused.get_or_create(&labels).inc_by(*count);
     }
     registry.register(

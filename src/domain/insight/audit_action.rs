@@ -1,0 +1,45 @@
+//! The actions of the audit trail: the one table.
+
+use crate::domain::vocabulary::vocabulary;
+
+vocabulary! {
+    /// What was done, as `noun.verb`. It is what gets written; a record that is read may have an action of another
+    /// version, so there it is a text.
+    AuditAction {
+        AgentCaInit = "agent_ca.init",
+        AgentCaRenew = "agent_ca.renew",
+        /// The CA's key was sealed with another envelope.
+        AgentCaReseal = "agent_ca.reseal",
+        AgentEnroll = "agent.enroll",
+        AgentRevoke = "agent.revoke",
+        AgentRotate = "agent.rotate",
+        ApiTokenCreate = "api_token.create",
+        ApiTokenRevoke = "api_token.revoke",
+        /// Only refusals: what a token is used for has actions of its own.
+        ApiTokenUse = "api_token.use",
+        /// Records at the end of the trail were found to be gone.
+        AuditRecordsMissing = "audit.records_missing",
+        EnrollmentSecretCreate = "enrollment_secret.create",
+        EnrollmentSecretRevoke = "enrollment_secret.revoke",
+        HostDecommission = "host.decommission",
+        HostDelete = "host.delete",
+        HostPossibleClone = "host.possible_clone",
+        HostReEnable = "host.re_enable",
+        JoinTokenMint = "join_token.mint",
+        JoinTokenVoid = "join_token.void",
+        /// A request without the permission for its route.
+        RequestDenied = "request.denied",
+        SessionCreate = "session.create",
+        SessionEnd = "session.end",
+        /// Only refusals: a session that is not there.
+        SessionUse = "session.use",
+        StoreBackup = "store.backup",
+        /// Revocations that only the journal knew are in force again.
+        StoreReplayRevocations = "store.replay_revocations",
+        StoreRestore = "store.restore",
+        TenantCreate = "tenant.create",
+        UserChange = "user.change",
+        UserCreate = "user.create",
+        UserPreferences = "user.preferences",
+    }
+}
