@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo,
@@ -237,51 +238,51 @@ impl TestServer {
     }
 
     pub fn twist(&self, twist: impl Fn(&Self, &Value, Reply) -> Reply + Send + Sync + 'static) {
-        self.knobs.lock().unwrap().twist = Some(Box::new(twist));
+        self.knobs.lock().twist = Some(Box::new(twist));
     }
 
     pub fn untwist(&self) {
-        self.knobs.lock().unwrap().twist = None;
+        self.knobs.lock().twist = None;
     }
 
     pub fn requests(&self) -> usize {
-        self.seen.lock().unwrap().requests.len()
+        self.seen.lock().requests.len()
     }
 
     pub fn open_sessions(&self) -> Vec<Serial> {
-        let seen = self.seen.lock().unwrap();
+        let seen = self.seen.lock();
         seen.sessions.iter().filter(|session| session.open).map(|session| session.serial).collect()
     }
 
     pub async fn say(&self, message: session_response::Message) {
-        let down = self.seen.lock().unwrap().sessions.iter().rev().find(|s| s.open).unwrap().down.clone();
+        let down = self.seen.lock().sessions.iter().rev().find(|s| s.open).unwrap().down.clone();
         down.send(Ok(SessionResponse { message: Some(message) })).await.unwrap();
     }
 
     /// A good answer, the same one for the same key.
     fn reply(&self, path: &str, body: &Value) -> Reply {
         let key = public_key(body["csr"].as_str().unwrap());
-        let kept = self.seen.lock().unwrap().issued.get(&key).cloned();
-        let lifetime = self.knobs.lock().unwrap().lifetime;
+        let kept = self.seen.lock().issued.get(&key).cloned();
+        let lifetime = self.knobs.lock().lifetime;
         let answer = kept.unwrap_or_else(|| {
             let issued = self.ca.issue(&key, "web-1", lifetime);
             serde_json::to_vec(&self.ca.answer(&issued, Some(self.grpc_addr))).unwrap()
         });
-        self.seen.lock().unwrap().issued.insert(key, answer.clone());
+        self.seen.lock().issued.insert(key, answer.clone());
         let status = if path == "/enroll/agent" { 201 } else { 200 };
         (status, "application/json", answer)
     }
 
     async fn handle(self: Arc<Self>, path: String, body: Vec<u8>) -> axum::response::Response {
         let body: Value = serde_json::from_slice(&body).unwrap();
-        self.seen.lock().unwrap().requests.push((path.clone(), body.clone()));
+        self.seen.lock().requests.push((path.clone(), body.clone()));
         let good = self.reply(&path, &body);
-        let twist = self.knobs.lock().unwrap().twist.take();
+        let twist = self.knobs.lock().twist.take();
         let (status, kind, text) = match &twist {
             Some(twist) => twist(&self, &body, good),
             None => good,
         };
-        let mut knobs = self.knobs.lock().unwrap();
+        let mut knobs = self.knobs.lock();
         if knobs.twist.is_none() {
             knobs.twist = twist;
         }
@@ -353,11 +354,11 @@ impl AgentService for TestAgentService {
         while let Some(request) = requests.message().await? {
             events.extend(request.event);
         }
-        if let Some(code) = self.0.knobs.lock().unwrap().report_refusal {
+        if let Some(code) = self.0.knobs.lock().report_refusal {
             return Err(Status::new(code, "not now"));
         }
         let accepted = events.len().try_into().unwrap();
-        self.0.seen.lock().unwrap().reported.extend(events);
+        self.0.seen.lock().reported.extend(events);
         Ok(Response::new(ReportResponse { accepted }))
     }
 
@@ -369,12 +370,12 @@ impl AgentService for TestAgentService {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let certificates = request.peer_certs().unwrap();
         let serial = Svid::from_der(&certificates[0]).unwrap().serial;
-        if self.0.knobs.lock().unwrap().denied.contains(&serial) {
+        if self.0.knobs.lock().denied.contains(&serial) {
             return Err(Status::permission_denied("revoked"));
         }
         let (down, messages) = mpsc::channel(16);
         let number = {
-            let mut seen = self.0.seen.lock().unwrap();
+            let mut seen = self.0.seen.lock();
             seen.sessions.push(TestSession { serial, open: true, down: down.clone() });
             seen.sessions.len() - 1
         };
@@ -383,7 +384,7 @@ impl AgentService for TestAgentService {
         tokio::spawn(async move {
             while let Ok(Some(SessionRequest { message: Some(message) })) = up.message().await {
                 let session_request::Message::Heartbeat(heartbeat) = message;
-                server.seen.lock().unwrap().heartbeats.push(heartbeat);
+                server.seen.lock().heartbeats.push(heartbeat);
                 let answer = HeartbeatResponse {
                     next_interval_ms: HEARTBEAT_MS,
                     server_time_ms: Timestamp::now().as_millisecond(),
@@ -393,7 +394,7 @@ impl AgentService for TestAgentService {
                 let _ = down.send(Ok(SessionResponse { message })).await;
             }
             let closed = mpsc::channel(1).0;
-            let session = &mut server.seen.lock().unwrap().sessions[number];
+            let session = &mut server.seen.lock().sessions[number];
             session.open = false;
             session.down = closed;
         });

@@ -2,12 +2,14 @@
 //! the store what to write. They know nothing of HTTP, gRPC or the command line.
 
 pub mod access;
+mod decide;
 pub mod insight;
 pub mod issue;
 pub mod keep;
+mod pool;
 mod state;
 #[cfg(test)]
 mod state_machine;
 
 pub(crate) use state::entropy;
-pub use state::{App, OPEN_JOIN_TOKENS_DEFAULT, Policy, ROOT_KEY_FILE, Unavailable, WRITE_PACE_DEFAULT};
+pub use state::{App, OPEN_JOIN_TOKENS_DEFAULT, Policy, Unavailable, WRITE_PACE_DEFAULT};

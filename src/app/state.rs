@@ -1,23 +1,28 @@
 //! The use cases' common state: the store, the clock, the fleet in memory, pools and limits, put together at the start.
 
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use jiff::SignedDuration;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::app::access::pace::Pace;
 use crate::app::access::passwords::Passwords;
-use crate::app::access::write_pace::WritePace;
+use crate::app::access::write_pace;
+use crate::app::access::write_pace::Writer;
 use crate::app::insight::events::{EventKind, Events};
 use crate::app::insight::figures::Counts;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
 use crate::app::issue::clones::Suspicions;
-use crate::app::issue::issuing::Pool;
+use crate::app::issue::enroll;
 use crate::app::issue::refusals::RefusalLog;
+use crate::app::issue::rotate;
+use crate::app::pool::Pool;
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
+use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, WhenFull};
 use crate::domain::host::ClonePolicy;
 use crate::domain::identity::deny::DenyChange;
 use crate::domain::identity::spiffe::TrustDomain;
@@ -94,10 +99,10 @@ pub struct App {
     pub(crate) refusals: RefusalLog,
     pub(crate) suspicions: Arc<Suspicions>,
     /// Attempts of decommissioned machines to come back with a secret, each of which may be told in a timeline.
-    pub(crate) readmissions: Pace<HostId>,
+    pub(crate) readmissions: Mutex<RateLimiter<HostId>>,
     /// Every rotation adds rows that stay.
-    pub(crate) rotations: Pace<HostId>,
-    pub(crate) writes: WritePace,
+    pub(crate) rotations: Mutex<RateLimiter<HostId>>,
+    pub(crate) writes: Mutex<RateLimiter<Writer>>,
     pub(crate) counts: Arc<Counts>,
     /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
     pub(crate) trust: watch::Sender<()>,
@@ -161,7 +166,8 @@ impl App {
         // Nothing has been written yet: writes come from use cases, and there are none before this returns.
         let _ = following.set(Arc::clone(&fleet));
         let history = Arc::new(History::new(store.clone()));
-        let writes = WritePace::new(policy.write_pace);
+        let rotations = limiter(rotate::rate(policy.svid_ttl));
+        let writes = limiter(write_pace::rate(policy.write_pace));
         let ran_before = store.read(|view| view.clock_marks())?.ran.saturating_sub(clock.running());
         Ok(Self {
             store,
@@ -182,8 +188,8 @@ impl App {
             passwords: Passwords::default(),
             refusals: RefusalLog::default(),
             suspicions,
-            readmissions: Pace::new(crate::app::issue::enroll::READMISSIONS_TOLD),
-            rotations: Pace::new(crate::app::issue::rotate::BURST),
+            readmissions: limiter(enroll::READMISSIONS_TOLD),
+            rotations,
             writes,
             counts,
             trust,
@@ -193,11 +199,6 @@ impl App {
     /// How long servers have run on this store, by the monotonic clock.
     pub(crate) fn has_run(&self) -> SignedDuration {
         self.ran_before.saturating_add(self.clock.running())
-    }
-
-    /// Whether the quickstart's copy of the root key still waits to be taken offline.
-    pub(crate) fn root_key_on_disk(&self) -> bool {
-        self.data_dir.join(ROOT_KEY_FILE).exists()
     }
 
     pub const fn store(&self) -> &Store {
@@ -222,7 +223,7 @@ impl App {
 
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
     pub fn set_authority(&self, authority: Authority) {
-        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(authority));
+        *self.authority.write() = Some(Arc::new(authority));
         self.authority_changed.send_replace(());
         self.trust.send_replace(());
     }
@@ -246,12 +247,13 @@ impl App {
     }
 
     pub fn authority(&self) -> Option<Arc<Authority>> {
-        self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.authority.read().clone()
     }
 }
 
-/// Where the quickstart leaves the agent CA's root key, inside the data directory.
-pub const ROOT_KEY_FILE: &str = "root-key.pem";
+fn limiter<K: Copy + Eq + Hash + Ord>(rate: Rate) -> Mutex<RateLimiter<K>> {
+    Mutex::new(RateLimiter::new(rate, KEYS_MAX, WhenFull::Forget))
+}
 
 pub(crate) fn tell(events: &Events, published: &Published) {
     if published.whole {

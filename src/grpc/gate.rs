@@ -5,35 +5,39 @@
 //! speaks: one pace for each identity, over all its connections and whatever it calls.
 
 use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::status::AgentRefusal;
-use crate::app::access::pace::Pace;
 use crate::clock::Clock;
 use crate::domain::enroll::enrollment::past_not_after;
+use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, TooFast, WhenFull};
 use crate::domain::identity::deny::DenyList;
 use crate::domain::ids::HostId;
 use crate::tls::client_verifier::PeerIdentity;
 
-/// Requests and messages per second of one identity in the long run, and how many at once.
-const PER_SECOND: f64 = 20.0;
-const AT_ONCE: f64 = 40.0;
+/// Requests and messages of one identity.
+const RATE: Rate = Rate { burst: 40.0, per_second: 20.0 };
 
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
     pub deny: DenyList,
     pub clock: Arc<dyn Clock>,
-    pace: Arc<Pace<HostId>>,
+    pace: Arc<Mutex<RateLimiter<HostId>>>,
 }
 
 impl Gate {
     pub(crate) fn new(deny: DenyList, clock: Arc<dyn Clock>) -> Self {
-        Self { deny, clock, pace: Arc::new(Pace::new(AT_ONCE)) }
+        let pace = Arc::new(Mutex::new(RateLimiter::new(RATE, KEYS_MAX, WhenFull::Forget)));
+        Self { deny, clock, pace }
     }
 
     /// Whether an agent may be heard once more, which counts.
     pub(crate) fn admit(&self, peer: &PeerIdentity) -> Result<(), AgentRefusal> {
         self.check(peer)?;
-        if self.pace.allow(peer.host(), 1.0, PER_SECOND) { Ok(()) } else { Err(AgentRefusal::TooFast) }
+        let counted = self.pace.lock().take(peer.host(), 1.0, Instant::now());
+        counted.map_err(|TooFast(_)| AgentRefusal::TooFast)
     }
 
     pub(crate) fn check(&self, peer: &PeerIdentity) -> Result<(), AgentRefusal> {

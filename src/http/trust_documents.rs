@@ -2,11 +2,12 @@
 //! each hour without one, never for a request. Whoever asks for them costs the server neither a signature nor a walk
 //! over the registry.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use jiff::SignedDuration;
+use parking_lot::RwLock;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -47,11 +48,11 @@ pub(crate) struct Documents {
 
 impl TrustDocuments {
     pub(crate) fn newest(&self) -> Arc<Documents> {
-        Arc::clone(&self.newest.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.newest.read())
     }
 
     fn replace(&self, documents: Documents) {
-        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(documents);
+        *self.newest.write() = Arc::new(documents);
     }
 }
 

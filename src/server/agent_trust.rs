@@ -1,4 +1,4 @@
-//! Which agents the gRPC listener lets in: the anchors of the agent CA, and the registry.
+//! Under which anchors the gRPC listener verifies agents: those of the agent CA, or configured ones.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,46 +8,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::app::issue::admission::NotAdmitted;
 use crate::config::Config;
-use crate::domain::enroll::enrollment::SpkiHash;
 use crate::domain::identity::hierarchy::Hierarchy;
-use crate::domain::identity::serial::Serial;
-use crate::domain::identity::spiffe::SpiffeId;
-use crate::domain::ids::HostId;
 use crate::server::StartError;
-use crate::tls::client_verifier::{ClientRefusal, PeerVerifier, Registry, vouch_for};
-
-/// Judges client certificates by the registry.
-#[derive(Debug)]
-pub(crate) struct ByRegistry(pub(crate) Arc<App>);
-
-impl Registry for ByRegistry {
-    fn shown(&self, host: HostId, serial: Serial) {
-        self.0.note_shown(host, serial);
-    }
-
-    fn admit(
-        &self,
-        leaf_der: &[u8],
-        key: SpkiHash,
-        serial: Serial,
-        id: &SpiffeId,
-    ) -> Result<HostId, ClientRefusal> {
-        self.0.admit(leaf_der, key, serial, id).map_err(|refused| match refused {
-            NotAdmitted::Unrecorded => ClientRefusal::Unrecorded,
-            NotAdmitted::Revoked => ClientRefusal::Revoked,
-            NotAdmitted::UnknownHost => ClientRefusal::UnknownHost,
-            NotAdmitted::Unavailable(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot judge a client certificate"
-                );
-                ClientRefusal::Unavailable
-            }
-        })
-    }
-}
+use crate::tls::client_verifier::{PeerVerifier, vouch_for};
 
 /// The anchors of the gRPC listener that the configuration puts in place of the stored ones.
 pub(crate) fn configured_roots(config: &Config) -> Result<ConfiguredRoots, StartError> {

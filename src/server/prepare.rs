@@ -107,7 +107,7 @@ pub fn policy(config: &Config) -> Policy {
 /// Whether anybody depends on this server yet.
 pub(crate) fn has_hosts(view: &View<'_>) -> Result<bool, ReadError> {
     let mut found = false;
-    view.hosts(None, |_| {
+    view.all_hosts(None, |_| {
         found = true;
         ControlFlow::Break(())
     })?;

@@ -17,7 +17,7 @@ use crate::grpc::server::GrpcDeps;
 use crate::http::reach::{Listening, Reach};
 use crate::http::transport::socket::Socket;
 use crate::http::{ServerFacts, Shared, router};
-use crate::server::agent_trust::{AgentAnchors, ByRegistry, anchors_for, configured_roots};
+use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
     housekeeping, save_presence, sign_of_life, signs_of_life, tidying, warn_of_addresses, watch_addresses,
     watch_for_clones,
@@ -91,7 +91,7 @@ impl Server {
 
     /// The same, on an app that is already open.
     pub async fn start_with(config: &Config, app: Arc<App>, live: LivePeers) -> Result<Self, StartError> {
-        let verifier = Arc::new(PeerVerifier::new(Arc::new(ByRegistry(Arc::clone(&app)))));
+        let verifier = Arc::new(PeerVerifier::new(Arc::<App>::clone(&app)));
         let agents = AgentAnchors { verifier: Arc::clone(&verifier), configured: configured_roots(config)? };
         if app.hierarchy()?.is_some() {
             let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;

@@ -103,7 +103,7 @@ impl<'t> Batch<'t> {
             Change::LiftIdentity(identity) => self.deny(Denial::Lifted { identity, at: now }),
             Change::Deny(denial) => {
                 if let Denial::Serial { serial, since: at, reason, .. } = denial
-                    && let Some(enrollment) = View::new(self).enrollment(serial)?
+                    && let Some(enrollment) = View::new(self).any_tenant().enrollment(serial)?
                     && enrollment.revocation.is_none()
                 {
                     self.mark_revoked(enrollment, Revocation { at, reason })?;
@@ -130,7 +130,7 @@ impl<'t> Batch<'t> {
             Change::PutUser(user) => {
                 self.index_user(&user)?;
                 self.put(Table::UsersByName, user.username.key().as_bytes(), &user.id)?;
-                let before = View::new(self).user(user.id)?;
+                let before = View::new(self).any_tenant().user(user.id)?;
                 self.put(Table::Users, user.id.as_bytes(), &UserRecord::from(&user))?;
                 let same_rights = before.is_some_and(|before| {
                     UserRecord::from(&user).differs_in_preferences_only(&UserRecord::from(&before))
@@ -213,7 +213,7 @@ impl<'t> Batch<'t> {
         for mut host in hosts {
             let id = host.id();
             let mut by = None;
-            View::new(self).enrollments_of(id, None, |enrollment| {
+            View::new(self).any_tenant().enrollments_of(id, None, |enrollment| {
                 by = enrollment.via.let_in_by();
                 if by.is_some() {
                     std::ops::ControlFlow::Break(())

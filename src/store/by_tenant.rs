@@ -12,7 +12,7 @@ use super::rows::{Rows, Span, Table};
 use super::view::View;
 use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
-use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
+use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::audit::AuditRecord;
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::user::User;
@@ -22,7 +22,7 @@ const SWEPT_AT_ONCE: usize = 16;
 
 /// What a row of [`Table::ByTenant`] leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     JoinToken = 1,
     EnrollmentSecret = 2,
     ApiToken = 3,
@@ -30,7 +30,7 @@ enum Kind {
 }
 
 impl Kind {
-    const fn table(self) -> Table {
+    pub(super) const fn table(self) -> Table {
         match self {
             Self::JoinToken => Table::JoinTokens,
             Self::EnrollmentSecret => Table::EnrollmentSecrets,
@@ -93,63 +93,11 @@ pub struct Numbered {
 }
 
 /// What is done with the content of each row of a kind.
-type VisitContent<'v> = &'v mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>, ReadError>;
+pub(super) type VisitContent<'v> = &'v mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>, ReadError>;
 
 impl View<'_> {
-    /// A tenant's join tokens, newest first.
-    pub fn join_tokens_of(
-        &self,
-        tenant: TenantId,
-        before: Option<CredentialId>,
-        mut visit: impl FnMut(JoinToken) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let before = before.as_ref().map(|id| id.as_bytes().as_slice());
-        self.of(Kind::JoinToken, Some(tenant), before, true, &mut |content| {
-            Ok(visit(decode::<JoinTokenRecord>(Table::JoinTokens, content)?.into()))
-        })
-    }
-
-    /// A tenant's enrollment secrets, newest first.
-    pub fn enrollment_secrets_of(
-        &self,
-        tenant: TenantId,
-        before: Option<CredentialId>,
-        mut visit: impl FnMut(EnrollmentSecret) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let before = before.as_ref().map(|id| id.as_bytes().as_slice());
-        self.of(Kind::EnrollmentSecret, Some(tenant), before, true, &mut |content| {
-            Ok(visit(decode::<EnrollmentSecretRecord>(Table::EnrollmentSecrets, content)?.into()))
-        })
-    }
-
-    /// API tokens of a tenant, or of none, newest first.
-    pub fn api_tokens_of(
-        &self,
-        tenant: Option<TenantId>,
-        before: Option<CredentialId>,
-        mut visit: impl FnMut(ApiToken) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let before = before.as_ref().map(|id| id.as_bytes().as_slice());
-        self.of(Kind::ApiToken, tenant, before, true, &mut |content| {
-            Ok(visit(decode::<ApiTokenRecord>(Table::ApiTokens, content)?.into()))
-        })
-    }
-
-    /// People of a tenant, or of none, in the order of their creation.
-    pub fn users_of(
-        &self,
-        tenant: Option<TenantId>,
-        after: Option<UserId>,
-        mut visit: impl FnMut(User) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let after = after.as_ref().map(|id| id.as_bytes().as_slice());
-        self.of(Kind::User, tenant, after, false, &mut |content| {
-            Ok(visit(user_of(decode::<UserRecord>(Table::Users, content)?)?))
-        })
-    }
-
-    /// Rows of a kind, behind the one with an id in the order asked for.
-    fn of(
+    /// Rows of a kind that belong to a tenant, or to none, behind the one with an id in the order asked for.
+    pub(super) fn indexed(
         &self,
         kind: Kind,
         tenant: Option<TenantId>,
@@ -252,7 +200,7 @@ impl View<'_> {
             }
             Table::OpenJoinTokens => {
                 let id = key.last_chunk().map(|id| CredentialId::from_bytes(*id));
-                let token = id.map(|id| self.join_token(id)).transpose()?.flatten();
+                let token = id.map(|id| self.any_tenant().join_token(id)).transpose()?.flatten();
                 token.is_some_and(|token| is_open(&token) && open_key(&token) == key)
             }
             Table::AuditByTenant => {
@@ -319,7 +267,7 @@ impl Batch<'_> {
 
     /// To be called before the token goes.
     pub(crate) fn forget_api_token(&mut self, id: CredentialId) -> Result<(), ReadError> {
-        match View::new(self).api_token(id)? {
+        match View::new(self).any_tenant().api_token(id)? {
             Some(token) => {
                 self.remove(Table::ByTenant, &key(Kind::ApiToken, token.tenant, token.id.as_bytes()))
             }
@@ -329,7 +277,8 @@ impl Batch<'_> {
 
     /// To be called before the row is written, because a person may come to another tenant.
     pub(crate) fn index_user(&mut self, user: &User) -> Result<(), ReadError> {
-        let before = View::new(self).user(user.id)?.filter(|before| before.tenant != user.tenant);
+        let before =
+            View::new(self).any_tenant().user(user.id)?.filter(|before| before.tenant != user.tenant);
         if let Some(before) = before {
             self.remove(Table::ByTenant, &key(Kind::User, before.tenant, before.id.as_bytes()))?;
         }
@@ -415,6 +364,7 @@ mod tests {
     use crate::store::change::Change;
     use crate::store::opening::open;
     use crate::store::rows::Snapshot;
+    use crate::store::view::tenant::TenantRows;
 
     fn token(number: u8, tenant: TenantId, end: i64) -> JoinToken {
         let id = CredentialId::from_bytes([number; 10]);
@@ -429,6 +379,56 @@ mod tests {
             used_at: None,
             voided_at: None,
         }
+    }
+
+    #[test]
+    fn a_row_of_another_tenant_is_not_there() {
+        let database =
+            redb::Builder::new().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        open::initialise(&database, Timestamp::UNIX_EPOCH).unwrap();
+        let [own, other] = [1, 2].map(|octet| TenantId::from_bytes([octet; 16]));
+        let api_token = |number: u8, tenant| {
+            let id = CredentialId::from_bytes([number; 10]);
+            Change::PutApiToken(ApiToken {
+                id,
+                hash: Credential::new(CredentialKind::ApiToken, id, zeroize::Zeroizing::new([1; 32])).hash(),
+                name: "ci".parse().unwrap(),
+                permissions: std::collections::BTreeSet::new(),
+                tenant,
+                maker: crate::domain::people::api_token::Maker::Local,
+                parent: None,
+                created_at: Timestamp::UNIX_EPOCH,
+                expires_at: None,
+            })
+        };
+        let join_token = Change::PutJoinToken(token(1, own, 100));
+        let mut changes = [join_token, api_token(2, Some(own)), api_token(3, None)].into_iter();
+        let now = Timestamp::UNIX_EPOCH;
+        open::write(&database, |batch| changes.try_for_each(|change| batch.apply(change, now))).unwrap();
+        let snapshot = Snapshot { transaction: database.begin_read().unwrap() };
+        let view = View::new(&snapshot);
+        let check = |rows: TenantRows<'_>, expected: [bool; 3]| {
+            let [join, own, nobodys] = [1, 2, 3].map(|number| CredentialId::from_bytes([number; 10]));
+            let api = |id| rows.api_token(id).unwrap().is_some();
+            assert_eq!(
+                [rows.join_token(join).unwrap().is_some(), api(own), api(nobodys)],
+                expected,
+                "{rows:?}"
+            );
+            let mut listed = Vec::new();
+            let list = rows.api_tokens(None, |token| {
+                listed.push(token.id);
+                ControlFlow::Continue(())
+            });
+            list.unwrap();
+            assert_eq!([listed.contains(&own), listed.contains(&nobodys)], expected[1..], "{rows:?}");
+        };
+        check(view.tenant(own), [true, true, false]);
+        check(view.tenant(other), [false, false, false]);
+        check(view.no_tenant(), [false, false, true]);
+        check(view.any_tenant(), [true, true, true]);
+        check(view.within(Some(own)), [true, true, false]);
+        check(view.within(None), [true, true, true]);
     }
 
     #[test]
@@ -457,7 +457,7 @@ mod tests {
         let view = View::new(&snapshot);
         let list = |tenant, before| {
             let mut ids = Vec::new();
-            let listed = view.join_tokens_of(tenant, before, |token| {
+            let listed = view.tenant(tenant).join_tokens(before, |token| {
                 ids.push(token.id.as_bytes()[0]);
                 ControlFlow::Continue(())
             });

@@ -95,7 +95,7 @@ impl Check<'_> {
                 return self.host(key, &decode::<HostRecord>(table, content)?.with(None, None));
             }
             Table::HostsByAgent => {
-                let host = self.view().host(decode::<HostId>(table, content)?)?;
+                let host = self.view().any_tenant().host(decode::<HostId>(table, content)?)?;
                 let is_its = |host: Host| identity_key(&identity(&host)) == key;
                 return Ok(demand(host.is_some_and(is_its), "the index names another host, or none"));
             }
@@ -121,7 +121,7 @@ impl Check<'_> {
                 return Ok(demand(self.enrollment_at(key)?.is_some(), "it belongs to no enrollment"));
             }
             Table::LiveKeys => {
-                let enrollment = self.view().enrollment(decode::<Serial>(table, content)?)?;
+                let enrollment = self.view().any_tenant().enrollment(decode::<Serial>(table, content)?)?;
                 let is_its = |enrollment: Enrollment| enrollment.spki.as_bytes() == key;
                 return Ok(demand(
                     enrollment.is_some_and(is_its),
@@ -142,7 +142,7 @@ impl Check<'_> {
             }
             Table::Users => return self.user(table, key, content),
             Table::UsersByName => {
-                let user = self.view().user(decode::<UserId>(table, content)?)?;
+                let user = self.view().any_tenant().user(decode::<UserId>(table, content)?)?;
                 let is_its = |user: User| user.username.key().as_bytes() == key;
                 return Ok(demand(user.is_some_and(is_its), "the index names another user, or none"));
             }
@@ -179,8 +179,8 @@ impl Check<'_> {
         } else if key == meta::AUDIT_LOSS {
             decode::<LossRecord>(table, content)?;
         } else if key == meta::DEFAULT_TENANT {
-            let tenant = self.view().tenant(decode::<TenantId>(table, content)?)?;
-            return Ok(demand(tenant.is_some(), "the default tenant is not there"));
+            let known = self.view().has_tenant(decode::<TenantId>(table, content)?)?;
+            return Ok(demand(known, "the default tenant is not there"));
         }
         Ok(Ok(()))
     }
@@ -222,13 +222,13 @@ impl Check<'_> {
         if key != user.id.as_bytes() {
             return Ok(Err("it stands under another id"));
         }
-        let indexed = self.view().user_named(&user.username)?;
+        let indexed = self.view().any_tenant().user_named(&user.username)?;
         Ok(demand(indexed.is_some_and(|named| named.id == user.id), "the index of names does not lead to it"))
     }
 
     fn enrollment_at(&self, serial: &[u8]) -> Result<Option<Enrollment>, ReadError> {
         match serial.try_into() {
-            Ok(serial) => self.view().enrollment(Serial::from_bytes(serial)),
+            Ok(serial) => self.view().any_tenant().enrollment(Serial::from_bytes(serial)),
             Err(_) => Ok(None),
         }
     }

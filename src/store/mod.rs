@@ -33,5 +33,6 @@ pub use opening::durability::Durability;
 pub use opening::open::{CHECK_THREAD, OpenError};
 pub use published::{HostChange, Publish, Published};
 pub use restore::{Restoring, SnapshotReadError};
+pub use view::tenant::TenantRows;
 pub use view::{View, day_of};
 pub use writer::WriteError;

@@ -1,7 +1,8 @@
 //! Typed reading: what a decision or a query sees.
 
 mod history;
-mod people;
+mod sessions;
+pub(super) mod tenant;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -10,20 +11,17 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ReadError;
 use super::record::{
-    ClockMarksRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord, HierarchyRecord,
-    HostRecord, JoinTokenRecord, ReportRecord, TenantRecord, decode,
+    ClockMarksRecord, DeniedSerialRecord, HierarchyRecord, HostRecord, ReportRecord, TenantRecord, decode,
 };
 use super::rows::{Rows, Span, Table};
 use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash, past_not_after};
-use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
-use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::Host;
 use crate::domain::identity::clock_marks::{ClockMarks, DENIALS_KEPT};
 use crate::domain::identity::deny::{AgentRef, Denial, DenyChange};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::outage::Outage;
 use crate::domain::identity::serial::Serial;
-use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::ids::{HostId, TenantId};
 use crate::domain::people::tenant::Tenant;
 
 /// Keys of single facts in the meta table.
@@ -37,8 +35,9 @@ pub(crate) mod meta {
 }
 
 /// A consistent view of the store.
+#[derive(Clone, Copy)]
 pub struct View<'r> {
-    pub(crate) rows: &'r dyn Rows,
+    pub(in crate::store) rows: &'r dyn Rows,
 }
 
 impl std::fmt::Debug for View<'_> {
@@ -88,30 +87,18 @@ impl<'r> View<'r> {
         decode(Table::Meta, &content)
     }
 
-    pub fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, ReadError> {
-        let record: Option<TenantRecord> = self.record(Table::Tenants, id.as_bytes())?;
-        Ok(record.map(Tenant::from))
-    }
-
-    pub fn host(&self, id: HostId) -> Result<Option<Host>, ReadError> {
-        let Some(record) = self.record::<HostRecord>(Table::Hosts, id.as_bytes())? else {
-            return Ok(None);
-        };
-        let revoked_at = self.identity_denied(&record.identity())?;
-        Ok(Some(record.with(self.record::<ReportRecord>(Table::Reports, id.as_bytes())?, revoked_at)))
-    }
-
+    /// The host of an identity, which names its tenant.
     pub fn host_of(&self, identity: &AgentRef) -> Result<Option<Host>, ReadError> {
         let table = Table::HostsByAgent;
         let Some(id) = self.record::<HostId>(table, &identity_key(identity))? else {
             return Ok(None);
         };
         let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Hosts.name() };
-        self.host(id)?.map(Some).ok_or(dangling)
+        self.any_tenant().host(id)?.map(Some).ok_or(dangling)
     }
 
-    /// Hosts in the order of their enrollment, after a given one.
-    pub fn hosts(
+    /// Hosts of all tenants in the order of their enrollment, after a given one.
+    pub fn all_hosts(
         &self,
         after: Option<HostId>,
         mut visit: impl FnMut(Host) -> ControlFlow<()>,
@@ -130,36 +117,9 @@ impl<'r> View<'r> {
         })
     }
 
-    pub fn enrollment(&self, serial: Serial) -> Result<Option<Enrollment>, ReadError> {
-        let record: Option<EnrollmentRecord> = self.record(Table::Enrollments, serial.as_bytes())?;
-        Ok(record.map(Enrollment::from))
-    }
-
     /// The certificate of an enrollment (DER), as long as it can still be presented.
     pub fn certificate(&self, serial: Serial) -> Result<Option<Vec<u8>>, ReadError> {
         self.rows.get(Table::Certificates, serial.as_bytes())
-    }
-
-    /// Enrollments of a host, newest first.
-    pub fn enrollments_of(
-        &self,
-        host: HostId,
-        before: Option<Serial>,
-        mut visit: impl FnMut(Enrollment) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let table = Table::EnrollmentsByHost;
-        let mut span = Span::prefix(host.as_bytes()).newest_first();
-        if let Some(serial) = before {
-            span.until = Some(host_serial_key(host, serial));
-        }
-        self.rows.scan(table, &span, &mut |key, _| {
-            let dangling =
-                ReadError::Dangling { table: table.name(), missing_from: Table::Enrollments.name() };
-            let Some(serial) = key.last_chunk().map(|bytes| Serial::from_bytes(*bytes)) else {
-                return Err(dangling);
-            };
-            Ok(visit(self.enrollment(serial)?.ok_or(dangling)?))
-        })
     }
 
     /// Whether a host has ever held a certificate for this key.
@@ -179,29 +139,7 @@ impl<'r> View<'r> {
             return Ok(None);
         };
         let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Enrollments.name() };
-        self.enrollment(serial)?.map(Some).ok_or(dangling)
-    }
-
-    pub fn join_token(&self, id: CredentialId) -> Result<Option<JoinToken>, ReadError> {
-        let record: Option<JoinTokenRecord> = self.record(Table::JoinTokens, id.as_bytes())?;
-        Ok(record.map(JoinToken::from))
-    }
-
-    /// Join tokens, newest first.
-    pub fn join_tokens(
-        &self,
-        before: Option<CredentialId>,
-        mut visit: impl FnMut(JoinToken) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let span = page(before.as_ref().map(CredentialId::as_bytes), true);
-        self.rows.scan(Table::JoinTokens, &span, &mut |_, content| {
-            Ok(visit(decode::<JoinTokenRecord>(Table::JoinTokens, content)?.into()))
-        })
-    }
-
-    pub fn enrollment_secret(&self, id: CredentialId) -> Result<Option<EnrollmentSecret>, ReadError> {
-        let record: Option<EnrollmentSecretRecord> = self.record(Table::EnrollmentSecrets, id.as_bytes())?;
-        Ok(record.map(EnrollmentSecret::from))
+        self.any_tenant().enrollment(serial)?.map(Some).ok_or(dangling)
     }
 
     pub fn serial_denied(&self, serial: Serial) -> Result<bool, ReadError> {
@@ -288,6 +226,10 @@ impl<'r> View<'r> {
         Ok(revoked)
     }
 
+    pub fn has_tenant(&self, id: TenantId) -> Result<bool, ReadError> {
+        Ok(self.rows.get(Table::Tenants, id.as_bytes())?.is_some())
+    }
+
     pub fn tenants(&self) -> Result<Vec<Tenant>, ReadError> {
         let mut tenants = Vec::new();
         self.rows.scan(Table::Tenants, &Span::all(), &mut |_, content| {
@@ -313,7 +255,7 @@ impl<'r> View<'r> {
             let key = SpkiHash::from_bytes(key.try_into().map_err(|_| damaged)?);
             let serial: Serial = decode(Table::LiveKeys, content)?;
             // A row whose enrollment was deleted names nothing.
-            if self.enrollment(serial)?.is_none_or(|enrollment| past(&enrollment)) {
+            if self.any_tenant().enrollment(serial)?.is_none_or(|enrollment| past(&enrollment)) {
                 expired.keys.push(key);
             }
             Ok(Expired::go_on(expired.keys.len()))
@@ -323,7 +265,7 @@ impl<'r> View<'r> {
             let damaged = ReadError::Checksum { table: table.name() };
             let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
             // Serials grow with time, so the first certificate that is still good ends the search.
-            if self.enrollment(serial)?.is_some_and(|enrollment| !past(&enrollment)) {
+            if self.any_tenant().enrollment(serial)?.is_some_and(|enrollment| !past(&enrollment)) {
                 return Ok(ControlFlow::Break(()));
             }
             expired.certificates.push(serial);

@@ -1,12 +1,13 @@
 //! The one writer: a thread that runs waiting decisions as a batch and commits them together.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use redb::WriteTransaction;
 use tokio::sync::{mpsc, oneshot};
 
@@ -72,7 +73,7 @@ impl std::fmt::Debug for Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.get_mut().take();
         if let Some(thread) = thread {
             // A panic there has already ended the process.
             let _ = thread.join();
@@ -302,7 +303,7 @@ impl Run {
         let view = View::new(&snapshot);
         let deny = view.denied()?;
         let mut published = Published { deny, whole: true, ..Published::default() };
-        view.hosts(None, |host| {
+        view.all_hosts(None, |host| {
             published.hosts.push(HostChange::Put(Box::new(host)));
             std::ops::ControlFlow::Continue(())
         })?;

@@ -1,8 +1,9 @@
 //! TLS towards the server: plain for enrollment and rotation, mutual for gRPC.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -48,7 +49,7 @@ impl LiveIdentity {
 
     /// From now on handshakes present `identity`; open connections keep what they have shown.
     pub fn replace(&self, identity: CertifiedKey) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+        *self.0.write() = Arc::new(identity);
     }
 }
 
@@ -62,7 +63,7 @@ pub fn certified_key(
 
 impl ResolvesClientCert for LiveIdentity {
     fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(&self.0.read()))
     }
 
     fn has_certs(&self) -> bool {

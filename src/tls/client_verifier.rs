@@ -4,10 +4,10 @@
 //! same way in the handshake and for the identity built after it: the X509-SVID rules, and the registry, which
 //! knows what was recorded and what was revoked since.
 
-use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::RwLock;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -20,6 +20,7 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::domain::enroll::enrollment::SpkiHash;
+use crate::domain::identity::admission::{Admission, NotAdmitted};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
@@ -32,43 +33,14 @@ use crate::tls::provider::provider;
 /// CAs that have signed each other the search takes seconds.
 const INTERMEDIATES_MAX: usize = 2;
 
-/// What the server knows about issued certificates. Asked within handshakes, so it answers from memory or
-/// from a snapshot, and never waits.
-pub trait Registry: Send + Sync + fmt::Debug {
-    /// The host that this certificate was issued to, if it may still open a door.
-    fn admit(
-        &self,
-        leaf_der: &[u8],
-        key: SpkiHash,
-        serial: Serial,
-        id: &SpiffeId,
-    ) -> Result<HostId, ClientRefusal>;
-
-    /// Takes note that a host has shown a certificate and proved to hold its key.
-    fn shown(&self, host: HostId, serial: Serial);
-}
-
-/// Why the registry does not admit a certificate whose chain is good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ClientRefusal {
-    #[error("the certificate is not one that was recorded when it was issued")]
-    Unrecorded,
-    #[error("the certificate or its identity is revoked")]
-    Revoked,
-    #[error("the host of the certificate is not known")]
-    UnknownHost,
-    #[error("the registry can't answer")]
-    Unavailable,
-}
-
-impl From<ClientRefusal> for rustls::Error {
-    fn from(refusal: ClientRefusal) -> Self {
+impl From<NotAdmitted> for rustls::Error {
+    fn from(refusal: NotAdmitted) -> Self {
         match refusal {
-            ClientRefusal::Revoked => CertificateError::Revoked.into(),
-            ClientRefusal::Unrecorded | ClientRefusal::UnknownHost => {
+            NotAdmitted::Revoked => CertificateError::Revoked.into(),
+            NotAdmitted::Unrecorded | NotAdmitted::UnknownHost => {
                 CertificateError::ApplicationVerificationFailure.into()
             }
-            ClientRefusal::Unavailable => Self::General(refusal.to_string()),
+            NotAdmitted::Unavailable => Self::General(refusal.to_string()),
         }
     }
 }
@@ -96,7 +68,40 @@ fn svid(der: &[u8], trust_domain: &TrustDomain) -> Result<Svid, NoSvid> {
     if svid.spiffe_id.trust_domain == *trust_domain { Ok(svid) } else { Err(NoSvid::TrustDomain) }
 }
 
-/// An agent whose certificate was verified in the handshake and admitted by the registry. Built only here.
+/// The certificate of a connection whose handshake is over: verified and admitted then, and to be admitted once more
+/// before it stands for anybody.
+#[derive(Debug)]
+pub struct ShownSvid<'c> {
+    leaf: &'c [u8],
+    svid: Svid,
+    identity: AgentRef,
+}
+
+impl<'c> ShownSvid<'c> {
+    pub fn of_connection(
+        connection: &'c ServerConnection,
+        verifier: &PeerVerifier,
+    ) -> Result<Self, PeerError> {
+        let leaf: &[u8] =
+            connection.peer_certificates().and_then(<[_]>::first).ok_or(PeerError::NoCertificate)?;
+        let anchors = verifier.anchors().ok_or(PeerError::NoAnchors)?;
+        let svid = svid(leaf, &anchors.trust_domain).map_err(PeerError::NoSvid)?;
+        let identity = AgentRef { tenant: svid.spiffe_id.tenant, agent: svid.spiffe_id.agent.clone() };
+        Ok(Self { leaf, svid, identity })
+    }
+
+    pub const fn serial(&self) -> Serial {
+        self.svid.serial
+    }
+
+    /// The id as the deny list names it.
+    pub const fn identity(&self) -> &AgentRef {
+        &self.identity
+    }
+}
+
+/// An agent whose certificate was verified in the handshake and admitted by the registry, then and after its connection
+/// was entered among the live. Built only here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
     id: SpiffeId,
@@ -108,19 +113,6 @@ pub struct PeerIdentity {
 }
 
 impl PeerIdentity {
-    /// The identity behind a connection whose handshake is over.
-    pub fn of_connection(connection: &ServerConnection, verifier: &PeerVerifier) -> Result<Self, PeerError> {
-        let leaf = leaf(connection)?;
-        let anchors = verifier.anchors().ok_or(PeerError::NoAnchors)?;
-        let svid = svid(leaf, &anchors.trust_domain).map_err(PeerError::NoSvid)?;
-        let spki = svid.spki();
-        let admitted = verifier.registry.admit(leaf, spki, svid.serial, &svid.spiffe_id);
-        let host = admitted.map_err(PeerError::Refused)?;
-        let Svid { spiffe_id: id, serial, not_after, .. } = svid;
-        let identity = AgentRef { tenant: id.tenant, agent: id.agent.clone() };
-        Ok(Self { id, identity, serial, host, not_after, spki })
-    }
-
     pub const fn id(&self) -> &SpiffeId {
         &self.id
     }
@@ -148,10 +140,6 @@ impl PeerIdentity {
     }
 }
 
-fn leaf(connection: &ServerConnection) -> Result<&CertificateDer<'static>, PeerError> {
-    connection.peer_certificates().and_then(<[_]>::first).ok_or(PeerError::NoCertificate)
-}
-
 /// Why there is no identity behind a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
@@ -162,7 +150,7 @@ pub enum PeerError {
     #[error("the client's certificate is no agent's: {0}")]
     NoSvid(#[source] NoSvid),
     #[error("the client's certificate is not admitted: {0}")]
-    Refused(#[source] ClientRefusal),
+    Refused(#[source] NotAdmitted),
 }
 
 /// Why a set of root certificates can't be used to verify agents.
@@ -195,7 +183,7 @@ pub fn vouch_for(anchors: &[Vec<u8>], intermediate: &[u8]) -> bool {
 /// Until [`replace_roots`](Self::replace_roots) is called, nobody is let in.
 #[derive(Debug)]
 pub struct PeerVerifier {
-    registry: Arc<dyn Registry>,
+    admission: Arc<dyn Admission>,
     anchors: RwLock<Option<Arc<Anchors>>>,
 }
 
@@ -207,8 +195,8 @@ struct Anchors {
 }
 
 impl PeerVerifier {
-    pub fn new(registry: Arc<dyn Registry>) -> Self {
-        Self { registry, anchors: RwLock::new(None) }
+    pub fn new(admission: Arc<dyn Admission>) -> Self {
+        Self { admission, anchors: RwLock::new(None) }
     }
 
     /// Believes certificates of `trust_domain` under these roots (DER) from the next handshake on.
@@ -224,28 +212,27 @@ impl PeerVerifier {
             .build()
             .map_err(RootsError::Verifier)?;
         let anchors = Arc::new(Anchors { trust_domain, chain });
-        *self.anchors.write().unwrap_or_else(PoisonError::into_inner) = Some(anchors);
+        *self.anchors.write() = Some(anchors);
         Ok(())
     }
 
-    /// Asks the registry again about a peer that was admitted before.
-    pub(crate) fn still_admits(
-        &self,
-        connection: &ServerConnection,
-        peer: &PeerIdentity,
-    ) -> Result<(), PeerError> {
-        let leaf = leaf(connection)?;
-        let admitted = self.registry.admit(leaf, peer.spki, peer.serial, &peer.id);
-        admitted.map(|_| ()).map_err(PeerError::Refused)
+    /// Admits what a connection has shown, for good.
+    pub(crate) fn admit(&self, shown: ShownSvid<'_>) -> Result<PeerIdentity, PeerError> {
+        let ShownSvid { leaf, svid, identity } = shown;
+        let spki = svid.spki();
+        let admitted = self.admission.admit(leaf, spki, svid.serial, &svid.spiffe_id);
+        let host = admitted.map_err(PeerError::Refused)?;
+        let Svid { spiffe_id: id, serial, not_after, .. } = svid;
+        Ok(PeerIdentity { id, identity, serial, host, not_after, spki })
     }
 
     /// Tells the registry that a connection of this peer is open.
     pub(crate) fn note_shown(&self, peer: &PeerIdentity) {
-        self.registry.shown(peer.host, peer.serial);
+        self.admission.note_shown(peer.host, peer.serial);
     }
 
     fn anchors(&self) -> Option<Arc<Anchors>> {
-        self.anchors.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.anchors.read().clone()
     }
 }
 
@@ -269,7 +256,7 @@ impl ClientCertVerifier for PeerVerifier {
         let verified = anchors.chain.verify_client_cert(end_entity, intermediates, now)?;
         let svid = svid(end_entity, &anchors.trust_domain)
             .inspect_err(|error| tracing::debug!(%error, "client certificate refused"))?;
-        self.registry.admit(end_entity, svid.spki(), svid.serial, &svid.spiffe_id).inspect_err(
+        self.admission.admit(end_entity, svid.spki(), svid.serial, &svid.spiffe_id).inspect_err(
             |error| tracing::debug!(%error, id = %svid.spiffe_id, serial = %svid.serial, "client certificate refused"),
         )?;
         Ok(verified)
@@ -334,7 +321,7 @@ mod tests {
         let server = grpc_config(files.live(), Arc::clone(&verifier));
         let client = files.client(Some(ca.issue(&svid_params(&id, serial))));
         let (server, _) = handshake(&server, &client).unwrap();
-        let peer = PeerIdentity::of_connection(&server, &verifier).unwrap();
+        let peer = verifier.admit(ShownSvid::of_connection(&server, &verifier).unwrap()).unwrap();
         assert_eq!((peer.id(), peer.serial(), peer.host()), (&id, serial, host));
         assert!(peer.not_after() > Timestamp::now());
         let leaf = &server.peer_certificates().unwrap()[0];
@@ -483,7 +470,7 @@ mod tests {
     #[test]
     fn nobody_is_let_in_before_there_is_an_agent_ca() {
         let (ca, files, registry) = (SpecimenCa::new(), ServerFiles::new(), Arc::new(Recorded::default()));
-        let verifier = Arc::new(PeerVerifier::new(Arc::clone(&registry) as Arc<dyn Registry>));
+        let verifier = Arc::new(PeerVerifier::new(Arc::clone(&registry) as Arc<dyn Admission>));
         let server = grpc_config(files.live(), Arc::clone(&verifier));
         let serial = specimen_serial(1);
         registry.record(serial);

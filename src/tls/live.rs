@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::identity::deny::{AgentRef, DenyChange};
@@ -43,11 +44,11 @@ struct Open {
 }
 
 impl LivePeers {
-    /// Enters an open connection; it is listed until the returned value is dropped.
-    pub fn register(&self, peer: PeerIdentity) -> Result<LivePeer, TooManyConnections> {
+    /// Enters an open connection by the certificate that it shows; it is listed until the returned value is dropped.
+    pub fn enter(&self, serial: Serial, identity: &AgentRef) -> Result<LiveEntry, TooManyConnections> {
         let mut table = self.table();
         let Table { serials, identities, count, next_number } = &mut *table;
-        let of_identity = identities.entry(peer.identity().clone()).or_default();
+        let of_identity = identities.entry(identity.clone()).or_default();
         if of_identity.len() >= CONNECTIONS_PER_IDENTITY_MAX {
             return Err(TooManyConnections);
         }
@@ -55,8 +56,8 @@ impl LivePeers {
         *next_number += 1;
         *count += 1;
         of_identity.push(open.clone());
-        serials.entry(peer.serial()).or_default().push(open.clone());
-        Ok(LivePeer { peer, open, peers: self.clone() })
+        serials.entry(serial).or_default().push(open.clone());
+        Ok(LiveEntry { serial, identity: identity.clone(), open, peers: self.clone() })
     }
 
     /// Ends the connections that these changes deny, before it returns. May be called from any thread.
@@ -85,16 +86,31 @@ impl LivePeers {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
+}
+
+/// An open connection that a revocation of what it shows would end.
+#[derive(Debug)]
+pub struct LiveEntry {
+    serial: Serial,
+    identity: AgentRef,
+    open: Open,
+    peers: LivePeers,
 }
 
 /// An open connection of an agent.
 #[derive(Debug)]
 pub struct LivePeer {
     peer: PeerIdentity,
-    open: Open,
-    peers: LivePeers,
+    entry: LiveEntry,
+}
+
+impl LiveEntry {
+    /// The same, of the agent that was admitted by what it shows.
+    pub const fn of(self, peer: PeerIdentity) -> LivePeer {
+        LivePeer { peer, entry: self }
+    }
 }
 
 impl LivePeer {
@@ -104,16 +120,16 @@ impl LivePeer {
 
     /// Cancelled when the agent's certificate or identity is revoked.
     pub const fn revoked(&self) -> &CancellationToken {
-        &self.open.revoked
+        &self.entry.open.revoked
     }
 }
 
-impl Drop for LivePeer {
+impl Drop for LiveEntry {
     fn drop(&mut self) {
         let mut table = self.peers.table();
         table.count -= 1;
-        forget(&mut table.serials, self.peer.serial(), self.open.number);
-        forget(&mut table.identities, self.peer.identity().clone(), self.open.number);
+        forget(&mut table.serials, self.serial, self.open.number);
+        forget(&mut table.identities, self.identity.clone(), self.open.number);
     }
 }
 
@@ -132,10 +148,15 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::tls::client_verifier::ShownSvid;
     use crate::tls::server_config::grpc_config;
     use crate::tls::specimens::{
         Recorded, ServerFiles, SpecimenCa, agent, handshake, identity, serial, svid_params, verifier,
     };
+
+    fn register(peers: &LivePeers, peer: PeerIdentity) -> Result<LivePeer, TooManyConnections> {
+        Ok(peers.enter(peer.serial(), peer.identity())?.of(peer))
+    }
 
     /// Peers as handshakes prove them.
     struct Fleet {
@@ -154,7 +175,8 @@ mod tests {
             let verifier = verifier(&self.ca, &self.registry);
             let server = grpc_config(self.files.live(), Arc::clone(&verifier));
             let client = self.files.client(Some(self.ca.issue(&svid_params(&agent(name), serial))));
-            PeerIdentity::of_connection(&handshake(&server, &client).unwrap().0, &verifier).unwrap()
+            let (connection, _) = handshake(&server, &client).unwrap();
+            verifier.admit(ShownSvid::of_connection(&connection, &verifier).unwrap()).unwrap()
         }
     }
 
@@ -163,9 +185,9 @@ mod tests {
         let fleet = Fleet::new();
         let peers = LivePeers::default();
         let (old, new, other) = (serial(1), serial(2), serial(3));
-        let a_old = peers.register(fleet.peer("a", old)).unwrap();
-        let a_new = peers.register(fleet.peer("a", new)).unwrap();
-        let b = peers.register(fleet.peer("b", other)).unwrap();
+        let a_old = register(&peers, fleet.peer("a", old)).unwrap();
+        let a_new = register(&peers, fleet.peer("a", new)).unwrap();
+        let b = register(&peers, fleet.peer("b", other)).unwrap();
         assert_eq!(peers.count(), 3);
         let ended = || [&a_old, &a_new, &b].map(|peer| peer.revoked().is_cancelled());
 
@@ -190,10 +212,10 @@ mod tests {
         let peers = LivePeers::default();
         let peer = fleet.peer("a", serial(1));
         let mut held: Vec<_> =
-            (0..CONNECTIONS_PER_IDENTITY_MAX).map(|_| peers.register(peer.clone()).unwrap()).collect();
-        assert_eq!(peers.register(peer.clone()).unwrap_err(), TooManyConnections);
-        let _other = peers.register(fleet.peer("b", serial(2))).unwrap();
+            (0..CONNECTIONS_PER_IDENTITY_MAX).map(|_| register(&peers, peer.clone()).unwrap()).collect();
+        assert_eq!(register(&peers, peer.clone()).unwrap_err(), TooManyConnections);
+        let _other = register(&peers, fleet.peer("b", serial(2))).unwrap();
         held.pop();
-        peers.register(peer).unwrap();
+        register(&peers, peer).unwrap();
     }
 }

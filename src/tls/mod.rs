@@ -2,7 +2,7 @@
 //! bounded.
 //!
 //! The only place that configures rustls. Nothing here knows HTTP routes, gRPC methods or the store; what
-//! must be known of recorded certificates comes in through [`client_verifier::Registry`].
+//! must be known of recorded certificates comes in through [`Admission`](crate::domain::identity::admission::Admission).
 
 pub mod client_config;
 pub mod client_verifier;

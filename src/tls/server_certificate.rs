@@ -4,11 +4,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, fs, io};
 
 use jiff::Timestamp;
+use parking_lot::RwLock;
 use rustls::InconsistentKeys;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -208,14 +209,14 @@ impl LiveCertificate {
     }
 
     pub fn current(&self) -> Arc<ServerCertificate> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     /// Reads the files again. What is there is used from the next handshake on if it passes every check;
     /// otherwise the certificate in use stays.
     pub fn reload(&self) -> Result<Reload, CertificateError> {
         let found = ServerCertificate::load(&self.cert_file, &self.key_file)?;
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write();
         if found.key.cert == current.key.cert {
             return Ok(Reload::Unchanged);
         }

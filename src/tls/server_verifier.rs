@@ -8,10 +8,11 @@ use std::error::Error as StdError;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -211,7 +212,7 @@ impl FirstContact {
     }
 
     fn accepted(&self) -> Option<Accepted> {
-        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.accepted.lock().clone()
     }
 
     fn remember(&self, presented: &Presented<'_>, Vouched { text, itself }: Vouched) {
@@ -223,7 +224,7 @@ impl FirstContact {
             server_name: presented.server_name.to_owned(),
             now: presented.now,
         };
-        *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(accepted);
+        *self.accepted.lock() = Some(accepted);
     }
 
     /// The certificate that vouched.

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
@@ -21,11 +22,12 @@ use tempfile::TempDir;
 
 use super::provider::provider;
 use crate::domain::enroll::enrollment::SpkiHash;
+use crate::domain::identity::admission::{Admission, NotAdmitted};
 use crate::domain::identity::deny::{AgentRef, DenyChange, DenyList};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
 use crate::domain::ids::{HostId, TenantId};
-use crate::tls::client_verifier::{ClientRefusal, PeerVerifier, Registry};
+use crate::tls::client_verifier::PeerVerifier;
 use crate::tls::server_certificate::LiveCertificate;
 
 /// Makes a certificate valid from and until so many seconds from now.
@@ -227,31 +229,31 @@ impl Recorded {
     /// Records a serial, and with it the host of the same bytes.
     pub(crate) fn record(&self, serial: Serial) -> HostId {
         let host = HostId::from_bytes(*serial.as_bytes());
-        self.hosts.lock().unwrap().insert(serial, host);
+        self.hosts.lock().insert(serial, host);
         host
     }
 }
 
-impl Registry for Recorded {
-    fn shown(&self, _: HostId, _: Serial) {}
+impl Admission for Recorded {
+    fn note_shown(&self, _: HostId, _: Serial) {}
 
-    fn admit(&self, _: &[u8], _: SpkiHash, serial: Serial, id: &SpiffeId) -> Result<HostId, ClientRefusal> {
+    fn admit(&self, _: &[u8], _: SpkiHash, serial: Serial, id: &SpiffeId) -> Result<HostId, NotAdmitted> {
         if self.deny.denies(serial, &identity(id)) {
-            return Err(ClientRefusal::Revoked);
+            return Err(NotAdmitted::Revoked);
         }
-        if let Some(left) = &mut *self.revoke_after.lock().unwrap() {
+        if let Some(left) = &mut *self.revoke_after.lock() {
             *left -= 1;
             if *left == 0 {
                 self.deny.apply([DenyChange::Identity(identity(id))]);
             }
         }
-        self.hosts.lock().unwrap().get(&serial).copied().ok_or(ClientRefusal::Unrecorded)
+        self.hosts.lock().get(&serial).copied().ok_or(NotAdmitted::Unrecorded)
     }
 }
 
 /// A verifier that trusts `ca` and asks `registry`.
 pub(crate) fn verifier(ca: &SpecimenCa, registry: &Arc<Recorded>) -> Arc<PeerVerifier> {
-    let verifier = PeerVerifier::new(Arc::clone(registry) as Arc<dyn Registry>);
+    let verifier = PeerVerifier::new(Arc::clone(registry) as Arc<dyn Admission>);
     verifier.replace_roots(trust_domain(), &ca.roots()).unwrap();
     Arc::new(verifier)
 }

@@ -201,10 +201,10 @@ async fn a_bad_answer_costs_nothing_but_the_time_until_a_good_one() {
         hostiles.push((case, Hostile::before(server.http(), script).await, says));
     }
     // A few at a time, as many as the machine takes.
-    let next = std::sync::Mutex::new(hostiles.iter());
+    let next = parking_lot::Mutex::new(hostiles.iter());
     let work = || {
         loop {
-            let Some((case, hostile, says)) = next.lock().unwrap().next() else { return };
+            let Some((case, hostile, says)) = next.lock().next() else { return };
             let machine = machine_that_rotates_at(&server, &secret, &hostile.url, &hostile.ca_pem);
             let config = machine.home().join("agent.yml");
             fails_and_goes_on(case, &machine, || machine.run(&config, &[]), says);

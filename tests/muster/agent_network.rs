@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket_with};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -95,7 +96,7 @@ async fn proxy(to: Option<SocketAddr>) -> (String, Arc<Mutex<Vec<String>>>) {
                 while !head.ends_with(b"\r\n\r\n") {
                     head.push(client.read_u8().await.unwrap());
                 }
-                seen.lock().unwrap().push(String::from_utf8(head).unwrap());
+                seen.lock().push(String::from_utf8(head).unwrap());
                 let Some(to) = to else {
                     client.write_all(b"HTTP/1.1 403 Not here\r\n\r\n").await.unwrap();
                     return;
@@ -119,7 +120,7 @@ async fn the_proxy_of_the_environment_is_used_and_one_that_refuses_is_named() {
     };
     let (url, asked) = proxy(Some((Ipv4Addr::LOCALHOST, port(&server)).into())).await;
     block_in_place(|| enroll(&Machine::new(), &url, "")).ok();
-    let head = asked.lock().unwrap()[0].clone();
+    let head = asked.lock()[0].clone();
     assert!(head.starts_with(&format!("CONNECT {NAME}:{} HTTP/1.1\r\n", port(&server))), "{head}");
     assert!(head.contains("Proxy-Authorization: Basic YWdlbnQ6aHVudGVyMg=="), "{head}");
 
@@ -128,11 +129,11 @@ async fn the_proxy_of_the_environment_is_used_and_one_that_refuses_is_named() {
     let args = ["host", "list", "--server", &url_of_server, "--server-pin", &server.hello.ca_pin];
     let list = Cli::new(server.room(), &args).env("HTTPS_PROXY", &url).env("MUSTER_API_TOKEN", &api_token);
     block_in_place(|| list.run()).ok();
-    assert_eq!(asked.lock().unwrap().len(), 2, "operators go the same way");
+    assert_eq!(asked.lock().len(), 2, "operators go the same way");
 
-    let asked_before = asked.lock().unwrap().len();
+    let asked_before = asked.lock().len();
     block_in_place(|| enroll(&Machine::new(), &url, "example.org,.test")).failed();
-    assert_eq!(asked.lock().unwrap().len(), asked_before, "NO_PROXY keeps the proxy out");
+    assert_eq!(asked.lock().len(), asked_before, "NO_PROXY keeps the proxy out");
 
     let (url, _) = proxy(None).await;
     let refused = block_in_place(|| enroll(&Machine::new(), &url, "")).failed();

@@ -106,7 +106,7 @@ async fn the_root_key_goes_to_no_server() {
     std::fs::rename(&socket, &behind).unwrap();
     let between = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
     let hearing = std::sync::Arc::clone(&heard);
     std::thread::spawn(move || {
         for near in between.incoming() {
@@ -117,7 +117,7 @@ async fn the_root_key_goes_to_no_server() {
             std::thread::spawn(move || {
                 let mut part = [0; 4096];
                 while let Ok(read @ 1..) = near.read(&mut part) {
-                    hearing.lock().unwrap().extend_from_slice(&part[..read]);
+                    hearing.lock().extend_from_slice(&part[..read]);
                     far.write_all(&part[..read]).unwrap();
                 }
                 let _ = far.shutdown(std::net::Shutdown::Write);
@@ -125,7 +125,7 @@ async fn the_root_key_goes_to_no_server() {
         }
     });
     renew(&server, &key).json();
-    let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
+    let heard = String::from_utf8_lossy(&heard.lock()).into_owned();
     assert!(heard.contains("/local/agent-ca/renew") && heard.contains("BEGIN CERTIFICATE"), "{heard}");
     assert!(!heard.contains("PRIVATE"), "{heard}");
     for line in key.lines().filter(|line| !line.starts_with('-')) {

@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -113,7 +113,7 @@ impl Dialer {
 
     /// What is wrong with the proxy, as of the latest attempts to use it.
     pub fn proxy_trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).values().next().cloned()
+        self.trouble.lock().values().next().cloned()
     }
 
     async fn through(&self, proxy: &Proxy, to: &HostPort) -> Result<TcpStream, ProxyFailure> {
@@ -158,7 +158,7 @@ impl Dialer {
     /// Says so once for each cause, however often it is met.
     fn proxy_fails(&self, failure: &ProxyFailure, to: &HostPort) -> String {
         let text = chain(failure);
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = self.trouble.lock();
         let to = to.to_string();
         let known = trouble.get(&to) == Some(&text);
         if !known {
@@ -176,7 +176,7 @@ impl Dialer {
     }
 
     fn proxy_works(&self, proxy: &Proxy, to: &HostPort) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = self.trouble.lock();
         if trouble.remove(&to.to_string()).is_some() {
             info!(proxy = %proxy.at, %to, "the proxy works again");
         }

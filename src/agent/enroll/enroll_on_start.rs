@@ -176,7 +176,7 @@ mod tests {
             _ => good,
         });
         let identity = boot(&config).await.unwrap();
-        let seen = server.seen.lock().unwrap();
+        let seen = server.seen.lock();
         let keys: Vec<_> = seen
             .requests
             .iter()
@@ -201,7 +201,7 @@ mod tests {
         assert!(config.identity.read().unwrap().is_none());
         server.untwist();
         boot(&config).await.unwrap();
-        let seen = server.seen.lock().unwrap();
+        let seen = server.seen.lock();
         let key =
             |n: usize| crate::agent::test_server::public_key(seen.requests[n].1["csr"].as_str().unwrap());
         assert_eq!(key(0), key(1));

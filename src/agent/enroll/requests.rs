@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
@@ -12,6 +12,7 @@ use hyper::header::{CONTENT_TYPE, DATE};
 use hyper::{Request, Response};
 use jiff::fmt::rfc2822;
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use rcgen::{
     CertificateParams, CertificateSigningRequest, DistinguishedName, KeyPair, PublicKeyData, SigningKey,
 };
@@ -202,7 +203,7 @@ impl EnrollmentClient {
 
     /// The server's clock minus `now`, in milliseconds, as of the latest answer; good to about a second.
     pub fn clock_difference_ms(&self, now: Timestamp) -> Option<i64> {
-        let told = *self.told_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = *self.told_time.lock();
         let (told, came) = told?;
         let since = SignedDuration::try_from(came.elapsed()).ok()?;
         let server_now = told.checked_add(since).ok()?;
@@ -274,7 +275,7 @@ impl EnrollmentClient {
         // HTTP tells whole seconds; on average half of one has passed (RFC 9110 5.6.7).
         let middle = date.and_then(|date| date.checked_add(SignedDuration::from_millis(500)).ok());
         if let Some(middle) = middle {
-            *self.told_time.lock().unwrap_or_else(PoisonError::into_inner) = Some((middle, Instant::now()));
+            *self.told_time.lock() = Some((middle, Instant::now()));
         }
     }
 
@@ -382,7 +383,7 @@ mod tests {
         {
             ask(server, &trust).await.unwrap();
         }
-        let (path, body) = server.seen.lock().unwrap().requests[0].clone();
+        let (path, body) = server.seen.lock().requests[0].clone();
         assert_eq!(
             (path.as_str(), body["token"].as_str()),
             ("/enroll/agent", Some(token().reveal().as_str()))

@@ -433,7 +433,7 @@ mod tests {
     }
 
     fn sessions_total(server: &TestServer) -> usize {
-        server.seen.lock().unwrap().sessions.len()
+        server.seen.lock().sessions.len()
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -441,8 +441,8 @@ mod tests {
         let server = TestServer::start().await;
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &server);
-        until("heartbeats", || server.seen.lock().unwrap().heartbeats.len() >= 3).await;
-        let heartbeats = server.seen.lock().unwrap().heartbeats.clone();
+        until("heartbeats", || server.seen.lock().heartbeats.len() >= 3).await;
+        let heartbeats = server.seen.lock().heartbeats.clone();
         assert!(heartbeats[0].facts.as_ref().is_some_and(|facts| !facts.hostname.is_empty()));
         assert!(heartbeats[1..].iter().all(|heartbeat| heartbeat.facts.is_none()));
         let notes = IdentityDir::new(dir.path()).notes();
@@ -454,7 +454,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn rotation_changes_the_session_without_a_gap() {
         let server = TestServer::start().await;
-        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        server.knobs.lock().lifetime = SignedDuration::from_secs(6);
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &server);
         until("a session", || !server.open_sessions().is_empty()).await;
@@ -471,10 +471,9 @@ mod tests {
         .await;
         assert!(!gap.load(Ordering::Relaxed), "the host was out of sight");
         until("one session only", || server.open_sessions().len() == 1).await;
-        let serials: Vec<_> = server.seen.lock().unwrap().sessions.iter().map(|s| s.serial).collect();
+        let serials: Vec<_> = server.seen.lock().sessions.iter().map(|s| s.serial).collect();
         assert!(serials.windows(2).all(|pair| pair[0] < pair[1]), "{serials:?}");
-        let rotations =
-            server.seen.lock().unwrap().requests.iter().filter(|(p, _)| p.ends_with("rotate")).count();
+        let rotations = server.seen.lock().requests.iter().filter(|(p, _)| p.ends_with("rotate")).count();
         assert!(rotations >= 3);
         agent.stop().await;
     }
@@ -484,13 +483,13 @@ mod tests {
         let server = TestServer::start().await;
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &server);
-        until("an answered heartbeat", || server.seen.lock().unwrap().heartbeats.len() >= 2).await;
+        until("an answered heartbeat", || server.seen.lock().heartbeats.len() >= 2).await;
         for _ in 0..10 {
             server.say(Message::Rotate(Rotate {})).await;
         }
         until("a new session", || sessions_total(&server) == 2 && server.open_sessions().len() == 1).await;
-        let heard = server.seen.lock().unwrap().heartbeats.len();
-        until("more heartbeats", || server.seen.lock().unwrap().heartbeats.len() > heard + 3).await;
+        let heard = server.seen.lock().heartbeats.len();
+        until("more heartbeats", || server.seen.lock().heartbeats.len() > heard + 3).await;
         assert_eq!(server.requests(), 2);
         agent.stop().await;
     }
@@ -500,7 +499,7 @@ mod tests {
         let server = TestServer::start().await;
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &server);
-        until("an answered heartbeat", || server.seen.lock().unwrap().heartbeats.len() >= 2).await;
+        until("an answered heartbeat", || server.seen.lock().heartbeats.len() >= 2).await;
         server
             .say(Message::Goodbye(Goodbye {
                 reason: "restart".into(),
@@ -523,8 +522,8 @@ mod tests {
         // Refused for a passing reason: the rotation goes through, and so does the next session.
         let deny = |server: &TestServer| {
             let serials = server.open_sessions();
-            server.knobs.lock().unwrap().denied.extend(&serials);
-            let mut seen = server.seen.lock().unwrap();
+            server.knobs.lock().denied.extend(&serials);
+            let mut seen = server.seen.lock();
             let closed = seen.sessions.iter_mut().filter(|session| session.open);
             closed.map(|session| session.down.clone()).collect::<Vec<_>>()
         };
@@ -570,7 +569,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_bad_answer_to_a_rotation_keeps_the_identity_in_use() {
         let server = TestServer::start().await;
-        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(20);
+        server.knobs.lock().lifetime = SignedDuration::from_secs(20);
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &server);
         until("a session", || !server.open_sessions().is_empty()).await;
@@ -591,7 +590,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_the_server_says_of_its_ca_is_taken_over() {
         let server = TestServer::start().await;
-        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        server.knobs.lock().lifetime = SignedDuration::from_secs(6);
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &server);
         until("a session", || !server.open_sessions().is_empty()).await;
@@ -620,7 +619,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_expired_identity_says_what_to_do_and_is_tried_again() {
         let server = TestServer::start().await;
-        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(4);
+        server.knobs.lock().lifetime = SignedDuration::from_secs(4);
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &server);
         until("a session", || !server.open_sessions().is_empty()).await;
@@ -638,13 +637,13 @@ mod tests {
     }
 
     fn reported(server: &TestServer) -> Vec<String> {
-        server.seen.lock().unwrap().reported.iter().map(|event| event.kind.clone()).collect()
+        server.seen.lock().reported.iter().map(|event| event.kind.clone()).collect()
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_happens_is_reported_by_the_servers_clock() {
         let server = TestServer::start().await;
-        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        server.knobs.lock().lifetime = SignedDuration::from_secs(6);
         let dir = tempfile::tempdir().unwrap();
         let an_hour = Arc::new(Off(SignedDuration::from_hours(1)));
         let agent = start_elsewhere(dir.path(), &server, None, an_hour);
@@ -661,7 +660,7 @@ mod tests {
         assert_eq!(kinds.last().unwrap(), "agent_stopping");
         assert_eq!(kinds.iter().filter(|kind| *kind == "rotation_failed").count(), 1, "{kinds:?}");
         assert_eq!(kinds.iter().filter(|kind| *kind == "clock_off").count(), 1, "{kinds:?}");
-        let seen = server.seen.lock().unwrap();
+        let seen = server.seen.lock();
         let now = jiff::Timestamp::now().as_millisecond();
         assert!(seen.reported.iter().all(|event| (now - event.at_ms).abs() < 60_000), "{:?}", seen.reported);
         let failed = seen.reported.iter().find(|event| event.kind == "rotation_failed").unwrap();
@@ -672,10 +671,10 @@ mod tests {
     async fn a_server_that_takes_no_reports_costs_nothing() {
         for code in [tonic::Code::Unimplemented, tonic::Code::ResourceExhausted] {
             let server = TestServer::start().await;
-            server.knobs.lock().unwrap().report_refusal = Some(code);
+            server.knobs.lock().report_refusal = Some(code);
             let dir = tempfile::tempdir().unwrap();
             let agent = start(dir.path(), &server);
-            until("heartbeats", || server.seen.lock().unwrap().heartbeats.len() >= 5).await;
+            until("heartbeats", || server.seen.lock().heartbeats.len() >= 5).await;
             let begun = Instant::now();
             agent.stop().await;
             assert!(begun.elapsed() < Duration::from_secs(3), "{code:?}: {:?}", begun.elapsed());
@@ -695,7 +694,7 @@ mod tests {
     }
 
     fn rotations(server: &TestServer) -> usize {
-        server.seen.lock().unwrap().requests.iter().filter(|(path, _)| path.ends_with("rotate")).count()
+        server.seen.lock().requests.iter().filter(|(path, _)| path.ends_with("rotate")).count()
     }
 
     fn nobody_there() -> std::net::SocketAddr {
@@ -705,7 +704,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_address_that_a_rotation_names_counts_from_the_next_dial() {
         let (old, new) = (TestServer::start().await, TestServer::start().await);
-        old.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        old.knobs.lock().lifetime = SignedDuration::from_secs(6);
         let dir = tempfile::tempdir().unwrap();
         let agent = start(dir.path(), &old);
         until("a session", || !old.open_sessions().is_empty()).await;
@@ -732,7 +731,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn settings_are_the_way_back_when_what_was_told_is_wrong() {
         let server = TestServer::start().await;
-        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        server.knobs.lock().lifetime = SignedDuration::from_secs(6);
         let dir = tempfile::tempdir().unwrap();
         let dead = nobody_there();
         name(
@@ -752,7 +751,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_address_that_swallows_everything_costs_neither_rotation_nor_session() {
         let server = TestServer::start_named("control.example").await;
-        server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(6);
+        server.knobs.lock().lifetime = SignedDuration::from_secs(6);
         let (hole, https) = (BlackHole::open(), server.url.host_port().to_string().parse().unwrap());
         let dialer = Dialer::default().knowing(&[
             ("control.example:8443", &[hole.address, https]),
@@ -769,11 +768,11 @@ mod tests {
     /// A proxy that opens tunnels to these places and writes down what it was asked for.
     async fn proxy(
         places: Vec<(&'static str, std::net::SocketAddr)>,
-    ) -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
+    ) -> (String, Arc<parking_lot::Mutex<Vec<String>>>) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://agent:hunter2@{}", listener.local_addr().unwrap());
-        let asked: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+        let asked: Arc<parking_lot::Mutex<Vec<String>>> = Arc::default();
         let seen = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
@@ -785,7 +784,7 @@ mod tests {
                     }
                     let head = String::from_utf8(head).unwrap();
                     let place = head.split(' ').nth(1).unwrap().to_owned();
-                    seen.lock().unwrap().push(head);
+                    seen.lock().push(head);
                     let to = places.iter().find(|(name, _)| *name == place).unwrap().1;
                     let mut server = tokio::net::TcpStream::connect(to).await.unwrap();
                     client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
@@ -813,9 +812,9 @@ mod tests {
         // There is no way but through the proxy: here, the names mean nothing.
         let dialer = behind(&url).knowing(&[]);
         let agent = start_dialing(dir.path(), &server, "https://control.example:8443", dialer);
-        until("heartbeats", || server.seen.lock().unwrap().heartbeats.len() >= 2).await;
+        until("heartbeats", || server.seen.lock().heartbeats.len() >= 2).await;
         agent.stop().await;
-        let asked = asked.lock().unwrap().clone();
+        let asked = asked.lock().clone();
         for place in ["control.example:8443", "control.example:9443"] {
             let request =
                 asked.iter().find(|head| head.starts_with(&format!("CONNECT {place} HTTP/1.1\r\n")));
@@ -882,11 +881,11 @@ mod tests {
     async fn the_servers_clock_decides() {
         for hours in [-1, 1] {
             let server = TestServer::start().await;
-            server.knobs.lock().unwrap().lifetime = SignedDuration::from_secs(30);
+            server.knobs.lock().lifetime = SignedDuration::from_secs(30);
             let dir = tempfile::tempdir().unwrap();
             let off = SignedDuration::from_hours(hours);
             let agent = start_elsewhere(dir.path(), &server, None, Arc::new(Off(off)));
-            until("heartbeats", || server.seen.lock().unwrap().heartbeats.len() >= 3).await;
+            until("heartbeats", || server.seen.lock().heartbeats.len() >= 3).await;
             let notes = IdentityDir::new(dir.path()).notes();
             let difference = SignedDuration::from_millis(notes.clock_difference_ms.unwrap());
             assert!((difference + off).abs() < SignedDuration::from_secs(3), "{difference}");

@@ -3,10 +3,11 @@
 //! time, and counted.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -67,7 +68,7 @@ impl ConnectionLimit {
 
     /// A place, or one to be told that there is none; `None` when there are too many of those, too.
     pub fn welcome(&self, uid: u32) -> Option<Guest> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let total: usize = open.by_user.values().sum();
         let own = open.by_user.get(&uid).copied().unwrap_or_default();
         if own < self.per_user && total < self.per_user * USERS {
@@ -111,7 +112,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let mut open = self.guests.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.guests.open.lock();
         if self.refusal.is_some() {
             open.told = open.told.saturating_sub(1);
             return;
@@ -143,7 +144,7 @@ mod tests {
         first.pop();
         assert!(let_in(&guests, 1).is_some());
         drop((first, others));
-        assert!(guests.open.lock().unwrap().by_user.is_empty());
+        assert!(guests.open.lock().by_user.is_empty());
     }
 
     #[test]
@@ -161,6 +162,6 @@ mod tests {
         assert_eq!(turned_away.total(), TOLD_MAX as u64 + 1);
         drop(told);
         assert!(guests.welcome(0).unwrap().refusal().is_some());
-        assert_eq!(guests.open.lock().unwrap().told, 0);
+        assert_eq!(guests.open.lock().told, 0);
     }
 }

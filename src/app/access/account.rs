@@ -90,23 +90,23 @@ impl App {
         }
         let password = self.passwords.hash(asker, new).await?;
         let end_api_tokens = change.end_api_tokens;
-        let written = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             // Somebody may have reset the password, or ended this session, while the hashes were made.
             let live = view.session(session)?.is_some_and(|session| !session.expired(now));
             let unchanged =
                 |now: &User| now.password.as_phc() == user.password.as_phc() && now.disabled_at.is_none();
-            let Some(user) = view.user(user.id)?.filter(unchanged).filter(|_| live) else {
+            let Some(user) = view.any_tenant().user(user.id)?.filter(unchanged).filter(|_| live) else {
                 return Ok(Verdict::refuse(AccountError::SignedOut));
             };
             set_own_password(view, &caller, user, session, password, end_api_tokens)
-        });
-        written.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 
     /// The API tokens that a person has made and that still grant something, newest first.
     pub fn own_api_tokens(&self, oneself: &Oneself) -> Result<Vec<ApiToken>, Unavailable> {
         let now = self.clock.now();
-        let mut tokens = self.store.read(|view| tokens_of(view, oneself.user.id))?;
+        let mut tokens = self.query(|view| tokens_of(view, oneself.user.id))?;
         tokens.retain(|token| !token.expired(now));
         Ok(tokens)
     }
@@ -119,7 +119,7 @@ impl App {
         limit: usize,
     ) -> Result<Vec<Session>, Unavailable> {
         let now = self.clock.now();
-        let mut sessions = self.store.read(|view| live_sessions(view, oneself.user.id, now))?;
+        let mut sessions = self.query(|view| live_sessions(view, oneself.user.id, now))?;
         sessions.sort_by_key(|session| session.key.id());
         sessions.retain(|session| after.is_none_or(|after| session.key.id() > after));
         sessions.truncate(limit);
@@ -129,15 +129,15 @@ impl App {
     /// Ends one of a person's own sessions.
     pub async fn end_own_session(&self, oneself: &Oneself, id: SessionId) -> Result<(), AccountError> {
         let (user, caller) = (oneself.user.clone(), oneself.caller.clone());
-        let ended = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             let sessions = live_sessions(view, user.id, now)?;
             let Some(session) = sessions.into_iter().find(|session| session.key.id() == id) else {
                 return Ok(Verdict::refuse(AccountError::NoSession));
             };
             let event = caller.event(AuditAction::SessionEnd, user.tenant, &user.username);
             Ok(Verdict::accept((), vec![Change::EndSession(session.key), Change::Audit(event)]))
-        });
-        ended.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 }
 

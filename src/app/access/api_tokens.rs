@@ -113,8 +113,8 @@ impl App {
             expires_at: order.ttl_seconds.map(|ttl| now + SignedDuration::from_secs(ttl)),
         };
         let caller = caller.clone();
-        let created = self.store.write(move |view, now| create(view, now, &caller, token));
-        Ok((created.await.map_err(Unavailable::from)??, credential))
+        let created = self.decide(move |view, now| create(view, now, &caller, token));
+        Ok((created.await?, credential))
     }
 
     /// API tokens that the caller may see, newest first.
@@ -124,29 +124,24 @@ impl App {
         before: Option<CredentialId>,
         limit: usize,
     ) -> Result<Vec<ListedToken>, Unavailable> {
-        let listed = self.store.read(|view| {
+        self.query(|view| {
             let mut tokens = Vec::new();
             let listed = |token| {
                 tokens.push(token);
                 if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
-            match scope {
-                Some(_) => view.api_tokens_of(scope, before, listed)?,
-                None => view.api_tokens(before, listed)?,
-            }
+            view.within(scope).api_tokens(before, listed)?;
             let named =
                 tokens.into_iter().map(|token| Ok(ListedToken { maker: maker_name(view, &token)?, token }));
-            named.collect::<Result<Vec<_>, ReadError>>()
-        });
-        Ok(listed?)
+            named.collect()
+        })
     }
 
     /// Revokes a token at once, with every token that goes back to it.
     pub async fn delete_api_token(&self, caller: &Caller, id: CredentialId) -> Result<(), ApiTokenError> {
         let (scope, caller) = (caller.tenant(), caller.clone());
-        let deleted = self.store.write(move |view, _| {
-            let visible = |token: &ApiToken| scope.is_none() || token.tenant == scope;
-            let Some(token) = view.api_token(id)?.filter(visible) else {
+        self.decide(move |view, _| {
+            let Some(token) = view.within(scope).api_token(id)? else {
                 return Ok(Verdict::refuse(ApiTokenError::NotFound));
             };
             let mut changes = revoke(&caller, &token, None);
@@ -154,8 +149,8 @@ impl App {
                 changes.extend(revoke(&caller, &descendant, Some("made with a token that was revoked")));
             }
             Ok(Verdict::accept((), changes))
-        });
-        deleted.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 }
 
@@ -166,7 +161,7 @@ fn create(
     mut token: ApiToken,
 ) -> Result<Verdict<ListedToken, ApiTokenError>, ReadError> {
     if let Some(tenant) = token.tenant
-        && view.tenant(tenant)?.is_none()
+        && !view.has_tenant(tenant)?
     {
         return Ok(Verdict::refuse(ApiTokenError::NoTenant));
     }
@@ -179,7 +174,9 @@ fn create(
     };
     let mut above = token.parent;
     for generation in 0.. {
-        let Some(parent) = above.map(|id| view.api_token(id)).transpose()?.flatten() else { break };
+        let Some(parent) = above.map(|id| view.any_tenant().api_token(id)).transpose()?.flatten() else {
+            break;
+        };
         if generation == GENERATIONS_MAX {
             return Ok(Verdict::refuse(ApiTokenError::TooManyGenerations));
         }
@@ -212,7 +209,7 @@ fn revoke(caller: &Caller, token: &ApiToken, because: Option<&str>) -> Vec<Chang
 /// Tokens that were made with this one, or with one of those.
 fn descendants(view: &View<'_>, id: CredentialId) -> Result<Vec<ApiToken>, ReadError> {
     let mut others = Vec::new();
-    view.api_tokens(None, |token| {
+    view.any_tenant().api_tokens(None, |token| {
         if token.parent.is_some() {
             others.push(token);
         }
@@ -233,7 +230,7 @@ fn descendants(view: &View<'_>, id: CredentialId) -> Result<Vec<ApiToken>, ReadE
 /// The tokens that a person has made, by their own hand or with one of these tokens; newest first.
 pub(crate) fn tokens_of(view: &View<'_>, maker: UserId) -> Result<Vec<ApiToken>, ReadError> {
     let mut tokens = Vec::new();
-    view.api_tokens(None, |token| {
+    view.any_tenant().api_tokens(None, |token| {
         if token.maker == Maker::User(maker) {
             tokens.push(token);
         }
@@ -250,6 +247,6 @@ pub(crate) fn end_tokens(caller: &Caller, tokens: &[ApiToken], because: &'static
 fn maker_name(view: &View<'_>, token: &ApiToken) -> Result<Option<Username>, ReadError> {
     match token.maker {
         Maker::Local => Ok(None),
-        Maker::User(id) => Ok(view.user(id)?.map(|user| user.username)),
+        Maker::User(id) => Ok(view.any_tenant().user(id)?.map(|user| user.username)),
     }
 }

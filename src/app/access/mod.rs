@@ -3,7 +3,6 @@
 pub mod account;
 pub mod api_tokens;
 pub mod caller;
-pub mod pace;
 pub(crate) mod passwords;
 pub mod sessions;
 pub mod tenants;

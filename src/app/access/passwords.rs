@@ -3,11 +3,12 @@
 //! flood keeps nobody else out.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc};
 use argon2::{Algorithm, Argon2, Params, Version};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
@@ -83,7 +84,7 @@ impl Drop for Turn {
 
 impl Queue {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Waits for the turn; an error for whoever has to make way.

@@ -50,7 +50,7 @@ impl App {
         let caller = Caller::Anonymous { address };
         let name = Username::existing(username).ok();
         let found = match &name {
-            Some(name) => self.store.read(|view| view.user_named(name)).map_err(Unavailable::from)?,
+            Some(name) => self.query(|view| view.any_tenant().user_named(name))?,
             None => None,
         };
         // A name that nobody has is not recorded: it may be a password, typed into the wrong field.
@@ -72,8 +72,8 @@ impl App {
         let now = self.clock.now();
         let session =
             Session { key: token.key(), user: user.id, created_at: now, last_used_at: now, address };
-        let opened = self.store.write(move |view, now| open(view, now, &user, session, &caller));
-        Ok((opened.await.map_err(Unavailable::from)??, token))
+        let opened = self.decide(move |view, now| open(view, now, &user, session, &caller));
+        Ok((opened.await?, token))
     }
 
     /// The caller behind a session cookie; `None` if there is no such session any more.
@@ -87,16 +87,16 @@ impl App {
             return Ok(None);
         };
         if now.duration_since(session.last_used_at) >= TOUCH_EVERY {
-            let touched = self.store.write(move |view, now| {
+            self.decide(move |view, now| {
                 let changes = match view.session(session.key)? {
                     Some(session) if !session.expired(now) => {
                         vec![Change::PutSession(Session { last_used_at: now, ..session })]
                     }
                     _ => Vec::new(),
                 };
-                Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
-            });
-            let Ok(()) = touched.await?;
+                Ok(Verdict::<_, Unavailable>::accept((), changes))
+            })
+            .await?;
         }
         Ok(Some(Caller::User { user: Box::new(user), session: token.key(), address }))
     }
@@ -104,14 +104,13 @@ impl App {
     /// A live session and its person.
     pub fn signed_in(&self, key: SessionKey) -> Result<Option<SignedIn>, Unavailable> {
         let now = self.clock.now();
-        let found = self.store.read(|view| {
+        self.query(|view| {
             let Some(session) = view.session(key)?.filter(|session| !session.expired(now)) else {
                 return Ok(None);
             };
-            let user = view.user(session.user)?.filter(|user| user.disabled_at.is_none());
+            let user = view.any_tenant().user(session.user)?.filter(|user| user.disabled_at.is_none());
             Ok(user.map(|user| SignedIn { user, session }))
-        });
-        found.map_err(|error: ReadError| error.into())
+        })
     }
 
     /// The caller behind an API token; `None` if the token grants nothing, or nothing any more. That it was used
@@ -126,8 +125,8 @@ impl App {
             return Ok(None);
         };
         let now = self.clock.now();
-        let found: Result<Result<Caller, _>, ReadError> = self.store.read(|view| {
-            let Some(token) = view.api_token(credential.id())? else {
+        let granted = self.query(|view| {
+            let Some(token) = view.any_tenant().api_token(credential.id())? else {
                 return Ok(Err((None, ProofLevel::Stranger, AuditReason::UnknownToken)));
             };
             let (id, tenant, maker) = (token.id, token.tenant, token.maker);
@@ -142,7 +141,7 @@ impl App {
             };
             Ok(Ok(Caller::Token(Box::new(TokenCaller { id, permissions, tenant, maker, address }))))
         });
-        match found? {
+        match granted? {
             Ok(caller) => Ok(Some(caller)),
             Err((tenant, met, reason)) => {
                 self.refuse_token(Some(credential.id()), tenant, address, met, reason).await?;
@@ -176,19 +175,19 @@ impl App {
 
     /// Whether there is a session, be it one that has run out.
     pub fn knows_session(&self, token: &SessionToken) -> Result<bool, Unavailable> {
-        Ok(self.store.read(|view| view.session(token.key()))?.is_some())
+        Ok(self.query(|view| view.session(token.key()))?.is_some())
     }
 
     /// What a program's token grants by now.
     pub fn token_permissions(&self, caller: &TokenCaller) -> Result<BTreeSet<Permission>, Unavailable> {
         let now = self.clock.now();
-        let granted = self.store.read(|view| {
-            let Some(token) = view.api_token(caller.id)?.filter(|token| !token.expired(now)) else {
+        self.query(|view| {
+            let Some(token) = view.any_tenant().api_token(caller.id)?.filter(|token| !token.expired(now))
+            else {
                 return Ok(BTreeSet::new());
             };
             Ok(effective(view, &token, now)?.unwrap_or_default())
-        });
-        granted.map_err(|error: ReadError| error.into())
+        })
     }
 
     pub async fn sign_out(&self, caller: &Caller) -> Result<(), Unavailable> {
@@ -196,15 +195,14 @@ impl App {
             return Ok(());
         };
         let (key, event) = (*session, caller.event(AuditAction::SessionEnd, user.tenant, &user.username));
-        let ended = self.store.write(move |view, _| {
+        self.decide(move |view, _| {
             let changes = match view.session(key)? {
                 Some(_) => vec![Change::EndSession(key), Change::Audit(event)],
                 None => Vec::new(),
             };
-            Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
-        });
-        let Ok(()) = ended.await?;
-        Ok(())
+            Ok(Verdict::accept((), changes))
+        })
+        .await
     }
 
     pub async fn set_preferences(
@@ -216,14 +214,13 @@ impl App {
             return Ok(());
         };
         let (id, event) = (user.id, caller.event(AuditAction::UserPreferences, user.tenant, user.id));
-        let saved = self.store.write(move |view, _| {
-            let changed = view.user(id)?.filter(|user| user.preferences != preferences);
+        self.decide(move |view, _| {
+            let changed = view.any_tenant().user(id)?.filter(|user| user.preferences != preferences);
             let changed = changed.map(|user| Change::PutUser(User { preferences, ..user }));
             let changes = changed.into_iter().flat_map(|user| [user, Change::Audit(event.clone())]).collect();
-            Ok(Verdict::<(), std::convert::Infallible>::accept((), changes))
-        });
-        let Ok(()) = saved.await?;
-        Ok(())
+            Ok(Verdict::accept((), changes))
+        })
+        .await
     }
 }
 
@@ -237,7 +234,7 @@ fn open(
     // The password may have been changed, or the person disabled, while it was being checked.
     let unchanged =
         |now: &User| now.disabled_at.is_none() && now.password.as_phc() == checked.password.as_phc();
-    let Some(user) = view.user(checked.id)?.filter(unchanged) else {
+    let Some(user) = view.any_tenant().user(checked.id)?.filter(unchanged) else {
         return Ok(Verdict::refuse(SignInError::Wrong));
     };
     let mut sessions = view.sessions()?;
@@ -268,7 +265,7 @@ fn effective(
     let mut parent = token.parent;
     for _ in 0..GENERATIONS_MAX {
         let Some(id) = parent else { break };
-        let Some(above) = view.api_token(id)?.filter(|above| !above.expired(now)) else {
+        let Some(above) = view.any_tenant().api_token(id)?.filter(|above| !above.expired(now)) else {
             return Ok(None);
         };
         permissions.retain(|permission| above.permissions.contains(permission));
@@ -278,7 +275,7 @@ fn effective(
         return Ok(None);
     }
     if let Maker::User(id) = token.maker {
-        let Some(maker) = view.user(id)?.filter(|maker| maker.disabled_at.is_none()) else {
+        let Some(maker) = view.any_tenant().user(id)?.filter(|maker| maker.disabled_at.is_none()) else {
             return Ok(None);
         };
         permissions.retain(|permission| maker.may(*permission));
@@ -295,11 +292,12 @@ pub(crate) fn renewed(view: &View<'_>, caller: &Caller, now: Timestamp) -> Resul
             let Some(live) = view.session(*session)?.filter(|session| !session.expired(now)) else {
                 return Ok(None);
             };
-            let user = view.user(live.user)?.filter(|user| user.disabled_at.is_none());
+            let user = view.any_tenant().user(live.user)?.filter(|user| user.disabled_at.is_none());
             Ok(user.map(|user| Caller::User { user: Box::new(user), session: *session, address: *address }))
         }
         Caller::Token(before) => {
-            let Some(token) = view.api_token(before.id)?.filter(|token| !token.expired(now)) else {
+            let Some(token) = view.any_tenant().api_token(before.id)?.filter(|token| !token.expired(now))
+            else {
                 return Ok(None);
             };
             let permissions = effective(view, &token, now)?;

@@ -6,7 +6,7 @@ use crate::domain::ids::TenantId;
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::label::Label;
 use crate::domain::people::tenant::{DEFAULT_TENANT, Tenant};
-use crate::store::{Change, ReadError, Verdict};
+use crate::store::{Change, Verdict};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TenantError {
@@ -20,12 +20,12 @@ impl App {
     /// The tenant that a request works in: the caller's own, or for those who see all of them the one asked
     /// for, by its id or its name, else the default one. `None` when it asks for one that is not there, or not for this caller.
     pub fn tenant_for(&self, caller: &Caller, asked: Option<&str>) -> Result<Option<TenantId>, Unavailable> {
-        let found = self.store.read(|view| {
+        self.query(|view| {
             let asked = match asked {
                 None => return caller.tenant().map_or_else(|| view.default_tenant(), Ok).map(Some),
                 Some(DEFAULT_TENANT) => Some(view.default_tenant()?),
                 Some(text) => match text.parse() {
-                    Ok(id) => view.tenant(id)?.map(|tenant| tenant.id),
+                    Ok(id) => view.has_tenant(id)?.then_some(id),
                     Err(_) => {
                         let tenants = view.tenants()?;
                         tenants.iter().find(|tenant| tenant.name.as_str() == text).map(|tenant| tenant.id)
@@ -33,12 +33,11 @@ impl App {
                 },
             };
             Ok(asked.filter(|id| caller.tenant().is_none_or(|own| own == *id)))
-        });
-        found.map_err(|error: ReadError| error.into())
+        })
     }
 
     pub fn default_tenant(&self) -> Result<TenantId, Unavailable> {
-        Ok(self.store.read(|view| view.default_tenant())?)
+        self.query(|view| view.default_tenant())
     }
 
     /// The tenants that a caller may see, in the order of their creation: at most `limit` of those after `after`.
@@ -48,7 +47,7 @@ impl App {
         after: Option<TenantId>,
         limit: usize,
     ) -> Result<Vec<Tenant>, Unavailable> {
-        let mut tenants = self.store.read(|view| view.tenants())?;
+        let mut tenants = self.query(|view| view.tenants())?;
         tenants.retain(|tenant| {
             caller.tenant().is_none_or(|own| own == tenant.id) && after.is_none_or(|after| tenant.id > after)
         });
@@ -61,13 +60,13 @@ impl App {
         let tenant = Tenant { id: TenantId::new(now, entropy()?), name, created_at: now };
         let mut event = caller.event(AuditAction::TenantCreate, Some(tenant.id), tenant.id);
         event.detail.insert("name", tenant.name.to_string());
-        let created = self.store.write(move |view, _| {
+        self.decide(move |view, _| {
             if view.tenants()?.iter().any(|other| other.name == tenant.name) {
                 return Ok(Verdict::refuse(TenantError::Taken));
             }
             let changes = vec![Change::PutTenant(tenant.clone()), Change::Audit(event)];
             Ok(Verdict::accept(tenant, changes))
-        });
-        created.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 }

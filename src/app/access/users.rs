@@ -117,8 +117,8 @@ impl App {
             preferences: Preferences::default(),
         };
         let caller = caller.clone();
-        let written = self.store.write(move |view, now| {
-            if tenant.map(|tenant| view.tenant(tenant)).transpose()?.is_some_and(|found| found.is_none()) {
+        self.decide(move |view, now| {
+            if tenant.map(|tenant| view.has_tenant(tenant)).transpose()? == Some(false) {
                 return Ok(Verdict::refuse(UserError::NoTenant));
             }
             // Hashing takes its time, and the caller may have lost rights meanwhile.
@@ -133,8 +133,8 @@ impl App {
             let user = User { username, ..user };
             let event = created(&caller, &user);
             Ok(Verdict::accept(user.clone(), vec![Change::PutUser(user), event]))
-        });
-        written.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 
     /// Users that the caller may see, in the order of their creation.
@@ -145,15 +145,12 @@ impl App {
         limit: usize,
     ) -> Result<Vec<User>, Unavailable> {
         let mut users = Vec::new();
-        self.store.read(|view| {
+        self.query(|view| {
             let listed = |user| {
                 users.push(user);
                 if users.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
-            match scope {
-                Some(_) => view.users_of(scope, after, listed),
-                None => view.users(after, listed),
-            }
+            view.within(scope).users(after, listed)
         })?;
         Ok(users)
     }
@@ -181,9 +178,8 @@ impl App {
         change: UserChange,
     ) -> Result<ChangedUser, UserError> {
         let scope = caller.tenant();
-        let visible = move |user: &User| scope.is_none() || user.tenant == scope;
-        let found = self.store.read(|view| view.user(id)).map_err(Unavailable::from)?;
-        let user = found.filter(visible).ok_or(UserError::NotFound)?;
+        let found = self.query(|view| view.within(scope).user(id))?;
+        let user = found.ok_or(UserError::NotFound)?;
         let (role, disabled) = (change.role, change.disabled);
         if !may_change(caller, &user, role) {
             return Err(UserError::MoreThanCaller);
@@ -196,8 +192,8 @@ impl App {
             None => None,
         };
         let caller = caller.clone();
-        let written = self.store.write(move |view, now| {
-            let Some(user) = view.user(id)?.filter(visible) else {
+        self.decide(move |view, now| {
+            let Some(user) = view.within(scope).user(id)? else {
                 return Ok(Verdict::refuse(UserError::NotFound));
             };
             let caller = renewed(view, &caller, now)?;
@@ -205,8 +201,8 @@ impl App {
                 return Ok(Verdict::refuse(UserError::MoreThanCaller));
             };
             decide_change(view, now, &caller, &user, role, disabled, password)
-        });
-        written.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 
     /// Creates the first administrator with a random password, unless there is a user already. The password
@@ -215,7 +211,7 @@ impl App {
         self: &Arc<Self>,
         caller: &Caller,
     ) -> Result<Option<Zeroizing<String>>, UserError> {
-        if self.store.read(|view| view.has_users()).map_err(Unavailable::from)? {
+        if self.query(|view| view.has_users())? {
             return Ok(None);
         }
         let password = readable_password()?;
@@ -234,13 +230,13 @@ impl App {
             preferences: Preferences::default(),
         };
         let event = created(caller, &user);
-        let written = self.store.write(move |view, _| {
+        let written = self.decide(move |view, _| {
             if view.has_users()? {
                 return Ok(Verdict::<_, UserError>::accept(false, Vec::new()));
             }
             Ok(Verdict::accept(true, vec![Change::PutUser(user), event]))
         });
-        let first = written.await.map_err(Unavailable::from)??;
+        let first = written.await?;
         Ok(first.then_some(password))
     }
 }
@@ -261,7 +257,7 @@ fn name_in(
         return Ok(Err(UserError::InvalidUsername("a username has one '@' at most")));
     };
     for name in candidates {
-        match view.user_named(&name)? {
+        match view.any_tenant().user_named(&name)? {
             None => return Ok(Ok(name)),
             Some(other) if other.tenant == tenant => break,
             // Nothing is said about people of other tenants, not even that they are there.
@@ -360,7 +356,7 @@ fn decide_change(
 fn another_admin(view: &View<'_>, but: UserId) -> Result<bool, ReadError> {
     let mut found = false;
     // Whoever is an administrator of all tenants belongs to none.
-    view.users_of(None, None, |user| {
+    view.no_tenant().users(None, |user| {
         found = user.id != but && user.is_global_admin();
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

@@ -1,7 +1,6 @@
 //! Reading the audit trail, and checking that nobody has written in it or cut it short.
 
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +11,7 @@ use crate::app::{App, Unavailable};
 use crate::domain::ids::TenantId;
 use crate::domain::insight::audit::{AuditEvent, AuditRecord, ChainHead, MissingRecords, Outcome};
 use crate::domain::insight::audit_action::AuditAction;
-use crate::store::{self, Change, Numbered, ReadError, Verdict};
+use crate::store::{self, Change, Numbered, ReadError};
 
 /// Records looked at for one page of a search; a search for something rare continues on the next page.
 const SCAN_MAX: usize = 20_000;
@@ -93,16 +92,15 @@ pub struct Broken {
 impl App {
     /// A page of the audit trail.
     pub async fn audit(self: &Arc<Self>, query: AuditQuery, limit: usize) -> Result<AuditPage, Unavailable> {
-        let app = Arc::clone(self);
-        Ok(self.walkers.run(move || app.read_audit(query, limit)).await??)
+        self.walk(move |app| app.read_audit(query, limit)).await
     }
 
-    fn read_audit(&self, mut query: AuditQuery, limit: usize) -> Result<AuditPage, ReadError> {
+    fn read_audit(&self, mut query: AuditQuery, limit: usize) -> Result<AuditPage, Unavailable> {
         query.text = query.text.map(|text| text.to_lowercase());
         let newest_first = query.order == AuditOrder::NewestFirst;
         let mut page = AuditPage::default();
         let mut seen = 0;
-        self.store.read(|view| {
+        self.query(|view| {
             let end = match query.tenant {
                 Some(tenant) => view.audit_end_of(tenant)?,
                 None => view.audit_end()?,
@@ -142,7 +140,7 @@ impl App {
     ) -> Result<ChainCheck, Unavailable> {
         let came = Instant::now();
         let mut last = self.verified.lock().await;
-        let head = self.store.read(|view| view.audit_head()).ok();
+        let head = self.query(|view| view.audit_head()).ok();
         let missing = self.store.missing_records();
         let good = last.as_ref().is_some_and(|walk: &Walk| {
             walk.missing == missing && (walk.began >= came || (walk.is_whole() && walk.head == head))
@@ -156,9 +154,9 @@ impl App {
         Ok(walk.told_to(counted))
     }
 
-    fn walk_chain(&self, number: u64) -> Result<Walk, ReadError> {
+    fn walk_chain(&self, number: u64) -> Result<Walk, Unavailable> {
         let began = Instant::now();
-        self.store.read(|view| {
+        self.query(|view| {
             let mut records = 0;
             let mut by_tenant = HashMap::<String, u64>::new();
             let mut head = ChainHead::genesis();
@@ -196,12 +194,7 @@ impl App {
         let mut event =
             AuditEvent::by_muster("store", AuditAction::AuditRecordsMissing, None, store::JOURNAL_NAME);
         event.detail = detail(&missing);
-        let recorded = self.store.write(move |_, _| {
-            let changes = vec![Change::Audit(event), Change::AcceptLoss(missing)];
-            Ok(Verdict::<(), Infallible>::accept((), changes))
-        });
-        let Ok(()) = recorded.await?;
-        Ok(())
+        self.record(vec![Change::Audit(event), Change::AcceptLoss(missing)]).await
     }
 }
 

@@ -5,8 +5,8 @@
 //! off; one that was away for longer is told to look at everything again.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use crate::domain::ids::TenantId;
@@ -129,7 +129,7 @@ impl Events {
     }
 
     pub(crate) fn tell(&self, kind: EventKind, tenant: Option<TenantId>, subject: Option<String>) {
-        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rings = self.rings.lock();
         if tenant.is_none() {
             rings.values_mut().for_each(|ring| ring.tell(kind, tenant, subject.clone()));
             return;
@@ -145,7 +145,7 @@ impl Events {
         tenant: Option<TenantId>,
         last: Option<EventId>,
     ) -> (Option<Vec<ServerEvent>>, broadcast::Receiver<ServerEvent>) {
-        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rings = self.rings.lock();
         let ring = rings.entry(tenant).or_insert_with(|| Ring::new(self.run, tenant));
         let receiver = ring.sender.subscribe();
         let Some(last) = last else {

@@ -1,12 +1,13 @@
 //! Figures of the whole deployment, for whoever watches it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::app::insight::overview::AgentCaExpiries;
 use crate::app::{App, Unavailable};
 use crate::domain::insight::audit::AuditKind;
-use crate::store::ReadError;
 
 /// How the deployment is.
 #[derive(Debug, Clone)]
@@ -41,7 +42,7 @@ impl Counts {
         if audited.is_empty() {
             return;
         }
-        let mut counts = self.audited.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.audited.lock();
         for kind in audited {
             *counts.entry(*kind).or_default() += 1;
         }
@@ -49,18 +50,17 @@ impl Counts {
 
     /// Counts a refusal, whether it is recorded by itself or folded into another.
     pub(crate) fn refused(&self, kind: AuditKind) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+        *self.refused.lock().entry(kind).or_default() += 1;
     }
 }
 
 impl App {
     pub async fn figures(self: &Arc<Self>) -> Result<Figures, Unavailable> {
-        let app = Arc::clone(self);
-        Ok(self.readers.run(move || app.measure()).await??)
+        self.query_long(|app| app.measure()).await
     }
 
-    fn measure(&self) -> Result<Figures, ReadError> {
-        let stored = self.store.read(|view| view.hierarchy())?;
+    fn measure(&self) -> Result<Figures, Unavailable> {
+        let stored = self.query(|view| view.hierarchy())?;
         let totals = self.fleet.totals();
         let (denied_serials, denied_identities) = self.store.deny_list().size();
         Ok(Figures {
@@ -72,8 +72,8 @@ impl App {
             ready: self.readiness().is_ok(),
             failed_commits: self.store.failed_commits(),
             agent_ca: stored.map(|stored| AgentCaExpiries::of(&stored)),
-            audited: self.counts.audited.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            refused: self.counts.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            audited: self.counts.audited.lock().clone(),
+            refused: self.counts.refused.lock().clone(),
         })
     }
 }

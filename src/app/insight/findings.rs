@@ -2,15 +2,14 @@
 
 use jiff::Timestamp;
 
-use crate::app::App;
 use crate::app::insight::overview::AgentCaExpiries;
+use crate::app::{App, Unavailable};
 use crate::domain::insight::finding::{Finding, Severity};
-use crate::store::ReadError;
 
 impl App {
     /// What concerns the whole deployment, as far as the store knows.
-    pub fn findings(&self) -> Result<Vec<Finding>, ReadError> {
-        let stored = self.store.read(|view| view.hierarchy())?;
+    pub fn findings(&self) -> Result<Vec<Finding>, Unavailable> {
+        let stored = self.query(|view| view.hierarchy())?;
         Ok(self.findings_about(stored.map(|stored| AgentCaExpiries::of(&stored)).as_ref()))
     }
 

@@ -9,9 +9,10 @@ mod leaf;
 mod query;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::app::insight::events::{EventKind, Events};
 pub(crate) use crate::app::insight::fleet::entry::{Entry, Shown};
@@ -80,7 +81,7 @@ impl Fleet {
         suspicions: Arc<Suspicions>,
     ) -> Result<Self, ReadError> {
         let mut rows = Rows::default();
-        view.hosts(None, |host| {
+        view.all_hosts(None, |host| {
             rows.put(host);
             std::ops::ControlFlow::Continue(())
         })?;
@@ -114,11 +115,11 @@ impl Fleet {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Rows> {
-        self.rows.read().unwrap_or_else(PoisonError::into_inner)
+        self.rows.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Rows> {
-        self.rows.write().unwrap_or_else(PoisonError::into_inner)
+        self.rows.write()
     }
 
     /// Follows what the store has committed. Called by the writer, in commit order.

@@ -4,21 +4,21 @@
 //! rate and in rows, and it never displaces what the server itself has written into the history.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use crate::app::Unavailable;
-use crate::app::access::pace::Pace;
+use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, TooFast, WhenFull};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
 use crate::domain::insight::timeline::Reported;
 use crate::store::{Change, Store, Verdict};
 
-/// What a host may report at once after a quiet time, in events. An agent that was cut off brings what it kept.
-const BURST: f64 = 128.0;
-/// Events per second of one host in the long run. An agent with the shortest lifetime of an SVID reports a
-/// rotation every seven seconds.
-const PER_SECOND: f64 = 0.5;
+/// What a host may report, in events. An agent that was cut off brings what it kept, and one with the shortest lifetime
+/// of an SVID reports a rotation every seven seconds.
+const RATE: Rate = Rate { burst: 128.0, per_second: 0.5 };
 
 /// Whose certificate vouches for a report.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub enum ReportError {
 #[derive(Debug)]
 pub struct History {
     store: Store,
-    pace: Pace<HostId>,
+    pace: Mutex<RateLimiter<HostId>>,
     reporting: Mutex<HashSet<HostId>>,
 }
 
@@ -58,7 +58,8 @@ pub struct ReportSlot<'a> {
 
 impl History {
     pub fn new(store: Store) -> Self {
-        Self { store, pace: Pace::new(BURST), reporting: Mutex::default() }
+        let pace = Mutex::new(RateLimiter::new(RATE, KEYS_MAX, WhenFull::Forget));
+        Self { store, pace, reporting: Mutex::default() }
     }
 
     /// A history that no disk keeps, for tests of rooms above.
@@ -71,23 +72,22 @@ impl History {
     /// bounded too.
     pub fn begin(&self, reporter: Reporter) -> Result<ReportSlot<'_>, ReportError> {
         // An empty report costs something too.
-        self.count(&reporter, 1.0)?;
-        if !self.reporting.lock().unwrap_or_else(PoisonError::into_inner).insert(reporter.host) {
+        self.count(&reporter)?;
+        if !self.reporting.lock().insert(reporter.host) {
             return Err(ReportError::Busy);
         }
         Ok(ReportSlot { history: self, reporter })
     }
 
-    fn count(&self, reporter: &Reporter, cost: f64) -> Result<(), ReportError> {
-        let allowed = self.pace.allow(reporter.host, cost, PER_SECOND);
-        if allowed { Ok(()) } else { Err(ReportError::TooMuch) }
+    fn count(&self, reporter: &Reporter) -> Result<(), ReportError> {
+        self.pace.lock().take(reporter.host, 1.0, Instant::now()).map_err(|TooFast(_)| ReportError::TooMuch)
     }
 }
 
 impl ReportSlot<'_> {
     /// Counts one more event, before anything is held for it. The first was counted at the beginning.
     pub fn count_another(&self) -> Result<(), ReportError> {
-        self.history.count(&self.reporter, 1.0)
+        self.history.count(&self.reporter)
     }
 
     /// Writes the events down, all of them or none. They are on disk when this returns.
@@ -98,8 +98,9 @@ impl ReportSlot<'_> {
         let Reporter { host, identity, serial } = self.reporter.clone();
         let written = self.history.store.write(move |view, _| {
             // What was true when the report began may have changed, and this order of things is the last word.
-            let known = view.host(host)?.filter(|host| host.decommissioned_at.is_none());
-            let recorded = view.enrollment(serial)?.is_some_and(|enrollment| enrollment.revocation.is_none());
+            let own = view.tenant(identity.tenant);
+            let known = own.host(host)?.filter(|host| host.decommissioned_at.is_none());
+            let recorded = own.enrollment(serial)?.is_some_and(|enrollment| enrollment.revocation.is_none());
             let (Some(known), true, None) = (known, recorded, view.identity_denied(&identity)?) else {
                 return Ok(Verdict::refuse(ReportError::NotAdmitted));
             };
@@ -112,7 +113,7 @@ impl ReportSlot<'_> {
 
 impl Drop for ReportSlot<'_> {
     fn drop(&mut self) {
-        let mut reporting = self.history.reporting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reporting = self.history.reporting.lock();
         reporting.remove(&self.reporter.host);
     }
 }
@@ -159,14 +160,14 @@ mod tests {
             Ok(Verdict::<(), Infallible>::accept((), changes.collect()))
         });
         let Ok(()) = written.await.unwrap();
-        let entries = history.store.read(|view| view.host_events(host, None, 1000)).unwrap();
+        let entries = history.store.read(|view| view.any_tenant().host_events(host, None, 1000)).unwrap();
         assert!(entries.is_sorted_by(|a, b| a.key > b.key));
         let (own, told): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.source == Source::Server);
         assert_eq!(own.len(), 300);
         let kinds: Vec<_> = told.iter().rev().map(|entry| entry.event.kind.clone()).collect();
         let newest: Vec<_> = (300 - REPORTED_KEPT..300).map(|second| format!("e{second}")).collect();
         assert_eq!(kinds, newest);
-        let others = history.store.read(|view| view.host_events(other, None, 1000)).unwrap();
+        let others = history.store.read(|view| view.any_tenant().host_events(other, None, 1000)).unwrap();
         assert_eq!(others.len(), 2);
     }
 

@@ -10,7 +10,7 @@ use crate::ca::hierarchy::{self, CaRole};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::ids::TenantId;
 use crate::domain::insight::finding::{Finding, Severity, ranked};
-use crate::store::{ReadError, day_of};
+use crate::store::day_of;
 
 /// Days of enrollments that the overview shows.
 const DAYS: u32 = 30;
@@ -47,20 +47,18 @@ pub struct Forecast {
 
 impl App {
     pub async fn overview(self: &Arc<Self>, tenant: TenantId) -> Result<Overview, Unavailable> {
-        let app = Arc::clone(self);
-        Ok(self.readers.run(move || app.compose_overview(tenant)).await??)
+        self.query_long(move |app| app.compose_overview(tenant)).await
     }
 
-    fn compose_overview(&self, tenant: TenantId) -> Result<Overview, ReadError> {
+    fn compose_overview(&self, tenant: TenantId) -> Result<Overview, Unavailable> {
         let now = self.clock.now();
         let Census { totals, silent, duplicates, expiries } =
             self.fleet.census(tenant, now, now - SignedDuration::from_hours(24));
         let clones = totals.possible_clones;
         let today = day_of(now);
         let first = today.saturating_sub(DAYS - 1);
-        let (counts, stored) = self.store.read(|view| {
-            Ok::<_, ReadError>((view.enrollments_per_day(tenant, first, today)?, view.hierarchy()?))
-        })?;
+        let (counts, stored) =
+            self.query(|view| Ok((view.enrollments_per_day(tenant, first, today)?, view.hierarchy()?)))?;
         let agent_ca = stored.map(|stored| AgentCaExpiries::of(&stored));
         let mut warnings = self.findings_about(agent_ca.as_ref());
         warnings.extend(fleet_warnings(clones, duplicates));

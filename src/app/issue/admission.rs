@@ -5,29 +5,22 @@
 //! those of certificates that are good again once it is right, and then their recorded key speaks for them: whoever
 //! proves to hold it is whom the certificate was made for.
 
+use std::error::Error;
+
+use jiff::Timestamp;
+
 use crate::app::App;
 use crate::domain::enroll::enrollment::SpkiHash;
+use crate::domain::identity::admission::{Admission, NotAdmitted};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::ids::HostId;
-use crate::store::ReadError;
+use crate::store::{ReadError, View};
 
-#[derive(Debug, thiserror::Error)]
-pub enum NotAdmitted {
-    #[error("the certificate is not in the registry")]
-    Unrecorded,
-    #[error("the identity is revoked")]
-    Revoked,
-    #[error("the host is not in the registry")]
-    UnknownHost,
-    #[error("the registry cannot be read")]
-    Unavailable(#[from] ReadError),
-}
-
-impl App {
+impl Admission for App {
     /// Runs inside a handshake: a few point reads, mostly from memory.
-    pub fn admit(
+    fn admit(
         &self,
         leaf: &[u8],
         key: SpkiHash,
@@ -38,26 +31,46 @@ impl App {
         if self.store.deny_list().denies(serial, &identity) {
             return Err(NotAdmitted::Revoked);
         }
-        self.store.read(|view| {
-            let enrollment = view.enrollment(serial)?.ok_or(NotAdmitted::Unrecorded)?;
-            if enrollment.revocation.is_some() {
-                return Err(NotAdmitted::Revoked);
-            }
-            let recorded = match view.certificate(serial)? {
-                Some(certificate) => certificate == leaf,
-                None => enrollment.spki == key && !enrollment.expired(self.clock.now()),
-            };
-            if !recorded {
-                return Err(NotAdmitted::Unrecorded);
-            }
-            let host = view.host(enrollment.host)?.ok_or(NotAdmitted::UnknownHost)?;
-            if host.decommissioned_at.is_some() {
-                return Err(NotAdmitted::Revoked);
-            }
-            if host.tenant != id.tenant || host.agent != id.agent {
-                return Err(NotAdmitted::Unrecorded);
-            }
-            Ok(host.id)
+        let now = self.clock.now();
+        let judged = self.store.read(|view| judge(view, leaf, key, serial, id, now));
+        judged.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn Error, "cannot judge a client certificate");
+            Err(NotAdmitted::Unavailable)
         })
     }
+
+    fn note_shown(&self, host: HostId, serial: Serial) {
+        self.compare_shown(host, serial);
+    }
+}
+
+fn judge(
+    view: &View<'_>,
+    leaf: &[u8],
+    key: SpkiHash,
+    serial: Serial,
+    id: &SpiffeId,
+    now: Timestamp,
+) -> Result<Result<HostId, NotAdmitted>, ReadError> {
+    let Some(enrollment) = view.any_tenant().enrollment(serial)? else {
+        return Ok(Err(NotAdmitted::Unrecorded));
+    };
+    if enrollment.revocation.is_some() {
+        return Ok(Err(NotAdmitted::Revoked));
+    }
+    let recorded = match view.certificate(serial)? {
+        Some(certificate) => certificate == leaf,
+        None => enrollment.spki == key && !enrollment.expired(now),
+    };
+    if !recorded {
+        return Ok(Err(NotAdmitted::Unrecorded));
+    }
+    let Some(host) = view.any_tenant().host(enrollment.host)? else {
+        return Ok(Err(NotAdmitted::UnknownHost));
+    };
+    if host.decommissioned_at.is_some() {
+        return Ok(Err(NotAdmitted::Revoked));
+    }
+    let named = host.tenant == id.tenant && host.agent == id.agent;
+    Ok(if named { Ok(host.id) } else { Err(NotAdmitted::Unrecorded) })
 }

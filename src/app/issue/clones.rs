@@ -5,10 +5,9 @@
 //! out; with `clone_policy: revoke` the identity is revoked, but never for what a machine says of itself.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::app::insight::fleet::HostNow;
@@ -72,7 +71,7 @@ pub(crate) struct Suspicions {
 
 impl Suspicions {
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<HostId, Suspicion>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     #[cfg(test)]
@@ -94,7 +93,7 @@ impl Suspicions {
 impl App {
     /// Notes that a host has shown an SVID and proved to hold its key. Runs on an async worker, so it only
     /// takes note.
-    pub fn note_shown(&self, host: HostId, serial: Serial) {
+    pub(crate) fn compare_shown(&self, host: HostId, serial: Serial) {
         if !self.fleet.shown(host, serial) {
             return;
         }
@@ -114,24 +113,24 @@ impl App {
         let policy = self.policy.clone_policy;
         let noted = suspicions.iter().map(|(host, suspicion)| Ok((*host, *suspicion, Salts::new()?)));
         let noted = noted.collect::<Result<Vec<_>, Unavailable>>()?;
-        let recorded = self.store.write(move |view, now| {
+        let recorded = self.decide(move |view, now| {
             let mut changes = Vec::new();
             for (host, suspicion, salts) in noted {
-                if let Some(host) = view.host(host)? {
+                if let Some(host) = view.any_tenant().host(host)? {
                     changes.extend(suspect(view, &host, suspicion, policy, now, salts)?.changes);
                 }
             }
-            Ok(Verdict::<(), Infallible>::accept((), changes))
+            Ok(Verdict::accept((), changes))
         });
         match recorded.await {
-            Ok(Ok(())) => {
+            Ok(()) => {
                 let mut waiting = self.suspicions.waiting();
                 waiting.retain(|host, suspicion| suspicions.get(host) != Some(suspicion));
                 Ok(())
             }
             Err(error) => {
                 self.suspicions.noticed.notify_one();
-                Err(error.into())
+                Err(error)
             }
         }
     }

@@ -89,6 +89,7 @@ pub(crate) fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, 
     let (row, hash) = match credential.kind() {
         CredentialKind::JoinToken => {
             let token = view
+                .any_tenant()
                 .join_token(credential.id())?
                 .ok_or(EnrollError::Unauthorized(AuditReason::UnknownCredential))?;
             let hash = token.hash.clone();
@@ -96,6 +97,7 @@ pub(crate) fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, 
         }
         CredentialKind::EnrollmentSecret => {
             let secret = view
+                .any_tenant()
                 .enrollment_secret(credential.id())?
                 .ok_or(EnrollError::Unauthorized(AuditReason::UnknownCredential))?;
             let hash = secret.hash.clone();

@@ -5,9 +5,9 @@
 //! it is decided twice, cheaply before anything is signed and finally by the writer, with one function.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
@@ -24,6 +24,7 @@ use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash};
 use crate::domain::enroll::join_token::JoinToken;
+use crate::domain::fairness::rate::Rate;
 use crate::domain::host::{Host, HostFacts, tells_machines_apart};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::ids::{CredentialId, HostId};
@@ -36,9 +37,7 @@ use crate::store::{Change, ReadError, Verdict, View};
 const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 
 /// Attempts of a decommissioned machine that its timeline tells at once after a quiet time, and in the long run.
-pub(crate) const READMISSIONS_TOLD: f64 = 5.0;
-
-const READMISSIONS_TOLD_PER_SECOND: f64 = 1.0 / 3_600.0;
+pub(crate) const READMISSIONS_TOLD: Rate = Rate { burst: 5.0, per_second: 1.0 / 3_600.0 };
 
 /// How often signing is tried again when the registry changed between signing and deciding.
 const ATTEMPTS: usize = 3;
@@ -151,9 +150,9 @@ impl App {
         };
         // The tenant of a credential that was not proved is nobody's business, but its owner's.
         let tenant = match credential {
-            Some(id) => self.store.read(|view| {
-                let token = view.join_token(id)?.map(|token| token.tenant);
-                Ok::<_, ReadError>(token.or(view.enrollment_secret(id)?.map(|secret| secret.tenant)))
+            Some(id) => self.query(|view| {
+                let token = view.any_tenant().join_token(id)?.map(|token| token.tenant);
+                Ok(token.or(view.any_tenant().enrollment_secret(id)?.map(|secret| secret.tenant)))
             })?,
             None => None,
         };
@@ -178,22 +177,21 @@ impl App {
         credential: Option<CredentialId>,
         peer: Option<IpAddr>,
     ) -> Result<(), Unavailable> {
-        if !self.readmissions.allow(host, 1.0, READMISSIONS_TOLD_PER_SECOND) {
+        if self.readmissions.lock().take(host, 1.0, Instant::now()).is_err() {
             return Ok(());
         }
-        let told = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             let text = |value: Option<String>| value.unwrap_or_default();
             let detail = [
                 ("reason", AuditReason::HostDecommissioned.to_string()),
                 ("secret", text(credential.map(|id| id.to_string()))),
                 ("peer", text(peer.map(|peer| peer.to_string()))),
             ];
-            let known = view.host(host)?.is_some();
+            let known = view.any_tenant().host(host)?.is_some();
             let changes = known.then(|| timeline(host, now, TimelineKind::EnrollmentRefused, detail));
-            Ok(Verdict::<(), Infallible>::accept((), changes.into_iter().collect()))
-        });
-        let Ok(()) = told.await?;
-        Ok(())
+            Ok(Verdict::accept((), changes.into_iter().collect()))
+        })
+        .await
     }
 
     async fn enroll_with(
@@ -245,8 +243,7 @@ impl App {
                 caller: caller.clone(),
                 salt: entropy()?,
             };
-            let decided = self.store.write(move |view, now| deciding.decide(view, now)).await;
-            match decided.map_err(Unavailable::from)?? {
+            match self.decide(move |view, now| deciding.decide(view, now)).await? {
                 Decided::Issued(signed) => return Ok(signed.into_svid()),
                 Decided::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
                 // The host came or went since; what was signed is for another host.
@@ -327,7 +324,7 @@ impl Deciding {
         };
         let outdated = match &admitted.host {
             Some(host) => host.id != self.signed.host,
-            None => view.host(self.signed.host)?.is_some(),
+            None => view.any_tenant().host(self.signed.host)?.is_some(),
         };
         if outdated {
             return Ok(Verdict::accept(Decided::Outdated, Vec::new()));
@@ -411,7 +408,7 @@ impl App {
             && enrollment.live(now)
             && now.duration_since(enrollment.issued_at) <= RETRY_WINDOW
             && let Some(certificate) = view.certificate(enrollment.serial)?
-            && let Some(host) = view.host(enrollment.host)?
+            && let Some(host) = view.any_tenant().host(enrollment.host)?
         {
             let answered = PastAnswer { enrollment: enrollment.clone(), agent: host.agent, certificate };
             return Ok(Entitlement::Retry(Box::new(answered)));

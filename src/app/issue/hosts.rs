@@ -20,7 +20,7 @@ use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::timeline::TimelineKind;
 use crate::domain::insight::timeline::{EventKey, TimelineEntry};
 use crate::domain::label::Label;
-use crate::store::{Change, ReadError, Verdict, View};
+use crate::store::{Change, ReadError, TenantRows, Verdict, View};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -73,9 +73,9 @@ impl HostDetail {
     }
 }
 
-/// What let these hosts in. Most came with the same.
+/// What let these hosts of one tenant in. Most came with the same.
 fn credentials_of<'h>(
-    view: &View<'_>,
+    own: TenantRows<'_>,
     hosts: impl IntoIterator<Item = &'h HostNow>,
     now: Timestamp,
 ) -> Result<Credentials, ReadError> {
@@ -85,11 +85,11 @@ fn credentials_of<'h>(
             continue;
         }
         let found = match by {
-            LetInBy::Token(id) => view.join_token(id)?.map(|token| {
+            LetInBy::Token(id) => own.join_token(id)?.map(|token| {
                 let state = token.state(now).as_str();
                 CredentialNow { by, name: token.name, state }
             }),
-            LetInBy::Secret(id) => view.enrollment_secret(id)?.map(|secret| {
+            LetInBy::Secret(id) => own.enrollment_secret(id)?.map(|secret| {
                 let state = if secret.revoked_at.is_some() { "revoked" } else { "active" };
                 CredentialNow { by, name: Some(secret.name), state }
             }),
@@ -111,7 +111,7 @@ impl App {
     /// The same with what else a page about it shows.
     pub fn host_in_detail(&self, tenant: TenantId, id: HostId) -> Result<HostDetail, HostError> {
         let now = self.host(tenant, id)?;
-        let credentials = self.store.read(|view| credentials_of(view, [&now], self.clock.now()))?;
+        let credentials = self.query(|view| credentials_of(view.tenant(tenant), [&now], self.clock.now()))?;
         Ok(HostDetail::of(now, &credentials))
     }
 
@@ -122,19 +122,18 @@ impl App {
         query: HostQuery,
         limit: usize,
     ) -> Result<ListedHosts, Unavailable> {
-        let app = Arc::clone(self);
-        Ok(self.readers.run(move || app.list(tenant, query, limit)).await??)
+        self.query_long(move |app| app.list(tenant, query, limit)).await
     }
 
-    fn list(&self, tenant: TenantId, mut query: HostQuery, limit: usize) -> Result<ListedHosts, ReadError> {
+    fn list(&self, tenant: TenantId, mut query: HostQuery, limit: usize) -> Result<ListedHosts, Unavailable> {
         let text = query.text.as_deref().map(str::trim).unwrap_or_default();
         query.named.extend(text.to_ascii_lowercase().parse::<HostId>());
         if let Ok(agent) = text.parse() {
-            let host = self.store.read(|view| view.host_of(&AgentRef { tenant, agent }))?;
+            let host = self.query(|view| view.host_of(&AgentRef { tenant, agent }))?;
             query.named.extend(host.map(|host| host.id));
         }
         let HostPage { hosts, total, next } = self.fleet.page(tenant, &query, limit);
-        let credentials = self.store.read(|view| credentials_of(view, &hosts, self.clock.now()))?;
+        let credentials = self.query(|view| credentials_of(view.tenant(tenant), &hosts, self.clock.now()))?;
         let hosts = hosts.into_iter().map(|now| HostDetail::of(now, &credentials)).collect();
         Ok(ListedHosts { hosts, total, next })
     }
@@ -149,8 +148,8 @@ impl App {
     ) -> Result<Vec<Enrollment>, HostError> {
         self.host(tenant, host)?;
         let mut enrollments = Vec::new();
-        self.store.read(|view| {
-            view.enrollments_of(host, before, |enrollment| {
+        self.query(|view| {
+            view.tenant(tenant).enrollments_of(host, before, |enrollment| {
                 enrollments.push(enrollment);
                 if enrollments.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })
@@ -167,7 +166,7 @@ impl App {
         limit: usize,
     ) -> Result<Vec<TimelineEntry>, HostError> {
         self.host(tenant, host)?;
-        Ok(self.store.read(|view| view.host_events(host, before, limit))?)
+        Ok(self.query(|view| view.tenant(tenant).host_events(host, before, limit))?)
     }
 
     /// Takes a host out of service: every certificate and the SPIFFE id are revoked, its streams end, and its row stays as history. Repeating it is harmless.
@@ -178,8 +177,8 @@ impl App {
         id: HostId,
     ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
-        let decided = self.store.write(move |view, now| {
-            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+        self.decide(move |view, now| {
+            let Some(host) = view.tenant(tenant).host(id)? else {
                 return Ok(Verdict::refuse(HostError::NotFound));
             };
             let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
@@ -197,8 +196,8 @@ impl App {
             changes.push(Change::PutHost(Host { decommissioned_at, ..host }));
             changes.push(Change::Audit(event));
             Ok(Verdict::accept((), changes))
-        });
-        decided.await.map_err(Unavailable::from)??;
+        })
+        .await?;
         self.host_in_detail(tenant, id)
     }
 
@@ -211,8 +210,8 @@ impl App {
         id: HostId,
     ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
-        let decided = self.store.write(move |view, now| {
-            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+        self.decide(move |view, now| {
+            let Some(host) = view.tenant(tenant).host(id)? else {
                 return Ok(Verdict::refuse(HostError::NotFound));
             };
             let denied = view.identity_denied(&identity(&host))?.is_some();
@@ -232,8 +231,8 @@ impl App {
                 Change::Audit(event),
             ]);
             Ok(Verdict::accept((), changes))
-        });
-        decided.await.map_err(Unavailable::from)??;
+        })
+        .await?;
         self.host_in_detail(tenant, id)
     }
 
@@ -241,13 +240,13 @@ impl App {
     /// audit record, and the denial of its unexpired certificates.
     pub async fn delete_host(&self, caller: &Caller, tenant: TenantId, id: HostId) -> Result<(), HostError> {
         let caller = caller.clone();
-        let decided = self.store.write(move |view, now| {
-            let Some(host) = view.host(id)?.filter(|host| host.tenant == tenant) else {
+        self.decide(move |view, now| {
+            let Some(host) = view.tenant(tenant).host(id)? else {
                 return Ok(Verdict::refuse(HostError::NotFound));
             };
             decide_delete(view, now, &caller, host)
-        });
-        decided.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 }
 

@@ -1,9 +1,8 @@
-//! What enrollment and rotation share: the pool for costly work, and the answer that hands out an SVID.
+//! What enrollment and rotation share: signing an SVID, and the answer that hands it out.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
 use crate::app::{App, Unavailable, entropy};
 use crate::ca::authority::{Authority, IssueError, IssuedSvid, SvidOrder};
@@ -14,39 +13,6 @@ use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::network::networks::UNKNOWN;
 use crate::pem;
-
-/// Runs work that costs CPU away from the async workers, a bounded amount at a time.
-#[derive(Debug)]
-pub(crate) struct Pool {
-    slots: Arc<Semaphore>,
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self { slots: Arc::new(Semaphore::new(cores * 2)) }
-    }
-}
-
-impl Pool {
-    /// A pool that does so much at a time.
-    pub(crate) fn of(slots: usize) -> Self {
-        Self { slots: Arc::new(Semaphore::new(slots)) }
-    }
-
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Unavailable> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| Unavailable::Stopping)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let result = work();
-            drop(slot);
-            result
-        });
-        done.await.map_err(|_| Unavailable::Failed)
-    }
-}
 
 /// An SVID as it is handed to its agent, with what the agent needs beside it.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Who gets an SVID, who goes on having one, and who no longer does.
 
-pub mod admission;
+mod admission;
 pub mod clones;
 mod credential_row;
 pub mod enroll;

@@ -6,27 +6,23 @@
 //! that nobody has) makes only so many kinds; beyond that they share one for each action and cause.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::app::{App, Unavailable};
+use crate::domain::fairness::rate::{Bucket, Rate};
 use crate::domain::insight::audit::{AuditEvent, Outcome};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::network::networks::accountable;
-use crate::store::{Change, Verdict};
+use crate::store::Change;
 
-/// Refusals of new kinds recorded per second in the long run.
-const PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
-/// Refusals recorded at once after a quiet time.
-const BURST: NonZeroU32 = NonZeroU32::new(200).unwrap();
+/// Refusals of new kinds that are recorded.
+const RATE: Rate = Rate { burst: 200.0, per_second: 5.0 };
 
 /// For how long repeats are counted before the count is recorded.
 const WINDOW: Duration = Duration::from_mins(10);
@@ -65,22 +61,35 @@ struct Fold {
 }
 
 /// Decides which refusals are recorded and counts those that are not.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RefusalLog {
-    /// For refusals of callers who proved something: an identity, a credential, a session.
-    proven: DefaultDirectRateLimiter,
-    /// For everybody else's, so that strangers can't crowd out what matters.
-    strangers: DefaultDirectRateLimiter,
-    folds: Mutex<HashMap<Cause, Fold>>,
+    folds: Mutex<Folds>,
     /// The key of [`Self::digest`], this process's alone.
     digests: RandomState,
 }
 
-impl Default for RefusalLog {
-    fn default() -> Self {
-        let quota = Quota::per_second(PER_SECOND).allow_burst(BURST);
-        let (proven, strangers) = (RateLimiter::direct(quota), RateLimiter::direct(quota));
-        Self { proven, strangers, folds: Mutex::default(), digests: RandomState::new() }
+#[derive(Debug, Default)]
+struct Folds {
+    by_cause: HashMap<Cause, Fold>,
+    /// For refusals of callers who proved something: an identity, a credential, a session.
+    proven: Allowance,
+    /// For everybody else's, so that strangers can't crowd out what matters.
+    strangers: Allowance,
+}
+
+#[derive(Debug, Default)]
+struct Allowance {
+    recorded: Bucket,
+    /// Kinds that are told apart now.
+    kinds: usize,
+}
+
+impl Folds {
+    const fn allowance(&mut self, met: ProofLevel) -> &mut Allowance {
+        match met {
+            ProofLevel::Stranger => &mut self.strangers,
+            ProofLevel::Somebody => &mut self.proven,
+        }
     }
 }
 
@@ -92,38 +101,41 @@ impl RefusalLog {
 
     /// Whether this refusal is to be recorded now; otherwise it is counted.
     fn is_news(&self, mut cause: Cause, event: &AuditEvent, at: Timestamp, now: Instant) -> bool {
-        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fold) = folds.get_mut(&cause) {
+        let mut folds = self.folds.lock();
+        if let Some(fold) = folds.by_cause.get_mut(&cause) {
             fold.repeats += 1;
             return false;
         }
-        let (most, allowance) = match cause.met {
-            ProofLevel::Stranger => (STRANGERS_MAX, &self.strangers),
-            ProofLevel::Somebody => (PROVEN_MAX, &self.proven),
+        let most = match cause.met {
+            ProofLevel::Stranger => STRANGERS_MAX,
+            ProofLevel::Somebody => PROVEN_MAX,
         };
-        let alike = folds.keys().filter(|other| other.met == cause.met && other.by.is_some()).count();
-        if alike >= most {
+        if folds.allowance(cause.met).kinds >= most {
             cause = Cause { by: None, actor: String::new(), ..cause };
-            if let Some(fold) = folds.get_mut(&cause) {
+            if let Some(fold) = folds.by_cause.get_mut(&cause) {
                 fold.repeats += 1;
                 return false;
             }
         }
-        let news = allowance.check().is_ok();
+        let allowance = folds.allowance(cause.met);
+        allowance.kinds += usize::from(cause.by.is_some());
+        let news = allowance.recorded.take(RATE, 1.0, now).is_ok();
         let repeats = u64::from(!news);
-        folds.insert(cause, Fold { event: event.clone(), repeats, since: at, opened: now });
+        folds.by_cause.insert(cause, Fold { event: event.clone(), repeats, since: at, opened: now });
         news
     }
 
     /// What was counted in windows that are over, or in all of them. Where nothing was, the cause is forgotten.
     fn take(&self, all: bool, at: Timestamp, now: Instant) -> Vec<(Cause, AuditEvent, u64)> {
         let mut counted = Vec::new();
-        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
-        folds.retain(|cause, fold| {
+        let mut folds = self.folds.lock();
+        let mut quiet = [0, 0];
+        folds.by_cause.retain(|cause, fold| {
             if !all && now.duration_since(fold.opened) < WINDOW {
                 return true;
             }
             if fold.repeats == 0 {
+                quiet[usize::from(cause.met == ProofLevel::Somebody)] += usize::from(cause.by.is_some());
                 return false;
             }
             let mut event = fold.event.clone();
@@ -133,14 +145,16 @@ impl RefusalLog {
             *fold = Fold { event: fold.event.clone(), repeats: 0, since: at, opened: now };
             true
         });
+        folds.strangers.kinds -= quiet[0];
+        folds.proven.kinds -= quiet[1];
         counted
     }
 
     /// Counts again what was taken and could not be recorded.
     fn put_back(&self, taken: Vec<(Cause, u64)>) {
-        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut folds = self.folds.lock();
         for (cause, repeats) in taken {
-            if let Some(fold) = folds.get_mut(&cause) {
+            if let Some(fold) = folds.by_cause.get_mut(&cause) {
                 fold.repeats += repeats;
             }
         }
@@ -191,11 +205,7 @@ impl App {
         if !self.refusals.is_news(cause, &event, self.clock.now(), Instant::now()) {
             return Ok(());
         }
-        let recorded = self
-            .store
-            .write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), vec![Change::Audit(event)])));
-        let Ok(()) = recorded.await?;
-        Ok(())
+        self.record(vec![Change::Audit(event)]).await
     }
 
     /// Records how often refusals were repeated in windows that are over; in all of them when the server stops.
@@ -206,14 +216,7 @@ impl App {
         }
         let (events, counts): (Vec<_>, Vec<_>) =
             taken.into_iter().map(|(cause, event, repeats)| (Change::Audit(event), (cause, repeats))).unzip();
-        let recorded = self.store.write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), events))).await;
-        match recorded {
-            Ok(Ok(())) => Ok(()),
-            Err(error) => {
-                self.refusals.put_back(counts);
-                Err(error.into())
-            }
-        }
+        self.record(events).await.inspect_err(|_| self.refusals.put_back(counts))
     }
 }
 
@@ -272,7 +275,7 @@ mod tests {
         let (at, start) = (Timestamp::UNIX_EPOCH, Instant::now());
         let news = (0..100_000).filter(|n| log.is_news(cause(*n), &event(), at, start)).count();
         assert_eq!(news, STRANGERS_MAX + 1);
-        assert_eq!(log.folds.lock().unwrap().len(), STRANGERS_MAX + 1);
+        assert_eq!(log.folds.lock().by_cause.len(), STRANGERS_MAX + 1);
         let told = log.take(false, at, start + WINDOW);
         let [(_, _, rest)] = told.as_slice() else { panic!("{told:?}") };
         assert_eq!(*rest, 100_000 - news as u64, "and nothing is lost");

@@ -36,7 +36,7 @@ impl App {
     /// Whether an identity is revoked now.
     pub fn is_revoked(&self, tenant: TenantId, agent: &AgentId) -> Result<bool, Unavailable> {
         let identity = AgentRef { tenant, agent: agent.clone() };
-        let denied = self.store.read(|view| view.identity_denied(&identity))?;
+        let denied = self.query(|view| view.identity_denied(&identity))?;
         Ok(denied.is_some())
     }
 
@@ -44,8 +44,7 @@ impl App {
     /// told to end. Repeating it is harmless.
     pub async fn revoke(&self, caller: &Caller, identity: AgentRef) -> Result<Revoked, RevokeError> {
         let (caller, salt) = (caller.clone(), entropy()?);
-        let decided = self.store.write(move |view, now| decide(view, now, &caller, identity, salt)).await;
-        decided.map_err(Unavailable::from)?
+        self.decide(move |view, now| decide(view, now, &caller, identity, salt)).await
     }
 }
 
@@ -88,7 +87,7 @@ pub(crate) fn revocations(
     let marks = view.clock_marks()?;
     let revocation = Revocation { at: now, reason };
     let mut changes = Vec::new();
-    view.enrollments_of(host, None, |enrollment| {
+    view.any_tenant().enrollments_of(host, None, |enrollment| {
         let Enrollment { serial, not_after, .. } = enrollment;
         if enrollment.revocation.is_none() {
             // A host that is years old has thousands of these.

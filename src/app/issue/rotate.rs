@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -16,6 +17,7 @@ use crate::app::{App, Unavailable, entropy};
 use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::ca::parse::presented::{ChainError, PresentedChain, ProofError};
 use crate::domain::enroll::enrollment::{Enrollment, SpkiHash, Via};
+use crate::domain::fairness::rate::Rate;
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
@@ -26,9 +28,14 @@ use crate::domain::insight::timeline::TimelineKind;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// Rotations of a host at once after a quiet time.
-pub(crate) const BURST: f64 = 100.0;
+const BURST: f64 = 100.0;
 /// Rotations of a host in one lifetime of an SVID, in the long run.
 const PER_LIFETIME: f64 = 30.0;
+
+/// How often a host may rotate.
+pub(crate) fn rate(lifetime: jiff::SignedDuration) -> Rate {
+    Rate { burst: BURST, per_second: PER_LIFETIME / lifetime.as_secs_f64().max(1.0) }
+}
 
 /// A request to rotate, as it came in.
 #[derive(Debug)]
@@ -174,9 +181,8 @@ impl App {
     ) -> Result<IssuedAnswer, RotateError> {
         let terms = self.terms();
         let salts = (entropy()?, clones::Salts::new()?);
-        let decided =
-            self.store.write(move |view, now| decide(view, now, terms, &proven, signed, peer, salts)).await;
-        match decided.map_err(Unavailable::from)?? {
+        let decided = self.decide(move |view, now| decide(view, now, terms, &proven, signed, peer, salts));
+        match decided.await? {
             Decided::Issued(signed) => Ok(signed.into_svid()),
             Decided::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
         }
@@ -193,7 +199,7 @@ impl App {
     /// Checks the request from the cheapest proof to the dearest, and signs. Blocking.
     fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, RotateRefusal> {
         let now = self.clock.now();
-        let Some(hierarchy) = self.store.read(|view| view.hierarchy())? else {
+        let Some(hierarchy) = self.query(|view| view.hierarchy())? else {
             return Err(RotateError::from(IssuingError::NoAuthority).into());
         };
         let chain = PresentedChain::verify(&request.chain, &hierarchy, now)?;
@@ -217,14 +223,13 @@ impl App {
                 Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?)))
             }
             RotationStanding::Fresh { host, lost, .. } => {
-                self.note_shown(host.id, proven.chain.serial());
+                self.compare_shown(host.id, proven.chain.serial());
                 // Walks the host's history, so it happens here and not on the writer's thread. A key that the
                 // host takes meanwhile is found by the index of live keys.
-                if !lost && self.store.read(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
+                if !lost && self.query(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
                     return Err(RotateError::KeyReused);
                 }
-                let lifetime = self.policy.svid_ttl.as_secs_f64().max(1.0);
-                if !self.rotations.allow(host.id, 1.0, PER_LIFETIME / lifetime) {
+                if self.rotations.lock().take(host.id, 1.0, Instant::now()).is_err() {
                     return Err(RotateError::TooOften);
                 }
                 let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;
@@ -250,8 +255,8 @@ fn standing(
     now: Timestamp,
     terms: Terms,
 ) -> Result<RotationStanding, RotateError> {
-    let current = view.enrollment(chain.serial())?.ok_or(RotateError::UnknownSerial)?;
-    let host = view.host(current.host)?.ok_or(RotateError::UnknownSerial)?;
+    let current = view.any_tenant().enrollment(chain.serial())?.ok_or(RotateError::UnknownSerial)?;
+    let host = view.any_tenant().host(current.host)?.ok_or(RotateError::UnknownSerial)?;
     let identity = AgentRef { tenant: host.tenant, agent: host.agent.clone() };
     if identity.tenant != chain.id().tenant
         || identity.agent != chain.id().agent
@@ -270,7 +275,7 @@ fn standing(
     let recovered = current.expired(now);
     let mut lost = false;
     if recovered {
-        let newest = view.enrollment(host.newest_serial)?.ok_or(RotateError::UnknownSerial)?;
+        let newest = view.any_tenant().enrollment(host.newest_serial)?.ok_or(RotateError::UnknownSerial)?;
         // The newest certificate is the one presented, or its successor whose answer was lost: then the caller
         // has proved to hold both keys, and it is the successor's time that counts.
         lost = newest.via == Via::Rotation { from: current.serial } && newest.spki == csr.spki();
@@ -316,7 +321,7 @@ fn suspicion(
     }
     // Neither of two who hold the same key need have shown what they rotated to.
     let mut first = None;
-    view.enrollments_of(host.id, None, |other| {
+    view.any_tenant().enrollments_of(host.id, None, |other| {
         if other.serial <= presented {
             return std::ops::ControlFlow::Break(());
         }

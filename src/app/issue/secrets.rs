@@ -73,14 +73,14 @@ impl App {
         if let Some(max) = secret.max_uses {
             event.detail.insert("max_uses", max.to_string());
         }
-        let created = self.store.write(move |view, _| {
-            if view.tenant(tenant)?.is_none() {
+        let created = self.decide(move |view, _| {
+            if !view.has_tenant(tenant)? {
                 return Ok(Verdict::refuse(SecretError::NoTenant));
             }
             let changes = vec![Change::PutEnrollmentSecret(secret.clone()), Change::Audit(event)];
             Ok(Verdict::accept(secret, changes))
         });
-        Ok((created.await.map_err(Unavailable::from)??, credential))
+        Ok((created.await?, credential))
     }
 
     /// A tenant's enrollment secrets, newest first; `revoked` narrows them to one side.
@@ -91,22 +91,20 @@ impl App {
         before: Option<CredentialId>,
         limit: usize,
     ) -> Result<Vec<EnrollmentSecret>, Unavailable> {
-        let app = Arc::clone(self);
-        self.readers
-            .run(move || {
-                let mut secrets = Vec::new();
-                app.store.read(|view| {
-                    view.enrollment_secrets_of(tenant, before, |secret| {
-                        let wanted = revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked);
-                        if wanted {
-                            secrets.push(secret);
-                        }
-                        if secrets.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-                    })
-                })?;
-                Ok::<_, Unavailable>(secrets)
-            })
-            .await?
+        let mut secrets = Vec::new();
+        self.query_long(move |app| {
+            app.query(|view| {
+                view.tenant(tenant).enrollment_secrets(before, |secret| {
+                    let wanted = revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked);
+                    if wanted {
+                        secrets.push(secret);
+                    }
+                    if secrets.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                })
+            })?;
+            Ok(secrets)
+        })
+        .await
     }
 
     /// Revokes a secret: it admits nobody any more. There is no way back; repeating it is harmless.
@@ -117,8 +115,8 @@ impl App {
         id: CredentialId,
     ) -> Result<EnrollmentSecret, SecretError> {
         let mut event = caller.event(AuditAction::EnrollmentSecretRevoke, Some(tenant), id);
-        let revoked = self.store.write(move |view, now| {
-            let Some(secret) = view.enrollment_secret(id)?.filter(|secret| secret.tenant == tenant) else {
+        self.decide(move |view, now| {
+            let Some(secret) = view.tenant(tenant).enrollment_secret(id)? else {
                 return Ok(Verdict::refuse(SecretError::NotFound));
             };
             if secret.revoked_at.is_some() {
@@ -128,7 +126,7 @@ impl App {
             let secret = EnrollmentSecret { revoked_at: Some(now), ..secret };
             let changes = vec![Change::PutEnrollmentSecret(secret.clone()), Change::Audit(event)];
             Ok(Verdict::accept(secret, changes))
-        });
-        revoked.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 }

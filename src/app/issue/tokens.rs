@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
@@ -77,8 +77,8 @@ impl App {
             event.detail.insert("name", name.to_string());
         }
         let most = self.policy.open_join_tokens_max;
-        let minted = self.store.write(move |view, now| {
-            if view.tenant(tenant)?.is_none() {
+        let minted = self.decide(move |view, now| {
+            if !view.has_tenant(tenant)? {
                 return Ok(Verdict::refuse(TokenError::NoTenant));
             }
             if view.open_join_tokens(tenant, now, most)? >= most {
@@ -87,7 +87,7 @@ impl App {
             let changes = vec![Change::PutJoinToken(token.clone()), Change::Audit(event)];
             Ok(Verdict::accept(token, changes))
         });
-        Ok((minted.await.map_err(Unavailable::from)??, credential))
+        Ok((minted.await?, credential))
     }
 
     /// A tenant's join tokens, newest first.
@@ -97,19 +97,17 @@ impl App {
         before: Option<CredentialId>,
         limit: usize,
     ) -> Result<Vec<JoinToken>, Unavailable> {
-        let app = Arc::clone(self);
-        self.readers
-            .run(move || {
-                let mut tokens = Vec::new();
-                app.store.read(|view| {
-                    view.join_tokens_of(tenant, before, |token| {
-                        tokens.push(token);
-                        if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-                    })
-                })?;
-                Ok::<_, Unavailable>(tokens)
-            })
-            .await?
+        let mut tokens = Vec::new();
+        self.query_long(move |app| {
+            app.query(|view| {
+                view.tenant(tenant).join_tokens(before, |token| {
+                    tokens.push(token);
+                    if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                })
+            })?;
+            Ok(tokens)
+        })
+        .await
     }
 
     /// Voids a token that has not been used. Repeating it is harmless.
@@ -120,8 +118,8 @@ impl App {
         id: CredentialId,
     ) -> Result<JoinToken, TokenError> {
         let event = caller.event(AuditAction::JoinTokenVoid, Some(tenant), id);
-        let voided = self.store.write(move |view, now: Timestamp| {
-            let Some(token) = view.join_token(id)?.filter(|token| token.tenant == tenant) else {
+        self.decide(move |view, now| {
+            let Some(token) = view.tenant(tenant).join_token(id)? else {
                 return Ok(Verdict::refuse(TokenError::NotFound));
             };
             match token.state(now) {
@@ -133,7 +131,7 @@ impl App {
                     Ok(Verdict::accept(token, changes))
                 }
             }
-        });
-        voided.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 }

@@ -57,6 +57,9 @@ pub enum RenewAgentCaError {
     Unavailable(#[from] Unavailable),
 }
 
+/// Where the quickstart leaves the agent CA's root key, inside the data directory.
+pub const ROOT_KEY_FILE: &str = "root-key.pem";
+
 /// How long a CRL is good. A fresh one is made with each change, and each hour without one.
 const CRL_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
@@ -137,13 +140,13 @@ impl App {
         for summary in hierarchy::describe(&stored)? {
             event.detail.insert(summary.role.as_str(), summary.fingerprint);
         }
-        let written = self.store.write(move |view, _| {
+        self.decide(move |view, _| {
             if view.hierarchy()?.is_some() {
                 return Ok(Verdict::refuse(InitAgentCaError::Exists));
             }
             Ok(Verdict::accept((), vec![Change::PutHierarchy(stored), Change::Audit(event)]))
-        });
-        written.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 
     /// Makes the key of another intermediate, for the root to sign elsewhere. Nothing is stored.
@@ -175,19 +178,19 @@ impl App {
         let mut event = caller.event(AuditAction::AgentCaRenew, None, &after.trust_domain);
         event.detail.insert("intermediate", newest.fingerprint.clone());
         event.detail.insert("not_after", newest.not_after.to_string());
-        let written = self.store.write(move |view, _| {
+        self.decide(move |view, _| {
             if view.hierarchy()?.as_ref() != Some(&before) {
                 return Ok(Verdict::refuse(RenewAgentCaError::Changed));
             }
             Ok(Verdict::accept((), vec![Change::PutHierarchy(after), Change::Audit(event)]))
-        });
-        written.await.map_err(Unavailable::from)??;
+        })
+        .await?;
         self.set_authority(authority);
         Ok(newest)
     }
 
     pub fn hierarchy(&self) -> Result<Option<Hierarchy>, Unavailable> {
-        Ok(self.store.read(|view| view.hierarchy())?)
+        self.query(|view| view.hierarchy())
     }
 
     /// Root and intermediates, PEM, certificates only.
@@ -204,17 +207,21 @@ impl App {
         Ok(Some((hierarchy.trust_domain, summaries)))
     }
 
+    /// Whether the quickstart's copy of the root key still waits to be taken offline.
+    pub(crate) fn root_key_on_disk(&self) -> bool {
+        self.data_dir.join(ROOT_KEY_FILE).exists()
+    }
+
     /// The CRL of all unexpired revocations, signed by the intermediate, DER. It is a walk over all of them, so it is
     /// not for requests, and holds up no enrollment.
     pub async fn revocation_list(self: &Arc<Self>) -> Result<Vec<u8>, CrlError> {
-        let app = Arc::clone(self);
-        self.readers.run(move || app.sign_revocation_list()).await?
+        self.query_long(|app| app.sign_revocation_list()).await
     }
 
     fn sign_revocation_list(&self) -> Result<Vec<u8>, CrlError> {
         let authority = self.authority().ok_or(IssuingError::NoAuthority)?;
         let now = self.clock.now();
-        let revoked = self.store.read(|view| view.revoked_serials(now)).map_err(Unavailable::from)?;
+        let revoked = self.query(|view| view.revoked_serials(now))?;
         let number = u64::try_from(now.as_millisecond()).unwrap_or(0);
         let list = authority.crl(revoked, number, now, now + CRL_LIFETIME);
         Ok(list.map_err(IssuingError::Signing)?)

@@ -11,7 +11,7 @@ use crate::ca::authority::{Authority, AuthorityError};
 pub use crate::ca::envelope::EnvelopeSettings;
 use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::domain::insight::audit_action::AuditAction;
-use crate::store::{self, Change, Verdict};
+use crate::store::{self, Change};
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -50,10 +50,7 @@ impl App {
         }
         let begun_at = self.clock.now();
         let event = caller.event(AuditAction::StoreBackup, None, store::FILE_NAME);
-        let recorded = self.store.write(move |_, _| {
-            Ok(Verdict::<(), std::convert::Infallible>::accept((), vec![Change::Audit(event)]))
-        });
-        let Ok(()) = recorded.await.map_err(Unavailable::from)?;
+        self.record(vec![Change::Audit(event)]).await?;
         Ok(Backup { app: Arc::clone(self), envelope, begun_at })
     }
 }
@@ -62,7 +59,7 @@ impl Backup {
     /// Writes the sealed backup; how many rows are in it.
     pub async fn write_to(self, output: impl Write + Send + 'static) -> Result<u64, BackupError> {
         let app = Arc::clone(&self.app);
-        app.readers.run(move || self.write(output)).await?
+        app.query_long(move |_| self.write(output)).await
     }
 
     fn write(self, output: impl Write) -> Result<u64, BackupError> {

@@ -1,6 +1,5 @@
 //! Work that nobody asks for: saving presence, and dropping what only unexpired certificates need.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -26,17 +25,17 @@ impl App {
                 return Ok(());
             }
             let reports = taken.reports().to_vec();
-            let saved = self.store.write(move |view, _| {
+            self.decide(move |view, _| {
                 let mut changes = Vec::with_capacity(reports.len());
                 for (host, Report { at, facts, newest_shown }) in reports {
                     // A host deleted since it reported must not leave a report behind.
-                    if view.host(host)?.is_some() {
+                    if view.any_tenant().host(host)?.is_some() {
                         changes.push(Change::SaveReport { host, at, facts: Some(facts), newest_shown });
                     }
                 }
-                Ok(Verdict::<(), Infallible>::accept((), changes))
-            });
-            let Ok(()) = saved.await?;
+                Ok(Verdict::<_, Unavailable>::accept((), changes))
+            })
+            .await?;
             taken.saved();
         }
     }
@@ -44,13 +43,12 @@ impl App {
     /// Notes what the wall clock shows, so that what it says can be doubted later.
     async fn note_clock(&self) -> Result<ClockMarks, Unavailable> {
         let ran = self.has_run();
-        let noted = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             let mut marks = view.clock_marks()?;
             marks.note(now, ran);
-            Ok(Verdict::<_, Infallible>::accept(marks.clone(), vec![Change::NoteClock(marks)]))
-        });
-        let Ok(marks) = noted.await?;
-        Ok(marks)
+            Ok(Verdict::accept(marks.clone(), vec![Change::NoteClock(marks)]))
+        })
+        .await
     }
 
     /// Drops what certificates leave behind that have expired beyond doubt; enrollments themselves are history
@@ -60,14 +58,14 @@ impl App {
         let kept = KEEP_EXPIRED + self.policy.rotation_grace;
         loop {
             let now = self.clock.now();
-            let (app, seen) = (Arc::clone(self), Arc::clone(&marks));
-            let find = move || app.store.read(|view| view.long_expired(&seen, kept, now));
-            let expired = self.walkers.run(find).await??;
+            let seen = Arc::clone(&marks);
+            let find = move |app: &Arc<Self>| app.query(|view| view.long_expired(&seen, kept, now));
+            let expired = self.walk(find).await?;
             if expired.is_empty() {
                 return Ok(());
             }
             let marks = Arc::clone(&marks);
-            let forgotten = self.store.write(move |view, _| {
+            self.decide(move |view, now| {
                 // A key may have been taken into a new certificate since the snapshot.
                 let mut keys = Vec::with_capacity(expired.keys.len());
                 for key in expired.keys {
@@ -79,9 +77,9 @@ impl App {
                 }
                 let (certificates, denied) = (expired.certificates, expired.denied);
                 let change = Change::ForgetExpired { keys, certificates, denied };
-                Ok(Verdict::<(), Infallible>::accept((), vec![change]))
-            });
-            let Ok(()) = forgotten.await?;
+                Ok(Verdict::<_, Unavailable>::accept((), vec![change]))
+            })
+            .await?;
         }
     }
 }

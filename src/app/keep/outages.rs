@@ -4,7 +4,6 @@
 //! force. While that is so, the server leaves a sign of life every few seconds. A gap between two is an outage, at a
 //! start as at any other time: a paused machine, a full disk and an intermediate that has run out look alike.
 
-use std::convert::Infallible;
 use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
@@ -31,7 +30,7 @@ impl App {
             return Ok(());
         }
         let every = self.sign_of_life_every();
-        let alive = self.store.write(move |view, now| {
+        self.decide(move |view, now| {
             let mut changes = match view.last_alive()? {
                 Some(ahead) if ahead > now => put_back(view, now)?,
                 Some(last) => {
@@ -40,10 +39,9 @@ impl App {
                 None => Vec::new(),
             };
             changes.push(Change::Alive);
-            Ok(Verdict::<(), Infallible>::accept((), changes))
-        });
-        let Ok(()) = alive.await?;
-        Ok(())
+            Ok(Verdict::accept((), changes))
+        })
+        .await
     }
 }
 

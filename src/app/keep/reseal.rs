@@ -61,12 +61,12 @@ impl App {
         server::reseal(&self.data_dir.join("tls"), from, to)?;
         let mut event = caller.event(AuditAction::AgentCaReseal, None, &after.trust_domain);
         event.detail.insert("sealed_for", meaning.to_owned());
-        let written = self.store.write(move |view, _| {
+        self.decide(move |view, _| {
             if view.hierarchy()?.as_ref() != Some(&before) {
                 return Ok(Verdict::refuse(ResealError::Changed));
             }
             Ok(Verdict::accept((), vec![Change::PutHierarchy(after), Change::Audit(event)]))
-        });
-        written.await.map_err(Unavailable::from)?
+        })
+        .await
     }
 }

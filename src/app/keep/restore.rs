@@ -132,7 +132,7 @@ pub fn restore(
 fn in_charge(view: &View<'_>) -> Result<InCharge, ReadError> {
     let roots = view.hierarchy()?.map(|hierarchy| hierarchy.roots).unwrap_or_default();
     let mut administrators = Vec::new();
-    view.users(None, |user| {
+    view.any_tenant().users(None, |user| {
         if user.is_global_admin() {
             administrators.push(user.username.as_str().to_owned());
         }
@@ -160,7 +160,7 @@ fn denied_by(list: &RevocationList, view: &View<'_>) -> Result<Vec<Denial>, Read
         if view.serial_denied(serial)? {
             continue;
         }
-        let Some(enrollment) = view.enrollment(serial)? else {
+        let Some(enrollment) = view.any_tenant().enrollment(serial)? else {
             // Whether it has expired is for housekeeping to find out: this clock may be wrong.
             denials.push(Denial::Serial { serial, not_after: since + SVID_LIFETIME_MAX, since, reason });
             continue;
@@ -169,7 +169,8 @@ fn denied_by(list: &RevocationList, view: &View<'_>) -> Result<Vec<Denial>, Read
             continue;
         }
         denials.push(Denial::Serial { serial, not_after: enrollment.not_after, since, reason });
-        let Some(host) = view.host(enrollment.host)?.filter(|_| reason != RevocationReason::Superseded)
+        let Some(host) =
+            view.any_tenant().host(enrollment.host)?.filter(|_| reason != RevocationReason::Superseded)
         else {
             continue;
         };
@@ -211,7 +212,7 @@ impl Denials {
 
 fn void_tokens(view: &View<'_>, now: Timestamp) -> Result<Vec<Change>, ReadError> {
     let mut changes = Vec::new();
-    view.join_tokens(None, |token| {
+    view.any_tenant().join_tokens(None, |token| {
         // One that has expired by this clock may be good again once the clock is right.
         if matches!(token.state(now), JoinTokenState::Open | JoinTokenState::Expired) {
             changes.push(Change::PutJoinToken(JoinToken { voided_at: Some(now), ..token }));

@@ -9,6 +9,7 @@ use crate::app::insight::fleet::HostQuery;
 use crate::app::issue::hosts::HostError;
 use crate::domain::enroll::enrollment::SpkiHash;
 use crate::domain::host::{Host, HostFlag};
+use crate::domain::identity::admission::Admission;
 use crate::domain::identity::deny::{AgentRef, DenyChange};
 use crate::domain::identity::serial::Serial;
 use crate::store::{ReadError, View, day_of};
@@ -70,12 +71,12 @@ impl World<'_> {
 
     fn compare_credentials(&self) {
         for expected in &self.model.tokens {
-            let token = self.read(|view| view.join_token(expected.id)).unwrap();
+            let token = self.read(|view| view.any_tenant().join_token(expected.id)).unwrap();
             let found = (token.used_at.is_some(), token.voided_at.is_some());
             assert_eq!(found, (expected.used, expected.voided), "{expected:?}");
         }
         for expected in &self.model.secrets {
-            let secret = self.read(|view| view.enrollment_secret(expected.id)).unwrap();
+            let secret = self.read(|view| view.any_tenant().enrollment_secret(expected.id)).unwrap();
             let found = (secret.uses, secret.max_uses, secret.revoked_at.is_some());
             assert_eq!(found, (expected.uses, expected.max_uses, expected.revoked), "{expected:?}");
             assert!(secret.max_uses.is_none_or(|max| secret.uses <= max), "{secret:?}");
@@ -85,7 +86,7 @@ impl World<'_> {
     fn compare_hosts(&self) {
         let mut stored = BTreeMap::new();
         self.read(|view| {
-            view.hosts(None, |host| {
+            view.all_hosts(None, |host| {
                 stored.insert(host.id, essence(&host));
                 ControlFlow::Continue(())
             })
@@ -108,7 +109,7 @@ impl World<'_> {
         for gone in self.model.certificates.iter().filter(|certificate| certificate.deleted) {
             let found = self.app().enrollments(self.tenant, gone.host, None, MANY);
             assert!(matches!(found, Err(HostError::NotFound)));
-            assert!(self.read(|view| view.enrollment(gone.serial)).is_none());
+            assert!(self.read(|view| view.any_tenant().enrollment(gone.serial)).is_none());
         }
         for decommissioned in [false, true] {
             let query = HostQuery { decommissioned, ..HostQuery::default() };

@@ -293,7 +293,7 @@ mod tests {
         let enroll = ["enroll", &link, "--dir", dir_text];
         assert_eq!(execute(&enroll).await, Ok(ExitCode::SUCCESS));
         assert_eq!(execute(&["status", "--dir", dir_text]).await, Ok(ExitCode::SUCCESS));
-        let body = server.seen.lock().unwrap().requests[0].1.clone();
+        let body = server.seen.lock().requests[0].1.clone();
         assert!(body["secret"].is_string() && body["host"]["hostname"].is_string());
 
         let env = |_: &str| None;

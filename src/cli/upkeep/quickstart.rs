@@ -9,10 +9,11 @@ use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::app::App;
 use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::access::users::FIRST_ADMIN;
 use crate::app::issue::tokens::TokenOrder;
-use crate::app::{App, ROOT_KEY_FILE};
+use crate::app::keep::agent_ca::ROOT_KEY_FILE;
 use crate::cli::Global;
 use crate::cli::authority::gen_cert::{envelope_refused, remind_of_envelope};
 use crate::cli::output::error::CliError;

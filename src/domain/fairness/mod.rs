@@ -1,4 +1,5 @@
 //! Who comes next and who makes way where room is short.
 
 pub mod fair_eviction;
+pub mod rate;
 pub mod turns;

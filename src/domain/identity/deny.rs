@@ -4,9 +4,10 @@
 //! writer changes it, right after the commit that makes the revocation durable.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::RwLock;
 
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::serial::Serial;
@@ -72,12 +73,12 @@ pub struct DenyList(Arc<RwLock<Sets>>);
 
 impl DenyList {
     pub fn denies(&self, serial: Serial, identity: &AgentRef) -> bool {
-        let sets = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let sets = self.0.read();
         sets.serials.contains(&serial) || sets.identities.contains(identity)
     }
 
     pub fn apply(&self, changes: impl IntoIterator<Item = DenyChange>) {
-        let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut sets = self.0.write();
         changes.into_iter().for_each(|change| sets.apply(change));
     }
 
@@ -85,12 +86,12 @@ impl DenyList {
     pub fn replace(&self, all: impl IntoIterator<Item = DenyChange>) {
         let mut sets = Sets::default();
         all.into_iter().for_each(|change| sets.apply(change));
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = sets;
+        *self.0.write() = sets;
     }
 
     /// How many serials and identities are denied.
     pub fn size(&self) -> (usize, usize) {
-        let sets = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let sets = self.0.read();
         (sets.serials.len(), sets.identities.len())
     }
 }

@@ -1,5 +1,6 @@
 //! Names and certificates of agents, and when they end.
 
+pub mod admission;
 pub mod clock_marks;
 pub mod deny;
 pub mod hierarchy;

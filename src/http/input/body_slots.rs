@@ -3,8 +3,8 @@
 //! oldest of the client that has the most.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::fairness::fair_eviction::{EvictionRank, FairEviction, Worth};
@@ -35,7 +35,7 @@ impl BodySlots {
     }
 
     fn bodies(&self) -> MutexGuard<'_, FairEviction<Client, CancellationToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,7 +4,7 @@
 //! sending makes some clients lose the answer, so a little of what is left is taken in first.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use axum::body::Bytes;
 use axum::http::{Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
 use tower::ServiceExt;
 
 /// How much of an unread body is taken in, in bytes, and for how long.
@@ -53,7 +54,7 @@ impl Body for DrainOnDrop {
 impl Drop for DrainOnDrop {
     fn drop(&mut self) {
         if let Some(incoming) = self.incoming.take().filter(|incoming| !incoming.is_end_stream()) {
-            *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(incoming);
+            *self.slot.lock() = Some(incoming);
         }
     }
 }
@@ -67,7 +68,7 @@ pub(crate) async fn answer(router: Router, request: Request<Incoming>) -> Respon
         axum::body::Body::new(DrainOnDrop { incoming: Some(incoming), slot: Arc::clone(&slot) })
     });
     let Ok(response) = router.oneshot(lent).await;
-    let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let left = slot.lock().take();
     if let Some(left) = left.filter(|_| !asked_first) {
         // Whether it was all or not, the answer is the same.
         let _ = tokio::time::timeout(TAKEN_WITHIN, take_in(left)).await;

@@ -2,20 +2,18 @@
 //! failures that proved nothing draw on them: a right credential is never a guess. A wrong password draws on both; a
 //! wrong token draws on its own alone, so that a machine that enrolls in vain keeps nobody beside it from signing in.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use parking_lot::Mutex;
+
+use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, TooFast, WhenFull};
 use crate::domain::network::networks::accountable;
 use crate::http::problem::Problem;
 
 /// What an address may use up at once, in failures.
 pub(crate) const BURST: u32 = 100;
-/// What it gets back each second.
-const PER_SECOND: f64 = 1.0;
-/// Addresses remembered. Beyond that, those that have recovered are forgotten, then all.
-const ADDRESSES_MAX: usize = 50_000;
+const RATE: Rate = Rate { burst: BURST as f64, per_second: 1.0 };
 /// What a wrong password costs, in failures: it is cheaper to try again than a 256-bit secret.
 const PASSWORD: f64 = 5.0;
 const CREDENTIAL: f64 = 1.0;
@@ -23,8 +21,8 @@ const CREDENTIAL: f64 = 1.0;
 /// What each address has used up. Time is monotonic, so a stepping clock locks nobody out.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
-    credentials: Bucket,
-    sign_in: Bucket,
+    credentials: Allowance,
+    sign_in: Allowance,
 }
 
 impl Throttle {
@@ -52,65 +50,35 @@ impl Throttle {
     }
 }
 
-#[derive(Debug, Default)]
-struct Bucket {
-    used: Mutex<HashMap<IpAddr, Used>>,
-}
+/// What addresses have used up.
+#[derive(Debug)]
+struct Allowance(Mutex<RateLimiter<IpAddr>>);
 
-#[derive(Debug, Clone, Copy)]
-struct Used {
-    failures: f64,
-    at: Instant,
-}
-
-impl Used {
-    fn now(self, now: Instant) -> f64 {
-        (self.failures - now.duration_since(self.at).as_secs_f64() * PER_SECOND).max(0.0)
+impl Default for Allowance {
+    fn default() -> Self {
+        Self(Mutex::new(RateLimiter::new(RATE, KEYS_MAX, WhenFull::Forget)))
     }
 }
 
-impl Bucket {
+impl Allowance {
     /// Refuses an address whose next failure would be more than its allowance.
     fn admit(&self, address: Option<IpAddr>, cost: f64) -> Result<(), Problem> {
         // Local callers are the operator.
         let Some(address) = address else { return Ok(()) };
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = used.get(&accountable(address)).map_or(0.0, |used| used.now(Instant::now()));
-        drop(used);
-        let over = failures + cost - f64::from(BURST);
-        if over > 0.0 { Err(throttled(over)) } else { Ok(()) }
+        self.0.lock().peek(accountable(address), cost, Instant::now()).map_err(throttled)
     }
 
     fn failed(&self, address: Option<IpAddr>, cost: f64) -> Result<(), Problem> {
         let Some(address) = address else { return Ok(()) };
-        let now = Instant::now();
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.len() >= ADDRESSES_MAX {
-            used.retain(|_, used| used.now(now) > 0.0);
-            if used.len() >= ADDRESSES_MAX {
-                used.clear();
-            }
-        }
-        let entry = used.entry(accountable(address)).or_insert(Used { failures: 0.0, at: now });
-        let failures = entry.now(now) + cost;
-        let over = failures - f64::from(BURST);
-        if over > 0.0 {
-            return Err(throttled(over));
-        }
-        *entry = Used { failures, at: now };
-        Ok(())
+        self.0.lock().take(accountable(address), cost, Instant::now()).map_err(throttled)
     }
 
     fn tidy(&self) {
-        let now = Instant::now();
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.retain(|_, used| used.now(now) > 0.0);
-        used.shrink_to_fit();
+        self.0.lock().tidy(Instant::now());
     }
 }
 
-fn throttled(over: f64) -> Problem {
-    let wait = Duration::from_secs_f64(over / PER_SECOND);
+fn throttled(TooFast(wait): TooFast) -> Problem {
     Problem::throttled(wait.as_secs() + 1)
 }
 
@@ -155,11 +123,11 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let throttle = Throttle::default();
-        for number in 0..(u32::try_from(ADDRESSES_MAX).unwrap() + 10) {
+        for number in 0..(u32::try_from(KEYS_MAX).unwrap() + 10) {
             assert_eq!(throttle.wrong_password(Some(IpAddr::from(number.to_be_bytes()))), Ok(()));
         }
-        for bucket in [&throttle.credentials, &throttle.sign_in] {
-            assert!(bucket.used.lock().unwrap().len() <= ADDRESSES_MAX);
+        for allowance in [&throttle.credentials, &throttle.sign_in] {
+            assert!(allowance.0.lock().remembered() <= KEYS_MAX);
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{self, Sse};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -214,7 +215,7 @@ impl Listener {
     }
 
     fn permissions(&self) -> MutexGuard<'_, BTreeSet<Permission>> {
-        self.permissions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.permissions.lock()
     }
 
     /// Sends an event, or `None` for those that were lost. Tells whether to go on.
@@ -274,7 +275,7 @@ impl OpenStreams {
     }
 
     fn streams(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
+use parking_lot::Mutex;
 
 use crate::domain::network::networks::{Networks, UNKNOWN};
 
@@ -76,7 +76,7 @@ impl Unlisted {
     }
 
     fn is_news(&self, peer: IpAddr) -> bool {
-        let mut named = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = self.0.lock();
         let (since, peers) = named.get_or_insert_with(|| (Instant::now(), HashSet::new()));
         if since.elapsed() >= NAMED_EVERY {
             (*since, *peers) = (Instant::now(), HashSet::new());

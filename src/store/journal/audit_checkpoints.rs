@@ -4,7 +4,7 @@
 //! revocation, when the store closes, and at most once a minute in between. What was marked and is not in the
 //! trail any more was cut off, or is in a newer copy of the store than this one.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use crate::domain::insight::audit::{ChainHead, MissingRecords};
 use crate::store::ReadError;
@@ -106,7 +106,7 @@ pub(crate) struct Loss(Mutex<Option<MissingRecords>>);
 
 impl Loss {
     pub(crate) fn found(&self, missing: Option<MissingRecords>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = missing;
+        *self.0.lock() = missing;
     }
 
     pub(crate) fn accept(&self) {
@@ -114,11 +114,11 @@ impl Loss {
     }
 
     pub(crate) fn get(&self) -> Option<MissingRecords> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.0.lock().is_some()
     }
 }
 

@@ -414,7 +414,7 @@ impl<'v, 'r> Comparison<'v, 'r> {
         if past(MATTERS_FOR) || self.view.serial_denied(serial)? {
             return Ok(false);
         }
-        Ok(match self.view.enrollment(serial)? {
+        Ok(match self.view.any_tenant().enrollment(serial)? {
             Some(enrollment) => enrollment.revocation.is_none(),
             None => !past(DENIALS_KEPT),
         })

@@ -4,9 +4,10 @@
 //! what was committed. Until then nothing is read from it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::RwLock;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
 use crate::store::ReadError;
@@ -31,7 +32,7 @@ impl Disk {
 
     /// The open database; `None` while it is being opened anew.
     pub(crate) fn database(&self) -> Option<Arc<Database>> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.database.read().clone()
     }
 
     pub(crate) fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
@@ -44,21 +45,21 @@ impl Disk {
         let Some(path) = &self.path else {
             return Err(OpenError::Start(std::io::Error::other("a store in memory cannot be opened anew")));
         };
-        let closing = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let closing = self.database.write().take();
         if let Some(mut closing) = closing {
             let begun = Instant::now();
             // Reads are short; the file closes when the last one is done.
             while let Err(still_read) = Arc::try_unwrap(closing).map(drop) {
                 closing = still_read;
                 if begun.elapsed() > LET_GO_WITHIN {
-                    *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(closing);
+                    *self.database.write() = Some(closing);
                     return Err(OpenError::InUse(path.clone()));
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
         let database = open::open_existing(path)?;
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(database));
+        *self.database.write() = Some(Arc::new(database));
         Ok(())
     }
 }

@@ -265,7 +265,8 @@ pub(crate) fn journal(
     for denial in &unknown {
         old_news &= match denial {
             Denial::Serial { serial, not_after, .. } => {
-                past_not_after(*not_after, now) && View::new(&snapshot).enrollment(*serial)?.is_none()
+                past_not_after(*not_after, now)
+                    && View::new(&snapshot).any_tenant().enrollment(*serial)?.is_none()
             }
             Denial::Identity { .. } | Denial::Lifted { .. } => false,
         };

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tempfile::TempDir;
@@ -86,17 +87,17 @@ impl Run {
             let (disk, dumps, watched) = (disk.clone(), Arc::clone(&dumps), Arc::clone(&watched));
             // Called after every commit and before anybody is told.
             Box::new(move |_: &_| {
-                dumps.lock().unwrap().push(dump(watched.get().unwrap()));
+                dumps.lock().push(dump(watched.get().unwrap()));
                 disk.committed();
             })
         };
         let store = Store::start(Disk::new(None, database), Some(opened), Arc::new(Noon), publish).unwrap();
-        dumps.lock().unwrap().push(dump(&store.disk));
+        dumps.lock().push(dump(&store.disk));
         watched.set(Arc::clone(&store.disk)).unwrap();
         tokio::runtime::Runtime::new().unwrap().block_on(live(&store));
         drop(watched);
         drop(store);
-        let dumps = std::mem::take(&mut *dumps.lock().unwrap_or_else(PoisonError::into_inner));
+        let dumps = std::mem::take(&mut *dumps.lock());
         let journal = std::fs::read(&journal).unwrap();
         Self { disk, dumps, journal, directory }
     }
@@ -181,7 +182,7 @@ fn enroll(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
         last_used_at: None,
         revoked_at: None,
     };
-    let secret = view.enrollment_secret(id)?.unwrap_or_else(fresh);
+    let secret = view.any_tenant().enrollment_secret(id)?.unwrap_or_else(fresh);
     let serial = Serial::new(now, [number; 10]);
     let not_after = now + SignedDuration::from_hours(24);
     let enrollment = Enrollment {
@@ -223,7 +224,7 @@ fn enroll(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
 
 fn revocations(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
     let mut changes = Vec::new();
-    view.enrollments_of(host_id(number), None, |enrollment| {
+    view.any_tenant().enrollments_of(host_id(number), None, |enrollment| {
         if enrollment.live(Noon.now()) {
             let revocation = Revocation { at: Noon.now(), reason: RevocationReason::Revoked };
             changes.push(Change::RevokeEnrollment { enrollment, revocation });
@@ -249,7 +250,7 @@ fn lift(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
 fn delete(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
     let mut changes = revocations(view, number)?;
     changes.extend(lift(view, number)?);
-    changes.extend(view.host(host_id(number))?.map(Change::DeleteHost));
+    changes.extend(view.any_tenant().host(host_id(number))?.map(Change::DeleteHost));
     Ok(changes)
 }
 

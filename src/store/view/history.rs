@@ -13,7 +13,7 @@ use crate::store::view::{View, meta, page};
 impl View<'_> {
     /// A host's timeline, newest first, before a given entry: what the server knows and what the agent has
     /// reported, by time.
-    pub fn host_events(
+    pub(super) fn host_events(
         &self,
         host: HostId,
         before: Option<EventKey>,

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::domain::network::networks::{Networks, accountable};
-use crate::tls::client_verifier::{PeerError, PeerIdentity, PeerVerifier};
+use crate::tls::client_verifier::{PeerError, PeerVerifier, ShownSvid};
 use crate::tls::listener::admission::{Bounds, ConnectionState, ConnectionTable, Full, PushedOut, Seat};
 use crate::tls::listener::limits::{
     ABORT_WAIT, EXHAUSTED_PAUSE, GRPC_STREAMS_MAX, HEADER_BYTES_MAX, HTTPS_CONNECTION_WINDOW,
@@ -258,7 +258,7 @@ impl Acceptor {
 
 /// Why a connection ended before it carried a request.
 #[derive(Debug, thiserror::Error)]
-enum NotAdmitted {
+enum NotOpened {
     #[error("the TLS handshake took too long")]
     Slow,
     #[error("the TLS handshake failed")]
@@ -273,7 +273,7 @@ enum NotAdmitted {
     PushedOut(#[from] PushedOut),
 }
 
-impl NotAdmitted {
+impl NotOpened {
     /// Whether one side has refused the other; bounds on connections have lines of their own.
     const fn is_refusal(&self) -> bool {
         matches!(self, Self::Handshake(_) | Self::Peer(_))
@@ -368,7 +368,7 @@ impl Shared {
         remote: SocketAddr,
         seat: &Seat,
         make: &M,
-    ) -> Result<(Http<'_, S>, Option<Arc<LivePeer>>), NotAdmitted>
+    ) -> Result<(Http<'_, S>, Option<Arc<LivePeer>>), NotOpened>
     where
         M: Fn(Connection) -> S,
         S: Answering,
@@ -412,27 +412,28 @@ impl Shared {
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, NotAdmitted> {
+    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, NotOpened> {
         // Answers are small and wanted at once.
-        tcp.set_nodelay(true).map_err(NotAdmitted::Handshake)?;
+        tcp.set_nodelay(true).map_err(NotOpened::Handshake)?;
         let shaking = async {
             let for_people = matches!(self.clients, Clients::Anyone { .. });
-            if for_people && plain_http::is_spoken(&tcp).await.map_err(NotAdmitted::Handshake)? {
-                plain_http::refuse(tcp).await.map_err(NotAdmitted::Handshake)?;
-                return Err(NotAdmitted::PlainHttp);
+            if for_people && plain_http::is_spoken(&tcp).await.map_err(NotOpened::Handshake)? {
+                plain_http::refuse(tcp).await.map_err(NotOpened::Handshake)?;
+                return Err(NotOpened::PlainHttp);
             }
-            self.tls.accept(tcp).await.map_err(NotAdmitted::Handshake)
+            self.tls.accept(tcp).await.map_err(NotOpened::Handshake)
         };
-        timeout(self.limits.handshake_timeout, shaking).await.map_err(|_| NotAdmitted::Slow)?
+        timeout(self.limits.handshake_timeout, shaking).await.map_err(|_| NotOpened::Slow)?
     }
 
     /// Who is on the other side, entered among the live, on a listener that only agents can reach.
-    fn admit(&self, connection: &ServerConnection) -> Result<Option<LivePeer>, NotAdmitted> {
+    fn admit(&self, connection: &ServerConnection) -> Result<Option<LivePeer>, NotOpened> {
         let Clients::Agents { verifier, live } = &self.clients else { return Ok(None) };
-        let peer = live.register(PeerIdentity::of_connection(connection, verifier)?)?;
+        let shown = ShownSvid::of_connection(connection, verifier)?;
+        let entry = live.enter(shown.serial(), shown.identity())?;
         // A revocation that was published since the handshake found no connection to end. From here on one
         // would, so ask once more.
-        verifier.still_admits(connection, peer.identity())?;
+        let peer = entry.of(verifier.admit(shown)?);
         verifier.note_shown(peer.identity());
         Ok(Some(peer))
     }

@@ -1,21 +1,17 @@
 //! What a stranger can bring about again and again is said at most once a second, so that he can't fill the log.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-const EVERY: Duration = Duration::from_secs(1);
+use crate::domain::fairness::rate::{Bucket, Rate};
+
+const RATE: Rate = Rate { burst: 1.0, per_second: 1.0 };
 
 #[derive(Debug, Default)]
-pub struct LogLimit {
-    last: Option<Instant>,
-}
+pub struct LogLimit(Bucket);
 
 impl LogLimit {
     /// Whether it is time to say it again; then it counts as said.
     pub fn is_due(&mut self) -> bool {
-        let due = self.last.is_none_or(|last| last.elapsed() >= EVERY);
-        if due {
-            self.last = Some(Instant::now());
-        }
-        due
+        self.0.take(RATE, 1.0, Instant::now()).is_ok()
     }
 }

@@ -1,15 +1,16 @@
 //! Handshakes that were refused: counted by cause, and told once in a while for each cause and address, so that a
 //! fleet that can't connect shows in the log and nobody can fill it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustls::{AlertDescription, CertificateError};
 
+use crate::domain::fairness::rate::{Rate, RateLimiter, WhenFull};
 use crate::domain::network::networks::accountable;
 use crate::tls::client_verifier::PeerError;
 
@@ -19,40 +20,37 @@ const TELL_EVERY: Duration = Duration::from_mins(1);
 const TOLD_MAX: usize = 256;
 
 /// What was refused on the listeners that share this.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RefusedHandshakes {
     counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
-    told: Mutex<HashMap<(&'static str, &'static str, IpAddr), Instant>>,
+    told: Mutex<RateLimiter<(&'static str, &'static str, IpAddr)>>,
+}
+
+impl Default for RefusedHandshakes {
+    fn default() -> Self {
+        let rate = Rate { burst: 1.0, per_second: 1.0 / TELL_EVERY.as_secs_f64() };
+        Self {
+            counts: Mutex::default(),
+            told: Mutex::new(RateLimiter::new(rate, TOLD_MAX, WhenFull::Refuse)),
+        }
+    }
 }
 
 impl RefusedHandshakes {
     /// How many there were, by listener and cause.
     pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.counts.lock().clone()
     }
 
     /// Counts one, and tells whether it is to be told.
     fn count(&self, listener: &'static str, cause: &'static str, address: IpAddr, now: Instant) -> bool {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         *counts.entry((listener, cause)).or_default() += 1;
         drop(counts);
         if cause == GIVEN_UP {
             return false;
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (listener, cause, accountable(address));
-        let recent = |at: &Instant| now.duration_since(*at) < TELL_EVERY;
-        if told.get(&key).is_some_and(recent) {
-            return false;
-        }
-        if told.len() >= TOLD_MAX {
-            told.retain(|_, at| recent(at));
-            if told.len() >= TOLD_MAX {
-                return false;
-            }
-        }
-        told.insert(key, now);
-        true
+        self.told.lock().take((listener, cause, accountable(address)), 1.0, now).is_ok()
     }
 
     /// Notes a handshake that ended with this error.

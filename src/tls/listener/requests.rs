@@ -8,12 +8,13 @@
 use std::error::Error;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Buf, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use hyper::{Request, Response};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +75,7 @@ impl Unproven {
     }
 
     fn hold(&self, place: Option<OwnedSemaphorePermit>) -> Option<OwnedSemaphorePermit> {
-        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), place)
+        std::mem::replace(&mut *self.0.lock(), place)
     }
 }
 

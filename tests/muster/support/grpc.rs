@@ -3,7 +3,7 @@
 //! TLS session resumption is left on and the configuration is reused for every handshake of a peer: a server that
 //! let a revoked peer resume would be caught here, and would go unnoticed with a fresh configuration each time.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -12,6 +12,7 @@ use muster::grpc::proto::{
     HeartbeatRequest, HeartbeatResponse, HostEvent, HostFacts, ReportRequest, SessionRequest,
     SessionResponse, session_request,
 };
+use parking_lot::Mutex;
 use prost::bytes::{Buf, BufMut};
 use rcgen::KeyPair;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
@@ -81,7 +82,7 @@ impl Peer {
         let used = Arc::new(Mutex::new(false));
         let connector = tower::service_fn(move |_: Uri| {
             let (address, tls, handshakes) = (address.clone(), Arc::clone(&tls), Arc::clone(&handshakes));
-            let again = std::mem::replace(&mut *used.lock().unwrap(), true);
+            let again = std::mem::replace(&mut *used.lock(), true);
             async move {
                 if again {
                     return Err(std::io::Error::other("this connection was closed by the server"));
@@ -90,7 +91,7 @@ impl Peer {
                 let host = address.rsplit_once(':').unwrap().0.to_owned();
                 let name = ServerName::try_from(host).unwrap();
                 let stream = TlsConnector::from(tls).connect(name, tcp).await?;
-                handshakes.lock().unwrap().extend(stream.get_ref().1.handshake_kind());
+                handshakes.lock().extend(stream.get_ref().1.handshake_kind());
                 Ok(TokioIo::new(stream))
             }
         });
@@ -118,7 +119,7 @@ impl Peer {
     /// Demands that every handshake so far was a full one.
     #[track_caller]
     pub fn assert_never_resumed(&self) {
-        let kinds = self.handshakes.lock().unwrap();
+        let kinds = self.handshakes.lock();
         assert!(!kinds.is_empty() && !kinds.contains(&HandshakeKind::Resumed), "{kinds:?}");
     }
 }

@@ -1,8 +1,9 @@
 //! A server that stands where the agent rotates and answers as a test says: with the real server's answer, with
 //! that answer changed, or with anything at all.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -52,7 +53,7 @@ impl Hostile {
         let current = Arc::clone(&script);
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                let script = current.lock().unwrap().clone();
+                let script = current.lock().clone();
                 tokio::spawn(answer(tcp, tls.clone(), real.clone(), script));
             }
         });
@@ -61,7 +62,7 @@ impl Hostile {
 
     /// From now on.
     pub fn become_honest(&self) {
-        *self.script.lock().unwrap() = Script::Honest;
+        *self.script.lock() = Script::Honest;
     }
 }
 

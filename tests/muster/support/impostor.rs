@@ -1,7 +1,8 @@
 //! A TLS server that is not Muster: it presents what a test gives it and writes down what it is told.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -33,7 +34,7 @@ impl Impostor {
 
     /// Everything that clients have said inside TLS.
     pub fn heard(&self) -> String {
-        String::from_utf8_lossy(&self.heard.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.heard.lock()).into_owned()
     }
 }
 
@@ -75,7 +76,7 @@ async fn listen(listener: TcpListener, tls: TlsAcceptor, heard: Arc<Mutex<Vec<u8
             let Ok(mut stream) = tls.accept(tcp).await else { return };
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-                heard.lock().unwrap().extend_from_slice(&buffer[..length]);
+                heard.lock().extend_from_slice(&buffer[..length]);
             }
         });
     }

@@ -3,9 +3,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::wait::{self, PATIENCE};
@@ -38,28 +39,28 @@ impl Lines {
             let mut from = BufReader::new(from);
             let mut line = Vec::new();
             while from.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                this.0.0.lock().unwrap().text.push_str(&String::from_utf8_lossy(&line));
+                this.0.0.lock().text.push_str(&String::from_utf8_lossy(&line));
                 this.0.1.notify_all();
                 line.clear();
             }
-            this.0.0.lock().unwrap().ended = true;
+            this.0.0.lock().ended = true;
             this.0.1.notify_all();
         });
     }
 
     pub fn text(&self) -> String {
-        self.0.0.lock().unwrap().text.clone()
+        self.0.0.lock().text.clone()
     }
 
     /// Whether no more can come.
     pub fn has_ended(&self) -> bool {
-        self.0.0.lock().unwrap().ended
+        self.0.0.lock().ended
     }
 
     /// The first complete line that `wanted` accepts, waiting for it as long as more may come.
     pub fn wait_for_line(&self, timeout: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let deadline = Instant::now() + timeout;
-        let mut collected = self.0.0.lock().unwrap();
+        let mut collected = self.0.0.lock();
         loop {
             let complete = collected.text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
             if let Some(line) = complete.map(str::trim_end).find(|line| wanted(line)) {
@@ -69,17 +70,17 @@ impl Lines {
             if collected.ended || left.is_zero() {
                 return None;
             }
-            collected = self.0.1.wait_timeout(collected, left).unwrap().0;
+            self.0.1.wait_for(&mut collected, left);
         }
     }
 
     fn wait_for_end(&self) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let mut collected = self.0.0.lock().unwrap();
+        let mut collected = self.0.0.lock();
         while !collected.ended {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "output was still open after the process had ended");
-            collected = self.0.1.wait_timeout(collected, left).unwrap().0;
+            self.0.1.wait_for(&mut collected, left);
         }
         collected.text.clone()
     }

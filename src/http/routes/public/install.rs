@@ -9,12 +9,13 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use parking_lot::Mutex;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
@@ -163,7 +164,7 @@ impl DownloadSlots {
     /// A place, if need be that of somebody who has more of them than this client would; `None` where nobody has.
     fn place(this: &Arc<Self>, address: Client) -> Option<Place> {
         let client = address.map(accountable);
-        let mut places = this.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = this.0.lock();
         if places.len() >= DOWNLOADS_MAX {
             if places.most_held() <= places.held_by(client) + 1 {
                 return None;
@@ -178,7 +179,7 @@ impl DownloadSlots {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.downloads.0.lock().unwrap_or_else(PoisonError::into_inner).remove(self.client, self.turn);
+        self.downloads.0.lock().remove(self.client, self.turn);
     }
 }
 
@@ -218,6 +219,6 @@ mod tests {
         assert!(greedy[0].pushed_out.is_cancelled() && !greedy[1].pushed_out.is_cancelled());
         assert!(!modest.pushed_out.is_cancelled());
         drop((greedy, modest));
-        assert!(downloads.0.lock().unwrap().is_empty());
+        assert!(downloads.0.lock().is_empty());
     }
 }

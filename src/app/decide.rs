@@ -1,0 +1,61 @@
+//! The use cases' way to the store: reads on snapshots, long ones in a pool of their own; decisions queued with the
+//! writer; records that nothing decides about.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::app::{App, Unavailable};
+use crate::store::{Change, ReadError, Verdict, View};
+
+impl App {
+    /// Reads from a consistent snapshot, on the caller's thread: for point reads and short pages.
+    pub(crate) fn query<T>(
+        &self,
+        read: impl FnOnce(&View<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, Unavailable> {
+        Ok(self.store.read(read)?)
+    }
+
+    /// Runs a long read in the pool for those, so that it holds up neither an async worker nor an enrollment.
+    pub(crate) async fn query_long<T, E>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Arc<Self>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+    {
+        let app = Arc::clone(self);
+        self.readers.run(move || read(&app)).await?
+    }
+
+    /// Runs a walk over much of the store in the pool for those, so that it stands before no page of a list.
+    pub(crate) async fn walk<T, E>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Arc<Self>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+    {
+        let app = Arc::clone(self);
+        self.walkers.run(move || read(&app)).await?
+    }
+
+    /// Queues a decision with the writer and waits until its changes are on disk. The decision's one `now` is the
+    /// writer's: whatever was read or signed before may be out of date by then.
+    pub(crate) async fn decide<T, E, D>(&self, decision: D) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+        D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
+    {
+        self.store.write(decision).await.map_err(Unavailable::from)?
+    }
+
+    /// Records what has happened and nothing decides about, such as a refusal.
+    pub(crate) async fn record(&self, changes: Vec<Change>) -> Result<(), Unavailable> {
+        self.decide(move |_, _| Ok(Verdict::accept((), changes))).await
+    }
+}
