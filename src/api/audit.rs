@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::word::Word;
 use crate::domain::insight::audit::{Outcome, SaltedName};
 
 /// A record of the audit trail.
@@ -20,10 +21,13 @@ pub(crate) struct AuditItem {
     pub(crate) tenant_id: Option<String>,
     pub(crate) action: String,
     pub(crate) target: String,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: Word<Outcome>,
     pub(crate) reason: Option<String>,
     pub(crate) detail: BTreeMap<String, String>,
     /// Names of hosts, which go when the host is deleted.
+    // Servers before 0.2.0 do not send it.
+    #[serde(default)]
+    #[schemars(!default)]
     pub(crate) names: BTreeMap<String, SaltedName>,
     /// `null` for those who see one tenant.
     pub(crate) prev_hash: Option<String>,

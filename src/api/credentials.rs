@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::api::patterns::{AGENT_ID, NAME};
 use crate::api::strict::whole_number;
+use crate::api::word::Word;
 use crate::domain::enroll::join_token::JoinTokenState;
 
 /// `POST /v1/agents/enroll-tokens`
@@ -34,7 +35,7 @@ pub(crate) struct TokenItem {
     pub(crate) tenant_id: String,
     pub(crate) agent_id: Option<String>,
     pub(crate) name: Option<String>,
-    pub(crate) state: JoinTokenState,
+    pub(crate) state: Word<JoinTokenState>,
     pub(crate) created_at: Timestamp,
     pub(crate) expires_at: Timestamp,
     pub(crate) used_at: Option<Timestamp>,

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::api::hints;
 use crate::api::patterns::BASE64_TEXT;
 use crate::api::strict::optional_object;
 
@@ -20,11 +21,11 @@ use crate::api::strict::optional_object;
     } },
 ]))]
 pub(crate) struct EnrollBody {
-    #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(!skip_serializing_if, with = "Option<String>")]
     pub(crate) token: Option<Zeroizing<String>>,
-    #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(!skip_serializing_if, with = "Option<String>")]
     pub(crate) secret: Option<Zeroizing<String>>,
     pub(crate) csr: String,
     #[serde(default, deserialize_with = "optional_object")]
@@ -71,10 +72,18 @@ pub(crate) struct SvidAnswer {
     pub(crate) trust_bundle: String,
     pub(crate) server_ca: Option<String>,
     /// Where the gRPC listener is, `HOST:PORT`.
+    #[serde(default, deserialize_with = "hints::address")]
+    #[schemars(!default)]
     pub(crate) grpc_addr: Option<String>,
     /// Every address at which agents may enroll and rotate, `https://HOST:PORT`, in the order to try them.
+    // Servers before 0.2.0 do not send it.
+    #[serde(default, deserialize_with = "hints::addresses")]
+    #[schemars(!default)]
     pub(crate) servers: Vec<String>,
     /// Every address of the gRPC listener, `HOST:PORT`, in the order to try them.
+    // Servers before 0.2.0 do not send it.
+    #[serde(default, deserialize_with = "hints::addresses")]
+    #[schemars(!default)]
     pub(crate) grpc_addrs: Vec<String>,
     pub(crate) serial: String,
     pub(crate) issued_at: Timestamp,

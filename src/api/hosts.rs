@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::word::Word;
 use crate::api::words::{CredentialWord, HostStatus, IssuedVia};
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::host::{HostFlag, HostState};
@@ -26,9 +27,12 @@ pub(crate) struct HostItem {
     pub(crate) ips: Vec<IpAddr>,
     pub(crate) machine_id: Option<String>,
     pub(crate) agent_version: Option<String>,
-    pub(crate) status: HostStatus,
+    pub(crate) status: Word<HostStatus>,
     /// The first that fits.
-    pub(crate) state: HostState,
+    // Servers before 0.2.0 do not send it.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) state: Word<HostState>,
     pub(crate) first_enrolled_at: Timestamp,
     pub(crate) last_seen: Option<Timestamp>,
     pub(crate) decommissioned_at: Option<Timestamp>,
@@ -37,13 +41,13 @@ pub(crate) struct HostItem {
     pub(crate) svid_not_after: Timestamp,
     /// What let it in; `null` when that is not on record any more.
     pub(crate) credential: Option<HostCredential>,
-    pub(crate) flags: Vec<HostFlag>,
+    pub(crate) flags: Vec<Word<HostFlag>>,
 }
 
 /// What let a host in.
 #[derive(Serialize, JsonSchema, Deserialize)]
 pub(crate) struct HostCredential {
-    pub(crate) kind: CredentialWord,
+    pub(crate) kind: Word<CredentialWord>,
     pub(crate) id: String,
     /// A join token need not have one.
     pub(crate) name: Option<String>,
@@ -57,7 +61,7 @@ pub(crate) struct EnrollmentItem {
     pub(crate) serial: String,
     pub(crate) host_id: String,
     pub(crate) tenant_id: String,
-    pub(crate) via: IssuedVia,
+    pub(crate) via: Word<IssuedVia>,
     pub(crate) credential_id: Option<String>,
     pub(crate) issued_at: Timestamp,
     pub(crate) not_before: Timestamp,
@@ -65,7 +69,7 @@ pub(crate) struct EnrollmentItem {
     pub(crate) peer: Option<IpAddr>,
     pub(crate) revoked: bool,
     pub(crate) revoked_at: Option<Timestamp>,
-    pub(crate) reason: Option<RevocationReason>,
+    pub(crate) reason: Option<Word<RevocationReason>>,
 }
 
 /// `POST /v1/agents/{agent_id}/revoke`
@@ -93,6 +97,6 @@ pub(crate) struct HostEventItem {
     pub(crate) id: String,
     pub(crate) at: Timestamp,
     pub(crate) kind: String,
-    pub(crate) source: Source,
+    pub(crate) source: Word<Source>,
     pub(crate) detail: BTreeMap<String, String>,
 }

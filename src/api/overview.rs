@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::word::Word;
 use crate::api::words::SeverityName;
 
 /// `GET /v1/overview`
@@ -57,7 +58,7 @@ pub(crate) struct WarningItem {
     pub(crate) code: Cow<'static, str>,
     /// `critical`: something is broken or will be within days. `soon`: somebody has to act in the coming weeks.
     /// `tidy`: something is better put in order.
-    pub(crate) severity: SeverityName,
+    pub(crate) severity: Word<SeverityName>,
     /// How many things it is about.
     pub(crate) count: u64,
     /// When what it warns of happens, or has happened.

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::api::patterns::{NAME, USERNAME};
 use crate::api::strict::whole_number;
+use crate::api::word::Word;
 use crate::api::words::PermissionName;
 use crate::domain::people::user::{ClockStyle, Role, TimeZone};
 
@@ -64,15 +65,17 @@ pub(crate) struct UserBody {
 }
 
 /// `PATCH /v1/users/{id}`
-#[derive(Deserialize, JsonSchema, Serialize)]
+#[derive(Deserialize, JsonSchema, Serialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UserPatch {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(!skip_serializing_if)]
     pub(crate) role: Option<Role>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(!skip_serializing_if)]
     pub(crate) disabled: Option<bool>,
-    #[serde(default)]
-    #[schemars(with = "Option<String>", length(min = 12, max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(!skip_serializing_if, with = "Option<String>", length(min = 12, max = 256))]
     pub(crate) password: Option<Zeroizing<String>>,
 }
 
@@ -81,7 +84,7 @@ pub(crate) struct UserPatch {
 pub(crate) struct UserItem {
     pub(crate) id: String,
     pub(crate) username: String,
-    pub(crate) role: Role,
+    pub(crate) role: Word<Role>,
     /// `null`: all tenants.
     pub(crate) tenant_id: Option<String>,
     pub(crate) disabled: bool,
@@ -95,6 +98,9 @@ pub(crate) struct ChangedUserAnswer {
     pub(crate) item: UserItem,
     /// The person's API tokens that ended with this change: a password that somebody else sets ends them all, and so
     /// does being disabled.
+    // Servers before 0.2.0 do not send it.
+    #[serde(default)]
+    #[schemars(!default)]
     pub(crate) ended_api_tokens: Vec<OwnToken>,
 }
 
@@ -173,7 +179,7 @@ pub(crate) struct ApiTokenBody {
 pub(crate) struct ApiTokenItem {
     pub(crate) id: String,
     pub(crate) name: String,
-    pub(crate) permissions: Vec<PermissionName>,
+    pub(crate) permissions: Vec<Word<PermissionName>>,
     pub(crate) tenant_id: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,

@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The document itself.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+// Members may be missing in one that is read (RFC 9457, 3.1): something other than Muster may be answering.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(!default)]
 pub(crate) struct ProblemDocument {
     #[serde(rename = "type")]
     pub kind: String,

@@ -12,7 +12,7 @@ pub(crate) enum HostStatus {
 }
 
 /// How urgent a finding is.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SeverityName {
     Critical,

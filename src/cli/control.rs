@@ -11,15 +11,19 @@ use axum::body::Body;
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde_json::Value;
 use tower::ServiceExt;
+use zeroize::Zeroizing;
 
 use super::Global;
 use crate::agent::connect::server_url::{NotAServerUrl, ServerUrl};
 use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
+use crate::api::page::Page;
 use crate::api::problem::ProblemDocument;
 use crate::cli::authority::custody::Custody;
 use crate::cli::output::error::CliError;
+use crate::cli::received::Received;
 use crate::domain::code::Code;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::network::networks::Networks;
@@ -56,12 +60,12 @@ pub(crate) struct Remote {
 }
 
 /// One request to the router.
-#[derive(Debug)]
 pub(crate) struct Call<'c> {
     pub(crate) method: Method,
     pub(crate) path: &'c str,
     pub(crate) query: Vec<(&'c str, String)>,
-    pub(crate) body: Option<Value>,
+    /// JSON. It may hold a password.
+    body: Option<Zeroizing<String>>,
 }
 
 impl<'c> Call<'c> {
@@ -81,8 +85,9 @@ impl<'c> Call<'c> {
         Self { method: Method::DELETE, path, query: Vec::new(), body: None }
     }
 
-    pub(crate) fn body(mut self, body: Value) -> Self {
-        self.body = Some(body);
+    pub(crate) fn body(mut self, body: &impl Serialize) -> Self {
+        let text = serde_json::to_string(body).expect("bodies are plain data and always become JSON");
+        self.body = Some(Zeroizing::new(text));
         self
     }
 
@@ -163,12 +168,14 @@ impl Control {
     }
 
     /// Sends a request and reads the JSON of its answer.
-    pub(crate) async fn call(&self, call: Call<'_>) -> Result<Value, CliError> {
+    pub(crate) async fn call(&self, call: Call<'_>) -> Result<Received, CliError> {
         let bytes = self.bytes(call).await?;
         if bytes.is_empty() {
-            return Ok(Value::Null);
+            return Ok(Received { raw: Value::Null });
         }
-        serde_json::from_slice(&bytes).map_err(|_| CliError::new("the server's answer is not JSON"))
+        let raw = serde_json::from_slice(&bytes);
+        let raw = raw.map_err(|_| CliError::new("the server's answer is not JSON"))?;
+        Ok(Received { raw })
     }
 
     /// The same for what only works on the server's own machine.
@@ -208,7 +215,7 @@ impl Control {
         let body = match &call.body {
             Some(body) => {
                 request = request.header(header::CONTENT_TYPE, "application/json");
-                Body::from(body.to_string())
+                Body::from(body.as_bytes().to_vec())
             }
             None => Body::empty(),
         };
@@ -308,7 +315,9 @@ async fn over_socket(path: &Path, request: Request<Body>) -> Result<axum::respon
 }
 
 fn refusal(path: &str, status: StatusCode, body: &[u8]) -> CliError {
-    let Ok(problem) = serde_json::from_slice::<ProblemDocument>(body) else {
+    let problem = serde_json::from_slice::<ProblemDocument>(body).ok();
+    let Some(problem) = problem.filter(|problem| !problem.code.is_empty() && !problem.detail.is_empty())
+    else {
         return CliError::new(format!("the server answered {status}"))
             .hint("check that --server is a muster server");
     };
@@ -356,22 +365,22 @@ fn where_to_look(path: &str) -> Option<&'static str> {
 
 impl Control {
     /// Reads a whole list, page by page, as one document.
-    pub(crate) async fn list(&self, call: Call<'_>) -> Result<Value, CliError> {
+    pub(crate) async fn list(&self, call: Call<'_>) -> Result<Received, CliError> {
         self.list_up_to(call, usize::MAX).await
     }
 
     /// The same, of the first so many items.
-    pub(crate) async fn list_up_to(&self, call: Call<'_>, count: usize) -> Result<Value, CliError> {
+    pub(crate) async fn list_up_to(&self, call: Call<'_>, count: usize) -> Result<Received, CliError> {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let (more, next) = self.page(&call, PAGE.min(count), cursor.as_deref()).await?;
-            items.extend(more);
-            if next.is_none() || items.len() >= count {
+            let page = self.page(&call, PAGE.min(count), cursor.as_deref()).await?;
+            items.extend(page.items);
+            if page.next_cursor.is_none() || items.len() >= count {
                 items.truncate(count);
-                return Ok(serde_json::json!({ "items": items, "next_cursor": next }));
+                return Ok(Received::of(&Page { items, next_cursor: page.next_cursor }));
             }
-            cursor = next;
+            cursor = page.next_cursor;
         }
     }
 
@@ -383,43 +392,29 @@ impl Control {
     ) -> Result<(), CliError> {
         let mut cursor: Option<String> = None;
         loop {
-            let (items, next) = self.page(&call, PAGE, cursor.as_deref()).await?;
-            take(items)?;
-            if next.is_none() {
+            let page = self.page(&call, PAGE, cursor.as_deref()).await?;
+            take(page.items)?;
+            if page.next_cursor.is_none() {
                 return Ok(());
             }
-            cursor = next;
+            cursor = page.next_cursor;
         }
     }
 
-    /// A page of a list, and where the next one starts.
+    /// A page of a list, its items as they came.
     async fn page(
         &self,
         call: &Call<'_>,
         limit: usize,
         cursor: Option<&str>,
-    ) -> Result<(Vec<Value>, Option<String>), CliError> {
+    ) -> Result<Page<Value>, CliError> {
         let page = Call { method: Method::GET, path: call.path, query: call.query.clone(), body: None }
             .query("limit", Some(limit))
             .query("cursor", cursor);
-        let mut answer = self.call(page).await?;
-        let next = answer["next_cursor"].as_str().map(str::to_owned);
-        match answer.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => Ok((items, next)),
-            _ => Err(CliError::new("the server's answer is not a list")),
-        }
+        let answer = self.call(page).await?;
+        serde_json::from_value(answer.raw).map_err(|_| CliError::new("the server's answer is not a list"))
     }
 }
 
 /// Items asked for at once.
 const PAGE: usize = 500;
-
-/// The items of a list.
-pub(crate) fn items(answer: &Value) -> &[Value] {
-    items_of(answer, "items")
-}
-
-/// The items under a name.
-pub(crate) fn items_of<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
-    answer[name].as_array().map_or(&[], Vec::as_slice)
-}

@@ -10,7 +10,9 @@ mod control;
 pub mod fleet;
 pub mod output;
 pub mod people;
+mod received;
 mod ttl;
 pub mod upkeep;
+mod word;
 
 pub use command::{Global, main};

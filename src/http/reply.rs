@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::http::openapi::describe::Answer;
+use crate::http::openapi::describe::DescribedAnswer;
 use crate::http::openapi::operation::Operation;
 
 /// 201, and what was created.
@@ -21,7 +21,7 @@ impl<T: Serialize> IntoResponse for Created<T> {
     }
 }
 
-impl<T: JsonSchema> Answer for Created<T> {
+impl<T: JsonSchema> DescribedAnswer for Created<T> {
     fn describe(operation: &mut Operation) {
         operation.answers_json::<T>(201);
     }
@@ -37,7 +37,7 @@ impl IntoResponse for NoContent {
     }
 }
 
-impl Answer for NoContent {
+impl DescribedAnswer for NoContent {
     fn describe(operation: &mut Operation) {
         operation.answers(204, "It is done", "");
     }
@@ -53,7 +53,7 @@ impl<A: IntoResponse> IntoResponse for IfAny<A> {
     }
 }
 
-impl<A: Answer> Answer for IfAny<A> {
+impl<A: DescribedAnswer> DescribedAnswer for IfAny<A> {
     fn describe(operation: &mut Operation) {
         A::describe(operation);
         operation.answers(204, "There is none", "");
@@ -76,7 +76,7 @@ impl<T> IntoResponse for EventStream<T> {
     }
 }
 
-impl<T: JsonSchema> Answer for EventStream<T> {
+impl<T: JsonSchema> DescribedAnswer for EventStream<T> {
     fn describe(operation: &mut Operation) {
         operation.streams::<T>();
     }
@@ -103,7 +103,7 @@ impl<M> IntoResponse for Media<M> {
     }
 }
 
-impl<M: Medium> Answer for Media<M> {
+impl<M: Medium> DescribedAnswer for Media<M> {
     fn describe(operation: &mut Operation) {
         M::describe(operation);
     }
@@ -125,7 +125,7 @@ impl<M> IntoResponse for Cached<M> {
     }
 }
 
-impl<M: Medium> Answer for Cached<M> {
+impl<M: Medium> DescribedAnswer for Cached<M> {
     fn describe(operation: &mut Operation) {
         M::describe(operation);
         operation.answers(304, "The client has the newest one", "");

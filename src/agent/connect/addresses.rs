@@ -2,11 +2,10 @@
 //! before. An address is a hint and no condition: one that can't be used is left out and said so, and never a
 //! reason to refuse a certificate.
 
-use serde_json::Value;
-
 use crate::agent::config::AgentConfig;
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::state_file::AgentState;
+use crate::api::enroll::SvidAnswer;
 use crate::domain::network::host_port::HostPort;
 
 /// Most addresses of one kind that are taken from one answer.
@@ -24,38 +23,28 @@ pub struct ServerAddresses {
 }
 
 impl ServerAddresses {
-    /// From the fields `servers`, `grpc_addrs` and `grpc_addr` of an answer that came from `at`. A server that
-    /// names no gRPC address has it beside the HTTPS one.
-    pub fn read(servers: &Value, grpc_addrs: &Value, grpc_addr: &Value, at: &ServerUrl) -> Self {
+    /// From an answer that came from `at`. A server that names no gRPC address has it beside the HTTPS one.
+    pub(crate) fn read(answer: &SvidAnswer, at: &ServerUrl) -> Self {
         let mut told = Self::default();
-        for text in texts(servers) {
-            let usable = text.and_then(|text| text.parse::<ServerUrl>().ok());
+        for text in answer.servers.iter().take(TOLD_MAX) {
+            let usable = text.parse::<ServerUrl>().ok();
             let usable = usable.filter(|server| !server.host_port().host.is_unspecified());
             told.unusable += usize::from(usable.is_none());
             told.servers.extend(usable);
         }
-        let mut named = texts(grpc_addrs);
-        let single = texts(grpc_addr);
-        if named.is_empty() && single.is_empty() {
-            named.push(Some(""));
+        let named = answer.grpc_addrs.iter().take(TOLD_MAX).chain(&answer.grpc_addr).map(String::as_str);
+        let mut named: Vec<_> = named.map(Some).collect();
+        if named.is_empty() {
+            named.push(None);
         }
-        for text in named.into_iter().chain(single) {
-            let usable = text.and_then(|text| at.grpc_addr(Some(text)).ok());
+        for text in named {
+            let usable = at.grpc_addr(text).ok();
             told.unusable += usize::from(usable.is_none());
             told.grpc.extend(usable);
         }
         told.servers = distinct(told.servers);
         told.grpc = distinct(told.grpc);
         told
-    }
-}
-
-/// The texts of a list, or a text alone; `None` for what is no text.
-fn texts(value: &Value) -> Vec<Option<&str>> {
-    match value {
-        Value::Null => Vec::new(),
-        Value::Array(items) => items.iter().take(TOLD_MAX).map(Value::as_str).collect(),
-        one => vec![one.as_str()],
     }
 }
 
@@ -89,23 +78,32 @@ fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
 mod tests {
     use std::path::Path;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    /// An answer with these fields about addresses.
+    fn answer(addresses: &Value) -> SvidAnswer {
+        let mut answer = json!({
+            "agent_id": "", "host_id": "", "tenant_id": "", "spiffe_id": "", "certificate": "", "intermediate": "",
+            "trust_bundle": "", "serial": "", "issued_at": "2026-11-22T20:52:44Z", "not_after": "2026-11-23T20:52:44Z",
+        });
+        answer.as_object_mut().unwrap().extend(addresses.as_object().unwrap().clone());
+        serde_json::from_value(answer).unwrap()
+    }
 
     #[test]
     fn what_can_not_be_used_is_left_out() {
         let at: ServerUrl = "https://control.example:8443".parse().unwrap();
-        let check = |answer: Value, servers: &[&str], grpc: &[&str], unusable: usize| {
-            let told =
-                ServerAddresses::read(&answer["servers"], &answer["grpc_addrs"], &answer["grpc_addr"], &at);
+        let check = |addresses: Value, servers: &[&str], grpc: &[&str], unusable: usize| {
+            let told = ServerAddresses::read(&answer(&addresses), &at);
             let shown =
                 |items: &[&dyn std::fmt::Display]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
             let found: Vec<_> = told.servers.iter().map(|one| one as &dyn std::fmt::Display).collect();
-            assert_eq!(shown(&found), servers, "{answer}");
+            assert_eq!(shown(&found), servers, "{addresses}");
             let found: Vec<_> = told.grpc.iter().map(|one| one as &dyn std::fmt::Display).collect();
-            assert_eq!(shown(&found), grpc, "{answer}");
-            assert_eq!(told.unusable, unusable, "{answer}");
+            assert_eq!(shown(&found), grpc, "{addresses}");
+            assert_eq!(told.unusable, unusable, "{addresses}");
         };
         check(json!({}), &[], &["control.example:9443"], 0);
         check(json!({"grpc_addr": null, "servers": null}), &[], &["control.example:9443"], 0);
@@ -125,7 +123,8 @@ mod tests {
             json!({"servers": ["https://a:1", "http://b", "https://0.0.0.0:1", "https://a:1", "https://c"]});
         check(named, &["https://a:1", "https://c:443"], &["control.example:9443"], 2);
         let many: Vec<_> = (1..100).map(|port| format!("a:{port}")).collect();
-        assert_eq!(ServerAddresses::read(&Value::Null, &json!(many), &Value::Null, &at).grpc.len(), TOLD_MAX);
+        let many = answer(&json!({ "grpc_addrs": many }));
+        assert_eq!(ServerAddresses::read(&many, &at).grpc.len(), TOLD_MAX);
     }
 
     #[test]

@@ -3,16 +3,18 @@
 //! The server is trusted to be who it is, not to be free of mistakes: an identity that does not fit its key, its
 //! chain, its name or its time would replace a working one for nothing.
 
+use std::error::Error as StdError;
+use std::str::FromStr;
+
 use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use serde::Deserialize;
-use serde_json::Value;
 use tracing::warn;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::agent::connect::addresses::ServerAddresses;
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::state_file::AgentState;
+use crate::api::enroll::SvidAnswer;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
@@ -28,26 +30,13 @@ const LIFETIME_MAX: SignedDuration = SignedDuration::from_hours(8 * 24);
 const CERTIFICATES_MAX: usize = 16;
 
 /// The body of a `200` or `201`. Fields of later servers are ignored.
-#[derive(Debug, Deserialize)]
-pub struct Answer {
+pub(crate) struct Answer {
     agent_id: AgentId,
     host_id: HostId,
     tenant_id: TenantId,
     spiffe_id: SpiffeId,
-    certificate: String,
-    intermediate: String,
-    trust_bundle: String,
-    server_ca: Option<String>,
-    /// Addresses are read leniently, see [`ServerAddresses`].
-    #[serde(default)]
-    grpc_addr: Value,
-    #[serde(default)]
-    grpc_addrs: Value,
-    #[serde(default)]
-    servers: Value,
     serial: Serial,
-    issued_at: Timestamp,
-    not_after: Timestamp,
+    answer: SvidAnswer,
 }
 
 /// A new identity that fits the key it was asked for.
@@ -81,7 +70,7 @@ pub struct ExpectedIdentity<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
     #[error("it can't be read; something other than a Muster server may be answering")]
-    Shape(#[source] serde_json::Error),
+    Shape(#[source] Box<dyn StdError + Send + Sync>),
     #[error("its {0} is no usable PEM")]
     Pem(&'static str, #[source] PemFileError),
     #[error("its {0} has more certificates than belong there")]
@@ -138,14 +127,23 @@ impl Issued {
 }
 
 impl Answer {
-    pub fn parse(body: &[u8]) -> Result<Self, AnswerError> {
-        serde_json::from_slice(body).map_err(AnswerError::Shape)
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, AnswerError> {
+        let answer: SvidAnswer =
+            serde_json::from_slice(body).map_err(|error| AnswerError::Shape(error.into()))?;
+        Ok(Self {
+            agent_id: value(&answer.agent_id)?,
+            host_id: value(&answer.host_id)?,
+            tenant_id: value(&answer.tenant_id)?,
+            spiffe_id: value(&answer.spiffe_id)?,
+            serial: value(&answer.serial)?,
+            answer,
+        })
     }
 
-    pub fn check(&self, expected: ExpectedIdentity<'_>) -> Result<Issued, AnswerError> {
-        let leaf = only(certificates_in("certificate", &self.certificate)?, "certificate")?;
-        let intermediate = only(certificates_in("intermediate", &self.intermediate)?, "intermediate")?;
-        let roots = certificates_in("trust_bundle", &self.trust_bundle)?;
+    pub(crate) fn check(&self, expected: ExpectedIdentity<'_>) -> Result<Issued, AnswerError> {
+        let leaf = only(certificates_in("certificate", &self.answer.certificate)?, "certificate")?;
+        let intermediate = only(certificates_in("intermediate", &self.answer.intermediate)?, "intermediate")?;
+        let roots = certificates_in("trust_bundle", &self.answer.trust_bundle)?;
         let svid = Svid::from_der(&leaf)?;
         if svid.public_key != expected.public_key {
             return Err(AnswerError::OtherKey);
@@ -164,9 +162,9 @@ impl Answer {
             host: self.host_id,
             chain: [&leaf, &intermediate].map(|certificate| pem::certificate(certificate)).concat(),
             agent_ca: roots.iter().map(|certificate| pem::certificate(certificate)).collect(),
-            server_ca: self.server_ca.clone(),
-            told: ServerAddresses::read(&self.servers, &self.grpc_addrs, &self.grpc_addr, expected.server),
-            issued_at: self.issued_at,
+            server_ca: self.answer.server_ca.clone(),
+            told: ServerAddresses::read(&self.answer, expected.server),
+            issued_at: self.answer.issued_at,
         })
     }
 
@@ -175,13 +173,13 @@ impl Answer {
             && self.agent_id == svid.spiffe_id.agent
             && self.tenant_id == svid.spiffe_id.tenant
             && self.serial == svid.serial
-            && self.not_after.as_second() == svid.not_after.as_second();
+            && self.answer.not_after.as_second() == svid.not_after.as_second();
         if agrees { Ok(()) } else { Err(AnswerError::Contradiction) }
     }
 
     fn check_times(&self, svid: &Svid) -> Result<(), AnswerError> {
         let brief = svid.not_after.duration_since(svid.not_before) <= LIFETIME_MAX;
-        let begun = svid.not_before <= self.issued_at && self.issued_at < svid.not_after;
+        let begun = svid.not_before <= self.answer.issued_at && self.answer.issued_at < svid.not_after;
         if brief && begun { Ok(()) } else { Err(AnswerError::Times) }
     }
 
@@ -194,7 +192,7 @@ impl Answer {
         roots: &[CertificateDer<'_>],
     ) -> Result<(), AnswerError> {
         let anchors = roots.iter().map(anchor).collect::<Result<Vec<_>, _>>()?;
-        let issued = u64::try_from(self.issued_at.as_second()).map_err(|_| AnswerError::Times)?;
+        let issued = u64::try_from(self.answer.issued_at.as_second()).map_err(|_| AnswerError::Times)?;
         let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(issued));
         let leaf = webpki::EndEntityCert::try_from(leaf).map_err(AnswerError::Chain)?;
         leaf.verify_for_usage(
@@ -209,6 +207,10 @@ impl Answer {
         .map(|_| ())
         .map_err(AnswerError::Chain)
     }
+}
+
+fn value<T: FromStr<Err: StdError + Send + Sync + 'static>>(text: &str) -> Result<T, AnswerError> {
+    text.parse().map_err(|error: T::Err| AnswerError::Shape(error.into()))
 }
 
 fn anchor<'a>(root: &'a CertificateDer<'_>) -> Result<TrustAnchor<'a>, AnswerError> {

@@ -16,8 +16,7 @@ use parking_lot::Mutex;
 use rcgen::{
     CertificateParams, CertificateSigningRequest, DistinguishedName, KeyPair, PublicKeyData, SigningKey,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::agent::connect::dial::Dialer;
@@ -25,6 +24,8 @@ use crate::agent::connect::https::{HttpsCaller, HttpsError};
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::answer::{Answer, AnswerError, ExpectedIdentity, Issued};
 use crate::agent::identity::Identity;
+use crate::api::enroll::{EnrollBody, HostBody, RotateBody};
+use crate::api::problem::ProblemDocument;
 use crate::clock;
 use crate::domain::code::Code;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
@@ -180,33 +181,6 @@ impl ServerRefusal {
     }
 }
 
-#[derive(Serialize)]
-struct EnrollBody<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<&'a str>,
-    csr: &'a str,
-    host: serde_json::Value,
-}
-
-#[derive(Serialize)]
-struct RotateBody<'a> {
-    chain: &'a str,
-    csr: &'a str,
-    proof: &'a str,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    title: String,
-    #[serde(default)]
-    detail: String,
-}
-
 impl EnrollmentClient {
     pub fn new(server: ServerUrl, trust: &Trust, dialer: &Arc<Dialer>) -> Result<Self, CallError> {
         let first_contact = Arc::new(FirstContact::new(trust)?);
@@ -244,14 +218,13 @@ impl EnrollmentClient {
         key: &KeyPair,
         facts: &HostFacts,
     ) -> Result<Issued, CallError> {
-        let text = credential.reveal();
-        let is_secret = credential.kind() == CredentialKind::EnrollmentSecret;
-        let body = EnrollBody {
-            token: (!is_secret).then_some(text.as_str()),
-            secret: is_secret.then_some(text.as_str()),
-            csr: &pem_request(&request_for(key)?)?,
-            host: facts_as_json(facts),
+        let text = Some(credential.reveal());
+        let (token, secret) = match credential.kind() {
+            CredentialKind::EnrollmentSecret => (None, text),
+            _ => (text, None),
         };
+        let csr = pem_request(&request_for(key)?)?;
+        let body = EnrollBody { token, secret, csr, host: Some(host_body(facts)) };
         let answer = self.post("/enroll/agent", &body).await?;
         self.check(
             &answer,
@@ -264,7 +237,7 @@ impl EnrollmentClient {
         let request = request_for(key)?;
         let proof = current.key.sign(request.der()).map_err(|error| CallError::Request(error.into()))?;
         let chain: String = current.chain.iter().map(|certificate| pem::certificate(certificate)).collect();
-        let body = RotateBody { chain: &chain, csr: &pem_request(&request)?, proof: &BASE64.encode(&proof) };
+        let body = RotateBody { chain, csr: pem_request(&request)?, proof: BASE64.encode(&proof) };
         let answer = self.post("/enroll/agent/rotate", &body).await?;
         let spiffe_id = Some(&current.svid.spiffe_id);
         self.check(&answer, ExpectedIdentity { public_key: &public(key), spiffe_id, server: self.server() })
@@ -331,7 +304,7 @@ impl EnrollmentClient {
     }
 }
 
-fn refusal(status: u16, problem: Option<Problem>) -> ServerRefusal {
+fn refusal(status: u16, problem: Option<ProblemDocument>) -> ServerRefusal {
     let Some(problem) = problem else {
         let detail = "the answer has no reason that this agent understands".to_owned();
         return ServerRefusal { status, code: UNEXPLAINED.to_owned(), detail };
@@ -356,21 +329,21 @@ fn pem_request(request: &CertificateSigningRequest) -> Result<String, CallError>
     request.pem().map_err(|error| CallError::Request(error.into()))
 }
 
-fn facts_as_json(facts: &HostFacts) -> serde_json::Value {
-    json!({
-        "hostname": facts.hostname,
-        "os": facts.os,
-        "arch": facts.arch,
-        "ips": facts.ips,
-        "machine_id": facts.machine_id,
-        "agent_version": facts.agent_version,
-    })
+fn host_body(facts: &HostFacts) -> HostBody {
+    HostBody {
+        hostname: facts.hostname.clone(),
+        os: facts.os.clone(),
+        arch: facts.arch.clone(),
+        ips: Some(facts.ips.iter().map(ToString::to_string).collect()),
+        machine_id: facts.machine_id.clone(),
+        agent_version: facts.agent_version.clone(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use rcgen::{BasicConstraints, IsCa, SanType};
-    use serde_json::Value;
+    use serde_json::{Value, json};
     use x509_parser::time::ASN1Time;
     use zeroize::Zeroizing;
 

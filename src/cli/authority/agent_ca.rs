@@ -6,9 +6,13 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use data_encoding::BASE64;
-use serde_json::{Value, json};
+use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::api::authority::{
+    AgentCaAnswer, AgentCaBody, CaCertificateItem, IntermediateBody, RenewBody, RequestedIntermediate,
+};
+use crate::api::local::AgentCaPresence;
 use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::keep::agent_ca::InitAgentCaError;
 use crate::app::keep::reseal::ResealError;
@@ -17,11 +21,10 @@ use crate::ca::hierarchy::{self, IntermediateRequest};
 use crate::cli::Global;
 use crate::cli::authority::custody::Custody;
 use crate::cli::authority::gen_cert::{envelope_refused, remind_of_envelope};
-use crate::cli::control::{Call, Control, items_of};
+use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
-use crate::cli::output::values::{
-    SecretOutput, field, print, print_json, print_table, print_whole, time, when,
-};
+use crate::cli::output::table::{column, print_table, when};
+use crate::cli::output::values::{SecretOutput, print, print_json, print_whole};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::identity::spiffe::TrustDomain;
@@ -133,7 +136,7 @@ async fn init_on_running(
 ) -> Result<ExitCode, CliError> {
     const ROUTE: &str = "/local/agent-ca";
     let control = Control::open_local(global).await?;
-    if control.call(Call::get(ROUTE)).await?["exists"] != false {
+    if control.call(Call::get(ROUTE)).await?.read::<AgentCaPresence>()?.exists {
         return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
     }
     let now = SystemClock.now();
@@ -146,20 +149,18 @@ async fn init_on_running(
     hand_out(&mut output, global.json, &made.root_key_pem)
         .map_err(|error| CliError::caused(&InitAgentCaError::RootKey(error)))?;
     let base64 = |octets: &[u8]| BASE64.encode(octets);
-    let intermediates = made.hierarchy.intermediates.iter().map(|intermediate| {
-        json!({
-            "certificate": base64(&intermediate.certificate),
-            "sealed_key": base64(&intermediate.sealed_key),
-        })
+    let intermediates = made.hierarchy.intermediates.iter().map(|intermediate| IntermediateBody {
+        certificate: base64(&intermediate.certificate),
+        sealed_key: base64(&intermediate.sealed_key),
     });
-    let body = json!({
-        "trust_domain": trust_domain.to_string(),
-        "roots": made.hierarchy.roots.iter().map(|root| base64(root)).collect::<Vec<_>>(),
-        "intermediates": intermediates.collect::<Vec<_>>(),
-    });
+    let body = AgentCaBody {
+        trust_domain: trust_domain.to_string(),
+        roots: made.hierarchy.roots.iter().map(|root| base64(root)).collect(),
+        intermediates: intermediates.collect(),
+    };
     // The server reads the envelope key, so it must be the server's before the server is asked.
     drop(Custody::of(&config.data_dir));
-    control.call(Call::post(ROUTE).body(body)).await?;
+    control.call(Call::post(ROUTE).body(&body)).await?;
     say_created(trust_domain);
     Ok(ExitCode::SUCCESS)
 }
@@ -197,17 +198,18 @@ async fn export(global: &Global, path: &std::path::Path) -> Result<ExitCode, Cli
 async fn show(global: &Global) -> Result<ExitCode, CliError> {
     let answer = Control::open(global).await?.call(Call::get("/v1/agent-ca")).await?;
     if global.json {
-        return print_json(&answer);
+        return print_json(&answer.raw);
     }
-    print(&format!("Trust domain: {}\n", answer["trust_domain"].as_str().unwrap_or_default()))?;
+    let agent_ca: AgentCaAnswer = answer.read()?;
+    print(&format!("Trust domain: {}\n", agent_ca.trust_domain))?;
     let columns = [
-        field("ROLE", "role"),
-        field("SUBJECT", "subject"),
-        time("VALID FROM", "not_before"),
-        time("VALID UNTIL", "not_after"),
-        field("SHA-256", "sha256"),
+        column("ROLE", |certificate: &CaCertificateItem| &certificate.role),
+        column("SUBJECT", |certificate| &certificate.subject),
+        column("VALID FROM", |certificate| &certificate.not_before),
+        column("VALID UNTIL", |certificate| &certificate.not_after),
+        column("SHA-256", |certificate| &certificate.sha256),
     ];
-    print_table(items_of(&answer, "certificates"), &columns, "No certificates.")
+    print_table(&agent_ca.certificates, &columns, "No certificates.")
 }
 
 /// A root key is a few hundred octets.
@@ -217,19 +219,17 @@ async fn renew(global: &Global, root_key: Option<&Path>) -> Result<ExitCode, Cli
     let control = Control::open_local(global).await?;
     let root_key = read_root_key(root_key)?;
     let root_key = hierarchy::read_root_key(&root_key).map_err(|error| CliError::caused(&error))?;
-    let request = control.call(Call::post("/local/agent-ca/request")).await?;
+    let request: RequestedIntermediate = control.call(Call::post("/local/agent-ca/request")).await?.read()?;
     let certificate = sign(&request, &root_key)?;
     drop(root_key);
-    let body = json!({ "certificate": pem::certificate(&certificate), "sealed_key": request["sealed_key"] });
-    let renewed = control.call(Call::post("/local/agent-ca/renew").body(body)).await?;
+    let body = RenewBody { certificate: pem::certificate(&certificate), sealed_key: request.sealed_key };
+    let answer = control.call(Call::post("/local/agent-ca/renew").body(&body)).await?;
     if global.json {
-        return print_json(&renewed);
+        return print_json(&answer.raw);
     }
-    let until = when(&renewed["not_after"]);
-    print(&format!(
-        "New intermediate until {until}, SHA-256 {}\n",
-        renewed["sha256"].as_str().unwrap_or_default()
-    ))?;
+    let renewed: CaCertificateItem = answer.read()?;
+    let until = when(renewed.not_after);
+    print(&format!("New intermediate until {until}, SHA-256 {}\n", renewed.sha256))?;
     eprintln!("Take the root key offline again. Where the bundle was exported, export it again.");
     Ok(ExitCode::SUCCESS)
 }
@@ -248,17 +248,16 @@ fn read_root_key(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
 }
 
 /// Signs what the server asks for. The root key stays in this process.
-fn sign(request: &Value, root_key: &PrivateKey) -> Result<Vec<u8>, CliError> {
+fn sign(request: &RequestedIntermediate, root_key: &PrivateKey) -> Result<Vec<u8>, CliError> {
     let unclear = || {
         CliError::new("the server's request can't be understood").hint("update both, and restart the server")
     };
-    let text = |name: &str| request[name].as_str().ok_or_else(unclear);
-    let octets = |name: &str| BASE64.decode(text(name)?.as_bytes()).map_err(|_| unclear());
+    let octets = |base64: &str| BASE64.decode(base64.as_bytes()).map_err(|_| unclear());
     let request = IntermediateRequest {
-        trust_domain: text("trust_domain")?.parse().map_err(|_| unclear())?,
-        roots: pem::file::certificates(text("roots")?.as_bytes()).map_err(|_| unclear())?,
-        public_key: octets("public_key")?,
-        sealed_key: octets("sealed_key")?,
+        trust_domain: request.trust_domain.parse().map_err(|_| unclear())?,
+        roots: pem::file::certificates(request.roots.as_bytes()).map_err(|_| unclear())?,
+        public_key: octets(&request.public_key)?,
+        sealed_key: octets(&request.sealed_key)?,
     };
     hierarchy::sign(&request, root_key, SystemClock.now()).map_err(|error| CliError::caused(&error))
 }

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+use crate::api::overview::OverviewAnswer;
+use crate::api::people::TenantItem;
 use crate::ca::envelope::EnvelopeError;
 use crate::ca::server::{self, NewKey, ServerCaError, ServerName};
 use crate::cli::Global;
@@ -119,10 +121,9 @@ async fn refuse_for_hosts(global: &Global) -> Result<(), CliError> {
     }
     let control = Control::open_local(global).await?;
     let mut hosts = 0;
-    for tenant in crate::cli::control::items(&control.list(Call::get("/v1/tenants")).await?) {
-        let tenant = tenant["id"].as_str().map(str::to_owned);
-        let overview = control.call(Call::get("/v1/overview").query("tenant", tenant)).await?;
-        hosts += overview["hosts_total"].as_u64().unwrap_or(0);
+    for tenant in control.list(Call::get("/v1/tenants")).await?.items::<TenantItem>()? {
+        let overview = control.call(Call::get("/v1/overview").query("tenant", Some(tenant.id))).await?;
+        hosts += overview.read::<OverviewAnswer>()?.hosts_total;
     }
     match hosts {
         0 => Ok(()),

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use zeroize::Zeroizing;
 
+use crate::api::credentials::{MintBody, MintedToken, TokenItem};
 use crate::cli::Global;
-use crate::cli::control::{Call, Control};
+use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::values::{
-    SecretOutput, field, print, print_json, print_table, reveal_json, time, when,
-};
+use crate::cli::output::table::{column, print_table, when};
+use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
 use crate::cli::ttl::seconds;
 use crate::shell::quoted;
 
@@ -80,24 +80,24 @@ impl EnrollTokenCommand {
             TokenCommand::List { tenant } => {
                 let answer = control.list(Call::get(ROUTE).query("tenant", tenant)).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return print_json(&answer.raw);
                 }
                 let columns = [
-                    field("ID", "id"),
-                    field("NAME", "name"),
-                    field("AGENT", "agent_id"),
-                    field("STATE", "state"),
-                    time("CREATED", "created_at"),
-                    time("EXPIRES", "expires_at"),
+                    column("ID", |token: &TokenItem| &token.id),
+                    column("NAME", |token| &token.name),
+                    column("AGENT", |token| &token.agent_id),
+                    column("STATE", |token| &token.state),
+                    column("CREATED", |token| &token.created_at),
+                    column("EXPIRES", |token| &token.expires_at),
                 ];
                 let none = "No join tokens. Mint one: muster enroll-token";
-                print_table(crate::cli::control::items(&answer), &columns, none)
+                print_table(&answer.items()?, &columns, none)
             }
             TokenCommand::Void { id, tenant } => {
-                let path = format!("{ROUTE}/{}", crate::cli::control::escape(&id));
+                let path = format!("{ROUTE}/{}", escape(&id));
                 let answer = control.call(Call::delete(&path).query("tenant", tenant)).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return print_json(&answer.raw);
                 }
                 print(&format!("Join token {id} is void: nobody can enroll with it.\n"))?;
                 Ok(ExitCode::SUCCESS)
@@ -108,36 +108,38 @@ impl EnrollTokenCommand {
 
 impl Mint {
     async fn run(self, control: &Control, output: SecretOutput, json: bool) -> Result<ExitCode, CliError> {
-        let body = json!({ "agent_id": self.agent, "name": self.name, "ttl_seconds": self.ttl });
-        let answer = control.call(Call::post(ROUTE).query("tenant", self.tenant).body(body)).await?;
-        if let Some(warning) = answer["warning"]["message"].as_str() {
-            eprintln!("Warning: {warning}");
+        let body = MintBody { agent_id: self.agent, name: self.name, ttl_seconds: Some(self.ttl) };
+        let answer = control.call(Call::post(ROUTE).query("tenant", self.tenant).body(&body)).await?;
+        // An answer that can't be read is printed with --json all the same: the token is in it.
+        let minted = answer.read::<MintedToken>();
+        if let Some(warning) = minted.as_ref().ok().and_then(|minted| minted.warning.as_ref()) {
+            eprintln!("Warning: {}", warning.message);
             eprintln!(
                 "  muster host list --state revoked    # which is it? then: muster host re-enable HOST-ID"
             );
         }
         if json {
-            return reveal_json(output, &answer);
+            return reveal_json(output, &answer.raw);
         }
-        let text = |name: &str| answer[name].as_str().unwrap_or_default();
-        eprintln!("Join token {}, good for one host until {}:", text("id"), when(&answer["expires_at"]));
-        output.reveal(&format!("{}\n", text("token")))?;
-        let pin = answer["ca_pin"].as_str();
-        if let Some(pin) = pin {
+        let minted = minted?;
+        let until = when(minted.item.expires_at);
+        eprintln!("Join token {}, good for one host until {until}:", minted.item.id);
+        output.reveal(&Zeroizing::new(format!("{}\n", *minted.token)))?;
+        if let Some(pin) = &minted.ca_pin {
             eprintln!("Pin of this server: {pin}");
         }
-        if let Some(warning) = answer["server_warning"].as_str() {
+        if let Some(warning) = &minted.server_warning {
             eprintln!("WARNING: {warning}");
         }
-        if let Some(link) = answer["join_link"].as_str() {
-            eprintln!("Join link: {link}");
+        if let Some(link) = &minted.join_link {
+            eprintln!("Join link: {}", **link);
         }
-        if let Some(line) = answer["install_command"].as_str() {
+        if let Some(line) = &minted.install_command {
             eprintln!("On the host, to bring the program there and run the agent as a service:");
-            eprintln!("  {line}");
+            eprintln!("  {}", **line);
         }
-        let server = answer["server"].as_str().unwrap_or("https://SERVER:8443");
-        let vouched = pin.map(|pin| format!(" --ca-pin {pin}")).unwrap_or_default();
+        let server = minted.server.as_deref().unwrap_or("https://SERVER:8443");
+        let vouched = minted.ca_pin.map(|pin| format!(" --ca-pin {pin}")).unwrap_or_default();
         eprintln!(
             "Or only to enroll, where the program is there already; it reads the token from standard input:"
         );

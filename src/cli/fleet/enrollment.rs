@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::api::hosts::EnrollmentItem;
 use crate::cli::Global;
-use crate::cli::control::{Call, Control, escape, items};
+use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::values::{field, print_json, print_table, time};
+use crate::cli::output::table::{column, print_table};
+use crate::cli::output::values::print_json;
 
 /// List the certificates issued to a host
 ///
@@ -33,17 +35,17 @@ impl EnrollmentCommand {
         let path = format!("/v1/hosts/{}/enrollments", escape(&host_id));
         let answer = control.list(Call::get(&path).query("tenant", tenant)).await?;
         if global.json {
-            return print_json(&answer);
+            return print_json(&answer.raw);
         }
         let columns = [
-            field("SERIAL", "serial"),
-            field("VIA", "via"),
-            time("ISSUED", "issued_at"),
-            time("VALID UNTIL", "not_after"),
-            field("PEER", "peer"),
-            time("REVOKED", "revoked_at"),
-            field("REASON", "reason"),
+            column("SERIAL", |enrollment: &EnrollmentItem| &enrollment.serial),
+            column("VIA", |enrollment| &enrollment.via),
+            column("ISSUED", |enrollment| &enrollment.issued_at),
+            column("VALID UNTIL", |enrollment| &enrollment.not_after),
+            column("PEER", |enrollment| &enrollment.peer),
+            column("REVOKED", |enrollment| &enrollment.revoked_at),
+            column("REASON", |enrollment| &enrollment.reason),
         ];
-        print_table(items(&answer), &columns, "No certificates.")
+        print_table(&answer.items()?, &columns, "No certificates.")
     }
 }

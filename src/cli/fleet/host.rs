@@ -3,12 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use serde_json::Value;
+use serde_json::json;
 
+use crate::api::hosts::{HostEventItem, HostItem};
+use crate::api::word::Word;
 use crate::cli::Global;
-use crate::cli::control::{Call, Control, escape, items};
+use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::values::{field, made, print, print_fields, print_json, print_table, time};
+use crate::cli::output::table::{column, made, print_fields, print_table};
+use crate::cli::output::values::{print, print_json};
+use crate::domain::host::HostState;
 use crate::shell::quoted;
 
 /// List, show, decommission, re-enable and delete hosts
@@ -134,15 +138,14 @@ async fn act(
     let path = format!("/v1/hosts/{}/{verb}", escape(&which.id));
     let answer = control.call(Call::post(&path).query("tenant", which.tenant)).await?;
     if global.json {
-        return print_json(&answer);
+        return print_json(&answer.raw);
     }
-    let name = answer["hostname"].as_str().or_else(|| answer["agent_id"].as_str()).unwrap_or_default();
-    print(&format!("{}\n", done(name)))?;
+    let host: HostItem = answer.read()?;
+    print(&format!("{}\n", done(host.hostname.as_deref().unwrap_or(&host.agent_id))))?;
     if verb == "re-enable" {
-        let agent = answer["agent_id"].as_str().unwrap_or_default();
         eprintln!(
             "Its old certificates stay revoked. Enroll it again: muster enroll-token --agent {}",
-            quoted(agent)
+            quoted(&host.agent_id)
         );
     }
     Ok(ExitCode::SUCCESS)
@@ -156,23 +159,23 @@ impl HostCommand {
                 let (call, narrowed) = listing.call();
                 let answer = control.list(call).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return print_json(&answer.raw);
                 }
                 let columns = [
-                    field("ID", "id"),
-                    field("HOSTNAME", "hostname"),
+                    column("ID", |host: &HostItem| &host.id),
+                    column("HOSTNAME", |host| &host.hostname),
                     made("AGENT", agent),
                     made("STATUS", state),
-                    time("LAST SEEN", "last_seen"),
-                    field("ADDRESSES", "ips"),
-                    field("OS", "os"),
-                    field("FLAGS", "flags"),
+                    column("LAST SEEN", |host| &host.last_seen),
+                    column("ADDRESSES", |host| &host.ips),
+                    column("OS", |host| &host.os),
+                    column("FLAGS", |host| &host.flags),
                 ];
                 let none = match narrowed {
                     true => "No such hosts.",
                     false => "No hosts yet. Mint a token: muster enroll-token",
                 };
-                print_table(items(&answer), &columns, none)
+                print_table(&answer.items()?, &columns, none)
             }
             Self::Decommission { which } => {
                 act(global, &control, which, "decommission", |name| format!("{name} decommissioned")).await
@@ -190,7 +193,7 @@ impl HostCommand {
                 let path = format!("/v1/hosts/{}", escape(&which.id));
                 control.call(Call::delete(&path).query("tenant", which.tenant)).await?;
                 if global.json {
-                    return print_json(&serde_json::json!({ "id": which.id, "deleted": true }));
+                    return print_json(&json!({ "id": which.id, "deleted": true }));
                 }
                 print(&format!("Host {} is deleted.\n", which.id))?;
                 Ok(ExitCode::SUCCESS)
@@ -199,28 +202,28 @@ impl HostCommand {
                 let path = format!("/v1/hosts/{}", escape(&which.id));
                 let answer = control.call(Call::get(&path).query("tenant", which.tenant.as_deref())).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return print_json(&answer.raw);
                 }
                 let fields = [
-                    field("Host", "id"),
-                    field("Agent id", "agent_id"),
-                    field("Hostname", "hostname"),
+                    column("Host", |host: &HostItem| &host.id),
+                    column("Agent id", |host| &host.agent_id),
+                    column("Hostname", |host| &host.hostname),
                     made("Status", state),
-                    field("SPIFFE id", "spiffe_id"),
-                    field("OS", "os"),
-                    field("Architecture", "arch"),
-                    field("Addresses", "ips"),
-                    field("Machine id", "machine_id"),
-                    field("Agent version", "agent_version"),
-                    time("First enrolled", "first_enrolled_at"),
-                    time("Last seen", "last_seen"),
-                    time("SVID until", "svid_not_after"),
+                    column("SPIFFE id", |host| &host.spiffe_id),
+                    column("OS", |host| &host.os),
+                    column("Architecture", |host| &host.arch),
+                    column("Addresses", |host| &host.ips),
+                    column("Machine id", |host| &host.machine_id),
+                    column("Agent version", |host| &host.agent_version),
+                    column("First enrolled", |host| &host.first_enrolled_at),
+                    column("Last seen", |host| &host.last_seen),
+                    column("SVID until", |host| &host.svid_not_after),
                     made("Let in by", let_in_by),
-                    time("Decommissioned", "decommissioned_at"),
-                    time("Revoked", "revoked_at"),
-                    field("Flags", "flags"),
+                    column("Decommissioned", |host| &host.decommissioned_at),
+                    column("Revoked", |host| &host.revoked_at),
+                    column("Flags", |host| &host.flags),
                 ];
-                print_fields(&answer, &fields)?;
+                print_fields(&answer.read()?, &fields)?;
                 show_timeline(&control, which).await
             }
         }
@@ -235,36 +238,30 @@ async fn show_timeline(control: &Control, which: WhichHost) -> Result<ExitCode, 
     let answer = control.list_up_to(Call::get(&path).query("tenant", which.tenant), LATEST).await?;
     print("\n")?;
     let columns = [
-        time("AT", "at"),
-        field("EVENT", "kind"),
-        field("ACCORDING TO", "source"),
-        field("DETAIL", "detail"),
+        column("AT", |event: &HostEventItem| &event.at),
+        column("EVENT", |event| &event.kind),
+        column("ACCORDING TO", |event| &event.source),
+        column("DETAIL", |event| &event.detail),
     ];
-    print_table(items(&answer), &columns, "Nothing has happened to it yet.")
+    print_table(&answer.items()?, &columns, "Nothing has happened to it yet.")
 }
 
 /// The agent id where it says more than the host's id, which it is unless a token named another.
-fn agent(host: &Value) -> String {
-    match host["agent_id"].as_str() {
-        Some(agent) if host["id"] != agent => agent.to_owned(),
-        _ => "= ID".to_owned(),
-    }
+fn agent(host: &HostItem) -> String {
+    if host.id == host.agent_id { "= ID".to_owned() } else { host.agent_id.clone() }
 }
 
 /// Whether it is there, where that is what matters.
-fn state(host: &Value) -> String {
-    match host["state"].as_str() {
-        Some(out @ ("decommissioned" | "revoked")) => out.to_owned(),
-        Some("never_reported") => "not reporting yet".to_owned(),
-        _ => host["status"].as_str().unwrap_or_default().to_owned(),
+fn state(host: &HostItem) -> String {
+    match host.state {
+        Word::Known(HostState::Decommissioned | HostState::Revoked) => host.state.to_string(),
+        Word::Known(HostState::NeverReported) => "not reporting yet".to_owned(),
+        Word::Known(HostState::InService) | Word::Unknown(_) => host.status.to_string(),
     }
 }
 
-fn let_in_by(host: &Value) -> String {
-    let credential = &host["credential"];
-    let text = |name: &str| credential[name].as_str().unwrap_or_default();
-    match text("kind") {
-        "" => String::new(),
-        kind => format!("{kind} {} {} ({})", text("id"), text("name"), text("state")).replace("  ", " "),
-    }
+fn let_in_by(host: &HostItem) -> String {
+    let Some(credential) = &host.credential else { return String::new() };
+    let name = credential.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
+    format!("{} {}{name} ({})", credential.kind, credential.id, credential.state)
 }

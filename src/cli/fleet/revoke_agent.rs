@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::api::hosts::RevokedAnswer;
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
@@ -31,9 +32,9 @@ impl RevokeAgentCommand {
         let path = format!("/v1/agents/{}/revoke", escape(&self.agent));
         let answer = control.call(Call::post(&path).query("tenant", self.tenant)).await?;
         if global.json {
-            return print_json(&answer);
+            return print_json(&answer.raw);
         }
-        let count = answer["certificates_revoked"].as_u64().unwrap_or_default();
+        let count = answer.read::<RevokedAnswer>()?.certificates_revoked;
         let certificates = if count == 1 { "certificate" } else { "certificates" };
         print(&format!("Agent {} is revoked ({count} {certificates}).\n", self.agent))?;
         Ok(ExitCode::SUCCESS)

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
+use crate::api::credentials::{CreatedSecret, SecretBody, SecretItem};
 use crate::cli::Global;
-use crate::cli::control::{Call, Control, escape, items};
+use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::values::{
-    SecretOutput, field, made, print, print_json, print_table, reveal_json, time,
-};
+use crate::cli::output::table::{column, made, print_table};
+use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
 use crate::cli::ttl::seconds;
 
 /// Create, list and revoke enrollment secrets: shared by many hosts
@@ -68,14 +68,14 @@ impl SecretCommand {
         match self {
             Self::Create { name, max_uses, ttl, tenant } => {
                 let output = SecretOutput::open()?;
-                let body = json!({ "name": name, "max_uses": max_uses, "ttl_seconds": ttl });
-                let answer = control.call(Call::post(ROUTE).query("tenant", tenant).body(body)).await?;
+                let body = SecretBody { name, max_uses, ttl_seconds: ttl };
+                let answer = control.call(Call::post(ROUTE).query("tenant", tenant).body(&body)).await?;
                 if global.json {
-                    return reveal_json(output, &answer);
+                    return reveal_json(output, &answer.raw);
                 }
-                let text = |name: &str| answer[name].as_str().unwrap_or_default();
-                eprintln!("Enrollment secret {}, shown this one time:", text("id"));
-                output.reveal(&format!("{}\n", text("secret")))?;
+                let created: CreatedSecret = answer.read()?;
+                eprintln!("Enrollment secret {}, shown this one time:", created.item.id);
+                output.reveal(&Zeroizing::new(format!("{}\n", *created.secret)))?;
                 eprintln!(
                     "On each host, with the secret in a file: muster agent install --server URL --ca-pin PIN \
                      --secret-file FILE"
@@ -86,25 +86,25 @@ impl SecretCommand {
                 let call = Call::get(ROUTE).query("tenant", tenant).query("state", state);
                 let answer = control.list(call).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return print_json(&answer.raw);
                 }
                 let columns = [
-                    field("ID", "id"),
-                    field("NAME", "name"),
+                    column("ID", |secret: &SecretItem| &secret.id),
+                    column("NAME", |secret| &secret.name),
                     made("USES", uses),
-                    time("CREATED", "created_at"),
-                    time("LAST USED", "last_used_at"),
-                    time("EXPIRES", "expires_at"),
-                    time("REVOKED", "revoked_at"),
+                    column("CREATED", |secret| &secret.created_at),
+                    column("LAST USED", |secret| &secret.last_used_at),
+                    column("EXPIRES", |secret| &secret.expires_at),
+                    column("REVOKED", |secret| &secret.revoked_at),
                 ];
                 let none = "No enrollment secrets. Create one: muster secret create --name NAME";
-                print_table(items(&answer), &columns, none)
+                print_table(&answer.items()?, &columns, none)
             }
             Self::Revoke { id, tenant } => {
                 let path = format!("{ROUTE}/{}/revoke", escape(&id));
                 let answer = control.call(Call::post(&path).query("tenant", tenant)).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return print_json(&answer.raw);
                 }
                 print(&format!("Enrollment secret {id} is revoked: nobody can enroll with it any more.\n"))?;
                 Ok(ExitCode::SUCCESS)
@@ -114,9 +114,9 @@ impl SecretCommand {
 }
 
 /// How many hosts a secret has admitted, of how many: `12 / 40`, or `12` without a cap.
-fn uses(secret: &Value) -> String {
-    match secret["max_uses"].as_u64() {
-        Some(most) => format!("{} / {most}", secret["uses"]),
-        None => secret["uses"].to_string(),
+fn uses(secret: &SecretItem) -> String {
+    match secret.max_uses {
+        Some(most) => format!("{} / {most}", secret.uses),
+        None => secret.uses.to_string(),
     }
 }

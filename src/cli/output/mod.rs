@@ -2,4 +2,5 @@
 
 pub mod error;
 pub(crate) mod stdout;
+pub(crate) mod table;
 pub(crate) mod values;

@@ -3,15 +3,20 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde_json::json;
+use zeroize::Zeroizing;
 
+use crate::api::people::{ApiTokenBody, ApiTokenItem, CreatedApiToken};
+use crate::api::words::PermissionName;
 use crate::cli::Global;
-use crate::cli::control::{Call, Control, escape, items};
+use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::values::{
-    SecretOutput, field, made, print, print_json, print_table, reveal_json, tenant, time,
-};
+use crate::cli::output::table::{column, made, print_table};
+use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
+use crate::cli::people::tenant::tenant_or_all;
 use crate::cli::ttl::seconds;
+use crate::cli::word::known;
 
 /// Create, list and revoke API tokens: for programs, with an explicit list of permissions
 ///
@@ -27,8 +32,8 @@ pub(crate) enum ApiTokenCommand {
         name: String,
         /// What it may do, such as agent.read; may be repeated
         #[arg(long = "permission", value_name = "PERMISSION", required = true, num_args = 1.., value_delimiter = ',',
-              value_parser = ["agent.read", "agent.write", "audit.read", "host.write", "secret.write", "user.write", "token.write", "tenant.write"])]
-        permissions: Vec<String>,
+              value_parser = PossibleValuesParser::new(["agent.read", "agent.write", "audit.read", "host.write", "secret.write", "user.write", "token.write", "tenant.write"]).try_map(known::<PermissionName>))]
+        permissions: Vec<PermissionName>,
         /// How long it is good, from 60s to 5y [default: until revoked]
         #[arg(long, value_name = "TIME", value_parser = seconds)]
         ttl: Option<i64>,
@@ -58,31 +63,32 @@ impl ApiTokenCommand {
         match self {
             Self::Create { name, permissions, ttl, tenant } => {
                 let output = SecretOutput::open()?;
-                let body = json!({ "name": name, "permissions": permissions, "ttl_seconds": ttl });
-                let answer = control.call(Call::post(ROUTE).query("tenant", tenant).body(body)).await?;
+                let body = ApiTokenBody { name, permissions, ttl_seconds: ttl };
+                let answer = control.call(Call::post(ROUTE).query("tenant", tenant).body(&body)).await?;
                 if global.json {
-                    return reveal_json(output, &answer);
+                    return reveal_json(output, &answer.raw);
                 }
-                eprintln!("API token {}, shown this one time:", answer["id"].as_str().unwrap_or_default());
-                output.reveal(&format!("{}\n", answer["token"].as_str().unwrap_or_default()))?;
+                let created: CreatedApiToken = answer.read()?;
+                eprintln!("API token {}, shown this one time:", created.item.id);
+                output.reveal(&Zeroizing::new(format!("{}\n", *created.token)))?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::List => {
                 let answer = control.list(Call::get(ROUTE)).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return print_json(&answer.raw);
                 }
                 let columns = [
-                    field("ID", "id"),
-                    field("NAME", "name"),
-                    field("PERMISSIONS", "permissions"),
-                    made("TENANT", tenant),
+                    column("ID", |token: &ApiTokenItem| &token.id),
+                    column("NAME", |token| &token.name),
+                    column("PERMISSIONS", |token| &token.permissions),
+                    made("TENANT", |token| tenant_or_all(token.tenant_id.as_deref())),
                     made("MADE BY", maker),
-                    time("CREATED", "created_at"),
-                    time("EXPIRES", "expires_at"),
+                    column("CREATED", |token| &token.created_at),
+                    column("EXPIRES", |token| &token.expires_at),
                 ];
                 print_table(
-                    items(&answer),
+                    &answer.items()?,
                     &columns,
                     "No API tokens. Create one: muster api-token create --name NAME --permission agent.read",
                 )
@@ -100,6 +106,6 @@ impl ApiTokenCommand {
 }
 
 /// Who made a token; the local operator has no name.
-fn maker(token: &Value) -> String {
-    token["created_by"].as_str().unwrap_or("local").to_owned()
+fn maker(token: &ApiTokenItem) -> String {
+    token.created_by.as_deref().unwrap_or("local").to_owned()
 }

@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::audit::{AuditItem, ChainAnswer};
 use crate::cli::Global;
-use crate::cli::control::{Call, Control, items};
+use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
-use crate::cli::output::values::{Progress, field, made, print, print_json, print_table, print_whole, time};
-use crate::domain::insight::audit::{AuditRecord, ChainHead};
+use crate::cli::output::table::{column, made, print_table};
+use crate::cli::output::values::{Progress, print, print_json, print_whole};
+use crate::cli::received::Received;
+use crate::domain::insight::audit::{AuditRecord, ChainHead, HOSTNAME};
 use crate::durable::Unfinished;
 
 /// More octets than any line of an export has.
@@ -71,20 +75,20 @@ impl AuditCommand {
                 let call = Call::get("/v1/audit").query("q", search).query("tenant", tenant);
                 let answer = control.list_up_to(call, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return print_json(&answer.raw);
                 }
                 let columns = [
-                    field("SEQ", "seq"),
-                    time("AT", "at"),
-                    field("ACTOR", "actor"),
-                    field("SOURCE", "source"),
-                    field("ACTION", "action"),
-                    field("TARGET", "target"),
+                    column("SEQ", |record: &AuditItem| &record.seq),
+                    column("AT", |record| &record.at),
+                    column("ACTOR", |record| &record.actor),
+                    column("SOURCE", |record| &record.source),
+                    column("ACTION", |record| &record.action),
+                    column("TARGET", |record| &record.target),
                     made("HOST", hostname),
                     made("OUTCOME", outcome),
-                    field("DETAIL", "detail"),
+                    column("DETAIL", |record| &record.detail),
                 ];
-                print_table(items(&answer), &columns, "No records.")
+                print_table(&answer.items()?, &columns, "No records.")
             }
             Self::Verify { .. } => verify(global, &control).await,
             Self::Export { path } => export(global, &control, &path).await,
@@ -93,16 +97,15 @@ impl AuditCommand {
 }
 
 /// The name of the host that a record is about, if it has one.
-fn hostname(record: &Value) -> String {
-    record["names"]["hostname"]["name"].as_str().unwrap_or_default().to_owned()
+fn hostname(record: &AuditItem) -> String {
+    record.names.get(HOSTNAME).and_then(|hostname| hostname.name.clone()).unwrap_or_default()
 }
 
 /// The outcome, with the reason of a refusal beside it.
-fn outcome(record: &Value) -> String {
-    let outcome = record["outcome"].as_str().unwrap_or_default();
-    match record["reason"].as_str() {
-        Some(reason) => format!("{outcome}: {reason}"),
-        None => outcome.to_owned(),
+fn outcome(record: &AuditItem) -> String {
+    match &record.reason {
+        Some(reason) => format!("{}: {reason}", record.outcome),
+        None => record.outcome.to_string(),
     }
 }
 
@@ -124,10 +127,8 @@ fn verify_file(global: &Global, path: &Path) -> Result<ExitCode, CliError> {
     };
     let (records, broken) = check.map_err(failed)?;
     let (first_broken, why) = broken.unzip();
-    report(
-        global,
-        &json!({ "records": records, "intact": why.is_none(), "first_broken": first_broken, "why": why }),
-    )
+    let why = why.map(str::to_owned);
+    report(global, &Received::of(&ChainAnswer { records, intact: why.is_none(), first_broken, why }))
 }
 
 /// Follows the chain through an export. Returns how many records hold together, and the number of the first one
@@ -156,32 +157,32 @@ fn walk(mut export: impl BufRead) -> std::io::Result<(u64, Option<(u64, &'static
 
 /// The record on a line; `None` when the line is anything else, or has more in it than the hash covers.
 fn record(line: &[u8]) -> Option<AuditRecord> {
-    let mut value: Value = serde_json::from_slice(line).ok()?;
-    let record: AuditRecord = serde_json::from_value(value.clone()).ok()?;
-    if record.names.is_empty() {
-        value.as_object_mut()?.remove("names");
-    }
-    (serde_json::to_value(&record).ok()? == value).then_some(record)
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let record = AuditRecord::deserialize(&line).ok()?;
+    // Without names, an export has an empty object where the hashed record has none.
+    let as_hashed = serde_json::to_value(&record).ok()?;
+    let as_exported = serde_json::to_value(AuditItem::deserialize(&line).ok()?).ok()?;
+    (line == as_hashed || line == as_exported).then_some(record)
 }
 
 /// Tells what came of a verification.
-fn report(global: &Global, answer: &Value) -> Result<ExitCode, CliError> {
-    let intact = answer["intact"] == true;
+fn report(global: &Global, answer: &Received) -> Result<ExitCode, CliError> {
     if global.json {
-        print_json(answer)?;
+        print_json(&answer.raw)?;
     }
-    if !intact {
-        let why = answer["why"].as_str().unwrap_or_default();
-        let text = match &answer["first_broken"] {
-            Value::Null => format!("the audit trail is broken: {why}"),
-            seq => format!("the audit trail is broken at record {seq}: {why}"),
+    let chain: ChainAnswer = answer.read()?;
+    if !chain.intact {
+        let why = chain.why.unwrap_or_default();
+        let text = match chain.first_broken {
+            None => format!("the audit trail is broken: {why}"),
+            Some(seq) => format!("the audit trail is broken at record {seq}: {why}"),
         };
         return Err(
             CliError::new(text).hint("compare with an earlier 'muster audit export', and restore a backup")
         );
     }
     if !global.json {
-        print(&format!("The audit trail is intact: {} records.\n", answer["records"]))?;
+        print(&format!("The audit trail is intact: {} records.\n", chain.records))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -217,7 +218,8 @@ async fn export(global: &Global, control: &Control, path: &Path) -> Result<ExitC
 
 /// Records as lines of an export. Those who see one tenant get no hashes, and without them it would prove nothing.
 fn lines(records: &[Value]) -> Result<String, CliError> {
-    if records.iter().any(|record| record["hash"].is_null()) {
+    let hidden = |record: &Value| AuditItem::deserialize(record).is_ok_and(|record| record.hash.is_none());
+    if records.iter().any(hidden) {
         let text = "an export is the chain of all tenants, and you see the records of one";
         return Err(CliError::new(text).hint(
             "use an API token that belongs to no tenant, or run it as the local operator; \

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use serde_json::json;
 
+use crate::api::people::{TenantBody, TenantItem};
 use crate::cli::Global;
-use crate::cli::control::{Call, Control, items};
+use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
-use crate::cli::output::values::{field, print, print_json, print_table, time};
+use crate::cli::output::table::{column, print_table};
+use crate::cli::output::values::{print, print_json};
 
 /// Create and list tenants: walls inside one deployment
 ///
@@ -37,22 +38,32 @@ impl TenantCommand {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name } => {
-                let answer = control.call(Call::post("/v1/tenants").body(json!({ "name": name }))).await?;
+                let body = TenantBody { name };
+                let answer = control.call(Call::post("/v1/tenants").body(&body)).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return print_json(&answer.raw);
                 }
-                eprintln!("Tenant '{name}' created; its id:");
-                print(&format!("{}\n", answer["id"].as_str().unwrap_or_default()))?;
+                eprintln!("Tenant '{}' created; its id:", body.name);
+                print(&format!("{}\n", answer.read::<TenantItem>()?.id))?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::List => {
                 let answer = control.list(Call::get("/v1/tenants")).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return print_json(&answer.raw);
                 }
-                let columns = [field("ID", "id"), field("NAME", "name"), time("CREATED", "created_at")];
-                print_table(items(&answer), &columns, "No tenants.")
+                let columns = [
+                    column("ID", |tenant: &TenantItem| &tenant.id),
+                    column("NAME", |tenant| &tenant.name),
+                    column("CREATED", |tenant| &tenant.created_at),
+                ];
+                print_table(&answer.items()?, &columns, "No tenants.")
             }
         }
     }
+}
+
+/// The tenant of somebody who has one; those without belong to all.
+pub(super) fn tenant_or_all(tenant: Option<&str>) -> String {
+    tenant.unwrap_or("all").to_owned()
 }

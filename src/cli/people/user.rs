@@ -4,13 +4,19 @@ use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use zeroize::Zeroizing;
 
+use crate::api::people::{ApiTokenItem, ChangedUserAnswer, UserBody, UserItem, UserPatch};
 use crate::cli::Global;
-use crate::cli::control::{Call, Control, escape, items, items_of};
+use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::values::{field, made, print, print_json, print_table, tenant, time};
+use crate::cli::output::table::{column, made, print_table};
+use crate::cli::output::values::{print, print_json};
+use crate::cli::people::tenant::tenant_or_all;
+use crate::cli::received::Received;
+use crate::cli::word::known;
+use crate::domain::people::user::Role;
 use crate::secret_file::without_mark;
 
 /// Add, list and change the people who sign in
@@ -27,8 +33,8 @@ pub(crate) enum UserCommand {
         /// The sign-in name
         name: String,
         /// What the person may do
-        #[arg(long, value_parser = ["admin", "operator", "viewer"])]
-        role: String,
+        #[arg(long, value_parser = roles())]
+        role: Role,
         /// Confine the person to one tenant [default: all tenants]
         #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
@@ -48,8 +54,8 @@ pub(crate) enum UserCommand {
         /// The sign-in name
         name: String,
         /// The new role
-        #[arg(value_parser = ["admin", "operator", "viewer"])]
-        role: String,
+        #[arg(value_parser = roles())]
+        role: Role,
     },
     /// Lock a person out and end their sessions and API tokens
     Disable {
@@ -66,39 +72,42 @@ const EXAMPLES: &str = "Examples:
   pass show muster/olga | muster user add olga --role operator
   muster user set-password admin     # on the server's own machine: the way back in";
 
+fn roles() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(["admin", "operator", "viewer"]).try_map(known)
+}
+
 impl UserCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Add { name, role, tenant } => {
                 let password = password(&format!("Password for {name}: "))?;
-                let body =
-                    json!({ "username": name, "password": *password, "role": role, "tenant_id": tenant });
-                let answer = control.call(Call::post("/v1/users").body(body)).await?;
-                let full = answer["username"].as_str().unwrap_or(&name);
+                let body = UserBody { username: name.clone(), password, role, tenant_id: tenant };
+                let answer = control.call(Call::post("/v1/users").body(&body)).await?;
+                let full = answer.read::<UserItem>().map_or_else(|_| name.clone(), |user| user.username);
                 if !full.eq_ignore_ascii_case(&name) {
                     eprintln!(
                         "The name of a person of this tenant ends in '{}'.",
                         full.get(name.len()..).unwrap_or_default()
                     );
                 }
-                tell(global, &answer, &format!("{full} may sign in as {role}."))
+                tell(global, &answer, &format!("{full} may sign in as {}.", role.as_str()))
             }
             Self::List => {
                 let answer = control.list(Call::get("/v1/users")).await?;
                 if global.json {
-                    return print_json(&answer);
+                    return print_json(&answer.raw);
                 }
                 let columns = [
-                    field("USERNAME", "username"),
-                    field("ROLE", "role"),
-                    made("TENANT", tenant),
-                    field("DISABLED", "disabled"),
-                    time("CREATED", "created_at"),
-                    field("ID", "id"),
+                    column("USERNAME", |user: &UserItem| &user.username),
+                    column("ROLE", |user| &user.role),
+                    made("TENANT", |user| tenant_or_all(user.tenant_id.as_deref())),
+                    column("DISABLED", |user| &user.disabled),
+                    column("CREATED", |user| &user.created_at),
+                    column("ID", |user| &user.id),
                 ];
                 print_table(
-                    items(&answer),
+                    &answer.items()?,
                     &columns,
                     "Nobody yet. Add somebody: muster user add NAME --role admin",
                 )
@@ -108,12 +117,14 @@ impl UserCommand {
                 name_tokens(&control, &name).await;
                 let password = password(&format!("New password for {name}: "))?;
                 let done = format!("{name} has a new password, and every session has ended.");
-                change(global, &control, &id, json!({ "password": *password }), &done).await
+                let patch = UserPatch { password: Some(password), ..UserPatch::default() };
+                change(global, &control, &id, &patch, &done).await
             }
             Self::SetRole { name, role } => {
                 let id = find(&control, &name).await?;
-                let done = format!("{name} is {role} now.");
-                change(global, &control, &id, json!({ "role": role }), &done).await
+                let done = format!("{name} is {} now.", role.as_str());
+                let patch = UserPatch { role: Some(role), ..UserPatch::default() };
+                change(global, &control, &id, &patch, &done).await
             }
             Self::Disable { name, undo } => {
                 let id = find(&control, &name).await?;
@@ -125,7 +136,8 @@ impl UserCommand {
                 } else {
                     format!("{name} is locked out.")
                 };
-                change(global, &control, &id, json!({ "disabled": !undo }), &done).await
+                let patch = UserPatch { disabled: Some(!undo), ..UserPatch::default() };
+                change(global, &control, &id, &patch, &done).await
             }
         }
     }
@@ -135,38 +147,36 @@ async fn change(
     global: &Global,
     control: &Control,
     id: &str,
-    body: Value,
+    patch: &UserPatch,
     done: &str,
 ) -> Result<ExitCode, CliError> {
     let path = format!("/v1/users/{}", escape(id));
-    let answer = control.call(Call::patch(&path).body(body)).await?;
-    for token in items_of(&answer, "ended_api_tokens") {
-        eprintln!("API token {} has ended.", described(token));
+    let answer = control.call(Call::patch(&path).body(patch)).await?;
+    // The change is made, whether its answer can be read or not.
+    let changed = answer.read::<ChangedUserAnswer>();
+    for token in changed.iter().flat_map(|changed| &changed.ended_api_tokens) {
+        eprintln!("API token {} ('{}') has ended.", token.id, token.name);
     }
     tell(global, &answer, done)
 }
 
 /// Names the API tokens that a person has made, before a change ends them.
 async fn name_tokens(control: &Control, name: &str) {
-    let Ok(tokens) = control.list(Call::get("/v1/api-tokens")).await else {
+    let tokens = control.list(Call::get("/v1/api-tokens")).await;
+    let Ok(tokens) = tokens.and_then(Received::items::<ApiTokenItem>) else {
         eprintln!("Every API token that {name} has made will end.");
         return;
     };
     let made_by =
-        |token: &&Value| token["created_by"].as_str().is_some_and(|by| by.eq_ignore_ascii_case(name));
-    for token in items(&tokens).iter().filter(made_by) {
-        eprintln!("API token {} will end.", described(token));
+        |token: &&ApiTokenItem| token.created_by.as_ref().is_some_and(|by| by.eq_ignore_ascii_case(name));
+    for token in tokens.iter().filter(made_by) {
+        eprintln!("API token {} ('{}') will end.", token.id, token.name);
     }
 }
 
-fn described(token: &Value) -> String {
-    let text = |name: &str| token[name].as_str().unwrap_or_default().to_owned();
-    format!("{} ('{}')", text("id"), text("name"))
-}
-
-fn tell(global: &Global, answer: &Value, done: &str) -> Result<ExitCode, CliError> {
+fn tell(global: &Global, answer: &Received, done: &str) -> Result<ExitCode, CliError> {
     if global.json {
-        return print_json(answer);
+        return print_json(&answer.raw);
     }
     print(&format!("{done}\n"))?;
     Ok(ExitCode::SUCCESS)
@@ -175,10 +185,9 @@ fn tell(global: &Global, answer: &Value, done: &str) -> Result<ExitCode, CliErro
 /// The id of a person, by name.
 async fn find(control: &Control, name: &str) -> Result<String, CliError> {
     let users = control.list(Call::get("/v1/users")).await?;
-    let named =
-        |user: &&Value| user["username"].as_str().is_some_and(|other| other.eq_ignore_ascii_case(name));
-    let found = items(&users).iter().find(named).and_then(|user| user["id"].as_str());
-    found.map(str::to_owned).ok_or_else(|| {
+    let mut users = users.items::<UserItem>()?.into_iter();
+    let found = users.find(|user| user.username.eq_ignore_ascii_case(name));
+    found.map(|user| user.id).ok_or_else(|| {
         CliError::new(format!("there is no user '{name}'")).hint("'muster user list' lists them")
     })
 }

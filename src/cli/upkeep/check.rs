@@ -3,12 +3,18 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::api::local::{CheckVerdict, CheckedTableItem};
+use crate::api::overview::WarningItem;
+use crate::api::word::Word;
+use crate::api::words::SeverityName;
 use crate::cli::Global;
 use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
-use crate::cli::output::values::{field, print_json, print_table};
+use crate::cli::output::table::{column, print_table};
+use crate::cli::output::values::print_json;
 
 /// CheckCommand that the store is whole and what needs somebody, while the server runs or not
 ///
@@ -26,41 +32,49 @@ impl CheckCommand {
         let control = Control::open_local(global).await?;
         let answer = control.bytes(Call::post("/local/check")).await?;
         let unclear = || CliError::new("the check broke off").hint("the server's log says why");
-        let mut lines = answer
+        // As they came, for --json.
+        let mut tables = answer
             .split(|octet| *octet == b'\n')
             .filter(|line| !line.is_empty())
             .map(serde_json::from_slice::<Value>)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| unclear())?;
-        let verdict = lines.pop().ok_or_else(unclear)?;
-        let findings = verdict["findings"].as_array().cloned().unwrap_or_default();
-        match verdict.get("damage") {
-            Some(Value::Null) => {
-                if global.json {
-                    print_json(&json!({ "damage": null, "tables": lines, "findings": findings }))?;
-                } else {
-                    print_table(&lines, &[field("TABLE", "table"), field("ROWS", "rows")], "No tables.")?;
-                    eprintln!("The store is whole.");
-                    findings.iter().for_each(say);
-                }
-                Ok(status(&findings))
-            }
-            Some(Value::String(damage)) => Err(CliError::new(format!("the store is damaged: {damage}"))
-                .hint("stop the server, move muster.redb away and restore a backup")),
-            _ => Err(unclear()),
+        let last = tables.pop().ok_or_else(unclear)?;
+        let verdict: CheckVerdict<Value> = serde_json::from_value(last).map_err(|_| unclear())?;
+        if let Some(damage) = verdict.damage {
+            return Err(CliError::new(format!("the store is damaged: {damage}"))
+                .hint("stop the server, move muster.redb away and restore a backup"));
         }
+        let findings: Vec<WarningItem> = read(&verdict.findings).map_err(|_| unclear())?;
+        if global.json {
+            print_json(&json!({ "damage": null, "tables": tables, "findings": verdict.findings }))?;
+        } else {
+            let columns = [
+                column("TABLE", |table: &CheckedTableItem| &table.table),
+                column("ROWS", |table| &table.rows),
+            ];
+            print_table(&read(&tables).map_err(|_| unclear())?, &columns, "No tables.")?;
+            eprintln!("The store is whole.");
+            findings.iter().for_each(say);
+        }
+        Ok(status(&findings))
     }
 }
 
-fn say(finding: &Value) {
-    let text = |name: &str| finding[name].as_str().unwrap_or_default();
-    eprintln!("{}: {}\n  {}", text("severity").to_uppercase(), text("message"), text("hint"));
+fn read<T: DeserializeOwned>(lines: &[Value]) -> serde_json::Result<Vec<T>> {
+    lines.iter().map(T::deserialize).collect()
+}
+
+fn say(finding: &WarningItem) {
+    let WarningItem { severity, message, hint, .. } = finding;
+    eprintln!("{}: {message}\n  {hint}", severity.to_string().to_uppercase());
 }
 
 /// The exit status that the worst finding asks for.
-fn status(findings: &[Value]) -> ExitCode {
-    let any = |severity: &str| findings.iter().any(|finding| finding["severity"] == severity);
-    match (any("critical"), any("soon")) {
+fn status(findings: &[WarningItem]) -> ExitCode {
+    let any =
+        |severity: SeverityName| findings.iter().any(|finding| finding.severity == Word::Known(severity));
+    match (any(SeverityName::Critical), any(SeverityName::Soon)) {
         (true, _) => ExitCode::FAILURE,
         (false, true) => ExitCode::from(4),
         (false, false) => ExitCode::SUCCESS,

@@ -14,7 +14,7 @@ impl AuditItem {
             tenant_id: record.tenant_id,
             action: record.action,
             target: record.target,
-            outcome: record.outcome,
+            outcome: record.outcome.into(),
             reason: record.reason,
             detail: record.detail,
             names: record.names,

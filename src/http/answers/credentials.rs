@@ -19,7 +19,7 @@ impl TokenItem {
             tenant_id: token.tenant.to_string(),
             agent_id: token.agent.as_ref().map(ToString::to_string),
             name: token.name.as_ref().map(ToString::to_string),
-            state: token.state(now),
+            state: token.state(now).into(),
             created_at: token.created_at,
             expires_at: token.expires_at,
             used_at: token.used_at,

@@ -1,7 +1,8 @@
 //! Hosts, their certificates and their timelines: what goes over the wire, made from what the use cases answer.
 
 use crate::api::hosts::{EnrollmentItem, HostCredential, HostEventItem, HostItem};
-use crate::api::words::{CredentialWord, HostStatus};
+use crate::api::word::Word;
+use crate::api::words::{CredentialWord, HostStatus, IssuedVia};
 use crate::app::insight::fleet::HostNow;
 use crate::app::issue::hosts::{CredentialNow, HostDetail};
 use crate::domain::enroll::enrollment::{Enrollment, LetInBy};
@@ -10,10 +11,10 @@ use crate::domain::insight::timeline::{HostEvent, TimelineEntry};
 impl From<CredentialNow> for HostCredential {
     fn from(credential: CredentialNow) -> Self {
         Self {
-            kind: match credential.by {
+            kind: Word::Known(match credential.by {
                 LetInBy::Token(_) => CredentialWord::Token,
                 LetInBy::Secret(_) => CredentialWord::Secret,
-            },
+            }),
             id: credential.by.id().to_string(),
             name: credential.name.map(|name| name.to_string()),
             state: credential.state.into(),
@@ -47,15 +48,15 @@ impl HostItem {
             ips: host.facts.ips,
             machine_id: host.facts.machine_id,
             agent_version: host.facts.agent_version,
-            status: if online { HostStatus::Online } else { HostStatus::Offline },
-            state,
+            status: Word::Known(if online { HostStatus::Online } else { HostStatus::Offline }),
+            state: state.into(),
             first_enrolled_at: host.first_enrolled_at,
             last_seen: host.last_seen,
             decommissioned_at: host.decommissioned_at,
             revoked_at: host.revoked_at,
             credential: credential.map(HostCredential::from),
             svid_not_after: host.svid_not_after,
-            flags: host.flags.into_iter().collect(),
+            flags: host.flags.into_iter().map(Word::Known).collect(),
         }
     }
 }
@@ -67,7 +68,7 @@ impl From<Enrollment> for EnrollmentItem {
             serial: enrollment.serial.to_string(),
             host_id: enrollment.host.to_string(),
             tenant_id: enrollment.tenant.to_string(),
-            via: enrollment.via.into(),
+            via: IssuedVia::from(enrollment.via).into(),
             credential_id: enrollment.via.credential().map(|id| id.to_string()),
             issued_at: enrollment.issued_at,
             not_before: enrollment.not_before,
@@ -75,7 +76,7 @@ impl From<Enrollment> for EnrollmentItem {
             peer: enrollment.peer,
             revoked: revocation.is_some(),
             revoked_at: revocation.map(|r| r.at),
-            reason: revocation.map(|r| r.reason),
+            reason: revocation.map(|r| r.reason.into()),
         }
     }
 }
@@ -83,6 +84,6 @@ impl From<Enrollment> for EnrollmentItem {
 impl From<TimelineEntry> for HostEventItem {
     fn from(TimelineEntry { key, source, event }: TimelineEntry) -> Self {
         let HostEvent { at, kind, detail } = event;
-        Self { id: key.to_string(), at, kind, source, detail }
+        Self { id: key.to_string(), at, kind, source: source.into(), detail }
     }
 }

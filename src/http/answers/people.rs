@@ -4,6 +4,7 @@ use crate::api::people::{
     ApiTokenItem, ChangedUserAnswer, CreatedApiToken, OwnToken, PreferencesBody, SessionItem, TenantItem,
     UserItem,
 };
+use crate::api::words::PermissionName;
 use crate::app::access::api_tokens::ListedToken;
 use crate::app::access::users::ChangedUser;
 use crate::domain::enroll::credential::Credential;
@@ -23,7 +24,7 @@ impl From<User> for UserItem {
         Self {
             id: user.id.to_string(),
             username: user.username.to_string(),
-            role: user.role,
+            role: user.role.into(),
             tenant_id: user.tenant.map(|tenant| tenant.to_string()),
             disabled: user.disabled_at.is_some(),
             created_at: user.created_at,
@@ -68,7 +69,11 @@ impl From<ListedToken> for ApiTokenItem {
         Self {
             id: token.id.to_string(),
             name: token.name.to_string(),
-            permissions: token.permissions.iter().map(|permission| (*permission).into()).collect(),
+            permissions: token
+                .permissions
+                .iter()
+                .map(|permission| PermissionName::from(*permission).into())
+                .collect(),
             tenant_id: token.tenant.map(|tenant| tenant.to_string()),
             created_at: token.created_at,
             expires_at: token.expires_at,

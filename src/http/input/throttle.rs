@@ -3,7 +3,6 @@
 //! wrong token draws on its own alone, so that a machine that enrolls in vain keeps nobody beside it from signing in.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 

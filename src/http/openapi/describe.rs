@@ -18,7 +18,7 @@ pub(crate) trait Input {
 }
 
 /// What a handler answers.
-pub(crate) trait Answer {
+pub(crate) trait DescribedAnswer {
     fn describe(operation: &mut Operation);
 }
 
@@ -33,7 +33,7 @@ macro_rules! described {
         where
             H: Fn($($input),*) -> F,
             F: Future<Output = A>,
-            A: Answer,
+            A: DescribedAnswer,
             $($input: Input,)*
         {
             fn describe(operation: &mut Operation) {
@@ -58,21 +58,21 @@ impl<T> Input for Option<Extension<T>> {}
 /// Somebody, or nobody: both are served.
 impl<T: Input> Input for Result<T, Problem> {}
 
-impl<T: JsonSchema> Answer for axum::Json<T> {
+impl<T: JsonSchema> DescribedAnswer for axum::Json<T> {
     fn describe(operation: &mut Operation) {
         operation.answers_json::<T>(200);
     }
 }
 
 /// Refusals stand in the row of the route; see `Operation::refuses`.
-impl<A: Answer> Answer for Result<A, Problem> {
+impl<A: DescribedAnswer> DescribedAnswer for Result<A, Problem> {
     fn describe(operation: &mut Operation) {
         A::describe(operation);
     }
 }
 
 /// An answer with headers of its own.
-impl<H, A: Answer> Answer for (H, A) {
+impl<H, A: DescribedAnswer> DescribedAnswer for (H, A) {
     fn describe(operation: &mut Operation) {
         A::describe(operation);
     }

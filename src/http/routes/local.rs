@@ -7,11 +7,13 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::api::authority::{AgentCaBody, CaCertificateItem, RenewBody, RequestedIntermediate};
+use crate::api::local::{AgentCaPresence, CheckVerdict, CheckedTableItem};
+use crate::api::overview::WarningItem;
 use crate::app::keep::check::CheckedTable;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Local, Nothing, Params};
@@ -53,7 +55,8 @@ pub(crate) async fn check(
     tokio::spawn(async move {
         let checked = shared.app.check(move |CheckedTable { table, rows }| {
             // The check goes on for a reader that went away; it changes nothing and comes to its end.
-            let _ = writeln!(parts, "{}", json!({ "table": table, "rows": rows }));
+            let line = CheckedTableItem { table: table.to_owned(), rows };
+            let _ = parts.write_all(&line_of(&line));
         });
         let damage = match checked.await {
             Ok(Ok(())) => None,
@@ -73,15 +76,18 @@ pub(crate) async fn check(
         }) else {
             return;
         };
-        let findings: Vec<_> = stored
-            .into_iter()
-            .chain(findings::of_server(&shared))
-            .map(crate::api::overview::WarningItem::from)
-            .collect();
-        let verdict = json!({ "damage": damage, "findings": findings });
-        let _ = last.send(Ok(Bytes::from(verdict.to_string()))).await;
+        let findings: Vec<_> =
+            stored.into_iter().chain(findings::of_server(&shared)).map(WarningItem::from).collect();
+        let verdict = line_of(&CheckVerdict { damage, findings });
+        let _ = last.send(Ok(Bytes::from(verdict))).await;
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+fn line_of(line: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec(line).expect("a line of a check is plain data and always becomes JSON");
+    text.push(b'\n');
+    text
 }
 
 /// The public key of another intermediate.
@@ -120,8 +126,8 @@ pub(crate) async fn has_agent_ca(
     Local(_): Local,
     State(shared): State<Shared>,
     Params(Nothing {}): Params<Nothing>,
-) -> Result<axum::Json<serde_json::Value>, Problem> {
-    Ok(axum::Json(json!({ "exists": shared.app.hierarchy()?.is_some() })))
+) -> Result<axum::Json<AgentCaPresence>, Problem> {
+    Ok(axum::Json(AgentCaPresence { exists: shared.app.hierarchy()?.is_some() }))
 }
 
 /// The first agent CA, made by the command that asks.

@@ -1,0 +1,180 @@
+//! Answers for people: a table of items, or a line for each field of one.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use comfy_table::{ContentArrangement, Table, TableStyle};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::api::word::Word;
+use crate::cli::output::error::CliError;
+use crate::cli::output::stdout::print;
+
+/// A column or a line: its heading, and what it shows of an item.
+pub(crate) struct Column<T> {
+    heading: &'static str,
+    of: Box<dyn Fn(&T) -> String>,
+}
+
+/// Shows a field as it is.
+pub(crate) fn column<T: 'static, C: Cell + 'static>(heading: &'static str, field: fn(&T) -> &C) -> Column<T> {
+    Column { heading, of: Box::new(move |item| field(item).cell()) }
+}
+
+/// Shows what a function makes of the item.
+pub(crate) fn made<T: 'static>(heading: &'static str, of: fn(&T) -> String) -> Column<T> {
+    Column { heading, of: Box::new(of) }
+}
+
+impl<T> Column<T> {
+    fn of(&self, item: &T) -> String {
+        let text = shown(&(self.of)(item));
+        if text.is_empty() { NOTHING.to_owned() } else { text }
+    }
+}
+
+/// Spaces between columns.
+const GAP: u16 = 2;
+/// What stands where there is nothing.
+const NOTHING: &str = "-";
+
+/// Prints the items of a list as a table, or says that there are none.
+pub(crate) fn print_table<T>(items: &[T], columns: &[Column<T>], none: &str) -> Result<ExitCode, CliError> {
+    if items.is_empty() {
+        print(&format!("{none}\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new();
+    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|column| column.heading));
+    for item in items {
+        table.add_row(columns.iter().map(|column| column.of(item)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, GAP));
+    }
+    let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
+    print(&lines.collect::<String>())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints one item, a line per field.
+pub(crate) fn print_fields<T>(item: &T, fields: &[Column<T>]) -> Result<ExitCode, CliError> {
+    let width = fields.iter().map(|field| field.heading.len()).max().unwrap_or_default();
+    let line = |field: &Column<T>| format!("{:<width$}  {}\n", field.heading, field.of(item));
+    print(&fields.iter().map(line).collect::<String>())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A time to the second, such as `2026-11-22 20:52:44Z`: RFC 3339 with a space, which its section 5.6 allows.
+pub(crate) fn when(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// Text of strangers for a terminal: what would move the cursor or turn the writing round is marked instead.
+fn shown(text: &str) -> String {
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// What a column can show. Nothing is the empty text.
+pub(crate) trait Cell {
+    fn cell(&self) -> String;
+}
+
+impl Cell for String {
+    fn cell(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Cell for Cow<'static, str> {
+    fn cell(&self) -> String {
+        self.clone().into_owned()
+    }
+}
+
+impl Cell for u64 {
+    fn cell(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Cell for bool {
+    fn cell(&self) -> String {
+        if *self { "yes".to_owned() } else { "no".to_owned() }
+    }
+}
+
+impl Cell for IpAddr {
+    fn cell(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Cell for Timestamp {
+    fn cell(&self) -> String {
+        when(*self)
+    }
+}
+
+impl<T: Serialize> Cell for Word<T> {
+    fn cell(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl<C: Cell> Cell for Option<C> {
+    fn cell(&self) -> String {
+        self.as_ref().map(C::cell).unwrap_or_default()
+    }
+}
+
+impl<C: Cell> Cell for Vec<C> {
+    fn cell(&self) -> String {
+        self.iter().map(C::cell).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Cell for BTreeMap<String, String> {
+    fn cell(&self) -> String {
+        self.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of<C: Cell + 'static>(cell: &C) -> String {
+        column("X", |cell: &C| cell).of(cell)
+    }
+
+    #[test]
+    fn times_are_shown_to_the_second() {
+        let at: Timestamp = "2026-11-22T20:52:44.666Z".parse().unwrap();
+        assert_eq!(of(&at), "2026-11-22 20:52:44Z");
+        assert_eq!(of(&None::<Timestamp>), "-");
+    }
+
+    #[test]
+    fn what_strangers_wrote_does_not_steer_a_terminal() {
+        let hostile = "a\u{1b}[2Jb\r\nc\u{202e}d".to_owned();
+        let harmless = "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d";
+        assert_eq!(of(&hostile), harmless);
+        assert_eq!(made("X", String::clone).of(&hostile), harmless);
+        assert_eq!(
+            of(&["10.0.0.5", "fd00::5"].map(|ip| ip.parse::<IpAddr>().unwrap()).to_vec()),
+            "10.0.0.5, fd00::5"
+        );
+        assert_eq!(
+            of(&BTreeMap::from([("code".to_owned(), "a".to_owned()), ("by".to_owned(), "b".to_owned())])),
+            "by b, code a"
+        );
+        assert_eq!(of(&Vec::<String>::new()), "-");
+    }
+}
