@@ -1,7 +1,6 @@
 //! A small real server for the agent's tests: an agent CA, the enrollment endpoints over TLS, and the gRPC
 //! service over mutual TLS, each on a port of its own.
 
-use crate::svid::Svid;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +34,7 @@ use crate::grpc::proto::{
     SessionResponse, session_request, session_response,
 };
 use crate::pem;
+use crate::svid::Svid;
 use crate::tls::provider::provider;
 
 pub(crate) const TENANT: &str = "01890000-0000-7000-8000-000000000000";

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::api::patterns::{AGENT_ID, NAME};
-use crate::api::strict::whole_number;
-use crate::api::word::Word;
+use crate::api::encoding::patterns::{AGENT_ID, NAME};
+use crate::api::encoding::strict::whole_number;
+use crate::api::encoding::word::Word;
 use crate::domain::enroll::join_token::JoinTokenState;
 
 /// `POST /v1/agents/enroll-tokens`

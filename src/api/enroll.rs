@@ -5,9 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::api::hints;
-use crate::api::patterns::BASE64_TEXT;
-use crate::api::strict::optional_object;
+use crate::api::encoding::hints;
+use crate::api::encoding::patterns::BASE64_TEXT;
+use crate::api::encoding::strict::optional_object;
 
 /// `POST /enroll/agent`
 #[derive(Deserialize, JsonSchema, Serialize)]

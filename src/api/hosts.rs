@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::word::Word;
+use crate::api::encoding::word::Word;
 use crate::api::words::{CredentialWord, HostStatus, IssuedVia};
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::host::{HostFlag, HostState};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::word::Word;
+use crate::api::encoding::word::Word;
 use crate::api::words::SeverityName;
 
 /// `GET /v1/overview`

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::api::patterns::{NAME, USERNAME};
-use crate::api::strict::whole_number;
-use crate::api::word::Word;
+use crate::api::encoding::patterns::{NAME, USERNAME};
+use crate::api::encoding::strict::whole_number;
+use crate::api::encoding::word::Word;
 use crate::api::words::PermissionName;
 use crate::domain::people::user::{ClockStyle, Role, TimeZone};
 

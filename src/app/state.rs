@@ -10,15 +10,14 @@ use tokio::sync::watch;
 
 use crate::app::access::passwords::Passwords;
 use crate::app::access::write_pace;
-use crate::app::access::write_pace::Writer;
+use crate::app::access::write_pace::WriteCaller;
 use crate::app::insight::events::{EventKind, Events};
 use crate::app::insight::figures::Counts;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
 use crate::app::issue::clones::Suspicions;
-use crate::app::issue::enroll;
 use crate::app::issue::refusals::RefusalLog;
-use crate::app::issue::rotate;
+use crate::app::issue::{enroll, rotate};
 use crate::app::pool::Pool;
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
@@ -102,7 +101,7 @@ pub struct App {
     pub(crate) readmissions: Mutex<RateLimiter<HostId>>,
     /// Every rotation adds rows that stay.
     pub(crate) rotations: Mutex<RateLimiter<HostId>>,
-    pub(crate) writes: Mutex<RateLimiter<Writer>>,
+    pub(crate) writes: Mutex<RateLimiter<WriteCaller>>,
     pub(crate) counts: Arc<Counts>,
     /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
     pub(crate) trust: watch::Sender<()>,

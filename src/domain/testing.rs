@@ -2,22 +2,22 @@
 
 /// A small generator with a fixed seed, so that a failure can be seen again.
 #[derive(Debug)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// The same seed rolls the same.
-    pub const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// A number below `sides`.
-    pub fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % sides.max(1)
     }
 
     /// Flips, cuts, takes out, doubles or replaces something, up to three times.
-    pub fn mutate(&mut self, original: &[u8]) -> Vec<u8> {
+    pub(crate) fn mutate(&mut self, original: &[u8]) -> Vec<u8> {
         let mut octets = original.to_vec();
         for _ in 0..=self.roll(3) {
             self.mutate_once(&mut octets);
@@ -45,7 +45,7 @@ impl Dice {
     }
 
     /// The same for text.
-    pub fn mutate_text(&mut self, original: &str) -> String {
+    pub(crate) fn mutate_text(&mut self, original: &str) -> String {
         String::from_utf8_lossy(&self.mutate(original.as_bytes())).into_owned()
     }
 }

@@ -26,13 +26,12 @@ use crate::agent::enroll::answer::{Answer, AnswerError, ExpectedIdentity, Issued
 use crate::agent::identity::Identity;
 use crate::api::enroll::{EnrollBody, HostBody, RotateBody};
 use crate::api::problem::ProblemDocument;
-use crate::clock;
 use crate::domain::code::Code;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
 use crate::domain::printable::printable;
-use crate::pem;
 use crate::tls::server_verifier::{Distrust, FirstContact, ServerRefused, Trust, TrustError};
+use crate::{clock, pem};
 
 /// For an answer's head, connecting by every way included, and then for its body.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);

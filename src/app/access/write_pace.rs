@@ -14,12 +14,12 @@ const BURST_SECONDS: u32 = 20;
 
 /// Whose changes are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Writer {
+pub(crate) enum WriteCaller {
     Person(UserId),
     Token(CredentialId),
 }
 
-impl Writer {
+impl WriteCaller {
     fn of(caller: &Caller) -> Option<Self> {
         match caller {
             Caller::User { user, .. } => Some(Self::Person(user.id)),
@@ -38,7 +38,7 @@ pub(crate) fn rate(per_second: u32) -> Rate {
 impl App {
     /// Counts a request that may change something; if its caller has made too many lately, how long to wait.
     pub fn count_write(&self, caller: &Caller) -> Option<Duration> {
-        let writer = Writer::of(caller)?;
+        let writer = WriteCaller::of(caller)?;
         let counted = self.writes.lock().take(writer, 1.0, clock::monotonic());
         counted.err().map(|TooFast(wait)| wait)
     }

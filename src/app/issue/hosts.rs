@@ -17,8 +17,7 @@ use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::audit_action::AuditAction;
-use crate::domain::insight::timeline::TimelineKind;
-use crate::domain::insight::timeline::{EventKey, TimelineEntry};
+use crate::domain::insight::timeline::{EventKey, TimelineEntry, TimelineKind};
 use crate::domain::label::Label;
 use crate::store::{Change, ReadError, TenantRows, Verdict, View};
 

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::api::encoding::word::Word;
 use crate::api::hosts::{HostEventItem, HostItem};
-use crate::api::word::Word;
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;

@@ -9,7 +9,7 @@ use comfy_table::{ContentArrangement, Table, TableStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::api::word::Word;
+use crate::api::encoding::word::Word;
 use crate::cli::output::error::CliError;
 use crate::cli::output::stdout::print;
 

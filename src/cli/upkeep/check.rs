@@ -6,9 +6,9 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::api::encoding::word::Word;
 use crate::api::local::{CheckVerdict, CheckedTableItem};
 use crate::api::overview::WarningItem;
-use crate::api::word::Word;
 use crate::api::words::SeverityName;
 use crate::cli::Global;
 use crate::cli::control::{Call, Control};

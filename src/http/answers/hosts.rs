@@ -1,7 +1,7 @@
 //! Hosts, their certificates and their timelines: what goes over the wire, made from what the use cases answer.
 
+use crate::api::encoding::word::Word;
 use crate::api::hosts::{EnrollmentItem, HostCredential, HostEventItem, HostItem};
-use crate::api::word::Word;
 use crate::api::words::{CredentialWord, HostStatus, IssuedVia};
 use crate::app::insight::fleet::HostNow;
 use crate::app::issue::hosts::{CredentialNow, HostDetail};

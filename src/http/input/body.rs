@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::api::strict::Object;
+use crate::api::encoding::strict::Object;
 use crate::domain::code::Code;
 use crate::http::Shared;
 use crate::http::input::extract::client_of;

@@ -108,14 +108,14 @@ cursor_keys! {
 
 /// A list's query, and which page it asks for.
 #[derive(Debug)]
-pub(crate) struct Listing<K, Q = ListParams> {
+pub(crate) struct ListRequest<K, Q = ListParams> {
     pub(crate) query: Q,
     /// Behind which item the page begins.
     pub(crate) after: Option<K>,
     pub(crate) limit: usize,
 }
 
-impl<K: CursorKey, Q: PageQuery + DeserializeOwned> FromRequestParts<Shared> for Listing<K, Q> {
+impl<K: CursorKey, Q: PageQuery + DeserializeOwned> FromRequestParts<Shared> for ListRequest<K, Q> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
@@ -124,14 +124,14 @@ impl<K: CursorKey, Q: PageQuery + DeserializeOwned> FromRequestParts<Shared> for
     }
 }
 
-impl<K: CursorKey, Q: JsonSchema> Input for Listing<K, Q> {
+impl<K: CursorKey, Q: JsonSchema> Input for ListRequest<K, Q> {
     fn describe(operation: &mut Operation) {
         operation.query::<Q>();
         operation.cursor(K::PATTERN);
     }
 }
 
-impl<K: Copy + Display, Q> Listing<K, Q> {
+impl<K: Copy + Display, Q> ListRequest<K, Q> {
     /// How many rows to read: one more than the page has, which tells whether there is another page.
     pub(crate) const fn rows(&self) -> usize {
         self.limit + 1

@@ -9,8 +9,7 @@ use crate::domain::people::session::SessionId;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Id, Nothing, Params, SignedInPerson};
-use crate::http::input::page::Listing;
-use crate::http::input::page::PageParams;
+use crate::http::input::page::{ListRequest, PageParams};
 use crate::http::problem::Problem;
 use crate::http::reply::NoContent;
 
@@ -61,7 +60,7 @@ pub(crate) async fn set_password(
 pub(crate) async fn sessions(
     SignedInPerson(oneself): SignedInPerson,
     State(shared): State<Shared>,
-    listing: Listing<SessionId, PageParams>,
+    listing: ListRequest<SessionId, PageParams>,
 ) -> Result<axum::Json<Page<SessionItem>>, Problem> {
     let sessions = shared.app.own_sessions(&oneself, listing.after, listing.rows())?;
     let item = |session| SessionItem::new(&session, oneself.session);

@@ -11,15 +11,14 @@ use crate::domain::label::InvalidLabel;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Allowed, Id, InTenant, Nothing, Params, TokenWrite, scope, tenant};
-use crate::http::input::page::Listing;
+use crate::http::input::page::ListRequest;
 use crate::http::problem::Problem;
-use crate::http::reply::Created;
-use crate::http::reply::NoContent;
+use crate::http::reply::{Created, NoContent};
 
 pub(crate) async fn list(
     allowed: Allowed<TokenWrite>,
     State(shared): State<Shared>,
-    listing: Listing<CredentialId>,
+    listing: ListRequest<CredentialId>,
 ) -> Result<axum::Json<Page<ApiTokenItem>>, Problem> {
     let scope = scope(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
     let tokens = shared.app.api_tokens(scope, listing.after, listing.rows())?;

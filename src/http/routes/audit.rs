@@ -11,8 +11,7 @@ use crate::app::insight::audit::{AuditOrder, AuditQuery};
 use crate::domain::insight::audit::Outcome;
 use crate::http::Shared;
 use crate::http::input::extract::{Allowed, AuditRead, Nothing, Params, scope};
-use crate::http::input::page::Listing;
-use crate::http::input::page::page_query;
+use crate::http::input::page::{ListRequest, page_query};
 use crate::http::problem::Problem;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -53,7 +52,7 @@ enum ListOrder {
 pub(crate) async fn list(
     allowed: Allowed<AuditRead>,
     State(shared): State<Shared>,
-    Listing { query: params, after, limit }: Listing<u64, AuditParams>,
+    ListRequest { query: params, after, limit }: ListRequest<u64, AuditParams>,
 ) -> Result<axum::Json<Page<AuditItem>>, Problem> {
     // Without a tenant, those who see all tenants see what belongs to none, too.
     let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;

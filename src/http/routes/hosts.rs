@@ -21,8 +21,7 @@ use crate::domain::ids::HostId;
 use crate::domain::insight::timeline::EventKey;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, One, tenant};
-use crate::http::input::page::Listing;
-use crate::http::input::page::page_query;
+use crate::http::input::page::{ListRequest, page_query};
 use crate::http::problem::Problem;
 use crate::http::reply::NoContent;
 
@@ -67,7 +66,7 @@ page_query!(HostParams);
 pub(crate) async fn list(
     allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
-    Listing { query: params, after, limit }: Listing<HostCursor, HostParams>,
+    ListRequest { query: params, after, limit }: ListRequest<HostCursor, HostParams>,
 ) -> Result<axum::Json<HostList>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let query = params.query(after, shared.app.clock().now())?;
@@ -128,7 +127,7 @@ pub(crate) async fn enrollments(
     allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
     Id(id): Id<HostId>,
-    listing: Listing<Serial>,
+    listing: ListRequest<Serial>,
 ) -> Result<axum::Json<Page<EnrollmentItem>>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
     let enrollments = shared.app.enrollments(tenant, id, listing.after, listing.rows())?;
@@ -139,7 +138,7 @@ pub(crate) async fn events(
     allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
     Id(id): Id<HostId>,
-    listing: Listing<EventKey>,
+    listing: ListRequest<EventKey>,
 ) -> Result<axum::Json<Page<HostEventItem>>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
     let events = shared.app.host_events(tenant, id, listing.after, listing.rows())?;

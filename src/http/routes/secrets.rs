@@ -13,8 +13,7 @@ use crate::domain::label::InvalidLabel;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Allowed, InTenant, One, Params, SecretWrite, tenant};
-use crate::http::input::page::Listing;
-use crate::http::input::page::page_query;
+use crate::http::input::page::{ListRequest, page_query};
 use crate::http::problem::Problem;
 use crate::http::reply::Created;
 
@@ -59,7 +58,7 @@ pub(crate) async fn create(
 pub(crate) async fn list(
     allowed: Allowed<SecretWrite>,
     State(shared): State<Shared>,
-    listing: Listing<CredentialId, SecretParams>,
+    listing: ListRequest<CredentialId, SecretParams>,
 ) -> Result<axum::Json<Page<SecretItem>>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
     let revoked = listing.query.state.map(|state| state == ListState::Revoked);

@@ -15,8 +15,7 @@ use crate::http::input::body::Json;
 use crate::http::input::extract::{COOKIE, ClientAddress, Known, own_page, session_cookie};
 use crate::http::openapi::describe::Input;
 use crate::http::problem::Problem;
-use crate::http::reply::IfAny;
-use crate::http::reply::NoContent;
+use crate::http::reply::{IfAny, NoContent};
 
 /// Proof that a browser which names its page's origin names ours: nobody else's page may sign anybody in.
 #[derive(Debug)]

@@ -10,15 +10,14 @@ use crate::domain::label::InvalidLabel;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{AgentRead, Allowed, Nothing, Params, TenantWrite};
-use crate::http::input::page::Listing;
-use crate::http::input::page::PageParams;
+use crate::http::input::page::{ListRequest, PageParams};
 use crate::http::problem::Problem;
 use crate::http::reply::Created;
 
 pub(crate) async fn list(
     allowed: Allowed<AgentRead>,
     State(shared): State<Shared>,
-    listing: Listing<TenantId, PageParams>,
+    listing: ListRequest<TenantId, PageParams>,
 ) -> Result<axum::Json<Page<TenantItem>>, Problem> {
     let tenants = shared.app.tenants(&allowed.caller, listing.after, listing.rows())?;
     Ok(listing.page(tenants, |tenant| tenant.id, TenantItem::from))

@@ -10,7 +10,7 @@ use crate::domain::ids::CredentialId;
 use crate::http::Shared;
 use crate::http::input::body::OptionalJson;
 use crate::http::input::extract::{AgentWrite, Allowed, InTenant, One, Params, tenant};
-use crate::http::input::page::Listing;
+use crate::http::input::page::ListRequest;
 use crate::http::problem::Problem;
 use crate::http::reply::Created;
 
@@ -43,7 +43,7 @@ pub(crate) async fn mint(
 pub(crate) async fn list(
     allowed: Allowed<AgentWrite>,
     State(shared): State<Shared>,
-    listing: Listing<CredentialId>,
+    listing: ListRequest<CredentialId>,
 ) -> Result<axum::Json<Page<TokenItem>>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
     let tokens = shared.app.tokens(tenant, listing.after, listing.rows()).await?;

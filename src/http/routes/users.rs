@@ -11,14 +11,14 @@ use crate::domain::people::user::InvalidUsername;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{Allowed, Id, Nothing, Params, UserWrite, scope, tenant};
-use crate::http::input::page::Listing;
+use crate::http::input::page::ListRequest;
 use crate::http::problem::Problem;
 use crate::http::reply::Created;
 
 pub(crate) async fn list(
     allowed: Allowed<UserWrite>,
     State(shared): State<Shared>,
-    listing: Listing<UserId>,
+    listing: ListRequest<UserId>,
 ) -> Result<axum::Json<Page<UserItem>>, Problem> {
     let scope = scope(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
     let users = shared.app.users(scope, listing.after, listing.rows())?;

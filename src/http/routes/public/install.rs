@@ -28,8 +28,7 @@ use crate::domain::network::networks::accountable;
 use crate::http::Shared;
 use crate::http::input::extract::{ClientAddress, Id};
 use crate::http::problem::Problem;
-use crate::http::reply::Cached;
-use crate::http::reply::Program;
+use crate::http::reply::{Cached, Program};
 
 /// The running program, also after another one has taken its name.
 const RUNNING: &str = "/proc/self/exe";

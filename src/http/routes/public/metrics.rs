@@ -21,8 +21,7 @@ use crate::http::Shared;
 use crate::http::input::extract::Known;
 use crate::http::openapi::describe::Input;
 use crate::http::problem::Problem;
-use crate::http::reply::Media;
-use crate::http::reply::OpenMetrics;
+use crate::http::reply::{Media, OpenMetrics};
 use crate::http::transport::origin::Transport;
 use crate::http::transport::proxies::is_of_this_machine;
 
