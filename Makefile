@@ -5,14 +5,18 @@
 PROFILE ?= dev
 DATA_DIR ?= ./muster-data
 CARGO ?= cargo
+# How long each target of `make fuzz` runs, and which.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= csr svid chain pem join_link journal_line record settings http2_frames
 
-.PHONY: run test test-web lint bench regenerate help
+.PHONY: run test test-web lint bench fuzz regenerate help
 
 help:
 	@echo "make run    build muster and start a demo server on this machine, data in $(DATA_DIR)"
 	@echo "make test   install what the tests need and run every test, those in a browser last"
 	@echo "make lint   formatting, clippy, licences and sources of dependencies, systemd units"
 	@echo "make bench  the benchmarks"
+	@echo "make fuzz   every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)), with a nightly compiler and cargo-fuzz"
 	@echo "make regenerate  everything that is generated and checked in: protobuf code, the API's document, its types"
 
 run:
@@ -41,6 +45,15 @@ lint:
 
 bench:
 	$(CARGO) bench --locked
+
+# New inputs go to fuzz/corpus, which is not checked in; what breaks something becomes a test.
+fuzz:
+	@command -v cargo-fuzz >/dev/null || { echo "install it with: cargo install --locked cargo-fuzz" >&2; exit 1; }
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target && \
+		MUSTER_SKIP_WEB=1 $(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target tests/specimens/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 || exit 1; \
+	done
 
 # The tests that compare what is checked in with what it is made from write it instead. The types come last, because
 # they are made from the document.

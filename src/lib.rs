@@ -38,3 +38,6 @@ pub mod telemetry;
 pub mod agent;
 
 pub mod cli;
+
+#[cfg(fuzzing)]
+pub mod fuzzing;

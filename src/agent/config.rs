@@ -268,7 +268,11 @@ impl AgentConfig {
         Self::parse(path, &text, env)
     }
 
-    fn parse(path: &Path, text: &str, env: AgentEnvironment<'_>) -> Result<Self, AgentConfigError> {
+    pub(crate) fn parse(
+        path: &Path,
+        text: &str,
+        env: AgentEnvironment<'_>,
+    ) -> Result<Self, AgentConfigError> {
         let file: File = match text.trim() {
             "" => File::default(),
             _ => yaml_serde::from_str(text).map_err(|error| in_file(path, &error))?,

@@ -10,6 +10,8 @@ mod by_tenant;
 mod change;
 mod check;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod handle;
 pub mod journal;
 pub mod opening;

@@ -74,6 +74,7 @@ const ROOMS: &[Room] = &[
         ],
         &["rustls", "tokio_rustls", "webpki", "rcgen", "x509_parser", "tonic", "hyper"],
     ),
+    Room { name: "fuzzing", rooms: Rooms::AllBut(&[]), crates: &[] },
     // The command line calls the router in process, so it knows what the router is made of.
     Room { name: "cli", rooms: Rooms::AllBut(&[]), crates: &["axum", "clap", "reqwest", "hyper"] },
 ];

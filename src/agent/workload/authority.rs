@@ -180,6 +180,30 @@ fn string(block: &mut [u8]) -> Option<(&mut [u8], bool, &mut [u8])> {
     Some((text, huffman, rest))
 }
 
+/// What comes out of a connection on which these pieces arrive.
+#[cfg(fuzzing)]
+pub(crate) fn fix_authority<'d>(pieces: impl Iterator<Item = &'d [u8]>) -> Vec<u8> {
+    let mut frames = Frames { untouched: PREFACE, ..Frames::default() };
+    let mut out = Vec::new();
+    let pass_on = |frames: &mut Frames, out: &mut Vec<u8>| {
+        let mut space = [0; 64];
+        loop {
+            let mut buffer = ReadBuf::new(&mut space);
+            if !frames.pass_on(&mut buffer) {
+                return;
+            }
+            out.extend_from_slice(buffer.filled());
+        }
+    };
+    for piece in pieces {
+        frames.take_in(piece);
+        pass_on(&mut frames, &mut out);
+    }
+    frames.end();
+    pass_on(&mut frames, &mut out);
+    out
+}
+
 impl AsyncRead for FixAuthority {
     fn poll_read(
         self: Pin<&mut Self>,

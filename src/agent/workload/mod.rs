@@ -12,5 +12,7 @@ mod offer;
 pub mod proto;
 mod service;
 
+#[cfg(fuzzing)]
+pub(crate) use authority::fix_authority;
 pub use connection_limit::{ConnectionLimit, PER_USER, PER_USER_USUAL, TurnedAway};
 pub use offer::{Offer, Offered};

@@ -1,0 +1,55 @@
+//! Doors for the fuzz targets: journal lines and records, read as the store reads them.
+
+use crate::store::journal::line::{Line, sum};
+use crate::store::record::{
+    ApiTokenRecord, ClockMarksRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord,
+    HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord,
+    TenantRecord, UserRecord, decode,
+};
+use crate::store::rows::Table;
+
+/// As it is, and as what stands behind a checksum that fits. What is read says the same when it is written again.
+pub(crate) fn read_journal_line(data: &[u8]) {
+    let _ = Line::read(data);
+    let Ok(rest) = std::str::from_utf8(data) else { return };
+    let whole = format!("{{\"sum\":\"{}\",{rest}\n", sum(rest));
+    if let Ok(written) = Line::read(whole.as_bytes())
+        && let Some(line) = written.line
+    {
+        let again = Line::read(line.to_text(0).as_bytes()).expect("what was written can be read");
+        assert_eq!(again.line, Some(line));
+    }
+}
+
+/// A record of any kind.
+pub(crate) fn read_record(data: &[u8]) {
+    let Some((kind, content)) = data.split_first() else { return };
+    macro_rules! read {
+        ($($record:ty),*) => {{
+            let mut number = 0;
+            $(
+                if *kind == number {
+                    let _ = decode::<$record>(Table::Meta, content);
+                }
+                number += 1;
+            )*
+            let _ = number;
+        }};
+    }
+    read!(
+        HostRecord,
+        EnrollmentRecord,
+        JoinTokenRecord,
+        EnrollmentSecretRecord,
+        UserRecord,
+        SessionRecord,
+        ApiTokenRecord,
+        TenantRecord,
+        HostEventRecord,
+        ReportRecord,
+        HierarchyRecord,
+        ClockMarksRecord,
+        DeniedSerialRecord,
+        LossRecord
+    );
+}
