@@ -1,5 +1,5 @@
 //! Hashing passwords: Argon2id, one at a time, so that a flood of sign-ins costs a bounded amount of memory
-//! and leaves the other cores alone. Who waits for a turn is served in the order of `domain::turns`, so that the
+//! and leaves the other cores alone. Who waits for a turn is served in the order of `domain::fairness::turns`, so that the
 //! flood keeps nobody else out.
 
 use std::net::IpAddr;
