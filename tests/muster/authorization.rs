@@ -324,7 +324,8 @@ fn documented(operation: &Value) -> Need {
         None => {}
     }
     let Some(text) = operation["description"].as_str() else { return SignedIn };
-    let named = PERMISSIONS.into_iter().find(|permission| text.contains(&format!("permission `{permission}`")));
+    let named =
+        PERMISSIONS.into_iter().find(|permission| text.contains(&format!("permission `{permission}`")));
     Permission(named.unwrap_or_else(|| panic!("no permission is named: {text}")))
 }
 
