@@ -186,9 +186,9 @@ struct Given {
 impl Source<'_> {
     /// What is set, if its kind is right. A variable that is empty is not set, as templates leave them.
     fn get(&self, key: &'static str) -> Result<Option<Given>, ConfigError> {
-        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
-            return Ok(None);
-        };
+        let setting = SETTINGS.iter().find(|setting| setting.key == key);
+        let setting =
+            setting.unwrap_or_else(|| unreachable!("'{key}' is read and is no line of `settings!`"));
         let from_environment = (self.environment)(setting.variable).filter(|value| !value.is_empty());
         let (value, file) = match (from_environment, self.file.value(key)) {
             (Some(text), _) => (&SettingValue::Text(text), None),
@@ -445,6 +445,17 @@ mod tests {
         }
     }
 
+    /// What is said of a value that is wrong for a setting.
+    #[track_caller]
+    fn refused(key: &str, yaml: &str, environment: &[(&str, &str)]) -> String {
+        match load(yaml, environment) {
+            Err(error) => error.to_string(),
+            Ok(_) => {
+                panic!("{key}: {yaml:?} {environment:?} is taken: is it read in `Config::load`, by its kind?")
+            }
+        }
+    }
+
     #[test]
     fn a_value_of_the_wrong_kind_is_refused_with_its_key_its_line_and_what_is_wanted() {
         for Setting { key, variable, kind } in SETTINGS {
@@ -456,12 +467,13 @@ mod tests {
             let no_list = (!kind.is_list()).then_some(["''", "'  '", "[]", "[a, b]"]).into_iter().flatten();
             for value in wrong.into_iter().chain(number).chain(truth).chain(no_list) {
                 let yaml = format!("# A comment.\n\n{key}: {value}\n");
-                let error = load(&yaml, &[]).expect_err(&yaml).to_string();
+                let error = refused(key, &yaml, &[]);
                 assert!(error.contains(&format!("line 3: '{key}' ({variable})")), "{yaml}: {error}");
                 assert!(error.contains(kind.wanted()), "{yaml}: {error}");
             }
+            // A kind that takes any text stands here, too.
             if *kind != SettingKind::Path {
-                let error = load("", &[(variable, "a b:c")]).expect_err(key).to_string();
+                let error = refused(key, "", &[(variable, "a b:c")]);
                 assert!(error.contains(variable) && error.contains(kind.wanted()), "{key}: {error}");
                 assert!(!error.contains("line"), "{error}");
             }

@@ -86,16 +86,20 @@ fn check_examples(document: &Value, operation: &Value, case: &str) {
     let request = operation.get("requestBody");
     let answers = operation["responses"].as_object().unwrap().iter();
     let answers = answers.filter(|(status, _)| status.starts_with('2')).map(|(_, answer)| answer);
+    let id = &operation["operationId"];
     for body in request.into_iter().chain(answers) {
         let Some(content) = body["content"].as_object() else { continue };
         for (media_type, content) in content {
             // What is no text can't be shown in JSON.
             if !["application/pkix-crl", "application/octet-stream"].contains(&media_type.as_str()) {
+                let example = &content["example"];
+                let wanted = format!("its request or answer below {id} in src/http/openapi/examples.json");
+                assert!(!example.is_null(), "{case} {media_type} has no example: {wanted}");
                 assert_valid(
                     document,
                     &content["schema"],
-                    &content["example"],
-                    &format!("{case} {media_type}"),
+                    example,
+                    &format!("{case} {media_type}, {wanted}"),
                 );
             }
         }

@@ -272,12 +272,12 @@ const ONLY_IN: &[(&[&str], &str, &str)] = &[
     (
         &["println", "!"],
         "cli/output/stdout.rs",
-        "`cli::stdout` knows what may be cut off and what is a secret",
+        "print with `cli::output`, which knows what may be cut off and what is a secret",
     ),
     (
         &["stdout", "(", ")"],
         "cli/output/stdout.rs",
-        "`cli::stdout` knows what may be cut off and what is a secret",
+        "print with `cli::output`, which knows what may be cut off and what is a secret",
     ),
     (&["sd_notify", "::"], "process/", "`process::notify` is the one way to the service manager"),
     (&["process", "::", "umask"], "process/", "`process` sets up the process"),

@@ -23,6 +23,13 @@ pub(crate) trait DescribedAnswer {
 }
 
 /// A handler whose every input and answer can be described.
+#[diagnostic::on_unimplemented(
+    message = "one of this handler's inputs, or its answer, does not describe itself",
+    label = "a handler with an input that is no `Input`, or an answer that is no `DescribedAnswer`",
+    note = "of `Params`, `axum::Json` and the like, `T` has to derive `JsonSchema`",
+    note = "an input or an answer of a new kind implements `Input` or `DescribedAnswer` of `http::openapi::describe`",
+    note = "a handler has at most five inputs"
+)]
 pub(crate) trait Described<Inputs> {
     fn describe(operation: &mut Operation);
 }
