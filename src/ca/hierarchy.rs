@@ -20,6 +20,7 @@ use crate::ca::parse::validity::Validity;
 use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::network::pin::Pin;
+use crate::domain::vocabulary::vocabulary;
 use crate::pem;
 use crate::pem::file::{PemFileError, PrivateKey, private_key};
 
@@ -238,19 +239,11 @@ pub fn p256_coordinates(der: &[u8]) -> Option<([u8; 32], [u8; 32])> {
     CaCertificate::read(der).ok()?.key.p256_coordinates()
 }
 
-/// A certificate's place in the hierarchy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CaRole {
-    Root,
-    Intermediate,
-}
-
-impl CaRole {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Root => "root",
-            Self::Intermediate => "intermediate",
-        }
+vocabulary! {
+    /// A certificate's place in the hierarchy.
+    CaRole {
+        Root = "root",
+        Intermediate = "intermediate",
     }
 }
 

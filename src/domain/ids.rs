@@ -9,6 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::domain::octets::{decoded, octets};
+use crate::domain::text::{debug_as_text, serde_as_text};
+
 /// Base32 in lower case without padding: one word under a double click, safe in URLs and shells.
 /// Decoding is exact: other letters, other case and stray trailing bits are refused.
 pub static ALPHABET: LazyLock<Encoding> = LazyLock::new(|| {
@@ -66,11 +69,7 @@ macro_rules! uuid_id {
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.hyphenated().fmt(f)
-            }
-        }
+        debug_as_text!($name);
     };
 }
 
@@ -90,10 +89,15 @@ uuid_id!(
     "user"
 );
 
-/// The public half of a generated credential: 48 bits of Unix milliseconds, then 32 random bits.
-/// It finds the row and proves nothing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CredentialId([u8; 10]);
+octets! {
+    /// The public half of a generated credential: 48 bits of Unix milliseconds, then 32 random bits.
+    /// It finds the row and proves nothing.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub struct CredentialId([u8; 10]) as ALPHABET;
+}
+
+debug_as_text!(CredentialId);
+serde_as_text!(CredentialId);
 
 impl CredentialId {
     /// From a moment and random octets.
@@ -105,37 +109,13 @@ impl CredentialId {
         bytes[6..].copy_from_slice(&entropy);
         Self(bytes)
     }
-
-    /// As it was stored.
-    pub const fn from_bytes(bytes: [u8; 10]) -> Self {
-        Self(bytes)
-    }
-
-    /// As it is stored.
-    pub const fn as_bytes(&self) -> &[u8; 10] {
-        &self.0
-    }
 }
 
 impl FromStr for CredentialId {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        let bytes = ALPHABET.decode(text.as_bytes()).map_err(|_| NotAnId { kind: "credential" })?;
-        let bytes = bytes.try_into().map_err(|_| NotAnId { kind: "credential" })?;
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for CredentialId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&ALPHABET.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for CredentialId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        decoded(&ALPHABET, text).map(Self).ok_or(NotAnId { kind: "credential" })
     }
 }
 

@@ -1,13 +1,25 @@
 //! Vocabulary: enums whose variants are words on disk and on the wire, each word written once.
 
 /// Declares such an enum: variant by variant, with its word.
+///
+/// With `wire` before the name the words are also what serde writes and reads and what the API's document lists; every
+/// comment in it then stands in that document.
 macro_rules! vocabulary {
-    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $word:expr,)* }) => {
-        $(#[$doc])*
+    ($(#[$attribute:meta])* wire $name:ident {
+        $($(#[$word_attribute:meta])* $variant:ident = $word:literal,)*
+    }) => {
+        $crate::domain::vocabulary::vocabulary! {
+            #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+            $(#[$attribute])*
+            $name { $($(#[$word_attribute])* #[serde(rename = $word)] $variant = $word,)* }
+        }
+    };
+    ($(#[$attribute:meta])* $name:ident { $($(#[$word_attribute:meta])* $variant:ident = $word:expr,)* }) => {
+        $(#[$attribute])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs, reason = "a variant is its word")]
         pub enum $name {
-            $($(#[$word_doc])* $variant,)*
+            $($(#[$word_attribute])* $variant,)*
         }
 
         impl $name {

@@ -6,10 +6,12 @@
 
 use std::fmt;
 
-use aws_lc_rs::{constant_time, digest};
+use aws_lc_rs::constant_time;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::domain::ids::{ALPHABET, CredentialId};
+use crate::domain::octets::octets;
+use crate::domain::sha256::sha256;
 
 /// What a credential is for; part of its text and of its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,14 +93,8 @@ impl Credential {
 
     /// What is stored: SHA-256 over a domain separator, the kind, the id and the secret.
     pub fn hash(&self) -> CredentialHash {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(b"muster credential v1\0");
-        context.update(self.kind.prefix().as_bytes());
-        context.update(self.id.as_bytes());
-        context.update(&*self.secret);
-        let mut hash = [0; 32];
-        hash.copy_from_slice(context.finish().as_ref());
-        CredentialHash(hash)
+        let kind = self.kind.prefix().as_bytes();
+        CredentialHash(sha256(&[b"muster credential v1\0", kind, self.id.as_bytes(), &*self.secret]))
     }
 }
 
@@ -108,21 +104,13 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// The stored hash of a credential's secret. Comparing is only possible in constant time.
-#[derive(Clone)]
-pub struct CredentialHash([u8; 32]);
+octets! {
+    /// The stored hash of a credential's secret. Comparing is only possible in constant time.
+    #[derive(Clone)]
+    pub struct CredentialHash([u8; 32]);
+}
 
 impl CredentialHash {
-    /// As it was stored.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// As it is stored.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// Whether this is the hash of what was presented; takes the same time whichever octets differ.
     pub fn matches(&self, presented: &Credential) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &presented.hash().0).is_ok()

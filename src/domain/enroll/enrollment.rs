@@ -1,14 +1,16 @@
 //! Enrollments: the record of every certificate issued.
 
-use std::fmt;
 use std::net::IpAddr;
 
+use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::octets::octets;
+use crate::domain::sha256::sha256;
+use crate::domain::text::debug_as_text;
+use crate::domain::vocabulary::vocabulary;
 
 /// One issued certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,56 +126,28 @@ pub struct Revocation {
     pub reason: RevocationReason,
 }
 
-#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RevocationReason {
-    Decommissioned,
-    Revoked,
-    /// A join token named the agent and a newer enrollment took over.
-    Superseded,
-    /// The host was removed from the registry.
-    Deleted,
-}
-
-impl RevocationReason {
-    /// The word on the wire and on disk.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Decommissioned => "decommissioned",
-            Self::Revoked => "revoked",
-            Self::Superseded => "superseded",
-            Self::Deleted => "deleted",
-        }
+vocabulary! {
+    wire RevocationReason {
+        Decommissioned = "decommissioned",
+        Revoked = "revoked",
+        /// A join token named the agent and a newer enrollment took over.
+        Superseded = "superseded",
+        /// The host was removed from the registry.
+        Deleted = "deleted",
     }
 }
 
-/// SHA-256 of a public key's SubjectPublicKeyInfo (DER, RFC 5280 4.1): the name of a key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SpkiHash([u8; 32]);
+octets! {
+    /// SHA-256 of a public key's SubjectPublicKeyInfo (DER, RFC 5280 4.1): the name of a key.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub struct SpkiHash([u8; 32]) as HEXLOWER;
+}
+
+debug_as_text!(SpkiHash);
 
 impl SpkiHash {
     /// The hash of a SubjectPublicKeyInfo in DER.
     pub fn of(spki_der: &[u8]) -> Self {
-        let mut bytes = [0; 32];
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, spki_der);
-        bytes.copy_from_slice(digest.as_ref());
-        Self(bytes)
-    }
-
-    /// As it was stored.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// As it is stored.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SpkiHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+        Self(sha256(&[spki_der]))
     }
 }

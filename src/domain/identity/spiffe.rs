@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use crate::domain::ids::TenantId;
+use crate::domain::text::{debug_as_text, serde_as_text};
 
 /// Why a trust domain, agent id or SPIFFE id was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -110,28 +109,6 @@ impl FromStr for SpiffeId {
     }
 }
 
-macro_rules! as_text {
-    ($name:ident) => {
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-
 impl fmt::Display for TrustDomain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -144,9 +121,8 @@ impl fmt::Display for AgentId {
     }
 }
 
-as_text!(TrustDomain);
-as_text!(AgentId);
-as_text!(SpiffeId);
+debug_as_text!(TrustDomain, AgentId, SpiffeId);
+serde_as_text!(TrustDomain, AgentId, SpiffeId);
 
 #[cfg(test)]
 mod tests {
