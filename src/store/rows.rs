@@ -5,10 +5,10 @@
 
 use std::ops::ControlFlow;
 
-use aws_lc_rs::digest;
 use redb::{ReadableTable, TableDefinition};
 
 use super::ReadError;
+use crate::domain::sha256::sha256;
 
 /// Declares the tables once; opening, migration, backup and checks all walk the same list.
 macro_rules! tables {
@@ -94,37 +94,41 @@ impl Table {
     pub(crate) fn error(self, error: impl Into<redb::Error>) -> ReadError {
         ReadError::Table { table: self.name(), source: Box::new(error.into()) }
     }
+
+    pub(crate) const fn damaged(self) -> ReadError {
+        ReadError::Checksum { table: self.name() }
+    }
+
+    /// A row leads to one of another table that is not there.
+    pub(crate) const fn dangling(self, missing_from: Self) -> ReadError {
+        ReadError::Dangling { table: self.name(), missing_from: missing_from.name() }
+    }
+
+    /// The id that a key of this table is.
+    pub(crate) fn id<const N: usize, T: From<[u8; N]>>(self, key: &[u8]) -> Result<T, ReadError> {
+        <[u8; N]>::try_from(key).map(T::from).map_err(|_| self.damaged())
+    }
 }
 
 const CHECKSUM: usize = 8;
 
 fn checksum(table: Table, key: &[u8], content: &[u8]) -> [u8; CHECKSUM] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(table.name().as_bytes());
-    context.update(&[0]);
-    context.update(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_be_bytes());
-    context.update(key);
-    context.update(content);
+    let length = u32::try_from(key.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let whole = sha256(&[table.name().as_bytes(), &[0], &length, key, content]);
     let mut sum = [0; CHECKSUM];
-    sum.copy_from_slice(&context.finish().as_ref()[..CHECKSUM]);
+    sum.copy_from_slice(&whole[..CHECKSUM]);
     sum
 }
 
 /// A value as it goes to disk.
 pub(crate) fn protect(table: Table, key: &[u8], content: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(CHECKSUM + content.len());
-    value.extend_from_slice(&checksum(table, key, content));
-    value.extend_from_slice(content);
-    value
+    [checksum(table, key, content).as_slice(), content].concat()
 }
 
 /// The content of a value read from disk, if it is what was written.
 fn verified<'a>(table: Table, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], ReadError> {
-    let damaged = ReadError::Checksum { table: table.name() };
-    let Some((sum, content)) = value.split_at_checked(CHECKSUM) else {
-        return Err(damaged);
-    };
-    if sum == checksum(table, key, content) { Ok(content) } else { Err(damaged) }
+    let (sum, content) = value.split_at_checked(CHECKSUM).ok_or(table.damaged())?;
+    if sum == checksum(table, key, content) { Ok(content) } else { Err(table.damaged()) }
 }
 
 /// What a scan does with each row.
@@ -151,6 +155,18 @@ impl Span {
     pub(crate) fn newest_first(self) -> Self {
         Self { newest_first: true, ..self }
     }
+
+    /// The part that a page of a list covers: behind a key of the span, in the list's direction.
+    pub(crate) fn behind(mut self, key: Option<Vec<u8>>, newest_first: bool) -> Self {
+        self.newest_first = newest_first;
+        match key {
+            Some(key) if newest_first => self.until = Some(key),
+            // The next possible key: the same octets with a zero behind them.
+            Some(key) => self.from = [key, vec![0]].concat(),
+            None => {}
+        }
+        self
+    }
 }
 
 /// The first key after all keys that start with `prefix`; `None` when there is no such key.
@@ -169,6 +185,15 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 pub(crate) trait Rows {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
     fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError>;
+    /// Scans to the end of the span.
+    fn each(
+        &self,
+        table: Table,
+        span: &Span,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        self.scan(table, span, &mut |key, content| visit(key, content).map(ControlFlow::Continue))
+    }
     /// The highest key, without a look at its value.
     fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError>;
     /// How many rows there are, up to `enough`, without a look at their values.

@@ -61,9 +61,15 @@ pub fn past_not_after(not_after: Timestamp, now: Timestamp) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
     /// A join token was used up.
-    Token(CredentialId),
+    Token {
+        /// Its public half.
+        id: CredentialId,
+    },
     /// An enrollment secret was shown.
-    Secret(CredentialId),
+    Secret {
+        /// Its public half.
+        id: CredentialId,
+    },
     /// The holder of an earlier certificate asked for a new one.
     Rotation {
         /// The certificate that proved who asks.
@@ -75,8 +81,8 @@ impl Via {
     /// The word on the wire and on disk.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Token(_) => "token",
-            Self::Secret(_) => "secret",
+            Self::Token { .. } => "token",
+            Self::Secret { .. } => "secret",
             Self::Rotation { .. } => "rotation",
         }
     }
@@ -92,8 +98,8 @@ impl Via {
     /// The credential that it took, if it took one.
     pub const fn let_in_by(self) -> Option<LetInBy> {
         match self {
-            Self::Token(id) => Some(LetInBy::Token(id)),
-            Self::Secret(id) => Some(LetInBy::Secret(id)),
+            Self::Token { id } => Some(LetInBy::Token { id }),
+            Self::Secret { id } => Some(LetInBy::Secret { id }),
             Self::Rotation { .. } => None,
         }
     }
@@ -103,16 +109,22 @@ impl Via {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LetInBy {
     /// A join token.
-    Token(CredentialId),
+    Token {
+        /// Its public half.
+        id: CredentialId,
+    },
     /// An enrollment secret.
-    Secret(CredentialId),
+    Secret {
+        /// Its public half.
+        id: CredentialId,
+    },
 }
 
 impl LetInBy {
     /// The public half of the credential.
     pub const fn id(self) -> CredentialId {
         match self {
-            Self::Token(id) | Self::Secret(id) => id,
+            Self::Token { id } | Self::Secret { id } => id,
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::domain::enroll::enrollment::Via;
 impl From<Via> for IssuedVia {
     fn from(via: Via) -> Self {
         match via {
-            Via::Token(_) => Self::Token,
-            Via::Secret(_) => Self::Secret,
+            Via::Token { .. } => Self::Token,
+            Via::Secret { .. } => Self::Secret,
             Via::Rotation { .. } => Self::Rotation,
         }
     }
