@@ -10,7 +10,7 @@ macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $code:literal $(=> $advice:literal)?,)*) => {
         vocabulary! {
             /// What a refusal is called on the wire. Programs key on it; it never changes.
-            Code { $($(#[$doc])* $variant = $code,)* }
+            pub enum Code { $($(#[$doc])* $variant = $code,)* }
         }
 
         impl Code {

@@ -45,7 +45,7 @@ pub struct Host {
 
 vocabulary! {
     /// How a host stands: the first that fits.
-    wire HostState {
+    wire pub enum HostState {
         Decommissioned = "decommissioned",
         /// Its identity is revoked.
         Revoked = "revoked",
@@ -81,7 +81,7 @@ impl Host {
 
 vocabulary! {
     /// Something about a host that a person should look at.
-    wire HostFlag {
+    wire pub enum HostFlag {
         /// An older SVID was used after a newer one: two machines may share one identity.
         PossibleClone = "possible_clone",
         /// Another host of the tenant reports the same machine id.

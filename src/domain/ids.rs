@@ -27,8 +27,8 @@ pub struct NotAnId {
     kind: &'static str,
 }
 
-macro_rules! uuid_id {
-    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+macro_rules! uuid_ids {
+    ($($(#[$doc:meta])* pub struct $name:ident as $kind:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
@@ -57,9 +57,8 @@ macro_rules! uuid_id {
 
             /// Accepts only the hyphenated lower-case form that `Display` writes.
             fn from_str(text: &str) -> Result<Self, NotAnId> {
-                let id = Uuid::try_parse(text).map_err(|_| NotAnId { kind: $kind })?;
-                let this = Self(id);
-                if this.to_string() == text { Ok(this) } else { Err(NotAnId { kind: $kind }) }
+                let id = Uuid::try_parse(text).map(Self).ok();
+                id.filter(|id| id.to_string() == text).ok_or(NotAnId { kind: $kind })
             }
         }
 
@@ -70,24 +69,17 @@ macro_rules! uuid_id {
         }
 
         debug_as_text!($name);
-    };
+    )*};
 }
 
-uuid_id!(
+uuid_ids! {
     /// A wall inside one deployment.
-    TenantId,
-    "tenant"
-);
-uuid_id!(
+    pub struct TenantId as "tenant";
     /// One machine's row in the registry.
-    HostId,
-    "host"
-);
-uuid_id!(
+    pub struct HostId as "host";
     /// A person who signs in.
-    UserId,
-    "user"
-);
+    pub struct UserId as "user";
+}
 
 octets! {
     /// The public half of a generated credential: 48 bits of Unix milliseconds, then 32 random bits.

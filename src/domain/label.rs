@@ -1,9 +1,8 @@
 //! Names that people give to things.
 
-use std::fmt;
 use std::str::FromStr;
 
-use crate::domain::text::serde_as_text;
+use crate::domain::text::{held_text, serde_as_text};
 
 /// 1 to 128 characters without control characters; kept verbatim.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,13 +12,6 @@ pub struct Label(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a name is 1 to 128 characters without control characters")]
 pub struct InvalidLabel;
-
-impl Label {
-    /// As it was given.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 impl FromStr for Label {
     type Err = InvalidLabel;
@@ -34,12 +26,7 @@ impl FromStr for Label {
     }
 }
 
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
+held_text!(Label);
 serde_as_text!(Label);
 
 #[cfg(test)]

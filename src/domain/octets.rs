@@ -1,6 +1,7 @@
 //! Values of a fixed number of octets: ids, serials, hashes.
 
 use data_encoding::Encoding;
+use zeroize::Zeroizing;
 
 /// Declares such a value, with the encoding of its text where it has one.
 macro_rules! octets {
@@ -48,4 +49,14 @@ pub(crate) use octets;
 /// The octets that a text stands for, if it is the encoding of so many.
 pub(crate) fn decoded<const N: usize>(encoding: &Encoding, text: &str) -> Option<[u8; N]> {
     encoding.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
+/// The same for a secret, which stands nowhere but in what is returned.
+pub(crate) fn decoded_secret(encoding: &Encoding, text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let mut secret = Zeroizing::new([0; 32]);
+    if text.len() != encoding.encode_len(secret.len()) {
+        return None;
+    }
+    let length = encoding.decode_mut(text.as_bytes(), &mut *secret).ok()?;
+    (length == secret.len()).then_some(secret)
 }

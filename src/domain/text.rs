@@ -29,4 +29,22 @@ macro_rules! serde_as_text {
     )*};
 }
 
-pub(crate) use {debug_as_text, serde_as_text};
+/// The text of values that hold nothing else, as they were given.
+macro_rules! held_text {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// As it was given.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+pub(crate) use {debug_as_text, held_text, serde_as_text};

@@ -2,19 +2,21 @@
 
 /// Declares such an enum: variant by variant, with its word.
 ///
-/// With `wire` before the name the words are also what serde writes and reads and what the API's document lists; every
-/// comment in it then stands in that document.
+/// With `wire` before it the words are also what serde writes and reads and what the API's document lists; every doc
+/// comment in it then stands in that document, and a plain one does not.
 macro_rules! vocabulary {
-    ($(#[$attribute:meta])* wire $name:ident {
+    ($(#[$attribute:meta])* wire pub enum $name:ident {
         $($(#[$word_attribute:meta])* $variant:ident = $word:literal,)*
     }) => {
         $crate::domain::vocabulary::vocabulary! {
             #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
             $(#[$attribute])*
-            $name { $($(#[$word_attribute])* #[serde(rename = $word)] $variant = $word,)* }
+            pub enum $name { $($(#[$word_attribute])* #[serde(rename = $word)] $variant = $word,)* }
         }
     };
-    ($(#[$attribute:meta])* $name:ident { $($(#[$word_attribute:meta])* $variant:ident = $word:expr,)* }) => {
+    ($(#[$attribute:meta])* pub enum $name:ident {
+        $($(#[$word_attribute:meta])* $variant:ident = $word:expr,)*
+    }) => {
         $(#[$attribute])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs, reason = "a variant is its word")]

@@ -10,7 +10,7 @@ use aws_lc_rs::constant_time;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::domain::ids::{ALPHABET, CredentialId};
-use crate::domain::octets::octets;
+use crate::domain::octets::{decoded_secret, octets};
 use crate::domain::sha256::sha256;
 
 /// What a credential is for; part of its text and of its hash.
@@ -52,18 +52,7 @@ impl Credential {
     pub fn parse(kind: CredentialKind, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(kind.prefix())?.strip_prefix('_')?;
         let (id, secret) = rest.split_once('_')?;
-        let id = id.parse().ok()?;
-        let mut decoded = Zeroizing::new([0; 33]);
-        if secret.len() != ALPHABET.encode_len(32) {
-            return None;
-        }
-        let length = ALPHABET.decode_mut(secret.as_bytes(), &mut decoded[..32]).ok()?;
-        if length != 32 {
-            return None;
-        }
-        let mut bytes = Zeroizing::new([0; 32]);
-        bytes.copy_from_slice(&decoded[..32]);
-        Some(Self { kind, id, secret: bytes })
+        Some(Self { kind, id: id.parse().ok()?, secret: decoded_secret(&ALPHABET, secret)? })
     }
 
     /// Which kind of credential a text claims to be, judged by its prefix alone.

@@ -139,7 +139,7 @@ pub struct Revocation {
 }
 
 vocabulary! {
-    wire RevocationReason {
+    wire pub enum RevocationReason {
         Decommissioned = "decommissioned",
         Revoked = "revoked",
         /// A join token named the agent and a newer enrollment took over.

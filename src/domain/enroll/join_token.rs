@@ -32,7 +32,7 @@ pub struct JoinToken {
 }
 
 vocabulary! {
-    wire JoinTokenState {
+    wire pub enum JoinTokenState {
         Open = "open",
         Used = "used",
         Expired = "expired",

@@ -150,7 +150,7 @@ impl AuditEvent {
 }
 
 vocabulary! {
-    wire Outcome {
+    wire pub enum Outcome {
         Success = "success",
         Refused = "refused",
     }

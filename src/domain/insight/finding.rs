@@ -11,7 +11,7 @@ vocabulary! {
     /// How urgent a finding is.
     // In the order of urgency.
     #[schemars(rename = "SeverityName")]
-    wire Severity {
+    wire pub enum Severity {
         // Something is broken or will be within days: agents are, or will be, left outside.
         Critical = "critical",
         // Somebody has to act in the coming weeks.

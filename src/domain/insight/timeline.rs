@@ -21,7 +21,7 @@ pub struct HostEvent {
 
 vocabulary! {
     /// What the server itself writes into the history of a host.
-    TimelineKind {
+    pub enum TimelineKind {
         Decommissioned = "decommissioned",
         Enrolled = "enrolled",
         /// The machine of a decommissioned host tried to come back.
@@ -38,7 +38,7 @@ vocabulary! {
 vocabulary! {
     /// Who says so. What an agent reports is data, and nothing is decided by it.
     #[schemars(rename = "EventSource")]
-    wire Source {
+    wire pub enum Source {
         Server = "server",
         Agent = "agent",
     }

@@ -6,7 +6,7 @@ vocabulary! {
     /// A permission by its name.
     // Handlers name the one they need; API tokens carry a list of them. In the order in which they are shown.
     #[schemars(rename = "PermissionName")]
-    wire Permission {
+    wire pub enum Permission {
         // Seeing hosts, enrollments, tokens and secrets.
         AgentRead = "agent.read",
         // Join tokens, and revoking identities.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::domain::ids::{ALPHABET, UserId};
-use crate::domain::octets::{decoded, octets};
+use crate::domain::octets::{decoded, decoded_secret, octets};
 use crate::domain::sha256::sha256;
 
 /// How long a session lives without a request.
@@ -59,12 +59,7 @@ impl SessionToken {
 
     /// What a cookie says, if it can be one.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != ALPHABET.encode_len(32) {
-            return None;
-        }
-        let mut bytes = Zeroizing::new([0; 32]);
-        let length = ALPHABET.decode_mut(text.as_bytes(), &mut *bytes).ok()?;
-        (length == 32).then_some(Self(bytes))
+        decoded_secret(&ALPHABET, text).map(Self)
     }
 
     /// The cookie's value.

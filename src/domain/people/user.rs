@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::people::guessable::is_guessable;
 use crate::domain::people::permission::Permission;
+use crate::domain::text::held_text;
 use crate::domain::vocabulary::vocabulary;
 
 /// A person's row.
@@ -120,7 +121,7 @@ impl fmt::Debug for NewPassword {
 }
 
 vocabulary! {
-    wire Role {
+    wire pub enum Role {
         Admin = "admin",
         Operator = "operator",
         Viewer = "viewer",
@@ -201,11 +202,6 @@ impl Username {
         }
     }
 
-    /// As it was given.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// What accounts are told apart by.
     pub fn key(&self) -> String {
         self.0.to_ascii_lowercase()
@@ -242,11 +238,7 @@ impl TryFrom<String> for Username {
     }
 }
 
-impl fmt::Display for Username {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+held_text!(Username);
 
 #[cfg(test)]
 mod tests {
