@@ -1,5 +1,6 @@
 //! Writing: every change, with the indexes that follow from it.
 
+use std::borrow::Borrow;
 use std::ops::ControlFlow;
 
 use redb::WriteTransaction;
@@ -7,7 +8,7 @@ use redb::WriteTransaction;
 use super::by_tenant::Kind;
 use super::change::Change;
 use super::record::{ClockMarksRecord, DeniedSerialRecord, ReportRecord, decode, encode};
-use super::rows::{self, Rows, Span, Table, Visit, protect};
+use super::rows::{Rows, Span, Table, Tables, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
 use crate::domain::enroll::enrollment::{Enrollment, Revocation, Via};
@@ -41,27 +42,17 @@ pub(crate) struct Finished {
     pub(crate) loss_accepted: bool,
 }
 
-impl Rows for Batch<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        rows::get(table, self.table(table), key)
-    }
+impl<'t> Tables for Batch<'t> {
+    type Open = OpenTable<'t>;
 
-    fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError> {
-        rows::scan(table, self.table(table), span, visit)
-    }
-
-    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError> {
-        rows::last_key(table, self.table(table))
-    }
-
-    fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError> {
-        rows::count(table, self.table(table), span, enough)
+    fn open(&self, table: Table) -> Result<impl Borrow<OpenTable<'t>>, ReadError> {
+        Ok(&self.tables[table as usize])
     }
 }
 
 impl<'t> Batch<'t> {
     /// Opens all tables, creating those that a new store lacks.
-    pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, ReadError> {
+    pub(crate) fn begin(transaction: &'t WriteTransaction) -> Result<Self, ReadError> {
         let open = |table: &Table| transaction.open_table(table.definition()).map_err(|e| table.error(e));
         let tables = Table::ALL.iter().map(open).collect::<Result<_, _>>()?;
         let (chain, published, denials) = (ChainHead::genesis(), Published::default(), Vec::new());
@@ -373,9 +364,5 @@ impl<'t> Batch<'t> {
     pub(crate) fn remove(&mut self, table: Table, key: &[u8]) -> Result<(), ReadError> {
         self.tables[table as usize].remove(key).map_err(|e| table.error(e))?;
         Ok(())
-    }
-
-    fn table(&self, table: Table) -> &OpenTable<'t> {
-        &self.tables[table as usize]
     }
 }

@@ -3,6 +3,7 @@
 //! redb does not verify page checksums when it reads, so a flipped bit would come back as data. Every value
 //! therefore starts with eight octets of SHA-256 over its table, key and content.
 
+use std::borrow::Borrow;
 use std::ops::ControlFlow;
 
 use redb::{ReadableTable, TableDefinition};
@@ -200,46 +201,66 @@ pub(crate) trait Rows {
     fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError>;
 }
 
+/// Whatever has the tables of a store open, or opens them.
+pub(crate) trait Tables {
+    type Open: ReadableTable<&'static [u8], &'static [u8]>;
+
+    fn open(&self, table: Table) -> Result<impl Borrow<Self::Open>, ReadError>;
+}
+
+impl<T: Tables> Rows for T {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let open = self.open(table)?;
+        let Some(value) = open.borrow().get(key).map_err(|e| table.error(e))? else {
+            return Ok(None);
+        };
+        Ok(Some(verified(table, key, value.value())?.to_vec()))
+    }
+
+    fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError> {
+        let open = self.open(table)?;
+        let Some(mut range) = range(table, open.borrow(), span)? else { return Ok(()) };
+        loop {
+            let row = if span.newest_first { range.next_back() } else { range.next() };
+            let Some(row) = row else {
+                return Ok(());
+            };
+            let (key, value) = row.map_err(|e| table.error(e))?;
+            if visit(key.value(), verified(table, key.value(), value.value())?)?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError> {
+        let open = self.open(table)?;
+        let last = open.borrow().last().map_err(|e| table.error(e))?;
+        Ok(last.map(|(key, _)| key.value().to_vec()))
+    }
+
+    fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError> {
+        let open = self.open(table)?;
+        let rows = range(table, open.borrow(), span)?.into_iter().flatten().take(enough);
+        let mut counted = 0;
+        for row in rows {
+            row.map_err(|e| table.error(e))?;
+            counted += 1;
+        }
+        Ok(counted)
+    }
+}
+
 /// A consistent view of everything committed before it was taken.
 pub(crate) struct Snapshot {
     pub(crate) transaction: redb::ReadTransaction,
 }
 
-impl Rows for Snapshot {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
-        get(table, &open, key)
-    }
+impl Tables for Snapshot {
+    type Open = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-    fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError> {
-        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
-        scan(table, &open, span, visit)
+    fn open(&self, table: Table) -> Result<impl Borrow<Self::Open>, ReadError> {
+        self.transaction.open_table(table.definition()).map_err(|e| table.error(e))
     }
-
-    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError> {
-        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
-        last_key(table, &open)
-    }
-
-    fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError> {
-        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
-        count(table, &open, span, enough)
-    }
-}
-
-pub(crate) fn count(
-    table: Table,
-    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    span: &Span,
-    enough: usize,
-) -> Result<usize, ReadError> {
-    let rows = range(table, open, span)?.into_iter().flatten().take(enough);
-    let mut counted = 0;
-    for row in rows {
-        row.map_err(|e| table.error(e))?;
-        counted += 1;
-    }
-    Ok(counted)
 }
 
 /// Rows of a table, one after the other.
@@ -258,44 +279,6 @@ fn range<'t>(
         None => open.range(from..),
     };
     range.map(Some).map_err(|e| table.error(e))
-}
-
-pub(crate) fn last_key(
-    table: Table,
-    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
-) -> Result<Option<Vec<u8>>, ReadError> {
-    let last = open.last().map_err(|e| table.error(e))?;
-    Ok(last.map(|(key, _)| key.value().to_vec()))
-}
-
-pub(crate) fn get(
-    table: Table,
-    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    key: &[u8],
-) -> Result<Option<Vec<u8>>, ReadError> {
-    let Some(value) = open.get(key).map_err(|e| table.error(e))? else {
-        return Ok(None);
-    };
-    Ok(Some(verified(table, key, value.value())?.to_vec()))
-}
-
-pub(crate) fn scan(
-    table: Table,
-    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    span: &Span,
-    visit: Visit<'_>,
-) -> Result<(), ReadError> {
-    let Some(mut range) = range(table, open, span)? else { return Ok(()) };
-    loop {
-        let row = if span.newest_first { range.next_back() } else { range.next() };
-        let Some(row) = row else {
-            return Ok(());
-        };
-        let (key, value) = row.map_err(|e| table.error(e))?;
-        if visit(key.value(), verified(table, key.value(), value.value())?)?.is_break() {
-            return Ok(());
-        }
-    }
 }
 
 #[cfg(test)]
