@@ -98,7 +98,7 @@ impl<'t> Batch<'t> {
                 self.deny(denial)
             }
             Change::DeleteHost(host) => self.delete_host(&host),
-            Change::HostEvent { host, event } => self.host_event(host, event, Source::Server),
+            Change::HostEvent { host, event } => self.host_event(host, &event, Source::Server),
             Change::ReportedEvents { host, tenant, events } => {
                 self.published.reports.push((tenant, host));
                 self.reported(host, events)
@@ -264,7 +264,7 @@ impl<'t> Batch<'t> {
         self.put(table, &key, &(before + 1))
     }
 
-    fn host_event(&mut self, host: HostId, event: HostEvent, source: Source) -> Result<(), ReadError> {
+    fn host_event(&mut self, host: HostId, event: &HostEvent, source: Source) -> Result<(), ReadError> {
         let table = match source {
             Source::Server => Table::HostEvents,
             Source::Agent => Table::ReportedEvents,
@@ -273,7 +273,7 @@ impl<'t> Batch<'t> {
         for EventKey(place) in EventKey::places(event.at, source) {
             let key = [host.as_bytes().as_slice(), &place].concat();
             if self.get(table, &key)?.is_none() {
-                return self.put(table, &key, &event);
+                return self.put(table, &key, event);
             }
         }
         Ok(())
@@ -281,7 +281,7 @@ impl<'t> Batch<'t> {
 
     fn reported(&mut self, host: HostId, events: Vec<Reported>) -> Result<(), ReadError> {
         for event in events {
-            self.host_event(host, event.into_event(), Source::Agent)?;
+            self.host_event(host, &event.into_event(), Source::Agent)?;
         }
         let table = Table::ReportedEvents;
         let keys = self.keys(table, &Span::prefix(host.as_bytes()))?;

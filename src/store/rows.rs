@@ -135,6 +135,9 @@ fn verified<'a>(table: Table, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], R
 /// What a scan does with each row.
 pub(crate) type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, ReadError>;
 
+/// The same where it never stops by itself.
+pub(crate) type VisitAll<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> Result<(), ReadError>;
+
 /// Which rows to scan: keys from `from` (inclusive) up to `until` (exclusive).
 #[derive(Debug, Clone)]
 pub(crate) struct Span {
@@ -187,12 +190,7 @@ pub(crate) trait Rows {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
     fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError>;
     /// Scans to the end of the span.
-    fn each(
-        &self,
-        table: Table,
-        span: &Span,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError> {
+    fn each(&self, table: Table, span: &Span, visit: VisitAll<'_>) -> Result<(), ReadError> {
         self.scan(table, span, &mut |key, content| visit(key, content).map(ControlFlow::Continue))
     }
     /// The highest key, without a look at its value.

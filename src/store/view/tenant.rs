@@ -123,7 +123,7 @@ impl TenantRows<'_> {
         before: Option<CredentialId>,
         visit: impl FnMut(JoinToken) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        self.each(Kind::JoinToken, before, true, visit)
+        self.each(Kind::JoinToken, before.as_ref(), true, visit)
     }
 
     pub fn enrollment_secret(&self, id: CredentialId) -> Result<Option<EnrollmentSecret>, ReadError> {
@@ -137,7 +137,7 @@ impl TenantRows<'_> {
         before: Option<CredentialId>,
         visit: impl FnMut(EnrollmentSecret) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        self.each(Kind::EnrollmentSecret, before, true, visit)
+        self.each(Kind::EnrollmentSecret, before.as_ref(), true, visit)
     }
 
     pub fn api_token(&self, id: CredentialId) -> Result<Option<ApiToken>, ReadError> {
@@ -151,7 +151,7 @@ impl TenantRows<'_> {
         before: Option<CredentialId>,
         visit: impl FnMut(ApiToken) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        self.each(Kind::ApiToken, before, true, visit)
+        self.each(Kind::ApiToken, before.as_ref(), true, visit)
     }
 
     pub fn user(&self, id: UserId) -> Result<Option<User>, ReadError> {
@@ -179,11 +179,11 @@ impl TenantRows<'_> {
     fn each<R: DeserializeOwned>(
         &self,
         kind: Kind,
-        behind: Option<impl AsRef<[u8]>>,
+        behind: Option<&impl AsRef<[u8]>>,
         newest_first: bool,
         mut visit: impl FnMut(R) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let behind = behind.as_ref().map(AsRef::as_ref);
+        let behind = behind.map(AsRef::as_ref);
         let mut visit = |content: &[u8]| Ok(visit(decode(kind.table(), content)?));
         match self.owner {
             Owner::Only(tenant) => self.view.indexed(kind, tenant, behind, newest_first, &mut visit),
