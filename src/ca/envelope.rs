@@ -174,15 +174,12 @@ impl Envelope {
 
     /// Encrypts what is written, as it is written. Nothing of it says who wrote it: that is for [`super::seal`].
     pub(crate) fn encrypting<W: Write>(&self, output: W) -> Result<StreamWriter<W>, EnvelopeError> {
-        let encryptor = match &self.0 {
-            Key::X25519(identity) => {
-                Encryptor::with_recipients(iter::once(&identity.to_public() as &dyn age::Recipient))
-            }
-            Key::Passphrase(passphrase) => {
-                Encryptor::with_recipients(iter::once(&scrypt_recipient(passphrase) as &dyn age::Recipient))
-            }
+        let recipient: Box<dyn age::Recipient> = match &self.0 {
+            Key::X25519(identity) => Box::new(identity.to_public()),
+            Key::Passphrase(passphrase) => Box::new(scrypt_recipient(passphrase)),
         };
-        encryptor.map_err(EnvelopeError::Seal)?.wrap_output(output).map_err(EnvelopeError::Output)
+        let encryptor = Encryptor::with_recipients(iter::once(&*recipient)).map_err(EnvelopeError::Seal)?;
+        encryptor.wrap_output(output).map_err(EnvelopeError::Output)
     }
 
     /// Decrypts, as it is read. An end that comes too early is an error.

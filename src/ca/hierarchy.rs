@@ -20,6 +20,7 @@ use crate::ca::parse::validity::Validity;
 use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::network::pin::Pin;
+use crate::domain::vocabulary::vocabulary;
 use crate::pem;
 use crate::pem::file::{PemFileError, PrivateKey, private_key};
 
@@ -60,8 +61,9 @@ pub fn init(
     let root_key = IssuingKey::generate()?;
     let root = profile::root(trust_domain, entropy::serial(now)?, now)?.self_signed(&root_key)?;
     let root_key_pem = Zeroizing::new(pem::encode(pem::PRIVATE_KEY, root_key.pkcs8()));
-    let intermediate =
-        intermediate(&CaCertificate::read(root.der())?, root_key, trust_domain, envelope, now)?;
+    let key = IssuingKey::generate()?;
+    let certificate = certify(&CaCertificate::read(root.der())?, root_key, &key, trust_domain, now)?;
+    let intermediate = Intermediate { certificate, sealed_key: envelope.seal(key.pkcs8())? };
     let hierarchy = Hierarchy {
         trust_domain: trust_domain.clone(),
         roots: vec![root.der().to_vec()],
@@ -140,19 +142,14 @@ pub fn sign(
     now: Timestamp,
 ) -> Result<Vec<u8>, RenewError> {
     let key = IssuingKey::read(root_key).map_err(RenewError::Unsuitable)?;
-    let mut root = None;
-    for known in &request.roots {
-        let known = CaCertificate::read(known)?;
-        if known.is_of(&key) {
-            root = Some(known);
-        }
-    }
-    let root = root.ok_or(RenewError::OtherKey)?;
+    let roots = request.roots.iter().map(|known| CaCertificate::read(known));
+    let roots = roots.collect::<Result<Vec<_>, _>>()?;
+    let root = roots.iter().rfind(|root| root.is_of(&key)).ok_or(RenewError::OtherKey)?;
     if root.validity.not_after <= now {
         return Err(RenewError::RootExpired { not_after: root.validity.not_after });
     }
     let public_key = SubjectPublicKeyInfo::from_der(&request.public_key).map_err(InitError::from)?;
-    Ok(certify(&root, key, &public_key, &request.trust_domain, now)?)
+    Ok(certify(root, key, &public_key, &request.trust_domain, now)?)
 }
 
 /// Takes over what [`sign`] made, if it is an intermediate of this hierarchy and of the key that came with it. Those
@@ -195,18 +192,6 @@ fn is_intermediate_below(root: &[u8], certificate: &[u8], trust_domain: &TrustDo
         && named
 }
 
-fn intermediate(
-    root: &CaCertificate,
-    root_key: IssuingKey,
-    trust_domain: &TrustDomain,
-    envelope: &Envelope,
-    now: Timestamp,
-) -> Result<Intermediate, InitError> {
-    let key = IssuingKey::generate()?;
-    let certificate = certify(root, root_key, &key, trust_domain, now)?;
-    Ok(Intermediate { certificate, sealed_key: envelope.seal(key.pkcs8())? })
-}
-
 fn certify(
     root: &CaCertificate,
     root_key: IssuingKey,
@@ -238,19 +223,11 @@ pub fn p256_coordinates(der: &[u8]) -> Option<([u8; 32], [u8; 32])> {
     CaCertificate::read(der).ok()?.key.p256_coordinates()
 }
 
-/// A certificate's place in the hierarchy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CaRole {
-    Root,
-    Intermediate,
-}
-
-impl CaRole {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Root => "root",
-            Self::Intermediate => "intermediate",
-        }
+vocabulary! {
+    /// A certificate's place in the hierarchy.
+    pub enum CaRole {
+        Root = "root",
+        Intermediate = "intermediate",
     }
 }
 

@@ -132,8 +132,7 @@ fn base(
 
 /// `CN=<name>,O=<trust domain>`, in this order.
 fn subject(name: String, domain: &TrustDomain) -> DistinguishedName {
-    let mut subject = DistinguishedName::new();
-    subject.push(DnType::CommonName, name);
+    let mut subject = common_name(name);
     subject.push(DnType::OrganizationName, domain.as_str());
     subject
 }

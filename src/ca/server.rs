@@ -59,7 +59,8 @@ impl FromStr for ServerName {
         }
         // The dot of the root, which certificates don't have (RFC 5280 4.2.1.6).
         let text = text.strip_suffix('.').unwrap_or(text);
-        let last_is_a_number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(is_digit));
+        let last_is_a_number =
+            text.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
         if text.len() > 253 || last_is_a_number || !text.split('.').all(is_label) {
             return Err(NotAServerName);
         }
@@ -84,10 +85,6 @@ fn is_label(label: &str) -> bool {
         && label.bytes().all(legal)
         && !label.starts_with('-')
         && !label.ends_with('-')
-}
-
-const fn is_digit(byte: u8) -> bool {
-    byte.is_ascii_digit()
 }
 
 /// What [`generate`] left in the directory.
@@ -254,22 +251,22 @@ fn stored_ca(held: &Held, envelope: &Envelope) -> Result<Option<Ca>, ServerCaErr
         (None, Some(_)) => return Err(ServerCaError::HalfAPair { present: key_path, missing: path }),
     };
     let der = pem::single(&String::from_utf8_lossy(&text), &[pem::CERTIFICATE])
-        .map_err(|source| ServerCaError::NotACertificate { path: path.clone(), source })?;
+        .map_err(|source| ServerCaError::NotACertificate { path, source })?;
     let key = IssuingKey::from_pkcs8(&envelope.unseal(&sealed_key)?)?;
-    let unusable = |source| ServerCaError::Ca { path: path.clone(), source };
-    let ca = CaCertificate::read(&der).map_err(unusable)?;
-    let issuer = ca.issuer(key).map_err(unusable)?;
-    Ok(Some((ca, issuer)))
+    usable_ca(held, &der, key).map(Some)
 }
 
 fn new_ca(held: &Held, envelope: &Envelope, now: Timestamp) -> Result<Ca, ServerCaError> {
-    let path = held.shown(CA_FILE);
     let key = IssuingKey::generate()?;
     let certificate = profile::server_ca(entropy::serial(now)?, now)?.self_signed(&key)?;
     write(held, CA_KEY_FILE, OWNER_ONLY, &envelope.seal(key.pkcs8())?)?;
     write(held, CA_FILE, WORLD_READABLE, pem::certificate(certificate.der()).as_bytes())?;
-    let unusable = |source| ServerCaError::Ca { path: path.clone(), source };
-    let ca = CaCertificate::read(certificate.der()).map_err(unusable)?;
+    usable_ca(held, certificate.der(), key)
+}
+
+fn usable_ca(held: &Held, der: &[u8], key: IssuingKey) -> Result<Ca, ServerCaError> {
+    let unusable = |source| ServerCaError::Ca { path: held.shown(CA_FILE), source };
+    let ca = CaCertificate::read(der).map_err(unusable)?;
     let issuer = ca.issuer(key).map_err(unusable)?;
     Ok((ca, issuer))
 }
@@ -297,11 +294,11 @@ fn read(held: &Held, name: &str) -> Result<Option<Vec<u8>>, ServerCaError> {
     {
         Ok(content) => Ok(Some(content.to_vec())),
         Err(SecretFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(SecretFileError::Read { source, .. }) => {
-            Err(ServerCaError::Read { path: held.shown(name), source })
-        }
         Err(error) => {
-            let source = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+            let source = match error {
+                SecretFileError::Read { source, .. } => source,
+                unfit => io::Error::new(io::ErrorKind::InvalidData, unfit.to_string()),
+            };
             Err(ServerCaError::Read { path: held.shown(name), source })
         }
     }

@@ -3,27 +3,17 @@
 //! The server answers with a code, the agent and the command line say what helps. Both read it here, so that nobody
 //! gets two advices for one refusal. A test of `http` holds the table against the codes that the API's document names.
 
+use crate::domain::vocabulary::vocabulary;
+
 /// Declares the codes once, each with the advice that the command line and the agent give.
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $code:literal $(=> $advice:literal)?,)*) => {
-        /// What a refusal is called on the wire. Programs key on it; it never changes.
-        #[expect(missing_docs, reason = "each is its word on the wire")]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Code {
-            $($(#[$doc])* $variant,)*
+        vocabulary! {
+            /// What a refusal is called on the wire. Programs key on it; it never changes.
+            pub enum Code { $($(#[$doc])* $variant = $code,)* }
         }
 
         impl Code {
-            /// All of them, in the order of the table.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The word on the wire.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $code,)*
-                }
-            }
-
             /// What helps, where the refusal's own words don't say it: one clause, without a full stop.
             pub const fn advice(self) -> Option<&'static str> {
                 match self {
@@ -94,24 +84,12 @@ codes! {
         => "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …",
 }
 
-/// A code that this version does not know; the server may be newer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an unknown code")]
-pub struct UnknownCode;
-
-impl std::str::FromStr for Code {
-    type Err = UnknownCode;
-
-    fn from_str(text: &str) -> Result<Self, UnknownCode> {
-        Self::ALL.iter().copied().find(|code| code.as_str() == text).ok_or(UnknownCode)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::domain::vocabulary::UnknownWord;
 
     #[test]
     fn a_code_has_one_name_and_an_advice_is_a_clause() {
@@ -122,6 +100,6 @@ mod tests {
             let advice = code.advice().unwrap_or("fine");
             assert!(!advice.ends_with('.') && !advice.contains('\n') && !advice.is_empty(), "{advice}");
         }
-        assert_eq!("something_newer".parse::<Code>(), Err(UnknownCode));
+        assert_eq!("something_newer".parse::<Code>(), Err(UnknownWord));
     }
 }

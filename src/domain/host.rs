@@ -3,15 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use jiff::Timestamp;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::ids::{HostId, TenantId};
 use crate::domain::enroll::enrollment::LetInBy;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::printable::printable;
+use crate::domain::vocabulary::vocabulary;
+use jiff::Timestamp;
 
 /// One machine, as the registry knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,17 +43,16 @@ pub struct Host {
     pub flags: BTreeSet<HostFlag>,
 }
 
-/// How a host stands: the first that fits.
-#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum HostState {
-    Decommissioned,
-    /// Its identity is revoked.
-    Revoked,
-    /// It has enrolled and never reported.
-    NeverReported,
-    InService,
+vocabulary! {
+    /// How a host stands: the first that fits.
+    wire pub enum HostState {
+        Decommissioned = "decommissioned",
+        /// Its identity is revoked.
+        Revoked = "revoked",
+        /// It has enrolled and never reported.
+        NeverReported = "never_reported",
+        InService = "in_service",
+    }
 }
 
 impl HostState {
@@ -70,29 +68,24 @@ impl HostState {
 }
 
 impl Host {
+    /// Who it is to its peers.
+    pub fn identity(&self) -> AgentRef {
+        AgentRef { tenant: self.tenant, agent: self.agent.clone() }
+    }
+
     /// How it stands: the first state that fits.
     pub const fn state(&self) -> HostState {
         HostState::of(self.decommissioned_at.is_some(), self.revoked_at.is_some(), self.last_seen.is_some())
     }
 }
 
-/// Something about a host that a person should look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum HostFlag {
-    /// An older SVID was used after a newer one: two machines may share one identity.
-    PossibleClone,
-    /// Another host of the tenant reports the same machine id.
-    PossibleDuplicate,
-}
-
-impl HostFlag {
-    /// The word on the wire and on disk.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PossibleClone => "possible_clone",
-            Self::PossibleDuplicate => "possible_duplicate",
-        }
+vocabulary! {
+    /// Something about a host that a person should look at.
+    wire pub enum HostFlag {
+        /// An older SVID was used after a newer one: two machines may share one identity.
+        PossibleClone = "possible_clone",
+        /// Another host of the tenant reports the same machine id.
+        PossibleDuplicate = "possible_duplicate",
     }
 }
 

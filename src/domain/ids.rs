@@ -9,6 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::domain::octets::{decoded, octets};
+use crate::domain::text::{debug_as_text, serde_as_text};
+
 /// Base32 in lower case without padding: one word under a double click, safe in URLs and shells.
 /// Decoding is exact: other letters, other case and stray trailing bits are refused.
 pub static ALPHABET: LazyLock<Encoding> = LazyLock::new(|| {
@@ -24,8 +27,8 @@ pub struct NotAnId {
     kind: &'static str,
 }
 
-macro_rules! uuid_id {
-    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+macro_rules! uuid_ids {
+    ($($(#[$doc:meta])* pub struct $name:ident as $kind:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
@@ -54,9 +57,8 @@ macro_rules! uuid_id {
 
             /// Accepts only the hyphenated lower-case form that `Display` writes.
             fn from_str(text: &str) -> Result<Self, NotAnId> {
-                let id = Uuid::try_parse(text).map_err(|_| NotAnId { kind: $kind })?;
-                let this = Self(id);
-                if this.to_string() == text { Ok(this) } else { Err(NotAnId { kind: $kind }) }
+                let id = Uuid::try_parse(text).map(Self).ok();
+                id.filter(|id| id.to_string() == text).ok_or(NotAnId { kind: $kind })
             }
         }
 
@@ -66,34 +68,28 @@ macro_rules! uuid_id {
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.hyphenated().fmt(f)
-            }
-        }
-    };
+        debug_as_text!($name);
+    )*};
 }
 
-uuid_id!(
+uuid_ids! {
     /// A wall inside one deployment.
-    TenantId,
-    "tenant"
-);
-uuid_id!(
+    pub struct TenantId as "tenant";
     /// One machine's row in the registry.
-    HostId,
-    "host"
-);
-uuid_id!(
+    pub struct HostId as "host";
     /// A person who signs in.
-    UserId,
-    "user"
-);
+    pub struct UserId as "user";
+}
 
-/// The public half of a generated credential: 48 bits of Unix milliseconds, then 32 random bits.
-/// It finds the row and proves nothing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CredentialId([u8; 10]);
+octets! {
+    /// The public half of a generated credential: 48 bits of Unix milliseconds, then 32 random bits.
+    /// It finds the row and proves nothing.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub struct CredentialId([u8; 10]) as ALPHABET;
+}
+
+debug_as_text!(CredentialId);
+serde_as_text!(CredentialId);
 
 impl CredentialId {
     /// From a moment and random octets.
@@ -105,37 +101,13 @@ impl CredentialId {
         bytes[6..].copy_from_slice(&entropy);
         Self(bytes)
     }
-
-    /// As it was stored.
-    pub const fn from_bytes(bytes: [u8; 10]) -> Self {
-        Self(bytes)
-    }
-
-    /// As it is stored.
-    pub const fn as_bytes(&self) -> &[u8; 10] {
-        &self.0
-    }
 }
 
 impl FromStr for CredentialId {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        let bytes = ALPHABET.decode(text.as_bytes()).map_err(|_| NotAnId { kind: "credential" })?;
-        let bytes = bytes.try_into().map_err(|_| NotAnId { kind: "credential" })?;
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for CredentialId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&ALPHABET.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for CredentialId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        decoded(&ALPHABET, text).map(Self).ok_or(NotAnId { kind: "credential" })
     }
 }
 

@@ -1,26 +1,17 @@
 //! Names that people give to things.
 
-use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use crate::domain::text::{held_text, serde_as_text};
 
 /// 1 to 128 characters without control characters; kept verbatim.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label(String);
 
 /// The name is empty, too long or holds control characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a name is 1 to 128 characters without control characters")]
 pub struct InvalidLabel;
-
-impl Label {
-    /// As it was given.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 impl FromStr for Label {
     type Err = InvalidLabel;
@@ -35,17 +26,8 @@ impl FromStr for Label {
     }
 }
 
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Label {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+held_text!(Label);
+serde_as_text!(Label);
 
 #[cfg(test)]
 mod tests {

@@ -15,8 +15,11 @@ pub mod ids;
 pub mod insight;
 pub mod label;
 pub mod network;
+pub(crate) mod octets;
 pub mod people;
 pub mod printable;
+pub(crate) mod sha256;
+pub(crate) mod text;
 pub mod version;
 pub mod vocabulary;
 

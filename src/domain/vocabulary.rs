@@ -1,13 +1,27 @@
 //! Vocabulary: enums whose variants are words on disk and on the wire, each word written once.
 
 /// Declares such an enum: variant by variant, with its word.
+///
+/// With `wire` before it the words are also what serde writes and reads and what the API's document lists; every doc
+/// comment in it then stands in that document, and a plain one does not.
 macro_rules! vocabulary {
-    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $word:expr,)* }) => {
-        $(#[$doc])*
+    ($(#[$attribute:meta])* wire pub enum $name:ident {
+        $($(#[$word_attribute:meta])* $variant:ident = $word:literal,)*
+    }) => {
+        $crate::domain::vocabulary::vocabulary! {
+            #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+            $(#[$attribute])*
+            pub enum $name { $($(#[$word_attribute])* #[serde(rename = $word)] $variant = $word,)* }
+        }
+    };
+    ($(#[$attribute:meta])* pub enum $name:ident {
+        $($(#[$word_attribute:meta])* $variant:ident = $word:expr,)*
+    }) => {
+        $(#[$attribute])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs, reason = "a variant is its word")]
         pub enum $name {
-            $($(#[$word_doc])* $variant,)*
+            $($(#[$word_attribute])* $variant,)*
         }
 
         impl $name {

@@ -1,14 +1,14 @@
 //! Writing: every change, with the indexes that follow from it.
 
+use std::borrow::Borrow;
+use std::ops::ControlFlow;
+
 use redb::WriteTransaction;
 
+use super::by_tenant::Kind;
 use super::change::Change;
-use super::record::{
-    ApiTokenRecord, ClockMarksRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord,
-    FactsRecord, HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord,
-    SessionRecord, TenantRecord, UserRecord, decode, encode,
-};
-use super::rows::{self, Rows, Span, Table, Visit, protect};
+use super::record::{ClockMarksRecord, DeniedSerialRecord, ReportRecord, decode, encode};
+use super::rows::{Rows, Span, Table, Tables, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
 use crate::domain::enroll::enrollment::{Enrollment, Revocation, Via};
@@ -20,6 +20,7 @@ use crate::domain::insight::audit::{AuditEvent, ChainHead, KnownLoss};
 use crate::domain::insight::timeline::{EventKey, HostEvent, REPORTED_KEPT, Reported, Source};
 use crate::domain::people::access::AccessChange;
 use crate::domain::people::tenant::Tenant;
+use crate::domain::people::user::User;
 
 type OpenTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
@@ -41,27 +42,17 @@ pub(crate) struct Finished {
     pub(crate) loss_accepted: bool,
 }
 
-impl Rows for Batch<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        rows::get(table, self.table(table), key)
-    }
+impl<'t> Tables for Batch<'t> {
+    type Open = OpenTable<'t>;
 
-    fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError> {
-        rows::scan(table, self.table(table), span, visit)
-    }
-
-    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError> {
-        rows::last_key(table, self.table(table))
-    }
-
-    fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError> {
-        rows::count(table, self.table(table), span, enough)
+    fn open(&self, table: Table) -> Result<impl Borrow<OpenTable<'t>>, ReadError> {
+        Ok(&self.tables[table as usize])
     }
 }
 
 impl<'t> Batch<'t> {
     /// Opens all tables, creating those that a new store lacks.
-    pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, ReadError> {
+    pub(crate) fn begin(transaction: &'t WriteTransaction) -> Result<Self, ReadError> {
         let open = |table: &Table| transaction.open_table(table.definition()).map_err(|e| table.error(e));
         let tables = Table::ALL.iter().map(open).collect::<Result<_, _>>()?;
         let (chain, published, denials) = (ChainHead::genesis(), Published::default(), Vec::new());
@@ -77,16 +68,12 @@ impl<'t> Batch<'t> {
 
     pub(crate) fn apply(&mut self, change: Change, now: jiff::Timestamp) -> Result<(), ReadError> {
         match change {
-            Change::PutTenant(tenant) => {
-                self.put(Table::Tenants, tenant.id.as_bytes(), &TenantRecord::from(&tenant))
-            }
-            Change::PutHierarchy(hierarchy) => {
-                self.put(Table::Meta, meta::HIERARCHY, &HierarchyRecord::from(&hierarchy))
-            }
+            Change::PutTenant(tenant) => self.put(Table::Tenants, tenant.id.as_bytes(), &tenant),
+            Change::PutHierarchy(hierarchy) => self.put(Table::Meta, meta::HIERARCHY, &hierarchy),
             Change::PutHost(mut host) => {
-                let identity = AgentRef { tenant: host.tenant, agent: host.agent.clone() };
+                let identity = host.identity();
                 self.put(Table::HostsByAgent, &identity_key(&identity), &host.id)?;
-                self.put(Table::Hosts, host.id.as_bytes(), &HostRecord::from(&host))?;
+                self.put(Table::Hosts, host.id.as_bytes(), &host)?;
                 host.revoked_at = View::new(self).identity_denied(&identity)?;
                 self.published.hosts.push(HostChange::Put(Box::new(host)));
                 Ok(())
@@ -111,19 +98,18 @@ impl<'t> Batch<'t> {
                 self.deny(denial)
             }
             Change::DeleteHost(host) => self.delete_host(&host),
-            Change::HostEvent { host, event } => self.host_event(host, event, Source::Server),
+            Change::HostEvent { host, event } => self.host_event(host, &event, Source::Server),
             Change::ReportedEvents { host, tenant, events } => {
                 self.published.reports.push((tenant, host));
                 self.reported(host, events)
             }
             Change::PutJoinToken(token) => {
                 self.index_join_token(&token, now)?;
-                self.put(Table::JoinTokens, token.id.as_bytes(), &JoinTokenRecord::from(&token))
+                self.put(Table::JoinTokens, token.id.as_bytes(), &token)
             }
             Change::PutEnrollmentSecret(secret) => {
-                let record = EnrollmentSecretRecord::from(&secret);
-                self.index_secret(&secret)?;
-                self.put(Table::EnrollmentSecrets, secret.id.as_bytes(), &record)?;
+                self.index(Kind::EnrollmentSecret, Some(secret.tenant), secret.id.as_bytes())?;
+                self.put(Table::EnrollmentSecrets, secret.id.as_bytes(), &secret)?;
                 self.published.secrets.push((secret.tenant, secret.id));
                 Ok(())
             }
@@ -131,26 +117,24 @@ impl<'t> Batch<'t> {
                 self.index_user(&user)?;
                 self.put(Table::UsersByName, user.username.key().as_bytes(), &user.id)?;
                 let before = View::new(self).any_tenant().user(user.id)?;
-                self.put(Table::Users, user.id.as_bytes(), &UserRecord::from(&user))?;
-                let same_rights = before.is_some_and(|before| {
-                    UserRecord::from(&user).differs_in_preferences_only(&UserRecord::from(&before))
-                });
-                if !same_rights {
+                self.put(Table::Users, user.id.as_bytes(), &user)?;
+                // How somebody wants to see things is no right.
+                let preferences = user.preferences;
+                let before = before.map(|before| encode(&User { preferences, ..before }));
+                if before != Some(encode(&user)) {
                     self.published.access.push(AccessChange::User(user.id));
                 }
                 Ok(())
             }
-            Change::PutSession(session) => {
-                self.put(Table::Sessions, session.key.as_bytes(), &SessionRecord::from(&session))
-            }
+            Change::PutSession(session) => self.put(Table::Sessions, session.key.as_bytes(), &session),
             Change::EndSession(key) => {
                 self.published.access.push(AccessChange::Session(key));
                 self.remove(Table::Sessions, key.as_bytes())
             }
             Change::PutApiToken(token) => {
-                self.index_api_token(&token)?;
+                self.index(Kind::ApiToken, token.tenant, token.id.as_bytes())?;
                 self.published.access.push(AccessChange::ApiToken(token.id));
-                self.put(Table::ApiTokens, token.id.as_bytes(), &ApiTokenRecord::from(&token))
+                self.put(Table::ApiTokens, token.id.as_bytes(), &token)
             }
             Change::DeleteApiToken(id) => {
                 self.forget_api_token(id)?;
@@ -158,8 +142,7 @@ impl<'t> Batch<'t> {
                 self.remove(Table::ApiTokens, id.as_bytes())
             }
             Change::SaveReport { host, at, facts, newest_shown } => {
-                let record = ReportRecord { at, facts: facts.as_ref().map(FactsRecord::from), newest_shown };
-                self.put(Table::Reports, host.as_bytes(), &record)
+                self.put(Table::Reports, host.as_bytes(), &ReportRecord { at, facts, newest_shown })
             }
             Change::ForgetExpired { keys, certificates, denied } => {
                 for key in keys {
@@ -187,18 +170,18 @@ impl<'t> Batch<'t> {
                 self.published.audited.push(event.kind());
                 self.audit(event, now)
             }
-            Change::FindLoss(missing) => self.loss(KnownLoss { missing, stated: None }),
+            Change::FindLoss(missing) => self.loss(&KnownLoss { missing, stated: None }),
             Change::AcceptLoss(missing) => {
                 self.loss_accepted = true;
                 // The record that states it is the change before this one.
-                self.loss(KnownLoss { missing, stated: Some(self.chain.clone()) })
+                self.loss(&KnownLoss { missing, stated: Some(self.chain.clone()) })
             }
         }
     }
 
     /// Writes what a store has from its first moment.
     pub(crate) fn first_rows(&mut self, default_tenant: &Tenant, layout: u32) -> Result<(), ReadError> {
-        self.put(Table::Tenants, default_tenant.id.as_bytes(), &TenantRecord::from(default_tenant))?;
+        self.put(Table::Tenants, default_tenant.id.as_bytes(), default_tenant)?;
         self.put(Table::Meta, meta::DEFAULT_TENANT, &default_tenant.id)?;
         self.set_layout(layout)
     }
@@ -206,24 +189,17 @@ impl<'t> Batch<'t> {
     /// Notes with each host which credential let it in.
     pub(crate) fn note_what_let_hosts_in(&mut self) -> Result<(), ReadError> {
         let mut hosts = Vec::new();
-        self.scan(Table::Hosts, &Span::all(), &mut |_, content| {
-            hosts.push(decode::<HostRecord>(Table::Hosts, content)?);
-            Ok(std::ops::ControlFlow::Continue(()))
+        self.each(Table::Hosts, &Span::all(), &mut |_, content| {
+            hosts.push(decode::<Host>(Table::Hosts, content)?);
+            Ok(())
         })?;
         for mut host in hosts {
-            let id = host.id();
-            let mut by = None;
-            View::new(self).any_tenant().enrollments_of(id, None, |enrollment| {
-                by = enrollment.via.let_in_by();
-                if by.is_some() {
-                    std::ops::ControlFlow::Break(())
-                } else {
-                    std::ops::ControlFlow::Continue(())
-                }
+            View::new(self).any_tenant().enrollments_of(host.id, None, |enrollment| {
+                host.let_in_by = enrollment.via.let_in_by();
+                if host.let_in_by.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
-            if let Some(by) = by {
-                host.set_let_in_by(by);
-                self.put(Table::Hosts, id.as_bytes(), &host)?;
+            if host.let_in_by.is_some() {
+                self.put(Table::Hosts, host.id.as_bytes(), &host)?;
             }
         }
         Ok(())
@@ -234,24 +210,21 @@ impl<'t> Batch<'t> {
     }
 
     fn deny(&mut self, denial: Denial) -> Result<(), ReadError> {
-        let change = match denial.clone() {
-            Denial::Serial { serial, not_after, since, reason } => {
+        match &denial {
+            &Denial::Serial { serial, not_after, since, reason } => {
                 let record = DeniedSerialRecord { not_after, since, reason };
                 self.put(Table::DeniedSerials, serial.as_bytes(), &record)?;
-                DenyChange::Serial { serial, not_after }
             }
             Denial::Identity { identity, since } => {
-                self.put(Table::DeniedIdentities, &identity_key(&identity), &since)?;
-                self.publish_host_of(&identity)?;
-                DenyChange::Identity(identity)
+                self.put(Table::DeniedIdentities, &identity_key(identity), since)?;
+                self.publish_host_of(identity)?;
             }
             Denial::Lifted { identity, .. } => {
-                self.remove(Table::DeniedIdentities, &identity_key(&identity))?;
-                self.publish_host_of(&identity)?;
-                DenyChange::LiftIdentity(identity)
+                self.remove(Table::DeniedIdentities, &identity_key(identity))?;
+                self.publish_host_of(identity)?;
             }
-        };
-        self.published.deny.push(change);
+        }
+        self.published.deny.push(denial.clone().into());
         self.denials.push(denial);
         Ok(())
     }
@@ -266,13 +239,12 @@ impl<'t> Batch<'t> {
 
     fn mark_revoked(&mut self, mut enrollment: Enrollment, revocation: Revocation) -> Result<(), ReadError> {
         enrollment.revocation = Some(revocation);
-        let record = EnrollmentRecord::from(&enrollment);
-        self.put(Table::Enrollments, enrollment.serial.as_bytes(), &record)
+        self.put(Table::Enrollments, enrollment.serial.as_bytes(), &enrollment)
     }
 
     fn record(&mut self, enrollment: &Enrollment, certificate: &[u8]) -> Result<(), ReadError> {
         let serial = enrollment.serial.as_bytes();
-        self.put(Table::Enrollments, serial, &EnrollmentRecord::from(enrollment))?;
+        self.put(Table::Enrollments, serial, enrollment)?;
         self.put(Table::LiveKeys, enrollment.spki.as_bytes(), &enrollment.serial)?;
         let by_host = host_serial_key(enrollment.host, enrollment.serial);
         self.insert(Table::EnrollmentsByHost, &by_host, enrollment.spki.as_bytes())?;
@@ -292,18 +264,16 @@ impl<'t> Batch<'t> {
         self.put(table, &key, &(before + 1))
     }
 
-    fn host_event(&mut self, host: HostId, event: HostEvent, source: Source) -> Result<(), ReadError> {
+    fn host_event(&mut self, host: HostId, event: &HostEvent, source: Source) -> Result<(), ReadError> {
         let table = match source {
             Source::Server => Table::HostEvents,
             Source::Agent => Table::ReportedEvents,
         };
-        let places = EventKey::places(event.at, source);
-        let record = HostEventRecord::from(event);
         // Entries of one millisecond get the next free number.
-        for EventKey(place) in places {
+        for EventKey(place) in EventKey::places(event.at, source) {
             let key = [host.as_bytes().as_slice(), &place].concat();
             if self.get(table, &key)?.is_none() {
-                return self.put(table, &key, &record);
+                return self.put(table, &key, event);
             }
         }
         Ok(())
@@ -311,7 +281,7 @@ impl<'t> Batch<'t> {
 
     fn reported(&mut self, host: HostId, events: Vec<Reported>) -> Result<(), ReadError> {
         for event in events {
-            self.host_event(host, event.into_event(), Source::Agent)?;
+            self.host_event(host, &event.into_event(), Source::Agent)?;
         }
         let table = Table::ReportedEvents;
         let keys = self.keys(table, &Span::prefix(host.as_bytes()))?;
@@ -324,8 +294,7 @@ impl<'t> Batch<'t> {
         for key in self.keys(Table::EnrollmentsByHost, &prefix)? {
             let serial = key.get(16..).unwrap_or_default().to_vec();
             if let Some(content) = self.get(Table::Enrollments, &serial)? {
-                let enrollment: Enrollment = decode::<EnrollmentRecord>(Table::Enrollments, &content)?.into();
-                self.forget_key(&enrollment)?;
+                self.forget_key(&decode(Table::Enrollments, &content)?)?;
             }
             self.remove(Table::Enrollments, &serial)?;
             self.remove(Table::Certificates, &serial)?;
@@ -337,8 +306,7 @@ impl<'t> Batch<'t> {
             }
         }
         self.destroy_names(host.id)?;
-        let identity = AgentRef { tenant: host.tenant, agent: host.agent.clone() };
-        self.remove(Table::HostsByAgent, &identity_key(&identity))?;
+        self.remove(Table::HostsByAgent, &identity_key(&host.identity()))?;
         self.remove(Table::Reports, host.id.as_bytes())?;
         self.remove(Table::Hosts, host.id.as_bytes())?;
         self.published.hosts.push(HostChange::Removed { tenant: host.tenant, id: host.id });
@@ -348,20 +316,19 @@ impl<'t> Batch<'t> {
     /// Drops the index entry of a key, unless another enrollment has taken the key over.
     fn forget_key(&mut self, enrollment: &Enrollment) -> Result<(), ReadError> {
         let table = Table::LiveKeys;
-        let Some(content) = self.get(table, enrollment.spki.as_bytes())? else {
-            return Ok(());
-        };
-        if decode::<Serial>(table, &content)? == enrollment.serial {
-            self.remove(table, enrollment.spki.as_bytes())?;
+        match self.get(table, enrollment.spki.as_bytes())? {
+            Some(content) if decode::<Serial>(table, &content)? == enrollment.serial => {
+                self.remove(table, enrollment.spki.as_bytes())
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn keys(&self, table: Table, span: &Span) -> Result<Vec<Vec<u8>>, ReadError> {
         let mut keys = Vec::new();
-        self.scan(table, span, &mut |key, _| {
+        self.each(table, span, &mut |key, _| {
             keys.push(key.to_vec());
-            Ok(std::ops::ControlFlow::Continue(()))
+            Ok(())
         })?;
         Ok(keys)
     }
@@ -375,8 +342,8 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    fn loss(&mut self, loss: KnownLoss) -> Result<(), ReadError> {
-        self.put(Table::Meta, meta::AUDIT_LOSS, &LossRecord::from(loss))
+    fn loss(&mut self, loss: &KnownLoss) -> Result<(), ReadError> {
+        self.put(Table::Meta, meta::AUDIT_LOSS, loss)
     }
 
     pub(crate) fn put(
@@ -397,9 +364,5 @@ impl<'t> Batch<'t> {
     pub(crate) fn remove(&mut self, table: Table, key: &[u8]) -> Result<(), ReadError> {
         self.tables[table as usize].remove(key).map_err(|e| table.error(e))?;
         Ok(())
-    }
-
-    fn table(&self, table: Table) -> &OpenTable<'t> {
-        &self.tables[table as usize]
     }
 }

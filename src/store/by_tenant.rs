@@ -4,17 +4,16 @@
 use std::ops::ControlFlow;
 
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::ReadError;
 use super::apply::Batch;
-use super::record::{ApiTokenRecord, EnrollmentSecretRecord, JoinTokenRecord, UserRecord, decode, user_of};
+use super::record::decode;
 use super::rows::{Rows, Span, Table};
 use super::view::View;
-use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::audit::AuditRecord;
-use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::user::User;
 
 /// Expired entries of the index of open join tokens that go with each new token.
@@ -30,6 +29,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 4] = [Self::JoinToken, Self::EnrollmentSecret, Self::ApiToken, Self::User];
+
     pub(super) const fn table(self) -> Table {
         match self {
             Self::JoinToken => Table::JoinTokens,
@@ -39,14 +40,8 @@ impl Kind {
         }
     }
 
-    const fn of(octet: u8) -> Option<Self> {
-        Some(match octet {
-            1 => Self::JoinToken,
-            2 => Self::EnrollmentSecret,
-            3 => Self::ApiToken,
-            4 => Self::User,
-            _ => return None,
-        })
+    fn of(octet: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == octet)
     }
 }
 
@@ -106,22 +101,12 @@ impl View<'_> {
         visit: VisitContent<'_>,
     ) -> Result<(), ReadError> {
         let prefix = prefix(kind, tenant);
-        let mut span = Span::prefix(&prefix);
-        span.newest_first = newest_first;
-        if let Some(id) = behind {
-            let place = [prefix.as_slice(), id].concat();
-            if newest_first {
-                span.until = Some(place);
-            } else {
-                // The next possible key: the same octets with a zero behind them.
-                span.from = [place.as_slice(), &[0]].concat();
-            }
-        }
+        let behind = behind.map(|id| [prefix.as_slice(), id].concat());
+        let span = Span::prefix(&prefix).behind(behind, newest_first);
         let table = kind.table();
         self.rows.scan(Table::ByTenant, &span, &mut |key, _| {
-            let dangling = ReadError::Dangling { table: Table::ByTenant.name(), missing_from: table.name() };
             let id = key.get(prefix.len()..).unwrap_or_default();
-            visit(&self.rows.get(table, id)?.ok_or(dangling)?)
+            visit(&self.rows.get(table, id)?.ok_or(Table::ByTenant.dangling(table))?)
         })
     }
 
@@ -147,20 +132,13 @@ impl View<'_> {
         newest_first: bool,
         mut visit: impl FnMut(Numbered) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let table = Table::AuditByTenant;
-        let mut span = Span::prefix(tenant.as_bytes());
-        span.newest_first = newest_first;
-        match behind {
-            Some(behind) if newest_first => span.until = Some(audit_key(tenant, behind)),
-            Some(behind) => span.from = audit_key(tenant, behind.saturating_add(1)),
-            None => {}
-        }
-        self.rows.scan(table, &span, &mut |key, content| {
-            let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Audit.name() };
-            let (Some(in_tenant), Some(seq)) = (last_number(key), last_number(content)) else {
-                return Err(dangling);
-            };
-            let record = self.audit_record(seq)?.ok_or(dangling)?;
+        let behind = behind.map(|number| audit_key(tenant, number));
+        let span = Span::prefix(tenant.as_bytes()).behind(behind, newest_first);
+        self.rows.scan(Table::AuditByTenant, &span, &mut |key, content| {
+            let dangling = || Table::AuditByTenant.dangling(Table::Audit);
+            let in_tenant = last_number(key).ok_or_else(dangling)?;
+            let seq = last_number(content).ok_or_else(dangling)?;
+            let record = self.audit_record(seq)?.ok_or_else(dangling)?;
             Ok(visit(Numbered { record, in_tenant }))
         })
     }
@@ -168,14 +146,11 @@ impl View<'_> {
     /// The number of a tenant's newest audit record among them; 0 when there is none.
     pub fn audit_end_of(&self, tenant: TenantId) -> Result<u64, ReadError> {
         let mut end = 0;
-        self.rows.scan(
-            Table::AuditByTenant,
-            &Span::prefix(tenant.as_bytes()).newest_first(),
-            &mut |key, _| {
-                end = last_number(key).unwrap_or(0);
-                Ok(ControlFlow::Break(()))
-            },
-        )?;
+        let newest_first = Span::prefix(tenant.as_bytes()).newest_first();
+        self.rows.scan(Table::AuditByTenant, &newest_first, &mut |key, _| {
+            end = last_number(key).unwrap_or(0);
+            Ok(ControlFlow::Break(()))
+        })?;
         Ok(end)
     }
 
@@ -188,15 +163,10 @@ impl View<'_> {
     ) -> Result<Result<(), &'static str>, ReadError> {
         let leads_there = match table {
             Table::ByTenant => {
-                match key.split_first().and_then(|(kind, rest)| Some((Kind::of(*kind)?, rest))) {
-                    Some((kind, rest)) => {
-                        let id = rest.get(16..).unwrap_or_default();
-                        let found = self.rows.get(kind.table(), id)?;
-                        let tenant = found.map(|content| tenant_of(kind, &content)).transpose()?;
-                        tenant.is_some_and(|tenant| super::by_tenant::key(kind, tenant, id) == key)
-                    }
-                    None => false,
-                }
+                let kind = key.first().and_then(|octet| Kind::of(*octet));
+                let id = key.get(1 + NO_TENANT.len()..).unwrap_or_default();
+                let row = kind.map(|kind| self.record::<Owned>(kind.table(), id)).transpose()?.flatten();
+                kind.zip(row).is_some_and(|(kind, row)| super::by_tenant::key(kind, row.tenant, id) == key)
             }
             Table::OpenJoinTokens => {
                 let id = key.last_chunk().map(|id| CredentialId::from_bytes(*id));
@@ -217,15 +187,10 @@ impl View<'_> {
     }
 }
 
-fn tenant_of(kind: Kind, content: &[u8]) -> Result<Option<TenantId>, ReadError> {
-    Ok(match kind {
-        Kind::JoinToken => Some(JoinToken::from(decode::<JoinTokenRecord>(kind.table(), content)?).tenant),
-        Kind::EnrollmentSecret => {
-            Some(EnrollmentSecret::from(decode::<EnrollmentSecretRecord>(kind.table(), content)?).tenant)
-        }
-        Kind::ApiToken => ApiToken::from(decode::<ApiTokenRecord>(kind.table(), content)?).tenant,
-        Kind::User => user_of(decode::<UserRecord>(kind.table(), content)?)?.tenant,
-    })
+/// What the records of all kinds have in common.
+#[derive(Deserialize)]
+struct Owned {
+    tenant: Option<TenantId>,
 }
 
 fn tenant_of_record(record: &AuditRecord) -> Option<TenantId> {
@@ -233,9 +198,14 @@ fn tenant_of_record(record: &AuditRecord) -> Option<TenantId> {
 }
 
 impl Batch<'_> {
+    /// Notes whose a row is.
+    pub(super) fn index(&mut self, kind: Kind, tenant: Option<TenantId>, id: &[u8]) -> Result<(), ReadError> {
+        self.insert(Table::ByTenant, &key(kind, tenant, id), &[])
+    }
+
     /// Notes whose a join token is, and whether it is open.
     pub(crate) fn index_join_token(&mut self, token: &JoinToken, now: Timestamp) -> Result<(), ReadError> {
-        self.insert(Table::ByTenant, &key(Kind::JoinToken, Some(token.tenant), token.id.as_bytes()), &[])?;
+        self.index(Kind::JoinToken, Some(token.tenant), token.id.as_bytes())?;
         if !is_open(token) {
             return self.remove(Table::OpenJoinTokens, &open_key(token));
         }
@@ -256,21 +226,10 @@ impl Batch<'_> {
         expired.iter().try_for_each(|key| self.remove(Table::OpenJoinTokens, key))
     }
 
-    pub(crate) fn index_secret(&mut self, secret: &EnrollmentSecret) -> Result<(), ReadError> {
-        let key = key(Kind::EnrollmentSecret, Some(secret.tenant), secret.id.as_bytes());
-        self.insert(Table::ByTenant, &key, &[])
-    }
-
-    pub(crate) fn index_api_token(&mut self, token: &ApiToken) -> Result<(), ReadError> {
-        self.insert(Table::ByTenant, &key(Kind::ApiToken, token.tenant, token.id.as_bytes()), &[])
-    }
-
     /// To be called before the token goes.
     pub(crate) fn forget_api_token(&mut self, id: CredentialId) -> Result<(), ReadError> {
         match View::new(self).any_tenant().api_token(id)? {
-            Some(token) => {
-                self.remove(Table::ByTenant, &key(Kind::ApiToken, token.tenant, token.id.as_bytes()))
-            }
+            Some(token) => self.remove(Table::ByTenant, &key(Kind::ApiToken, token.tenant, id.as_bytes())),
             None => Ok(()),
         }
     }
@@ -282,7 +241,7 @@ impl Batch<'_> {
         if let Some(before) = before {
             self.remove(Table::ByTenant, &key(Kind::User, before.tenant, before.id.as_bytes()))?;
         }
-        self.insert(Table::ByTenant, &key(Kind::User, user.tenant, user.id.as_bytes()), &[])
+        self.index(Kind::User, user.tenant, user.id.as_bytes())
     }
 
     /// Gives an audit record its number in its tenant, and notes whose names it has.
@@ -320,19 +279,19 @@ impl Batch<'_> {
 
     /// Builds the indexes of a store that has none.
     pub(crate) fn index_everything(&mut self) -> Result<(), ReadError> {
-        for kind in [Kind::JoinToken, Kind::EnrollmentSecret, Kind::ApiToken, Kind::User] {
+        for kind in Kind::ALL {
             let mut keys = Vec::new();
-            self.scan(kind.table(), &Span::all(), &mut |id, content| {
-                keys.push(key(kind, tenant_of(kind, content)?, id));
-                Ok(ControlFlow::Continue(()))
+            self.each(kind.table(), &Span::all(), &mut |id, content| {
+                keys.push(key(kind, decode::<Owned>(kind.table(), content)?.tenant, id));
+                Ok(())
             })?;
             keys.iter().try_for_each(|key| self.insert(Table::ByTenant, key, &[]))?;
         }
         let mut open = Vec::new();
-        self.scan(Table::JoinTokens, &Span::all(), &mut |_, content| {
-            let token = decode::<JoinTokenRecord>(Table::JoinTokens, content)?.into();
+        self.each(Table::JoinTokens, &Span::all(), &mut |_, content| {
+            let token = decode(Table::JoinTokens, content)?;
             open.extend(is_open(&token).then(|| open_key(&token)));
-            Ok(ControlFlow::Continue(()))
+            Ok(())
         })?;
         open.iter().try_for_each(|key| self.insert(Table::OpenJoinTokens, key, &[]))?;
         self.number_audit()
@@ -342,14 +301,14 @@ impl Batch<'_> {
     fn number_audit(&mut self) -> Result<(), ReadError> {
         let mut numbers = std::collections::HashMap::<TenantId, u64>::new();
         let mut rows = Vec::new();
-        self.scan(Table::Audit, &Span::all(), &mut |_, content| {
+        self.each(Table::Audit, &Span::all(), &mut |_, content| {
             let record: AuditRecord = decode(Table::Audit, content)?;
             if let Some(tenant) = tenant_of_record(&record) {
                 let number = numbers.entry(tenant).or_default();
                 *number += 1;
                 rows.push((audit_key(tenant, *number), record.seq.to_be_bytes()));
             }
-            Ok(ControlFlow::Continue(()))
+            Ok(())
         })?;
         rows.iter().try_for_each(|(key, seq)| self.insert(Table::AuditByTenant, key, seq))
     }
@@ -361,6 +320,7 @@ mod tests {
 
     use super::*;
     use crate::domain::enroll::credential::{Credential, CredentialKind};
+    use crate::domain::people::api_token::ApiToken;
     use crate::store::change::Change;
     use crate::store::opening::open;
     use crate::store::rows::Snapshot;

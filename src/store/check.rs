@@ -6,21 +6,23 @@ use std::ops::ControlFlow;
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
 use super::ReadError;
-use super::record::{
-    ApiTokenRecord, ClockMarksRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord,
-    HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord,
-    TenantRecord, UserRecord, decode,
-};
+use super::record::{ClockMarksRecord, DeniedSerialRecord, ReportRecord, decode};
 use super::rows::{Rows, Snapshot, Span, Table};
 use super::view::{View, host_serial_key, identity_key, identity_of_key, meta};
 use crate::domain::enroll::enrollment::Enrollment;
+use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
+use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::Host;
-use crate::domain::identity::deny::AgentRef;
+use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::serial::Serial;
-use crate::domain::ids::{HostId, TenantId, UserId};
-use crate::domain::insight::audit::{AuditRecord, ChainHead};
+use crate::domain::insight::audit::{AuditRecord, ChainHead, KnownLoss};
+use crate::domain::insight::timeline::HostEvent;
+use crate::domain::people::api_token::ApiToken;
+use crate::domain::people::session::Session;
+use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
 
 /// The first thing found that is not as it must be.
@@ -82,116 +84,105 @@ fn demand(holds: bool, otherwise: &'static str) -> Finding {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
-impl Check<'_> {
-    fn view(&self) -> View<'_> {
+fn readable<R: DeserializeOwned>(table: Table, content: &[u8]) -> Result<Finding, ReadError> {
+    decode::<R>(table, content).map(|_| Ok(()))
+}
+
+const OTHER_ENROLLMENT: &str = "the index names another enrollment, or none";
+
+impl<'r> Check<'r> {
+    const fn view(&self) -> View<'r> {
         View::new(self.rows)
     }
 
     fn row(&mut self, table: Table, key: &[u8], content: &[u8]) -> Result<Finding, ReadError> {
+        let any = self.view().any_tenant();
         match table {
-            Table::Meta => return self.meta(key, content),
-            Table::Tenants => drop(decode::<TenantRecord>(table, content)?),
-            Table::Hosts => {
-                return self.host(key, &decode::<HostRecord>(table, content)?.with(None, None));
-            }
+            Table::Meta => self.meta(key, content),
+            Table::Tenants => readable::<Tenant>(table, content),
+            Table::Hosts => self.host(key, &decode(table, content)?),
             Table::HostsByAgent => {
-                let host = self.view().any_tenant().host(decode::<HostId>(table, content)?)?;
-                let is_its = |host: Host| identity_key(&identity(&host)) == key;
-                return Ok(demand(host.is_some_and(is_its), "the index names another host, or none"));
+                let host = any.host(decode(table, content)?)?;
+                let is_its = |host: Host| identity_key(&host.identity()) == key;
+                Ok(demand(host.is_some_and(is_its), "the index names another host, or none"))
             }
             Table::Reports => {
                 decode::<ReportRecord>(table, content)?;
                 let host = self.rows.get(Table::Hosts, key)?;
-                return Ok(demand(host.is_some(), "it reports on a host that is not there"));
+                Ok(demand(host.is_some(), "it reports on a host that is not there"))
             }
-            Table::Enrollments => {
-                return self.enrollment(key, &decode::<EnrollmentRecord>(table, content)?.into());
-            }
+            Table::Enrollments => self.enrollment(key, &decode(table, content)?),
             Table::EnrollmentsByHost => {
                 let enrollment = self.enrollment_at(key.get(16..).unwrap_or_default())?;
                 let is_its = |enrollment: Enrollment| {
                     key.starts_with(enrollment.host.as_bytes()) && content == enrollment.spki.as_bytes()
                 };
-                return Ok(demand(
-                    enrollment.is_some_and(is_its),
-                    "the index names another enrollment, or none",
-                ));
+                Ok(demand(enrollment.is_some_and(is_its), OTHER_ENROLLMENT))
             }
             Table::Certificates => {
-                return Ok(demand(self.enrollment_at(key)?.is_some(), "it belongs to no enrollment"));
+                Ok(demand(self.enrollment_at(key)?.is_some(), "it belongs to no enrollment"))
             }
             Table::LiveKeys => {
-                let enrollment = self.view().any_tenant().enrollment(decode::<Serial>(table, content)?)?;
+                let enrollment = any.enrollment(decode(table, content)?)?;
                 let is_its = |enrollment: Enrollment| enrollment.spki.as_bytes() == key;
-                return Ok(demand(
-                    enrollment.is_some_and(is_its),
-                    "the index names another enrollment, or none",
-                ));
+                Ok(demand(enrollment.is_some_and(is_its), OTHER_ENROLLMENT))
             }
-            Table::JoinTokens => drop(decode::<JoinTokenRecord>(table, content)?),
-            Table::EnrollmentSecrets => drop(decode::<EnrollmentSecretRecord>(table, content)?),
+            Table::JoinTokens => readable::<JoinToken>(table, content),
+            Table::EnrollmentSecrets => readable::<EnrollmentSecret>(table, content),
             Table::DeniedSerials => {
                 decode::<DeniedSerialRecord>(table, content)?;
                 let revoked =
                     self.enrollment_at(key)?.is_none_or(|enrollment| enrollment.revocation.is_some());
-                return Ok(demand(revoked, "it denies a certificate that is not on record as revoked"));
+                Ok(demand(revoked, "it denies a certificate that is not on record as revoked"))
             }
             Table::DeniedIdentities => {
                 decode::<Timestamp>(table, content)?;
-                return Ok(demand(identity_of_key(key).is_some(), "it names no identity"));
+                Ok(demand(identity_of_key(key).is_some(), "it names no identity"))
             }
-            Table::Users => return self.user(table, key, content),
+            Table::Users => self.user(key, &decode(table, content)?),
             Table::UsersByName => {
-                let user = self.view().any_tenant().user(decode::<UserId>(table, content)?)?;
+                let user = any.user(decode(table, content)?)?;
                 let is_its = |user: User| user.username.key().as_bytes() == key;
-                return Ok(demand(user.is_some_and(is_its), "the index names another user, or none"));
+                Ok(demand(user.is_some_and(is_its), "the index names another user, or none"))
             }
-            Table::Sessions => {
-                decode::<SessionRecord>(table, content)?;
-            }
-            Table::ApiTokens => drop(decode::<ApiTokenRecord>(table, content)?),
-            Table::HostEvents | Table::ReportedEvents => drop(decode::<HostEventRecord>(table, content)?),
-            Table::EnrollmentsPerDay => drop(decode::<u64>(table, content)?),
-            Table::Outages => drop(decode::<(Timestamp, Timestamp)>(table, content)?),
+            Table::Sessions => readable::<Session>(table, content),
+            Table::ApiTokens => readable::<ApiToken>(table, content),
+            Table::HostEvents | Table::ReportedEvents => readable::<HostEvent>(table, content),
+            Table::EnrollmentsPerDay => readable::<u64>(table, content),
+            Table::Outages => readable::<(Timestamp, Timestamp)>(table, content),
             Table::ByTenant | Table::OpenJoinTokens | Table::AuditByTenant | Table::AuditNames => {
-                return self.view().index_finding(table, key, content);
+                self.view().index_finding(table, key, content)
             }
             Table::Audit => {
                 let record: AuditRecord = decode(table, content)?;
                 let follows = record.follows(&self.head) && key == record.seq.to_be_bytes();
                 self.head = ChainHead { seq: record.seq, hash: record.hash };
-                return Ok(demand(follows, "it does not continue the audit chain"));
+                Ok(demand(follows, "it does not continue the audit chain"))
             }
         }
-        Ok(Ok(()))
     }
 
     fn meta(&self, key: &[u8], content: &[u8]) -> Result<Finding, ReadError> {
         let table = Table::Meta;
-        if key == meta::SCHEMA {
-            decode::<u32>(table, content)?;
-        } else if key == meta::HIERARCHY {
-            decode::<HierarchyRecord>(table, content)?;
-        } else if key == meta::ALIVE {
-            decode::<Timestamp>(table, content)?;
-        } else if key == meta::CLOCK_MARKS {
-            decode::<ClockMarksRecord>(table, content)?;
-        } else if key == meta::AUDIT_LOSS {
-            decode::<LossRecord>(table, content)?;
-        } else if key == meta::DEFAULT_TENANT {
-            let known = self.view().has_tenant(decode::<TenantId>(table, content)?)?;
-            return Ok(demand(known, "the default tenant is not there"));
+        match key {
+            meta::SCHEMA => readable::<u32>(table, content),
+            meta::HIERARCHY => readable::<Hierarchy>(table, content),
+            meta::ALIVE => readable::<Timestamp>(table, content),
+            meta::CLOCK_MARKS => readable::<ClockMarksRecord>(table, content),
+            meta::AUDIT_LOSS => readable::<KnownLoss>(table, content),
+            meta::DEFAULT_TENANT => {
+                let known = self.view().has_tenant(decode(table, content)?)?;
+                Ok(demand(known, "the default tenant is not there"))
+            }
+            _ => Ok(Ok(())),
         }
-        Ok(Ok(()))
     }
 
     fn host(&self, key: &[u8], host: &Host) -> Result<Finding, ReadError> {
         if key != host.id.as_bytes() {
             return Ok(Err("it stands under another id"));
         }
-        let table = Table::HostsByAgent;
-        let indexed = self.rows.get(table, &identity_key(&identity(host)))?;
-        let indexed = indexed.map(|content| decode::<HostId>(table, &content)).transpose()?;
+        let indexed = self.view().record(Table::HostsByAgent, &identity_key(&host.identity()))?;
         Ok(demand(indexed == Some(host.id), "the index of agents does not lead to it"))
     }
 
@@ -216,9 +207,7 @@ impl Check<'_> {
         Ok(demand(denied, "it is revoked, but not denied"))
     }
 
-    fn user(&self, table: Table, key: &[u8], content: &[u8]) -> Result<Finding, ReadError> {
-        let user = User::try_from(decode::<UserRecord>(table, content)?)
-            .map_err(|source| ReadError::Record { table: table.name(), source })?;
+    fn user(&self, key: &[u8], user: &User) -> Result<Finding, ReadError> {
         if key != user.id.as_bytes() {
             return Ok(Err("it stands under another id"));
         }
@@ -227,15 +216,9 @@ impl Check<'_> {
     }
 
     fn enrollment_at(&self, serial: &[u8]) -> Result<Option<Enrollment>, ReadError> {
-        match serial.try_into() {
-            Ok(serial) => self.view().any_tenant().enrollment(Serial::from_bytes(serial)),
-            Err(_) => Ok(None),
-        }
+        let Ok(serial) = serial.try_into() else { return Ok(None) };
+        self.view().any_tenant().enrollment(Serial::from_bytes(serial))
     }
-}
-
-fn identity(host: &Host) -> AgentRef {
-    AgentRef { tenant: host.tenant, agent: host.agent.clone() }
 }
 
 #[cfg(test)]
@@ -245,6 +228,7 @@ mod tests {
     use super::super::record::encode;
     use super::super::rows::protect;
     use super::*;
+    use crate::domain::ids::{HostId, UserId};
     use crate::store::opening::open;
 
     fn store() -> Database {

@@ -1,11 +1,18 @@
 //! Doors for the fuzz targets: journal lines and records, read as the store reads them.
 
+use crate::domain::enroll::enrollment::Enrollment;
+use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
+use crate::domain::enroll::join_token::JoinToken;
+use crate::domain::host::Host;
+use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::insight::audit::KnownLoss;
+use crate::domain::insight::timeline::HostEvent;
+use crate::domain::people::api_token::ApiToken;
+use crate::domain::people::session::Session;
+use crate::domain::people::tenant::Tenant;
+use crate::domain::people::user::User;
 use crate::store::journal::line::{Line, sum};
-use crate::store::record::{
-    ApiTokenRecord, ClockMarksRecord, DeniedSerialRecord, EnrollmentRecord, EnrollmentSecretRecord,
-    HierarchyRecord, HostEventRecord, HostRecord, JoinTokenRecord, LossRecord, ReportRecord, SessionRecord,
-    TenantRecord, UserRecord, decode,
-};
+use crate::store::record::{ClockMarksRecord, DeniedSerialRecord, ReportRecord, decode};
 use crate::store::rows::Table;
 
 /// As it is, and as what stands behind a checksum that fits. What is read says the same when it is written again.
@@ -37,19 +44,19 @@ pub(crate) fn read_record(data: &[u8]) {
         }};
     }
     read!(
-        HostRecord,
-        EnrollmentRecord,
-        JoinTokenRecord,
-        EnrollmentSecretRecord,
-        UserRecord,
-        SessionRecord,
-        ApiTokenRecord,
-        TenantRecord,
-        HostEventRecord,
+        Host,
+        Enrollment,
+        JoinToken,
+        EnrollmentSecret,
+        User,
+        Session,
+        ApiToken,
+        Tenant,
+        HostEvent,
         ReportRecord,
-        HierarchyRecord,
+        Hierarchy,
         ClockMarksRecord,
         DeniedSerialRecord,
-        LossRecord
+        KnownLoss
     );
 }

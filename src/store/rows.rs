@@ -3,12 +3,13 @@
 //! redb does not verify page checksums when it reads, so a flipped bit would come back as data. Every value
 //! therefore starts with eight octets of SHA-256 over its table, key and content.
 
+use std::borrow::Borrow;
 use std::ops::ControlFlow;
 
-use aws_lc_rs::digest;
 use redb::{ReadableTable, TableDefinition};
 
 use super::ReadError;
+use crate::domain::sha256::sha256;
 
 /// Declares the tables once; opening, migration, backup and checks all walk the same list.
 macro_rules! tables {
@@ -94,41 +95,48 @@ impl Table {
     pub(crate) fn error(self, error: impl Into<redb::Error>) -> ReadError {
         ReadError::Table { table: self.name(), source: Box::new(error.into()) }
     }
+
+    pub(crate) const fn damaged(self) -> ReadError {
+        ReadError::Checksum { table: self.name() }
+    }
+
+    /// A row leads to one of another table that is not there.
+    pub(crate) const fn dangling(self, missing_from: Self) -> ReadError {
+        ReadError::Dangling { table: self.name(), missing_from: missing_from.name() }
+    }
+
+    /// The id that a key of this table is.
+    pub(crate) fn id<const N: usize, T: From<[u8; N]>>(self, key: &[u8]) -> Result<T, ReadError> {
+        <[u8; N]>::try_from(key).map(T::from).map_err(|_| self.damaged())
+    }
 }
 
 const CHECKSUM: usize = 8;
 
 fn checksum(table: Table, key: &[u8], content: &[u8]) -> [u8; CHECKSUM] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(table.name().as_bytes());
-    context.update(&[0]);
-    context.update(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_be_bytes());
-    context.update(key);
-    context.update(content);
+    let length = u32::try_from(key.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let whole = sha256(&[table.name().as_bytes(), &[0], &length, key, content]);
     let mut sum = [0; CHECKSUM];
-    sum.copy_from_slice(&context.finish().as_ref()[..CHECKSUM]);
+    sum.copy_from_slice(&whole[..CHECKSUM]);
     sum
 }
 
 /// A value as it goes to disk.
 pub(crate) fn protect(table: Table, key: &[u8], content: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(CHECKSUM + content.len());
-    value.extend_from_slice(&checksum(table, key, content));
-    value.extend_from_slice(content);
-    value
+    [checksum(table, key, content).as_slice(), content].concat()
 }
 
 /// The content of a value read from disk, if it is what was written.
 fn verified<'a>(table: Table, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], ReadError> {
-    let damaged = ReadError::Checksum { table: table.name() };
-    let Some((sum, content)) = value.split_at_checked(CHECKSUM) else {
-        return Err(damaged);
-    };
-    if sum == checksum(table, key, content) { Ok(content) } else { Err(damaged) }
+    let (sum, content) = value.split_at_checked(CHECKSUM).ok_or(table.damaged())?;
+    if sum == checksum(table, key, content) { Ok(content) } else { Err(table.damaged()) }
 }
 
 /// What a scan does with each row.
 pub(crate) type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, ReadError>;
+
+/// The same where it never stops by itself.
+pub(crate) type VisitAll<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> Result<(), ReadError>;
 
 /// Which rows to scan: keys from `from` (inclusive) up to `until` (exclusive).
 #[derive(Debug, Clone)]
@@ -151,6 +159,18 @@ impl Span {
     pub(crate) fn newest_first(self) -> Self {
         Self { newest_first: true, ..self }
     }
+
+    /// The part that a page of a list covers: behind a key of the span, in the list's direction.
+    pub(crate) fn behind(mut self, key: Option<Vec<u8>>, newest_first: bool) -> Self {
+        self.newest_first = newest_first;
+        match key {
+            Some(key) if newest_first => self.until = Some(key),
+            // The next possible key: the same octets with a zero behind them.
+            Some(key) => self.from = [key, vec![0]].concat(),
+            None => {}
+        }
+        self
+    }
 }
 
 /// The first key after all keys that start with `prefix`; `None` when there is no such key.
@@ -169,10 +189,63 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 pub(crate) trait Rows {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
     fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError>;
+    /// Scans to the end of the span.
+    fn each(&self, table: Table, span: &Span, visit: VisitAll<'_>) -> Result<(), ReadError> {
+        self.scan(table, span, &mut |key, content| visit(key, content).map(ControlFlow::Continue))
+    }
     /// The highest key, without a look at its value.
     fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError>;
     /// How many rows there are, up to `enough`, without a look at their values.
     fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError>;
+}
+
+/// Whatever has the tables of a store open, or opens them.
+pub(crate) trait Tables {
+    type Open: ReadableTable<&'static [u8], &'static [u8]>;
+
+    fn open(&self, table: Table) -> Result<impl Borrow<Self::Open>, ReadError>;
+}
+
+impl<T: Tables> Rows for T {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let open = self.open(table)?;
+        let Some(value) = open.borrow().get(key).map_err(|e| table.error(e))? else {
+            return Ok(None);
+        };
+        Ok(Some(verified(table, key, value.value())?.to_vec()))
+    }
+
+    fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError> {
+        let open = self.open(table)?;
+        let Some(mut range) = range(table, open.borrow(), span)? else { return Ok(()) };
+        loop {
+            let row = if span.newest_first { range.next_back() } else { range.next() };
+            let Some(row) = row else {
+                return Ok(());
+            };
+            let (key, value) = row.map_err(|e| table.error(e))?;
+            if visit(key.value(), verified(table, key.value(), value.value())?)?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError> {
+        let open = self.open(table)?;
+        let last = open.borrow().last().map_err(|e| table.error(e))?;
+        Ok(last.map(|(key, _)| key.value().to_vec()))
+    }
+
+    fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError> {
+        let open = self.open(table)?;
+        let rows = range(table, open.borrow(), span)?.into_iter().flatten().take(enough);
+        let mut counted = 0;
+        for row in rows {
+            row.map_err(|e| table.error(e))?;
+            counted += 1;
+        }
+        Ok(counted)
+    }
 }
 
 /// A consistent view of everything committed before it was taken.
@@ -180,41 +253,12 @@ pub(crate) struct Snapshot {
     pub(crate) transaction: redb::ReadTransaction,
 }
 
-impl Rows for Snapshot {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
-        get(table, &open, key)
-    }
+impl Tables for Snapshot {
+    type Open = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-    fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError> {
-        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
-        scan(table, &open, span, visit)
+    fn open(&self, table: Table) -> Result<impl Borrow<Self::Open>, ReadError> {
+        self.transaction.open_table(table.definition()).map_err(|e| table.error(e))
     }
-
-    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError> {
-        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
-        last_key(table, &open)
-    }
-
-    fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError> {
-        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
-        count(table, &open, span, enough)
-    }
-}
-
-pub(crate) fn count(
-    table: Table,
-    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    span: &Span,
-    enough: usize,
-) -> Result<usize, ReadError> {
-    let rows = range(table, open, span)?.into_iter().flatten().take(enough);
-    let mut counted = 0;
-    for row in rows {
-        row.map_err(|e| table.error(e))?;
-        counted += 1;
-    }
-    Ok(counted)
 }
 
 /// Rows of a table, one after the other.
@@ -233,44 +277,6 @@ fn range<'t>(
         None => open.range(from..),
     };
     range.map(Some).map_err(|e| table.error(e))
-}
-
-pub(crate) fn last_key(
-    table: Table,
-    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
-) -> Result<Option<Vec<u8>>, ReadError> {
-    let last = open.last().map_err(|e| table.error(e))?;
-    Ok(last.map(|(key, _)| key.value().to_vec()))
-}
-
-pub(crate) fn get(
-    table: Table,
-    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    key: &[u8],
-) -> Result<Option<Vec<u8>>, ReadError> {
-    let Some(value) = open.get(key).map_err(|e| table.error(e))? else {
-        return Ok(None);
-    };
-    Ok(Some(verified(table, key, value.value())?.to_vec()))
-}
-
-pub(crate) fn scan(
-    table: Table,
-    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    span: &Span,
-    visit: Visit<'_>,
-) -> Result<(), ReadError> {
-    let Some(mut range) = range(table, open, span)? else { return Ok(()) };
-    loop {
-        let row = if span.newest_first { range.next_back() } else { range.next() };
-        let Some(row) = row else {
-            return Ok(());
-        };
-        let (key, value) = row.map_err(|e| table.error(e))?;
-        if visit(key.value(), verified(table, key.value(), value.value())?)?.is_break() {
-            return Ok(());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,7 @@ use std::ops::ControlFlow;
 use jiff::{SignedDuration, Timestamp};
 
 use super::ReadError;
-use super::record::{
-    ClockMarksRecord, DeniedSerialRecord, HierarchyRecord, HostRecord, ReportRecord, TenantRecord, decode,
-};
+use super::record::{self, ClockMarksRecord, DeniedSerialRecord, ReportRecord, decode};
 use super::rows::{Rows, Span, Table};
 use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash, past_not_after};
 use crate::domain::host::Host;
@@ -54,47 +52,26 @@ pub(crate) fn host_serial_key(host: HostId, serial: Serial) -> Vec<u8> {
     [*host.as_bytes(), *serial.as_bytes()].concat()
 }
 
-/// The part of a table that a page of a list covers: after a key, in the list's direction.
-fn page<K: AsRef<[u8]>>(after: Option<K>, newest_first: bool) -> Span {
-    let mut span = Span::all();
-    if newest_first {
-        span.until = after.map(|key| key.as_ref().to_vec());
-        return span.newest_first();
-    }
-    if let Some(key) = after {
-        // The next possible key: the same octets with a zero behind them.
-        span.from = [key.as_ref(), &[0]].concat();
-    }
-    span
-}
-
 impl<'r> View<'r> {
     pub(crate) const fn new(rows: &'r dyn Rows) -> Self {
         Self { rows }
     }
 
     pub fn hierarchy(&self) -> Result<Option<Hierarchy>, ReadError> {
-        let Some(content) = self.rows.get(Table::Meta, meta::HIERARCHY)? else {
-            return Ok(None);
-        };
-        Ok(Some(decode::<HierarchyRecord>(Table::Meta, &content)?.into()))
+        self.record(Table::Meta, meta::HIERARCHY)
     }
 
     /// The tenant that exists from the start.
     pub fn default_tenant(&self) -> Result<TenantId, ReadError> {
         let dangling = ReadError::Dangling { table: "(start)", missing_from: Table::Meta.name() };
-        let content = self.rows.get(Table::Meta, meta::DEFAULT_TENANT)?.ok_or(dangling)?;
-        decode(Table::Meta, &content)
+        self.record(Table::Meta, meta::DEFAULT_TENANT)?.ok_or(dangling)
     }
 
     /// The host of an identity, which names its tenant.
     pub fn host_of(&self, identity: &AgentRef) -> Result<Option<Host>, ReadError> {
-        let table = Table::HostsByAgent;
-        let Some(id) = self.record::<HostId>(table, &identity_key(identity))? else {
-            return Ok(None);
-        };
-        let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Hosts.name() };
-        self.any_tenant().host(id)?.map(Some).ok_or(dangling)
+        let Some(id) = self.record(Table::HostsByAgent, &identity_key(identity))? else { return Ok(None) };
+        let host = self.any_tenant().host(id)?;
+        host.map(Some).ok_or(Table::HostsByAgent.dangling(Table::Hosts))
     }
 
     /// Hosts of all tenants in the order of their enrollment, after a given one.
@@ -103,17 +80,17 @@ impl<'r> View<'r> {
         after: Option<HostId>,
         mut visit: impl FnMut(Host) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let span = page(after.as_ref().map(HostId::as_bytes), false);
+        let span = Span::all().behind(after.map(|id| id.as_bytes().to_vec()), false);
         // Few identities are denied, and there may be very many hosts.
         let mut denied = HashMap::new();
         self.denied_identities(|identity, since| {
             denied.insert(identity, since);
         })?;
         self.rows.scan(Table::Hosts, &span, &mut |key, content| {
-            let report = self.record::<ReportRecord>(Table::Reports, key)?;
-            let record = decode::<HostRecord>(Table::Hosts, content)?;
-            let revoked_at = denied.get(&record.identity()).copied();
-            Ok(visit(record.with(report, revoked_at)))
+            let report: Option<ReportRecord> = self.record(Table::Reports, key)?;
+            let host: Host = decode(Table::Hosts, content)?;
+            let revoked_at = denied.get(&host.identity()).copied();
+            Ok(visit(record::with(host, report, revoked_at)))
         })
     }
 
@@ -134,12 +111,9 @@ impl<'r> View<'r> {
 
     /// The enrollment that last took this key, if its certificate may still be unexpired.
     pub fn holder_of_key(&self, key: SpkiHash) -> Result<Option<Enrollment>, ReadError> {
-        let table = Table::LiveKeys;
-        let Some(serial) = self.record::<Serial>(table, key.as_bytes())? else {
-            return Ok(None);
-        };
-        let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Enrollments.name() };
-        self.any_tenant().enrollment(serial)?.map(Some).ok_or(dangling)
+        let Some(serial) = self.record(Table::LiveKeys, key.as_bytes())? else { return Ok(None) };
+        let enrollment = self.any_tenant().enrollment(serial)?;
+        enrollment.map(Some).ok_or(Table::LiveKeys.dangling(Table::Enrollments))
     }
 
     pub fn serial_denied(&self, serial: Serial) -> Result<bool, ReadError> {
@@ -154,35 +128,33 @@ impl<'r> View<'r> {
     /// Everything on the deny list, as the steps that build it.
     pub fn denied(&self) -> Result<Vec<DenyChange>, ReadError> {
         let mut changes = Vec::new();
-        self.denials(|denial| {
-            changes.push(match denial {
-                Denial::Serial { serial, not_after, .. } => DenyChange::Serial { serial, not_after },
-                Denial::Identity { identity, .. } => DenyChange::Identity(identity),
-                Denial::Lifted { identity, .. } => DenyChange::LiftIdentity(identity),
-            });
-        })?;
+        self.denials(|denial| changes.push(denial.into()))?;
         Ok(changes)
     }
 
     /// Everything on the deny list with what is on record about it.
     pub fn denials(&self, mut visit: impl FnMut(Denial)) -> Result<(), ReadError> {
-        let table = Table::DeniedSerials;
-        self.rows.scan(table, &Span::all(), &mut |key, content| {
-            let damaged = ReadError::Checksum { table: table.name() };
-            let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
-            let DeniedSerialRecord { not_after, since, reason } = decode(table, content)?;
+        self.denied_serials(|serial, DeniedSerialRecord { not_after, since, reason }| {
             visit(Denial::Serial { serial, not_after, since, reason });
-            Ok(ControlFlow::Continue(()))
+            ControlFlow::Continue(())
         })?;
         self.denied_identities(|identity, since| visit(Denial::Identity { identity, since }))
     }
 
+    fn denied_serials(
+        &self,
+        mut visit: impl FnMut(Serial, DeniedSerialRecord) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let table = Table::DeniedSerials;
+        self.rows
+            .scan(table, &Span::all(), &mut |key, content| Ok(visit(table.id(key)?, decode(table, content)?)))
+    }
+
     fn denied_identities(&self, mut visit: impl FnMut(AgentRef, Timestamp)) -> Result<(), ReadError> {
         let table = Table::DeniedIdentities;
-        self.rows.scan(table, &Span::all(), &mut |key, content| {
-            let identity = identity_of_key(key).ok_or(ReadError::Checksum { table: table.name() })?;
-            visit(identity, decode(table, content)?);
-            Ok(ControlFlow::Continue(()))
+        self.rows.each(table, &Span::all(), &mut |key, content| {
+            visit(identity_of_key(key).ok_or(table.damaged())?, decode(table, content)?);
+            Ok(())
         })
     }
 
@@ -212,16 +184,12 @@ impl<'r> View<'r> {
         &self,
         now: Timestamp,
     ) -> Result<Vec<(Serial, Timestamp, RevocationReason)>, ReadError> {
-        let table = Table::DeniedSerials;
         let mut revoked = Vec::new();
-        self.rows.scan(table, &Span::all(), &mut |key, content| {
-            let damaged = ReadError::Checksum { table: table.name() };
-            let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
-            let denied: DeniedSerialRecord = decode(table, content)?;
+        self.denied_serials(|serial, denied| {
             if !past_not_after(denied.not_after, now) {
                 revoked.push((serial, denied.since, denied.reason));
             }
-            Ok(ControlFlow::Continue(()))
+            ControlFlow::Continue(())
         })?;
         Ok(revoked)
     }
@@ -232,9 +200,9 @@ impl<'r> View<'r> {
 
     pub fn tenants(&self) -> Result<Vec<Tenant>, ReadError> {
         let mut tenants = Vec::new();
-        self.rows.scan(Table::Tenants, &Span::all(), &mut |_, content| {
-            tenants.push(decode::<TenantRecord>(Table::Tenants, content)?.into());
-            Ok(ControlFlow::Continue(()))
+        self.rows.each(Table::Tenants, &Span::all(), &mut |_, content| {
+            tenants.push(decode(Table::Tenants, content)?);
+            Ok(())
         })?;
         Ok(tenants)
     }
@@ -251,19 +219,15 @@ impl<'r> View<'r> {
             |enrollment: &Enrollment| marks.long_past(enrollment.serial, enrollment.not_after, kept, now);
         let mut expired = Expired::default();
         self.rows.scan(Table::LiveKeys, &Span::all(), &mut |key, content| {
-            let damaged = ReadError::Checksum { table: Table::LiveKeys.name() };
-            let key = SpkiHash::from_bytes(key.try_into().map_err(|_| damaged)?);
             let serial: Serial = decode(Table::LiveKeys, content)?;
             // A row whose enrollment was deleted names nothing.
             if self.any_tenant().enrollment(serial)?.is_none_or(|enrollment| past(&enrollment)) {
-                expired.keys.push(key);
+                expired.keys.push(Table::LiveKeys.id(key)?);
             }
             Ok(Expired::go_on(expired.keys.len()))
         })?;
-        let table = Table::Certificates;
-        self.rows.scan(table, &Span::all(), &mut |key, _| {
-            let damaged = ReadError::Checksum { table: table.name() };
-            let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
+        self.rows.scan(Table::Certificates, &Span::all(), &mut |key, _| {
+            let serial = Table::Certificates.id(key)?;
             // Serials grow with time, so the first certificate that is still good ends the search.
             if self.any_tenant().enrollment(serial)?.is_some_and(|enrollment| !past(&enrollment)) {
                 return Ok(ControlFlow::Break(()));
@@ -271,20 +235,16 @@ impl<'r> View<'r> {
             expired.certificates.push(serial);
             Ok(Expired::go_on(expired.certificates.len()))
         })?;
-        let table = Table::DeniedSerials;
-        self.rows.scan(table, &Span::all(), &mut |key, content| {
-            let damaged = ReadError::Checksum { table: table.name() };
-            let serial = Serial::from_bytes(key.try_into().map_err(|_| damaged)?);
-            let denied: DeniedSerialRecord = decode(table, content)?;
+        self.denied_serials(|serial, denied| {
             if marks.long_past(serial, denied.not_after, DENIALS_KEPT.max(kept), now) {
                 expired.denied.push(serial);
             }
-            Ok(Expired::go_on(expired.denied.len()))
+            Expired::go_on(expired.denied.len())
         })?;
         Ok(expired)
     }
 
-    fn record<R: serde::de::DeserializeOwned>(
+    pub(super) fn record<R: serde::de::DeserializeOwned>(
         &self,
         table: Table,
         key: &[u8],

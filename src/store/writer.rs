@@ -73,8 +73,7 @@ impl std::fmt::Debug for Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
-        let thread = self.thread.get_mut().take();
-        if let Some(thread) = thread {
+        if let Some(thread) = self.thread.get_mut().take() {
             // A panic there has already ended the process.
             let _ = thread.join();
         }
@@ -129,24 +128,18 @@ impl Writer {
         D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
     {
         let (sender, answer) = oneshot::channel();
-        let job: Job = Box::new(move |view, now| match decision(view, now) {
-            Ok(Verdict { outcome, changes }) => {
-                let reply: Reply = Box::new(move |written| {
-                    // A caller that went away has no use for the answer.
-                    let _ = sender.send(written.map(|()| outcome));
-                });
-                (changes, reply)
-            }
-            Err(error) => {
-                let reply: Reply = Box::new(move |_| {
-                    let _ = sender.send(Err(WriteError::Read(error)));
-                });
-                (Vec::new(), reply)
-            }
+        let job: Job = Box::new(move |view, now| {
+            let (outcome, changes) = match decision(view, now) {
+                Ok(Verdict { outcome, changes }) => (Ok(outcome), changes),
+                Err(error) => (Err(WriteError::Read(error)), Vec::new()),
+            };
+            let reply: Reply = Box::new(move |written| {
+                // A caller that went away has no use for the answer.
+                let _ = sender.send(outcome.and_then(|outcome| written.map(|()| outcome)));
+            });
+            (changes, reply)
         });
-        let Some(queue) = &self.queue else {
-            return Err(WriteError::Stopped);
-        };
+        let queue = self.queue.as_ref().ok_or(WriteError::Stopped)?;
         queue.send(job).await.map_err(|_| WriteError::Stopped)?;
         answer.await.map_err(|_| WriteError::Stopped)?
     }
@@ -357,7 +350,7 @@ impl Run {
         let database = self.disk.database().ok_or(ReadError::Reopening)?;
         let mut transaction = database.begin_write()?;
         Durability::QuickRepair.prepare(&mut transaction);
-        let mut batch = Batch::open(&transaction)?;
+        let mut batch = Batch::begin(&transaction)?;
         let mut changed = false;
         for job in jobs {
             let now = self.clock.now();

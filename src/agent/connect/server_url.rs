@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use crate::domain::network::host_port::{HostPort, NotAHostPort};
+use crate::domain::text::{debug_as_text, serde_as_text};
 
 /// Port of `https` when the address names none.
 const HTTPS_PORT: u16 = 443;
@@ -88,23 +87,8 @@ impl fmt::Display for ServerUrl {
     }
 }
 
-impl fmt::Debug for ServerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for ServerUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ServerUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+debug_as_text!(ServerUrl);
+serde_as_text!(ServerUrl);
 
 #[cfg(test)]
 mod tests {

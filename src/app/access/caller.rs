@@ -55,14 +55,15 @@ impl Caller {
     }
 
     pub fn permissions(&self) -> BTreeSet<Permission> {
-        Permission::ALL.into_iter().filter(|permission| self.may(*permission)).collect()
+        Permission::ALL.iter().copied().filter(|permission| self.may(*permission)).collect()
     }
 
     /// Whether this caller may do everything that somebody of this role and tenant may: only then may they make
     /// such a person, change one, or set a password for one.
     pub fn may_all_that(&self, role: Role, tenant: Option<TenantId>) -> bool {
         let in_reach = self.tenant().is_none() || self.tenant() == tenant;
-        let mut permitted = Permission::ALL.into_iter().filter(|permission| role.may_in(tenant, *permission));
+        let mut permitted =
+            Permission::ALL.iter().copied().filter(|permission| role.may_in(tenant, *permission));
         in_reach && permitted.all(|permission| self.may(permission))
     }
 

@@ -29,8 +29,8 @@ impl Row {
 
     pub(crate) const fn via(&self) -> Via {
         match self {
-            Self::Token(token) => Via::Token(token.id),
-            Self::Secret(secret) => Via::Secret(secret.id),
+            Self::Token(token) => Via::Token { id: token.id },
+            Self::Secret(secret) => Via::Secret { id: secret.id },
         }
     }
 

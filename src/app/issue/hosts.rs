@@ -84,11 +84,11 @@ fn credentials_of<'h>(
             continue;
         }
         let found = match by {
-            LetInBy::Token(id) => own.join_token(id)?.map(|token| {
+            LetInBy::Token { id } => own.join_token(id)?.map(|token| {
                 let state = token.state(now).as_str();
                 CredentialNow { by, name: token.name, state }
             }),
-            LetInBy::Secret(id) => own.enrollment_secret(id)?.map(|secret| {
+            LetInBy::Secret { id } => own.enrollment_secret(id)?.map(|secret| {
                 let state = if secret.revoked_at.is_some() { "revoked" } else { "active" };
                 CredentialNow { by, name: Some(secret.name), state }
             }),

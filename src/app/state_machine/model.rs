@@ -122,8 +122,8 @@ impl Model {
 
     pub(crate) fn via(&self, with: With) -> Via {
         match with {
-            With::Token(at) => Via::Token(self.tokens[at].id),
-            With::Secret(at) => Via::Secret(self.secrets[at].id),
+            With::Token(at) => Via::Token { id: self.tokens[at].id },
+            With::Secret(at) => Via::Secret { id: self.secrets[at].id },
         }
     }
 

@@ -6,10 +6,12 @@
 
 use std::fmt;
 
-use aws_lc_rs::{constant_time, digest};
+use aws_lc_rs::constant_time;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::domain::ids::{ALPHABET, CredentialId};
+use crate::domain::octets::{decoded_secret, octets};
+use crate::domain::sha256::sha256;
 
 /// What a credential is for; part of its text and of its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,18 +52,7 @@ impl Credential {
     pub fn parse(kind: CredentialKind, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(kind.prefix())?.strip_prefix('_')?;
         let (id, secret) = rest.split_once('_')?;
-        let id = id.parse().ok()?;
-        let mut decoded = Zeroizing::new([0; 33]);
-        if secret.len() != ALPHABET.encode_len(32) {
-            return None;
-        }
-        let length = ALPHABET.decode_mut(secret.as_bytes(), &mut decoded[..32]).ok()?;
-        if length != 32 {
-            return None;
-        }
-        let mut bytes = Zeroizing::new([0; 32]);
-        bytes.copy_from_slice(&decoded[..32]);
-        Some(Self { kind, id, secret: bytes })
+        Some(Self { kind, id: id.parse().ok()?, secret: decoded_secret(&ALPHABET, secret)? })
     }
 
     /// Which kind of credential a text claims to be, judged by its prefix alone.
@@ -91,14 +82,8 @@ impl Credential {
 
     /// What is stored: SHA-256 over a domain separator, the kind, the id and the secret.
     pub fn hash(&self) -> CredentialHash {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(b"muster credential v1\0");
-        context.update(self.kind.prefix().as_bytes());
-        context.update(self.id.as_bytes());
-        context.update(&*self.secret);
-        let mut hash = [0; 32];
-        hash.copy_from_slice(context.finish().as_ref());
-        CredentialHash(hash)
+        let kind = self.kind.prefix().as_bytes();
+        CredentialHash(sha256(&[b"muster credential v1\0", kind, self.id.as_bytes(), &*self.secret]))
     }
 }
 
@@ -108,21 +93,13 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// The stored hash of a credential's secret. Comparing is only possible in constant time.
-#[derive(Clone)]
-pub struct CredentialHash([u8; 32]);
+octets! {
+    /// The stored hash of a credential's secret. Comparing is only possible in constant time.
+    #[derive(Clone)]
+    pub struct CredentialHash([u8; 32]);
+}
 
 impl CredentialHash {
-    /// As it was stored.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// As it is stored.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// Whether this is the hash of what was presented; takes the same time whichever octets differ.
     pub fn matches(&self, presented: &Credential) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &presented.hash().0).is_ok()

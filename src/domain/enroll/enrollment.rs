@@ -1,14 +1,16 @@
 //! Enrollments: the record of every certificate issued.
 
-use std::fmt;
 use std::net::IpAddr;
 
+use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::octets::octets;
+use crate::domain::sha256::sha256;
+use crate::domain::text::debug_as_text;
+use crate::domain::vocabulary::vocabulary;
 
 /// One issued certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,9 +61,15 @@ pub fn past_not_after(not_after: Timestamp, now: Timestamp) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
     /// A join token was used up.
-    Token(CredentialId),
+    Token {
+        /// Its public half.
+        id: CredentialId,
+    },
     /// An enrollment secret was shown.
-    Secret(CredentialId),
+    Secret {
+        /// Its public half.
+        id: CredentialId,
+    },
     /// The holder of an earlier certificate asked for a new one.
     Rotation {
         /// The certificate that proved who asks.
@@ -73,8 +81,8 @@ impl Via {
     /// The word on the wire and on disk.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Token(_) => "token",
-            Self::Secret(_) => "secret",
+            Self::Token { .. } => "token",
+            Self::Secret { .. } => "secret",
             Self::Rotation { .. } => "rotation",
         }
     }
@@ -90,8 +98,8 @@ impl Via {
     /// The credential that it took, if it took one.
     pub const fn let_in_by(self) -> Option<LetInBy> {
         match self {
-            Self::Token(id) => Some(LetInBy::Token(id)),
-            Self::Secret(id) => Some(LetInBy::Secret(id)),
+            Self::Token { id } => Some(LetInBy::Token { id }),
+            Self::Secret { id } => Some(LetInBy::Secret { id }),
             Self::Rotation { .. } => None,
         }
     }
@@ -101,16 +109,22 @@ impl Via {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LetInBy {
     /// A join token.
-    Token(CredentialId),
+    Token {
+        /// Its public half.
+        id: CredentialId,
+    },
     /// An enrollment secret.
-    Secret(CredentialId),
+    Secret {
+        /// Its public half.
+        id: CredentialId,
+    },
 }
 
 impl LetInBy {
     /// The public half of the credential.
     pub const fn id(self) -> CredentialId {
         match self {
-            Self::Token(id) | Self::Secret(id) => id,
+            Self::Token { id } | Self::Secret { id } => id,
         }
     }
 }
@@ -124,56 +138,28 @@ pub struct Revocation {
     pub reason: RevocationReason,
 }
 
-#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RevocationReason {
-    Decommissioned,
-    Revoked,
-    /// A join token named the agent and a newer enrollment took over.
-    Superseded,
-    /// The host was removed from the registry.
-    Deleted,
-}
-
-impl RevocationReason {
-    /// The word on the wire and on disk.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Decommissioned => "decommissioned",
-            Self::Revoked => "revoked",
-            Self::Superseded => "superseded",
-            Self::Deleted => "deleted",
-        }
+vocabulary! {
+    wire pub enum RevocationReason {
+        Decommissioned = "decommissioned",
+        Revoked = "revoked",
+        /// A join token named the agent and a newer enrollment took over.
+        Superseded = "superseded",
+        /// The host was removed from the registry.
+        Deleted = "deleted",
     }
 }
 
-/// SHA-256 of a public key's SubjectPublicKeyInfo (DER, RFC 5280 4.1): the name of a key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SpkiHash([u8; 32]);
+octets! {
+    /// SHA-256 of a public key's SubjectPublicKeyInfo (DER, RFC 5280 4.1): the name of a key.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub struct SpkiHash([u8; 32]) as HEXLOWER;
+}
+
+debug_as_text!(SpkiHash);
 
 impl SpkiHash {
     /// The hash of a SubjectPublicKeyInfo in DER.
     pub fn of(spki_der: &[u8]) -> Self {
-        let mut bytes = [0; 32];
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, spki_der);
-        bytes.copy_from_slice(digest.as_ref());
-        Self(bytes)
-    }
-
-    /// As it was stored.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// As it is stored.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SpkiHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+        Self(sha256(&[spki_der]))
     }
 }

@@ -8,27 +8,20 @@ use zeroize::Zeroizing;
 
 use crate::domain::enroll::join_link::JoinLink;
 use crate::domain::network::host_port::{HostName, HostPort};
+use crate::domain::octets::octets;
+use crate::domain::text::debug_as_text;
 
-/// SHA-256 of a certificate's SubjectPublicKeyInfo, as curl pins it (`--pinnedpubkey`, from 7.44).
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct KeyPin([u8; 32]);
-
-impl KeyPin {
-    /// The hash of a SubjectPublicKeyInfo.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
+octets! {
+    /// SHA-256 of a certificate's SubjectPublicKeyInfo, as curl pins it (`--pinnedpubkey`, from 7.44).
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct KeyPin([u8; 32]);
 }
+
+debug_as_text!(KeyPin);
 
 impl fmt::Display for KeyPin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256//{}", BASE64.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for KeyPin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

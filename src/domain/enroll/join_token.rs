@@ -1,13 +1,12 @@
 //! Join tokens: single use, expiring, for one tenant, perhaps for one agent id.
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::domain::enroll::credential::CredentialHash;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::label::Label;
+use crate::domain::vocabulary::vocabulary;
 
 /// A join token's row: it lets one machine in, once.
 #[derive(Debug, Clone)]
@@ -32,25 +31,12 @@ pub struct JoinToken {
     pub voided_at: Option<Timestamp>,
 }
 
-#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum JoinTokenState {
-    Open,
-    Used,
-    Expired,
-    Voided,
-}
-
-impl JoinTokenState {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Used => "used",
-            Self::Expired => "expired",
-            Self::Voided => "voided",
-        }
+vocabulary! {
+    wire pub enum JoinTokenState {
+        Open = "open",
+        Used = "used",
+        Expired = "expired",
+        Voided = "voided",
     }
 }
 

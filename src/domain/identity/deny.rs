@@ -71,6 +71,16 @@ pub enum Denial {
     },
 }
 
+impl From<Denial> for DenyChange {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::Serial { serial, not_after, .. } => Self::Serial { serial, not_after },
+            Denial::Identity { identity, .. } => Self::Identity(identity),
+            Denial::Lifted { identity, .. } => Self::LiftIdentity(identity),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Sets {
     serials: HashSet<Serial>,

@@ -1,18 +1,24 @@
 //! Certificate serial numbers (RFC 5280 4.1.2.2): 16 octets, positive, growing with time.
 
-use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// 48 bits of Unix milliseconds (top bit clear), then 80 random bits.
-///
-/// The leading time makes rows land at the end of the store's tables; the random part keeps serials
-/// unpredictable (CA/Browser Forum asks for 64 bits).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Serial([u8; 16]);
+use crate::domain::octets::{decoded, octets};
+use crate::domain::text::{debug_as_text, serde_as_text};
+
+octets! {
+    /// 48 bits of Unix milliseconds (top bit clear), then 80 random bits; big-endian, as it is stored and sorted.
+    ///
+    /// The leading time makes rows land at the end of the store's tables; the random part keeps serials
+    /// unpredictable (CA/Browser Forum asks for 64 bits).
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub struct Serial([u8; 16]) as HEXLOWER;
+}
+
+debug_as_text!(Serial);
+serde_as_text!(Serial);
 
 /// The text or number was not one of our serials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,16 +44,6 @@ impl Serial {
         Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
     }
 
-    /// As it was stored.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// Big-endian, as it is stored and sorted.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-
     /// From the content octets of a DER INTEGER, which drops leading zeros and may carry one sign octet.
     /// Negative numbers and numbers of more than 16 octets are none of ours.
     pub fn from_der_integer(content: &[u8]) -> Result<Self, NotASerial> {
@@ -66,36 +62,11 @@ impl Serial {
     }
 }
 
-impl fmt::Display for Serial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for Serial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl FromStr for Serial {
     type Err = NotASerial;
 
     fn from_str(text: &str) -> Result<Self, NotASerial> {
-        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| NotASerial)?;
-        Ok(Self(bytes.try_into().map_err(|_| NotASerial)?))
-    }
-}
-
-impl Serialize for Serial {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Serial {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        decoded(&HEXLOWER, text).map(Self).ok_or(NotASerial)
     }
 }
 

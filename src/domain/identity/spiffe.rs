@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use crate::domain::ids::TenantId;
+use crate::domain::text::{debug_as_text, held_text, serde_as_text};
 
 /// Why a trust domain, agent id or SPIFFE id was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,11 +25,6 @@ pub enum SpiffeError {
 pub struct TrustDomain(String);
 
 impl TrustDomain {
-    /// As it was parsed, in lower case.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The id of the trust domain itself, as signing certificates carry it.
     pub fn id(&self) -> String {
         format!("spiffe://{}", self.0)
@@ -53,13 +47,6 @@ impl FromStr for TrustDomain {
 /// The name of an agent inside its tenant. `A` and `a` are two agents.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentId(String);
-
-impl AgentId {
-    /// As it was parsed; case tells agents apart.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 impl FromStr for AgentId {
     type Err = SpiffeError;
@@ -110,43 +97,9 @@ impl FromStr for SpiffeId {
     }
 }
 
-macro_rules! as_text {
-    ($name:ident) => {
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-
-impl fmt::Display for TrustDomain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for AgentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-as_text!(TrustDomain);
-as_text!(AgentId);
-as_text!(SpiffeId);
+held_text!(TrustDomain, AgentId);
+debug_as_text!(TrustDomain, AgentId, SpiffeId);
+serde_as_text!(TrustDomain, AgentId, SpiffeId);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -12,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::audit_reason::AuditReason;
+use crate::domain::sha256::sha256;
+use crate::domain::vocabulary::vocabulary;
 
 /// Something that happened or was refused, before it has its place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,10 +64,7 @@ impl SaltedName {
     }
 
     fn hash_of(salt: &[u8], name: &str) -> String {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(salt);
-        context.update(name.as_bytes());
-        HEXLOWER.encode(context.finish().as_ref())
+        HEXLOWER.encode(&sha256(&[salt, name.as_bytes()]))
     }
 
     /// Whether the hash is that of salt and name, or both are gone.
@@ -151,12 +149,11 @@ impl AuditEvent {
     }
 }
 
-#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Success,
-    Refused,
+vocabulary! {
+    wire pub enum Outcome {
+        Success = "success",
+        Refused = "refused",
+    }
 }
 
 /// One link of the chain, in the shape that is stored, exported and hashed.
@@ -272,7 +269,7 @@ impl AuditRecord {
             }
         }
         // serde_json's map is a BTreeMap here, so its keys come out sorted.
-        HEXLOWER.encode(digest::digest(&digest::SHA256, value.to_string().as_bytes()).as_ref())
+        HEXLOWER.encode(&sha256(&[value.to_string().as_bytes()]))
     }
 
     /// Whether this record continues the chain at `head`.
@@ -281,15 +278,6 @@ impl AuditRecord {
             && self.prev_hash == head.hash
             && self.hash == self.computed_hash()
             && self.names.values().all(SaltedName::holds)
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Success => "success",
-            Self::Refused => "refused",
-        })
     }
 }
 

@@ -5,7 +5,7 @@ use crate::domain::vocabulary::vocabulary;
 vocabulary! {
     /// What was done, as `noun.verb`. It is what gets written; a record that is read may have an action of another
     /// version, so there it is a text.
-    AuditAction {
+    pub enum AuditAction {
         AgentCaInit = "agent_ca.init",
         AgentCaRenew = "agent_ca.renew",
         /// The CA's key was sealed with another envelope.

@@ -6,7 +6,7 @@ use crate::domain::vocabulary::vocabulary;
 vocabulary! {
     /// Why something was refused, with the truth that the caller may not learn. Where the caller does learn it, the
     /// word is the code of the answer.
-    AuditReason {
+    pub enum AuditReason {
         BadChain = Code::BadChain.as_str(),
         BadCsr = Code::BadCsr.as_str(),
         BadProof = Code::BadProof.as_str(),

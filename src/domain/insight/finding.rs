@@ -5,25 +5,19 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How long there is to act. In the order of urgency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Something is broken or will be within days: agents are, or will be, left outside.
-    Critical,
-    /// Somebody has to act in the coming weeks.
-    Soon,
-    /// Nothing breaks; it should be put in order.
-    Tidy,
-}
+use crate::domain::vocabulary::vocabulary;
 
-impl Severity {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Critical => "critical",
-            Self::Soon => "soon",
-            Self::Tidy => "tidy",
-        }
+vocabulary! {
+    /// How urgent a finding is.
+    // In the order of urgency.
+    #[schemars(rename = "SeverityName")]
+    wire pub enum Severity {
+        // Something is broken or will be within days: agents are, or will be, left outside.
+        Critical = "critical",
+        // Somebody has to act in the coming weeks.
+        Soon = "soon",
+        // Nothing breaks; it should be put in order.
+        Tidy = "tidy",
     }
 }
 

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::domain::host::FACT_CHARS_MAX;
+use crate::domain::octets::decoded;
 use crate::domain::vocabulary::vocabulary;
 
 /// One entry of a host's timeline.
@@ -22,7 +21,7 @@ pub struct HostEvent {
 
 vocabulary! {
     /// What the server itself writes into the history of a host.
-    TimelineKind {
+    pub enum TimelineKind {
         Decommissioned = "decommissioned",
         Enrolled = "enrolled",
         /// The machine of a decommissioned host tried to come back.
@@ -36,23 +35,12 @@ vocabulary! {
     }
 }
 
-/// Who says so. What an agent reports is data, and nothing is decided by it.
-#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "EventSource")]
-pub enum Source {
-    Server,
-    Agent,
-}
-
-impl Source {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Agent => "agent",
-        }
+vocabulary! {
+    /// Who says so. What an agent reports is data, and nothing is decided by it.
+    #[schemars(rename = "EventSource")]
+    wire pub enum Source {
+        Server = "server",
+        Agent = "agent",
     }
 }
 
@@ -181,8 +169,7 @@ impl std::str::FromStr for EventKey {
     type Err = NotAnEventKey;
 
     fn from_str(text: &str) -> Result<Self, NotAnEventKey> {
-        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| NotAnEventKey)?;
-        Ok(Self(bytes.try_into().map_err(|_| NotAnEventKey)?))
+        decoded(&data_encoding::HEXLOWER, text).map(Self).ok_or(NotAnEventKey)
     }
 }
 

@@ -1,14 +1,20 @@
 //! Pins: the SHA-256 of one certificate, handed to an agent so that it knows its server at first contact.
 
-use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::digest;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
-/// SHA-256 of a certificate's DER, what `openssl x509 -fingerprint -sha256` prints.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Pin([u8; 32]);
+use crate::domain::octets::{decoded, octets};
+use crate::domain::sha256::sha256;
+use crate::domain::text::debug_as_text;
+
+octets! {
+    /// SHA-256 of a certificate's DER, what `openssl x509 -fingerprint -sha256` prints.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct Pin([u8; 32]) as HEXLOWER;
+}
+
+debug_as_text!(Pin);
 
 /// What stands before the digits where `openssl x509 -fingerprint -sha256` prints them (in other cases, too), and in
 /// the way that kubeadm names digests.
@@ -24,19 +30,7 @@ pub struct NotAPin;
 impl Pin {
     /// The pin of a certificate in DER.
     pub fn of(certificate_der: &[u8]) -> Self {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate_der).as_ref());
-        Self(bytes)
-    }
-
-    /// From a digest.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The digest.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        Self(sha256(&[certificate_der]))
     }
 }
 
@@ -47,20 +41,7 @@ impl FromStr for Pin {
         let text = text.trim().to_ascii_lowercase();
         let digits = FORMS.iter().find_map(|form| text.strip_prefix(form)).unwrap_or(&text);
         let digits: String = digits.chars().filter(|c| *c != ':').collect();
-        let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).map_err(|_| NotAPin)?;
-        Ok(Self(bytes.try_into().map_err(|_| NotAPin)?))
-    }
-}
-
-impl fmt::Display for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        decoded(&HEXLOWER_PERMISSIVE, &digits).map(Self).ok_or(NotAPin)
     }
 }
 

@@ -4,12 +4,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::domain::ids::{ALPHABET, UserId};
+use crate::domain::octets::{decoded, decoded_secret, octets};
+use crate::domain::sha256::sha256;
 
 /// How long a session lives without a request.
 pub const IDLE: SignedDuration = SignedDuration::from_hours(2);
@@ -58,12 +59,7 @@ impl SessionToken {
 
     /// What a cookie says, if it can be one.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != ALPHABET.encode_len(32) {
-            return None;
-        }
-        let mut bytes = Zeroizing::new([0; 32]);
-        let length = ALPHABET.decode_mut(text.as_bytes(), &mut *bytes).ok()?;
-        (length == 32).then_some(Self(bytes))
+        decoded_secret(&ALPHABET, text).map(Self)
     }
 
     /// The cookie's value.
@@ -73,12 +69,7 @@ impl SessionToken {
 
     /// What the store finds the session by. The token can't be had back from it.
     pub fn key(&self) -> SessionKey {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(b"muster session v1\0");
-        context.update(&*self.0);
-        let mut key = [0; 32];
-        key.copy_from_slice(context.finish().as_ref());
-        SessionKey(key)
+        SessionKey(sha256(&[b"muster session v1\0", &*self.0]))
     }
 }
 
@@ -88,37 +79,28 @@ impl fmt::Debug for SessionToken {
     }
 }
 
-/// The hash that a session is stored under. Finding a row by it takes the whole token, so a lookup can be
-/// an ordinary one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionKey([u8; 32]);
+octets! {
+    /// The hash that a session is stored under. Finding a row by it takes the whole token, so a lookup can be
+    /// an ordinary one.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub struct SessionKey([u8; 32]);
+}
 
 impl SessionKey {
-    /// As it was stored.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// As it is stored.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// What this session is called where people look at their own. Neither the token nor the key can be had back
     /// from it.
     pub fn id(&self) -> SessionId {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(b"muster session id v1\0");
-        context.update(&self.0);
         let mut id = [0; 16];
-        id.copy_from_slice(&context.finish().as_ref()[..16]);
+        id.copy_from_slice(&sha256(&[b"muster session id v1\0", &self.0])[..16]);
         SessionId(id)
     }
 }
 
-/// The name of a session: it finds one among its owner's, and proves nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SessionId([u8; 16]);
+octets! {
+    /// The name of a session: it finds one among its owner's, and proves nothing.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub struct SessionId([u8; 16]) as HEXLOWER;
+}
 
 /// The text names no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -129,14 +111,7 @@ impl FromStr for SessionId {
     type Err = NotASessionId;
 
     fn from_str(text: &str) -> Result<Self, NotASessionId> {
-        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| NotASessionId)?;
-        bytes.try_into().map(Self).map_err(|_| NotASessionId)
-    }
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
+        decoded(&HEXLOWER, text).map(Self).ok_or(NotASessionId)
     }
 }
 

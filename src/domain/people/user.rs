@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::people::guessable::is_guessable;
 use crate::domain::people::permission::Permission;
+use crate::domain::text::held_text;
+use crate::domain::vocabulary::vocabulary;
 
 /// A person's row.
 #[derive(Debug, Clone)]
@@ -42,7 +44,7 @@ impl User {
 
     /// What their role allows.
     pub fn permissions(&self) -> BTreeSet<Permission> {
-        Permission::ALL.into_iter().filter(|permission| self.may(*permission)).collect()
+        Permission::ALL.iter().copied().filter(|permission| self.may(*permission)).collect()
     }
 
     /// Whether this person can do everything everywhere; one such person always remains.
@@ -118,25 +120,15 @@ impl fmt::Debug for NewPassword {
     }
 }
 
-#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    Admin,
-    Operator,
-    Viewer,
+vocabulary! {
+    wire pub enum Role {
+        Admin = "admin",
+        Operator = "operator",
+        Viewer = "viewer",
+    }
 }
 
 impl Role {
-    /// The word on the wire and on disk.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Operator => "operator",
-            Self::Viewer => "viewer",
-        }
-    }
-
     /// What somebody of this role may do who belongs to a tenant, or to all of them. Tenants belong to nobody's
     /// tenant, so only those without one may change them.
     pub fn may_in(self, tenant: Option<TenantId>, permission: Permission) -> bool {
@@ -158,7 +150,8 @@ impl Role {
 }
 
 /// An Argon2id hash in PHC string form. Never printed.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
@@ -182,7 +175,8 @@ impl fmt::Debug for PasswordHash {
 /// A sign-in name: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_`, `-` and `@`, and, of somebody who belongs to a tenant
 /// other than the default one, `@` and the tenant's suffix. Case is shown as it was given and makes no difference
 /// otherwise.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Username(String);
 
 /// The longest name with its suffix, and room for more.
@@ -206,11 +200,6 @@ impl Username {
         } else {
             Err(InvalidUsername)
         }
-    }
-
-    /// As it was given.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 
     /// What accounts are told apart by.
@@ -241,11 +230,15 @@ impl FromStr for Username {
     }
 }
 
-impl fmt::Display for Username {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl TryFrom<String> for Username {
+    type Error = InvalidUsername;
+
+    fn try_from(text: String) -> Result<Self, InvalidUsername> {
+        Self::existing(&text)
     }
 }
+
+held_text!(Username);
 
 #[cfg(test)]
 mod tests {
@@ -297,7 +290,7 @@ mod tests {
 
     #[test]
     fn roles_may_what_their_table_says() {
-        for permission in Permission::ALL {
+        for &permission in Permission::ALL {
             assert!(Role::Admin.may(permission));
             let operator =
                 matches!(permission, Permission::AgentRead | Permission::AgentWrite | Permission::AuditRead);

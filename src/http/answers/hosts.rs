@@ -12,8 +12,8 @@ impl From<CredentialNow> for HostCredential {
     fn from(credential: CredentialNow) -> Self {
         Self {
             kind: Word::Known(match credential.by {
-                LetInBy::Token(_) => CredentialWord::Token,
-                LetInBy::Secret(_) => CredentialWord::Secret,
+                LetInBy::Token { .. } => CredentialWord::Token,
+                LetInBy::Secret { .. } => CredentialWord::Secret,
             }),
             id: credential.by.id().to_string(),
             name: credential.name.map(|name| name.to_string()),

@@ -36,7 +36,7 @@ pub(crate) async fn create(
         name.map_err(|error: InvalidLabel| Problem::unprocessable(Code::InvalidName, error.to_string()))?;
     let asked = params.tenant.as_deref();
     let tenant = asked.map(|asked| tenant(&shared, &allowed.caller, Some(asked))).transpose()?;
-    let permissions = body.permissions.into_iter().map(Into::into).collect();
+    let permissions = body.permissions.into_iter().collect();
     let order = ApiTokenOrder { name, permissions, ttl_seconds: body.ttl_seconds, tenant };
     let (listed, credential) = shared.app.create_api_token(&allowed.caller, order).await?;
     Ok(Created(CreatedApiToken::new(listed, &credential)))

@@ -1,7 +1,6 @@
 //! A line of the revocation journal: JSON, beginning with eight octets of SHA-256 over the rest of the line. Where
 //! several are written at once, all but the first say next how many of them come before.
 
-use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::TenantId;
 use crate::domain::insight::audit::ChainHead;
+use crate::domain::sha256::sha256;
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,8 +86,7 @@ const NTH_BEGINS: &str = "\"nth\":";
 const NTH_ENDS: char = ',';
 
 pub(crate) fn sum(rest: &str) -> String {
-    let whole = digest::digest(&digest::SHA256, rest.as_bytes());
-    HEXLOWER.encode(whole.as_ref().get(..SUM).unwrap_or_default())
+    HEXLOWER.encode(&sha256(&[rest.as_bytes()])[..SUM])
 }
 
 /// A line that is as it was written.

@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::RwLock;
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend};
 
@@ -43,14 +43,6 @@ impl Rehearsal {
         Ok(Self { file: FileBackend::new(file)?, kept })
     }
 
-    fn kept(&self) -> RwLockReadGuard<'_, Kept> {
-        self.kept.read()
-    }
-
-    fn kept_mut(&self) -> RwLockWriteGuard<'_, Kept> {
-        self.kept.write()
-    }
-
     /// The file's own octets of a page, zeros where it has none.
     fn of_file(&self, kept: &Kept, number: u64) -> io::Result<Page> {
         let mut page = Box::new([0; PAGE]);
@@ -80,11 +72,11 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, std::o
 
 impl StorageBackend for Rehearsal {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.kept().len)
+        Ok(self.kept.read().len)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let kept = self.kept();
+        let kept = self.kept.read();
         if offset.checked_add(out.len() as u64).is_none_or(|end| end > kept.len) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -104,7 +96,7 @@ impl StorageBackend for Rehearsal {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut kept = self.kept_mut();
+        let mut kept = self.kept.write();
         if len < kept.len {
             kept.of_file = kept.of_file.min(len);
             kept.written.retain(|number, _| number.saturating_mul(PAGE as u64) < len);
@@ -122,7 +114,7 @@ impl StorageBackend for Rehearsal {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut kept = self.kept_mut();
+        let mut kept = self.kept.write();
         for (number, within, part) in parts(offset, data.len()) {
             if !kept.written.contains_key(&number) {
                 let page = self.of_file(&kept, number)?;

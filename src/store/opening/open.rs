@@ -49,17 +49,9 @@ pub enum OpenError {
     )]
     Newer { path: PathBuf, found: u32 },
     #[error("cannot keep a copy of the store as {} before its layout changes; make room for it", path.display())]
-    Copy {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Copy { path: PathBuf, source: io::Error },
     #[error("cannot open the store {}", path.display())]
-    Io {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     #[error("cannot start the store")]
     Start(#[from] io::Error),
     #[error("cannot read the store")]
@@ -237,7 +229,7 @@ pub(crate) fn write(
     let failed = |error: redb::Error| OpenError::Start(io::Error::other(error));
     let mut transaction = database.begin_write().map_err(|e| failed(e.into()))?;
     Durability::QuickRepair.prepare(&mut transaction);
-    let mut batch = Batch::open(&transaction)?;
+    let mut batch = Batch::begin(&transaction)?;
     change(&mut batch)?;
     drop(batch);
     transaction.commit().map_err(|e| failed(e.into()))
@@ -279,36 +271,30 @@ pub(crate) fn journal(
              in place"
         );
     }
-    // Before anything is written behind the cut.
-    let found = found.map(Change::FindLoss);
-    if old_news {
-        let denied = unknown.into_iter().map(Change::Deny);
-        let mut changes = found.into_iter().chain(denied).peekable();
-        if changes.peek().is_some() {
-            write(database, |batch| changes.try_for_each(|change| batch.apply(change, now)))?;
-        }
-        return Ok((journal, records));
-    }
     let identities = unknown.iter().filter(|denial| matches!(denial, Denial::Identity { .. })).count();
     let certificates = unknown.len() - identities;
-    tracing::warn!(
-        certificates,
-        identities,
-        journal = %path.display(),
-        "THE STORE IS OLDER THAN ITS REVOCATION JOURNAL: the revocations that it had lost are in force again. \
-         Certificates issued since then are unknown to it, and their hosts must enroll again"
-    );
-    let mut event = AuditEvent::by_muster("store", AuditAction::StoreReplayRevocations, None, JOURNAL_NAME);
-    event.detail =
-        BTreeMap::from([("certificates", certificates.to_string()), ("identities", identities.to_string())]);
-    let denied = unknown.into_iter().map(Change::Deny);
-    write(database, |batch| {
-        found
-            .into_iter()
-            .chain(denied)
-            .chain([Change::Audit(event)])
-            .try_for_each(|change| batch.apply(change, now))
-    })?;
+    // The loss before anything is written behind the cut.
+    let mut changes: Vec<_> = found.map(Change::FindLoss).into_iter().collect();
+    changes.extend(unknown.into_iter().map(Change::Deny));
+    if !old_news {
+        tracing::warn!(
+            certificates,
+            identities,
+            journal = %path.display(),
+            "THE STORE IS OLDER THAN ITS REVOCATION JOURNAL: the revocations that it had lost are in force again. \
+             Certificates issued since then are unknown to it, and their hosts must enroll again"
+        );
+        let mut event =
+            AuditEvent::by_muster("store", AuditAction::StoreReplayRevocations, None, JOURNAL_NAME);
+        event.detail = BTreeMap::from([
+            ("certificates", certificates.to_string()),
+            ("identities", identities.to_string()),
+        ]);
+        changes.push(Change::Audit(event));
+    }
+    if !changes.is_empty() {
+        write(database, |batch| changes.into_iter().try_for_each(|change| batch.apply(change, now)))?;
+    }
     Ok((journal, records))
 }
 

@@ -1,8 +1,7 @@
 //! Records as JSON, octets as text.
 
-use data_encoding::{BASE64, HEXLOWER};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::store::ReadError;
 use crate::store::rows::Table;
@@ -15,43 +14,68 @@ pub(crate) fn decode<R: DeserializeOwned>(table: Table, content: &[u8]) -> Resul
     serde_json::from_slice(content).map_err(|source| ReadError::Record { table: table.name(), source })
 }
 
-/// Bytes that JSON carries as hex (short) or base64 (long).
-pub(crate) mod bytes {
-    use super::{BASE64, Deserialize, Deserializer, HEXLOWER, Serializer};
-
-    pub(crate) mod hex {
-        use super::{Deserialize, Deserializer, HEXLOWER, Serializer};
-
-        pub(crate) fn serialize<S: Serializer, const N: usize>(
-            bytes: &[u8; N],
-            to: S,
-        ) -> Result<S::Ok, S::Error> {
-            to.serialize_str(&HEXLOWER.encode(bytes))
+/// Lets domain values lie on disk in the shapes that records state.
+macro_rules! on_disk {
+    ($($value:ty as $record:ident,)*) => {$(
+        impl serde::Serialize for $value {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                $record::serialize(self, to)
+            }
         }
 
-        pub(crate) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
-            from: D,
-        ) -> Result<[u8; N], D::Error> {
-            let text = String::deserialize(from)?;
-            let bytes = HEXLOWER.decode(text.as_bytes()).map_err(serde::de::Error::custom)?;
-            bytes.try_into().map_err(|_| serde::de::Error::custom("wrong length"))
+        impl<'de> serde::Deserialize<'de> for $value {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                $record::deserialize(from)
+            }
         }
+    )*};
+}
+
+pub(crate) use on_disk;
+
+/// Hashes as hex.
+pub(crate) mod hex {
+    use data_encoding::HEXLOWER;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::domain::octets::decoded;
+
+    pub(crate) fn serialize<S: Serializer>(hash: &impl AsRef<[u8]>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&HEXLOWER.encode(hash.as_ref()))
     }
 
-    pub(crate) mod base64 {
-        use super::{BASE64, Deserialize, Deserializer, Serializer};
-
-        pub(crate) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-            to.serialize_str(&BASE64.encode(bytes))
-        }
-
-        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-            let text = String::deserialize(from)?;
-            BASE64.decode(text.as_bytes()).map_err(serde::de::Error::custom)
-        }
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, H: From<[u8; 32]>>(from: D) -> Result<H, D::Error> {
+        let hash = decoded::<32>(&HEXLOWER, &String::deserialize(from)?);
+        hash.map(H::from).ok_or_else(|| serde::de::Error::custom("not 64 lower-case hex digits"))
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Base64(#[serde(with = "bytes::base64")] pub(crate) Vec<u8>);
+/// Longer octets as base64.
+pub(crate) mod base64 {
+    use data_encoding::BASE64;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(octets: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64.encode(octets))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        BASE64.decode(String::deserialize(from)?.as_bytes()).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A list of them.
+pub(crate) mod base64s {
+    use data_encoding::BASE64;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(list: &[Vec<u8>], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(list.iter().map(|octets| BASE64.encode(octets)))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<u8>>, D::Error> {
+        let list = Vec::<String>::deserialize(from)?;
+        let octets = list.iter().map(|text| BASE64.decode(text.as_bytes()));
+        octets.collect::<Result<_, _>>().map_err(serde::de::Error::custom)
+    }
+}

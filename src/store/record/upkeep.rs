@@ -8,45 +8,32 @@ use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
 use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::insight::audit::{ChainHead, KnownLoss, MissingRecords};
-use crate::store::record::encoding::Base64;
+use crate::store::record::encoding::{base64, base64s, on_disk};
+
+on_disk! {
+    Hierarchy as HierarchyRecord,
+    Intermediate as IntermediateRecord,
+    KnownLoss as LossRecord,
+    MissingRecords as MissingRecord,
+    ChainHead as HeadRecord,
+}
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct HierarchyRecord {
+#[serde(remote = "Hierarchy")]
+struct HierarchyRecord {
     trust_domain: TrustDomain,
-    roots: Vec<Base64>,
-    intermediates: Vec<IntermediateRecord>,
+    #[serde(with = "base64s")]
+    roots: Vec<Vec<u8>>,
+    intermediates: Vec<Intermediate>,
 }
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct IntermediateRecord {
-    certificate: Base64,
-    sealed_key: Base64,
-}
-
-impl From<&Hierarchy> for HierarchyRecord {
-    fn from(hierarchy: &Hierarchy) -> Self {
-        let intermediate = |i: &Intermediate| IntermediateRecord {
-            certificate: Base64(i.certificate.clone()),
-            sealed_key: Base64(i.sealed_key.clone()),
-        };
-        Self {
-            trust_domain: hierarchy.trust_domain.clone(),
-            roots: hierarchy.roots.iter().cloned().map(Base64).collect(),
-            intermediates: hierarchy.intermediates.iter().map(intermediate).collect(),
-        }
-    }
-}
-
-impl From<HierarchyRecord> for Hierarchy {
-    fn from(record: HierarchyRecord) -> Self {
-        let intermediate =
-            |i: IntermediateRecord| Intermediate { certificate: i.certificate.0, sealed_key: i.sealed_key.0 };
-        Self {
-            trust_domain: record.trust_domain,
-            roots: record.roots.into_iter().map(|root| root.0).collect(),
-            intermediates: record.intermediates.into_iter().map(intermediate).collect(),
-        }
-    }
+#[serde(remote = "Intermediate")]
+struct IntermediateRecord {
+    #[serde(with = "base64")]
+    certificate: Vec<u8>,
+    #[serde(with = "base64")]
+    sealed_key: Vec<u8>,
 }
 
 /// Why and until when a serial is denied.
@@ -58,7 +45,7 @@ pub(crate) struct DeniedSerialRecord {
 }
 
 /// What the wall clock has shown while the server ran; times that it ran are in milliseconds.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct ClockMarksRecord {
     ran: i64,
     marks: Vec<(Timestamp, i64)>,
@@ -75,49 +62,30 @@ impl From<&ClockMarks> for ClockMarksRecord {
 impl From<ClockMarksRecord> for ClockMarks {
     fn from(record: ClockMarksRecord) -> Self {
         let mark = |(shown, ran)| ClockMark { shown, ran: SignedDuration::from_millis(ran) };
-        Self {
-            ran: SignedDuration::from_millis(record.ran),
-            marks: record.marks.into_iter().map(mark).collect(),
-        }
+        let marks = record.marks.into_iter().map(mark).collect();
+        Self { ran: SignedDuration::from_millis(record.ran), marks }
     }
 }
 
 /// What the audit trail was last found to have lost.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct LossRecord {
-    after: Option<u64>,
-    seen: HeadRecord,
-    stated: Option<HeadRecord>,
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "KnownLoss")]
+struct LossRecord {
+    #[serde(flatten)]
+    missing: MissingRecords,
+    stated: Option<ChainHead>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct HeadRecord {
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "MissingRecords")]
+struct MissingRecord {
+    after: Option<u64>,
+    seen: ChainHead,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ChainHead")]
+struct HeadRecord {
     seq: u64,
     hash: String,
-}
-
-impl From<ChainHead> for HeadRecord {
-    fn from(ChainHead { seq, hash }: ChainHead) -> Self {
-        Self { seq, hash }
-    }
-}
-
-impl From<HeadRecord> for ChainHead {
-    fn from(HeadRecord { seq, hash }: HeadRecord) -> Self {
-        Self { seq, hash }
-    }
-}
-
-impl From<KnownLoss> for LossRecord {
-    fn from(loss: KnownLoss) -> Self {
-        let KnownLoss { missing: MissingRecords { after, seen }, stated } = loss;
-        Self { after, seen: seen.into(), stated: stated.map(HeadRecord::from) }
-    }
-}
-
-impl From<LossRecord> for KnownLoss {
-    fn from(record: LossRecord) -> Self {
-        let LossRecord { after, seen, stated } = record;
-        Self { missing: MissingRecords { after, seen: seen.into() }, stated: stated.map(ChainHead::from) }
-    }
 }

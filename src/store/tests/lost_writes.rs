@@ -189,7 +189,7 @@ fn enroll(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
         serial,
         host: host_id(number),
         tenant: TENANT,
-        via: Via::Secret(id),
+        via: Via::Secret { id },
         issued_at: now,
         not_before: now,
         not_after,

@@ -6,9 +6,9 @@ use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::audit::{AuditRecord, ChainHead, KnownLoss};
 use crate::domain::insight::timeline::{EventKey, Source, TimelineEntry};
 use crate::store::ReadError;
-use crate::store::record::{HostEventRecord, LossRecord, decode};
+use crate::store::record::decode;
 use crate::store::rows::{Span, Table};
-use crate::store::view::{View, meta, page};
+use crate::store::view::{View, meta};
 
 impl View<'_> {
     /// A host's timeline, newest first, before a given entry: what the server knows and what the agent has
@@ -37,16 +37,12 @@ impl View<'_> {
             Source::Server => Table::HostEvents,
             Source::Agent => Table::ReportedEvents,
         };
-        let mut span = Span::prefix(host.as_bytes()).newest_first();
-        if let Some(EventKey(key)) = before {
-            span.until = Some([host.as_bytes().as_slice(), &key].concat());
-        }
+        let before = before.map(|EventKey(key)| [host.as_bytes().as_slice(), &key].concat());
+        let span = Span::prefix(host.as_bytes()).behind(before, true);
         let mut entries = Vec::new();
         self.rows.scan(table, &span, &mut |key, content| {
-            let damaged = ReadError::Checksum { table: table.name() };
-            let key = EventKey(*key.last_chunk().ok_or(damaged)?);
-            let event = decode::<HostEventRecord>(table, content)?.into();
-            entries.push(TimelineEntry { key, source, event });
+            let key = EventKey(*key.last_chunk().ok_or(table.damaged())?);
+            entries.push(TimelineEntry { key, source, event: decode(table, content)? });
             Ok(if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         Ok(entries)
@@ -92,14 +88,13 @@ impl View<'_> {
         newest_first: bool,
         mut visit: impl FnMut(AuditRecord) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let span = page(behind.map(u64::to_be_bytes), newest_first);
+        let span = Span::all().behind(behind.map(|seq| seq.to_be_bytes().to_vec()), newest_first);
         self.rows.scan(Table::Audit, &span, &mut |_, content| Ok(visit(decode(Table::Audit, content)?)))
     }
 
     /// The loss that the trail was last found to have.
     pub(crate) fn known_loss(&self) -> Result<Option<KnownLoss>, ReadError> {
-        let record: Option<LossRecord> = self.record(Table::Meta, meta::AUDIT_LOSS)?;
-        Ok(record.map(KnownLoss::from))
+        self.record(Table::Meta, meta::AUDIT_LOSS)
     }
 
     /// One audit record. One that can't be read is an error of its own, so that a check can go on behind it.

@@ -3,6 +3,8 @@
 
 use std::ops::ControlFlow;
 
+use serde::de::DeserializeOwned;
+
 use crate::domain::enroll::enrollment::Enrollment;
 use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
@@ -13,13 +15,10 @@ use crate::domain::insight::timeline::{EventKey, TimelineEntry};
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::user::{User, Username};
 use crate::store::ReadError;
-use crate::store::by_tenant::{Kind, VisitContent};
-use crate::store::record::{
-    ApiTokenRecord, EnrollmentRecord, EnrollmentSecretRecord, HostRecord, JoinTokenRecord, ReportRecord,
-    UserRecord, decode, user_of,
-};
+use crate::store::by_tenant::Kind;
+use crate::store::record::{self, ReportRecord, decode};
 use crate::store::rows::{Span, Table};
-use crate::store::view::{View, host_serial_key, page};
+use crate::store::view::{View, host_serial_key};
 
 /// Whose rows are there.
 #[derive(Debug, Clone, Copy)]
@@ -68,12 +67,11 @@ impl TenantRows<'_> {
     }
 
     pub fn host(&self, id: HostId) -> Result<Option<Host>, ReadError> {
-        let Some(record) = self.view.record::<HostRecord>(Table::Hosts, id.as_bytes())? else {
-            return Ok(None);
-        };
-        let revoked_at = self.view.identity_denied(&record.identity())?;
-        let report = self.view.record::<ReportRecord>(Table::Reports, id.as_bytes())?;
-        Ok(Some(record.with(report, revoked_at)).filter(|host| self.has(Some(host.tenant))))
+        let host: Option<Host> = self.view.record(Table::Hosts, id.as_bytes())?;
+        let Some(host) = host.filter(|host| self.has(Some(host.tenant))) else { return Ok(None) };
+        let revoked_at = self.view.identity_denied(&host.identity())?;
+        let report: Option<ReportRecord> = self.view.record(Table::Reports, id.as_bytes())?;
+        Ok(Some(record::with(host, report, revoked_at)))
     }
 
     /// A host's timeline, newest first, before a given entry: what the server knows and what the agent has
@@ -92,8 +90,8 @@ impl TenantRows<'_> {
     }
 
     pub fn enrollment(&self, serial: Serial) -> Result<Option<Enrollment>, ReadError> {
-        let record: Option<EnrollmentRecord> = self.view.record(Table::Enrollments, serial.as_bytes())?;
-        Ok(record.map(Enrollment::from).filter(|enrollment| self.has(Some(enrollment.tenant))))
+        let found: Option<Enrollment> = self.view.record(Table::Enrollments, serial.as_bytes())?;
+        Ok(found.filter(|enrollment| self.has(Some(enrollment.tenant))))
     }
 
     /// Enrollments of a host, newest first.
@@ -103,88 +101,68 @@ impl TenantRows<'_> {
         before: Option<Serial>,
         mut visit: impl FnMut(Enrollment) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let table = Table::EnrollmentsByHost;
-        let mut span = Span::prefix(host.as_bytes()).newest_first();
-        if let Some(serial) = before {
-            span.until = Some(host_serial_key(host, serial));
-        }
-        self.view.rows.scan(table, &span, &mut |key, _| {
-            let dangling =
-                ReadError::Dangling { table: table.name(), missing_from: Table::Enrollments.name() };
-            let Some(serial) = key.last_chunk().map(|bytes| Serial::from_bytes(*bytes)) else {
-                return Err(dangling);
-            };
-            let enrollment = self.view.any_tenant().enrollment(serial)?.ok_or(dangling)?;
+        let before = before.map(|serial| host_serial_key(host, serial));
+        let span = Span::prefix(host.as_bytes()).behind(before, true);
+        self.view.rows.scan(Table::EnrollmentsByHost, &span, &mut |key, _| {
+            let dangling = || Table::EnrollmentsByHost.dangling(Table::Enrollments);
+            let serial = Serial::from_bytes(*key.last_chunk().ok_or_else(dangling)?);
+            let enrollment = self.view.any_tenant().enrollment(serial)?.ok_or_else(dangling)?;
             // All certificates of a host belong to its tenant.
             Ok(if self.has(Some(enrollment.tenant)) { visit(enrollment) } else { ControlFlow::Break(()) })
         })
     }
 
     pub fn join_token(&self, id: CredentialId) -> Result<Option<JoinToken>, ReadError> {
-        let record: Option<JoinTokenRecord> = self.view.record(Table::JoinTokens, id.as_bytes())?;
-        Ok(record.map(JoinToken::from).filter(|token| self.has(Some(token.tenant))))
+        let found: Option<JoinToken> = self.view.record(Table::JoinTokens, id.as_bytes())?;
+        Ok(found.filter(|token| self.has(Some(token.tenant))))
     }
 
     /// Join tokens, newest first.
     pub fn join_tokens(
         &self,
         before: Option<CredentialId>,
-        mut visit: impl FnMut(JoinToken) -> ControlFlow<()>,
+        visit: impl FnMut(JoinToken) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let before = before.as_ref().map(|id| id.as_bytes().as_slice());
-        self.each(Kind::JoinToken, before, true, &mut |content| {
-            Ok(visit(decode::<JoinTokenRecord>(Table::JoinTokens, content)?.into()))
-        })
+        self.each(Kind::JoinToken, before.as_ref(), true, visit)
     }
 
     pub fn enrollment_secret(&self, id: CredentialId) -> Result<Option<EnrollmentSecret>, ReadError> {
-        let record: Option<EnrollmentSecretRecord> =
-            self.view.record(Table::EnrollmentSecrets, id.as_bytes())?;
-        Ok(record.map(EnrollmentSecret::from).filter(|secret| self.has(Some(secret.tenant))))
+        let found: Option<EnrollmentSecret> = self.view.record(Table::EnrollmentSecrets, id.as_bytes())?;
+        Ok(found.filter(|secret| self.has(Some(secret.tenant))))
     }
 
     /// Enrollment secrets, newest first.
     pub fn enrollment_secrets(
         &self,
         before: Option<CredentialId>,
-        mut visit: impl FnMut(EnrollmentSecret) -> ControlFlow<()>,
+        visit: impl FnMut(EnrollmentSecret) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let before = before.as_ref().map(|id| id.as_bytes().as_slice());
-        self.each(Kind::EnrollmentSecret, before, true, &mut |content| {
-            Ok(visit(decode::<EnrollmentSecretRecord>(Table::EnrollmentSecrets, content)?.into()))
-        })
+        self.each(Kind::EnrollmentSecret, before.as_ref(), true, visit)
     }
 
     pub fn api_token(&self, id: CredentialId) -> Result<Option<ApiToken>, ReadError> {
-        let record: Option<ApiTokenRecord> = self.view.record(Table::ApiTokens, id.as_bytes())?;
-        Ok(record.map(ApiToken::from).filter(|token| self.has(token.tenant)))
+        let found: Option<ApiToken> = self.view.record(Table::ApiTokens, id.as_bytes())?;
+        Ok(found.filter(|token| self.has(token.tenant)))
     }
 
     /// API tokens, newest first.
     pub fn api_tokens(
         &self,
         before: Option<CredentialId>,
-        mut visit: impl FnMut(ApiToken) -> ControlFlow<()>,
+        visit: impl FnMut(ApiToken) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let before = before.as_ref().map(|id| id.as_bytes().as_slice());
-        self.each(Kind::ApiToken, before, true, &mut |content| {
-            Ok(visit(decode::<ApiTokenRecord>(Table::ApiTokens, content)?.into()))
-        })
+        self.each(Kind::ApiToken, before.as_ref(), true, visit)
     }
 
     pub fn user(&self, id: UserId) -> Result<Option<User>, ReadError> {
-        let record: Option<UserRecord> = self.view.record(Table::Users, id.as_bytes())?;
-        let user = record.map(user_of).transpose()?;
-        Ok(user.filter(|user| self.has(user.tenant)))
+        let found: Option<User> = self.view.record(Table::Users, id.as_bytes())?;
+        Ok(found.filter(|user| self.has(user.tenant)))
     }
 
     pub fn user_named(&self, name: &Username) -> Result<Option<User>, ReadError> {
         let table = Table::UsersByName;
-        let Some(id) = self.view.record::<UserId>(table, name.key().as_bytes())? else {
-            return Ok(None);
-        };
-        let dangling = ReadError::Dangling { table: table.name(), missing_from: Table::Users.name() };
-        let user = self.view.any_tenant().user(id)?.ok_or(dangling)?;
+        let Some(id) = self.view.record(table, name.key().as_bytes())? else { return Ok(None) };
+        let user = self.view.any_tenant().user(id)?.ok_or(table.dangling(Table::Users))?;
         Ok(Some(user).filter(|user| self.has(user.tenant)))
     }
 
@@ -192,28 +170,26 @@ impl TenantRows<'_> {
     pub fn users(
         &self,
         after: Option<UserId>,
-        mut visit: impl FnMut(User) -> ControlFlow<()>,
+        visit: impl FnMut(User) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let after = after.as_ref().map(|id| id.as_bytes().as_slice());
-        self.each(Kind::User, after, false, &mut |content| {
-            Ok(visit(user_of(decode::<UserRecord>(Table::Users, content)?)?))
-        })
+        self.each(Kind::User, after.as_ref().map(UserId::as_bytes), false, visit)
     }
 
     /// Rows of a kind, behind the one with an id in the order asked for.
-    fn each(
+    fn each<R: DeserializeOwned>(
         &self,
         kind: Kind,
-        behind: Option<&[u8]>,
+        behind: Option<&impl AsRef<[u8]>>,
         newest_first: bool,
-        visit: VisitContent<'_>,
+        mut visit: impl FnMut(R) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
+        let behind = behind.map(AsRef::as_ref);
+        let mut visit = |content: &[u8]| Ok(visit(decode(kind.table(), content)?));
         match self.owner {
-            Owner::Only(tenant) => self.view.indexed(kind, tenant, behind, newest_first, visit),
+            Owner::Only(tenant) => self.view.indexed(kind, tenant, behind, newest_first, &mut visit),
             Owner::Anybody => {
-                self.view
-                    .rows
-                    .scan(kind.table(), &page(behind, newest_first), &mut |_, content| visit(content))
+                let span = Span::all().behind(behind.map(<[u8]>::to_vec), newest_first);
+                self.view.rows.scan(kind.table(), &span, &mut |_, content| visit(content))
             }
         }
     }
