@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::encoding::word::Word;
-use crate::api::words::SeverityName;
+use crate::domain::insight::finding::Severity;
 
 /// `GET /v1/overview`
 #[derive(Serialize, JsonSchema, Deserialize)]
@@ -58,7 +58,7 @@ pub(crate) struct WarningItem {
     pub(crate) code: Cow<'static, str>,
     /// `critical`: something is broken or will be within days. `soon`: somebody has to act in the coming weeks.
     /// `tidy`: something is better put in order.
-    pub(crate) severity: Word<SeverityName>,
+    pub(crate) severity: Word<Severity>,
     /// How many things it is about.
     pub(crate) count: u64,
     /// When what it warns of happens, or has happened.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::api::encoding::patterns::{NAME, USERNAME};
 use crate::api::encoding::strict::whole_number;
 use crate::api::encoding::word::Word;
-use crate::api::words::PermissionName;
+use crate::domain::people::permission::Permission;
 use crate::domain::people::user::{ClockStyle, Role, TimeZone};
 
 /// `POST /v1/session`
@@ -28,7 +28,7 @@ pub(crate) struct SessionAnswer {
     /// `null` for callers that are no person: API tokens and local commands.
     pub(crate) user: Option<SessionUser>,
     pub(crate) preferences: PreferencesBody,
-    pub(crate) permissions: Vec<PermissionName>,
+    pub(crate) permissions: Vec<Permission>,
     pub(crate) expires_at: Option<Timestamp>,
 }
 
@@ -123,7 +123,7 @@ pub(crate) struct AccountAnswer {
     pub(crate) tenant_id: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) preferences: PreferencesBody,
-    pub(crate) permissions: Vec<PermissionName>,
+    pub(crate) permissions: Vec<Permission>,
     /// Those that this person has made and that still grant something, newest first.
     pub(crate) api_tokens: Vec<OwnToken>,
 }
@@ -167,7 +167,7 @@ pub(crate) struct ApiTokenBody {
     #[schemars(regex(pattern = NAME))]
     pub(crate) name: String,
     #[schemars(length(min = 1))]
-    pub(crate) permissions: Vec<PermissionName>,
+    pub(crate) permissions: Vec<Permission>,
     /// From a minute to five years; without it, until revoked.
     #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 60, max = 157_680_000))]
@@ -179,7 +179,7 @@ pub(crate) struct ApiTokenBody {
 pub(crate) struct ApiTokenItem {
     pub(crate) id: String,
     pub(crate) name: String,
-    pub(crate) permissions: Vec<Word<PermissionName>>,
+    pub(crate) permissions: Vec<Word<Permission>>,
     pub(crate) tenant_id: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,

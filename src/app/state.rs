@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::app::access::passwords::Passwords;
 use crate::app::access::write_pace;
 use crate::app::access::write_pace::WriteCaller;
-use crate::app::insight::events::{EventKind, Events};
+use crate::app::insight::events::Events;
 use crate::app::insight::figures::Counts;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
@@ -26,6 +26,7 @@ use crate::domain::host::ClonePolicy;
 use crate::domain::identity::deny::DenyChange;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::ids::HostId;
+use crate::domain::insight::live_kind::LiveKind;
 use crate::domain::people::access::AccessChange;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
 
@@ -256,22 +257,22 @@ fn limiter<K: Copy + Eq + Hash + Ord>(rate: Rate) -> Mutex<RateLimiter<K>> {
 
 pub(crate) fn tell(events: &Events, published: &Published) {
     if published.whole {
-        events.tell(EventKind::Resync, None, None);
+        events.tell(LiveKind::Resync, None, None);
         events.tell_access(AccessChange::Everybody);
         return;
     }
     for (tenant, host) in &published.enrollments {
-        events.tell(EventKind::Enrollment, Some(*tenant), Some(host.to_string()));
+        events.tell(LiveKind::Enrollment, Some(*tenant), Some(host.to_string()));
     }
     for (tenant, host) in &published.reports {
-        events.tell(EventKind::Timeline, Some(*tenant), Some(host.to_string()));
+        events.tell(LiveKind::Timeline, Some(*tenant), Some(host.to_string()));
     }
     for (tenant, secret) in &published.secrets {
-        events.tell(EventKind::Secret, Some(*tenant), Some(secret.to_string()));
+        events.tell(LiveKind::Secret, Some(*tenant), Some(secret.to_string()));
     }
     for change in &published.deny {
         if let DenyChange::Identity(identity) | DenyChange::LiftIdentity(identity) = change {
-            events.tell(EventKind::Revocation, Some(identity.tenant), Some(identity.agent.to_string()));
+            events.tell(LiveKind::Revocation, Some(identity.tenant), Some(identity.agent.to_string()));
         }
     }
     for change in &published.access {

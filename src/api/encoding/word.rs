@@ -75,7 +75,8 @@ impl<T: JsonSchema> JsonSchema for Word<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::words::{HostStatus, PermissionName};
+    use crate::api::words::HostStatus;
+    use crate::domain::people::permission::Permission;
 
     #[test]
     fn a_word_that_this_version_does_not_know_is_passed_on_as_it_is() {
@@ -87,6 +88,6 @@ mod tests {
             assert_eq!(serde_json::to_string(&word).unwrap(), format!("\"{word}\""));
             assert_eq!(read(&serde_json::to_string(&word).unwrap()), Some(word));
         }
-        assert_eq!(Word::from(PermissionName::AgentRead).to_string(), "agent.read");
+        assert_eq!(Word::from(Permission::AgentRead).to_string(), "agent.read");
     }
 }

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
 use crate::app::access::sessions::renewed;
+use crate::app::access::tenants::NO_TENANT;
 use crate::app::issue::refusals::ProofLevel;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
@@ -40,9 +41,9 @@ pub enum ApiTokenError {
     InvalidTtl,
     #[error("a token that goes back to {GENERATIONS_MAX} others cannot make more of them")]
     TooManyGenerations,
-    #[error("there is no such tenant")]
+    #[error("{NO_TENANT}")]
     NoTenant,
-    #[error("there is no such API token")]
+    #[error("There is no such API token.")]
     NotFound,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

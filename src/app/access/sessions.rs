@@ -24,7 +24,7 @@ use crate::store::{Change, ReadError, Verdict, View};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
-    #[error("wrong username or password")]
+    #[error("Wrong username or password.")]
     Wrong,
     #[error("too many passwords are being checked at once")]
     Busy,

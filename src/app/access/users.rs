@@ -11,6 +11,7 @@ use crate::app::access::api_tokens::{end_tokens, tokens_of};
 use crate::app::access::caller::Caller;
 use crate::app::access::passwords::Asker;
 use crate::app::access::sessions::{SignInError, end_sessions, renewed};
+use crate::app::access::tenants::NO_TENANT;
 use crate::app::issue::refusals::ProofLevel;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::ids::{ALPHABET, TenantId, UserId};
@@ -34,11 +35,11 @@ pub enum UserError {
     InvalidUsername(&'static str),
     #[error(transparent)]
     InvalidPassword(#[from] InvalidPassword),
-    #[error("somebody of this role may do what you may not")]
+    #[error("You may not do all that somebody of this role may, so you may neither create nor change them.")]
     MoreThanCaller,
-    #[error("there is no such user")]
+    #[error("There is no such user.")]
     NotFound,
-    #[error("there is no such tenant")]
+    #[error("{NO_TENANT}")]
     NoTenant,
     #[error("this is the last administrator of all tenants; make another one first")]
     LastAdmin,

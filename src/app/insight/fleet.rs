@@ -14,7 +14,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::app::insight::events::{EventKind, Events};
+use crate::app::insight::events::Events;
 pub(crate) use crate::app::insight::fleet::entry::{Entry, Shown};
 pub(crate) use crate::app::insight::fleet::host_index::HostIndex;
 pub use crate::app::insight::fleet::host_index::{HostNow, HostPage, Totals};
@@ -25,6 +25,7 @@ use crate::app::issue::clones::{Suspicion, Suspicions};
 use crate::domain::host::{Host, HostFacts};
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{HostId, TenantId};
+use crate::domain::insight::live_kind::LiveKind;
 use crate::store::{HostChange, ReadError, View};
 
 /// How often an agent is asked to report.
@@ -140,7 +141,7 @@ impl Fleet {
                 HostChange::Put(host) => (host.tenant, host.id),
                 HostChange::Removed { tenant, id } => (*tenant, *id),
             };
-            self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
+            self.events.tell(LiveKind::Host, Some(tenant), Some(id.to_string()));
         }
     }
 
@@ -181,7 +182,7 @@ impl Fleet {
             self.suspicions.note(id, Suspicion::AlternatingFacts(serial));
         }
         if appeared {
-            self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
+            self.events.tell(LiveKind::Host, Some(tenant), Some(id.to_string()));
         }
     }
 
@@ -193,11 +194,11 @@ impl Fleet {
         }
         for (tenant, ids) in by_tenant {
             if ids.len() > TOLD_ONE_BY_ONE {
-                self.events.tell(EventKind::Resync, Some(tenant), None);
+                self.events.tell(LiveKind::Resync, Some(tenant), None);
                 continue;
             }
             for id in ids {
-                self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
+                self.events.tell(LiveKind::Host, Some(tenant), Some(id.to_string()));
             }
         }
     }

@@ -55,19 +55,22 @@ pub struct EnrollRequest {
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollError {
     /// Outside, all of these look the same; the reason is for the audit record.
-    #[error("the credential is not valid")]
+    #[error("This token or secret does not admit anyone.")]
     Unauthorized(AuditReason),
-    #[error("this join token has already been used")]
+    #[error("This join token has been used. Ask for a new one.")]
     TokenUsed,
-    #[error("this join token has expired")]
+    #[error("This join token has expired. Ask for a new one.")]
     TokenExpired,
-    #[error("this join token was voided")]
+    #[error("This join token was voided. Ask for a new one.")]
     TokenVoided,
-    #[error("this enrollment secret admits no more hosts")]
+    #[error("This enrollment secret has admitted as many hosts as it may.")]
     SecretExhausted,
     #[error("the identity that this join token names is revoked")]
     IdentityRevoked,
-    #[error("this machine was decommissioned, and an enrollment secret does not let it in again")]
+    #[error(
+        "This machine was decommissioned. If it is to come back, an administrator re-enables its host, or gives it a \
+         join token."
+    )]
     HostDecommissioned(HostId),
     #[error(transparent)]
     BadCsr(#[from] CsrError),

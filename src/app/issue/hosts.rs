@@ -23,7 +23,7 @@ use crate::store::{Change, ReadError, TenantRows, Verdict, View};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    #[error("there is no such host")]
+    #[error("There is no such host.")]
     NotFound,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

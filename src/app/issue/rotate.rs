@@ -64,7 +64,7 @@ pub enum RotateError {
     BadCsr(#[from] CsrError),
     #[error("the new key was used before; rotation needs a new key")]
     KeyReused,
-    #[error("this identity rotates too often; wait a while")]
+    #[error("This identity rotates too often. Wait and try again.")]
     TooOften,
     #[error(transparent)]
     Issuing(#[from] IssuingError),

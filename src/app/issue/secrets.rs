@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
+use crate::app::access::tenants::NO_TENANT;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment_secret::{EnrollmentSecret, MAX_USES, TTL_SECONDS};
@@ -29,9 +30,9 @@ pub enum SecretError {
     InvalidMaxUses,
     #[error("an enrollment secret that expires lives between {} seconds and 5 years", TTL_SECONDS.start())]
     InvalidTtl,
-    #[error("there is no such tenant")]
+    #[error("{NO_TENANT}")]
     NoTenant,
-    #[error("there is no such enrollment secret")]
+    #[error("There is no such enrollment secret.")]
     NotFound,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

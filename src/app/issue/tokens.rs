@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
+use crate::app::access::tenants::NO_TENANT;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState, TTL_SECONDS, TTL_SECONDS_DEFAULT};
@@ -32,9 +33,9 @@ pub enum TokenError {
         "{0} join tokens are open in this tenant, and there may be no more; void some, or wait until they expire"
     )]
     TooMany(usize),
-    #[error("there is no such tenant")]
+    #[error("{NO_TENANT}")]
     NoTenant,
-    #[error("there is no such join token")]
+    #[error("There is no such join token.")]
     NotFound,
     #[error("this join token has already been used; revoke the agent instead")]
     AlreadyUsed,

@@ -8,7 +8,6 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::api::people::{ApiTokenBody, ApiTokenItem, CreatedApiToken};
-use crate::api::words::PermissionName;
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
@@ -17,6 +16,7 @@ use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
 use crate::cli::people::tenant::tenant_or_all;
 use crate::cli::ttl::seconds;
 use crate::cli::word::known;
+use crate::domain::people::permission::Permission;
 
 /// Create, list and revoke API tokens: for programs, with an explicit list of permissions
 ///
@@ -32,8 +32,8 @@ pub(crate) enum ApiTokenCommand {
         name: String,
         /// What it may do, such as agent.read; may be repeated
         #[arg(long = "permission", value_name = "PERMISSION", required = true, num_args = 1.., value_delimiter = ',',
-              value_parser = PossibleValuesParser::new(["agent.read", "agent.write", "audit.read", "host.write", "secret.write", "user.write", "token.write", "tenant.write"]).try_map(known::<PermissionName>))]
-        permissions: Vec<PermissionName>,
+              value_parser = PossibleValuesParser::new(["agent.read", "agent.write", "audit.read", "host.write", "secret.write", "user.write", "token.write", "tenant.write"]).try_map(known::<Permission>))]
+        permissions: Vec<Permission>,
         /// How long it is good, from 60s to 5y [default: until revoked]
         #[arg(long, value_name = "TIME", value_parser = seconds)]
         ttl: Option<i64>,

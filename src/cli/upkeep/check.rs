@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use crate::api::encoding::word::Word;
 use crate::api::local::{CheckVerdict, CheckedTableItem};
 use crate::api::overview::WarningItem;
-use crate::api::words::SeverityName;
 use crate::cli::Global;
 use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
 use crate::cli::output::table::{column, print_table};
 use crate::cli::output::values::print_json;
+use crate::domain::insight::finding::Severity;
 
 /// CheckCommand that the store is whole and what needs somebody, while the server runs or not
 ///
@@ -72,9 +72,8 @@ fn say(finding: &WarningItem) {
 
 /// The exit status that the worst finding asks for.
 fn status(findings: &[WarningItem]) -> ExitCode {
-    let any =
-        |severity: SeverityName| findings.iter().any(|finding| finding.severity == Word::Known(severity));
-    match (any(SeverityName::Critical), any(SeverityName::Soon)) {
+    let any = |severity: Severity| findings.iter().any(|finding| finding.severity == Word::Known(severity));
+    match (any(Severity::Critical), any(Severity::Soon)) {
         (true, _) => ExitCode::FAILURE,
         (false, true) => ExitCode::from(4),
         (false, false) => ExitCode::SUCCESS,

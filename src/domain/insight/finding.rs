@@ -4,27 +4,21 @@
 //! own, in its user's time format; the command line prints `message` and `hint`.
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// How long there is to act. In the order of urgency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "SeverityName", description = "How urgent a finding is.")]
 pub enum Severity {
-    /// Something is broken or will be within days: agents are, or will be, left outside.
+    // Something is broken or will be within days: agents are, or will be, left outside.
     Critical,
-    /// Somebody has to act in the coming weeks.
+    // Somebody has to act in the coming weeks.
     Soon,
-    /// Nothing breaks; it should be put in order.
+    // Nothing breaks; it should be put in order.
     Tidy,
-}
-
-impl Severity {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Critical => "critical",
-            Self::Soon => "soon",
-            Self::Tidy => "tidy",
-        }
-    }
 }
 
 /// Time to renew a certificate in peace: until then nobody is bothered with its end.

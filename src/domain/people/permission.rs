@@ -3,24 +3,37 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// A single right. Handlers name the one they need; API tokens carry a list of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PermissionName", description = "A permission by its name.")]
 pub enum Permission {
-    /// Seeing hosts, enrollments, tokens and secrets.
+    // Seeing hosts, enrollments, tokens and secrets.
+    #[serde(rename = "agent.read")]
     AgentRead,
-    /// Join tokens, and revoking identities.
+    // Join tokens, and revoking identities.
+    #[serde(rename = "agent.write")]
     AgentWrite,
-    /// Seeing the audit trail.
+    // Seeing the audit trail.
+    #[serde(rename = "audit.read")]
     AuditRead,
-    /// Decommissioning, re-enabling and deleting hosts.
+    // Decommissioning, re-enabling and deleting hosts.
+    #[serde(rename = "host.write")]
     HostWrite,
-    /// Enrollment secrets.
+    // Enrollment secrets.
+    #[serde(rename = "secret.write")]
     SecretWrite,
-    /// People, as far as one may oneself.
+    // People, as far as one may oneself.
+    #[serde(rename = "user.write")]
     UserWrite,
-    /// API tokens.
+    // API tokens.
+    #[serde(rename = "token.write")]
     TokenWrite,
-    /// Tenants.
+    // Tenants.
+    #[serde(rename = "tenant.write")]
     TenantWrite,
 }
 
@@ -68,5 +81,18 @@ impl FromStr for Permission {
 
     fn from_str(text: &str) -> Result<Self, NotAPermission> {
         Self::ALL.into_iter().find(|p| p.as_str() == text).ok_or(NotAPermission)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permissions_on_the_wire_are_called_as_on_disk() {
+        for permission in Permission::ALL {
+            assert_eq!(serde_json::json!(permission), permission.as_str());
+            assert_eq!(serde_json::from_value::<Permission>(permission.as_str().into()).unwrap(), permission);
+        }
     }
 }

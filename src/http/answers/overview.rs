@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use crate::api::overview::{
     AgentCaExpiry, DayCount, ForecastItem, OverviewAnswer, ServerCertificateItem, WarningItem,
 };
-use crate::api::words::SeverityName;
 use crate::app::insight::overview::Overview;
 use crate::domain::insight::finding::Finding;
 
@@ -14,7 +13,7 @@ impl From<Finding> for WarningItem {
         let Finding { code, severity, count, at, target, message, hint } = finding;
         Self {
             code: code.into(),
-            severity: SeverityName::from(severity).into(),
+            severity: severity.into(),
             count,
             at,
             target: target.map(Into::into),

@@ -27,7 +27,7 @@ pub(crate) async fn show(
         tenant_id: user.tenant.map(|tenant| tenant.to_string()),
         created_at: user.created_at,
         preferences: user.preferences.into(),
-        permissions: oneself.caller.permissions().into_iter().map(Into::into).collect(),
+        permissions: oneself.caller.permissions().into_iter().collect(),
         api_tokens: api_tokens.into_iter().map(OwnToken::from).collect(),
     }))
 }

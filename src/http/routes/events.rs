@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::sse::{self, Sse};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast::Receiver;
@@ -22,11 +22,13 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::api::events::{LiveEvent, LiveKind};
+use crate::api::encoding::word::Word;
+use crate::api::events::LiveEvent;
 use crate::app::access::caller::Caller;
 use crate::app::insight::events::{EventId, ServerEvent};
 use crate::domain::code::Code;
 use crate::domain::ids::{CredentialId, TenantId};
+use crate::domain::insight::live_kind::LiveKind;
 use crate::domain::people::access::AccessChange;
 use crate::domain::people::api_token::Maker;
 use crate::domain::people::permission::Permission;
@@ -34,7 +36,7 @@ use crate::domain::people::session::SessionKey;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, Allowed, InTenant, Params, scope};
 use crate::http::problem::Problem;
-use crate::http::reply::EventStream;
+use crate::http::reply::{EventsOf, Media};
 use crate::tls::listener::accept::Ender;
 
 /// Events that wait for a reader, besides those in the broadcast.
@@ -58,7 +60,7 @@ pub(crate) async fn stream(
     Params(params): Params<InTenant>,
     ender: Option<Extension<Ender>>,
     headers: HeaderMap,
-) -> Result<EventStream<LiveEvent>, Problem> {
+) -> Result<Media<EventsOf<LiveEvent>>, Problem> {
     let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
     let place = shared.streams.enter(&allowed.caller)?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
@@ -76,7 +78,7 @@ pub(crate) async fn stream(
     let caller = allowed.caller;
     let listener = Listener { shared, caller, tenant, permissions, sender, over, ender, _place: place };
     tokio::spawn(listener.run(missed, events, access));
-    Ok(EventStream::new((UNBUFFERED, Sse::new(told))))
+    Ok(Media::new((UNBUFFERED, Sse::new(told))))
 }
 
 /// The events of one stream, until it is over: what waits for its reader then is not told any more.
@@ -226,7 +228,7 @@ impl Listener {
                 if theirs {
                     return true;
                 }
-                let kind = LiveKind::of(event.kind);
+                let kind = event.kind;
                 if kind.needs().is_some_and(|needed| !self.permissions().contains(&needed)) {
                     return true;
                 }
@@ -240,7 +242,7 @@ impl Listener {
 
 fn message(event: &LiveEvent) -> sse::Event {
     let data = serde_json::json!(event);
-    sse::Event::default().event(event.kind.as_str()).data(data.to_string())
+    sse::Event::default().event(Word::Known(event.kind).to_string()).data(data.to_string())
 }
 
 /// On the strength of what somebody listens.
@@ -268,7 +270,7 @@ impl OpenStreams {
         if *open >= STREAMS_MAX {
             let detail =
                 format!("This session or token has {STREAMS_MAX} event streams open already. Close one.");
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyStreams, detail));
+            return Err(Problem::new(Code::TooManyStreams, detail));
         }
         *open += 1;
         Ok(Some(Place { holder, streams: Arc::clone(self) }))

@@ -145,7 +145,7 @@ fn answer(caller: &Caller, expires_at: Option<Timestamp>) -> axum::Json<SessionA
     axum::Json(SessionAnswer {
         user,
         preferences: preferences.into(),
-        permissions: caller.permissions().iter().map(|permission| (*permission).into()).collect(),
+        permissions: caller.permissions().into_iter().collect(),
         expires_at,
     })
 }

@@ -8,7 +8,7 @@ use crate::app::issue::tokens::TokenOrder;
 use crate::domain::code::Code;
 use crate::domain::ids::CredentialId;
 use crate::http::Shared;
-use crate::http::input::body::OptionalJson;
+use crate::http::input::body::{OptionalJson, text};
 use crate::http::input::extract::{AgentWrite, Allowed, InTenant, One, Params, tenant};
 use crate::http::input::page::ListRequest;
 use crate::http::problem::Problem;
@@ -21,14 +21,8 @@ pub(crate) async fn mint(
     OptionalJson(body): OptionalJson<MintBody>,
 ) -> Result<Created<MintedToken>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let agent = body.agent_id.map(|text| text.parse()).transpose();
-    let agent = agent.map_err(|error: crate::domain::identity::spiffe::SpiffeError| {
-        Problem::unprocessable(Code::InvalidAgentId, error.to_string())
-    })?;
-    let name = body.name.map(|text| text.parse()).transpose();
-    let name = name.map_err(|error: crate::domain::label::InvalidLabel| {
-        Problem::unprocessable(Code::InvalidName, error.to_string())
-    })?;
+    let agent = body.agent_id.map(|id| text(Code::InvalidAgentId, &id)).transpose()?;
+    let name = body.name.map(|name| text(Code::InvalidName, &name)).transpose()?;
     let order = TokenOrder { agent, name, ttl_seconds: body.ttl_seconds };
     let (token, credential) = shared.app.mint_token(&allowed.caller, tenant, order).await?;
     let warning = match &token.agent {

@@ -28,7 +28,7 @@ use crate::domain::network::networks::accountable;
 use crate::http::Shared;
 use crate::http::input::extract::{ClientAddress, Id};
 use crate::http::problem::Problem;
-use crate::http::reply::{Cached, Program};
+use crate::http::reply::{Cached, Media, Program};
 
 /// The running program, also after another one has taken its name.
 const RUNNING: &str = "/proc/self/exe";
@@ -69,7 +69,7 @@ pub(crate) async fn program(
     Id(platform): Id<Platform>,
     method: Method,
     headers: HeaderMap,
-) -> Result<Cached<Program>, Problem> {
+) -> Result<Media<Cached<Program>>, Problem> {
     let Some((file, length, tag)) = open(&shared, &platform).await else {
         let own = own_platform();
         return Err(Problem::not_found(&format!(
@@ -83,7 +83,7 @@ pub(crate) async fn program(
         (header::ETAG, tag),
     ];
     if known {
-        return Ok(Cached::new((StatusCode::NOT_MODIFIED, head)));
+        return Ok(Media::new((StatusCode::NOT_MODIFIED, head)));
     }
     let body = if method == Method::HEAD {
         Body::empty()
@@ -95,7 +95,7 @@ pub(crate) async fn program(
             place.ok_or_else(|| Problem::busy("Too many download the program now. Try again."))?,
         )
     };
-    Ok(Cached::new((head, [(header::CONTENT_LENGTH, HeaderValue::from(length))], body)))
+    Ok(Media::new((head, [(header::CONTENT_LENGTH, HeaderValue::from(length))], body)))
 }
 
 /// The file for a platform, its length, and what tells it from others of its name.
