@@ -19,8 +19,8 @@ use crate::http::transport::socket::Socket;
 use crate::http::{ServerFacts, Shared, router};
 use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
-    housekeeping, save_presence, sign_of_life, signs_of_life, tidying, warn_of_addresses, watch_addresses,
-    watch_for_clones,
+    housekeeping, save_presence, sign_of_life, signs_of_life, tidying, warn_of, warn_of_addresses,
+    watch_addresses, watch_for_clones,
 };
 use crate::server::prepare::{
     INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, policy, prepare_data_dir,
@@ -114,12 +114,11 @@ impl Server {
             ..reach(config)
         };
         warn_of_addresses(&reach);
-        let install_dir = Some(config.data_dir.join(INSTALL_DIR));
         let facts = ServerFacts {
             reach,
             refused_handshakes: Arc::default(),
             envelope: envelope_settings(config),
-            install_dir,
+            install_dir: Some(config.data_dir.join(INSTALL_DIR)),
         };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
         Ok(Self { app, shared, certificate, agents, live, https, grpc, socket, https_addr, grpc_addr })
@@ -206,21 +205,11 @@ impl Server {
                 tracing::error!(error = &error as &dyn std::error::Error, "a part of the server failed");
             }
         }
-        if let Err(error) = save_presence(&self.app).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the last reports could not be saved");
-        }
-        if let Err(error) = self.app.record_repeated_refusals(true).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "repeated refusals could not be recorded"
-            );
-        }
-        if let Err(error) = sign_of_life(&self.app, &self.certificate).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the last sign of life could not be left"
-            );
-        }
+        warn_of(save_presence(&self.app).await, "the last reports could not be saved");
+        let recorded = self.app.record_repeated_refusals(true).await;
+        warn_of(recorded, "repeated refusals could not be recorded");
+        let left = sign_of_life(&self.app, &self.certificate).await;
+        warn_of(left, "the last sign of life could not be left");
         tracing::info!("stopped");
     }
 }

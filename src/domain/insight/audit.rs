@@ -159,6 +159,17 @@ pub enum Outcome {
     Refused,
 }
 
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "ListOrder")]
+pub enum AuditOrder {
+    #[default]
+    Newest,
+    // As the chain grows.
+    Oldest,
+}
+
 /// One link of the chain, in the shape that is stored, exported and hashed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
@@ -284,12 +295,19 @@ impl AuditRecord {
     }
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Outcome {
+    /// The word on disk and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Success => "success",
             Self::Refused => "refused",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

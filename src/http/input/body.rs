@@ -14,12 +14,16 @@ use crate::api::encoding::strict::Object;
 use crate::domain::code::Code;
 use crate::http::Shared;
 use crate::http::input::extract::client_of;
+use crate::http::input::fair_slots::FairSlots;
 use crate::http::openapi::describe::Input;
 use crate::http::openapi::operation::Operation;
 use crate::http::problem::Problem;
 
 /// Largest request body, in bytes.
 pub(crate) const BODY_MAX: usize = 64 * 1024;
+
+/// Bodies that may be arriving at the same time, held in memory, from everybody together: 32 MiB at most.
+pub(crate) type BodySlots = FairSlots<512>;
 
 /// How long a client may take to send its body.
 const BODY_WITHIN: Duration = Duration::from_secs(15);

@@ -15,7 +15,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{self, Sse};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -212,12 +212,8 @@ impl Listener {
             Caller::Anonymous { .. } => BTreeSet::new(),
         };
         let may = permissions.contains(&Permission::AgentRead);
-        *self.permissions() = permissions;
+        *self.permissions.lock() = permissions;
         may
-    }
-
-    fn permissions(&self) -> MutexGuard<'_, BTreeSet<Permission>> {
-        self.permissions.lock()
     }
 
     /// Sends an event, or `None` for those that were lost. Tells whether to go on.
@@ -229,7 +225,7 @@ impl Listener {
                     return true;
                 }
                 let kind = event.kind;
-                if kind.needs().is_some_and(|needed| !self.permissions().contains(&needed)) {
+                if kind.needs().is_some_and(|needed| !self.permissions.lock().contains(&needed)) {
                     return true;
                 }
                 message(&LiveEvent::about(kind, event.subject)).id(event.id.to_string())
@@ -265,7 +261,7 @@ impl OpenStreams {
             Caller::Token(token) => Holder::Token(token.id),
             Caller::Local { .. } | Caller::Anonymous { .. } => return Ok(None),
         };
-        let mut streams = self.streams();
+        let mut streams = self.0.lock();
         let open = streams.entry(holder).or_default();
         if *open >= STREAMS_MAX {
             let detail =
@@ -274,10 +270,6 @@ impl OpenStreams {
         }
         *open += 1;
         Ok(Some(Place { holder, streams: Arc::clone(self) }))
-    }
-
-    fn streams(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
-        self.0.lock()
     }
 }
 
@@ -290,7 +282,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut streams = self.streams.streams();
+        let mut streams = self.streams.0.lock();
         let Some(open) = streams.get_mut(&self.holder) else { return };
         *open -= 1;
         if *open == 0 {
