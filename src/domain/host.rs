@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{HostId, TenantId};
 use crate::domain::enroll::enrollment::LetInBy;
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::printable::printable;
@@ -70,6 +71,11 @@ impl HostState {
 }
 
 impl Host {
+    /// The identity that its certificates carry.
+    pub fn identity(&self) -> AgentRef {
+        AgentRef { tenant: self.tenant, agent: self.agent.clone() }
+    }
+
     /// How it stands: the first state that fits.
     pub const fn state(&self) -> HostState {
         HostState::of(self.decommissioned_at.is_some(), self.revoked_at.is_some(), self.last_seen.is_some())
