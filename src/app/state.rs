@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::app::access::passwords::Passwords;
 use crate::app::access::write_pace;
 use crate::app::access::write_pace::WriteCaller;
+use crate::app::insight::audit::Walk;
 use crate::app::insight::events::Events;
 use crate::app::insight::figures::Counts;
 use crate::app::insight::fleet::Fleet;
@@ -94,7 +95,7 @@ pub struct App {
     /// For the one walk along the audit chain.
     pub(crate) verifier: Pool,
     /// What that walk has last found.
-    pub(crate) verified: tokio::sync::Mutex<Option<crate::app::insight::audit::Walk>>,
+    pub(crate) verified: tokio::sync::Mutex<Option<Walk>>,
     pub(crate) passwords: Passwords,
     pub(crate) refusals: RefusalLog,
     pub(crate) suspicions: Arc<Suspicions>,
@@ -199,26 +200,6 @@ impl App {
     /// How long servers have run on this store, by the monotonic clock.
     pub(crate) fn has_run(&self) -> SignedDuration {
         self.ran_before.saturating_add(self.clock.running())
-    }
-
-    pub const fn store(&self) -> &Store {
-        &self.store
-    }
-
-    pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
-    }
-
-    pub const fn fleet(&self) -> &Arc<Fleet> {
-        &self.fleet
-    }
-
-    pub const fn events(&self) -> &Arc<Events> {
-        &self.events
-    }
-
-    pub const fn history(&self) -> &Arc<History> {
-        &self.history
     }
 
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.

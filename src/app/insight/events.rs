@@ -156,7 +156,7 @@ mod tests {
         let put = async |user: &User| {
             let change = Change::PutUser(user.clone());
             let written =
-                app.store().write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), vec![change])));
+                app.store.write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), vec![change])));
             let Ok(()) = written.await.unwrap();
         };
         let user = User {
@@ -170,8 +170,8 @@ mod tests {
             preferences: Preferences::default(),
         };
         put(&user).await;
-        let mut changes = app.events().listen_to_access();
-        let mut events = app.events().listen(None, None).1;
+        let mut changes = app.events.listen_to_access();
+        let mut events = app.events.listen(None, None).1;
         put(&User {
             preferences: Preferences { time_zone: TimeZone::Utc, ..user.preferences },
             ..user.clone()

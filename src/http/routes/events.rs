@@ -68,8 +68,8 @@ pub(crate) async fn stream(
     let last = last.map(|text| text.parse().unwrap_or(EventId { run: 0, number: 0 }));
     // From before the answer on, so that nothing falls between it and the first event, nor between the proof of the
     // right to listen and its end.
-    let access = shared.app.events().listen_to_access();
-    let (missed, events) = shared.app.events().listen(tenant, last);
+    let access = shared.app.events.listen_to_access();
+    let (missed, events) = shared.app.events.listen(tenant, last);
     let (sender, events_told) = mpsc::channel(WAITING_MAX);
     let over = CancellationToken::new();
     let told = Told { events: events_told, over: Box::pin(over.clone().cancelled_owned()) };

@@ -29,7 +29,7 @@ pub(crate) async fn mint(
         Some(agent) if shared.app.is_revoked(tenant, agent)? => Some(MintWarning::identity_revoked(agent)),
         _ => None,
     };
-    let now = shared.app.clock().now();
+    let now = shared.app.clock.now();
     let minted = MintedToken::new(&token, &credential, now, &shared.facts, warning);
     Ok(Created(minted))
 }
@@ -41,7 +41,7 @@ pub(crate) async fn list(
 ) -> Result<axum::Json<Page<TokenItem>>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
     let tokens = shared.app.tokens(tenant, listing.after, listing.rows()).await?;
-    let now = shared.app.clock().now();
+    let now = shared.app.clock.now();
     Ok(listing.page(tokens, |t| t.id, |t| TokenItem::new(&t, now)))
 }
 
@@ -50,5 +50,5 @@ pub(crate) async fn void(
     State(shared): State<Shared>,
 ) -> Result<axum::Json<TokenItem>, Problem> {
     let token = shared.app.void_token(&caller, tenant, id).await?;
-    Ok(axum::Json(TokenItem::new(&token, shared.app.clock().now())))
+    Ok(axum::Json(TokenItem::new(&token, shared.app.clock.now())))
 }
