@@ -1,6 +1,7 @@
 //! The use cases' way to the store: reads on snapshots, long ones in a pool of their own; decisions queued with the
 //! writer; records that nothing decides about.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -31,14 +32,10 @@ impl App {
     }
 
     /// Runs a walk over much of the store in the pool for those, so that it stands before no page of a list.
-    pub(crate) async fn walk<T, E>(
+    pub(crate) async fn walk<T: Send + 'static>(
         self: &Arc<Self>,
-        read: impl FnOnce(&Arc<Self>) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<Unavailable> + Send + 'static,
-    {
+        read: impl FnOnce(&Arc<Self>) -> Result<T, Unavailable> + Send + 'static,
+    ) -> Result<T, Unavailable> {
         let app = Arc::clone(self);
         self.walkers.run(move || read(&app)).await?
     }
@@ -58,4 +55,20 @@ impl App {
     pub(crate) async fn record(&self, changes: Vec<Change>) -> Result<(), Unavailable> {
         self.decide(move |_, _| Ok(Verdict::accept((), changes))).await
     }
+}
+
+/// What a walk over rows visits, and whether it goes on.
+type Visit<'v, T> = &'v mut dyn FnMut(T) -> ControlFlow<()>;
+
+/// The first `limit` rows that a walk visits.
+pub(crate) fn first<T>(
+    limit: usize,
+    walk: impl FnOnce(Visit<'_, T>) -> Result<(), ReadError>,
+) -> Result<Vec<T>, ReadError> {
+    let mut rows = Vec::new();
+    walk(&mut |row| {
+        rows.push(row);
+        if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(rows)
 }

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use crate::app::access::passwords::Passwords;
 use crate::app::access::write_pace;
 use crate::app::access::write_pace::WriteCaller;
-use crate::app::insight::events::{EventKind, Events};
+use crate::app::insight::audit::Walk;
+use crate::app::insight::events::Events;
 use crate::app::insight::figures::Counts;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
@@ -26,6 +27,7 @@ use crate::domain::host::ClonePolicy;
 use crate::domain::identity::deny::DenyChange;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::ids::HostId;
+use crate::domain::insight::live_kind::LiveKind;
 use crate::domain::people::access::AccessChange;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
 
@@ -93,7 +95,7 @@ pub struct App {
     /// For the one walk along the audit chain.
     pub(crate) verifier: Pool,
     /// What that walk has last found.
-    pub(crate) verified: tokio::sync::Mutex<Option<crate::app::insight::audit::Walk>>,
+    pub(crate) verified: tokio::sync::Mutex<Option<Walk>>,
     pub(crate) passwords: Passwords,
     pub(crate) refusals: RefusalLog,
     pub(crate) suspicions: Arc<Suspicions>,
@@ -200,26 +202,6 @@ impl App {
         self.ran_before.saturating_add(self.clock.running())
     }
 
-    pub const fn store(&self) -> &Store {
-        &self.store
-    }
-
-    pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
-    }
-
-    pub const fn fleet(&self) -> &Arc<Fleet> {
-        &self.fleet
-    }
-
-    pub const fn events(&self) -> &Arc<Events> {
-        &self.events
-    }
-
-    pub const fn history(&self) -> &Arc<History> {
-        &self.history
-    }
-
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
     pub fn set_authority(&self, authority: Authority) {
         *self.authority.write() = Some(Arc::new(authority));
@@ -256,22 +238,22 @@ fn limiter<K: Copy + Eq + Hash + Ord>(rate: Rate) -> Mutex<RateLimiter<K>> {
 
 pub(crate) fn tell(events: &Events, published: &Published) {
     if published.whole {
-        events.tell(EventKind::Resync, None, None);
+        events.tell(LiveKind::Resync, None, None);
         events.tell_access(AccessChange::Everybody);
         return;
     }
     for (tenant, host) in &published.enrollments {
-        events.tell(EventKind::Enrollment, Some(*tenant), Some(host.to_string()));
+        events.tell(LiveKind::Enrollment, Some(*tenant), Some(host.to_string()));
     }
     for (tenant, host) in &published.reports {
-        events.tell(EventKind::Timeline, Some(*tenant), Some(host.to_string()));
+        events.tell(LiveKind::Timeline, Some(*tenant), Some(host.to_string()));
     }
     for (tenant, secret) in &published.secrets {
-        events.tell(EventKind::Secret, Some(*tenant), Some(secret.to_string()));
+        events.tell(LiveKind::Secret, Some(*tenant), Some(secret.to_string()));
     }
     for change in &published.deny {
         if let DenyChange::Identity(identity) | DenyChange::LiftIdentity(identity) = change {
-            events.tell(EventKind::Revocation, Some(identity.tenant), Some(identity.agent.to_string()));
+            events.tell(LiveKind::Revocation, Some(identity.tenant), Some(identity.agent.to_string()));
         }
     }
     for change in &published.access {

@@ -1,19 +1,26 @@
-//! The codes of refusals, and what to do about each: the one table.
+//! The codes of refusals, their HTTP status and what to do about each: the one table.
 //!
 //! The server answers with a code, the agent and the command line say what helps. Both read it here, so that nobody
 //! gets two advices for one refusal. A test of `http` holds the table against the codes that the API's document names.
 
 use crate::domain::vocabulary::vocabulary;
 
-/// Declares the codes once, each with the advice that the command line and the agent give.
+/// Declares the codes once, each with its HTTP status and the advice that the command line and the agent give.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal $(=> $advice:literal)?,)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $status:literal $code:literal $(=> $advice:literal)?,)*) => {
         vocabulary! {
             /// What a refusal is called on the wire. Programs key on it; it never changes.
             pub enum Code { $($(#[$doc])* $variant = $code,)* }
         }
 
         impl Code {
+            /// The HTTP status that it comes with, where the refusal does not choose another.
+            pub const fn status(self) -> u16 {
+                match self {
+                    $(Self::$variant => $status,)*
+                }
+            }
+
             /// What helps, where the refusal's own words don't say it: one clause, without a full stop.
             pub const fn advice(self) -> Option<&'static str> {
                 match self {
@@ -27,60 +34,60 @@ macro_rules! codes {
 }
 
 codes! {
-    BadRequest = "bad_request" => "check that both sides are of matching versions",
-    NotFound = "not_found",
-    MethodNotAllowed = "method_not_allowed" => "check that both sides are of matching versions",
-    Timeout = "timeout" => "try again; if it stays slow, look at the load of the server",
-    PayloadTooLarge = "payload_too_large",
-    UnsupportedMediaType = "unsupported_media_type",
-    Unauthenticated = "unauthenticated"
+    BadRequest = 400 "bad_request" => "check that both sides are of matching versions",
+    NotFound = 404 "not_found",
+    MethodNotAllowed = 405 "method_not_allowed" => "check that both sides are of matching versions",
+    Timeout = 408 "timeout" => "try again; if it stays slow, look at the load of the server",
+    PayloadTooLarge = 413 "payload_too_large",
+    UnsupportedMediaType = 415 "unsupported_media_type",
+    Unauthenticated = 401 "unauthenticated"
         => "the API token is unknown, expired or revoked; 'muster api-token create' on the server makes another",
-    PermissionDenied = "permission_denied" => "'muster api-token list' on the server shows what the API token may do",
-    Throttled = "throttled" => "wait a few minutes, then try again",
-    TooManyStreams = "too_many_streams" => "close another one, such as a tab of the web UI",
+    PermissionDenied = 403 "permission_denied" => "'muster api-token list' on the server shows what the API token may do",
+    Throttled = 429 "throttled" => "wait a few minutes, then try again",
+    TooManyStreams = 429 "too_many_streams" => "close another one, such as a tab of the web UI",
     /// All places for what costs much are taken; it says nothing of whoever asks.
-    Busy = "busy" => "try again in a moment",
-    Unavailable = "unavailable" => "the server's log says why",
-    Internal = "internal" => "the server's log says why",
-    CaUnavailable = "ca_unavailable" => "the log of the server says why; 'muster agent-ca show' there shows whether there is a CA and until when",
+    Busy = 503 "busy" => "try again in a moment",
+    Unavailable = 503 "unavailable" => "the server's log says why",
+    Internal = 500 "internal" => "the server's log says why",
+    CaUnavailable = 503 "ca_unavailable" => "the log of the server says why; 'muster agent-ca show' there shows whether there is a CA and until when",
 
     /// A token or secret that admits nobody; which of the reasons it is, only the audit trail knows.
-    Unauthorized = "unauthorized" => "the token or secret is wrong, revoked, expired or used up; ask for a new one",
-    TokenUsed = "token_used" => "a join token admits one machine; ask for a new one",
-    TokenExpired = "token_expired" => "ask for a new one",
-    TokenVoided = "token_voided" => "ask for a new one",
-    SecretExhausted = "secret_exhausted" => "ask for another one",
-    HostDecommissioned = "host_decommissioned"
+    Unauthorized = 401 "unauthorized" => "the token or secret is wrong, revoked, expired or used up; ask for a new one",
+    TokenUsed = 401 "token_used" => "a join token admits one machine; ask for a new one",
+    TokenExpired = 401 "token_expired" => "ask for a new one",
+    TokenVoided = 401 "token_voided" => "ask for a new one",
+    SecretExhausted = 403 "secret_exhausted" => "ask for another one",
+    HostDecommissioned = 403 "host_decommissioned"
         => "this machine was decommissioned; have its host re-enabled, or enroll it with a join token",
-    BadCsr = "bad_csr" => "check that server and agent are of matching versions",
+    BadCsr = 400 "bad_csr" => "check that server and agent are of matching versions",
 
-    IdentityRevoked = "identity_revoked"
+    IdentityRevoked = 403 "identity_revoked"
         => "if that was a mistake, have the host re-enabled; then it enrolls again with a join token that names its agent id",
-    SvidExpired = "svid_expired"
+    SvidExpired = 401 "svid_expired"
         => "it comes back with a join token that names its agent id, enrolled into a new directory",
-    UnknownSerial = "unknown_serial"
+    UnknownSerial = 401 "unknown_serial"
         => "the server's data may have been replaced; the identity comes back with a join token that names its agent id, enrolled into a new directory",
-    BadChain = "bad_chain"
+    BadChain = 401 "bad_chain"
         => "another agent CA has issued this certificate; the identity comes back with a join token that names its agent id, enrolled into a new directory",
-    BadProof = "bad_proof"
+    BadProof = 401 "bad_proof"
         => "key and certificate do not belong together; the identity comes back with a join token that names its agent id, enrolled into a new directory",
 
-    TooMany = "too_many" => "void those that nobody needs, or wait until they expire",
-    InvalidName = "invalid_name",
-    InvalidTtl = "invalid_ttl",
-    InvalidMaxUses = "invalid_max_uses",
-    InvalidAgentId = "invalid_agent_id",
-    InvalidUsername = "invalid_username",
-    InvalidPassword = "invalid_password",
-    WrongPassword = "wrong_password",
-    InvalidPermissions = "invalid_permissions",
-    UsernameTaken = "username_taken" => "'muster user list' lists people",
-    TenantTaken = "tenant_taken" => "'muster tenant list' lists tenants",
-    LastAdmin = "last_admin" => "make another administrator first: muster user add NAME --role admin",
-    NotCreated = "not_created",
-    NotRenewed = "not_renewed" => "muster agent-ca renew < root-key.pem",
-    BackupFailed = "backup_failed",
-    NoEnvelope = "no_envelope"
+    TooMany = 422 "too_many" => "void those that nobody needs, or wait until they expire",
+    InvalidName = 422 "invalid_name",
+    InvalidTtl = 422 "invalid_ttl",
+    InvalidMaxUses = 422 "invalid_max_uses",
+    InvalidAgentId = 422 "invalid_agent_id",
+    InvalidUsername = 422 "invalid_username",
+    InvalidPassword = 422 "invalid_password",
+    WrongPassword = 422 "wrong_password",
+    InvalidPermissions = 422 "invalid_permissions",
+    UsernameTaken = 409 "username_taken" => "'muster user list' lists people",
+    TenantTaken = 409 "tenant_taken" => "'muster tenant list' lists tenants",
+    LastAdmin = 409 "last_admin" => "make another administrator first: muster user add NAME --role admin",
+    NotCreated = 422 "not_created",
+    NotRenewed = 422 "not_renewed" => "muster agent-ca renew < root-key.pem",
+    BackupFailed = 503 "backup_failed",
+    NoEnvelope = 422 "no_envelope"
         => "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …",
 }
 

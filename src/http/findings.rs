@@ -32,7 +32,7 @@ pub(crate) fn of_server(shared: &Shared) -> Vec<Finding> {
     }
     if let Some(certificate) = shared.facts.certificate() {
         let hint = "Renew it; 'muster gen-cert' does, where it made the one in use.";
-        let now = shared.app.clock().now();
+        let now = shared.app.clock.now();
         findings.extend(Finding::expiry(
             "server_certificate_expiry",
             "The server's certificate",

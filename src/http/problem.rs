@@ -1,5 +1,6 @@
 //! Errors on the wire: RFC 9457 problems with a stable `code`, and the one map from errors to them.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -26,10 +27,6 @@ use crate::app::keep::backup::BackupError;
 use crate::domain::code::Code;
 use crate::error_chain::chain;
 
-/// What is said of a tenant that is not there, or not for this caller. A constant, because the command line has
-/// another hint for it than for what else is not found.
-pub const NO_TENANT: &str = "There is no such tenant.";
-
 /// An error as clients see it. Nothing internal has a way in here: texts are written for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -41,82 +38,68 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(code.status()).expect("the table of codes has statuses of HTTP");
         Self { status, code, detail: detail.into(), retry_after: None }
     }
 
-    pub fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, Code::BadRequest, detail)
+    /// The same, and after how many seconds it is worth trying again.
+    fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
-    pub fn unprocessable(code: Code, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(Code::BadRequest, detail)
     }
 
     pub fn not_found(detail: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, Code::NotFound, detail)
+        Self::new(Code::NotFound, detail)
     }
 
     pub fn method_not_allowed() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            Code::MethodNotAllowed,
-            "This address does not take that method.",
-        )
+        Self::new(Code::MethodNotAllowed, "This address does not take that method.")
     }
 
     pub fn unauthenticated() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "Sign in or send an API token.")
+        Self::new(Code::Unauthenticated, "Sign in or send an API token.")
     }
 
     pub fn permission_denied() -> Self {
-        Self::new(StatusCode::FORBIDDEN, Code::PermissionDenied, "You are not allowed to do this.")
+        Self::new(Code::PermissionDenied, "You are not allowed to do this.")
     }
 
     pub fn throttled(seconds: u64) -> Self {
         let detail = "Too many failed attempts from this address. Wait and try again.";
-        Self {
-            retry_after: Some(seconds.max(1)),
-            ..Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Throttled, detail)
-        }
+        Self::new(Code::Throttled, detail).retry_after(seconds.max(1))
     }
 
     pub fn ca_unavailable() -> Self {
         let detail = "The agent CA cannot issue certificates right now. The server's log says why.";
-        Self {
-            retry_after: Some(30),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::CaUnavailable, detail)
-        }
+        Self::new(Code::CaUnavailable, detail).retry_after(30)
     }
 
     /// Somebody who may change things changes too many.
     pub fn too_many_changes(wait: Duration) -> Self {
         let detail = "You are changing more than is taken in this time. Wait and try again.";
-        Self {
-            retry_after: Some(wait.as_secs() + 1),
-            ..Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Throttled, detail)
-        }
+        Self::new(Code::Throttled, detail).retry_after(wait.as_secs() + 1)
     }
 
     /// Says nothing about whoever asks: others have come before them.
     pub fn busy_hashing() -> Self {
-        let detail = "The server is checking as many passwords as it can.";
-        Self { retry_after: Some(2), ..Self::busy(detail) }
+        Self::busy("The server is checking as many passwords as it can.").retry_after(2)
     }
 
     pub fn unavailable() -> Self {
-        let detail = "The server cannot do this right now. Its log says why.";
-        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, detail) }
+        Self::new(Code::Unavailable, "The server cannot do this right now. Its log says why.").retry_after(5)
     }
 
     /// Too many want the same at this moment.
     pub fn busy(detail: &str) -> Self {
-        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, detail) }
+        Self::new(Code::Busy, detail).retry_after(5)
     }
 
     pub fn internal() -> Self {
-        let detail = "The server failed. Its log says why.";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, detail)
+        Self::new(Code::Internal, "The server failed. Its log says why.")
     }
 
     /// The answer, with a body that is there at once.
@@ -152,7 +135,7 @@ impl IntoResponse for Problem {
 
 impl From<Unavailable> for Problem {
     fn from(error: Unavailable) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "a request could not be served");
+        tracing::error!(error = &error as &dyn Error, "a request could not be served");
         Self::unavailable()
     }
 }
@@ -160,77 +143,49 @@ impl From<Unavailable> for Problem {
 /// Failing to issue for want of a CA is the operator's matter; the caller may come back.
 impl From<IssuingError> for Problem {
     fn from(error: IssuingError) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "no certificate could be issued");
+        tracing::error!(error = &error as &dyn Error, "no certificate could be issued");
         Self::ca_unavailable()
     }
 }
 
 impl From<EnrollError> for Problem {
     fn from(error: EnrollError) -> Self {
-        let unauthorized = |code, detail: &str| Self::new(StatusCode::UNAUTHORIZED, code, detail);
-        let bad_csr = |detail: String| Self::new(StatusCode::BAD_REQUEST, Code::BadCsr, detail);
-        match error {
-            EnrollError::Unauthorized(_) => {
-                unauthorized(Code::Unauthorized, "This token or secret does not admit anyone.")
-            }
-            EnrollError::TokenUsed => {
-                unauthorized(Code::TokenUsed, "This join token has been used. Ask for a new one.")
-            }
-            EnrollError::TokenExpired => {
-                unauthorized(Code::TokenExpired, "This join token has expired. Ask for a new one.")
-            }
-            EnrollError::TokenVoided => {
-                unauthorized(Code::TokenVoided, "This join token was voided. Ask for a new one.")
-            }
-            EnrollError::SecretExhausted => Self::new(
-                StatusCode::FORBIDDEN,
-                Code::SecretExhausted,
-                "This enrollment secret has admitted as many hosts as it may.",
-            ),
-            EnrollError::IdentityRevoked => identity_revoked(),
-            EnrollError::HostDecommissioned(_) => Self::new(
-                StatusCode::FORBIDDEN,
-                Code::HostDecommissioned,
-                "This machine was decommissioned. If it is to come back, an administrator re-enables its host, or \
-                 gives it a join token.",
-            ),
-            EnrollError::BadCsr(error) => bad_csr(error.to_string()),
-            error @ EnrollError::KeyTaken => bad_csr(error.to_string()),
-            EnrollError::Issuing(error) => error.into(),
-            EnrollError::Unavailable(error) => error.into(),
-        }
+        let code = match error {
+            EnrollError::Unauthorized(_) => Code::Unauthorized,
+            EnrollError::TokenUsed => Code::TokenUsed,
+            EnrollError::TokenExpired => Code::TokenExpired,
+            EnrollError::TokenVoided => Code::TokenVoided,
+            EnrollError::SecretExhausted => Code::SecretExhausted,
+            EnrollError::IdentityRevoked => return identity_revoked(),
+            EnrollError::HostDecommissioned(_) => Code::HostDecommissioned,
+            EnrollError::BadCsr(_) | EnrollError::KeyTaken => Code::BadCsr,
+            EnrollError::Issuing(error) => return error.into(),
+            EnrollError::Unavailable(error) => return error.into(),
+        };
+        Self::new(code, error.to_string())
     }
 }
 
 fn identity_revoked() -> Problem {
     let detail = "This identity, or this certificate of it, is revoked. If the host is to come back, an \
                   administrator re-enables it and it enrolls again with a token that names its agent id.";
-    Problem::new(StatusCode::FORBIDDEN, Code::IdentityRevoked, detail)
+    Problem::new(Code::IdentityRevoked, detail)
 }
 
 impl From<RotateError> for Problem {
     fn from(error: RotateError) -> Self {
-        let unauthorized =
-            |code, error: &RotateError| Self::new(StatusCode::UNAUTHORIZED, code, error.to_string());
-        match error {
-            RotateError::BadChain(_) => unauthorized(Code::BadChain, &error),
-            RotateError::BadProof(_) => unauthorized(Code::BadProof, &error),
-            RotateError::UnknownSerial => unauthorized(Code::UnknownSerial, &error),
-            RotateError::SvidExpired => unauthorized(Code::SvidExpired, &error),
-            RotateError::IdentityRevoked => identity_revoked(),
-            RotateError::TooOften => {
-                let detail = "This identity rotates too often. Wait and try again.";
-                Self {
-                    retry_after: Some(60),
-                    ..Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Throttled, detail)
-                }
-            }
-            RotateError::BadCsr(_) | RotateError::KeyReused => {
-                Self::new(StatusCode::BAD_REQUEST, Code::BadCsr, error.to_string())
-            }
-            RotateError::Issuing(error) => error.into(),
-            RotateError::Unavailable(error) => error.into(),
-        }
+        let code = match error {
+            RotateError::BadChain(_) => Code::BadChain,
+            RotateError::BadProof(_) => Code::BadProof,
+            RotateError::UnknownSerial => Code::UnknownSerial,
+            RotateError::SvidExpired => Code::SvidExpired,
+            RotateError::IdentityRevoked => return identity_revoked(),
+            RotateError::TooOften => return Self::new(Code::Throttled, error.to_string()).retry_after(60),
+            RotateError::BadCsr(_) | RotateError::KeyReused => Code::BadCsr,
+            RotateError::Issuing(error) => return error.into(),
+            RotateError::Unavailable(error) => return error.into(),
+        };
+        Self::new(code, error.to_string())
     }
 }
 
@@ -239,7 +194,7 @@ impl From<DescribeError> for Problem {
         match error {
             DescribeError::Unavailable(error) => error.into(),
             DescribeError::Damaged(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the agent CA cannot be described");
+                tracing::error!(error = &error as &dyn Error, "the agent CA cannot be described");
                 Self::internal()
             }
         }
@@ -248,35 +203,38 @@ impl From<DescribeError> for Problem {
 
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::InvalidTtl => Self::unprocessable(Code::InvalidTtl, error.to_string()),
-            TokenError::TooMany(_) => Self::unprocessable(Code::TooMany, error.to_string()),
-            TokenError::NoTenant => Self::not_found(NO_TENANT),
-            TokenError::NotFound => Self::not_found("There is no such join token."),
-            TokenError::AlreadyUsed => Self::new(StatusCode::CONFLICT, Code::TokenUsed, error.to_string()),
-            TokenError::Unavailable(error) => error.into(),
-        }
+        let code = match error {
+            TokenError::InvalidTtl => Code::InvalidTtl,
+            TokenError::TooMany(_) => Code::TooMany,
+            TokenError::NoTenant | TokenError::NotFound => Code::NotFound,
+            TokenError::AlreadyUsed => {
+                return Self {
+                    status: StatusCode::CONFLICT,
+                    ..Self::new(Code::TokenUsed, error.to_string())
+                };
+            }
+            TokenError::Unavailable(error) => return error.into(),
+        };
+        Self::new(code, error.to_string())
     }
 }
 
 impl From<SecretError> for Problem {
     fn from(error: SecretError) -> Self {
-        match error {
-            SecretError::InvalidMaxUses => Self::unprocessable(Code::InvalidMaxUses, error.to_string()),
-            SecretError::InvalidTtl => Self::unprocessable(Code::InvalidTtl, error.to_string()),
-            SecretError::NoTenant => Self::not_found(NO_TENANT),
-            SecretError::NotFound => Self::not_found("There is no such enrollment secret."),
-            SecretError::Unavailable(error) => error.into(),
-        }
+        let code = match error {
+            SecretError::InvalidMaxUses => Code::InvalidMaxUses,
+            SecretError::InvalidTtl => Code::InvalidTtl,
+            SecretError::NoTenant | SecretError::NotFound => Code::NotFound,
+            SecretError::Unavailable(error) => return error.into(),
+        };
+        Self::new(code, error.to_string())
     }
 }
 
 impl From<RevokeError> for Problem {
     fn from(error: RevokeError) -> Self {
         match error {
-            RevokeError::NotFound(agent) => {
-                Self::not_found(&format!("There is no agent '{agent}' in this tenant."))
-            }
+            RevokeError::NotFound(_) => Self::not_found(&error.to_string()),
             RevokeError::Unavailable(error) => error.into(),
         }
     }
@@ -284,61 +242,52 @@ impl From<RevokeError> for Problem {
 
 impl From<UserError> for Problem {
     fn from(error: UserError) -> Self {
-        match error {
-            UserError::Taken => Self::new(StatusCode::CONFLICT, Code::UsernameTaken, error.to_string()),
-            UserError::InvalidUsername(detail) => Self::unprocessable(Code::InvalidUsername, detail),
-            UserError::InvalidPassword(error) => {
-                Self::unprocessable(Code::InvalidPassword, error.to_string())
-            }
-            UserError::MoreThanCaller => {
-                let detail = "You may not do all that somebody of this role may, so you may neither create nor \
-                              change them.";
-                Self { detail: detail.to_owned(), ..Self::permission_denied() }
-            }
-            UserError::NotFound => Self::not_found("There is no such user."),
-            UserError::NoTenant => Self::not_found(NO_TENANT),
-            UserError::LastAdmin => Self::new(StatusCode::CONFLICT, Code::LastAdmin, error.to_string()),
-            UserError::Busy => Self::busy_hashing(),
-            UserError::Unavailable(error) => error.into(),
-        }
+        let code = match error {
+            UserError::Taken => Code::UsernameTaken,
+            UserError::InvalidUsername(_) => Code::InvalidUsername,
+            UserError::InvalidPassword(_) => Code::InvalidPassword,
+            UserError::MoreThanCaller => Code::PermissionDenied,
+            UserError::NotFound | UserError::NoTenant => Code::NotFound,
+            UserError::LastAdmin => Code::LastAdmin,
+            UserError::Busy => return Self::busy_hashing(),
+            UserError::Unavailable(error) => return error.into(),
+        };
+        Self::new(code, error.to_string())
     }
 }
 
 impl From<AccountError> for Problem {
     fn from(error: AccountError) -> Self {
-        match error {
-            AccountError::WrongPassword => Self::unprocessable(Code::WrongPassword, error.to_string()),
-            AccountError::InvalidPassword(error) => {
-                Self::unprocessable(Code::InvalidPassword, error.to_string())
-            }
-            AccountError::NoSession => Self::not_found("You have no such session."),
-            AccountError::SignedOut => Self::unauthenticated(),
-            AccountError::Busy => Self::busy_hashing(),
-            AccountError::Unavailable(error) => error.into(),
-        }
+        let code = match error {
+            AccountError::WrongPassword => Code::WrongPassword,
+            AccountError::InvalidPassword(_) => Code::InvalidPassword,
+            AccountError::NoSession => Code::NotFound,
+            AccountError::SignedOut => return Self::unauthenticated(),
+            AccountError::Busy => return Self::busy_hashing(),
+            AccountError::Unavailable(error) => return error.into(),
+        };
+        Self::new(code, error.to_string())
     }
 }
 
 impl From<ApiTokenError> for Problem {
     fn from(error: ApiTokenError) -> Self {
-        match error {
-            ApiTokenError::NoPermissions => Self::unprocessable(Code::InvalidPermissions, error.to_string()),
-            ApiTokenError::MoreThanMaker(_) => {
-                Self::new(StatusCode::FORBIDDEN, Code::PermissionDenied, error.to_string())
-            }
-            ApiTokenError::InvalidTtl => Self::unprocessable(Code::InvalidTtl, error.to_string()),
-            ApiTokenError::TooManyGenerations => Self::unprocessable(Code::TooMany, error.to_string()),
-            ApiTokenError::NoTenant => Self::not_found(NO_TENANT),
-            ApiTokenError::NotFound => Self::not_found("There is no such API token."),
-            ApiTokenError::Unavailable(error) => error.into(),
-        }
+        let code = match error {
+            ApiTokenError::NoPermissions => Code::InvalidPermissions,
+            ApiTokenError::MoreThanMaker(_) => Code::PermissionDenied,
+            ApiTokenError::InvalidTtl => Code::InvalidTtl,
+            ApiTokenError::TooManyGenerations => Code::TooMany,
+            ApiTokenError::NoTenant | ApiTokenError::NotFound => Code::NotFound,
+            ApiTokenError::Unavailable(error) => return error.into(),
+        };
+        Self::new(code, error.to_string())
     }
 }
 
 impl From<TenantError> for Problem {
     fn from(error: TenantError) -> Self {
         match error {
-            TenantError::Taken => Self::new(StatusCode::CONFLICT, Code::TenantTaken, error.to_string()),
+            TenantError::Taken => Self::new(Code::TenantTaken, error.to_string()),
             TenantError::Unavailable(error) => error.into(),
         }
     }
@@ -347,9 +296,7 @@ impl From<TenantError> for Problem {
 impl From<SignInError> for Problem {
     fn from(error: SignInError) -> Self {
         match error {
-            SignInError::Wrong => {
-                Self::new(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "Wrong username or password.")
-            }
+            SignInError::Wrong => Self::new(Code::Unauthenticated, error.to_string()),
             SignInError::Busy => Self::busy_hashing(),
             SignInError::Unavailable(error) => error.into(),
         }
@@ -359,7 +306,7 @@ impl From<SignInError> for Problem {
 impl From<HostError> for Problem {
     fn from(error: HostError) -> Self {
         match error {
-            HostError::NotFound => Self::not_found("There is no such host."),
+            HostError::NotFound => Self::not_found(&error.to_string()),
             HostError::Unavailable(error) => error.into(),
         }
     }
@@ -370,11 +317,8 @@ impl From<BackupError> for Problem {
     fn from(error: BackupError) -> Self {
         match error {
             BackupError::Unavailable(error) => error.into(),
-            error @ BackupError::NoEnvelope => Self::unprocessable(Code::NoEnvelope, with_causes(&error)),
-            error => {
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                Self::new(status, Code::BackupFailed, with_causes(&error))
-            }
+            BackupError::NoEnvelope => Self::new(Code::NoEnvelope, with_causes(&error)),
+            _ => Self::new(Code::BackupFailed, with_causes(&error)),
         }
     }
 }
@@ -383,7 +327,7 @@ impl From<InitAgentCaError> for Problem {
     fn from(error: InitAgentCaError) -> Self {
         match error {
             InitAgentCaError::Unavailable(error) => error.into(),
-            error => Self::unprocessable(Code::NotCreated, with_causes(&error)),
+            _ => Self::new(Code::NotCreated, with_causes(&error)),
         }
     }
 }
@@ -392,15 +336,13 @@ impl From<RenewAgentCaError> for Problem {
     fn from(error: RenewAgentCaError) -> Self {
         match error {
             RenewAgentCaError::Unavailable(error) => error.into(),
-            error @ RenewAgentCaError::NoEnvelope => {
-                Self::unprocessable(Code::NoEnvelope, with_causes(&error))
-            }
-            error => Self::unprocessable(Code::NotRenewed, with_causes(&error)),
+            RenewAgentCaError::NoEnvelope => Self::new(Code::NoEnvelope, with_causes(&error)),
+            _ => Self::new(Code::NotRenewed, with_causes(&error)),
         }
     }
 }
 
 /// An error with its causes, for the local operator.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn Error) -> String {
     chain(error) + "."
 }

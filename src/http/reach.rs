@@ -129,7 +129,8 @@ impl Reach {
         self.current().is_none_or(|current| current.is_for(host))
     }
 
-    fn current(&self) -> Option<Arc<ServerCertificate>> {
+    /// What is presented now, as far as it is known.
+    pub(crate) fn current(&self) -> Option<Arc<ServerCertificate>> {
         self.certificate.as_ref().map(|certificate| certificate.current())
     }
 }

@@ -60,28 +60,6 @@ impl<A: DescribedAnswer> DescribedAnswer for IfAny<A> {
     }
 }
 
-/// A stream of server-sent events, whose `data` has the shape of `T`.
-#[derive(Debug)]
-pub(crate) struct EventStream<T>(Response, PhantomData<T>);
-
-impl<T> EventStream<T> {
-    pub(crate) fn new(answer: impl IntoResponse) -> Self {
-        Self(answer.into_response(), PhantomData)
-    }
-}
-
-impl<T> IntoResponse for EventStream<T> {
-    fn into_response(self) -> Response {
-        self.0
-    }
-}
-
-impl<T: JsonSchema> DescribedAnswer for EventStream<T> {
-    fn describe(operation: &mut Operation) {
-        operation.streams::<T>();
-    }
-}
-
 /// What a document is.
 pub(crate) trait Medium {
     fn describe(operation: &mut Operation);
@@ -111,24 +89,22 @@ impl<M: Medium> DescribedAnswer for Media<M> {
 
 /// A document that caches keep and ask about: 304 where they have the newest one.
 #[derive(Debug)]
-pub(crate) struct Cached<M>(Media<M>);
+pub(crate) struct Cached<M>(PhantomData<M>);
 
-impl<M> Cached<M> {
-    pub(crate) fn new(answer: impl IntoResponse) -> Self {
-        Self(Media::new(answer))
-    }
-}
-
-impl<M> IntoResponse for Cached<M> {
-    fn into_response(self) -> Response {
-        self.0.into_response()
-    }
-}
-
-impl<M: Medium> DescribedAnswer for Cached<M> {
+impl<M: Medium> Medium for Cached<M> {
     fn describe(operation: &mut Operation) {
         M::describe(operation);
         operation.answers(304, "The client has the newest one", "");
+    }
+}
+
+/// A stream of server-sent events, whose `data` has the shape of `T`.
+#[derive(Debug)]
+pub(crate) struct EventsOf<T>(PhantomData<T>);
+
+impl<T: JsonSchema> Medium for EventsOf<T> {
+    fn describe(operation: &mut Operation) {
+        operation.streams::<T>();
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::enroll::credential::Credential;
 use crate::domain::enroll::join_lines::KeyPin;
 use crate::domain::enroll::join_link::JoinLink;
 use crate::domain::network::networks::Networks;
-use crate::http::input::body_slots::BodySlots;
+use crate::http::input::body::BodySlots;
 use crate::http::input::throttle::Throttle;
 use crate::http::reach::Reach;
 use crate::http::routes::events::OpenStreams;
@@ -57,7 +57,7 @@ pub struct ServerFacts {
 impl ServerFacts {
     /// What is presented on the HTTPS listener now, as far as it is known.
     pub(crate) fn certificate(&self) -> Option<Arc<ServerCertificate>> {
-        self.reach.certificate.as_ref().map(|certificate| certificate.current())
+        self.reach.current()
     }
 
     pub(crate) fn server_pin(&self) -> Option<String> {

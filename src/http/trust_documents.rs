@@ -2,6 +2,7 @@
 //! each hour without one, never for a request. Whoever asks for them costs the server neither a signature nor a walk
 //! over the registry.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,10 +52,6 @@ impl TrustDocuments {
     pub(crate) fn newest(&self) -> Arc<Documents> {
         Arc::clone(&self.newest.read())
     }
-
-    fn replace(&self, documents: Documents) {
-        *self.newest.write() = Arc::new(documents);
-    }
 }
 
 impl Shared {
@@ -92,21 +89,16 @@ impl Shared {
         };
         let failed = bundles.is_err() || crl.is_err();
         if let Err(error) = &bundles {
-            tracing::error!(
-                error = error as &dyn std::error::Error,
-                "the agent CA cannot be read; what is served stays"
-            );
+            tracing::error!(error = error as &dyn Error, "the agent CA cannot be read; what is served stays");
         }
         if let Err(error) = &crl {
-            tracing::error!(
-                error = error as &dyn std::error::Error,
-                "no revocation list could be made; what is served stays"
-            );
+            let error = error as &dyn Error;
+            tracing::error!(error, "no revocation list could be made; what is served stays");
         }
         let (bundle, spiffe_bundle) =
             bundles.unwrap_or_else(|_| (before.bundle.clone(), before.spiffe_bundle.clone()));
         let crl = crl.unwrap_or_else(|_| before.crl.clone());
-        self.trust.replace(Documents { made: true, bundle, spiffe_bundle, crl });
+        *self.trust.newest.write() = Arc::new(Documents { made: true, bundle, spiffe_bundle, crl });
         if failed { Err(Failed) } else { Ok(()) }
     }
 }
@@ -171,11 +163,11 @@ pub async fn keep(shared: Shared, ending: CancellationToken) {
 
 /// Returns when the wall clock has been set: what a list holds depends on what has expired.
 async fn clock_stepped(shared: &Shared) {
-    let (wall, monotonic) = (shared.app.clock().now(), clock::timer());
+    let (wall, monotonic) = (shared.app.clock.now(), clock::timer());
     loop {
         tokio::time::sleep(CLOCK_LOOKED_AT).await;
         let ran = SignedDuration::try_from(monotonic.elapsed()).unwrap_or(SignedDuration::MAX);
-        let shown = shared.app.clock().now().duration_since(wall);
+        let shown = shared.app.clock.now().duration_since(wall);
         if (shown - ran).abs() > CLOCK_STEP {
             tracing::info!("the clock was set; the revocation list is made anew");
             return;

@@ -20,6 +20,13 @@ pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often expired leftovers are dropped.
 pub(crate) const TIDY_EVERY: Duration = Duration::from_secs(600);
 
+/// Says in the log what has come of work that nobody waits for, where it failed.
+pub(crate) fn warn_of(done: Result<(), Unavailable>, consequence: &str) {
+    if let Err(error) = done {
+        tracing::warn!(error = &error as &dyn std::error::Error, "{consequence}");
+    }
+}
+
 /// Saves reports, and what the opening of the store after a failed commit may have found.
 pub(crate) async fn save_presence(app: &App) -> Result<(), Unavailable> {
     app.record_missing_records().await?;
@@ -29,7 +36,7 @@ pub(crate) async fn save_presence(app: &App) -> Result<(), Unavailable> {
 
 /// Leaves a sign of life, from which an outage can be told later, if an agent could rotate now.
 pub(crate) async fn sign_of_life(app: &App, certificate: &LiveCertificate) -> Result<(), Unavailable> {
-    let expired = past_not_after(certificate.current().not_after(), app.clock().now());
+    let expired = past_not_after(certificate.current().not_after(), app.clock.now());
     app.sign_of_life(!expired).await
 }
 
@@ -45,12 +52,8 @@ pub(crate) async fn signs_of_life(
             () = ending.cancelled() => return,
             _ = due.tick() => {}
         }
-        if let Err(error) = sign_of_life(&app, &certificate).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "no sign of life could be left; if that goes on, it counts as an outage"
-            );
-        }
+        let left = sign_of_life(&app, &certificate).await;
+        warn_of(left, "no sign of life could be left; if that goes on, it counts as an outage");
     }
 }
 
@@ -62,16 +65,11 @@ pub(crate) async fn housekeeping(app: Arc<App>, ending: CancellationToken) {
             () = ending.cancelled() => return,
             _ = save.tick() => save_presence(&app).await,
             _ = sweep.tick() => {
-                app.fleet().sweep(app.clock().now());
+                app.fleet.sweep(app.clock.now());
                 Ok(())
             }
         };
-        if let Err(error) = done {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "housekeeping failed; it will be tried again"
-            );
-        }
+        warn_of(done, "housekeeping failed; it will be tried again");
     }
 }
 
@@ -87,12 +85,7 @@ pub(crate) async fn tidying(app: Arc<App>, shared: Shared, ending: CancellationT
                 app.forget_expired().await
             } => done,
         };
-        if let Err(error) = done {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "leftovers were not dropped; it will be tried again"
-            );
-        }
+        warn_of(done, "leftovers were not dropped; it will be tried again");
     }
 }
 
@@ -102,9 +95,7 @@ pub(crate) async fn watch_for_clones(app: Arc<App>, ending: CancellationToken) {
             () = ending.cancelled() => return,
             recorded = app.record_suspicions() => recorded,
         };
-        if let Err(error) = recorded {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a possible clone is not on record");
-        }
+        warn_of(recorded, "a possible clone is not on record");
     }
 }
 
@@ -129,18 +120,14 @@ pub(crate) fn warn_of_addresses(reach: &Reach) {
 pub(crate) async fn watch_addresses(shared: Shared, ending: CancellationToken) {
     let reach = &shared.facts.reach;
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
-    let mut seen = reach.certificate.as_ref().map(|certificate| certificate.current());
+    let mut seen = shared.facts.certificate();
     loop {
         tokio::select! {
             () = ending.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let current = reach.certificate.as_ref().map(|certificate| certificate.current());
-        let same = match (&seen, &current) {
-            (Some(seen), Some(current)) => Arc::ptr_eq(seen, current),
-            _ => true,
-        };
-        if !same {
+        let current = shared.facts.certificate();
+        if seen.as_ref().map(Arc::as_ptr) != current.as_ref().map(Arc::as_ptr) {
             warn_of_addresses(reach);
             seen = current;
         }

@@ -1,5 +1,6 @@
 //! The server put together: what starts in which order, who hears of what, and how it all ends.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ use crate::http::transport::socket::Socket;
 use crate::http::{ServerFacts, Shared, router};
 use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
-    housekeeping, save_presence, sign_of_life, signs_of_life, tidying, warn_of_addresses, watch_addresses,
-    watch_for_clones,
+    housekeeping, save_presence, sign_of_life, signs_of_life, tidying, warn_of, warn_of_addresses,
+    watch_addresses, watch_for_clones,
 };
 use crate::server::prepare::{
     INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, policy, prepare_data_dir,
@@ -101,7 +102,7 @@ impl Server {
                 "there is no agent CA yet, so no host can enroll; create it with: muster agent-ca init"
             );
         }
-        if own_certificate::is_missing(config) && !app.store().read(has_hosts)? {
+        if own_certificate::is_missing(config) && !app.store.read(has_hosts)? {
             make_certificate(config, app.hierarchy()?.is_some())?;
         }
         let certificate = Arc::new(LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?);
@@ -114,12 +115,11 @@ impl Server {
             ..reach(config)
         };
         warn_of_addresses(&reach);
-        let install_dir = Some(config.data_dir.join(INSTALL_DIR));
         let facts = ServerFacts {
             reach,
             refused_handshakes: Arc::default(),
             envelope: envelope_settings(config),
-            install_dir,
+            install_dir: Some(config.data_dir.join(INSTALL_DIR)),
         };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
         Ok(Self { app, shared, certificate, agents, live, https, grpc, socket, https_addr, grpc_addr })
@@ -151,16 +151,11 @@ impl Server {
     /// store closes.
     pub async fn run(self, stop: CancellationToken) {
         if let Err(error) = self.app.record_missing_records().await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "that the audit trail was cut short is not on record"
-            );
+            let error = &error as &dyn Error;
+            tracing::error!(error, "that the audit trail was cut short is not on record");
         }
         if let Err(error) = sign_of_life(&self.app, &self.certificate).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the outage before this start is not on record"
-            );
+            tracing::error!(error = &error as &dyn Error, "the outage before this start is not on record");
         }
         let ending = CancellationToken::new();
         let changes = self.app.authority_changes();
@@ -169,10 +164,10 @@ impl Server {
             verifier: Arc::clone(&self.agents.verifier),
             live: self.live.clone(),
             refused: Arc::clone(&self.shared.facts.refused_handshakes),
-            deny: self.app.store().deny_list().clone(),
-            fleet: Arc::clone(self.app.fleet()),
-            history: Arc::clone(self.app.history()),
-            clock: Arc::clone(self.app.clock()),
+            deny: self.app.store.deny_list().clone(),
+            fleet: Arc::clone(&self.app.fleet),
+            history: Arc::clone(&self.app.history),
+            clock: Arc::clone(&self.app.clock),
             heartbeat_interval: HEARTBEAT_INTERVAL,
         };
         let router = router(self.shared.clone());
@@ -203,24 +198,14 @@ impl Server {
         ending.cancel();
         for task in tasks {
             if let Err(error) = task.await {
-                tracing::error!(error = &error as &dyn std::error::Error, "a part of the server failed");
+                tracing::error!(error = &error as &dyn Error, "a part of the server failed");
             }
         }
-        if let Err(error) = save_presence(&self.app).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the last reports could not be saved");
-        }
-        if let Err(error) = self.app.record_repeated_refusals(true).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "repeated refusals could not be recorded"
-            );
-        }
-        if let Err(error) = sign_of_life(&self.app, &self.certificate).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the last sign of life could not be left"
-            );
-        }
+        warn_of(save_presence(&self.app).await, "the last reports could not be saved");
+        let recorded = self.app.record_repeated_refusals(true).await;
+        warn_of(recorded, "repeated refusals could not be recorded");
+        let left = sign_of_life(&self.app, &self.certificate).await;
+        warn_of(left, "the last sign of life could not be left");
         tracing::info!("stopped");
     }
 }

@@ -53,7 +53,7 @@ pub enum AccountError {
     WrongPassword,
     #[error(transparent)]
     InvalidPassword(#[from] InvalidPassword),
-    #[error("there is no such session")]
+    #[error("You have no such session.")]
     NoSession,
     #[error("the session has ended")]
     SignedOut,

@@ -1,13 +1,14 @@
 //! API tokens: created, listed, revoked. A token never has more rights than its maker.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
 use crate::app::access::sessions::renewed;
+use crate::app::access::tenants::NO_TENANT;
+use crate::app::decide::first;
 use crate::app::issue::refusals::ProofLevel;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
@@ -40,9 +41,9 @@ pub enum ApiTokenError {
     InvalidTtl,
     #[error("a token that goes back to {GENERATIONS_MAX} others cannot make more of them")]
     TooManyGenerations,
-    #[error("there is no such tenant")]
+    #[error("{NO_TENANT}")]
     NoTenant,
-    #[error("there is no such API token")]
+    #[error("There is no such API token.")]
     NotFound,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -125,15 +126,9 @@ impl App {
         limit: usize,
     ) -> Result<Vec<ListedToken>, Unavailable> {
         self.query(|view| {
-            let mut tokens = Vec::new();
-            let listed = |token| {
-                tokens.push(token);
-                if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            };
-            view.within(scope).api_tokens(before, listed)?;
-            let named =
-                tokens.into_iter().map(|token| Ok(ListedToken { maker: maker_name(view, &token)?, token }));
-            named.collect()
+            let tokens = first(limit, |visit| view.within(scope).api_tokens(before, visit))?;
+            let named = |token| Ok(ListedToken { maker: maker_name(view, &token)?, token });
+            tokens.into_iter().map(named).collect()
         })
     }
 
@@ -200,21 +195,13 @@ fn create(
 fn revoke(caller: &Caller, token: &ApiToken, because: Option<&str>) -> Vec<Change> {
     let mut event = caller.event(AuditAction::ApiTokenRevoke, token.tenant, token.id);
     event.detail.insert("name", token.name.to_string());
-    if let Some(because) = because {
-        event.detail.insert("because", because.to_owned());
-    }
+    event.detail.extend(because.map(|because| ("because", because.to_owned())));
     vec![Change::DeleteApiToken(token.id), Change::Audit(event)]
 }
 
 /// Tokens that were made with this one, or with one of those.
 fn descendants(view: &View<'_>, id: CredentialId) -> Result<Vec<ApiToken>, ReadError> {
-    let mut others = Vec::new();
-    view.any_tenant().api_tokens(None, |token| {
-        if token.parent.is_some() {
-            others.push(token);
-        }
-        ControlFlow::Continue(())
-    })?;
+    let mut others = first(usize::MAX, |visit| view.any_tenant().api_tokens(None, visit))?;
     let (mut ended, mut descendants) = (BTreeSet::from([id]), Vec::new());
     loop {
         let goes_back = |token: &mut ApiToken| token.parent.is_some_and(|parent| ended.contains(&parent));
@@ -229,13 +216,8 @@ fn descendants(view: &View<'_>, id: CredentialId) -> Result<Vec<ApiToken>, ReadE
 
 /// The tokens that a person has made, by their own hand or with one of these tokens; newest first.
 pub(crate) fn tokens_of(view: &View<'_>, maker: UserId) -> Result<Vec<ApiToken>, ReadError> {
-    let mut tokens = Vec::new();
-    view.any_tenant().api_tokens(None, |token| {
-        if token.maker == Maker::User(maker) {
-            tokens.push(token);
-        }
-        ControlFlow::Continue(())
-    })?;
+    let mut tokens = first(usize::MAX, |visit| view.any_tenant().api_tokens(None, visit))?;
+    tokens.retain(|token| token.maker == Maker::User(maker));
     Ok(tokens)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc};
 use argon2::{Algorithm, Argon2, Params, Version};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
@@ -37,9 +37,7 @@ fn argon2id() -> Argon2<'static> {
 
 /// The one place where passwords are hashed.
 #[derive(Debug, Default)]
-pub(crate) struct Passwords {
-    queue: Arc<Queue>,
-}
+pub(crate) struct Passwords(Arc<Mutex<Waiting>>);
 
 /// Whoever asks for a hash, as far as the order of turns goes.
 #[derive(Debug, Clone, Copy)]
@@ -57,9 +55,6 @@ impl Asker {
 }
 
 #[derive(Debug, Default)]
-struct Queue(Mutex<Waiting>);
-
-#[derive(Debug, Default)]
 struct Waiting {
     /// Whether somebody has the turn.
     taken: bool,
@@ -68,11 +63,11 @@ struct Waiting {
 
 /// The right to hash. When it is dropped, whoever comes next has it.
 #[derive(Debug)]
-struct Turn(Arc<Queue>);
+struct Turn(Arc<Mutex<Waiting>>);
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut waiting = self.0.waiting();
+        let mut waiting = self.0.lock();
         let next = waiting.turns.take_next();
         waiting.taken = next.is_some();
         drop(waiting);
@@ -83,19 +78,15 @@ impl Drop for Turn {
     }
 }
 
-impl Queue {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock()
-    }
-
+impl Passwords {
     /// Waits for the turn; an error for whoever has to make way.
-    async fn turn(self: &Arc<Self>, asker: Asker) -> Result<Turn, SignInError> {
+    async fn turn(&self, asker: Asker) -> Result<Turn, SignInError> {
         let (made_way, turn) = {
-            let (now, mut waiting) = (clock::monotonic(), self.waiting());
+            let (now, mut waiting) = (clock::monotonic(), self.0.lock());
             let held_against = waiting.turns.ask(asker.client, now);
             if !waiting.taken {
                 waiting.taken = true;
-                return Ok(Turn(Arc::clone(self)));
+                return Ok(Turn(Arc::clone(&self.0)));
             }
             let (sender, turn) = oneshot::channel();
             let asking = Asking { client: asker.client, proved: asker.proved, held_against };
@@ -106,15 +97,13 @@ impl Queue {
         let turn = tokio::time::timeout(WAIT_MAX, turn).await.map_err(|_| SignInError::Busy)?;
         turn.map_err(|_| SignInError::Busy)
     }
-}
 
-impl Passwords {
     async fn run<T: Send + 'static>(
         &self,
         asker: Asker,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, SignInError> {
-        let turn = self.queue.turn(asker).await?;
+        let turn = self.turn(asker).await?;
         // The turn lasts as long as the work, even where nobody waits for its outcome any more.
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
@@ -126,7 +115,7 @@ impl Passwords {
 
     /// Remembers that somebody at this address has signed in: the next time they come before strangers.
     pub(crate) fn signed_in(&self, asker: Asker) {
-        self.queue.waiting().turns.belongs(asker.client, clock::monotonic());
+        self.0.lock().turns.belongs(asker.client, clock::monotonic());
     }
 
     /// Whether a password is the one behind a hash. Without a hash the same work is done for nothing.

@@ -24,7 +24,7 @@ use crate::store::{Change, ReadError, Verdict, View};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
-    #[error("wrong username or password")]
+    #[error("Wrong username or password.")]
     Wrong,
     #[error("too many passwords are being checked at once")]
     Busy,
@@ -104,13 +104,7 @@ impl App {
     /// A live session and its person.
     pub fn signed_in(&self, key: SessionKey) -> Result<Option<SignedIn>, Unavailable> {
         let now = self.clock.now();
-        self.query(|view| {
-            let Some(session) = view.session(key)?.filter(|session| !session.expired(now)) else {
-                return Ok(None);
-            };
-            let user = view.any_tenant().user(session.user)?.filter(|user| user.disabled_at.is_none());
-            Ok(user.map(|user| SignedIn { user, session }))
-        })
+        self.query(|view| live(view, key, now))
     }
 
     /// The caller behind an API token; `None` if the token grants nothing, or nothing any more. That it was used
@@ -181,13 +175,7 @@ impl App {
     /// What a program's token grants by now.
     pub fn token_permissions(&self, caller: &TokenCaller) -> Result<BTreeSet<Permission>, Unavailable> {
         let now = self.clock.now();
-        self.query(|view| {
-            let Some(token) = view.any_tenant().api_token(caller.id)?.filter(|token| !token.expired(now))
-            else {
-                return Ok(BTreeSet::new());
-            };
-            Ok(effective(view, &token, now)?.unwrap_or_default())
-        })
+        Ok(self.query(|view| granted(view, caller.id, now))?.unwrap_or_default())
     }
 
     pub async fn sign_out(&self, caller: &Caller) -> Result<(), Unavailable> {
@@ -254,6 +242,27 @@ fn open(
     Ok(Verdict::accept(SignedIn { user, session }, changes))
 }
 
+/// A session that has not ended, and its person, who may still sign in.
+fn live(view: &View<'_>, key: SessionKey, now: Timestamp) -> Result<Option<SignedIn>, ReadError> {
+    let Some(session) = view.session(key)?.filter(|session| !session.expired(now)) else {
+        return Ok(None);
+    };
+    let user = view.any_tenant().user(session.user)?.filter(|user| user.disabled_at.is_none());
+    Ok(user.map(|user| SignedIn { user, session }))
+}
+
+/// What a token grants by now; `None`: nothing any more.
+fn granted(
+    view: &View<'_>,
+    id: CredentialId,
+    now: Timestamp,
+) -> Result<Option<BTreeSet<Permission>>, ReadError> {
+    match view.any_tenant().api_token(id)?.filter(|token| !token.expired(now)) {
+        Some(token) => effective(view, &token, now),
+        None => Ok(None),
+    }
+}
+
 /// What a token grants: what it lists, every token that it goes back to lists, and its maker still has. `None` when
 /// one of those tokens has ended, or the maker is gone or disabled.
 fn effective(
@@ -289,21 +298,13 @@ pub(crate) fn renewed(view: &View<'_>, caller: &Caller, now: Timestamp) -> Resul
     match caller {
         Caller::Local { .. } | Caller::Anonymous { .. } => Ok(Some(caller.clone())),
         Caller::User { session, address, .. } => {
-            let Some(live) = view.session(*session)?.filter(|session| !session.expired(now)) else {
-                return Ok(None);
-            };
-            let user = view.any_tenant().user(live.user)?.filter(|user| user.disabled_at.is_none());
-            Ok(user.map(|user| Caller::User { user: Box::new(user), session: *session, address: *address }))
+            let user = live(view, *session, now)?.map(|live| Box::new(live.user));
+            Ok(user.map(|user| Caller::User { user, session: *session, address: *address }))
         }
         Caller::Token(before) => {
-            let Some(token) = view.any_tenant().api_token(before.id)?.filter(|token| !token.expired(now))
-            else {
-                return Ok(None);
-            };
-            let permissions = effective(view, &token, now)?;
             let renewed =
                 |permissions| Caller::Token(Box::new(TokenCaller { permissions, ..*before.clone() }));
-            Ok(permissions.map(renewed))
+            Ok(granted(view, before.id, now)?.map(renewed))
         }
     }
 }

@@ -8,6 +8,10 @@ use crate::domain::label::Label;
 use crate::domain::people::tenant::{DEFAULT_TENANT, Tenant};
 use crate::store::{Change, Verdict};
 
+/// What is said of a tenant that is not there, or not for this caller. A constant, because the command line has
+/// another hint for it than for what else is not found.
+pub const NO_TENANT: &str = "There is no such tenant.";
+
 #[derive(Debug, thiserror::Error)]
 pub enum TenantError {
     #[error("there is a tenant of this name already")]

@@ -11,6 +11,8 @@ use crate::app::access::api_tokens::{end_tokens, tokens_of};
 use crate::app::access::caller::Caller;
 use crate::app::access::passwords::Asker;
 use crate::app::access::sessions::{SignInError, end_sessions, renewed};
+use crate::app::access::tenants::NO_TENANT;
+use crate::app::decide::first;
 use crate::app::issue::refusals::ProofLevel;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::ids::{ALPHABET, TenantId, UserId};
@@ -34,11 +36,11 @@ pub enum UserError {
     InvalidUsername(&'static str),
     #[error(transparent)]
     InvalidPassword(#[from] InvalidPassword),
-    #[error("somebody of this role may do what you may not")]
+    #[error("You may not do all that somebody of this role may, so you may neither create nor change them.")]
     MoreThanCaller,
-    #[error("there is no such user")]
+    #[error("There is no such user.")]
     NotFound,
-    #[error("there is no such tenant")]
+    #[error("{NO_TENANT}")]
     NoTenant,
     #[error("this is the last administrator of all tenants; make another one first")]
     LastAdmin,
@@ -105,17 +107,7 @@ impl App {
         }
         let password = NewPassword::new(order.password, &order.username)?;
         let password = self.passwords.hash(Asker::of(caller), password).await?;
-        let now = self.clock.now();
-        let user = User {
-            id: UserId::new(now, entropy()?),
-            username: order.username,
-            role: order.role,
-            tenant,
-            password,
-            created_at: now,
-            disabled_at: None,
-            preferences: Preferences::default(),
-        };
+        let user = self.new_user(order.username, order.role, tenant, password)?;
         let caller = caller.clone();
         self.decide(move |view, now| {
             if tenant.map(|tenant| view.has_tenant(tenant)).transpose()? == Some(false) {
@@ -137,6 +129,18 @@ impl App {
         .await
     }
 
+    fn new_user(
+        &self,
+        username: Username,
+        role: Role,
+        tenant: Option<TenantId>,
+        password: PasswordHash,
+    ) -> Result<User, Unavailable> {
+        let created_at = self.clock.now();
+        let (id, preferences) = (UserId::new(created_at, entropy()?), Preferences::default());
+        Ok(User { id, username, role, tenant, password, created_at, disabled_at: None, preferences })
+    }
+
     /// Users that the caller may see, in the order of their creation.
     pub fn users(
         &self,
@@ -144,15 +148,7 @@ impl App {
         after: Option<UserId>,
         limit: usize,
     ) -> Result<Vec<User>, Unavailable> {
-        let mut users = Vec::new();
-        self.query(|view| {
-            let listed = |user| {
-                users.push(user);
-                if users.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            };
-            view.within(scope).users(after, listed)
-        })?;
-        Ok(users)
+        self.query(|view| first(limit, |visit| view.within(scope).users(after, visit)))
     }
 
     /// Changes a person. A new password, a new role and being disabled end that person's sessions; a password that
@@ -218,17 +214,7 @@ impl App {
         let username: Username = FIRST_ADMIN.parse().expect("a constant valid username");
         let hash = NewPassword::new(password.clone(), &username)?;
         let hash = self.passwords.hash(Asker::of(caller), hash).await?;
-        let now = self.clock.now();
-        let user = User {
-            id: UserId::new(now, entropy()?),
-            username,
-            role: Role::Admin,
-            tenant: None,
-            password: hash,
-            created_at: now,
-            disabled_at: None,
-            preferences: Preferences::default(),
-        };
+        let user = self.new_user(username, Role::Admin, None, hash)?;
         let event = created(caller, &user);
         let written = self.decide(move |view, _| {
             if view.has_users()? {

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use crate::app::{App, Unavailable};
 use crate::clock;
 use crate::domain::ids::TenantId;
-use crate::domain::insight::audit::{AuditEvent, AuditRecord, ChainHead, MissingRecords, Outcome};
+use crate::domain::insight::audit::{
+    AuditEvent, AuditOrder, AuditRecord, ChainHead, MissingRecords, Outcome,
+};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{self, Change, Numbered, ReadError};
 
@@ -47,15 +49,6 @@ impl AuditQuery {
             && self.until.is_none_or(|until| record.at < until)
             && self.text.as_ref().is_none_or(|text| mentions(record, text))
     }
-}
-
-/// The order in which records are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AuditOrder {
-    #[default]
-    NewestFirst,
-    /// As the chain grows.
-    OldestFirst,
 }
 
 /// A stretch of the trail.
@@ -98,7 +91,7 @@ impl App {
 
     fn read_audit(&self, mut query: AuditQuery, limit: usize) -> Result<AuditPage, Unavailable> {
         query.text = query.text.map(|text| text.to_lowercase());
-        let newest_first = query.order == AuditOrder::NewestFirst;
+        let newest_first = query.order == AuditOrder::Newest;
         let mut page = AuditPage::default();
         let mut seen = 0;
         self.query(|view| {

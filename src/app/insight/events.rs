@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use crate::domain::ids::TenantId;
+use crate::domain::insight::live_kind::LiveKind;
 use crate::domain::people::access::AccessChange;
 
 /// Events kept for listeners that come back, and waiting for one that is slow.
@@ -19,36 +20,11 @@ const KEPT: usize = 1_024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerEvent {
     pub id: EventId,
-    pub kind: EventKind,
+    pub kind: LiveKind,
     /// Whose it is; `None`: everybody's.
     pub tenant: Option<TenantId>,
     /// The id of the row that it is about.
     pub subject: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
-    Host,
-    /// A host's agent has reported something for its timeline.
-    Timeline,
-    Enrollment,
-    Secret,
-    Revocation,
-    /// Too much happened to tell: look at everything again.
-    Resync,
-}
-
-impl EventKind {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::Timeline => "timeline",
-            Self::Enrollment => "enrollment",
-            Self::Secret => "secret",
-            Self::Revocation => "revocation",
-            Self::Resync => "resync",
-        }
-    }
 }
 
 /// The run of the server and the number of the event in it.
@@ -99,7 +75,7 @@ impl Ring {
         Self { run, last: 0, events: VecDeque::new(), sender: broadcast::Sender::new(KEPT) }
     }
 
-    fn tell(&mut self, kind: EventKind, tenant: Option<TenantId>, subject: Option<String>) {
+    fn tell(&mut self, kind: LiveKind, tenant: Option<TenantId>, subject: Option<String>) {
         self.last += 1;
         let event = ServerEvent { id: EventId { run: self.run, number: self.last }, kind, tenant, subject };
         if self.events.len() == KEPT {
@@ -128,7 +104,7 @@ impl Events {
         self.access.subscribe()
     }
 
-    pub(crate) fn tell(&self, kind: EventKind, tenant: Option<TenantId>, subject: Option<String>) {
+    pub(crate) fn tell(&self, kind: LiveKind, tenant: Option<TenantId>, subject: Option<String>) {
         let mut rings = self.rings.lock();
         if tenant.is_none() {
             rings.values_mut().for_each(|ring| ring.tell(kind, tenant, subject.clone()));
@@ -180,7 +156,7 @@ mod tests {
         let put = async |user: &User| {
             let change = Change::PutUser(user.clone());
             let written =
-                app.store().write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), vec![change])));
+                app.store.write(move |_, _| Ok(Verdict::<(), Infallible>::accept((), vec![change])));
             let Ok(()) = written.await.unwrap();
         };
         let user = User {
@@ -194,8 +170,8 @@ mod tests {
             preferences: Preferences::default(),
         };
         put(&user).await;
-        let mut changes = app.events().listen_to_access();
-        let mut events = app.events().listen(None, None).1;
+        let mut changes = app.events.listen_to_access();
+        let mut events = app.events.listen(None, None).1;
         put(&User {
             preferences: Preferences { time_zone: TimeZone::Utc, ..user.preferences },
             ..user.clone()
@@ -211,14 +187,14 @@ mod tests {
     fn a_listener_goes_on_where_it_left_off_or_is_told_that_it_cannot() {
         let events = Events::new(7);
         for _ in 0..10 {
-            events.tell(EventKind::Host, None, None);
+            events.tell(LiveKind::Host, None, None);
         }
         let missed =
             |run, number| events.listen(None, Some(EventId { run, number })).0.map(|events| events.len());
         assert_eq!((missed(7, 10), missed(7, 4), missed(7, 0)), (Some(0), Some(6), Some(10)));
         assert_eq!((missed(6, 4), missed(7, 11)), (None, None), "another run, a number from the future");
         for _ in 0..KEPT {
-            events.tell(EventKind::Host, None, None);
+            events.tell(LiveKind::Host, None, None);
         }
         assert_eq!(missed(7, 4), None, "forgotten");
         assert_eq!("7-12".parse(), Ok(EventId { run: 7, number: 12 }));
@@ -230,21 +206,21 @@ mod tests {
         let events = Events::new(7);
         let [quiet, loud] = [1, 2].map(|octet| TenantId::from_bytes([octet; 16]));
         let (_, mut heard) = events.listen(Some(quiet), None);
-        events.tell(EventKind::Host, Some(quiet), Some("first".to_owned()));
+        events.tell(LiveKind::Host, Some(quiet), Some("first".to_owned()));
         let first = heard.try_recv().unwrap();
         for _ in 0..3 * KEPT {
-            events.tell(EventKind::Host, Some(loud), None);
+            events.tell(LiveKind::Host, Some(loud), None);
         }
-        events.tell(EventKind::Host, Some(quiet), Some("second".to_owned()));
+        events.tell(LiveKind::Host, Some(quiet), Some("second".to_owned()));
         let second = heard.try_recv().unwrap();
         assert_eq!((second.id.number, second.subject.as_deref()), (first.id.number + 1, Some("second")));
         let missed = events.listen(Some(quiet), Some(first.id)).0.unwrap();
         assert_eq!(missed, [second]);
         assert_eq!(events.listen(Some(loud), Some(first.id)).0, None, "an id of another ring");
-        events.tell(EventKind::Resync, None, None);
+        events.tell(LiveKind::Resync, None, None);
         assert_eq!(
             heard.try_recv().unwrap().kind,
-            EventKind::Resync,
+            LiveKind::Resync,
             "what concerns everybody reaches everybody"
         );
     }

@@ -7,15 +7,17 @@ mod entry;
 pub(crate) mod host_index;
 mod leaf;
 mod query;
+#[cfg(test)]
+mod testing;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::RwLock;
 
-use crate::app::insight::events::{EventKind, Events};
-pub(crate) use crate::app::insight::fleet::entry::{Entry, Shown};
+use crate::app::insight::events::Events;
+use crate::app::insight::fleet::entry::Shown;
 pub(crate) use crate::app::insight::fleet::host_index::HostIndex;
 pub use crate::app::insight::fleet::host_index::{HostNow, HostPage, Totals};
 pub use crate::app::insight::fleet::query::{
@@ -25,6 +27,7 @@ use crate::app::issue::clones::{Suspicion, Suspicions};
 use crate::domain::host::{Host, HostFacts};
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{HostId, TenantId};
+use crate::domain::insight::live_kind::LiveKind;
 use crate::store::{HostChange, ReadError, View};
 
 /// How often an agent is asked to report.
@@ -47,7 +50,7 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 struct Rows {
     tenants: HashMap<HostId, TenantId>,
-    rolls: HashMap<TenantId, HostIndex>,
+    indexes: HashMap<TenantId, HostIndex>,
     unsaved: HashSet<HostId>,
     /// Hosts whose facts have changed and of which nobody has been told yet.
     changed: HashSet<(TenantId, HostId)>,
@@ -88,46 +91,12 @@ impl Fleet {
         Ok(Self { rows: RwLock::new(rows), events, suspicions })
     }
 
-    /// A fleet that no store knows, for tests of rooms above.
-    #[cfg(test)]
-    pub(crate) fn empty() -> Self {
-        Self { rows: RwLock::default(), events: Arc::new(Events::new(0)), suspicions: Arc::default() }
-    }
-
-    /// Adds a host that no store knows.
-    #[cfg(test)]
-    pub(crate) fn meet(&self, id: HostId) {
-        self.write().put(Host {
-            id,
-            tenant: TenantId::from_bytes([1; 16]),
-            agent: id.to_string().parse().expect("a UUID is a valid agent id"),
-            facts: HostFacts::default(),
-            first_enrolled_at: Timestamp::UNIX_EPOCH,
-            last_seen: None,
-            newest_shown: None,
-            decommissioned_at: None,
-            revoked_at: None,
-            let_in_by: None,
-            newest_serial: Serial::from_bytes(*id.as_bytes()),
-            svid_not_after: Timestamp::UNIX_EPOCH,
-            flags: std::collections::BTreeSet::new(),
-        });
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Rows> {
-        self.rows.read()
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Rows> {
-        self.rows.write()
-    }
-
     /// Follows what the store has committed. Called by the writer, in commit order.
     pub(crate) fn apply(&self, changes: &[HostChange]) {
         if changes.is_empty() {
             return;
         }
-        let mut rows = self.write();
+        let mut rows = self.rows.write();
         for change in changes {
             match change {
                 HostChange::Put(host) => rows.put(Host::clone(host)),
@@ -140,13 +109,13 @@ impl Fleet {
                 HostChange::Put(host) => (host.tenant, host.id),
                 HostChange::Removed { tenant, id } => (*tenant, *id),
             };
-            self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
+            self.events.tell(LiveKind::Host, Some(tenant), Some(id.to_string()));
         }
     }
 
     /// Follows a store whose every host this is. Who listens is told by whoever knows why.
     pub(crate) fn replace(&self, all: &[HostChange]) {
-        let mut rows = self.write();
+        let mut rows = self.rows.write();
         let mut gone = std::mem::take(&mut rows.tenants);
         for change in all {
             if let HostChange::Put(host) = change {
@@ -161,16 +130,16 @@ impl Fleet {
 
     /// Records a report of a host that has proved its identity with this SVID.
     pub fn report(&self, id: HostId, serial: Serial, facts: Option<HostFacts>, at: Timestamp) {
-        let mut rows = self.write();
-        let Some((tenant, roll)) = rows.roll_mut(id) else {
+        let mut rows = self.rows.write();
+        let Some((tenant, index)) = rows.index_mut(id) else {
             return;
         };
-        let Some(appeared) = roll.change(id, |card| card.seen(at)) else {
+        let Some(appeared) = index.change(id, |entry| entry.seen(at)) else {
             return;
         };
-        let tells = |facts: &HostFacts| roll.change(id, |card| card.tells(serial, facts)) == Some(true);
+        let tells = |facts: &HostFacts| index.change(id, |entry| entry.tells(serial, facts)) == Some(true);
         let alternates = facts.as_ref().is_some_and(tells);
-        let learned = facts.is_some_and(|facts| roll.learn(id, facts));
+        let learned = facts.is_some_and(|facts| index.learn(id, facts));
         rows.unsaved.insert(id);
         if learned && !appeared {
             // However often a machine changes its mind, people are told once with each sweep.
@@ -181,7 +150,7 @@ impl Fleet {
             self.suspicions.note(id, Suspicion::AlternatingFacts(serial));
         }
         if appeared {
-            self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
+            self.events.tell(LiveKind::Host, Some(tenant), Some(id.to_string()));
         }
     }
 
@@ -193,19 +162,19 @@ impl Fleet {
         }
         for (tenant, ids) in by_tenant {
             if ids.len() > TOLD_ONE_BY_ONE {
-                self.events.tell(EventKind::Resync, Some(tenant), None);
+                self.events.tell(LiveKind::Resync, Some(tenant), None);
                 continue;
             }
             for id in ids {
-                self.events.tell(EventKind::Host, Some(tenant), Some(id.to_string()));
+                self.events.tell(LiveKind::Host, Some(tenant), Some(id.to_string()));
             }
         }
     }
 
     /// Records that a host has shown an SVID, and tells whether it is older than one shown before.
     pub(crate) fn shown(&self, id: HostId, serial: Serial) -> bool {
-        let mut rows = self.write();
-        let shown = rows.roll_mut(id).and_then(|(_, roll)| roll.change(id, |card| card.shown(serial)));
+        let mut rows = self.rows.write();
+        let shown = rows.index_mut(id).and_then(|(_, index)| index.change(id, |entry| entry.shown(serial)));
         if shown == Some(Shown::Newer) {
             rows.unsaved.insert(id);
         }
@@ -214,15 +183,15 @@ impl Fleet {
 
     /// Some of the reports that came in since they were last taken. They come back unless they are saved.
     pub(crate) fn take_unsaved(&self, limit: usize) -> Taken<'_> {
-        let mut rows = self.write();
+        let mut rows = self.rows.write();
         let ids: Vec<HostId> = rows.unsaved.iter().take(limit).copied().collect();
         let mut taken = Vec::with_capacity(ids.len());
         for id in ids {
             rows.unsaved.remove(&id);
-            if let Some(card) = rows.roll(id).and_then(|roll| roll.card(id)) {
-                let Host { facts, newest_shown, .. } = card.host();
+            if let Some(entry) = rows.index(id).and_then(|index| index.entry(id)) {
+                let Host { facts, newest_shown, .. } = &*entry.host;
                 let report =
-                    Report { at: card.last_seen(), facts: facts.clone(), newest_shown: *newest_shown };
+                    Report { at: entry.last_seen(), facts: facts.clone(), newest_shown: *newest_shown };
                 taken.push((id, report));
             }
         }
@@ -232,10 +201,11 @@ impl Fleet {
 
     /// The store has what was taken of these hosts.
     fn saved(&self, hosts: impl IntoIterator<Item = HostId>) {
-        let mut rows = self.write();
+        let mut rows = self.rows.write();
         for id in hosts {
-            if let Some((_, roll)) = rows.roll_mut(id) {
-                roll.change(id, Entry::saved);
+            if let Some((_, index)) = rows.index_mut(id) {
+                // The store has these facts now.
+                index.change(id, |entry| entry.stored = None);
             }
         }
     }
@@ -244,43 +214,43 @@ impl Fleet {
     /// changed since the last sweep.
     pub fn sweep(&self, now: Timestamp) {
         let cutoff = now - HEARTBEAT_INTERVAL * MISSED_BEATS;
-        let mut rows = self.write();
+        let mut rows = self.rows.write();
         let mut changed = std::mem::take(&mut rows.changed);
-        for (tenant, roll) in &mut rows.rolls {
-            changed.extend(roll.silence(cutoff).into_iter().map(|id| (*tenant, id)));
+        for (tenant, index) in &mut rows.indexes {
+            changed.extend(index.silence(cutoff).into_iter().map(|id| (*tenant, id)));
         }
         drop(rows);
         self.tell_of(changed);
     }
 
     pub fn host(&self, id: HostId) -> Option<HostNow> {
-        let rows = self.read();
-        let roll = rows.roll(id)?;
-        roll.card(id).map(|card| roll.now(card))
+        let rows = self.rows.read();
+        let index = rows.index(id)?;
+        index.entry(id).map(|entry| index.now(entry))
     }
 
     /// A tenant's hosts, those that are wanted.
     pub(crate) fn page(&self, tenant: TenantId, query: &HostQuery, limit: usize) -> HostPage {
-        self.read().rolls.get(&tenant).map(|roll| roll.page(query, limit)).unwrap_or_default()
+        self.rows.read().indexes.get(&tenant).map(|index| index.page(query, limit)).unwrap_or_default()
     }
 
     /// Sums up a tenant's hosts: which were silent before `silent_before`, and whose SVIDs are valid `now`.
     pub(crate) fn census(&self, tenant: TenantId, now: Timestamp, silent_before: Timestamp) -> Census {
-        let rows = self.read();
-        let Some(roll) = rows.rolls.get(&tenant) else {
+        let rows = self.rows.read();
+        let Some(index) = rows.indexes.get(&tenant) else {
             return Census::default();
         };
-        let totals = roll.totals();
+        let totals = index.totals();
         let mut census = Census {
             totals,
-            duplicates: roll.duplicates(),
+            duplicates: index.duplicates(),
             silent: 0,
             expiries: Vec::with_capacity(totals.in_service),
         };
-        for card in roll.in_service() {
-            census.silent += usize::from(card.quiet_since() < silent_before);
-            if card.svid_not_after() > now {
-                census.expiries.push(card.svid_not_after());
+        for entry in index.in_service() {
+            census.silent += usize::from(entry.quiet_since < silent_before);
+            if entry.svid_not_after > now {
+                census.expiries.push(entry.svid_not_after);
             }
         }
         census
@@ -288,14 +258,14 @@ impl Fleet {
 
     /// The decommissioned host whose machine this is, if it is no other host's, whether decommissioned or not.
     pub(crate) fn decommissioned_machine(&self, tenant: TenantId, machine_id: &str) -> Option<HostId> {
-        self.read().rolls.get(&tenant)?.decommissioned_machine(machine_id)
+        self.rows.read().indexes.get(&tenant)?.decommissioned_machine(machine_id)
     }
 
     /// Hosts of all tenants together.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for roll in self.read().rolls.values() {
-            totals += roll.totals();
+        for index in self.rows.read().indexes.values() {
+            totals += index.totals();
         }
         totals
     }
@@ -324,7 +294,7 @@ impl Drop for Taken<'_> {
         if self.reports.is_empty() {
             return;
         }
-        let mut rows = self.fleet.write();
+        let mut rows = self.fleet.rows.write();
         for (host, _) in &self.reports {
             if rows.tenants.contains_key(host) {
                 rows.unsaved.insert(*host);
@@ -334,25 +304,25 @@ impl Drop for Taken<'_> {
 }
 
 impl Rows {
-    fn roll(&self, id: HostId) -> Option<&HostIndex> {
-        self.rolls.get(self.tenants.get(&id)?)
+    fn index(&self, id: HostId) -> Option<&HostIndex> {
+        self.indexes.get(self.tenants.get(&id)?)
     }
 
-    fn roll_mut(&mut self, id: HostId) -> Option<(TenantId, &mut HostIndex)> {
+    fn index_mut(&mut self, id: HostId) -> Option<(TenantId, &mut HostIndex)> {
         let tenant = *self.tenants.get(&id)?;
-        Some((tenant, self.rolls.get_mut(&tenant)?))
+        Some((tenant, self.indexes.get_mut(&tenant)?))
     }
 
     fn put(&mut self, host: Host) {
         self.tenants.insert(host.id, host.tenant);
-        self.rolls.entry(host.tenant).or_default().put(host);
+        self.indexes.entry(host.tenant).or_default().put(host);
     }
 
     fn remove(&mut self, tenant: TenantId, id: HostId) {
         self.tenants.remove(&id);
         self.unsaved.remove(&id);
-        if let Some(roll) = self.rolls.get_mut(&tenant) {
-            roll.remove(id);
+        if let Some(index) = self.indexes.get_mut(&tenant) {
+            index.remove(id);
         }
     }
 }

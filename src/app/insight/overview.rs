@@ -99,33 +99,30 @@ impl AgentCaExpiries {
 
 /// Hosts that may not be who they say they are, each counted as the list that is linked counts it.
 fn fleet_warnings(clones: usize, duplicates: usize) -> Vec<Finding> {
-    let mut warnings = Vec::new();
-    let counted = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    if clones > 0 {
-        let message = match clones {
-            1 => "One host may share its identity with a copy".to_owned(),
-            many => format!("{many} hosts may share their identities with copies"),
-        };
-        let hint = "Open the flagged hosts; decommission and enroll again those that were cloned.";
-        warnings.push(
-            Finding::new("possible_clones", Severity::Critical, message, hint)
-                .counting(counted(clones))
-                .target("/hosts?flag=possible_clone"),
-        );
-    }
-    if duplicates > 0 {
-        let message = match duplicates {
-            1 => "One host reports a machine id that another one reports, too".to_owned(),
-            many => format!("{many} hosts report machine ids that others report, too"),
-        };
-        let hint = "A machine that enrolled anew leaves its old row behind; decommission the silent one.";
-        warnings.push(
-            Finding::new("possible_duplicates", Severity::Tidy, message, hint)
-                .counting(counted(duplicates))
-                .target("/hosts?flag=possible_duplicate"),
-        );
-    }
-    warnings
+    let counted = |count: usize, code, severity, one: &str, many: &str, hint, target| {
+        let message = if count == 1 { one.to_owned() } else { format!("{count} {many}") };
+        let counting = u64::try_from(count).unwrap_or(u64::MAX);
+        (count > 0).then(|| Finding::new(code, severity, message, hint).counting(counting).target(target))
+    };
+    let clones = counted(
+        clones,
+        "possible_clones",
+        Severity::Critical,
+        "One host may share its identity with a copy",
+        "hosts may share their identities with copies",
+        "Open the flagged hosts; decommission and enroll again those that were cloned.",
+        "/hosts?flag=possible_clone",
+    );
+    let duplicates = counted(
+        duplicates,
+        "possible_duplicates",
+        Severity::Tidy,
+        "One host reports a machine id that another one reports, too",
+        "hosts report machine ids that others report, too",
+        "A machine that enrolled anew leaves its old row behind; decommission the silent one.",
+        "/hosts?flag=possible_duplicate",
+    );
+    clones.into_iter().chain(duplicates).collect()
 }
 
 /// The first, the middle and the last of some moments.

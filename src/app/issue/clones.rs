@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::app::insight::fleet::HostNow;
@@ -16,7 +16,6 @@ use crate::app::issue::revoke::revocations;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
-use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
 use crate::domain::insight::audit::AuditEvent;
@@ -70,18 +69,14 @@ pub(crate) struct Suspicions {
 }
 
 impl Suspicions {
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<HostId, Suspicion>> {
-        self.waiting.lock()
-    }
-
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting().is_empty()
+        self.waiting.lock().is_empty()
     }
 
     /// What was proved is not displaced by what was merely said.
     pub(crate) fn note(&self, host: HostId, suspicion: Suspicion) {
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         let known = waiting.get(&host).is_some_and(|known| known.is_proved());
         if !known && (waiting.len() < WAITING_MAX || waiting.contains_key(&host)) {
             waiting.insert(host, suspicion);
@@ -109,7 +104,7 @@ impl App {
     /// Waits until something has been noticed, and writes it down. What can't be written waits on.
     pub async fn record_suspicions(&self) -> Result<(), Unavailable> {
         self.suspicions.noticed.notified().await;
-        let suspicions = self.suspicions.waiting().clone();
+        let suspicions = self.suspicions.waiting.lock().clone();
         let policy = self.policy.clone_policy;
         let noted = suspicions.iter().map(|(host, suspicion)| Ok((*host, *suspicion, Salts::new()?)));
         let noted = noted.collect::<Result<Vec<_>, Unavailable>>()?;
@@ -124,7 +119,7 @@ impl App {
         });
         match recorded.await {
             Ok(()) => {
-                let mut waiting = self.suspicions.waiting();
+                let mut waiting = self.suspicions.waiting.lock();
                 waiting.retain(|host, suspicion| suspicions.get(host) != Some(suspicion));
                 Ok(())
             }
@@ -169,8 +164,7 @@ pub(crate) fn suspect(
     let revoked = policy == ClonePolicy::Revoke && suspicion.is_proved();
     if revoked && host.revoked_at.is_none() {
         changes.extend(revocations(view, host.id, now, RevocationReason::Revoked)?);
-        let identity = AgentRef { tenant: host.tenant, agent: host.agent.clone() };
-        changes.push(Change::DenyIdentity { identity, since: now });
+        changes.push(Change::DenyIdentity { identity: host.identity(), since: now });
         changes.push(timeline(host.id, now, TimelineKind::Revoked, [("by", "clone_policy".to_owned())]));
         let mut event = event(host, AuditAction::AgentRevoke, salts.revocation);
         event.detail.insert("agent_id", host.agent.to_string());

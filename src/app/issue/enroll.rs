@@ -15,7 +15,7 @@ use crate::app::access::caller::Caller;
 use crate::app::insight::timeline::timeline;
 use crate::app::issue::credential_row::{Row, find_row};
 use crate::app::issue::issuing;
-use crate::app::issue::issuing::{IssuedAnswer, IssuingError, PastAnswer, SignedSvid};
+use crate::app::issue::issuing::{Entitlement, IssuedAnswer, IssuingError, PastAnswer, SignedSvid};
 use crate::app::issue::refusals::ProofLevel;
 use crate::app::issue::revoke::revocations;
 use crate::app::{App, Unavailable, entropy};
@@ -55,19 +55,22 @@ pub struct EnrollRequest {
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollError {
     /// Outside, all of these look the same; the reason is for the audit record.
-    #[error("the credential is not valid")]
+    #[error("This token or secret does not admit anyone.")]
     Unauthorized(AuditReason),
-    #[error("this join token has already been used")]
+    #[error("This join token has been used. Ask for a new one.")]
     TokenUsed,
-    #[error("this join token has expired")]
+    #[error("This join token has expired. Ask for a new one.")]
     TokenExpired,
-    #[error("this join token was voided")]
+    #[error("This join token was voided. Ask for a new one.")]
     TokenVoided,
-    #[error("this enrollment secret admits no more hosts")]
+    #[error("This enrollment secret has admitted as many hosts as it may.")]
     SecretExhausted,
     #[error("the identity that this join token names is revoked")]
     IdentityRevoked,
-    #[error("this machine was decommissioned, and an enrollment secret does not let it in again")]
+    #[error(
+        "This machine was decommissioned. If it is to come back, an administrator re-enables its host, or gives it a \
+         join token."
+    )]
     HostDecommissioned(HostId),
     #[error(transparent)]
     BadCsr(#[from] CsrError),
@@ -111,14 +114,6 @@ impl EnrollError {
             Self::Issuing(_) | Self::Unavailable(_) => return None,
         })
     }
-}
-
-/// What a right credential entitles its bearer to at this moment.
-enum Entitlement {
-    /// The request was answered before; this is the answer.
-    Retry(Box<PastAnswer>),
-    /// A new certificate.
-    Fresh(Box<Admitted>),
 }
 
 /// A credential that admits its bearer, and the host that it names, if there is one already.
@@ -230,8 +225,8 @@ impl App {
                 }
             };
             let signed = match prepared {
-                Prepared::Answered(svid) => return Ok(*svid),
-                Prepared::Signed(signed) => signed,
+                Entitlement::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
+                Entitlement::Fresh(signed) => signed,
             };
             let deciding = Deciding {
                 credential: Arc::clone(&credential),
@@ -244,10 +239,10 @@ impl App {
                 salt: entropy()?,
             };
             match self.decide(move |view, now| deciding.decide(view, now)).await? {
-                Decided::Issued(signed) => return Ok(signed.into_svid()),
-                Decided::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
+                Entitlement::Fresh(Some(signed)) => return Ok(signed.into_svid()),
+                Entitlement::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
                 // The host came or went since; what was signed is for another host.
-                Decided::Outdated => {}
+                Entitlement::Fresh(None) => {}
             }
         }
         Err(EnrollError::Unavailable(Unavailable::Contended))
@@ -259,39 +254,28 @@ impl App {
         credential: &Credential,
         csr: &VerifiedCsr,
         facts: &HostFacts,
-    ) -> Result<Prepared, EnrollError> {
+    ) -> Result<Entitlement<SignedSvid>, EnrollError> {
         let now = self.clock.now();
         let standing = self.store.read(|view| {
             let row = find_row(view, credential)?;
             self.standing(view, row, csr.spki(), facts, now)
         });
-        let admitted = match standing? {
-            Entitlement::Fresh(admitted) => admitted,
-            Entitlement::Retry(answered) => {
-                return Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?)));
-            }
+        let Admitted { row, host } = match standing? {
+            Entitlement::Fresh(admitted) => *admitted,
+            Entitlement::Retry(answered) => return Ok(Entitlement::Retry(answered)),
         };
-        let Admitted { row, host } = *admitted;
         let host_id = match &host {
             Some(host) => host.id,
             None => HostId::new(now, entropy()?),
         };
         let agent = row.agent_for(host_id);
         let signed = issuing::sign(self, csr, host_id, row.tenant(), agent)??;
-        Ok(Prepared::Signed(signed))
+        Ok(Entitlement::Fresh(signed))
     }
 }
 
-enum Prepared {
-    Answered(Box<IssuedAnswer>),
-    Signed(SignedSvid),
-}
-
-enum Decided {
-    Issued(SignedSvid),
-    Retry(Box<PastAnswer>),
-    Outdated,
-}
+/// `None`: what was signed is out of date.
+type Decided = Entitlement<Option<SignedSvid>>;
 
 /// Everything the writer needs to decide one enrollment.
 struct Deciding {
@@ -313,7 +297,7 @@ impl Deciding {
         let admitted = match judged {
             Ok(Entitlement::Fresh(admitted)) => admitted,
             Ok(Entitlement::Retry(answered)) => {
-                return Ok(Verdict::accept(Decided::Retry(answered), Vec::new()));
+                return Ok(Verdict::accept(Entitlement::Retry(answered), Vec::new()));
             }
             Err(EnrollError::Unavailable(Unavailable::Read(error))) => return Err(error),
             // Before signing there was a slot, so another request took the last one in between.
@@ -327,7 +311,7 @@ impl Deciding {
             None => view.any_tenant().host(self.signed.host)?.is_some(),
         };
         if outdated {
-            return Ok(Verdict::accept(Decided::Outdated, Vec::new()));
+            return Ok(Verdict::accept(Entitlement::Fresh(None), Vec::new()));
         }
         self.accept(view, now, *admitted)
     }
@@ -351,9 +335,7 @@ impl Deciding {
         event.detail.insert("spiffe_id", id.to_string());
         event.detail.insert("serial", enrollment.serial.to_string());
         event.detail.insert("via", enrollment.via.as_str().to_owned());
-        if let Some(credential) = enrollment.via.credential() {
-            event.detail.insert("credential", credential.to_string());
-        }
+        event.detail.extend(enrollment.via.credential().map(|id| ("credential", id.to_string())));
         let peer = enrollment.peer.map(|peer| peer.to_string()).unwrap_or_default();
         let told = [
             ("serial", enrollment.serial.to_string()),
@@ -362,10 +344,7 @@ impl Deciding {
         ];
         changes.push(timeline(enrollment.host, now, TimelineKind::Enrolled, told));
         let first_enrolled_at = host.as_ref().map_or(now, |host| host.first_enrolled_at);
-        let facts = match host {
-            Some(host) => self.facts.or(&host.facts),
-            None => self.facts,
-        };
+        let facts = self.facts.or(&host.map(|host| host.facts).unwrap_or_default());
         event.name_host(enrollment.host, facts.hostname.as_deref(), self.salt);
         changes.push(Change::PutHost(Host {
             id: enrollment.host,
@@ -385,7 +364,7 @@ impl Deciding {
         changes.push(Change::RecordEnrollment { enrollment, certificate: self.signed.svid.der.clone() });
         changes.push(row.consumed(now));
         changes.push(Change::Audit(event));
-        Ok(Verdict::accept(Decided::Issued(self.signed), changes))
+        Ok(Verdict::accept(Entitlement::Fresh(Some(self.signed)), changes))
     }
 }
 
@@ -398,7 +377,7 @@ impl App {
         key: SpkiHash,
         facts: &HostFacts,
         now: Timestamp,
-    ) -> Result<Entitlement, EnrollError> {
+    ) -> Result<Entitlement<Box<Admitted>>, EnrollError> {
         if let Some(refusal) = row.withdrawn() {
             return Err(refusal);
         }

@@ -1,12 +1,12 @@
 //! Hosts: looked at, decommissioned, re-enabled, deleted.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::app::access::caller::Caller;
+use crate::app::decide::first;
 use crate::app::insight::fleet::{HostCursor, HostNow, HostPage, HostQuery};
 use crate::app::insight::timeline::timeline;
 use crate::app::issue::revoke::revocations;
@@ -23,16 +23,10 @@ use crate::store::{Change, ReadError, TenantRows, Verdict, View};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    #[error("there is no such host")]
+    #[error("There is no such host.")]
     NotFound,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-}
-
-impl From<ReadError> for HostError {
-    fn from(error: ReadError) -> Self {
-        Self::Unavailable(error.into())
-    }
 }
 
 /// What let a host in, as it is now.
@@ -98,10 +92,6 @@ fn credentials_of<'h>(
     Ok(credentials)
 }
 
-fn identity(host: &Host) -> AgentRef {
-    AgentRef { tenant: host.tenant, agent: host.agent.clone() }
-}
-
 impl App {
     pub fn host(&self, tenant: TenantId, id: HostId) -> Result<HostNow, HostError> {
         self.fleet.host(id).filter(|now| now.host.tenant == tenant).ok_or(HostError::NotFound)
@@ -146,14 +136,9 @@ impl App {
         limit: usize,
     ) -> Result<Vec<Enrollment>, HostError> {
         self.host(tenant, host)?;
-        let mut enrollments = Vec::new();
-        self.query(|view| {
-            view.tenant(tenant).enrollments_of(host, before, |enrollment| {
-                enrollments.push(enrollment);
-                if enrollments.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })
-        })?;
-        Ok(enrollments)
+        let walk =
+            |view: &View<'_>| first(limit, |visit| view.tenant(tenant).enrollments_of(host, before, visit));
+        Ok(self.query(walk)?)
     }
 
     /// A host's timeline, newest first.
@@ -176,25 +161,22 @@ impl App {
         id: HostId,
     ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
-        self.decide(move |view, now| {
-            let Some(host) = view.tenant(tenant).host(id)? else {
-                return Ok(Verdict::refuse(HostError::NotFound));
-            };
+        self.change_host(tenant, id, move |view, now, host| {
             let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
             if host.decommissioned_at.is_some() && changes.is_empty() {
-                return Ok(Verdict::accept((), Vec::new()));
+                return Ok(Vec::new());
             }
             let mut event = caller.event(AuditAction::HostDecommission, Some(tenant), host.id);
             event.detail.insert("certificates", changes.len().to_string());
             event.name_host(host.id, host.facts.hostname.as_deref(), salt);
-            if view.identity_denied(&identity(&host))?.is_none() {
-                changes.push(Change::DenyIdentity { identity: identity(&host), since: now });
+            if view.identity_denied(&host.identity())?.is_none() {
+                changes.push(Change::DenyIdentity { identity: host.identity(), since: now });
             }
             changes.push(timeline(host.id, now, TimelineKind::Decommissioned, [("by", caller.to_string())]));
             let decommissioned_at = host.decommissioned_at.or(Some(now));
             changes.push(Change::PutHost(Host { decommissioned_at, ..host }));
             changes.push(Change::Audit(event));
-            Ok(Verdict::accept((), changes))
+            Ok(changes)
         })
         .await?;
         self.host_in_detail(tenant, id)
@@ -209,27 +191,23 @@ impl App {
         id: HostId,
     ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
-        self.decide(move |view, now| {
-            let Some(host) = view.tenant(tenant).host(id)? else {
-                return Ok(Verdict::refuse(HostError::NotFound));
-            };
-            let denied = view.identity_denied(&identity(&host))?.is_some();
+        self.change_host(tenant, id, move |view, now, mut host| {
+            let denied = view.identity_denied(&host.identity())?.is_some();
             if host.decommissioned_at.is_none() && !denied {
-                return Ok(Verdict::accept((), Vec::new()));
+                return Ok(Vec::new());
             }
-            let mut flags = host.flags.clone();
-            flags.remove(&HostFlag::PossibleClone);
+            host.flags.remove(&HostFlag::PossibleClone);
             let mut event = caller.event(AuditAction::HostReEnable, Some(tenant), host.id);
             event.name_host(host.id, host.facts.hostname.as_deref(), salt);
             // What an earlier version left unrevoked, because a clock was ahead, does not come back either.
             let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
             changes.extend([
-                Change::LiftIdentity(identity(&host)),
+                Change::LiftIdentity(host.identity()),
                 timeline(host.id, now, TimelineKind::ReEnabled, [("by", caller.to_string())]),
-                Change::PutHost(Host { decommissioned_at: None, flags, ..host }),
+                Change::PutHost(Host { decommissioned_at: None, ..host }),
                 Change::Audit(event),
             ]);
-            Ok(Verdict::accept((), changes))
+            Ok(changes)
         })
         .await?;
         self.host_in_detail(tenant, id)
@@ -239,30 +217,32 @@ impl App {
     /// audit record, and the denial of its unexpired certificates.
     pub async fn delete_host(&self, caller: &Caller, tenant: TenantId, id: HostId) -> Result<(), HostError> {
         let caller = caller.clone();
-        self.decide(move |view, now| {
-            let Some(host) = view.tenant(tenant).host(id)? else {
-                return Ok(Verdict::refuse(HostError::NotFound));
-            };
-            decide_delete(view, now, &caller, host)
+        self.change_host(tenant, id, move |view, now, host| {
+            let mut changes = revocations(view, host.id, now, RevocationReason::Deleted)?;
+            let mut event = caller.event(AuditAction::HostDelete, Some(tenant), host.id);
+            event.detail.insert("agent_id", host.agent.to_string());
+            event.detail.insert("certificates", changes.len().to_string());
+            // Nothing that the registry knows carries this identity any more, so the name is free again.
+            if view.identity_denied(&host.identity())?.is_some() {
+                changes.push(Change::LiftIdentity(host.identity()));
+            }
+            changes.extend([Change::DeleteHost(host), Change::Audit(event)]);
+            Ok(changes)
         })
         .await
     }
-}
 
-fn decide_delete(
-    view: &View<'_>,
-    now: Timestamp,
-    caller: &Caller,
-    host: Host,
-) -> Result<Verdict<(), HostError>, ReadError> {
-    let mut changes = revocations(view, host.id, now, RevocationReason::Deleted)?;
-    let mut event = caller.event(AuditAction::HostDelete, Some(host.tenant), host.id);
-    event.detail.insert("agent_id", host.agent.to_string());
-    event.detail.insert("certificates", changes.len().to_string());
-    // Nothing that the registry knows carries this identity any more, so the name is free again.
-    if view.identity_denied(&identity(&host))?.is_some() {
-        changes.push(Change::LiftIdentity(identity(&host)));
+    /// Decides what changes about a host, if it is there.
+    async fn change_host(
+        &self,
+        tenant: TenantId,
+        id: HostId,
+        changes: impl FnOnce(&View<'_>, Timestamp, Host) -> Result<Vec<Change>, ReadError> + Send + 'static,
+    ) -> Result<(), HostError> {
+        self.decide(move |view, now| match view.tenant(tenant).host(id)? {
+            Some(host) => Ok(Verdict::accept((), changes(view, now, host)?)),
+            None => Ok(Verdict::refuse(HostError::NotFound)),
+        })
+        .await
     }
-    changes.extend([Change::DeleteHost(host), Change::Audit(event)]);
-    Ok(Verdict::accept((), changes))
 }

@@ -111,6 +111,14 @@ pub(crate) fn sign(
     })
 }
 
+/// What a request that proves a right comes to.
+pub(crate) enum Entitlement<New> {
+    /// It was answered before; this is the answer.
+    Retry(Box<PastAnswer>),
+    /// It gets a certificate of its own.
+    Fresh(New),
+}
+
 /// A certificate issued before, for a request whose answer was lost.
 #[derive(Debug)]
 pub(crate) struct PastAnswer {

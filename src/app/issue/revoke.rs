@@ -26,7 +26,7 @@ pub struct Revoked {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    #[error("there is no agent '{0}' in this tenant")]
+    #[error("There is no agent '{0}' in this tenant.")]
     NotFound(AgentId),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

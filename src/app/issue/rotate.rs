@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::app::access::caller::Caller;
 use crate::app::insight::timeline::timeline;
 use crate::app::issue::clones::Suspicion;
-use crate::app::issue::issuing::{IssuedAnswer, IssuingError, PastAnswer, SignedSvid};
+use crate::app::issue::issuing::{Entitlement, IssuedAnswer, IssuingError, PastAnswer, SignedSvid};
 use crate::app::issue::refusals::ProofLevel as Whom;
 use crate::app::issue::{clones, issuing};
 use crate::app::keep::outages::excused;
@@ -19,7 +19,6 @@ use crate::clock;
 use crate::domain::enroll::enrollment::{Enrollment, SpkiHash, Via};
 use crate::domain::fairness::rate::Rate;
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
-use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::insight::audit_action::AuditAction;
@@ -64,7 +63,7 @@ pub enum RotateError {
     BadCsr(#[from] CsrError),
     #[error("the new key was used before; rotation needs a new key")]
     KeyReused,
-    #[error("this identity rotates too often; wait a while")]
+    #[error("This identity rotates too often. Wait and try again.")]
     TooOften,
     #[error(transparent)]
     Issuing(#[from] IssuingError),
@@ -105,26 +104,13 @@ struct Proven {
     csr: VerifiedCsr,
 }
 
-enum RotationStanding {
-    Retry(Box<PastAnswer>),
-    /// A new certificate.
-    Fresh {
-        host: Box<Host>,
-        /// The one presented had run out.
-        recovered: bool,
-        /// The key is that of its successor, whose answer was lost.
-        lost: bool,
-    },
-}
-
-enum Prepared {
-    Answered(Box<IssuedAnswer>),
-    Signed(Box<(Proven, SignedSvid)>),
-}
-
-enum Decided {
-    Issued(Box<SignedSvid>),
-    Retry(Box<PastAnswer>),
+/// The right to a new certificate.
+struct Renewal {
+    host: Box<Host>,
+    /// The one presented had run out.
+    recovered: bool,
+    /// The key is that of its successor, whose answer was lost.
+    lost: bool,
 }
 
 /// A refusal, with the SVID that was presented once its chain has been verified.
@@ -146,8 +132,8 @@ impl App {
         let peer = request.peer;
         let app = Arc::clone(self);
         let (proven, signed) = match self.pool.run(move || app.prepare_rotation(&request)).await?? {
-            Prepared::Answered(svid) => return Ok(*svid),
-            Prepared::Signed(prepared) => *prepared,
+            Entitlement::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
+            Entitlement::Fresh(prepared) => *prepared,
         };
         let presented = Box::new((proven.chain.id().clone(), proven.chain.serial()));
         let decided = self.decide_rotation(proven, signed, peer).await;
@@ -166,9 +152,7 @@ impl App {
         let tenant = refused.presented.as_ref().map(|presented| presented.0.tenant);
         let target = refused.presented.as_ref().map(|presented| presented.0.to_string()).unwrap_or_default();
         let mut event = Caller::Anonymous { address: peer }.event(AuditAction::AgentRotate, tenant, target);
-        if let Some(presented) = &refused.presented {
-            event.detail.insert("serial", presented.1.to_string());
-        }
+        event.detail.extend(refused.presented.iter().map(|presented| ("serial", presented.1.to_string())));
         let whom = if refused.error.proved_nothing() { Whom::Stranger } else { Whom::Somebody };
         self.record_refusal(event, whom, reason).await
     }
@@ -183,8 +167,8 @@ impl App {
         let salts = (entropy()?, clones::Salts::new()?);
         let decided = self.decide(move |view, now| decide(view, now, terms, &proven, signed, peer, salts));
         match decided.await? {
-            Decided::Issued(signed) => Ok(signed.into_svid()),
-            Decided::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
+            Entitlement::Fresh(signed) => Ok(signed.into_svid()),
+            Entitlement::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
         }
     }
 
@@ -197,7 +181,10 @@ impl App {
     }
 
     /// Checks the request from the cheapest proof to the dearest, and signs. Blocking.
-    fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, RotateRefusal> {
+    fn prepare_rotation(
+        &self,
+        request: &RotateRequest,
+    ) -> Result<Entitlement<Box<(Proven, SignedSvid)>>, RotateRefusal> {
         let now = self.clock.now();
         let Some(hierarchy) = self.query(|view| view.hierarchy())? else {
             return Err(RotateError::from(IssuingError::NoAuthority).into());
@@ -213,29 +200,26 @@ impl App {
         chain: PresentedChain,
         request: &RotateRequest,
         now: Timestamp,
-    ) -> Result<Prepared, RotateError> {
+    ) -> Result<Entitlement<Box<(Proven, SignedSvid)>>, RotateError> {
         let csr = VerifiedCsr::from_pem(&request.csr)?;
         chain.verify_proof(csr.der(), &request.proof)?;
         let proven = Proven { chain, csr };
         let judged = self.store.read(|view| standing(view, &proven, now, self.terms()));
-        match judged? {
-            RotationStanding::Retry(answered) => {
-                Ok(Prepared::Answered(Box::new(issuing::reissue(self, *answered)?)))
-            }
-            RotationStanding::Fresh { host, lost, .. } => {
-                self.compare_shown(host.id, proven.chain.serial());
-                // Walks the host's history, so it happens here and not on the writer's thread. A key that the
-                // host takes meanwhile is found by the index of live keys.
-                if !lost && self.query(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
-                    return Err(RotateError::KeyReused);
-                }
-                if self.rotations.lock().take(host.id, 1.0, clock::monotonic()).is_err() {
-                    return Err(RotateError::TooOften);
-                }
-                let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;
-                Ok(Prepared::Signed(Box::new((proven, signed))))
-            }
+        let Renewal { host, lost, .. } = match judged? {
+            Entitlement::Fresh(renewal) => renewal,
+            Entitlement::Retry(answered) => return Ok(Entitlement::Retry(answered)),
+        };
+        self.compare_shown(host.id, proven.chain.serial());
+        // Walks the host's history, so it happens here and not on the writer's thread. A key that the
+        // host takes meanwhile is found by the index of live keys.
+        if !lost && self.query(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
+            return Err(RotateError::KeyReused);
         }
+        if self.rotations.lock().take(host.id, 1.0, clock::monotonic()).is_err() {
+            return Err(RotateError::TooOften);
+        }
+        let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;
+        Ok(Entitlement::Fresh(Box::new((proven, signed))))
     }
 }
 
@@ -254,10 +238,10 @@ fn standing(
     Proven { chain, csr }: &Proven,
     now: Timestamp,
     terms: Terms,
-) -> Result<RotationStanding, RotateError> {
+) -> Result<Entitlement<Renewal>, RotateError> {
     let current = view.any_tenant().enrollment(chain.serial())?.ok_or(RotateError::UnknownSerial)?;
     let host = view.any_tenant().host(current.host)?.ok_or(RotateError::UnknownSerial)?;
-    let identity = AgentRef { tenant: host.tenant, agent: host.agent.clone() };
+    let identity = host.identity();
     if identity.tenant != chain.id().tenant
         || identity.agent != chain.id().agent
         || current.spki != chain.spki()
@@ -270,7 +254,7 @@ fn standing(
     if let Some(answered) = answered_before(view, &current, csr.spki(), now)? {
         let certificate = view.certificate(answered.serial)?.ok_or(RotateError::UnknownSerial)?;
         let answered = PastAnswer { enrollment: answered, agent: host.agent, certificate };
-        return Ok(RotationStanding::Retry(Box::new(answered)));
+        return Ok(Entitlement::Retry(Box::new(answered)));
     }
     let recovered = current.expired(now);
     let mut lost = false;
@@ -290,7 +274,7 @@ fn standing(
     if holder.is_some_and(|holder| !holder.expired(now)) {
         return Err(RotateError::KeyReused);
     }
-    Ok(RotationStanding::Fresh { host: Box::new(host), recovered, lost })
+    Ok(Entitlement::Fresh(Renewal { host: Box::new(host), recovered, lost }))
 }
 
 /// The enrollment that already answered this very request: the same certificate with the same new key.
@@ -343,11 +327,11 @@ fn decide(
     signed: SignedSvid,
     peer: Option<IpAddr>,
     (salt, salts_of_clone): ([u8; 16], clones::Salts),
-) -> Result<Verdict<Decided, RotateError>, ReadError> {
-    let (host, recovered) = match standing(view, proven, now, terms) {
-        Ok(RotationStanding::Fresh { host, recovered, .. }) => (*host, recovered),
-        Ok(RotationStanding::Retry(answered)) => {
-            return Ok(Verdict::accept(Decided::Retry(answered), Vec::new()));
+) -> Result<Verdict<Entitlement<SignedSvid>, RotateError>, ReadError> {
+    let (mut host, recovered) = match standing(view, proven, now, terms) {
+        Ok(Entitlement::Fresh(Renewal { host, recovered, .. })) => (*host, recovered),
+        Ok(Entitlement::Retry(answered)) => {
+            return Ok(Verdict::accept(Entitlement::Retry(answered), Vec::new()));
         }
         Err(RotateError::Unavailable(Unavailable::Read(error))) => return Err(error),
         Err(error) => return Ok(Verdict::refuse(error)),
@@ -362,7 +346,6 @@ fn decide(
         event.detail.insert("recovered", "true".to_owned());
     }
     event.name_host(host.id, host.facts.hostname.as_deref(), salt);
-    let mut host = host;
     let mut changes = Vec::new();
     if let Some(suspicion) = suspicion(view, &host, proven, now)? {
         let suspected = clones::suspect(view, &host, suspicion, terms.clone_policy, now, salts_of_clone)?;
@@ -384,5 +367,5 @@ fn decide(
         Change::RecordEnrollment { enrollment, certificate: signed.svid.der.clone() },
         Change::Audit(event),
     ]);
-    Ok(Verdict::accept(Decided::Issued(Box::new(signed)), changes))
+    Ok(Verdict::accept(Entitlement::Fresh(signed), changes))
 }

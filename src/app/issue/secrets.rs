@@ -7,13 +7,15 @@ use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
+use crate::app::access::tenants::NO_TENANT;
+use crate::app::decide::first;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment_secret::{EnrollmentSecret, MAX_USES, TTL_SECONDS};
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::label::Label;
-use crate::store::{Change, Verdict};
+use crate::store::{Change, Verdict, View};
 
 /// What kind of secret is wanted.
 #[derive(Debug)]
@@ -29,9 +31,9 @@ pub enum SecretError {
     InvalidMaxUses,
     #[error("an enrollment secret that expires lives between {} seconds and 5 years", TTL_SECONDS.start())]
     InvalidTtl,
-    #[error("there is no such tenant")]
+    #[error("{NO_TENANT}")]
     NoTenant,
-    #[error("there is no such enrollment secret")]
+    #[error("There is no such enrollment secret.")]
     NotFound,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -70,9 +72,7 @@ impl App {
         };
         let mut event = caller.event(AuditAction::EnrollmentSecretCreate, Some(tenant), id);
         event.detail.insert("name", secret.name.to_string());
-        if let Some(max) = secret.max_uses {
-            event.detail.insert("max_uses", max.to_string());
-        }
+        event.detail.extend(secret.max_uses.map(|max| ("max_uses", max.to_string())));
         let created = self.decide(move |view, _| {
             if !view.has_tenant(tenant)? {
                 return Ok(Verdict::refuse(SecretError::NoTenant));
@@ -91,20 +91,18 @@ impl App {
         before: Option<CredentialId>,
         limit: usize,
     ) -> Result<Vec<EnrollmentSecret>, Unavailable> {
-        let mut secrets = Vec::new();
-        self.query_long(move |app| {
-            app.query(|view| {
-                view.tenant(tenant).enrollment_secrets(before, |secret| {
-                    let wanted = revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked);
-                    if wanted {
-                        secrets.push(secret);
-                    }
-                    if secrets.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        let wanted = move |secret: &EnrollmentSecret| {
+            revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked)
+        };
+        let walk = move |view: &View<'_>| {
+            first(limit, |visit| {
+                view.tenant(tenant).enrollment_secrets(before, |secret| match wanted(&secret) {
+                    true => visit(secret),
+                    false => ControlFlow::Continue(()),
                 })
-            })?;
-            Ok(secrets)
-        })
-        .await
+            })
+        };
+        self.query_long(move |app| app.query(walk)).await
     }
 
     /// Revokes a secret: it admits nobody any more. There is no way back; repeating it is harmless.

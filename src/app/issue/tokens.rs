@@ -1,12 +1,13 @@
 //! Join tokens: minted, listed, voided.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
+use crate::app::access::tenants::NO_TENANT;
+use crate::app::decide::first;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState, TTL_SECONDS, TTL_SECONDS_DEFAULT};
@@ -14,7 +15,7 @@ use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::label::Label;
-use crate::store::{Change, Verdict};
+use crate::store::{Change, Verdict, View};
 
 /// What kind of token is wanted.
 #[derive(Debug, Default)]
@@ -32,9 +33,9 @@ pub enum TokenError {
         "{0} join tokens are open in this tenant, and there may be no more; void some, or wait until they expire"
     )]
     TooMany(usize),
-    #[error("there is no such tenant")]
+    #[error("{NO_TENANT}")]
     NoTenant,
-    #[error("there is no such join token")]
+    #[error("There is no such join token.")]
     NotFound,
     #[error("this join token has already been used; revoke the agent instead")]
     AlreadyUsed,
@@ -70,12 +71,8 @@ impl App {
         };
         let mut event = caller.event(AuditAction::JoinTokenMint, Some(tenant), id);
         event.detail.insert("expires_at", token.expires_at.to_string());
-        if let Some(agent) = &token.agent {
-            event.detail.insert("agent_id", agent.to_string());
-        }
-        if let Some(name) = &token.name {
-            event.detail.insert("name", name.to_string());
-        }
+        event.detail.extend(token.agent.iter().map(|agent| ("agent_id", agent.to_string())));
+        event.detail.extend(token.name.iter().map(|name| ("name", name.to_string())));
         let most = self.policy.open_join_tokens_max;
         let minted = self.decide(move |view, now| {
             if !view.has_tenant(tenant)? {
@@ -97,17 +94,9 @@ impl App {
         before: Option<CredentialId>,
         limit: usize,
     ) -> Result<Vec<JoinToken>, Unavailable> {
-        let mut tokens = Vec::new();
-        self.query_long(move |app| {
-            app.query(|view| {
-                view.tenant(tenant).join_tokens(before, |token| {
-                    tokens.push(token);
-                    if tokens.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-                })
-            })?;
-            Ok(tokens)
-        })
-        .await
+        let walk =
+            move |view: &View<'_>| first(limit, |visit| view.tenant(tenant).join_tokens(before, visit));
+        self.query_long(move |app| app.query(walk)).await
     }
 
     /// Voids a token that has not been used. Repeating it is harmless.

@@ -14,6 +14,7 @@ use crate::ca::hierarchy::{self, DamagedCertificate, InitError, RenewError};
 pub use crate::ca::hierarchy::{CertificateSummary, IntermediateRequest};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::spiffe::TrustDomain;
+use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{Change, Verdict};
 
@@ -140,11 +141,22 @@ impl App {
         for summary in hierarchy::describe(&stored)? {
             event.detail.insert(summary.role.as_str(), summary.fingerprint);
         }
+        self.replace_hierarchy(None, stored, event, InitAgentCaError::Exists).await
+    }
+
+    /// Puts a hierarchy in the place of the one that it was made from, unless another one is there by now.
+    pub(crate) async fn replace_hierarchy<E: From<Unavailable> + Send + 'static>(
+        &self,
+        before: Option<Hierarchy>,
+        after: Hierarchy,
+        event: AuditEvent,
+        changed: E,
+    ) -> Result<(), E> {
         self.decide(move |view, _| {
-            if view.hierarchy()?.is_some() {
-                return Ok(Verdict::refuse(InitAgentCaError::Exists));
-            }
-            Ok(Verdict::accept((), vec![Change::PutHierarchy(stored), Change::Audit(event)]))
+            Ok(match view.hierarchy()? == before {
+                true => Verdict::accept((), vec![Change::PutHierarchy(after), Change::Audit(event)]),
+                false => Verdict::refuse(changed),
+            })
         })
         .await
     }
@@ -178,13 +190,7 @@ impl App {
         let mut event = caller.event(AuditAction::AgentCaRenew, None, &after.trust_domain);
         event.detail.insert("intermediate", newest.fingerprint.clone());
         event.detail.insert("not_after", newest.not_after.to_string());
-        self.decide(move |view, _| {
-            if view.hierarchy()?.as_ref() != Some(&before) {
-                return Ok(Verdict::refuse(RenewAgentCaError::Changed));
-            }
-            Ok(Verdict::accept((), vec![Change::PutHierarchy(after), Change::Audit(event)]))
-        })
-        .await?;
+        self.replace_hierarchy(Some(before), after, event, RenewAgentCaError::Changed).await?;
         self.set_authority(authority);
         Ok(newest)
     }

@@ -13,7 +13,6 @@ use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings, Successor};
 use crate::ca::hierarchy;
 use crate::ca::server::{self, ServerCaError};
 use crate::domain::insight::audit_action::AuditAction;
-use crate::store::{Change, Verdict};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ResealError {
@@ -61,12 +60,6 @@ impl App {
         server::reseal(&self.data_dir.join("tls"), from, to)?;
         let mut event = caller.event(AuditAction::AgentCaReseal, None, &after.trust_domain);
         event.detail.insert("sealed_for", meaning.to_owned());
-        self.decide(move |view, _| {
-            if view.hierarchy()?.as_ref() != Some(&before) {
-                return Ok(Verdict::refuse(ResealError::Changed));
-            }
-            Ok(Verdict::accept((), vec![Change::PutHierarchy(after), Change::Audit(event)]))
-        })
-        .await
+        self.replace_hierarchy(Some(before), after, event, ResealError::Changed).await
     }
 }

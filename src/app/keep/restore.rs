@@ -174,7 +174,7 @@ fn denied_by(list: &RevocationList, view: &View<'_>) -> Result<Vec<Denial>, Read
         else {
             continue;
         };
-        let identity = AgentRef { tenant: host.tenant, agent: host.agent };
+        let identity = host.identity();
         if view.identity_denied(&identity)?.is_none() {
             denials.push(Denial::Identity { identity, since });
         }

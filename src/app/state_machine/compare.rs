@@ -33,7 +33,7 @@ fn expected(
 
 impl World<'_> {
     fn read<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, ReadError>) -> T {
-        self.app().store().read::<T, ReadError>(read).unwrap()
+        self.app().store.read::<T, ReadError>(read).unwrap()
     }
 
     /// Action and target of every audit record.
@@ -113,7 +113,7 @@ impl World<'_> {
         }
         for decommissioned in [false, true] {
             let query = HostQuery { decommissioned, ..HostQuery::default() };
-            let listed = self.app().fleet().page(self.tenant, &query, MANY).total;
+            let listed = self.app().fleet.page(self.tenant, &query, MANY).total;
             let expected = hosts.values().filter(|host| host.decommissioned == decommissioned).count();
             assert_eq!(listed, expected, "listed");
         }
@@ -130,7 +130,7 @@ impl World<'_> {
         }
         assert_eq!(serials, self.model.denied_serials.keys().copied().collect(), "denied serials");
         assert_eq!(identities, self.model.denied_agents, "denied identities");
-        let live = self.app().store().deny_list();
+        let live = self.app().store.deny_list();
         let nobody = AgentRef { tenant: self.tenant, agent: "nobody".parse().unwrap() };
         assert!(serials.iter().all(|serial| live.denies(*serial, &nobody)));
         let nothing = Serial::from_bytes([0; 16]);

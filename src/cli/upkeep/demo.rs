@@ -80,7 +80,7 @@ async fn demo_agent(
     let identity = IdentityDir::new(&directory);
     let app = server.app();
     let enrolled = identity.read().ok().flatten();
-    let expired = |not_after| not_after <= app.clock().now();
+    let expired = |not_after| not_after <= app.clock.now();
     let credential = match enrolled {
         Some(enrolled) if !expired(enrolled.svid.not_after) => None,
         stale => {

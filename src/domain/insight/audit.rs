@@ -156,6 +156,17 @@ vocabulary! {
     }
 }
 
+#[expect(missing_docs, reason = "a comment here would stand in the API's document")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "ListOrder")]
+pub enum AuditOrder {
+    #[default]
+    Newest,
+    // As the chain grows.
+    Oldest,
+}
+
 /// One link of the chain, in the shape that is stored, exported and hashed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {

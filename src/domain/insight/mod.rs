@@ -4,4 +4,5 @@ pub mod audit;
 pub mod audit_action;
 pub mod audit_reason;
 pub mod finding;
+pub mod live_kind;
 pub mod timeline;

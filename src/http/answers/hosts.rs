@@ -5,7 +5,8 @@ use crate::api::hosts::{EnrollmentItem, HostCredential, HostEventItem, HostItem}
 use crate::api::words::{CredentialWord, HostStatus, IssuedVia};
 use crate::app::insight::fleet::HostNow;
 use crate::app::issue::hosts::{CredentialNow, HostDetail};
-use crate::domain::enroll::enrollment::{Enrollment, LetInBy};
+use crate::domain::enroll::enrollment::{Enrollment, LetInBy, Via};
+use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
 use crate::domain::insight::timeline::{HostEvent, TimelineEntry};
 
 impl From<CredentialNow> for HostCredential {
@@ -23,19 +24,11 @@ impl From<CredentialNow> for HostCredential {
 }
 
 impl HostItem {
-    pub(crate) fn new(
-        detail: HostDetail,
-        trust_domain: Option<&crate::domain::identity::spiffe::TrustDomain>,
-    ) -> Self {
+    pub(crate) fn new(detail: HostDetail, trust_domain: Option<&TrustDomain>) -> Self {
         let HostDetail { now: HostNow { host, online }, credential } = detail;
         let state = host.state();
-        let spiffe_id = trust_domain.map(|trust_domain| {
-            let id = crate::domain::identity::spiffe::SpiffeId {
-                trust_domain: trust_domain.clone(),
-                tenant: host.tenant,
-                agent: host.agent.clone(),
-            };
-            id.to_string()
+        let spiffe_id = trust_domain.cloned().map(|trust_domain| {
+            SpiffeId { trust_domain, tenant: host.tenant, agent: host.agent.clone() }.to_string()
         });
         Self {
             id: host.id.to_string(),
@@ -68,7 +61,11 @@ impl From<Enrollment> for EnrollmentItem {
             serial: enrollment.serial.to_string(),
             host_id: enrollment.host.to_string(),
             tenant_id: enrollment.tenant.to_string(),
-            via: IssuedVia::from(enrollment.via).into(),
+            via: Word::Known(match enrollment.via {
+                Via::Token { .. } => IssuedVia::Token,
+                Via::Secret { .. } => IssuedVia::Secret,
+                Via::Rotation { .. } => IssuedVia::Rotation,
+            }),
             credential_id: enrollment.via.credential().map(|id| id.to_string()),
             issued_at: enrollment.issued_at,
             not_before: enrollment.not_before,

@@ -8,4 +8,3 @@ mod events;
 mod hosts;
 mod overview;
 mod people;
-mod words;

@@ -1,5 +1,6 @@
 //! People, sessions, API tokens and tenants: what goes over the wire, made from what the use cases answer.
 
+use crate::api::encoding::word::Word;
 use crate::api::people::{
     ApiTokenItem, ChangedUserAnswer, CreatedApiToken, OwnToken, PreferencesBody, SessionItem, TenantItem,
     UserItem,
@@ -68,7 +69,7 @@ impl From<ListedToken> for ApiTokenItem {
         Self {
             id: token.id.to_string(),
             name: token.name.to_string(),
-            permissions: token.permissions.into_iter().map(Into::into).collect(),
+            permissions: token.permissions.into_iter().map(Word::from).collect(),
             tenant_id: token.tenant.map(|tenant| tenant.to_string()),
             created_at: token.created_at,
             expires_at: token.expires_at,

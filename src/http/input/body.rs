@@ -1,9 +1,11 @@
 //! Request bodies: JSON of a known shape, bounded in size and time.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -12,12 +14,16 @@ use crate::api::encoding::strict::Object;
 use crate::domain::code::Code;
 use crate::http::Shared;
 use crate::http::input::extract::client_of;
+use crate::http::input::fair_slots::FairSlots;
 use crate::http::openapi::describe::Input;
 use crate::http::openapi::operation::Operation;
 use crate::http::problem::Problem;
 
 /// Largest request body, in bytes.
 pub(crate) const BODY_MAX: usize = 64 * 1024;
+
+/// Bodies that may be arriving at the same time, held in memory, from everybody together: 32 MiB at most.
+pub(crate) type BodySlots = FairSlots<512>;
 
 /// How long a client may take to send its body.
 const BODY_WITHIN: Duration = Duration::from_secs(15);
@@ -32,7 +38,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
         if !is_json(&request) {
             let detail = "Send the body as JSON, with \"Content-Type: application/json\".";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType, detail));
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
         let bytes = read(request, shared).await?;
         serde_json::from_slice::<Object<T>>(&bytes)
@@ -81,7 +87,7 @@ fn is_json(request: &Request) -> bool {
 async fn read(request: Request, shared: &Shared) -> Result<axum::body::Bytes, Problem> {
     let too_large = || {
         let detail = format!("The body is larger than {} KiB.", BODY_MAX / 1024);
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge, detail)
+        Problem::new(Code::PayloadTooLarge, detail)
     };
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if declared.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > BODY_MAX as u64) {
@@ -99,10 +105,13 @@ async fn read(request: Request, shared: &Shared) -> Result<axum::body::Bytes, Pr
         Some(Ok(body)) => Ok(body.to_bytes()),
         Some(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Some(Err(_)) => Err(Problem::bad_request("The body could not be read to its end.")),
-        None => {
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::Timeout, "The body took too long to arrive."))
-        }
+        None => Err(Problem::new(Code::Timeout, "The body took too long to arrive.")),
     }
+}
+
+/// A text of the body that has a form of its own.
+pub(crate) fn text<T: FromStr<Err: Display>>(otherwise: Code, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error: T::Err| Problem::new(otherwise, error.to_string()))
 }
 
 /// What is wrong with a body, without repeating any of it: values may be secrets.

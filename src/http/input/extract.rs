@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 
 use crate::app::access::account;
 use crate::app::access::caller::{Caller, LocalVia};
+use crate::app::access::tenants::NO_TENANT;
 use crate::app::issue::refusals::ProofLevel;
+use crate::domain::code::Code;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::audit_action::AuditAction;
@@ -25,7 +27,7 @@ use crate::domain::people::session::SessionToken;
 use crate::http::Shared;
 use crate::http::openapi::describe::Input;
 use crate::http::openapi::operation::{Access, Operation};
-use crate::http::problem::{NO_TENANT, Problem};
+use crate::http::problem::Problem;
 use crate::http::transport::origin::Transport;
 use crate::http::transport::proxies::client_address;
 use crate::tls::listener::accept::Unproven;
@@ -81,7 +83,7 @@ impl<P: Needed + Send> FromRequestParts<Shared> for Allowed<P> {
 
 impl<P: Needed> Input for Allowed<P> {
     fn describe(operation: &mut Operation) {
-        operation.needs(Access::Needs(P::PERMISSION));
+        operation.access = Access::Needs(P::PERMISSION);
     }
 }
 
@@ -126,7 +128,7 @@ impl FromRequestParts<Shared> for Known {
 
 impl Input for Known {
     fn describe(operation: &mut Operation) {
-        operation.needs(Access::SignedIn);
+        operation.access = Access::SignedIn;
     }
 }
 
@@ -181,18 +183,18 @@ impl FromRequestParts<Shared> for SignedInPerson {
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
         let Known(caller) = Known::from_request_parts(parts, shared).await?;
         let detail = "This is about the account of a person who has signed in; an API token has none.";
-        let nobody = || Problem { detail: detail.to_owned(), ..Problem::permission_denied() };
+        let nobody = || Problem::new(Code::PermissionDenied, detail);
         account::Oneself::of(caller).map(Self).ok_or_else(nobody)
     }
 }
 
 impl Input for SignedInPerson {
     fn describe(operation: &mut Operation) {
-        operation.needs(Access::Person);
+        operation.access = Access::Person;
     }
 }
 
-/// Proof that the caller is a process of this server's owner on this machine.
+/// Proof that the caller is a process of this server's owner on this machine, and passes no parameters.
 #[derive(Debug)]
 pub(crate) struct Local(pub(crate) Caller);
 
@@ -203,6 +205,7 @@ impl FromRequestParts<Shared> for Local {
         match parts.extensions.get::<Transport>() {
             Some(Transport::Socket { .. } | Transport::Process { .. }) => {
                 let Known(caller) = Known::from_request_parts(parts, shared).await?;
+                Params::<Nothing>::from_request_parts(parts, shared).await?;
                 Ok(Self(caller))
             }
             _ => Err(Problem::permission_denied()),
@@ -251,7 +254,7 @@ pub(crate) fn own_page(shared: &Shared, parts: &Parts) -> Result<(), Problem> {
 }
 
 fn not_ours(detail: &str) -> Problem {
-    Problem { detail: detail.to_owned(), ..Problem::permission_denied() }
+    Problem::new(Code::PermissionDenied, detail)
 }
 
 /// An https origin (RFC 6454 6.1) as host and port, so that what is the same is equal.
@@ -358,7 +361,7 @@ impl<T: FromStr> FromRequestParts<Shared> for Id<T> {
 
 impl<T> Input for Id<T> {
     fn describe(operation: &mut Operation) {
-        operation.names_one();
+        operation.names_one = true;
     }
 }
 

@@ -127,7 +127,7 @@ impl<K: CursorKey, Q: PageQuery + DeserializeOwned> FromRequestParts<Shared> for
 impl<K: CursorKey, Q: JsonSchema> Input for ListRequest<K, Q> {
     fn describe(operation: &mut Operation) {
         operation.query::<Q>();
-        operation.cursor(K::PATTERN);
+        operation.cursor = K::PATTERN;
     }
 }
 

@@ -14,8 +14,8 @@ pub(crate) fn document(groups: &[(&str, &[Operation])]) -> Value {
     let mut paths = Map::new();
     for (prefix, operations) in groups {
         for operation in *operations {
-            let entry = paths.entry(format!("{prefix}{}", operation.path())).or_insert_with(|| json!({}));
-            entry[operation.method().as_str().to_lowercase()] = operation.document(&mut shapes, &examples);
+            let entry = paths.entry(format!("{prefix}{}", operation.path)).or_insert_with(|| json!({}));
+            entry[operation.method.as_str().to_lowercase()] = operation.document(&mut shapes, &examples);
         }
     }
     json!({

@@ -35,19 +35,20 @@ fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 /// A route, described.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
-    method: Method,
-    path: &'static str,
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
     id: &'static str,
     summary: &'static str,
-    access: Access,
+    pub(crate) access: Access,
     /// Whether the path names one thing.
-    names_one: bool,
+    pub(crate) names_one: bool,
     query: Option<Shape>,
     /// What cursors of this list look like.
-    cursor: &'static str,
+    pub(crate) cursor: &'static str,
     body: Option<(Shape, bool)>,
     answers: Vec<DocumentedAnswer>,
-    refusals: Vec<(u16, Code)>,
+    /// Why it refuses, besides what follows from its inputs.
+    pub(crate) refusals: Vec<(u16, Code)>,
 }
 
 /// One answer of a route.
@@ -78,36 +79,8 @@ impl Operation {
         }
     }
 
-    /// Why this route refuses, besides what follows from its inputs.
-    pub(crate) fn refuses(mut self, refusals: &[(u16, Code)]) -> Self {
-        self.refusals.extend_from_slice(refusals);
-        self
-    }
-
-    pub(crate) const fn method(&self) -> &Method {
-        &self.method
-    }
-
-    pub(crate) const fn path(&self) -> &'static str {
-        self.path
-    }
-
-    pub(crate) const fn needs(&mut self, access: Access) {
-        self.access = access;
-    }
-
-    /// The path names one thing.
-    pub(crate) const fn names_one(&mut self) {
-        self.names_one = true;
-    }
-
     pub(crate) fn query<T: JsonSchema>(&mut self) {
         self.query = Some(T::json_schema);
-    }
-
-    /// What cursors of this list look like.
-    pub(crate) const fn cursor(&mut self, pattern: &'static str) {
-        self.cursor = pattern;
     }
 
     pub(crate) fn body<T: JsonSchema>(&mut self, required: bool) {
@@ -116,23 +89,14 @@ impl Operation {
 
     /// JSON; what it means is what its shape says of itself.
     pub(crate) fn answers_json<T: JsonSchema>(&mut self, status: u16) {
-        self.answers.push(DocumentedAnswer {
-            status,
-            meaning: "",
-            media_type: JSON,
-            shape: Some(shape::<T>),
-        });
+        let shape = Some(shape::<T> as Shape);
+        self.answers.push(DocumentedAnswer { status, meaning: "", media_type: JSON, shape });
     }
 
     /// A stream of server-sent events, whose `data` has this shape.
     pub(crate) fn streams<T: JsonSchema>(&mut self) {
-        let meaning = "A stream of events";
-        self.answers.push(DocumentedAnswer {
-            status: 200,
-            meaning,
-            media_type: EVENT_STREAM,
-            shape: Some(shape::<T>),
-        });
+        let (meaning, shape) = ("A stream of events", Some(shape::<T> as Shape));
+        self.answers.push(DocumentedAnswer { status: 200, meaning, media_type: EVENT_STREAM, shape });
     }
 
     /// An answer that is not JSON, or has no body when `media_type` is empty.
@@ -147,33 +111,30 @@ impl Operation {
 
     /// Every refusal of this route, with those that follow from its shape.
     pub(crate) fn all_refusals(&self) -> Vec<(u16, Code)> {
-        let mut refusals = self.refusals.clone();
-        refusals.push((503, Code::Unavailable));
-        if self.access != Access::Open {
-            refusals.push((401, Code::Unauthenticated));
-        }
         let changes = self.method != Method::GET;
+        let mut codes = vec![Code::Unavailable];
+        if self.access != Access::Open {
+            codes.push(Code::Unauthenticated);
+        }
         if matches!(self.access, Access::Needs(_) | Access::Person)
             || (changes && self.access == Access::SignedIn)
         {
-            refusals.push((403, Code::PermissionDenied));
+            codes.push(Code::PermissionDenied);
         }
         if changes && self.access != Access::Open {
-            refusals.push((429, Code::Throttled));
+            codes.push(Code::Throttled);
         }
         if self.names_one || self.names_tenant() {
-            refusals.push((404, Code::NotFound));
+            codes.push(Code::NotFound);
         }
         if self.query.is_some() || self.body.is_some() {
-            refusals.push((400, Code::BadRequest));
+            codes.push(Code::BadRequest);
         }
         if self.body.is_some() {
-            refusals.extend([
-                (408, Code::Timeout),
-                (413, Code::PayloadTooLarge),
-                (415, Code::UnsupportedMediaType),
-            ]);
+            codes.extend([Code::Timeout, Code::PayloadTooLarge, Code::UnsupportedMediaType]);
         }
+        let mut refusals = self.refusals.clone();
+        refusals.extend(codes.iter().map(|code| (code.status(), *code)));
         refusals.sort_unstable_by_key(|(status, code)| (*status, code.as_str()));
         refusals.dedup();
         refusals
@@ -257,8 +218,7 @@ impl Operation {
             if let Some(example) = examples.request(self.id) {
                 content["example"] = example.clone();
             }
-            document["requestBody"] =
-                json!({ "required": required, "content": { "application/json": content } });
+            document["requestBody"] = json!({ "required": required, "content": { JSON: content } });
         }
         match self.access {
             Access::Open => document["security"] = json!([]),

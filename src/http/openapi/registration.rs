@@ -4,9 +4,10 @@
 use axum::Router;
 use axum::extract::Request;
 use axum::handler::Handler;
+use axum::http::Method;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::domain::code::Code;
 use crate::http::Shared;
@@ -17,35 +18,66 @@ use crate::http::problem::Problem;
 /// Routes with their descriptions.
 #[derive(Debug, Default)]
 pub(crate) struct Api {
-    router: Router<Shared>,
-    operations: Vec<Operation>,
+    rows: Vec<(Operation, MethodRouter<Shared>)>,
 }
 
-impl Api {
-    pub(crate) fn route<H, T, D>(mut self, mut operation: Operation, handler: H) -> Self
+/// An operation that has a name and no place yet.
+#[derive(Debug)]
+pub(crate) struct Unplaced {
+    api: Api,
+    id: &'static str,
+    summary: &'static str,
+}
+
+impl Unplaced {
+    /// Where it is, and what answers there.
+    pub(crate) fn at<H, T, D>(self, method: Method, path: &'static str, handler: H) -> Api
     where
         H: Handler<T, Shared> + Described<D>,
         T: 'static,
     {
+        let Self { mut api, id, summary } = self;
+        let filter = MethodFilter::try_from(method.clone()).expect("routes use ordinary methods");
+        let mut operation = Operation::new(method, path, id, summary);
         H::describe(&mut operation);
         operation.check();
-        let filter = MethodFilter::try_from(operation.method().clone()).expect("routes use ordinary methods");
-        let mut route = on(filter, handler);
-        if cfg!(debug_assertions) {
-            let named = operation.all_refusals();
-            let path = operation.path();
-            route = route.layer(from_fn(move |request: Request, next: Next| {
-                let named = named.clone();
-                async move { refused_as_documented(path, &named, next.run(request).await) }
-            }));
-        }
-        self.router = self.router.route(operation.path(), route);
-        self.operations.push(operation);
+        api.rows.push((operation, on(filter, handler)));
+        api
+    }
+}
+
+impl Api {
+    pub(crate) const fn operation(self, id: &'static str, summary: &'static str) -> Unplaced {
+        Unplaced { api: self, id, summary }
+    }
+
+    /// Why the operation before this refuses, besides what follows from its inputs.
+    pub(crate) fn refuses(self, codes: &[Code]) -> Self {
+        codes.iter().fold(self, |api, code| api.refuses_with(code.status(), *code))
+    }
+
+    /// The same, with another status than the code's own.
+    pub(crate) fn refuses_with(mut self, status: u16, code: Code) -> Self {
+        let (operation, _) = self.rows.last_mut().expect("refusals follow their operation");
+        operation.refusals.push((status, code));
         self
     }
 
     pub(crate) fn into_parts(self) -> (Router<Shared>, Vec<Operation>) {
-        (self.router, self.operations)
+        let mut router = Router::new();
+        let mut operations = Vec::new();
+        for (operation, mut route) in self.rows {
+            let (path, named) = (operation.path, operation.all_refusals());
+            if cfg!(debug_assertions) {
+                route = route.layer(from_fn(move |request: Request, next: Next| {
+                    let named = named.clone();
+                    async move { refused_as_documented(path, &named, next.run(request).await) }
+                }));
+            }
+            router = router.route(path, route);
+            operations.push(operation);
+        }
+        (router, operations)
     }
 }
 

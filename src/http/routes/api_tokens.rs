@@ -7,9 +7,8 @@ use crate::api::people::{ApiTokenBody, ApiTokenItem, CreatedApiToken};
 use crate::app::access::api_tokens::ApiTokenOrder;
 use crate::domain::code::Code;
 use crate::domain::ids::CredentialId;
-use crate::domain::label::InvalidLabel;
 use crate::http::Shared;
-use crate::http::input::body::Json;
+use crate::http::input::body::{Json, text};
 use crate::http::input::extract::{Allowed, Id, InTenant, Nothing, Params, TokenWrite, scope, tenant};
 use crate::http::input::page::ListRequest;
 use crate::http::problem::Problem;
@@ -31,9 +30,7 @@ pub(crate) async fn create(
     Params(params): Params<InTenant>,
     Json(body): Json<ApiTokenBody>,
 ) -> Result<Created<CreatedApiToken>, Problem> {
-    let name = body.name.parse();
-    let name =
-        name.map_err(|error: InvalidLabel| Problem::unprocessable(Code::InvalidName, error.to_string()))?;
+    let name = text(Code::InvalidName, &body.name)?;
     let asked = params.tenant.as_deref();
     let tenant = asked.map(|asked| tenant(&shared, &allowed.caller, Some(asked))).transpose()?;
     let permissions = body.permissions.into_iter().collect();

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::api::audit::{AuditItem, ChainAnswer};
 use crate::api::page::Page;
-use crate::app::insight::audit::{AuditOrder, AuditQuery};
-use crate::domain::insight::audit::Outcome;
+use crate::app::insight::audit::AuditQuery;
+use crate::domain::insight::audit::{AuditOrder, Outcome};
 use crate::http::Shared;
 use crate::http::input::extract::{Allowed, AuditRead, Nothing, Params, scope};
 use crate::http::input::page::{ListRequest, page_query};
@@ -20,7 +20,7 @@ pub(crate) struct AuditParams {
     /// The tenant to look at, for callers who see all of them; all when left out.
     tenant: Option<String>,
     /// Newest first, or oldest first as the chain grows. Default: newest.
-    order: Option<ListOrder>,
+    order: Option<AuditOrder>,
     /// Only records with this text in one of their words or names, whatever the case.
     q: Option<String>,
     /// Only this actor's, as records name it.
@@ -42,13 +42,6 @@ pub(crate) struct AuditParams {
 
 page_query!(AuditParams);
 
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum ListOrder {
-    Newest,
-    Oldest,
-}
-
 pub(crate) async fn list(
     allowed: Allowed<AuditRead>,
     State(shared): State<Shared>,
@@ -56,10 +49,6 @@ pub(crate) async fn list(
 ) -> Result<axum::Json<Page<AuditItem>>, Problem> {
     // Without a tenant, those who see all tenants see what belongs to none, too.
     let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let order = match params.order {
-        None | Some(ListOrder::Newest) => AuditOrder::NewestFirst,
-        Some(ListOrder::Oldest) => AuditOrder::OldestFirst,
-    };
     let query = AuditQuery {
         tenant,
         text: params.q,
@@ -68,7 +57,7 @@ pub(crate) async fn list(
         outcome: params.outcome,
         from: params.from,
         until: params.until,
-        order,
+        order: params.order.unwrap_or_default(),
         behind: after,
     };
     let page = shared.app.audit(query, limit).await?;

@@ -13,20 +13,22 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::sse::{self, Sse};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::api::events::{LiveEvent, LiveKind};
+use crate::api::encoding::word::Word;
+use crate::api::events::LiveEvent;
 use crate::app::access::caller::Caller;
 use crate::app::insight::events::{EventId, ServerEvent};
 use crate::domain::code::Code;
 use crate::domain::ids::{CredentialId, TenantId};
+use crate::domain::insight::live_kind::LiveKind;
 use crate::domain::people::access::AccessChange;
 use crate::domain::people::api_token::Maker;
 use crate::domain::people::permission::Permission;
@@ -34,7 +36,7 @@ use crate::domain::people::session::SessionKey;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, Allowed, InTenant, Params, scope};
 use crate::http::problem::Problem;
-use crate::http::reply::EventStream;
+use crate::http::reply::{EventsOf, Media};
 use crate::tls::listener::accept::Ender;
 
 /// Events that wait for a reader, besides those in the broadcast.
@@ -58,7 +60,7 @@ pub(crate) async fn stream(
     Params(params): Params<InTenant>,
     ender: Option<Extension<Ender>>,
     headers: HeaderMap,
-) -> Result<EventStream<LiveEvent>, Problem> {
+) -> Result<Media<EventsOf<LiveEvent>>, Problem> {
     let tenant = scope(&shared, &allowed.caller, params.tenant.as_deref())?;
     let place = shared.streams.enter(&allowed.caller)?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
@@ -66,8 +68,8 @@ pub(crate) async fn stream(
     let last = last.map(|text| text.parse().unwrap_or(EventId { run: 0, number: 0 }));
     // From before the answer on, so that nothing falls between it and the first event, nor between the proof of the
     // right to listen and its end.
-    let access = shared.app.events().listen_to_access();
-    let (missed, events) = shared.app.events().listen(tenant, last);
+    let access = shared.app.events.listen_to_access();
+    let (missed, events) = shared.app.events.listen(tenant, last);
     let (sender, events_told) = mpsc::channel(WAITING_MAX);
     let over = CancellationToken::new();
     let told = Told { events: events_told, over: Box::pin(over.clone().cancelled_owned()) };
@@ -76,7 +78,7 @@ pub(crate) async fn stream(
     let caller = allowed.caller;
     let listener = Listener { shared, caller, tenant, permissions, sender, over, ender, _place: place };
     tokio::spawn(listener.run(missed, events, access));
-    Ok(EventStream::new((UNBUFFERED, Sse::new(told))))
+    Ok(Media::new((UNBUFFERED, Sse::new(told))))
 }
 
 /// The events of one stream, until it is over: what waits for its reader then is not told any more.
@@ -210,12 +212,8 @@ impl Listener {
             Caller::Anonymous { .. } => BTreeSet::new(),
         };
         let may = permissions.contains(&Permission::AgentRead);
-        *self.permissions() = permissions;
+        *self.permissions.lock() = permissions;
         may
-    }
-
-    fn permissions(&self) -> MutexGuard<'_, BTreeSet<Permission>> {
-        self.permissions.lock()
     }
 
     /// Sends an event, or `None` for those that were lost. Tells whether to go on.
@@ -226,8 +224,8 @@ impl Listener {
                 if theirs {
                     return true;
                 }
-                let kind = LiveKind::of(event.kind);
-                if kind.needs().is_some_and(|needed| !self.permissions().contains(&needed)) {
+                let kind = event.kind;
+                if kind.needs().is_some_and(|needed| !self.permissions.lock().contains(&needed)) {
                     return true;
                 }
                 message(&LiveEvent::about(kind, event.subject)).id(event.id.to_string())
@@ -240,7 +238,7 @@ impl Listener {
 
 fn message(event: &LiveEvent) -> sse::Event {
     let data = serde_json::json!(event);
-    sse::Event::default().event(event.kind.as_str()).data(data.to_string())
+    sse::Event::default().event(Word::Known(event.kind).to_string()).data(data.to_string())
 }
 
 /// On the strength of what somebody listens.
@@ -263,19 +261,15 @@ impl OpenStreams {
             Caller::Token(token) => Holder::Token(token.id),
             Caller::Local { .. } | Caller::Anonymous { .. } => return Ok(None),
         };
-        let mut streams = self.streams();
+        let mut streams = self.0.lock();
         let open = streams.entry(holder).or_default();
         if *open >= STREAMS_MAX {
             let detail =
                 format!("This session or token has {STREAMS_MAX} event streams open already. Close one.");
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyStreams, detail));
+            return Err(Problem::new(Code::TooManyStreams, detail));
         }
         *open += 1;
         Ok(Some(Place { holder, streams: Arc::clone(self) }))
-    }
-
-    fn streams(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
-        self.0.lock()
     }
 }
 
@@ -288,7 +282,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut streams = self.streams.streams();
+        let mut streams = self.streams.0.lock();
         let Some(open) = streams.get_mut(&self.holder) else { return };
         *open -= 1;
         if *open == 0 {

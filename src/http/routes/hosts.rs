@@ -69,7 +69,7 @@ pub(crate) async fn list(
     ListRequest { query: params, after, limit }: ListRequest<HostCursor, HostParams>,
 ) -> Result<axum::Json<HostList>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let query = params.query(after, shared.app.clock().now())?;
+    let query = params.query(after, shared.app.clock.now())?;
     let page = shared.app.hosts(tenant, query, limit).await?;
     let trust_domain = shared.app.trust_domain();
     let items = page.hosts.into_iter();

@@ -16,7 +16,7 @@ use crate::api::local::{AgentCaPresence, CheckVerdict, CheckedTableItem};
 use crate::api::overview::WarningItem;
 use crate::app::keep::check::CheckedTable;
 use crate::http::input::body::Json;
-use crate::http::input::extract::{Local, Nothing, Params};
+use crate::http::input::extract::Local;
 use crate::http::problem::{Problem, with_causes};
 use crate::http::{Shared, findings};
 use crate::pem;
@@ -25,11 +25,7 @@ use crate::pem;
 const PARTS_WAITING: usize = 4;
 
 /// A sealed backup, as it is made. When it fails half-way, the answer breaks off.
-pub(crate) async fn backup(
-    Local(caller): Local,
-    State(shared): State<Shared>,
-    Params(Nothing {}): Params<Nothing>,
-) -> Result<Response, Problem> {
+pub(crate) async fn backup(Local(caller): Local, State(shared): State<Shared>) -> Result<Response, Problem> {
     let backup = shared.app.begin_backup(&caller, &shared.facts.envelope).await?;
     let (parts, body) = answer_in_parts();
     tokio::spawn(async move {
@@ -45,11 +41,7 @@ pub(crate) async fn backup(
 
 /// A line of JSON for every table that is whole, as soon as that is known, and a last one with the first damage and with
 /// what else there is to see to.
-pub(crate) async fn check(
-    Local(_): Local,
-    State(shared): State<Shared>,
-    Params(Nothing {}): Params<Nothing>,
-) -> Response {
+pub(crate) async fn check(Local(_): Local, State(shared): State<Shared>) -> Response {
     let (mut parts, body) = answer_in_parts();
     let last = parts.0.clone();
     tokio::spawn(async move {
@@ -94,7 +86,6 @@ fn line_of(line: &impl Serialize) -> Vec<u8> {
 pub(crate) async fn request_intermediate(
     Local(_): Local,
     State(shared): State<Shared>,
-    Params(Nothing {}): Params<Nothing>,
 ) -> Result<axum::Json<RequestedIntermediate>, Problem> {
     let request = shared.app.request_intermediate(&shared.facts.envelope)?;
     Ok(axum::Json(RequestedIntermediate {
@@ -109,7 +100,6 @@ pub(crate) async fn request_intermediate(
 pub(crate) async fn renew_agent_ca(
     Local(caller): Local,
     State(shared): State<Shared>,
-    Params(Nothing {}): Params<Nothing>,
     Json(body): Json<RenewBody>,
 ) -> Result<axum::Json<CaCertificateItem>, Problem> {
     let unusable = || Problem::bad_request("The certificate is not PEM, or the sealed key is not base64.");
@@ -125,7 +115,6 @@ pub(crate) async fn renew_agent_ca(
 pub(crate) async fn has_agent_ca(
     Local(_): Local,
     State(shared): State<Shared>,
-    Params(Nothing {}): Params<Nothing>,
 ) -> Result<axum::Json<AgentCaPresence>, Problem> {
     Ok(axum::Json(AgentCaPresence { exists: shared.app.hierarchy()?.is_some() }))
 }
@@ -134,7 +123,6 @@ pub(crate) async fn has_agent_ca(
 pub(crate) async fn install_agent_ca(
     Local(caller): Local,
     State(shared): State<Shared>,
-    Params(Nothing {}): Params<Nothing>,
     Json(body): Json<AgentCaBody>,
 ) -> Result<StatusCode, Problem> {
     let made = body.read().ok_or_else(|| {

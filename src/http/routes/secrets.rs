@@ -9,9 +9,8 @@ use crate::api::page::Page;
 use crate::app::issue::secrets::SecretOrder;
 use crate::domain::code::Code;
 use crate::domain::ids::CredentialId;
-use crate::domain::label::InvalidLabel;
 use crate::http::Shared;
-use crate::http::input::body::Json;
+use crate::http::input::body::{Json, text};
 use crate::http::input::extract::{Allowed, InTenant, One, Params, SecretWrite, tenant};
 use crate::http::input::page::{ListRequest, page_query};
 use crate::http::problem::Problem;
@@ -47,9 +46,7 @@ pub(crate) async fn create(
     Json(body): Json<SecretBody>,
 ) -> Result<Created<CreatedSecret>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let name = body.name.parse();
-    let name =
-        name.map_err(|error: InvalidLabel| Problem::unprocessable(Code::InvalidName, error.to_string()))?;
+    let name = text(Code::InvalidName, &body.name)?;
     let order = SecretOrder { name, max_uses: body.max_uses, ttl_seconds: body.ttl_seconds };
     let (secret, credential) = shared.app.create_secret(&allowed.caller, tenant, order).await?;
     Ok(Created(CreatedSecret::new(&secret, &credential)))

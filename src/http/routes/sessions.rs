@@ -73,13 +73,13 @@ pub(crate) async fn show(
     State(shared): State<Shared>,
     Known(caller): Known,
 ) -> Result<axum::Json<SessionAnswer>, Problem> {
-    let expires_at = match &caller {
-        Caller::User { session, .. } => {
-            shared.app.signed_in(*session)?.map(|signed_in| signed_in.session.expires_at())
-        }
-        _ => None,
-    };
-    Ok(answer(&caller, expires_at))
+    Ok(answer(&caller, expiry(&shared, &caller)?))
+}
+
+/// When the session ends that somebody asks with.
+fn expiry(shared: &Shared, caller: &Caller) -> Result<Option<Timestamp>, Problem> {
+    let Caller::User { session, .. } = caller else { return Ok(None) };
+    Ok(shared.app.signed_in(*session)?.map(|signed_in| signed_in.session.expires_at()))
 }
 
 /// The same without a refusal. A page can't know beforehand whether anybody is signed in, since the cookie is
@@ -113,20 +113,15 @@ pub(crate) async fn sign_out(
 
 pub(crate) async fn set_preferences(
     State(shared): State<Shared>,
-    Known(caller): Known,
+    Known(mut caller): Known,
     Json(body): Json<PreferencesBody>,
 ) -> Result<axum::Json<SessionAnswer>, Problem> {
     let preferences = Preferences { time_zone: body.time_zone, clock: body.clock };
     shared.app.set_preferences(&caller, preferences).await?;
-    let (caller, expires_at) = match caller {
-        Caller::User { mut user, session, address } => {
-            user.preferences = preferences;
-            let expires_at = shared.app.signed_in(session)?.map(|signed_in| signed_in.session.expires_at());
-            (Caller::User { user, session, address }, expires_at)
-        }
-        other => (other, None),
-    };
-    Ok(answer(&caller, expires_at))
+    if let Caller::User { user, .. } = &mut caller {
+        user.preferences = preferences;
+    }
+    Ok(answer(&caller, expiry(&shared, &caller)?))
 }
 
 fn answer(caller: &Caller, expires_at: Option<Timestamp>) -> axum::Json<SessionAnswer> {

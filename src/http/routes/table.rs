@@ -5,100 +5,66 @@ use axum::http::Method;
 
 use crate::domain::code::Code;
 use crate::http::Shared;
-use crate::http::openapi::operation::Operation;
 use crate::http::openapi::registration::Api;
 use crate::http::routes::public::{agent_ca, enroll, health, install, metrics};
 use crate::http::routes::{
     account, api_tokens, audit, events, hosts, local, overview, secrets, sessions, tenants, tokens, users,
 };
 
-fn get(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
-    Operation::new(Method::GET, path, id, summary)
-}
-
-fn post(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
-    Operation::new(Method::POST, path, id, summary)
-}
-
-fn delete(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
-    Operation::new(Method::DELETE, path, id, summary)
-}
-
-/// What the route is about, or a tenant that the body names.
-const NO_SUCH: (u16, Code) = (404, Code::NotFound);
-const NO_CA: (u16, Code) = (503, Code::CaUnavailable);
-const THROTTLED: (u16, Code) = (429, Code::Throttled);
-/// Where passwords are hashed.
-const BUSY: (u16, Code) = (503, Code::Busy);
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const PUT: Method = Method::PUT;
+const PATCH: Method = Method::PATCH;
+const DELETE: Method = Method::DELETE;
 
 /// Routes that need no login.
 pub(crate) fn open() -> Api {
     Api::default()
-        .route(
-            post(
-                "/enroll/agent",
-                "enrollAgent",
-                "Enroll a machine with a join token or an enrollment secret",
-            )
-            .refuses(&[
-                (400, Code::BadCsr),
-                (401, Code::Unauthorized),
-                (401, Code::TokenUsed),
-                (401, Code::TokenExpired),
-                (401, Code::TokenVoided),
-                (403, Code::SecretExhausted),
-                (403, Code::HostDecommissioned),
-                (403, Code::IdentityRevoked),
-                THROTTLED,
-                NO_CA,
-            ]),
-            enroll::enroll,
-        )
-        .route(
-            post("/enroll/agent/rotate", "rotateAgent", "Replace an SVID by a new one, for a new key")
-                .refuses(&[
-                    (400, Code::BadCsr),
-                    (401, Code::BadChain),
-                    (401, Code::BadProof),
-                    (401, Code::UnknownSerial),
-                    (401, Code::SvidExpired),
-                    (403, Code::IdentityRevoked),
-                    THROTTLED,
-                    NO_CA,
-                ]),
-            enroll::rotate,
-        )
-        .route(
-            get("/agent-ca.crt", "agentCaBundle", "The agent CA: root and intermediates, PEM")
-                .refuses(&[NO_SUCH]),
-            agent_ca::bundle,
-        )
-        .route(
-            get("/agent-ca.crl", "agentCaCrl", "Revoked certificates that have not expired, DER")
-                .refuses(&[NO_CA]),
-            agent_ca::crl,
-        )
-        .route(
-            get("/.well-known/spiffe-bundle", "spiffeBundle", "The trust bundle as a JWK set")
-                .refuses(&[NO_SUCH]),
-            agent_ca::spiffe_bundle,
-        )
-        .route(
-            get(
-                "/install/{platform}/muster",
-                "program",
-                "The program, for a machine that joins; the platform is OS-ARCH",
-            )
-            .refuses(&[(503, Code::Busy)]),
-            install::program,
-        )
-        .route(get("/healthz", "live", "Whether the process lives"), health::live)
-        .route(get("/readyz", "ready", "Whether enrollments can be taken"), health::ready)
-        .route(
-            get("/metrics", "metrics", "Figures for Prometheus, for loopback and API tokens only")
-                .refuses(&[(403, Code::PermissionDenied)]),
-            metrics::show,
-        )
+        .operation("enrollAgent", "Enroll a machine with a join token or an enrollment secret")
+        .at(POST, "/enroll/agent", enroll::enroll)
+        .refuses(&[
+            Code::BadCsr,
+            Code::Unauthorized,
+            Code::TokenUsed,
+            Code::TokenExpired,
+            Code::TokenVoided,
+            Code::SecretExhausted,
+            Code::HostDecommissioned,
+            Code::IdentityRevoked,
+            Code::Throttled,
+            Code::CaUnavailable,
+        ])
+        .operation("rotateAgent", "Replace an SVID by a new one, for a new key")
+        .at(POST, "/enroll/agent/rotate", enroll::rotate)
+        .refuses(&[
+            Code::BadCsr,
+            Code::BadChain,
+            Code::BadProof,
+            Code::UnknownSerial,
+            Code::SvidExpired,
+            Code::IdentityRevoked,
+            Code::Throttled,
+            Code::CaUnavailable,
+        ])
+        .operation("agentCaBundle", "The agent CA: root and intermediates, PEM")
+        .at(GET, "/agent-ca.crt", agent_ca::bundle)
+        .refuses(&[Code::NotFound])
+        .operation("agentCaCrl", "Revoked certificates that have not expired, DER")
+        .at(GET, "/agent-ca.crl", agent_ca::crl)
+        .refuses(&[Code::CaUnavailable])
+        .operation("spiffeBundle", "The trust bundle as a JWK set")
+        .at(GET, "/.well-known/spiffe-bundle", agent_ca::spiffe_bundle)
+        .refuses(&[Code::NotFound])
+        .operation("program", "The program, for a machine that joins; the platform is OS-ARCH")
+        .at(GET, "/install/{platform}/muster", install::program)
+        .refuses(&[Code::Busy])
+        .operation("live", "Whether the process lives")
+        .at(GET, "/healthz", health::live)
+        .operation("ready", "Whether enrollments can be taken")
+        .at(GET, "/readyz", health::ready)
+        .operation("metrics", "Figures for Prometheus, for loopback and API tokens only")
+        .at(GET, "/metrics", metrics::show)
+        .refuses(&[Code::PermissionDenied])
 }
 
 /// The admin API, below `/v1` and `/api/v1`.
@@ -121,187 +87,105 @@ pub(crate) fn local() -> Router<Shared> {
 }
 
 fn account(api: Api) -> Api {
-    api.route(get("/account", "account", "One's own account"), account::show)
-        .route(
-            Operation::new(
-                Method::PUT,
-                "/account/password",
-                "setOwnPassword",
-                "Set another password for oneself; every other session ends",
-            )
-            .refuses(&[
-                (422, Code::WrongPassword),
-                (422, Code::InvalidPassword),
-                THROTTLED,
-                BUSY,
-            ]),
-            account::set_password,
-        )
-        .route(get("/account/sessions", "ownSessions", "Where one is signed in"), account::sessions)
-        .route(delete("/account/sessions/{id}", "endOwnSession", "Sign out elsewhere"), account::end_session)
+    api.operation("account", "One's own account")
+        .at(GET, "/account", account::show)
+        .operation("setOwnPassword", "Set another password for oneself; every other session ends")
+        .at(PUT, "/account/password", account::set_password)
+        .refuses(&[Code::WrongPassword, Code::InvalidPassword, Code::Throttled, Code::Busy])
+        .operation("ownSessions", "Where one is signed in")
+        .at(GET, "/account/sessions", account::sessions)
+        .operation("endOwnSession", "Sign out elsewhere")
+        .at(DELETE, "/account/sessions/{id}", account::end_session)
 }
 
 fn people(api: Api) -> Api {
-    api.route(
-        post("/session", "signIn", "Sign in; the session comes back as a cookie").refuses(&[
-            (401, Code::Unauthenticated),
-            (403, Code::PermissionDenied),
-            THROTTLED,
-            BUSY,
-        ]),
-        sessions::sign_in,
-    )
-    .route(get("/session", "session", "Who is signed in"), sessions::show)
-    .route(
-        get("/session/if-any", "sessionIfAny", "Who is signed in, for pages that must ask first"),
-        sessions::show_if_any,
-    )
-    .route(delete("/session", "signOut", "Sign out"), sessions::sign_out)
-    .route(
-        Operation::new(
-            Method::PUT,
-            "/session/preferences",
-            "setPreferences",
-            "How the caller wants to see times",
-        ),
-        sessions::set_preferences,
-    )
-    .route(get("/users", "listUsers", "People, in the order of their creation"), users::list)
-    .route(
-        post("/users", "createUser", "Create a person").refuses(&[
-            NO_SUCH,
-            (409, Code::UsernameTaken),
-            (422, Code::InvalidUsername),
-            (422, Code::InvalidPassword),
-            BUSY,
-        ]),
-        users::create,
-    )
-    .route(
-        Operation::new(
-            Method::PATCH,
-            "/users/{id}",
-            "changeUser",
-            "Change a person's role, password or access",
-        )
-        .refuses(&[(409, Code::LastAdmin), (422, Code::InvalidPassword), BUSY]),
-        users::change,
-    )
-    .route(get("/api-tokens", "listApiTokens", "API tokens, newest first"), api_tokens::list)
-    .route(
-        post(
-            "/api-tokens",
-            "createApiToken",
-            "Create an API token; its text is in this answer and nowhere else",
-        )
+    api.operation("signIn", "Sign in; the session comes back as a cookie")
+        .at(POST, "/session", sessions::sign_in)
+        .refuses(&[Code::Unauthenticated, Code::PermissionDenied, Code::Throttled, Code::Busy])
+        .operation("session", "Who is signed in")
+        .at(GET, "/session", sessions::show)
+        .operation("sessionIfAny", "Who is signed in, for pages that must ask first")
+        .at(GET, "/session/if-any", sessions::show_if_any)
+        .operation("signOut", "Sign out")
+        .at(DELETE, "/session", sessions::sign_out)
+        .operation("setPreferences", "How the caller wants to see times")
+        .at(PUT, "/session/preferences", sessions::set_preferences)
+        .operation("listUsers", "People, in the order of their creation")
+        .at(GET, "/users", users::list)
+        .operation("createUser", "Create a person")
+        .at(POST, "/users", users::create)
         .refuses(&[
-            (422, Code::InvalidName),
-            (422, Code::InvalidPermissions),
-            (422, Code::InvalidTtl),
-            (422, Code::TooMany),
-        ]),
-        api_tokens::create,
-    )
-    .route(delete("/api-tokens/{id}", "deleteApiToken", "Revoke an API token"), api_tokens::delete)
-    .route(get("/tenants", "listTenants", "Tenants that the caller may see"), tenants::list)
-    .route(
-        post("/tenants", "createTenant", "Create a tenant")
-            .refuses(&[(409, Code::TenantTaken), (422, Code::InvalidName)]),
-        tenants::create,
-    )
+            Code::NotFound,
+            Code::UsernameTaken,
+            Code::InvalidUsername,
+            Code::InvalidPassword,
+            Code::Busy,
+        ])
+        .operation("changeUser", "Change a person's role, password or access")
+        .at(PATCH, "/users/{id}", users::change)
+        .refuses(&[Code::LastAdmin, Code::InvalidPassword, Code::Busy])
+        .operation("listApiTokens", "API tokens, newest first")
+        .at(GET, "/api-tokens", api_tokens::list)
+        .operation("createApiToken", "Create an API token; its text is in this answer and nowhere else")
+        .at(POST, "/api-tokens", api_tokens::create)
+        .refuses(&[Code::InvalidName, Code::InvalidPermissions, Code::InvalidTtl, Code::TooMany])
+        .operation("deleteApiToken", "Revoke an API token")
+        .at(DELETE, "/api-tokens/{id}", api_tokens::delete)
+        .operation("listTenants", "Tenants that the caller may see")
+        .at(GET, "/tenants", tenants::list)
+        .operation("createTenant", "Create a tenant")
+        .at(POST, "/tenants", tenants::create)
+        .refuses(&[Code::TenantTaken, Code::InvalidName])
 }
 
 fn credentials(api: Api) -> Api {
-    api.route(get("/agents/enroll-tokens", "listJoinTokens", "Join tokens, newest first"), tokens::list)
-        .route(
-            post(
-                "/agents/enroll-tokens",
-                "mintJoinToken",
-                "Mint a join token; its text is in this answer and nowhere else",
-            )
-            .refuses(&[
-                (422, Code::InvalidAgentId),
-                (422, Code::InvalidName),
-                (422, Code::InvalidTtl),
-                (422, Code::TooMany),
-            ]),
-            tokens::mint,
+    api.operation("listJoinTokens", "Join tokens, newest first")
+        .at(GET, "/agents/enroll-tokens", tokens::list)
+        .operation("mintJoinToken", "Mint a join token; its text is in this answer and nowhere else")
+        .at(POST, "/agents/enroll-tokens", tokens::mint)
+        .refuses(&[Code::InvalidAgentId, Code::InvalidName, Code::InvalidTtl, Code::TooMany])
+        .operation("voidJoinToken", "Void a join token that has not been used")
+        .at(DELETE, "/agents/enroll-tokens/{id}", tokens::void)
+        .refuses_with(409, Code::TokenUsed)
+        .operation("revokeAgent", "Revoke an agent's identity")
+        .at(POST, "/agents/{agent_id}/revoke", hosts::revoke)
+        .operation("listEnrollmentSecrets", "Enrollment secrets, newest first")
+        .at(GET, "/enrollment-secrets", secrets::list)
+        .operation(
+            "createEnrollmentSecret",
+            "Create an enrollment secret; its text is in this answer and nowhere else",
         )
-        .route(
-            delete("/agents/enroll-tokens/{id}", "voidJoinToken", "Void a join token that has not been used")
-                .refuses(&[(409, Code::TokenUsed)]),
-            tokens::void,
-        )
-        .route(post("/agents/{agent_id}/revoke", "revokeAgent", "Revoke an agent's identity"), hosts::revoke)
-        .route(
-            get("/enrollment-secrets", "listEnrollmentSecrets", "Enrollment secrets, newest first"),
-            secrets::list,
-        )
-        .route(
-            post(
-                "/enrollment-secrets",
-                "createEnrollmentSecret",
-                "Create an enrollment secret; its text is in this answer and nowhere else",
-            )
-            .refuses(&[
-                (422, Code::InvalidName),
-                (422, Code::InvalidMaxUses),
-                (422, Code::InvalidTtl),
-            ]),
-            secrets::create,
-        )
-        .route(
-            post(
-                "/enrollment-secrets/{id}/revoke",
-                "revokeEnrollmentSecret",
-                "Revoke an enrollment secret for good",
-            ),
-            secrets::revoke,
-        )
+        .at(POST, "/enrollment-secrets", secrets::create)
+        .refuses(&[Code::InvalidName, Code::InvalidMaxUses, Code::InvalidTtl])
+        .operation("revokeEnrollmentSecret", "Revoke an enrollment secret for good")
+        .at(POST, "/enrollment-secrets/{id}/revoke", secrets::revoke)
 }
 
 fn fleet(api: Api) -> Api {
-    api.route(get("/overview", "overview", "The state of the fleet on one page"), overview::show)
-        .route(get("/hosts", "listHosts", "Hosts, the newest first"), hosts::list)
-        .route(get("/hosts/{id}", "host", "One host"), hosts::show)
-        .route(
-            delete("/hosts/{id}", "deleteHost", "Remove a host with everything that hangs on it"),
-            hosts::delete,
-        )
-        .route(
-            get(
-                "/hosts/{id}/enrollments",
-                "hostEnrollments",
-                "Every certificate ever issued to a host, newest first",
-            ),
-            hosts::enrollments,
-        )
-        .route(get("/hosts/{id}/events", "hostEvents", "A host's timeline, newest first"), hosts::events)
-        .route(
-            post("/hosts/{id}/decommission", "decommissionHost", "Take a host out of service"),
-            hosts::decommission,
-        )
-        .route(
-            post(
-                "/hosts/{id}/re-enable",
-                "reEnableHost",
-                "Let a decommissioned or revoked host enroll again",
-            ),
-            hosts::re_enable,
-        )
-        .route(get("/audit", "listAudit", "The audit trail"), audit::list)
-        .route(
-            get("/audit/verify", "verifyAudit", "Whether the audit trail's hash chain is whole"),
-            audit::verify,
-        )
-        .route(
-            get("/agent-ca", "agentCa", "The agent CA's certificates and expiries")
-                .refuses(&[NO_SUCH, (500, Code::Internal)]),
-            agent_ca::show,
-        )
-        .route(
-            get("/events", "events", "What happens, as it happens (server-sent events)")
-                .refuses(&[(429, Code::TooManyStreams)]),
-            events::stream,
-        )
+    api.operation("overview", "The state of the fleet on one page")
+        .at(GET, "/overview", overview::show)
+        .operation("listHosts", "Hosts, the newest first")
+        .at(GET, "/hosts", hosts::list)
+        .operation("host", "One host")
+        .at(GET, "/hosts/{id}", hosts::show)
+        .operation("deleteHost", "Remove a host with everything that hangs on it")
+        .at(DELETE, "/hosts/{id}", hosts::delete)
+        .operation("hostEnrollments", "Every certificate ever issued to a host, newest first")
+        .at(GET, "/hosts/{id}/enrollments", hosts::enrollments)
+        .operation("hostEvents", "A host's timeline, newest first")
+        .at(GET, "/hosts/{id}/events", hosts::events)
+        .operation("decommissionHost", "Take a host out of service")
+        .at(POST, "/hosts/{id}/decommission", hosts::decommission)
+        .operation("reEnableHost", "Let a decommissioned or revoked host enroll again")
+        .at(POST, "/hosts/{id}/re-enable", hosts::re_enable)
+        .operation("listAudit", "The audit trail")
+        .at(GET, "/audit", audit::list)
+        .operation("verifyAudit", "Whether the audit trail's hash chain is whole")
+        .at(GET, "/audit/verify", audit::verify)
+        .operation("agentCa", "The agent CA's certificates and expiries")
+        .at(GET, "/agent-ca", agent_ca::show)
+        .refuses(&[Code::NotFound, Code::Internal])
+        .operation("events", "What happens, as it happens (server-sent events)")
+        .at(GET, "/events", events::stream)
+        .refuses(&[Code::TooManyStreams])
 }

@@ -6,9 +6,8 @@ use crate::api::page::Page;
 use crate::api::people::{TenantBody, TenantItem};
 use crate::domain::code::Code;
 use crate::domain::ids::TenantId;
-use crate::domain::label::InvalidLabel;
 use crate::http::Shared;
-use crate::http::input::body::Json;
+use crate::http::input::body::{Json, text};
 use crate::http::input::extract::{AgentRead, Allowed, Nothing, Params, TenantWrite};
 use crate::http::input::page::{ListRequest, PageParams};
 use crate::http::problem::Problem;
@@ -29,9 +28,7 @@ pub(crate) async fn create(
     Params(Nothing {}): Params<Nothing>,
     Json(body): Json<TenantBody>,
 ) -> Result<Created<TenantItem>, Problem> {
-    let name = body.name.parse();
-    let name =
-        name.map_err(|error: InvalidLabel| Problem::unprocessable(Code::InvalidName, error.to_string()))?;
+    let name = text(Code::InvalidName, &body.name)?;
     let tenant = shared.app.create_tenant(&allowed.caller, name).await?;
     Ok(Created(TenantItem::from(tenant)))
 }

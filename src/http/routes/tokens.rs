@@ -8,7 +8,7 @@ use crate::app::issue::tokens::TokenOrder;
 use crate::domain::code::Code;
 use crate::domain::ids::CredentialId;
 use crate::http::Shared;
-use crate::http::input::body::OptionalJson;
+use crate::http::input::body::{OptionalJson, text};
 use crate::http::input::extract::{AgentWrite, Allowed, InTenant, One, Params, tenant};
 use crate::http::input::page::ListRequest;
 use crate::http::problem::Problem;
@@ -21,21 +21,15 @@ pub(crate) async fn mint(
     OptionalJson(body): OptionalJson<MintBody>,
 ) -> Result<Created<MintedToken>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let agent = body.agent_id.map(|text| text.parse()).transpose();
-    let agent = agent.map_err(|error: crate::domain::identity::spiffe::SpiffeError| {
-        Problem::unprocessable(Code::InvalidAgentId, error.to_string())
-    })?;
-    let name = body.name.map(|text| text.parse()).transpose();
-    let name = name.map_err(|error: crate::domain::label::InvalidLabel| {
-        Problem::unprocessable(Code::InvalidName, error.to_string())
-    })?;
+    let agent = body.agent_id.map(|id| text(Code::InvalidAgentId, &id)).transpose()?;
+    let name = body.name.map(|name| text(Code::InvalidName, &name)).transpose()?;
     let order = TokenOrder { agent, name, ttl_seconds: body.ttl_seconds };
     let (token, credential) = shared.app.mint_token(&allowed.caller, tenant, order).await?;
     let warning = match &token.agent {
         Some(agent) if shared.app.is_revoked(tenant, agent)? => Some(MintWarning::identity_revoked(agent)),
         _ => None,
     };
-    let now = shared.app.clock().now();
+    let now = shared.app.clock.now();
     let minted = MintedToken::new(&token, &credential, now, &shared.facts, warning);
     Ok(Created(minted))
 }
@@ -47,7 +41,7 @@ pub(crate) async fn list(
 ) -> Result<axum::Json<Page<TokenItem>>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, listing.query.tenant.as_deref())?;
     let tokens = shared.app.tokens(tenant, listing.after, listing.rows()).await?;
-    let now = shared.app.clock().now();
+    let now = shared.app.clock.now();
     Ok(listing.page(tokens, |t| t.id, |t| TokenItem::new(&t, now)))
 }
 
@@ -56,5 +50,5 @@ pub(crate) async fn void(
     State(shared): State<Shared>,
 ) -> Result<axum::Json<TokenItem>, Problem> {
     let token = shared.app.void_token(&caller, tenant, id).await?;
-    Ok(axum::Json(TokenItem::new(&token, shared.app.clock().now())))
+    Ok(axum::Json(TokenItem::new(&token, shared.app.clock.now())))
 }

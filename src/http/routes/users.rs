@@ -7,9 +7,8 @@ use crate::api::people::{ChangedUserAnswer, UserBody, UserItem, UserPatch};
 use crate::app::access::users::{UserChange, UserOrder};
 use crate::domain::code::Code;
 use crate::domain::ids::UserId;
-use crate::domain::people::user::InvalidUsername;
 use crate::http::Shared;
-use crate::http::input::body::Json;
+use crate::http::input::body::{Json, text};
 use crate::http::input::extract::{Allowed, Id, Nothing, Params, UserWrite, scope, tenant};
 use crate::http::input::page::ListRequest;
 use crate::http::problem::Problem;
@@ -31,9 +30,7 @@ pub(crate) async fn create(
     Params(Nothing {}): Params<Nothing>,
     Json(body): Json<UserBody>,
 ) -> Result<Created<UserItem>, Problem> {
-    let username = body.username.parse();
-    let username = username
-        .map_err(|error: InvalidUsername| Problem::unprocessable(Code::InvalidUsername, error.to_string()))?;
+    let username = text(Code::InvalidUsername, &body.username)?;
     let asked = body.tenant_id.as_deref();
     let tenant = asked.map(|asked| tenant(&shared, &allowed.caller, Some(asked))).transpose()?;
     let order = UserOrder { username, password: body.password, role: body.role, tenant };

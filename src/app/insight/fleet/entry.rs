@@ -34,19 +34,6 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn host(&self) -> &Host {
-        &self.host
-    }
-
-    /// The last report, or the enrollment while there was none.
-    pub(crate) const fn quiet_since(&self) -> Timestamp {
-        self.quiet_since
-    }
-
-    pub(crate) const fn svid_not_after(&self) -> Timestamp {
-        self.svid_not_after
-    }
-
     pub(crate) fn last_seen(&self) -> Option<Timestamp> {
         self.reported.then_some(self.quiet_since)
     }
@@ -86,11 +73,6 @@ impl Entry {
                 false
             }
         }
-    }
-
-    /// The store has these facts now.
-    pub(crate) fn saved(&mut self) {
-        self.stored = None;
     }
 
     pub(crate) fn machine(&self) -> Option<&str> {

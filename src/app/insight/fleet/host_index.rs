@@ -11,7 +11,7 @@ use jiff::Timestamp;
 pub(crate) use crate::app::insight::fleet::entry::Entry;
 use crate::app::insight::fleet::entry::searched;
 use crate::app::insight::fleet::leaf::{LEAF_MAX, Leaf, Wanted};
-use crate::app::insight::fleet::query::{HostCursor, HostQuery, HostSortKey, Key, KeyOf, compare};
+use crate::app::insight::fleet::query::{HostCursor, HostQuery, HostSortKey, Key, compare};
 use crate::domain::enroll::enrollment::LetInBy;
 use crate::domain::host::{Host, HostFacts, HostFlag};
 use crate::domain::ids::HostId;
@@ -68,23 +68,23 @@ impl HostIndex {
         self.duplicates
     }
 
-    pub(crate) fn card(&self, id: HostId) -> Option<&Entry> {
+    pub(crate) fn entry(&self, id: HostId) -> Option<&Entry> {
         let leaf = self.leaves.get(self.leaf_of(id))?;
-        leaf.position(id).ok().map(|at| &leaf.cards[at])
+        leaf.position(id).ok().map(|at| &leaf.entries[at])
     }
 
     /// The host as it is now, with what the others' facts say of it.
-    pub(crate) fn now(&self, card: &Entry) -> HostNow {
-        let mut host = Host { last_seen: card.last_seen(), ..Host::clone(&card.host) };
-        if self.is_duplicate(card) {
+    pub(crate) fn now(&self, entry: &Entry) -> HostNow {
+        let mut host = Host { last_seen: entry.last_seen(), ..Host::clone(&entry.host) };
+        if self.is_duplicate(entry) {
             host.flags.insert(HostFlag::PossibleDuplicate);
         }
-        HostNow { host, online: card.online }
+        HostNow { host, online: entry.online }
     }
 
     /// Whether more than one host in service reports the machine id of this one.
-    pub(crate) fn is_duplicate(&self, card: &Entry) -> bool {
-        let hosts = card.machine().and_then(|machine| self.machines.get(machine));
+    pub(crate) fn is_duplicate(&self, entry: &Entry) -> bool {
+        let hosts = entry.machine().and_then(|machine| self.machines.get(machine));
         hosts.is_some_and(|hosts| hosts.len() > 1)
     }
 
@@ -100,7 +100,7 @@ impl HostIndex {
 
     /// Every host in service.
     pub(crate) fn in_service(&self) -> impl Iterator<Item = &Entry> {
-        self.leaves.iter().flat_map(|leaf| &leaf.cards).filter(|card| card.in_service)
+        self.leaves.iter().flat_map(|leaf| &leaf.entries).filter(|entry| entry.in_service)
     }
 
     /// A page of the hosts that are wanted.
@@ -126,22 +126,22 @@ impl HostIndex {
         let mut page = HostPage { total: counted.unwrap_or(0), ..HostPage::default() };
         let mut last = None;
         for leaf in leaves {
-            let ends = leaf.cards.first().zip(leaf.cards.last());
+            let ends = leaf.entries.first().zip(leaf.entries.last());
             if counted.is_some() && !ends.is_some_and(|(first, last)| behind(first.id) || behind(last.id)) {
                 continue;
             }
-            let mut found = wanted.cards_of(leaf);
+            let mut found = wanted.entries_of(leaf);
             if !order.ascends() {
                 found.reverse();
             }
-            for card in found {
+            for entry in found {
                 page.total += usize::from(counted.is_none());
-                if !behind(card.id) {
+                if !behind(entry.id) {
                     continue;
                 }
                 if page.hosts.len() < limit {
-                    page.hosts.push(self.now(card));
-                    last = Some(card.id);
+                    page.hosts.push(self.now(entry));
+                    last = Some(entry.id);
                 } else if page.next.is_none() {
                     page.next = last.map(|id| HostCursor { key: Key::Enrolled, id });
                 }
@@ -157,20 +157,20 @@ impl HostIndex {
     fn page_by_key(&self, wanted: &Wanted<'_>, limit: usize) -> HostPage {
         let query = wanted.query;
         let order = query.order;
-        let after = query.after.as_ref().map(|place| (place.key.borrowed(), place.id));
+        let after = query.after.as_ref().map(|place| (&place.key, place.id));
         let mut total = 0;
         let mut found = Vec::new();
         for leaf in &self.leaves {
-            for card in wanted.cards_of(leaf) {
+            for entry in wanted.entries_of(leaf) {
                 total += 1;
-                let key = leaf.key_of(card, order.by);
-                if after.is_none_or(|after| compare(order, (key, card.id), after).is_gt()) {
-                    found.push((key, card));
+                let key = leaf.key_of(entry, order.by);
+                if after.is_none_or(|after| compare(order, (&key, entry.id), after).is_gt()) {
+                    found.push((key, entry));
                 }
             }
         }
-        let by_place = |one: &(KeyOf<'_>, &Entry), other: &(KeyOf<'_>, &Entry)| {
-            compare(order, (one.0, one.1.id), (other.0, other.1.id))
+        let by_place = |one: &(Key<'_>, &Entry), other: &(Key<'_>, &Entry)| {
+            compare(order, (&one.0, one.1.id), (&other.0, other.1.id))
         };
         let more = found.len() > limit;
         if more {
@@ -179,8 +179,8 @@ impl HostIndex {
         }
         found.sort_unstable_by(by_place);
         let next = found.last().filter(|_| more);
-        let next = next.map(|(key, card)| HostCursor { key: key.owned(order.by), id: card.id });
-        HostPage { hosts: found.into_iter().map(|(_, card)| self.now(card)).collect(), total, next }
+        let next = next.map(|(key, entry)| HostCursor { key: key.clone().into_owned(), id: entry.id });
+        HostPage { hosts: found.into_iter().map(|(_, entry)| self.now(entry)).collect(), total, next }
     }
 
     /// How many hosts match, where that is known without looking.
@@ -200,20 +200,20 @@ impl HostIndex {
         let at = self.leaf_of(id);
         let leaf = self.leaves.get_mut(at)?;
         let position = leaf.position(id).ok()?;
-        let card = &mut leaf.cards[position];
-        self.totals.forget(card);
-        let made = change(card);
-        self.totals.count(card);
+        let entry = &mut leaf.entries[position];
+        self.totals.forget(entry);
+        let made = change(entry);
+        self.totals.count(entry);
         Some(made)
     }
 
     /// Marks the hosts in service that were last heard of before `cutoff` as offline, and names them.
     pub(crate) fn silence(&mut self, cutoff: Timestamp) -> Vec<HostId> {
         let mut gone = Vec::new();
-        for card in self.leaves.iter_mut().flat_map(|leaf| &mut leaf.cards) {
-            if card.online && card.quiet_since < cutoff {
-                card.online = false;
-                gone.push(card.id);
+        for entry in self.leaves.iter_mut().flat_map(|leaf| &mut leaf.entries) {
+            if entry.online && entry.quiet_since < cutoff {
+                entry.online = false;
+                gone.push(entry.id);
             }
         }
         self.totals.online -= gone.len();
@@ -223,7 +223,7 @@ impl HostIndex {
     /// Takes a row in. What memory knows better than a row of the store stays.
     pub(crate) fn put(&mut self, mut host: Host) {
         let mut stored = None;
-        if let Some(known) = self.card(host.id)
+        if let Some(known) = self.entry(host.id)
             && known.stored.as_deref() == Some(&host.facts)
         {
             stored.clone_from(&known.stored);
@@ -234,7 +234,7 @@ impl HostIndex {
 
     /// Takes in what a host says of itself, and tells whether it is news.
     pub(crate) fn learn(&mut self, id: HostId, facts: HostFacts) -> bool {
-        let Some(known) = self.card(id) else { return false };
+        let Some(known) = self.entry(id) else { return false };
         let facts = facts.or(&known.host.facts);
         if facts == known.host.facts {
             return false;
@@ -248,7 +248,7 @@ impl HostIndex {
     fn place(&mut self, mut host: Host, stored: Option<Box<HostFacts>>) {
         let at = self.leaf_of(host.id);
         let position = self.leaves.get(at).and_then(|leaf| leaf.position(host.id).ok());
-        let known = position.map(|position| &self.leaves[at].cards[position]);
+        let known = position.map(|position| &self.leaves[at].entries[position]);
         let (mut online, mut told) = (false, None);
         if let Some(known) = known {
             told.clone_from(&known.told);
@@ -257,7 +257,7 @@ impl HostIndex {
             online = known.online && host.decommissioned_at.is_none();
         }
         let text = searched(&host);
-        let card = Entry {
+        let entry = Entry {
             id: host.id,
             quiet_since: host.last_seen.unwrap_or(host.first_enrolled_at),
             svid_not_after: host.svid_not_after,
@@ -274,46 +274,46 @@ impl HostIndex {
             stored,
             told,
         };
-        self.totals.count(&card);
+        self.totals.count(&entry);
         match position {
             Some(position) => {
-                let known = self.leaves[at].replace(position, card, &text);
+                let known = self.leaves[at].replace(position, entry, &text);
                 self.totals.forget(&known);
                 self.unlink_machine(&known);
                 self.link_machine(at, position);
             }
             None => {
-                let (at, position) = self.insert(card, &text);
+                let (at, position) = self.insert(entry, &text);
                 self.link_machine(at, position);
             }
         }
     }
 
-    /// Puts a new card where its id belongs, and says where that is.
-    fn insert(&mut self, card: Entry, text: &str) -> (usize, usize) {
+    /// Puts a new entry where its id belongs, and says where that is.
+    fn insert(&mut self, entry: Entry, text: &str) -> (usize, usize) {
         // After the last of all, ids that grow leave full leaves behind.
-        let at = self.leaf_of(card.id).min(self.leaves.len().saturating_sub(1));
+        let at = self.leaf_of(entry.id).min(self.leaves.len().saturating_sub(1));
         let Some(leaf) = self.leaves.get_mut(at) else {
-            self.leaves.push(Leaf::of(card, text));
+            self.leaves.push(Leaf::of(entry, text));
             return (at, 0);
         };
-        let position = leaf.position(card.id).unwrap_or_else(|free| free);
-        if leaf.cards.len() < LEAF_MAX {
-            leaf.insert(position, card, text);
+        let position = leaf.position(entry.id).unwrap_or_else(|free| free);
+        if leaf.entries.len() < LEAF_MAX {
+            leaf.insert(position, entry, text);
             return (at, position);
         }
         if position == LEAF_MAX {
-            self.leaves.insert(at + 1, Leaf::of(card, text));
+            self.leaves.insert(at + 1, Leaf::of(entry, text));
             return (at + 1, 0);
         }
         let mut upper = leaf.split(LEAF_MAX / 2);
         let place = match position.checked_sub(LEAF_MAX / 2) {
             Some(position) => {
-                upper.insert(position, card, text);
+                upper.insert(position, entry, text);
                 (at + 1, position)
             }
             None => {
-                leaf.insert(position, card, text);
+                leaf.insert(position, entry, text);
                 (at, position)
             }
         };
@@ -326,28 +326,28 @@ impl HostIndex {
         let at = self.leaf_of(id);
         let Some(leaf) = self.leaves.get_mut(at) else { return };
         let Ok(position) = leaf.position(id) else { return };
-        let card = leaf.remove(position);
-        if leaf.cards.is_empty() {
+        let entry = leaf.remove(position);
+        if leaf.entries.is_empty() {
             self.leaves.remove(at);
         }
-        self.totals.forget(&card);
-        self.unlink_machine(&card);
+        self.totals.forget(&entry);
+        self.unlink_machine(&entry);
     }
 
     /// The leaf where a host is or would be, and one past the last for ids above all.
     fn leaf_of(&self, id: HostId) -> usize {
-        self.leaves.partition_point(|leaf| leaf.cards.last().is_some_and(|last| last.id < id))
+        self.leaves.partition_point(|leaf| leaf.entries.last().is_some_and(|last| last.id < id))
     }
 
     fn link_machine(&mut self, leaf: usize, position: usize) {
-        let card = &self.leaves[leaf].cards[position];
-        let Some(machine) = card.machine() else { return };
-        let machines = if card.in_service { &mut self.machines } else { &mut self.retired_machines };
+        let entry = &self.leaves[leaf].entries[position];
+        let Some(machine) = entry.machine() else { return };
+        let machines = if entry.in_service { &mut self.machines } else { &mut self.retired_machines };
         let hosts = match machines.get_mut(machine) {
             Some(hosts) => hosts,
             None => machines.entry(machine.to_owned()).or_default(),
         };
-        if hosts.insert(card.id) && card.in_service {
+        if hosts.insert(entry.id) && entry.in_service {
             // With the second one the first is a possible duplicate, too.
             self.duplicates += match hosts.len() {
                 1 => 0,
@@ -357,34 +357,34 @@ impl HostIndex {
         }
     }
 
-    fn unlink_machine(&mut self, card: &Entry) {
-        let Some(machine) = card.machine() else { return };
-        let machines = if card.in_service { &mut self.machines } else { &mut self.retired_machines };
+    fn unlink_machine(&mut self, entry: &Entry) {
+        let Some(machine) = entry.machine() else { return };
+        let machines = if entry.in_service { &mut self.machines } else { &mut self.retired_machines };
         let Some(hosts) = machines.get_mut(machine) else { return };
-        if !hosts.remove(&card.id) {
+        if !hosts.remove(&entry.id) {
             return;
         }
         match hosts.len() {
             0 => drop(machines.remove(machine)),
-            1 => self.duplicates -= 2 * usize::from(card.in_service),
-            _ => self.duplicates -= usize::from(card.in_service),
+            1 => self.duplicates -= 2 * usize::from(entry.in_service),
+            _ => self.duplicates -= usize::from(entry.in_service),
         }
     }
 }
 
 impl Totals {
-    fn count(&mut self, card: &Entry) {
-        self.decommissioned += usize::from(!card.in_service);
-        self.in_service += usize::from(card.in_service);
-        self.online += usize::from(card.in_service && card.online);
-        self.possible_clones += usize::from(card.in_service && card.possible_clone);
+    fn count(&mut self, entry: &Entry) {
+        self.decommissioned += usize::from(!entry.in_service);
+        self.in_service += usize::from(entry.in_service);
+        self.online += usize::from(entry.in_service && entry.online);
+        self.possible_clones += usize::from(entry.in_service && entry.possible_clone);
     }
 
-    fn forget(&mut self, card: &Entry) {
-        self.decommissioned -= usize::from(!card.in_service);
-        self.in_service -= usize::from(card.in_service);
-        self.online -= usize::from(card.in_service && card.online);
-        self.possible_clones -= usize::from(card.in_service && card.possible_clone);
+    fn forget(&mut self, entry: &Entry) {
+        self.decommissioned -= usize::from(!entry.in_service);
+        self.in_service -= usize::from(entry.in_service);
+        self.online -= usize::from(entry.in_service && entry.online);
+        self.possible_clones -= usize::from(entry.in_service && entry.possible_clone);
     }
 }
 
@@ -410,7 +410,7 @@ mod tests {
     use crate::domain::identity::serial::Serial;
     use crate::domain::ids::TenantId;
 
-    /// What can happen to a roll. Numbers name hosts.
+    /// What can happen to an index. Numbers name hosts.
     #[derive(Debug, Clone)]
     enum Step {
         Put { number: u16, name: usize, machine: Option<u8>, out: Option<bool>, clone: bool },
@@ -563,10 +563,10 @@ mod tests {
     }
 
     /// Every page of a list after the other: each host once, in order, and the total with each.
-    fn pages(roll: &HostIndex, query: &HostQuery, limit: usize) -> (Vec<HostNow>, usize) {
+    fn pages(index: &HostIndex, query: &HostQuery, limit: usize) -> (Vec<HostNow>, usize) {
         let (mut hosts, mut query) = (Vec::new(), query.clone());
         loop {
-            let page = roll.page(&query, limit);
+            let page = index.page(&query, limit);
             assert!(page.hosts.len() <= limit);
             hosts.extend(page.hosts);
             query.after = page.next.map(|place| place.to_string().parse().unwrap());
@@ -611,15 +611,15 @@ mod tests {
         each.collect()
     }
 
-    fn compare_rolls(roll: &HostIndex, plain: &Plain, named: HostId) {
-        assert_eq!(roll.totals(), plain.totals());
-        assert_eq!(roll.duplicates(), plain.duplicates());
+    fn compare_with(index: &HostIndex, plain: &Plain, named: HostId) {
+        assert_eq!(index.totals(), plain.totals());
+        assert_eq!(index.duplicates(), plain.duplicates());
         let expiries = |now: &&HostNow| now.host.decommissioned_at.is_none();
         let expected: Vec<_> = plain.0.values().filter(expiries).map(|now| now.host.svid_not_after).collect();
-        assert_eq!(roll.in_service().map(Entry::svid_not_after).collect::<Vec<_>>(), expected);
+        assert_eq!(index.in_service().map(|entry| entry.svid_not_after).collect::<Vec<_>>(), expected);
         for query in queries(named) {
             let expected = plain.all(&query);
-            let (found, total) = pages(roll, &query, 170);
+            let (found, total) = pages(index, &query, 170);
             assert_eq!((total, found), (expected.len(), expected), "{query:?}");
         }
     }
@@ -629,18 +629,18 @@ mod tests {
 
         /// Leaves split, fill and empty, texts grow and shrink, and the counts stay those of a plain count.
         #[test]
-        fn a_roll_answers_like_a_plain_map(
+        fn an_index_answers_like_a_plain_map(
             first in prop::sample::subsequence((0..900u16).collect::<Vec<_>>(), 0..900).prop_shuffle(),
             steps in prop::collection::vec(step(), 0..300),
             named in 0..900u16,
         ) {
-            let (mut roll, mut plain) = (HostIndex::default(), Plain::default());
+            let (mut index, mut plain) = (HostIndex::default(), Plain::default());
             for number in first {
                 let name = usize::from(number) % NAMES.len();
-                roll.put(host(number, name, None));
+                index.put(host(number, name, None));
                 plain.put(host(number, name, None));
             }
-            compare_rolls(&roll, &plain, id(named));
+            compare_with(&index, &plain, id(named));
             for step in steps {
                 match step {
                     // Revoked, or decommissioned besides.
@@ -649,17 +649,17 @@ mod tests {
                         host.revoked_at = out.map(|_| at(1));
                         host.decommissioned_at = (out == Some(true)).then(|| at(1));
                         host.flags.extend(clone.then_some(HostFlag::PossibleClone));
-                        roll.put(host.clone());
+                        index.put(host.clone());
                         plain.put(host);
                     }
                     Step::Remove(number) => {
-                        roll.remove(id(number));
+                        index.remove(id(number));
                         plain.0.remove(&id(number));
                         plain.1.remove(&id(number));
                     }
                     Step::Learn(number, name) => {
                         let facts = host(number, name, None).facts;
-                        let learned = roll.learn(id(number), facts.clone());
+                        let learned = index.learn(id(number), facts.clone());
                         let known = plain.0.get_mut(&id(number)).is_some_and(|now| {
                             let facts = facts.or(&now.host.facts);
                             let before = std::mem::replace(&mut now.host.facts, facts);
@@ -672,11 +672,11 @@ mod tests {
                         assert_eq!(learned, known);
                     }
                     Step::Saved(number) => {
-                        roll.change(id(number), Entry::saved);
+                        index.change(id(number), |entry| entry.stored = None);
                         plain.1.remove(&id(number));
                     }
                     Step::Seen(number, second) => {
-                        let appeared = roll.change(id(number), |card| card.seen(at(second)));
+                        let appeared = index.change(id(number), |entry| entry.seen(at(second)));
                         let known = plain.0.get_mut(&id(number)).map(|now| {
                             now.host.last_seen = Some(at(second));
                             let appears = now.host.decommissioned_at.is_none() && !now.online;
@@ -686,7 +686,7 @@ mod tests {
                         assert_eq!(appeared, known);
                     }
                     Step::Silence(cutoff) => {
-                        let gone = roll.silence(at(cutoff));
+                        let gone = index.silence(at(cutoff));
                         let mut expected = Vec::new();
                         for now in plain.0.values_mut() {
                             if now.online && now.host.last_seen.is_some_and(|seen| seen < at(cutoff)) {
@@ -698,7 +698,7 @@ mod tests {
                     }
                 }
             }
-            compare_rolls(&roll, &plain, id(named));
+            compare_with(&index, &plain, id(named));
         }
     }
 }

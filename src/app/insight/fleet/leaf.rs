@@ -4,7 +4,7 @@ use memchr::memmem::Finder;
 
 use crate::app::insight::fleet::entry::{Entry, folded};
 use crate::app::insight::fleet::host_index::HostIndex;
-use crate::app::insight::fleet::query::{HostQuery, HostSortKey, KeyOf};
+use crate::app::insight::fleet::query::{HostQuery, HostSortKey, Key};
 use crate::domain::host::HostFlag;
 use crate::domain::ids::HostId;
 
@@ -13,47 +13,47 @@ pub(crate) const LEAF_MAX: usize = 256;
 
 #[derive(Debug, Default)]
 pub(crate) struct Leaf {
-    pub(crate) cards: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// What search looks at: lower case, a fact a line, host after host.
     text: String,
 }
 
 impl Leaf {
-    pub(crate) fn of(card: Entry, text: &str) -> Self {
+    pub(crate) fn of(entry: Entry, text: &str) -> Self {
         let mut leaf = Self::default();
-        leaf.insert(0, card, text);
+        leaf.insert(0, entry, text);
         leaf
     }
 
     pub(crate) fn position(&self, id: HostId) -> Result<usize, usize> {
-        self.cards.binary_search_by_key(&id, |card| card.id)
+        self.entries.binary_search_by_key(&id, |entry| entry.id)
     }
 
     /// Where the text of a host begins.
     fn text_start(&self, position: usize) -> usize {
-        position.checked_sub(1).map_or(0, |before| self.cards[before].text_end)
+        position.checked_sub(1).map_or(0, |before| self.entries[before].text_end)
     }
 
-    pub(crate) fn insert(&mut self, position: usize, mut card: Entry, text: &str) {
+    pub(crate) fn insert(&mut self, position: usize, mut entry: Entry, text: &str) {
         let start = self.text_start(position);
         self.text.insert_str(start, text);
-        card.text_end = start;
-        self.cards.insert(position, card);
-        for card in &mut self.cards[position..] {
-            card.text_end += text.len();
+        entry.text_end = start;
+        self.entries.insert(position, entry);
+        for entry in &mut self.entries[position..] {
+            entry.text_end += text.len();
         }
     }
 
-    pub(crate) fn replace(&mut self, position: usize, mut card: Entry, text: &str) -> Entry {
+    pub(crate) fn replace(&mut self, position: usize, mut entry: Entry, text: &str) -> Entry {
         let start = self.text_start(position);
-        let end = self.cards[position].text_end;
-        card.text_end = end;
-        let known = std::mem::replace(&mut self.cards[position], card);
+        let end = self.entries[position].text_end;
+        entry.text_end = end;
+        let known = std::mem::replace(&mut self.entries[position], entry);
         // Most rows come again with the facts that they had.
         if &self.text[start..end] != text {
             self.text.replace_range(start..end, text);
-            for card in &mut self.cards[position..] {
-                card.text_end = card.text_end - (end - start) + text.len();
+            for entry in &mut self.entries[position..] {
+                entry.text_end = entry.text_end - (end - start) + text.len();
             }
         }
         known
@@ -61,55 +61,55 @@ impl Leaf {
 
     pub(crate) fn remove(&mut self, position: usize) -> Entry {
         let start = self.text_start(position);
-        let card = self.cards.remove(position);
-        self.text.drain(start..card.text_end);
-        for later in &mut self.cards[position..] {
-            later.text_end -= card.text_end - start;
+        let entry = self.entries.remove(position);
+        self.text.drain(start..entry.text_end);
+        for later in &mut self.entries[position..] {
+            later.text_end -= entry.text_end - start;
         }
-        card
+        entry
     }
 
     /// Keeps what comes before `position`, and gives what follows.
     pub(crate) fn split(&mut self, position: usize) -> Self {
         let start = self.text_start(position);
-        let mut upper = Self { cards: self.cards.split_off(position), text: self.text.split_off(start) };
-        for card in &mut upper.cards {
-            card.text_end -= start;
+        let mut upper = Self { entries: self.entries.split_off(position), text: self.text.split_off(start) };
+        for entry in &mut upper.entries {
+            entry.text_end -= start;
         }
         upper
     }
 
     /// What search looks at of one of its hosts: name and operating system, a line each, then addresses.
-    fn text_of(&self, card: &Entry) -> &str {
-        self.text.get(card.text_end - card.text_len..card.text_end).unwrap_or_default()
+    fn text_of(&self, entry: &Entry) -> &str {
+        self.text.get(entry.text_end - entry.text_len..entry.text_end).unwrap_or_default()
     }
 
-    fn name_of(&self, card: &Entry) -> &str {
-        self.text_of(card).lines().next().unwrap_or_default()
+    fn name_of(&self, entry: &Entry) -> &str {
+        self.text_of(entry).lines().next().unwrap_or_default()
     }
 
-    fn os_of(&self, card: &Entry) -> &str {
-        self.text_of(card).lines().nth(1).unwrap_or_default()
+    fn os_of(&self, entry: &Entry) -> &str {
+        self.text_of(entry).lines().nth(1).unwrap_or_default()
     }
 
-    pub(crate) fn key_of<'l>(&'l self, card: &Entry, by: HostSortKey) -> KeyOf<'l> {
+    pub(crate) fn key_of<'l>(&'l self, entry: &Entry, by: HostSortKey) -> Key<'l> {
         match by {
-            HostSortKey::Enrolled => KeyOf::Enrolled,
-            HostSortKey::Hostname => KeyOf::Hostname(self.name_of(card)),
-            HostSortKey::LastSeen => KeyOf::Moment(card.last_seen()),
-            HostSortKey::Expires => KeyOf::Moment(Some(card.svid_not_after)),
+            HostSortKey::Enrolled => Key::Enrolled,
+            HostSortKey::Hostname => Key::Hostname(self.name_of(entry).into()),
+            HostSortKey::LastSeen => Key::LastSeen(entry.last_seen()),
+            HostSortKey::Expires => Key::Expires(entry.svid_not_after),
         }
     }
 
     /// The hosts in whose text it is found, in order.
     fn matches(&self, finder: &Finder<'_>) -> impl Iterator<Item = &Entry> {
         let text = self.text.as_bytes();
-        let (mut from, mut cards) = (0, self.cards.iter());
+        let (mut from, mut entries) = (0, self.entries.iter());
         std::iter::from_fn(move || {
             let found = from + finder.find(text.get(from..)?)?;
-            let card = cards.find(|card| card.text_end > found)?;
-            from = card.text_end;
-            Some(card)
+            let entry = entries.find(|entry| entry.text_end > found)?;
+            from = entry.text_end;
+            Some(entry)
         })
     }
 }
@@ -121,70 +121,70 @@ pub(crate) struct Wanted<'q> {
     /// The text as one hostname.
     whole: Option<String>,
     os: Option<String>,
-    roll: &'q HostIndex,
+    index: &'q HostIndex,
 }
 
 impl<'q> Wanted<'q> {
-    pub(crate) fn of(roll: &'q HostIndex, query: &'q HostQuery) -> Self {
+    pub(crate) fn of(index: &'q HostIndex, query: &'q HostQuery) -> Self {
         let text = query.text.as_deref().map(str::trim).filter(|text| !text.is_empty());
         Self {
             query,
             words: text.map(|text| text.split_whitespace().map(folded).collect()).unwrap_or_default(),
             whole: text.map(folded),
             os: query.os.as_deref().map(folded),
-            roll,
+            index,
         }
     }
 
     /// The hosts of a leaf that are wanted, in the order of their ids.
-    pub(crate) fn cards_of<'l>(&self, leaf: &'l Leaf) -> Vec<&'l Entry> {
-        let fits = |card: &&Entry| self.fits(leaf, card);
+    pub(crate) fn entries_of<'l>(&self, leaf: &'l Leaf) -> Vec<&'l Entry> {
+        let fits = |entry: &&Entry| self.fits(leaf, entry);
         let Some((first, others)) = self.words.split_first() else {
-            return leaf.cards.iter().filter(fits).collect();
+            return leaf.entries.iter().filter(fits).collect();
         };
         let others: Vec<_> = others.iter().map(|word| Finder::new(word.as_bytes())).collect();
         let first = Finder::new(first.as_bytes());
         let mut found: Vec<_> = leaf
             .matches(&first)
-            .filter(|card| {
-                let text = leaf.text_of(card).as_bytes();
+            .filter(|entry| {
+                let text = leaf.text_of(entry).as_bytes();
                 others.iter().all(|word| word.find(text).is_some())
             })
             .collect();
         let named = self.query.named.iter().filter_map(|id| leaf.position(*id).ok());
-        for card in named.map(|position| &leaf.cards[position]) {
-            if let Err(position) = found.binary_search_by_key(&card.id, |found| found.id) {
-                found.insert(position, card);
+        for entry in named.map(|position| &leaf.entries[position]) {
+            if let Err(position) = found.binary_search_by_key(&entry.id, |found| found.id) {
+                found.insert(position, entry);
             }
         }
-        found.retain(|card| self.fits(leaf, card));
+        found.retain(|entry| self.fits(leaf, entry));
         found
     }
 
-    fn fits(&self, leaf: &Leaf, card: &Entry) -> bool {
+    fn fits(&self, leaf: &Leaf, entry: &Entry) -> bool {
         let query = self.query;
         let in_view = match query.of_the_decommissioned() {
-            true => !card.in_service,
-            false => card.in_service || (query.state.is_none() && self.is_named(leaf, card)),
+            true => !entry.in_service,
+            false => entry.in_service || (query.state.is_none() && self.is_named(leaf, entry)),
         };
         let flagged = || match query.flag {
-            Some(HostFlag::PossibleClone) => card.possible_clone,
-            Some(HostFlag::PossibleDuplicate) => self.roll.is_duplicate(card),
+            Some(HostFlag::PossibleClone) => entry.possible_clone,
+            Some(HostFlag::PossibleDuplicate) => self.index.is_duplicate(entry),
             None => true,
         };
         in_view
-            && query.online.is_none_or(|online| card.online == online)
-            && query.state.is_none_or(|state| card.state() == state)
+            && query.online.is_none_or(|online| entry.online == online)
+            && query.state.is_none_or(|state| entry.state() == state)
             && flagged()
-            && query.let_in_by.is_none_or(|id| card.let_in_by == Some(id))
-            && self.os.as_deref().is_none_or(|os| leaf.os_of(card).contains(os))
-            && query.version.is_none_or(|range| range.holds(card.version))
-            && query.silent_before.is_none_or(|before| card.quiet_since < before)
+            && query.let_in_by.is_none_or(|id| entry.let_in_by == Some(id))
+            && self.os.as_deref().is_none_or(|os| leaf.os_of(entry).contains(os))
+            && query.version.is_none_or(|range| range.holds(entry.version))
+            && query.silent_before.is_none_or(|before| entry.quiet_since < before)
     }
 
     /// Whether the text is this host's very name.
-    fn is_named(&self, leaf: &Leaf, card: &Entry) -> bool {
-        let by_hostname = || self.whole.as_deref().is_some_and(|whole| whole == leaf.name_of(card));
-        self.query.named.contains(&card.id) || by_hostname()
+    fn is_named(&self, leaf: &Leaf, entry: &Entry) -> bool {
+        let by_hostname = || self.whole.as_deref().is_some_and(|whole| whole == leaf.name_of(entry));
+        self.query.named.contains(&entry.id) || by_hostname()
     }
 }

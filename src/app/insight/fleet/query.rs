@@ -1,5 +1,6 @@
 //! Which hosts are asked for, in which order, and where a page of them begins.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
@@ -125,51 +126,32 @@ impl FromStr for HostOrder {
 /// Where a host stands in a sorted list. It says so by itself, so it stays good when that host changes or goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostCursor {
-    pub(crate) key: Key,
+    pub(crate) key: Key<'static>,
     pub(crate) id: HostId,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Key {
+/// Its place among the hosts, by what they are sorted by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key<'c> {
     Enrolled,
-    Hostname(String),
+    Hostname(Cow<'c, str>),
     LastSeen(Option<Timestamp>),
     Expires(Timestamp),
 }
 
-/// The same, of a host that is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum KeyOf<'c> {
-    Enrolled,
-    Hostname(&'c str),
-    Moment(Option<Timestamp>),
-}
-
-impl Key {
-    pub(crate) fn borrowed(&self) -> KeyOf<'_> {
+impl Key<'_> {
+    pub(crate) fn into_owned(self) -> Key<'static> {
         match self {
-            Self::Enrolled => KeyOf::Enrolled,
-            Self::Hostname(name) => KeyOf::Hostname(name),
-            Self::LastSeen(at) => KeyOf::Moment(*at),
-            Self::Expires(at) => KeyOf::Moment(Some(*at)),
-        }
-    }
-}
-
-impl KeyOf<'_> {
-    /// For a place in a list by `by`.
-    pub(crate) fn owned(self, by: HostSortKey) -> Key {
-        match (by, self) {
-            (_, Self::Enrolled) => Key::Enrolled,
-            (_, Self::Hostname(name)) => Key::Hostname(name.to_owned()),
-            (HostSortKey::Expires, Self::Moment(Some(at))) => Key::Expires(at),
-            (_, Self::Moment(at)) => Key::LastSeen(at),
+            Self::Enrolled => Key::Enrolled,
+            Self::Hostname(name) => Key::Hostname(Cow::Owned(name.into_owned())),
+            Self::LastSeen(at) => Key::LastSeen(at),
+            Self::Expires(at) => Key::Expires(at),
         }
     }
 }
 
 /// How two hosts follow each other.
-pub(crate) fn compare(order: HostOrder, one: (KeyOf<'_>, HostId), other: (KeyOf<'_>, HostId)) -> Ordering {
+pub(crate) fn compare(order: HostOrder, one: (&Key<'_>, HostId), other: (&Key<'_>, HostId)) -> Ordering {
     if order.ascends() { one.cmp(&other) } else { other.cmp(&one) }
 }
 
@@ -205,7 +187,7 @@ impl FromStr for HostCursor {
         let key = match kind {
             "h" => {
                 let name = BASE64URL_NOPAD.decode(key.as_bytes()).map_err(|_| NotAPlace)?;
-                Key::Hostname(String::from_utf8(name).map_err(|_| NotAPlace)?)
+                Key::Hostname(String::from_utf8(name).map_err(|_| NotAPlace)?.into())
             }
             "s" if key.is_empty() => Key::LastSeen(None),
             "s" => Key::LastSeen(Some(moment()?)),

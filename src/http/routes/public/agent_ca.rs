@@ -8,30 +8,36 @@ use crate::app::keep::agent_ca::CertificateSummary;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, Allowed, Nothing, Params};
 use crate::http::problem::Problem;
-use crate::http::reply::{Cached, Crl, JsonOf, Pem};
+use crate::http::reply::{Cached, Crl, JsonOf, Media, Pem};
 
 fn missing() -> Problem {
     Problem::not_found("There is no agent CA yet. Create it with 'muster agent-ca init'.")
 }
 
-pub(crate) async fn bundle(State(shared): State<Shared>, headers: HeaderMap) -> Result<Cached<Pem>, Problem> {
+pub(crate) async fn bundle(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+) -> Result<Media<Cached<Pem>>, Problem> {
     let documents = shared.trust_documents().await;
-    Ok(Cached::new(documents.bundle.as_ref().ok_or_else(missing)?.answer(&headers)))
+    Ok(Media::new(documents.bundle.as_ref().ok_or_else(missing)?.answer(&headers)))
 }
 
 /// The CRL, DER (RFC 5280 5).
-pub(crate) async fn crl(State(shared): State<Shared>, headers: HeaderMap) -> Result<Cached<Crl>, Problem> {
+pub(crate) async fn crl(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+) -> Result<Media<Cached<Crl>>, Problem> {
     let documents = shared.trust_documents().await;
-    Ok(Cached::new(documents.crl.as_ref().ok_or_else(Problem::ca_unavailable)?.answer(&headers)))
+    Ok(Media::new(documents.crl.as_ref().ok_or_else(Problem::ca_unavailable)?.answer(&headers)))
 }
 
 /// The trust bundle as SPIFFE implementations fetch it.
 pub(crate) async fn spiffe_bundle(
     State(shared): State<Shared>,
     headers: HeaderMap,
-) -> Result<Cached<JsonOf<BundleAnswer>>, Problem> {
+) -> Result<Media<Cached<JsonOf<BundleAnswer>>>, Problem> {
     let documents = shared.trust_documents().await;
-    Ok(Cached::new(documents.spiffe_bundle.as_ref().ok_or_else(missing)?.answer(&headers)))
+    Ok(Media::new(documents.spiffe_bundle.as_ref().ok_or_else(missing)?.answer(&headers)))
 }
 
 impl From<CertificateSummary> for CaCertificateItem {

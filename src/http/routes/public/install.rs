@@ -6,35 +6,31 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use parking_lot::Mutex;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 
-use crate::domain::fairness::fair_eviction::{EvictionRank, FairEviction, Worth};
-use crate::domain::network::networks::accountable;
 use crate::http::Shared;
 use crate::http::input::extract::{ClientAddress, Id};
+use crate::http::input::fair_slots::{FairSlot, FairSlots};
 use crate::http::problem::Problem;
-use crate::http::reply::{Cached, Program};
+use crate::http::reply::{Cached, Media, Program};
 
 /// The running program, also after another one has taken its name.
 const RUNNING: &str = "/proc/self/exe";
 const FILE: &str = "muster";
-/// DownloadSlots at a time, from everybody together: 32 MiB at most.
+/// Downloads at a time, from everybody together: 32 MiB at most.
 const DOWNLOADS_MAX: usize = 256;
+pub(crate) type DownloadSlots = FairSlots<DOWNLOADS_MAX>;
 /// Bytes that are read at a time; one such piece waits for the client while the next is read.
 const PIECE: usize = 64 * 1024;
 /// A client that takes nothing for so long is not waited for.
@@ -69,7 +65,7 @@ pub(crate) async fn program(
     Id(platform): Id<Platform>,
     method: Method,
     headers: HeaderMap,
-) -> Result<Cached<Program>, Problem> {
+) -> Result<Media<Cached<Program>>, Problem> {
     let Some((file, length, tag)) = open(&shared, &platform).await else {
         let own = own_platform();
         return Err(Problem::not_found(&format!(
@@ -83,19 +79,16 @@ pub(crate) async fn program(
         (header::ETAG, tag),
     ];
     if known {
-        return Ok(Cached::new((StatusCode::NOT_MODIFIED, head)));
+        return Ok(Media::new((StatusCode::NOT_MODIFIED, head)));
     }
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        let place = DownloadSlots::place(&shared.downloads, client);
-        send(
-            file,
-            length,
-            place.ok_or_else(|| Problem::busy("Too many download the program now. Try again."))?,
-        )
+        let place = shared.downloads.place_of_richer(client);
+        let place = place.ok_or_else(|| Problem::busy("Too many download the program now. Try again."))?;
+        send(file, length, place)
     };
-    Ok(Cached::new((head, [(header::CONTENT_LENGTH, HeaderValue::from(length))], body)))
+    Ok(Media::new((head, [(header::CONTENT_LENGTH, HeaderValue::from(length))], body)))
 }
 
 /// The file for a platform, its length, and what tells it from others of its name.
@@ -114,7 +107,7 @@ async fn open(shared: &Shared, platform: &Platform) -> Option<(File, u64, Header
 }
 
 /// Sends as many bytes as were announced, if they are there; else the answer breaks off.
-fn send(file: File, length: u64, place: Place) -> Body {
+fn send(file: File, length: u64, place: FairSlot<DOWNLOADS_MAX>) -> Body {
     let (pieces, body) = mpsc::channel::<io::Result<Bytes>>(1);
     tokio::spawn(async move {
         let mut file = file.take(length);
@@ -142,46 +135,6 @@ fn send(file: File, length: u64, place: Place) -> Body {
     Body::from_stream(ReceiverStream::new(body))
 }
 
-/// Local callers have no address, and count as one client.
-type Client = Option<IpAddr>;
-
-/// The downloads that are under way.
-#[derive(Debug, Default)]
-pub(crate) struct DownloadSlots(Mutex<FairEviction<Client, CancellationToken>>);
-
-/// One download's place, given back on drop.
-#[derive(Debug)]
-struct Place {
-    downloads: Arc<DownloadSlots>,
-    client: Client,
-    turn: EvictionRank,
-    /// Cancelled when the place goes to somebody who has fewer.
-    pushed_out: CancellationToken,
-}
-
-impl DownloadSlots {
-    /// A place, if need be that of somebody who has more of them than this client would; `None` where nobody has.
-    fn place(this: &Arc<Self>, address: Client) -> Option<Place> {
-        let client = address.map(accountable);
-        let mut places = this.0.lock();
-        if places.len() >= DOWNLOADS_MAX {
-            if places.most_held() <= places.held_by(client) + 1 {
-                return None;
-            }
-            places.give_up_one()?.cancel();
-        }
-        let pushed_out = CancellationToken::new();
-        let turn = places.add(client, Worth::InUse, pushed_out.clone());
-        Some(Place { downloads: Arc::clone(this), client, turn, pushed_out })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.downloads.0.lock().remove(self.client, self.turn);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,19 +158,5 @@ mod tests {
         ] {
             assert!(!named(bad), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn whoever_has_the_most_downloads_makes_way_for_whoever_has_fewer() {
-        let downloads = Arc::new(DownloadSlots::default());
-        let of = |text: &str| Some(text.parse().unwrap());
-        let greedy: Vec<_> =
-            (0..DOWNLOADS_MAX).map(|_| DownloadSlots::place(&downloads, of("192.0.2.1")).unwrap()).collect();
-        assert!(DownloadSlots::place(&downloads, of("192.0.2.1")).is_none());
-        let modest = DownloadSlots::place(&downloads, of("192.0.2.2")).unwrap();
-        assert!(greedy[0].pushed_out.is_cancelled() && !greedy[1].pushed_out.is_cancelled());
-        assert!(!modest.pushed_out.is_cancelled());
-        drop((greedy, modest));
-        assert!(downloads.0.lock().is_empty());
     }
 }

@@ -6,7 +6,6 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use jiff::Timestamp;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::access::caller::Caller;
 use crate::app::insight::figures::Figures;
-use crate::domain::insight::audit::Outcome;
+use crate::domain::insight::audit::AuditKind;
 use crate::domain::insight::audit_reason::AuditReason;
 use crate::http::Shared;
 use crate::http::input::extract::Known;
@@ -54,28 +53,6 @@ impl FromRequestParts<Shared> for MayMeasure {
 }
 
 impl Input for MayMeasure {}
-
-/// The labels of a counted audit record.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AuditLabels {
-    action: &'static str,
-    outcome: &'static str,
-    reason: &'static str,
-}
-
-/// The labels of a counted handshake.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HandshakeLabels {
-    listener: &'static str,
-    cause: &'static str,
-}
-
-/// The labels of a counted refusal.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusalLabels {
-    action: &'static str,
-    reason: &'static str,
-}
 
 pub(crate) async fn show(
     _: MayMeasure,
@@ -151,39 +128,23 @@ fn registry(
             gauge(name, help, until.as_second());
         }
     }
-    let audited = Family::<AuditLabels, Counter>::default();
-    for (kind, count) in &figures.audited {
-        let labels = AuditLabels {
-            action: kind.action.as_str(),
-            outcome: match kind.outcome {
-                Outcome::Success => "success",
-                Outcome::Refused => "refused",
-            },
-            reason: kind.reason.map_or("", AuditReason::as_str),
-        };
-        audited.get_or_create(&labels).inc_by(*count);
-    }
-    let handshakes = Family::<HandshakeLabels, Counter>::default();
-    for ((listener, cause), count) in refused_handshakes {
-        handshakes.get_or_create(&HandshakeLabels { listener, cause }).inc_by(*count);
-    }
+    let refusals = figures.refused.iter().map(|(kind, count)| (labels(*kind), *count));
+    let handshakes = refused_handshakes
+        .iter()
+        .map(|((listener, cause), count)| ([("listener", *listener), ("cause", *cause)], *count));
+    let audited = figures.audited.iter().map(|(kind, count)| {
+        let [action, reason] = labels(*kind);
+        ([action, ("outcome", kind.outcome.as_str()), reason], *count)
+    });
     registry.register(
         "refused_handshakes",
         "TLS handshakes since the start in which one side refused the other, or went away",
-        handshakes,
+        counters(handshakes),
     );
-    let refused = Family::<RefusalLabels, Counter>::default();
-    for (kind, count) in &figures.refused {
-        let labels = RefusalLabels {
-            action: kind.action.as_str(),
-            reason: kind.reason.map_or("", AuditReason::as_str),
-        };
-        refused.get_or_create(&labels).inc_by(*count);
-    }
     registry.register(
         "refusals",
         "What was refused since the start and why, repeats included that the audit trail has as a count",
-        refused,
+        counters(refusals),
     );
     let failed_commits: Counter = Counter::default();
     failed_commits.inc_by(figures.failed_commits);
@@ -191,9 +152,25 @@ fn registry(
     registry.register(
         "audit_records",
         "What the audit trail got since the start: enrollments, rotations, revocations, refusals, clones",
-        audited,
+        counters(audited),
     );
     registry
+}
+
+/// A label's name and value.
+type Label = (&'static str, &'static str);
+
+fn labels(kind: AuditKind) -> [Label; 2] {
+    [("action", kind.action.as_str()), ("reason", kind.reason.map_or("", AuditReason::as_str))]
+}
+
+/// Counts by their labels.
+fn counters<const N: usize>(counts: impl Iterator<Item = ([Label; N], u64)>) -> Family<[Label; N], Counter> {
+    let family = Family::<[Label; N], Counter>::default();
+    for (labels, count) in counts {
+        family.get_or_create(&labels).inc_by(count);
+    }
+    family
 }
 
 #[cfg(test)]
