@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use zeroize::Zeroizing;
 
 use super::Global;
-use crate::agent::connect::server_url::{NotAServerUrl, ServerUrl};
+use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
 use crate::api::page::Page;
 use crate::api::problem::ProblemDocument;
@@ -154,7 +154,7 @@ impl Control {
         global.log(Some(&config))?;
         let custody = Custody::of(&config.data_dir);
         let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
-        let app = app.map_err(CliError::from)?;
+        let app = app?;
         // For the pin and the names; without a certificate there are none to tell.
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
         let facts = ServerFacts {
@@ -241,32 +241,32 @@ impl Control {
     }
 }
 
-fn broke_off(error: &dyn std::error::Error) -> CliError {
-    let error = CliError::caused(error);
-    CliError::new(format!("the answer broke off: {error}")).hint("the server's log says why")
+fn broke_off(error: &(dyn std::error::Error + 'static)) -> CliError {
+    let message = CliError::caused(error).message;
+    CliError::new(format!("the answer broke off: {message}")).hint("the server's log says why")
 }
 
 impl Remote {
     fn new(global: &Global, server: &str) -> Result<Self, CliError> {
-        let server: ServerUrl = server.parse().map_err(|error: NotAServerUrl| CliError::caused(&error))?;
+        let server: ServerUrl = server.parse()?;
         let trust = match (global.server_pin, &global.server_ca) {
             (Some(pin), _) => Trust::Pin(pin),
             (None, Some(file)) => Trust::CaFile(file.clone()),
             (None, None) => Trust::SystemRoots,
         };
-        let first_contact = FirstContact::new(&trust).map_err(|error| CliError::caused(&error))?;
+        let first_contact = FirstContact::new(&trust)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(https_client(Arc::new(first_contact)))
             .redirect(reqwest::redirect::Policy::none())
             .timeout(REMOTE_WITHIN)
             .build();
-        let client = client.map_err(|error| CliError::caused(&error))?;
+        let client = client?;
         Ok(Self { client, server, token: api_token(global)? })
     }
 
     async fn send(&self, request: Request<Body>) -> Result<axum::response::Response, CliError> {
         let (parts, body) = request.into_parts();
-        let body = body.collect().await.map_err(|error| CliError::caused(&error))?.to_bytes();
+        let body = body.collect().await?.to_bytes();
         let mut sending =
             self.client.request(parts.method, format!("{}{}", self.server, parts.uri)).body(body);
         if let Some(kind) = parts.headers.get(header::CONTENT_TYPE) {
@@ -274,9 +274,9 @@ impl Remote {
         }
         let answer = sending.bearer_auth(self.token.reveal().as_str()).send().await;
         let answer = answer.map_err(|error| {
-            let refused = ServerRefused::in_error(&error).map(|refused| CliError::caused(&refused));
-            let error = refused.unwrap_or_else(|| CliError::caused(&error.without_url()));
-            CliError::new(format!("cannot reach {}: {error}", self.server)).hint(
+            let refused = ServerRefused::in_error(&error).map(CliError::from);
+            let CliError { message, .. } = refused.unwrap_or_else(|| error.without_url().into());
+            CliError::new(format!("cannot reach {}: {message}", self.server)).hint(
                 "check the address; for a server with a CA of its own, give --server-pin or --server-ca",
             )
         })?;
@@ -296,7 +296,7 @@ fn api_token(global: &Global) -> Result<Credential, CliError> {
         }
     };
     let source = CredentialSource { kind: CredentialKind::ApiToken, place };
-    source.read().map_err(|error| CliError::caused(&error))
+    Ok(source.read()?)
 }
 
 /// The longest that a remote server may take.

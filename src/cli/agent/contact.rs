@@ -70,10 +70,9 @@ impl ContactArgs {
         }
         if let Some(file) = self.link_file {
             let text = if file == Path::new("-") { read_stdin() } else { read_file(&file, "join link") };
-            return plan_of_link(&text.map_err(|error| CliError::caused(&error))?);
+            return plan_of_link(&text?);
         }
-        let env = EnrollConfig::from_environment(&process_environment)
-            .map_err(|error| CliError::caused(&error).hint(error.hint()))?;
+        let env = EnrollConfig::from_environment(&process_environment)?;
         let server = match self.server {
             Some(text) => text.parse().map_err(|error| {
                 CliError::new(format!("--server: {error}")).hint("write it as https://HOST:PORT")
@@ -98,7 +97,7 @@ impl ContactArgs {
 
 fn plan_of_link(link: &SecretText) -> Result<Plan, CliError> {
     let from_stdin = match link.reveal() {
-        "-" => Some(read_stdin().map_err(|error| CliError::caused(&error))?),
+        "-" => Some(read_stdin()?),
         _ => None,
     };
     let text = from_stdin.as_ref().unwrap_or(link);

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use clap::Args;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::agent::config::{CA_PIN, ENROLLMENT_SECRET, JOIN_TOKEN, SECRET_FILE, S
 use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
 use crate::agent::install::service;
 use crate::agent::install::service::{
-    InstallError, InstallOrder, Installed, Target, Uninstalled, Vouched, checked_ca_file,
+    InstallOrder, Installed, Target, Uninstalled, Vouched, checked_ca_file,
 };
 use crate::agent::install::unit::{DEFAULT_DIR, NAME, OWN_PROGRAM};
 use crate::cli::agent::contact::{ContactArgs, Plan, no_credential};
@@ -54,7 +54,7 @@ pub struct UninstallArgs {
 }
 
 impl InstallArgs {
-    pub fn run(self, json: bool) -> Result<ExitCode, CliError> {
+    pub fn run(self, json: bool) -> Result<(), CliError> {
         if self.root.is_none() && !rustix::process::geteuid().is_root() {
             return Err(through_sudo());
         }
@@ -64,7 +64,7 @@ impl InstallArgs {
                 kind: CredentialKind::EnrollmentSecret,
                 place: CredentialPlace::Given(secret),
             };
-            credential = Some(source.read().map_err(|error| CliError::caused(&error))?);
+            credential = Some(source.read()?);
         }
         let vouched = match trust {
             Trust::Pin(pin) => Vouched::Pin(pin),
@@ -83,13 +83,9 @@ impl InstallArgs {
             return Err(no_credential());
         }
         let order = InstallOrder { server, vouched, credential, dir: self.dir, target };
-        let installed = service::install(&order).map_err(|error| refused(&error))?;
-        if json {
-            print(&format!("{}\n", as_json(&installed)))?;
-        } else {
-            print(&told(&order, &installed))?;
-        }
-        Ok(ExitCode::SUCCESS)
+        let installed = service::install(&order)?;
+        let text = if json { format!("{}\n", as_json(&installed)) } else { told(&order, &installed) };
+        print(&text)
     }
 }
 
@@ -116,13 +112,11 @@ fn through_sudo() -> CliError {
 }
 
 impl UninstallArgs {
-    pub fn run(self, json: bool) -> Result<ExitCode, CliError> {
-        let Uninstalled { files, identity, kept } =
-            service::uninstall(self.root.as_deref()).map_err(|error| refused(&error))?;
+    pub fn run(self, json: bool) -> Result<(), CliError> {
+        let Uninstalled { files, identity, kept } = service::uninstall(self.root.as_deref())?;
         if json {
             let document = json!({"removed": files, "identity": identity, "kept": kept});
-            print(&format!("{document}\n"))?;
-            return Ok(ExitCode::SUCCESS);
+            return print(&format!("{document}\n"));
         }
         let mut text = listed("Removed", &files);
         if files.is_empty() {
@@ -138,13 +132,8 @@ impl UninstallArgs {
                 dir.display()
             ));
         }
-        print(&text)?;
-        Ok(ExitCode::SUCCESS)
+        print(&text)
     }
-}
-
-fn refused(error: &InstallError) -> CliError {
-    CliError::caused(error).hint(error.hint())
 }
 
 fn as_json(installed: &Installed) -> serde_json::Value {

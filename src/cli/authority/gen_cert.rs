@@ -1,7 +1,5 @@
 //! `muster gen-cert`
 
-use std::process::ExitCode;
-
 use clap::Args;
 use serde_json::json;
 
@@ -50,9 +48,9 @@ const EXAMPLES: &str = "Examples:
   muster gen-cert --renew";
 
 impl GenCertCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let config = global.local_config()?;
-        prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
+        prepare_data_dir(&config.data_dir)?;
         let _custody = Custody::of(&config.data_dir);
         let tls = config.data_dir.join("tls");
         let before = server::names_of(&tls);
@@ -72,7 +70,7 @@ impl GenCertCommand {
             remind_of_envelope(&path);
         }
         let made = server::generate(&tls, &names, &envelope, new_key, SystemClock.now());
-        let made = made.map_err(|error| CliError::caused(&error))?;
+        let made = made?;
         let names: Vec<String> = made.names.iter().map(ToString::to_string).collect();
         if global.json {
             return print_json(&json!({
@@ -88,8 +86,7 @@ impl GenCertCommand {
             names.join(", "),
             made.certificate_file.display(),
             made.ca_pin,
-        ))?;
-        Ok(ExitCode::SUCCESS)
+        ))
     }
 }
 
@@ -103,9 +100,9 @@ impl GenCertCommand {
         if !self.names.is_empty() {
             return Ok(self.names.clone());
         }
-        let before = before.map_err(|error| CliError::caused(&error))?;
+        let before = before?;
         let mut names = before.clone().unwrap_or_default();
-        names.extend(own_certificate::asked_for(config).map_err(|error| CliError::caused(&error))?);
+        names.extend(own_certificate::asked_for(config)?);
         if before.is_none() {
             names.extend(own_certificate::own_names());
         }

@@ -1,7 +1,5 @@
 //! `muster enroll-token`
 
-use std::process::ExitCode;
-
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
@@ -70,7 +68,7 @@ const EXAMPLES: &str = "Examples:
 const ROUTE: &str = "/v1/agents/enroll-tokens";
 
 impl EnrollTokenCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let Some(command) = self.command else {
             let output = SecretOutput::open()?;
             return self.mint.run(&Control::open(global).await?, output, global.json).await;
@@ -99,15 +97,14 @@ impl EnrollTokenCommand {
                 if global.json {
                     return print_json(&answer.raw);
                 }
-                print(&format!("Join token {id} is void: nobody can enroll with it.\n"))?;
-                Ok(ExitCode::SUCCESS)
+                print(&format!("Join token {id} is void: nobody can enroll with it.\n"))
             }
         }
     }
 }
 
 impl Mint {
-    async fn run(self, control: &Control, output: SecretOutput, json: bool) -> Result<ExitCode, CliError> {
+    async fn run(self, control: &Control, output: SecretOutput, json: bool) -> Result<(), CliError> {
         let body = MintBody { agent_id: self.agent, name: self.name, ttl_seconds: Some(self.ttl) };
         let answer = control.call(Call::post(ROUTE).query("tenant", self.tenant).body(&body)).await?;
         // An answer that can't be read is printed with --json all the same: the token is in it.
@@ -144,6 +141,6 @@ impl Mint {
             "Or only to enroll, where the program is there already; it reads the token from standard input:"
         );
         eprintln!("  muster agent enroll --server {}{vouched} --token-file - --dir DIR", quoted(server));
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

@@ -1,7 +1,5 @@
 //! `muster enrollment`
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
 
 use crate::api::hosts::EnrollmentItem;
@@ -29,7 +27,7 @@ pub(crate) enum EnrollmentCommand {
 }
 
 impl EnrollmentCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         let Self::List { host_id, tenant } = self;
         let path = format!("/v1/hosts/{}/enrollments", escape(&host_id));

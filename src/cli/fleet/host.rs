@@ -1,7 +1,5 @@
 //! `muster host`
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
 use serde_json::json;
 
@@ -134,7 +132,7 @@ async fn act(
     which: WhichHost,
     verb: &str,
     done: impl Fn(&str) -> String,
-) -> Result<ExitCode, CliError> {
+) -> Result<(), CliError> {
     let path = format!("/v1/hosts/{}/{verb}", escape(&which.id));
     let answer = control.call(Call::post(&path).query("tenant", which.tenant)).await?;
     if global.json {
@@ -148,11 +146,11 @@ async fn act(
             quoted(&host.agent_id)
         );
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 impl HostCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::List(listing) => {
@@ -195,8 +193,7 @@ impl HostCommand {
                 if global.json {
                     return print_json(&json!({ "id": which.id, "deleted": true }));
                 }
-                print(&format!("Host {} is deleted.\n", which.id))?;
-                Ok(ExitCode::SUCCESS)
+                print(&format!("Host {} is deleted.\n", which.id))
             }
             Self::Show { which } => {
                 let path = format!("/v1/hosts/{}", escape(&which.id));
@@ -233,7 +230,7 @@ impl HostCommand {
 /// Events of the timeline that are shown beside a host.
 const LATEST: usize = 10;
 
-async fn show_timeline(control: &Control, which: WhichHost) -> Result<ExitCode, CliError> {
+async fn show_timeline(control: &Control, which: WhichHost) -> Result<(), CliError> {
     let path = format!("/v1/hosts/{}/events", escape(&which.id));
     let answer = control.list_up_to(Call::get(&path).query("tenant", which.tenant), LATEST).await?;
     print("\n")?;

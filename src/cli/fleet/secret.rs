@@ -1,7 +1,5 @@
 //! `muster secret`
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
 use zeroize::Zeroizing;
 
@@ -63,7 +61,7 @@ const EXAMPLES: &str = "Examples:
 const ROUTE: &str = "/v1/enrollment-secrets";
 
 impl SecretCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name, max_uses, ttl, tenant } => {
@@ -80,7 +78,7 @@ impl SecretCommand {
                     "On each host, with the secret in a file: muster agent install --server URL --ca-pin PIN \
                      --secret-file FILE"
                 );
-                Ok(ExitCode::SUCCESS)
+                Ok(())
             }
             Self::List { state, tenant } => {
                 let call = Call::get(ROUTE).query("tenant", tenant).query("state", state);
@@ -106,8 +104,7 @@ impl SecretCommand {
                 if global.json {
                     return print_json(&answer.raw);
                 }
-                print(&format!("Enrollment secret {id} is revoked: nobody can enroll with it any more.\n"))?;
-                Ok(ExitCode::SUCCESS)
+                print(&format!("Enrollment secret {id} is revoked: nobody can enroll with it any more.\n"))
             }
         }
     }

@@ -1,7 +1,5 @@
 //! `muster api-token`
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
@@ -58,7 +56,7 @@ const EXAMPLES: &str = "Examples:
 const ROUTE: &str = "/v1/api-tokens";
 
 impl ApiTokenCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name, permissions, ttl, tenant } => {
@@ -71,7 +69,7 @@ impl ApiTokenCommand {
                 let created: CreatedApiToken = answer.read()?;
                 eprintln!("API token {}, shown this one time:", created.item.id);
                 output.reveal(&Zeroizing::new(format!("{}\n", *created.token)))?;
-                Ok(ExitCode::SUCCESS)
+                Ok(())
             }
             Self::List => {
                 let answer = control.list(Call::get(ROUTE)).await?;
@@ -98,8 +96,7 @@ impl ApiTokenCommand {
                 if global.json {
                     return print_json(&json!({ "id": id, "revoked": true }));
                 }
-                print(&format!("API token {id} is revoked.\n"))?;
-                Ok(ExitCode::SUCCESS)
+                print(&format!("API token {id} is revoked.\n"))
             }
         }
     }

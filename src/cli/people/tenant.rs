@@ -1,7 +1,5 @@
 //! `muster tenant`
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
 
 use crate::api::people::{TenantBody, TenantItem};
@@ -34,7 +32,7 @@ const EXAMPLES: &str = "Examples:
   muster enroll-token --tenant acme";
 
 impl TenantCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name } => {
@@ -44,8 +42,7 @@ impl TenantCommand {
                     return print_json(&answer.raw);
                 }
                 eprintln!("Tenant '{}' created; its id:", body.name);
-                print(&format!("{}\n", answer.read::<TenantItem>()?.id))?;
-                Ok(ExitCode::SUCCESS)
+                print(&format!("{}\n", answer.read::<TenantItem>()?.id))
             }
             Self::List => {
                 let answer = control.list(Call::get("/v1/tenants")).await?;

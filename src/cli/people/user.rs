@@ -1,7 +1,6 @@
 //! `muster user`
 
 use std::io::{IsTerminal, Read};
-use std::process::ExitCode;
 
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -77,7 +76,7 @@ fn roles() -> impl TypedValueParser<Value = Role> {
 }
 
 impl UserCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Add { name, role, tenant } => {
@@ -149,7 +148,7 @@ async fn change(
     id: &str,
     patch: &UserPatch,
     done: &str,
-) -> Result<ExitCode, CliError> {
+) -> Result<(), CliError> {
     let path = format!("/v1/users/{}", escape(id));
     let answer = control.call(Call::patch(&path).body(patch)).await?;
     // The change is made, whether its answer can be read or not.
@@ -174,12 +173,11 @@ async fn name_tokens(control: &Control, name: &str) {
     }
 }
 
-fn tell(global: &Global, answer: &Received, done: &str) -> Result<ExitCode, CliError> {
+fn tell(global: &Global, answer: &Received, done: &str) -> Result<(), CliError> {
     if global.json {
         return print_json(&answer.raw);
     }
-    print(&format!("{done}\n"))?;
-    Ok(ExitCode::SUCCESS)
+    print(&format!("{done}\n"))
 }
 
 /// The id of a person, by name.

@@ -51,7 +51,7 @@ pub(crate) async fn start(
     let home = config.data_dir.join("demo-agents");
     crate::durable::private_directory(&home)
         .map_err(|error| CliError::new(format!("cannot make {}: {error}", home.display())))?;
-    let tenant = server.app().default_tenant().map_err(|error| CliError::caused(&error))?;
+    let tenant = server.app().default_tenant()?;
     for number in 1..=count {
         let agent = demo_agent(server, caller, tenant, &home, number).await?;
         let (clock, stop): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), stop.clone());
@@ -92,13 +92,11 @@ async fn demo_agent(
             Some(token(app, caller, tenant, &name).await?)
         }
     };
-    let address = server.public_address().map_err(CliError::from)?;
+    let address = server.public_address()?;
     let address = format!("https://{address}");
-    let url = address
-        .parse()
-        .map_err(|error: crate::agent::connect::server_url::NotAServerUrl| CliError::caused(&error))?;
+    let url = address.parse()?;
     let pin = server.pin().map(|pin| pin.parse()).transpose();
-    let pin = pin.map_err(|error: crate::domain::network::pin::NotAPin| CliError::caused(&error))?;
+    let pin = pin?;
     Ok(AgentConfig {
         identity,
         server_ca: None,
@@ -119,12 +117,10 @@ async fn token(
     tenant: TenantId,
     name: &str,
 ) -> Result<CredentialSource, CliError> {
-    let agent: AgentId = name
-        .parse()
-        .map_err(|error: crate::domain::identity::spiffe::SpiffeError| CliError::caused(&error))?;
+    let agent: AgentId = name.parse()?;
     let order = TokenOrder { agent: Some(agent), ..TokenOrder::default() };
     let minted = app.mint_token(caller, tenant, order).await;
-    let (_, credential) = minted.map_err(|error| CliError::caused(&error))?;
+    let (_, credential) = minted?;
     let text = SecretText::new(&credential.reveal());
     Ok(CredentialSource { kind: CredentialKind::JoinToken, place: CredentialPlace::Given(text) })
 }

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
@@ -58,26 +57,24 @@ const EXAMPLES: &str = "Examples:
 const TRUST_DOMAIN: &str = "muster";
 
 impl QuickstartCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let overrides =
             Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
         let config = global.config(None, overrides, Ipv4Addr::LOCALHOST)?;
         global.log(Some(&config))?;
-        allow_descriptors().map_err(|error| CliError::caused(&error))?;
+        allow_descriptors()?;
         let mut output = SecretOutput::open()?;
         let stop = stop_on_signal()?;
-        Server::examine(&config).map_err(CliError::from)?;
-        Server::examine_address(&config).map_err(CliError::from)?;
-        server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
+        Server::examine(&config)?;
+        Server::examine_address(&config)?;
+        server::prepare_data_dir(&config.data_dir)?;
         let live = LivePeers::default();
-        let app =
-            server::open_app(&config.data_dir, server::policy(&config), &live).map_err(CliError::from)?;
+        let app = server::open_app(&config.data_dir, server::policy(&config), &live)?;
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
         prepare(&config, &app, &caller).await?;
-        let server = Server::start_with(&config, app, live).await.map_err(CliError::from)?;
+        let server = Server::start_with(&config, app, live).await?;
         // Last, when nothing can fail any more that would keep the password from being shown.
-        let admin_password =
-            server.app().create_first_admin(&caller).await.map_err(|e| CliError::caused(&e))?;
+        let admin_password = server.app().create_first_admin(&caller).await?;
         let greeting = Greeting::new(&config, &server, &caller, admin_password).await?;
         let text = if global.json { greeting.json() } else { greeting.text() };
         output.print(&text).map_err(|error| {
@@ -89,19 +86,19 @@ impl QuickstartCommand {
             crate::cli::upkeep::demo::start(&server, &config, &caller, self.demo_agents, &stop).await?;
         run(server, stop).await;
         drop(demo);
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
 /// Creates what a server needs and does not have; its certificate it makes itself.
 async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(), CliError> {
-    let has_agent_ca = app.hierarchy().map_err(|e| CliError::caused(&e))?.is_some();
+    let has_agent_ca = app.hierarchy()?.is_some();
     let (envelope, created) = server::envelope_for_new_keys(config, has_agent_ca, SystemClock.now())
         .map_err(|error| envelope_refused(&error))?;
     if let Some(path) = created {
         remind_of_envelope(&path);
     }
-    if app.hierarchy().map_err(|e| CliError::caused(&e))?.is_none() {
+    if app.hierarchy()?.is_none() {
         let trust_domain: TrustDomain = TRUST_DOMAIN.parse().expect("a constant valid trust domain");
         let path = config.data_dir.join(ROOT_KEY_FILE);
         if path.exists() {
@@ -112,7 +109,7 @@ async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(),
             .hint("move it to a safe place; a backup of that CA needs it"));
         }
         let keep = |key: &str| crate::durable::create(&path, crate::durable::OWNER_ONLY, key.as_bytes());
-        app.init_agent_ca(caller, &trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
+        app.init_agent_ca(caller, &trust_domain, &envelope, keep).await?;
         remind_of_root_key(&path);
     }
     Ok(())
@@ -144,13 +141,13 @@ impl Greeting {
         admin_password: Option<Zeroizing<String>>,
     ) -> Result<Self, CliError> {
         let app = server.app();
-        let tenant = app.default_tenant().map_err(|error| CliError::caused(&error))?;
+        let tenant = app.default_tenant()?;
         let minted = app.mint_token(caller, tenant, TokenOrder::default()).await;
-        let (_, credential) = minted.map_err(|error| CliError::caused(&error))?;
+        let (_, credential) = minted?;
         let token = credential.reveal();
-        let address = server.public_address().map_err(CliError::from)?;
+        let address = server.public_address()?;
         let pin = server.pin().map(|pin| pin.parse()).transpose();
-        let pin = pin.map_err(|error: crate::domain::network::pin::NotAPin| CliError::caused(&error))?;
+        let pin = pin?;
         let link = JoinLink { server: address.clone(), pin, credential };
         Ok(Self {
             url: format!("https://{address}"),
