@@ -153,8 +153,7 @@ impl Control {
         }
         global.log(Some(&config))?;
         let custody = Custody::of(&config.data_dir);
-        let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
-        let app = app?;
+        let app = server::open_app(&config, &LivePeers::default())?;
         // For the pin and the names; without a certificate there are none to tell.
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
         let facts = ServerFacts {
@@ -287,16 +286,14 @@ impl Remote {
 /// The API token, from a file, standard input or the environment.
 fn api_token(global: &Global) -> Result<Credential, CliError> {
     let place = match (&global.api_token_file, std::env::var("MUSTER_API_TOKEN")) {
-        (Some(path), _) if path.as_os_str() == "-" => CredentialPlace::Stdin,
-        (Some(path), _) => CredentialPlace::File(path.clone()),
+        (Some(path), _) => CredentialPlace::named(path.clone()),
         (None, Ok(text)) => CredentialPlace::Given(SecretText::new(&text)),
         (None, Err(_)) => {
             return Err(CliError::usage("a remote server wants an API token")
                 .hint("put it into a file for --api-token-file, or into MUSTER_API_TOKEN"));
         }
     };
-    let source = CredentialSource { kind: CredentialKind::ApiToken, place };
-    Ok(source.read()?)
+    Ok(CredentialSource { kind: CredentialKind::ApiToken, place }.read()?)
 }
 
 /// The longest that a remote server may take.

@@ -11,7 +11,7 @@ use crate::agent::enroll::credential_source::{
 };
 use crate::cli::output::error::CliError;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
-use crate::domain::enroll::join_link::JoinLink;
+use crate::domain::enroll::join_link::{JoinLink, NotAJoinLink};
 use crate::domain::network::pin::Pin;
 use crate::tls::server_verifier::Trust;
 
@@ -96,17 +96,12 @@ impl ContactArgs {
 }
 
 fn plan_of_link(link: &SecretText) -> Result<Plan, CliError> {
-    let from_stdin = match link.reveal() {
-        "-" => Some(read_stdin()?),
-        _ => None,
-    };
+    let from_stdin = if link.reveal() == "-" { Some(read_stdin()?) } else { None };
     let text = from_stdin.as_ref().unwrap_or(link);
-    let link: JoinLink =
-        text.reveal().parse().map_err(|error: crate::domain::enroll::join_link::NotAJoinLink| {
-            CliError::new(error.to_string()).hint(
-                "copy the whole link again and put it between single quotes: muster://HOST:PORT/?pin=…#…",
-            )
-        })?;
+    let link: JoinLink = text.reveal().parse().map_err(|error: NotAJoinLink| {
+        CliError::new(error.to_string())
+            .hint("copy the whole link again and put it between single quotes: muster://HOST:PORT/?pin=…#…")
+    })?;
     let trust = link.pin.map_or(Trust::SystemRoots, Trust::Pin);
     Ok(Plan { server: link.server.into(), trust, credential: Some(link.credential) })
 }
@@ -116,12 +111,9 @@ fn given(
     secret_file: Option<PathBuf>,
     token: Option<SecretText>,
 ) -> Option<CredentialSource> {
-    let place = |path: PathBuf| {
-        if path == Path::new("-") { CredentialPlace::Stdin } else { CredentialPlace::File(path) }
-    };
     let (kind, place) = match (token_file, secret_file, token) {
-        (Some(path), _, _) => (CredentialKind::JoinToken, place(path)),
-        (_, Some(path), _) => (CredentialKind::EnrollmentSecret, place(path)),
+        (Some(path), _, _) => (CredentialKind::JoinToken, CredentialPlace::named(path)),
+        (_, Some(path), _) => (CredentialKind::EnrollmentSecret, CredentialPlace::named(path)),
         (_, _, Some(text)) => (CredentialKind::JoinToken, CredentialPlace::Given(text)),
         (None, None, None) => return None,
     };

@@ -60,11 +60,8 @@ impl InstallArgs {
         }
         let Plan { server, trust, mut credential } = self.contact.plan()?;
         if let Some(secret) = self.enrollment_secret {
-            let source = CredentialSource {
-                kind: CredentialKind::EnrollmentSecret,
-                place: CredentialPlace::Given(secret),
-            };
-            credential = Some(source.read()?);
+            let (kind, place) = (CredentialKind::EnrollmentSecret, CredentialPlace::Given(secret));
+            credential = Some(CredentialSource { kind, place }.read()?);
         }
         let vouched = match trust {
             Trust::Pin(pin) => Vouched::Pin(pin),

@@ -19,7 +19,7 @@ use crate::ca::envelope::EnvelopeError;
 use crate::ca::hierarchy::{self, IntermediateRequest};
 use crate::cli::Global;
 use crate::cli::authority::custody::Custody;
-use crate::cli::authority::gen_cert::{envelope_refused, remind_of_envelope};
+use crate::cli::authority::gen_cert::envelope_for_new_keys;
 use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
 use crate::cli::output::table::{column, print_table, when};
@@ -104,7 +104,7 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<(), CliErro
     let mut output = SecretOutput::open()?;
     server::prepare_data_dir(&config.data_dir)?;
     let _custody = Custody::of(&config.data_dir);
-    let app = match server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default()) {
+    let app = match server::open_app(&config, &LivePeers::default()) {
         Err(server::StartError::Store(OpenError::InUse(_))) => {
             return init_on_running(global, &config, trust_domain, output).await;
         }
@@ -113,11 +113,7 @@ async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<(), CliErro
     if app.hierarchy()?.is_some() {
         return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
     }
-    let (envelope, created) = server::envelope_for_new_keys(&config, false, SystemClock.now())
-        .map_err(|error| envelope_refused(&error))?;
-    if let Some(path) = created {
-        remind_of_envelope(&path);
-    }
+    let envelope = envelope_for_new_keys(&config, false)?;
     let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
     let keep = |key: &str| hand_out(&mut output, global.json, key);
     app.init_agent_ca(&caller, trust_domain, &envelope, keep).await?;
@@ -138,13 +134,8 @@ async fn init_on_running(
     if control.call(Call::get(ROUTE)).await?.read::<AgentCaPresence>()?.exists {
         return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
     }
-    let now = SystemClock.now();
-    let (envelope, created) =
-        server::envelope_for_new_keys(config, false, now).map_err(|error| envelope_refused(&error))?;
-    if let Some(path) = created {
-        remind_of_envelope(&path);
-    }
-    let made = hierarchy::init(trust_domain, &envelope, now)?;
+    let envelope = envelope_for_new_keys(config, false)?;
+    let made = hierarchy::init(trust_domain, &envelope, SystemClock.now())?;
     hand_out(&mut output, global.json, &made.root_key_pem)
         .map_err(|error| CliError::caused(&InitAgentCaError::RootKey(error)))?;
     let base64 = |octets: &[u8]| BASE64.encode(octets);
@@ -182,8 +173,7 @@ async fn export(global: &Global, path: &std::path::Path) -> Result<(), CliError>
     let control = Control::open(global).await?;
     let bundle = control.bytes(Call::get("/agent-ca.crt")).await?;
     if path.as_os_str() == "-" {
-        print_whole(&bundle)?;
-        return Ok(());
+        return print_whole(&bundle);
     }
     crate::durable::replace(path, crate::durable::WORLD_READABLE, &bundle)
         .map_err(|error| CliError::cannot_write(path, &error))?;
@@ -235,7 +225,7 @@ async fn renew(global: &Global, root_key: Option<&Path>) -> Result<(), CliError>
 
 fn read_root_key(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
     if let Some(file) = file.filter(|file| file.as_os_str() != "-") {
-        return SecretReader::named().read(file, ROOT_KEY_MAX).map_err(CliError::from);
+        return Ok(SecretReader::named().read(file, ROOT_KEY_MAX)?);
     }
     if std::io::stdin().is_terminal() {
         eprintln!("Paste the root's private key (PEM), then press Ctrl-D:");
@@ -258,7 +248,7 @@ fn sign(request: &RequestedIntermediate, root_key: &PrivateKey) -> Result<Vec<u8
         public_key: octets(&request.public_key)?,
         sealed_key: octets(&request.sealed_key)?,
     };
-    hierarchy::sign(&request, root_key, SystemClock.now()).map_err(CliError::from)
+    Ok(hierarchy::sign(&request, root_key, SystemClock.now())?)
 }
 
 async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Result<(), CliError> {
@@ -269,8 +259,7 @@ async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Resu
             .hint("point --data-dir at the server's data directory"));
     }
     let _custody = Custody::of(&config.data_dir);
-    let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
-    let app = app?;
+    let app = server::open_app(&config, &LivePeers::default())?;
     let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
     let settings = server::envelope_settings(&config);
     let resealed = app.reseal(&caller, &settings, new_key_file).await;

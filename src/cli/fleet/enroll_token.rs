@@ -7,8 +7,8 @@ use crate::api::credentials::{MintBody, MintedToken, TokenItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, print_table, when};
-use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
+use crate::cli::output::table::{column, when};
+use crate::cli::output::values::{SecretOutput, reveal_json};
 use crate::cli::ttl::seconds;
 use crate::shell::quoted;
 
@@ -76,10 +76,7 @@ impl EnrollTokenCommand {
         let control = Control::open(global).await?;
         match command {
             TokenCommand::List { tenant } => {
-                let answer = control.list(Call::get(ROUTE).query("tenant", tenant)).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
+                let tokens = control.list(Call::get(ROUTE).query("tenant", tenant)).await?;
                 let columns = [
                     column("ID", |token: &TokenItem| &token.id),
                     column("NAME", |token| &token.name),
@@ -89,15 +86,13 @@ impl EnrollTokenCommand {
                     column("EXPIRES", |token| &token.expires_at),
                 ];
                 let none = "No join tokens. Mint one: muster enroll-token";
-                print_table(&answer.items()?, &columns, none)
+                tokens.print_table(global.json, &columns, none)
             }
             TokenCommand::Void { id, tenant } => {
                 let path = format!("{ROUTE}/{}", escape(&id));
-                let answer = control.call(Call::delete(&path).query("tenant", tenant)).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
-                print(&format!("Join token {id} is void: nobody can enroll with it.\n"))
+                let voided = control.call(Call::delete(&path).query("tenant", tenant)).await?;
+                let done = format!("Join token {id} is void: nobody can enroll with it.");
+                voided.print_done(global.json, &done)
             }
         }
     }

@@ -6,8 +6,7 @@ use crate::api::hosts::EnrollmentItem;
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, print_table};
-use crate::cli::output::values::print_json;
+use crate::cli::output::table::column;
 
 /// List the certificates issued to a host
 ///
@@ -31,10 +30,7 @@ impl EnrollmentCommand {
         let control = Control::open(global).await?;
         let Self::List { host_id, tenant } = self;
         let path = format!("/v1/hosts/{}/enrollments", escape(&host_id));
-        let answer = control.list(Call::get(&path).query("tenant", tenant)).await?;
-        if global.json {
-            return print_json(&answer.raw);
-        }
+        let enrollments = control.list(Call::get(&path).query("tenant", tenant)).await?;
         let columns = [
             column("SERIAL", |enrollment: &EnrollmentItem| &enrollment.serial),
             column("VIA", |enrollment| &enrollment.via),
@@ -44,6 +40,6 @@ impl EnrollmentCommand {
             column("REVOKED", |enrollment| &enrollment.revoked_at),
             column("REASON", |enrollment| &enrollment.reason),
         ];
-        print_table(&answer.items()?, &columns, "No certificates.")
+        enrollments.print_table(global.json, &columns, "No certificates.")
     }
 }

@@ -7,8 +7,8 @@ use crate::api::credentials::{CreatedSecret, SecretBody, SecretItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, made, print_table};
-use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
+use crate::cli::output::table::{column, made};
+use crate::cli::output::values::{SecretOutput, reveal_json};
 use crate::cli::ttl::seconds;
 
 /// Create, list and revoke enrollment secrets: shared by many hosts
@@ -82,10 +82,7 @@ impl SecretCommand {
             }
             Self::List { state, tenant } => {
                 let call = Call::get(ROUTE).query("tenant", tenant).query("state", state);
-                let answer = control.list(call).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
+                let secrets = control.list(call).await?;
                 let columns = [
                     column("ID", |secret: &SecretItem| &secret.id),
                     column("NAME", |secret| &secret.name),
@@ -96,15 +93,13 @@ impl SecretCommand {
                     column("REVOKED", |secret| &secret.revoked_at),
                 ];
                 let none = "No enrollment secrets. Create one: muster secret create --name NAME";
-                print_table(&answer.items()?, &columns, none)
+                secrets.print_table(global.json, &columns, none)
             }
             Self::Revoke { id, tenant } => {
                 let path = format!("{ROUTE}/{}/revoke", escape(&id));
-                let answer = control.call(Call::post(&path).query("tenant", tenant)).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
-                print(&format!("Enrollment secret {id} is revoked: nobody can enroll with it any more.\n"))
+                let revoked = control.call(Call::post(&path).query("tenant", tenant)).await?;
+                let done = format!("Enrollment secret {id} is revoked: nobody can enroll with it any more.");
+                revoked.print_done(global.json, &done)
             }
         }
     }

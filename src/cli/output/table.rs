@@ -83,33 +83,21 @@ pub(crate) trait Cell {
     fn cell(&self) -> String;
 }
 
-impl Cell for String {
-    fn cell(&self) -> String {
-        self.clone()
-    }
+macro_rules! shown_as_text {
+    ($($kind:ty),*) => {
+        $(impl Cell for $kind {
+            fn cell(&self) -> String {
+                self.to_string()
+            }
+        })*
+    };
 }
 
-impl Cell for Cow<'static, str> {
-    fn cell(&self) -> String {
-        self.clone().into_owned()
-    }
-}
-
-impl Cell for u64 {
-    fn cell(&self) -> String {
-        self.to_string()
-    }
-}
+shown_as_text!(String, Cow<'static, str>, u64, IpAddr);
 
 impl Cell for bool {
     fn cell(&self) -> String {
         if *self { "yes".to_owned() } else { "no".to_owned() }
-    }
-}
-
-impl Cell for IpAddr {
-    fn cell(&self) -> String {
-        self.to_string()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::api::audit::{AuditItem, ChainAnswer};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, made, print_table};
+use crate::cli::output::table::{column, made};
 use crate::cli::output::values::{Progress, print, print_json, print_whole};
 use crate::cli::received::Received;
 use crate::domain::insight::audit::{AuditRecord, ChainHead, HOSTNAME};
@@ -73,9 +73,6 @@ impl AuditCommand {
             Self::List { search, limit, tenant } => {
                 let call = Call::get("/v1/audit").query("q", search).query("tenant", tenant);
                 let answer = control.list_up_to(call, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
                 let columns = [
                     column("SEQ", |record: &AuditItem| &record.seq),
                     column("AT", |record| &record.at),
@@ -87,7 +84,7 @@ impl AuditCommand {
                     made("OUTCOME", outcome),
                     column("DETAIL", |record| &record.detail),
                 ];
-                print_table(&answer.items()?, &columns, "No records.")
+                answer.print_table(global.json, &columns, "No records.")
             }
             Self::Verify { .. } => verify(global, &control).await,
             Self::Export { path } => export(global, &control, &path).await,

@@ -6,7 +6,7 @@ use crate::api::people::{TenantBody, TenantItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, print_table};
+use crate::cli::output::table::column;
 use crate::cli::output::values::{print, print_json};
 
 /// Create and list tenants: walls inside one deployment
@@ -45,16 +45,13 @@ impl TenantCommand {
                 print(&format!("{}\n", answer.read::<TenantItem>()?.id))
             }
             Self::List => {
-                let answer = control.list(Call::get("/v1/tenants")).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
+                let tenants = control.list(Call::get("/v1/tenants")).await?;
                 let columns = [
                     column("ID", |tenant: &TenantItem| &tenant.id),
                     column("NAME", |tenant| &tenant.name),
                     column("CREATED", |tenant| &tenant.created_at),
                 ];
-                print_table(&answer.items()?, &columns, "No tenants.")
+                tenants.print_table(global.json, &columns, "No tenants.")
             }
         }
     }

@@ -14,11 +14,10 @@ use crate::app::access::users::FIRST_ADMIN;
 use crate::app::issue::tokens::TokenOrder;
 use crate::app::keep::agent_ca::ROOT_KEY_FILE;
 use crate::cli::Global;
-use crate::cli::authority::gen_cert::{envelope_refused, remind_of_envelope};
+use crate::cli::authority::gen_cert::envelope_for_new_keys;
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::SecretOutput;
 use crate::cli::upkeep::serve::{run, stop_on_signal};
-use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
 use crate::domain::enroll::join_link::JoinLink;
 use crate::domain::identity::spiffe::TrustDomain;
@@ -69,7 +68,7 @@ impl QuickstartCommand {
         Server::examine_address(&config)?;
         server::prepare_data_dir(&config.data_dir)?;
         let live = LivePeers::default();
-        let app = server::open_app(&config.data_dir, server::policy(&config), &live)?;
+        let app = server::open_app(&config, &live)?;
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
         prepare(&config, &app, &caller).await?;
         let server = Server::start_with(&config, app, live).await?;
@@ -93,12 +92,8 @@ impl QuickstartCommand {
 /// Creates what a server needs and does not have; its certificate it makes itself.
 async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(), CliError> {
     let has_agent_ca = app.hierarchy()?.is_some();
-    let (envelope, created) = server::envelope_for_new_keys(config, has_agent_ca, SystemClock.now())
-        .map_err(|error| envelope_refused(&error))?;
-    if let Some(path) = created {
-        remind_of_envelope(&path);
-    }
-    if app.hierarchy()?.is_none() {
+    let envelope = envelope_for_new_keys(config, has_agent_ca)?;
+    if !has_agent_ca {
         let trust_domain: TrustDomain = TRUST_DOMAIN.parse().expect("a constant valid trust domain");
         let path = config.data_dir.join(ROOT_KEY_FILE);
         if path.exists() {
@@ -142,18 +137,15 @@ impl Greeting {
     ) -> Result<Self, CliError> {
         let app = server.app();
         let tenant = app.default_tenant()?;
-        let minted = app.mint_token(caller, tenant, TokenOrder::default()).await;
-        let (_, credential) = minted?;
+        let (_, credential) = app.mint_token(caller, tenant, TokenOrder::default()).await?;
         let token = credential.reveal();
         let address = server.public_address()?;
-        let pin = server.pin().map(|pin| pin.parse()).transpose();
-        let pin = pin?;
-        let link = JoinLink { server: address.clone(), pin, credential };
+        let link = JoinLink { server: address.clone(), pin: server.pin(), credential };
         Ok(Self {
             url: format!("https://{address}"),
             grpc_addr: server.grpc_addr().to_string(),
             admin_password,
-            pin: server.pin(),
+            pin: server.pin().map(|pin| pin.to_string()),
             token,
             link: link.reveal(),
             tenant: tenant.to_string(),

@@ -57,10 +57,8 @@ impl RestoreCommand {
         })?;
         let backup = open(&self.path)?;
         let list = self.crl.as_deref().map(read_list).transpose()?;
-        let envelope = Envelope::find(&server::envelope_settings(&config))?;
-        let envelope = envelope
-            .ok_or(StartError::NoEnvelope)
-            .map_err(|error| CliError::caused(&error).hint(server::FIND_THE_ENVELOPE))?;
+        let envelope = Envelope::find(&server::envelope_settings(&config))?
+            .ok_or_else(|| CliError::from(StartError::NoEnvelope).hint(server::FIND_THE_ENVELOPE))?;
         server::prepare_data_dir(&config.data_dir)?;
         let _custody = Custody::of(&config.data_dir);
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
@@ -77,10 +75,7 @@ impl RestoreCommand {
         let restored = restoring.await?;
         let restored = restored.map_err(|error| refused(&error))?;
         report(&restored);
-        if global.json {
-            return print_json(&document(&restored));
-        }
-        Ok(())
+        if global.json { print_json(&document(&restored)) } else { Ok(()) }
     }
 }
 

@@ -77,13 +77,14 @@ fn listening(server: &Server) -> serde_json::Value {
         "url": server.public_address().ok().map(|address| format!("https://{address}")),
         "listen": server.https_addr().to_string(),
         "grpc_listen": server.grpc_addr().to_string(),
-        "ca_pin": server.pin(),
+        "ca_pin": server.pin().map(|pin| pin.to_string()),
     })
 }
 
 /// Tells the service manager and the log that the listeners accept, and serves until `stop`.
 pub(crate) async fn run(server: Server, stop: CancellationToken) {
-    tracing::info!(https = %server.https_addr(), grpc = %server.grpc_addr(), pin = server.pin(), "serving");
+    let pin = server.pin().map(|pin| pin.to_string());
+    tracing::info!(https = %server.https_addr(), grpc = %server.grpc_addr(), pin, "serving");
     notify(NotifyState::Ready);
     let ending = stop.clone();
     tokio::spawn(async move {
