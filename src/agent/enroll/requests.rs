@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::agent::connect::dial::Dialer;
 use crate::agent::connect::https::{HttpsCaller, HttpsError};
 use crate::agent::connect::server_url::ServerUrl;
-use crate::agent::enroll::answer::{Answer, AnswerError, ExpectedIdentity, Issued};
+use crate::agent::enroll::answer::{AnswerError, ExpectedIdentity, Issued};
 use crate::agent::identity::Identity;
 use crate::api::enroll::{EnrollBody, HostBody, RotateBody};
 use crate::api::problem::ProblemDocument;
@@ -243,8 +243,7 @@ impl EnrollmentClient {
     }
 
     fn check(&self, body: &[u8], expected: ExpectedIdentity<'_>) -> Result<Issued, CallError> {
-        Answer::parse(body)
-            .and_then(|answer| answer.check(expected))
+        Issued::read(body, expected)
             .map_err(|source| CallError::Answer { server: self.server().clone(), source })
     }
 
