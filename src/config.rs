@@ -63,11 +63,7 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read the configuration {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     #[error("the configuration {} is not usable: {reason}", path.display())]
     Parse { path: PathBuf, reason: String },
     #[error("{}'{key}' ({variable}) is not usable: {reason}", in_file(file.as_ref()))]

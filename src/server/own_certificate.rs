@@ -15,11 +15,7 @@ use crate::domain::network::host_port::HostName;
 #[derive(Debug, thiserror::Error)]
 pub enum OwnCertificateError {
     #[error("the certificate can't be for {name}, which public_url or cert_names asks for")]
-    Name {
-        name: HostName,
-        #[source]
-        source: NotAServerName,
-    },
+    Name { name: HostName, source: NotAServerName },
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
     #[error(transparent)]

@@ -17,11 +17,7 @@ use crate::tls::server_certificate::CertificateError;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot use the data directory {}", path.display())]
-    DataDir {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    DataDir { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Store(#[from] OpenError),
     #[error(transparent)]
@@ -33,11 +29,7 @@ pub enum StartError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error("cannot use the agent CA file {}", path.display())]
-    AgentCaFile {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    AgentCaFile { path: PathBuf, source: io::Error },
     #[error(
         "agent_tls_ca_file {} does not vouch for what this server issues: no certificate in it is the agent CA's or \
          has signed its intermediate",
@@ -53,11 +45,7 @@ pub enum StartError {
     )]
     NoAddress,
     #[error("cannot listen on {address}")]
-    Listen {
-        address: SocketAddr,
-        #[source]
-        source: io::Error,
-    },
+    Listen { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error(transparent)]

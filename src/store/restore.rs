@@ -26,11 +26,7 @@ pub enum SnapshotReadError {
     #[error("there is a store already ({}); move it away first", .0.display())]
     Exists(PathBuf),
     #[error("cannot write a store into {}", path.display())]
-    Write {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     #[error("cannot read the backup")]
     Backup(#[source] io::Error),
     #[error("the backup has a table '{0}' that this version of muster does not know; use a newer muster")]

@@ -27,10 +27,10 @@ use crate::domain::enroll::join_lines::KeyPin;
 use crate::domain::network::host_port::HostName;
 use crate::domain::network::pin::Pin;
 use crate::pem;
-use crate::pem::file::{KeyForm, PemFileError, PrivateKey, private_key};
+use crate::pem::file::PemFileError;
 use crate::secret_file::{self, SecretFileError, SecretReader};
 use crate::shell::quoted;
-use crate::tls::pem::certificates;
+use crate::tls::pem::{certificates, private_key};
 use crate::tls::provider::provider;
 
 /// Largest certificate or key file that is read, in bytes: far above any chain, far below harm.
@@ -368,16 +368,10 @@ fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateEr
 
 fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let text = read(file, |metadata| secret_file::check(file, metadata))?;
-    let PrivateKey { form, der } = private_key(&text).map_err(|source| match source {
+    private_key(&text).map_err(|source| match source {
         PemFileError::NoKey => CertificateError::NoKey { file: file.to_owned() },
         PemFileError::Encrypted { .. } => CertificateError::EncryptedKey { file: file.to_owned() },
         source => CertificateError::BadPem { file: file.to_owned(), source },
-    })?;
-    let der = der.to_vec();
-    Ok(match form {
-        KeyForm::Pkcs8 => PrivateKeyDer::Pkcs8(der.into()),
-        KeyForm::Sec1 => PrivateKeyDer::Sec1(der.into()),
-        KeyForm::Pkcs1 => PrivateKeyDer::Pkcs1(der.into()),
     })
 }
 

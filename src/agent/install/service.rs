@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::agent::config::{AgentConfig, as_text, process_environment, written};
@@ -76,8 +77,10 @@ pub enum Target {
 }
 
 /// What was done.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Installed {
+    /// The unit.
+    pub service: &'static str,
     pub files: Vec<PathBuf>,
     /// The identity was there already, so no credential was written.
     pub kept_identity: Option<String>,
@@ -228,7 +231,7 @@ pub fn install(order: &InstallOrder) -> Result<Installed, InstallError> {
     let program_written = to_write.is_some();
     let files = to_write.into_iter().chain(places).collect();
     let program = program.to_owned();
-    Ok(Installed { files, kept_identity, credential, program, program_written, started })
+    Ok(Installed { service: unit::NAME, files, kept_identity, credential, program, program_written, started })
 }
 
 /// The certificates of a file that can vouch for a server, as PEM.

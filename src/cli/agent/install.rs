@@ -17,6 +17,7 @@ use crate::agent::install::unit::{DEFAULT_DIR, NAME, OWN_PROGRAM};
 use crate::cli::agent::contact::{ContactArgs, Plan, no_credential};
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::print;
+use crate::cli::received::Received;
 use crate::domain::enroll::credential::CredentialKind;
 use crate::shell::quoted;
 use crate::tls::server_verifier::Trust;
@@ -81,8 +82,10 @@ impl InstallArgs {
         }
         let order = InstallOrder { server, vouched, credential, dir: self.dir, target };
         let installed = service::install(&order)?;
-        let text = if json { format!("{}\n", as_json(&installed)) } else { told(&order, &installed) };
-        print(&text)
+        if json {
+            return print(&format!("{}\n", Received::of(&installed).raw));
+        }
+        print(&told(&order, &installed))
     }
 }
 
@@ -131,18 +134,6 @@ impl UninstallArgs {
         }
         print(&text)
     }
-}
-
-fn as_json(installed: &Installed) -> serde_json::Value {
-    json!({
-        "files": installed.files,
-        "kept_identity": installed.kept_identity,
-        "credential": installed.credential,
-        "program": installed.program,
-        "program_written": installed.program_written,
-        "service": NAME,
-        "started": installed.started,
-    })
 }
 
 fn told(order: &InstallOrder, installed: &Installed) -> String {

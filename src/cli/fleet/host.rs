@@ -123,7 +123,7 @@ async fn act(
     control: &Control,
     which: WhichHost,
     verb: &str,
-    done: impl Fn(&str) -> String,
+    done: &str,
 ) -> Result<(), CliError> {
     let path = format!("/v1/hosts/{}/{verb}", escape(&which.id));
     let answer = control.call(Call::post(&path).query("tenant", which.tenant)).await?;
@@ -131,7 +131,7 @@ async fn act(
         return print_json(&answer.raw);
     }
     let host: HostItem = answer.read()?;
-    print(&format!("{}\n", done(host.hostname.as_deref().unwrap_or(&host.agent_id))))?;
+    print(&format!("{} {done}\n", host.hostname.as_deref().unwrap_or(&host.agent_id)))?;
     if verb == "re-enable" {
         eprintln!(
             "Its old certificates stay revoked. Enroll it again: muster enroll-token --agent {}",
@@ -164,12 +164,8 @@ impl HostCommand {
                 };
                 hosts.print_table(global.json, &columns, none)
             }
-            Self::Decommission(which) => {
-                act(global, &control, which, "decommission", |name| format!("{name} decommissioned")).await
-            }
-            Self::ReEnable(which) => {
-                act(global, &control, which, "re-enable", |name| format!("{name} re-enabled")).await
-            }
+            Self::Decommission(which) => act(global, &control, which, "decommission", "decommissioned").await,
+            Self::ReEnable(which) => act(global, &control, which, "re-enable", "re-enabled").await,
             Self::Delete { which, yes } => {
                 if !yes {
                     return Err(CliError::usage(

@@ -74,8 +74,8 @@ impl QuickstartCommand {
         let server = Server::start_with(&config, app, live).await?;
         // Last, when nothing can fail any more that would keep the password from being shown.
         let admin_password = server.app().create_first_admin(&caller).await?;
-        let greeting = Greeting::new(&config, &server, &caller, admin_password).await?;
-        let text = if global.json { greeting.json() } else { greeting.text() };
+        let password = admin_password.as_ref().map(|password| password.as_str());
+        let text = greeting(&config, &server, &caller, password, global.json).await?;
         output.print(&text).map_err(|error| {
             CliError::new(format!("the first password and the join token could not be printed: {error}"))
                 .hint("set a password with: muster user set-password admin")
@@ -116,75 +116,47 @@ fn remind_of_root_key(path: &Path) {
     eprintln!("  it is needed only to renew the intermediate, in a year.");
 }
 
-/// What the first look at a new system needs.
-struct Greeting {
-    url: String,
-    grpc_addr: String,
-    admin_password: Option<Zeroizing<String>>,
-    pin: Option<String>,
-    token: Zeroizing<String>,
-    link: Zeroizing<String>,
-    tenant: String,
-    data_dir: String,
-}
-
-impl Greeting {
-    async fn new(
-        config: &Config,
-        server: &Server,
-        caller: &Caller,
-        admin_password: Option<Zeroizing<String>>,
-    ) -> Result<Self, CliError> {
-        let app = server.app();
-        let tenant = app.default_tenant()?;
-        let (_, credential) = app.mint_token(caller, tenant, TokenOrder::default()).await?;
-        let token = credential.reveal();
-        let address = server.public_address()?;
-        let link = JoinLink { server: address.clone(), pin: server.pin(), credential };
-        Ok(Self {
-            url: format!("https://{address}"),
-            grpc_addr: server.grpc_addr().to_string(),
-            admin_password,
-            pin: server.pin().map(|pin| pin.to_string()),
-            token,
-            link: link.reveal(),
-            tenant: tenant.to_string(),
-            data_dir: config.data_dir.to_string_lossy().into_owned(),
-        })
-    }
-
-    fn json(&self) -> Zeroizing<String> {
+/// What the first look at a new system needs: an address, a password, and a credential for a first host.
+async fn greeting(
+    config: &Config,
+    server: &Server,
+    caller: &Caller,
+    admin_password: Option<&str>,
+    json: bool,
+) -> Result<Zeroizing<String>, CliError> {
+    let tenant = server.app().default_tenant()?;
+    let (_, credential) = server.app().mint_token(caller, tenant, TokenOrder::default()).await?;
+    let address = server.public_address()?;
+    let (url, pin) = (format!("https://{address}"), server.pin().map(|pin| pin.to_string()));
+    let data_dir = config.data_dir.to_string_lossy();
+    if json {
         let document = json!({
-            "url": self.url,
-            "grpc_addr": self.grpc_addr,
+            "url": url,
+            "grpc_addr": server.grpc_addr().to_string(),
             "admin_user": FIRST_ADMIN,
-            "admin_password": self.admin_password.as_ref().map(|password| password.as_str()),
-            "ca_pin": self.pin,
-            "join_token": self.token.as_str(),
-            "tenant_id": self.tenant,
-            "data_dir": self.data_dir,
+            "admin_password": admin_password,
+            "ca_pin": pin,
+            "join_token": credential.reveal().as_str(),
+            "tenant_id": tenant.to_string(),
+            "data_dir": data_dir,
         });
-        Zeroizing::new(format!("{document}\n"))
+        return Ok(Zeroizing::new(format!("{document}\n")));
     }
-
-    fn text(&self) -> Zeroizing<String> {
-        let password = match &self.admin_password {
-            Some(password) => format!("{} (shown this one time)", **password),
-            None => "as printed on the first run".to_owned(),
-        };
-        Zeroizing::new(format!(
-            "\nMuster is serving.\n\n  \
-             Address          {}\n  \
-             Administrator    {FIRST_ADMIN}\n  \
-             Password         {password}\n  \
-             Server pin       {}\n  \
-             Data directory   {}\n\n\
-             To enroll a host, paste this on it within an hour (it works once):\n\n  \
-             muster agent enroll {} --dir ./muster-agent\n\n",
-            self.url,
-            self.pin.as_deref().unwrap_or("none: the system's roots vouch for the certificate"),
-            self.data_dir,
-            quoted(self.link.as_str()),
-        ))
-    }
+    let password = match admin_password {
+        Some(password) => format!("{password} (shown this one time)"),
+        None => "as printed on the first run".to_owned(),
+    };
+    let link = JoinLink { server: address, pin: server.pin(), credential };
+    Ok(Zeroizing::new(format!(
+        "\nMuster is serving.\n\n  \
+         Address          {url}\n  \
+         Administrator    {FIRST_ADMIN}\n  \
+         Password         {password}\n  \
+         Server pin       {}\n  \
+         Data directory   {data_dir}\n\n\
+         To enroll a host, paste this on it within an hour (it works once):\n\n  \
+         muster agent enroll {} --dir ./muster-agent\n\n",
+        pin.as_deref().unwrap_or("none: the system's roots vouch for the certificate"),
+        quoted(link.reveal().as_str()),
+    )))
 }

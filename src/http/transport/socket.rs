@@ -40,11 +40,7 @@ pub enum SocketError {
     #[error("{} is in the way: it is not a socket of ours; move it away", .0.display())]
     InTheWay(PathBuf),
     #[error("cannot listen on {}", path.display())]
-    Listen {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Listen { path: PathBuf, source: io::Error },
 }
 
 /// Octets of a socket's address, with the zero at its end (unix(7)).

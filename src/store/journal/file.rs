@@ -42,11 +42,7 @@ const MATTERS_FOR: SignedDuration = SignedDuration::from_hours(100 * 24);
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error("cannot use the revocation journal {}", path.display())]
-    Io {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     #[error(
         "the revocation journal {} is damaged at line {line}; move it away if the store beside it is the newest \
          one, and it is written anew",
@@ -58,11 +54,7 @@ pub enum JournalError {
     /// The open file may end in half a line, or its new version may lose its name in a crash. It has to be opened
     /// anew before anything else is written.
     #[error("the revocation journal {} is in doubt", path.display())]
-    InDoubt {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    InDoubt { path: PathBuf, source: io::Error },
     #[error("cannot compare the revocation journal with the store")]
     Read(#[from] ReadError),
 }

@@ -49,17 +49,9 @@ pub enum OpenError {
     )]
     Newer { path: PathBuf, found: u32 },
     #[error("cannot keep a copy of the store as {} before its layout changes; make room for it", path.display())]
-    Copy {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Copy { path: PathBuf, source: io::Error },
     #[error("cannot open the store {}", path.display())]
-    Io {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     #[error("cannot start the store")]
     Start(#[from] io::Error),
     #[error("cannot read the store")]

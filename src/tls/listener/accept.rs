@@ -390,7 +390,7 @@ impl Shared {
             let io = io.with_requests(Arc::clone(clock), header_timeout, idle_timeout);
             (&self.http1, io)
         };
-        let service = Noting::new(make(Connection { remote, peer: peer.clone() }), notes);
+        let service = Noting { service: make(Connection { remote, peer: peer.clone() }), notes };
         Ok((Box::pin(builder.serve_connection(TokioIo::new(io), service)), peer))
     }
 

@@ -98,14 +98,8 @@ pub(crate) struct RequestTracking {
 /// A service whose requests are noted.
 #[derive(Debug)]
 pub(crate) struct Noting<S> {
-    service: S,
-    notes: RequestTracking,
-}
-
-impl<S> Noting<S> {
-    pub(crate) fn new(service: S, notes: RequestTracking) -> Self {
-        Self { service, notes }
-    }
+    pub(crate) service: S,
+    pub(crate) notes: RequestTracking,
 }
 
 impl<S: Answering> Service<Request<Incoming>> for Noting<S> {
