@@ -26,6 +26,7 @@ class Session {
   constructor() {
     attach({
       epoch: () => this.#epoch,
+      away: () => this.status === 'expired',
       refused: () => this.expire(),
       forbidden: () => void this.#refresh(),
       tenant: () => tenants.sent,

@@ -199,18 +199,56 @@ fn gather_types(items: &[Item], module: &[String], types: &mut Vec<PublicType>) 
                 }
                 continue;
             }
+            // What a macro of ours declares stands in its call as it would without the macro.
+            Item::Macro(call) if call.ident.is_none() => {
+                for (visibility, ident) in declared_in(call.mac.tokens.clone()) {
+                    if is_public(&visibility) {
+                        let line = ident.span().start().line;
+                        types.push(PublicType { name: ident.to_string(), module: module.to_vec(), line });
+                    }
+                }
+                continue;
+            }
             _ => continue,
         };
-        let public = match visibility {
-            Visibility::Public(_) => true,
-            Visibility::Restricted(to) => to.path.is_ident("crate"),
-            Visibility::Inherited => false,
-        };
-        if public {
+        if is_public(visibility) {
             let line = ident.span().start().line;
             types.push(PublicType { name: ident.to_string(), module: module.to_vec(), line });
         }
     }
+}
+
+fn is_public(visibility: &Visibility) -> bool {
+    match visibility {
+        Visibility::Public(_) => true,
+        Visibility::Restricted(to) => to.path.is_ident("crate"),
+        Visibility::Inherited => false,
+    }
+}
+
+const DECLARE_TYPES: [&str; 5] = ["enum", "struct", "trait", "type", "union"];
+
+/// The types that the words `pub enum X` and the like declare, at any depth.
+fn declared_in(tokens: TokenStream) -> Vec<(Visibility, syn::Ident)> {
+    let mut found = Vec::new();
+    let all: Vec<_> = tokens.into_iter().collect();
+    for (index, token) in all.iter().enumerate() {
+        match token {
+            TokenTree::Group(group) => found.extend(declared_in(group.stream())),
+            TokenTree::Ident(keyword) if DECLARE_TYPES.iter().any(|word| keyword == word) => {
+                let Some(TokenTree::Ident(name)) = all.get(index + 1) else { continue };
+                let start = match &all[..index] {
+                    [.., TokenTree::Ident(word), TokenTree::Group(_)] if word == "pub" => index - 2,
+                    [.., TokenTree::Ident(word)] if word == "pub" => index - 1,
+                    _ => index,
+                };
+                let visibility = syn::parse2(all[start..index].iter().cloned().collect());
+                found.push((visibility.unwrap_or(Visibility::Inherited), name.clone()));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 fn gather_tests(items: &[Item], module: &[String], tests: &mut Vec<Vec<String>>) {

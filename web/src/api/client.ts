@@ -25,6 +25,8 @@ const PAGE_MAX = 500;
 interface Surroundings {
   /** Changes whenever somebody signs in; a refusal of an earlier session's request says nothing now. */
   epoch(): number;
+  /** Whether pages stand out of sight, waiting for their user to come back; until then they ask nothing. */
+  away(): boolean;
   refused(): void;
   forbidden(): void;
   /** The tenant that a user of all tenants has chosen. */
@@ -33,6 +35,7 @@ interface Surroundings {
 
 let surroundings: Surroundings = {
   epoch: () => 0,
+  away: () => false,
   refused: () => undefined,
   forbidden: () => undefined,
   tenant: () => null,
@@ -42,12 +45,16 @@ export function attach(to: Surroundings): void {
   surroundings = to;
 }
 
-/** A request within the session: its refusal tells the session. */
+/**
+ * A request within the session: its refusal tells the session. When the session has ended, nothing is sent: a page that
+ * its user left behind would ask in the name of whoever signs in next.
+ */
 async function request<V extends Verb, P extends PathOf<V>>(
   verb: V,
   path: P,
   input: Input<Operation<V, P>>,
 ): Promise<Answer<Operation<V, P>>> {
+  if (surroundings.away()) throw new ApiError(401, 'unauthenticated', 'Your session has ended.');
   const epoch = surroundings.epoch();
   try {
     return await ask(verb, path, input);
@@ -113,6 +120,8 @@ export const api = {
   signIn: (username: string, password: string) =>
     ask('post', '/v1/session', { body: { username, password } }),
   signOut: () => ask('delete', '/v1/session', {}),
+  /** Asked before any page is: which of them is meant has to be known first. */
+  tenants: () => all((cursor) => ask('get', '/v1/tenants', { query: { limit, cursor } })),
   savePreferences: (body: Preferences) => request('put', '/v1/session/preferences', { body }),
 
   overview: (signal?: AbortSignal) => request('get', '/v1/overview', { query: { tenant: tenant() }, signal }),
@@ -191,8 +200,6 @@ export const api = {
   endOwnSession: (id: string) => request('delete', '/v1/account/sessions/{id}', { path: { id } }),
   changeOwnPassword: (current: string, fresh: string, end_api_tokens: boolean) =>
     request('put', '/v1/account/password', { body: { current, new: fresh, end_api_tokens } }),
-
-  tenants: () => all((cursor) => request('get', '/v1/tenants', { query: { limit, cursor } })),
 
   audit: ({ spanning, ...query }: AuditQuery, limit: number, cursor: string | null, signal?: AbortSignal) =>
     request('get', '/v1/audit', { query: { ...query, limit, cursor, tenant: within(spanning) }, signal }),

@@ -8,6 +8,7 @@ let asked: { method: string; url: string; body: unknown }[];
 let answers: (() => Promise<Response>)[];
 let tenant: string | null;
 let epoch: number;
+let away: boolean;
 const refused = vi.fn();
 const forbidden = vi.fn();
 
@@ -23,16 +24,23 @@ beforeEach(() => {
   answers = [];
   tenant = null;
   epoch = 1;
+  away = false;
   refused.mockClear();
   forbidden.mockClear();
-  attach({ epoch: () => epoch, tenant: () => tenant, refused, forbidden });
+  attach({ epoch: () => epoch, away: () => away, tenant: () => tenant, refused, forbidden });
   vi.stubGlobal('fetch', (url: string, init: RequestInit) => {
     asked.push({ method: init.method ?? '', url, body: init.body });
     return (answers.shift() ?? json({ items: [], next_cursor: null }))();
   });
 });
 afterEach(() => {
-  attach({ epoch: () => 0, tenant: () => null, refused: () => undefined, forbidden: () => undefined });
+  attach({
+    epoch: () => 0,
+    away: () => false,
+    tenant: () => null,
+    refused: () => undefined,
+    forbidden: () => undefined,
+  });
 });
 
 describe('a request', () => {
@@ -132,7 +140,7 @@ describe('the session hears', () => {
     [500, 0, 0],
   ])('of %i what concerns it', async (status, ended, denied) => {
     answers.push(json({}, { status }));
-    await failure(api.tenants());
+    await failure(api.agentCa());
     expect([refused.mock.calls.length, forbidden.mock.calls.length]).toEqual([ended, denied]);
   });
 
@@ -141,8 +149,20 @@ describe('the session hears', () => {
       epoch += 1;
       return json({}, { status: 401 })();
     });
-    await failure(api.tenants());
+    await failure(api.agentCa());
     expect(refused).not.toHaveBeenCalled();
+  });
+
+  test('nothing of a page that its user has left: it asks nothing, so that nobody else asks in its place', async () => {
+    away = true;
+    const problem = await failure(api.agentCa());
+    expect(problem).toMatchObject({ status: 401 });
+    expect(asked).toEqual([]);
+    expect(refused).not.toHaveBeenCalled();
+    // What comes back is the session itself, and what it has to know first.
+    await api.session();
+    await api.tenants();
+    expect(addresses()).toEqual(['/v1/session/if-any', '/v1/tenants?limit=500']);
   });
 
   test('nothing of a login that fails', async () => {
