@@ -169,10 +169,7 @@ impl Control {
     /// Sends a request and reads the JSON of its answer.
     pub(crate) async fn call(&self, call: Call<'_>) -> Result<Received, CliError> {
         let bytes = self.bytes(call).await?;
-        if bytes.is_empty() {
-            return Ok(Received { raw: Value::Null });
-        }
-        let raw = serde_json::from_slice(&bytes);
+        let raw = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
         let raw = raw.map_err(|_| CliError::new("the server's answer is not JSON"))?;
         Ok(Received { raw })
     }
@@ -369,47 +366,38 @@ impl Control {
     /// The same, of the first so many items.
     pub(crate) async fn list_up_to(&self, call: Call<'_>, count: usize) -> Result<Received, CliError> {
         let mut items = Vec::new();
-        let mut cursor: Option<String> = None;
-        loop {
-            let page = self.page(&call, PAGE.min(count), cursor.as_deref()).await?;
-            items.extend(page.items);
-            if page.next_cursor.is_none() || items.len() >= count {
-                items.truncate(count);
-                return Ok(Received::of(&Page { items, next_cursor: page.next_cursor }));
-            }
-            cursor = page.next_cursor;
-        }
+        let pages = self.pages(call, count, |page| {
+            items.extend(page);
+            Ok(())
+        });
+        let next_cursor = pages.await?;
+        items.truncate(count);
+        Ok(Received::of(&Page { items, next_cursor }))
     }
 
-    /// Reads a whole list and hands on each page as it comes, so that a long one does not fill the memory.
+    /// Reads a list until there are so many items, and hands on each page as it comes, its items as they came, so that
+    /// a long one does not fill the memory. Returns where it would go on.
     pub(crate) async fn pages(
         &self,
         call: Call<'_>,
+        count: usize,
         mut take: impl FnMut(Vec<Value>) -> Result<(), CliError>,
-    ) -> Result<(), CliError> {
-        let mut cursor: Option<String> = None;
+    ) -> Result<Option<String>, CliError> {
+        let (mut cursor, mut taken) = (None::<String>, 0);
         loop {
-            let page = self.page(&call, PAGE, cursor.as_deref()).await?;
+            let page = Call { method: Method::GET, path: call.path, query: call.query.clone(), body: None }
+                .query("limit", Some(PAGE.min(count)))
+                .query("cursor", cursor);
+            let answer = self.call(page).await?;
+            let page: Page<Value> = serde_json::from_value(answer.raw)
+                .map_err(|_| CliError::new("the server's answer is not a list"))?;
+            taken += page.items.len();
             take(page.items)?;
-            if page.next_cursor.is_none() {
-                return Ok(());
+            if page.next_cursor.is_none() || taken >= count {
+                return Ok(page.next_cursor);
             }
             cursor = page.next_cursor;
         }
-    }
-
-    /// A page of a list, its items as they came.
-    async fn page(
-        &self,
-        call: &Call<'_>,
-        limit: usize,
-        cursor: Option<&str>,
-    ) -> Result<Page<Value>, CliError> {
-        let page = Call { method: Method::GET, path: call.path, query: call.query.clone(), body: None }
-            .query("limit", Some(limit))
-            .query("cursor", cursor);
-        let answer = self.call(page).await?;
-        serde_json::from_value(answer.raw).map_err(|_| CliError::new("the server's answer is not a list"))
     }
 }
 

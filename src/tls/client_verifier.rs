@@ -89,6 +89,7 @@ impl<'c> ShownSvid<'c> {
 /// An agent whose certificate was verified in the handshake and admitted by the registry, then and after its connection
 /// was entered among the live. Built only here.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::manual_non_exhaustive, reason = "nobody else in this crate may build one either")]
 pub struct PeerIdentity {
     /// The id as the deny list names it.
     pub identity: AgentRef,

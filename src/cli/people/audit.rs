@@ -188,7 +188,7 @@ async fn export(global: &Global, control: &Control, path: &Path) -> Result<(), C
     let mut records: u64 = 0;
     let mut progress = Progress::new("AuditCommand trail");
     if path.as_os_str() == "-" {
-        let written = control.pages(call, |page| {
+        let written = control.pages(call, usize::MAX, |page| {
             records += page.len() as u64;
             print_whole(lines(&page)?.as_bytes())
         });
@@ -197,7 +197,7 @@ async fn export(global: &Global, control: &Control, path: &Path) -> Result<(), C
     }
     let failed = |error: std::io::Error| CliError::cannot_write(path, &error);
     let mut file = Unfinished::begin_replacing(path).map_err(failed)?;
-    let written = control.pages(call, |page| {
+    let written = control.pages(call, usize::MAX, |page| {
         records += page.len() as u64;
         progress.show(|| format!("{records} records"));
         file.write_all(lines(&page)?.as_bytes()).map_err(failed)

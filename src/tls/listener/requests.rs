@@ -133,9 +133,8 @@ impl<S: Answering> Service<Request<Incoming>> for Noting<S> {
             let sending = Sending { budget: notes.budget, payer, ender, place };
             let held = match size {
                 // There is nothing to hold.
-                Some(0) => sending.free(),
-                Some(size) => sending.charged(if shared { 0 } else { size }),
-                None => sending.free(),
+                Some(0) | None => sending.hold(None),
+                Some(size) => sending.hold(Some(if shared { 0 } else { size })),
             };
             Ok(response.map(|body| NotedBody {
                 body: Box::pin(body),
@@ -160,13 +159,10 @@ struct Sending {
 }
 
 impl Sending {
-    fn charged(&self, bytes: u64) -> Arc<Held> {
-        let charge = self.budget.charge(self.payer.clone(), bytes, self.ender.clone());
-        Arc::new(Held { charge: Some(charge), _place: self.place.clone() })
-    }
-
-    fn free(&self) -> Arc<Held> {
-        Arc::new(Held { charge: None, _place: self.place.clone() })
+    /// Charges so many bytes, if any.
+    fn hold(&self, bytes: Option<u64>) -> Arc<Held> {
+        let charge = bytes.map(|bytes| self.budget.charge(self.payer.clone(), bytes, self.ender.clone()));
+        Arc::new(Held { charge, _place: self.place.clone() })
     }
 }
 
@@ -199,7 +195,7 @@ impl<B> NotedBody<B> {
         let held = if self.charged_whole {
             Arc::clone(&self.held)
         } else {
-            self.sending.charged(bytes.len() as u64)
+            self.sending.hold(Some(bytes.len() as u64))
         };
         HeldBytes { bytes, held }
     }
