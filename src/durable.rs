@@ -20,16 +20,16 @@ pub const WORLD_READABLE: u32 = 0o644;
 
 /// Writes a file in place of whatever has its name.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
-    let directory = directory(path);
-    written(directory, mode, content)?.persist(path)?;
-    sync_directory(directory)
+    let mut file = Unfinished::begin_replacing(path)?;
+    file.write_all(content)?;
+    file.finish_with_mode(mode)
 }
 
 /// Writes a file whose name must be free; otherwise `AlreadyExists`, and nothing has changed.
 pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
-    let directory = directory(path);
-    written(directory, mode, content)?.persist_noclobber(path)?;
-    sync_directory(directory)
+    let mut file = Unfinished { replaces: false, ..Unfinished::begin_replacing(path)? };
+    file.write_all(content)?;
+    file.finish_with_mode(mode)
 }
 
 /// Renames inside one directory, for good.
@@ -103,15 +103,6 @@ impl Write for Unfinished {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-fn written(directory: &Path, mode: u32, content: &[u8]) -> io::Result<NamedTempFile> {
-    // It is created for its owner alone and opened to others, where asked, before it has its name.
-    let mut file = unnamed(directory)?;
-    file.write_all(content)?;
-    file.as_file().set_permissions(Permissions::from_mode(mode))?;
-    file.as_file().sync_all()?;
-    Ok(file)
 }
 
 /// A file without its name yet. Its error says nothing of the name it has meanwhile.

@@ -8,7 +8,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::{fs, io};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
+use yaml_serde::Value;
 
 use super::facts::Subject;
 use super::identity::{IdentityDir, IdentityError};
@@ -42,22 +43,6 @@ const CA_FILE: &str = "MUSTER_AGENT_TLS_CA_FILE";
 const IDENTITY_SERVER: &str = "MUSTER_AGENT_IDENTITY_SERVER";
 const WORKLOAD_SOCKET: &str = "MUSTER_AGENT_WORKLOAD_API_SOCKET";
 const WORKLOAD_CONNECTIONS: &str = "MUSTER_AGENT_WORKLOAD_API_CONNECTIONS_PER_USER";
-
-/// Every setting, and the variable of the environment that wins over it. Tests hold the settings, the reference
-/// and the hints against this list.
-pub const SETTINGS: [(&str, &str); 11] = [
-    ("control_plane.grpc_addr", GRPC_ADDR),
-    ("tls.cert_file", CERT_FILE),
-    ("tls.key_file", KEY_FILE),
-    ("tls.ca_file", CA_FILE),
-    ("identity.server", IDENTITY_SERVER),
-    ("enroll.token_file", TOKEN_FILE),
-    ("enroll.secret_file", SECRET_FILE),
-    ("enroll.server", SERVER),
-    ("enroll.ca_pin", CA_PIN),
-    ("workload_api.socket", WORKLOAD_SOCKET),
-    ("workload_api.connections_per_user", WORKLOAD_CONNECTIONS),
-];
 
 /// How an agent is set up.
 #[derive(Debug)]
@@ -136,63 +121,50 @@ impl AgentConfigError {
 }
 
 /// The file as it is written.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    #[serde(skip_serializing_if = "Option::is_none")]
     control_plane: Option<ControlPlane>,
     #[serde(default)]
     tls: TlsFiles,
-    #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<IdentityServer>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     enroll: Option<Enroll>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     workload_api: Option<WorkloadApi>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct WorkloadApi {
-    #[serde(skip_serializing_if = "Option::is_none")]
     socket: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     connections_per_user: Option<ConnectionsPerUser>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ControlPlane {
     grpc_addr: GrpcAddr,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TlsFiles {
-    #[serde(skip_serializing_if = "Option::is_none")]
     cert_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     key_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     ca_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IdentityServer {
     server: Server,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Enroll {
-    #[serde(skip_serializing_if = "Option::is_none")]
     token_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     secret_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<Server>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     ca_pin: Option<CaPin>,
 }
 
@@ -209,12 +181,6 @@ macro_rules! value {
                 text.parse().map(Self).map_err(refused)
             }
         }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(&self.0)
-            }
-        }
     };
 }
 
@@ -223,7 +189,7 @@ value!(Server, ServerUrl, "server");
 value!(CaPin, Pin, "ca_pin");
 
 /// A number within [`PER_USER`].
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(try_from = "i64")]
 struct ConnectionsPerUser(usize);
 
@@ -296,23 +262,16 @@ impl AgentConfig {
         env: AgentEnvironment<'_>,
     ) -> Result<Self, AgentConfigError> {
         let enroll = file.enroll.unwrap_or_default();
-        let from_file = match (enroll.token_file, enroll.secret_file) {
-            (Some(_), Some(_)) => {
-                return Err(AgentConfigError::Both("enroll.token_file", "enroll.secret_file"));
-            }
-            (Some(path), None) => Some(file_source(CredentialKind::JoinToken, path)),
-            (None, Some(path)) => Some(file_source(CredentialKind::EnrollmentSecret, path)),
-            (None, None) => None,
-        };
+        let from_file = one_of(
+            ("enroll.token_file", enroll.token_file.map(CredentialPlace::File)),
+            ("enroll.secret_file", enroll.secret_file.map(CredentialPlace::File)),
+        )?;
         let from_env = EnrollConfig::from_environment(env)?;
-        let server = env(IDENTITY_SERVER).map(|text| text.trim().parse()).transpose();
-        let server = server.map_err(|error| AgentConfigError::Server(IDENTITY_SERVER, error))?;
+        let server = parsed(env, IDENTITY_SERVER, AgentConfigError::Server)?;
         let server = server.or(file.identity.map(|identity| identity.server.0));
-        let grpc_addr = env(GRPC_ADDR).map(|text| text.trim().parse()).transpose();
-        let grpc_addr = grpc_addr.map_err(|error| AgentConfigError::HostPort(GRPC_ADDR, error))?;
+        let grpc_addr = parsed(env, GRPC_ADDR, AgentConfigError::HostPort)?;
         let workload = file.workload_api.unwrap_or_default();
-        let connections = env(WORKLOAD_CONNECTIONS).map(|text| text.trim().parse()).transpose();
-        let connections = connections.map_err(|()| AgentConfigError::Connections(WORKLOAD_CONNECTIONS))?;
+        let connections = parsed(env, WORKLOAD_CONNECTIONS, |name, ()| AgentConfigError::Connections(name))?;
         let connections: Option<ConnectionsPerUser> = connections.or(workload.connections_per_user);
         Ok(Self {
             identity,
@@ -361,27 +320,16 @@ impl AgentConfig {
 
 impl EnrollConfig {
     pub fn from_environment(env: AgentEnvironment<'_>) -> Result<Self, AgentConfigError> {
-        let given = |kind, text: String| CredentialSource {
-            kind,
-            place: CredentialPlace::Given(SecretText::new(&text)),
+        let given = |name| (name, env(name).map(|text| CredentialPlace::Given(SecretText::new(&text))));
+        let file = |name| (name, path_in(env, name).map(CredentialPlace::File));
+        let credential = match one_of(given(JOIN_TOKEN), given(ENROLLMENT_SECRET))? {
+            None => one_of(file(TOKEN_FILE), file(SECRET_FILE))?,
+            given => given,
         };
-        let credential = match (env(JOIN_TOKEN), env(ENROLLMENT_SECRET)) {
-            (Some(_), Some(_)) => return Err(AgentConfigError::Both(JOIN_TOKEN, ENROLLMENT_SECRET)),
-            (Some(token), None) => Some(given(CredentialKind::JoinToken, token)),
-            (None, Some(secret)) => Some(given(CredentialKind::EnrollmentSecret, secret)),
-            (None, None) => match (path_in(env, TOKEN_FILE), path_in(env, SECRET_FILE)) {
-                (Some(_), Some(_)) => return Err(AgentConfigError::Both(TOKEN_FILE, SECRET_FILE)),
-                (Some(path), None) => Some(file_source(CredentialKind::JoinToken, path)),
-                (None, Some(path)) => Some(file_source(CredentialKind::EnrollmentSecret, path)),
-                (None, None) => None,
-            },
-        };
-        let server = env(SERVER).map(|text| text.trim().parse()).transpose();
-        let pin = env(CA_PIN).map(|text| text.trim().parse()).transpose();
         Ok(Self {
             credential,
-            server: server.map_err(|error| AgentConfigError::Server(SERVER, error))?,
-            pin: pin.map_err(|error| AgentConfigError::Pin(CA_PIN, error))?,
+            server: parsed(env, SERVER, AgentConfigError::Server)?,
+            pin: parsed(env, CA_PIN, AgentConfigError::Pin)?,
         })
     }
 }
@@ -390,65 +338,58 @@ fn path_in(env: AgentEnvironment<'_>, name: &str) -> Option<PathBuf> {
     env(name).map(|path| PathBuf::from(path.trim()))
 }
 
+fn parsed<T: FromStr>(
+    env: AgentEnvironment<'_>,
+    name: &'static str,
+    refused: fn(&'static str, T::Err) -> AgentConfigError,
+) -> Result<Option<T>, AgentConfigError> {
+    env(name).map(|text| text.trim().parse()).transpose().map_err(|error| refused(name, error))
+}
+
+/// What a credential comes from, of which at most one can be meant: a join token, or an enrollment secret.
+fn one_of(
+    (token_name, token): (&'static str, Option<CredentialPlace>),
+    (secret_name, secret): (&'static str, Option<CredentialPlace>),
+) -> Result<Option<CredentialSource>, AgentConfigError> {
+    let (kind, place) = match (token, secret) {
+        (Some(_), Some(_)) => return Err(AgentConfigError::Both(token_name, secret_name)),
+        (Some(place), None) => (CredentialKind::JoinToken, place),
+        (None, Some(place)) => (CredentialKind::EnrollmentSecret, place),
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(CredentialSource { kind, place }))
+}
+
 /// An `agent.yml` for an identity that has been enrolled. The addresses in it are what the agent falls back on;
 /// what the server names later comes first.
 pub fn ready_made(identity: &IdentityDir, notes: &AgentState) -> String {
     let server_ca = identity.server_ca();
-    let file = File {
-        control_plane: notes
-            .grpc_addr
-            .clone()
-            .map(|grpc_addr| ControlPlane { grpc_addr: GrpcAddr(grpc_addr) }),
-        tls: TlsFiles {
-            cert_file: Some(identity.cert().to_owned()),
-            key_file: Some(identity.key().to_owned()),
-            ca_file: server_ca.exists().then_some(server_ca),
-        },
-        identity: notes.server.clone().map(|server| IdentityServer { server: Server(server) }),
-        enroll: None,
-        workload_api: None,
-    };
-    let text = yaml_serde::to_string(&file).unwrap_or_default();
+    let yaml = written([
+        ("control_plane", "grpc_addr", notes.grpc_addr.as_ref().map(ToString::to_string)),
+        ("tls", "cert_file", as_text(identity.cert())),
+        ("tls", "key_file", as_text(identity.key())),
+        ("tls", "ca_file", as_text(&server_ca).filter(|_| server_ca.exists())),
+        ("identity", "server", notes.server.as_ref().map(ToString::to_string)),
+    ]);
     format!(
-        "# Written by `muster agent enroll`; start the agent with `muster agent run --config` and this file.\n{text}"
+        "# Written by `muster agent enroll`; start the agent with `muster agent run --config` and this file.\n{yaml}"
     )
 }
 
-/// What an installed agent is told. It enrolls when it starts, and learns the rest then.
-#[derive(Debug)]
-pub struct InstallSettings<'a> {
-    pub identity: &'a IdentityDir,
-    pub server: &'a ServerUrl,
-    pub pin: Option<Pin>,
-    pub server_ca: Option<PathBuf>,
-    pub kind: CredentialKind,
-    /// The file with the credential.
-    pub credential: PathBuf,
+/// A file with these values of sections and keys, in this order. A value that is nothing is left out.
+pub fn written(settings: impl IntoIterator<Item = (&'static str, &'static str, Option<String>)>) -> String {
+    let mut file = Value::Null;
+    for (section, key, value) in settings {
+        if let Some(value) = value {
+            file[section][key] = value.into();
+        }
+    }
+    yaml_serde::to_string(&file).expect("texts always become YAML")
 }
 
-/// An `agent.yml` for an agent that will enroll.
-pub fn installed(settings: &InstallSettings<'_>) -> Result<String, yaml_serde::Error> {
-    let is_secret = settings.kind == CredentialKind::EnrollmentSecret;
-    yaml_serde::to_string(&File {
-        control_plane: None,
-        tls: TlsFiles {
-            cert_file: Some(settings.identity.cert().to_owned()),
-            key_file: Some(settings.identity.key().to_owned()),
-            ca_file: settings.server_ca.clone(),
-        },
-        identity: Some(IdentityServer { server: Server(settings.server.clone()) }),
-        enroll: Some(Enroll {
-            token_file: (!is_secret).then(|| settings.credential.clone()),
-            secret_file: is_secret.then(|| settings.credential.clone()),
-            server: None,
-            ca_pin: settings.pin.map(CaPin),
-        }),
-        workload_api: None,
-    })
-}
-
-fn file_source(kind: CredentialKind, path: PathBuf) -> CredentialSource {
-    CredentialSource { kind, place: CredentialPlace::File(path) }
+/// A path for the file, which is UTF-8.
+pub fn as_text(path: &Path) -> Option<String> {
+    path.to_str().map(str::to_owned)
 }
 
 fn in_file(path: &Path, error: &yaml_serde::Error) -> AgentConfigError {
@@ -489,6 +430,22 @@ fn is_secret(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every setting, and the variable of the environment that wins over it. The settings, the reference and the
+    /// hints are held against this list.
+    const SETTINGS: [(&str, &str); 11] = [
+        ("control_plane.grpc_addr", GRPC_ADDR),
+        ("tls.cert_file", CERT_FILE),
+        ("tls.key_file", KEY_FILE),
+        ("tls.ca_file", CA_FILE),
+        ("identity.server", IDENTITY_SERVER),
+        ("enroll.token_file", TOKEN_FILE),
+        ("enroll.secret_file", SECRET_FILE),
+        ("enroll.server", SERVER),
+        ("enroll.ca_pin", CA_PIN),
+        ("workload_api.socket", WORKLOAD_SOCKET),
+        ("workload_api.connections_per_user", WORKLOAD_CONNECTIONS),
+    ];
 
     const FILES: &str = "tls: {cert_file: /d/cert.pem, key_file: /d/key.pem}\n";
 

@@ -15,9 +15,10 @@ use crate::error_chain::chain;
 use crate::secret_file;
 
 /// The state of an identity, worst last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    #[default]
     Ok,
     /// It should have rotated by now.
     Overdue,
@@ -28,7 +29,7 @@ pub enum State {
 }
 
 /// Everything there is to tell, by field as it is printed with `--json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Status {
     pub state: State,
     pub advice: Option<String>,
@@ -103,16 +104,7 @@ pub fn status(place: &IdentityDir, now: Timestamp) -> Status {
 fn of_notes(place: &IdentityDir, notes: &AgentState) -> Status {
     let files = [place.cert().to_owned(), place.key().to_owned(), place.agent_ca(), place.server_ca()];
     Status {
-        state: State::Ok,
-        advice: None,
-        spiffe_id: None,
-        agent_id: None,
-        tenant_id: None,
         host_id: notes.host_id.map(|id| id.to_string()),
-        serial: None,
-        issued_at: None,
-        not_after: None,
-        next_rotation: None,
         server: notes.server.as_ref().map(ToString::to_string),
         grpc_addr: notes.grpc_addr.as_ref().map(ToString::to_string),
         servers: notes.servers.iter().map(ToString::to_string).collect(),
@@ -123,8 +115,8 @@ fn of_notes(place: &IdentityDir, notes: &AgentState) -> Status {
         proxy_failure: notes.proxy_failure.clone(),
         reported_at: notes.reported_at,
         workload_turned_away: notes.workload_turned_away,
-        expires_in_seconds: None,
         files: files.map(|path| FileHealth { health: health(&path), path }).into(),
+        ..Status::default()
     }
 }
 
@@ -227,10 +219,7 @@ impl Status {
             if seconds < 0 { format!("{} ago", span(-seconds)) } else { format!("in {}", span(seconds)) }
         });
         let expires = time(self.not_after).zip(left).map(|(at, left)| format!("{at} ({left})"));
-        let failure = self.last_failure.as_ref();
-        let failure = failure.map(|failed| format!("since {}: {}", failed.since, failed.what));
-        let proxy = self.proxy_failure.as_ref();
-        let proxy = proxy.map(|failed| format!("since {}: {}", failed.since, failed.what));
+        let since = |failed: &Failed| format!("since {}: {}", failed.since, failed.what);
         let turned_away = (self.workload_turned_away > 0)
             .then(|| format!("{} connections turned away", self.workload_turned_away));
         let among = |all: &[String], one: &Option<String>| match all {
@@ -252,8 +241,8 @@ impl Status {
             ("grpc", among(&self.grpc_addrs, &self.grpc_addr)),
             ("server clock", seconds),
             ("last refusal", refusal),
-            ("last failure", failure),
-            ("proxy", proxy),
+            ("last failure", self.last_failure.as_ref().map(since)),
+            ("proxy", self.proxy_failure.as_ref().map(since)),
             ("workload api", turned_away),
         ];
         let mut text: String = lines

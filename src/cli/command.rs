@@ -120,8 +120,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = match runtime {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CliError::new(format!("cannot start threads: {error}"))),
     };
@@ -141,43 +140,42 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         process::keep_files_private();
     }
     match cli.command {
-        Command::Quickstart(command) => command.run(&global).await,
-        Command::Serve(command) => command.run(&global).await,
-        Command::AgentCa(command) => command.run(&global).await,
-        Command::GenCert(command) => command.run(&global).await,
-        Command::EnrollToken(command) => command.run(&global).await,
-        Command::Secret(command) => command.run(&global).await,
-        Command::Host(command) => command.run(&global).await,
-        Command::Enrollment(command) => command.run(&global).await,
-        Command::RevokeAgent(command) => command.run(&global).await,
-        Command::Audit(command) => command.run(&global).await,
-        Command::Backup(command) => command.run(&global).await,
-        Command::Restore(command) => command.run(&global).await,
-        Command::Check(command) => command.run(&global).await,
-        Command::Tenant(command) => command.run(&global).await,
-        Command::User(command) => command.run(&global).await,
-        Command::ApiToken(command) => command.run(&global).await,
+        Command::Quickstart(command) => command.run(&global).await?,
+        Command::Serve(command) => command.run(&global).await?,
+        Command::AgentCa(command) => command.run(&global).await?,
+        Command::GenCert(command) => command.run(&global).await?,
+        Command::EnrollToken(command) => command.run(&global).await?,
+        Command::Secret(command) => command.run(&global).await?,
+        Command::Host(command) => command.run(&global).await?,
+        Command::Enrollment(command) => command.run(&global).await?,
+        Command::RevokeAgent(command) => command.run(&global).await?,
+        Command::Audit(command) => command.run(&global).await?,
+        Command::Backup(command) => command.run(&global).await?,
+        Command::Restore(command) => command.run(&global).await?,
+        Command::Check(command) => return command.run(&global).await,
+        Command::Tenant(command) => command.run(&global).await?,
+        Command::User(command) => command.run(&global).await?,
+        Command::ApiToken(command) => command.run(&global).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);
             crate::cli::output::values::print_whole(&script)?;
-            Ok(ExitCode::SUCCESS)
         }
         Command::Man { dir } => {
             std::fs::create_dir_all(&dir)
                 .and_then(|()| clap_mangen::generate_to(Cli::command(), &dir))
                 .map_err(|error| CliError::new(format!("cannot write into {}: {error}", dir.display())))?;
-            Ok(ExitCode::SUCCESS)
         }
         Command::Agent(command) => {
             global.log(None)?;
-            crate::cli::agent::command::run(command, global.json).await
+            return crate::cli::agent::command::run(command, global.json).await;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn fail(error: &CliError) -> ExitCode {
-    eprintln!("error: {error}");
+    eprintln!("error: {}", error.message);
     if let Some(hint) = &error.hint {
         eprintln!("hint: {hint}");
     }
@@ -228,7 +226,7 @@ impl Global {
                 Err(_) => LogFormat::Text,
             },
         };
-        crate::telemetry::start(&filter, format).map_err(|error| CliError::caused(&error))
+        Ok(crate::telemetry::start(&filter, format)?)
     }
 }
 

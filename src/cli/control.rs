@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use zeroize::Zeroizing;
 
 use super::Global;
-use crate::agent::connect::server_url::{NotAServerUrl, ServerUrl};
+use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
 use crate::api::page::Page;
 use crate::api::problem::ProblemDocument;
@@ -153,8 +153,7 @@ impl Control {
         }
         global.log(Some(&config))?;
         let custody = Custody::of(&config.data_dir);
-        let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
-        let app = app.map_err(CliError::from)?;
+        let app = server::open_app(&config, &LivePeers::default())?;
         // For the pin and the names; without a certificate there are none to tell.
         let certificate = LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file).ok();
         let facts = ServerFacts {
@@ -170,10 +169,7 @@ impl Control {
     /// Sends a request and reads the JSON of its answer.
     pub(crate) async fn call(&self, call: Call<'_>) -> Result<Received, CliError> {
         let bytes = self.bytes(call).await?;
-        if bytes.is_empty() {
-            return Ok(Received { raw: Value::Null });
-        }
-        let raw = serde_json::from_slice(&bytes);
+        let raw = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
         let raw = raw.map_err(|_| CliError::new("the server's answer is not JSON"))?;
         Ok(Received { raw })
     }
@@ -241,32 +237,32 @@ impl Control {
     }
 }
 
-fn broke_off(error: &dyn std::error::Error) -> CliError {
-    let error = CliError::caused(error);
-    CliError::new(format!("the answer broke off: {error}")).hint("the server's log says why")
+fn broke_off(error: &(dyn std::error::Error + 'static)) -> CliError {
+    let message = CliError::caused(error).message;
+    CliError::new(format!("the answer broke off: {message}")).hint("the server's log says why")
 }
 
 impl Remote {
     fn new(global: &Global, server: &str) -> Result<Self, CliError> {
-        let server: ServerUrl = server.parse().map_err(|error: NotAServerUrl| CliError::caused(&error))?;
+        let server: ServerUrl = server.parse()?;
         let trust = match (global.server_pin, &global.server_ca) {
             (Some(pin), _) => Trust::Pin(pin),
             (None, Some(file)) => Trust::CaFile(file.clone()),
             (None, None) => Trust::SystemRoots,
         };
-        let first_contact = FirstContact::new(&trust).map_err(|error| CliError::caused(&error))?;
+        let first_contact = FirstContact::new(&trust)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(https_client(Arc::new(first_contact)))
             .redirect(reqwest::redirect::Policy::none())
             .timeout(REMOTE_WITHIN)
             .build();
-        let client = client.map_err(|error| CliError::caused(&error))?;
+        let client = client?;
         Ok(Self { client, server, token: api_token(global)? })
     }
 
     async fn send(&self, request: Request<Body>) -> Result<axum::response::Response, CliError> {
         let (parts, body) = request.into_parts();
-        let body = body.collect().await.map_err(|error| CliError::caused(&error))?.to_bytes();
+        let body = body.collect().await?.to_bytes();
         let mut sending =
             self.client.request(parts.method, format!("{}{}", self.server, parts.uri)).body(body);
         if let Some(kind) = parts.headers.get(header::CONTENT_TYPE) {
@@ -274,9 +270,9 @@ impl Remote {
         }
         let answer = sending.bearer_auth(self.token.reveal().as_str()).send().await;
         let answer = answer.map_err(|error| {
-            let refused = ServerRefused::in_error(&error).map(|refused| CliError::caused(&refused));
-            let error = refused.unwrap_or_else(|| CliError::caused(&error.without_url()));
-            CliError::new(format!("cannot reach {}: {error}", self.server)).hint(
+            let refused = ServerRefused::in_error(&error).map(CliError::from);
+            let CliError { message, .. } = refused.unwrap_or_else(|| error.without_url().into());
+            CliError::new(format!("cannot reach {}: {message}", self.server)).hint(
                 "check the address; for a server with a CA of its own, give --server-pin or --server-ca",
             )
         })?;
@@ -287,16 +283,14 @@ impl Remote {
 /// The API token, from a file, standard input or the environment.
 fn api_token(global: &Global) -> Result<Credential, CliError> {
     let place = match (&global.api_token_file, std::env::var("MUSTER_API_TOKEN")) {
-        (Some(path), _) if path.as_os_str() == "-" => CredentialPlace::Stdin,
-        (Some(path), _) => CredentialPlace::File(path.clone()),
+        (Some(path), _) => CredentialPlace::named(path.clone()),
         (None, Ok(text)) => CredentialPlace::Given(SecretText::new(&text)),
         (None, Err(_)) => {
             return Err(CliError::usage("a remote server wants an API token")
                 .hint("put it into a file for --api-token-file, or into MUSTER_API_TOKEN"));
         }
     };
-    let source = CredentialSource { kind: CredentialKind::ApiToken, place };
-    source.read().map_err(|error| CliError::caused(&error))
+    Ok(CredentialSource { kind: CredentialKind::ApiToken, place }.read()?)
 }
 
 /// The longest that a remote server may take.
@@ -372,47 +366,38 @@ impl Control {
     /// The same, of the first so many items.
     pub(crate) async fn list_up_to(&self, call: Call<'_>, count: usize) -> Result<Received, CliError> {
         let mut items = Vec::new();
-        let mut cursor: Option<String> = None;
-        loop {
-            let page = self.page(&call, PAGE.min(count), cursor.as_deref()).await?;
-            items.extend(page.items);
-            if page.next_cursor.is_none() || items.len() >= count {
-                items.truncate(count);
-                return Ok(Received::of(&Page { items, next_cursor: page.next_cursor }));
-            }
-            cursor = page.next_cursor;
-        }
+        let pages = self.pages(call, count, |page| {
+            items.extend(page);
+            Ok(())
+        });
+        let next_cursor = pages.await?;
+        items.truncate(count);
+        Ok(Received::of(&Page { items, next_cursor }))
     }
 
-    /// Reads a whole list and hands on each page as it comes, so that a long one does not fill the memory.
+    /// Reads a list until there are so many items, and hands on each page as it comes, its items as they came, so that
+    /// a long one does not fill the memory. Returns where it would go on.
     pub(crate) async fn pages(
         &self,
         call: Call<'_>,
+        count: usize,
         mut take: impl FnMut(Vec<Value>) -> Result<(), CliError>,
-    ) -> Result<(), CliError> {
-        let mut cursor: Option<String> = None;
+    ) -> Result<Option<String>, CliError> {
+        let (mut cursor, mut taken) = (None::<String>, 0);
         loop {
-            let page = self.page(&call, PAGE, cursor.as_deref()).await?;
+            let page = Call { method: Method::GET, path: call.path, query: call.query.clone(), body: None }
+                .query("limit", Some(PAGE.min(count)))
+                .query("cursor", cursor);
+            let answer = self.call(page).await?;
+            let page: Page<Value> = serde_json::from_value(answer.raw)
+                .map_err(|_| CliError::new("the server's answer is not a list"))?;
+            taken += page.items.len();
             take(page.items)?;
-            if page.next_cursor.is_none() {
-                return Ok(());
+            if page.next_cursor.is_none() || taken >= count {
+                return Ok(page.next_cursor);
             }
             cursor = page.next_cursor;
         }
-    }
-
-    /// A page of a list, its items as they came.
-    async fn page(
-        &self,
-        call: &Call<'_>,
-        limit: usize,
-        cursor: Option<&str>,
-    ) -> Result<Page<Value>, CliError> {
-        let page = Call { method: Method::GET, path: call.path, query: call.query.clone(), body: None }
-            .query("limit", Some(limit))
-            .query("cursor", cursor);
-        let answer = self.call(page).await?;
-        serde_json::from_value(answer.raw).map_err(|_| CliError::new("the server's answer is not a list"))
     }
 }
 

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::api::page::Page;
 use crate::cli::output::error::CliError;
+use crate::cli::output::table::{Column, print_table};
+use crate::cli::output::values::{print, print_json};
 
 /// Keeps the JSON itself: a newer server's answer has fields that this version's types do not.
 pub(crate) struct Received {
@@ -26,6 +28,21 @@ impl Received {
     pub(crate) fn items<T: DeserializeOwned>(self) -> Result<Vec<T>, CliError> {
         let page: Page<T> = serde_json::from_value(self.raw).map_err(|error| not_understood(&error))?;
         Ok(page.items)
+    }
+
+    /// Prints a list: as it came with `--json`, else as a table.
+    pub(crate) fn print_table<T: DeserializeOwned>(
+        self,
+        json: bool,
+        columns: &[Column<T>],
+        none: &str,
+    ) -> Result<(), CliError> {
+        if json { print_json(&self.raw) } else { print_table(&self.items()?, columns, none) }
+    }
+
+    /// Prints that something is done: the answer as it came with `--json`, else a line.
+    pub(crate) fn print_done(&self, json: bool, line: &str) -> Result<(), CliError> {
+        if json { print_json(&self.raw) } else { print(&format!("{line}\n")) }
     }
 }
 

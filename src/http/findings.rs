@@ -36,7 +36,7 @@ pub(crate) fn of_server(shared: &Shared) -> Vec<Finding> {
         findings.extend(Finding::expiry(
             "server_certificate_expiry",
             "The server's certificate",
-            certificate.not_after(),
+            certificate.facts.not_after,
             now,
             hint,
         ));

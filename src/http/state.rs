@@ -10,6 +10,7 @@ use crate::domain::enroll::credential::Credential;
 use crate::domain::enroll::join_lines::KeyPin;
 use crate::domain::enroll::join_link::JoinLink;
 use crate::domain::network::networks::Networks;
+use crate::domain::network::pin::Pin;
 use crate::http::input::body::BodySlots;
 use crate::http::input::throttle::Throttle;
 use crate::http::reach::Reach;
@@ -60,25 +61,24 @@ impl ServerFacts {
         self.reach.current()
     }
 
-    pub(crate) fn server_pin(&self) -> Option<String> {
-        self.certificate()?.pin().map(str::to_owned)
+    pub(crate) fn server_pin(&self) -> Option<Pin> {
+        self.certificate()?.facts.pin
     }
 
     /// Everything that a machine needs to join, for a credential that was just made.
     pub(crate) fn join_link(&self, credential: &Credential) -> Option<JoinLink> {
         let server = self.reach.address()?;
-        let pin = self.server_pin().and_then(|pin| pin.parse().ok());
         let credential = Credential::parse(credential.kind(), &credential.reveal())?;
-        Some(JoinLink { server, pin, credential })
+        Some(JoinLink { server, pin: self.server_pin(), credential })
     }
 
     pub(crate) fn key_pin(&self) -> Option<KeyPin> {
-        self.certificate().map(|certificate| certificate.key_pin())
+        self.certificate().map(|certificate| certificate.facts.key_pin)
     }
 
     /// The CA above the presented certificate, PEM, when it is presented too.
     pub(crate) fn server_ca(&self) -> Option<String> {
-        self.certificate()?.ca_pem().map(str::to_owned)
+        self.certificate()?.facts.ca_pem.clone()
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) async fn save_presence(app: &App) -> Result<(), Unavailable> {
 
 /// Leaves a sign of life, from which an outage can be told later, if an agent could rotate now.
 pub(crate) async fn sign_of_life(app: &App, certificate: &LiveCertificate) -> Result<(), Unavailable> {
-    let expired = past_not_after(certificate.current().not_after(), app.clock.now());
+    let expired = past_not_after(certificate.current().facts.not_after, app.clock.now());
     app.sign_of_life(!expired).await
 }
 

@@ -8,8 +8,8 @@ mod serve;
 mod start_error;
 
 pub(crate) use prepare::{
-    FIND_THE_ENVELOPE, envelope_for_new_keys, envelope_settings, has_agent_ca, open_app, policy,
-    prepare_data_dir, reach,
+    FIND_THE_ENVELOPE, envelope_for_new_keys, envelope_settings, has_agent_ca, open_app, prepare_data_dir,
+    reach,
 };
 pub use serve::Server;
 pub use start_error::StartError;

@@ -84,15 +84,16 @@ pub(crate) fn prepare_data_dir(path: &Path) -> Result<(), StartError> {
     std::fs::set_permissions(path, private).map_err(failed)
 }
 
-/// Opens the store of a data directory and puts the use cases on top.
-pub(crate) fn open_app(data_dir: &Path, policy: Policy, live: &LivePeers) -> Result<Arc<App>, StartError> {
+/// Opens the store of the data directory and puts the use cases on top.
+pub(crate) fn open_app(config: &Config, live: &LivePeers) -> Result<Arc<App>, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let live = live.clone();
-    Ok(Arc::new(App::open(data_dir, clock, policy, move |denied| live.end(denied))?))
+    let app = App::open(&config.data_dir, clock, policy(config), move |denied| live.end(denied))?;
+    Ok(Arc::new(app))
 }
 
 /// The use cases' policy, from the configuration.
-pub(crate) fn policy(config: &Config) -> Policy {
+fn policy(config: &Config) -> Policy {
     Policy {
         svid_ttl: config.svid_ttl,
         svid_server_auth: config.svid_server_auth,

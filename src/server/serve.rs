@@ -14,6 +14,7 @@ use crate::ca::authority::Authority;
 use crate::ca::envelope::Envelope;
 use crate::config::Config;
 use crate::domain::network::host_port::HostPort;
+use crate::domain::network::pin::Pin;
 use crate::grpc::server::GrpcDeps;
 use crate::http::reach::{Listening, Reach};
 use crate::http::transport::socket::Socket;
@@ -24,8 +25,7 @@ use crate::server::background::{
     watch_addresses, watch_for_clones,
 };
 use crate::server::prepare::{
-    INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, policy, prepare_data_dir,
-    reach,
+    INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, prepare_data_dir, reach,
 };
 use crate::server::{StartError, own_certificate};
 use crate::store::{self, Store};
@@ -86,7 +86,7 @@ impl Server {
         Self::examine(config)?;
         prepare_data_dir(&config.data_dir)?;
         let live = LivePeers::default();
-        let app = open_app(&config.data_dir, policy(config), &live)?;
+        let app = open_app(config, &live)?;
         Self::start_with(config, app, live).await
     }
 
@@ -143,8 +143,8 @@ impl Server {
     }
 
     /// The pin of what the HTTPS listener presents.
-    pub fn pin(&self) -> Option<String> {
-        self.certificate.current().pin().map(str::to_owned)
+    pub fn pin(&self) -> Option<Pin> {
+        self.certificate.current().facts.pin
     }
 
     /// Serves until `stop`, then drains: streams are told, open requests finish, presence is saved, and the

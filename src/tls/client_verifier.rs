@@ -8,25 +8,19 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::RwLock;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConnection,
-    SignatureScheme,
-};
+use rustls::{CertificateError, DistinguishedName, RootCertStore, ServerConnection};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::domain::enroll::enrollment::SpkiHash;
 use crate::domain::identity::admission::{Admission, NotAdmitted};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
-use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
+use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::ids::HostId;
 use crate::svid::{NotAnSvid, Svid};
-use crate::tls::provider::provider;
+use crate::tls::provider::{check_signatures_with_provider, provider};
 
 /// Most certificates that a client may show beside its own. Agents show one intermediate, and some clients add the
 /// root. What a stranger shows is searched for a path to a root before he has proved anything, and among a hundred
@@ -73,8 +67,9 @@ fn svid(der: &[u8], trust_domain: &TrustDomain) -> Result<Svid, NoSvid> {
 #[derive(Debug)]
 pub struct ShownSvid<'c> {
     leaf: &'c [u8],
-    svid: Svid,
-    identity: AgentRef,
+    pub(crate) svid: Svid,
+    /// The id as the deny list names it.
+    pub(crate) identity: AgentRef,
 }
 
 impl<'c> ShownSvid<'c> {
@@ -89,55 +84,20 @@ impl<'c> ShownSvid<'c> {
         let identity = AgentRef { tenant: svid.spiffe_id.tenant, agent: svid.spiffe_id.agent.clone() };
         Ok(Self { leaf, svid, identity })
     }
-
-    pub const fn serial(&self) -> Serial {
-        self.svid.serial
-    }
-
-    /// The id as the deny list names it.
-    pub const fn identity(&self) -> &AgentRef {
-        &self.identity
-    }
 }
 
 /// An agent whose certificate was verified in the handshake and admitted by the registry, then and after its connection
 /// was entered among the live. Built only here.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::manual_non_exhaustive, reason = "nobody else in this crate may build one either")]
 pub struct PeerIdentity {
-    id: SpiffeId,
-    identity: AgentRef,
-    serial: Serial,
-    host: HostId,
-    not_after: Timestamp,
-    spki: SpkiHash,
-}
-
-impl PeerIdentity {
-    pub const fn id(&self) -> &SpiffeId {
-        &self.id
-    }
-
     /// The id as the deny list names it.
-    pub const fn identity(&self) -> &AgentRef {
-        &self.identity
-    }
-
-    pub const fn serial(&self) -> Serial {
-        self.serial
-    }
-
-    pub const fn host(&self) -> HostId {
-        self.host
-    }
-
+    pub identity: AgentRef,
+    pub serial: Serial,
+    pub host: HostId,
     /// The last second in which the certificate is valid.
-    pub const fn not_after(&self) -> Timestamp {
-        self.not_after
-    }
-
-    pub const fn spki(&self) -> SpkiHash {
-        self.spki
-    }
+    pub not_after: Timestamp,
+    _admitted: (),
 }
 
 /// Why there is no identity behind a connection.
@@ -219,11 +179,10 @@ impl PeerVerifier {
     /// Admits what a connection has shown, for good.
     pub(crate) fn admit(&self, shown: ShownSvid<'_>) -> Result<PeerIdentity, PeerError> {
         let ShownSvid { leaf, svid, identity } = shown;
-        let spki = svid.spki();
-        let admitted = self.admission.admit(leaf, spki, svid.serial, &svid.spiffe_id);
+        let admitted = self.admission.admit(leaf, svid.spki(), svid.serial, &svid.spiffe_id);
         let host = admitted.map_err(PeerError::Refused)?;
-        let Svid { spiffe_id: id, serial, not_after, .. } = svid;
-        Ok(PeerIdentity { id, identity, serial, host, not_after, spki })
+        let Svid { serial, not_after, .. } = svid;
+        Ok(PeerIdentity { identity, serial, host, not_after, _admitted: () })
     }
 
     /// Tells the registry that a connection of this peer is open.
@@ -262,27 +221,7 @@ impl ClientCertVerifier for PeerVerifier {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
+    check_signatures_with_provider!();
 }
 
 #[cfg(test)]
@@ -297,6 +236,7 @@ mod tests {
     use x509_parser::prelude::FromDer;
 
     use super::*;
+    use crate::domain::enroll::enrollment::SpkiHash;
     use crate::domain::identity::deny::DenyChange;
     use crate::tls::server_config::grpc_config;
     use crate::tls::specimens::{
@@ -321,12 +261,14 @@ mod tests {
         let server = grpc_config(files.live(), Arc::clone(&verifier));
         let client = files.client(Some(ca.issue(&svid_params(&id, serial))));
         let (server, _) = handshake(&server, &client).unwrap();
-        let peer = verifier.admit(ShownSvid::of_connection(&server, &verifier).unwrap()).unwrap();
-        assert_eq!((peer.id(), peer.serial(), peer.host()), (&id, serial, host));
-        assert!(peer.not_after() > Timestamp::now());
+        let shown = ShownSvid::of_connection(&server, &verifier).unwrap();
         let leaf = &server.peer_certificates().unwrap()[0];
         let (_, parsed) = X509Certificate::from_der(leaf).unwrap();
-        assert_eq!(peer.spki(), SpkiHash::of(parsed.public_key().raw));
+        assert_eq!(shown.svid.spki(), SpkiHash::of(parsed.public_key().raw));
+        assert_eq!(shown.svid.spiffe_id, id);
+        let peer = verifier.admit(shown).unwrap();
+        assert_eq!((&peer.identity, peer.serial, peer.host), (&identity(&id), serial, host));
+        assert!(peer.not_after > Timestamp::now());
     }
 
     /// Every certificate here is signed by our own CA, for a recorded serial, unless the case says otherwise.

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::identity::deny::{AgentRef, DenyChange};
@@ -46,7 +46,7 @@ struct Open {
 impl LivePeers {
     /// Enters an open connection by the certificate that it shows; it is listed until the returned value is dropped.
     pub fn enter(&self, serial: Serial, identity: &AgentRef) -> Result<LiveEntry, TooManyConnections> {
-        let mut table = self.table();
+        let mut table = self.0.lock();
         let Table { serials, identities, count, next_number } = &mut *table;
         let of_identity = identities.entry(identity.clone()).or_default();
         if of_identity.len() >= CONNECTIONS_PER_IDENTITY_MAX {
@@ -64,7 +64,7 @@ impl LivePeers {
     pub fn end(&self, changes: &[DenyChange]) {
         let mut ended = Vec::new();
         {
-            let table = self.table();
+            let table = self.0.lock();
             for change in changes {
                 let hit = match change {
                     DenyChange::Serial { serial, .. } => table.serials.get(serial),
@@ -82,11 +82,7 @@ impl LivePeers {
 
     /// How many connections are open.
     pub fn count(&self) -> usize {
-        self.table().count
-    }
-
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock()
+        self.0.lock().count
     }
 }
 
@@ -126,7 +122,7 @@ impl LivePeer {
 
 impl Drop for LiveEntry {
     fn drop(&mut self) {
-        let mut table = self.peers.table();
+        let mut table = self.peers.0.lock();
         table.count -= 1;
         forget(&mut table.serials, self.serial, self.open.number);
         forget(&mut table.identities, self.identity.clone(), self.open.number);
@@ -155,7 +151,7 @@ mod tests {
     };
 
     fn register(peers: &LivePeers, peer: PeerIdentity) -> Result<LivePeer, TooManyConnections> {
-        Ok(peers.enter(peer.serial(), peer.identity())?.of(peer))
+        Ok(peers.enter(peer.serial, &peer.identity)?.of(peer))
     }
 
     /// Peers as handshakes prove them.
@@ -202,7 +198,7 @@ mod tests {
         drop((a_old, a_new));
         assert_eq!(peers.count(), 1);
         drop(b);
-        let table = peers.table();
+        let table = peers.0.lock();
         assert!(table.serials.is_empty() && table.identities.is_empty());
     }
 

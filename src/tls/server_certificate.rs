@@ -27,10 +27,10 @@ use crate::domain::enroll::join_lines::KeyPin;
 use crate::domain::network::host_port::HostName;
 use crate::domain::network::pin::Pin;
 use crate::pem;
-use crate::pem::file::{KeyForm, PemFileError, PrivateKey, private_key};
+use crate::pem::file::PemFileError;
 use crate::secret_file::{self, SecretFileError, SecretReader};
 use crate::shell::quoted;
-use crate::tls::pem::certificates;
+use crate::tls::pem::{certificates, private_key};
 use crate::tls::provider::provider;
 
 /// Largest certificate or key file that is read, in bytes: far above any chain, far below harm.
@@ -90,11 +90,25 @@ pub enum CertificateError {
 /// A chain and its key that passed every check.
 pub struct ServerCertificate {
     key: Arc<CertifiedKey>,
-    pin: Option<String>,
-    key_pin: KeyPin,
-    ca_pem: Option<String>,
-    not_after: Timestamp,
-    names: Vec<String>,
+    pub facts: ChainFacts,
+}
+
+/// What the rest of the product wants to know about a chain.
+#[derive(Debug)]
+pub struct ChainFacts {
+    /// What a client can pin: the SHA-256 of the self-signed CA at the end of the chain, which outlives
+    /// renewals, or of a certificate that is presented alone. A chain that ends in somebody else's
+    /// intermediate has none: pinning that would bind clients to a choice that its CA may change any day.
+    pub pin: Option<Pin>,
+    /// The pin of the certificate's own key, which clients such as curl compare whoever signed the certificate.
+    pub key_pin: KeyPin,
+    /// The self-signed CA certificates presented above the server's own, which a client can keep as its
+    /// trust anchors. `None` when the chain ends below a root that clients have from elsewhere.
+    pub ca_pem: Option<String>,
+    pub not_before: Timestamp,
+    pub not_after: Timestamp,
+    /// The DNS names and IP addresses that the certificate is for.
+    pub names: Vec<String>,
 }
 
 impl ServerCertificate {
@@ -102,12 +116,12 @@ impl ServerCertificate {
         let chain = read_chain(cert_file)?;
         let facts = ChainFacts::of(&chain)
             .ok_or_else(|| CertificateError::BadCertificate { file: cert_file.to_owned() })?;
-        if now() < facts.not_before {
-            let not_before = facts.not_before;
+        let ChainFacts { not_before, not_after, .. } = facts;
+        if now() < not_before {
             return Err(CertificateError::NotYetValid { file: cert_file.to_owned(), not_before });
         }
-        if past_not_after(facts.not_after, now()) {
-            return Err(CertificateError::Expired { file: cert_file.to_owned(), not_after: facts.not_after });
+        if past_not_after(not_after, now()) {
+            return Err(CertificateError::Expired { file: cert_file.to_owned(), not_after });
         }
         let key = read_key(key_file)?;
         let key = CertifiedKey::from_der(chain, key, &provider()).map_err(|source| match source {
@@ -119,40 +133,12 @@ impl ServerCertificate {
             }
             source => CertificateError::UnusableKey { file: key_file.to_owned(), source },
         })?;
-        let ChainFacts { pin, key_pin, ca_pem, not_before: _, not_after, names } = facts;
-        Ok(Self { key: Arc::new(key), pin, key_pin, ca_pem, not_after, names })
-    }
-
-    /// What a client can pin: the SHA-256 of the self-signed CA at the end of the chain, which outlives
-    /// renewals, or of a certificate that is presented alone. A chain that ends in somebody else's
-    /// intermediate has none: pinning that would bind clients to a choice that its CA may change any day.
-    pub fn pin(&self) -> Option<&str> {
-        self.pin.as_deref()
-    }
-
-    /// The pin of the certificate's own key, which clients such as curl compare whoever signed the certificate.
-    pub const fn key_pin(&self) -> KeyPin {
-        self.key_pin
-    }
-
-    /// The self-signed CA certificates presented above the server's own, which a client can keep as its
-    /// trust anchors. `None` when the chain ends below a root that clients have from elsewhere.
-    pub fn ca_pem(&self) -> Option<&str> {
-        self.ca_pem.as_deref()
-    }
-
-    pub const fn not_after(&self) -> Timestamp {
-        self.not_after
-    }
-
-    /// The DNS names and IP addresses that the certificate is for.
-    pub fn names(&self) -> &[String] {
-        &self.names
+        Ok(Self { key: Arc::new(key), facts })
     }
 
     /// Those of the names that are a host's: a wildcard is none.
     pub fn hosts(&self) -> Vec<HostName> {
-        self.names.iter().filter_map(|name| host(name)).collect()
+        self.facts.names.iter().filter_map(|name| host(name)).collect()
     }
 
     /// Whether clients that dial this host accept the certificate for it (RFC 9525 6.3: a wildcard stands for the
@@ -162,7 +148,7 @@ impl ServerCertificate {
             return self.hosts().contains(wanted);
         };
         let above = wanted.split_once('.').map(|(_, above)| above);
-        self.names.iter().any(|name| {
+        self.facts.names.iter().any(|name| {
             let wildcard = name.strip_prefix("*.").zip(above);
             name.eq_ignore_ascii_case(wanted)
                 || wildcard.is_some_and(|(covered, above)| covered.eq_ignore_ascii_case(above))
@@ -180,11 +166,7 @@ fn host(name: &str) -> Option<HostName> {
 
 impl fmt::Debug for ServerCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerCertificate")
-            .field("pin", &self.pin)
-            .field("names", &self.names)
-            .field("not_after", &self.not_after)
-            .finish_non_exhaustive()
+        f.debug_struct("ServerCertificate").field("facts", &self.facts).finish_non_exhaustive()
     }
 }
 
@@ -289,10 +271,9 @@ impl Watch {
         match live.reload() {
             Ok(Reload::Changed) => {
                 let current = live.current();
-                tracing::info!(
-                    file = %live.cert_file.display(), pin = current.pin(), not_after = %current.not_after(),
-                    "server certificate replaced"
-                );
+                let ChainFacts { pin, not_after, .. } = &current.facts;
+                let (file, pin) = (live.cert_file.display(), pin.map(|pin| pin.to_string()));
+                tracing::info!(%file, pin, %not_after, "server certificate replaced");
             }
             Ok(Reload::Unchanged) if asked => tracing::info!("server certificate is unchanged"),
             Ok(Reload::Unchanged) => {}
@@ -332,16 +313,6 @@ impl Stamp {
     }
 }
 
-/// What the rest of the product wants to know about a chain.
-struct ChainFacts {
-    pin: Option<String>,
-    key_pin: KeyPin,
-    ca_pem: Option<String>,
-    not_before: Timestamp,
-    not_after: Timestamp,
-    names: Vec<String>,
-}
-
 impl ChainFacts {
     /// `None` when one of the certificates can't be parsed.
     fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
@@ -357,7 +328,7 @@ impl ChainFacts {
             .map(|(der, _)| pem::certificate(der))
             .collect();
         Some(Self {
-            pin: pinned.map(|der| Pin::of(der).to_string()),
+            pin: pinned.map(|der| Pin::of(der)),
             // A pin is a SHA-256, of whatever it is.
             key_pin: KeyPin::from_bytes(*Pin::of(leaf.public_key().raw).as_bytes()),
             ca_pem: (!anchors.is_empty()).then_some(anchors),
@@ -397,16 +368,10 @@ fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateEr
 
 fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let text = read(file, |metadata| secret_file::check(file, metadata))?;
-    let PrivateKey { form, der } = private_key(&text).map_err(|source| match source {
+    private_key(&text).map_err(|source| match source {
         PemFileError::NoKey => CertificateError::NoKey { file: file.to_owned() },
         PemFileError::Encrypted { .. } => CertificateError::EncryptedKey { file: file.to_owned() },
         source => CertificateError::BadPem { file: file.to_owned(), source },
-    })?;
-    let der = der.to_vec();
-    Ok(match form {
-        KeyForm::Pkcs8 => PrivateKeyDer::Pkcs8(der.into()),
-        KeyForm::Sec1 => PrivateKeyDer::Sec1(der.into()),
-        KeyForm::Pkcs1 => PrivateKeyDer::Pkcs1(der.into()),
     })
 }
 
@@ -455,10 +420,10 @@ mod tests {
         let files = ServerFiles::new();
         let live = files.live();
         let current = live.current();
-        let sha256 = |der: &[u8]| Pin::of(der).to_string();
-        assert_eq!(current.pin(), Some(sha256(files.ca.der()).as_str()));
-        assert_eq!(current.names(), ["localhost", "127.0.0.1"]);
-        let ca = current.ca_pem().unwrap();
+        let sha256 = |der: &[u8]| Some(Pin::of(der));
+        assert_eq!(current.facts.pin, sha256(files.ca.der()));
+        assert_eq!(current.facts.names, ["localhost", "127.0.0.1"]);
+        let ca = current.facts.ca_pem.as_ref().unwrap();
         assert_eq!(certificates(ca.as_bytes()).unwrap(), [files.ca.der().clone()]);
         assert!(ca.lines().all(|line| line.len() <= 64));
 
@@ -467,8 +432,8 @@ mod tests {
         fs::write(files.cert(), alone.pem()).unwrap();
         files.write_key(&key.serialize_pem(), 0o600);
         let current = ServerCertificate::load(&files.cert(), &files.key()).unwrap();
-        assert_eq!(current.pin(), Some(sha256(alone.der()).as_str()));
-        assert_eq!(current.ca_pem(), None);
+        assert_eq!(current.facts.pin, sha256(alone.der()));
+        assert_eq!(current.facts.ca_pem, None);
     }
 
     #[test]

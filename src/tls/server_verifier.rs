@@ -13,12 +13,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, Error, OtherError, RootCertStore};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::time::ASN1Time;
 
@@ -26,7 +25,7 @@ use crate::domain::network::pin::Pin;
 use crate::pem;
 use crate::pem::file::PemFileError;
 use crate::tls::pem::certificates;
-use crate::tls::provider::provider;
+use crate::tls::provider::{check_signatures_with_provider, provider};
 
 /// Largest file of trusted certificates that is read, in bytes.
 const CA_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -139,7 +138,6 @@ fn moment(time: UnixTime) -> Timestamp {
 #[derive(Debug)]
 pub struct FirstContact {
     anchors: Anchors,
-    algorithms: WebPkiSupportedAlgorithms,
     accepted: Mutex<Option<Accepted>>,
 }
 
@@ -150,6 +148,12 @@ struct Accepted {
     text: Option<String>,
     /// The file holds the server's very certificate.
     itself: bool,
+    presented: Presented,
+}
+
+/// What a server showed, and when and as whom it was called.
+#[derive(Debug, Clone)]
+struct Presented {
     end_entity: CertificateDer<'static>,
     intermediates: Vec<CertificateDer<'static>>,
     server_name: ServerName<'static>,
@@ -174,8 +178,7 @@ impl FirstContact {
             Trust::CaFile(path) => from_file(path)?,
             Trust::SystemRoots => Anchors::System(system_roots()?),
         };
-        let algorithms = provider().signature_verification_algorithms;
-        Ok(Self { anchors, algorithms, accepted: Mutex::default() })
+        Ok(Self { anchors, accepted: Mutex::default() })
     }
 
     /// The PEM certificates that vouched for the server in the latest handshake: the pinned one, or those of
@@ -202,72 +205,36 @@ impl FirstContact {
         let Some(accepted) = self.accepted() else { return false };
         let mut anchors = RootCertStore::empty();
         anchors.add_parsable_certificates(authorities.iter().cloned());
-        let presented = Presented {
-            end_entity: &accepted.end_entity,
-            intermediates: &accepted.intermediates,
-            server_name: &accepted.server_name,
-            now: accepted.now,
-        };
-        self.verify_chain(&anchors, &presented).is_ok()
+        verify_chain(&anchors, &accepted.presented).is_ok()
     }
 
     fn accepted(&self) -> Option<Accepted> {
         self.accepted.lock().clone()
     }
-
-    fn remember(&self, presented: &Presented<'_>, Vouched { text, itself }: Vouched) {
-        let accepted = Accepted {
-            text,
-            itself,
-            end_entity: presented.end_entity.clone().into_owned(),
-            intermediates: presented.intermediates.iter().map(|der| der.clone().into_owned()).collect(),
-            server_name: presented.server_name.to_owned(),
-            now: presented.now,
-        };
-        *self.accepted.lock() = Some(accepted);
-    }
-
-    /// The certificate that vouched.
-    fn verify_pin(&self, pin: Pin, presented: &Presented<'_>) -> Result<String, Error> {
-        if Pin::of(presented.end_entity) == pin {
-            return Ok(pem::certificate(presented.end_entity));
-        }
-        let pinned = presented.intermediates.iter().find(|certificate| Pin::of(certificate) == pin);
-        let pinned = pinned.ok_or_else(|| Distrust::PinMismatch.refusal())?;
-        if !is_authority(pinned) {
-            return Err(Distrust::PinnedNeitherServerNorCa.refusal());
-        }
-        let mut anchor = RootCertStore::empty();
-        anchor.add(pinned.clone())?;
-        self.verify_chain(&anchor, presented)?;
-        Ok(pem::certificate(pinned))
-    }
-
-    fn verify_chain(&self, anchors: &RootCertStore, presented: &Presented<'_>) -> Result<(), Error> {
-        let end_entity = ParsedCertificate::try_from(presented.end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &end_entity,
-            anchors,
-            presented.intermediates,
-            presented.now,
-            self.algorithms.all,
-        )?;
-        verify_server_name(&end_entity, presented.server_name)
-    }
 }
 
-/// What vouched for a server.
-struct Vouched {
-    text: Option<String>,
-    itself: bool,
+/// The certificate that vouched.
+fn verify_pin(pin: Pin, presented: &Presented) -> Result<String, Error> {
+    if Pin::of(&presented.end_entity) == pin {
+        return Ok(pem::certificate(&presented.end_entity));
+    }
+    let pinned = presented.intermediates.iter().find(|certificate| Pin::of(certificate) == pin);
+    let pinned = pinned.ok_or_else(|| Distrust::PinMismatch.refusal())?;
+    if !is_authority(pinned) {
+        return Err(Distrust::PinnedNeitherServerNorCa.refusal());
+    }
+    let mut anchor = RootCertStore::empty();
+    anchor.add(pinned.clone())?;
+    verify_chain(&anchor, presented)?;
+    Ok(pem::certificate(pinned))
 }
 
-/// What a server showed, and when and as whom it was called.
-struct Presented<'a> {
-    end_entity: &'a CertificateDer<'a>,
-    intermediates: &'a [CertificateDer<'a>],
-    server_name: &'a ServerName<'a>,
-    now: UnixTime,
+fn verify_chain(anchors: &RootCertStore, presented: &Presented) -> Result<(), Error> {
+    let Presented { end_entity, intermediates, server_name, now } = presented;
+    let end_entity = ParsedCertificate::try_from(end_entity)?;
+    let algorithms = provider().signature_verification_algorithms.all;
+    verify_server_cert_signed_by_trust_anchor(&end_entity, anchors, intermediates, *now, algorithms)?;
+    verify_server_name(&end_entity, server_name)
 }
 
 impl ServerCertVerifier for FirstContact {
@@ -279,12 +246,17 @@ impl ServerCertVerifier for FirstContact {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let presented = Presented { end_entity, intermediates, server_name, now };
-        let vouched = match &self.anchors {
-            Anchors::Pin(pin) => Vouched { text: Some(self.verify_pin(*pin, &presented)?), itself: false },
+        let presented = Presented {
+            end_entity: end_entity.clone().into_owned(),
+            intermediates: intermediates.iter().map(|der| der.clone().into_owned()).collect(),
+            server_name: server_name.to_owned(),
+            now,
+        };
+        let (text, itself) = match &self.anchors {
+            Anchors::Pin(pin) => (Some(verify_pin(*pin, &presented)?), false),
             Anchors::System(roots) => {
-                self.verify_chain(roots, &presented)?;
-                Vouched { text: None, itself: false }
+                verify_chain(roots, &presented)?;
+                (None, false)
             }
             Anchors::Certificates { authorities, listed } => {
                 let itself = listed.contains(end_entity) && (listed.len() == 1 || is_self_issued(end_entity));
@@ -293,46 +265,23 @@ impl ServerCertVerifier for FirstContact {
                     (true, 1) => {}
                     (true, _) => verify_itself(&presented)?,
                     (false, _) if authorities.is_empty() => return Err(Distrust::OtherCertificate.refusal()),
-                    (false, _) => self.verify_chain(authorities, &presented)?,
+                    (false, _) => verify_chain(authorities, &presented)?,
                 }
-                Vouched {
-                    text: Some(listed.iter().map(|certificate| pem::certificate(certificate)).collect()),
-                    itself,
-                }
+                (Some(listed.iter().map(|certificate| pem::certificate(certificate)).collect()), itself)
             }
         };
-        self.remember(&presented, vouched);
+        *self.accepted.lock() = Some(Accepted { text, itself, presented });
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    check_signatures_with_provider!();
 }
 
 /// Judges a certificate that is trusted as it is, beside others: an old and a new self-signed one, for instance. Who
 /// holds one of them must not pass for the others, so the name must be right, and the time.
-fn verify_itself(presented: &Presented<'_>) -> Result<(), Error> {
+fn verify_itself(presented: &Presented) -> Result<(), Error> {
     let (_, certificate) =
-        X509Certificate::from_der(presented.end_entity).map_err(|_| CertificateError::BadEncoding)?;
+        X509Certificate::from_der(&presented.end_entity).map_err(|_| CertificateError::BadEncoding)?;
     let moment = |at: ASN1Time| {
         let seconds = u64::try_from(at.timestamp()).unwrap_or(0);
         UnixTime::since_unix_epoch(Duration::from_secs(seconds))
@@ -345,7 +294,7 @@ fn verify_itself(presented: &Presented<'_>) -> Result<(), Error> {
     if time > not_after {
         return Err(CertificateError::ExpiredContext { time, not_after }.into());
     }
-    verify_server_name(&ParsedCertificate::try_from(presented.end_entity)?, presented.server_name)
+    verify_server_name(&ParsedCertificate::try_from(&presented.end_entity)?, &presented.server_name)
 }
 
 fn from_file(path: &Path) -> Result<Anchors, TrustError> {

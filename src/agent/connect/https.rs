@@ -30,8 +30,6 @@ pub enum HttpsError {
     Name,
     #[error("the TLS handshake failed")]
     Tls(#[source] std::io::Error),
-    #[error("the request could not be made")]
-    Request(#[source] hyper::http::Error),
     #[error("the connection broke")]
     Broken(#[source] hyper::Error),
     #[error("the server did not answer in time")]
@@ -40,7 +38,7 @@ pub enum HttpsError {
 
 /// A caller of one server.
 pub struct HttpsCaller {
-    server: ServerUrl,
+    pub server: ServerUrl,
     dialer: Arc<Dialer>,
     tls: Arc<ClientConfig>,
 }
@@ -48,10 +46,6 @@ pub struct HttpsCaller {
 impl HttpsCaller {
     pub fn new(server: ServerUrl, contact: Arc<FirstContact>, dialer: Arc<Dialer>) -> Self {
         Self { server, dialer, tls: Arc::new(https_client(contact)) }
-    }
-
-    pub const fn server(&self) -> &ServerUrl {
-        &self.server
     }
 
     /// Sends a request whose address is a path, and waits for the head of the answer.

@@ -31,11 +31,6 @@ impl ServerUrl {
         &self.0
     }
 
-    /// The address of a path, which starts with a slash.
-    pub fn at(&self, path: &str) -> String {
-        format!("{self}{path}")
-    }
-
     /// Where the gRPC listener is, given what the server said of it. A server that listens on every interface
     /// does not know its own name; then it is the one it was reached by.
     pub fn grpc_addr(&self, told: Option<&str>) -> Result<HostPort, NotAHostPort> {
@@ -103,7 +98,7 @@ mod tests {
             ("HTTPS://a:1", "https://a:1/x"),
             (" https://control.example.:8443 \n", "https://control.example:8443/x"),
         ] {
-            assert_eq!(text.parse::<ServerUrl>().unwrap().at("/x"), at);
+            assert_eq!(format!("{}/x", text.parse::<ServerUrl>().unwrap()), at);
         }
         for bad in [
             "",

@@ -29,16 +29,6 @@ const LIFETIME_MAX: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// Most certificates in one field of an answer.
 const CERTIFICATES_MAX: usize = 16;
 
-/// The body of a `200` or `201`. Fields of later servers are ignored.
-pub(crate) struct Answer {
-    agent_id: AgentId,
-    host_id: HostId,
-    tenant_id: TenantId,
-    spiffe_id: SpiffeId,
-    serial: Serial,
-    answer: SvidAnswer,
-}
-
 /// A new identity that fits the key it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
@@ -126,24 +116,17 @@ impl Issued {
     }
 }
 
-impl Answer {
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, AnswerError> {
+impl Issued {
+    /// Reads an answer and believes of it what can be checked.
+    pub(crate) fn read(body: &[u8], expected: ExpectedIdentity<'_>) -> Result<Self, AnswerError> {
         let answer: SvidAnswer =
             serde_json::from_slice(body).map_err(|error| AnswerError::Shape(error.into()))?;
-        Ok(Self {
-            agent_id: value(&answer.agent_id)?,
-            host_id: value(&answer.host_id)?,
-            tenant_id: value(&answer.tenant_id)?,
-            spiffe_id: value(&answer.spiffe_id)?,
-            serial: value(&answer.serial)?,
-            answer,
-        })
-    }
-
-    pub(crate) fn check(&self, expected: ExpectedIdentity<'_>) -> Result<Issued, AnswerError> {
-        let leaf = only(certificates_in("certificate", &self.answer.certificate)?, "certificate")?;
-        let intermediate = only(certificates_in("intermediate", &self.answer.intermediate)?, "intermediate")?;
-        let roots = certificates_in("trust_bundle", &self.answer.trust_bundle)?;
+        let (agent, tenant): (AgentId, TenantId) = (value(&answer.agent_id)?, value(&answer.tenant_id)?);
+        let (host, spiffe_id) = (value(&answer.host_id)?, value::<SpiffeId>(&answer.spiffe_id)?);
+        let serial: Serial = value(&answer.serial)?;
+        let leaf = only(certificates_in("certificate", &answer.certificate)?, "certificate")?;
+        let intermediate = only(certificates_in("intermediate", &answer.intermediate)?, "intermediate")?;
+        let roots = certificates_in("trust_bundle", &answer.trust_bundle)?;
         let svid = Svid::from_der(&leaf)?;
         if svid.public_key != expected.public_key {
             return Err(AnswerError::OtherKey);
@@ -154,59 +137,54 @@ impl Answer {
                 expected: mine.to_string(),
             });
         }
-        self.agrees_with(&svid)?;
-        self.check_times(&svid)?;
-        self.check_chain(&leaf, &intermediate, &roots)?;
-        Ok(Issued {
+        let agrees = spiffe_id == svid.spiffe_id
+            && agent == svid.spiffe_id.agent
+            && tenant == svid.spiffe_id.tenant
+            && serial == svid.serial
+            && answer.not_after.as_second() == svid.not_after.as_second();
+        if !agrees {
+            return Err(AnswerError::Contradiction);
+        }
+        let brief = svid.not_after.duration_since(svid.not_before) <= LIFETIME_MAX;
+        if !brief || !(svid.not_before..svid.not_after).contains(&answer.issued_at) {
+            return Err(AnswerError::Times);
+        }
+        check_chain(answer.issued_at, &leaf, &intermediate, &roots)?;
+        Ok(Self {
             svid,
-            host: self.host_id,
+            host,
             chain: [&leaf, &intermediate].map(|certificate| pem::certificate(certificate)).concat(),
             agent_ca: roots.iter().map(|certificate| pem::certificate(certificate)).collect(),
-            server_ca: self.answer.server_ca.clone(),
-            told: ServerAddresses::read(&self.answer, expected.server),
-            issued_at: self.answer.issued_at,
+            told: ServerAddresses::read(&answer, expected.server),
+            server_ca: answer.server_ca,
+            issued_at: answer.issued_at,
         })
     }
+}
 
-    fn agrees_with(&self, svid: &Svid) -> Result<(), AnswerError> {
-        let agrees = self.spiffe_id == svid.spiffe_id
-            && self.agent_id == svid.spiffe_id.agent
-            && self.tenant_id == svid.spiffe_id.tenant
-            && self.serial == svid.serial
-            && self.answer.not_after.as_second() == svid.not_after.as_second();
-        if agrees { Ok(()) } else { Err(AnswerError::Contradiction) }
-    }
-
-    fn check_times(&self, svid: &Svid) -> Result<(), AnswerError> {
-        let brief = svid.not_after.duration_since(svid.not_before) <= LIFETIME_MAX;
-        let begun = svid.not_before <= self.answer.issued_at && self.answer.issued_at < svid.not_after;
-        if brief && begun { Ok(()) } else { Err(AnswerError::Times) }
-    }
-
-    /// Judged at the time of issue as the server's clock has it: a machine whose own clock is off still learns
-    /// who it is, and is told about its clock.
-    fn check_chain(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediate: &CertificateDer<'_>,
-        roots: &[CertificateDer<'_>],
-    ) -> Result<(), AnswerError> {
-        let anchors = roots.iter().map(anchor).collect::<Result<Vec<_>, _>>()?;
-        let issued = u64::try_from(self.answer.issued_at.as_second()).map_err(|_| AnswerError::Times)?;
-        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(issued));
-        let leaf = webpki::EndEntityCert::try_from(leaf).map_err(AnswerError::Chain)?;
-        leaf.verify_for_usage(
-            provider().signature_verification_algorithms.all,
-            &anchors,
-            std::slice::from_ref(intermediate),
-            time,
-            webpki::KeyUsage::client_auth(),
-            None,
-            None,
-        )
-        .map(|_| ())
-        .map_err(AnswerError::Chain)
-    }
+/// Judged at the time of issue as the server's clock has it: a machine whose own clock is off still learns
+/// who it is, and is told about its clock.
+fn check_chain(
+    issued_at: Timestamp,
+    leaf: &CertificateDer<'_>,
+    intermediate: &CertificateDer<'_>,
+    roots: &[CertificateDer<'_>],
+) -> Result<(), AnswerError> {
+    let anchors = roots.iter().map(anchor).collect::<Result<Vec<_>, _>>()?;
+    let issued = u64::try_from(issued_at.as_second()).map_err(|_| AnswerError::Times)?;
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(issued));
+    let leaf = webpki::EndEntityCert::try_from(leaf).map_err(AnswerError::Chain)?;
+    leaf.verify_for_usage(
+        provider().signature_verification_algorithms.all,
+        &anchors,
+        std::slice::from_ref(intermediate),
+        time,
+        webpki::KeyUsage::client_auth(),
+        None,
+        None,
+    )
+    .map(|_| ())
+    .map_err(AnswerError::Chain)
 }
 
 fn value<T: FromStr<Err: StdError + Send + Sync + 'static>>(text: &str) -> Result<T, AnswerError> {

@@ -57,6 +57,13 @@ pub enum CredentialPlace {
     Stdin,
 }
 
+impl CredentialPlace {
+    /// A file on the command line, where `-` is standard input.
+    pub fn named(path: PathBuf) -> Self {
+        if path == Path::new("-") { Self::Stdin } else { Self::File(path) }
+    }
+}
+
 /// Why no credential could be had. The text itself is never part of it.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {

@@ -57,16 +57,14 @@ pub async fn enroll(
     }
     let issued = answer?;
     let difference = client.clock_difference_ms(clock.now());
-    let notes = issued.notes(client.server(), difference, &AgentState::default());
-    dir.install(&NewIdentity {
+    let notes = issued.notes(&client.https.server, difference, &AgentState::default());
+    Ok(dir.install(&NewIdentity {
         key: &key,
         chain: &issued.chain,
         agent_ca: &issued.agent_ca,
-        server_ca: client.verified().as_deref(),
+        server_ca: client.first_contact.verified().as_deref(),
         notes: &notes,
-    })?;
-    let identity = dir.read()?;
-    identity.ok_or_else(|| IdentityError::NotAKey(dir.place().key().to_owned()).into())
+    })?)
 }
 
 /// Refuses a directory that holds an identity.

@@ -22,13 +22,14 @@ use tokio::time::timeout;
 use crate::agent::connect::dial::Dialer;
 use crate::agent::connect::https::{HttpsCaller, HttpsError};
 use crate::agent::connect::server_url::ServerUrl;
-use crate::agent::enroll::answer::{Answer, AnswerError, ExpectedIdentity, Issued};
+use crate::agent::enroll::answer::{AnswerError, ExpectedIdentity, Issued};
 use crate::agent::identity::Identity;
 use crate::api::enroll::{EnrollBody, HostBody, RotateBody};
 use crate::api::problem::ProblemDocument;
 use crate::domain::code::Code;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
+use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::printable::printable;
 use crate::tls::server_verifier::{Distrust, FirstContact, ServerRefused, Trust, TrustError};
 use crate::{clock, pem};
@@ -46,8 +47,8 @@ pub(crate) const REFUSAL_CHARS_MAX: usize = 300;
 /// A caller of one server's enrollment endpoints.
 #[derive(Debug)]
 pub struct EnrollmentClient {
-    first_contact: Arc<FirstContact>,
-    https: HttpsCaller,
+    pub first_contact: Arc<FirstContact>,
+    pub https: HttpsCaller,
     /// The time in the latest answer, and when it came.
     told_time: Mutex<Option<(Timestamp, Instant)>>,
 }
@@ -187,20 +188,6 @@ impl EnrollmentClient {
         Ok(Self { first_contact, https, told_time: Mutex::default() })
     }
 
-    pub const fn server(&self) -> &ServerUrl {
-        self.https.server()
-    }
-
-    /// The PEM certificates that vouched for the server, when they are worth keeping.
-    pub fn verified(&self) -> Option<String> {
-        self.first_contact.verified()
-    }
-
-    /// What vouches for the server, after at least one answer.
-    pub fn first_contact(&self) -> &FirstContact {
-        &self.first_contact
-    }
-
     /// The server's clock minus `now`, in milliseconds, as of the latest answer; good to about a second.
     pub fn clock_difference_ms(&self, now: Timestamp) -> Option<i64> {
         let told = *self.told_time.lock();
@@ -225,10 +212,7 @@ impl EnrollmentClient {
         let csr = pem_request(&request_for(key)?)?;
         let body = EnrollBody { token, secret, csr, host: Some(host_body(facts)) };
         let answer = self.post("/enroll/agent", &body).await?;
-        self.check(
-            &answer,
-            ExpectedIdentity { public_key: &public(key), spiffe_id: None, server: self.server() },
-        )
+        self.check(&answer, key, None)
     }
 
     /// Asks for a new certificate of the same identity for `key`, which must be new.
@@ -238,14 +222,13 @@ impl EnrollmentClient {
         let chain: String = current.chain.iter().map(|certificate| pem::certificate(certificate)).collect();
         let body = RotateBody { chain, csr: pem_request(&request)?, proof: BASE64.encode(&proof) };
         let answer = self.post("/enroll/agent/rotate", &body).await?;
-        let spiffe_id = Some(&current.svid.spiffe_id);
-        self.check(&answer, ExpectedIdentity { public_key: &public(key), spiffe_id, server: self.server() })
+        self.check(&answer, key, Some(&current.svid.spiffe_id))
     }
 
-    fn check(&self, body: &[u8], expected: ExpectedIdentity<'_>) -> Result<Issued, CallError> {
-        Answer::parse(body)
-            .and_then(|answer| answer.check(expected))
-            .map_err(|source| CallError::Answer { server: self.server().clone(), source })
+    fn check(&self, body: &[u8], key: &KeyPair, spiffe_id: Option<&SpiffeId>) -> Result<Issued, CallError> {
+        let server = &self.https.server;
+        let expected = ExpectedIdentity { public_key: &key.subject_public_key_info(), spiffe_id, server };
+        Issued::read(body, expected).map_err(|source| CallError::Answer { server: server.clone(), source })
     }
 
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<Vec<u8>, CallError> {
@@ -266,7 +249,7 @@ impl EnrollmentClient {
         }
         let problem = problem.then(|| serde_json::from_slice(&body).ok()).flatten();
         let refusal = refusal(status.as_u16(), problem);
-        Err(CallError::Refused { server: self.server().clone(), refusal })
+        Err(CallError::Refused { server: self.https.server.clone(), refusal })
     }
 
     fn note_time(&self, response: &Response<Incoming>) {
@@ -285,7 +268,7 @@ impl EnrollmentClient {
         match body {
             Ok(body) => Ok(body.to_bytes().to_vec()),
             Err(error) if error.is::<LengthLimitError>() => {
-                Err(CallError::TooLong { server: self.server().clone() })
+                Err(CallError::TooLong { server: self.https.server.clone() })
             }
             Err(error) => match error.downcast() {
                 Ok(error) => Err(self.failure(HttpsError::Broken(*error))),
@@ -295,7 +278,7 @@ impl EnrollmentClient {
     }
 
     fn failure(&self, error: HttpsError) -> CallError {
-        let server = self.server().clone();
+        let server = self.https.server.clone();
         match ServerRefused::in_error(&error) {
             Some(source) => CallError::Distrusted { server, source },
             None => CallError::Unreachable { server, source: error },
@@ -311,10 +294,6 @@ fn refusal(status: u16, problem: Option<ProblemDocument>) -> ServerRefusal {
     let detail = if problem.detail.is_empty() { problem.title } else { problem.detail };
     let said = |text: &str| printable(text, REFUSAL_CHARS_MAX);
     ServerRefusal { status, code: said(&problem.code), detail: said(&detail) }
-}
-
-fn public(key: &KeyPair) -> Vec<u8> {
-    key.subject_public_key_info()
 }
 
 /// The server decides every field of the certificate, so the request names nothing.

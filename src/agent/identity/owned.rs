@@ -80,8 +80,9 @@ impl OwnedDir {
     }
 
     /// Puts a new identity in place of the one in use.
-    pub fn install(&self, new: &NewIdentity<'_>) -> Result<(), IdentityError> {
-        self.install_steps(new).iter().try_for_each(perform)
+    pub fn install(&self, new: &NewIdentity<'_>) -> Result<Identity, IdentityError> {
+        self.install_steps(new).iter().try_for_each(perform)?;
+        self.read()?.ok_or_else(|| IdentityError::NotAKey(self.place.key().to_owned()))
     }
 
     pub fn write_notes(&self, notes: &AgentState) -> Result<(), IdentityError> {

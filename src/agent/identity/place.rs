@@ -10,9 +10,9 @@ use super::files::{read, read_key};
 use super::{Identity, IdentityError};
 use crate::agent::state_file::AgentState;
 use crate::error_chain::chain;
-use crate::pem::file::{KeyForm, PemFileError, private_key};
+use crate::pem::file::PemFileError;
 use crate::svid::Svid;
-use crate::tls::pem::certificates;
+use crate::tls::pem::{certificates, private_key};
 
 const CERT: &str = "cert.pem";
 const KEY: &str = "key.pem";
@@ -149,12 +149,7 @@ fn parse_pair(
 
 pub(crate) fn parse_key(text: &[u8]) -> Option<KeyPair> {
     let key = private_key(text).ok()?;
-    let der = match key.form {
-        KeyForm::Pkcs8 => PrivateKeyDer::Pkcs8(key.der.to_vec().into()),
-        KeyForm::Sec1 => PrivateKeyDer::Sec1(key.der.to_vec().into()),
-        KeyForm::Pkcs1 => return None,
-    };
-    KeyPair::try_from(&der).ok()
+    if matches!(key, PrivateKeyDer::Pkcs1(_)) { None } else { KeyPair::try_from(&key).ok() }
 }
 
 pub(crate) fn next(path: &Path) -> PathBuf {

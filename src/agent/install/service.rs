@@ -12,9 +12,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::agent::config::{AgentConfig, InstallSettings, installed, process_environment};
+use crate::agent::config::{AgentConfig, as_text, process_environment, written};
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::identity::{IdentityDir, IdentityError};
 use crate::agent::install::program::ProgramKind;
@@ -76,8 +77,10 @@ pub enum Target {
 }
 
 /// What was done.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Installed {
+    /// The unit.
+    pub service: &'static str,
     pub files: Vec<PathBuf>,
     /// The identity was there already, so no credential was written.
     pub kept_identity: Option<String>,
@@ -121,8 +124,6 @@ pub enum InstallError {
     NoReport(Duration),
     #[error("{} is a symbolic link, which may lead out of the image", .0.display())]
     Link(PathBuf),
-    #[error("the settings can't be written as YAML")]
-    Settings(#[source] yaml_serde::Error),
     #[error("{} can't be written", .0.display())]
     Unwritable(PathBuf, #[source] io::Error),
     #[error("{} can't be removed", .0.display())]
@@ -159,7 +160,6 @@ impl InstallError {
                 "use --root DIR to stage into an image; elsewhere `muster agent enroll` and `muster agent run` do without systemd"
             }
             Self::Link(_) => "replace the link by what it points to",
-            Self::Settings(_) => "report it with this message",
             Self::Unwritable(..) | Self::Unremovable(..) | Self::UnreadableProgram(..)
                 if rustix::process::geteuid().is_root() =>
             {
@@ -197,7 +197,7 @@ pub fn install(order: &InstallOrder) -> Result<Installed, InstallError> {
     if credential.is_none() && kept_identity.is_none() && matches!(order.target, Target::Here) {
         return Err(InstallError::NoCredential);
     }
-    let mut planned = vec![Planned::readable(CONFIG, settings(order)?), Planned::readable(UNIT, unit)];
+    let mut planned = vec![Planned::readable(CONFIG, settings(order)), Planned::readable(UNIT, unit)];
     if let Vouched::Certificates(pem) = &order.vouched {
         planned.push(Planned::readable(SERVER_CA, pem.clone()));
     }
@@ -215,30 +215,23 @@ pub fn install(order: &InstallOrder) -> Result<Installed, InstallError> {
     for (file, path) in planned.iter().zip(&places) {
         file.write(path)?;
     }
-    let started = match order.target {
-        Target::Image(_) => {
-            enable(&enabled)?;
-            false
-        }
-        Target::HereLater => {
-            systemctl(&["daemon-reload"])?;
-            systemctl(&["enable", unit::NAME])?;
-            false
-        }
-        Target::Here => {
-            systemctl(&["daemon-reload"])?;
-            systemctl(&["enable", unit::NAME])?;
-            let begun = SystemClock.now();
-            systemctl(&["restart", unit::NAME])?;
-            wait_for_report(&order.dir, begun)?;
-            true
-        }
-    };
+    if root.is_some() {
+        enable(&enabled)?;
+    } else {
+        systemctl(&["daemon-reload"])?;
+        systemctl(&["enable", unit::NAME])?;
+    }
+    let started = matches!(order.target, Target::Here);
+    if started {
+        let begun = SystemClock.now();
+        systemctl(&["restart", unit::NAME])?;
+        wait_for_report(&order.dir, begun)?;
+    }
     let credential = credential.map(|credential| PathBuf::from(credential_file(credential.kind())));
     let program_written = to_write.is_some();
     let files = to_write.into_iter().chain(places).collect();
     let program = program.to_owned();
-    Ok(Installed { files, kept_identity, credential, program, program_written, started })
+    Ok(Installed { service: unit::NAME, files, kept_identity, credential, program, program_written, started })
 }
 
 /// The certificates of a file that can vouch for a server, as PEM.
@@ -383,25 +376,27 @@ fn check_settings(root: Option<&Path>) -> Result<(), InstallError> {
     }
 }
 
-fn settings(order: &InstallOrder) -> Result<String, InstallError> {
+fn settings(order: &InstallOrder) -> String {
     let kind = order.credential.as_ref().map_or(CredentialKind::JoinToken, Credential::kind);
-    let name = match kind {
-        CredentialKind::EnrollmentSecret => "enrollment-secret",
-        CredentialKind::JoinToken | CredentialKind::ApiToken => "join-token",
+    let (key, name) = match kind {
+        CredentialKind::EnrollmentSecret => ("secret_file", "enrollment-secret"),
+        CredentialKind::JoinToken | CredentialKind::ApiToken => ("token_file", "join-token"),
     };
-    let settings = InstallSettings {
-        identity: &IdentityDir::new(&order.dir),
-        server: &order.server,
-        pin: match &order.vouched {
-            Vouched::Pin(pin) => Some(*pin),
-            Vouched::Certificates(_) | Vouched::SystemRoots => None,
-        },
-        server_ca: matches!(order.vouched, Vouched::Certificates(_)).then(|| SERVER_CA.into()),
-        kind,
-        credential: Path::new("/run/credentials").join(unit::NAME).join(name),
+    let (pin, server_ca) = match &order.vouched {
+        Vouched::Pin(pin) => (Some(pin.to_string()), None),
+        Vouched::Certificates(_) => (None, Some(SERVER_CA.to_owned())),
+        Vouched::SystemRoots => (None, None),
     };
-    let yaml = installed(&settings).map_err(InstallError::Settings)?;
-    Ok(format!("{SIGNATURE}, and written anew by it. Remove this line to keep changes of your own.\n{yaml}"))
+    let identity = IdentityDir::new(&order.dir);
+    let yaml = written([
+        ("tls", "cert_file", as_text(identity.cert())),
+        ("tls", "key_file", as_text(identity.key())),
+        ("tls", "ca_file", server_ca),
+        ("identity", "server", Some(order.server.to_string())),
+        ("enroll", key, as_text(&Path::new("/run/credentials").join(unit::NAME).join(name))),
+        ("enroll", "ca_pin", pin),
+    ]);
+    format!("{SIGNATURE}, and written anew by it. Remove this line to keep changes of your own.\n{yaml}")
 }
 
 /// A path on the machine as it is found in the image. A link on the way could lead to the machine that builds it.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::transport::Channel;
@@ -82,7 +82,7 @@ impl PendingReports {
 
     /// Takes note of what has just happened.
     pub fn note(&self, event: ReportedEvent) {
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         if waiting.events.len() == WAITING_MAX {
             waiting.events.pop_front();
         }
@@ -120,7 +120,7 @@ impl PendingReports {
         difference_ms: i64,
     ) -> Result<(), Status> {
         let _alone = self.delivering.lock().await;
-        let waiting: Vec<_> = self.waiting().events.iter().cloned().collect();
+        let waiting: Vec<_> = self.waiting.lock().events.iter().cloned().collect();
         let Some((last, ..)) = waiting.last() else { return Ok(()) };
         let last = *last;
         let requests = waiting.into_iter().map(move |(_, at, event)| ReportRequest {
@@ -137,16 +137,12 @@ impl PendingReports {
             }
             Err(status) => return Err(status),
         }
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         while waiting.events.front().is_some_and(|(number, ..)| *number <= last) {
             waiting.events.pop_front();
         }
         self.count.send_replace(waiting.events.len());
         Ok(())
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock()
     }
 }
 
@@ -184,7 +180,7 @@ mod tests {
         for seconds in 0..1000 {
             reports.note(ReportedEvent::ClockOff { seconds });
         }
-        let waiting: Vec<_> = reports.waiting().events.iter().map(|(.., event)| event.clone()).collect();
+        let waiting: Vec<_> = reports.waiting.lock().events.iter().map(|(.., event)| event.clone()).collect();
         let newest: Vec<_> = (968..1000).map(|seconds| ReportedEvent::ClockOff { seconds }).collect();
         assert_eq!(waiting, newest);
         assert_eq!(*reports.count.borrow(), WAITING_MAX);

@@ -23,6 +23,7 @@ use crate::agent::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
 use crate::agent::run::backoff::{place_in, random_permille};
 use crate::agent::run::readiness::{Notify, Readiness};
 use crate::agent::run::reports::{PendingReports, ReportedEvent};
+use crate::agent::run::runtime::RunEnd;
 use crate::agent::run::schedule::{Schedule, WAIT_MIN, schedule, suspicion_gap};
 use crate::agent::state_file::{AgentState, CLOCK_DIFFERENCE_MS_WARNED, Failed, LastRefusal};
 use crate::agent::workload::{Offer, Offered, TurnedAway};
@@ -50,15 +51,6 @@ pub enum News {
     ClockDifference(i64),
 }
 
-/// Why the keeper stopped.
-#[derive(Debug)]
-pub enum KeeperEnd {
-    /// The identity has been revoked. There is no way back without a new enrollment.
-    Revoked(ServerRefusal),
-    /// Nobody listens any more.
-    Stopped,
-}
-
 /// With which certificate sessions are held, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InUse {
@@ -70,8 +62,10 @@ pub struct InUse {
 /// The parts of the agent that the keeper tells, or hears of.
 #[derive(Debug)]
 pub struct Surroundings {
+    /// What the programs on this machine are given.
     pub offer: Offer,
     pub reports: Arc<PendingReports>,
+    /// Connections to the Workload API that were one too many.
     pub turned_away: TurnedAway,
 }
 
@@ -82,7 +76,7 @@ pub struct Rotator {
     config: Arc<AgentConfig>,
     clock: Arc<dyn Clock>,
     identity: Identity,
-    live: Arc<LiveIdentity>,
+    pub(crate) live: Arc<LiveIdentity>,
     notes: AgentState,
     schedule: Schedule,
     warned_of_clock: bool,
@@ -90,16 +84,12 @@ pub struct Rotator {
     /// Suspicions that proved wrong since the last session.
     acquittals: u32,
     /// Tells the sessions that a new identity is in use.
-    in_use: watch::Sender<InUse>,
-    /// What the programs on this machine are given.
-    offer: Offer,
-    reports: Arc<PendingReports>,
+    pub(crate) in_use: watch::Sender<InUse>,
+    around: Surroundings,
     /// The failure that was reported last, until a rotation goes well.
     reported_failure: Option<String>,
     /// The server has answered a report of this run.
     reported: bool,
-    /// Connections to the Workload API that were one too many.
-    turned_away: TurnedAway,
 }
 
 impl Rotator {
@@ -108,7 +98,7 @@ impl Rotator {
         config: Arc<AgentConfig>,
         clock: Arc<dyn Clock>,
         identity: Identity,
-        Surroundings { offer, reports, turned_away }: Surroundings,
+        around: Surroundings,
     ) -> Result<Self, rustls::Error> {
         let notes = dir.place().notes();
         let schedule = schedule(&identity, &notes);
@@ -127,24 +117,14 @@ impl Rotator {
             last_suspicion: None,
             acquittals: 0,
             in_use,
-            offer,
-            reports,
+            around,
             reported_failure: None,
             reported: false,
-            turned_away,
         })
     }
 
-    pub fn live(&self) -> Arc<LiveIdentity> {
-        Arc::clone(&self.live)
-    }
-
-    pub fn in_use(&self) -> watch::Receiver<InUse> {
-        self.in_use.subscribe()
-    }
-
     /// Runs until the identity is revoked or `news` has no sender left.
-    pub async fn run(mut self, mut news: mpsc::Receiver<News>, tell: Notify) -> KeeperEnd {
+    pub async fn run(mut self, mut news: mpsc::Receiver<News>, tell: Notify) -> RunEnd {
         self.offer_identity();
         loop {
             tell(Readiness::Alive);
@@ -153,7 +133,7 @@ impl Rotator {
             let wait = self.schedule.wait(self.server_now(), clock::monotonic());
             if wait.is_zero() {
                 if let Some(refusal) = self.rotate().await {
-                    return KeeperEnd::Revoked(refusal);
+                    return RunEnd::Revoked(refusal);
                 }
                 continue;
             }
@@ -162,9 +142,9 @@ impl Rotator {
             tokio::select! {
                 heard = news.recv() => match heard {
                     Some(heard) => self.hear(heard),
-                    None => return KeeperEnd::Stopped,
+                    None => return RunEnd::Stopped,
                 },
-                () = self.turned_away.warned() => {}
+                () = self.around.turned_away.warned() => {}
                 () = tokio::time::sleep(look) => {}
             }
         }
@@ -220,7 +200,7 @@ impl Rotator {
     fn note_surroundings(&mut self) {
         let trouble = self.config.dialer.proxy_trouble();
         let noted = self.notes.proxy_failure.as_ref().map(|failed| &failed.what);
-        let turned_away = self.turned_away.total();
+        let turned_away = self.around.turned_away.total();
         if noted == trouble.as_ref() && turned_away == self.notes.workload_turned_away {
             return;
         }
@@ -248,7 +228,7 @@ impl Rotator {
     fn warn_of_clock(&mut self, millis: i64) {
         let far = millis.unsigned_abs() >= CLOCK_DIFFERENCE_MS_WARNED.unsigned_abs();
         if far && !self.warned_of_clock {
-            self.reports.note(ReportedEvent::ClockOff { seconds: millis / 1000 });
+            self.around.reports.note(ReportedEvent::ClockOff { seconds: millis / 1000 });
             let seconds = millis.unsigned_abs() / 1000;
             let side = if millis > 0 { "behind" } else { "ahead of" };
             warn!(
@@ -292,7 +272,7 @@ impl Rotator {
         let text = chain(error);
         self.note_failure(refusal.as_ref(), &text, &what_to_do);
         if self.reported_failure.as_ref() != Some(&text) {
-            self.reports.note(ReportedEvent::RotationFailed { reason: text.clone() });
+            self.around.reports.note(ReportedEvent::RotationFailed { reason: text.clone() });
             self.reported_failure = Some(text.clone());
         }
         if refusal.as_ref().is_some_and(ServerRefusal::is_revocation) {
@@ -354,25 +334,23 @@ impl Rotator {
             self.note_clock(millis, CLOCK_DIFFERENCE_MS_NOTED_HTTP);
         }
         let (key, issued) = requested?;
-        let notes = issued.notes(client.server(), self.notes.clock_difference_ms, &self.notes);
-        self.dir.install(&NewIdentity {
+        let notes = issued.notes(&client.https.server, self.notes.clock_difference_ms, &self.notes);
+        let identity = self.dir.install(&NewIdentity {
             key: &key,
             chain: &issued.chain,
             agent_ca: &issued.agent_ca,
             server_ca: self.new_server_ca(&client, &issued).as_deref(),
             notes: &notes,
         })?;
-        let place = self.dir.place();
-        let identity = self.dir.read()?.ok_or_else(|| IdentityError::NotAKey(place.key().to_owned()))?;
         self.live.replace(identity.certified_key()?);
         let (old, new) = (self.identity.svid.serial, identity.svid.serial);
         let last_attempt = self.schedule.last_attempt;
         self.schedule = Schedule { last_attempt, ..schedule(&identity, &notes) };
         self.identity = identity;
         self.notes = notes;
-        info!(old_serial = %old, new_serial = %new, next_rotation = %self.schedule.due(), "rotated");
+        info!(old_serial = %old, new_serial = %new, next_rotation = %self.schedule.due, "rotated");
         self.reported_failure = None;
-        self.reports.note(ReportedEvent::Rotated { serial: new.to_string() });
+        self.around.reports.note(ReportedEvent::Rotated { serial: new.to_string() });
         let grpc_addrs = addresses::grpc(&self.config, &self.notes);
         self.in_use.send_replace(InUse { serial: new, grpc_addrs });
         self.offer_identity();
@@ -383,7 +361,7 @@ impl Rotator {
         let roots = std::fs::read(self.dir.place().agent_ca()).unwrap_or_default();
         match Offered::new(&self.identity, &roots) {
             Ok(offered) => {
-                self.offer.send_replace(Some(offered));
+                self.around.offer.send_replace(Some(offered));
             }
             // The next rotation brings the file back.
             Err(error) => {
@@ -396,14 +374,14 @@ impl Rotator {
     /// Programs are not given an identity that nobody accepts any more.
     fn withdraw_expired(&self) {
         if past_not_after(self.identity.svid.not_after, self.server_now()) {
-            self.offer.send_if_modified(|offered| offered.take().is_some());
+            self.around.offer.send_if_modified(|offered| offered.take().is_some());
         }
     }
 
     /// What the answer says of the server's CA, when that changes what is trusted.
     fn new_server_ca(&self, client: &EnrollmentClient, issued: &Issued) -> Option<String> {
         let told = issued.server_ca.as_ref().filter(|_| self.config.keeps_server_ca())?;
-        match server_trust::successor(client.first_contact(), told, issued.issued_at) {
+        match server_trust::successor(&client.first_contact, told, issued.issued_at) {
             Ok(successor) => {
                 if successor.is_some() {
                     info!(file = %self.dir.place().server_ca().display(), "the server's CA changes");
@@ -491,11 +469,11 @@ mod tests {
             let (schedule, issued) = schedule_of(lifetime);
             let now = Instant::now();
             assert_eq!(schedule.gap().as_millis(), gap_ms);
-            assert_eq!(schedule.wait(issued, now), schedule.due().duration_since(issued).unsigned_abs());
-            let just_before = schedule.due() - SignedDuration::from_millis(5);
+            assert_eq!(schedule.wait(issued, now), schedule.due.duration_since(issued).unsigned_abs());
+            let just_before = schedule.due - SignedDuration::from_millis(5);
             assert_eq!(schedule.wait(just_before, now), Duration::from_millis(5));
-            assert_eq!(schedule.wait(schedule.due(), now), Duration::ZERO);
-            let share = schedule.due().duration_since(issued).as_secs_f64() / lifetime as f64;
+            assert_eq!(schedule.wait(schedule.due, now), Duration::ZERO);
+            let share = schedule.due.duration_since(issued).as_secs_f64() / lifetime as f64;
             assert!((0.63..0.70).contains(&share), "{share}");
         }
     }
@@ -512,10 +490,7 @@ mod tests {
         assert_eq!(schedule.wait(issued, now + Duration::from_secs(59)), Duration::from_secs(1));
         assert_eq!(schedule.wait(issued, now + Duration::from_secs(60)), Duration::ZERO);
         schedule.asked = None;
-        assert_eq!(
-            schedule.wait(schedule.due() + SignedDuration::from_hours(1), now),
-            Duration::from_secs(60)
-        );
+        assert_eq!(schedule.wait(schedule.due + SignedDuration::from_hours(1), now), Duration::from_secs(60));
     }
 
     #[test]
@@ -525,7 +500,7 @@ mod tests {
         schedule.last_attempt = Some(now);
         let mut retry_after = |refused: bool| {
             schedule.failed(refused, 500);
-            schedule.wait(schedule.due(), now).as_secs() / 60
+            schedule.wait(schedule.due, now).as_secs() / 60
         };
         assert_eq!([false, false].map(&mut retry_after), [1, 1]);
         // The longest wait is a quarter of an hour, jitter included.
@@ -541,7 +516,7 @@ mod tests {
             for agent in 0..1000_u16 {
                 let [high, low] = agent.wrapping_mul(40_503).to_be_bytes();
                 let serial = Serial::new(issued, [0, 0, 0, 0, 0, 0, 0, 0, high, low]);
-                let due = Schedule::new(issued, issued + lifetime, serial).due();
+                let due = Schedule::new(issued, issued + lifetime, serial).due;
                 *counts.entry(due.as_second() / unit_secs).or_insert(0) += 1;
             }
             counts.into_values().max().unwrap()

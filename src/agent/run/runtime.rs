@@ -19,7 +19,7 @@ use crate::agent::identity::IdentityError;
 use crate::agent::run::backoff::{ReconnectWindow, place_in, random_permille};
 use crate::agent::run::readiness::{Notify, Readiness};
 use crate::agent::run::reports::PendingReports;
-use crate::agent::run::rotator::{InUse, KeeperEnd, News, Rotator, Surroundings};
+use crate::agent::run::rotator::{InUse, News, Rotator, Surroundings};
 use crate::agent::run::session::{Dial, Ended, Terms};
 use crate::agent::run::suspend::Wakefulness;
 use crate::agent::run::{reports, session};
@@ -108,7 +108,7 @@ pub async fn run(
     let surroundings = Surroundings { offer, reports: Arc::clone(&reports), turned_away };
     let keeper = Rotator::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, surroundings)
         .map_err(|error| RunError::Unusable(path, error))?;
-    if keeper.in_use().borrow().grpc_addrs.is_empty() {
+    if keeper.in_use.borrow().grpc_addrs.is_empty() {
         return Err(RunError::NoGrpcAddr);
     }
 
@@ -123,7 +123,7 @@ pub async fn run(
     let kept = tokio::time::timeout(ROTATION_MAY_END, &mut keeping).await;
     keeping.abort();
     match kept {
-        Ok(Ok(KeeperEnd::Revoked(refusal))) => Ok(RunEnd::Revoked(refusal)),
+        Ok(Ok(revoked @ RunEnd::Revoked(_))) => Ok(revoked),
         _ if stop.is_cancelled() => {
             info!("agent stopped");
             Ok(RunEnd::Stopped)
@@ -184,8 +184,8 @@ impl Supervisor {
         Self {
             config,
             clock,
-            live: keeper.live(),
-            in_use: keeper.in_use(),
+            live: Arc::clone(&keeper.live),
+            in_use: keeper.in_use.subscribe(),
             news,
             reports,
             events: mpsc::channel(8),

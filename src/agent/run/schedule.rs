@@ -51,10 +51,6 @@ impl Schedule {
         }
     }
 
-    pub(crate) const fn due(&self) -> Timestamp {
-        self.due
-    }
-
     /// How often to look, and how long to wait after a failed attempt: a minute, less when the lifetime is short.
     pub(crate) fn gap(&self) -> Duration {
         check_interval(self.issued_at, self.not_after).unsigned_abs()

@@ -199,7 +199,10 @@ async fn open(dial: &Dial) -> Result<Opened, Ended> {
 async fn open_at(dial: &Dial, addr: &HostPort) -> Result<Opened, Ended> {
     let tls = connect(dial, addr).await?;
     // From here on the server may be turning the certificate down: in TLS 1.3 the client is done first.
-    let channel = in_time(speak_http2(addr, tls)).await.map_err(Ended::PerhapsRefused)?;
+    let channel = match timeout(OPENING_STEP, speak_http2(addr, tls)).await {
+        Ok(channel) => channel.map_err(|error| Ended::PerhapsRefused(chain(error.as_ref())))?,
+        Err(_) => return Err(Ended::PerhapsRefused("the server did not answer in time".to_owned())),
+    };
     let (up, requests) = mpsc::channel(4);
     let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let answer = match timeout(OPENING_STEP, client.session(ReceiverStream::new(requests))).await {
@@ -245,16 +248,6 @@ async fn speak_http2(
     Ok(endpoint.connect_with_connector(once).await?)
 }
 
-/// A step of opening, bounded in time; its failure in words.
-async fn in_time<T, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
-    step: impl Future<Output = Result<T, E>>,
-) -> Result<T, String> {
-    match timeout(OPENING_STEP, step).await {
-        Ok(done) => done.map_err(|error| chain(error.into().as_ref())),
-        Err(_) => Err("the server did not answer in time".to_owned()),
-    }
-}
-
 struct Session<'a> {
     dial: &'a Dial,
     news: &'a mpsc::Sender<News>,
@@ -276,7 +269,6 @@ impl Session<'_> {
         let mut next_heartbeat = clock::timer();
         let mut answer_by: Option<Instant> = None;
         loop {
-            let heartbeat = answer_by.is_none().then_some(next_heartbeat);
             let step = tokio::select! {
                 () = close.cancelled() => return self.end().await,
                 message = self.down.message() => match message {
@@ -290,8 +282,7 @@ impl Session<'_> {
                                 }
                                 Ok(())
                             }
-                            Ok(None) => Ok(()),
-                            Err(ended) => Err(ended),
+                            heard => heard.map(|_| ()),
                         }
                     }
                     // A message of a later protocol.
@@ -299,11 +290,11 @@ impl Session<'_> {
                     Ok(None) => Err(Ended::Lost("the server ended the session".to_owned())),
                     Err(status) => Err(ended_by(&status, opened.is_none())),
                 },
-                () = at(heartbeat) => {
+                () = sleep_until(next_heartbeat), if answer_by.is_none() => {
                     answer_by = Some(clock::timer() + ANSWER_WITHIN);
                     self.send_heartbeat()
                 }
-                () = at(answer_by) => Err(Ended::Lost("the server stopped answering".to_owned())),
+                () = sleep_until(answer_by.unwrap_or(next_heartbeat)), if answer_by.is_some() => Err(Ended::Lost("the server stopped answering".to_owned())),
             };
             if let Err(ended) = step {
                 return ended;
@@ -365,13 +356,6 @@ fn told_window(millis: u32) -> Option<Duration> {
 }
 
 /// Waits for a moment, or for ever when there is none.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// A refusal comes as a status of the server, or as a connection that breaks before the session is open.
 fn ended_by(status: &Status, open: bool) -> Ended {
     let cause = std::error::Error::source(status);

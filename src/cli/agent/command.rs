@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::agent::config::{AgentConfig, dialer, process_environment, ready_made};
 use crate::agent::enroll::enroll_on_start::Patience;
-use crate::agent::enroll::first_enrollment;
+use crate::agent::enroll::first_enrollment::{self, FirstEnrollmentError};
 use crate::agent::enroll::requests::EnrollmentClient;
 use crate::agent::facts::Subject;
 use crate::agent::identity::{Identity, IdentityDir, OwnedDir};
@@ -93,33 +93,29 @@ pub struct StatusArgs {
 /// Runs one `muster agent` command. With `json`, standard output holds one JSON document and nothing else.
 pub async fn run(command: AgentCommand, json: bool) -> Result<ExitCode, CliError> {
     match command {
-        AgentCommand::Enroll(args) => enroll(args, json).await,
-        AgentCommand::Run(args) => run_agent(&args).await,
-        AgentCommand::Install(args) => args.run(json),
-        AgentCommand::Uninstall(args) => args.run(json),
-        AgentCommand::Status(args) => show_status(&args, json),
+        AgentCommand::Enroll(args) => enroll(args, json).await?,
+        AgentCommand::Run(args) => return run_agent(&args).await,
+        AgentCommand::Install(args) => args.run(json)?,
+        AgentCommand::Uninstall(args) => args.run(json)?,
+        AgentCommand::Status(args) => return show_status(&args, json),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn enroll(args: EnrollArgs, json: bool) -> Result<ExitCode, CliError> {
+async fn enroll(args: EnrollArgs, json: bool) -> Result<(), CliError> {
     let dir = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
-    let dir = IdentityDir::new(dir).lock().map_err(|error| CliError::caused(&error).hint(error.hint()))?;
-    let refuse = |error: first_enrollment::FirstEnrollmentError| CliError::caused(&error).hint(error.hint());
+    let dir = IdentityDir::new(dir).lock()?;
     // A secret on standard input is not even read when there is nothing to enroll.
-    first_enrollment::check_vacant(&dir).map_err(refuse)?;
+    first_enrollment::check_vacant(&dir)?;
     let plan = args.contact.plan()?;
     let credential = plan.credential.ok_or_else(no_credential)?;
     let client = EnrollmentClient::new(plan.server, &plan.trust, &dialer(&process_environment))
-        .map_err(|error| refuse(error.into()))?;
-    let identity = first_enrollment::enroll(&dir, &client, &credential, &Subject::ThisMachine, &SystemClock)
-        .await
-        .map_err(refuse)?;
+        .map_err(FirstEnrollmentError::from)?;
+    let identity =
+        first_enrollment::enroll(&dir, &client, &credential, &Subject::ThisMachine, &SystemClock).await?;
     let text = ready_made(dir.place(), &dir.place().notes());
-    let config = dir
-        .write_if_absent(CONFIG_NAME, &text)
-        .map_err(|error| CliError::caused(&error).hint(error.hint()))?;
-    report_enrolled(&dir, &identity, &config, json)?;
-    Ok(ExitCode::SUCCESS)
+    let config = dir.write_if_absent(CONFIG_NAME, &text)?;
+    report_enrolled(&dir, &identity, &config, json)
 }
 
 fn report_enrolled(dir: &OwnedDir, identity: &Identity, config: &Path, json: bool) -> Result<(), CliError> {
@@ -163,13 +159,10 @@ async fn run_agent(args: &RunArgs) -> Result<ExitCode, CliError> {
         (None, Some(dir)) => AgentConfig::of_directory(dir, env),
         (None, None) => return Err(CliError::usage("neither --config nor --dir was given")),
     };
-    let config = config.map_err(|error| CliError::caused(&error).hint(error.hint()))?;
-    let stop = stop_on_signals(OnHangup::Explain(HANGUP), || notify(NotifyState::Stopping))
-        .map_err(|error| CliError::caused(&error))?;
+    let config = config?;
+    let stop = stop_on_signals(OnHangup::Explain(HANGUP), || notify(NotifyState::Stopping))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let end = runtime::run(config, clock, Patience::default(), stop, tell_systemd)
-        .await
-        .map_err(|error| CliError::caused(&error).hint(error.hint()))?;
+    let end = runtime::run(config, clock, Patience::default(), stop, tell_systemd).await?;
     match end {
         RunEnd::Stopped => Ok(ExitCode::SUCCESS),
         // The log has said so, with what to do.

@@ -11,7 +11,7 @@ use crate::agent::enroll::credential_source::{
 };
 use crate::cli::output::error::CliError;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
-use crate::domain::enroll::join_link::JoinLink;
+use crate::domain::enroll::join_link::{JoinLink, NotAJoinLink};
 use crate::domain::network::pin::Pin;
 use crate::tls::server_verifier::Trust;
 
@@ -70,10 +70,9 @@ impl ContactArgs {
         }
         if let Some(file) = self.link_file {
             let text = if file == Path::new("-") { read_stdin() } else { read_file(&file, "join link") };
-            return plan_of_link(&text.map_err(|error| CliError::caused(&error))?);
+            return plan_of_link(&text?);
         }
-        let env = EnrollConfig::from_environment(&process_environment)
-            .map_err(|error| CliError::caused(&error).hint(error.hint()))?;
+        let env = EnrollConfig::from_environment(&process_environment)?;
         let server = match self.server {
             Some(text) => text.parse().map_err(|error| {
                 CliError::new(format!("--server: {error}")).hint("write it as https://HOST:PORT")
@@ -97,17 +96,12 @@ impl ContactArgs {
 }
 
 fn plan_of_link(link: &SecretText) -> Result<Plan, CliError> {
-    let from_stdin = match link.reveal() {
-        "-" => Some(read_stdin().map_err(|error| CliError::caused(&error))?),
-        _ => None,
-    };
+    let from_stdin = if link.reveal() == "-" { Some(read_stdin()?) } else { None };
     let text = from_stdin.as_ref().unwrap_or(link);
-    let link: JoinLink =
-        text.reveal().parse().map_err(|error: crate::domain::enroll::join_link::NotAJoinLink| {
-            CliError::new(error.to_string()).hint(
-                "copy the whole link again and put it between single quotes: muster://HOST:PORT/?pin=…#…",
-            )
-        })?;
+    let link: JoinLink = text.reveal().parse().map_err(|error: NotAJoinLink| {
+        CliError::new(error.to_string())
+            .hint("copy the whole link again and put it between single quotes: muster://HOST:PORT/?pin=…#…")
+    })?;
     let trust = link.pin.map_or(Trust::SystemRoots, Trust::Pin);
     Ok(Plan { server: link.server.into(), trust, credential: Some(link.credential) })
 }
@@ -117,12 +111,9 @@ fn given(
     secret_file: Option<PathBuf>,
     token: Option<SecretText>,
 ) -> Option<CredentialSource> {
-    let place = |path: PathBuf| {
-        if path == Path::new("-") { CredentialPlace::Stdin } else { CredentialPlace::File(path) }
-    };
     let (kind, place) = match (token_file, secret_file, token) {
-        (Some(path), _, _) => (CredentialKind::JoinToken, place(path)),
-        (_, Some(path), _) => (CredentialKind::EnrollmentSecret, place(path)),
+        (Some(path), _, _) => (CredentialKind::JoinToken, CredentialPlace::named(path)),
+        (_, Some(path), _) => (CredentialKind::EnrollmentSecret, CredentialPlace::named(path)),
         (_, _, Some(text)) => (CredentialKind::JoinToken, CredentialPlace::Given(text)),
         (None, None, None) => return None,
     };

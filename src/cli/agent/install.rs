@@ -2,7 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use clap::Args;
 use serde_json::json;
@@ -11,12 +11,13 @@ use crate::agent::config::{CA_PIN, ENROLLMENT_SECRET, JOIN_TOKEN, SECRET_FILE, S
 use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
 use crate::agent::install::service;
 use crate::agent::install::service::{
-    InstallError, InstallOrder, Installed, Target, Uninstalled, Vouched, checked_ca_file,
+    InstallOrder, Installed, Target, Uninstalled, Vouched, checked_ca_file,
 };
 use crate::agent::install::unit::{DEFAULT_DIR, NAME, OWN_PROGRAM};
 use crate::cli::agent::contact::{ContactArgs, Plan, no_credential};
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::print;
+use crate::cli::received::Received;
 use crate::domain::enroll::credential::CredentialKind;
 use crate::shell::quoted;
 use crate::tls::server_verifier::Trust;
@@ -54,17 +55,14 @@ pub struct UninstallArgs {
 }
 
 impl InstallArgs {
-    pub fn run(self, json: bool) -> Result<ExitCode, CliError> {
+    pub fn run(self, json: bool) -> Result<(), CliError> {
         if self.root.is_none() && !rustix::process::geteuid().is_root() {
             return Err(through_sudo());
         }
         let Plan { server, trust, mut credential } = self.contact.plan()?;
         if let Some(secret) = self.enrollment_secret {
-            let source = CredentialSource {
-                kind: CredentialKind::EnrollmentSecret,
-                place: CredentialPlace::Given(secret),
-            };
-            credential = Some(source.read().map_err(|error| CliError::caused(&error))?);
+            let (kind, place) = (CredentialKind::EnrollmentSecret, CredentialPlace::Given(secret));
+            credential = Some(CredentialSource { kind, place }.read()?);
         }
         let vouched = match trust {
             Trust::Pin(pin) => Vouched::Pin(pin),
@@ -83,13 +81,11 @@ impl InstallArgs {
             return Err(no_credential());
         }
         let order = InstallOrder { server, vouched, credential, dir: self.dir, target };
-        let installed = service::install(&order).map_err(|error| refused(&error))?;
+        let installed = service::install(&order)?;
         if json {
-            print(&format!("{}\n", as_json(&installed)))?;
-        } else {
-            print(&told(&order, &installed))?;
+            return print(&format!("{}\n", Received::of(&installed).raw));
         }
-        Ok(ExitCode::SUCCESS)
+        print(&told(&order, &installed))
     }
 }
 
@@ -116,13 +112,11 @@ fn through_sudo() -> CliError {
 }
 
 impl UninstallArgs {
-    pub fn run(self, json: bool) -> Result<ExitCode, CliError> {
-        let Uninstalled { files, identity, kept } =
-            service::uninstall(self.root.as_deref()).map_err(|error| refused(&error))?;
+    pub fn run(self, json: bool) -> Result<(), CliError> {
+        let Uninstalled { files, identity, kept } = service::uninstall(self.root.as_deref())?;
         if json {
             let document = json!({"removed": files, "identity": identity, "kept": kept});
-            print(&format!("{document}\n"))?;
-            return Ok(ExitCode::SUCCESS);
+            return print(&format!("{document}\n"));
         }
         let mut text = listed("Removed", &files);
         if files.is_empty() {
@@ -138,25 +132,8 @@ impl UninstallArgs {
                 dir.display()
             ));
         }
-        print(&text)?;
-        Ok(ExitCode::SUCCESS)
+        print(&text)
     }
-}
-
-fn refused(error: &InstallError) -> CliError {
-    CliError::caused(error).hint(error.hint())
-}
-
-fn as_json(installed: &Installed) -> serde_json::Value {
-    json!({
-        "files": installed.files,
-        "kept_identity": installed.kept_identity,
-        "credential": installed.credential,
-        "program": installed.program,
-        "program_written": installed.program_written,
-        "service": NAME,
-        "started": installed.started,
-    })
 }
 
 fn told(order: &InstallOrder, installed: &Installed) -> String {

@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Subcommand;
 use data_encoding::BASE64;
@@ -20,7 +19,7 @@ use crate::ca::envelope::EnvelopeError;
 use crate::ca::hierarchy::{self, IntermediateRequest};
 use crate::cli::Global;
 use crate::cli::authority::custody::Custody;
-use crate::cli::authority::gen_cert::{envelope_refused, remind_of_envelope};
+use crate::cli::authority::gen_cert::envelope_for_new_keys;
 use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
 use crate::cli::output::table::{column, print_table, when};
@@ -88,7 +87,7 @@ const EXAMPLES: &str = "Examples:
   muster agent-ca renew < root-key.pem     # before the intermediate's year is over";
 
 impl AgentCaCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         match self {
             Self::Init { trust_domain } => init(global, &trust_domain).await,
             Self::Export { path } => export(global, &path).await,
@@ -99,31 +98,27 @@ impl AgentCaCommand {
     }
 }
 
-async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<ExitCode, CliError> {
+async fn init(global: &Global, trust_domain: &TrustDomain) -> Result<(), CliError> {
     let config = global.local_config()?;
     global.log(Some(&config))?;
     let mut output = SecretOutput::open()?;
-    server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
+    server::prepare_data_dir(&config.data_dir)?;
     let _custody = Custody::of(&config.data_dir);
-    let app = match server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default()) {
+    let app = match server::open_app(&config, &LivePeers::default()) {
         Err(server::StartError::Store(OpenError::InUse(_))) => {
             return init_on_running(global, &config, trust_domain, output).await;
         }
-        opened => opened.map_err(CliError::from)?,
+        opened => opened?,
     };
-    if app.hierarchy().map_err(|e| CliError::caused(&e))?.is_some() {
+    if app.hierarchy()?.is_some() {
         return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
     }
-    let (envelope, created) = server::envelope_for_new_keys(&config, false, SystemClock.now())
-        .map_err(|error| envelope_refused(&error))?;
-    if let Some(path) = created {
-        remind_of_envelope(&path);
-    }
+    let envelope = envelope_for_new_keys(&config, false)?;
     let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
     let keep = |key: &str| hand_out(&mut output, global.json, key);
-    app.init_agent_ca(&caller, trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
+    app.init_agent_ca(&caller, trust_domain, &envelope, keep).await?;
     say_created(trust_domain);
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The same where a server serves without an agent CA: made here, so that the root key goes nowhere else, and handed to
@@ -133,19 +128,14 @@ async fn init_on_running(
     config: &Config,
     trust_domain: &TrustDomain,
     mut output: SecretOutput,
-) -> Result<ExitCode, CliError> {
+) -> Result<(), CliError> {
     const ROUTE: &str = "/local/agent-ca";
     let control = Control::open_local(global).await?;
     if control.call(Call::get(ROUTE)).await?.read::<AgentCaPresence>()?.exists {
         return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
     }
-    let now = SystemClock.now();
-    let (envelope, created) =
-        server::envelope_for_new_keys(config, false, now).map_err(|error| envelope_refused(&error))?;
-    if let Some(path) = created {
-        remind_of_envelope(&path);
-    }
-    let made = hierarchy::init(trust_domain, &envelope, now).map_err(|e| CliError::caused(&e))?;
+    let envelope = envelope_for_new_keys(config, false)?;
+    let made = hierarchy::init(trust_domain, &envelope, SystemClock.now())?;
     hand_out(&mut output, global.json, &made.root_key_pem)
         .map_err(|error| CliError::caused(&InitAgentCaError::RootKey(error)))?;
     let base64 = |octets: &[u8]| BASE64.encode(octets);
@@ -162,7 +152,7 @@ async fn init_on_running(
     drop(Custody::of(&config.data_dir));
     control.call(Call::post(ROUTE).body(&body)).await?;
     say_created(trust_domain);
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Prints the root key. It is handed out before the CA becomes real: a CA whose root key nobody holds is worse than
@@ -179,12 +169,11 @@ fn say_created(trust_domain: &TrustDomain) {
     );
 }
 
-async fn export(global: &Global, path: &std::path::Path) -> Result<ExitCode, CliError> {
+async fn export(global: &Global, path: &std::path::Path) -> Result<(), CliError> {
     let control = Control::open(global).await?;
     let bundle = control.bytes(Call::get("/agent-ca.crt")).await?;
     if path.as_os_str() == "-" {
-        print_whole(&bundle)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_whole(&bundle);
     }
     crate::durable::replace(path, crate::durable::WORLD_READABLE, &bundle)
         .map_err(|error| CliError::cannot_write(path, &error))?;
@@ -192,10 +181,10 @@ async fn export(global: &Global, path: &std::path::Path) -> Result<ExitCode, Cli
         return print_json(&json!({ "path": path }));
     }
     eprintln!("Agent CA bundle: {}", path.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-async fn show(global: &Global) -> Result<ExitCode, CliError> {
+async fn show(global: &Global) -> Result<(), CliError> {
     let answer = Control::open(global).await?.call(Call::get("/v1/agent-ca")).await?;
     if global.json {
         return print_json(&answer.raw);
@@ -215,10 +204,10 @@ async fn show(global: &Global) -> Result<ExitCode, CliError> {
 /// A root key is a few hundred octets.
 const ROOT_KEY_MAX: u64 = 16 * 1024;
 
-async fn renew(global: &Global, root_key: Option<&Path>) -> Result<ExitCode, CliError> {
+async fn renew(global: &Global, root_key: Option<&Path>) -> Result<(), CliError> {
     let control = Control::open_local(global).await?;
     let root_key = read_root_key(root_key)?;
-    let root_key = hierarchy::read_root_key(&root_key).map_err(|error| CliError::caused(&error))?;
+    let root_key = hierarchy::read_root_key(&root_key)?;
     let request: RequestedIntermediate = control.call(Call::post("/local/agent-ca/request")).await?.read()?;
     let certificate = sign(&request, &root_key)?;
     drop(root_key);
@@ -231,12 +220,12 @@ async fn renew(global: &Global, root_key: Option<&Path>) -> Result<ExitCode, Cli
     let until = when(renewed.not_after);
     print(&format!("New intermediate until {until}, SHA-256 {}\n", renewed.sha256))?;
     eprintln!("Take the root key offline again. Where the bundle was exported, export it again.");
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn read_root_key(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
     if let Some(file) = file.filter(|file| file.as_os_str() != "-") {
-        return SecretReader::named().read(file, ROOT_KEY_MAX).map_err(|error| CliError::caused(&error));
+        return Ok(SecretReader::named().read(file, ROOT_KEY_MAX)?);
     }
     if std::io::stdin().is_terminal() {
         eprintln!("Paste the root's private key (PEM), then press Ctrl-D:");
@@ -259,10 +248,10 @@ fn sign(request: &RequestedIntermediate, root_key: &PrivateKey) -> Result<Vec<u8
         public_key: octets(&request.public_key)?,
         sealed_key: octets(&request.sealed_key)?,
     };
-    hierarchy::sign(&request, root_key, SystemClock.now()).map_err(|error| CliError::caused(&error))
+    Ok(hierarchy::sign(&request, root_key, SystemClock.now())?)
 }
 
-async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Result<ExitCode, CliError> {
+async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Result<(), CliError> {
     let config = global.local_config()?;
     global.log(Some(&config))?;
     if !config.data_dir.join(store::FILE_NAME).exists() {
@@ -270,8 +259,7 @@ async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Resu
             .hint("point --data-dir at the server's data directory"));
     }
     let _custody = Custody::of(&config.data_dir);
-    let app = server::open_app(&config.data_dir, server::policy(&config), &LivePeers::default());
-    let app = app.map_err(CliError::from)?;
+    let app = server::open_app(&config, &LivePeers::default())?;
     let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
     let settings = server::envelope_settings(&config);
     let resealed = app.reseal(&caller, &settings, new_key_file).await;
@@ -294,5 +282,5 @@ async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Resu
             "  Point envelope_key_file, or the unit's credential, at the new key before the next start."
         ),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -1,14 +1,12 @@
 //! `muster gen-cert`
 
-use std::process::ExitCode;
-
 use clap::Args;
 use serde_json::json;
 
 use crate::api::overview::OverviewAnswer;
 use crate::api::people::TenantItem;
-use crate::ca::envelope::EnvelopeError;
-use crate::ca::server::{self, NewKey, ServerCaError, ServerName};
+use crate::ca::envelope::{Envelope, EnvelopeError};
+use crate::ca::server::{NewKey, ServerCaError, ServerName};
 use crate::cli::Global;
 use crate::cli::authority::custody::Custody;
 use crate::cli::control::{Call, Control};
@@ -16,10 +14,8 @@ use crate::cli::output::error::CliError;
 use crate::cli::output::values::{print, print_json};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::server::{
-    FIND_THE_ENVELOPE, envelope_for_new_keys, has_agent_ca, own_certificate, prepare_data_dir,
-};
-use crate::store;
+use crate::server::{FIND_THE_ENVELOPE, has_agent_ca, own_certificate, prepare_data_dir};
+use crate::{ca, server, store};
 
 /// Make a self-signed CA and a server certificate for the HTTPS and gRPC listeners
 ///
@@ -50,29 +46,24 @@ const EXAMPLES: &str = "Examples:
   muster gen-cert --renew";
 
 impl GenCertCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let config = global.local_config()?;
-        prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
+        prepare_data_dir(&config.data_dir)?;
         let _custody = Custody::of(&config.data_dir);
         let tls = config.data_dir.join("tls");
-        let before = server::names_of(&tls);
+        let before = ca::server::names_of(&tls);
         if self.renew && matches!(before, Ok(None)) {
             return Err(CliError::new(format!("there is no certificate in {} to renew", tls.display()))
                 .hint("make one: muster gen-cert --name NAME"));
         }
-        if self.new_key && server::has_key(&tls) && !self.yes {
+        if self.new_key && ca::server::has_key(&tls) && !self.yes {
             refuse_for_hosts(global).await?;
         }
         let names = self.names_after(before, &config)?;
         let new_key = if self.new_key { NewKey::Always } else { NewKey::IfNone };
         let has_agent_ca = has_agent_ca(&config.data_dir);
-        let (envelope, created) = envelope_for_new_keys(&config, has_agent_ca, SystemClock.now())
-            .map_err(|error| envelope_refused(&error))?;
-        if let Some(path) = created {
-            remind_of_envelope(&path);
-        }
-        let made = server::generate(&tls, &names, &envelope, new_key, SystemClock.now());
-        let made = made.map_err(|error| CliError::caused(&error))?;
+        let envelope = envelope_for_new_keys(&config, has_agent_ca)?;
+        let made = ca::server::generate(&tls, &names, &envelope, new_key, SystemClock.now())?;
         let names: Vec<String> = made.names.iter().map(ToString::to_string).collect();
         if global.json {
             return print_json(&json!({
@@ -88,8 +79,7 @@ impl GenCertCommand {
             names.join(", "),
             made.certificate_file.display(),
             made.ca_pin,
-        ))?;
-        Ok(ExitCode::SUCCESS)
+        ))
     }
 }
 
@@ -103,13 +93,10 @@ impl GenCertCommand {
         if !self.names.is_empty() {
             return Ok(self.names.clone());
         }
-        let before = before.map_err(|error| CliError::caused(&error))?;
-        let mut names = before.clone().unwrap_or_default();
-        names.extend(own_certificate::asked_for(config).map_err(|error| CliError::caused(&error))?);
-        if before.is_none() {
-            names.extend(own_certificate::own_names());
-        }
-        Ok(names)
+        let before = before?;
+        let own = if before.is_none() { own_certificate::own_names() } else { Vec::new() };
+        let asked_for = own_certificate::asked_for(config)?;
+        Ok(before.into_iter().flatten().chain(asked_for).chain(own).collect())
     }
 }
 
@@ -134,14 +121,16 @@ async fn refuse_for_hosts(global: &Global) -> Result<(), CliError> {
     }
 }
 
-/// Why there is no envelope, and how a command finds the one there is.
-pub(crate) fn envelope_refused(error: &EnvelopeError) -> CliError {
-    let said = CliError::caused(error);
-    if matches!(error, EnvelopeError::NotFound) { said.hint(FIND_THE_ENVELOPE) } else { said }
-}
-
-/// Says where the envelope key went and what must not happen to it.
-pub(crate) fn remind_of_envelope(path: &std::path::Path) {
-    eprintln!("Envelope key: {}", path.display());
-    eprintln!("  It unseals the CA keys. Keep a copy elsewhere; key and data should not share a backup.");
+/// The envelope for new keys. Says, if its key was made for them, where that went and what must not happen to it.
+pub(crate) fn envelope_for_new_keys(config: &Config, has_agent_ca: bool) -> Result<Envelope, CliError> {
+    let found = server::envelope_for_new_keys(config, has_agent_ca, SystemClock.now());
+    let (envelope, created) = found.map_err(|error| match error {
+        EnvelopeError::NotFound => CliError::from(error).hint(FIND_THE_ENVELOPE),
+        error => error.into(),
+    })?;
+    if let Some(path) = created {
+        eprintln!("Envelope key: {}", path.display());
+        eprintln!("  It unseals the CA keys. Keep a copy elsewhere; key and data should not share a backup.");
+    }
+    Ok(envelope)
 }

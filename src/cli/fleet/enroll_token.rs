@@ -1,7 +1,5 @@
 //! `muster enroll-token`
 
-use std::process::ExitCode;
-
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
@@ -9,8 +7,8 @@ use crate::api::credentials::{MintBody, MintedToken, TokenItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, print_table, when};
-use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
+use crate::cli::output::table::{column, when};
+use crate::cli::output::values::{SecretOutput, reveal_json};
 use crate::cli::ttl::seconds;
 use crate::shell::quoted;
 
@@ -70,7 +68,7 @@ const EXAMPLES: &str = "Examples:
 const ROUTE: &str = "/v1/agents/enroll-tokens";
 
 impl EnrollTokenCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let Some(command) = self.command else {
             let output = SecretOutput::open()?;
             return self.mint.run(&Control::open(global).await?, output, global.json).await;
@@ -78,10 +76,7 @@ impl EnrollTokenCommand {
         let control = Control::open(global).await?;
         match command {
             TokenCommand::List { tenant } => {
-                let answer = control.list(Call::get(ROUTE).query("tenant", tenant)).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
+                let tokens = control.list(Call::get(ROUTE).query("tenant", tenant)).await?;
                 let columns = [
                     column("ID", |token: &TokenItem| &token.id),
                     column("NAME", |token| &token.name),
@@ -91,23 +86,20 @@ impl EnrollTokenCommand {
                     column("EXPIRES", |token| &token.expires_at),
                 ];
                 let none = "No join tokens. Mint one: muster enroll-token";
-                print_table(&answer.items()?, &columns, none)
+                tokens.print_table(global.json, &columns, none)
             }
             TokenCommand::Void { id, tenant } => {
                 let path = format!("{ROUTE}/{}", escape(&id));
-                let answer = control.call(Call::delete(&path).query("tenant", tenant)).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
-                print(&format!("Join token {id} is void: nobody can enroll with it.\n"))?;
-                Ok(ExitCode::SUCCESS)
+                let voided = control.call(Call::delete(&path).query("tenant", tenant)).await?;
+                let done = format!("Join token {id} is void: nobody can enroll with it.");
+                voided.print_done(global.json, &done)
             }
         }
     }
 }
 
 impl Mint {
-    async fn run(self, control: &Control, output: SecretOutput, json: bool) -> Result<ExitCode, CliError> {
+    async fn run(self, control: &Control, output: SecretOutput, json: bool) -> Result<(), CliError> {
         let body = MintBody { agent_id: self.agent, name: self.name, ttl_seconds: Some(self.ttl) };
         let answer = control.call(Call::post(ROUTE).query("tenant", self.tenant).body(&body)).await?;
         // An answer that can't be read is printed with --json all the same: the token is in it.
@@ -144,6 +136,6 @@ impl Mint {
             "Or only to enroll, where the program is there already; it reads the token from standard input:"
         );
         eprintln!("  muster agent enroll --server {}{vouched} --token-file - --dir DIR", quoted(server));
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

@@ -1,15 +1,12 @@
 //! `muster enrollment`
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
 
 use crate::api::hosts::EnrollmentItem;
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, print_table};
-use crate::cli::output::values::print_json;
+use crate::cli::output::table::column;
 
 /// List the certificates issued to a host
 ///
@@ -29,14 +26,11 @@ pub(crate) enum EnrollmentCommand {
 }
 
 impl EnrollmentCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         let Self::List { host_id, tenant } = self;
         let path = format!("/v1/hosts/{}/enrollments", escape(&host_id));
-        let answer = control.list(Call::get(&path).query("tenant", tenant)).await?;
-        if global.json {
-            return print_json(&answer.raw);
-        }
+        let enrollments = control.list(Call::get(&path).query("tenant", tenant)).await?;
         let columns = [
             column("SERIAL", |enrollment: &EnrollmentItem| &enrollment.serial),
             column("VIA", |enrollment| &enrollment.via),
@@ -46,6 +40,6 @@ impl EnrollmentCommand {
             column("REVOKED", |enrollment| &enrollment.revoked_at),
             column("REASON", |enrollment| &enrollment.reason),
         ];
-        print_table(&answer.items()?, &columns, "No certificates.")
+        enrollments.print_table(global.json, &columns, "No certificates.")
     }
 }

@@ -1,7 +1,5 @@
 //! `muster host`
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
 use serde_json::json;
 
@@ -10,8 +8,9 @@ use crate::api::hosts::{HostEventItem, HostItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, made, print_fields, print_table};
+use crate::cli::output::table::{column, made, print_fields};
 use crate::cli::output::values::{print, print_json};
+use crate::cli::received::Received;
 use crate::domain::host::HostState;
 use crate::shell::quoted;
 
@@ -25,23 +24,14 @@ pub(crate) enum HostCommand {
     /// List hosts, the newest first
     List(Listing),
     /// Show one host and the latest of its timeline
-    Show {
-        #[command(flatten)]
-        which: WhichHost,
-    },
+    Show(WhichHost),
     /// Take a host out of service: its certificates are revoked, its streams end, its history stays
-    Decommission {
-        #[command(flatten)]
-        which: WhichHost,
-    },
+    Decommission(WhichHost),
     /// Let a decommissioned or revoked host enroll again
     ///
     /// Its old certificates stay revoked. It comes back by enrolling with a join token that names its agent id:
     /// muster enroll-token --agent AGENT-ID
-    ReEnable {
-        #[command(flatten)]
-        which: WhichHost,
-    },
+    ReEnable(WhichHost),
     /// Remove a host with its certificates and history; what stays is the audit record
     Delete {
         #[command(flatten)]
@@ -133,34 +123,31 @@ async fn act(
     control: &Control,
     which: WhichHost,
     verb: &str,
-    done: impl Fn(&str) -> String,
-) -> Result<ExitCode, CliError> {
+    done: &str,
+) -> Result<(), CliError> {
     let path = format!("/v1/hosts/{}/{verb}", escape(&which.id));
     let answer = control.call(Call::post(&path).query("tenant", which.tenant)).await?;
     if global.json {
         return print_json(&answer.raw);
     }
     let host: HostItem = answer.read()?;
-    print(&format!("{}\n", done(host.hostname.as_deref().unwrap_or(&host.agent_id))))?;
+    print(&format!("{} {done}\n", host.hostname.as_deref().unwrap_or(&host.agent_id)))?;
     if verb == "re-enable" {
         eprintln!(
             "Its old certificates stay revoked. Enroll it again: muster enroll-token --agent {}",
             quoted(&host.agent_id)
         );
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 impl HostCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::List(listing) => {
                 let (call, narrowed) = listing.call();
-                let answer = control.list(call).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
+                let hosts = control.list(call).await?;
                 let columns = [
                     column("ID", |host: &HostItem| &host.id),
                     column("HOSTNAME", |host| &host.hostname),
@@ -175,14 +162,10 @@ impl HostCommand {
                     true => "No such hosts.",
                     false => "No hosts yet. Mint a token: muster enroll-token",
                 };
-                print_table(&answer.items()?, &columns, none)
+                hosts.print_table(global.json, &columns, none)
             }
-            Self::Decommission { which } => {
-                act(global, &control, which, "decommission", |name| format!("{name} decommissioned")).await
-            }
-            Self::ReEnable { which } => {
-                act(global, &control, which, "re-enable", |name| format!("{name} re-enabled")).await
-            }
+            Self::Decommission(which) => act(global, &control, which, "decommission", "decommissioned").await,
+            Self::ReEnable(which) => act(global, &control, which, "re-enable", "re-enabled").await,
             Self::Delete { which, yes } => {
                 if !yes {
                     return Err(CliError::usage(
@@ -192,13 +175,10 @@ impl HostCommand {
                 }
                 let path = format!("/v1/hosts/{}", escape(&which.id));
                 control.call(Call::delete(&path).query("tenant", which.tenant)).await?;
-                if global.json {
-                    return print_json(&json!({ "id": which.id, "deleted": true }));
-                }
-                print(&format!("Host {} is deleted.\n", which.id))?;
-                Ok(ExitCode::SUCCESS)
+                let deleted = Received { raw: json!({ "id": which.id, "deleted": true }) };
+                deleted.print_done(global.json, &format!("Host {} is deleted.", which.id))
             }
-            Self::Show { which } => {
+            Self::Show(which) => {
                 let path = format!("/v1/hosts/{}", escape(&which.id));
                 let answer = control.call(Call::get(&path).query("tenant", which.tenant.as_deref())).await?;
                 if global.json {
@@ -233,9 +213,9 @@ impl HostCommand {
 /// Events of the timeline that are shown beside a host.
 const LATEST: usize = 10;
 
-async fn show_timeline(control: &Control, which: WhichHost) -> Result<ExitCode, CliError> {
+async fn show_timeline(control: &Control, which: WhichHost) -> Result<(), CliError> {
     let path = format!("/v1/hosts/{}/events", escape(&which.id));
-    let answer = control.list_up_to(Call::get(&path).query("tenant", which.tenant), LATEST).await?;
+    let events = control.list_up_to(Call::get(&path).query("tenant", which.tenant), LATEST).await?;
     print("\n")?;
     let columns = [
         column("AT", |event: &HostEventItem| &event.at),
@@ -243,7 +223,7 @@ async fn show_timeline(control: &Control, which: WhichHost) -> Result<ExitCode, 
         column("ACCORDING TO", |event| &event.source),
         column("DETAIL", |event| &event.detail),
     ];
-    print_table(&answer.items()?, &columns, "Nothing has happened to it yet.")
+    events.print_table(false, &columns, "Nothing has happened to it yet.")
 }
 
 /// The agent id where it says more than the host's id, which it is unless a token named another.

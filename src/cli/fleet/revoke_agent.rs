@@ -1,7 +1,5 @@
 //! `muster revoke-agent`
 
-use std::process::ExitCode;
-
 use clap::Args;
 
 use crate::api::hosts::RevokedAnswer;
@@ -27,7 +25,7 @@ pub(crate) struct RevokeAgentCommand {
 }
 
 impl RevokeAgentCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         let path = format!("/v1/agents/{}/revoke", escape(&self.agent));
         let answer = control.call(Call::post(&path).query("tenant", self.tenant)).await?;
@@ -36,7 +34,6 @@ impl RevokeAgentCommand {
         }
         let count = answer.read::<RevokedAnswer>()?.certificates_revoked;
         let certificates = if count == 1 { "certificate" } else { "certificates" };
-        print(&format!("Agent {} is revoked ({count} {certificates}).\n", self.agent))?;
-        Ok(ExitCode::SUCCESS)
+        print(&format!("Agent {} is revoked ({count} {certificates}).\n", self.agent))
     }
 }

@@ -1,7 +1,5 @@
 //! `muster secret`
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
 use zeroize::Zeroizing;
 
@@ -9,8 +7,8 @@ use crate::api::credentials::{CreatedSecret, SecretBody, SecretItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, made, print_table};
-use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
+use crate::cli::output::table::{column, made};
+use crate::cli::output::values::{SecretOutput, reveal_json};
 use crate::cli::ttl::seconds;
 
 /// Create, list and revoke enrollment secrets: shared by many hosts
@@ -63,7 +61,7 @@ const EXAMPLES: &str = "Examples:
 const ROUTE: &str = "/v1/enrollment-secrets";
 
 impl SecretCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name, max_uses, ttl, tenant } => {
@@ -80,14 +78,11 @@ impl SecretCommand {
                     "On each host, with the secret in a file: muster agent install --server URL --ca-pin PIN \
                      --secret-file FILE"
                 );
-                Ok(ExitCode::SUCCESS)
+                Ok(())
             }
             Self::List { state, tenant } => {
                 let call = Call::get(ROUTE).query("tenant", tenant).query("state", state);
-                let answer = control.list(call).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
+                let secrets = control.list(call).await?;
                 let columns = [
                     column("ID", |secret: &SecretItem| &secret.id),
                     column("NAME", |secret| &secret.name),
@@ -98,16 +93,13 @@ impl SecretCommand {
                     column("REVOKED", |secret| &secret.revoked_at),
                 ];
                 let none = "No enrollment secrets. Create one: muster secret create --name NAME";
-                print_table(&answer.items()?, &columns, none)
+                secrets.print_table(global.json, &columns, none)
             }
             Self::Revoke { id, tenant } => {
                 let path = format!("{ROUTE}/{}/revoke", escape(&id));
-                let answer = control.call(Call::post(&path).query("tenant", tenant)).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
-                print(&format!("Enrollment secret {id} is revoked: nobody can enroll with it any more.\n"))?;
-                Ok(ExitCode::SUCCESS)
+                let revoked = control.call(Call::post(&path).query("tenant", tenant)).await?;
+                let done = format!("Enrollment secret {id} is revoked: nobody can enroll with it any more.");
+                revoked.print_done(global.json, &done)
             }
         }
     }

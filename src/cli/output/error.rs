@@ -1,14 +1,20 @@
 //! What a failed command says: one line about what failed, and perhaps what to do next.
 
+use std::error::Error;
 use std::io;
 use std::path::Path;
 
+use crate::agent::config::AgentConfigError;
+use crate::agent::enroll::first_enrollment::FirstEnrollmentError;
+use crate::agent::identity::IdentityError;
+use crate::agent::install::service::InstallError;
+use crate::agent::run::runtime::RunError;
 use crate::error_chain::chain;
+use crate::server::StartError;
 
 /// Printed by the caller as `error: <message>` and `hint: <hint>`. Exit status 1, or 2 where the command line itself
-/// lacks something or asks for what can't be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+/// lacks something or asks for what can't be. It is no `Error` itself, so that every error can become one with `?`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CliError {
     pub message: String,
     pub hint: Option<String>,
@@ -26,9 +32,10 @@ impl CliError {
         Self { usage: true, ..Self::new(message) }
     }
 
-    /// From an error with all its causes, on one line.
-    pub fn caused(error: &dyn std::error::Error) -> Self {
-        Self::new(chain(error).replace('\n', " "))
+    /// From an error with all its causes, on one line, and what its type advises.
+    pub fn caused(error: &(dyn Error + 'static)) -> Self {
+        let hint = advice(error).map(str::to_owned);
+        Self { hint, ..Self::new(chain(error).replace('\n', " ")) }
     }
 
     /// A file that cannot be made; its error is told in the words of whoever looks for the reason.
@@ -60,4 +67,21 @@ impl CliError {
         self.hint = Some(hint.into());
         self
     }
+}
+
+impl<E: Error + 'static> From<E> for CliError {
+    fn from(error: E) -> Self {
+        Self::caused(&error)
+    }
+}
+
+/// What an error's type says to do about it.
+fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let start = error.downcast_ref().and_then(StartError::hint);
+    start
+        .or_else(|| error.downcast_ref().map(AgentConfigError::hint))
+        .or_else(|| error.downcast_ref().map(FirstEnrollmentError::hint))
+        .or_else(|| error.downcast_ref().map(IdentityError::hint))
+        .or_else(|| error.downcast_ref().map(InstallError::hint))
+        .or_else(|| error.downcast_ref().map(RunError::hint))
 }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, TableStyle};
 use jiff::Timestamp;
@@ -42,10 +41,10 @@ const GAP: u16 = 2;
 const NOTHING: &str = "-";
 
 /// Prints the items of a list as a table, or says that there are none.
-pub(crate) fn print_table<T>(items: &[T], columns: &[Column<T>], none: &str) -> Result<ExitCode, CliError> {
+pub(crate) fn print_table<T>(items: &[T], columns: &[Column<T>], none: &str) -> Result<(), CliError> {
     if items.is_empty() {
         print(&format!("{none}\n"))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     let mut table = Table::new();
     table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
@@ -57,16 +56,14 @@ pub(crate) fn print_table<T>(items: &[T], columns: &[Column<T>], none: &str) -> 
         column.set_padding((0, GAP));
     }
     let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
-    print(&lines.collect::<String>())?;
-    Ok(ExitCode::SUCCESS)
+    print(&lines.collect::<String>())
 }
 
 /// Prints one item, a line per field.
-pub(crate) fn print_fields<T>(item: &T, fields: &[Column<T>]) -> Result<ExitCode, CliError> {
+pub(crate) fn print_fields<T>(item: &T, fields: &[Column<T>]) -> Result<(), CliError> {
     let width = fields.iter().map(|field| field.heading.len()).max().unwrap_or_default();
     let line = |field: &Column<T>| format!("{:<width$}  {}\n", field.heading, field.of(item));
-    print(&fields.iter().map(line).collect::<String>())?;
-    Ok(ExitCode::SUCCESS)
+    print(&fields.iter().map(line).collect::<String>())
 }
 
 /// A time to the second, such as `2026-11-22 20:52:44Z`: RFC 3339 with a space, which its section 5.6 allows.
@@ -86,33 +83,21 @@ pub(crate) trait Cell {
     fn cell(&self) -> String;
 }
 
-impl Cell for String {
-    fn cell(&self) -> String {
-        self.clone()
-    }
+macro_rules! shown_as_text {
+    ($($kind:ty),*) => {
+        $(impl Cell for $kind {
+            fn cell(&self) -> String {
+                self.to_string()
+            }
+        })*
+    };
 }
 
-impl Cell for Cow<'static, str> {
-    fn cell(&self) -> String {
-        self.clone().into_owned()
-    }
-}
-
-impl Cell for u64 {
-    fn cell(&self) -> String {
-        self.to_string()
-    }
-}
+shown_as_text!(String, Cow<'static, str>, u64, IpAddr);
 
 impl Cell for bool {
     fn cell(&self) -> String {
         if *self { "yes".to_owned() } else { "no".to_owned() }
-    }
-}
-
-impl Cell for IpAddr {
-    fn cell(&self) -> String {
-        self.to_string()
     }
 }
 

@@ -1,7 +1,6 @@
 //! What commands print besides tables: JSON as it came, and how far long work has come.
 
 use std::io::IsTerminal;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,15 +9,14 @@ use crate::cli::output::error::CliError;
 pub(crate) use crate::cli::output::stdout::{SecretOutput, print, print_whole};
 use crate::clock;
 
-pub(crate) fn print_json(value: &Value) -> Result<ExitCode, CliError> {
-    print(&format!("{value:#}\n"))?;
-    Ok(ExitCode::SUCCESS)
+pub(crate) fn print_json(value: &Value) -> Result<(), CliError> {
+    print(&format!("{value:#}\n"))
 }
 
 /// The same of a document with a secret in it.
-pub(crate) fn reveal_json(output: SecretOutput, value: &Value) -> Result<ExitCode, CliError> {
+pub(crate) fn reveal_json(output: SecretOutput, value: &Value) -> Result<(), CliError> {
     output.reveal(&zeroize::Zeroizing::new(format!("{value:#}\n")))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// How far long work has come, on stderr when somebody watches; the line goes away with this.

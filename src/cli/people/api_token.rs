@@ -1,7 +1,5 @@
 //! `muster api-token`
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
@@ -11,9 +9,10 @@ use crate::api::people::{ApiTokenBody, ApiTokenItem, CreatedApiToken};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, made, print_table};
-use crate::cli::output::values::{SecretOutput, print, print_json, reveal_json};
+use crate::cli::output::table::{column, made};
+use crate::cli::output::values::{SecretOutput, reveal_json};
 use crate::cli::people::tenant::tenant_or_all;
+use crate::cli::received::Received;
 use crate::cli::ttl::seconds;
 use crate::cli::word::known;
 use crate::domain::people::permission::Permission;
@@ -58,7 +57,7 @@ const EXAMPLES: &str = "Examples:
 const ROUTE: &str = "/v1/api-tokens";
 
 impl ApiTokenCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name, permissions, ttl, tenant } => {
@@ -71,13 +70,10 @@ impl ApiTokenCommand {
                 let created: CreatedApiToken = answer.read()?;
                 eprintln!("API token {}, shown this one time:", created.item.id);
                 output.reveal(&Zeroizing::new(format!("{}\n", *created.token)))?;
-                Ok(ExitCode::SUCCESS)
+                Ok(())
             }
             Self::List => {
-                let answer = control.list(Call::get(ROUTE)).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
+                let tokens = control.list(Call::get(ROUTE)).await?;
                 let columns = [
                     column("ID", |token: &ApiTokenItem| &token.id),
                     column("NAME", |token| &token.name),
@@ -87,19 +83,14 @@ impl ApiTokenCommand {
                     column("CREATED", |token| &token.created_at),
                     column("EXPIRES", |token| &token.expires_at),
                 ];
-                print_table(
-                    &answer.items()?,
-                    &columns,
-                    "No API tokens. Create one: muster api-token create --name NAME --permission agent.read",
-                )
+                let none =
+                    "No API tokens. Create one: muster api-token create --name NAME --permission agent.read";
+                tokens.print_table(global.json, &columns, none)
             }
             Self::Revoke { id } => {
                 control.call(Call::delete(&format!("{ROUTE}/{}", escape(&id)))).await?;
-                if global.json {
-                    return print_json(&json!({ "id": id, "revoked": true }));
-                }
-                print(&format!("API token {id} is revoked.\n"))?;
-                Ok(ExitCode::SUCCESS)
+                let revoked = Received { raw: json!({ "id": id, "revoked": true }) };
+                revoked.print_done(global.json, &format!("API token {id} is revoked."))
             }
         }
     }

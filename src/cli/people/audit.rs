@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde::Deserialize;
@@ -13,7 +12,7 @@ use crate::api::audit::{AuditItem, ChainAnswer};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, made, print_table};
+use crate::cli::output::table::{column, made};
 use crate::cli::output::values::{Progress, print, print_json, print_whole};
 use crate::cli::received::Received;
 use crate::domain::insight::audit::{AuditRecord, ChainHead, HOSTNAME};
@@ -65,7 +64,7 @@ const EXAMPLES: &str = "Examples:
   muster audit export /backup/audit-$(date +%F).jsonl";
 
 impl AuditCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         if let Self::Verify { file: Some(file) } = &self {
             return verify_file(global, file);
         }
@@ -74,9 +73,6 @@ impl AuditCommand {
             Self::List { search, limit, tenant } => {
                 let call = Call::get("/v1/audit").query("q", search).query("tenant", tenant);
                 let answer = control.list_up_to(call, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
                 let columns = [
                     column("SEQ", |record: &AuditItem| &record.seq),
                     column("AT", |record| &record.at),
@@ -88,7 +84,7 @@ impl AuditCommand {
                     made("OUTCOME", outcome),
                     column("DETAIL", |record| &record.detail),
                 ];
-                print_table(&answer.items()?, &columns, "No records.")
+                answer.print_table(global.json, &columns, "No records.")
             }
             Self::Verify { .. } => verify(global, &control).await,
             Self::Export { path } => export(global, &control, &path).await,
@@ -109,7 +105,7 @@ fn outcome(record: &AuditItem) -> String {
     }
 }
 
-async fn verify(global: &Global, control: &Control) -> Result<ExitCode, CliError> {
+async fn verify(global: &Global, control: &Control) -> Result<(), CliError> {
     let mut progress = Progress::new("AuditCommand trail");
     progress.show(|| "reading every record".to_owned());
     let answer = control.call(Call::get("/v1/audit/verify")).await?;
@@ -118,7 +114,7 @@ async fn verify(global: &Global, control: &Control) -> Result<ExitCode, CliError
 }
 
 /// Verifies an exported trail.
-fn verify_file(global: &Global, path: &Path) -> Result<ExitCode, CliError> {
+fn verify_file(global: &Global, path: &Path) -> Result<(), CliError> {
     let failed = |error: std::io::Error| CliError::new(format!("cannot read {}: {error}", path.display()));
     let check = if path.as_os_str() == "-" {
         walk(std::io::stdin().lock())
@@ -166,7 +162,7 @@ fn record(line: &[u8]) -> Option<AuditRecord> {
 }
 
 /// Tells what came of a verification.
-fn report(global: &Global, answer: &Received) -> Result<ExitCode, CliError> {
+fn report(global: &Global, answer: &Received) -> Result<(), CliError> {
     if global.json {
         print_json(&answer.raw)?;
     }
@@ -184,24 +180,24 @@ fn report(global: &Global, answer: &Received) -> Result<ExitCode, CliError> {
     if !global.json {
         print(&format!("The audit trail is intact: {} records.\n", chain.records))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-async fn export(global: &Global, control: &Control, path: &Path) -> Result<ExitCode, CliError> {
+async fn export(global: &Global, control: &Control, path: &Path) -> Result<(), CliError> {
     let call = Call::get("/v1/audit").query("order", Some("oldest"));
     let mut records: u64 = 0;
     let mut progress = Progress::new("AuditCommand trail");
     if path.as_os_str() == "-" {
-        let written = control.pages(call, |page| {
+        let written = control.pages(call, usize::MAX, |page| {
             records += page.len() as u64;
             print_whole(lines(&page)?.as_bytes())
         });
         written.await?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     let failed = |error: std::io::Error| CliError::cannot_write(path, &error);
     let mut file = Unfinished::begin_replacing(path).map_err(failed)?;
-    let written = control.pages(call, |page| {
+    let written = control.pages(call, usize::MAX, |page| {
         records += page.len() as u64;
         progress.show(|| format!("{records} records"));
         file.write_all(lines(&page)?.as_bytes()).map_err(failed)
@@ -212,8 +208,7 @@ async fn export(global: &Global, control: &Control, path: &Path) -> Result<ExitC
     if global.json {
         return print_json(&json!({ "path": path, "records": records }));
     }
-    print(&format!("{records} records in {}\n", path.display()))?;
-    Ok(ExitCode::SUCCESS)
+    print(&format!("{records} records in {}\n", path.display()))
 }
 
 /// Records as lines of an export. Those who see one tenant get no hashes, and without them it would prove nothing.

@@ -1,14 +1,12 @@
 //! `muster tenant`
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
 
 use crate::api::people::{TenantBody, TenantItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, print_table};
+use crate::cli::output::table::column;
 use crate::cli::output::values::{print, print_json};
 
 /// Create and list tenants: walls inside one deployment
@@ -34,7 +32,7 @@ const EXAMPLES: &str = "Examples:
   muster enroll-token --tenant acme";
 
 impl TenantCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Create { name } => {
@@ -44,20 +42,16 @@ impl TenantCommand {
                     return print_json(&answer.raw);
                 }
                 eprintln!("Tenant '{}' created; its id:", body.name);
-                print(&format!("{}\n", answer.read::<TenantItem>()?.id))?;
-                Ok(ExitCode::SUCCESS)
+                print(&format!("{}\n", answer.read::<TenantItem>()?.id))
             }
             Self::List => {
-                let answer = control.list(Call::get("/v1/tenants")).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
+                let tenants = control.list(Call::get("/v1/tenants")).await?;
                 let columns = [
                     column("ID", |tenant: &TenantItem| &tenant.id),
                     column("NAME", |tenant| &tenant.name),
                     column("CREATED", |tenant| &tenant.created_at),
                 ];
-                print_table(&answer.items()?, &columns, "No tenants.")
+                tenants.print_table(global.json, &columns, "No tenants.")
             }
         }
     }

@@ -1,7 +1,6 @@
 //! `muster user`
 
 use std::io::{IsTerminal, Read};
-use std::process::ExitCode;
 
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -11,8 +10,7 @@ use crate::api::people::{ApiTokenItem, ChangedUserAnswer, UserBody, UserItem, Us
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, made, print_table};
-use crate::cli::output::values::{print, print_json};
+use crate::cli::output::table::{column, made};
 use crate::cli::people::tenant::tenant_or_all;
 use crate::cli::received::Received;
 use crate::cli::word::known;
@@ -77,7 +75,7 @@ fn roles() -> impl TypedValueParser<Value = Role> {
 }
 
 impl UserCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         match self {
             Self::Add { name, role, tenant } => {
@@ -91,13 +89,10 @@ impl UserCommand {
                         full.get(name.len()..).unwrap_or_default()
                     );
                 }
-                tell(global, &answer, &format!("{full} may sign in as {}.", role.as_str()))
+                answer.print_done(global.json, &format!("{full} may sign in as {}.", role.as_str()))
             }
             Self::List => {
-                let answer = control.list(Call::get("/v1/users")).await?;
-                if global.json {
-                    return print_json(&answer.raw);
-                }
+                let users = control.list(Call::get("/v1/users")).await?;
                 let columns = [
                     column("USERNAME", |user: &UserItem| &user.username),
                     column("ROLE", |user| &user.role),
@@ -106,11 +101,8 @@ impl UserCommand {
                     column("CREATED", |user| &user.created_at),
                     column("ID", |user| &user.id),
                 ];
-                print_table(
-                    &answer.items()?,
-                    &columns,
-                    "Nobody yet. Add somebody: muster user add NAME --role admin",
-                )
+                let none = "Nobody yet. Add somebody: muster user add NAME --role admin";
+                users.print_table(global.json, &columns, none)
             }
             Self::SetPassword { name } => {
                 let id = find(&control, &name).await?;
@@ -149,7 +141,7 @@ async fn change(
     id: &str,
     patch: &UserPatch,
     done: &str,
-) -> Result<ExitCode, CliError> {
+) -> Result<(), CliError> {
     let path = format!("/v1/users/{}", escape(id));
     let answer = control.call(Call::patch(&path).body(patch)).await?;
     // The change is made, whether its answer can be read or not.
@@ -157,7 +149,7 @@ async fn change(
     for token in changed.iter().flat_map(|changed| &changed.ended_api_tokens) {
         eprintln!("API token {} ('{}') has ended.", token.id, token.name);
     }
-    tell(global, &answer, done)
+    answer.print_done(global.json, done)
 }
 
 /// Names the API tokens that a person has made, before a change ends them.
@@ -172,14 +164,6 @@ async fn name_tokens(control: &Control, name: &str) {
     for token in tokens.iter().filter(made_by) {
         eprintln!("API token {} ('{}') will end.", token.id, token.name);
     }
-}
-
-fn tell(global: &Global, answer: &Received, done: &str) -> Result<ExitCode, CliError> {
-    if global.json {
-        return print_json(&answer.raw);
-    }
-    print(&format!("{done}\n"))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The id of a person, by name.

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
@@ -27,7 +26,7 @@ pub(crate) struct BackupCommand {
 }
 
 impl BackupCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let path = &self.path;
         if path.as_os_str() == "-" {
             return to_stdout(global).await;
@@ -56,16 +55,16 @@ impl BackupCommand {
         }
         eprintln!("Backup: {} ({octets} bytes)", path.display());
         eprintln!("  Only the envelope opens it. Key and backup should not be kept in one place.");
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
-async fn to_stdout(global: &Global) -> Result<ExitCode, CliError> {
+async fn to_stdout(global: &Global) -> Result<(), CliError> {
     if is_terminal() {
         return Err(
             CliError::new("a backup is no text for a terminal").hint("name a file, or pipe it somewhere")
         );
     }
     Control::open_local(global).await?.stream(Call::post("/local/backup"), print_whole).await?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

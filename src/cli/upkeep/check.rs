@@ -33,12 +33,8 @@ impl CheckCommand {
         let answer = control.bytes(Call::post("/local/check")).await?;
         let unclear = || CliError::new("the check broke off").hint("the server's log says why");
         // As they came, for --json.
-        let mut tables = answer
-            .split(|octet| *octet == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(serde_json::from_slice::<Value>)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| unclear())?;
+        let lines = serde_json::Deserializer::from_slice(&answer).into_iter::<Value>();
+        let mut tables = lines.collect::<Result<Vec<_>, _>>().map_err(|_| unclear())?;
         let last = tables.pop().ok_or_else(unclear)?;
         let verdict: CheckVerdict<Value> = serde_json::from_value(last).map_err(|_| unclear())?;
         if let Some(damage) = verdict.damage {

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::config::{AgentConfig, EnrollConfig};
+use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
 use crate::agent::enroll::enroll_on_start::Patience;
 use crate::agent::facts::Subject;
@@ -51,16 +52,13 @@ pub(crate) async fn start(
     let home = config.data_dir.join("demo-agents");
     crate::durable::private_directory(&home)
         .map_err(|error| CliError::new(format!("cannot make {}: {error}", home.display())))?;
-    let tenant = server.app().default_tenant().map_err(|error| CliError::caused(&error))?;
+    let tenant = server.app().default_tenant()?;
     for number in 1..=count {
         let agent = demo_agent(server, caller, tenant, &home, number).await?;
         let (clock, stop): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), stop.clone());
         agents.spawn(async move {
-            match runtime::run(agent, clock, Patience::default(), stop, tell_nobody).await {
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(number, error = &error as &dyn std::error::Error, "a demo agent ended");
-                }
+            if let Err(error) = runtime::run(agent, clock, Patience::default(), stop, tell_nobody).await {
+                tracing::warn!(number, error = &error as &dyn std::error::Error, "a demo agent ended");
             }
         });
     }
@@ -92,19 +90,13 @@ async fn demo_agent(
             Some(token(app, caller, tenant, &name).await?)
         }
     };
-    let address = server.public_address().map_err(CliError::from)?;
-    let address = format!("https://{address}");
-    let url = address
-        .parse()
-        .map_err(|error: crate::agent::connect::server_url::NotAServerUrl| CliError::caused(&error))?;
-    let pin = server.pin().map(|pin| pin.parse()).transpose();
-    let pin = pin.map_err(|error: crate::domain::network::pin::NotAPin| CliError::caused(&error))?;
+    let url = ServerUrl::from(server.public_address()?);
     Ok(AgentConfig {
         identity,
         server_ca: None,
         grpc_addr: None,
         server: None,
-        enroll: EnrollConfig { credential, server: Some(url), pin },
+        enroll: EnrollConfig { credential, server: Some(url), pin: server.pin() },
         workload_socket: None,
         workload_connections_per_user: PER_USER_USUAL,
         subject: Subject::Shown(facts(number, &name)),
@@ -119,12 +111,9 @@ async fn token(
     tenant: TenantId,
     name: &str,
 ) -> Result<CredentialSource, CliError> {
-    let agent: AgentId = name
-        .parse()
-        .map_err(|error: crate::domain::identity::spiffe::SpiffeError| CliError::caused(&error))?;
+    let agent: AgentId = name.parse()?;
     let order = TokenOrder { agent: Some(agent), ..TokenOrder::default() };
-    let minted = app.mint_token(caller, tenant, order).await;
-    let (_, credential) = minted.map_err(|error| CliError::caused(&error))?;
+    let (_, credential) = app.mint_token(caller, tenant, order).await?;
     let text = SecretText::new(&credential.reveal());
     Ok(CredentialSource { kind: CredentialKind::JoinToken, place: CredentialPlace::Given(text) })
 }

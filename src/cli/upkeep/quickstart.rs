@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
@@ -15,11 +14,10 @@ use crate::app::access::users::FIRST_ADMIN;
 use crate::app::issue::tokens::TokenOrder;
 use crate::app::keep::agent_ca::ROOT_KEY_FILE;
 use crate::cli::Global;
-use crate::cli::authority::gen_cert::{envelope_refused, remind_of_envelope};
+use crate::cli::authority::gen_cert::envelope_for_new_keys;
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::SecretOutput;
 use crate::cli::upkeep::serve::{run, stop_on_signal};
-use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
 use crate::domain::enroll::join_link::JoinLink;
 use crate::domain::identity::spiffe::TrustDomain;
@@ -58,28 +56,26 @@ const EXAMPLES: &str = "Examples:
 const TRUST_DOMAIN: &str = "muster";
 
 impl QuickstartCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let overrides =
             Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
         let config = global.config(None, overrides, Ipv4Addr::LOCALHOST)?;
         global.log(Some(&config))?;
-        allow_descriptors().map_err(|error| CliError::caused(&error))?;
+        allow_descriptors()?;
         let mut output = SecretOutput::open()?;
         let stop = stop_on_signal()?;
-        Server::examine(&config).map_err(CliError::from)?;
-        Server::examine_address(&config).map_err(CliError::from)?;
-        server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
+        Server::examine(&config)?;
+        Server::examine_address(&config)?;
+        server::prepare_data_dir(&config.data_dir)?;
         let live = LivePeers::default();
-        let app =
-            server::open_app(&config.data_dir, server::policy(&config), &live).map_err(CliError::from)?;
+        let app = server::open_app(&config, &live)?;
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
         prepare(&config, &app, &caller).await?;
-        let server = Server::start_with(&config, app, live).await.map_err(CliError::from)?;
+        let server = Server::start_with(&config, app, live).await?;
         // Last, when nothing can fail any more that would keep the password from being shown.
-        let admin_password =
-            server.app().create_first_admin(&caller).await.map_err(|e| CliError::caused(&e))?;
-        let greeting = Greeting::new(&config, &server, &caller, admin_password).await?;
-        let text = if global.json { greeting.json() } else { greeting.text() };
+        let admin_password = server.app().create_first_admin(&caller).await?;
+        let password = admin_password.as_ref().map(|password| password.as_str());
+        let text = greeting(&config, &server, &caller, password, global.json).await?;
         output.print(&text).map_err(|error| {
             CliError::new(format!("the first password and the join token could not be printed: {error}"))
                 .hint("set a password with: muster user set-password admin")
@@ -89,19 +85,15 @@ impl QuickstartCommand {
             crate::cli::upkeep::demo::start(&server, &config, &caller, self.demo_agents, &stop).await?;
         run(server, stop).await;
         drop(demo);
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
 /// Creates what a server needs and does not have; its certificate it makes itself.
 async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(), CliError> {
-    let has_agent_ca = app.hierarchy().map_err(|e| CliError::caused(&e))?.is_some();
-    let (envelope, created) = server::envelope_for_new_keys(config, has_agent_ca, SystemClock.now())
-        .map_err(|error| envelope_refused(&error))?;
-    if let Some(path) = created {
-        remind_of_envelope(&path);
-    }
-    if app.hierarchy().map_err(|e| CliError::caused(&e))?.is_none() {
+    let has_agent_ca = app.hierarchy()?.is_some();
+    let envelope = envelope_for_new_keys(config, has_agent_ca)?;
+    if !has_agent_ca {
         let trust_domain: TrustDomain = TRUST_DOMAIN.parse().expect("a constant valid trust domain");
         let path = config.data_dir.join(ROOT_KEY_FILE);
         if path.exists() {
@@ -112,7 +104,7 @@ async fn prepare(config: &Config, app: &Arc<App>, caller: &Caller) -> Result<(),
             .hint("move it to a safe place; a backup of that CA needs it"));
         }
         let keep = |key: &str| crate::durable::create(&path, crate::durable::OWNER_ONLY, key.as_bytes());
-        app.init_agent_ca(caller, &trust_domain, &envelope, keep).await.map_err(|e| CliError::caused(&e))?;
+        app.init_agent_ca(caller, &trust_domain, &envelope, keep).await?;
         remind_of_root_key(&path);
     }
     Ok(())
@@ -124,78 +116,47 @@ fn remind_of_root_key(path: &Path) {
     eprintln!("  it is needed only to renew the intermediate, in a year.");
 }
 
-/// What the first look at a new system needs.
-struct Greeting {
-    url: String,
-    grpc_addr: String,
-    admin_password: Option<Zeroizing<String>>,
-    pin: Option<String>,
-    token: Zeroizing<String>,
-    link: Zeroizing<String>,
-    tenant: String,
-    data_dir: String,
-}
-
-impl Greeting {
-    async fn new(
-        config: &Config,
-        server: &Server,
-        caller: &Caller,
-        admin_password: Option<Zeroizing<String>>,
-    ) -> Result<Self, CliError> {
-        let app = server.app();
-        let tenant = app.default_tenant().map_err(|error| CliError::caused(&error))?;
-        let minted = app.mint_token(caller, tenant, TokenOrder::default()).await;
-        let (_, credential) = minted.map_err(|error| CliError::caused(&error))?;
-        let token = credential.reveal();
-        let address = server.public_address().map_err(CliError::from)?;
-        let pin = server.pin().map(|pin| pin.parse()).transpose();
-        let pin = pin.map_err(|error: crate::domain::network::pin::NotAPin| CliError::caused(&error))?;
-        let link = JoinLink { server: address.clone(), pin, credential };
-        Ok(Self {
-            url: format!("https://{address}"),
-            grpc_addr: server.grpc_addr().to_string(),
-            admin_password,
-            pin: server.pin(),
-            token,
-            link: link.reveal(),
-            tenant: tenant.to_string(),
-            data_dir: config.data_dir.to_string_lossy().into_owned(),
-        })
-    }
-
-    fn json(&self) -> Zeroizing<String> {
+/// What the first look at a new system needs: an address, a password, and a credential for a first host.
+async fn greeting(
+    config: &Config,
+    server: &Server,
+    caller: &Caller,
+    admin_password: Option<&str>,
+    json: bool,
+) -> Result<Zeroizing<String>, CliError> {
+    let tenant = server.app().default_tenant()?;
+    let (_, credential) = server.app().mint_token(caller, tenant, TokenOrder::default()).await?;
+    let address = server.public_address()?;
+    let (url, pin) = (format!("https://{address}"), server.pin().map(|pin| pin.to_string()));
+    let data_dir = config.data_dir.to_string_lossy();
+    if json {
         let document = json!({
-            "url": self.url,
-            "grpc_addr": self.grpc_addr,
+            "url": url,
+            "grpc_addr": server.grpc_addr().to_string(),
             "admin_user": FIRST_ADMIN,
-            "admin_password": self.admin_password.as_ref().map(|password| password.as_str()),
-            "ca_pin": self.pin,
-            "join_token": self.token.as_str(),
-            "tenant_id": self.tenant,
-            "data_dir": self.data_dir,
+            "admin_password": admin_password,
+            "ca_pin": pin,
+            "join_token": credential.reveal().as_str(),
+            "tenant_id": tenant.to_string(),
+            "data_dir": data_dir,
         });
-        Zeroizing::new(format!("{document}\n"))
+        return Ok(Zeroizing::new(format!("{document}\n")));
     }
-
-    fn text(&self) -> Zeroizing<String> {
-        let password = match &self.admin_password {
-            Some(password) => format!("{} (shown this one time)", **password),
-            None => "as printed on the first run".to_owned(),
-        };
-        Zeroizing::new(format!(
-            "\nMuster is serving.\n\n  \
-             Address          {}\n  \
-             Administrator    {FIRST_ADMIN}\n  \
-             Password         {password}\n  \
-             Server pin       {}\n  \
-             Data directory   {}\n\n\
-             To enroll a host, paste this on it within an hour (it works once):\n\n  \
-             muster agent enroll {} --dir ./muster-agent\n\n",
-            self.url,
-            self.pin.as_deref().unwrap_or("none: the system's roots vouch for the certificate"),
-            self.data_dir,
-            quoted(self.link.as_str()),
-        ))
-    }
+    let password = match admin_password {
+        Some(password) => format!("{password} (shown this one time)"),
+        None => "as printed on the first run".to_owned(),
+    };
+    let link = JoinLink { server: address, pin: server.pin(), credential };
+    Ok(Zeroizing::new(format!(
+        "\nMuster is serving.\n\n  \
+         Address          {url}\n  \
+         Administrator    {FIRST_ADMIN}\n  \
+         Password         {password}\n  \
+         Server pin       {}\n  \
+         Data directory   {data_dir}\n\n\
+         To enroll a host, paste this on it within an hour (it works once):\n\n  \
+         muster agent enroll {} --dir ./muster-agent\n\n",
+        pin.as_deref().unwrap_or("none: the system's roots vouch for the certificate"),
+        quoted(link.reveal().as_str()),
+    )))
 }

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
@@ -49,7 +48,7 @@ const EXAMPLES: &str = "Examples:
 const LIST_MAX: u64 = 64 << 20;
 
 impl RestoreCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let config = global.local_config()?;
         global.log(Some(&config))?;
         store::Restoring::vacant(&config.data_dir).map_err(|error| {
@@ -58,12 +57,9 @@ impl RestoreCommand {
         })?;
         let backup = open(&self.path)?;
         let list = self.crl.as_deref().map(read_list).transpose()?;
-        let envelope =
-            Envelope::find(&server::envelope_settings(&config)).map_err(|e| CliError::caused(&e))?;
-        let envelope = envelope
-            .ok_or(StartError::NoEnvelope)
-            .map_err(|error| CliError::caused(&error).hint(server::FIND_THE_ENVELOPE))?;
-        server::prepare_data_dir(&config.data_dir).map_err(CliError::from)?;
+        let envelope = Envelope::find(&server::envelope_settings(&config))?
+            .ok_or_else(|| CliError::from(StartError::NoEnvelope).hint(server::FIND_THE_ENVELOPE))?;
+        server::prepare_data_dir(&config.data_dir)?;
         let _custody = Custody::of(&config.data_dir);
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
         let accept_unauthenticated = self.accept_unauthenticated;
@@ -76,13 +72,10 @@ impl RestoreCommand {
             let accept: Option<fn(&InCharge)> = if accept_unauthenticated { Some(show) } else { None };
             restore(&config.data_dir, sealed, &envelope, accept, list.as_deref(), &caller, SystemClock.now())
         });
-        let restored = restoring.await.map_err(|error| CliError::caused(&error))?;
+        let restored = restoring.await?;
         let restored = restored.map_err(|error| refused(&error))?;
         report(&restored);
-        if global.json {
-            return print_json(&document(&restored));
-        }
-        Ok(ExitCode::SUCCESS)
+        if global.json { print_json(&document(&restored)) } else { Ok(()) }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
@@ -13,7 +12,7 @@ use crate::cli::output::error::CliError;
 use crate::cli::output::values::print;
 use crate::config::Overrides;
 use crate::process::{NotifyState, OnHangup, allow_descriptors, notify, stop_on_signals};
-use crate::server::{Server, StartError};
+use crate::server::Server;
 
 /// Run the server
 ///
@@ -44,32 +43,32 @@ const EXAMPLES: &str = "Examples:
   muster serve --config /etc/muster/muster.yml --check";
 
 impl ServeCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let overrides =
             Overrides { listen: self.listen, grpc_listen: self.grpc_listen, ..Overrides::default() };
         let config = global.config(self.config.as_deref(), overrides, Ipv4Addr::UNSPECIFIED)?;
         global.log(Some(&config))?;
-        allow_descriptors().map_err(|error| CliError::caused(&error))?;
+        allow_descriptors()?;
         if self.check {
-            Server::examine(&config).map_err(CliError::from)?;
+            Server::examine(&config)?;
             return verdict(global.json);
         }
         let stop = stop_on_signal()?;
-        let server = Server::start(&config).await.map_err(CliError::from)?;
+        let server = Server::start(&config).await?;
         if global.json {
             print(&format!("{}\n", listening(&server)))?;
         }
         run(server, stop).await;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
-fn verdict(json: bool) -> Result<ExitCode, CliError> {
+fn verdict(json: bool) -> Result<(), CliError> {
     if json {
         return crate::cli::output::values::print_json(&json!({ "usable": true }));
     }
     eprintln!("These settings are usable.");
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Where a server listens, for `--json`.
@@ -78,13 +77,14 @@ fn listening(server: &Server) -> serde_json::Value {
         "url": server.public_address().ok().map(|address| format!("https://{address}")),
         "listen": server.https_addr().to_string(),
         "grpc_listen": server.grpc_addr().to_string(),
-        "ca_pin": server.pin(),
+        "ca_pin": server.pin().map(|pin| pin.to_string()),
     })
 }
 
 /// Tells the service manager and the log that the listeners accept, and serves until `stop`.
 pub(crate) async fn run(server: Server, stop: CancellationToken) {
-    tracing::info!(https = %server.https_addr(), grpc = %server.grpc_addr(), pin = server.pin(), "serving");
+    let pin = server.pin().map(|pin| pin.to_string());
+    tracing::info!(https = %server.https_addr(), grpc = %server.grpc_addr(), pin, "serving");
     notify(NotifyState::Ready);
     let ending = stop.clone();
     tokio::spawn(async move {
@@ -97,12 +97,5 @@ pub(crate) async fn run(server: Server, stop: CancellationToken) {
 /// The server's stop token. It says itself that it is stopping, because that comes after having said that it is ready;
 /// SIGHUP asks for the certificate to be read again (`LiveCertificate::watch`).
 pub(crate) fn stop_on_signal() -> Result<CancellationToken, CliError> {
-    stop_on_signals(OnHangup::HandledElsewhere, || {}).map_err(|error| CliError::caused(&error))
-}
-
-impl From<StartError> for CliError {
-    fn from(error: StartError) -> Self {
-        let hint = error.hint();
-        Self { hint: hint.map(str::to_owned), ..Self::caused(&error) }
-    }
+    Ok(stop_on_signals(OnHangup::HandledElsewhere, || {})?)
 }

@@ -50,7 +50,7 @@ impl MintedToken {
             warning,
             item: TokenItem::new(token, now),
             token: credential.reveal(),
-            ca_pin: facts.server_pin(),
+            ca_pin: facts.server_pin().map(|pin| pin.to_string()),
             server: facts.reach.address().map(|address| format!("https://{address}")),
             server_warning: facts.reach.warning(),
             join_link: link.as_ref().map(JoinLink::reveal),

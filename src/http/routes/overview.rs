@@ -18,8 +18,8 @@ pub(crate) async fn show(
     overview.warnings.extend(findings::of_server(&shared));
     overview.warnings = ranked(overview.warnings);
     let certificate = shared.facts.certificate().map(|certificate| ServerCertificateItem {
-        not_after: certificate.not_after(),
-        pin: certificate.pin().map(str::to_owned),
+        not_after: certificate.facts.not_after,
+        pin: certificate.facts.pin.map(|pin| pin.to_string()),
     });
     Ok(axum::Json(OverviewAnswer::new(overview, certificate)))
 }

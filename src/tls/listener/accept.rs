@@ -157,7 +157,7 @@ impl Listener {
         // Whoever drops this future ends what it started, too.
         let abort = (shared.shutdown.clone().drop_guard(), shared.abort.clone().drop_guard());
         let _sweeping = AbortOnDropHandle::new(tokio::spawn(sweep(Arc::clone(&shared.budget))));
-        let mut acceptor = Acceptor::new(tcp, shared.name);
+        let mut acceptor = Acceptor::new(tcp, shared.config.name);
         while let Some((stream, remote)) = acceptor.accept(&shutdown).await {
             let seat = match shared.occupancy.enter(remote.ip()) {
                 Ok(seat) => {
@@ -180,13 +180,13 @@ impl Listener {
             return;
         }
         tracing::warn!(
-            listener = shared.name,
+            listener = shared.config.name,
             tasks = shared.tasks.0.len(),
             "shutdown aborts what still runs"
         );
         drop(abort);
         if timeout(ABORT_WAIT, shared.tasks.0.wait()).await.is_err() {
-            tracing::error!(listener = shared.name, "a request does not end; leaving it behind");
+            tracing::error!(listener = shared.config.name, "a request does not end; leaving it behind");
         }
     }
 }
@@ -286,11 +286,7 @@ type Http<'a, S> =
 
 /// What the connections of a listener have in common.
 struct Shared {
-    name: &'static str,
-    limits: Limits,
-    tls: TlsAcceptor,
-    clients: Clients,
-    refused: Arc<RefusedHandshakes>,
+    config: ListenerConfig,
     http1: auto::Builder<Tasks>,
     http2: auto::Builder<Tasks>,
     occupancy: ConnectionTable,
@@ -302,10 +298,10 @@ struct Shared {
 
 impl Shared {
     fn new(config: ListenerConfig, shutdown: CancellationToken) -> Self {
-        let ListenerConfig { name, limits, tls, clients, refused } = config;
+        let (limits, for_people) = (config.limits, matches!(config.clients, Clients::Anyone { .. }));
         let tasks = Tasks::default();
         let mut http = connection_builder(tasks.clone());
-        if matches!(clients, Clients::Agents { .. }) {
+        if !for_people {
             http.http2()
                 .max_concurrent_streams(GRPC_STREAMS_MAX)
                 .initial_connection_window_size(STREAM_WINDOW);
@@ -316,14 +312,10 @@ impl Shared {
             handshakes: limits.handshakes,
             handshakes_per_address: limits.handshakes_per_address,
             // An agent has proved who it is, and its session is there to be quiet.
-            settled_make_way: matches!(clients, Clients::Anyone { .. }),
+            settled_make_way: for_people,
         });
         Self {
-            name,
-            limits,
-            tls: TlsAcceptor::from(tls),
-            clients,
-            refused,
+            config,
             http1: http.clone().http1_only(),
             http2: http.http2_only(),
             occupancy,
@@ -353,10 +345,10 @@ impl Shared {
             Ok((http, peer)) => self.drive(http, peer.as_deref(), &seat.pushed_out).await,
             Err(reason) => {
                 if reason.is_refusal() {
-                    self.refused.note(self.name, remote.ip(), &reason);
+                    self.config.refused.note(self.config.name, remote.ip(), &reason);
                 }
                 let reason = &reason as &dyn Error;
-                tracing::debug!(listener = self.name, %remote, reason, "connection not admitted");
+                tracing::debug!(listener = self.config.name, %remote, reason, "connection not admitted");
             }
         }
     }
@@ -377,7 +369,7 @@ impl Shared {
         let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
         let speaks_http2 = peer.is_some() || tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let payer = match &peer {
-            Some(peer) => Payer::Agent(peer.identity().identity().clone()),
+            Some(peer) => Payer::Agent(peer.identity().identity.clone()),
             None => Payer::Address(accountable(remote.ip())),
         };
         let mut notes = RequestTracking {
@@ -389,7 +381,7 @@ impl Shared {
             clock: None,
         };
         let io = StallLimit::new(tls, STALL_MAX);
-        let Limits { header_timeout, idle_timeout, .. } = self.limits;
+        let Limits { header_timeout, idle_timeout, .. } = self.config.limits;
         let (builder, io) = if speaks_http2 {
             notes.strangers = self.places_for_strangers(remote);
             (&self.http2, io.expecting(HTTP2_PREFACE, header_timeout))
@@ -398,13 +390,13 @@ impl Shared {
             let io = io.with_requests(Arc::clone(clock), header_timeout, idle_timeout);
             (&self.http1, io)
         };
-        let service = Noting::new(make(Connection { remote, peer: peer.clone() }), notes);
+        let service = Noting { service: make(Connection { remote, peer: peer.clone() }), notes };
         Ok((Box::pin(builder.serve_connection(TokioIo::new(io), service)), peer))
     }
 
     /// Bounds the streams of one connection that have not proved who they come from, where they come from one client.
     fn places_for_strangers(&self, remote: SocketAddr) -> Option<Arc<Semaphore>> {
-        match &self.clients {
+        match &self.config.clients {
             Clients::Anyone { trusted_proxies } if !trusted_proxies.contain(remote.ip()) => {
                 Some(Arc::new(Semaphore::new(UNPROVEN_STREAMS_MAX)))
             }
@@ -416,21 +408,21 @@ impl Shared {
         // Answers are small and wanted at once.
         tcp.set_nodelay(true).map_err(NotOpened::Handshake)?;
         let shaking = async {
-            let for_people = matches!(self.clients, Clients::Anyone { .. });
+            let for_people = matches!(self.config.clients, Clients::Anyone { .. });
             if for_people && plain_http::is_spoken(&tcp).await.map_err(NotOpened::Handshake)? {
                 plain_http::refuse(tcp).await.map_err(NotOpened::Handshake)?;
                 return Err(NotOpened::PlainHttp);
             }
-            self.tls.accept(tcp).await.map_err(NotOpened::Handshake)
+            TlsAcceptor::from(Arc::clone(&self.config.tls)).accept(tcp).await.map_err(NotOpened::Handshake)
         };
-        timeout(self.limits.handshake_timeout, shaking).await.map_err(|_| NotOpened::Slow)?
+        timeout(self.config.limits.handshake_timeout, shaking).await.map_err(|_| NotOpened::Slow)?
     }
 
     /// Who is on the other side, entered among the live, on a listener that only agents can reach.
     fn admit(&self, connection: &ServerConnection) -> Result<Option<LivePeer>, NotOpened> {
-        let Clients::Agents { verifier, live } = &self.clients else { return Ok(None) };
+        let Clients::Agents { verifier, live } = &self.config.clients else { return Ok(None) };
         let shown = ShownSvid::of_connection(connection, verifier)?;
-        let entry = live.enter(shown.serial(), shown.identity())?;
+        let entry = live.enter(shown.svid.serial, &shown.identity)?;
         // A revocation that was published since the handshake found no connection to end. From here on one
         // would, so ask once more.
         let peer = entry.of(verifier.admit(shown)?);
@@ -448,15 +440,15 @@ impl Shared {
             // A newcomer has its room, so there is none for a farewell.
             () = pushed_out.cancelled() => return,
             // The listener waits for its connections, and aborts them in the end.
-            () = self.shutdown.cancelled() => None,
-            () = some_time_after_revocation(peer) => Some(REVOKED_LINGER),
+            () = self.shutdown.cancelled() => Duration::MAX,
+            () = some_time_after_revocation(peer) => REVOKED_LINGER,
         };
         http.as_mut().graceful_shutdown();
         tokio::select! {
             biased;
             _ = http => {}
             () = self.abort.cancelled() => {}
-            () = elapsed(patience) => {}
+            () = sleep(patience) => {}
         }
     }
 }
@@ -467,13 +459,6 @@ async fn sweep(budget: Arc<SendBudget>) {
     loop {
         tick.tick().await;
         budget.sweep();
-    }
-}
-
-async fn elapsed(patience: Option<Duration>) {
-    match patience {
-        Some(patience) => sleep(patience).await,
-        None => std::future::pending().await,
     }
 }
 

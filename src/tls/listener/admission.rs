@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::fairness::fair_eviction::{EvictionRank, FairEviction, Worth};
@@ -83,7 +83,7 @@ impl ConnectionTable {
     /// Room for a connection whose handshake is about to start.
     pub(crate) fn enter(&self, client: IpAddr) -> Result<Seat, Full> {
         let address = accountable(client);
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         // Whoever is refused pushes nobody out, so an address's own bounds come first.
         let handshakes = table.handshakes.held_by(address);
         let settled = table.settled.held_by(address);
@@ -183,7 +183,7 @@ struct Place {
 impl Seat {
     /// The handshake is over; an error when the room was given away meanwhile.
     pub(crate) fn settle(&mut self) -> Result<(), PushedOut> {
-        let mut table = lock(&self.place.table);
+        let mut table = self.place.table.lock();
         table.renew(self.place.id, |occupant| occupant.standing = ConnectionState::Settled).ok_or(PushedOut)
     }
 
@@ -200,7 +200,7 @@ pub(crate) struct PushedOut;
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        lock(&self.place.table).leave(self.place.id);
+        self.place.table.lock().leave(self.place.id);
     }
 }
 
@@ -211,7 +211,7 @@ pub(crate) struct Requests(Place);
 impl Requests {
     pub(crate) fn open(&self) -> OpenRequest {
         let place = self.0.clone();
-        lock(&place.table).renew(place.id, |occupant| occupant.open_requests += 1);
+        place.table.lock().renew(place.id, |occupant| occupant.open_requests += 1);
         OpenRequest(place)
     }
 }
@@ -223,18 +223,14 @@ pub(crate) struct OpenRequest(Place);
 impl OpenRequest {
     /// Some of the answer has gone out.
     pub(crate) fn moved(&self) {
-        lock(&self.0.table).renew(self.0.id, |_| {});
+        self.0.table.lock().renew(self.0.id, |_| {});
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        lock(&self.0.table).renew(self.0.id, |occupant| occupant.open_requests -= 1);
+        self.0.table.lock().renew(self.0.id, |occupant| occupant.open_requests -= 1);
     }
-}
-
-fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
-    table.lock()
 }
 
 #[cfg(test)]
@@ -285,7 +281,7 @@ mod tests {
         let sixth = [enter("2001:db8::ffff").unwrap(), enter("2001:db8::2").unwrap()];
         assert_eq!(enter("2001:db8::3").unwrap_err(), Full::Address, "one /64 is one client");
         drop((first, fifth, sixth));
-        let table = lock(&occupancy.table);
+        let table = occupancy.table.lock();
         assert!(table.occupants.is_empty() && table.handshakes.is_empty() && table.settled.is_empty());
     }
 
@@ -304,14 +300,14 @@ mod tests {
             assert!(pushed_out(&old) && !pushed_out(&settled));
             assert_eq!(old.settle(), Err(PushedOut));
             assert!(!waiting.iter().any(pushed_out));
-            assert_eq!(lock(&occupancy.table).occupants.len(), 4, "the room counts once");
+            assert_eq!(occupancy.table.lock().occupants.len(), 4, "the room counts once");
 
             // Whoever is refused for an address of its own pushes nobody out.
             let _second = enter(5).unwrap();
             assert_eq!(enter(5).unwrap_err(), Full::Address);
             assert_eq!(waiting.iter().filter(|seat| pushed_out(seat)).count(), 1);
             drop((old, waiting));
-            assert_eq!(lock(&occupancy.table).occupants.len(), 3);
+            assert_eq!(occupancy.table.lock().occupants.len(), 3);
         }
     }
 
@@ -331,7 +327,7 @@ mod tests {
         // Handshakes that don't end push out no more.
         assert_eq!(enter().unwrap_err(), Full::Handshakes);
         assert!(!pushed_out(&first) && !pushed_out(&other) && !handshakes.iter().any(pushed_out));
-        assert_eq!(lock(&occupancy.table).occupants.len(), 4);
+        assert_eq!(occupancy.table.lock().occupants.len(), 4);
         drop(open);
     }
 
@@ -363,7 +359,7 @@ mod tests {
         let _last = settled(&occupancy, 7);
         assert!(pushed_out(&first) && !pushed_out(&newcomer) && !pushed_out(&another));
         drop((busy, first, second, third, handshake));
-        assert_eq!(lock(&occupancy.table).occupants.len(), 3);
+        assert_eq!(occupancy.table.lock().occupants.len(), 3);
     }
 
     #[test]
@@ -378,7 +374,7 @@ mod tests {
         drop(seats);
         drop(open);
         assert_eq!(newcomer.made_way, Some(ConnectionState::Settled));
-        assert_eq!(lock(&occupancy.table).occupants.len(), 1);
+        assert_eq!(occupancy.table.lock().occupants.len(), 1);
     }
 
     #[test]

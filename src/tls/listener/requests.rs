@@ -98,14 +98,8 @@ pub(crate) struct RequestTracking {
 /// A service whose requests are noted.
 #[derive(Debug)]
 pub(crate) struct Noting<S> {
-    service: S,
-    notes: RequestTracking,
-}
-
-impl<S> Noting<S> {
-    pub(crate) fn new(service: S, notes: RequestTracking) -> Self {
-        Self { service, notes }
-    }
+    pub(crate) service: S,
+    pub(crate) notes: RequestTracking,
 }
 
 impl<S: Answering> Service<Request<Incoming>> for Noting<S> {
@@ -139,9 +133,8 @@ impl<S: Answering> Service<Request<Incoming>> for Noting<S> {
             let sending = Sending { budget: notes.budget, payer, ender, place };
             let held = match size {
                 // There is nothing to hold.
-                Some(0) => sending.free(),
-                Some(size) => sending.charged(if shared { 0 } else { size }),
-                None => sending.free(),
+                Some(0) | None => sending.hold(None),
+                Some(size) => sending.hold(Some(if shared { 0 } else { size })),
             };
             Ok(response.map(|body| NotedBody {
                 body: Box::pin(body),
@@ -166,13 +159,10 @@ struct Sending {
 }
 
 impl Sending {
-    fn charged(&self, bytes: u64) -> Arc<Held> {
-        let charge = self.budget.charge(self.payer.clone(), bytes, self.ender.clone());
-        Arc::new(Held { charge: Some(charge), _place: self.place.clone() })
-    }
-
-    fn free(&self) -> Arc<Held> {
-        Arc::new(Held { charge: None, _place: self.place.clone() })
+    /// Charges so many bytes, if any.
+    fn hold(&self, bytes: Option<u64>) -> Arc<Held> {
+        let charge = bytes.map(|bytes| self.budget.charge(self.payer.clone(), bytes, self.ender.clone()));
+        Arc::new(Held { charge, _place: self.place.clone() })
     }
 }
 
@@ -205,7 +195,7 @@ impl<B> NotedBody<B> {
         let held = if self.charged_whole {
             Arc::clone(&self.held)
         } else {
-            self.sending.charged(bytes.len() as u64)
+            self.sending.hold(Some(bytes.len() as u64))
         };
         HeldBytes { bytes, held }
     }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -242,7 +242,7 @@ impl SendBudget {
     pub(crate) fn charge(self: &Arc<Self>, payer: Payer, body_bytes: u64, ender: Ender) -> Charge {
         let (now, bytes) = (self.now(), body_bytes.saturating_add(OVERHEAD));
         let transfer = Arc::new(Transfer { bytes, since: now, moved: now.into(), ender });
-        let mut table = self.table();
+        let mut table = self.table.lock();
         let given_up = table.make_room(&payer, bytes, now, &self.limits);
         let id = table.charge(&payer, Arc::clone(&transfer));
         Self::note_ending(&mut table, &given_up, now);
@@ -254,7 +254,7 @@ impl SendBudget {
     /// Ends what has been held for too long.
     pub(crate) fn sweep(&self) {
         let now = self.now();
-        let mut table = self.table();
+        let mut table = self.table.lock();
         let stubborn: Vec<Arc<Transfer>> = {
             let due = |&(at, _): &(u64, Weak<Transfer>)| at + millis(STREAM_ENDS_WITHIN) <= now;
             let over: Vec<_> = table.ending.extract_if(.., |ending| due(ending)).collect();
@@ -275,10 +275,6 @@ impl SendBudget {
 
     fn now(&self) -> u64 {
         millis(self.start.elapsed())
-    }
-
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock()
     }
 }
 
@@ -314,7 +310,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budget.table().release(&self.payer, self.id);
+        self.budget.table.lock().release(&self.payer, self.id);
     }
 }
 
@@ -414,14 +410,14 @@ mod tests {
         let budget = Arc::new(SendBudget::new(LIMITS));
         let ender = Ender::new(CancellationToken::new());
         let charge = budget.charge(address(1), 0, ender.clone());
-        assert_eq!(budget.table().bytes, OVERHEAD);
+        assert_eq!(budget.table.lock().bytes, OVERHEAD);
         // One more than the whole share: the first is given up, and its charge gives back nothing.
         let second = budget.charge(address(1), 0, Ender::new(CancellationToken::new()));
         assert!(ender.connection.is_cancelled());
         drop(charge);
-        assert_eq!(budget.table().bytes, OVERHEAD);
+        assert_eq!(budget.table.lock().bytes, OVERHEAD);
         drop(second);
-        let table = budget.table();
+        let table = budget.table.lock();
         assert!(table.bytes == 0 && table.accounts.is_empty());
     }
 
@@ -432,15 +428,15 @@ mod tests {
         let ender = Ender::new(connection.clone());
         ender.runs_on(stream.clone());
         let charge = budget.charge(address(1), 0, ender);
-        let overdue = budget.table().overdue(5000, &LIMITS);
-        SendBudget::note_ending(&mut budget.table(), &overdue, 0);
+        let overdue = budget.table.lock().overdue(5000, &LIMITS);
+        SendBudget::note_ending(&mut budget.table.lock(), &overdue, 0);
         end(&overdue);
         drop(overdue);
         assert!(stream.is_cancelled() && !connection.is_cancelled());
         let later = SendBudget {
             start: Instant::now() - Duration::from_secs(5),
             limits: LIMITS,
-            table: Mutex::new(std::mem::take(&mut *budget.table())),
+            table: Mutex::new(std::mem::take(&mut *budget.table.lock())),
         };
         later.sweep();
         assert!(connection.is_cancelled());

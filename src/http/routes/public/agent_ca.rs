@@ -59,10 +59,9 @@ pub(crate) async fn show(
     Params(Nothing {}): Params<Nothing>,
 ) -> Result<axum::Json<AgentCaAnswer>, Problem> {
     let (trust_domain, summaries) = shared.app.agent_ca()?.ok_or_else(missing)?;
-    let server_pin = shared.facts.server_pin();
     Ok(axum::Json(AgentCaAnswer {
         trust_domain: trust_domain.to_string(),
         certificates: summaries.into_iter().map(CaCertificateItem::from).collect(),
-        server_pin,
+        server_pin: shared.facts.server_pin().map(|pin| pin.to_string()),
     }))
 }

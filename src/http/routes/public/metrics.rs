@@ -62,7 +62,7 @@ pub(crate) async fn show(
     let figures = shared.app.figures().await?;
     let certificate = shared.facts.certificate();
     let mut text = String::new();
-    let until = certificate.map(|certificate| certificate.not_after());
+    let until = certificate.map(|certificate| certificate.facts.not_after);
     encode(&mut text, &registry(&figures, until, &shared.facts.refused_handshakes.counts()))
         .map_err(|_| Problem::internal())?;
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
