@@ -7,13 +7,15 @@ use crate::domain::vocabulary::vocabulary;
 
 /// Declares the codes once, each with its HTTP status and the advice that the command line and the agent give.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $status:literal $code:literal $(=> $advice:literal)?,)*) => {
+    ($(#[$of:meta])* pub enum $name:ident {
+        $($(#[$doc:meta])* $variant:ident = $status:literal $code:literal $(=> $advice:literal)?,)*
+    }) => {
         vocabulary! {
-            /// What a refusal is called on the wire. Programs key on it; it never changes.
-            pub enum Code { $($(#[$doc])* $variant = $code,)* }
+            $(#[$of])*
+            pub enum $name { $($(#[$doc])* $variant = $code,)* }
         }
 
-        impl Code {
+        impl $name {
             /// The HTTP status that it comes with, where the refusal does not choose another.
             pub const fn status(self) -> u16 {
                 match self {
@@ -34,61 +36,64 @@ macro_rules! codes {
 }
 
 codes! {
-    BadRequest = 400 "bad_request" => "check that both sides are of matching versions",
-    NotFound = 404 "not_found",
-    MethodNotAllowed = 405 "method_not_allowed" => "check that both sides are of matching versions",
-    Timeout = 408 "timeout" => "try again; if it stays slow, look at the load of the server",
-    PayloadTooLarge = 413 "payload_too_large",
-    UnsupportedMediaType = 415 "unsupported_media_type",
-    Unauthenticated = 401 "unauthenticated"
-        => "the API token is unknown, expired or revoked; 'muster api-token create' on the server makes another",
-    PermissionDenied = 403 "permission_denied" => "'muster api-token list' on the server shows what the API token may do",
-    Throttled = 429 "throttled" => "wait a few minutes, then try again",
-    TooManyStreams = 429 "too_many_streams" => "close another one, such as a tab of the web UI",
-    /// All places for what costs much are taken; it says nothing of whoever asks.
-    Busy = 503 "busy" => "try again in a moment",
-    Unavailable = 503 "unavailable" => "the server's log says why",
-    Internal = 500 "internal" => "the server's log says why",
-    CaUnavailable = 503 "ca_unavailable" => "the log of the server says why; 'muster agent-ca show' there shows whether there is a CA and until when",
+    /// What a refusal is called on the wire. Programs key on it; it never changes.
+    pub enum Code {
+        BadRequest = 400 "bad_request" => "check that both sides are of matching versions",
+        NotFound = 404 "not_found",
+        MethodNotAllowed = 405 "method_not_allowed" => "check that both sides are of matching versions",
+        Timeout = 408 "timeout" => "try again; if it stays slow, look at the load of the server",
+        PayloadTooLarge = 413 "payload_too_large",
+        UnsupportedMediaType = 415 "unsupported_media_type",
+        Unauthenticated = 401 "unauthenticated"
+            => "the API token is unknown, expired or revoked; 'muster api-token create' on the server makes another",
+        PermissionDenied = 403 "permission_denied" => "'muster api-token list' on the server shows what the API token may do",
+        Throttled = 429 "throttled" => "wait a few minutes, then try again",
+        TooManyStreams = 429 "too_many_streams" => "close another one, such as a tab of the web UI",
+        /// All places for what costs much are taken; it says nothing of whoever asks.
+        Busy = 503 "busy" => "try again in a moment",
+        Unavailable = 503 "unavailable" => "the server's log says why",
+        Internal = 500 "internal" => "the server's log says why",
+        CaUnavailable = 503 "ca_unavailable" => "the log of the server says why; 'muster agent-ca show' there shows whether there is a CA and until when",
 
-    /// A token or secret that admits nobody; which of the reasons it is, only the audit trail knows.
-    Unauthorized = 401 "unauthorized" => "the token or secret is wrong, revoked, expired or used up; ask for a new one",
-    TokenUsed = 401 "token_used" => "a join token admits one machine; ask for a new one",
-    TokenExpired = 401 "token_expired" => "ask for a new one",
-    TokenVoided = 401 "token_voided" => "ask for a new one",
-    SecretExhausted = 403 "secret_exhausted" => "ask for another one",
-    HostDecommissioned = 403 "host_decommissioned"
-        => "this machine was decommissioned; have its host re-enabled, or enroll it with a join token",
-    BadCsr = 400 "bad_csr" => "check that server and agent are of matching versions",
+        /// A token or secret that admits nobody; which of the reasons it is, only the audit trail knows.
+        Unauthorized = 401 "unauthorized" => "the token or secret is wrong, revoked, expired or used up; ask for a new one",
+        TokenUsed = 401 "token_used" => "a join token admits one machine; ask for a new one",
+        TokenExpired = 401 "token_expired" => "ask for a new one",
+        TokenVoided = 401 "token_voided" => "ask for a new one",
+        SecretExhausted = 403 "secret_exhausted" => "ask for another one",
+        HostDecommissioned = 403 "host_decommissioned"
+            => "this machine was decommissioned; have its host re-enabled, or enroll it with a join token",
+        BadCsr = 400 "bad_csr" => "check that server and agent are of matching versions",
 
-    IdentityRevoked = 403 "identity_revoked"
-        => "if that was a mistake, have the host re-enabled; then it enrolls again with a join token that names its agent id",
-    SvidExpired = 401 "svid_expired"
-        => "it comes back with a join token that names its agent id, enrolled into a new directory",
-    UnknownSerial = 401 "unknown_serial"
-        => "the server's data may have been replaced; the identity comes back with a join token that names its agent id, enrolled into a new directory",
-    BadChain = 401 "bad_chain"
-        => "another agent CA has issued this certificate; the identity comes back with a join token that names its agent id, enrolled into a new directory",
-    BadProof = 401 "bad_proof"
-        => "key and certificate do not belong together; the identity comes back with a join token that names its agent id, enrolled into a new directory",
+        IdentityRevoked = 403 "identity_revoked"
+            => "if that was a mistake, have the host re-enabled; then it enrolls again with a join token that names its agent id",
+        SvidExpired = 401 "svid_expired"
+            => "it comes back with a join token that names its agent id, enrolled into a new directory",
+        UnknownSerial = 401 "unknown_serial"
+            => "the server's data may have been replaced; the identity comes back with a join token that names its agent id, enrolled into a new directory",
+        BadChain = 401 "bad_chain"
+            => "another agent CA has issued this certificate; the identity comes back with a join token that names its agent id, enrolled into a new directory",
+        BadProof = 401 "bad_proof"
+            => "key and certificate do not belong together; the identity comes back with a join token that names its agent id, enrolled into a new directory",
 
-    TooMany = 422 "too_many" => "void those that nobody needs, or wait until they expire",
-    InvalidName = 422 "invalid_name",
-    InvalidTtl = 422 "invalid_ttl",
-    InvalidMaxUses = 422 "invalid_max_uses",
-    InvalidAgentId = 422 "invalid_agent_id",
-    InvalidUsername = 422 "invalid_username",
-    InvalidPassword = 422 "invalid_password",
-    WrongPassword = 422 "wrong_password",
-    InvalidPermissions = 422 "invalid_permissions",
-    UsernameTaken = 409 "username_taken" => "'muster user list' lists people",
-    TenantTaken = 409 "tenant_taken" => "'muster tenant list' lists tenants",
-    LastAdmin = 409 "last_admin" => "make another administrator first: muster user add NAME --role admin",
-    NotCreated = 422 "not_created",
-    NotRenewed = 422 "not_renewed" => "muster agent-ca renew < root-key.pem",
-    BackupFailed = 503 "backup_failed",
-    NoEnvelope = 422 "no_envelope"
-        => "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …",
+        TooMany = 422 "too_many" => "void those that nobody needs, or wait until they expire",
+        InvalidName = 422 "invalid_name",
+        InvalidTtl = 422 "invalid_ttl",
+        InvalidMaxUses = 422 "invalid_max_uses",
+        InvalidAgentId = 422 "invalid_agent_id",
+        InvalidUsername = 422 "invalid_username",
+        InvalidPassword = 422 "invalid_password",
+        WrongPassword = 422 "wrong_password",
+        InvalidPermissions = 422 "invalid_permissions",
+        UsernameTaken = 409 "username_taken" => "'muster user list' lists people",
+        TenantTaken = 409 "tenant_taken" => "'muster tenant list' lists tenants",
+        LastAdmin = 409 "last_admin" => "make another administrator first: muster user add NAME --role admin",
+        NotCreated = 422 "not_created",
+        NotRenewed = 422 "not_renewed" => "muster agent-ca renew < root-key.pem",
+        BackupFailed = 503 "backup_failed",
+        NoEnvelope = 422 "no_envelope"
+            => "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …",
+    }
 }
 
 #[cfg(test)]

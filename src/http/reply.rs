@@ -119,7 +119,7 @@ impl<T: JsonSchema> Medium for JsonOf<T> {
 }
 
 macro_rules! media {
-    ($($(#[$doc:meta])* $name:ident = $media_type:literal, $meaning:literal;)*) => {
+    ($($(#[$doc:meta])* pub(crate) struct $name:ident = $media_type:literal, $meaning:literal;)*) => {
         $(
             $(#[$doc])*
             #[derive(Debug)]
@@ -135,9 +135,9 @@ macro_rules! media {
 }
 
 media! {
-    Pem = "application/x-pem-file", "Certificates";
+    pub(crate) struct Pem = "application/x-pem-file", "Certificates";
     /// RFC 5280 5.
-    Crl = "application/pkix-crl", "A certificate revocation list";
-    Program = "application/octet-stream", "The program";
-    OpenMetrics = "application/openmetrics-text", "Figures";
+    pub(crate) struct Crl = "application/pkix-crl", "A certificate revocation list";
+    pub(crate) struct Program = "application/octet-stream", "The program";
+    pub(crate) struct OpenMetrics = "application/openmetrics-text", "Figures";
 }

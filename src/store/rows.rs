@@ -13,14 +13,14 @@ use crate::domain::sha256::sha256;
 
 /// Declares the tables once; opening, migration, backup and checks all walk the same list.
 macro_rules! tables {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// A table. Keys and values are bytes; names carry the version of their records.
+    ($(#[$of:meta])* pub(crate) enum $tables:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)* }) => {
+        $(#[$of])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum Table {
+        pub(crate) enum $tables {
             $($(#[$doc])* $variant,)*
         }
 
-        impl Table {
+        impl $tables {
             pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             pub(crate) const fn name(self) -> &'static str {
@@ -33,58 +33,61 @@ macro_rules! tables {
 }
 
 tables! {
-    /// text → schema version, trust domain and other single facts
-    Meta = "meta_v1",
-    /// tenant id → tenant
-    Tenants = "tenants_v1",
-    /// host id → host
-    Hosts = "hosts_v1",
-    /// tenant id, agent id → host id
-    HostsByAgent = "hosts_by_agent_v1",
-    /// host id → last report
-    Reports = "reports_v1",
-    /// serial → enrollment
-    Enrollments = "enrollments_v1",
-    /// host id, serial → SPKI hash
-    EnrollmentsByHost = "enrollments_by_host_v1",
-    /// serial → certificate DER, kept while the certificate can still be presented
-    Certificates = "certificates_v1",
-    /// SPKI hash → serial of the unexpired certificate that holds the key
-    LiveKeys = "live_keys_v1",
-    /// credential id → join token
-    JoinTokens = "join_tokens_v1",
-    /// credential id → enrollment secret
-    EnrollmentSecrets = "enrollment_secrets_v1",
-    /// serial → last valid second, since when and why
-    DeniedSerials = "denied_serials_v1",
-    /// tenant id, agent id → since when
-    DeniedIdentities = "denied_identities_v1",
-    /// user id → user
-    Users = "users_v1",
-    /// username → user id
-    UsersByName = "users_by_name_v1",
-    /// hash of a session's token → session
-    Sessions = "sessions_v1",
-    /// credential id → API token
-    ApiTokens = "api_tokens_v1",
-    /// host id, event key → entry of the host's timeline
-    HostEvents = "host_events_v1",
-    /// host id, event key → entry that the host's agent has reported; apart, so that it never displaces the others
-    ReportedEvents = "reported_events_v1",
-    /// tenant id, day → enrollments on that day
-    EnrollmentsPerDay = "enrollments_per_day_v1",
-    /// start of an outage (Unix milliseconds) → its end
-    Outages = "outages_v1",
-    /// sequence number → audit record
-    Audit = "audit_v1",
-    /// kind, tenant id (zeros: none), id → nothing: which credentials and people a tenant has
-    ByTenant = "by_tenant_v1",
-    /// tenant id, end (Unix milliseconds), credential id → nothing: join tokens that are neither used nor voided
-    OpenJoinTokens = "open_join_tokens_v1",
-    /// tenant id, number among its audit records → sequence number
-    AuditByTenant = "audit_by_tenant_v1",
-    /// host id, sequence number → nothing: audit records that have a host's name
-    AuditNames = "audit_names_v1",
+    /// A table. Keys and values are bytes; names carry the version of their records.
+    pub(crate) enum Table {
+        /// text → schema version, trust domain and other single facts
+        Meta = "meta_v1",
+        /// tenant id → tenant
+        Tenants = "tenants_v1",
+        /// host id → host
+        Hosts = "hosts_v1",
+        /// tenant id, agent id → host id
+        HostsByAgent = "hosts_by_agent_v1",
+        /// host id → last report
+        Reports = "reports_v1",
+        /// serial → enrollment
+        Enrollments = "enrollments_v1",
+        /// host id, serial → SPKI hash
+        EnrollmentsByHost = "enrollments_by_host_v1",
+        /// serial → certificate DER, kept while the certificate can still be presented
+        Certificates = "certificates_v1",
+        /// SPKI hash → serial of the unexpired certificate that holds the key
+        LiveKeys = "live_keys_v1",
+        /// credential id → join token
+        JoinTokens = "join_tokens_v1",
+        /// credential id → enrollment secret
+        EnrollmentSecrets = "enrollment_secrets_v1",
+        /// serial → last valid second, since when and why
+        DeniedSerials = "denied_serials_v1",
+        /// tenant id, agent id → since when
+        DeniedIdentities = "denied_identities_v1",
+        /// user id → user
+        Users = "users_v1",
+        /// username → user id
+        UsersByName = "users_by_name_v1",
+        /// hash of a session's token → session
+        Sessions = "sessions_v1",
+        /// credential id → API token
+        ApiTokens = "api_tokens_v1",
+        /// host id, event key → entry of the host's timeline
+        HostEvents = "host_events_v1",
+        /// host id, event key → entry that the host's agent has reported; apart, so that it never displaces the others
+        ReportedEvents = "reported_events_v1",
+        /// tenant id, day → enrollments on that day
+        EnrollmentsPerDay = "enrollments_per_day_v1",
+        /// start of an outage (Unix milliseconds) → its end
+        Outages = "outages_v1",
+        /// sequence number → audit record
+        Audit = "audit_v1",
+        /// kind, tenant id (zeros: none), id → nothing: which credentials and people a tenant has
+        ByTenant = "by_tenant_v1",
+        /// tenant id, end (Unix milliseconds), credential id → nothing: join tokens that are neither used nor voided
+        OpenJoinTokens = "open_join_tokens_v1",
+        /// tenant id, number among its audit records → sequence number
+        AuditByTenant = "audit_by_tenant_v1",
+        /// host id, sequence number → nothing: audit records that have a host's name
+        AuditNames = "audit_names_v1",
+    }
 }
 
 impl Table {
