@@ -150,8 +150,7 @@ impl Role {
 }
 
 /// An Argon2id hash in PHC string form. Never printed.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
