@@ -237,7 +237,10 @@ impl TryFrom<String> for Username {
     }
 }
 
-held_text!(Username);
+held_text! {
+    /// As it was given.
+    Username,
+}
 
 #[cfg(test)]
 mod tests {
