@@ -112,16 +112,22 @@ pub struct App {
 /// The store could not answer, or the machine is out of what it needs. Not the caller's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
+    /// A row is damaged, or the store is being opened anew.
     #[error("the store cannot be read")]
     Read(#[from] ReadError),
+    /// A commit failed, or the store is closing; whether it was written is known once it is open again.
     #[error("the store cannot be written")]
     Write(#[from] WriteError),
+    /// Nothing takes up work any more.
     #[error("the work was given up, because the server is stopping")]
     Stopping,
+    /// Enrollment was decided three times, and each time its host had come or gone meanwhile.
     #[error("the registry kept changing under the request")]
     Contended,
+    /// It panicked, or ended with the runtime.
     #[error("the work failed before it was done")]
     Failed,
+    /// The system's source failed, so there is no id, salt or key to be had.
     #[error("the system gave no random bytes")]
     NoRandomness,
 }
@@ -227,6 +233,7 @@ impl App {
         self.hierarchy().ok().flatten().map(|hierarchy| hierarchy.trust_domain)
     }
 
+    /// The unsealed issuing key; `None` while nothing can be issued.
     pub fn authority(&self) -> Option<Arc<Authority>> {
         self.authority.read().clone()
     }

@@ -18,42 +18,60 @@ use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{Change, Verdict};
 
+/// Why no agent CA was made or taken over. None is stored then.
 #[derive(Debug, thiserror::Error)]
 pub enum InitAgentCaError {
+    /// Also where another one was stored meanwhile.
     #[error("the agent CA exists already; a second one would orphan every agent enrolled under the first")]
     Exists,
+    /// No keys, no certificates, or no seal.
     #[error("the agent CA could not be created")]
     Creating(#[from] InitError),
+    /// Where it was to be kept, it could not be written.
     #[error("the new root key could not be handed out, so no CA was created")]
     RootKey(#[source] io::Error),
+    /// Without one the server could never issue with it.
     #[error("the server finds no envelope key to unseal the new intermediate's key with")]
     NoEnvelope,
+    /// It was found, and can't be used.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// Its key can't be unsealed, or the certificates don't fit.
     #[error("the server can't use the new intermediate, so no CA was created")]
     Unusable(#[source] AuthorityError),
+    /// A new certificate can't be read again.
     #[error(transparent)]
     Damaged(#[from] DamagedCertificate),
+    /// The store or the machine could not answer; not the operator's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
+/// Why there is no other intermediate. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewAgentCaError {
+    /// It has to be made first.
     #[error("there is no agent CA yet")]
     Missing,
+    /// Without one the new key can't be sealed.
     #[error("there is no envelope to seal the new intermediate's key with")]
     NoEnvelope,
+    /// It was found, and can't be used.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// No key could be made, or what was signed is not an intermediate of this agent CA for it.
     #[error(transparent)]
     Renewing(#[from] RenewError),
+    /// To be asked for again, from the agent CA as it is now.
     #[error("the agent CA was changed by somebody else at the same time")]
     Changed,
+    /// Its key can't be unsealed, or the certificates don't fit.
     #[error("the new intermediate could not be used, so nothing was changed")]
     Unusable(#[source] AuthorityError),
+    /// A certificate that is stored can't be read.
     #[error(transparent)]
     Damaged(#[from] DamagedCertificate),
+    /// The store or the machine could not answer; not the operator's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -67,34 +85,46 @@ const CRL_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 /// A root of the trust bundle and the coordinates of its P-256 key.
 #[derive(Debug, Clone)]
 pub struct BundleKey {
+    /// Affine coordinate, big-endian: what a JWK has as `x` (RFC 7518, 6.2.1.2).
     pub x: [u8; 32],
+    /// The same for `y` (RFC 7518, 6.2.1.3).
     pub y: [u8; 32],
     /// DER.
     pub certificate: Vec<u8>,
 }
 
+/// Why there is no revocation list.
 #[derive(Debug, thiserror::Error)]
 pub enum CrlError {
+    /// There is no unsealed key to sign it with, or signing failed.
     #[error(transparent)]
     Issuing(#[from] IssuingError),
+    /// The store or the machine could not answer; not the caller's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
+/// Why nothing can be issued after a start.
 #[derive(Debug, thiserror::Error)]
 pub enum UnsealError {
+    /// It has to be made first.
     #[error("there is no agent CA yet")]
     Missing,
+    /// The envelope is another one, or what is stored is no CA that could sign.
     #[error("the agent CA's issuing key cannot be used")]
     Unusable(#[from] AuthorityError),
+    /// The store or the machine could not answer; not the operator's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
+/// Why nobody can say what the agent CA consists of.
 #[derive(Debug, thiserror::Error)]
 pub enum DescribeError {
+    /// A certificate that is stored can't be read.
     #[error(transparent)]
     Damaged(#[from] DamagedCertificate),
+    /// The store or the machine could not answer; not the caller's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -195,6 +225,7 @@ impl App {
         Ok(newest)
     }
 
+    /// The agent CA as it is stored, its issuing keys sealed; `None` before it was made.
     pub fn hierarchy(&self) -> Result<Option<Hierarchy>, Unavailable> {
         self.query(|view| view.hierarchy())
     }
