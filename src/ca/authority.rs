@@ -235,7 +235,7 @@ mod tests {
         let serial = order("web-1").serial.to_string();
         for part in [
             uri.as_str(),
-            "Subject: CN = web-1, O = muster\n",
+            "Subject: CN = web-1, OU = 01890000-0000-7000-8000-000000000000, O = muster\n",
             "X509v3 Basic Constraints: critical\n                CA:FALSE\n",
             "X509v3 Key Usage: critical\n                Digital Signature\n",
             "X509v3 Extended Key Usage: \n                TLS Web Client Authentication\n",
