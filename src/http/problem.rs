@@ -337,6 +337,7 @@ impl From<RenewAgentCaError> for Problem {
         match error {
             RenewAgentCaError::Unavailable(error) => error.into(),
             RenewAgentCaError::NoEnvelope => Self::new(Code::NoEnvelope, with_causes(&error)),
+            RenewAgentCaError::NoneWaiting => Self::not_found("No intermediate waits to issue."),
             _ => Self::new(Code::NotRenewed, with_causes(&error)),
         }
     }

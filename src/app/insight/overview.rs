@@ -45,6 +45,8 @@ pub struct AgentCaExpiries {
     pub root: Option<Timestamp>,
     /// The end of the intermediate that issues; `None`: it can't be read.
     pub intermediate: Option<Timestamp>,
+    /// Whether every root has signed a revocation list; those of before 0.2.0 have not.
+    pub roots_have_lists: bool,
 }
 
 /// When SVIDs would have run out if the server stopped now.
@@ -107,6 +109,7 @@ impl AgentCaExpiries {
             trust_domain: stored.trust_domain.to_string(),
             root: expiry(CaRole::Root),
             intermediate: expiry(CaRole::Intermediate),
+            roots_have_lists: hierarchy::root_lists(stored).len() == stored.roots.len(),
         }
     }
 }

@@ -87,7 +87,7 @@ impl SignedSvid {
             id: self.order.id,
             host: self.host,
             certificate_pem: pem::certificate(&self.svid.der),
-            intermediate_pem: self.authority.intermediate_pem(),
+            intermediate_pem: self.authority.intermediate_pem(self.order.at),
             trust_bundle_pem: self.authority.roots_pem().to_owned(),
             serial: self.order.serial,
             issued_at: self.order.at,

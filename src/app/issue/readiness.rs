@@ -44,8 +44,9 @@ impl App {
             let stored = self.hierarchy().map_err(|_| NotReady::Unreadable)?;
             return Err(if stored.is_some() { NotReady::Sealed } else { NotReady::NoAgentCa });
         };
+        let now = self.clock.now();
         authority
-            .issues_at(self.clock.now(), self.policy.svid_ttl)
-            .map_err(|_| NotReady::IntermediateExpired { not_after: authority.intermediate_not_after() })
+            .issues_at(now, self.policy.svid_ttl)
+            .map_err(|_| NotReady::IntermediateExpired { not_after: authority.intermediate_not_after(now) })
     }
 }
