@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, WhenFull};
 use crate::domain::host::ClonePolicy;
 use crate::domain::identity::deny::DenyChange;
+use crate::domain::identity::reserved_ids::ReservedIds;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::ids::HostId;
 use crate::domain::insight::live_kind::LiveKind;
@@ -44,6 +45,8 @@ pub struct Policy {
     pub write_pace: u32,
     /// Join tokens of one tenant that may be open at once.
     pub open_join_tokens_max: usize,
+    /// Agent ids that no join token may name.
+    pub reserved_agent_ids: ReservedIds,
     /// What becomes of an identity that two machines seem to share.
     pub clone_policy: ClonePolicy,
     /// Whether an enrollment secret lets the machine of a decommissioned host in again, as a new host.
@@ -64,6 +67,7 @@ impl Default for Policy {
             rotation_grace: SignedDuration::ZERO,
             write_pace: WRITE_PACE_DEFAULT,
             open_join_tokens_max: OPEN_JOIN_TOKENS_DEFAULT,
+            reserved_agent_ids: ReservedIds::default(),
             clone_policy: ClonePolicy::Flag,
             readmit_decommissioned: false,
         }

@@ -205,6 +205,7 @@ impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         let code = match error {
             TokenError::InvalidTtl => Code::InvalidTtl,
+            TokenError::Reserved(_) => Code::InvalidAgentId,
             TokenError::TooMany(_) => Code::TooMany,
             TokenError::NoTenant | TokenError::NotFound => Code::NotFound,
             TokenError::AlreadyUsed => {

@@ -34,6 +34,11 @@ pub enum TokenError {
     /// A lifetime out of [`TTL_SECONDS`].
     #[error("a join token lives between {} seconds and {} days", TTL_SECONDS.start(), TTL_SECONDS.end() / 86_400)]
     InvalidTtl,
+    /// Relying parties may take it for a person of power.
+    #[error(
+        "the agent id '{0}' is reserved, because programs that go by a certificate's common name may take it for a person of power; choose another one"
+    )]
+    Reserved(AgentId),
     /// As many are open as the policy allows, which is this many.
     #[error(
         "{0} join tokens are open in this tenant, and there may be no more; void some, or wait until they expire"
@@ -64,6 +69,9 @@ impl App {
         let ttl = order.ttl_seconds.unwrap_or(TTL_SECONDS_DEFAULT);
         if !TTL_SECONDS.contains(&ttl) {
             return Err(TokenError::InvalidTtl);
+        }
+        if let Some(agent) = order.agent.as_ref().filter(|agent| self.policy.reserved_agent_ids.has(agent)) {
+            return Err(TokenError::Reserved(agent.clone()));
         }
         let now = self.clock.now();
         let id = CredentialId::new(now, entropy()?);
