@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use crate::domain::duration;
 use crate::domain::host::ClonePolicy;
+use crate::domain::identity::reserved_ids::ReservedIds;
 use crate::domain::network::host_port::{HostName, HostPort, NotAHostPort};
 use crate::domain::network::networks::Networks;
 use crate::domain::network::public_url::PublicUrls;
@@ -48,6 +49,8 @@ pub struct Config {
     pub write_pace: u32,
     /// Join tokens of one tenant that may be open at once.
     pub max_open_join_tokens: usize,
+    /// Agent ids that no join token may name.
+    pub reserved_agent_ids: ReservedIds,
     pub log: LogFilter,
     pub log_format: LogFormat,
 }
@@ -158,6 +161,7 @@ settings! {
     readmit_decommissioned = "MUSTER_READMIT_DECOMMISSIONED": Truth,
     write_pace = "MUSTER_WRITE_PACE": Number,
     max_open_join_tokens = "MUSTER_MAX_OPEN_JOIN_TOKENS": Number,
+    reserved_agent_ids = "MUSTER_RESERVED_AGENT_IDS": AgentIds,
     envelope_key_file = "MUSTER_ENVELOPE_KEY_FILE": Path,
     envelope_passphrase_file = "MUSTER_ENVELOPE_PASSPHRASE_FILE": Path,
     log = "MUSTER_LOG": LogFilter,
@@ -293,6 +297,7 @@ impl Config {
             max_open_join_tokens: source
                 .optional("max_open_join_tokens", max_open_join_tokens)?
                 .unwrap_or(OPEN_JOIN_TOKENS_DEFAULT),
+            reserved_agent_ids: source.parsed("reserved_agent_ids", None, ReservedIds::default())?,
             log: source.parsed("log", None, LogFilter::default())?,
             log_format: source.parsed("log_format", None, LogFormat::Text)?,
             data_dir,
@@ -435,6 +440,7 @@ mod tests {
             SettingKind::Duration => "1h",
             SettingKind::Truth => "true",
             SettingKind::Number => "50",
+            SettingKind::AgentIds => "[root, web-1]",
             SettingKind::ClonePolicy => "revoke",
             SettingKind::LogFilter => "info,muster::http=debug",
             SettingKind::LogFormat => "json",

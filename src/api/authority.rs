@@ -24,6 +24,11 @@ pub(crate) struct CaCertificateItem {
     pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,
     pub(crate) sha256: String,
+    /// From when on an intermediate issues; `null` for a root.
+    // Servers before 0.2.0 do not send it.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) issuing_from: Option<Timestamp>,
 }
 
 /// `GET /.well-known/spiffe-bundle`: a JWK set (RFC 7517) as SPIFFE Trust Domain and Bundle 4 describes it.
@@ -51,6 +56,10 @@ pub(crate) struct RequestedIntermediate {
     pub(crate) trust_domain: String,
     /// PEM.
     pub(crate) roots: String,
+    /// PEM: the roots' newest revocation lists, which the next one follows.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) root_lists: String,
     /// SubjectPublicKeyInfo, base64 of the DER.
     pub(crate) public_key: String,
     /// Base64. It is sealed with the envelope, and sent back with the certificate.
@@ -63,8 +72,12 @@ pub(crate) struct RequestedIntermediate {
 pub(crate) struct RenewBody {
     /// PEM.
     pub(crate) certificate: String,
+    /// PEM: the root's next revocation list.
+    pub(crate) root_list: String,
     /// As it came with the request.
     pub(crate) sealed_key: String,
+    /// Whether it issues at once, and not when relying parties have got to know it.
+    pub(crate) now: bool,
 }
 
 /// `POST /local/agent-ca`: certificates in the clear, the intermediate's key sealed. Octets are in base64.
@@ -73,6 +86,7 @@ pub(crate) struct RenewBody {
 pub(crate) struct AgentCaBody {
     pub(crate) trust_domain: String,
     pub(crate) roots: Vec<String>,
+    pub(crate) root_lists: Vec<String>,
     pub(crate) intermediates: Vec<IntermediateBody>,
 }
 

@@ -1,6 +1,8 @@
 //! What goes over the wire: the shapes of requests and answers, and nothing else. `http` fills them, the command line and
 //! the agent read them, so a field that is renamed here fails the build of all three. Times are RFC 3339 in UTC.
 
+#![warn(missing_docs)]
+
 pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod credentials;

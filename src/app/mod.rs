@@ -1,6 +1,8 @@
 //! Use cases, one file per family of verbs. They look at a consistent view and the time, decide, and hand
 //! the store what to write. They know nothing of HTTP, gRPC or the command line.
 
+#![warn(missing_docs)]
+
 pub mod access;
 mod decide;
 pub mod insight;

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, WhenFull};
 use crate::domain::host::ClonePolicy;
 use crate::domain::identity::deny::DenyChange;
+use crate::domain::identity::reserved_ids::ReservedIds;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::ids::HostId;
 use crate::domain::insight::live_kind::LiveKind;
@@ -44,6 +45,8 @@ pub struct Policy {
     pub write_pace: u32,
     /// Join tokens of one tenant that may be open at once.
     pub open_join_tokens_max: usize,
+    /// Agent ids that no join token may name.
+    pub reserved_agent_ids: ReservedIds,
     /// What becomes of an identity that two machines seem to share.
     pub clone_policy: ClonePolicy,
     /// Whether an enrollment secret lets the machine of a decommissioned host in again, as a new host.
@@ -64,6 +67,7 @@ impl Default for Policy {
             rotation_grace: SignedDuration::ZERO,
             write_pace: WRITE_PACE_DEFAULT,
             open_join_tokens_max: OPEN_JOIN_TOKENS_DEFAULT,
+            reserved_agent_ids: ReservedIds::default(),
             clone_policy: ClonePolicy::Flag,
             readmit_decommissioned: false,
         }
@@ -112,16 +116,22 @@ pub struct App {
 /// The store could not answer, or the machine is out of what it needs. Not the caller's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
+    /// A row is damaged, or the store is being opened anew.
     #[error("the store cannot be read")]
     Read(#[from] ReadError),
+    /// A commit failed, or the store is closing; whether it was written is known once it is open again.
     #[error("the store cannot be written")]
     Write(#[from] WriteError),
+    /// Nothing takes up work any more.
     #[error("the work was given up, because the server is stopping")]
     Stopping,
+    /// Enrollment was decided three times, and each time its host had come or gone meanwhile.
     #[error("the registry kept changing under the request")]
     Contended,
+    /// It panicked, or ended with the runtime.
     #[error("the work failed before it was done")]
     Failed,
+    /// The system's source failed, so there is no id, salt or key to be had.
     #[error("the system gave no random bytes")]
     NoRandomness,
 }
@@ -227,6 +237,7 @@ impl App {
         self.hierarchy().ok().flatten().map(|hierarchy| hierarchy.trust_domain)
     }
 
+    /// The unsealed issuing key; `None` while nothing can be issued.
     pub fn authority(&self) -> Option<Arc<Authority>> {
         self.authority.read().clone()
     }

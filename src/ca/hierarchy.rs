@@ -4,17 +4,21 @@ use std::fmt;
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
+use rcgen::{Issuer, PublicKeyData, SubjectPublicKeyInfo};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
+use super::authority::IssuerList;
 use super::ca_certificate::{CaCertificate, CaCertificateError};
+use super::crl::CrlSignError;
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
 use super::profile::{self, ProfileError};
+use super::root_list::{self, RootListError};
+use crate::ca::parse::revocation_list::{self, RevocationList};
 use crate::ca::parse::signed::SignedData;
 use crate::ca::parse::validity::Validity;
 use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
@@ -50,6 +54,8 @@ pub enum InitError {
     Root(#[from] CaCertificateError),
     #[error("can't seal the intermediate's key")]
     Seal(#[from] EnvelopeError),
+    #[error("can't make the root's revocation list")]
+    List(#[from] CrlSignError),
 }
 
 /// Makes a root and its first intermediate.
@@ -61,12 +67,16 @@ pub fn init(
     let root_key = IssuingKey::generate()?;
     let root = profile::root(trust_domain, entropy::serial(now)?, now)?.self_signed(&root_key)?;
     let root_key_pem = Zeroizing::new(pem::encode(pem::PRIVATE_KEY, root_key.pkcs8()));
+    let root = CaCertificate::read(root.der())?;
+    let issuer = root.issuer(root_key)?;
     let key = IssuingKey::generate()?;
-    let certificate = certify(&CaCertificate::read(root.der())?, root_key, &key, trust_domain, now)?;
-    let intermediate = Intermediate { certificate, sealed_key: envelope.seal(key.pkcs8())? };
+    let (certificate, list) = certify(&root, &issuer, &key, None, trust_domain, now)?;
+    let intermediate =
+        Intermediate { certificate, sealed_key: envelope.seal(key.pkcs8())?, issuing_from: None };
     let hierarchy = Hierarchy {
         trust_domain: trust_domain.clone(),
-        roots: vec![root.der().to_vec()],
+        roots: vec![root.der],
+        root_lists: vec![list],
         intermediates: vec![intermediate],
     };
     Ok(NewHierarchy { hierarchy, root_key_pem })
@@ -78,6 +88,8 @@ pub struct IntermediateRequest {
     pub trust_domain: TrustDomain,
     /// DER.
     pub roots: Vec<Vec<u8>>,
+    /// DER: the roots' newest revocation lists, which the next one follows.
+    pub root_lists: Vec<Vec<u8>>,
     /// SubjectPublicKeyInfo, DER.
     pub public_key: Vec<u8>,
     /// The private key, sealed with the envelope. It comes back with the certificate, so nobody must remember it.
@@ -105,6 +117,8 @@ pub enum RenewError {
     NotOurs,
     #[error("the new certificate is not of the key that came with it")]
     KeyMismatch,
+    #[error(transparent)]
+    RootList(#[from] RootListError),
 }
 
 /// The first line of an age file that is not armoured.
@@ -130,17 +144,28 @@ pub fn request(hierarchy: &Hierarchy, envelope: &Envelope) -> Result<Intermediat
     Ok(IntermediateRequest {
         trust_domain: hierarchy.trust_domain.clone(),
         roots: hierarchy.roots.clone(),
+        root_lists: hierarchy.root_lists.clone(),
         public_key: key.subject_public_key_info(),
         sealed_key: envelope.seal(key.pkcs8())?,
     })
 }
 
-/// Signs the certificate of a request with the root's key, where that key is: it goes nowhere else.
+/// What a root signs for a renewal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedIntermediate {
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// The root's next revocation list, DER.
+    pub root_list: Vec<u8>,
+}
+
+/// Signs the certificate of a request with the root's key, where that key is: it goes nowhere else. With it comes the
+/// root's next revocation list, which nobody could make later without the key.
 pub fn sign(
     request: &IntermediateRequest,
     root_key: &PrivateKey,
     now: Timestamp,
-) -> Result<Vec<u8>, RenewError> {
+) -> Result<SignedIntermediate, RenewError> {
     let key = IssuingKey::read(root_key).map_err(RenewError::Unsuitable)?;
     let roots = request.roots.iter().map(|known| CaCertificate::read(known));
     let roots = roots.collect::<Result<Vec<_>, _>>()?;
@@ -149,33 +174,45 @@ pub fn sign(
         return Err(RenewError::RootExpired { not_after: root.validity.not_after });
     }
     let public_key = SubjectPublicKeyInfo::from_der(&request.public_key).map_err(InitError::from)?;
-    Ok(certify(root, key, &public_key, &request.trust_domain, now)?)
+    let before = request.root_lists.iter().find_map(|list| revocation_list::read_of(list, root).ok());
+    let issuer = root.issuer(key)?;
+    let (certificate, root_list) =
+        certify(root, &issuer, &public_key, before.as_ref(), &request.trust_domain, now)?;
+    Ok(SignedIntermediate { certificate, root_list })
 }
 
-/// Takes over what [`sign`] made, if it is an intermediate of this hierarchy and of the key that came with it. Those
-/// there are stay, so what they signed stays good.
+/// Takes over what [`sign`] made, if it is an intermediate of this hierarchy and of the key that came with it, and the root's
+/// list continues the one that is there. Intermediates that are there stay, so what they signed stays good.
 pub fn accept(
     hierarchy: &Hierarchy,
-    certificate: Vec<u8>,
+    signed: SignedIntermediate,
     sealed_key: Vec<u8>,
+    issuing_from: Timestamp,
     envelope: &Envelope,
     now: Timestamp,
-) -> Result<Intermediate, RenewError> {
+) -> Result<Hierarchy, RenewError> {
+    let SignedIntermediate { certificate, root_list } = signed;
     let read = CaCertificate::read(&certificate).map_err(|_| RenewError::NotOurs)?;
     let key = envelope.unseal(&sealed_key).map_err(InitError::from)?;
     let key = IssuingKey::from_pkcs8(&key).map_err(|_| RenewError::KeyMismatch)?;
     if !read.is_of(&key) {
         return Err(RenewError::KeyMismatch);
     }
-    let signed_by = |root: &Vec<u8>| is_intermediate_below(root, &certificate, &hierarchy.trust_domain);
-    if !hierarchy.roots.iter().any(signed_by) || read.validity.not_after <= now {
-        return Err(RenewError::NotOurs);
-    }
-    Ok(Intermediate { certificate, sealed_key })
+    let mut roots = hierarchy.roots.iter().filter_map(|root| CaCertificate::read(root).ok());
+    let root = roots.find(|root| is_intermediate_below(root, &certificate, &hierarchy.trust_domain));
+    let root = root.filter(|_| read.validity.not_after > now).ok_or(RenewError::NotOurs)?;
+    let is_of_root = |list: &Vec<u8>| revocation_list::read_of(list, &root).is_ok();
+    let before = hierarchy.root_lists.iter().find(|list| is_of_root(list));
+    root_list::accept(&root, before.map(|list| &list[..]), &root_list, read.validity.not_after)?;
+    let mut after = hierarchy.clone();
+    after.root_lists.retain(|list| !is_of_root(list));
+    after.root_lists.push(root_list);
+    let issuing_from = Some(issuing_from);
+    after.intermediates.push(Intermediate { certificate, sealed_key, issuing_from });
+    Ok(after)
 }
 
-fn is_intermediate_below(root: &[u8], certificate: &[u8], trust_domain: &TrustDomain) -> bool {
-    let Ok(root) = CaCertificate::read(root) else { return false };
+fn is_intermediate_below(root: &CaCertificate, certificate: &[u8], trust_domain: &TrustDomain) -> bool {
     let Ok(signed) = SignedData::read(certificate) else { return false };
     let Ok((_, read)) = X509Certificate::from_der(certificate) else { return false };
     let constraints = read.basic_constraints().ok().flatten().map(|extension| extension.value.clone());
@@ -192,15 +229,20 @@ fn is_intermediate_below(root: &[u8], certificate: &[u8], trust_domain: &TrustDo
         && named
 }
 
+/// An intermediate's certificate, and the root's list that goes with it.
 fn certify(
     root: &CaCertificate,
-    root_key: IssuingKey,
+    issuer: &Issuer<'static, IssuingKey>,
     public_key: &impl PublicKeyData,
+    list_before: Option<&RevocationList>,
     trust_domain: &TrustDomain,
     now: Timestamp,
-) -> Result<Vec<u8>, InitError> {
+) -> Result<(Vec<u8>, Vec<u8>), InitError> {
     let params = profile::intermediate(trust_domain, entropy::serial(now)?, now, root.validity.not_after)?;
-    Ok(params.signed_by(public_key, &root.issuer(root_key)?)?.der().to_vec())
+    let ends = Timestamp::from_second(params.not_after.unix_timestamp()).unwrap_or(root.validity.not_after);
+    let certificate = params.signed_by(public_key, issuer)?.der().to_vec();
+    let list = root_list::sign(root, issuer, list_before, &[], ends, now)?;
+    Ok((certificate, list))
 }
 
 /// The same hierarchy with its keys sealed so that each of these envelopes opens them.
@@ -215,7 +257,23 @@ pub fn reseal(hierarchy: &Hierarchy, from: &Envelope, to: &[&Envelope]) -> Resul
 
 /// The public certificates as PEM: roots, then intermediates, oldest first.
 pub fn bundle_pem(hierarchy: &Hierarchy) -> String {
-    certificates(hierarchy).map(|(_, der)| pem::certificate(der)).collect()
+    let intermediates = hierarchy.intermediates.iter().map(|intermediate| &intermediate.certificate);
+    hierarchy.roots.iter().chain(intermediates).map(|der| pem::certificate(der)).collect()
+}
+
+/// The roots alone as PEM: what relying parties take as their CA.
+pub fn roots_pem(hierarchy: &Hierarchy) -> String {
+    hierarchy.roots.iter().map(|root| pem::certificate(root)).collect()
+}
+
+/// The revocation list of each root that has one.
+pub fn root_lists(hierarchy: &Hierarchy) -> Vec<IssuerList> {
+    let roots = hierarchy.roots.iter().filter_map(|root| CaCertificate::read(root).ok());
+    let list_of = |root: CaCertificate| {
+        let der = hierarchy.root_lists.iter().find(|list| revocation_list::read_of(list, &root).is_ok())?;
+        Some(IssuerList { issuer: HEXLOWER.encode(&root.key_identifier), der: der.clone() })
+    };
+    roots.filter_map(list_of).collect()
 }
 
 /// The affine coordinates of a CA certificate's key, if that is a P-256 one.
@@ -242,6 +300,8 @@ pub struct CertificateSummary {
     pub not_after: Timestamp,
     /// The SHA-256 of the certificate in lower-case hex.
     pub fingerprint: String,
+    /// From when on an intermediate issues.
+    pub issuing_from: Option<Timestamp>,
 }
 
 /// A stored certificate can't be read.
@@ -251,16 +311,15 @@ pub struct DamagedCertificate;
 
 /// Every certificate of the hierarchy, in the order of [`bundle_pem`].
 pub fn describe(hierarchy: &Hierarchy) -> Result<Vec<CertificateSummary>, DamagedCertificate> {
-    certificates(hierarchy).map(|(role, der)| summary(role, der).ok_or(DamagedCertificate)).collect()
+    let roots = hierarchy.roots.iter().map(|root| summary(CaRole::Root, root, None));
+    let intermediate =
+        |stored: &Intermediate| summary(CaRole::Intermediate, &stored.certificate, Some(stored.issuing_from));
+    let intermediates = hierarchy.intermediates.iter().map(intermediate);
+    roots.chain(intermediates).map(|summary| summary.ok_or(DamagedCertificate)).collect()
 }
 
-fn certificates(hierarchy: &Hierarchy) -> impl Iterator<Item = (CaRole, &[u8])> {
-    let roots = hierarchy.roots.iter().map(|root| (CaRole::Root, &root[..]));
-    let intermediates = hierarchy.intermediates.iter();
-    roots.chain(intermediates.map(|intermediate| (CaRole::Intermediate, &intermediate.certificate[..])))
-}
-
-fn summary(role: CaRole, der: &[u8]) -> Option<CertificateSummary> {
+/// `issues`: an intermediate's own time to begin, if it has one.
+fn summary(role: CaRole, der: &[u8], issues: Option<Option<Timestamp>>) -> Option<CertificateSummary> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let Validity { not_before, not_after } = Validity::read(&certificate).ok()?;
     Some(CertificateSummary {
@@ -270,6 +329,7 @@ fn summary(role: CaRole, der: &[u8]) -> Option<CertificateSummary> {
         not_before,
         not_after,
         fingerprint: Pin::of(der).to_string(),
+        issuing_from: issues.map(|from| from.unwrap_or(not_before)),
     })
 }
 
@@ -352,7 +412,7 @@ mod tests {
         assert!(intermediate.subject.contains(&intermediate.serial[24..]));
         assert_eq!((root.serial.len(), intermediate.serial.len()), (32, 32));
         assert_eq!(root.fingerprint, Pin::of(&ca.hierarchy.roots[0]).to_string());
-        assert_eq!(intermediate.not_after, ca.authority.intermediate_not_after());
+        assert_eq!(intermediate.not_after, ca.authority.intermediate_not_after(now()));
         let mut damaged = ca.hierarchy;
         damaged.roots[0].truncate(100);
         assert_eq!(describe(&damaged), Err(DamagedCertificate));
@@ -364,14 +424,14 @@ mod tests {
         let later = now() + jiff::SignedDuration::from_hours(24 * 300);
         let renew = |key: &str, at| {
             let request = request(&ca.hierarchy, &ca.envelope).unwrap();
-            let certificate = sign(&request, &read_root_key(key.as_bytes())?, at)?;
-            accept(&ca.hierarchy, certificate, request.sealed_key, &ca.envelope, at)
+            let signed = sign(&request, &read_root_key(key.as_bytes())?, at)?;
+            accept(&ca.hierarchy, signed, request.sealed_key, at, &ca.envelope, at)
         };
-        let renewed = renew(&ca.root_key_pem, later).unwrap();
-        let mut hierarchy = ca.hierarchy.clone();
-        hierarchy.intermediates.push(renewed);
-        let authority = Authority::open(&hierarchy, &ca.envelope).unwrap();
-        assert!(authority.intermediate_not_after() > ca.authority.intermediate_not_after());
+        let hierarchy = renew(&ca.root_key_pem, later).unwrap();
+        let authority = Authority::open(&hierarchy, &ca.envelope, now()).unwrap();
+        assert!(authority.intermediate_not_after(later) > ca.authority.intermediate_not_after(now()));
+        assert_eq!(authority.intermediate_not_after(now()), ca.authority.intermediate_not_after(now()));
+        assert_eq!(authority.next_begins(now()), Some(later));
 
         let after_the_root = now() + jiff::SignedDuration::from_hours(24 * 366 * 10);
         assert!(matches!(renew(&ca.root_key_pem, after_the_root), Err(RenewError::RootExpired { .. })));
@@ -402,17 +462,19 @@ mod tests {
         let request = request(&ca.hierarchy, &ca.envelope).unwrap();
         let root_key = read_root_key(ca.root_key_pem.as_bytes()).unwrap();
         let good = sign(&request, &root_key, now()).unwrap();
-        let accept = |certificate: &[u8], sealed_key: &[u8], at| {
-            accept(&ca.hierarchy, certificate.to_vec(), sealed_key.to_vec(), &ca.envelope, at)
+        let accept = |signed: &SignedIntermediate, sealed_key: &[u8], at| {
+            accept(&ca.hierarchy, signed.clone(), sealed_key.to_vec(), at, &ca.envelope, at)
         };
+        let with =
+            |certificate: &[u8]| SignedIntermediate { certificate: certificate.to_vec(), ..good.clone() };
         let sealed = &request.sealed_key;
         accept(&good, sealed, now()).unwrap();
         let in_two_years = now() + jiff::SignedDuration::from_hours(24 * 800);
         assert!(matches!(accept(&good, sealed, in_two_years), Err(RenewError::NotOurs)));
         let old = &ca.hierarchy.intermediates[0];
         assert!(matches!(accept(&good, &old.sealed_key, now()), Err(RenewError::KeyMismatch)));
-        assert!(matches!(accept(&old.certificate, sealed, now()), Err(RenewError::KeyMismatch)));
-        assert!(accept(b"garbage", sealed, now()).is_err());
+        assert!(matches!(accept(&with(&old.certificate), sealed, now()), Err(RenewError::KeyMismatch)));
+        assert!(accept(&with(b"garbage"), sealed, now()).is_err());
 
         let other = Ca::new();
         let theirs = IntermediateRequest { roots: other.hierarchy.roots.clone(), ..request.clone() };
@@ -423,6 +485,40 @@ mod tests {
         let root_key = read_root_key(ca.root_key_pem.as_bytes()).unwrap();
         let misnamed = sign(&elsewhere, &root_key, now()).unwrap();
         assert!(matches!(accept(&misnamed, sealed, now()), Err(RenewError::NotOurs)));
+    }
+
+    #[test]
+    fn a_root_s_list_continues_the_one_before() {
+        let ca = Ca::new();
+        let root = CaCertificate::read(&ca.hierarchy.roots[0]).unwrap();
+        let key = IssuingKey::read(&read_root_key(ca.root_key_pem.as_bytes()).unwrap()).unwrap();
+        let issuer = root.issuer(key).unwrap();
+        let ends = now() + jiff::SignedDuration::from_hours(24 * 365);
+        let first = &ca.hierarchy.root_lists[0];
+        let before = revocation_list::read_of(first, &root).unwrap();
+        assert!(before.revoked.is_empty() && before.next_update > ends);
+
+        let serial = crate::domain::identity::serial::Serial::from_bytes([9; 16]);
+        let revoked = (serial, now(), crate::domain::enroll::enrollment::RevocationReason::Revoked);
+        let next = root_list::sign(&root, &issuer, Some(&before), &[revoked], ends, now()).unwrap();
+        let read = root_list::accept(&root, Some(first), &next, ends).unwrap();
+        assert!(read.number > before.number, "however little time has passed");
+        assert_eq!(read.revoked.iter().map(|(serial, ..)| *serial).collect::<Vec<_>>(), [serial]);
+        // The same again adds nothing, and nothing is ever taken off.
+        let again = root_list::sign(&root, &issuer, Some(&read), &[revoked], ends, now()).unwrap();
+        assert_eq!(revocation_list::read_of(&again, &root).unwrap().revoked.len(), 1);
+        let accept = |before: &[u8], list: &[u8], ends| {
+            root_list::accept(&root, Some(before), list, ends).unwrap_err()
+        };
+        assert_eq!(accept(&next, &next, ends), RootListError::NotNewer);
+        assert_eq!(accept(&next, first, ends), RootListError::NotNewer);
+        let later = now() + jiff::SignedDuration::from_hours(1);
+        let lost = root_list::sign(&root, &issuer, None, &[], ends, later).unwrap();
+        assert_eq!(accept(&next, &lost, ends), RootListError::LosesAnEntry);
+        let in_ten_years = ends + jiff::SignedDuration::from_hours(24 * 3650);
+        assert_eq!(accept(first, &next, in_ten_years), RootListError::EndsTooSoon);
+        let other = Ca::new();
+        assert!(matches!(accept(first, &other.hierarchy.root_lists[0], ends), RootListError::Unusable(_)));
     }
 
     #[test]

@@ -6,9 +6,11 @@
 //! store, the network or who may ask for what.
 
 pub mod authority;
+pub mod crl;
 pub mod envelope;
 pub mod hierarchy;
 pub mod parse;
+pub mod root_list;
 pub mod seal;
 pub mod server;
 

@@ -54,14 +54,18 @@ pub(crate) fn intermediate(
     Ok(params)
 }
 
-/// An agent's X.509-SVID. Clients only, unless its workloads also serve (X509-SVID 4.4 asks for both).
+/// An agent's X.509-SVID, `CN=<agent id>,OU=<tenant id>,O=<trust domain>`. Clients only, unless its workloads also serve (X509-SVID 4.4 asks for both).
 pub(crate) fn svid(
     id: &SpiffeId,
     serial: Serial,
     validity: Validity,
     server_auth: bool,
 ) -> Result<CertificateParams, ProfileError> {
-    let subject = subject(id.agent.as_str().to_owned(), &id.trust_domain);
+    let mut subject = DistinguishedName::new();
+    // Programs that map a subject to a user tell tenants apart by the second part; the name alone is any tenant's.
+    subject.push(DnType::CommonName, id.agent.as_str());
+    subject.push(DnType::OrganizationalUnitName, id.tenant.to_string());
+    subject.push(DnType::OrganizationName, id.trust_domain.as_str());
     let mut params = leaf(subject, serial, validity)?;
     params.subject_alt_names.push(uri(id.to_string())?);
     params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);

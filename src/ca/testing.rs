@@ -38,7 +38,7 @@ impl Ca {
     pub(crate) fn new() -> Self {
         let envelope = envelope();
         let made = hierarchy::init(&"muster".parse().unwrap(), &envelope, now()).unwrap();
-        let authority = Authority::open(&made.hierarchy, &envelope).unwrap();
+        let authority = Authority::open(&made.hierarchy, &envelope, now()).unwrap();
         Self { envelope, hierarchy: made.hierarchy, root_key_pem: made.root_key_pem, authority }
     }
 
@@ -51,6 +51,10 @@ impl Ca {
     pub(crate) fn intermediate(&self) -> Issuer<'static, IssuingKey> {
         let certificate = &self.hierarchy.intermediates[0].certificate;
         Issuer::from_ca_cert_der(&certificate[..].into(), self.intermediate_key()).unwrap()
+    }
+
+    pub(crate) fn intermediate_der(&self) -> &[u8] {
+        &self.hierarchy.intermediates[0].certificate
     }
 
     pub(crate) fn intermediate_key(&self) -> IssuingKey {

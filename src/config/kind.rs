@@ -18,6 +18,7 @@ pub enum SettingKind {
     Truth,
     /// A whole number.
     Number,
+    AgentIds,
     ClonePolicy,
     LogFilter,
     LogFormat,
@@ -36,6 +37,7 @@ impl SettingKind {
             Self::Duration => "a duration with its unit, such as 24h or 90m",
             Self::Truth => "true or false",
             Self::Number => "a whole number, such as 50",
+            Self::AgentIds => "agent ids, such as root, admin",
             Self::ClonePolicy => "flag or revoke",
             Self::LogFilter => {
                 "off, error, warn, info, debug or trace, and the same for a part, such as info,muster::http=debug"
@@ -45,7 +47,7 @@ impl SettingKind {
     }
 
     pub(crate) const fn is_list(self) -> bool {
-        matches!(self, Self::Urls | Self::Names | Self::Networks)
+        matches!(self, Self::Urls | Self::Names | Self::Networks | Self::AgentIds)
     }
 
     /// The text of a value of this kind, or what is wrong with it.

@@ -205,6 +205,7 @@ impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         let code = match error {
             TokenError::InvalidTtl => Code::InvalidTtl,
+            TokenError::Reserved(_) => Code::InvalidAgentId,
             TokenError::TooMany(_) => Code::TooMany,
             TokenError::NoTenant | TokenError::NotFound => Code::NotFound,
             TokenError::AlreadyUsed => {
@@ -337,6 +338,7 @@ impl From<RenewAgentCaError> for Problem {
         match error {
             RenewAgentCaError::Unavailable(error) => error.into(),
             RenewAgentCaError::NoEnvelope => Self::new(Code::NoEnvelope, with_causes(&error)),
+            RenewAgentCaError::NoneWaiting => Self::not_found("No intermediate waits to issue."),
             _ => Self::new(Code::NotRenewed, with_causes(&error)),
         }
     }

@@ -138,6 +138,7 @@ media! {
     pub(crate) struct Pem = "application/x-pem-file", "Certificates";
     /// RFC 5280 5.
     pub(crate) struct Crl = "application/pkix-crl", "A certificate revocation list";
+    pub(crate) struct CrlPem = "application/x-pem-file", "The certificate revocation lists of all issuers";
     pub(crate) struct Program = "application/octet-stream", "The program";
     pub(crate) struct OpenMetrics = "application/openmetrics-text", "Figures";
 }

@@ -1,7 +1,8 @@
-//! The agent CA and its revocation list as relying parties fetch them: made within a second of each change and anew
+//! The agent CA and its revocation lists as relying parties fetch them: made within a second of each change and anew
 //! each hour without one, never for a request. Whoever asks for them costs the server neither a signature nor a walk
 //! over the registry.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,10 @@ use super::Shared;
 use super::document::Document;
 use crate::api::authority::{BundleAnswer, BundleKeyItem};
 use crate::app::issue::issuing::IssuingError;
-use crate::app::keep::agent_ca::{BundleKey, CrlError};
+use crate::app::keep::agent_ca::{BundleKey, CrlError, IssuerList, RevocationLists};
 use crate::app::{App, Unavailable};
 use crate::clock;
+use crate::pem;
 
 /// How old documents become when nothing changes.
 const RENEW_EVERY: Duration = Duration::from_secs(3600);
@@ -40,12 +42,31 @@ pub(crate) struct TrustDocuments {
 pub(crate) struct Documents {
     /// Whether they have been made at all.
     made: bool,
-    /// Root and intermediates, PEM.
-    pub(crate) bundle: Option<Document>,
+    pub(crate) bundles: Option<Bundles>,
+    /// None before there is an agent CA.
+    pub(crate) lists: Option<Lists>,
+}
+
+/// The certificates of the agent CA.
+#[derive(Debug, Clone)]
+pub(crate) struct Bundles {
+    /// Roots and intermediates, PEM.
+    pub(crate) whole: Document,
+    /// The roots alone, PEM: what relying parties take as CA.
+    pub(crate) roots: Document,
     /// The roots as a JWK set.
-    pub(crate) spiffe_bundle: Option<Document>,
-    /// DER (RFC 5280 5).
-    pub(crate) crl: Option<Document>,
+    pub(crate) spiffe: Document,
+}
+
+/// The revocation lists (RFC 5280 5), each signed by its own issuer.
+#[derive(Debug, Clone)]
+pub(crate) struct Lists {
+    /// The issuing intermediate's, DER.
+    pub(crate) issuing: Option<Document>,
+    /// All of them, PEM: the issuing intermediate's first, those of the others, the roots' last. None while a root has none.
+    pub(crate) all: Option<Document>,
+    /// DER, by the issuer's subject key identifier.
+    pub(crate) by_issuer: BTreeMap<String, Document>,
 }
 
 impl TrustDocuments {
@@ -82,23 +103,22 @@ impl Shared {
     async fn make_trust_documents(&self) -> Result<(), Failed> {
         let before = self.trust.newest();
         let bundles = bundles(&self.app);
-        let crl = match self.app.revocation_list().await {
-            Ok(list) => Ok(Some(Document::new("application/pkix-crl", list))),
+        let lists = match self.app.revocation_lists().await {
+            Ok(made) => Ok(Some(Lists::from(made))),
             Err(CrlError::Issuing(IssuingError::NoAuthority)) => Ok(None),
             Err(error) => Err(error),
         };
-        let failed = bundles.is_err() || crl.is_err();
+        let failed = bundles.is_err() || lists.is_err();
         if let Err(error) = &bundles {
             tracing::error!(error = error as &dyn Error, "the agent CA cannot be read; what is served stays");
         }
-        if let Err(error) = &crl {
+        if let Err(error) = &lists {
             let error = error as &dyn Error;
             tracing::error!(error, "no revocation list could be made; what is served stays");
         }
-        let (bundle, spiffe_bundle) =
-            bundles.unwrap_or_else(|_| (before.bundle.clone(), before.spiffe_bundle.clone()));
-        let crl = crl.unwrap_or_else(|_| before.crl.clone());
-        *self.trust.newest.write() = Arc::new(Documents { made: true, bundle, spiffe_bundle, crl });
+        let bundles = bundles.unwrap_or_else(|_| before.bundles.clone());
+        let lists = lists.unwrap_or_else(|_| before.lists.clone());
+        *self.trust.newest.write() = Arc::new(Documents { made: true, bundles, lists });
         if failed { Err(Failed) } else { Ok(()) }
     }
 }
@@ -108,12 +128,25 @@ impl Shared {
 #[error("a document about the agent CA could not be made")]
 struct Failed;
 
-type Bundles = (Option<Document>, Option<Document>);
+fn bundles(app: &App) -> Result<Option<Bundles>, Unavailable> {
+    let (Some((whole, roots)), Some(keys)) = (app.trust_bundles()?, app.bundle_keys()?) else {
+        return Ok(None);
+    };
+    let pem = |text: String| Document::new("application/x-pem-file", text);
+    Ok(Some(Bundles { whole: pem(whole), roots: pem(roots), spiffe: spiffe_bundle(keys) }))
+}
 
-fn bundles(app: &App) -> Result<Bundles, Unavailable> {
-    let bundle = app.trust_bundle()?.map(|pem| Document::new("application/x-pem-file", pem));
-    let keys = app.bundle_keys()?.map(spiffe_bundle);
-    Ok((bundle, keys))
+impl From<RevocationLists> for Lists {
+    fn from(RevocationLists { intermediates, roots, complete }: RevocationLists) -> Self {
+        let all = intermediates.iter().chain(&roots);
+        let pem: String = all.clone().map(|list| pem::encode(pem::CRL, &list.der)).collect();
+        let document = |list: &IssuerList| Document::new("application/pkix-crl", list.der.clone());
+        Self {
+            issuing: intermediates.first().map(document),
+            all: complete.then(|| Document::new("application/x-pem-file", pem)),
+            by_issuer: all.map(|list| (list.issuer.clone(), document(list))).collect(),
+        }
+    }
 }
 
 /// The trust bundle as SPIFFE implementations fetch it.
@@ -147,7 +180,7 @@ pub async fn keep(shared: Shared, ending: CancellationToken) {
         let made = shared.make_trust_documents().await;
         drop(making);
         let now = clock::timer();
-        let due = now + if made.is_ok() { RENEW_EVERY } else { RETRY_AFTER };
+        let due = now + if made.is_ok() { made_again_after(&shared.app) } else { RETRY_AFTER };
         let waiting = async {
             tokio::time::sleep_until(now + REST).await;
             // A change, or the time for the next making; the sender lives as long as the app.
@@ -159,6 +192,12 @@ pub async fn keep(shared: Shared, ending: CancellationToken) {
             () = clock_stepped(&shared) => {}
         }
     }
+}
+
+/// An hour, sooner where another intermediate begins to issue: its list is the first one from then on.
+fn made_again_after(app: &App) -> Duration {
+    let begins = app.next_issuer_begins().map(|begins| begins.duration_since(app.clock.now()));
+    begins.and_then(|left| Duration::try_from(left).ok()).map_or(RENEW_EVERY, |left| left.min(RENEW_EVERY))
 }
 
 /// Returns when the wall clock has been set: what a list holds depends on what has expired.

@@ -7,6 +7,8 @@ use data_encoding::BASE64;
 
 pub const CERTIFICATE: &str = "CERTIFICATE";
 pub const PRIVATE_KEY: &str = "PRIVATE KEY";
+/// A certificate revocation list (RFC 7468 section 6).
+pub const CRL: &str = "X509 CRL";
 
 /// More text than any request or chain of ours needs.
 pub const LENGTH_MAX: usize = 16 * 1024;

@@ -100,8 +100,11 @@ impl std::fmt::Debug for PrivateKey {
 pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemFileError> {
     let mut certificates = Vec::new();
     for block in blocks(text)? {
-        let Block { line, label, content, .. } = block;
-        if CERTIFICATES.contains(&label) {
+        let Block { line, label, content, encrypted } = block;
+        let is_certificate = label == TRUSTED || CERTIFICATES.contains(&label);
+        if is_certificate && encrypted {
+            return Err(PemFileError::Encrypted { line, label });
+        } else if CERTIFICATES.contains(&label) {
             certificates.push(content.to_vec());
         } else if label == TRUSTED {
             certificates
@@ -326,6 +329,10 @@ mod tests {
         for (text, error) in [
             (String::new(), PemFileError::NoCertificate),
             ("text".to_owned(), PemFileError::NoCertificate),
+            (
+                one.clone() + &two.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n", 1),
+                PemFileError::Encrypted { line: lines + 1, label },
+            ),
             (block("PRIVATE KEY", &[1]), PemFileError::NoCertificate),
             (
                 one.clone() + &two.replacen("-----BEGIN", "----BEGIN", 1),

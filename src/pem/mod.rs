@@ -8,4 +8,4 @@
 pub mod exact;
 pub mod file;
 
-pub use exact::{CERTIFICATE, PRIVATE_KEY, PemError, certificate, encode, sequence, single};
+pub use exact::{CERTIFICATE, CRL, PRIVATE_KEY, PemError, certificate, encode, sequence, single};

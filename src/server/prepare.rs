@@ -100,6 +100,7 @@ fn policy(config: &Config) -> Policy {
         rotation_grace: config.rotation_grace,
         write_pace: config.write_pace,
         open_join_tokens_max: config.max_open_join_tokens,
+        reserved_agent_ids: config.reserved_agent_ids.clone(),
         clone_policy: config.clone_policy,
         readmit_decommissioned: config.readmit_decommissioned,
     }

@@ -12,6 +12,7 @@ use crate::app::insight::fleet::HEARTBEAT_INTERVAL;
 use crate::app::keep::agent_ca::UnsealError;
 use crate::ca::authority::Authority;
 use crate::ca::envelope::Envelope;
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::network::host_port::HostPort;
 use crate::domain::network::pin::Pin;
@@ -58,7 +59,8 @@ impl Server {
         let (hierarchy, has_hosts) = stored.unwrap_or_default();
         if let Some(hierarchy) = hierarchy {
             let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
-            drop(Authority::open(&hierarchy, &envelope).map_err(UnsealError::from)?);
+            let opened = Authority::open(&hierarchy, &envelope, SystemClock.now());
+            drop(opened.map_err(UnsealError::from)?);
             anchors_for(&configured, &hierarchy)?;
         }
         if has_hosts || !own_certificate::is_missing(config) {

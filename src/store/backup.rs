@@ -25,8 +25,10 @@ const VALUE_MAX: u32 = 64 << 20;
 /// Why no backup was made.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotWriteError {
+    /// A row could not be read: it is damaged, or the store is being opened anew.
     #[error("cannot read what is to be backed up")]
     Read(#[from] ReadError),
+    /// What the backup goes into took no more of it.
     #[error("cannot write the backup")]
     Write(#[source] io::Error),
 }
@@ -34,6 +36,7 @@ pub enum SnapshotWriteError {
 /// What a backup holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackedUp {
+    /// Of all tables together, as the end of the backup counts them.
     pub rows: u64,
 }
 

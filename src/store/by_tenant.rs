@@ -95,7 +95,9 @@ fn last_number(key: &[u8]) -> Option<u64> {
 /// An audit record with its number among those of its tenant.
 #[derive(Debug, Clone)]
 pub struct Numbered {
+    /// As it stands in the chain, with its number among the records of everybody.
     pub record: AuditRecord,
+    /// Counted from 1 in the order of the chain, so that it tells nothing of what other tenants do.
     pub in_tenant: u64,
 }
 

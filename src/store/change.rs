@@ -22,62 +22,98 @@ use crate::domain::people::user::User;
 /// One thing to write. Indexes follow by themselves.
 #[derive(Debug)]
 pub enum Change {
+    /// Writes a tenant's row.
     PutTenant(Tenant),
+    /// Puts an agent CA in the place of the one that is stored, if there is one.
     PutHierarchy(Hierarchy),
+    /// Writes a host's row, under its id and its identity. `revoked_at` follows from what is denied.
     PutHost(Host),
     /// Records an issued certificate with the indexes that find it by host and by key.
     RecordEnrollment {
+        /// What the registry says of it, not revoked.
         enrollment: Enrollment,
+        /// DER, as it was signed: dropped once nobody can present it any more.
         certificate: Vec<u8>,
     },
     /// Marks an enrollment as revoked and puts its serial on the deny list.
     RevokeEnrollment {
+        /// As it is on record, not revoked yet.
         enrollment: Enrollment,
+        /// When and what for, as revocation lists will say it.
         revocation: Revocation,
     },
     /// Marks an enrollment as revoked whose certificate has expired beyond doubt: there is nothing to deny any more.
     MarkRevoked {
+        /// As it is on record, not revoked yet.
         enrollment: Enrollment,
+        /// When and what for.
         revocation: Revocation,
     },
+    /// Denies an identity, with every certificate that it has or gets. Its certificates are revoked by
+    /// changes of their own.
     DenyIdentity {
+        /// Whether or not it has a host.
         identity: AgentRef,
+        /// The moment that goes on record.
         since: Timestamp,
     },
+    /// Lets an identity in again, from the moment of the commit on; its old certificates stay denied.
     LiftIdentity(AgentRef),
     /// A denial that is known from elsewhere, of a certificate that may not be on record here.
     Deny(Denial),
     /// Removes a host with everything that hangs on it. Its unexpired serials must have been revoked before:
     /// what denies them stays.
     DeleteHost(Host),
+    /// Adds what the server itself has noticed or done to a host's timeline.
     HostEvent {
+        /// Whose timeline it is.
         host: HostId,
+        /// Entries of one millisecond stand in the order in which they were written.
         event: HostEvent,
     },
     /// Adds what a host's agent has reported, within what is kept of each host.
     ReportedEvents {
+        /// Whose timeline it is.
         host: HostId,
+        /// The host's, for those who follow it.
         tenant: TenantId,
+        /// The oldest reports of the host make way for them.
         events: Vec<Reported>,
     },
+    /// Writes a join token's row, and notes whether it is one of the open ones of its tenant.
     PutJoinToken(JoinToken),
+    /// Writes an enrollment secret's row.
     PutEnrollmentSecret(EnrollmentSecret),
+    /// Writes a person's row, under its id and its username. Where more than preferences is new, whatever is
+    /// open on the strength of the person's rights must be proved anew.
     PutUser(User),
+    /// Writes a session's row: it was opened, or has been used.
     PutSession(Session),
+    /// Removes a session, and ends what is open on its strength.
     EndSession(SessionKey),
+    /// Writes an API token's row.
     PutApiToken(ApiToken),
+    /// Removes an API token, and ends what is open on its strength. Those that were made with it have changes
+    /// of their own.
     DeleteApiToken(CredentialId),
     /// When hosts last reported, and what they said.
     SaveReport {
+        /// Whose report it is.
         host: HostId,
+        /// When the host last reported; `None`: it never has.
         at: Option<Timestamp>,
+        /// What it said; `None`: what its row says.
         facts: Option<HostFacts>,
+        /// The newest SVID that it has shown.
         newest_shown: Option<Serial>,
     },
     /// Drops what only unexpired certificates need.
     ForgetExpired {
+        /// No certificate that may still be in force has them.
         keys: Vec<SpkiHash>,
+        /// Their octets go; what the registry says of them stays.
         certificates: Vec<Serial>,
+        /// These go off the deny list: nobody can present them any more.
         denied: Vec<Serial>,
     },
     /// What the wall clock has shown while the server ran.
@@ -88,6 +124,7 @@ pub enum Change {
     RecordOutage(Outage),
     /// There was no outage that begins then.
     ForgetOutage(Timestamp),
+    /// Appends a record to the audit trail, with its place in the chain and the moment of the decision.
     Audit(AuditEvent),
     /// The trail was found to have lost records.
     FindLoss(MissingRecords),
@@ -99,15 +136,19 @@ pub enum Change {
 /// learns it. A refusal may carry changes too: the record of the refusal.
 #[derive(Debug)]
 pub struct Verdict<T, E> {
+    /// For the caller, once the changes are on disk.
     pub outcome: Result<T, E>,
+    /// Applied in this order, in one commit. None: nothing is written.
     pub changes: Vec<Change>,
 }
 
 impl<T, E> Verdict<T, E> {
+    /// What was asked for is granted, with these changes.
     pub const fn accept(outcome: T, changes: Vec<Change>) -> Self {
         Self { outcome: Ok(outcome), changes }
     }
 
+    /// It is refused, and nothing is written.
     pub const fn refuse(error: E) -> Self {
         Self { outcome: Err(error), changes: Vec::new() }
     }

@@ -28,16 +28,27 @@ use crate::domain::people::user::User;
 /// The first thing found that is not as it must be.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
+    /// A row does not match its checksum or can't be understood, or the disk failed.
     #[error(transparent)]
     Unreadable(#[from] ReadError),
+    /// Every row can be read, but this one contradicts its key or another row.
     #[error("table {table}, row {row}: {what}")]
-    Inconsistent { table: &'static str, row: String, what: &'static str },
+    Inconsistent {
+        /// The table's name in the file, with its version.
+        table: &'static str,
+        /// Its key, in lower-case hex.
+        row: String,
+        /// What is wrong with it, as a clause, without its content.
+        what: &'static str,
+    },
 }
 
 /// A table in which nothing was amiss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckedTable {
+    /// The table's name in the file, with its version.
     pub table: &'static str,
+    /// How many it has.
     pub rows: u64,
 }
 

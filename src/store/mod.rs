@@ -4,6 +4,8 @@
 //! waiting against one transaction, commits them together, publishes what others must know, and then
 //! answers. Nothing is answered that is not on disk.
 
+#![warn(missing_docs)]
+
 mod apply;
 mod backup;
 mod by_tenant;

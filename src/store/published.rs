@@ -9,12 +9,15 @@ use crate::domain::people::access::AccessChange;
 /// What the writer tells the rest of the process after a commit and before its callers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
+    /// Steps of the deny list in commit order; the live list has taken them already.
     pub deny: Vec<DenyChange>,
+    /// Hosts whose rows were written or removed, or whose identities were denied or lifted.
     pub hosts: Vec<HostChange>,
     /// Hosts that got a certificate.
     pub enrollments: Vec<(TenantId, HostId)>,
     /// Hosts whose agents have reported events.
     pub reports: Vec<(TenantId, HostId)>,
+    /// Enrollment secrets that were made, used or revoked.
     pub secrets: Vec<(TenantId, CredentialId)>,
     /// What the audit trail has got, to be counted.
     pub audited: Vec<AuditKind>,
@@ -29,8 +32,15 @@ pub struct Published {
 /// What became of a host's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostChange {
+    /// What it says now.
     Put(Box<Host>),
-    Removed { tenant: TenantId, id: HostId },
+    /// It was deleted, with all that hung on it.
+    Removed {
+        /// The tenant that it was in.
+        tenant: TenantId,
+        /// Of the row that is gone.
+        id: HostId,
+    },
 }
 
 /// Called on the writer thread for every commit that published something. Must not block.

@@ -23,20 +23,38 @@ const COMMIT_OCTETS: usize = 8 << 20;
 /// Why nothing was restored. The data directory is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotReadError {
+    /// Something has the store's name already, whatever it is.
     #[error("there is a store already ({}); move it away first", .0.display())]
     Exists(PathBuf),
+    /// The new file could not be made, filled or named.
     #[error("cannot write a store into {}", path.display())]
-    Write { path: PathBuf, source: io::Error },
+    Write {
+        /// The data directory, or the store in it.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It ends early, is no backup of ours, or what unseals it has failed.
     #[error("cannot read the backup")]
     Backup(#[source] io::Error),
+    /// A newer muster has made it.
     #[error("the backup has a table '{0}' that this version of muster does not know; use a newer muster")]
     UnknownTable(String),
+    /// Rows are missing, or are too many.
     #[error("the backup counts {counted} rows, but {found} came out of it")]
-    Count { counted: u64, found: u64 },
+    Count {
+        /// What its end says.
+        counted: u64,
+        /// How many were read.
+        found: u64,
+    },
+    /// Its rows make no store that this version could use or migrate.
     #[error("the backup's content cannot be used")]
     Content(#[source] OpenError),
+    /// The revocation journal beside the store's place can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// What was written from it can't be read again.
     #[error("the backup's content cannot be read")]
     Read(#[from] ReadError),
 }
@@ -49,6 +67,7 @@ pub struct Restoring {
     path: PathBuf,
     /// When the backup was begun.
     pub created_at: Timestamp,
+    /// How many were in it, of all tables together.
     pub rows: u64,
 }
 
@@ -75,6 +94,7 @@ impl Restoring {
         Ok(Self { database, file, path, created_at: head.created_at, rows })
     }
 
+    /// Reads what is restored so far, as it will stand in the store.
     pub fn view<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, ReadError>) -> Result<T, ReadError> {
         let transaction = self.database.begin_read().map_err(|error| Table::Meta.error(error))?;
         read(&View::new(&Snapshot { transaction }))

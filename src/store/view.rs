@@ -57,6 +57,7 @@ impl<'r> View<'r> {
         Self { rows }
     }
 
+    /// The agent CA; `None` before it was made.
     pub fn hierarchy(&self) -> Result<Option<Hierarchy>, ReadError> {
         self.record(Table::Meta, meta::HIERARCHY)
     }
@@ -116,6 +117,7 @@ impl<'r> View<'r> {
         enrollment.map(Some).ok_or(Table::LiveKeys.dangling(Table::Enrollments))
     }
 
+    /// Whether the certificate itself is denied; whether its identity is, is another question.
     pub fn serial_denied(&self, serial: Serial) -> Result<bool, ReadError> {
         Ok(self.rows.get(Table::DeniedSerials, serial.as_bytes())?.is_some())
     }
@@ -194,10 +196,12 @@ impl<'r> View<'r> {
         Ok(revoked)
     }
 
+    /// Whether there is a tenant of this id.
     pub fn has_tenant(&self, id: TenantId) -> Result<bool, ReadError> {
         Ok(self.rows.get(Table::Tenants, id.as_bytes())?.is_some())
     }
 
+    /// All of them, in the order of their creation.
     pub fn tenants(&self) -> Result<Vec<Tenant>, ReadError> {
         let mut tenants = Vec::new();
         self.rows.each(Table::Tenants, &Span::all(), &mut |_, content| {

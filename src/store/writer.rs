@@ -34,11 +34,13 @@ const BATCH: usize = 256;
 /// Why a decision left no trace.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
+    /// The decision could not be made.
     #[error("cannot read what the decision needs")]
     Read(#[from] ReadError),
     /// Whether the changes are on disk is known once the file has been opened anew.
     #[error("cannot commit to disk")]
     Commit,
+    /// Nothing of it was written. After a failed commit it may be tried again, once the store takes writes.
     #[error("the store takes no writes, because it is closing or a commit failed")]
     Stopped,
 }

@@ -37,7 +37,10 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/enroll/agent", Nothing),
     ("POST", "/enroll/agent/rotate", Nothing),
     ("GET", "/agent-ca.crt", Nothing),
+    ("GET", "/agent-ca-root.crt", Nothing),
     ("GET", "/agent-ca.crl", Nothing),
+    ("GET", "/agent-ca.crl.pem", Nothing),
+    ("GET", "/agent-ca/crl/{file}", Nothing),
     ("GET", "/.well-known/spiffe-bundle", Nothing),
     ("GET", "/install/{platform}/muster", Nothing),
     ("GET", "/healthz", Nothing),
@@ -229,9 +232,14 @@ impl World {
                 let body = json!({"name": "victim", "permissions": ["agent.read"]});
                 text(&self.admin.post("/v1/api-tokens", &body).await.expect(201), "id")
             }
+            "/agent-ca/crl/" => "0000.crl".to_owned(),
             other => panic!("`World::path` makes nothing yet for what stands at {other}"),
         };
-        template.replace("{id}", &id).replace("{agent_id}", &id).replace("{platform}", &id)
+        template
+            .replace("{id}", &id)
+            .replace("{agent_id}", &id)
+            .replace("{platform}", &id)
+            .replace("{file}", &id)
     }
 
     /// A body that the operation takes.

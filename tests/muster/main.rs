@@ -104,6 +104,8 @@ mod reseal;
 mod reverse_proxies;
 /// A clock that is ahead for a while voids no revocation.
 mod revocation_clock;
+/// The lists of revoked certificates at OpenSSL, GnuTLS and NSS, through a renewal.
+mod revocation_lists;
 /// Every way to take an identity away against every way to go on with it.
 mod revocation_matrix;
 /// Revocation: at once, everywhere, and for good.

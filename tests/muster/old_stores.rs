@@ -47,6 +47,10 @@ fn a_store_of_each_released_version_is_opened_and_keeps_what_it_knew() {
         assert_eq!(server.cli(&["user", "list", "--json"]).run().items().len(), 6, "{seen}");
         assert_eq!(server.cli(&["secret", "list", "--json"]).run().items().len(), 2, "{seen}");
         server.cli(&["audit", "verify"]).run().ok();
+        // The root of then has signed no list, which only its key can mend.
+        let checked = server.cli(&["check"]).run();
+        let lacks_lists = checked.code == Some(4) && checked.to_string().contains("has no revocation list");
+        assert!(lacks_lists, "{seen}: {checked}");
         // The identity that was revoked then is revoked now.
         let refused = server.cli(&["enroll-token", "--agent", "revoked-1", "--json"]).run();
         refused.ok();

@@ -6,7 +6,7 @@ use crate::support::keys::{self, Key};
 use crate::support::server::Server;
 
 fn renew(server: &Server, root_key: &str) -> Output {
-    server.cli(&["agent-ca", "renew", "--json"]).stdin(root_key).run()
+    server.cli(&["agent-ca", "renew", "--now", "--json"]).stdin(root_key).run()
 }
 
 fn root_key(server: &Server) -> String {
@@ -143,7 +143,7 @@ async fn the_root_key_may_come_in_any_form_that_is_not_encrypted() {
     let sec1 = std::fs::read_to_string(room.join("sec1.pem")).unwrap();
     assert!(sec1.contains("BEGIN EC PRIVATE KEY"), "{sec1}");
     renew(&server, &format!("Bag Attributes\n    friendlyName: root\n{sec1}")).json();
-    server.cli(&["agent-ca", "renew", "--root-key", key]).run().ok();
+    server.cli(&["agent-ca", "renew", "--now", "--root-key", key]).run().ok();
     openssl(room, &["pkcs8", "-topk8", "-in", key, "-passout", "pass:x", "-out", "encrypted.pem"]).ok();
     let encrypted = std::fs::read_to_string(room.join("encrypted.pem")).unwrap();
     for (encrypted, how) in [(encrypted.as_str(), "openssl pkey -in"), ("age-encryption.org/v1\nx", "age -d")]

@@ -23,6 +23,7 @@ fn a_setting_that_leaves_agents_outside_is_refused_and_nothing_is_made() {
         ("MUSTER_PUBLIC_URL", "https://muster.example.org/ui", "without a path"),
         ("MUSTER_CERT_NAMES", "https://muster.example.org", "DNS names"),
         ("MUSTER_SVID_TTL", "86400", "a duration with its unit"),
+        ("MUSTER_RESERVED_AGENT_IDS", "root,web 1", "agent ids"),
         ("MUSTER_LOG", "verbose", "error, warn, info, debug or trace"),
     ] {
         for args in [&["--check"][..], &[]] {
@@ -31,6 +32,23 @@ fn a_setting_that_leaves_agents_outside_is_refused_and_nothing_is_made() {
         }
         assert!(!data_dir.exists(), "{variable}={value}");
     }
+}
+
+#[test]
+fn a_join_token_names_no_agent_of_power() {
+    let mint = |server: &Server, agent: &str| server.cli(&["enroll-token", "--agent", agent, "--json"]).run();
+    let server = Server::quickstart();
+    for id in ["root", "Admin", "consoleadmin", "POSTGRES"] {
+        let refused = mint(&server, id).failed();
+        assert!(
+            refused.stderr.contains("is reserved") && refused.stderr.contains("invalid_agent_id"),
+            "{refused}"
+        );
+    }
+    mint(&server, "root-1").ok();
+    let server = Server::quickstart_with(&[("MUSTER_RESERVED_AGENT_IDS", "boss")]);
+    mint(&server, "Boss").failed();
+    mint(&server, "root").ok();
 }
 
 #[test]

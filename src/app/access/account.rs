@@ -22,8 +22,11 @@ use crate::store::{Change, ReadError, Verdict, View};
 /// A person, signed in, who asks for something about themselves.
 #[derive(Debug, Clone)]
 pub struct Oneself {
+    /// As of this request; what is decided looks at their row again.
     pub user: User,
+    /// The one that the request came with, which a new password leaves open.
     pub session: SessionKey,
+    /// The same person as a [`Caller`], for audit records.
     pub caller: Caller,
 }
 
@@ -39,26 +42,36 @@ impl Oneself {
     }
 }
 
+/// A person's wish for another password.
 #[derive(Debug)]
 pub struct OwnPassword {
+    /// What they say it is now, to be verified.
     pub current: Zeroizing<String>,
+    /// What it is to be, as it was typed.
     pub new: Zeroizing<String>,
     /// Whether the person's API tokens end, too.
     pub end_api_tokens: bool,
 }
 
+/// Why somebody's wish about themselves was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
+    /// It is verified even in a live session: a browser that was left open is no proof of the person.
     #[error("the current password is another one")]
     WrongPassword,
+    /// The new one is too short, too long or too easy to guess.
     #[error(transparent)]
     InvalidPassword(#[from] InvalidPassword),
+    /// It has ended, or is somebody else's.
     #[error("You have no such session.")]
     NoSession,
+    /// The session ended, or the password was reset, while hashes were made.
     #[error("the session has ended")]
     SignedOut,
+    /// No turn to hash came in time; to be tried again.
     #[error("too many passwords are being checked at once")]
     Busy,
+    /// The store or the machine could not answer; not the person's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

@@ -24,27 +24,39 @@ use crate::store::{Change, ReadError, Verdict, View};
 /// What kind of token is wanted.
 #[derive(Debug)]
 pub struct ApiTokenOrder {
+    /// What people call it; it need not be unique.
     pub name: Label,
+    /// What it may do: at least one, and none that its maker lacks.
     pub permissions: BTreeSet<Permission>,
+    /// Within [`TTL_SECONDS`]; `None`: it has no end of its own, and still ends with the token that made it.
     pub ttl_seconds: Option<i64>,
     /// `None`: the caller's own reach.
     pub tenant: Option<TenantId>,
 }
 
+/// Why a token was not created or revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiTokenError {
+    /// The order grants nothing.
     #[error("an API token needs at least one permission")]
     NoPermissions,
+    /// The first one that the caller lacks, or that a token confined to a tenant can't have. It goes on
+    /// record.
     #[error("a token cannot have the permission {0}, because you do not have it")]
     MoreThanMaker(Permission),
+    /// A lifetime out of [`TTL_SECONDS`].
     #[error("an API token that expires lives between {} seconds and 5 years", TTL_SECONDS.start())]
     InvalidTtl,
+    /// Else a program could make tokens with tokens without end.
     #[error("a token that goes back to {GENERATIONS_MAX} others cannot make more of them")]
     TooManyGenerations,
+    /// The caller is confined to another tenant, or there is none of this id.
     #[error("{NO_TENANT}")]
     NoTenant,
+    /// It is not there, or is of a tenant that the caller can't see.
     #[error("There is no such API token.")]
     NotFound,
+    /// The store or the machine could not answer; not the caller's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -52,6 +64,7 @@ pub enum ApiTokenError {
 /// A token and who made it, by name.
 #[derive(Debug, Clone)]
 pub struct ListedToken {
+    /// Its row, with the hash of its secret half.
     pub token: ApiToken,
     /// `None`: the local operator.
     pub maker: Option<Username>,

@@ -17,34 +17,56 @@ use crate::domain::people::user::{Role, User};
 #[derive(Debug, Clone)]
 pub enum Caller {
     /// A process on this machine that owns the data directory, or root.
-    Local { uid: u32, via: LocalVia },
+    Local {
+        /// That of the socket's peer, or of this process.
+        uid: u32,
+        /// How it came.
+        via: LocalVia,
+    },
     /// A person, signed in.
-    User { user: Box<User>, session: SessionKey, address: Option<IpAddr> },
+    User {
+        /// Their row, as of this request.
+        user: Box<User>,
+        /// The one that the request came with.
+        session: SessionKey,
+        /// Where they are, as trusted proxies tell it; `None` where nobody knows.
+        address: Option<IpAddr>,
+    },
     /// A program with an API token.
     Token(Box<TokenCaller>),
     /// Nobody in particular, from an address.
-    Anonymous { address: Option<IpAddr> },
+    Anonymous {
+        /// As trusted proxies tell it; `None` where nobody knows.
+        address: Option<IpAddr>,
+    },
 }
 
 /// A program that acts with an API token.
 #[derive(Debug, Clone)]
 pub struct TokenCaller {
+    /// Its public half, which names it in audit records.
     pub id: CredentialId,
     /// What the token grants and its maker still has.
     pub permissions: BTreeSet<Permission>,
+    /// The one that it is confined to; `None`: none.
     pub tenant: Option<TenantId>,
+    /// On whose rights it depends.
     pub maker: Maker,
+    /// As trusted proxies tell it; `None` where nobody knows.
     pub address: Option<IpAddr>,
 }
 
 /// Which of the two local transports a local caller used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LocalVia {
+    /// The server's UNIX socket, which checks the peer's user id.
     Socket,
+    /// A command that has opened the store itself, while no server had it.
     Process,
 }
 
 impl Caller {
+    /// Whether the caller has this right. In which tenant is another question: see [`Caller::tenant`].
     pub fn may(&self, permission: Permission) -> bool {
         match self {
             Self::Local { .. } => true,
@@ -54,6 +76,7 @@ impl Caller {
         }
     }
 
+    /// All rights that the caller has.
     pub fn permissions(&self) -> BTreeSet<Permission> {
         Permission::ALL.iter().copied().filter(|permission| self.may(*permission)).collect()
     }
@@ -97,6 +120,7 @@ impl Caller {
         }
     }
 
+    /// Where the caller is; `None` for local ones, and where nobody knows.
     pub fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Local { .. } => None,

@@ -22,12 +22,16 @@ use crate::domain::people::session::{PER_USER_MAX, Session, SessionKey, SessionT
 use crate::domain::people::user::{Preferences, User, Username};
 use crate::store::{Change, ReadError, Verdict, View};
 
+/// Why nobody was signed in, or no password was hashed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
+    /// The user is unknown or disabled, or the password is another one. Nobody outside learns which.
     #[error("Wrong username or password.")]
     Wrong,
+    /// No turn to hash came within ten seconds, or somebody else was preferred; to be tried again.
     #[error("too many passwords are being checked at once")]
     Busy,
+    /// The store or the machine could not answer; not the person's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -35,7 +39,9 @@ pub enum SignInError {
 /// A person's session, as far as the person may see it.
 #[derive(Debug, Clone)]
 pub struct SignedIn {
+    /// Their row, which is not disabled.
     pub user: User,
+    /// Not run out. Its key is for the store alone; what the person may see is its id.
     pub session: Session,
 }
 
@@ -178,6 +184,7 @@ impl App {
         Ok(self.query(|view| granted(view, caller.id, now))?.unwrap_or_default())
     }
 
+    /// Ends the session that the caller came with. Callers without one have nothing to end.
     pub async fn sign_out(&self, caller: &Caller) -> Result<(), Unavailable> {
         let Caller::User { user, session, .. } = caller else {
             return Ok(());
@@ -193,6 +200,7 @@ impl App {
         .await
     }
 
+    /// Stores how a person wants to see times; other callers have no preferences, and nothing happens.
     pub async fn set_preferences(
         &self,
         caller: &Caller,

@@ -12,10 +12,13 @@ use crate::store::{Change, Verdict};
 /// another hint for it than for what else is not found.
 pub const NO_TENANT: &str = "There is no such tenant.";
 
+/// Why no tenant was created.
 #[derive(Debug, thiserror::Error)]
 pub enum TenantError {
+    /// Some tenant has exactly this name.
     #[error("there is a tenant of this name already")]
     Taken,
+    /// The store or the machine could not answer; not the caller's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -40,6 +43,7 @@ impl App {
         })
     }
 
+    /// The tenant that is there from the start, and that is meant where none is named.
     pub fn default_tenant(&self) -> Result<TenantId, Unavailable> {
         self.query(|view| view.default_tenant())
     }
@@ -59,6 +63,7 @@ impl App {
         Ok(tenants)
     }
 
+    /// Creates a tenant, which has nothing yet. Its name is unique in the deployment.
     pub async fn create_tenant(&self, caller: &Caller, name: Label) -> Result<Tenant, TenantError> {
         let now = self.clock.now();
         let tenant = Tenant { id: TenantId::new(now, entropy()?), name, created_at: now };

@@ -28,24 +28,34 @@ use crate::store::{Change, ReadError, Verdict, View};
 /// The name of the first administrator.
 pub const FIRST_ADMIN: &str = "admin";
 
+/// Why a person was not created or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
+    /// Somebody of the same tenant has it, or no other form of it is free.
     #[error("this username is taken")]
     Taken,
+    /// Which rule the name breaks, as a clause for people.
     #[error("{0}")]
     InvalidUsername(&'static str),
+    /// It is too short, too long or too easy to guess.
     #[error(transparent)]
     InvalidPassword(#[from] InvalidPassword),
+    /// The caller may not do all that the person may, or is to. It goes on record.
     #[error("You may not do all that somebody of this role may, so you may neither create nor change them.")]
     MoreThanCaller,
+    /// It is not there, or is of a tenant that the caller can't see.
     #[error("There is no such user.")]
     NotFound,
+    /// The caller is confined to another tenant, or there is none of this id.
     #[error("{NO_TENANT}")]
     NoTenant,
+    /// Nobody would be left who can do everything everywhere.
     #[error("this is the last administrator of all tenants; make another one first")]
     LastAdmin,
+    /// No turn to hash came in time; to be tried again.
     #[error("too many passwords are being checked at once")]
     Busy,
+    /// The store or the machine could not answer; not the caller's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -62,8 +72,11 @@ impl From<SignInError> for UserError {
 /// A person to create.
 #[derive(Debug)]
 pub struct UserOrder {
+    /// The name wished for: in tenants other than the default one it gets a suffix.
     pub username: Username,
+    /// As it was typed; judged as a [`NewPassword`].
     pub password: Zeroizing<String>,
+    /// What they may do: no more than the caller may.
     pub role: Role,
     /// `None`: the caller's own reach.
     pub tenant: Option<TenantId>,
@@ -72,15 +85,20 @@ pub struct UserOrder {
 /// What to change about a person.
 #[derive(Debug, Default)]
 pub struct UserChange {
+    /// `None`: it stays.
     pub role: Option<Role>,
+    /// Whether they can't sign in; `None`: as before.
     pub disabled: Option<bool>,
+    /// A new one, as it was typed; `None`: it stays.
     pub password: Option<Zeroizing<String>>,
 }
 
 /// A person after a change, and what the change has ended besides sessions.
 #[derive(Debug)]
 pub struct ChangedUser {
+    /// Their row after it.
     pub user: User,
+    /// The API tokens of theirs that it revoked.
     pub ended_tokens: Vec<ApiToken>,
 }
 

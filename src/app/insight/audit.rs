@@ -26,13 +26,17 @@ pub struct AuditQuery {
     pub tenant: Option<TenantId>,
     /// Only those with this text in any of their words or names, whatever the case.
     pub text: Option<String>,
+    /// Exactly this one, such as `user:ada`; as in `AuditEvent::actor`.
     pub actor: Option<String>,
+    /// Exactly this one, as `noun.verb`, be it one of another version.
     pub action: Option<String>,
+    /// Only what succeeded, or only what was refused.
     pub outcome: Option<Outcome>,
     /// Only those from this moment on.
     pub from: Option<Timestamp>,
     /// Only those before this moment.
     pub until: Option<Timestamp>,
+    /// Newest first, or as the chain grows.
     pub order: AuditOrder,
     /// Only those behind this place, in that order.
     pub behind: Option<u64>,
@@ -54,6 +58,8 @@ impl AuditQuery {
 /// A stretch of the trail.
 #[derive(Debug, Default)]
 pub struct AuditPage {
+    /// In the order asked for. There may be fewer than the limit, or none, while `next` goes on: a page looks
+    /// at so many records and no more.
     pub records: Vec<NumberedRecord>,
     /// Where to go on; `None` at the end of the trail in this direction.
     pub next: Option<u64>,
@@ -62,6 +68,7 @@ pub struct AuditPage {
 /// A record that was asked for.
 #[derive(Debug, Clone)]
 pub struct NumberedRecord {
+    /// As it stands in the chain; its own number is one among the records of everybody.
     pub record: AuditRecord,
     /// Its number among those of its tenant, if the records of one tenant were asked for.
     pub in_tenant: Option<u64>,
@@ -72,6 +79,7 @@ pub struct NumberedRecord {
 pub struct ChainCheck {
     /// How many there are, as far as the asker may know.
     pub records: u64,
+    /// `None`: it is whole, from its first record to the last one that is known to have been there.
     pub broken: Option<Broken>,
 }
 
@@ -80,6 +88,7 @@ pub struct ChainCheck {
 pub struct Broken {
     /// The first record that does not continue the chain; `None` when that is not known, or not for the asker.
     pub at: Option<u64>,
+    /// A clause about that record, or about the chain's end; for those of one tenant without numbers.
     pub why: String,
 }
 

@@ -19,7 +19,9 @@ const KEPT: usize = 1_024;
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerEvent {
+    /// What a listener that comes back names as the last one it has heard.
     pub id: EventId,
+    /// What kind of thing changed.
     pub kind: LiveKind,
     /// Whose it is; `None`: everybody's.
     pub tenant: Option<TenantId>,
@@ -30,7 +32,9 @@ pub struct ServerEvent {
 /// The run of the server and the number of the event in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventId {
+    /// Differs from run to run of the server, and from tenant to tenant.
     pub run: u64,
+    /// Counted from 1 among what is told to the same tenant's listeners.
     pub number: u64,
 }
 

@@ -14,14 +14,19 @@ use crate::domain::insight::audit::AuditKind;
 pub struct Figures {
     /// Hosts in service.
     pub hosts: usize,
+    /// Of those in service, how many have missed fewer than three reports.
     pub online: usize,
     /// Hosts in service whose identity may be in use on two machines.
     pub possible_clones: usize,
+    /// Certificates on the deny list.
     pub denied_serials: usize,
+    /// Identities on the deny list.
     pub denied_identities: usize,
+    /// Whether an enrollment that arrives now would be answered with a certificate.
     pub ready: bool,
     /// Commits to disk that failed since this process started.
     pub failed_commits: u64,
+    /// `None` before the agent CA was made.
     pub agent_ca: Option<AgentCaExpiries>,
     /// Records that the audit trail got since this process started, by what they say.
     pub audited: BTreeMap<AuditKind, u64>,
@@ -55,6 +60,7 @@ impl Counts {
 }
 
 impl App {
+    /// Takes stock of all tenants together.
     pub async fn figures(self: &Arc<Self>) -> Result<Figures, Unavailable> {
         self.query_long(|app| app.measure()).await
     }

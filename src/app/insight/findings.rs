@@ -52,7 +52,16 @@ fn of_agent_ca(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Findin
         agent_ca.root,
         "Plan a new agent CA; every agent has to enroll again under it.",
     );
-    intermediate.into_iter().chain(root).collect()
+    let unlisted = (!agent_ca.roots_have_lists).then(|| {
+        Finding::new(
+            "root_list_missing",
+            Severity::Soon,
+            "The agent CA's root has no revocation list, and some relying parties refuse every agent without it",
+            "The next renewal of the intermediate makes it: muster agent-ca renew",
+        )
+        .target("/settings/agent-ca")
+    });
+    intermediate.into_iter().chain(root).chain(unlisted).collect()
 }
 
 #[cfg(test)]
@@ -69,6 +78,7 @@ mod tests {
             let expiries = AgentCaExpiries {
                 trust_domain: "muster".to_owned(),
                 root: Some(days(3_000)),
+                roots_have_lists: true,
                 intermediate: Some(intermediate),
             };
             of_agent_ca(Some(&expiries), now)

@@ -59,8 +59,11 @@ struct Rows {
 /// What a host has reported since its row was last saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// The last report; `None`: it has shown an SVID and never reported.
     pub at: Option<Timestamp>,
+    /// What is known of the machine by now, not only what the last report said.
     pub facts: HostFacts,
+    /// The newest SVID that it has shown.
     pub newest_shown: Option<Serial>,
 }
 
@@ -223,6 +226,7 @@ impl Fleet {
         self.tell_of(changed);
     }
 
+    /// A host as it is now, whosever it is: the caller looks at its tenant.
     pub fn host(&self, id: HostId) -> Option<HostNow> {
         let rows = self.rows.read();
         let index = rows.index(id)?;

@@ -23,20 +23,28 @@ const RATE: Rate = Rate { burst: 128.0, per_second: 0.5 };
 /// Whose certificate vouches for a report.
 #[derive(Debug, Clone)]
 pub struct Reporter {
+    /// Whose timeline it goes into.
     pub host: HostId,
+    /// Who reports: the host's own, by its certificate.
     pub identity: AgentRef,
+    /// The certificate's, which must be on record and not revoked.
     pub serial: Serial,
 }
 
 /// Why a report has left no trace.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
+    /// The host has used up its rate; to be tried again later.
     #[error("this host reports more than is taken; report less often")]
     TooMuch,
+    /// One report of a host is taken at a time.
     #[error("this host is reporting already; report one thing after the other")]
     Busy,
+    /// The certificate is not on record or revoked, its identity is denied, or the host is out of service or
+    /// gone.
     #[error("the identity that reports is revoked or unknown")]
     NotAdmitted,
+    /// The store or the machine could not answer; not the agent's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -57,6 +65,7 @@ pub struct ReportSlot<'a> {
 }
 
 impl History {
+    /// Takes reports into this store. Who has reported how much is known in memory alone.
     pub fn new(store: Store) -> Self {
         let pace = Mutex::new(RateLimiter::new(RATE, KEYS_MAX, WhenFull::Forget));
         Self { store, pace, reporting: Mutex::default() }

@@ -18,34 +18,50 @@ const DAYS: u32 = 30;
 /// A tenant's fleet at a glance.
 #[derive(Debug, Clone)]
 pub struct Overview {
+    /// Of those in service, how many have missed fewer than three reports.
     pub online: usize,
+    /// In service.
     pub total: usize,
+    /// Out of service.
     pub decommissioned: usize,
     /// In service, enrolled for at least a day, and silent for a day.
     pub not_reported_24h: usize,
     /// The day, counted from the epoch, and how many hosts enrolled on it; oldest first.
     pub enrollments_per_day: Vec<(u32, u64)>,
+    /// `None` before the agent CA was made.
     pub agent_ca: Option<AgentCaExpiries>,
+    /// Of the SVIDs that are valid now.
     pub forecast: Forecast,
+    /// The most urgent first.
     pub warnings: Vec<Finding>,
 }
 
+/// When the agent CA's certificates end.
 #[derive(Debug, Clone)]
 pub struct AgentCaExpiries {
+    /// It stands in every SPIFFE ID that the agent CA signs.
     pub trust_domain: String,
+    /// The end of the newest root; `None`: it can't be read.
     pub root: Option<Timestamp>,
+    /// The end of the intermediate that issues; `None`: it can't be read.
     pub intermediate: Option<Timestamp>,
+    /// Whether every root has signed a revocation list; those of before 0.2.0 have not.
+    pub roots_have_lists: bool,
 }
 
 /// When SVIDs would have run out if the server stopped now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Forecast {
+    /// When the first runs out; `None`: there is no valid SVID.
     pub first: Option<Timestamp>,
+    /// When half of them have.
     pub half: Option<Timestamp>,
+    /// When the last one has.
     pub all: Option<Timestamp>,
 }
 
 impl App {
+    /// Puts it together from memory and the store, in the pool for long reads.
     pub async fn overview(self: &Arc<Self>, tenant: TenantId) -> Result<Overview, Unavailable> {
         self.query_long(move |app| app.compose_overview(tenant)).await
     }
@@ -93,6 +109,7 @@ impl AgentCaExpiries {
             trust_domain: stored.trust_domain.to_string(),
             root: expiry(CaRole::Root),
             intermediate: expiry(CaRole::Intermediate),
+            roots_have_lists: hierarchy::root_lists(stored).len() == stored.roots.len(),
         }
     }
 }

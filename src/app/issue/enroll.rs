@@ -45,39 +45,58 @@ const ATTEMPTS: usize = 3;
 /// A request to enroll, as it came in.
 #[derive(Debug)]
 pub struct EnrollRequest {
+    /// What the machine says it shows; a text of another kind is refused as malformed.
     pub kind: CredentialKind,
+    /// As it came; wiped on drop.
     pub credential: Zeroizing<String>,
+    /// PEM; must be exactly one PKCS#10 request.
     pub csr: String,
+    /// What the machine says of itself.
     pub facts: HostFacts,
+    /// The machine's address, as trusted proxies tell it; for the record alone.
     pub peer: Option<IpAddr>,
 }
 
+/// Why a machine was not enrolled. What [`EnrollError::Unauthorized`] folds together is told apart on record
+/// alone.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollError {
     /// Outside, all of these look the same; the reason is for the audit record.
     #[error("This token or secret does not admit anyone.")]
     Unauthorized(AuditReason),
+    /// By another machine, or by this one with another key or too long ago for a retry. Only who has its
+    /// secret half learns it.
     #[error("This join token has been used. Ask for a new one.")]
     TokenUsed,
+    /// Only who has its secret half learns it.
     #[error("This join token has expired. Ask for a new one.")]
     TokenExpired,
+    /// Not even a retry is answered. Only who has its secret half learns it.
     #[error("This join token was voided. Ask for a new one.")]
     TokenVoided,
+    /// Its last use went to another machine after this one's request was found to be in order.
     #[error("This enrollment secret has admitted as many hosts as it may.")]
     SecretExhausted,
+    /// A host has to be re-enabled before its agent id is given out again.
     #[error("the identity that this join token names is revoked")]
     IdentityRevoked,
+    /// An enrollment secret was shown by the machine of this host, by its machine id, and the policy lets
+    /// none back in like this. The host's timeline tells of it.
     #[error(
         "This machine was decommissioned. If it is to come back, an administrator re-enables its host, or gives it a \
          join token."
     )]
     HostDecommissioned(HostId),
+    /// The request is no proof that its sender holds a key that is good enough.
     #[error(transparent)]
     BadCsr(#[from] CsrError),
+    /// A certificate that may still be in force has it, and is not of the host that enrolls.
     #[error("the key of this request already belongs to another identity; make a new key")]
     KeyTaken,
+    /// The credential is good, and no certificate could be made.
     #[error(transparent)]
     Issuing(#[from] IssuingError),
+    /// The store or the machine could not answer; not the agent's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

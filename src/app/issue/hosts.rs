@@ -21,10 +21,13 @@ use crate::domain::insight::timeline::{EventKey, TimelineEntry, TimelineKind};
 use crate::domain::label::Label;
 use crate::store::{Change, ReadError, TenantRows, Verdict, View};
 
+/// Why nothing was done about a host, or shown of it.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
+    /// It is not there, or is another tenant's.
     #[error("There is no such host.")]
     NotFound,
+    /// The store or the machine could not answer; not the caller's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -32,6 +35,7 @@ pub enum HostError {
 /// What let a host in, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialNow {
+    /// Which kind, and its id.
     pub by: LetInBy,
     /// A join token need not have one.
     pub name: Option<Label>,
@@ -42,13 +46,16 @@ pub struct CredentialNow {
 /// A host with what else is shown of it.
 #[derive(Debug, Clone)]
 pub struct HostDetail {
+    /// As the fleet has it in memory.
     pub now: HostNow,
+    /// `None`: the store did not tell, or the credential's row is gone.
     pub credential: Option<CredentialNow>,
 }
 
 /// A page of hosts.
 #[derive(Debug)]
 pub struct ListedHosts {
+    /// In the order asked for, at most as many as asked for.
     pub hosts: Vec<HostDetail>,
     /// How many match in all.
     pub total: usize,
@@ -93,6 +100,7 @@ fn credentials_of<'h>(
 }
 
 impl App {
+    /// A host as it is now, if it is this tenant's.
     pub fn host(&self, tenant: TenantId, id: HostId) -> Result<HostNow, HostError> {
         self.fleet.host(id).filter(|now| now.host.tenant == tenant).ok_or(HostError::NotFound)
     }

@@ -17,25 +17,37 @@ use crate::pem;
 /// An SVID as it is handed to its agent, with what the agent needs beside it.
 #[derive(Debug, Clone)]
 pub struct IssuedAnswer {
+    /// The one URI name in the certificate.
     pub id: SpiffeId,
+    /// The registry's row for the machine.
     pub host: HostId,
+    /// The SVID alone.
     pub certificate_pem: String,
+    /// What signed it, for the agent to present with it.
     pub intermediate_pem: String,
+    /// The roots, one after the other: what the agent checks others against.
     pub trust_bundle_pem: String,
+    /// As in the certificate, for those who do not parse it.
     pub serial: Serial,
+    /// By the server's clock. Where an answer is given again, the moment of the first.
     pub issued_at: Timestamp,
+    /// The last second in which it is valid.
     pub not_after: Timestamp,
 }
 
 /// Why no certificate could be issued, whoever asked.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuingError {
+    /// Nothing is issued before an operator has made the agent CA and the server has unsealed its key.
     #[error("the agent CA has not been initialised or its key is sealed")]
     NoAuthority,
+    /// It has, or it ends before an SVID could be of any use.
     #[error("the agent CA's intermediate certificate has expired")]
     IntermediateExpired,
+    /// An answer that was lost can't be given again.
     #[error("the intermediate that signed an earlier certificate is not on record")]
     NoIssuer,
+    /// Nothing was signed, or what was signed is not as an SVID has to be, and was withheld.
     #[error("the agent CA could not sign")]
     Signing(#[source] IssueError),
 }
@@ -75,7 +87,7 @@ impl SignedSvid {
             id: self.order.id,
             host: self.host,
             certificate_pem: pem::certificate(&self.svid.der),
-            intermediate_pem: self.authority.intermediate_pem(),
+            intermediate_pem: self.authority.intermediate_pem(self.order.at),
             trust_bundle_pem: self.authority.roots_pem().to_owned(),
             serial: self.order.serial,
             issued_at: self.order.at,

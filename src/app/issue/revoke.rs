@@ -17,17 +17,23 @@ use crate::store::{Change, ReadError, Verdict, View};
 /// What a revocation did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revoked {
+    /// Whom it took away.
     pub identity: AgentRef,
+    /// The registry's row of its machine; it stays.
     pub host: HostId,
+    /// Since when it is revoked: an earlier moment, where this call found nothing to do.
     pub since: Timestamp,
     /// How many certificates this call revoked; zero when the identity was revoked before.
     pub certificates: usize,
 }
 
+/// Why no identity was revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
+    /// No host of the tenant has this agent id; one that was deleted is not there any more.
     #[error("There is no agent '{0}' in this tenant.")]
     NotFound(AgentId),
+    /// The store or the machine could not answer; not the caller's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

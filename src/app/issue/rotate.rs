@@ -41,32 +41,45 @@ pub(crate) fn rate(lifetime: jiff::SignedDuration) -> Rate {
 pub struct RotateRequest {
     /// The current leaf and its intermediate, PEM.
     pub chain: String,
+    /// PEM; for a key that the host has never had.
     pub csr: String,
     /// ASN.1 DER ECDSA signature by the current key over the CSR's DER.
     pub proof: Vec<u8>,
+    /// The machine's address; for the record alone.
     pub peer: Option<IpAddr>,
 }
 
+/// Why an SVID was not renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
+    /// It proves nothing, so its sender is told no more than that. [`ChainError`] is for logs.
     #[error("the certificate chain is not one that this server issued")]
     BadChain(#[from] ChainError),
+    /// The chain is ours, but its sender did not prove to hold its key for this request.
     #[error("the proof is not a signature by the current key over the new request")]
     BadProof(#[from] ProofError),
+    /// The chain is ours and the record is not there, or contradicts it: the store may be an older copy.
     #[error("the certificate is not in the registry; enroll again with a join token")]
     UnknownSerial,
+    /// It is out of grace, and no outage of the server excuses it; or it is not the host's newest.
     #[error("the certificate has expired; enroll again with a join token that names this agent id")]
     SvidExpired,
+    /// The certificate or its identity was revoked, be it because this rotation gave a clone away.
     #[error("this identity is revoked")]
     IdentityRevoked,
+    /// The new request is no proof that its sender holds a key that is good enough.
     #[error(transparent)]
     BadCsr(#[from] CsrError),
+    /// By this host at any time, or by another one in a certificate that may still be in force.
     #[error("the new key was used before; rotation needs a new key")]
     KeyReused,
+    /// A host that rotates without need fills the registry.
     #[error("This identity rotates too often. Wait and try again.")]
     TooOften,
+    /// The right is proved, and no certificate could be made.
     #[error(transparent)]
     Issuing(#[from] IssuingError),
+    /// The store or the machine could not answer; not the agent's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -122,7 +135,9 @@ struct Prepared {
 /// A refusal, with the SVID that was presented once its chain has been verified.
 #[derive(Debug)]
 pub struct RotateRefusal {
+    /// Why nothing was renewed.
     pub error: RotateError,
+    /// Who it says the sender is, for the audit record; `None`: nothing has been verified.
     pub presented: Option<Box<(SpiffeId, Serial)>>,
 }
 

@@ -19,21 +19,30 @@ use crate::store::{Change, Verdict, View};
 /// What kind of secret is wanted.
 #[derive(Debug)]
 pub struct SecretOrder {
+    /// What people call it; it need not be unique.
     pub name: Label,
+    /// Hosts that it may let in, within [`MAX_USES`]; `None`: any number.
     pub max_uses: Option<i64>,
+    /// Within [`TTL_SECONDS`]; `None`: it has no end until it is revoked.
     pub ttl_seconds: Option<i64>,
 }
 
+/// Why an enrollment secret was not created or revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
+    /// A number out of [`MAX_USES`].
     #[error("max uses is a whole number from {} to {}", MAX_USES.start(), MAX_USES.end())]
     InvalidMaxUses,
+    /// A lifetime out of [`TTL_SECONDS`].
     #[error("an enrollment secret that expires lives between {} seconds and 5 years", TTL_SECONDS.start())]
     InvalidTtl,
+    /// There is none of this id.
     #[error("{NO_TENANT}")]
     NoTenant,
+    /// It is not there, or is another tenant's.
     #[error("There is no such enrollment secret.")]
     NotFound,
+    /// The store or the machine could not answer; not the caller's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

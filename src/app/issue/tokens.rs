@@ -20,25 +20,40 @@ use crate::store::{Change, Verdict, View};
 /// What kind of token is wanted.
 #[derive(Debug, Default)]
 pub struct TokenOrder {
+    /// The agent that it is for, new or enrolled before; `None`: a new host, whose id becomes its agent id.
     pub agent: Option<AgentId>,
+    /// What people call it; it need not be unique.
     pub name: Option<Label>,
+    /// Within [`TTL_SECONDS`]; `None`: [`TTL_SECONDS_DEFAULT`].
     pub ttl_seconds: Option<i64>,
 }
 
+/// Why a join token was not minted or voided.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
+    /// A lifetime out of [`TTL_SECONDS`].
     #[error("a join token lives between {} seconds and {} days", TTL_SECONDS.start(), TTL_SECONDS.end() / 86_400)]
     InvalidTtl,
+    /// Relying parties may take it for a person of power.
+    #[error(
+        "the agent id '{0}' is reserved, because programs that go by a certificate's common name may take it for a person of power; choose another one"
+    )]
+    Reserved(AgentId),
+    /// As many are open as the policy allows, which is this many.
     #[error(
         "{0} join tokens are open in this tenant, and there may be no more; void some, or wait until they expire"
     )]
     TooMany(usize),
+    /// There is none of this id.
     #[error("{NO_TENANT}")]
     NoTenant,
+    /// It is not there, or is another tenant's.
     #[error("There is no such join token.")]
     NotFound,
+    /// It has let its machine in, and voiding it would take nothing away.
     #[error("this join token has already been used; revoke the agent instead")]
     AlreadyUsed,
+    /// The store or the machine could not answer; not the caller's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -54,6 +69,9 @@ impl App {
         let ttl = order.ttl_seconds.unwrap_or(TTL_SECONDS_DEFAULT);
         if !TTL_SECONDS.contains(&ttl) {
             return Err(TokenError::InvalidTtl);
+        }
+        if let Some(agent) = order.agent.as_ref().filter(|agent| self.policy.reserved_agent_ids.has(agent)) {
+            return Err(TokenError::Reserved(agent.clone()));
         }
         let now = self.clock.now();
         let id = CredentialId::new(now, entropy()?);

@@ -3,57 +3,88 @@
 use std::io;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::app::access::caller::Caller;
 use crate::app::issue::issuing::IssuingError;
 use crate::app::{App, Unavailable};
+pub use crate::ca::authority::IssuerList;
 use crate::ca::authority::{Authority, AuthorityError};
+use crate::ca::crl::{CrlSignError, ListOrder, number_at};
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::ca::hierarchy::{self, DamagedCertificate, InitError, RenewError};
-pub use crate::ca::hierarchy::{CertificateSummary, IntermediateRequest};
+pub use crate::ca::hierarchy::{CertificateSummary, IntermediateRequest, SignedIntermediate};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{Change, Verdict};
 
+/// Why no agent CA was made or taken over. None is stored then.
 #[derive(Debug, thiserror::Error)]
 pub enum InitAgentCaError {
+    /// Also where another one was stored meanwhile.
     #[error("the agent CA exists already; a second one would orphan every agent enrolled under the first")]
     Exists,
+    /// No keys, no certificates, or no seal.
     #[error("the agent CA could not be created")]
     Creating(#[from] InitError),
+    /// Where it was to be kept, it could not be written.
     #[error("the new root key could not be handed out, so no CA was created")]
     RootKey(#[source] io::Error),
+    /// Without one the server could never issue with it.
     #[error("the server finds no envelope key to unseal the new intermediate's key with")]
     NoEnvelope,
+    /// It was found, and can't be used.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// Its key can't be unsealed, or the certificates don't fit.
     #[error("the server can't use the new intermediate, so no CA was created")]
     Unusable(#[source] AuthorityError),
+    /// A new certificate can't be read again.
     #[error(transparent)]
     Damaged(#[from] DamagedCertificate),
+    /// The store or the machine could not answer; not the operator's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
+/// Why there is no other intermediate. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewAgentCaError {
+    /// It has to be made first.
     #[error("there is no agent CA yet")]
     Missing,
+    /// Without one the new key can't be sealed.
     #[error("there is no envelope to seal the new intermediate's key with")]
     NoEnvelope,
+    /// It was found, and can't be used.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// No key could be made, or what was signed is not an intermediate of this agent CA for it.
     #[error(transparent)]
     Renewing(#[from] RenewError),
+    /// To be asked for again, from the agent CA as it is now.
     #[error("the agent CA was changed by somebody else at the same time")]
     Changed,
+    /// One at a time.
+    #[error(
+        "an intermediate that was made before is waiting and issues from {from} on; 'muster agent-ca renew --now' takes it at once"
+    )]
+    Waiting {
+        /// When its time comes.
+        from: Timestamp,
+    },
+    /// The newest one issues already.
+    #[error("no intermediate is waiting to issue")]
+    NoneWaiting,
+    /// Its key can't be unsealed, or the certificates don't fit.
     #[error("the new intermediate could not be used, so nothing was changed")]
     Unusable(#[source] AuthorityError),
+    /// A certificate that is stored can't be read.
     #[error(transparent)]
     Damaged(#[from] DamagedCertificate),
+    /// The store or the machine could not answer; not the operator's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -61,40 +92,81 @@ pub enum RenewAgentCaError {
 /// Where the quickstart leaves the agent CA's root key, inside the data directory.
 pub const ROOT_KEY_FILE: &str = "root-key.pem";
 
-/// How long a CRL is good. A fresh one is made with each change, and each hour without one.
-const CRL_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
+/// How long revocation lists are good at the least, and of how many lifetimes of an SVID at the least: no relying party
+/// refuses an agent whose certificate is still good because the server is away. Fresh ones are made with each change, and
+/// each hour without one.
+const LIST_LIFETIME_MIN: SignedDuration = SignedDuration::from_hours(48);
+const LIST_SVID_LIFETIMES: i32 = 2;
+
+/// How long a new intermediate is public before it issues: relying parties fetch bundle and lists once a day at least.
+const PUBLIC_BEFORE_ISSUING: SignedDuration = SignedDuration::from_hours(24);
+
+/// From when on an intermediate issues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Issuing {
+    /// When relying parties have got to know it.
+    Later,
+    /// At once.
+    Now,
+}
+
+/// The revocation lists of all issuers, each by its own issuer (RFC 5280 6.3.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevocationLists {
+    /// Of the intermediates that have not expired, the issuing one's first.
+    pub intermediates: Vec<IssuerList>,
+    /// Of the roots. A store of before 0.2.0 has none until its intermediate is renewed.
+    pub roots: Vec<IssuerList>,
+    /// Whether every root has one.
+    pub complete: bool,
+}
 
 /// A root of the trust bundle and the coordinates of its P-256 key.
 #[derive(Debug, Clone)]
 pub struct BundleKey {
+    /// Affine coordinate, big-endian: what a JWK has as `x` (RFC 7518, 6.2.1.2).
     pub x: [u8; 32],
+    /// The same for `y` (RFC 7518, 6.2.1.3).
     pub y: [u8; 32],
     /// DER.
     pub certificate: Vec<u8>,
 }
 
+/// Why there is no revocation list.
 #[derive(Debug, thiserror::Error)]
 pub enum CrlError {
+    /// There is no unsealed key to sign it with, or signing failed.
     #[error(transparent)]
     Issuing(#[from] IssuingError),
+    /// A list could not be signed.
+    #[error(transparent)]
+    Signing(#[from] CrlSignError),
+    /// The store or the machine could not answer; not the caller's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
+/// Why nothing can be issued after a start.
 #[derive(Debug, thiserror::Error)]
 pub enum UnsealError {
+    /// It has to be made first.
     #[error("there is no agent CA yet")]
     Missing,
+    /// The envelope is another one, or what is stored is no CA that could sign.
     #[error("the agent CA's issuing key cannot be used")]
     Unusable(#[from] AuthorityError),
+    /// The store or the machine could not answer; not the operator's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
+/// Why nobody can say what the agent CA consists of.
 #[derive(Debug, thiserror::Error)]
 pub enum DescribeError {
+    /// A certificate that is stored can't be read.
     #[error(transparent)]
     Damaged(#[from] DamagedCertificate),
+    /// The store or the machine could not answer; not the caller's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -130,7 +202,8 @@ impl App {
         }
         let envelope = Envelope::find(settings)?.ok_or(InitAgentCaError::NoEnvelope)?;
         // What could not be used must not be stored.
-        let authority = Authority::open(&made, &envelope).map_err(InitAgentCaError::Unusable)?;
+        let authority =
+            Authority::open(&made, &envelope, self.clock.now()).map_err(InitAgentCaError::Unusable)?;
         self.put_agent_ca(caller, made).await?;
         self.set_authority(authority);
         Ok(())
@@ -167,41 +240,98 @@ impl App {
         settings: &EnvelopeSettings,
     ) -> Result<IntermediateRequest, RenewAgentCaError> {
         let hierarchy = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
+        if let Some(from) = self.waiting_since_now(&hierarchy) {
+            return Err(RenewAgentCaError::Waiting { from });
+        }
         let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
         Ok(hierarchy::request(&hierarchy, &envelope).map_err(RenewError::from)?)
     }
 
-    /// Adds an intermediate that the root has signed for a request, and issues from it from now on.
+    /// From when on the newest intermediate issues, if that time has not come.
+    fn waiting_since_now(&self, hierarchy: &Hierarchy) -> Option<Timestamp> {
+        let newest = hierarchy.intermediates.last()?;
+        newest.issuing_from.filter(|from| *from > self.clock.now())
+    }
+
+    /// Adds an intermediate that the root has signed for a request. It is public at once and issues from now on, or when
+    /// relying parties have got to know it.
     pub async fn install_intermediate(
         &self,
         caller: &Caller,
-        certificate: Vec<u8>,
+        signed: SignedIntermediate,
         sealed_key: Vec<u8>,
+        issuing: Issuing,
         settings: &EnvelopeSettings,
     ) -> Result<CertificateSummary, RenewAgentCaError> {
         let before = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
         let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
-        let mut after = before.clone();
         let now = self.clock.now();
-        after.intermediates.push(hierarchy::accept(&before, certificate, sealed_key, &envelope, now)?);
+        let from = match issuing {
+            Issuing::Now => now,
+            Issuing::Later => self.issues_when_known(&before, now)?,
+        };
+        let after = hierarchy::accept(&before, signed, sealed_key, from, &envelope, now)?;
+        self.renew_to(caller, before, after, &envelope).await
+    }
+
+    /// A day from now, sooner where the present intermediate would shorten SVIDs before that, or can't issue any more.
+    fn issues_when_known(&self, before: &Hierarchy, now: Timestamp) -> Result<Timestamp, RenewAgentCaError> {
+        let present = hierarchy::describe(before)?.pop().ok_or(DamagedCertificate)?;
+        let whole = present.not_after.saturating_sub(self.policy.svid_ttl).unwrap_or(now);
+        let known = now.saturating_add(PUBLIC_BEFORE_ISSUING).unwrap_or(now);
+        Ok(known.min(whole).max(now))
+    }
+
+    /// Lets the intermediate that waits issue at once.
+    pub async fn issue_from_waiting(
+        &self,
+        caller: &Caller,
+        settings: &EnvelopeSettings,
+    ) -> Result<CertificateSummary, RenewAgentCaError> {
+        let before = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
+        if self.waiting_since_now(&before).is_none() {
+            return Err(RenewAgentCaError::NoneWaiting);
+        }
+        let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
+        let mut after = before.clone();
+        if let Some(newest) = after.intermediates.last_mut() {
+            newest.issuing_from = Some(self.clock.now());
+        }
+        self.renew_to(caller, before, after, &envelope).await
+    }
+
+    async fn renew_to(
+        &self,
+        caller: &Caller,
+        before: Hierarchy,
+        after: Hierarchy,
+        envelope: &Envelope,
+    ) -> Result<CertificateSummary, RenewAgentCaError> {
         // What could not be used must not be stored.
-        let authority = Authority::open(&after, &envelope).map_err(RenewAgentCaError::Unusable)?;
+        let opened = Authority::open(&after, envelope, self.clock.now());
+        let authority = opened.map_err(RenewAgentCaError::Unusable)?;
         let newest = hierarchy::describe(&after)?.pop().ok_or(DamagedCertificate)?;
         let mut event = caller.event(AuditAction::AgentCaRenew, None, &after.trust_domain);
         event.detail.insert("intermediate", newest.fingerprint.clone());
         event.detail.insert("not_after", newest.not_after.to_string());
+        if let Some(from) = newest.issuing_from {
+            event.detail.insert("issuing_from", from.to_string());
+        }
         self.replace_hierarchy(Some(before), after, event, RenewAgentCaError::Changed).await?;
         self.set_authority(authority);
         Ok(newest)
     }
 
+    /// The agent CA as it is stored, its issuing keys sealed; `None` before it was made.
     pub fn hierarchy(&self) -> Result<Option<Hierarchy>, Unavailable> {
         self.query(|view| view.hierarchy())
     }
 
-    /// Root and intermediates, PEM, certificates only.
-    pub fn trust_bundle(&self) -> Result<Option<String>, Unavailable> {
-        Ok(self.hierarchy()?.map(|hierarchy| hierarchy::bundle_pem(&hierarchy)))
+    /// Root and intermediates, and the roots alone; PEM, certificates only.
+    pub fn trust_bundles(&self) -> Result<Option<(String, String)>, Unavailable> {
+        let bundles =
+            |hierarchy: Hierarchy| (hierarchy::bundle_pem(&hierarchy), hierarchy::roots_pem(&hierarchy));
+        Ok(self.hierarchy()?.map(bundles))
     }
 
     /// What the agent CA consists of.
@@ -218,19 +348,29 @@ impl App {
         self.data_dir.join(ROOT_KEY_FILE).exists()
     }
 
-    /// The CRL of all unexpired revocations, signed by the intermediate, DER. It is a walk over all of them, so it is
-    /// not for requests, and holds up no enrollment.
-    pub async fn revocation_list(self: &Arc<Self>) -> Result<Vec<u8>, CrlError> {
-        self.query_long(|app| app.sign_revocation_list()).await
+    /// The list of every issuer with all unexpired revocations. It is a walk over all of them, so it is not for requests,
+    /// and holds up no enrollment.
+    pub async fn revocation_lists(self: &Arc<Self>) -> Result<RevocationLists, CrlError> {
+        self.query_long(|app| app.sign_revocation_lists()).await
     }
 
-    fn sign_revocation_list(&self) -> Result<Vec<u8>, CrlError> {
+    fn sign_revocation_lists(&self) -> Result<RevocationLists, CrlError> {
         let authority = self.authority().ok_or(IssuingError::NoAuthority)?;
-        let now = self.clock.now();
-        let revoked = self.query(|view| view.revoked_serials(now))?;
-        let number = u64::try_from(now.as_millisecond()).unwrap_or(0);
-        let list = authority.crl(revoked, number, now, now + CRL_LIFETIME);
-        Ok(list.map_err(IssuingError::Signing)?)
+        let hierarchy = self.hierarchy()?.ok_or(IssuingError::NoAuthority)?;
+        let at = self.clock.now();
+        let revoked = self.query(|view| view.revoked_serials(at))?;
+        let lifetime = (self.policy.svid_ttl * LIST_SVID_LIFETIMES).max(LIST_LIFETIME_MIN);
+        let next_update = at.saturating_add(lifetime).unwrap_or(at);
+        let order = ListOrder { revoked: &revoked, number: number_at(at), at, next_update };
+        let intermediates = authority.lists(&order)?;
+        let roots = hierarchy::root_lists(&hierarchy);
+        let complete = roots.len() == hierarchy.roots.len();
+        Ok(RevocationLists { intermediates, roots, complete })
+    }
+
+    /// When another intermediate begins to issue.
+    pub(crate) fn next_issuer_begins(&self) -> Option<Timestamp> {
+        self.authority()?.next_begins(self.clock.now())
     }
 
     /// The public keys of the roots.
@@ -248,7 +388,7 @@ impl App {
     /// Unseals the issuing key; from now on enrollments and rotations are answered.
     pub fn unseal(&self, envelope: &Envelope) -> Result<Hierarchy, UnsealError> {
         let hierarchy = self.hierarchy()?.ok_or(UnsealError::Missing)?;
-        self.set_authority(Authority::open(&hierarchy, envelope)?);
+        self.set_authority(Authority::open(&hierarchy, envelope, self.clock.now())?);
         Ok(hierarchy)
     }
 }

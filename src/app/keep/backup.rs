@@ -13,18 +13,24 @@ use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{self, Change};
 
+/// Why there is no backup, or not a whole one.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
+    /// The settings name none, and none lies where one is looked for unnamed.
     #[error("there is no envelope to seal the backup with")]
     NoEnvelope,
+    /// It was found and can't be used, or it could not seal.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// Found out before anything is written: whoever restores must open both with one envelope.
     #[error(
         "the envelope is not the one that the agent CA is sealed with, so the backup could never be used"
     )]
     OtherEnvelope(#[source] AuthorityError),
+    /// The snapshot could not be read, or the output took no more.
     #[error(transparent)]
     Store(#[from] store::SnapshotWriteError),
+    /// The store or the machine could not answer; not the operator's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -46,7 +52,10 @@ impl App {
     ) -> Result<Backup, BackupError> {
         let envelope = Envelope::find(settings)?.ok_or(BackupError::NoEnvelope)?;
         if let Some(hierarchy) = self.hierarchy()? {
-            drop(Authority::open(&hierarchy, &envelope).map_err(BackupError::OtherEnvelope)?);
+            drop(
+                Authority::open(&hierarchy, &envelope, self.clock.now())
+                    .map_err(BackupError::OtherEnvelope)?,
+            );
         }
         let begun_at = self.clock.now();
         let event = caller.event(AuditAction::StoreBackup, None, store::FILE_NAME);

@@ -14,18 +14,25 @@ use crate::ca::hierarchy;
 use crate::ca::server::{self, ServerCaError};
 use crate::domain::insight::audit_action::AuditAction;
 
+/// Why the envelope key was not replaced. Whichever key is in its place opens everything that is sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum ResealError {
+    /// There is nothing to seal anew.
     #[error("there is no agent CA yet")]
     Missing,
+    /// The settings name none, and none lies where one is looked for unnamed.
     #[error("there is no envelope to open what is sealed")]
     NoEnvelope,
+    /// The old key or the new one can't be used, or can't take the other's place.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// The key of the server certificate's CA can't be sealed anew.
     #[error(transparent)]
     ServerCa(#[from] ServerCaError),
+    /// Nothing is lost: it may be begun anew.
     #[error("the agent CA was changed by somebody else at the same time")]
     Changed,
+    /// The store or the machine could not answer; not the operator's fault.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

@@ -24,16 +24,26 @@ use crate::store::{self, Change, ReadError, Restoring, View};
 /// Why nothing was restored. The data directory is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
+    /// There is a store already, or what was unsealed makes none.
     #[error(transparent)]
     Store(#[from] store::SnapshotReadError),
+    /// It is another one than the backup's, or the backup is unauthenticated and that was not accepted.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// Without one the list's signature can't be checked.
     #[error("the backup has no agent CA, so no revocation list can belong to it")]
     NoAgentCa,
+    /// It is no list that an intermediate of the backup's agent CA has signed.
     #[error("the revocation list can't be used")]
     List(#[from] RevocationListError),
+    /// Lists count in whole seconds, so one of the backup's own second is taken.
     #[error("the revocation list ({issued_at}) is older than the backup ({created_at}) and says nothing new")]
-    OlderList { issued_at: Timestamp, created_at: Timestamp },
+    OlderList {
+        /// When it was signed.
+        issued_at: Timestamp,
+        /// When the backup was begun.
+        created_at: Timestamp,
+    },
 }
 
 impl From<ReadError> for RestoreError {
@@ -45,7 +55,9 @@ impl From<ReadError> for RestoreError {
 /// What a restore did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
+    /// When the backup was begun: everything answered before is in it.
     pub created_at: Timestamp,
+    /// How many the backup had, of all tables together.
     pub rows: u64,
     /// Whether the backup was sealed by whoever has the envelope.
     pub authenticated: bool,
@@ -57,9 +69,12 @@ pub struct Restored {
     pub list: bool,
     /// What either of them denied that the backup did not.
     pub certificates_denied: usize,
+    /// The same of identities. A list names none, so whoever held a certificate on it that was not merely
+    /// superseded counts.
     pub identities_denied: usize,
     /// Join tokens that were open in the backup. They may have been used since.
     pub tokens_voided: usize,
+    /// All that were in the backup: whoever held one signs in again.
     pub sessions_ended: usize,
 }
 

@@ -106,16 +106,18 @@ fn extended_key_usage(server_auth: bool) -> ExtendedKeyUsage<'static> {
     }
 }
 
-/// Whether the subject is exactly the agent and its trust domain.
+/// Whether the subject is exactly the agent, its tenant and its trust domain.
 fn names(subject: &X509Name<'_>, id: &SpiffeId) -> bool {
     let only = |mut values: Vec<Result<&str, _>>| match (values.pop(), values.is_empty()) {
         (Some(Ok(value)), true) => Some(value.to_owned()),
         (Some(Err::<_, x509_parser::error::X509Error>(_)) | None, _) | (_, false) => None,
     };
     let common_name = only(subject.iter_common_name().map(|value| value.as_str()).collect());
+    let unit = only(subject.iter_organizational_unit().map(|value| value.as_str()).collect());
     let organization = only(subject.iter_organization().map(|value| value.as_str()).collect());
-    subject.iter_attributes().count() == 2
+    subject.iter_attributes().count() == 3
         && common_name.as_deref() == Some(id.agent.as_str())
+        && unit == Some(id.tenant.to_string())
         && organization.as_deref() == Some(id.trust_domain.as_str())
 }
 
@@ -139,7 +141,7 @@ mod tests {
         tamper(&mut params);
         let key = SubjectPublicKeyInfo::from_der(csr.spki_der()).unwrap();
         let der = params.signed_by(&key, &ca.intermediate()).unwrap().der().to_vec();
-        let issuer = CaCertificate::read(ca.authority.intermediate_der()).unwrap();
+        let issuer = CaCertificate::read(ca.intermediate_der()).unwrap();
         let wanted = ExpectedProfile {
             id: &order.id,
             serial: order.serial,

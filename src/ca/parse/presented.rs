@@ -157,7 +157,7 @@ mod tests {
         let ca = Ca::new();
         let (csr, _) = csr();
         let svid = ca.authority.issue(&csr, &order("web-1")).unwrap();
-        let text = chain(&svid.der, ca.authority.intermediate_der());
+        let text = chain(&svid.der, ca.intermediate_der());
         for later in [0, 48, 24 * 365] {
             let now = now() + SignedDuration::from_hours(later);
             let presented = PresentedChain::verify(&text, &ca.hierarchy, now).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     fn an_older_intermediate_is_still_ours() {
         let mut ca = Ca::new();
         let (leaf, _) = issued(&ca);
-        let text = chain(&leaf, ca.authority.intermediate_der());
+        let text = chain(&leaf, ca.intermediate_der());
         ca.hierarchy.intermediates.extend(Ca::new().hierarchy.intermediates);
         assert!(PresentedChain::verify(&text, &ca.hierarchy, now()).is_ok());
     }
@@ -183,7 +183,7 @@ mod tests {
         let ca = Ca::new();
         let (leaf, _) = issued(&ca);
         let (other_leaf, _) = issued(&ca);
-        let intermediate = ca.authority.intermediate_der();
+        let intermediate = ca.intermediate_der();
         let leaf_pem = pem::certificate(&leaf);
         let good = chain(&leaf, intermediate);
         let check = |text: &str, expected: ChainError| {
@@ -219,17 +219,17 @@ mod tests {
         let ca = Ca::new();
         let foreign = Ca::new();
         let (foreign_leaf, _) = issued(&foreign);
-        let text = chain(&foreign_leaf, foreign.authority.intermediate_der());
+        let text = chain(&foreign_leaf, foreign.intermediate_der());
         let check = |text: &str, expected| {
             assert_eq!(PresentedChain::verify(text, &ca.hierarchy, now()).unwrap_err(), expected);
         };
         check(&text, ChainError::UnknownIntermediate);
         let bad = ChainError::Signature(SignatureError::Bad(BadSignature));
-        check(&chain(&foreign_leaf, ca.authority.intermediate_der()), bad);
+        check(&chain(&foreign_leaf, ca.intermediate_der()), bad);
 
         // A sibling that our own root signed, with our intermediate's name, serial and key identifier.
         let domain: TrustDomain = "muster".parse().unwrap();
-        let ours = CaCertificate::read(ca.authority.intermediate_der()).unwrap();
+        let ours = CaCertificate::read(ca.intermediate_der()).unwrap();
         let (_, parsed) = X509Certificate::from_der(&ours.der).unwrap();
         let serial = Serial::from_der_integer(parsed.raw_serial()).unwrap();
         let mut params = profile::intermediate(&domain, serial, now(), ours.validity.not_after).unwrap();
@@ -251,7 +251,7 @@ mod tests {
         let leaf = profile::svid(&order("web-1").id, order("web-1").serial, validity, false).unwrap();
         let issuer = Issuer::new(CertificateParams::default(), ca.intermediate_key());
         let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
-        let text = chain(leaf.der(), ca.authority.intermediate_der());
+        let text = chain(leaf.der(), ca.intermediate_der());
         let error = PresentedChain::verify(&text, &ca.hierarchy, now()).unwrap_err();
         assert_eq!(error, ChainError::Issuer);
     }
@@ -265,7 +265,7 @@ mod tests {
             let mut params = profile::svid(&order.id, order.serial, validity, false).unwrap();
             tamper(&mut params);
             let leaf = params.signed_by(&KeyPair::generate().unwrap(), &ca.intermediate()).unwrap();
-            let text = chain(leaf.der(), ca.authority.intermediate_der());
+            let text = chain(leaf.der(), ca.intermediate_der());
             assert_eq!(PresentedChain::verify(&text, &ca.hierarchy, now()).err(), expected);
         };
         let uri = |text: String| SanType::URI(text.try_into().unwrap());
@@ -324,7 +324,7 @@ mod tests {
         for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384] {
             let (old_csr, key) = csr_with(algorithm);
             let leaf = ca.authority.issue(&old_csr, &order("web-1")).unwrap().der;
-            let text = chain(&leaf, ca.authority.intermediate_der());
+            let text = chain(&leaf, ca.intermediate_der());
             let presented = PresentedChain::verify(&text, &ca.hierarchy, now()).unwrap();
             let (new_csr, new_key) = csr();
             let message = new_csr.der();
@@ -357,7 +357,7 @@ mod tests {
     fn a_proof_with_the_other_hash_is_refused() {
         let ca = Ca::new();
         let (leaf, key) = issued(&ca);
-        let text = chain(&leaf, ca.authority.intermediate_der());
+        let text = chain(&leaf, ca.intermediate_der());
         let presented = PresentedChain::verify(&text, &ca.hierarchy, now()).unwrap();
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("key.pem"), key.serialize_pem()).unwrap();
@@ -375,7 +375,7 @@ mod tests {
     fn a_mutated_chain_is_refused_unless_it_is_the_same() {
         let ca = Ca::new();
         let (leaf, _) = issued(&ca);
-        let intermediate = ca.authority.intermediate_der();
+        let intermediate = ca.intermediate_der();
         let good = chain(&leaf, intermediate);
         let mut dice = Dice::new(20_261_122);
         let mut same = 0;

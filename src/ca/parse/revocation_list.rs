@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::time::ASN1Time;
 use x509_parser::x509::ReasonCode;
 
 use crate::ca::ca_certificate::CaCertificate;
+use crate::ca::crl::RevokedEntry;
 use crate::ca::parse::signed::SignedData;
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::hierarchy::Hierarchy;
@@ -14,8 +16,11 @@ use crate::domain::identity::serial::Serial;
 /// A list whose signature has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevocationList {
+    /// Grows with every list of an issuer (RFC 5280 5.2.3); 0 where it says none.
+    pub number: u64,
     pub issued_at: Timestamp,
-    pub revoked: Vec<(Serial, Timestamp, RevocationReason)>,
+    pub next_update: Timestamp,
+    pub revoked: Vec<RevokedEntry>,
 }
 
 /// Why a list is not accepted.
@@ -29,25 +34,39 @@ pub enum RevocationListError {
 
 /// Reads a list that one of the hierarchy's intermediates has signed.
 pub fn read(der: &[u8], hierarchy: &Hierarchy) -> Result<RevocationList, RevocationListError> {
+    let intermediates = hierarchy.intermediates.iter();
+    let issuers = intermediates.filter_map(|stored| CaCertificate::read(&stored.certificate).ok());
+    let mut error = RevocationListError::Foreign;
+    for issuer in issuers {
+        match read_of(der, &issuer) {
+            Err(RevocationListError::Foreign) => {}
+            Err(malformed) => error = malformed,
+            Ok(list) => return Ok(list),
+        }
+    }
+    Err(error)
+}
+
+/// Reads a list that this issuer has signed.
+pub(crate) fn read_of(der: &[u8], issuer: &CaCertificate) -> Result<RevocationList, RevocationListError> {
     let malformed = RevocationListError::Malformed;
     let signed = SignedData::read(der).map_err(|_| malformed)?;
     let Ok(([], list)) = CertificateRevocationList::from_der(der) else {
         return Err(malformed);
     };
-    let intermediates = hierarchy.intermediates.iter();
-    let mut issuers = intermediates.filter_map(|stored| CaCertificate::read(&stored.certificate).ok());
-    let signs =
-        |issuer: &CaCertificate| issuer.name == list.issuer().as_raw() && signed.verify(&issuer.key).is_ok();
-    if !issuers.any(|issuer| signs(&issuer)) {
+    if issuer.name != list.issuer().as_raw() || signed.verify(&issuer.key).is_err() {
         return Err(RevocationListError::Foreign);
     }
+    let time = |time: ASN1Time| Timestamp::from_second(time.timestamp()).map_err(|_| malformed);
     let revoked = list.iter_revoked_certificates().map(|entry| {
         let serial = Serial::from_der_integer(entry.raw_serial()).map_err(|_| malformed)?;
-        let at = Timestamp::from_second(entry.revocation_date.timestamp()).map_err(|_| malformed)?;
+        let at = time(entry.revocation_date)?;
         Ok((serial, at, reason(entry.reason_code().map(|(_, code)| code))))
     });
     Ok(RevocationList {
-        issued_at: Timestamp::from_second(list.last_update().timestamp()).map_err(|_| malformed)?,
+        number: list.crl_number().map_or(Some(0), |number| u64::try_from(number).ok()).ok_or(malformed)?,
+        issued_at: time(list.last_update())?,
+        next_update: time(list.next_update().ok_or(malformed)?)?,
         revoked: revoked.collect::<Result<_, _>>()?,
     })
 }
@@ -66,6 +85,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
+    use crate::ca::crl::ListOrder;
     use crate::ca::testing::{Ca, now};
 
     #[test]
@@ -77,8 +97,11 @@ mod tests {
             (Serial::new(now(), [2; 10]), at, RevocationReason::Superseded),
         ];
         let until = now() + SignedDuration::from_hours(24);
-        let der = ca.authority.crl(revoked.clone(), 1, now(), until).unwrap();
-        assert_eq!(read(&der, &ca.hierarchy), Ok(RevocationList { issued_at: at, revoked }));
+        let order = ListOrder { revoked: &revoked, number: 7, at: now(), next_update: until };
+        let der = ca.authority.lists(&order).unwrap().remove(0).der;
+        let next_update = at + SignedDuration::from_hours(24);
+        let read_back = RevocationList { number: 7, issued_at: at, next_update, revoked: revoked.clone() };
+        assert_eq!(read(&der, &ca.hierarchy), Ok(read_back));
         assert_eq!(read(&der, &Ca::new().hierarchy), Err(RevocationListError::Foreign));
         for at in 0..der.len() {
             let mut damaged = der.clone();
@@ -92,7 +115,9 @@ mod tests {
     #[test]
     fn an_empty_list_is_a_list() {
         let ca = Ca::new();
-        let der = ca.authority.crl([], 1, now(), now() + SignedDuration::from_hours(24)).unwrap();
+        let next_update = now() + SignedDuration::from_hours(24);
+        let order = ListOrder { revoked: &[], number: 1, at: now(), next_update };
+        let der = ca.authority.lists(&order).unwrap().remove(0).der;
         assert_eq!(read(&der, &ca.hierarchy).unwrap().revoked, Vec::new());
     }
 }

@@ -16,7 +16,7 @@ use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::keep::agent_ca::InitAgentCaError;
 use crate::app::keep::reseal::ResealError;
 use crate::ca::envelope::EnvelopeError;
-use crate::ca::hierarchy::{self, IntermediateRequest};
+use crate::ca::hierarchy::{self, IntermediateRequest, SignedIntermediate};
 use crate::cli::Global;
 use crate::cli::authority::custody::Custody;
 use crate::cli::authority::gen_cert::envelope_for_new_keys;
@@ -24,11 +24,12 @@ use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
 use crate::cli::output::table::{column, print_table, when};
 use crate::cli::output::values::{SecretOutput, print, print_json, print_whole};
+use crate::cli::received::Received;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::pem::file::PrivateKey;
-use crate::pem::{self};
+use crate::pem::{self, PemError};
 use crate::secret_file::SecretReader;
 use crate::server;
 use crate::store::{self, OpenError};
@@ -54,6 +55,11 @@ pub(crate) enum AgentCaCommand {
     },
     /// Write root and intermediates (certificates only) to a file, or to stdout with '-'
     Export {
+        /// The roots alone: what relying parties take as their CA
+        ///
+        /// An intermediate that is taken as an anchor is never checked against the root's revocation list.
+        #[arg(long)]
+        roots: bool,
         /// The file to write, readable by everybody; an existing one is replaced
         path: PathBuf,
     },
@@ -62,9 +68,13 @@ pub(crate) enum AgentCaCommand {
     /// Make a new intermediate with the root's key, before the old one expires
     ///
     /// The root's private key is read from stdin or --root-key. It signs in this command's own process and goes
-    /// nowhere else, not even to the server. A running server issues from the new intermediate at once; what the old one signed stays good
-    /// until it expires. Whoever verifies agents with an exported bundle should export it again.
+    /// nowhere else, not even to the server. The new intermediate and its revocation list are public at once, and it
+    /// issues 24 hours later, when everybody who fetches bundle and lists once a day knows it. What the old one signed
+    /// stays good until it expires.
     Renew {
+        /// Issue from the new intermediate at once; where one is waiting, from that one, without the root's key
+        #[arg(long)]
+        now: bool,
         /// A file with the root's private key, PKCS#8 or SEC 1 PEM [default: stdin]
         #[arg(long, value_name = "FILE")]
         root_key: Option<PathBuf>,
@@ -90,9 +100,9 @@ impl AgentCaCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         match self {
             Self::Init { trust_domain } => init(global, &trust_domain).await,
-            Self::Export { path } => export(global, &path).await,
+            Self::Export { roots, path } => export(global, roots, &path).await,
             Self::Show => show(global).await,
-            Self::Renew { root_key } => renew(global, root_key.as_deref()).await,
+            Self::Renew { now, root_key } => renew(global, now, root_key.as_deref()).await,
             Self::Reseal { new_key_file } => reseal(global, new_key_file.as_deref()).await,
         }
     }
@@ -146,6 +156,7 @@ async fn init_on_running(
     let body = AgentCaBody {
         trust_domain: trust_domain.to_string(),
         roots: made.hierarchy.roots.iter().map(|root| base64(root)).collect(),
+        root_lists: made.hierarchy.root_lists.iter().map(|list| base64(list)).collect(),
         intermediates: intermediates.collect(),
     };
     // The server reads the envelope key, so it must be the server's before the server is asked.
@@ -169,9 +180,10 @@ fn say_created(trust_domain: &TrustDomain) {
     );
 }
 
-async fn export(global: &Global, path: &std::path::Path) -> Result<(), CliError> {
+async fn export(global: &Global, roots: bool, path: &Path) -> Result<(), CliError> {
     let control = Control::open(global).await?;
-    let bundle = control.bytes(Call::get("/agent-ca.crt")).await?;
+    let document = if roots { "/agent-ca-root.crt" } else { "/agent-ca.crt" };
+    let bundle = control.bytes(Call::get(document)).await?;
     if path.as_os_str() == "-" {
         return print_whole(&bundle);
     }
@@ -196,6 +208,7 @@ async fn show(global: &Global) -> Result<(), CliError> {
         column("SUBJECT", |certificate| &certificate.subject),
         column("VALID FROM", |certificate| &certificate.not_before),
         column("VALID UNTIL", |certificate| &certificate.not_after),
+        column("ISSUES FROM", |certificate| &certificate.issuing_from),
         column("SHA-256", |certificate| &certificate.sha256),
     ];
     print_table(&agent_ca.certificates, &columns, "No certificates.")
@@ -204,23 +217,45 @@ async fn show(global: &Global) -> Result<(), CliError> {
 /// A root key is a few hundred octets.
 const ROOT_KEY_MAX: u64 = 16 * 1024;
 
-async fn renew(global: &Global, root_key: Option<&Path>) -> Result<(), CliError> {
+/// More roots than a change of roots has at one time.
+const ROOTS_MAX: usize = 8;
+
+async fn renew(global: &Global, now: bool, root_key: Option<&Path>) -> Result<(), CliError> {
     let control = Control::open_local(global).await?;
+    if now && waits(&control).await? {
+        let answer = control.call(Call::post("/local/agent-ca/issue-now")).await?;
+        return say_renewed(global, &answer);
+    }
     let root_key = read_root_key(root_key)?;
     let root_key = hierarchy::read_root_key(&root_key)?;
     let request: RequestedIntermediate = control.call(Call::post("/local/agent-ca/request")).await?.read()?;
-    let certificate = sign(&request, &root_key)?;
+    let signed = sign(&request, &root_key)?;
     drop(root_key);
-    let body = RenewBody { certificate: pem::certificate(&certificate), sealed_key: request.sealed_key };
+    let body = RenewBody {
+        certificate: pem::certificate(&signed.certificate),
+        root_list: pem::encode(pem::CRL, &signed.root_list),
+        sealed_key: request.sealed_key,
+        now,
+    };
     let answer = control.call(Call::post("/local/agent-ca/renew").body(&body)).await?;
+    eprintln!("Take the root key offline again. Where the bundle was exported, export it again.");
+    say_renewed(global, &answer)
+}
+
+/// Whether an intermediate that was made before does not issue yet.
+async fn waits(control: &Control) -> Result<bool, CliError> {
+    let agent_ca: AgentCaAnswer = control.call(Call::get("/v1/agent-ca")).await?.read()?;
+    let newest = agent_ca.certificates.last().and_then(|newest| newest.issuing_from);
+    Ok(newest.is_some_and(|from| from > SystemClock.now()))
+}
+
+fn say_renewed(global: &Global, answer: &Received) -> Result<(), CliError> {
     if global.json {
         return print_json(&answer.raw);
     }
     let renewed: CaCertificateItem = answer.read()?;
-    let until = when(renewed.not_after);
-    print(&format!("New intermediate until {until}, SHA-256 {}\n", renewed.sha256))?;
-    eprintln!("Take the root key offline again. Where the bundle was exported, export it again.");
-    Ok(())
+    let (from, until) = (when(renewed.issuing_from.unwrap_or(renewed.not_before)), when(renewed.not_after));
+    print(&format!("New intermediate until {until}, SHA-256 {}\nIt issues from {from} on.\n", renewed.sha256))
 }
 
 fn read_root_key(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
@@ -237,7 +272,7 @@ fn read_root_key(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
 }
 
 /// Signs what the server asks for. The root key stays in this process.
-fn sign(request: &RequestedIntermediate, root_key: &PrivateKey) -> Result<Vec<u8>, CliError> {
+fn sign(request: &RequestedIntermediate, root_key: &PrivateKey) -> Result<SignedIntermediate, CliError> {
     let unclear = || {
         CliError::new("the server's request can't be understood").hint("update both, and restart the server")
     };
@@ -245,10 +280,16 @@ fn sign(request: &RequestedIntermediate, root_key: &PrivateKey) -> Result<Vec<u8
     let request = IntermediateRequest {
         trust_domain: request.trust_domain.parse().map_err(|_| unclear())?,
         roots: pem::file::certificates(request.roots.as_bytes()).map_err(|_| unclear())?,
+        root_lists: root_lists(&request.root_lists).map_err(|_| unclear())?,
         public_key: octets(&request.public_key)?,
         sealed_key: octets(&request.sealed_key)?,
     };
     Ok(hierarchy::sign(&request, root_key, SystemClock.now())?)
+}
+
+/// A store of before 0.2.0 has none.
+fn root_lists(text: &str) -> Result<Vec<Vec<u8>>, PemError> {
+    if text.is_empty() { Ok(Vec::new()) } else { pem::sequence(text, pem::CRL, ROOTS_MAX) }
 }
 
 async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Result<(), CliError> {

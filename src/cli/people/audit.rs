@@ -106,7 +106,7 @@ fn outcome(record: &AuditItem) -> String {
 }
 
 async fn verify(global: &Global, control: &Control) -> Result<(), CliError> {
-    let mut progress = Progress::new("AuditCommand trail");
+    let mut progress = Progress::new("Audit trail");
     progress.show(|| "reading every record".to_owned());
     let answer = control.call(Call::get("/v1/audit/verify")).await?;
     drop(progress);
@@ -186,7 +186,7 @@ fn report(global: &Global, answer: &Received) -> Result<(), CliError> {
 async fn export(global: &Global, control: &Control, path: &Path) -> Result<(), CliError> {
     let call = Call::get("/v1/audit").query("order", Some("oldest"));
     let mut records: u64 = 0;
-    let mut progress = Progress::new("AuditCommand trail");
+    let mut progress = Progress::new("Audit trail");
     if path.as_os_str() == "-" {
         let written = control.pages(call, usize::MAX, |page| {
             records += page.len() as u64;

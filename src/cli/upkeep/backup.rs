@@ -40,7 +40,7 @@ impl BackupCommand {
         };
         let mut file = Unfinished::begin(path).map_err(failed)?;
         let control = Control::open_local(global).await?;
-        let mut progress = Progress::new("BackupCommand");
+        let mut progress = Progress::new("Backup");
         let mut octets = 0;
         let written = control.stream(Call::post("/local/backup"), |part| {
             octets += part.len() as u64;

@@ -16,7 +16,7 @@ use crate::cli::output::table::{column, print_table};
 use crate::cli::output::values::print_json;
 use crate::domain::insight::finding::Severity;
 
-/// CheckCommand that the store is whole and what needs somebody, while the server runs or not
+/// Check that the store is whole and what needs somebody, while the server runs or not
 ///
 /// Exit status 0: nothing to do. 4: something needs somebody soon. 1: something is broken or could not be checked.
 ///

@@ -64,11 +64,8 @@ impl RestoreCommand {
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
         let accept_unauthenticated = self.accept_unauthenticated;
         let restoring = tokio::task::spawn_blocking(move || {
-            let sealed = BufReader::new(Watched {
-                file: backup,
-                octets: 0,
-                progress: Progress::new("RestoreCommand"),
-            });
+            let sealed =
+                BufReader::new(Watched { file: backup, octets: 0, progress: Progress::new("Restore") });
             let accept: Option<fn(&InCharge)> = if accept_unauthenticated { Some(show) } else { None };
             restore(&config.data_dir, sealed, &envelope, accept, list.as_deref(), &caller, SystemClock.now())
         });

@@ -5,6 +5,7 @@ pub mod clock_marks;
 pub mod deny;
 pub mod hierarchy;
 pub mod outage;
+pub mod reserved_ids;
 pub mod rotation;
 pub mod serial;
 pub mod spiffe;

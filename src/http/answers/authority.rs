@@ -10,11 +10,12 @@ impl AgentCaBody {
         let octets = |text: &String| BASE64.decode(text.as_bytes()).ok();
         let intermediate = |body: &IntermediateBody| {
             let (certificate, sealed_key) = (octets(&body.certificate)?, octets(&body.sealed_key)?);
-            Some(Intermediate { certificate, sealed_key })
+            Some(Intermediate { certificate, sealed_key, issuing_from: None })
         };
         Some(Hierarchy {
             trust_domain: self.trust_domain.parse().ok()?,
             roots: self.roots.iter().map(octets).collect::<Option<_>>()?,
+            root_lists: self.root_lists.iter().map(octets).collect::<Option<_>>()?,
             intermediates: self.intermediates.iter().map(intermediate).collect::<Option<_>>()?,
         })
     }

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::api::authority::{AgentCaBody, CaCertificateItem, RenewBody, RequestedIntermediate};
 use crate::api::local::{AgentCaPresence, CheckVerdict, CheckedTableItem};
 use crate::api::overview::WarningItem;
+use crate::app::keep::agent_ca::{Issuing, SignedIntermediate};
 use crate::app::keep::check::CheckedTable;
 use crate::http::input::body::Json;
 use crate::http::input::extract::Local;
@@ -91,6 +92,7 @@ pub(crate) async fn request_intermediate(
     Ok(axum::Json(RequestedIntermediate {
         trust_domain: request.trust_domain.to_string(),
         roots: request.roots.iter().map(|root| pem::certificate(root)).collect(),
+        root_lists: request.root_lists.iter().map(|list| pem::encode(pem::CRL, list)).collect(),
         public_key: BASE64.encode(&request.public_key),
         sealed_key: BASE64.encode(&request.sealed_key),
     }))
@@ -102,13 +104,27 @@ pub(crate) async fn renew_agent_ca(
     State(shared): State<Shared>,
     Json(body): Json<RenewBody>,
 ) -> Result<axum::Json<CaCertificateItem>, Problem> {
-    let unusable = || Problem::bad_request("The certificate is not PEM, or the sealed key is not base64.");
+    let unusable =
+        || Problem::bad_request("The certificate or the list is not PEM, or the sealed key is not base64.");
     let certificate = pem::single(&body.certificate, &[pem::CERTIFICATE]).map_err(|_| unusable())?;
+    let root_list = pem::single(&body.root_list, &[pem::CRL]).map_err(|_| unusable())?;
+    let signed = SignedIntermediate { certificate, root_list };
     let sealed_key = BASE64.decode(body.sealed_key.as_bytes()).map_err(|_| unusable())?;
     let envelope = &shared.facts.envelope;
-    let renewed = shared.app.install_intermediate(&caller, certificate, sealed_key, envelope).await?;
+    let issuing = if body.now { Issuing::Now } else { Issuing::Later };
+    let renewed = shared.app.install_intermediate(&caller, signed, sealed_key, issuing, envelope).await?;
     shared.renew_trust_documents().await;
     Ok(axum::Json(renewed.into()))
+}
+
+/// The intermediate that waits issues at once.
+pub(crate) async fn issue_now(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+) -> Result<axum::Json<CaCertificateItem>, Problem> {
+    let taken = shared.app.issue_from_waiting(&caller, &shared.facts.envelope).await?;
+    shared.renew_trust_documents().await;
+    Ok(axum::Json(taken.into()))
 }
 
 /// Whether there is an agent CA, for a command that is about to make one.

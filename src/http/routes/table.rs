@@ -49,8 +49,20 @@ pub(crate) fn open() -> Api {
         .operation("agentCaBundle", "The agent CA: root and intermediates, PEM")
         .at(GET, "/agent-ca.crt", agent_ca::bundle)
         .refuses(&[Code::NotFound])
-        .operation("agentCaCrl", "Revoked certificates that have not expired, DER")
+        .operation("agentCaRoots", "The roots of the agent CA alone, PEM")
+        .at(GET, "/agent-ca-root.crt", agent_ca::roots)
+        .refuses(&[Code::NotFound])
+        .operation(
+            "agentCaCrl",
+            "Revoked certificates that have not expired, by the issuing intermediate, DER",
+        )
         .at(GET, "/agent-ca.crl", agent_ca::crl)
+        .refuses(&[Code::CaUnavailable])
+        .operation("agentCaCrls", "The revocation lists of all issuers, PEM")
+        .at(GET, "/agent-ca.crl.pem", agent_ca::crls)
+        .refuses(&[Code::NotFound, Code::CaUnavailable])
+        .operation("agentCaCrlOf", "The revocation list of one issuer, DER; the file is SKI.crl")
+        .at(GET, "/agent-ca/crl/{file}", agent_ca::crl_of)
         .refuses(&[Code::CaUnavailable])
         .operation("spiffeBundle", "The trust bundle as a JWK set")
         .at(GET, "/.well-known/spiffe-bundle", agent_ca::spiffe_bundle)
@@ -84,6 +96,7 @@ pub(crate) fn local() -> Router<Shared> {
         .route("/agent-ca", post(local::install_agent_ca).get(local::has_agent_ca))
         .route("/agent-ca/request", post(local::request_intermediate))
         .route("/agent-ca/renew", post(local::renew_agent_ca))
+        .route("/agent-ca/issue-now", post(local::issue_now))
 }
 
 fn account(api: Api) -> Api {

@@ -41,20 +41,40 @@ const MATTERS_FOR: SignedDuration = SignedDuration::from_hours(100 * 24);
 /// Why the journal can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
+    /// It could not be opened, read or written, or is a symbolic link.
     #[error("cannot use the revocation journal {}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// The journal's.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A line is not as it was written, and no crash explains it, because something was begun to be written
+    /// behind it.
     #[error(
         "the revocation journal {} is damaged at line {line}; move it away if the store beside it is the newest \
          one, and it is written anew",
         path.display()
     )]
-    Damaged { path: PathBuf, line: u64 },
+    Damaged {
+        /// The journal's.
+        path: PathBuf,
+        /// Counted from 1.
+        line: u64,
+    },
+    /// A directory or a FIFO, say, has its name.
     #[error("{} is not a regular file, so it cannot be the revocation journal", .0.display())]
     NotAFile(PathBuf),
     /// The open file may end in half a line, or its new version may lose its name in a crash. It has to be opened
     /// anew before anything else is written.
     #[error("the revocation journal {} is in doubt", path.display())]
-    InDoubt { path: PathBuf, source: io::Error },
+    InDoubt {
+        /// The journal's.
+        path: PathBuf,
+        /// Why it could not be put right.
+        source: io::Error,
+    },
+    /// The store beside it could not be read.
     #[error("cannot compare the revocation journal with the store")]
     Read(#[from] ReadError),
 }
@@ -74,6 +94,7 @@ pub(crate) struct Journal {
 pub struct OnlyInJournal {
     /// What is still of use.
     pub denials: Vec<Denial>,
+    /// What the audit trail once had and lacks now, as far as the journal was told.
     pub records: Option<MissingRecords>,
 }
 

@@ -37,25 +37,55 @@ const CACHE_BYTES: usize = 64 << 20;
 /// Why the store did not open. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// redb locks the file while it is open. Where it is opened anew, a read of our own may be what holds it.
     #[error("the store {} is in use by another process", .0.display())]
     InUse(PathBuf),
+    /// Pages, checksums or the layout make no sense, or the file is empty.
     #[error("the store {} is damaged ({damage}); restore a backup, or move it away to start anew", path.display())]
-    Damaged { path: PathBuf, damage: String },
+    Damaged {
+        /// The store's.
+        path: PathBuf,
+        /// What is wrong with it, as a clause.
+        damage: String,
+    },
+    /// A directory or a symbolic link, say, has its name.
     #[error("{} is not a regular file, so it cannot be the store", .0.display())]
     NotAFile(PathBuf),
+    /// It was last used by a newer muster.
     #[error(
         "the store {} has layout {found}, but this version of muster reads up to {LAYOUT}; use a newer muster",
         path.display()
     )]
-    Newer { path: PathBuf, found: u32 },
+    Newer {
+        /// The store's.
+        path: PathBuf,
+        /// The layout that it has.
+        found: u32,
+    },
+    /// Before a migration the file is copied, so that the older program can be put back.
     #[error("cannot keep a copy of the store as {} before its layout changes; make room for it", path.display())]
-    Copy { path: PathBuf, source: io::Error },
+    Copy {
+        /// The copy's: the store's, with the old layout's number behind it.
+        path: PathBuf,
+        /// What the system says; mostly that the disk is full.
+        source: io::Error,
+    },
+    /// The file or its directory could not be read or written.
     #[error("cannot open the store {}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// The store's.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There was no thread to be had, or there were no random octets for the first tenant's id.
     #[error("cannot start the store")]
     Start(#[from] io::Error),
+    /// What was opened can't be read, or a migration failed on it.
     #[error("cannot read the store")]
     Read(#[from] ReadError),
+    /// The revocation journal beside it can't be used, and without it nobody knows whether revocations are
+    /// lost.
     #[error(transparent)]
     Journal(#[from] JournalError),
 }

@@ -23,6 +23,8 @@ struct HierarchyRecord {
     trust_domain: TrustDomain,
     #[serde(with = "base64s")]
     roots: Vec<Vec<u8>>,
+    #[serde(default, with = "base64s", skip_serializing_if = "Vec::is_empty")]
+    root_lists: Vec<Vec<u8>>,
     #[serde(with = "list")]
     intermediates: Vec<Intermediate>,
 }
@@ -34,6 +36,8 @@ struct IntermediateRecord {
     certificate: Vec<u8>,
     #[serde(with = "base64")]
     sealed_key: Vec<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuing_from: Option<Timestamp>,
 }
 
 /// Why and until when a serial is denied.

@@ -64,6 +64,7 @@ impl TenantRows<'_> {
         }
     }
 
+    /// With its last saved report laid over its row, and whether its identity is denied.
     pub fn host(&self, id: HostId) -> Result<Option<Host>, ReadError> {
         let host: Option<StoredHost> = self.view.record(Table::Hosts, id.as_bytes())?;
         let host = host.map(|host| (host.identity(), host));
@@ -90,6 +91,7 @@ impl TenantRows<'_> {
         self.view.host_events(host, before, limit)
     }
 
+    /// What the registry says of a certificate, expired and revoked ones included.
     pub fn enrollment(&self, serial: Serial) -> Result<Option<Enrollment>, ReadError> {
         let found: Option<Enrollment> = self.view.record(Table::Enrollments, serial.as_bytes())?;
         Ok(found.filter(|enrollment| self.has(Some(enrollment.tenant))))
@@ -113,6 +115,7 @@ impl TenantRows<'_> {
         })
     }
 
+    /// In whatever state; the id alone proves nothing.
     pub fn join_token(&self, id: CredentialId) -> Result<Option<JoinToken>, ReadError> {
         let found: Option<JoinToken> = self.view.record(Table::JoinTokens, id.as_bytes())?;
         Ok(found.filter(|token| self.has(Some(token.tenant))))
@@ -127,6 +130,7 @@ impl TenantRows<'_> {
         self.each(Kind::JoinToken, before.as_ref().map(CredentialId::as_bytes), true, visit)
     }
 
+    /// In whatever state; the id alone proves nothing.
     pub fn enrollment_secret(&self, id: CredentialId) -> Result<Option<EnrollmentSecret>, ReadError> {
         let found: Option<EnrollmentSecret> = self.view.record(Table::EnrollmentSecrets, id.as_bytes())?;
         Ok(found.filter(|secret| self.has(Some(secret.tenant))))
@@ -141,6 +145,7 @@ impl TenantRows<'_> {
         self.each(Kind::EnrollmentSecret, before.as_ref().map(CredentialId::as_bytes), true, visit)
     }
 
+    /// One that is on record, be it expired; those that were revoked are gone.
     pub fn api_token(&self, id: CredentialId) -> Result<Option<ApiToken>, ReadError> {
         let found: Option<ApiToken> = self.view.record(Table::ApiTokens, id.as_bytes())?;
         Ok(found.filter(|token| self.has(token.tenant)))
@@ -155,11 +160,13 @@ impl TenantRows<'_> {
         self.each(Kind::ApiToken, before.as_ref().map(CredentialId::as_bytes), true, visit)
     }
 
+    /// A person, disabled or not.
     pub fn user(&self, id: UserId) -> Result<Option<User>, ReadError> {
         let found: Option<User> = self.view.record(Table::Users, id.as_bytes())?;
         Ok(found.filter(|user| self.has(user.tenant)))
     }
 
+    /// The person who signs in with this name, whatever its case.
     pub fn user_named(&self, name: &Username) -> Result<Option<User>, ReadError> {
         let table = Table::UsersByName;
         let Some(id) = self.view.record(table, name.key().as_bytes())? else { return Ok(None) };

@@ -104,8 +104,13 @@ pub fn python(home: &Path, script: &str, args: &[&str]) -> Output {
 
 /// `openssl …`: a judge that was not written for Muster.
 pub fn openssl(home: &Path, args: &[&str]) -> Output {
-    let mut process = Process::start(command("openssl", home).args(args));
+    program("openssl", home, args)
+}
+
+/// Another such judge, which `.ci/prepare` has installed.
+pub fn program(name: &str, home: &Path, args: &[&str]) -> Output {
+    let mut process = Process::start(command(name, home).args(args));
     process.feed(b"");
     let Finished { status, stdout, stderr } = process.wait();
-    Output { code: status.code(), stdout, stderr, call: format!("openssl {}", args.join(" ")) }
+    Output { code: status.code(), stdout, stderr, call: format!("{name} {}", args.join(" ")) }
 }

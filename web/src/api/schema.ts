@@ -21,6 +21,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/agent-ca-root.crt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The roots of the agent CA alone, PEM */
+        get: operations["agentCaRoots"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/agent-ca.crl": {
         parameters: {
             query?: never;
@@ -28,8 +45,25 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Revoked certificates that have not expired, DER */
+        /** Revoked certificates that have not expired, by the issuing intermediate, DER */
         get: operations["agentCaCrl"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/agent-ca.crl.pem": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The revocation lists of all issuers, PEM */
+        get: operations["agentCaCrls"];
         put?: never;
         post?: never;
         delete?: never;
@@ -47,6 +81,23 @@ export interface paths {
         };
         /** The agent CA: root and intermediates, PEM */
         get: operations["agentCaBundle"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/agent-ca/crl/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The revocation list of one issuer, DER; the file is SKI.crl */
+        get: operations["agentCaCrlOf"];
         put?: never;
         post?: never;
         delete?: never;
@@ -843,6 +894,11 @@ export interface components {
             y: string;
         };
         CaCertificate: {
+            /**
+             * Format: date-time
+             * @description From when on an intermediate issues; `null` for a root.
+             */
+            issuing_from: string | null;
             /** Format: date-time */
             not_after: string;
             /** Format: date-time */
@@ -1546,6 +1602,62 @@ export interface operations {
             };
         };
     };
+    agentCaRoots: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Certificates */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example -----BEGIN CERTIFICATE-----
+                     *     …
+                     *     -----END CERTIFICATE-----
+                     */
+                    "application/x-pem-file": string;
+                };
+            };
+            /** @description The client has the newest one */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
     agentCaCrl: {
         parameters: {
             query?: never;
@@ -1570,6 +1682,65 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description code: ca_unavailable, unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "ca_unavailable" | "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    agentCaCrls: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The certificate revocation lists of all issuers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example -----BEGIN X509 CRL-----
+                     *     …
+                     *     -----END X509 CRL-----
+                     *     -----BEGIN X509 CRL-----
+                     *     …
+                     *     -----END X509 CRL-----
+                     */
+                    "application/x-pem-file": string;
+                };
+            };
+            /** @description The client has the newest one */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
             };
             /** @description code: ca_unavailable, unavailable */
             503: {
@@ -1639,6 +1810,59 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    agentCaCrlOf: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A certificate revocation list */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/pkix-crl": string;
+                };
+            };
+            /** @description The client has the newest one */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: ca_unavailable, unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "ca_unavailable" | "unavailable";
                     };
                 };
             };
@@ -2565,6 +2789,7 @@ export interface operations {
                      * @example {
                      *       "certificates": [
                      *         {
+                     *           "issuing_from": null,
                      *           "not_after": "2036-11-22T21:16:17Z",
                      *           "not_before": "2026-11-22T21:16:18Z",
                      *           "role": "root",
@@ -2573,6 +2798,7 @@ export interface operations {
                      *           "subject": "CN=Muster agent root CA, O=muster"
                      *         },
                      *         {
+                     *           "issuing_from": "2026-11-22T21:16:18Z",
                      *           "not_after": "2027-11-22T21:16:17Z",
                      *           "not_before": "2026-11-22T21:16:18Z",
                      *           "role": "intermediate",

@@ -20,13 +20,16 @@ use crate::domain::version::AgentVersion;
 /// A host as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNow {
+    /// Its row, with what it has reported since it was saved, and with flags that follow from other hosts.
     pub host: Host,
+    /// It is in service and has missed fewer than three reports.
     pub online: bool,
 }
 
 /// A page of hosts.
 #[derive(Debug, Default)]
 pub struct HostPage {
+    /// In the order asked for, at most as many as asked for.
     pub hosts: Vec<HostNow>,
     /// How many hosts match in all.
     pub total: usize,
@@ -37,11 +40,13 @@ pub struct HostPage {
 /// Hosts, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
+    /// Those that are not decommissioned, revoked ones included.
     pub in_service: usize,
     /// Of those in service.
     pub online: usize,
     /// Of those in service.
     pub possible_clones: usize,
+    /// Those that are out of service.
     pub decommissioned: usize,
 }
 

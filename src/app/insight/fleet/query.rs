@@ -19,19 +19,25 @@ pub struct HostQuery {
     pub text: Option<String>,
     /// Hosts that the text names by their own id or by their agent's, whatever their facts.
     pub named: Vec<HostId>,
+    /// Only those that are online, or only those that are not.
     pub online: Option<bool>,
     /// Decommissioned hosts, and only those.
     pub decommissioned: bool,
+    /// Only those that stand like this.
     pub state: Option<HostState>,
+    /// Only those that have it.
     pub flag: Option<HostFlag>,
     /// The credential that let it in.
     pub let_in_by: Option<CredentialId>,
     /// Part of an operating system, whatever the case.
     pub os: Option<String>,
+    /// Of the agent; one that states no version counts as older than all that do.
     pub version: Option<VersionRange>,
     /// Last heard of, or enrolled, before this.
     pub silent_before: Option<Timestamp>,
+    /// How they are sorted.
     pub order: HostOrder,
+    /// Only those behind this place, which must be one of the same order ([`HostOrder::has`]).
     pub after: Option<HostCursor>,
 }
 
@@ -73,8 +79,11 @@ pub enum HostSortKey {
     Expires,
 }
 
+/// How hosts are sorted: as text `enrolled`, `hostname`, `last_seen` or `expires`, with a `-` in front turned
+/// round.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HostOrder {
+    /// What decides; hosts that are equal in it follow each other by id.
     pub by: HostSortKey,
     /// Turned round.
     pub reversed: bool,

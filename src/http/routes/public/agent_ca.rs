@@ -1,14 +1,16 @@
 //! The agent CA, for whoever wants to verify agents.
 
+use std::str::FromStr;
+
 use axum::extract::State;
 use axum::http::HeaderMap;
 
 use crate::api::authority::{AgentCaAnswer, BundleAnswer, CaCertificateItem};
 use crate::app::keep::agent_ca::CertificateSummary;
 use crate::http::Shared;
-use crate::http::input::extract::{AgentRead, Allowed, Nothing, Params};
+use crate::http::input::extract::{AgentRead, Allowed, Id, Nothing, Params};
 use crate::http::problem::Problem;
-use crate::http::reply::{Cached, Crl, JsonOf, Media, Pem};
+use crate::http::reply::{Cached, Crl, CrlPem, JsonOf, Media, Pem};
 
 fn missing() -> Problem {
     Problem::not_found("There is no agent CA yet. Create it with 'muster agent-ca init'.")
@@ -19,17 +21,70 @@ pub(crate) async fn bundle(
     headers: HeaderMap,
 ) -> Result<Media<Cached<Pem>>, Problem> {
     let documents = shared.trust_documents().await;
-    Ok(Media::new(documents.bundle.as_ref().ok_or_else(missing)?.answer(&headers)))
+    Ok(Media::new(documents.bundles.as_ref().ok_or_else(missing)?.whole.answer(&headers)))
 }
 
-/// The CRL, DER (RFC 5280 5).
+pub(crate) async fn roots(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+) -> Result<Media<Cached<Pem>>, Problem> {
+    let documents = shared.trust_documents().await;
+    Ok(Media::new(documents.bundles.as_ref().ok_or_else(missing)?.roots.answer(&headers)))
+}
+
+/// The issuing intermediate's CRL, DER (RFC 5280 5).
 pub(crate) async fn crl(
     State(shared): State<Shared>,
     headers: HeaderMap,
 ) -> Result<Media<Cached<Crl>>, Problem> {
     let documents = shared.trust_documents().await;
-    Ok(Media::new(documents.crl.as_ref().ok_or_else(Problem::ca_unavailable)?.answer(&headers)))
+    let issuing = documents.lists.as_ref().and_then(|lists| lists.issuing.as_ref());
+    Ok(Media::new(issuing.ok_or_else(Problem::ca_unavailable)?.answer(&headers)))
 }
+
+/// The CRLs of all issuers, PEM. It is complete, or there is none.
+pub(crate) async fn crls(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+) -> Result<Media<Cached<CrlPem>>, Problem> {
+    let documents = shared.trust_documents().await;
+    let lists = documents.lists.as_ref().ok_or_else(Problem::ca_unavailable)?;
+    let all = lists.all.as_ref().ok_or_else(|| {
+        Problem::not_found(
+            "The root of this agent CA has no revocation list yet; 'muster agent-ca renew' makes it.",
+        )
+    })?;
+    Ok(Media::new(all.answer(&headers)))
+}
+
+/// The CRL of one issuer, DER.
+pub(crate) async fn crl_of(
+    State(shared): State<Shared>,
+    Id(file): Id<CrlFile>,
+    headers: HeaderMap,
+) -> Result<Media<Cached<Crl>>, Problem> {
+    let documents = shared.trust_documents().await;
+    let lists = documents.lists.as_ref().ok_or_else(Problem::ca_unavailable)?;
+    let of_issuer = lists.by_issuer.get(&file.issuer);
+    let none = || Problem::not_found("No issuer of this agent CA has this subject key identifier.");
+    Ok(Media::new(of_issuer.ok_or_else(none)?.answer(&headers)))
+}
+
+/// `<subject key identifier>.crl`
+pub(crate) struct CrlFile {
+    issuer: String,
+}
+
+impl FromStr for CrlFile {
+    type Err = NoSuchList;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchList> {
+        Ok(Self { issuer: text.strip_suffix(".crl").ok_or(NoSuchList)?.to_owned() })
+    }
+}
+
+/// The file's name is none of a list.
+pub(crate) struct NoSuchList;
 
 /// The trust bundle as SPIFFE implementations fetch it.
 pub(crate) async fn spiffe_bundle(
@@ -37,7 +92,7 @@ pub(crate) async fn spiffe_bundle(
     headers: HeaderMap,
 ) -> Result<Media<Cached<JsonOf<BundleAnswer>>>, Problem> {
     let documents = shared.trust_documents().await;
-    Ok(Media::new(documents.spiffe_bundle.as_ref().ok_or_else(missing)?.answer(&headers)))
+    Ok(Media::new(documents.bundles.as_ref().ok_or_else(missing)?.spiffe.answer(&headers)))
 }
 
 impl From<CertificateSummary> for CaCertificateItem {
@@ -49,6 +104,7 @@ impl From<CertificateSummary> for CaCertificateItem {
             not_before: summary.not_before,
             not_after: summary.not_after,
             sha256: summary.fingerprint,
+            issuing_from: summary.issuing_from,
         }
     }
 }
