@@ -93,6 +93,8 @@ pub enum AgentConfigError {
     Missing { path: PathBuf, key: &'static str },
     #[error("{0} and {1} are both set, and only one of them can be meant")]
     Both(&'static str, &'static str),
+    #[error("{} is not UTF-8, and settings are", .0.display())]
+    NotUtf8(PathBuf),
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }
@@ -115,6 +117,7 @@ impl AgentConfigError {
             Self::Server(..) => "write it as https://HOST:PORT",
             Self::Pin(..) => "copy the pin again from where the server's operator sees it",
             Self::Both(..) => "remove one of the two",
+            Self::NotUtf8(_) => "choose another --dir",
             Self::Identity(error) => error.hint(),
         }
     }
@@ -362,18 +365,18 @@ fn one_of(
 
 /// An `agent.yml` for an identity that has been enrolled. The addresses in it are what the agent falls back on;
 /// what the server names later comes first.
-pub fn ready_made(identity: &IdentityDir, notes: &AgentState) -> String {
-    let server_ca = identity.server_ca();
+pub fn ready_made(identity: &IdentityDir, notes: &AgentState) -> Result<String, AgentConfigError> {
+    let server_ca = Some(identity.server_ca()).filter(|file| file.exists());
     let yaml = written([
         ("control_plane", "grpc_addr", notes.grpc_addr.as_ref().map(ToString::to_string)),
-        ("tls", "cert_file", as_text(identity.cert())),
-        ("tls", "key_file", as_text(identity.key())),
-        ("tls", "ca_file", as_text(&server_ca).filter(|_| server_ca.exists())),
+        ("tls", "cert_file", Some(as_text(identity.cert())?)),
+        ("tls", "key_file", Some(as_text(identity.key())?)),
+        ("tls", "ca_file", server_ca.as_deref().map(as_text).transpose()?),
         ("identity", "server", notes.server.as_ref().map(ToString::to_string)),
     ]);
-    format!(
+    Ok(format!(
         "# Written by `muster agent enroll`; start the agent with `muster agent run --config` and this file.\n{yaml}"
-    )
+    ))
 }
 
 /// A file with these values of sections and keys, in this order. A value that is nothing is left out.
@@ -387,9 +390,9 @@ pub fn written(settings: impl IntoIterator<Item = (&'static str, &'static str, O
     yaml_serde::to_string(&file).expect("texts always become YAML")
 }
 
-/// A path for the file, which is UTF-8.
-pub fn as_text(path: &Path) -> Option<String> {
-    path.to_str().map(str::to_owned)
+/// A path for the file, which is UTF-8. One that isn't has no place in it.
+pub fn as_text(path: &Path) -> Result<String, AgentConfigError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| AgentConfigError::NotUtf8(path.to_owned()))
 }
 
 fn in_file(path: &Path, error: &yaml_serde::Error) -> AgentConfigError {
@@ -640,7 +643,7 @@ workload_api: {socket: /run/muster-agent/workload.sock, connections_per_user: 20
             grpc_addr: Some("[::1]:2".parse().unwrap()),
             ..AgentState::default()
         };
-        let config = parse(&ready_made(&place, &notes), &[]).unwrap();
+        let config = parse(&ready_made(&place, &notes).unwrap(), &[]).unwrap();
         assert_eq!(config.identity, place);
         assert_eq!((config.server, config.grpc_addr), (notes.server, notes.grpc_addr));
     }

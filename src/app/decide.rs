@@ -65,9 +65,20 @@ pub(crate) fn first<T>(
     limit: usize,
     walk: impl FnOnce(Visit<'_, T>) -> Result<(), ReadError>,
 ) -> Result<Vec<T>, ReadError> {
+    first_of(limit, |_| true, walk)
+}
+
+/// The first `limit` of the rows that are wanted; the others are dropped as they are visited.
+pub(crate) fn first_of<T>(
+    limit: usize,
+    wanted: impl Fn(&T) -> bool,
+    walk: impl FnOnce(Visit<'_, T>) -> Result<(), ReadError>,
+) -> Result<Vec<T>, ReadError> {
     let mut rows = Vec::new();
     walk(&mut |row| {
-        rows.push(row);
+        if wanted(&row) {
+            rows.push(row);
+        }
         if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     Ok(rows)

@@ -31,7 +31,7 @@ impl Received {
     }
 
     /// Prints a list: as it came with `--json`, else as a table.
-    pub(crate) fn print_table<T: DeserializeOwned>(
+    pub(crate) fn print_list<T: DeserializeOwned>(
         self,
         json: bool,
         columns: &[Column<T>],

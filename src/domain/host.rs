@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use jiff::Timestamp;
+
 use super::ids::{HostId, TenantId};
 use crate::domain::enroll::enrollment::LetInBy;
 use crate::domain::identity::deny::AgentRef;
@@ -10,7 +12,6 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::printable::printable;
 use crate::domain::vocabulary::vocabulary;
-use jiff::Timestamp;
 
 /// One machine, as the registry knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,7 +26,10 @@ impl FromStr for Label {
     }
 }
 
-held_text!(Label);
+held_text! {
+    /// As it was given.
+    Label,
+}
 serde_as_text!(Label);
 
 #[cfg(test)]

@@ -19,12 +19,12 @@ macro_rules! octets {
         pub struct $name([u8; $count]);
 
         impl $name {
-            /// As it was stored.
+            /// The value of these octets.
             pub const fn from_bytes(bytes: [u8; $count]) -> Self {
                 Self(bytes)
             }
 
-            /// As it is stored.
+            /// Its octets.
             pub const fn as_bytes(&self) -> &[u8; $count] {
                 &self.0
             }
@@ -33,12 +33,6 @@ macro_rules! octets {
         impl From<[u8; $count]> for $name {
             fn from(bytes: [u8; $count]) -> Self {
                 Self(bytes)
-            }
-        }
-
-        impl AsRef<[u8]> for $name {
-            fn as_ref(&self) -> &[u8] {
-                &self.0
             }
         }
     };

@@ -29,11 +29,11 @@ macro_rules! serde_as_text {
     )*};
 }
 
-/// The text of values that hold nothing else, as they were given.
+/// The text of values that hold nothing else; the comment on each says in which form.
 macro_rules! held_text {
-    ($($name:ident),*) => {$(
+    ($($(#[$form:meta])* $name:ident,)*) => {$(
         impl $name {
-            /// As it was given.
+            $(#[$form])*
             pub fn as_str(&self) -> &str {
                 &self.0
             }

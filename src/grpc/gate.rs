@@ -36,15 +36,15 @@ impl Gate {
     /// Whether an agent may be heard once more, which counts.
     pub(crate) fn admit(&self, peer: &PeerIdentity) -> Result<(), AgentRefusal> {
         self.check(peer)?;
-        let counted = self.pace.lock().take(peer.host, 1.0, clock::monotonic());
+        let counted = self.pace.lock().take(peer.host(), 1.0, clock::monotonic());
         counted.map_err(|TooFast(_)| AgentRefusal::TooFast)
     }
 
     pub(crate) fn check(&self, peer: &PeerIdentity) -> Result<(), AgentRefusal> {
-        if self.deny.denies(peer.serial, &peer.identity) {
+        if self.deny.denies(peer.serial(), peer.identity()) {
             return Err(AgentRefusal::Revoked);
         }
-        if past_not_after(peer.not_after, self.clock.now()) {
+        if past_not_after(peer.not_after(), self.clock.now()) {
             return Err(AgentRefusal::Expired);
         }
         Ok(())

@@ -36,8 +36,11 @@ impl ReportCall<'_> {
         events: Streaming<ReportRequest>,
     ) -> Result<ReportResponse, Status> {
         let identity = peer.identity();
-        let reporter =
-            Reporter { host: identity.host, identity: identity.identity.clone(), serial: identity.serial };
+        let reporter = Reporter {
+            host: identity.host(),
+            identity: identity.identity().clone(),
+            serial: identity.serial(),
+        };
         let turn = self.history.begin(reporter).map_err(refused)?;
         let events = tokio::select! {
             () = peer.revoked().cancelled() => return Err(AgentRefusal::Revoked.into()),

@@ -51,7 +51,7 @@ pub(crate) struct AgentApi {
 impl AgentApi {
     fn answer(&self, peer: &PeerIdentity, heartbeat: &HeartbeatRequest) -> HeartbeatResponse {
         let now = self.gate.clock.now();
-        self.fleet.report(peer.host, peer.serial, heartbeat.facts.as_ref().map(bounded), now);
+        self.fleet.report(peer.host(), peer.serial(), heartbeat.facts.as_ref().map(bounded), now);
         HeartbeatResponse {
             next_interval_ms: millis(self.interval()),
             server_time_ms: now.as_millisecond(),
@@ -148,7 +148,7 @@ impl AgentSession {
 
     fn schedule_expiry_look(&mut self) {
         // The last second is still valid, so the first moment of expiry is one second later.
-        let left = self.peer.identity().not_after.duration_since(self.api.gate.clock.now());
+        let left = self.peer.identity().not_after().duration_since(self.api.gate.clock.now());
         let left = Duration::try_from(left).unwrap_or_default() + Duration::from_secs(1);
         self.expiry_look.as_mut().reset(clock::timer() + left.min(EXPIRY_LOOK_MAX));
     }

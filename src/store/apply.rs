@@ -7,7 +7,9 @@ use redb::WriteTransaction;
 
 use super::by_tenant::Kind;
 use super::change::Change;
-use super::record::{ClockMarksRecord, DeniedSerialRecord, ReportRecord, decode, encode};
+use super::record::{
+    ClockMarksRecord, DeniedSerialRecord, ReportRecord, SessionRecord, StoredHost, ToDisk, decode, encode,
+};
 use super::rows::{Rows, Span, Table, Tables, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
@@ -126,7 +128,9 @@ impl<'t> Batch<'t> {
                 }
                 Ok(())
             }
-            Change::PutSession(session) => self.put(Table::Sessions, session.key.as_bytes(), &session),
+            Change::PutSession(session) => {
+                self.put(Table::Sessions, session.key.as_bytes(), &SessionRecord::from(&session))
+            }
             Change::EndSession(key) => {
                 self.published.access.push(AccessChange::Session(key));
                 self.remove(Table::Sessions, key.as_bytes())
@@ -190,16 +194,17 @@ impl<'t> Batch<'t> {
     pub(crate) fn note_what_let_hosts_in(&mut self) -> Result<(), ReadError> {
         let mut hosts = Vec::new();
         self.each(Table::Hosts, &Span::all(), &mut |_, content| {
-            hosts.push(decode::<Host>(Table::Hosts, content)?);
+            hosts.push(decode::<StoredHost>(Table::Hosts, content)?);
             Ok(())
         })?;
-        for mut host in hosts {
-            View::new(self).any_tenant().enrollments_of(host.id, None, |enrollment| {
-                host.let_in_by = enrollment.via.let_in_by();
-                if host.let_in_by.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        for host in hosts {
+            let mut let_in_by = None;
+            View::new(self).any_tenant().enrollments_of(host.id(), None, |enrollment| {
+                let_in_by = enrollment.via.let_in_by();
+                if let_in_by.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
-            if host.let_in_by.is_some() {
-                self.put(Table::Hosts, host.id.as_bytes(), &host)?;
+            if let Some(by) = let_in_by {
+                self.put(Table::Hosts, host.id().as_bytes(), &host.let_in(by))?;
             }
         }
         Ok(())
@@ -346,11 +351,11 @@ impl<'t> Batch<'t> {
         self.put(Table::Meta, meta::AUDIT_LOSS, loss)
     }
 
-    pub(crate) fn put(
+    pub(in crate::store) fn put(
         &mut self,
         table: Table,
         key: &[u8],
-        record: &impl serde::Serialize,
+        record: &impl ToDisk,
     ) -> Result<(), ReadError> {
         self.insert(table, key, &encode(record))
     }

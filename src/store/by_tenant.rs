@@ -4,16 +4,17 @@
 use std::ops::ControlFlow;
 
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::ReadError;
 use super::apply::Batch;
 use super::record::decode;
 use super::rows::{Rows, Span, Table};
 use super::view::View;
+use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::audit::AuditRecord;
+use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::user::User;
 
 /// Expired entries of the index of open join tokens that go with each new token.
@@ -38,6 +39,17 @@ impl Kind {
             Self::ApiToken => Table::ApiTokens,
             Self::User => Table::Users,
         }
+    }
+
+    /// Whose a row is. All of it is read: nothing may lead to a row that nobody could read then.
+    fn owner(self, content: &[u8]) -> Result<Option<TenantId>, ReadError> {
+        let table = self.table();
+        Ok(match self {
+            Self::JoinToken => Some(decode::<JoinToken>(table, content)?.tenant),
+            Self::EnrollmentSecret => Some(decode::<EnrollmentSecret>(table, content)?.tenant),
+            Self::ApiToken => decode::<ApiToken>(table, content)?.tenant,
+            Self::User => decode::<User>(table, content)?.tenant,
+        })
     }
 
     fn of(octet: u8) -> Option<Self> {
@@ -167,8 +179,11 @@ impl View<'_> {
             Table::ByTenant => {
                 let kind = key.first().and_then(|octet| Kind::of(*octet));
                 let id = key.get(1 + NO_TENANT.len()..).unwrap_or_default();
-                let row = kind.map(|kind| self.record::<Owned>(kind.table(), id)).transpose()?.flatten();
-                kind.zip(row).is_some_and(|(kind, row)| super::by_tenant::key(kind, row.tenant, id) == key)
+                let row = kind.map(|kind| self.rows.get(kind.table(), id)).transpose()?.flatten();
+                match kind.zip(row) {
+                    Some((kind, row)) => super::by_tenant::key(kind, kind.owner(&row)?, id) == key,
+                    None => false,
+                }
             }
             Table::OpenJoinTokens => {
                 let id = key.last_chunk().map(|id| CredentialId::from_bytes(*id));
@@ -187,12 +202,6 @@ impl View<'_> {
         };
         Ok(if leads_there { Ok(()) } else { Err("the index names another row, or none") })
     }
-}
-
-/// What the records of all kinds have in common.
-#[derive(Deserialize)]
-struct Owned {
-    tenant: Option<TenantId>,
 }
 
 fn tenant_of_record(record: &AuditRecord) -> Option<TenantId> {
@@ -284,7 +293,7 @@ impl Batch<'_> {
         for kind in Kind::ALL {
             let mut keys = Vec::new();
             self.each(kind.table(), &Span::all(), &mut |id, content| {
-                keys.push(key(kind, decode::<Owned>(kind.table(), content)?.tenant, id));
+                keys.push(key(kind, kind.owner(content)?, id));
                 Ok(())
             })?;
             keys.iter().try_for_each(|key| self.insert(Table::ByTenant, key, &[]))?;
@@ -322,7 +331,6 @@ mod tests {
 
     use super::*;
     use crate::domain::enroll::credential::{Credential, CredentialKind};
-    use crate::domain::people::api_token::ApiToken;
     use crate::store::change::Change;
     use crate::store::opening::open;
     use crate::store::rows::Snapshot;

@@ -6,10 +6,11 @@ use std::ops::ControlFlow;
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 
 use super::ReadError;
-use super::record::{ClockMarksRecord, DeniedSerialRecord, ReportRecord, decode};
+use super::record::{
+    ClockMarksRecord, DeniedSerialRecord, FromDisk, ReportRecord, SessionRecord, StoredHost, decode,
+};
 use super::rows::{Rows, Snapshot, Span, Table};
 use super::view::{View, host_serial_key, identity_key, identity_of_key, meta};
 use crate::domain::enroll::enrollment::Enrollment;
@@ -21,7 +22,6 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::insight::audit::{AuditRecord, ChainHead, KnownLoss};
 use crate::domain::insight::timeline::HostEvent;
 use crate::domain::people::api_token::ApiToken;
-use crate::domain::people::session::Session;
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
 
@@ -95,7 +95,7 @@ fn demand(holds: bool, otherwise: &'static str) -> Finding {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
-fn readable<R: DeserializeOwned>(table: Table, content: &[u8]) -> Result<Finding, ReadError> {
+fn readable<R: FromDisk>(table: Table, content: &[u8]) -> Result<Finding, ReadError> {
     decode::<R>(table, content).map(|_| Ok(()))
 }
 
@@ -156,7 +156,7 @@ impl<'r> Check<'r> {
                 let is_its = |user: User| user.username.key().as_bytes() == key;
                 Ok(demand(user.is_some_and(is_its), "the index names another user, or none"))
             }
-            Table::Sessions => readable::<Session>(table, content),
+            Table::Sessions => readable::<SessionRecord>(table, content),
             Table::ApiTokens => readable::<ApiToken>(table, content),
             Table::HostEvents | Table::ReportedEvents => readable::<HostEvent>(table, content),
             Table::EnrollmentsPerDay => readable::<u64>(table, content),
@@ -189,12 +189,12 @@ impl<'r> Check<'r> {
         }
     }
 
-    fn host(&self, key: &[u8], host: &Host) -> Result<Finding, ReadError> {
-        if key != host.id.as_bytes() {
+    fn host(&self, key: &[u8], host: &StoredHost) -> Result<Finding, ReadError> {
+        if key != host.id().as_bytes() {
             return Ok(Err("it stands under another id"));
         }
         let indexed = self.view().record(Table::HostsByAgent, &identity_key(&host.identity()))?;
-        Ok(demand(indexed == Some(host.id), "the index of agents does not lead to it"))
+        Ok(demand(indexed == Some(host.id()), "the index of agents does not lead to it"))
     }
 
     fn enrollment(&self, key: &[u8], enrollment: &Enrollment) -> Result<Finding, ReadError> {

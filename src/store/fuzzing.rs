@@ -3,16 +3,16 @@
 use crate::domain::enroll::enrollment::Enrollment;
 use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
-use crate::domain::host::Host;
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::insight::audit::KnownLoss;
 use crate::domain::insight::timeline::HostEvent;
 use crate::domain::people::api_token::ApiToken;
-use crate::domain::people::session::Session;
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
 use crate::store::journal::line::{Line, sum};
-use crate::store::record::{ClockMarksRecord, DeniedSerialRecord, ReportRecord, decode};
+use crate::store::record::{
+    ClockMarksRecord, DeniedSerialRecord, ReportRecord, SessionRecord, StoredHost, decode,
+};
 use crate::store::rows::Table;
 
 /// As it is, and as what stands behind a checksum that fits. What is read says the same when it is written again.
@@ -44,12 +44,12 @@ pub(crate) fn read_record(data: &[u8]) {
         }};
     }
     read!(
-        Host,
+        StoredHost,
         Enrollment,
         JoinToken,
         EnrollmentSecret,
         User,
-        Session,
+        SessionRecord,
         ApiToken,
         Tenant,
         HostEvent,

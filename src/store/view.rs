@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use jiff::{SignedDuration, Timestamp};
 
 use super::ReadError;
-use super::record::{self, ClockMarksRecord, DeniedSerialRecord, ReportRecord, decode};
+use super::record::{ClockMarksRecord, DeniedSerialRecord, FromDisk, ReportRecord, StoredHost, decode};
 use super::rows::{Rows, Span, Table};
 use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash, past_not_after};
 use crate::domain::host::Host;
@@ -89,9 +89,9 @@ impl<'r> View<'r> {
         })?;
         self.rows.scan(Table::Hosts, &span, &mut |key, content| {
             let report: Option<ReportRecord> = self.record(Table::Reports, key)?;
-            let host: Host = decode(Table::Hosts, content)?;
+            let host: StoredHost = decode(Table::Hosts, content)?;
             let revoked_at = denied.get(&host.identity()).copied();
-            Ok(visit(record::with(host, report, revoked_at)))
+            Ok(visit(host.overlaid(report, revoked_at)))
         })
     }
 
@@ -248,11 +248,7 @@ impl<'r> View<'r> {
         Ok(expired)
     }
 
-    pub(super) fn record<R: serde::de::DeserializeOwned>(
-        &self,
-        table: Table,
-        key: &[u8],
-    ) -> Result<Option<R>, ReadError> {
+    pub(super) fn record<R: FromDisk>(&self, table: Table, key: &[u8]) -> Result<Option<R>, ReadError> {
         self.rows.get(table, key)?.map(|content| decode(table, &content)).transpose()
     }
 }

@@ -87,17 +87,33 @@ impl<'c> ShownSvid<'c> {
 }
 
 /// An agent whose certificate was verified in the handshake and admitted by the registry, then and after its connection
-/// was entered among the live. Built only here.
+/// was entered among the live. Built only here, and the same for ever: whoever holds one holds a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::manual_non_exhaustive, reason = "nobody else in this crate may build one either")]
 pub struct PeerIdentity {
+    identity: AgentRef,
+    serial: Serial,
+    host: HostId,
+    not_after: Timestamp,
+}
+
+impl PeerIdentity {
     /// The id as the deny list names it.
-    pub identity: AgentRef,
-    pub serial: Serial,
-    pub host: HostId,
+    pub const fn identity(&self) -> &AgentRef {
+        &self.identity
+    }
+
+    pub const fn serial(&self) -> Serial {
+        self.serial
+    }
+
+    pub const fn host(&self) -> HostId {
+        self.host
+    }
+
     /// The last second in which the certificate is valid.
-    pub not_after: Timestamp,
-    _admitted: (),
+    pub const fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
 }
 
 /// Why there is no identity behind a connection.
@@ -182,7 +198,7 @@ impl PeerVerifier {
         let admitted = self.admission.admit(leaf, svid.spki(), svid.serial, &svid.spiffe_id);
         let host = admitted.map_err(PeerError::Refused)?;
         let Svid { serial, not_after, .. } = svid;
-        Ok(PeerIdentity { identity, serial, host, not_after, _admitted: () })
+        Ok(PeerIdentity { identity, serial, host, not_after })
     }
 
     /// Tells the registry that a connection of this peer is open.
@@ -267,8 +283,8 @@ mod tests {
         assert_eq!(shown.svid.spki(), SpkiHash::of(parsed.public_key().raw));
         assert_eq!(shown.svid.spiffe_id, id);
         let peer = verifier.admit(shown).unwrap();
-        assert_eq!((&peer.identity, peer.serial, peer.host), (&identity(&id), serial, host));
-        assert!(peer.not_after > Timestamp::now());
+        assert_eq!((peer.identity(), peer.serial(), peer.host()), (&identity(&id), serial, host));
+        assert!(peer.not_after() > Timestamp::now());
     }
 
     /// Every certificate here is signed by our own CA, for a recorded serial, unless the case says otherwise.

@@ -151,7 +151,7 @@ mod tests {
     };
 
     fn register(peers: &LivePeers, peer: PeerIdentity) -> Result<LivePeer, TooManyConnections> {
-        Ok(peers.enter(peer.serial, &peer.identity)?.of(peer))
+        Ok(peers.enter(peer.serial(), peer.identity())?.of(peer))
     }
 
     /// Peers as handshakes prove them.

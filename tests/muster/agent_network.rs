@@ -1,7 +1,9 @@
 //! How an agent gets to its server: names with several addresses, proxies; and what must not end it, or is wrong usage.
 
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -208,6 +210,20 @@ fn what_is_missing_on_the_command_line_is_wrong_usage() {
         assert_eq!(code, Some(2), "{args:?}: {stderr}");
     }
     assert!(!Path::new(dir).join("muster.redb").exists());
+}
+
+#[test]
+fn a_directory_that_settings_could_not_name_is_refused_before_anything_is_written() {
+    let machine = Machine::new();
+    let dir = machine.home().join(OsStr::from_bytes(b"identity-\xff"));
+    let mut enroll = command(MUSTER, machine.home());
+    enroll
+        .args(["agent", "enroll", "--server", "https://127.0.0.1:1", "--token-file", "-", "--dir"])
+        .arg(&dir);
+    let Finished { status, stdout, stderr } = Process::start(&mut enroll).wait();
+    assert_eq!((status.code(), stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("is not UTF-8") && stderr.contains("choose another --dir"), "{stderr}");
+    assert!(!dir.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

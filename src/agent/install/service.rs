@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::agent::config::{AgentConfig, as_text, process_environment, written};
+use crate::agent::config::{AgentConfig, AgentConfigError, as_text, process_environment, written};
 use crate::agent::connect::server_url::ServerUrl;
 use crate::agent::identity::{IdentityDir, IdentityError};
 use crate::agent::install::program::ProgramKind;
@@ -108,6 +108,8 @@ pub enum InstallError {
     Unit(#[from] NotForAUnit),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Settings(#[from] AgentConfigError),
     #[error("this machine already has the identity {spiffe_id} from {server}")]
     OtherServer { spiffe_id: String, server: ServerUrl },
     #[error("{} was not written by `muster agent install`", .0.display())]
@@ -147,6 +149,7 @@ impl InstallError {
                 "everything is in place and it goes on trying; journalctl -u muster-agent has the reason, and muster agent status --dir the state"
             }
             Self::Identity(error) => error.hint(),
+            Self::Settings(error) => error.hint(),
             Self::OtherServer { .. } => {
                 "nothing was changed; decommission the host there, run `muster agent uninstall`, move the identity directory aside, and install again"
             }
@@ -197,7 +200,7 @@ pub fn install(order: &InstallOrder) -> Result<Installed, InstallError> {
     if credential.is_none() && kept_identity.is_none() && matches!(order.target, Target::Here) {
         return Err(InstallError::NoCredential);
     }
-    let mut planned = vec![Planned::readable(CONFIG, settings(order)), Planned::readable(UNIT, unit)];
+    let mut planned = vec![Planned::readable(CONFIG, settings(order)?), Planned::readable(UNIT, unit)];
     if let Vouched::Certificates(pem) = &order.vouched {
         planned.push(Planned::readable(SERVER_CA, pem.clone()));
     }
@@ -376,7 +379,7 @@ fn check_settings(root: Option<&Path>) -> Result<(), InstallError> {
     }
 }
 
-fn settings(order: &InstallOrder) -> String {
+fn settings(order: &InstallOrder) -> Result<String, AgentConfigError> {
     let kind = order.credential.as_ref().map_or(CredentialKind::JoinToken, Credential::kind);
     let (key, name) = match kind {
         CredentialKind::EnrollmentSecret => ("secret_file", "enrollment-secret"),
@@ -389,14 +392,14 @@ fn settings(order: &InstallOrder) -> String {
     };
     let identity = IdentityDir::new(&order.dir);
     let yaml = written([
-        ("tls", "cert_file", as_text(identity.cert())),
-        ("tls", "key_file", as_text(identity.key())),
+        ("tls", "cert_file", Some(as_text(identity.cert())?)),
+        ("tls", "key_file", Some(as_text(identity.key())?)),
         ("tls", "ca_file", server_ca),
         ("identity", "server", Some(order.server.to_string())),
-        ("enroll", key, as_text(&Path::new("/run/credentials").join(unit::NAME).join(name))),
+        ("enroll", key, Some(format!("/run/credentials/{}/{name}", unit::NAME))),
         ("enroll", "ca_pin", pin),
     ]);
-    format!("{SIGNATURE}, and written anew by it. Remove this line to keep changes of your own.\n{yaml}")
+    Ok(format!("{SIGNATURE}, and written anew by it. Remove this line to keep changes of your own.\n{yaml}"))
 }
 
 /// A path on the machine as it is found in the image. A link on the way could lead to the machine that builds it.

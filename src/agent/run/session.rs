@@ -294,7 +294,9 @@ impl Session<'_> {
                     answer_by = Some(clock::timer() + ANSWER_WITHIN);
                     self.send_heartbeat()
                 }
-                () = sleep_until(answer_by.unwrap_or(next_heartbeat)), if answer_by.is_some() => Err(Ended::Lost("the server stopped answering".to_owned())),
+                () = sleep_until(answer_by.unwrap_or(next_heartbeat)), if answer_by.is_some() => {
+                    Err(Ended::Lost("the server stopped answering".to_owned()))
+                }
             };
             if let Err(ended) = step {
                 return ended;
@@ -355,7 +357,6 @@ fn told_window(millis: u32) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis.into()).clamp(*WINDOW.start(), *WINDOW.end()))
 }
 
-/// Waits for a moment, or for ever when there is none.
 /// A refusal comes as a status of the server, or as a connection that breaks before the session is open.
 fn ended_by(status: &Status, open: bool) -> Ended {
     let cause = std::error::Error::source(status);

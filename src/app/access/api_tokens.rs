@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::app::access::caller::Caller;
 use crate::app::access::sessions::renewed;
 use crate::app::access::tenants::NO_TENANT;
-use crate::app::decide::first;
+use crate::app::decide::{first, first_of};
 use crate::app::issue::refusals::ProofLevel;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
@@ -214,7 +214,8 @@ fn revoke(caller: &Caller, token: &ApiToken, because: Option<&str>) -> Vec<Chang
 
 /// Tokens that were made with this one, or with one of those.
 fn descendants(view: &View<'_>, id: CredentialId) -> Result<Vec<ApiToken>, ReadError> {
-    let mut others = first(usize::MAX, |visit| view.any_tenant().api_tokens(None, visit))?;
+    let made = |token: &ApiToken| token.parent.is_some();
+    let mut others = first_of(usize::MAX, made, |visit| view.any_tenant().api_tokens(None, visit))?;
     let (mut ended, mut descendants) = (BTreeSet::from([id]), Vec::new());
     loop {
         let goes_back = |token: &mut ApiToken| token.parent.is_some_and(|parent| ended.contains(&parent));
@@ -229,9 +230,8 @@ fn descendants(view: &View<'_>, id: CredentialId) -> Result<Vec<ApiToken>, ReadE
 
 /// The tokens that a person has made, by their own hand or with one of these tokens; newest first.
 pub(crate) fn tokens_of(view: &View<'_>, maker: UserId) -> Result<Vec<ApiToken>, ReadError> {
-    let mut tokens = first(usize::MAX, |visit| view.any_tenant().api_tokens(None, visit))?;
-    tokens.retain(|token| token.maker == Maker::User(maker));
-    Ok(tokens)
+    let theirs = |token: &ApiToken| token.maker == Maker::User(maker);
+    first_of(usize::MAX, theirs, |visit| view.any_tenant().api_tokens(None, visit))
 }
 
 /// Ends all of these, and says why on record.

@@ -258,10 +258,9 @@ impl App {
                 salt: entropy()?,
             };
             match self.decide(move |view, now| deciding.decide(view, now)).await? {
-                Entitlement::Fresh(Some(signed)) => return Ok(signed.into_svid()),
-                Entitlement::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
-                // The host came or went since; what was signed is for another host.
-                Entitlement::Fresh(None) => {}
+                Decided::Issued(signed) => return Ok(signed.into_svid()),
+                Decided::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
+                Decided::Outdated => {}
             }
         }
         Err(EnrollError::Unavailable(Unavailable::Contended))
@@ -293,8 +292,15 @@ impl App {
     }
 }
 
-/// `None`: what was signed is out of date.
-type Decided = Entitlement<Option<SignedSvid>>;
+/// What the writer makes of an enrollment for which a certificate was signed.
+enum Decided {
+    /// It is on record.
+    Issued(SignedSvid),
+    /// The request was answered since, by another like it; this is the answer.
+    Retry(Box<PastAnswer>),
+    /// The host came or went since; what was signed is for another host.
+    Outdated,
+}
 
 /// Everything the writer needs to decide one enrollment.
 struct Deciding {
@@ -316,7 +322,7 @@ impl Deciding {
         let admitted = match judged {
             Ok(Entitlement::Fresh(admitted)) => admitted,
             Ok(Entitlement::Retry(answered)) => {
-                return Ok(Verdict::accept(Entitlement::Retry(answered), Vec::new()));
+                return Ok(Verdict::accept(Decided::Retry(answered), Vec::new()));
             }
             Err(EnrollError::Unavailable(Unavailable::Read(error))) => return Err(error),
             // Before signing there was a slot, so another request took the last one in between.
@@ -330,7 +336,7 @@ impl Deciding {
             None => view.any_tenant().host(self.signed.host)?.is_some(),
         };
         if outdated {
-            return Ok(Verdict::accept(Entitlement::Fresh(None), Vec::new()));
+            return Ok(Verdict::accept(Decided::Outdated, Vec::new()));
         }
         self.accept(view, now, *admitted)
     }
@@ -383,7 +389,7 @@ impl Deciding {
         changes.push(Change::RecordEnrollment { enrollment, certificate: self.signed.svid.der.clone() });
         changes.push(row.consumed(now));
         changes.push(Change::Audit(event));
-        Ok(Verdict::accept(Entitlement::Fresh(Some(self.signed)), changes))
+        Ok(Verdict::accept(Decided::Issued(self.signed), changes))
     }
 }
 

@@ -126,6 +126,12 @@ struct Renewal {
     lost: bool,
 }
 
+/// A request that was looked at, with the SVID that it presented.
+struct Prepared {
+    presented: Box<(SpiffeId, Serial)>,
+    entitled: Entitlement<Box<(Proven, SignedSvid)>>,
+}
+
 /// A refusal, with the SVID that was presented once its chain has been verified.
 #[derive(Debug)]
 pub struct RotateRefusal {
@@ -146,13 +152,13 @@ impl App {
     pub async fn rotate(self: &Arc<Self>, request: RotateRequest) -> Result<IssuedAnswer, RotateRefusal> {
         let peer = request.peer;
         let app = Arc::clone(self);
-        let (proven, signed) = match self.pool.run(move || app.prepare_rotation(&request)).await?? {
-            Entitlement::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
-            Entitlement::Fresh(prepared) => *prepared,
+        let Prepared { presented, entitled } =
+            self.pool.run(move || app.prepare_rotation(&request)).await??;
+        let answer = match entitled {
+            Entitlement::Retry(answered) => issuing::reissue(self, *answered).map_err(RotateError::from),
+            Entitlement::Fresh(prepared) => self.decide_rotation(prepared.0, prepared.1, peer).await,
         };
-        let presented = Box::new((proven.chain.id().clone(), proven.chain.serial()));
-        let decided = self.decide_rotation(proven, signed, peer).await;
-        decided.map_err(|error| RotateRefusal { error, presented: Some(presented) })
+        answer.map_err(|error| RotateRefusal { error, presented: Some(presented) })
     }
 
     /// Records a refused rotation with its true reason.
@@ -196,18 +202,17 @@ impl App {
     }
 
     /// Checks the request from the cheapest proof to the dearest, and signs. Blocking.
-    fn prepare_rotation(
-        &self,
-        request: &RotateRequest,
-    ) -> Result<Entitlement<Box<(Proven, SignedSvid)>>, RotateRefusal> {
+    fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, RotateRefusal> {
         let now = self.clock.now();
         let Some(hierarchy) = self.query(|view| view.hierarchy())? else {
             return Err(RotateError::from(IssuingError::NoAuthority).into());
         };
         let chain = PresentedChain::verify(&request.chain, &hierarchy, now)?;
         let presented = Box::new((chain.id().clone(), chain.serial()));
-        let prepared = self.prepare_for(chain, request, now);
-        prepared.map_err(|error| RotateRefusal { error, presented: Some(presented) })
+        match self.prepare_for(chain, request, now) {
+            Ok(entitled) => Ok(Prepared { presented, entitled }),
+            Err(error) => Err(RotateRefusal { error, presented: Some(presented) }),
+        }
     }
 
     fn prepare_for(

@@ -1,6 +1,5 @@
 //! Enrollment secrets: created, listed, revoked.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -8,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
 use crate::app::access::tenants::NO_TENANT;
-use crate::app::decide::first;
+use crate::app::decide::first_of;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment_secret::{EnrollmentSecret, MAX_USES, TTL_SECONDS};
@@ -104,12 +103,7 @@ impl App {
             revoked.is_none_or(|revoked| secret.revoked_at.is_some() == revoked)
         };
         let walk = move |view: &View<'_>| {
-            first(limit, |visit| {
-                view.tenant(tenant).enrollment_secrets(before, |secret| match wanted(&secret) {
-                    true => visit(secret),
-                    false => ControlFlow::Continue(()),
-                })
-            })
+            first_of(limit, wanted, |visit| view.tenant(tenant).enrollment_secrets(before, visit))
         };
         self.query_long(move |app| app.query(walk)).await
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::agent::config::{AgentConfig, dialer, process_environment, ready_made};
+use crate::agent::config::{AgentConfig, as_text, dialer, process_environment, ready_made};
 use crate::agent::enroll::enroll_on_start::Patience;
 use crate::agent::enroll::first_enrollment::{self, FirstEnrollmentError};
 use crate::agent::enroll::requests::EnrollmentClient;
@@ -104,6 +104,8 @@ pub async fn run(command: AgentCommand, json: bool) -> Result<ExitCode, CliError
 
 async fn enroll(args: EnrollArgs, json: bool) -> Result<(), CliError> {
     let dir = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
+    // Its settings could not name it, and by then the credential would be spent.
+    as_text(&dir)?;
     let dir = IdentityDir::new(dir).lock()?;
     // A secret on standard input is not even read when there is nothing to enroll.
     first_enrollment::check_vacant(&dir)?;
@@ -113,7 +115,7 @@ async fn enroll(args: EnrollArgs, json: bool) -> Result<(), CliError> {
         .map_err(FirstEnrollmentError::from)?;
     let identity =
         first_enrollment::enroll(&dir, &client, &credential, &Subject::ThisMachine, &SystemClock).await?;
-    let text = ready_made(dir.place(), &dir.place().notes());
+    let text = ready_made(dir.place(), &dir.place().notes())?;
     let config = dir.write_if_absent(CONFIG_NAME, &text)?;
     report_enrolled(&dir, &identity, &config, json)
 }

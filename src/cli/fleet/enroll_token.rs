@@ -86,7 +86,7 @@ impl EnrollTokenCommand {
                     column("EXPIRES", |token| &token.expires_at),
                 ];
                 let none = "No join tokens. Mint one: muster enroll-token";
-                tokens.print_table(global.json, &columns, none)
+                tokens.print_list(global.json, &columns, none)
             }
             TokenCommand::Void { id, tenant } => {
                 let path = format!("{ROUTE}/{}", escape(&id));

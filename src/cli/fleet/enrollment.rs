@@ -40,6 +40,6 @@ impl EnrollmentCommand {
             column("REVOKED", |enrollment| &enrollment.revoked_at),
             column("REASON", |enrollment| &enrollment.reason),
         ];
-        enrollments.print_table(global.json, &columns, "No certificates.")
+        enrollments.print_list(global.json, &columns, "No certificates.")
     }
 }

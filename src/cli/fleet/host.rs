@@ -162,7 +162,7 @@ impl HostCommand {
                     true => "No such hosts.",
                     false => "No hosts yet. Mint a token: muster enroll-token",
                 };
-                hosts.print_table(global.json, &columns, none)
+                hosts.print_list(global.json, &columns, none)
             }
             Self::Decommission(which) => act(global, &control, which, "decommission", "decommissioned").await,
             Self::ReEnable(which) => act(global, &control, which, "re-enable", "re-enabled").await,
@@ -223,7 +223,7 @@ async fn show_timeline(control: &Control, which: WhichHost) -> Result<(), CliErr
         column("ACCORDING TO", |event| &event.source),
         column("DETAIL", |event| &event.detail),
     ];
-    events.print_table(false, &columns, "Nothing has happened to it yet.")
+    events.print_list(false, &columns, "Nothing has happened to it yet.")
 }
 
 /// The agent id where it says more than the host's id, which it is unless a token named another.

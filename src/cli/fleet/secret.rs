@@ -93,7 +93,7 @@ impl SecretCommand {
                     column("REVOKED", |secret| &secret.revoked_at),
                 ];
                 let none = "No enrollment secrets. Create one: muster secret create --name NAME";
-                secrets.print_table(global.json, &columns, none)
+                secrets.print_list(global.json, &columns, none)
             }
             Self::Revoke { id, tenant } => {
                 let path = format!("{ROUTE}/{}/revoke", escape(&id));

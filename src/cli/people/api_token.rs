@@ -85,7 +85,7 @@ impl ApiTokenCommand {
                 ];
                 let none =
                     "No API tokens. Create one: muster api-token create --name NAME --permission agent.read";
-                tokens.print_table(global.json, &columns, none)
+                tokens.print_list(global.json, &columns, none)
             }
             Self::Revoke { id } => {
                 control.call(Call::delete(&format!("{ROUTE}/{}", escape(&id)))).await?;

@@ -84,7 +84,7 @@ impl AuditCommand {
                     made("OUTCOME", outcome),
                     column("DETAIL", |record| &record.detail),
                 ];
-                answer.print_table(global.json, &columns, "No records.")
+                answer.print_list(global.json, &columns, "No records.")
             }
             Self::Verify { .. } => verify(global, &control).await,
             Self::Export { path } => export(global, &control, &path).await,

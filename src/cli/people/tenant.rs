@@ -51,7 +51,7 @@ impl TenantCommand {
                     column("NAME", |tenant| &tenant.name),
                     column("CREATED", |tenant| &tenant.created_at),
                 ];
-                tenants.print_table(global.json, &columns, "No tenants.")
+                tenants.print_list(global.json, &columns, "No tenants.")
             }
         }
     }

@@ -102,7 +102,7 @@ impl UserCommand {
                     column("ID", |user| &user.id),
                 ];
                 let none = "Nobody yet. Add somebody: muster user add NAME --role admin";
-                users.print_table(global.json, &columns, none)
+                users.print_list(global.json, &columns, none)
             }
             Self::SetPassword { name } => {
                 let id = find(&control, &name).await?;

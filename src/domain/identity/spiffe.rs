@@ -97,7 +97,12 @@ impl FromStr for SpiffeId {
     }
 }
 
-held_text!(TrustDomain, AgentId);
+held_text! {
+    /// In lower case, however it was given.
+    TrustDomain,
+    /// As it was given.
+    AgentId,
+}
 debug_as_text!(TrustDomain, AgentId, SpiffeId);
 serde_as_text!(TrustDomain, AgentId, SpiffeId);
 

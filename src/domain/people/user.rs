@@ -150,8 +150,7 @@ impl Role {
 }
 
 /// An Argon2id hash in PHC string form. Never printed.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
@@ -238,7 +237,10 @@ impl TryFrom<String> for Username {
     }
 }
 
-held_text!(Username);
+held_text! {
+    /// As it was given.
+    Username,
+}
 
 #[cfg(test)]
 mod tests {

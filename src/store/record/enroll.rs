@@ -13,11 +13,10 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::label::Label;
-use crate::store::record::encoding::{hex, on_disk};
+use crate::store::record::encoding::{as_text, hex, on_disk};
 
 on_disk! {
     Enrollment as EnrollmentRecord,
-    Via as ViaRecord,
     LetInBy as LetInByRecord,
     JoinToken as JoinTokenRecord,
     EnrollmentSecret as EnrollmentSecretRecord,
@@ -29,12 +28,13 @@ struct EnrollmentRecord {
     serial: Serial,
     host: HostId,
     tenant: TenantId,
+    #[serde(with = "ViaRecord")]
     via: Via,
     issued_at: Timestamp,
     not_before: Timestamp,
     not_after: Timestamp,
     peer: Option<IpAddr>,
-    #[serde(with = "hex")]
+    #[serde(serialize_with = "as_text", deserialize_with = "hex::deserialize")]
     spki: SpkiHash,
     #[serde(flatten, with = "RevocationFields")]
     revocation: Option<Revocation>,

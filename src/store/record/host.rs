@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::domain::enroll::enrollment::LetInBy;
 use crate::domain::host::{Host, HostFacts, HostFlag};
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::timeline::HostEvent;
-use crate::store::record::encoding::on_disk;
+use crate::store::record::encoding::{ToDisk, on_disk, optional};
 
 on_disk! {
     HostFacts as FactsRecord,
-    Host as HostRecord,
     HostEvent as HostEventRecord,
 }
 
@@ -32,13 +32,14 @@ struct FactsRecord {
     agent_version: Option<String>,
 }
 
-/// What is skipped stands in other rows; [`with`] puts it in.
+/// What is skipped stands in other rows; [`StoredHost::overlaid`] puts it in.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Host")]
 struct HostRecord {
     id: HostId,
     tenant: TenantId,
     agent: AgentId,
+    #[serde(with = "FactsRecord")]
     facts: HostFacts,
     first_enrolled_at: Timestamp,
     #[serde(skip)]
@@ -52,24 +53,56 @@ struct HostRecord {
     svid_not_after: Timestamp,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     flags: BTreeSet<HostFlag>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional")]
     let_in_by: Option<LetInBy>,
 }
 
+impl ToDisk for Host {
+    fn to_disk<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        HostRecord::serialize(self, to)
+    }
+}
+
+/// A host as its own row has it: not yet one that anybody may look at.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub(in crate::store) struct StoredHost(#[serde(with = "HostRecord")] Host);
+
+impl StoredHost {
+    pub(in crate::store) const fn id(&self) -> HostId {
+        self.0.id
+    }
+
+    pub(in crate::store) fn identity(&self) -> AgentRef {
+        self.0.identity()
+    }
+
+    /// The same row, with what let the host in.
+    pub(in crate::store) fn let_in(mut self, by: LetInBy) -> Self {
+        self.0.let_in_by = Some(by);
+        self
+    }
+
+    /// The host, with its last saved report laid over what enrollment knew, and since when its identity is denied.
+    pub(in crate::store) fn overlaid(
+        self,
+        report: Option<ReportRecord>,
+        revoked_at: Option<Timestamp>,
+    ) -> Host {
+        let ReportRecord { at, facts, newest_shown } = report.unwrap_or_default();
+        let facts = facts.unwrap_or_default().or(&self.0.facts);
+        Host { facts, last_seen: at, newest_shown, revoked_at, ..self.0 }
+    }
+}
+
 #[derive(Default, Serialize, Deserialize)]
-pub(crate) struct ReportRecord {
+pub(in crate::store) struct ReportRecord {
     pub(crate) at: Option<Timestamp>,
+    #[serde(default, with = "optional")]
     pub(crate) facts: Option<HostFacts>,
     /// The newest SVID that the host has shown.
     #[serde(default)]
     pub(crate) newest_shown: Option<Serial>,
-}
-
-/// The host, with its last saved report laid over what enrollment knew, and since when its identity is denied.
-pub(crate) fn with(host: Host, report: Option<ReportRecord>, revoked_at: Option<Timestamp>) -> Host {
-    let ReportRecord { at, facts, newest_shown } = report.unwrap_or_default();
-    let facts = facts.unwrap_or_default().or(&host.facts);
-    Host { facts, last_seen: at, newest_shown, revoked_at, ..host }
 }
 
 #[derive(Serialize, Deserialize)]

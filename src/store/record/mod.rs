@@ -1,7 +1,9 @@
 //! The shapes that go to disk: JSON with named fields, so that a field can be added without a migration.
 //!
-//! A domain value knows nothing of them. Its record states the fields once more, in the order and under the names that
-//! they have on disk, and `serde` holds the two against each other: a field that one lacks fails the build.
+//! A domain value of several fields knows nothing of them, and only the store can write one to disk. Its record states
+//! the fields once more, in the order and under the names that they have there, and the compiler holds the two against
+//! each other: a field that one lacks fails the build. What is one text or one word (ids, names, closed sets), what a
+//! person likes to see, and an audit record, whose hash covers what is written, derive serde themselves.
 
 mod encoding;
 mod enroll;
@@ -9,6 +11,7 @@ mod host;
 mod people;
 mod upkeep;
 
-pub(crate) use encoding::{decode, encode};
-pub(crate) use host::{ReportRecord, with};
-pub(crate) use upkeep::{ClockMarksRecord, DeniedSerialRecord};
+pub(super) use encoding::{FromDisk, ToDisk, decode, encode};
+pub(super) use host::{ReportRecord, StoredHost};
+pub(super) use people::SessionRecord;
+pub(super) use upkeep::{ClockMarksRecord, DeniedSerialRecord};

@@ -19,9 +19,7 @@ use crate::store::record::encoding::{hex, on_disk};
 on_disk! {
     Tenant as TenantRecord,
     User as UserRecord,
-    Session as SessionRecord,
     ApiToken as ApiTokenRecord,
-    Maker as MakerRecord,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +37,7 @@ struct UserRecord {
     username: Username,
     role: Role,
     tenant: Option<TenantId>,
+    #[serde(with = "phc")]
     password: PasswordHash,
     created_at: Timestamp,
     disabled_at: Option<Timestamp>,
@@ -46,12 +45,24 @@ struct UserRecord {
     preferences: Preferences,
 }
 
+/// The hash of a password, as the text that says how it was made, too.
+mod phc {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::domain::people::user::PasswordHash;
+
+    pub(super) fn serialize<S: Serializer>(hash: &PasswordHash, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(hash.as_phc())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PasswordHash, D::Error> {
+        String::deserialize(from).map(PasswordHash::from_phc)
+    }
+}
+
+/// A session but for its key, which is the row's and not repeated in it.
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Session")]
-struct SessionRecord {
-    /// The key of the row, which is not repeated in it; whoever reads the row puts it in.
-    #[serde(skip, default = "no_key")]
-    key: SessionKey,
+pub(in crate::store) struct SessionRecord {
     user: UserId,
     created_at: Timestamp,
     last_used_at: Timestamp,
@@ -59,8 +70,18 @@ struct SessionRecord {
     address: Option<IpAddr>,
 }
 
-const fn no_key() -> SessionKey {
-    SessionKey::from_bytes([0; 32])
+impl SessionRecord {
+    /// The session whose row stands under this key.
+    pub(in crate::store) const fn under(self, key: SessionKey) -> Session {
+        let Self { user, created_at, last_used_at, address } = self;
+        Session { key, user, created_at, last_used_at, address }
+    }
+}
+
+impl From<&Session> for SessionRecord {
+    fn from(&Session { key: _, user, created_at, last_used_at, address }: &Session) -> Self {
+        Self { user, created_at, last_used_at, address }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,6 +94,7 @@ struct ApiTokenRecord {
     #[serde(deserialize_with = "known_permissions")]
     permissions: BTreeSet<Permission>,
     tenant: Option<TenantId>,
+    #[serde(default = "nobody", with = "MakerRecord")]
     maker: Maker,
     /// The token that it was made with.
     #[serde(default)]
@@ -85,6 +107,11 @@ struct ApiTokenRecord {
 fn known_permissions<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<Permission>, D::Error> {
     let words = Vec::<String>::deserialize(from)?;
     Ok(words.iter().filter_map(|word| word.parse().ok()).collect())
+}
+
+/// Who made a token whose record names nobody.
+const fn nobody() -> Maker {
+    Maker::Local
 }
 
 /// The user who made a token; none: the local operator.

@@ -8,13 +8,12 @@ use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
 use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::insight::audit::{ChainHead, KnownLoss, MissingRecords};
-use crate::store::record::encoding::{base64, base64s, on_disk};
+use crate::store::record::encoding::{base64, base64s, list, on_disk, optional};
 
 on_disk! {
     Hierarchy as HierarchyRecord,
     Intermediate as IntermediateRecord,
     KnownLoss as LossRecord,
-    MissingRecords as MissingRecord,
     ChainHead as HeadRecord,
 }
 
@@ -26,6 +25,7 @@ struct HierarchyRecord {
     roots: Vec<Vec<u8>>,
     #[serde(default, with = "base64s", skip_serializing_if = "Vec::is_empty")]
     root_lists: Vec<Vec<u8>>,
+    #[serde(with = "list")]
     intermediates: Vec<Intermediate>,
 }
 
@@ -75,8 +75,9 @@ impl From<ClockMarksRecord> for ClockMarks {
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "KnownLoss")]
 struct LossRecord {
-    #[serde(flatten)]
+    #[serde(flatten, with = "MissingRecord")]
     missing: MissingRecords,
+    #[serde(default, with = "optional")]
     stated: Option<ChainHead>,
 }
 
@@ -84,6 +85,7 @@ struct LossRecord {
 #[serde(remote = "MissingRecords")]
 struct MissingRecord {
     after: Option<u64>,
+    #[serde(with = "HeadRecord")]
     seen: ChainHead,
 }
 

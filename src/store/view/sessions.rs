@@ -2,15 +2,15 @@
 
 use crate::domain::people::session::{Session, SessionKey};
 use crate::store::ReadError;
-use crate::store::record::decode;
+use crate::store::record::{SessionRecord, decode};
 use crate::store::rows::{Span, Table};
 use crate::store::view::View;
 
 impl View<'_> {
     /// A person's session, be it one that has run out: whoever asks looks at the time.
     pub fn session(&self, key: SessionKey) -> Result<Option<Session>, ReadError> {
-        let session: Option<Session> = self.record(Table::Sessions, key.as_bytes())?;
-        Ok(session.map(|session| Session { key, ..session }))
+        let session: Option<SessionRecord> = self.record(Table::Sessions, key.as_bytes())?;
+        Ok(session.map(|session| session.under(key)))
     }
 
     /// The sessions of all people, those included that have run out.
@@ -18,7 +18,7 @@ impl View<'_> {
         let table = Table::Sessions;
         let mut sessions = Vec::new();
         self.rows.each(table, &Span::all(), &mut |key, content| {
-            sessions.push(Session { key: table.id(key)?, ..decode(table, content)? });
+            sessions.push(decode::<SessionRecord>(table, content)?.under(table.id(key)?));
             Ok(())
         })?;
         Ok(sessions)

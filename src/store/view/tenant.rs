@@ -3,8 +3,6 @@
 
 use std::ops::ControlFlow;
 
-use serde::de::DeserializeOwned;
-
 use crate::domain::enroll::enrollment::Enrollment;
 use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
@@ -16,7 +14,7 @@ use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::user::{User, Username};
 use crate::store::ReadError;
 use crate::store::by_tenant::Kind;
-use crate::store::record::{self, ReportRecord, decode};
+use crate::store::record::{FromDisk, ReportRecord, StoredHost, decode};
 use crate::store::rows::{Span, Table};
 use crate::store::view::{View, host_serial_key};
 
@@ -68,11 +66,14 @@ impl TenantRows<'_> {
 
     /// With its last saved report laid over its row, and whether its identity is denied.
     pub fn host(&self, id: HostId) -> Result<Option<Host>, ReadError> {
-        let host: Option<Host> = self.view.record(Table::Hosts, id.as_bytes())?;
-        let Some(host) = host.filter(|host| self.has(Some(host.tenant))) else { return Ok(None) };
-        let revoked_at = self.view.identity_denied(&host.identity())?;
+        let host: Option<StoredHost> = self.view.record(Table::Hosts, id.as_bytes())?;
+        let host = host.map(|host| (host.identity(), host));
+        let Some((identity, host)) = host.filter(|(identity, _)| self.has(Some(identity.tenant))) else {
+            return Ok(None);
+        };
+        let revoked_at = self.view.identity_denied(&identity)?;
         let report: Option<ReportRecord> = self.view.record(Table::Reports, id.as_bytes())?;
-        Ok(Some(record::with(host, report, revoked_at)))
+        Ok(Some(host.overlaid(report, revoked_at)))
     }
 
     /// A host's timeline, newest first, before a given entry: what the server knows and what the agent has
@@ -126,7 +127,7 @@ impl TenantRows<'_> {
         before: Option<CredentialId>,
         visit: impl FnMut(JoinToken) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        self.each(Kind::JoinToken, before.as_ref(), true, visit)
+        self.each(Kind::JoinToken, before.as_ref().map(CredentialId::as_bytes), true, visit)
     }
 
     /// In whatever state; the id alone proves nothing.
@@ -141,7 +142,7 @@ impl TenantRows<'_> {
         before: Option<CredentialId>,
         visit: impl FnMut(EnrollmentSecret) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        self.each(Kind::EnrollmentSecret, before.as_ref(), true, visit)
+        self.each(Kind::EnrollmentSecret, before.as_ref().map(CredentialId::as_bytes), true, visit)
     }
 
     /// One that is on record, be it expired; those that were revoked are gone.
@@ -156,7 +157,7 @@ impl TenantRows<'_> {
         before: Option<CredentialId>,
         visit: impl FnMut(ApiToken) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        self.each(Kind::ApiToken, before.as_ref(), true, visit)
+        self.each(Kind::ApiToken, before.as_ref().map(CredentialId::as_bytes), true, visit)
     }
 
     /// A person, disabled or not.
@@ -183,7 +184,7 @@ impl TenantRows<'_> {
     }
 
     /// Rows of a kind, behind the one with an id in the order asked for.
-    fn each<R: DeserializeOwned>(
+    fn each<R: FromDisk>(
         &self,
         kind: Kind,
         behind: Option<&impl AsRef<[u8]>>,

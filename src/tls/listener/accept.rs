@@ -369,7 +369,7 @@ impl Shared {
         let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
         let speaks_http2 = peer.is_some() || tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let payer = match &peer {
-            Some(peer) => Payer::Agent(peer.identity().identity.clone()),
+            Some(peer) => Payer::Agent(peer.identity().identity().clone()),
             None => Payer::Address(accountable(remote.ip())),
         };
         let mut notes = RequestTracking {

@@ -132,7 +132,7 @@ impl<S: Answering> Service<Request<Incoming>> for Noting<S> {
             let size = response.body().size_hint().exact();
             let sending = Sending { budget: notes.budget, payer, ender, place };
             let held = match size {
-                // There is nothing to hold.
+                // Without a body there is nothing to hold; one of unknown length is charged piece by piece.
                 Some(0) | None => sending.hold(None),
                 Some(size) => sending.hold(Some(if shared { 0 } else { size })),
             };
