@@ -161,14 +161,11 @@ fn median(times: &mut [Duration]) -> Duration {
     times[times.len() / 2]
 }
 
-/// Demands that the medians are as close to each other as can be told from outside, on a busy machine.
-#[track_caller]
-fn assert_alike(what: &str, times: &mut [(&str, Vec<Duration>)]) {
-    let medians: Vec<_> = times.iter_mut().map(|(case, times)| (*case, median(times))).collect();
-    let fastest = medians.iter().map(|(_, median)| *median).min().unwrap();
-    let slowest = medians.iter().map(|(_, median)| *median).max().unwrap();
-    let tolerance = Duration::from_millis(2).max(fastest / 2);
-    assert!(slowest <= fastest + tolerance, "{what}: {medians:?}");
+/// Whether the medians are as close to each other as can be told from outside, on a busy machine.
+fn are_alike(times: &mut [(&str, Vec<Duration>)]) -> bool {
+    let medians: Vec<_> = times.iter_mut().map(|(_, times)| median(times)).collect();
+    let (fastest, slowest) = (*medians.iter().min().unwrap(), *medians.iter().max().unwrap());
+    slowest <= fastest + Duration::from_millis(2).max(fastest / 2)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,43 +183,46 @@ async fn the_time_of_a_refusal_tells_nothing() {
     let first = format!("{head}_{}{}", other(part.chars().next().unwrap()), &part[1..]);
     let middle = format!("{head}_{}{}{}", &part[..20], other(part.chars().nth(20).unwrap()), &part[21..]);
     let unknown = live.replacen(&head[4..], &"a".repeat(head.len() - 4), 1);
-    let mut presented = vec![
+    let presented = [
         ("an unknown id", unknown),
         ("wrong from the first character", first),
         ("wrong in the middle", middle),
         ("revoked", revoked),
         ("exhausted", exhausted),
-    ]
-    .into_iter()
-    .map(|(case, secret)| (case, secret, Vec::new()))
-    .collect::<Vec<_>>();
+    ];
     let mut number = 0;
-    let mut ask = async |path: &str, body: serde_json::Value, headers: &[(String, String)]| {
+    let mut ask = async |path: &str, body: serde_json::Value| {
         number += 1;
-        let mut headers = headers.to_vec();
-        headers.push(("content-type".to_owned(), "application/json".to_owned()));
-        headers.push(("x-forwarded-for".to_owned(), format!("10.0.{}.{}", number >> 8, number & 255)));
+        let address = format!("10.0.{}.{}", number >> 8, number & 255);
+        let headers = [("content-type", "application/json".to_owned()), ("x-forwarded-for", address)];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value));
         let asked = Instant::now();
         let answer = http.exchange("POST", path, &headers, body.to_string().into_bytes()).await.unwrap();
         assert_eq!(answer.status, 401, "{answer}");
         asked.elapsed()
     };
-    for _ in 0..40 {
-        for (_, secret, times) in &mut presented {
-            times.push(ask(ENROLL, json!({"secret": secret, "csr": csr}), &[]).await);
+    // Whatever else the machine does may fall on one case by chance, and does not do so each time.
+    let mut said = Vec::new();
+    for _ in 0..4 {
+        let mut times = presented.each_ref().map(|(case, _)| (*case, Vec::new()));
+        for _ in 0..40 {
+            for ((_, secret), (_, times)) in presented.iter().zip(&mut times) {
+                times.push(ask(ENROLL, json!({"secret": secret, "csr": csr})).await);
+            }
         }
-    }
-    let mut times: Vec<_> = presented.into_iter().map(|(case, _, times)| (case, times)).collect();
-    // Whoever knows all of a secret is told the same as a guesser, and may be told it later.
-    let (guesses, known) = times.split_at_mut(3);
-    assert_alike("guesses", guesses);
-    assert_alike("known secrets", known);
-
-    let mut users = [("admin", Vec::new()), ("nobody", Vec::new())];
-    for _ in 0..9 {
-        for (name, times) in &mut users {
-            times.push(ask("/v1/session", json!({"username": name, "password": PASSWORD}), &[]).await);
+        let mut users = [("admin", Vec::new()), ("nobody", Vec::new())];
+        for _ in 0..9 {
+            for (name, times) in &mut users {
+                times.push(ask("/v1/session", json!({"username": name, "password": PASSWORD})).await);
+            }
         }
+        // Whoever knows all of a secret is told the same as a guesser, and may be told it later.
+        let (guesses, known) = times.split_at_mut(3);
+        if are_alike(guesses) && are_alike(known) && are_alike(&mut users) {
+            return;
+        }
+        let medians = times.iter_mut().chain(&mut users).map(|(case, times)| (*case, median(times)));
+        said.push(medians.collect::<Vec<_>>());
     }
-    assert_alike("passwords", &mut users);
+    panic!("times that tell something, each time: {said:#?}");
 }

@@ -18,7 +18,7 @@ pub fn assert_only_what_the_server_decides(answer: &Value, case: &str) {
     assert_eq!(uri, text(answer, "spiffe_id"), "{case}");
     assert_eq!(
         certificate.subject().to_string(),
-        format!("CN={}, O=muster", text(answer, "agent_id")),
+        format!("CN={}, OU={}, O=muster", text(answer, "agent_id"), text(answer, "tenant_id")),
         "{case}"
     );
     assert!(!certificate.is_ca(), "{case}");
