@@ -210,14 +210,6 @@ impl Envelope {
         }
     }
 
-    /// The public key, to which anyone can seal. A passphrase has none.
-    pub fn recipient(&self) -> Option<String> {
-        match &self.0 {
-            Key::X25519(identity) => Some(identity.to_public().to_string()),
-            Key::Passphrase(_) => None,
-        }
-    }
-
     fn from_key_file(path: &Path, credentials: Option<&Path>) -> Result<Self, EnvelopeError> {
         let unusable = |problem| EnvelopeError::Unusable { path: path.to_owned(), problem };
         let text = read(path, credentials)?;
@@ -347,6 +339,16 @@ mod tests {
 
     use super::*;
     use crate::ca::testing::now;
+
+    impl Envelope {
+        /// The public key, to which anyone can seal. A passphrase has none.
+        fn recipient(&self) -> Option<String> {
+            match &self.0 {
+                Key::X25519(identity) => Some(identity.to_public().to_string()),
+                Key::Passphrase(_) => None,
+            }
+        }
+    }
 
     /// A data directory and the settings that name it.
     fn place() -> (TempDir, EnvelopeSettings) {

@@ -1,7 +1,7 @@
 //! The kinds of settings: which values of YAML one may be, and in which words it is asked for.
 
-use serde::Deserializer;
-use serde::de::{Deserialize, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use yaml_serde::Value;
 
 /// What a setting is. Every setting has one, so none can be read without its kind having been judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,8 @@ impl SettingKind {
 }
 
 /// A value in YAML, as far as settings may be one, or what else it is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Value")]
 pub(crate) enum SettingValue {
     Truth(bool),
     Text(String),
@@ -87,58 +88,17 @@ pub(crate) enum SettingValue {
     Mixed,
 }
 
-impl<'de> Deserialize<'de> for SettingValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Any)
-    }
-}
-
-struct Any;
-
-macro_rules! numbers {
-    ($($visit:ident: $number:ty,)*) => {
-        $(fn $visit<E: Error>(self, number: $number) -> Result<SettingValue, E> {
-            Ok(SettingValue::Number(number.to_string()))
-        })*
-    };
-}
-
-impl<'de> Visitor<'de> for Any {
-    type Value = SettingValue;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a text, a truth value or a list of texts")
-    }
-
-    numbers! {
-        visit_i64: i64,
-        visit_u64: u64,
-        visit_i128: i128,
-        visit_u128: u128,
-        visit_f64: f64,
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<SettingValue, E> {
-        Ok(SettingValue::Truth(value))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<SettingValue, E> {
-        Ok(SettingValue::Text(text.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<SettingValue, A::Error> {
-        let (mut items, mut mixed) = (Vec::new(), false);
-        while let Some(item) = list.next_element::<Option<SettingValue>>()? {
-            match item {
-                Some(SettingValue::Text(item)) => items.push(item),
-                _ => mixed = true,
+impl From<Value> for SettingValue {
+    fn from(value: Value) -> Self {
+        let text = |item| if let Value::String(text) = item { Some(text) } else { None };
+        match value {
+            Value::Bool(value) => Self::Truth(value),
+            Value::String(text) => Self::Text(text),
+            Value::Number(number) => Self::Number(number.to_string()),
+            Value::Sequence(items) => {
+                items.into_iter().map(text).collect::<Option<_>>().map_or(Self::Mixed, Self::List)
             }
+            Value::Mapping(_) | Value::Tagged(_) | Value::Null => Self::Mapping,
         }
-        Ok(if mixed { SettingValue::Mixed } else { SettingValue::List(items) })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut mapping: A) -> Result<SettingValue, A::Error> {
-        while mapping.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(SettingValue::Mapping)
     }
 }

@@ -14,11 +14,6 @@ impl AgentVersion {
     /// What states no version.
     pub const UNSTATED: Self = Self(None);
 
-    /// Of three numbers.
-    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
-        Self(Some([major, minor, patch]))
-    }
-
     /// The version of this program.
     pub fn own() -> Self {
         Self::stated(Some(env!("CARGO_PKG_VERSION")))
@@ -124,12 +119,12 @@ mod tests {
     fn numbers_decide_and_silence_is_oldest() {
         let of = |text| AgentVersion::stated(Some(text));
         assert!(of("0.2.0") < of("0.10.0") && of("0.9.9") < of("1.0.0"));
-        assert_eq!(of("0.2.0-dev"), AgentVersion::new(0, 2, 0));
+        assert_eq!(of("0.2.0-dev"), AgentVersion(Some([0, 2, 0])));
         assert_eq!(of("0.2.0-dev"), of("0.2.0"));
         for silent in [AgentVersion::stated(None), of("nonsense"), AgentVersion::UNSTATED] {
-            assert!(silent < AgentVersion::new(0, 0, 0));
+            assert!(silent < AgentVersion(Some([0, 0, 0])));
         }
-        assert!(AgentVersion::own() >= AgentVersion::new(0, 2, 0));
+        assert!(AgentVersion::own() >= AgentVersion(Some([0, 2, 0])));
     }
 
     #[test]

@@ -55,7 +55,6 @@ pub struct PresentedChain {
     leaf: Vec<u8>,
     id: SpiffeId,
     serial: Serial,
-    not_after: Timestamp,
     spki: SpkiHash,
     key: PublicKey,
 }
@@ -92,7 +91,6 @@ impl PresentedChain {
             key: PublicKey::from_spki(&svid.public_key).map_err(ChainError::Key)?,
             id: svid.spiffe_id,
             serial: svid.serial,
-            not_after: svid.not_after,
             leaf,
         })
     }
@@ -108,11 +106,6 @@ impl PresentedChain {
 
     pub const fn serial(&self) -> Serial {
         self.serial
-    }
-
-    /// The last second in which the leaf is, or was, valid.
-    pub const fn not_after(&self) -> Timestamp {
-        self.not_after
     }
 
     pub fn leaf_der(&self) -> &[u8] {
@@ -163,7 +156,6 @@ mod tests {
             let presented = PresentedChain::verify(&text, &ca.hierarchy, now).unwrap();
             assert_eq!(*presented.id(), order("web-1").id);
             assert_eq!(presented.serial(), order("web-1").serial);
-            assert_eq!(presented.not_after(), svid.not_after);
             assert_eq!(presented.leaf_der(), svid.der);
             assert_eq!(presented.spki(), csr.spki());
         }

@@ -61,11 +61,6 @@ pub enum NotAJoinLink {
 }
 
 impl JoinLink {
-    /// The address to enroll at.
-    pub fn server_url(&self) -> String {
-        format!("https://{}", self.server)
-    }
-
     /// The whole link, credential and all, to hand to whoever asked for it, once.
     pub fn reveal(&self) -> Zeroizing<String> {
         let credential = self.credential.reveal();
@@ -155,7 +150,7 @@ mod tests {
             assert!(!shown.contains(&token[22..]) && !shown.contains(&secret[22..]), "{shown}");
         }
         let link: JoinLink = format!("muster://[::1]:8443/#{}", *token).parse().unwrap();
-        assert_eq!((link.server_url().as_str(), link.pin), ("https://[::1]:8443", None));
+        assert_eq!((link.server.to_string().as_str(), link.pin), ("[::1]:8443", None));
     }
 
     #[test]

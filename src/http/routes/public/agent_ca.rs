@@ -1,7 +1,5 @@
 //! The agent CA, for whoever wants to verify agents.
 
-use std::str::FromStr;
-
 use axum::extract::State;
 use axum::http::HeaderMap;
 
@@ -12,41 +10,32 @@ use crate::http::input::extract::{AgentRead, Allowed, Id, Nothing, Params};
 use crate::http::problem::Problem;
 use crate::http::reply::{Cached, Crl, CrlPem, JsonOf, Media, Pem};
 
+/// A document that is kept, or none to be had.
+type Served<M> = Result<Media<Cached<M>>, Problem>;
+
 fn missing() -> Problem {
     Problem::not_found("There is no agent CA yet. Create it with 'muster agent-ca init'.")
 }
 
-pub(crate) async fn bundle(
-    State(shared): State<Shared>,
-    headers: HeaderMap,
-) -> Result<Media<Cached<Pem>>, Problem> {
+pub(crate) async fn bundle(State(shared): State<Shared>, headers: HeaderMap) -> Served<Pem> {
     let documents = shared.trust_documents().await;
     Ok(Media::new(documents.bundles.as_ref().ok_or_else(missing)?.whole.answer(&headers)))
 }
 
-pub(crate) async fn roots(
-    State(shared): State<Shared>,
-    headers: HeaderMap,
-) -> Result<Media<Cached<Pem>>, Problem> {
+pub(crate) async fn roots(State(shared): State<Shared>, headers: HeaderMap) -> Served<Pem> {
     let documents = shared.trust_documents().await;
     Ok(Media::new(documents.bundles.as_ref().ok_or_else(missing)?.roots.answer(&headers)))
 }
 
 /// The issuing intermediate's CRL, DER (RFC 5280 5).
-pub(crate) async fn crl(
-    State(shared): State<Shared>,
-    headers: HeaderMap,
-) -> Result<Media<Cached<Crl>>, Problem> {
+pub(crate) async fn crl(State(shared): State<Shared>, headers: HeaderMap) -> Served<Crl> {
     let documents = shared.trust_documents().await;
     let issuing = documents.lists.as_ref().and_then(|lists| lists.issuing.as_ref());
     Ok(Media::new(issuing.ok_or_else(Problem::ca_unavailable)?.answer(&headers)))
 }
 
 /// The CRLs of all issuers, PEM. It is complete, or there is none.
-pub(crate) async fn crls(
-    State(shared): State<Shared>,
-    headers: HeaderMap,
-) -> Result<Media<Cached<CrlPem>>, Problem> {
+pub(crate) async fn crls(State(shared): State<Shared>, headers: HeaderMap) -> Served<CrlPem> {
     let documents = shared.trust_documents().await;
     let lists = documents.lists.as_ref().ok_or_else(Problem::ca_unavailable)?;
     let all = lists.all.as_ref().ok_or_else(|| {
@@ -60,37 +49,21 @@ pub(crate) async fn crls(
 /// The CRL of one issuer, DER.
 pub(crate) async fn crl_of(
     State(shared): State<Shared>,
-    Id(file): Id<CrlFile>,
+    Id(file): Id<String>,
     headers: HeaderMap,
-) -> Result<Media<Cached<Crl>>, Problem> {
+) -> Served<Crl> {
     let documents = shared.trust_documents().await;
     let lists = documents.lists.as_ref().ok_or_else(Problem::ca_unavailable)?;
-    let of_issuer = lists.by_issuer.get(&file.issuer);
+    let of_issuer = file.strip_suffix(".crl").and_then(|issuer| lists.by_issuer.get(issuer));
     let none = || Problem::not_found("No issuer of this agent CA has this subject key identifier.");
     Ok(Media::new(of_issuer.ok_or_else(none)?.answer(&headers)))
 }
-
-/// `<subject key identifier>.crl`
-pub(crate) struct CrlFile {
-    issuer: String,
-}
-
-impl FromStr for CrlFile {
-    type Err = NoSuchList;
-
-    fn from_str(text: &str) -> Result<Self, NoSuchList> {
-        Ok(Self { issuer: text.strip_suffix(".crl").ok_or(NoSuchList)?.to_owned() })
-    }
-}
-
-/// The file's name is none of a list.
-pub(crate) struct NoSuchList;
 
 /// The trust bundle as SPIFFE implementations fetch it.
 pub(crate) async fn spiffe_bundle(
     State(shared): State<Shared>,
     headers: HeaderMap,
-) -> Result<Media<Cached<JsonOf<BundleAnswer>>>, Problem> {
+) -> Served<JsonOf<BundleAnswer>> {
     let documents = shared.trust_documents().await;
     Ok(Media::new(documents.bundles.as_ref().ok_or_else(missing)?.spiffe.answer(&headers)))
 }
