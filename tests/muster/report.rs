@@ -213,7 +213,8 @@ async fn a_flood_is_stopped_and_displaces_nothing() {
     let tiny = || ReportRequest { event: Some(event("a", &[])) };
     let many = tokio_stream::iter((0..100_000).map(move |_| tiny()));
     assert_eq!(loud.tell_all(many).await.map_err(|s| s.code()), Err(Code::ResourceExhausted));
-    loud.heartbeat().await.unwrap();
+    // The connection stands; how soon the next call is within the pace is the machine's matter.
+    wait::until_answered("whoever slows down is heard again", async || loud.heartbeat().await.ok()).await;
     let entries = timeline(&admin, &flooder.host_id()).await;
     assert_eq!(entries[0]["kind"], "enrolled");
     assert_eq!(reported(&admin, &bystander.host_id()).await, ["still_here"]);
