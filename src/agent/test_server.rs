@@ -31,7 +31,8 @@ use crate::domain::network::pin::Pin;
 use crate::grpc::proto::agent_service_server::{AgentService, AgentServiceServer};
 use crate::grpc::proto::{
     HeartbeatRequest, HeartbeatResponse, HostEvent, ReportRequest, ReportResponse, SessionRequest,
-    SessionResponse, session_request, session_response,
+    SessionResponse, SignJwtRequest, SignJwtResponse, TrustUpdate, WatchTrustRequest, session_request,
+    session_response,
 };
 use crate::pem;
 use crate::svid::Svid;
@@ -360,6 +361,19 @@ impl AgentService for TestAgentService {
         let accepted = events.len().try_into().unwrap();
         self.0.seen.lock().reported.extend(events);
         Ok(Response::new(ReportResponse { accepted }))
+    }
+
+    type WatchTrustStream = ReceiverStream<Result<TrustUpdate, Status>>;
+
+    async fn watch_trust(
+        &self,
+        _: Request<WatchTrustRequest>,
+    ) -> Result<Response<Self::WatchTrustStream>, Status> {
+        Err(Status::unimplemented("sessions only"))
+    }
+
+    async fn sign_jwt(&self, _: Request<SignJwtRequest>) -> Result<Response<SignJwtResponse>, Status> {
+        Err(Status::unimplemented("sessions only"))
     }
 
     type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;

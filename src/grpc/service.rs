@@ -16,7 +16,8 @@ use super::gate::Gate;
 use super::proto::agent_service_server::AgentService;
 use super::proto::{
     Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, ReportRequest, ReportResponse, SessionRequest,
-    SessionResponse, session_request, session_response,
+    SessionResponse, SignJwtRequest, SignJwtResponse, TrustUpdate, WatchTrustRequest, session_request,
+    session_response,
 };
 use super::report::ReportCall;
 use super::status::AgentRefusal;
@@ -106,6 +107,19 @@ impl AgentService for AgentApi {
         let peer = Arc::clone(peer(&request)?);
         let reports = ReportCall { gate: &self.gate, history: &self.history, shutdown: &self.shutdown };
         reports.take(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    type WatchTrustStream = Pin<Box<dyn Stream<Item = Result<TrustUpdate, Status>> + Send>>;
+
+    async fn watch_trust(
+        &self,
+        _request: Request<WatchTrustRequest>,
+    ) -> Result<Response<Self::WatchTrustStream>, Status> {
+        Err(Status::unimplemented("this server tells no trust updates"))
+    }
+
+    async fn sign_jwt(&self, _request: Request<SignJwtRequest>) -> Result<Response<SignJwtResponse>, Status> {
+        Err(Status::unimplemented("this server signs no JWT-SVIDs"))
     }
 }
 

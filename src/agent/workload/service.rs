@@ -11,7 +11,10 @@ use tracing::info;
 use super::Offered;
 use super::authority::WorkloadCaller;
 use super::proto::spiffe_workload_api_server::SpiffeWorkloadApi;
-use super::proto::{X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse};
+use super::proto::{
+    JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
+    ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+};
 
 /// Metadata that every call must carry, so that a program which can be made to send requests to addresses of
 /// somebody's choice can't be made to fetch an SVID (SPIFFE Workload Endpoint, section on the static header).
@@ -77,5 +80,28 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
         self.stream("FetchX509Bundles", &request, Offered::bundles)
+    }
+
+    async fn fetch_jwtsvid(
+        &self,
+        _request: Request<JwtsvidRequest>,
+    ) -> Result<Response<JwtsvidResponse>, Status> {
+        Err(Status::unimplemented("this agent has no JWT-SVIDs"))
+    }
+
+    type FetchJWTBundlesStream = MessageStream<JwtBundlesResponse>;
+
+    async fn fetch_jwt_bundles(
+        &self,
+        _request: Request<JwtBundlesRequest>,
+    ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
+        Err(Status::unimplemented("this agent has no JWT bundles"))
+    }
+
+    async fn validate_jwtsvid(
+        &self,
+        _request: Request<ValidateJwtsvidRequest>,
+    ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
+        Err(Status::unimplemented("this agent validates no JWT-SVIDs"))
     }
 }

@@ -110,6 +110,73 @@ pub struct ReportResponse {
     #[prost(uint32, tag = "1")]
     pub accepted: u32,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchTrustRequest {
+    /// What the watcher has. Empty and zero: nothing.
+    #[prost(string, tag = "1")]
+    pub epoch: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// Whether it wants revocation lists, too.
+    #[prost(bool, tag = "3")]
+    pub lists: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TrustUpdate {
+    #[prost(string, tag = "1")]
+    pub epoch: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// This and what follows replace what the watcher has, but for serials that it knows to be denied.
+    #[prost(bool, tag = "3")]
+    pub snapshot: bool,
+    /// The update goes on in the next message; it counts as a whole.
+    #[prost(bool, tag = "4")]
+    pub more: bool,
+    /// DER. Absent in an update that is no snapshot: unchanged. Where one of them changes, all are said.
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub roots: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub intermediates: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(message, repeated, tag = "7")]
+    pub denied: ::prost::alloc::vec::Vec<Denied>,
+    /// Revocation lists, DER: the issuing intermediate's first, the roots' last. Absent in an update that is no snapshot:
+    /// unchanged.
+    #[prost(bytes = "vec", repeated, tag = "8")]
+    pub lists: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// SHA-256 of each denied SPIFFE id, while a restore epoch lasts.
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub denied_ids: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// A certificate that lets nobody in any more, although it has not expired.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Denied {
+    /// As in the certificate: big-endian, 16 octets.
+    #[prost(bytes = "vec", tag = "1")]
+    pub serial: ::prost::alloc::vec::Vec<u8>,
+    /// The end of the certificate, in Unix milliseconds.
+    #[prost(int64, tag = "2")]
+    pub until_ms: i64,
+    /// Whose it is, where that is an agent of the watcher's own tenant.
+    #[prost(string, tag = "3")]
+    pub spiffe_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignJwtRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub audience: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Zero: as long as the server allows.
+    #[prost(uint32, tag = "2")]
+    pub ttl_seconds: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignJwtResponse {
+    /// JWS compact serialization.
+    #[prost(string, tag = "1")]
+    pub svid: ::prost::alloc::string::String,
+    #[prost(int64, tag = "2")]
+    pub expires_at_ms: i64,
+}
 /// Generated client implementations.
 pub mod agent_service_client {
     #![allow(
@@ -269,6 +336,60 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("muster.agent.v1.AgentService", "Report"));
             self.inner.client_streaming(req, path, codec).await
         }
+        /// What decides whether an agent is let in: the trust bundle and the denied serials. A snapshot first, or what has
+        /// changed since the version that the watcher has; then every change, once it is on disk, until the stream ends.
+        /// A version belongs to an epoch, which is random and new with each restored store: a watcher of another epoch, or of
+        /// a version that is ahead, gets a snapshot. So does one that reads too slowly. Epoch and version are said again
+        /// every 30 seconds.
+        pub async fn watch_trust(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchTrustRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TrustUpdate>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::grpc::codec::SmallBuffers::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.agent.v1.AgentService/WatchTrust",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.agent.v1.AgentService", "WatchTrust"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// A JWT-SVID of the caller's identity.
+        pub async fn sign_jwt(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SignJwtRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SignJwtResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::grpc::codec::SmallBuffers::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.agent.v1.AgentService/SignJwt",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.agent.v1.AgentService", "SignJwt"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -315,6 +436,26 @@ pub mod agent_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::ReportRequest>>,
         ) -> std::result::Result<tonic::Response<super::ReportResponse>, tonic::Status>;
+        /// Server streaming response type for the WatchTrust method.
+        type WatchTrustStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TrustUpdate, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What decides whether an agent is let in: the trust bundle and the denied serials. A snapshot first, or what has
+        /// changed since the version that the watcher has; then every change, once it is on disk, until the stream ends.
+        /// A version belongs to an epoch, which is random and new with each restored store: a watcher of another epoch, or of
+        /// a version that is ahead, gets a snapshot. So does one that reads too slowly. Epoch and version are said again
+        /// every 30 seconds.
+        async fn watch_trust(
+            &self,
+            request: tonic::Request<super::WatchTrustRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchTrustStream>, tonic::Status>;
+        /// A JWT-SVID of the caller's identity.
+        async fn sign_jwt(
+            &self,
+            request: tonic::Request<super::SignJwtRequest>,
+        ) -> std::result::Result<tonic::Response<super::SignJwtResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AgentServiceServer<T> {
@@ -528,6 +669,97 @@ pub mod agent_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.agent.v1.AgentService/WatchTrust" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchTrustSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::ServerStreamingService<super::WatchTrustRequest>
+                    for WatchTrustSvc<T> {
+                        type Response = super::TrustUpdate;
+                        type ResponseStream = T::WatchTrustStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchTrustRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::watch_trust(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchTrustSvc(inner);
+                        let codec = crate::grpc::codec::SmallBuffers::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.agent.v1.AgentService/SignJwt" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignJwtSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::SignJwtRequest>
+                    for SignJwtSvc<T> {
+                        type Response = super::SignJwtResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SignJwtRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::sign_jwt(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignJwtSvc(inner);
+                        let codec = crate::grpc::codec::SmallBuffers::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
