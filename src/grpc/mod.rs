@@ -11,5 +11,6 @@ pub mod server;
 
 mod gate;
 mod report;
+mod rotation_requests;
 mod service;
 mod status;

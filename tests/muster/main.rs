@@ -110,6 +110,8 @@ mod revocation_lists;
 mod revocation_matrix;
 /// Revocation: at once, everywhere, and for good.
 mod revoke;
+/// An intermediate is revoked: agents rotate, relying parties refuse, and a thief gets nowhere.
+mod revoke_intermediate;
 /// Nobody comes to more rights by making, changing or being somebody else.
 mod rights;
 /// The rooms of the code: who may name whom and which crates, and how large files may be.

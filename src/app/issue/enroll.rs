@@ -287,7 +287,7 @@ impl App {
             None => HostId::new(now, entropy()?),
         };
         let agent = row.agent_for(host_id);
-        let signed = issuing::sign(self, csr, host_id, row.tenant(), agent)??;
+        let signed = issuing::sign(self, csr, host_id, row.tenant(), agent, facts)??;
         Ok(Entitlement::Fresh(signed))
     }
 }

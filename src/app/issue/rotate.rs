@@ -238,7 +238,7 @@ impl App {
         if self.rotations.lock().take(host.id, 1.0, clock::monotonic()).is_err() {
             return Err(RotateError::TooOften);
         }
-        let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;
+        let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent, &host.facts)??;
         Ok(Entitlement::Fresh(Box::new((proven, signed))))
     }
 }

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -55,7 +56,8 @@ pub struct ListenerConfig {
     /// What the log calls it.
     pub name: &'static str,
     pub limits: Limits,
-    tls: Arc<ServerConfig>,
+    /// None: it speaks plain HTTP.
+    tls: Option<Arc<ServerConfig>>,
     clients: Clients,
     refused: Arc<RefusedHandshakes>,
 }
@@ -79,8 +81,19 @@ impl ListenerConfig {
         Self {
             name: "https",
             limits: Limits::HTTPS.within(descriptors() / 4),
-            tls: https_config(certificate),
+            tls: Some(https_config(certificate)),
             clients: Clients::Anyone { trusted_proxies },
+            refused: Arc::default(),
+        }
+    }
+
+    /// Anyone may connect, with HTTP/1.1 and without TLS.
+    pub fn lists() -> Self {
+        Self {
+            name: "lists",
+            limits: Limits::LISTS.within(descriptors() / 8),
+            tls: None,
+            clients: Clients::Anyone { trusted_proxies: Arc::default() },
             refused: Arc::default(),
         }
     }
@@ -95,7 +108,7 @@ impl ListenerConfig {
         Self {
             name: "grpc",
             limits: Limits::GRPC.within(descriptors() / 2),
-            tls: grpc_config(certificate, Arc::clone(&verifier)),
+            tls: Some(grpc_config(certificate, Arc::clone(&verifier))),
             clients: Clients::Agents { verifier, live },
             refused: Arc::default(),
         }
@@ -280,9 +293,11 @@ impl NotOpened {
     }
 }
 
+/// With TLS or without.
+type Stream = Either<Box<TlsStream<TcpStream>>, TcpStream>;
+
 /// A connection that carries HTTP.
-type Http<'a, S> =
-    Pin<Box<auto::Connection<'a, TokioIo<StallLimit<TlsStream<TcpStream>>>, Noting<S>, Tasks>>>;
+type Http<'a, S> = Pin<Box<auto::Connection<'a, TokioIo<StallLimit<Stream>>, Noting<S>, Tasks>>>;
 
 /// What the connections of a listener have in common.
 struct Shared {
@@ -365,9 +380,15 @@ impl Shared {
         M: Fn(Connection) -> S,
         S: Answering,
     {
-        let tls = self.handshake(tcp).await?;
-        let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
-        let speaks_http2 = peer.is_some() || tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let stream = self.handshake(tcp).await?;
+        let (peer, speaks_http2) = match &stream {
+            Either::Left(tls) => {
+                let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
+                let speaks_http2 = peer.is_some() || tls.get_ref().1.alpn_protocol() == Some(b"h2");
+                (peer, speaks_http2)
+            }
+            Either::Right(_) => (None, false),
+        };
         let payer = match &peer {
             Some(peer) => Payer::Agent(peer.identity().identity().clone()),
             None => Payer::Address(accountable(remote.ip())),
@@ -380,7 +401,7 @@ impl Shared {
             connection: seat.pushed_out.clone(),
             clock: None,
         };
-        let io = StallLimit::new(tls, STALL_MAX);
+        let io = StallLimit::new(stream, STALL_MAX);
         let Limits { header_timeout, idle_timeout, .. } = self.config.limits;
         let (builder, io) = if speaks_http2 {
             notes.strangers = self.places_for_strangers(remote);
@@ -404,16 +425,18 @@ impl Shared {
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, NotOpened> {
+    async fn handshake(&self, tcp: TcpStream) -> Result<Stream, NotOpened> {
         // Answers are small and wanted at once.
         tcp.set_nodelay(true).map_err(NotOpened::Handshake)?;
+        let Some(tls) = &self.config.tls else { return Ok(Either::Right(tcp)) };
         let shaking = async {
             let for_people = matches!(self.config.clients, Clients::Anyone { .. });
             if for_people && plain_http::is_spoken(&tcp).await.map_err(NotOpened::Handshake)? {
                 plain_http::refuse(tcp).await.map_err(NotOpened::Handshake)?;
                 return Err(NotOpened::PlainHttp);
             }
-            TlsAcceptor::from(Arc::clone(&self.config.tls)).accept(tcp).await.map_err(NotOpened::Handshake)
+            let accepted = TlsAcceptor::from(Arc::clone(tls)).accept(tcp).await;
+            accepted.map(|tls| Either::Left(Box::new(tls))).map_err(NotOpened::Handshake)
         };
         timeout(self.config.limits.handshake_timeout, shaking).await.map_err(|_| NotOpened::Slow)?
     }

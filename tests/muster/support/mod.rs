@@ -14,6 +14,7 @@ pub mod hostile;
 pub mod http;
 pub mod identity;
 pub mod impostor;
+pub mod judges;
 pub mod keys;
 pub mod notify;
 pub mod process;
