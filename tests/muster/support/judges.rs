@@ -1,7 +1,7 @@
 //! Programs that nobody here wrote judge agents by what relying parties fetch.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
@@ -16,6 +16,8 @@ use super::wait::until_answered;
 pub struct Agent {
     pub name: String,
     pub identity: Identity,
+    /// Where its files are.
+    pub room: PathBuf,
 }
 
 impl Agent {
@@ -29,7 +31,7 @@ impl Agent {
         fs::write(room.join(format!("{name}.pem")), identity.field("certificate")).unwrap();
         fs::write(room.join(format!("{name}.intermediate.pem")), identity.field("intermediate")).unwrap();
         fs::write(room.join(format!("{name}.chain.pem")), identity.chain()).unwrap();
-        Self { name: name.to_owned(), identity }
+        Self { name: name.to_owned(), identity, room: room.to_owned() }
     }
 
     pub fn by_openssl(&self, room: &Path) -> Output {

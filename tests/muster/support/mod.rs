@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod disk;
+pub mod doors;
 pub mod files;
 pub mod fleet;
 pub mod frames;
