@@ -20,7 +20,7 @@ const DIGITS_MIN: usize = 8;
 
 /// Why an intermediate can't be revoked.
 #[derive(Debug, thiserror::Error)]
-pub enum RevokeError {
+pub enum RevokeIntermediateError {
     #[error(
         "an intermediate is named by its serial or its SHA-256, or by the first {DIGITS_MIN} digits of one at least"
     )]
@@ -42,25 +42,25 @@ pub enum RevokeError {
 }
 
 /// The intermediate that is meant by the beginning of its serial or of its SHA-256, as `openssl` or `agent-ca show` print them.
-pub fn find(hierarchy: &Hierarchy, id: &str, now: Timestamp) -> Result<Serial, RevokeError> {
+pub fn find(hierarchy: &Hierarchy, id: &str, now: Timestamp) -> Result<Serial, RevokeIntermediateError> {
     let digits = id.replace(':', "").to_ascii_lowercase();
     if digits.len() < DIGITS_MIN || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(RevokeError::NotAnId);
+        return Err(RevokeIntermediateError::NotAnId);
     }
     let meant =
         |it: &CertificateSummary| it.serial.starts_with(&digits) || it.fingerprint.starts_with(&digits);
     let summaries = hierarchy::describe(hierarchy)?;
     let mut meant =
         summaries.into_iter().filter(|it| it.role == hierarchy::CaRole::Intermediate && meant(it));
-    let found = meant.next().ok_or(RevokeError::Unknown)?;
+    let found = meant.next().ok_or(RevokeIntermediateError::Unknown)?;
     if meant.next().is_some() {
-        return Err(RevokeError::Ambiguous);
+        return Err(RevokeIntermediateError::Ambiguous);
     }
     if let Some(IntermediateRevocation { at, .. }) = found.revocation {
-        return Err(RevokeError::Already { at });
+        return Err(RevokeIntermediateError::Already { at });
     }
     if found.not_after < now {
-        return Err(RevokeError::Expired { not_after: found.not_after });
+        return Err(RevokeIntermediateError::Expired { not_after: found.not_after });
     }
     found.serial.parse().map_err(|_| DamagedCertificate.into())
 }
@@ -75,10 +75,10 @@ pub fn accept(
     publish_by: Option<Timestamp>,
     envelope: &Envelope,
     now: Timestamp,
-) -> Result<Hierarchy, RevokeError> {
+) -> Result<Hierarchy, RevokeIntermediateError> {
     let (mut after, accepted) = hierarchy::take(hierarchy, signed, sealed_key, now, envelope, now)?;
     if !accepted.read.revoked.iter().any(|(serial, ..)| *serial == revoked) {
-        return Err(RevokeError::NotNamed);
+        return Err(RevokeIntermediateError::NotNamed);
     }
     for intermediate in &mut after.intermediates {
         if serial_of(&intermediate.certificate) == Some(revoked) {
@@ -199,10 +199,13 @@ mod tests {
             assert!(error.contains(why), "{id}: {error}");
         }
         let later = now() + SignedDuration::from_hours(24 * 400);
-        assert!(matches!(find(&ca.hierarchy, &summary.serial, later), Err(RevokeError::Expired { .. })));
+        assert!(matches!(
+            find(&ca.hierarchy, &summary.serial, later),
+            Err(RevokeIntermediateError::Expired { .. })
+        ));
         let mut twice = ca.hierarchy;
         twice.intermediates.push(twice.intermediates[0].clone());
-        assert!(matches!(find(&twice, &summary.serial, now()), Err(RevokeError::Ambiguous)));
+        assert!(matches!(find(&twice, &summary.serial, now()), Err(RevokeIntermediateError::Ambiguous)));
     }
 
     #[test]
@@ -212,7 +215,10 @@ mod tests {
         let by = now() + SignedDuration::from_mins(10);
         let waiting = revoke(&ca, &ca.hierarchy, first, Some(by));
         assert_eq!((root_entries(&waiting), waiting.believed().count()), (0, 2));
-        assert!(matches!(find(&waiting, &first.to_string(), now()), Err(RevokeError::Already { .. })));
+        assert!(matches!(
+            find(&waiting, &first.to_string(), now()),
+            Err(RevokeIntermediateError::Already { .. })
+        ));
         let authority = Authority::open(&waiting, &ca.envelope, now()).unwrap();
         let signer = authority.issue(&csr().0, &order("web-1")).unwrap();
         assert_eq!(RefusedIssuers::of(&waiting).have_signed(&signer.der), None);

@@ -42,6 +42,8 @@ mod claims;
 mod clones;
 /// The example configurations say what the binary understands.
 mod config_files;
+/// Where certificates say that lists are, they are: without TLS, and with nothing else beside them.
+mod crl_listener;
 /// `kill -9` and a failing disk: what was answered is there, and nothing is there by half.
 mod durability;
 /// Enrollment over HTTPS: who gets a certificate, who doesn't, and what each of them is told.
@@ -136,6 +138,8 @@ mod shutdown;
 mod store_full;
 /// Servers, clients, agents and clocks that the others stand on.
 mod support;
+/// DNS names in SVIDs: who gets one, and that ordinary TLS clients believe it.
+mod svid_names;
 /// Walls between tenants: what is on the other side can't be seen, counted, named or touched.
 mod tenants;
 /// What stands in the audit trail: bounded whatever strangers send, by name and findable.

@@ -121,7 +121,8 @@ fn fleet_warnings(clones: usize, duplicates: usize, without_dns_name: usize) -> 
     let counted = |count: usize, code, severity, one: &str, many: &str, hint, target| {
         let message = if count == 1 { one.to_owned() } else { format!("{count} {many}") };
         let counting = u64::try_from(count).unwrap_or(u64::MAX);
-        (count > 0).then(|| Finding::new(code, severity, message, hint).counting(counting).target(target))
+        let found = Finding::new(code, severity, message, hint).counting(counting);
+        (count > 0).then_some(Finding { target, ..found })
     };
     let clones = counted(
         clones,
@@ -130,7 +131,7 @@ fn fleet_warnings(clones: usize, duplicates: usize, without_dns_name: usize) -> 
         "One host may share its identity with a copy",
         "hosts may share their identities with copies",
         "Open the flagged hosts; decommission and enroll again those that were cloned.",
-        "/hosts?flag=possible_clone",
+        Some("/hosts?flag=possible_clone"),
     );
     let duplicates = counted(
         duplicates,
@@ -139,7 +140,7 @@ fn fleet_warnings(clones: usize, duplicates: usize, without_dns_name: usize) -> 
         "One host reports a machine id that another one reports, too",
         "hosts report machine ids that others report, too",
         "A machine that enrolled anew leaves its old row behind; decommission the silent one.",
-        "/hosts?flag=possible_duplicate",
+        Some("/hosts?flag=possible_duplicate"),
     );
     let without_dns_name = counted(
         without_dns_name,
@@ -147,8 +148,8 @@ fn fleet_warnings(clones: usize, duplicates: usize, without_dns_name: usize) -> 
         Severity::Tidy,
         "One agent is older than 0.2.0 and gets no DNS name in its certificate",
         "agents are older than 0.2.0 and get no DNS name in their certificates",
-        "Update them; they get it with their next rotation.",
-        "/hosts?version_before=0.2.0",
+        "Update them ('muster host list' shows versions); they get it with their next rotation.",
+        None,
     );
     clones.into_iter().chain(duplicates).chain(without_dns_name).collect()
 }

@@ -12,7 +12,7 @@ use crate::ca::hierarchy::{self, DamagedCertificate, InitError, RenewError};
 pub use crate::ca::hierarchy::{
     CertificateSummary, IntermediateRequest, SignedIntermediate, new_intermediate,
 };
-use crate::ca::revocation::RevokeError;
+use crate::ca::revocation::RevokeIntermediateError;
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::insight::audit::AuditEvent;
@@ -65,7 +65,7 @@ pub enum RenewAgentCaError {
     Renewing(#[from] RenewError),
     /// It is not there, or revoked already, or the root did not name it.
     #[error(transparent)]
-    Revoking(#[from] RevokeError),
+    Revoking(#[from] RevokeIntermediateError),
     /// To be asked for again, from the agent CA as it is now.
     #[error("the agent CA was changed by somebody else at the same time")]
     Changed,

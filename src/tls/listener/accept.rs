@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::domain::network::networks::{Networks, accountable};
-use crate::tls::client_verifier::{PeerError, PeerVerifier, ShownSvid};
+use crate::tls::client_verifier::{PeerVerifier, ShownSvid};
 use crate::tls::listener::admission::{Bounds, ConnectionState, ConnectionTable, Full, PushedOut, Seat};
 use crate::tls::listener::limits::{
     ABORT_WAIT, EXHAUSTED_PAUSE, GRPC_STREAMS_MAX, HEADER_BYTES_MAX, HTTPS_CONNECTION_WINDOW,
@@ -33,6 +33,7 @@ use crate::tls::listener::limits::{
     UNPROVEN_STREAMS_MAX, descriptors,
 };
 use crate::tls::listener::log_limit::LogLimit;
+use crate::tls::listener::not_opened::NotOpened;
 use crate::tls::listener::plain_http;
 use crate::tls::listener::refused::RefusedHandshakes;
 pub use crate::tls::listener::requests::{Answering, ChargedTo, SharedBody, Unproven};
@@ -40,7 +41,7 @@ use crate::tls::listener::requests::{Noting, RequestTracking, STREAM};
 pub use crate::tls::listener::send_budget::{Ender, SendLimits};
 use crate::tls::listener::send_budget::{Payer, SWEEP_EVERY, SendBudget};
 use crate::tls::listener::stall::{RequestClock, StallLimit};
-use crate::tls::live::{LivePeer, LivePeers, TooManyConnections};
+use crate::tls::live::{LivePeer, LivePeers};
 use crate::tls::server_certificate::LiveCertificate;
 use crate::tls::server_config::{grpc_config, https_config};
 
@@ -266,30 +267,6 @@ impl Acceptor {
         if complaint.is_due() {
             tracing::warn!(listener = self.name, "{what}");
         }
-    }
-}
-
-/// Why a connection ended before it carried a request.
-#[derive(Debug, thiserror::Error)]
-enum NotOpened {
-    #[error("the TLS handshake took too long")]
-    Slow,
-    #[error("the TLS handshake failed")]
-    Handshake(#[source] io::Error),
-    #[error("the client spoke HTTP without TLS")]
-    PlainHttp,
-    #[error(transparent)]
-    Peer(#[from] PeerError),
-    #[error(transparent)]
-    TooMany(#[from] TooManyConnections),
-    #[error(transparent)]
-    PushedOut(#[from] PushedOut),
-}
-
-impl NotOpened {
-    /// Whether one side has refused the other; bounds on connections have lines of their own.
-    const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Handshake(_) | Self::Peer(_))
     }
 }
 
