@@ -142,6 +142,8 @@ mod trust;
 mod trust_documents;
 /// Clients that ask and take nothing of the answers: what is held for them is bounded.
 mod untaken_answers;
+/// Vouching by the server, for relying parties without an agent beside them.
+mod vouch;
 /// The SPIFFE Workload API, judged by the SPIFFE libraries for Python and Rust.
 mod workload_api;
 /// What people and programs may change in a time: a pace for each, and quotas.
