@@ -139,7 +139,7 @@ mod tests {
         ] {
             assert_eq!(read_as(&text), Ok(leaf.clone()), "{text:.60}");
         }
-        let chain = read(&(pem.clone() + &pem::certificate(&[1]))).unwrap();
+        let chain = read(&(pem + &pem::certificate(&[1]))).unwrap();
         assert_eq!((chain.leaf, chain.above), (leaf, vec![vec![1]]));
     }
 
