@@ -28,3 +28,14 @@ pub(crate) struct VouchedAnswer {
     /// The host's.
     pub(crate) tags: Vec<String>,
 }
+/// A live agent, as an agent beside the relying party knows it.
+#[derive(Serialize)]
+pub(crate) struct VouchedByAgentAnswer {
+    pub(crate) spiffe_id: String,
+    pub(crate) agent_id: String,
+    pub(crate) tenant_id: String,
+    /// Of the certificate that was shown, lower-case hex.
+    pub(crate) serial: String,
+    /// The last second in which that certificate is good.
+    pub(crate) not_after: Timestamp,
+}

@@ -1,5 +1,7 @@
 //! Why nobody is vouched for, and the code of each reason.
 
+use std::borrow::Cow;
+
 use super::certificate_header::HeaderRefusal;
 use super::issuers::ChainRefusal;
 use super::narrowed::NotNarrowed;
@@ -38,7 +40,7 @@ pub enum NotVouched {
     Unrecorded,
     /// Whoever decides has not heard enough, or not for too long.
     #[error("{0}")]
-    Unknowing(&'static str),
+    Unknowing(Cow<'static, str>),
 }
 
 impl NotVouched {

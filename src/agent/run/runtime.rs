@@ -16,6 +16,7 @@ use crate::agent::config::AgentConfig;
 use crate::agent::enroll::enroll_on_start::{BootError, Patience, identity_at_boot};
 use crate::agent::enroll::requests::ServerRefusal;
 use crate::agent::identity::IdentityError;
+use crate::agent::local_socket::ListenError;
 use crate::agent::run::backoff::{ReconnectWindow, place_in, random_permille};
 use crate::agent::run::readiness::{Notify, Readiness};
 use crate::agent::run::reports::PendingReports;
@@ -23,7 +24,7 @@ use crate::agent::run::rotator::{InUse, News, Rotator, Surroundings};
 use crate::agent::run::session::{Dial, Ended, Terms};
 use crate::agent::run::suspend::Wakefulness;
 use crate::agent::run::{reports, session};
-use crate::agent::workload::listener::{ListenError, WorkloadListener};
+use crate::agent::workload::listener::WorkloadListener;
 use crate::agent::workload::{ConnectionLimit, TurnedAway};
 use crate::clock::{self, Clock};
 use crate::domain::identity::serial::Serial;
@@ -401,6 +402,7 @@ mod tests {
             enroll: EnrollConfig { credential: Some(credential), server: Some(url), pin: Some(server.pin()) },
             workload_socket: None,
             workload_connections_per_user: PER_USER_USUAL,
+            relying_party: None,
             subject: Subject::ThisMachine,
             dialer: Arc::clone(dialer),
         };

@@ -74,7 +74,7 @@ impl App {
     ) -> Result<LiveAgent, VouchError> {
         let tenant = self.tenant_for(caller, tenant)?.ok_or(NotVouched::OtherTenant)?;
         let issuers = self.vouch_issuers()?;
-        let issuers = issuers.ok_or(NotVouched::Unknowing("there is no agent CA yet"))?;
+        let issuers = issuers.ok_or(NotVouched::Unknowing("there is no agent CA yet".into()))?;
         let verified = issuers.verify(certificate, self.clock.now())?;
         let svid = &verified.svid;
         if svid.spiffe_id.tenant != tenant {
@@ -85,7 +85,7 @@ impl App {
             NotAdmitted::Revoked => NotVouched::Revoked,
             NotAdmitted::Unrecorded | NotAdmitted::UnknownHost => NotVouched::Unrecorded,
             NotAdmitted::Unavailable => {
-                NotVouched::Unknowing("the registry can't be read; the server's log says why")
+                NotVouched::Unknowing("the registry can't be read; the server's log says why".into())
             }
         })?;
         if !tags.is_empty() {
