@@ -94,6 +94,8 @@ mod readiness;
 mod readmission;
 /// Starts that must be refused: the reason on stderr, exit status 1, and nothing changed.
 mod refusals;
+/// Vouching by an agent beside a relying party.
+mod relying_party;
 /// `muster agent-ca renew`: a new intermediate takes over, and nothing of the old one is lost.
 mod renew;
 /// Events that agents report into the history of their hosts: bounded, and the agent's words.
