@@ -140,6 +140,8 @@ mod trail;
 mod trust;
 /// What relying parties fetch: made when it changes, the same for everybody.
 mod trust_documents;
+/// Trust updates: who is denied is told to all who watch, and resumed where it was.
+mod trust_updates;
 /// Clients that ask and take nothing of the answers: what is held for them is bounded.
 mod untaken_answers;
 /// The SPIFFE Workload API, judged by the SPIFFE libraries for Python and Rust.

@@ -219,6 +219,16 @@ impl TrustHub {
         }
     }
 
+    /// What was told since a version, if all of that is still here.
+    pub(super) fn waves_after(&self, mut version: TrustVersion) -> Vec<Arc<Wave>> {
+        let mut waves = Vec::new();
+        while let Next::Wave(wave) = self.after(&version) {
+            version = wave.to;
+            waves.push(wave);
+        }
+        waves
+    }
+
     pub(super) fn lists(&self) -> Arc<Lists> {
         Arc::clone(&self.ring.read().lists)
     }
@@ -260,5 +270,198 @@ impl Snapshot {
     /// Where the clock was set back, certificates may be good again that had ended when it was made.
     fn serves(&self, now: Timestamp) -> bool {
         now.duration_since(self.made_at) >= SignedDuration::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::super::encoded::UpdateWriter;
+    use super::super::encoded::tests::{denied, messages, tenant, version};
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::domain::identity::deny::DenyChange;
+    use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
+    use crate::domain::identity::trust_version::TrustEpoch;
+    use crate::store::Published;
+
+    /// What a watcher knows, by the messages it was told.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    struct Watcher {
+        has: TrustVersion,
+        roots: Vec<Vec<u8>>,
+        denied: BTreeMap<Vec<u8>, i64>,
+        snapshots: usize,
+    }
+
+    impl Watcher {
+        fn new() -> Self {
+            let nothing = TrustVersion { epoch: TrustEpoch::from_bytes([0; 16]), number: 0 };
+            Self { has: nothing, roots: Vec::new(), denied: BTreeMap::new(), snapshots: 0 }
+        }
+
+        /// Whether there was something to hear.
+        async fn hear(&mut self, hub: &TrustHub) -> bool {
+            let update = match hub.after(&self.has) {
+                Next::Nothing => return false,
+                Next::Wave(wave) => {
+                    let mut update = UpdateWriter::new(wave.to, false);
+                    self.has = wave.to;
+                    update.add(wave.bundle.clone());
+                    update.add_denied(&wave.denied, tenant(1));
+                    update
+                }
+                Next::Snapshot => {
+                    let snapshot = hub.snapshot().await.unwrap();
+                    let mut update = UpdateWriter::new(snapshot.version, true);
+                    self.has = snapshot.version;
+                    update.add(snapshot.bundle.clone());
+                    update.add_denied(&snapshot.denied, tenant(1));
+                    self.snapshots += 1;
+                    self.denied.clear();
+                    update
+                }
+            };
+            for update in messages(update.finish()) {
+                assert_eq!((update.version, update.epoch), (self.has.number, self.has.epoch.to_string()));
+                if !update.roots.is_empty() {
+                    self.roots = update.roots;
+                }
+                self.denied.extend(update.denied.into_iter().map(|denied| (denied.serial, denied.until_ms)));
+            }
+            true
+        }
+
+        async fn hear_all(&mut self, hub: &TrustHub) {
+            while self.hear(hub).await {}
+        }
+    }
+
+    fn hierarchy(number: u8) -> Hierarchy {
+        let intermediate =
+            Intermediate { certificate: vec![number; 20], sealed_key: Vec::new(), issuing_from: None };
+        Hierarchy {
+            trust_domain: "muster".parse().unwrap(),
+            roots: vec![vec![number; 10]],
+            root_lists: Vec::new(),
+            intermediates: vec![intermediate],
+        }
+    }
+
+    fn hub() -> TrustHub {
+        let hub = TrustHub::new(TrustFeed::in_memory(), Arc::new(SystemClock));
+        hub.feed.log.follow();
+        hub.publish(1, &[], Some(0));
+        hub
+    }
+
+    impl TrustHub {
+        fn publish(&self, number: u64, serials: &[u32], bundle: Option<u8>) {
+            let deny = serials.iter().map(|serial| {
+                let known = denied(*serial, None);
+                let not_after = Timestamp::from_second(4_000_000_000 + i64::from(*serial)).unwrap();
+                DenyChange::Serial { serial: known.serial, not_after }
+            });
+            self.feed.log.publish(&Published {
+                deny: deny.collect(),
+                hierarchy: bundle.map(|number| Box::new(hierarchy(number))),
+                trust: Some(version(number)),
+                ..Published::default()
+            });
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Deny(Vec<u32>),
+        Bundle(u8),
+        /// What has changed is told.
+        Wave,
+        /// A watcher hears the next thing there is for it.
+        Hear(usize),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => proptest::collection::vec(0u32..50, 1..4).prop_map(Op::Deny),
+            1 => (0u8..9).prop_map(Op::Bundle),
+            4 => Just(Op::Wave),
+            4 => (0usize..3).prop_map(Op::Hear),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        #[test]
+        fn whoever_resumes_ends_as_whoever_begins(ops in proptest::collection::vec(op(), 1..120)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let hub = hub();
+                let mut number = 1;
+                let mut watchers = [Watcher::new(), Watcher::new(), Watcher::new()];
+                let mut expected = BTreeSet::new();
+                for op in ops {
+                    match op {
+                        Op::Deny(serials) => {
+                            number += 1;
+                            expected.extend(serials.iter().map(|n| denied(*n, None).serial.as_bytes().to_vec()));
+                            hub.publish(number, &serials, None);
+                        }
+                        Op::Bundle(bundle) => {
+                            number += 1;
+                            hub.publish(number, &[], Some(bundle));
+                        }
+                        Op::Wave => {
+                            hub.take_news();
+                        }
+                        Op::Hear(watcher) => {
+                            watchers[watcher].hear(&hub).await;
+                        }
+                    }
+                }
+                hub.take_news();
+                let mut fresh = Watcher::new();
+                fresh.hear_all(&hub).await;
+                assert_eq!(fresh.denied.keys().cloned().collect::<BTreeSet<_>>(), expected);
+                for mut watcher in watchers {
+                    watcher.hear_all(&hub).await;
+                    assert_eq!((&watcher.roots, &watcher.denied), (&fresh.roots, &fresh.denied));
+                    assert_eq!(watcher.has, version(number));
+                }
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_too_far_behind_or_ahead_or_of_another_epoch_gets_a_snapshot() {
+        let hub = hub();
+        hub.take_news();
+        let mut watcher = Watcher::new();
+        watcher.hear_all(&hub).await;
+        assert_eq!((watcher.snapshots, watcher.has), (1, version(1)));
+        let waves = u64::try_from(WAVES_KEPT).unwrap();
+        for number in 2..=waves + 1 {
+            hub.publish(number, &[u32::try_from(number).unwrap()], None);
+            hub.take_news();
+        }
+        let mut keeps_up = watcher.clone();
+        keeps_up.hear_all(&hub).await;
+        assert_eq!((keeps_up.snapshots, keeps_up.denied.len()), (1, WAVES_KEPT));
+        hub.publish(waves + 2, &[1], None);
+        hub.take_news();
+        watcher.hear_all(&hub).await;
+        assert_eq!((watcher.snapshots, watcher.denied.len()), (2, WAVES_KEPT + 1));
+
+        assert!(matches!(hub.after(&version(waves + 3)), Next::Snapshot));
+        let foreign = TrustVersion { epoch: TrustEpoch::from_bytes([9; 16]), ..version(3) };
+        assert!(matches!(hub.after(&foreign), Next::Snapshot));
+        // One flood of revocations is not told one by one.
+        hub.publish(waves + 3, &(0..5000).collect::<Vec<_>>(), None);
+        hub.take_news();
+        watcher.hear_all(&hub).await;
+        assert_eq!((watcher.snapshots, watcher.denied.len()), (3, 5000));
     }
 }
