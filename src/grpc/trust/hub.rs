@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,7 @@ const LISTS_PAUSE: Duration = Duration::from_secs(1);
 /// How often some watchers are told epoch and version again, and in how many rounds everybody had their turn: 30 seconds.
 const TURN_EVERY: Duration = Duration::from_millis(500);
 const TURNS: u64 = 60;
+const TURNS_STRIDE: usize = 60;
 
 /// What was changed by one or some commits.
 #[derive(Debug)]
@@ -95,6 +96,8 @@ pub(in crate::grpc) struct TrustHub {
     pub(super) watches: Watches,
     /// How many rounds of turns have begun.
     turn: AtomicU64,
+    /// The latest moment by which it was judged what has ended.
+    judged_at: Mutex<Timestamp>,
 }
 
 impl TrustHub {
@@ -108,6 +111,7 @@ impl TrustHub {
             wakers: Wakers::default(),
             watches: Watches::default(),
             turn: AtomicU64::new(0),
+            judged_at: Mutex::new(Timestamp::MIN),
         }
     }
 
@@ -150,11 +154,39 @@ impl TrustHub {
                 }
                 _ = turns.tick() => {
                     let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
-                    self.wakers.wake(usize::try_from(turn % TURNS).unwrap_or(0), 60);
+                    self.wakers.wake(usize::try_from(turn % TURNS).unwrap_or(0), TURNS_STRIDE);
+                    self.tell_anew_if_clock_was_set_back().await;
                 }
             }
         }
         self.wakers.wake(0, 1);
+    }
+
+    /// Where the clock was ahead, certificates were taken to have ended that are good again, and nobody was told of those.
+    async fn tell_anew_if_clock_was_set_back(&self) {
+        let now = self.clock.now();
+        let judged_at = *self.judged_at.lock();
+        if judged_at.duration_since(now) <= TOLD_PAST_END {
+            return;
+        }
+        match self.feed.begin_epoch().await {
+            Ok(()) => {
+                *self.judged_at.lock() = now;
+                tracing::warn!("the clock was set back; all who watch trust are told everything anew");
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "watchers of trust could not be told anew; it will be tried again");
+            }
+        }
+    }
+
+    /// Now, by which it is judged what has ended.
+    fn judge(&self) -> Timestamp {
+        let now = self.clock.now();
+        let mut judged_at = self.judged_at.lock();
+        *judged_at = now.max(*judged_at);
+        now
     }
 
     /// Whether there is something to tell to everybody.
@@ -162,7 +194,7 @@ impl TrustHub {
         let Some(TrustNews { from, to, denied, bundle, gap }) = self.feed.log.news() else { return false };
         let trust_domain = self.trust_domain();
         let count = denied.len();
-        let now = self.clock.now();
+        let now = self.judge();
         let ended = now.saturating_sub(TOLD_PAST_END).unwrap_or(Timestamp::MIN);
         let denied = denied.into_iter().filter(|denied| denied.until >= ended).collect();
         let wave = Wave {
@@ -236,7 +268,7 @@ impl TrustHub {
     /// A snapshot from which the ring goes on.
     pub(super) async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
         let mut newest = self.snapshot.lock().await;
-        let now = self.clock.now();
+        let now = self.judge();
         if let Some(snapshot) = newest.as_ref()
             && snapshot.serves(now)
             && !matches!(self.after(&snapshot.version), Next::Snapshot)
@@ -463,5 +495,39 @@ mod tests {
         hub.take_news();
         watcher.hear_all(&hub).await;
         assert_eq!((watcher.snapshots, watcher.denied.len()), (3, 5000));
+    }
+
+    /// A clock that stands where it is set.
+    #[derive(Debug)]
+    struct Set(Mutex<Timestamp>);
+
+    impl Clock for Set {
+        fn now(&self) -> Timestamp {
+            *self.0.lock()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_ahead_hides_no_denial_for_good() {
+        let ends = Timestamp::from_second(4_000_000_001).unwrap();
+        let clock = Arc::new(Set(Mutex::new(ends + SignedDuration::from_hours(48))));
+        let hub = TrustHub::new(TrustFeed::in_memory(), Arc::clone(&clock) as Arc<dyn Clock>);
+        hub.feed.log.follow();
+        hub.publish(1, &[1], Some(0));
+        hub.take_news();
+        let mut watcher = Watcher::new();
+        watcher.hear_all(&hub).await;
+        assert_eq!((watcher.snapshots, watcher.denied.len()), (1, 0));
+        *clock.0.lock() = ends - SignedDuration::from_hours(1);
+        hub.tell_anew_if_clock_was_set_back().await;
+        // The writer of this store feeds no log, so what it would say is said for it.
+        hub.feed.log.publish(&Published {
+            trust: Some(TrustVersion::first(TrustEpoch::from_bytes([8; 16]))),
+            ..Published::default()
+        });
+        hub.take_news();
+        watcher.hear_all(&hub).await;
+        assert_eq!((watcher.snapshots, watcher.denied.len()), (2, 1));
+        assert_eq!(*hub.judged_at.lock(), clock.now());
     }
 }
