@@ -142,6 +142,8 @@ mod trail;
 mod trust;
 /// What relying parties fetch: made when it changes, the same for everybody.
 mod trust_documents;
+/// Trust updates: who is denied is told to all who watch, and resumed where it was.
+mod trust_updates;
 /// Clients that ask and take nothing of the answers: what is held for them is bounded.
 mod untaken_answers;
 /// Vouching by the server, for relying parties without an agent beside them.
