@@ -29,6 +29,8 @@ pub struct Svid {
     pub public_key: Vec<u8>,
     /// The issuer's name in DER.
     pub issuer: Vec<u8>,
+    /// The issuer's key, as it is identified (RFC 5280 4.2.1.1).
+    pub issuer_key_id: Option<Vec<u8>>,
 }
 
 /// Why a certificate is no SVID of an agent.
@@ -75,6 +77,7 @@ impl Svid {
             not_after,
             public_key: certificate.public_key().raw.to_vec(),
             issuer: certificate.issuer().as_raw().to_vec(),
+            issuer_key_id: issuer_key_id(&certificate),
         })
     }
 
@@ -117,6 +120,13 @@ fn names<'a>(certificate: &'a X509Certificate<'_>) -> Result<(&'a str, Option<&'
         Some([GeneralName::URI(uri), GeneralName::DNSName(name)]) => Ok((uri, Some(name))),
         _ => Err(NotAnSvid::Names),
     }
+}
+
+fn issuer_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(id) => Some(id.key_identifier.as_ref()?.0.to_vec()),
+        _ => None,
+    })
 }
 
 fn times(certificate: &X509Certificate<'_>) -> Result<(Timestamp, Timestamp), NotAnSvid> {

@@ -14,3 +14,4 @@ mod report;
 mod rotation_requests;
 mod service;
 mod status;
+mod trust;

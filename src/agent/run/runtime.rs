@@ -16,6 +16,10 @@ use crate::agent::config::AgentConfig;
 use crate::agent::enroll::enroll_on_start::{BootError, Patience, identity_at_boot};
 use crate::agent::enroll::requests::ServerRefusal;
 use crate::agent::identity::IdentityError;
+use crate::agent::local_socket::ListenError;
+use crate::agent::relying_party::listener::{RelyingPartyListenError, VouchListener};
+use crate::agent::relying_party::settings::RelyingPartySettings;
+use crate::agent::relying_party::voucher::Voucher;
 use crate::agent::run::backoff::{ReconnectWindow, place_in, random_permille};
 use crate::agent::run::readiness::{Notify, Readiness};
 use crate::agent::run::reports::PendingReports;
@@ -23,7 +27,9 @@ use crate::agent::run::rotator::{InUse, News, Rotator, Surroundings};
 use crate::agent::run::session::{Dial, Ended, Terms};
 use crate::agent::run::suspend::Wakefulness;
 use crate::agent::run::{reports, session};
-use crate::agent::workload::listener::{ListenError, WorkloadListener};
+use crate::agent::trust::kept::TrustFile;
+use crate::agent::trust::shared::SharedTrust;
+use crate::agent::workload::listener::WorkloadListener;
 use crate::agent::workload::{ConnectionLimit, TurnedAway};
 use crate::clock::{self, Clock};
 use crate::domain::identity::serial::Serial;
@@ -32,6 +38,9 @@ use crate::tls::client_config::LiveIdentity;
 
 /// How long a rotation in flight may hold up the end of the agent.
 const ROTATION_MAY_END: Duration = Duration::from_secs(5);
+
+/// How long the last trust update may take to be on disk at the end.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// How often to look whether the machine has slept.
 const LOOK_FOR_SLEEP: Duration = Duration::from_secs(2);
@@ -58,6 +67,8 @@ pub enum RunError {
     NoGrpcAddr,
     #[error(transparent)]
     WorkloadApi(#[from] ListenError),
+    #[error(transparent)]
+    RelyingParty(#[from] RelyingPartyListenError),
     #[error("a part of the agent failed, so it can't go on")]
     Failed,
 }
@@ -71,6 +82,7 @@ impl RunError {
             Self::Unusable(..) => "move the directory aside and enroll again",
             Self::NoGrpcAddr => "set control_plane.grpc_addr to HOST:PORT",
             Self::WorkloadApi(error) => error.hint(),
+            Self::RelyingParty(error) => error.hint(),
             Self::Failed => "start it again; if it persists, report it with the log",
         }
     }
@@ -87,6 +99,7 @@ pub async fn run(
     let dir = config.identity.clone().lock()?;
     let (offer, offered) = watch::channel(None);
     let turned_away = TurnedAway::default();
+    let trust = SharedTrust::new(Arc::clone(&clock));
     // Ends with this run, however it ends.
     let serving = stop.child_token();
     let _serving = serving.clone().drop_guard();
@@ -94,8 +107,13 @@ pub async fn run(
         let listener = WorkloadListener::open(socket)?;
         info!(socket = %socket.display(), "serving the Workload API");
         let guests = ConnectionLimit::new(config.workload_connections_per_user, turned_away.clone());
-        tokio::spawn(listener.serve(offered, guests, serving));
+        tokio::spawn(listener.serve(offered, trust.clone(), guests, serving.clone()));
     }
+    let vouching = match &config.relying_party {
+        Some(settings) => Some(Vouching::begin(settings, &trust, &serving).await?),
+        None => None,
+    };
+    let _updates_wanted = config.workload_socket.is_some().then(|| trust.updates_wanted());
     let identity = tokio::select! {
         identity = identity_at_boot(&dir, &config, patience, clock.as_ref()) => identity?,
         () = stop.cancelled() => return Ok(RunEnd::Stopped),
@@ -103,6 +121,14 @@ pub async fn run(
     let config = Arc::new(config);
     let path = config.identity.path().to_owned();
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
+    let kept = TrustFile::of(dir.place(), &identity.svid.spiffe_id);
+    trust.restore(kept.read(dir.place()), dir.place().notes().clock_difference_ms);
+    if let Some(vouching) = &vouching {
+        vouching.voucher.set_own(identity.svid.spiffe_id.clone());
+    }
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    let mut keeping_trust = tokio::spawn(kept.keep(trust.clone(), over.clone()));
     let reports = Arc::new(PendingReports::new(Arc::clone(&clock)));
     reports.note(reports::ReportedEvent::Started);
     let surroundings = Surroundings { offer, reports: Arc::clone(&reports), turned_away };
@@ -114,7 +140,7 @@ pub async fn run(
 
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
-    let supervisor = Supervisor::new(&keeper, config, clock, news, reports);
+    let supervisor = Supervisor::new(&keeper, config, clock, news, (reports, trust));
     tell(Readiness::Ready);
     let mut keeping = tokio::spawn(keeper.run(heard, tell));
     supervisor.run(stop.clone()).await;
@@ -122,6 +148,11 @@ pub async fn run(
     // takes too long is cut off: on disk there is a whole pair at any moment.
     let kept = tokio::time::timeout(ROTATION_MAY_END, &mut keeping).await;
     keeping.abort();
+    if let Some(vouching) = vouching {
+        vouching.end(matches!(kept, Ok(Ok(RunEnd::Revoked(_))))).await;
+    }
+    over.cancel();
+    let _ = tokio::time::timeout(LAST_WRITE, &mut keeping_trust).await;
     match kept {
         Ok(Ok(revoked @ RunEnd::Revoked(_))) => Ok(revoked),
         _ if stop.is_cancelled() => {
@@ -129,6 +160,36 @@ pub async fn run(
             Ok(RunEnd::Stopped)
         }
         _ => Err(RunError::Failed),
+    }
+}
+
+/// Answers relying parties while the agent runs.
+struct Vouching {
+    voucher: Voucher,
+    serving: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Vouching {
+    async fn begin(
+        settings: &RelyingPartySettings,
+        trust: &SharedTrust,
+        serving: &CancellationToken,
+    ) -> Result<Self, RelyingPartyListenError> {
+        let listener = VouchListener::open(settings).await?;
+        let (voucher, serving) = (Voucher::new(trust.clone(), settings), serving.child_token());
+        let task = tokio::spawn(listener.serve(voucher.clone(), serving.clone()));
+        Ok(Self { voucher, serving, task })
+    }
+
+    /// Lets open questions be answered: with no, where the agent's own identity is revoked.
+    async fn end(self, revoked: bool) {
+        if revoked {
+            self.voucher.revoke();
+        }
+        self.serving.cancel();
+        // It waits for a second at most.
+        let _ = self.task.await;
     }
 }
 
@@ -140,6 +201,7 @@ struct Supervisor {
     in_use: watch::Receiver<InUse>,
     news: mpsc::Sender<News>,
     reports: Arc<PendingReports>,
+    trust: SharedTrust,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     /// The attempts to come back since a session was open.
     comeback: Option<ReconnectWindow>,
@@ -179,7 +241,7 @@ impl Supervisor {
         config: Arc<AgentConfig>,
         clock: Arc<dyn Clock>,
         news: mpsc::Sender<News>,
-        reports: Arc<PendingReports>,
+        (reports, trust): (Arc<PendingReports>, SharedTrust),
     ) -> Self {
         Self {
             config,
@@ -188,6 +250,7 @@ impl Supervisor {
             in_use: keeper.in_use.subscribe(),
             news,
             reports,
+            trust,
             events: mpsc::channel(8),
             lost: None,
             comeback: None,
@@ -251,6 +314,7 @@ impl Supervisor {
             clock: Arc::clone(&self.clock),
             subject: self.config.subject.clone(),
             reports: Arc::clone(&self.reports),
+            told: self.trust.clone(),
         };
         let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());
         let terms = self.terms.clone();
@@ -401,6 +465,7 @@ mod tests {
             enroll: EnrollConfig { credential: Some(credential), server: Some(url), pin: Some(server.pin()) },
             workload_socket: None,
             workload_connections_per_user: PER_USER_USUAL,
+            relying_party: None,
             subject: Subject::ThisMachine,
             dialer: Arc::clone(dialer),
         };
