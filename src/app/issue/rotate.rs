@@ -239,7 +239,7 @@ impl App {
             return Err(RotateError::TooOften);
         }
         // What the agent has just reported may not be saved yet.
-        let facts = self.fleet.host(host.id).map_or(host.facts, |now| now.host.facts.clone());
+        let facts = self.fleet.host(host.id).map_or(host.facts, |now| now.host.facts);
         let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent, &facts)??;
         Ok(Entitlement::Fresh(Box::new((proven, signed))))
     }

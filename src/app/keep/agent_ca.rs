@@ -239,7 +239,7 @@ impl App {
         self.decide(move |view, now| {
             let Some(mut hierarchy) = view.hierarchy()? else { return Ok(Verdict::accept((), Vec::new())) };
             let news = hierarchy.note_svid_lifetime(lifetime, now);
-            let changes = news.then(|| Change::PutHierarchy(hierarchy)).into_iter().collect();
+            let changes = news.then_some(Change::PutHierarchy(hierarchy)).into_iter().collect();
             Ok(Verdict::<_, Unavailable>::accept((), changes))
         })
         .await
