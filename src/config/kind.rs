@@ -20,6 +20,8 @@ pub enum SettingKind {
     Number,
     AgentIds,
     ClonePolicy,
+    JwtAlg,
+    Issuer,
     LogFilter,
     LogFormat,
 }
@@ -39,6 +41,8 @@ impl SettingKind {
             Self::Number => "a whole number, such as 50",
             Self::AgentIds => "agent ids, such as root, admin",
             Self::ClonePolicy => "flag or revoke",
+            Self::JwtAlg => "ES256 or RS256",
+            Self::Issuer => "an https address that never changes, such as https://muster.example.org",
             Self::LogFilter => {
                 "off, error, warn, info, debug or trace, and the same for a part, such as info,muster::http=debug"
             }

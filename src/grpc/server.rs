@@ -21,6 +21,7 @@ use super::service::AgentApi;
 use super::status::AgentRefusal;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
+use crate::app::issue::jwt_svids::JwtSvids;
 use crate::clock::Clock;
 use crate::domain::identity::deny::DenyList;
 use crate::tls::client_verifier::PeerVerifier;
@@ -46,17 +47,29 @@ pub struct GrpcDeps {
     pub history: Arc<History>,
     pub clock: Arc<dyn Clock>,
     pub heartbeat_interval: SignedDuration,
+    pub jwt: Arc<JwtSvids>,
 }
 
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
 pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: CancellationToken) {
-    let GrpcDeps { certificate, verifier, live, refused, deny, fleet, history, clock, heartbeat_interval } =
-        deps;
+    let GrpcDeps {
+        certificate,
+        verifier,
+        live,
+        refused,
+        deny,
+        fleet,
+        history,
+        clock,
+        heartbeat_interval,
+        jwt,
+    } = deps;
     let gate = Gate::new(deny, clock);
     let api = AgentApi {
         gate: gate.clone(),
         fleet,
         history,
+        jwt,
         live: live.clone(),
         heartbeat_interval,
         farewell_window: Arc::default(),
@@ -98,7 +111,7 @@ fn gated(
     connection: Connection,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Send {
     service_fn(move |mut request: Request<Incoming>| {
-        let admitted = admitted(&gate, connection.peer.as_ref()).cloned();
+        let admitted = admitted(&gate, connection.peer.as_ref(), request.uri().path()).cloned();
         let routes = routes.clone();
         async move {
             match admitted {
@@ -112,9 +125,19 @@ fn gated(
     })
 }
 
-fn admitted<'a>(gate: &Gate, peer: Option<&'a Arc<LivePeer>>) -> Result<&'a Arc<LivePeer>, AgentRefusal> {
+/// The call that has a pace of its own, which its use case keeps: an agent serves many programs with it.
+const SIGN_JWT: &str = "/muster.agent.v1.AgentService/SignJwt";
+
+fn admitted<'a>(
+    gate: &Gate,
+    peer: Option<&'a Arc<LivePeer>>,
+    method: &str,
+) -> Result<&'a Arc<LivePeer>, AgentRefusal> {
     let peer = peer.ok_or(AgentRefusal::NoIdentity)?;
-    gate.admit(peer.identity())?;
+    match method {
+        SIGN_JWT => gate.check(peer.identity())?,
+        _ => gate.admit(peer.identity())?,
+    }
     Ok(peer)
 }
 
@@ -145,6 +168,7 @@ mod tests {
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
     use super::*;
+    use crate::app::issue::jwt_svids::JwtPolicy;
     use crate::domain::identity::deny::DenyChange;
     use crate::domain::identity::serial::Serial;
     use crate::domain::ids::HostId;
@@ -200,6 +224,7 @@ mod tests {
                 history: Arc::new(History::in_memory()),
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 heartbeat_interval: SignedDuration::from_secs(30),
+                jwt: Arc::new(JwtSvids::new(JwtPolicy::default())),
             };
             let shutdown = CancellationToken::new();
             let serving = tokio::spawn(serve(listener, deps, shutdown.clone()));

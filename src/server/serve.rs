@@ -22,8 +22,8 @@ use crate::http::transport::socket::Socket;
 use crate::http::{ServerFacts, Shared, router};
 use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
-    housekeeping, save_presence, sign_of_life, signs_of_life, tidying, warn_of, warn_of_addresses,
-    watch_addresses, watch_for_clones,
+    housekeeping, keep_jwt_keys, save_presence, sign_of_life, signs_of_life, tidying, warn_of,
+    warn_of_addresses, watch_addresses, watch_for_clones,
 };
 use crate::server::prepare::{
     INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, prepare_data_dir, reach,
@@ -171,6 +171,7 @@ impl Server {
             history: Arc::clone(&self.app.history),
             clock: Arc::clone(&self.app.clock),
             heartbeat_interval: HEARTBEAT_INTERVAL,
+            jwt: Arc::clone(&self.app.jwt),
         };
         let router = router(self.shared.clone());
         let https = crate::http::transport::tls::serve(
@@ -190,6 +191,11 @@ impl Server {
             tokio::spawn(housekeeping(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(signs_of_life(Arc::clone(&self.app), Arc::clone(&self.certificate), ending.clone())),
             tokio::spawn(tidying(Arc::clone(&self.app), self.shared.clone(), ending.clone())),
+            tokio::spawn(keep_jwt_keys(
+                Arc::clone(&self.app),
+                self.shared.facts.envelope.clone(),
+                ending.clone(),
+            )),
             tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), changes, ending.clone())),
             tokio::spawn(watch_addresses(self.shared.clone(), ending.clone())),

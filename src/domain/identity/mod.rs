@@ -4,6 +4,8 @@ pub mod admission;
 pub mod clock_marks;
 pub mod deny;
 pub mod hierarchy;
+pub mod jwt_issuer;
+pub mod jwt_keys;
 pub mod outage;
 pub mod reserved_ids;
 pub mod rotation;

@@ -6,13 +6,16 @@ use serde::{Deserialize, Serialize};
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
 use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::identity::jwt_keys::{JwtKey, JwtKeys, JwtPublicKey};
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::insight::audit::{ChainHead, KnownLoss, MissingRecords};
-use crate::store::record::encoding::{base64, base64s, list, on_disk, optional};
+use crate::store::record::encoding::{base64, base64s, list, on_disk, optional, seconds};
 
 on_disk! {
     Hierarchy as HierarchyRecord,
     Intermediate as IntermediateRecord,
+    JwtKeys as JwtKeysRecord,
+    JwtKey as JwtKeyRecord,
     KnownLoss as LossRecord,
     ChainHead as HeadRecord,
 }
@@ -38,6 +41,45 @@ struct IntermediateRecord {
     sealed_key: Vec<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     issuing_from: Option<Timestamp>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "JwtKeys")]
+struct JwtKeysRecord {
+    #[serde(with = "list")]
+    keys: Vec<JwtKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "JwtKey")]
+struct JwtKeyRecord {
+    kid: String,
+    #[serde(with = "JwtPublicKeyRecord")]
+    public: JwtPublicKey,
+    #[serde(with = "base64")]
+    sealed_key: Vec<u8>,
+    signs_from: Timestamp,
+    #[serde(with = "seconds")]
+    token_ttl: SignedDuration,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "JwtPublicKey", tag = "kty")]
+enum JwtPublicKeyRecord {
+    #[serde(rename = "EC")]
+    P256 {
+        #[serde(with = "base64")]
+        x: Vec<u8>,
+        #[serde(with = "base64")]
+        y: Vec<u8>,
+    },
+    #[serde(rename = "RSA")]
+    Rsa {
+        #[serde(with = "base64")]
+        n: Vec<u8>,
+        #[serde(with = "base64")]
+        e: Vec<u8>,
+    },
 }
 
 /// Why and until when a serial is denied.
