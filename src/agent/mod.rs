@@ -13,6 +13,7 @@ pub mod install;
 pub mod run;
 pub mod state_file;
 pub mod status;
+pub(crate) mod trust;
 pub mod workload;
 
 #[cfg(test)]
