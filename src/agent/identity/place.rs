@@ -74,6 +74,14 @@ impl IdentityDir {
         self.dir.join(NOTES)
     }
 
+    /// Another file of the directory, if nobody but its owner can have written it; `None` where there is none.
+    pub(crate) fn read_beside(
+        &self,
+        path: &Path,
+    ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, IdentityError> {
+        read(path)
+    }
+
     pub fn notes(&self) -> AgentState {
         let text = read(&self.notes_file()).unwrap_or_else(|error| {
             let hint = error.hint();

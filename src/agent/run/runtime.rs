@@ -23,7 +23,9 @@ use crate::agent::run::rotator::{InUse, News, Rotator, Surroundings};
 use crate::agent::run::session::{Dial, Ended, Terms};
 use crate::agent::run::suspend::Wakefulness;
 use crate::agent::run::{reports, session};
-use crate::agent::workload::listener::{ListenError, WorkloadListener};
+use crate::agent::trust::shared::SharedTrust;
+use crate::agent::workload::jwt::{BundleSource, JwtDesk, ServerCalls};
+use crate::agent::workload::listener::{ListenError, WorkloadListener, WorkloadParts};
 use crate::agent::workload::{ConnectionLimit, TurnedAway};
 use crate::clock::{self, Clock};
 use crate::domain::identity::serial::Serial;
@@ -84,8 +86,11 @@ pub async fn run(
     stop: CancellationToken,
     tell: Notify,
 ) -> Result<RunEnd, RunError> {
+    let config = Arc::new(config);
     let dir = config.identity.clone().lock()?;
     let (offer, offered) = watch::channel(None);
+    let (servers, known_servers) = watch::channel(Vec::new());
+    let calls = ServerCalls::default();
     let turned_away = TurnedAway::default();
     // Ends with this run, however it ends.
     let serving = stop.child_token();
@@ -94,18 +99,21 @@ pub async fn run(
         let listener = WorkloadListener::open(socket)?;
         info!(socket = %socket.display(), "serving the Workload API");
         let guests = ConnectionLimit::new(config.workload_connections_per_user, turned_away.clone());
-        tokio::spawn(listener.serve(offered, guests, serving));
+        let difference_ms = config.identity.notes().clock_difference_ms.unwrap_or(0);
+        let trust = SharedTrust::new(Arc::clone(&clock), None, difference_ms);
+        let source = BundleSource { config: Arc::clone(&config), servers: known_servers };
+        let jwt = Arc::new(JwtDesk::new(calls.clone(), source, trust));
+        tokio::spawn(listener.serve(WorkloadParts { offered, jwt }, guests, serving));
     }
     let identity = tokio::select! {
         identity = identity_at_boot(&dir, &config, patience, clock.as_ref()) => identity?,
         () = stop.cancelled() => return Ok(RunEnd::Stopped),
     };
-    let config = Arc::new(config);
     let path = config.identity.path().to_owned();
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
     let reports = Arc::new(PendingReports::new(Arc::clone(&clock)));
     reports.note(reports::ReportedEvent::Started);
-    let surroundings = Surroundings { offer, reports: Arc::clone(&reports), turned_away };
+    let surroundings = Surroundings { offer, servers, reports: Arc::clone(&reports), turned_away };
     let keeper = Rotator::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, surroundings)
         .map_err(|error| RunError::Unusable(path, error))?;
     if keeper.in_use.borrow().grpc_addrs.is_empty() {
@@ -114,7 +122,7 @@ pub async fn run(
 
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
-    let supervisor = Supervisor::new(&keeper, config, clock, news, reports);
+    let supervisor = Supervisor::new(&keeper, config, clock, news, reports, calls);
     tell(Readiness::Ready);
     let mut keeping = tokio::spawn(keeper.run(heard, tell));
     supervisor.run(stop.clone()).await;
@@ -140,6 +148,7 @@ struct Supervisor {
     in_use: watch::Receiver<InUse>,
     news: mpsc::Sender<News>,
     reports: Arc<PendingReports>,
+    calls: ServerCalls,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     /// The attempts to come back since a session was open.
     comeback: Option<ReconnectWindow>,
@@ -180,6 +189,7 @@ impl Supervisor {
         clock: Arc<dyn Clock>,
         news: mpsc::Sender<News>,
         reports: Arc<PendingReports>,
+        calls: ServerCalls,
     ) -> Self {
         Self {
             config,
@@ -188,6 +198,7 @@ impl Supervisor {
             in_use: keeper.in_use.subscribe(),
             news,
             reports,
+            calls,
             events: mpsc::channel(8),
             lost: None,
             comeback: None,
@@ -251,6 +262,7 @@ impl Supervisor {
             clock: Arc::clone(&self.clock),
             subject: self.config.subject.clone(),
             reports: Arc::clone(&self.reports),
+            calls: self.calls.clone(),
         };
         let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());
         let terms = self.terms.clone();

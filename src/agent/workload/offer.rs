@@ -1,13 +1,16 @@
 //! What is offered to programs on this machine: the SVID, its key and its bundle.
 
 use std::fmt;
+use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::agent::identity::Identity;
 use crate::agent::workload::proto;
 use crate::domain::identity::spiffe::SpiffeId;
+use crate::pem;
 use crate::pem::file::PemFileError;
 use crate::tls::pem::certificates;
 
@@ -24,18 +27,51 @@ pub struct Offered {
     key: Zeroizing<Vec<u8>>,
     /// DER, the roots.
     bundle: Vec<u8>,
+    pem: Arc<OfferedPem>,
+}
+
+/// The same as PEM, for programs that speak no SPIFFE.
+#[derive(PartialEq, Eq)]
+pub(crate) struct OfferedPem {
+    /// Leaf first.
+    pub chain: String,
+    /// PKCS#8.
+    pub key: Zeroizing<String>,
+    pub roots: String,
 }
 
 impl Offered {
     /// An identity with the PEM of the roots that SVIDs of its trust domain are checked against.
     pub fn new(identity: &Identity, agent_ca: &[u8]) -> Result<Self, PemFileError> {
         let roots = certificates(agent_ca)?;
+        let text = |certificates: &[CertificateDer<'_>]| {
+            certificates.iter().map(|der| pem::certificate(der)).collect()
+        };
+        let pem = OfferedPem {
+            chain: text(&identity.chain),
+            key: Zeroizing::new(pem::encode(pem::PRIVATE_KEY, identity.key.serialized_der())),
+            roots: text(&roots),
+        };
         Ok(Self {
+            pem: Arc::new(pem),
             spiffe_id: identity.svid.spiffe_id.clone(),
             chain: identity.chain.iter().flat_map(|certificate| certificate.iter().copied()).collect(),
             key: Zeroizing::new(identity.key.serialized_der().to_vec()),
             bundle: roots.iter().flat_map(|root| root.iter().copied()).collect(),
         })
+    }
+
+    pub(crate) const fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
+    pub(crate) fn pem(&self) -> &OfferedPem {
+        &self.pem
+    }
+
+    /// Revocation lists; empty where there are none.
+    pub(crate) const fn lists_pem(&self) -> String {
+        String::new()
     }
 
     pub(crate) fn svid(&self) -> proto::X509svidResponse {
