@@ -68,6 +68,8 @@ mod http_surface;
 mod install;
 /// The revocation journal beside the store: an older copy of the store brings nobody back.
 mod journal;
+/// JWT-SVIDs: signed by the server, fetched and checked through the agent, judged by libraries of others.
+mod jwt_svids;
 /// Connections between two requests are kept for longer than proxies keep theirs.
 mod keep_alive;
 /// What lies where the server writes: links, and files that are not the server's.
