@@ -21,8 +21,10 @@ pub(crate) enum AgentRefusal {
     TooFast,
     #[error("a report has at most 64 events and 64 KiB of text")]
     ReportTooLong,
-    #[error("the report took too long")]
+    #[error("the request took too long")]
     TooSlow,
+    #[error("an agent has at most two watches of trust open; end one first")]
+    TooManyWatches,
     #[error("the server is stopping")]
     Stopping,
 }
@@ -33,7 +35,7 @@ impl AgentRefusal {
             Self::NoIdentity => Code::Unauthenticated,
             Self::Revoked => Code::IdentityRevoked,
             Self::Expired => Code::SvidExpired,
-            Self::TooFast => Code::Throttled,
+            Self::TooFast | Self::TooManyWatches => Code::Throttled,
             Self::ReportTooLong => Code::PayloadTooLarge,
             Self::TooSlow => Code::Timeout,
             Self::Stopping => Code::Unavailable,

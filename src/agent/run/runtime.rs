@@ -23,6 +23,7 @@ use crate::agent::run::rotator::{InUse, News, Rotator, Surroundings};
 use crate::agent::run::session::{Dial, Ended, Terms};
 use crate::agent::run::suspend::Wakefulness;
 use crate::agent::run::{reports, session};
+use crate::agent::trust::kept::TrustFile;
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::jwt::{BundleSource, JwtDesk, ServerCalls};
 use crate::agent::workload::listener::{ListenError, WorkloadListener, WorkloadParts};
@@ -34,6 +35,9 @@ use crate::tls::client_config::LiveIdentity;
 
 /// How long a rotation in flight may hold up the end of the agent.
 const ROTATION_MAY_END: Duration = Duration::from_secs(5);
+
+/// How long the last trust update may take to be on disk at the end.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// How often to look whether the machine has slept.
 const LOOK_FOR_SLEEP: Duration = Duration::from_secs(2);
@@ -92,6 +96,7 @@ pub async fn run(
     let (servers, known_servers) = watch::channel(Vec::new());
     let calls = ServerCalls::default();
     let turned_away = TurnedAway::default();
+    let trust = SharedTrust::new(Arc::clone(&clock));
     // Ends with this run, however it ends.
     let serving = stop.child_token();
     let _serving = serving.clone().drop_guard();
@@ -99,18 +104,23 @@ pub async fn run(
         let listener = WorkloadListener::open(socket)?;
         info!(socket = %socket.display(), "serving the Workload API");
         let guests = ConnectionLimit::new(config.workload_connections_per_user, turned_away.clone());
-        let difference_ms = config.identity.notes().clock_difference_ms.unwrap_or(0);
-        let trust = SharedTrust::new(Arc::clone(&clock), None, difference_ms);
         let source = BundleSource { config: Arc::clone(&config), servers: known_servers };
-        let jwt = Arc::new(JwtDesk::new(calls.clone(), source, trust));
-        tokio::spawn(listener.serve(WorkloadParts { offered, jwt }, guests, serving));
+        let jwt = Arc::new(JwtDesk::new(calls.clone(), source, trust.clone()));
+        let parts = WorkloadParts { offered, trust: trust.clone(), jwt };
+        tokio::spawn(listener.serve(parts, guests, serving));
     }
+    let _updates_wanted = config.workload_socket.is_some().then(|| trust.updates_wanted());
     let identity = tokio::select! {
         identity = identity_at_boot(&dir, &config, patience, clock.as_ref()) => identity?,
         () = stop.cancelled() => return Ok(RunEnd::Stopped),
     };
     let path = config.identity.path().to_owned();
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
+    let kept = TrustFile::of(dir.place(), &identity.svid.spiffe_id);
+    trust.restore(kept.read(dir.place()), dir.place().notes().clock_difference_ms);
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    let mut keeping_trust = tokio::spawn(kept.keep(trust.clone(), over.clone()));
     let reports = Arc::new(PendingReports::new(Arc::clone(&clock)));
     reports.note(reports::ReportedEvent::Started);
     let surroundings = Surroundings { offer, servers, reports: Arc::clone(&reports), turned_away };
@@ -122,7 +132,7 @@ pub async fn run(
 
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
-    let supervisor = Supervisor::new(&keeper, config, clock, news, reports, calls);
+    let supervisor = Supervisor::new(&keeper, config, clock, news, (reports, trust, calls));
     tell(Readiness::Ready);
     let mut keeping = tokio::spawn(keeper.run(heard, tell));
     supervisor.run(stop.clone()).await;
@@ -130,6 +140,8 @@ pub async fn run(
     // takes too long is cut off: on disk there is a whole pair at any moment.
     let kept = tokio::time::timeout(ROTATION_MAY_END, &mut keeping).await;
     keeping.abort();
+    over.cancel();
+    let _ = tokio::time::timeout(LAST_WRITE, &mut keeping_trust).await;
     match kept {
         Ok(Ok(revoked @ RunEnd::Revoked(_))) => Ok(revoked),
         _ if stop.is_cancelled() => {
@@ -149,6 +161,7 @@ struct Supervisor {
     news: mpsc::Sender<News>,
     reports: Arc<PendingReports>,
     calls: ServerCalls,
+    trust: SharedTrust,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     /// The attempts to come back since a session was open.
     comeback: Option<ReconnectWindow>,
@@ -188,8 +201,7 @@ impl Supervisor {
         config: Arc<AgentConfig>,
         clock: Arc<dyn Clock>,
         news: mpsc::Sender<News>,
-        reports: Arc<PendingReports>,
-        calls: ServerCalls,
+        (reports, trust, calls): (Arc<PendingReports>, SharedTrust, ServerCalls),
     ) -> Self {
         Self {
             config,
@@ -199,6 +211,7 @@ impl Supervisor {
             news,
             reports,
             calls,
+            trust,
             events: mpsc::channel(8),
             lost: None,
             comeback: None,
@@ -263,6 +276,7 @@ impl Supervisor {
             subject: self.config.subject.clone(),
             reports: Arc::clone(&self.reports),
             calls: self.calls.clone(),
+            told: self.trust.clone(),
         };
         let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());
         let terms = self.terms.clone();

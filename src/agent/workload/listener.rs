@@ -23,6 +23,7 @@ use super::proto::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use super::sds::{SecretDiscovery, SecretDiscoveryServiceServer};
 use super::service::WorkloadApi;
 use super::{Offered, health};
+use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::connection_limit::ConnectionLimit;
 
 /// For the user and the group that the agent runs as.
@@ -77,6 +78,7 @@ impl ListenError {
 #[derive(Debug)]
 pub struct WorkloadParts {
     pub offered: watch::Receiver<Option<Offered>>,
+    pub(crate) trust: SharedTrust,
     pub(crate) jwt: Arc<JwtDesk>,
 }
 
@@ -109,14 +111,14 @@ impl WorkloadListener {
     }
 
     /// Answers callers until `stop`.
-    pub async fn serve(self, parts: WorkloadParts, guests: ConnectionLimit, stop: CancellationToken) {
-        let WorkloadParts { offered, jwt } = parts;
+    pub(crate) async fn serve(self, parts: WorkloadParts, guests: ConnectionLimit, stop: CancellationToken) {
+        let WorkloadParts { offered, trust, jwt } = parts;
         let (accepted, incoming) = mpsc::channel(1);
         let (reporter, health) = tonic_health::server::health_reporter();
         let health = health.max_decoding_message_size(HEALTH_BYTES_MAX);
-        let secrets = SecretDiscoveryServiceServer::new(SecretDiscovery::new(offered.clone()))
+        let secrets = SecretDiscoveryServiceServer::new(SecretDiscovery::new(offered.clone(), trust.clone()))
             .max_decoding_message_size(DISCOVERY_BYTES_MAX);
-        let api = SpiffeWorkloadApiServer::new(WorkloadApi::new(offered.clone(), Arc::clone(&jwt)))
+        let api = SpiffeWorkloadApiServer::new(WorkloadApi::new(offered.clone(), trust, Arc::clone(&jwt)))
             .max_decoding_message_size(REQUEST_BYTES_MAX);
         let server = Server::builder()
             .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)

@@ -11,3 +11,4 @@ pub mod reserved_ids;
 pub mod rotation;
 pub mod serial;
 pub mod spiffe;
+pub mod trust_version;

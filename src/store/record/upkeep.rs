@@ -8,6 +8,7 @@ use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
 use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::identity::jwt_keys::{JwtKey, JwtKeys, JwtPublicKey};
 use crate::domain::identity::spiffe::TrustDomain;
+use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
 use crate::domain::insight::audit::{ChainHead, KnownLoss, MissingRecords};
 use crate::store::record::encoding::{base64, base64s, list, on_disk, optional, seconds};
 
@@ -18,6 +19,7 @@ on_disk! {
     JwtKey as JwtKeyRecord,
     KnownLoss as LossRecord,
     ChainHead as HeadRecord,
+    TrustVersion as TrustVersionRecord,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,6 +82,31 @@ enum JwtPublicKeyRecord {
         #[serde(with = "base64")]
         e: Vec<u8>,
     },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "TrustVersion")]
+struct TrustVersionRecord {
+    #[serde(with = "epoch")]
+    epoch: TrustEpoch,
+    number: u64,
+}
+
+mod epoch {
+    use data_encoding::HEXLOWER;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::domain::identity::trust_version::TrustEpoch;
+
+    pub(super) fn serialize<S: Serializer>(epoch: &TrustEpoch, to: S) -> Result<S::Ok, S::Error> {
+        epoch.to_string().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TrustEpoch, D::Error> {
+        let octets = HEXLOWER.decode(String::deserialize(from)?.as_bytes()).map_err(D::Error::custom)?;
+        <[u8; 16]>::try_from(octets).map(TrustEpoch::from).map_err(|_| D::Error::custom("not 16 octets"))
+    }
 }
 
 /// Why and until when a serial is denied.

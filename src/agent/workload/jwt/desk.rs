@@ -15,7 +15,7 @@ use super::bundle_keeper::{BundleKeeper, BundleSource};
 use super::server_calls::ServerCalls;
 use super::token_cache::TokenCache;
 use super::validation::{InvalidJwt, JwtQuestion, ValidJwt, key_of, validate};
-use crate::agent::trust::shared::{SharedTrust, UpdatesWanted};
+use crate::agent::trust::shared::SharedTrust;
 use crate::domain::identity::spiffe::SpiffeId;
 
 /// How long a program waits for keys that have to be fetched.
@@ -32,14 +32,14 @@ pub(crate) struct JwtDesk {
     tokens: TokenCache,
     keeper: BundleKeeper,
     trust: SharedTrust,
-    /// From the first check of a token on, the agent hears of revocations.
-    watching: tokio::sync::OnceCell<UpdatesWanted>,
+    /// The first check of a token has waited for what is denied.
+    heard: tokio::sync::OnceCell<()>,
 }
 
 impl JwtDesk {
     pub(crate) fn new(calls: ServerCalls, source: BundleSource, trust: SharedTrust) -> Self {
         let (tokens, keeper) = (TokenCache::new(calls), BundleKeeper::new(source));
-        Self { tokens, keeper, trust, watching: tokio::sync::OnceCell::new() }
+        Self { tokens, keeper, trust, heard: tokio::sync::OnceCell::new() }
     }
 
     /// Keeps the keys fresh.
@@ -103,18 +103,16 @@ impl JwtDesk {
         Ok((id, proto_struct(claims)))
     }
 
-    /// Has the agent watch what is denied, and waits for the first answer.
+    /// Waits for the first answer of what is denied: the agent watches for as long as it has this socket.
     async fn hear_of_denials(&self) {
-        let watch = || async {
+        let wait = || async {
             let mut changes = self.trust.changes();
-            let watching = self.trust.updates_wanted();
             if self.trust.read().is_none() {
                 // Without an answer a token is judged by what it says alone.
                 let _ = tokio::time::timeout(DENIALS_WITHIN, changes.changed()).await;
             }
-            watching
         };
-        self.watching.get_or_init(watch).await;
+        self.heard.get_or_init(wait).await;
     }
 }
 

@@ -145,7 +145,7 @@ mod tests {
 
         fn judge(&self, token: &str) -> Result<SpiffeId, InvalidJwt> {
             let trust_domain = "muster".parse().unwrap();
-            let trust = SharedTrust::new(Arc::new(SystemClock), None, 0);
+            let trust = SharedTrust::new(Arc::new(SystemClock));
             let question = JwtQuestion { token, audience: "db", trust_domain: &trust_domain };
             let kid = key_of(token)?;
             validate(&question, &kid, &self.bundle, &trust).map(|valid| valid.id)

@@ -10,8 +10,10 @@ use super::proto::envoy::extensions::transport_sockets::tls::v3::secret::Type;
 use super::proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, TlsCertificate,
 };
+use crate::agent::trust::state::TrustState;
 use crate::agent::workload::Offered;
 use crate::domain::sha256::sha256;
+use crate::pem;
 
 /// The type of all resources here.
 pub(crate) const TYPE_URL: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
@@ -23,22 +25,23 @@ const OWN_ROOTS: &str = "ROOTCA";
 #[derive(Debug)]
 pub(crate) struct Secrets<'a> {
     offered: &'a Offered,
+    trust: Option<&'a TrustState>,
 }
 
 impl<'a> Secrets<'a> {
-    pub(crate) const fn of(offered: &'a Offered) -> Self {
-        Self { offered }
+    pub(crate) const fn of(offered: &'a Offered, trust: Option<&'a TrustState>) -> Self {
+        Self { offered, trust }
     }
 
     /// Names what there is, without saying anything of the key. The same content has the same version.
     pub(crate) fn version(&self) -> String {
-        let parts = self.offered.pem();
+        let (parts, roots) = (self.offered.pem(), self.offered.roots_pem(self.trust));
         let digest = sha256(&[
             &parts.chain.len().to_be_bytes(),
             parts.chain.as_bytes(),
-            &parts.roots.len().to_be_bytes(),
-            parts.roots.as_bytes(),
-            self.offered.lists_pem().as_bytes(),
+            &roots.len().to_be_bytes(),
+            roots.as_bytes(),
+            self.lists().as_bytes(),
         ]);
         HEXLOWER.encode(&digest[..8])
     }
@@ -54,6 +57,12 @@ impl<'a> Secrets<'a> {
         name == OWN_CERTIFICATE || name == OWN_ROOTS || name == id.to_string() || name == id.trust_domain.id()
     }
 
+    /// Revocation lists, PEM; empty where there are none.
+    fn lists(&self) -> String {
+        let lists = self.trust.map(|trust| &trust.lists[..]).unwrap_or_default();
+        lists.iter().map(|list| pem::encode(pem::CRL, list)).collect()
+    }
+
     fn resource(&self, name: &str) -> Option<Any> {
         let id = self.offered.spiffe_id();
         let parts = self.offered.pem();
@@ -63,9 +72,10 @@ impl<'a> Secrets<'a> {
                 private_key: inline(&parts.key),
             })
         } else if name == OWN_ROOTS || name == id.trust_domain.id() {
-            let lists = self.offered.lists_pem();
+            let lists = self.lists();
             let crl = if lists.is_empty() { None } else { inline(&lists) };
-            Type::ValidationContext(CertificateValidationContext { trusted_ca: inline(&parts.roots), crl })
+            let trusted_ca = inline(&self.offered.roots_pem(self.trust));
+            Type::ValidationContext(CertificateValidationContext { trusted_ca, crl })
         } else {
             return None;
         };

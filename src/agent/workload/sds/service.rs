@@ -1,6 +1,7 @@
 //! The calls of the secret discovery service, as the xDS protocol has them: the state of the world, version by version.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
@@ -14,10 +15,13 @@ use super::proto::envoy::service::discovery::v3::{
 use super::proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryService;
 use super::secrets::{Secrets, TYPE_URL};
 use crate::agent::enroll::requests::REFUSAL_CHARS_MAX;
+use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::Offered;
 use crate::agent::workload::authority::WorkloadCaller;
 use crate::domain::printable::printable;
 
+/// How long a first answer waits for revocation lists, where there are to be some.
+const FIRST_LISTS_WITHIN: Duration = Duration::from_secs(2);
 /// Names in one request, and characters of each.
 const NAMES_MAX: usize = 16;
 const NAME_CHARS_MAX: usize = 512;
@@ -26,6 +30,7 @@ const NAME_CHARS_MAX: usize = 512;
 #[derive(Debug)]
 pub(crate) struct SecretDiscovery {
     offered: watch::Receiver<Option<Offered>>,
+    trust: SharedTrust,
 }
 
 /// What a stream has been asked for and was told.
@@ -40,8 +45,8 @@ struct Subscription {
 }
 
 impl SecretDiscovery {
-    pub(crate) const fn new(offered: watch::Receiver<Option<Offered>>) -> Self {
-        Self { offered }
+    pub(crate) const fn new(offered: watch::Receiver<Option<Offered>>, trust: SharedTrust) -> Self {
+        Self { offered, trust }
     }
 }
 
@@ -88,8 +93,7 @@ impl Subscription {
 
     /// What there is of what was asked for, if it is to be told. A name that there is not is not answered: a client waits
     /// for it, and others are not disturbed.
-    fn answer(&mut self, offered: Option<&Offered>, asked: bool) -> Option<DiscoveryResponse> {
-        let secrets = Secrets::of(offered?);
+    fn answer(&mut self, secrets: &Secrets<'_>, asked: bool) -> Option<DiscoveryResponse> {
         let unknown = self.names.iter().find(|name| !secrets.knows(name));
         if let Some(name) = unknown.filter(|_| !std::mem::replace(&mut self.complained, true)) {
             let name = printable(name, REFUSAL_CHARS_MAX);
@@ -115,9 +119,14 @@ impl Subscription {
 async fn serve(
     mut requests: Streaming<DiscoveryRequest>,
     mut offered: watch::Receiver<Option<Offered>>,
+    trust: SharedTrust,
     told: tokio::sync::mpsc::Sender<Result<DiscoveryResponse, Status>>,
 ) {
     let mut subscription = Subscription::default();
+    let mut documents = trust.document_changes();
+    // Envoy takes lists for as long as it listens here.
+    let _lists_wanted = trust.lists_wanted();
+    trust.first_lists(FIRST_LISTS_WITHIN).await;
     loop {
         let asked = tokio::select! {
             request = requests.next() => match request {
@@ -128,13 +137,17 @@ async fn serve(
                 Ok(()) => Ok(false),
                 Err(_) => return,
             },
+            _ = documents.changed() => Ok(false),
             () = told.closed() => return,
         };
         let answer = match asked {
             Ok(asked) => {
                 // What was not there yet when it was asked for is still wanted.
                 let first = subscription.version.is_empty() && !subscription.names.is_empty();
-                subscription.answer(offered.borrow_and_update().as_ref(), asked || first).map(Ok)
+                let offered = offered.borrow_and_update();
+                let trust = trust.read();
+                let secrets = offered.as_ref().map(|offered| Secrets::of(offered, trust.as_ref()));
+                secrets.and_then(|secrets| subscription.answer(&secrets, asked || first)).map(Ok)
             }
             Err(status) => Some(Err(status)),
         };
@@ -166,7 +179,7 @@ impl SecretDiscoveryService for SecretDiscovery {
     ) -> Result<Response<Self::StreamSecretsStream>, Status> {
         admitted("StreamSecrets", &request)?;
         let (told, answers) = tokio::sync::mpsc::channel(1);
-        tokio::spawn(serve(request.into_inner(), self.offered.clone(), told));
+        tokio::spawn(serve(request.into_inner(), self.offered.clone(), self.trust.clone(), told));
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 
@@ -181,7 +194,8 @@ impl SecretDiscoveryService for SecretDiscovery {
         let offered = offered
             .as_ref()
             .ok_or_else(|| Status::permission_denied("this machine has no identity that is in force"))?;
-        let secrets = Secrets::of(offered);
+        let trust = self.trust.read();
+        let secrets = Secrets::of(offered, trust.as_ref());
         let resources = secrets.resources(&request.resource_names);
         if resources.is_empty() {
             return Err(Status::not_found(
