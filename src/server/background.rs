@@ -106,13 +106,18 @@ pub(crate) async fn keep_jwt_keys(app: Arc<App>, envelope: EnvelopeSettings, end
             // The sender lives as long as the app.
             _ = changes.changed() => {}
         }
-        let kept = app.keep_jwt_keys(&envelope).await;
-        if let (Err(error), false) = (&kept, failed) {
-            let error = error as &dyn std::error::Error;
-            tracing::error!(error, "the keys of JWT-SVIDs could not be looked after; it will be tried again");
-        }
-        failed = kept.is_err();
+        failed = !jwt_keys_kept(&app, &envelope, failed).await;
     }
+}
+
+/// Looks after them once; whether that went well. The same trouble again is no news.
+pub(crate) async fn jwt_keys_kept(app: &Arc<App>, envelope: &EnvelopeSettings, known: bool) -> bool {
+    let kept = app.keep_jwt_keys(envelope).await;
+    if let (Err(error), false) = (&kept, known) {
+        let error = error as &dyn std::error::Error;
+        tracing::error!(error, "the keys of JWT-SVIDs could not be looked after; it will be tried again");
+    }
+    kept.is_ok()
 }
 
 pub(crate) async fn watch_for_clones(app: Arc<App>, ending: CancellationToken) {

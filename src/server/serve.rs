@@ -22,7 +22,7 @@ use crate::http::transport::socket::Socket;
 use crate::http::{ServerFacts, Shared, router};
 use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
-    housekeeping, keep_jwt_keys, save_presence, sign_of_life, signs_of_life, tidying, warn_of,
+    housekeeping, jwt_keys_kept, keep_jwt_keys, save_presence, sign_of_life, signs_of_life, tidying, warn_of,
     warn_of_addresses, watch_addresses, watch_for_clones,
 };
 use crate::server::prepare::{
@@ -159,6 +159,8 @@ impl Server {
         if let Err(error) = sign_of_life(&self.app, &self.certificate).await {
             tracing::error!(error = &error as &dyn Error, "the outage before this start is not on record");
         }
+        // Before anything that has their public halves is made for the first time.
+        jwt_keys_kept(&self.app, &self.shared.facts.envelope, false).await;
         let ending = CancellationToken::new();
         let changes = self.app.authority_changes();
         let deps = GrpcDeps {

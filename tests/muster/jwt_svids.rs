@@ -120,7 +120,9 @@ async fn another_algorithm_makes_another_key_at_once_and_tokens_of_before_stay_g
     let (after, grown) = bundle_with(&served.server, "two keys", |kids| kids.len() == 2).await;
     assert!(after[0] == before[0] && grown > sequence, "{before:?} {sequence}, {after:?} {grown}");
     // Another audience is another token, and that its key is new tells the agent to ask for the keys.
-    let new = wait::until_answered("the agent is back", async || client.fetch_jwt_svid(["mail"], None).await.ok()).await;
+    let new =
+        wait::until_answered("the agent is back", async || client.fetch_jwt_svid(["mail"], None).await.ok())
+            .await;
     assert_eq!(alg(new.token()), "RS256");
     loop {
         let seen = tokio::time::timeout(wait::PATIENCE, bundles.next()).await.unwrap().unwrap().unwrap();
@@ -132,6 +134,24 @@ async fn another_algorithm_makes_another_key_at_once_and_tokens_of_before_stay_g
         let valid = client.validate_jwt_token(audience, token.token()).await.unwrap();
         assert_eq!(valid.spiffe_id(), old.spiffe_id());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_agent_s_token_is_refused_before_it_expires() {
+    let served = tokio::task::block_in_place(|| Served::start(&[]));
+    let identity = Identity::enroll(&served.server, "web-2").await;
+    let mut other = identity.peer(&served.server).connect().await.unwrap();
+    let request = SignJwtRequest { audience: vec!["db".to_owned()], ttl_seconds: 0 };
+    let token = other.client().sign_jwt(request).await.unwrap().into_inner().svid;
+    let client = served.client().await;
+    let own = client.fetch_jwt_svid(["db"], None).await.unwrap();
+    client.validate_jwt_token("db", &token).await.unwrap();
+    tokio::task::block_in_place(|| served.server.revoke("web-2"));
+    wait::until_answered("the token is refused", async || {
+        client.validate_jwt_token("db", &token).await.err()
+    })
+    .await;
+    client.validate_jwt_token("db", own.token()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,7 +300,11 @@ async fn health_says_whether_there_is_an_identity_to_give() {
     for service in ["", "SpiffeWorkloadAPI", "envoy.service.secret.v3.SecretDiscoveryService"] {
         let asked = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
         let answer = health.check(asked).await.unwrap().into_inner();
-        assert_eq!(answer.status(), tonic_health::pb::health_check_response::ServingStatus::Serving, "{service}");
+        assert_eq!(
+            answer.status(),
+            tonic_health::pb::health_check_response::ServingStatus::Serving,
+            "{service}"
+        );
     }
     let unknown = tonic_health::pb::HealthCheckRequest { service: "other".to_owned() };
     assert_eq!(health.check(unknown).await.unwrap_err().code(), Code::NotFound);
@@ -297,7 +321,8 @@ async fn health_says_whether_there_is_an_identity_to_give() {
         let socket = waiting.clone();
         async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
     });
-    let channel = tonic::transport::Endpoint::from_static("http://localhost").timeout(Duration::from_secs(20));
+    let channel =
+        tonic::transport::Endpoint::from_static("http://localhost").timeout(Duration::from_secs(20));
     let channel = channel.connect_with_connector(connector).await.unwrap();
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
     let answer = health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap().into_inner();

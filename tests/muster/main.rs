@@ -120,6 +120,8 @@ mod rooms;
 mod rotate;
 /// Secrets are where they belong: not in the store, not in a log, not in an error.
 mod secrecy;
+/// Envoy's secret discovery on the agent's socket, judged by a real Envoy.
+mod secret_discovery;
 /// Files with secrets: in no message, out of others' reach, read by whoever must.
 mod secret_files;
 /// Enrollment secrets: made, counted, capped, revoked.

@@ -66,6 +66,20 @@ impl Offered {
         })
     }
 
+    /// One whose parts are no certificates.
+    #[cfg(test)]
+    pub(crate) fn specimen(id: &str, chain: &str) -> Self {
+        let (chain, key, roots) = (chain.to_owned(), Zeroizing::new("key".to_owned()), chain.to_owned());
+        Self {
+            spiffe_id: id.parse().unwrap(),
+            chain: Vec::new(),
+            key: Zeroizing::default(),
+            bundle: Vec::new(),
+            issued_at: Timestamp::UNIX_EPOCH,
+            pem: Arc::new(OfferedPem { chain, key, roots }),
+        }
+    }
+
     pub(crate) const fn spiffe_id(&self) -> &SpiffeId {
         &self.spiffe_id
     }

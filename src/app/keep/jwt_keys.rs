@@ -9,6 +9,7 @@ use crate::app::{App, Unavailable};
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::ca::jwt::{self, JwtKeyError, JwtSigner};
 use crate::domain::identity::jwt_keys::{JwtKeys, JwtPublicKey};
+use crate::domain::identity::spiffe::TrustDomain;
 use crate::store::{Change, Verdict};
 
 /// Why the keys of JWT-SVIDs are not as they should be. Those that are there stay.
@@ -44,6 +45,21 @@ pub struct JwtBundleKeys {
 }
 
 impl App {
+    /// Signs with the keys that are stored. What can't be used is replaced when keys are looked after.
+    pub(crate) fn open_jwt_keys(
+        &self,
+        trust_domain: &TrustDomain,
+        envelope: &Envelope,
+    ) -> Result<(), Unavailable> {
+        let keys = self.query(|view| view.jwt_keys())?;
+        if !keys.keys.is_empty()
+            && let Ok(signer) = JwtSigner::open(keys, envelope)
+        {
+            self.jwt.set_signer(trust_domain.clone(), signer);
+        }
+        Ok(())
+    }
+
     /// Makes the key that is due, drops those that nobody needs, and signs with what there is then. Nothing is written where
     /// nothing changes.
     pub async fn keep_jwt_keys(self: &Arc<Self>, settings: &EnvelopeSettings) -> Result<(), JwtKeysError> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use hyper::{Request, StatusCode};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
@@ -48,6 +49,8 @@ pub(crate) struct BundleKeeper {
     /// How often the server has been asked in vain or not.
     asked: watch::Sender<u64>,
     wanted: Notify,
+    /// The key that the newest token of our own is signed with: where it is missing, others may have gone as well.
+    expected: Mutex<Option<String>>,
 }
 
 /// Why there is no newer bundle.
@@ -73,12 +76,34 @@ impl BundleKeeper {
     pub(crate) fn new(source: BundleSource) -> Self {
         let kept = kept(&source.config.identity);
         let newest = watch::Sender::new(kept.map(Arc::new));
-        Self { source, newest, asked: watch::Sender::new(0), wanted: Notify::new() }
+        Self {
+            source,
+            newest,
+            asked: watch::Sender::new(0),
+            wanted: Notify::new(),
+            expected: Mutex::default(),
+        }
     }
 
     /// The bundle, and every one that follows it.
     pub(crate) fn newest(&self) -> watch::Receiver<Option<Arc<JwtBundle>>> {
         self.newest.subscribe()
+    }
+
+    /// A token of our own is signed with this key. Has the server asked if that is new to who wants to know.
+    pub(crate) fn expect(&self, kid: String) {
+        let known = self.newest.borrow().as_ref().is_some_and(|bundle| bundle.key(&kid).is_some());
+        *self.expected.lock() = Some(kid);
+        if !known && *self.asked.borrow() > 0 {
+            self.refresh();
+        }
+    }
+
+    /// Whether a key is missing that the server has: its bundle may be a second behind.
+    fn lacks_expected(&self) -> bool {
+        let newest = self.newest.borrow();
+        let expected = self.expected.lock();
+        expected.as_ref().is_some_and(|kid| newest.as_ref().is_some_and(|bundle| bundle.key(kid).is_none()))
     }
 
     /// Has the server asked, if that has not been done just now.
@@ -120,7 +145,11 @@ impl BundleKeeper {
             let refresh = self.newest.borrow().as_ref().map_or(RETRY_AFTER, |bundle| bundle.refresh);
             // A fleet does not ask in step.
             let refresh = refresh * (900 + u32::from(random_permille()) / 10) / 1000;
-            let pause = if troubled { RETRY_AFTER.min(refresh) } else { refresh };
+            let pause = match (troubled, self.lacks_expected()) {
+                (true, _) => RETRY_AFTER.min(refresh),
+                (false, true) => GAP,
+                (false, false) => refresh,
+            };
             self.until_wanted(asked_at, pause).await;
         }
     }

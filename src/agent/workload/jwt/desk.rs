@@ -50,12 +50,8 @@ impl JwtDesk {
     /// A token of the machine's identity for these audiences.
     pub(crate) async fn token(&self, audience: Vec<String>) -> Result<String, Status> {
         let (fetched, new) = self.tokens.token(audience, self.trust.server_now()).await?;
-        let unknown = |bundle: &Arc<JwtBundle>| {
-            new && key_of(&fetched.token).is_ok_and(|kid| bundle.key(&kid).is_none())
-        };
-        // The server signs with a key that was not there before, so others may have gone.
-        if self.keeper.newest().borrow().as_ref().is_some_and(unknown) {
-            self.keeper.refresh();
+        if let (true, Ok(kid)) = (new, key_of(&fetched.token)) {
+            self.keeper.expect(kid);
         }
         Ok(fetched.token)
     }

@@ -206,3 +206,89 @@ impl SecretDiscoveryService for SecretDiscovery {
         Ok(Response::new(DiscoveryResponse { version_info, resources, type_url, nonce: String::new() }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::agent::workload::sds::proto::envoy::extensions::transport_sockets::tls::v3::Secret;
+    use crate::agent::workload::sds::proto::envoy::extensions::transport_sockets::tls::v3::secret::Type;
+    use crate::agent::workload::sds::proto::google::rpc;
+
+    const ID: &str = "spiffe://muster/tenant/01890000-0000-7000-8000-000000000000/agent/web-1";
+
+    fn request(names: &[&str], nonce: &str) -> DiscoveryRequest {
+        let resource_names = names.iter().map(|name| (*name).to_owned()).collect();
+        DiscoveryRequest { resource_names, response_nonce: nonce.to_owned(), ..DiscoveryRequest::default() }
+    }
+
+    /// What a stream would be told to a request.
+    fn told(
+        subscription: &mut Subscription,
+        offered: &Offered,
+        request: DiscoveryRequest,
+    ) -> Option<DiscoveryResponse> {
+        let asked = subscription.take(request).unwrap();
+        subscription.answer(&Secrets::of(offered, None), asked)
+    }
+
+    fn secrets(response: &DiscoveryResponse) -> Vec<(String, bool)> {
+        let read = |any: &prost_types::Any| {
+            let secret = Secret::decode(&any.value[..]).unwrap();
+            (secret.name, matches!(secret.r#type, Some(Type::TlsCertificate(_))))
+        };
+        response.resources.iter().map(read).collect()
+    }
+
+    #[test]
+    fn each_name_has_its_secret_and_an_accepted_one_is_not_sent_again() {
+        let (first, second) = (Offered::specimen(ID, "1"), Offered::specimen(ID, "2"));
+        for (name, is_certificate) in
+            [("default", true), (ID, true), ("ROOTCA", false), ("spiffe://muster", false)]
+        {
+            let stream = &mut Subscription::default();
+            let response = told(stream, &first, request(&[name], "")).unwrap();
+            assert_eq!(secrets(&response), [(name.to_owned(), is_certificate)]);
+            assert_eq!((response.nonce.as_str(), response.type_url.as_str()), ("1", TYPE_URL));
+            assert!(told(stream, &first, request(&[name], "1")).is_none(), "accepted");
+            assert!(stream.answer(&Secrets::of(&first, None), false).is_none(), "nothing has changed");
+            let changed = stream.answer(&Secrets::of(&second, None), false).unwrap();
+            assert!(changed.version_info != response.version_info && changed.nonce == "2");
+            assert!(told(stream, &second, request(&["other"], "1")).is_none(), "about an older response");
+            let error_detail = Some(rpc::Status { code: 3, message: "no\u{1b}[2J".to_owned() });
+            let refused = DiscoveryRequest { error_detail, ..request(&[name], "2") };
+            assert!(told(stream, &second, refused).is_none(), "the same is not sent again to who refuses it");
+            assert!(stream.answer(&Secrets::of(&first, None), false).is_some(), "the next change is");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_waits_and_the_others_are_answered() {
+        let offered = Offered::specimen(ID, "1");
+        let stream = &mut Subscription::default();
+        assert!(told(stream, &offered, request(&["nobody"], "")).is_none());
+        assert!(told(stream, &offered, request(&[], "")).is_none());
+        let response = told(stream, &offered, request(&["nobody", "default"], "")).unwrap();
+        assert_eq!(secrets(&response), [("default".to_owned(), true)]);
+        let other = ID.replace("web-1", "web-2");
+        assert!(told(stream, &offered, request(&[&other], "1")).is_none(), "another agent's id");
+    }
+
+    #[test]
+    fn requests_are_bounded() {
+        let long = "x".repeat(513);
+        for bad in [
+            request(&["default"; 17], ""),
+            request(&[&long], ""),
+            DiscoveryRequest {
+                type_url: "type.googleapis.com/other".to_owned(),
+                ..request(&["default"], "")
+            },
+        ] {
+            let refused = Subscription::default().take(bad).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        }
+        assert!(Subscription::default().take(request(&["default"; 16], "")).unwrap());
+    }
+}
