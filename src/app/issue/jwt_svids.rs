@@ -150,9 +150,9 @@ impl JwtSvids {
         ttl: Option<SignedDuration>,
         now: Timestamp,
     ) -> Result<SignedJwt, JwtRefusal> {
-        judge(&audience)?;
         let paced = self.pace.lock().take(caller.host, 1.0, clock::monotonic());
         paced.map_err(|_| JwtRefusal::TooFast)?;
+        judge(&audience)?;
         let signing = self.signing.read().clone().ok_or(JwtRefusal::NoKey)?;
         let ttl = ttl.unwrap_or(self.policy.ttl).min(self.policy.ttl);
         let expires = now.saturating_add(ttl).unwrap_or(now).min(caller.not_after);

@@ -68,11 +68,13 @@ pub(crate) async fn spiffe_bundle(
     Ok(Media::new(documents.bundles.as_ref().ok_or_else(missing)?.spiffe.answer(&headers)))
 }
 
-fn no_issuer() -> Problem {
-    Problem::not_found(
+fn no_discovery(shared: &Shared) -> Problem {
+    Problem::not_found(if shared.app.policy.jwt.issuer.is_some() {
+        "There is no key of JWT-SVIDs yet; the server makes one when it has an agent CA."
+    } else {
         "This server names no issuer of JWT-SVIDs: set jwt_issuer (MUSTER_JWT_ISSUER). Their keys are in \
-         /.well-known/spiffe-bundle all the same.",
-    )
+         /.well-known/spiffe-bundle all the same."
+    })
 }
 
 /// OpenID Connect discovery, for programs that verify JWT-SVIDs and know no more than the issuer.
@@ -81,13 +83,15 @@ pub(crate) async fn openid_configuration(
     headers: HeaderMap,
 ) -> Served<JsonOf<DiscoveryAnswer>> {
     let documents = shared.trust_documents().await;
-    Ok(Media::new(documents.discovery.as_ref().ok_or_else(no_issuer)?.configuration.answer(&headers)))
+    Ok(Media::new(
+        documents.discovery.as_ref().ok_or_else(|| no_discovery(&shared))?.configuration.answer(&headers),
+    ))
 }
 
 /// The keys of JWT-SVIDs for such programs.
 pub(crate) async fn jwks(State(shared): State<Shared>, headers: HeaderMap) -> Served<JsonOf<JwksAnswer>> {
     let documents = shared.trust_documents().await;
-    Ok(Media::new(documents.discovery.as_ref().ok_or_else(no_issuer)?.jwks.answer(&headers)))
+    Ok(Media::new(documents.discovery.as_ref().ok_or_else(|| no_discovery(&shared))?.jwks.answer(&headers)))
 }
 
 impl From<CertificateSummary> for CaCertificateItem {
