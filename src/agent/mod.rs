@@ -3,6 +3,7 @@
 //! The key never leaves the machine, an existing identity is never overwritten by an enrollment, and nothing a
 //! server answers is installed before it has been checked.
 
+pub(crate) mod account;
 pub mod advice;
 pub mod config;
 pub mod connect;
@@ -10,6 +11,8 @@ pub mod enroll;
 pub mod facts;
 pub mod identity;
 pub mod install;
+pub mod local_socket;
+pub mod relying_party;
 pub mod run;
 pub mod state_file;
 pub mod status;

@@ -19,6 +19,7 @@ use crate::app::insight::history::History;
 use crate::app::issue::clones::Suspicions;
 use crate::app::issue::jwt_svids::{JwtPolicy, JwtSvids};
 use crate::app::issue::refusals::RefusalLog;
+use crate::app::issue::vouch::VouchIssuers;
 use crate::app::issue::{enroll, rotate};
 use crate::app::pool::Pool;
 use crate::app::trust::log::TrustLog;
@@ -117,6 +118,7 @@ pub struct App {
     pub(crate) jwt: Arc<JwtSvids>,
     /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
     pub(crate) trust: watch::Sender<()>,
+    pub(crate) vouch_issuers: VouchIssuers,
     /// What watchers of trust are told.
     pub(crate) trust_log: Arc<TrustLog>,
 }
@@ -220,6 +222,7 @@ impl App {
             writes,
             counts,
             jwt,
+            vouch_issuers: VouchIssuers::new(trust.subscribe()),
             trust,
             trust_log,
         })

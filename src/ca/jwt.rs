@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{

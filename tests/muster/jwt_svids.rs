@@ -165,6 +165,7 @@ async fn a_restarted_agent_checks_tokens_with_the_keys_it_kept() {
         served.start_agent_again();
     });
     let client = served.client().await;
+    wait::until_answered("the agent has its identity", async || client.fetch_x509_svid().await.ok()).await;
     client.validate_jwt_token("db", svid.token()).await.unwrap();
     client.fetch_jwt_bundles().await.unwrap();
     let away = client.fetch_jwt_svid(["db"], None).await.unwrap_err();

@@ -44,11 +44,13 @@ const ROOMS: &[Room] = &[
         &["domain", "clock", "secret_file", "shell", "pem", "svid"],
         &["rustls", "tokio_rustls", "rustls_native_certs", "x509_parser", "hyper"],
     ),
-    room("app", &["domain", "ca", "store", "clock", "pem"], &[]),
+    // Of rustls only the types that it shares with webpki.
+    room("vouch", &["domain", "pem", "svid"], &["webpki", "x509_parser", "rustls"]),
+    room("app", &["domain", "ca", "store", "clock", "pem", "vouch"], &[]),
     room("api", &["domain"], &[]),
     room(
         "http",
-        &["api", "app", "domain", "tls", "pem", "clock", "error_chain"],
+        &["api", "app", "domain", "tls", "pem", "clock", "error_chain", "vouch"],
         &["axum", "tower_http", "hyper"],
     ),
     room("grpc", &["app", "domain", "tls", "clock"], &["tonic", "tonic_prost", "prost", "hyper"]),
@@ -71,8 +73,9 @@ const ROOMS: &[Room] = &[
             "durable",
             "error_chain",
             "process",
+            "vouch",
         ],
-        &["rustls", "tokio_rustls", "webpki", "rcgen", "x509_parser", "prost", "tonic", "hyper"],
+        &["rustls", "tokio_rustls", "webpki", "rcgen", "x509_parser", "prost", "tonic", "hyper", "axum"],
     ),
     Room { name: "fuzzing", rooms: Rooms::AllBut(&[]), crates: &[] },
     // The command line calls the router in process, so it knows what the router is made of.

@@ -16,6 +16,10 @@ use crate::agent::config::AgentConfig;
 use crate::agent::enroll::enroll_on_start::{BootError, Patience, identity_at_boot};
 use crate::agent::enroll::requests::ServerRefusal;
 use crate::agent::identity::IdentityError;
+use crate::agent::local_socket::ListenError;
+use crate::agent::relying_party::listener::{RelyingPartyListenError, VouchListener};
+use crate::agent::relying_party::settings::RelyingPartySettings;
+use crate::agent::relying_party::voucher::Voucher;
 use crate::agent::run::backoff::{ReconnectWindow, place_in, random_permille};
 use crate::agent::run::readiness::{Notify, Readiness};
 use crate::agent::run::reports::PendingReports;
@@ -26,7 +30,7 @@ use crate::agent::run::{reports, session};
 use crate::agent::trust::kept::TrustFile;
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::jwt::{BundleSource, JwtDesk, ServerCalls};
-use crate::agent::workload::listener::{ListenError, WorkloadListener, WorkloadParts};
+use crate::agent::workload::listener::{WorkloadListener, WorkloadParts};
 use crate::agent::workload::{ConnectionLimit, TurnedAway};
 use crate::clock::{self, Clock};
 use crate::domain::identity::serial::Serial;
@@ -64,6 +68,8 @@ pub enum RunError {
     NoGrpcAddr,
     #[error(transparent)]
     WorkloadApi(#[from] ListenError),
+    #[error(transparent)]
+    RelyingParty(#[from] RelyingPartyListenError),
     #[error("a part of the agent failed, so it can't go on")]
     Failed,
 }
@@ -77,6 +83,7 @@ impl RunError {
             Self::Unusable(..) => "move the directory aside and enroll again",
             Self::NoGrpcAddr => "set control_plane.grpc_addr to HOST:PORT",
             Self::WorkloadApi(error) => error.hint(),
+            Self::RelyingParty(error) => error.hint(),
             Self::Failed => "start it again; if it persists, report it with the log",
         }
     }
@@ -107,8 +114,12 @@ pub async fn run(
         let source = BundleSource { config: Arc::clone(&config), servers: known_servers };
         let jwt = Arc::new(JwtDesk::new(calls.clone(), source, trust.clone()));
         let parts = WorkloadParts { offered, trust: trust.clone(), jwt };
-        tokio::spawn(listener.serve(parts, guests, serving));
+        tokio::spawn(listener.serve(parts, guests, serving.clone()));
     }
+    let vouching = match &config.relying_party {
+        Some(settings) => Some(Vouching::begin(settings, &trust, &serving).await?),
+        None => None,
+    };
     let _updates_wanted = config.workload_socket.is_some().then(|| trust.updates_wanted());
     let identity = tokio::select! {
         identity = identity_at_boot(&dir, &config, patience, clock.as_ref()) => identity?,
@@ -118,6 +129,9 @@ pub async fn run(
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
     let kept = TrustFile::of(dir.place(), &identity.svid.spiffe_id);
     trust.restore(kept.read(dir.place()), dir.place().notes().clock_difference_ms);
+    if let Some(vouching) = &vouching {
+        vouching.voucher.set_own(identity.svid.spiffe_id.clone());
+    }
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
     let mut keeping_trust = tokio::spawn(kept.keep(trust.clone(), over.clone()));
@@ -140,6 +154,9 @@ pub async fn run(
     // takes too long is cut off: on disk there is a whole pair at any moment.
     let kept = tokio::time::timeout(ROTATION_MAY_END, &mut keeping).await;
     keeping.abort();
+    if let Some(vouching) = vouching {
+        vouching.end(matches!(kept, Ok(Ok(RunEnd::Revoked(_))))).await;
+    }
     over.cancel();
     let _ = tokio::time::timeout(LAST_WRITE, &mut keeping_trust).await;
     match kept {
@@ -149,6 +166,36 @@ pub async fn run(
             Ok(RunEnd::Stopped)
         }
         _ => Err(RunError::Failed),
+    }
+}
+
+/// Answers relying parties while the agent runs.
+struct Vouching {
+    voucher: Voucher,
+    serving: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Vouching {
+    async fn begin(
+        settings: &RelyingPartySettings,
+        trust: &SharedTrust,
+        serving: &CancellationToken,
+    ) -> Result<Self, RelyingPartyListenError> {
+        let listener = VouchListener::open(settings).await?;
+        let (voucher, serving) = (Voucher::new(trust.clone(), settings), serving.child_token());
+        let task = tokio::spawn(listener.serve(voucher.clone(), serving.clone()));
+        Ok(Self { voucher, serving, task })
+    }
+
+    /// Lets open questions be answered: with no, where the agent's own identity is revoked.
+    async fn end(self, revoked: bool) {
+        if revoked {
+            self.voucher.revoke();
+        }
+        self.serving.cancel();
+        // It waits for a second at most.
+        let _ = self.task.await;
     }
 }
 
@@ -427,6 +474,7 @@ mod tests {
             enroll: EnrollConfig { credential: Some(credential), server: Some(url), pin: Some(server.pin()) },
             workload_socket: None,
             workload_connections_per_user: PER_USER_USUAL,
+            relying_party: None,
             subject: Subject::ThisMachine,
             dialer: Arc::clone(dialer),
         };

@@ -13,3 +13,4 @@ pub mod revoke;
 pub mod rotate;
 pub mod secrets;
 pub mod tokens;
+pub mod vouch;
