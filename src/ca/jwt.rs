@@ -302,7 +302,7 @@ mod tests {
         for swapped in [
             JwtKey { sealed_key: other.sealed_key.clone(), ..key.clone() },
             JwtKey { kid: other.kid.clone(), ..key.clone() },
-            JwtKey { public: other.public.clone(), ..key.clone() },
+            JwtKey { public: other.public, ..key.clone() },
         ] {
             assert!(matches!(JwtSigner::open(keys(&swapped), &ours), Err(JwtKeyError::OtherKey)));
         }
