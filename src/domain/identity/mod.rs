@@ -11,4 +11,5 @@ pub mod reserved_ids;
 pub mod rotation;
 pub mod serial;
 pub mod spiffe;
+pub mod subject;
 pub mod trust_version;
