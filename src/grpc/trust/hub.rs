@@ -357,7 +357,7 @@ mod tests {
                     update
                 }
             };
-            for update in messages(update.finish()) {
+            for update in messages(&update.finish()) {
                 assert_eq!((update.version, update.epoch), (self.has.number, self.has.epoch.to_string()));
                 if !update.roots.is_empty() {
                     self.roots = update.roots;
