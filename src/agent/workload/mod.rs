@@ -7,9 +7,12 @@
 
 mod authority;
 pub(crate) mod connection_limit;
+mod health;
+pub mod jwt;
 pub mod listener;
 mod offer;
 pub mod proto;
+mod sds;
 mod service;
 
 #[cfg(fuzzing)]
