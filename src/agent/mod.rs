@@ -10,6 +10,7 @@ pub mod enroll;
 pub mod facts;
 pub mod identity;
 pub mod install;
+pub mod outputs;
 pub mod run;
 pub mod state_file;
 pub mod status;

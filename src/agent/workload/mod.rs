@@ -8,6 +8,7 @@
 mod authority;
 pub(crate) mod connection_limit;
 pub mod listener;
+pub mod local_proto;
 mod offer;
 pub mod proto;
 mod service;
