@@ -14,6 +14,7 @@ pub mod outputs;
 pub mod run;
 pub mod state_file;
 pub mod status;
+pub(crate) mod trust;
 pub mod workload;
 
 #[cfg(test)]

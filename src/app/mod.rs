@@ -12,6 +12,7 @@ mod pool;
 mod state;
 #[cfg(test)]
 mod state_machine;
+pub mod trust;
 
 pub(crate) use state::entropy;
 pub use state::{App, OPEN_JOIN_TOKENS_DEFAULT, Policy, Unavailable, WRITE_PACE_DEFAULT};

@@ -20,6 +20,7 @@ use crate::app::issue::clones::Suspicions;
 use crate::app::issue::refusals::RefusalLog;
 use crate::app::issue::{enroll, rotate};
 use crate::app::pool::Pool;
+use crate::app::trust::log::TrustLog;
 use crate::ca::authority::Authority;
 use crate::clock::Clock;
 use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, WhenFull};
@@ -111,6 +112,8 @@ pub struct App {
     pub(crate) counts: Arc<Counts>,
     /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
     pub(crate) trust: watch::Sender<()>,
+    /// What watchers of trust are told.
+    pub(crate) trust_log: Arc<TrustLog>,
 }
 
 /// The store could not answer, or the machine is out of what it needs. Not the caller's fault.
@@ -148,13 +151,18 @@ impl App {
         let run = u64::try_from(clock.now().as_millisecond()).unwrap_or(0);
         let events = Arc::new(Events::new(run));
         let following: Arc<OnceLock<Arc<Fleet>>> = Arc::default();
+        let watching: Arc<OnceLock<Arc<TrustLog>>> = Arc::default();
         let counts: Arc<Counts> = Arc::default();
         let trust = watch::Sender::new(());
         let publish: store::Publish = {
             let (events, following) = (Arc::clone(&events), Arc::clone(&following));
+            let watching = Arc::clone(&watching);
             let (counts, trust) = (Arc::clone(&counts), trust.clone());
             Box::new(move |published| {
                 on_denied(&published.deny);
+                if let Some(log) = watching.get() {
+                    log.publish(published);
+                }
                 counts.add(&published.audited);
                 crate::app::insight::audit::log(&published.records);
                 if let Some(fleet) = following.get() {
@@ -174,8 +182,10 @@ impl App {
         let suspicions: Arc<Suspicions> = Arc::default();
         let load = |view: &store::View<'_>| Fleet::load(view, Arc::clone(&events), Arc::clone(&suspicions));
         let fleet = Arc::new(store.read(load)?);
+        let trust_log = Arc::new(store.read(TrustLog::load)?);
         // Nothing has been written yet: writes come from use cases, and there are none before this returns.
         let _ = following.set(Arc::clone(&fleet));
+        let _ = watching.set(Arc::clone(&trust_log));
         let history = Arc::new(History::new(store.clone()));
         let rotations = limiter(rotate::rate(policy.svid_ttl));
         let writes = limiter(write_pace::rate(policy.write_pace));
@@ -204,6 +214,7 @@ impl App {
             writes,
             counts,
             trust,
+            trust_log,
         })
     }
 

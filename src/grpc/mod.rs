@@ -13,3 +13,4 @@ mod gate;
 mod report;
 mod service;
 mod status;
+mod trust;

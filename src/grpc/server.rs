@@ -19,8 +19,11 @@ use super::proto::FILE_DESCRIPTOR_SET;
 use super::proto::agent_service_server::AgentServiceServer;
 use super::service::AgentApi;
 use super::status::AgentRefusal;
+use super::trust::door::{AgentDoor, TrustDoor};
+use super::trust::hub::TrustHub;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
+use crate::app::trust::feed::TrustFeed;
 use crate::clock::Clock;
 use crate::domain::identity::deny::DenyList;
 use crate::tls::client_verifier::PeerVerifier;
@@ -44,15 +47,29 @@ pub struct GrpcDeps {
     pub deny: DenyList,
     pub fleet: Arc<Fleet>,
     pub history: Arc<History>,
+    /// What watchers of trust are told.
+    pub trust: TrustFeed,
     pub clock: Arc<dyn Clock>,
     pub heartbeat_interval: SignedDuration,
 }
 
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
 pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: CancellationToken) {
-    let GrpcDeps { certificate, verifier, live, refused, deny, fleet, history, clock, heartbeat_interval } =
-        deps;
+    let GrpcDeps {
+        certificate,
+        verifier,
+        live,
+        refused,
+        deny,
+        fleet,
+        history,
+        trust,
+        clock,
+        heartbeat_interval,
+    } = deps;
+    let hub = Arc::new(TrustHub::new(trust, Arc::clone(&clock)));
     let gate = Gate::new(deny, clock);
+    let watchers = TrustDoor::new(Arc::clone(&hub), gate.clone(), shutdown.clone());
     let api = AgentApi {
         gate: gate.clone(),
         fleet,
@@ -62,14 +79,14 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         farewell_window: Arc::default(),
         shutdown: shutdown.clone(),
     };
-    let routes = routes(api).await;
+    let routes = routes(api, watchers).await;
     let config = ListenerConfig::grpc(certificate, verifier, live).counting(refused);
-    Listener::new(listener, config)
-        .serve(move |peer| gated(routes.clone(), gate.clone(), peer), shutdown)
-        .await;
+    let serving =
+        Listener::new(listener, config).serve(move |peer| gated(routes.clone(), gate.clone(), peer), shutdown.clone());
+    tokio::join!(serving, hub.run(shutdown));
 }
 
-async fn routes(api: AgentApi) -> Routes {
+async fn routes(api: AgentApi, watchers: TrustDoor) -> Routes {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServiceServer<AgentApi>>().await;
     let reflection = || {
@@ -81,7 +98,7 @@ async fn routes(api: AgentApi) -> Routes {
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let well_formed = "the descriptors are compiled in and well-formed";
-    Routes::new(agents)
+    Routes::new(AgentDoor { agents, watchers })
         .add_service(health_service.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(reflection().build_v1().expect(well_formed).max_decoding_message_size(MESSAGE_BYTES_MAX))
         // Clients of the C++ and Python libraries still ask for this version.
@@ -198,6 +215,7 @@ mod tests {
                 deny: registry.deny.clone(),
                 fleet: Arc::clone(&fleet),
                 history: Arc::new(History::in_memory()),
+                trust: TrustFeed::in_memory(),
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 heartbeat_interval: SignedDuration::from_secs(30),
             };

@@ -15,8 +15,10 @@ pub(crate) enum AgentRefusal {
     TooFast,
     #[error("a report has at most 64 events and 64 KiB of text")]
     ReportTooLong,
-    #[error("the report took too long")]
+    #[error("the request took too long")]
     TooSlow,
+    #[error("an agent has at most two watches of trust open; end one first")]
+    TooManyWatches,
     #[error("the server is stopping")]
     Stopping,
 }
@@ -27,7 +29,7 @@ impl From<AgentRefusal> for Status {
         match refused {
             AgentRefusal::NoIdentity | AgentRefusal::Expired => Self::unauthenticated(text),
             AgentRefusal::Revoked => Self::permission_denied(text),
-            AgentRefusal::TooFast | AgentRefusal::ReportTooLong => Self::resource_exhausted(text),
+            AgentRefusal::TooFast | AgentRefusal::ReportTooLong | AgentRefusal::TooManyWatches => Self::resource_exhausted(text),
             AgentRefusal::TooSlow => Self::deadline_exceeded(text),
             AgentRefusal::Stopping => Self::unavailable(text),
         }

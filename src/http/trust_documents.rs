@@ -104,7 +104,14 @@ impl Shared {
         let before = self.trust.newest();
         let bundles = bundles(&self.app);
         let lists = match self.app.revocation_lists().await {
-            Ok(made) => Ok(Some(Lists::from(made))),
+            Ok(made) => {
+                // Some relying parties refuse everybody where an issuer's list is missing.
+                if made.complete {
+                    let all = made.intermediates.iter().chain(&made.roots);
+                    self.app.trust_feed().log.put_lists(all.map(|list| list.der.clone()).collect());
+                }
+                Ok(Some(Lists::from(made)))
+            }
             Err(CrlError::Issuing(IssuingError::NoAuthority)) => Ok(None),
             Err(error) => Err(error),
         };

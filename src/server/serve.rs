@@ -169,6 +169,7 @@ impl Server {
             deny: self.app.store.deny_list().clone(),
             fleet: Arc::clone(&self.app.fleet),
             history: Arc::clone(&self.app.history),
+            trust: self.app.trust_feed(),
             clock: Arc::clone(&self.app.clock),
             heartbeat_interval: HEARTBEAT_INTERVAL,
         };

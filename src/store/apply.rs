@@ -13,10 +13,11 @@ use super::record::{
 use super::rows::{Rows, Span, Table, Tables, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
-use crate::domain::enroll::enrollment::{Enrollment, Revocation, Via};
+use crate::domain::enroll::enrollment::{Enrollment, Revocation, RevocationReason, Via};
 use crate::domain::host::Host;
 use crate::domain::identity::deny::{AgentRef, Denial, DenyChange};
 use crate::domain::identity::serial::Serial;
+use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
 use crate::domain::ids::HostId;
 use crate::domain::insight::audit::{AuditEvent, ChainHead, KnownLoss};
 use crate::domain::insight::timeline::{EventKey, HostEvent, REPORTED_KEPT, Reported, Source};
@@ -33,6 +34,8 @@ pub(crate) struct Batch<'t> {
     published: Published,
     denials: Vec<Denial>,
     loss_accepted: bool,
+    /// Whether there is something to tell to watchers of trust.
+    trust_changed: bool,
 }
 
 /// What the rest of the process, and the revocation journal, must learn of a batch.
@@ -58,20 +61,38 @@ impl<'t> Batch<'t> {
         let open = |table: &Table| transaction.open_table(table.definition()).map_err(|e| table.error(e));
         let tables = Table::ALL.iter().map(open).collect::<Result<_, _>>()?;
         let (chain, published, denials) = (ChainHead::genesis(), Published::default(), Vec::new());
-        let mut batch = Self { tables, chain, published, denials, loss_accepted: false };
+        let mut batch =
+            Self { tables, chain, published, denials, loss_accepted: false, trust_changed: false };
         batch.chain = View::new(&batch).audit_head()?;
         Ok(batch)
     }
 
-    pub(crate) fn finish(self) -> Finished {
+    /// Counts the version on where trust has changed, so that it is told with the change or not at all.
+    pub(crate) fn finish(mut self) -> Result<Finished, ReadError> {
+        if self.trust_changed
+            && let Some(version) = View::new(&self).trust_version()?
+        {
+            self.put(Table::Meta, meta::TRUST_VERSION, &version.next())?;
+            self.published.trust = Some(version.next());
+        }
         let Self { published, denials, chain: head, loss_accepted, .. } = self;
-        Finished { published, denials, head, loss_accepted }
+        Ok(Finished { published, denials, head, loss_accepted })
+    }
+
+    /// Begins another epoch: what watchers know of this store may be of a history that it has lost.
+    pub(crate) fn begin_trust_epoch(&mut self, epoch: TrustEpoch) -> Result<(), ReadError> {
+        self.put(Table::Meta, meta::TRUST_VERSION, &TrustVersion::first(epoch))
     }
 
     pub(crate) fn apply(&mut self, change: Change, now: jiff::Timestamp) -> Result<(), ReadError> {
         match change {
             Change::PutTenant(tenant) => self.put(Table::Tenants, tenant.id.as_bytes(), &tenant),
-            Change::PutHierarchy(hierarchy) => self.put(Table::Meta, meta::HIERARCHY, &hierarchy),
+            Change::PutHierarchy(hierarchy) => {
+                self.put(Table::Meta, meta::HIERARCHY, &hierarchy)?;
+                self.trust_changed = true;
+                self.published.hierarchy = Some(Box::new(hierarchy));
+                Ok(())
+            }
             Change::PutHost(mut host) => {
                 let identity = host.identity();
                 self.put(Table::HostsByAgent, &identity_key(&identity), &host.id)?;
@@ -82,10 +103,7 @@ impl<'t> Batch<'t> {
             }
             Change::RecordEnrollment { enrollment, certificate } => self.record(&enrollment, &certificate),
             Change::RevokeEnrollment { enrollment, revocation } => {
-                let (serial, not_after) = (enrollment.serial, enrollment.not_after);
-                self.mark_revoked(enrollment, revocation)?;
-                let Revocation { at: since, reason } = revocation;
-                self.deny(Denial::Serial { serial, not_after, since, reason })
+                self.revoke(enrollment, revocation)
             }
             Change::MarkRevoked { enrollment, revocation } => self.mark_revoked(enrollment, revocation),
             Change::DenyIdentity { identity, since } => self.deny(Denial::Identity { identity, since }),
@@ -96,6 +114,9 @@ impl<'t> Batch<'t> {
                     && enrollment.revocation.is_none()
                 {
                     self.mark_revoked(enrollment, Revocation { at, reason })?;
+                }
+                if let Denial::Identity { identity, since } = &denial {
+                    self.revoke_all_of(identity, *since)?;
                 }
                 self.deny(denial)
             }
@@ -219,6 +240,9 @@ impl<'t> Batch<'t> {
             &Denial::Serial { serial, not_after, since, reason } => {
                 let record = DeniedSerialRecord { not_after, since, reason };
                 self.put(Table::DeniedSerials, serial.as_bytes(), &record)?;
+                let holder = View::new(self).holder_of(serial)?;
+                self.published.holders.extend(holder.map(|holder| (serial, holder)));
+                self.trust_changed = true;
             }
             Denial::Identity { identity, since } => {
                 self.put(Table::DeniedIdentities, &identity_key(identity), since)?;
@@ -240,6 +264,26 @@ impl<'t> Batch<'t> {
             self.published.hosts.push(HostChange::Put(Box::new(host)));
         }
         Ok(())
+    }
+
+    fn revoke(&mut self, enrollment: Enrollment, revocation: Revocation) -> Result<(), ReadError> {
+        let (serial, not_after) = (enrollment.serial, enrollment.not_after);
+        self.mark_revoked(enrollment, revocation)?;
+        let Revocation { at: since, reason } = revocation;
+        self.deny(Denial::Serial { serial, not_after, since, reason })
+    }
+
+    /// Revokes what an identity holds that was denied in a history which the store has lost: relying parties are told
+    /// serials.
+    fn revoke_all_of(&mut self, identity: &AgentRef, since: jiff::Timestamp) -> Result<(), ReadError> {
+        let Some(host) = View::new(self).host_of(identity)? else { return Ok(()) };
+        let mut held = Vec::new();
+        View::new(self).any_tenant().enrollments_of(host.id, None, |enrollment| {
+            held.extend(Some(enrollment).filter(|enrollment| enrollment.revocation.is_none()));
+            ControlFlow::Continue(())
+        })?;
+        let revocation = Revocation { at: since, reason: RevocationReason::Revoked };
+        held.into_iter().try_for_each(|enrollment| self.revoke(enrollment, revocation))
     }
 
     fn mark_revoked(&mut self, mut enrollment: Enrollment, revocation: Revocation) -> Result<(), ReadError> {

@@ -19,6 +19,7 @@ use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::Host;
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::serial::Serial;
+use crate::domain::identity::trust_version::TrustVersion;
 use crate::domain::insight::audit::{AuditRecord, ChainHead, KnownLoss};
 use crate::domain::insight::timeline::HostEvent;
 use crate::domain::people::api_token::ApiToken;
@@ -181,6 +182,7 @@ impl<'r> Check<'r> {
             meta::ALIVE => readable::<Timestamp>(table, content),
             meta::CLOCK_MARKS => readable::<ClockMarksRecord>(table, content),
             meta::AUDIT_LOSS => readable::<KnownLoss>(table, content),
+            meta::TRUST_VERSION => readable::<TrustVersion>(table, content),
             meta::DEFAULT_TENANT => {
                 let known = self.view().has_tenant(decode(table, content)?)?;
                 Ok(demand(known, "the default tenant is not there"))

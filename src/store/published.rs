@@ -1,7 +1,10 @@
 //! What a commit changed, for those who follow the store.
 
 use crate::domain::host::Host;
-use crate::domain::identity::deny::DenyChange;
+use crate::domain::identity::deny::{AgentRef, DenyChange};
+use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::trust_version::TrustVersion;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::audit::{AuditKind, AuditRecord};
 use crate::domain::people::access::AccessChange;
@@ -11,6 +14,12 @@ use crate::domain::people::access::AccessChange;
 pub struct Published {
     /// Steps of the deny list in commit order; the live list has taken them already.
     pub deny: Vec<DenyChange>,
+    /// Whose certificates those are that were denied, as far as they are on record.
+    pub holders: Vec<(Serial, AgentRef)>,
+    /// The agent CA, where it is another one now.
+    pub hierarchy: Option<Box<Hierarchy>>,
+    /// How far the store has come, where watchers of trust have something to be told.
+    pub trust: Option<TrustVersion>,
     /// Hosts whose rows were written or removed, or whose identities were denied or lifted.
     pub hosts: Vec<HostChange>,
     /// Hosts that got a certificate.

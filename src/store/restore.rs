@@ -108,11 +108,16 @@ impl Restoring {
         Ok(file::unknown_to(&View::new(&Snapshot { transaction }), &journal, now)?)
     }
 
-    /// Changes what was restored, before it is in place.
+    /// Changes what was restored, before it is in place, and begins another epoch of trust.
     pub fn write(&self, changes: Vec<Change>, now: Timestamp) -> Result<(), SnapshotReadError> {
         let mut changes = changes.into_iter();
-        open::write(&self.database, |batch| changes.try_for_each(|change| batch.apply(change, now)))
-            .map_err(SnapshotReadError::Content)
+        // Watchers of trust may know more than the backup, under a version that this store comes to a second time.
+        let epoch = open::trust_epoch().map_err(|error| SnapshotReadError::Content(error.into()))?;
+        open::write(&self.database, |batch| {
+            changes.try_for_each(|change| batch.apply(change, now))?;
+            batch.begin_trust_epoch(epoch)
+        })
+        .map_err(SnapshotReadError::Content)
     }
 
     /// Gives the store its name, which must still be free, and lets the journal know that the audit trail goes

@@ -19,6 +19,7 @@ use crate::domain::identity::deny::{AgentRef, Denial, DenyChange};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::outage::Outage;
 use crate::domain::identity::serial::Serial;
+use crate::domain::identity::trust_version::TrustVersion;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::people::tenant::Tenant;
 
@@ -30,6 +31,7 @@ pub(crate) mod meta {
     pub(crate) const CLOCK_MARKS: &[u8] = b"clock_marks";
     pub(crate) const DEFAULT_TENANT: &[u8] = b"default_tenant";
     pub(crate) const AUDIT_LOSS: &[u8] = b"audit_loss";
+    pub(crate) const TRUST_VERSION: &[u8] = b"trust_version";
 }
 
 /// A consistent view of the store.
@@ -169,6 +171,25 @@ impl<'r> View<'r> {
     /// When the server last showed that it serves.
     pub fn last_alive(&self) -> Result<Option<Timestamp>, ReadError> {
         self.record(Table::Meta, meta::ALIVE)
+    }
+
+    /// How far the store has come with what watchers of trust are told; `None` in one that has no epoch yet.
+    pub fn trust_version(&self) -> Result<Option<TrustVersion>, ReadError> {
+        self.record(Table::Meta, meta::TRUST_VERSION)
+    }
+
+    /// Serials on the deny list with the ends of their certificates.
+    pub fn denied_until(&self, mut visit: impl FnMut(Serial, Timestamp)) -> Result<(), ReadError> {
+        self.denied_serials(|serial, denied| {
+            visit(serial, denied.not_after);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Whose certificate this is, if it is on record.
+    pub fn holder_of(&self, serial: Serial) -> Result<Option<AgentRef>, ReadError> {
+        let Some(enrollment) = self.any_tenant().enrollment(serial)? else { return Ok(None) };
+        Ok(self.any_tenant().host(enrollment.host)?.map(|host| host.identity()))
     }
 
     /// Outages, newest first.

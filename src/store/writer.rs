@@ -297,7 +297,8 @@ impl Run {
         let snapshot = Snapshot { transaction: self.disk.begin_read()? };
         let view = View::new(&snapshot);
         let deny = view.denied()?;
-        let mut published = Published { deny, whole: true, ..Published::default() };
+        let (hierarchy, trust) = (view.hierarchy()?.map(Box::new), view.trust_version()?);
+        let mut published = Published { deny, hierarchy, trust, whole: true, ..Published::default() };
         view.all_hosts(None, |host| {
             published.hosts.push(HostChange::Put(Box::new(host)));
             std::ops::ControlFlow::Continue(())
@@ -363,7 +364,7 @@ impl Run {
                 batch.apply(change, now)?;
             }
         }
-        let finished = batch.finish();
+        let finished = batch.finish()?;
         if changed {
             return Ok((Some(transaction), finished));
         }

@@ -9,3 +9,4 @@ pub mod reserved_ids;
 pub mod rotation;
 pub mod serial;
 pub mod spiffe;
+pub mod trust_version;

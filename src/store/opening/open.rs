@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::deny::Denial;
+use crate::domain::identity::trust_version::TrustEpoch;
 use crate::domain::ids::TenantId;
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
 use crate::domain::insight::audit_action::AuditAction;
@@ -116,7 +117,20 @@ pub(crate) fn open_existing(path: &Path) -> Result<Database, OpenError> {
     let (database, found) = checked(path)?;
     complete(&database)?;
     migrate::migrate(&database, found)?;
+    let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
+    let has_epoch = View::new(&Snapshot { transaction }).trust_version()?.is_some();
+    if !has_epoch {
+        let epoch = trust_epoch()?;
+        write(&database, |batch| batch.begin_trust_epoch(epoch))?;
+    }
     Ok(database)
+}
+
+/// A new one.
+pub(crate) fn trust_epoch() -> io::Result<TrustEpoch> {
+    let mut epoch = [0; 16];
+    rand::fill(&mut epoch).map_err(|_| io::Error::other("the system gave no random bytes"))?;
+    Ok(TrustEpoch::from_bytes(epoch))
 }
 
 /// Opens a cleanly closed store of the newest layout for reading alone.
@@ -248,7 +262,11 @@ pub(crate) fn initialise(database: &Database, now: Timestamp) -> Result<(), Open
     rand::fill(&mut entropy).map_err(|_| io::Error::other("the system gave no random bytes"))?;
     let name = DEFAULT_TENANT.parse().expect("the default tenant's name is a valid label");
     let tenant = Tenant { id: TenantId::new(now, entropy), name, created_at: now };
-    write(database, |batch| batch.first_rows(&tenant, LAYOUT))
+    let epoch = trust_epoch()?;
+    write(database, |batch| {
+        batch.first_rows(&tenant, LAYOUT)?;
+        batch.begin_trust_epoch(epoch)
+    })
 }
 
 /// One transaction of the store's own, before or without a writer thread.
@@ -261,7 +279,7 @@ pub(crate) fn write(
     Durability::QuickRepair.prepare(&mut transaction);
     let mut batch = Batch::begin(&transaction)?;
     change(&mut batch)?;
-    drop(batch);
+    drop(batch.finish()?);
     transaction.commit().map_err(|e| failed(e.into()))
 }
 
@@ -322,8 +340,13 @@ pub(crate) fn journal(
         ]);
         changes.push(Change::Audit(event));
     }
-    if !changes.is_empty() {
-        write(database, |batch| changes.into_iter().try_for_each(|change| batch.apply(change, now)))?;
+    // Watchers of trust may know more than this store, under a version that it comes to a second time.
+    let epoch = (!old_news || records.is_some()).then(trust_epoch).transpose()?;
+    if !changes.is_empty() || epoch.is_some() {
+        write(database, |batch| {
+            changes.into_iter().try_for_each(|change| batch.apply(change, now))?;
+            epoch.map_or(Ok(()), |epoch| batch.begin_trust_epoch(epoch))
+        })?;
     }
     Ok((journal, records))
 }

@@ -7,6 +7,7 @@ use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
 use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::identity::spiffe::TrustDomain;
+use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
 use crate::domain::insight::audit::{ChainHead, KnownLoss, MissingRecords};
 use crate::store::record::encoding::{base64, base64s, list, on_disk, optional};
 
@@ -15,6 +16,7 @@ on_disk! {
     Intermediate as IntermediateRecord,
     KnownLoss as LossRecord,
     ChainHead as HeadRecord,
+    TrustVersion as TrustVersionRecord,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,6 +40,31 @@ struct IntermediateRecord {
     sealed_key: Vec<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     issuing_from: Option<Timestamp>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "TrustVersion")]
+struct TrustVersionRecord {
+    #[serde(with = "epoch")]
+    epoch: TrustEpoch,
+    number: u64,
+}
+
+mod epoch {
+    use data_encoding::HEXLOWER;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::domain::identity::trust_version::TrustEpoch;
+
+    pub(super) fn serialize<S: Serializer>(epoch: &TrustEpoch, to: S) -> Result<S::Ok, S::Error> {
+        epoch.to_string().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TrustEpoch, D::Error> {
+        let octets = HEXLOWER.decode(String::deserialize(from)?.as_bytes()).map_err(D::Error::custom)?;
+        <[u8; 16]>::try_from(octets).map(TrustEpoch::from).map_err(|_| D::Error::custom("not 16 octets"))
+    }
 }
 
 /// Why and until when a serial is denied.

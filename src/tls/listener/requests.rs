@@ -56,7 +56,8 @@ where
     type Body = B;
 }
 
-/// On an answer: its body is shared by everybody who asks for it, so that holding it costs nothing.
+/// On an answer: its body is shared by everybody who asks for it, so that holding it costs nothing but its place. So is what
+/// is said bit by bit, such as what every watcher of trust is told.
 #[derive(Debug, Clone, Copy)]
 pub struct SharedBody;
 
@@ -140,6 +141,7 @@ impl<S: Answering> Service<Request<Incoming>> for Noting<S> {
                 body: Box::pin(body),
                 rest: Bytes::new(),
                 charged_whole: size.is_some(),
+                shared,
                 held,
                 sending,
                 open,
@@ -181,6 +183,8 @@ pub(crate) struct NotedBody<B> {
     rest: Bytes,
     /// Whether the length was known, and is paid for as a whole. Otherwise each piece is, while it waits.
     charged_whole: bool,
+    /// Whether its bytes are there anyway.
+    shared: bool,
     held: Arc<Held>,
     sending: Sending,
     open: Option<OpenRequest>,
@@ -195,7 +199,7 @@ impl<B> NotedBody<B> {
         let held = if self.charged_whole {
             Arc::clone(&self.held)
         } else {
-            self.sending.hold(Some(bytes.len() as u64))
+            self.sending.hold(Some(if self.shared { 0 } else { bytes.len() as u64 }))
         };
         HeldBytes { bytes, held }
     }

@@ -1,0 +1,319 @@
+//! The trust log: what decides whether an agent is let in, in memory, with what has changed since its follower last looked.
+//!
+//! The store's writer feeds it with each commit, after the deny list and before anybody is answered. So whoever was told that
+//! somebody is revoked can count on it that watchers are being told, too.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use crate::domain::identity::deny::{AgentRef, DenyChange};
+use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::serial::Serial;
+use crate::domain::identity::spiffe::TrustDomain;
+use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
+use crate::store::{Published, ReadError, View};
+
+/// How long past its end a denied serial is still told: the clocks of relying parties may be a little behind.
+pub(crate) const TOLD_PAST_END: SignedDuration = SignedDuration::from_hours(1);
+
+/// Most serials that wait for the follower. Beyond that it takes everything anew.
+const NEWS_MAX: usize = 4_096;
+
+/// The certificates under which agents are let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustBundle {
+    /// What every SPIFFE ID begins with.
+    pub trust_domain: TrustDomain,
+    /// DER; the trust anchors.
+    pub roots: Vec<Vec<u8>>,
+    /// DER.
+    pub intermediates: Vec<Vec<u8>>,
+}
+
+impl From<&Hierarchy> for TrustBundle {
+    fn from(hierarchy: &Hierarchy) -> Self {
+        let intermediates = hierarchy.intermediates.iter();
+        Self {
+            trust_domain: hierarchy.trust_domain.clone(),
+            roots: hierarchy.roots.clone(),
+            intermediates: intermediates.map(|intermediate| intermediate.certificate.clone()).collect(),
+        }
+    }
+}
+
+/// A certificate that is denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeniedCertificate {
+    /// Its number.
+    pub serial: Serial,
+    /// Its last second.
+    pub until: Timestamp,
+    /// Whose it is, if it is on record. For that tenant alone.
+    pub holder: Option<AgentRef>,
+}
+
+/// Everything, as of a version.
+#[derive(Debug, Clone)]
+pub struct TrustSnapshot {
+    /// Which.
+    pub version: TrustVersion,
+    /// `None` before there is an agent CA.
+    pub bundle: Option<Arc<TrustBundle>>,
+    /// Those whose certificates have not ended for long.
+    pub denied: Vec<DeniedCertificate>,
+}
+
+/// What has changed since the follower last looked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustNews {
+    /// The version that it changes.
+    pub from: u64,
+    /// The version that it leads to.
+    pub to: TrustVersion,
+    /// Newly denied.
+    pub denied: Vec<DeniedCertificate>,
+    /// Where it is another one now.
+    pub bundle: Option<Arc<TrustBundle>>,
+    /// This is not all of it: everything has to be taken anew.
+    pub gap: bool,
+}
+
+/// Revocation lists, DER: the issuing intermediate's first, the roots' last.
+pub type TrustLists = Arc<Vec<Vec<u8>>>;
+
+/// See the module.
+#[derive(Debug)]
+pub struct TrustLog {
+    held: RwLock<Held>,
+    /// Told after each change, of the lists, too.
+    moved: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Held {
+    version: TrustVersion,
+    bundle: Option<Arc<TrustBundle>>,
+    denied: HashMap<Serial, Known>,
+    /// Whether it was looked up whose those certificates are that were denied before the start.
+    holders_known: bool,
+    /// `None` while nobody follows.
+    news: Option<TrustNews>,
+    /// Their number grows with each other ones.
+    lists: (u64, TrustLists),
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    until: Timestamp,
+    holder: Option<Arc<AgentRef>>,
+}
+
+impl Default for TrustLog {
+    fn default() -> Self {
+        let version = TrustVersion::first(TrustEpoch::from_bytes([0; 16]));
+        Self::new(version, None, HashMap::new())
+    }
+}
+
+impl TrustLog {
+    fn new(
+        version: TrustVersion,
+        bundle: Option<Arc<TrustBundle>>,
+        denied: HashMap<Serial, Known>,
+    ) -> Self {
+        let holders_known = denied.is_empty();
+        let lists = (0, Arc::default());
+        let held = Held { version, bundle, denied, holders_known, news: None, lists };
+        Self { held: RwLock::new(held), moved: watch::Sender::default() }
+    }
+
+    /// From a store. Whose certificates are denied is looked up later: a start does not wait for that.
+    pub(crate) fn load(view: &View<'_>) -> Result<Self, ReadError> {
+        let version = view.trust_version()?;
+        let version = version.unwrap_or(TrustVersion::first(TrustEpoch::from_bytes([0; 16])));
+        let bundle = view.hierarchy()?.as_ref().map(TrustBundle::from).map(Arc::new);
+        let mut denied = HashMap::new();
+        view.denied_until(|serial, until| {
+            denied.insert(serial, Known { until, holder: None });
+        })?;
+        Ok(Self::new(version, bundle, denied))
+    }
+
+    /// Takes what a commit has changed. Called by the store's writer, so it is quick.
+    pub(crate) fn publish(&self, published: &Published) {
+        let concerns = published.trust.is_some() || published.whole || !published.deny.is_empty();
+        if !concerns {
+            return;
+        }
+        let mut held = self.held.write();
+        if published.whole {
+            held.replace(published);
+        } else {
+            held.apply(published);
+        }
+        drop(held);
+        if published.trust.is_some() {
+            self.moved.send_replace(());
+        }
+    }
+
+    /// Takes revocation lists that were made, if they are other ones.
+    pub fn put_lists(&self, lists: Vec<Vec<u8>>) {
+        let mut held = self.held.write();
+        if *held.lists.1 == lists {
+            return;
+        }
+        held.lists = (held.lists.0 + 1, Arc::new(lists));
+        drop(held);
+        self.moved.send_replace(());
+    }
+
+    /// From now on what changes is kept for the caller, who is the only one; and hears of it.
+    pub fn follow(&self) -> watch::Receiver<()> {
+        let mut held = self.held.write();
+        held.news = Some(TrustNews::none_since(held.version));
+        drop(held);
+        self.moved.subscribe()
+    }
+
+    /// What has changed since this was last asked; `None`: nothing.
+    pub fn news(&self) -> Option<TrustNews> {
+        let mut held = self.held.write();
+        let since = TrustNews::none_since(held.version);
+        let news = std::mem::replace(held.news.as_mut()?, since);
+        (news.from != news.to.number || news.gap).then_some(news)
+    }
+
+    /// The newest version.
+    pub fn version(&self) -> TrustVersion {
+        self.held.read().version
+    }
+
+    /// The newest bundle; `None` before there is an agent CA.
+    pub fn bundle(&self) -> Option<Arc<TrustBundle>> {
+        self.held.read().bundle.clone()
+    }
+
+    /// The newest lists, and their number, which is zero while there are none.
+    pub fn lists(&self) -> (u64, TrustLists) {
+        self.held.read().lists.clone()
+    }
+
+    /// Everything, but for certificates that have ended for long.
+    pub(crate) fn snapshot(&self, now: Timestamp) -> TrustSnapshot {
+        let held = self.held.read();
+        let ended = now.saturating_sub(TOLD_PAST_END).unwrap_or(Timestamp::MIN);
+        let told = held.denied.iter().filter(|(_, known)| known.until >= ended);
+        let denied = told.map(|(serial, known)| DeniedCertificate {
+            serial: *serial,
+            until: known.until,
+            holder: known.holder.as_deref().cloned(),
+        });
+        TrustSnapshot { version: held.version, bundle: held.bundle.clone(), denied: denied.collect() }
+    }
+
+    /// Those whose holders have not been looked up; `None` when that was done.
+    pub(crate) fn without_holder(&self) -> Option<Vec<Serial>> {
+        let held = self.held.read();
+        let unknown = || held.denied.iter().filter(|(_, known)| known.holder.is_none());
+        (!held.holders_known).then(|| unknown().map(|(serial, _)| *serial).collect())
+    }
+
+    /// Takes what was found of them.
+    pub(crate) fn put_holders(&self, found: Vec<(Serial, AgentRef)>) {
+        let mut held = self.held.write();
+        for (serial, holder) in found {
+            if let Some(known) = held.denied.get_mut(&serial) {
+                known.holder = Some(Arc::new(holder));
+            }
+        }
+        held.holders_known = true;
+    }
+}
+
+impl TrustNews {
+    const fn none_since(version: TrustVersion) -> Self {
+        Self { from: version.number, to: version, denied: Vec::new(), bundle: None, gap: false }
+    }
+}
+
+impl Held {
+    fn apply(&mut self, published: &Published) {
+        let holders: HashMap<_, _> = published.holders.iter().map(|(serial, holder)| (serial, holder)).collect();
+        for change in &published.deny {
+            match change {
+                DenyChange::Serial { serial, not_after } => {
+                    let holder = holders.get(serial).copied().cloned();
+                    self.deny(*serial, *not_after, holder);
+                }
+                DenyChange::Forget(serial) => {
+                    self.denied.remove(serial);
+                }
+                // Relying parties are told serials, and those of an identity are denied with it. They stay denied when the
+                // identity is let in again.
+                DenyChange::Identity(_) | DenyChange::LiftIdentity(_) => {}
+            }
+        }
+        if let Some(hierarchy) = published.hierarchy.as_deref() {
+            let bundle = Arc::new(TrustBundle::from(hierarchy));
+            if let Some(news) = &mut self.news {
+                news.bundle = Some(Arc::clone(&bundle));
+            }
+            self.bundle = Some(bundle);
+        }
+        self.go_on_to(published.trust);
+    }
+
+    fn deny(&mut self, serial: Serial, until: Timestamp, holder: Option<AgentRef>) {
+        if let Some(news) = &mut self.news {
+            if news.denied.len() < NEWS_MAX {
+                news.denied.push(DeniedCertificate { serial, until, holder: holder.clone() });
+            } else {
+                news.gap = true;
+            }
+        }
+        let holder = holder.map(Arc::new);
+        match self.denied.entry(serial) {
+            Entry::Vacant(entry) => {
+                entry.insert(Known { until, holder });
+            }
+            Entry::Occupied(mut entry) => {
+                entry.get_mut().until = until;
+                if holder.is_some() {
+                    entry.get_mut().holder = holder;
+                }
+            }
+        }
+    }
+
+    /// The store was opened anew: what it holds may be more or less than what was known.
+    fn replace(&mut self, published: &Published) {
+        let mut before = std::mem::take(&mut self.denied);
+        self.holders_known = false;
+        for change in &published.deny {
+            if let DenyChange::Serial { serial, not_after } = change {
+                let holder = before.remove(serial).and_then(|known| known.holder);
+                self.denied.insert(*serial, Known { until: *not_after, holder });
+            }
+        }
+        self.bundle = published.hierarchy.as_deref().map(TrustBundle::from).map(Arc::new);
+        if let Some(news) = &mut self.news {
+            news.gap = true;
+        }
+        self.go_on_to(published.trust);
+    }
+
+    fn go_on_to(&mut self, version: Option<TrustVersion>) {
+        let Some(version) = version else { return };
+        if let Some(news) = &mut self.news {
+            news.gap |= version.epoch != self.version.epoch || version.number < self.version.number;
+            news.to = version;
+        }
+        self.version = version;
+    }
+}

@@ -1,0 +1,5 @@
+//! What decides whether an agent is let in, as it is told to those who watch: the trust bundle, the denied serials and the
+//! revocation lists.
+
+pub mod feed;
+pub mod log;

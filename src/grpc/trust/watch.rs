@@ -1,0 +1,211 @@
+//! The stream of one watcher: polled, not fed, so that one who does not read has nothing waiting for it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::body::{Body, Bytes, Frame};
+use hyper::header::HeaderMap;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::Status;
+
+use super::encoded::UpdateWriter;
+use super::hub::{Next, Snapshot, TrustHub};
+use super::places::OpenWatch;
+use super::wakers::Place;
+use crate::app::Unavailable;
+use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
+use crate::domain::ids::TenantId;
+use crate::grpc::gate::Gate;
+use crate::grpc::proto::WatchTrustRequest;
+use crate::grpc::status::AgentRefusal;
+use crate::tls::live::LivePeer;
+
+type Making = Pin<Box<dyn Future<Output = Result<Arc<Snapshot>, Unavailable>> + Send>>;
+
+pub(super) struct TrustWatch {
+    hub: Arc<TrustHub>,
+    gate: Gate,
+    peer: Arc<LivePeer>,
+    shutdown: CancellationToken,
+    revoked: Pin<Box<WaitForCancellationFutureOwned>>,
+    place: Place,
+    _open: OpenWatch,
+    /// What the watcher has been told, or says that it has.
+    has: TrustVersion,
+    /// Whether it has been told anything.
+    greeted: bool,
+    /// The number of the lists that it has been told; `None`: it wants none.
+    lists: Option<u64>,
+    /// How many of its turns it has had.
+    turns: u64,
+    phase: Phase,
+}
+
+enum Phase {
+    Following,
+    /// A snapshot is being made.
+    Making(Making),
+    /// What is still to be sent of an update.
+    Sending(VecDeque<Bytes>),
+    /// The status is sent.
+    Over,
+}
+
+impl TrustWatch {
+    pub(super) fn new(
+        hub: Arc<TrustHub>,
+        gate: Gate,
+        peer: Arc<LivePeer>,
+        open: OpenWatch,
+        shutdown: CancellationToken,
+        request: &WatchTrustRequest,
+    ) -> Self {
+        let place = hub.wakers.enter();
+        Self {
+            revoked: Box::pin(peer.revoked().clone().cancelled_owned()),
+            turns: hub.turns_of(place.number()),
+            has: version(request),
+            greeted: false,
+            lists: request.lists.then_some(0),
+            phase: Phase::Following,
+            _open: open,
+            hub,
+            gate,
+            peer,
+            shutdown,
+            place,
+        }
+    }
+
+    fn tenant(&self) -> TenantId {
+        self.peer.identity().identity().tenant
+    }
+
+    /// Why the stream has to end now. Nothing is told to whom that is true of.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Option<AgentRefusal> {
+        if self.revoked.as_mut().poll(cx).is_ready() {
+            return Some(AgentRefusal::Revoked);
+        }
+        if self.shutdown.is_cancelled() {
+            return Some(AgentRefusal::Stopping);
+        }
+        self.gate.check(self.peer.identity()).err()
+    }
+
+    /// What there is to tell at present, if it is no snapshot.
+    fn next(&mut self) -> Result<Option<VecDeque<Bytes>>, Making> {
+        let mut update = match self.hub.after(&self.has) {
+            Next::Snapshot => {
+                let hub = Arc::clone(&self.hub);
+                return Err(Box::pin(async move { hub.snapshot().await }));
+            }
+            Next::Wave(wave) => {
+                self.has = wave.to;
+                let mut update = UpdateWriter::new(wave.to, false);
+                update.add(wave.bundle.clone());
+                update.add_denied(&wave.denied, self.tenant());
+                // The lists follow when everything is told that is older than they are.
+                return Ok(Some(self.said(update)));
+            }
+            Next::Nothing => UpdateWriter::new(self.has, false),
+        };
+        let lists = self.add_lists(&mut update);
+        let due = self.hub.turns_of(self.place.number()) > self.turns;
+        Ok((lists || due || !self.greeted).then(|| self.said(update)))
+    }
+
+    /// Adds the lists to an update, if they are wanted and new.
+    fn add_lists(&mut self, update: &mut UpdateWriter) -> bool {
+        let Some(told) = self.lists else { return false };
+        let lists = self.hub.lists();
+        if lists.number == told {
+            return false;
+        }
+        self.lists = Some(lists.number);
+        lists.fields.iter().for_each(|list| update.add(list.clone()));
+        true
+    }
+
+    fn said(&mut self, update: UpdateWriter) -> VecDeque<Bytes> {
+        self.greeted = true;
+        self.turns = self.hub.turns_of(self.place.number());
+        update.finish()
+    }
+
+    fn tell_snapshot(&mut self, snapshot: &Snapshot) -> Result<VecDeque<Bytes>, Status> {
+        if snapshot.bundle.is_empty() {
+            return Err(Status::unavailable("there is no agent CA yet; try again later"));
+        }
+        self.has = snapshot.version;
+        let mut update = UpdateWriter::new(snapshot.version, true);
+        update.add(snapshot.bundle.clone());
+        update.add_denied(&snapshot.denied, self.tenant());
+        // Lists that were told before are told again: a snapshot replaces everything.
+        self.lists = self.lists.map(|_| 0);
+        self.add_lists(&mut update);
+        Ok(self.said(update))
+    }
+
+    fn end(&mut self, status: Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.phase = Phase::Over;
+        let mut trailers = HeaderMap::new();
+        // The only error is a text that makes no header, and ours do.
+        let _ = status.add_header(&mut trailers);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+}
+
+/// What a watcher says that it has; what can't be read is nothing that this server has told.
+fn version(request: &WatchTrustRequest) -> TrustVersion {
+    let octets = data_encoding::HEXLOWER.decode(request.epoch.as_bytes()).unwrap_or_default();
+    let epoch = <[u8; 16]>::try_from(octets).unwrap_or_default();
+    TrustVersion { epoch: TrustEpoch::from_bytes(epoch), number: request.version }
+}
+
+impl Body for TrustWatch {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        if matches!(this.phase, Phase::Over) {
+            return Poll::Ready(None);
+        }
+        this.place.wait(cx.waker());
+        if let Some(refused) = this.poll_end(cx) {
+            return this.end(refused.into());
+        }
+        loop {
+            match &mut this.phase {
+                Phase::Over => return Poll::Ready(None),
+                Phase::Sending(rest) => match rest.pop_front() {
+                    Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                    None => this.phase = Phase::Following,
+                },
+                Phase::Making(making) => match making.as_mut().poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(snapshot)) => match this.tell_snapshot(&snapshot) {
+                        Ok(pieces) => this.phase = Phase::Sending(pieces),
+                        Err(status) => return this.end(status),
+                    },
+                    Poll::Ready(Err(error)) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(error, "no snapshot of what is denied could be made for a watcher");
+                        return this.end(Status::unavailable("trust can't be told at present; try again later"));
+                    }
+                },
+                Phase::Following => match this.next() {
+                    Err(making) => this.phase = Phase::Making(making),
+                    Ok(Some(pieces)) => this.phase = Phase::Sending(pieces),
+                    Ok(None) => return Poll::Pending,
+                },
+            }
+        }
+    }
+}
