@@ -120,7 +120,7 @@ pub mod local_service_client {
             self
         }
         /// Who is denied, and the intermediates that lists are checked with: all of it at once, and again after each change.
-        /// UNAVAILABLE while the agent has not heard it from its server.
+        /// Nothing comes before the agent has heard it from its server. RESOURCE_EXHAUSTED beyond 4 who watch.
         pub async fn watch_denied(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchDeniedRequest>,
@@ -197,7 +197,7 @@ pub mod local_service_server {
             + std::marker::Send
             + 'static;
         /// Who is denied, and the intermediates that lists are checked with: all of it at once, and again after each change.
-        /// UNAVAILABLE while the agent has not heard it from its server.
+        /// Nothing comes before the agent has heard it from its server. RESOURCE_EXHAUSTED beyond 4 who watch.
         async fn watch_denied(
             &self,
             request: tonic::Request<super::WatchDeniedRequest>,
