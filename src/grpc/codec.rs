@@ -11,6 +11,8 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
+use super::proto::TrustUpdate;
+
 /// What is set aside for incoming messages: a heartbeat with all facts of an ordinary host.
 const DECODE: usize = 1024;
 /// What is set aside for outgoing messages: an answer to a heartbeat is less than 32 bytes.
@@ -44,6 +46,18 @@ where
 
     fn decoder(&mut self) -> Self::Decoder {
         Blaming(ProstCodec::<T, U>::raw_decoder(BufferSettings::new(DECODE, YIELD_THRESHOLD)))
+    }
+}
+
+impl TrustUpdate {
+    /// As it goes over the wire, for who keeps it in a file.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        self.encode_to_vec()
+    }
+
+    /// Read again; `None` if it is none.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::decode(bytes).ok()
     }
 }
 

@@ -81,8 +81,8 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
     };
     let routes = routes(api, watchers).await;
     let config = ListenerConfig::grpc(certificate, verifier, live).counting(refused);
-    let serving =
-        Listener::new(listener, config).serve(move |peer| gated(routes.clone(), gate.clone(), peer), shutdown.clone());
+    let serving = Listener::new(listener, config)
+        .serve(move |peer| gated(routes.clone(), gate.clone(), peer), shutdown.clone());
     tokio::join!(serving, hub.run(shutdown));
 }
 

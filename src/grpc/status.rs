@@ -29,7 +29,9 @@ impl From<AgentRefusal> for Status {
         match refused {
             AgentRefusal::NoIdentity | AgentRefusal::Expired => Self::unauthenticated(text),
             AgentRefusal::Revoked => Self::permission_denied(text),
-            AgentRefusal::TooFast | AgentRefusal::ReportTooLong | AgentRefusal::TooManyWatches => Self::resource_exhausted(text),
+            AgentRefusal::TooFast | AgentRefusal::ReportTooLong | AgentRefusal::TooManyWatches => {
+                Self::resource_exhausted(text)
+            }
             AgentRefusal::TooSlow => Self::deadline_exceeded(text),
             AgentRefusal::Stopping => Self::unavailable(text),
         }

@@ -102,9 +102,7 @@ impl<'t> Batch<'t> {
                 Ok(())
             }
             Change::RecordEnrollment { enrollment, certificate } => self.record(&enrollment, &certificate),
-            Change::RevokeEnrollment { enrollment, revocation } => {
-                self.revoke(enrollment, revocation)
-            }
+            Change::RevokeEnrollment { enrollment, revocation } => self.revoke(enrollment, revocation),
             Change::MarkRevoked { enrollment, revocation } => self.mark_revoked(enrollment, revocation),
             Change::DenyIdentity { identity, since } => self.deny(Denial::Identity { identity, since }),
             Change::LiftIdentity(identity) => self.deny(Denial::Lifted { identity, at: now }),

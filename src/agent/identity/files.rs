@@ -22,20 +22,28 @@ const OTHERS_WRITE: u32 = 0o022;
 
 /// The content of a file, or `None` where there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
-    read_if(path, |_| Ok(()))
+    read_if(path, FILE_BYTES_MAX, |_| Ok(()))
+}
+
+/// The same of a file that may be larger than most.
+pub(crate) fn read_up_to(path: &Path, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
+    read_if(path, bytes_max, |_| Ok(()))
 }
 
 /// The same of a private key, which nobody else may even read.
 pub(crate) fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
-    read_if(path, |found| secret_file::check_mode(path, found).map_err(IdentityError::ExposedKey))
+    read_if(path, FILE_BYTES_MAX, |found| {
+        secret_file::check_mode(path, found).map_err(IdentityError::ExposedKey)
+    })
 }
 
 fn read_if(
     path: &Path,
+    bytes_max: u64,
     judge: impl FnOnce(&Metadata) -> Result<(), IdentityError>,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
     let dir = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
-    let content = SecretReader::named().read_if(path, FILE_BYTES_MAX, |found| {
+    let content = SecretReader::named().read_if(path, bytes_max, |found| {
         let owner =
             fs::metadata(dir).map_err(|error| IdentityError::Unreadable(path.to_owned(), error))?.uid();
         check(path, found, owner)?;

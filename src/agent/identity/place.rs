@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use rcgen::KeyPair;
 use rustls::pki_types::PrivateKeyDer;
 use tracing::warn;
+use zeroize::Zeroizing;
 
-use super::files::{read, read_key};
+use super::files::{read, read_key, read_up_to};
 use super::{Identity, IdentityError};
 use crate::agent::state_file::AgentState;
 use crate::error_chain::chain;
@@ -19,6 +20,9 @@ const KEY: &str = "key.pem";
 const AGENT_CA: &str = "ca.pem";
 const SERVER_CA: &str = "server-ca.pem";
 const NOTES: &str = "agent.json";
+const TRUST: &str = "trust.bin";
+/// Largest trust update that is read, in bytes: with all that an agent holds it is smaller.
+const TRUST_BYTES_MAX: u64 = 160 << 20;
 /// Appended to the names of a pair that is not in use yet.
 const NEXT: &str = ".next";
 
@@ -72,6 +76,15 @@ impl IdentityDir {
 
     pub(crate) fn notes_file(&self) -> PathBuf {
         self.dir.join(NOTES)
+    }
+
+    /// The last trust update.
+    pub(crate) fn trust_file(&self) -> PathBuf {
+        self.dir.join(TRUST)
+    }
+
+    pub(crate) fn read_trust_file(&self) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
+        read_up_to(&self.trust_file(), TRUST_BYTES_MAX)
     }
 
     pub fn notes(&self) -> AgentState {

@@ -23,6 +23,8 @@ use crate::agent::run::rotator::{InUse, News, Rotator, Surroundings};
 use crate::agent::run::session::{Dial, Ended, Terms};
 use crate::agent::run::suspend::Wakefulness;
 use crate::agent::run::{reports, session};
+use crate::agent::trust::kept::TrustFile;
+use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::listener::{ListenError, WorkloadListener};
 use crate::agent::workload::{ConnectionLimit, TurnedAway};
 use crate::clock::{self, Clock};
@@ -32,6 +34,9 @@ use crate::tls::client_config::LiveIdentity;
 
 /// How long a rotation in flight may hold up the end of the agent.
 const ROTATION_MAY_END: Duration = Duration::from_secs(5);
+
+/// How long the last trust update may take to be on disk at the end.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// How often to look whether the machine has slept.
 const LOOK_FOR_SLEEP: Duration = Duration::from_secs(2);
@@ -87,6 +92,7 @@ pub async fn run(
     let dir = config.identity.clone().lock()?;
     let (offer, offered) = watch::channel(None);
     let turned_away = TurnedAway::default();
+    let trust = SharedTrust::new(Arc::clone(&clock));
     // Ends with this run, however it ends.
     let serving = stop.child_token();
     let _serving = serving.clone().drop_guard();
@@ -94,8 +100,9 @@ pub async fn run(
         let listener = WorkloadListener::open(socket)?;
         info!(socket = %socket.display(), "serving the Workload API");
         let guests = ConnectionLimit::new(config.workload_connections_per_user, turned_away.clone());
-        tokio::spawn(listener.serve(offered, guests, serving));
+        tokio::spawn(listener.serve(offered, trust.clone(), guests, serving));
     }
+    let _updates_wanted = config.workload_socket.is_some().then(|| trust.updates_wanted());
     let identity = tokio::select! {
         identity = identity_at_boot(&dir, &config, patience, clock.as_ref()) => identity?,
         () = stop.cancelled() => return Ok(RunEnd::Stopped),
@@ -103,6 +110,11 @@ pub async fn run(
     let config = Arc::new(config);
     let path = config.identity.path().to_owned();
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
+    let kept = TrustFile::of(dir.place(), &identity.svid.spiffe_id);
+    trust.restore(kept.read(dir.place()), dir.place().notes().clock_difference_ms);
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    let mut keeping_trust = tokio::spawn(kept.keep(trust.clone(), over.clone()));
     let reports = Arc::new(PendingReports::new(Arc::clone(&clock)));
     reports.note(reports::ReportedEvent::Started);
     let surroundings = Surroundings { offer, reports: Arc::clone(&reports), turned_away };
@@ -114,7 +126,7 @@ pub async fn run(
 
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
-    let supervisor = Supervisor::new(&keeper, config, clock, news, reports);
+    let supervisor = Supervisor::new(&keeper, config, clock, news, (reports, trust));
     tell(Readiness::Ready);
     let mut keeping = tokio::spawn(keeper.run(heard, tell));
     supervisor.run(stop.clone()).await;
@@ -122,6 +134,8 @@ pub async fn run(
     // takes too long is cut off: on disk there is a whole pair at any moment.
     let kept = tokio::time::timeout(ROTATION_MAY_END, &mut keeping).await;
     keeping.abort();
+    over.cancel();
+    let _ = tokio::time::timeout(LAST_WRITE, &mut keeping_trust).await;
     match kept {
         Ok(Ok(revoked @ RunEnd::Revoked(_))) => Ok(revoked),
         _ if stop.is_cancelled() => {
@@ -140,6 +154,7 @@ struct Supervisor {
     in_use: watch::Receiver<InUse>,
     news: mpsc::Sender<News>,
     reports: Arc<PendingReports>,
+    trust: SharedTrust,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     /// The attempts to come back since a session was open.
     comeback: Option<ReconnectWindow>,
@@ -179,7 +194,7 @@ impl Supervisor {
         config: Arc<AgentConfig>,
         clock: Arc<dyn Clock>,
         news: mpsc::Sender<News>,
-        reports: Arc<PendingReports>,
+        (reports, trust): (Arc<PendingReports>, SharedTrust),
     ) -> Self {
         Self {
             config,
@@ -188,6 +203,7 @@ impl Supervisor {
             in_use: keeper.in_use.subscribe(),
             news,
             reports,
+            trust,
             events: mpsc::channel(8),
             lost: None,
             comeback: None,
@@ -251,6 +267,7 @@ impl Supervisor {
             clock: Arc::clone(&self.clock),
             subject: self.config.subject.clone(),
             reports: Arc::clone(&self.reports),
+            told: self.trust.clone(),
         };
         let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());
         let terms = self.terms.clone();

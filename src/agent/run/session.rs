@@ -27,6 +27,8 @@ use crate::agent::facts;
 use crate::agent::facts::Subject;
 use crate::agent::run::reports::PendingReports;
 use crate::agent::run::rotator::News;
+use crate::agent::trust::shared::SharedTrust;
+use crate::agent::trust::watcher;
 use crate::clock::{self, Clock};
 use crate::domain::host::HostFacts;
 use crate::domain::network::host_port::HostPort;
@@ -70,6 +72,8 @@ pub struct Dial {
     pub subject: Subject,
     /// What there is to tell besides.
     pub reports: Arc<PendingReports>,
+    /// What the server tells besides: whom to let in on this machine.
+    pub(crate) told: SharedTrust,
 }
 
 /// How a session ended.
@@ -138,7 +142,11 @@ pub async fn hold(
     let (accept, accepted) = oneshot::channel();
     let delivery = async {
         match accepted.await {
-            Ok(difference_ms) => dial.reports.deliver(client, difference_ms).await,
+            Ok(difference_ms) => {
+                let watching = watcher::watch(&dial.told, client.clone());
+                let (never, _) = tokio::join!(dial.reports.deliver(client, difference_ms), watching);
+                never
+            }
             Err(_) => std::future::pending().await,
         }
     };
@@ -341,6 +349,7 @@ impl Session<'_> {
         debug!(next_in_ms = self.interval.as_millis(), "heartbeat acknowledged");
         let difference = answer.server_time_ms.saturating_sub(self.dial.clock.now().as_millisecond());
         let _ = self.news.try_send(News::ClockDifference(difference));
+        self.dial.told.set_clock_difference(difference);
         difference
     }
 

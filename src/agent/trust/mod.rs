@@ -1,6 +1,8 @@
 //! What decides whether other agents are let in on this machine: the trust bundle and the denied serials, as the server
 //! tells them and as they stand when it is away.
 
+pub(crate) mod kept;
 pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod update;
+pub(crate) mod watcher;

@@ -24,7 +24,11 @@ struct Shared {
     writing: Mutex<()>,
     /// Moves with each change of what decides, and of the lists.
     changes: watch::Sender<u64>,
+    /// Moves with each change of the bundle and of the lists.
+    documents: watch::Sender<u64>,
     wanted: watch::Sender<Wanted>,
+    /// How many watches the server has accepted and not ended.
+    watching: watch::Sender<usize>,
     /// Why there are no trust updates at present.
     trouble: RwLock<Option<String>>,
     clock: Arc<dyn Clock>,
@@ -71,17 +75,29 @@ impl Drop for ListsWanted {
     }
 }
 
+/// While it lives, the server is being watched.
+#[derive(Debug)]
+pub(crate) struct Watching(Arc<Shared>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.watching.send_modify(|count| *count -= 1);
+    }
+}
+
 impl SharedTrust {
-    /// With what was kept, and how the clocks differed when the server last told.
-    pub(crate) fn new(clock: Arc<dyn Clock>, kept: Option<TrustState>, difference_ms: i64) -> Self {
+    /// Before anything is known.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Shared {
-            state: RwLock::new(kept),
+            state: RwLock::default(),
             writing: Mutex::default(),
             changes: watch::Sender::new(0),
+            documents: watch::Sender::new(0),
             wanted: watch::Sender::default(),
+            watching: watch::Sender::new(0),
             trouble: RwLock::default(),
             clock,
-            difference_ms: AtomicI64::new(difference_ms),
+            difference_ms: AtomicI64::new(0),
         }))
     }
 
@@ -93,6 +109,50 @@ impl SharedTrust {
     /// Moves with each change of what decides or of the lists, right after `read` shows it.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
+    }
+
+    /// Moves with each change of the trust bundle or of the lists, and not with denied serials alone.
+    pub(crate) fn document_changes(&self) -> watch::Receiver<u64> {
+        self.0.documents.subscribe()
+    }
+
+    /// What was kept on disk, at the start.
+    pub(crate) fn restore(&self, kept: Option<TrustState>, difference_ms: Option<i64>) {
+        self.set_clock_difference(difference_ms.unwrap_or(0));
+        let Some(kept) = kept else { return };
+        let _alone = self.0.writing.lock();
+        self.0.state.write().get_or_insert(kept);
+        self.told(true);
+    }
+
+    /// What the server need not tell again.
+    pub(crate) fn resume(&self) -> Option<(String, u64)> {
+        self.read().as_ref().map(|state| state.resume(self.server_now()))
+    }
+
+    /// The server has accepted a watch, for as long as the guard lives.
+    pub(crate) fn watching(&self) -> Watching {
+        self.0.watching.send_modify(|count| *count += 1);
+        Watching(Arc::clone(&self.0))
+    }
+
+    /// Returns when there are lists, when the server is not being watched, or after a moment: whoever asks for the first time
+    /// should have them with the first answer.
+    pub(crate) async fn first_lists(&self, patience: Duration) {
+        let has_lists = || self.read().as_ref().is_some_and(|state| !state.lists.is_empty());
+        if has_lists() || *self.0.watching.borrow() == 0 {
+            return;
+        }
+        let mut changes = self.document_changes();
+        let told = async { while !has_lists() && changes.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(patience, told).await;
+    }
+
+    fn told(&self, documents: bool) {
+        if documents {
+            self.0.documents.send_modify(|count| *count += 1);
+        }
+        self.0.changes.send_modify(|count| *count += 1);
     }
 
     /// Has the agent watch, for as long as the guard lives.
@@ -145,6 +205,8 @@ impl SharedTrust {
     pub(crate) fn apply(&self, update: WholeUpdate) -> Result<Applied, TrustUpdateError> {
         let _alone = self.0.writing.lock();
         let now = self.server_now();
+        // Serials alone change neither.
+        let documents = update.snapshot || !(update.roots.is_empty() && update.lists.is_empty());
         let applied = if update.snapshot {
             // Made beside the readers, who go on with the old one; what that held is freed after they may have it.
             let new = TrustState::from_snapshot(self.0.state.read().as_ref(), update, now)?;
@@ -155,7 +217,7 @@ impl SharedTrust {
             self.0.state.write().as_mut().ok_or(TrustUpdateError::NoBase)?.apply(update, now)?
         };
         if applied == Applied::Changed {
-            self.0.changes.send_modify(|count| *count += 1);
+            self.told(documents);
         }
         Ok(applied)
     }

@@ -20,6 +20,7 @@ use super::Offered;
 use super::authority::FixAuthority;
 use super::proto::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use super::service::WorkloadApi;
+use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::connection_limit::ConnectionLimit;
 
 /// For the user and the group that the agent runs as.
@@ -95,14 +96,15 @@ impl WorkloadListener {
     }
 
     /// Answers callers until `stop`.
-    pub async fn serve(
+    pub(crate) async fn serve(
         self,
         offered: watch::Receiver<Option<Offered>>,
+        trust: SharedTrust,
         guests: ConnectionLimit,
         stop: CancellationToken,
     ) {
         let (accepted, incoming) = mpsc::channel(1);
-        let api = SpiffeWorkloadApiServer::new(WorkloadApi::new(offered))
+        let api = SpiffeWorkloadApiServer::new(WorkloadApi::new(offered, trust))
             .max_decoding_message_size(REQUEST_BYTES_MAX);
         let server = Server::builder()
             .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)

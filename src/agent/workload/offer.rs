@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::agent::identity::Identity;
+use crate::agent::trust::state::TrustState;
 use crate::agent::workload::proto;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::pem::file::PemFileError;
@@ -24,6 +26,8 @@ pub struct Offered {
     key: Zeroizing<Vec<u8>>,
     /// DER, the roots.
     bundle: Vec<u8>,
+    /// By the server's clock.
+    issued_at: Timestamp,
 }
 
 impl Offered {
@@ -35,24 +39,38 @@ impl Offered {
             chain: identity.chain.iter().flat_map(|certificate| certificate.iter().copied()).collect(),
             key: Zeroizing::new(identity.key.serialized_der().to_vec()),
             bundle: roots.iter().flat_map(|root| root.iter().copied()).collect(),
+            issued_at: identity.svid.not_before,
         })
     }
 
-    pub(crate) fn svid(&self) -> proto::X509svidResponse {
+    /// The roots as the server last told them, unless what came with the identity is newer.
+    fn roots(&self, trust: Option<&TrustState>) -> Vec<u8> {
+        match trust.filter(|trust| trust.confirmed_at >= self.issued_at) {
+            Some(trust) => trust.roots.concat(),
+            None => self.bundle.clone(),
+        }
+    }
+
+    pub(crate) fn svid(&self, trust: Option<&TrustState>) -> proto::X509svidResponse {
         let svid = proto::X509svid {
             spiffe_id: self.spiffe_id.to_string(),
             x509_svid: self.chain.clone(),
             x509_svid_key: self.key.to_vec(),
-            bundle: self.bundle.clone(),
+            bundle: self.roots(trust),
             hint: String::new(),
         };
-        proto::X509svidResponse { svids: vec![svid], ..Default::default() }
+        proto::X509svidResponse { svids: vec![svid], crl: lists(trust), ..Default::default() }
     }
 
-    pub(crate) fn bundles(&self) -> proto::X509BundlesResponse {
+    pub(crate) fn bundles(&self, trust: Option<&TrustState>) -> proto::X509BundlesResponse {
         let domain = format!("spiffe://{}", self.spiffe_id.trust_domain);
-        proto::X509BundlesResponse { bundles: [(domain, self.bundle.clone())].into(), ..Default::default() }
+        proto::X509BundlesResponse { bundles: [(domain, self.roots(trust))].into(), crl: lists(trust) }
     }
+}
+
+/// The issuing intermediate's first, the roots' last.
+fn lists(trust: Option<&TrustState>) -> Vec<Vec<u8>> {
+    trust.map(|trust| trust.lists.clone()).unwrap_or_default()
 }
 
 impl fmt::Debug for Offered {

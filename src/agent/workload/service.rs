@@ -1,6 +1,7 @@
 //! The calls of the Workload API.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
@@ -15,28 +16,34 @@ use super::proto::{
     JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
     ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
+use crate::agent::trust::shared::SharedTrust;
+use crate::agent::trust::state::TrustState;
 
 /// Metadata that every call must carry, so that a program which can be made to send requests to addresses of
 /// somebody's choice can't be made to fetch an SVID (SPIFFE Workload Endpoint, section on the static header).
 const HEADER: &str = "workload.spiffe.io";
 
+/// How long the first answer of a stream waits for revocation lists that the server is being asked for.
+const FIRST_LISTS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Answers from what the agent offers.
 #[derive(Debug)]
 pub(crate) struct WorkloadApi {
     offered: watch::Receiver<Option<Offered>>,
+    trust: SharedTrust,
 }
 
 impl WorkloadApi {
-    pub(crate) const fn new(offered: watch::Receiver<Option<Offered>>) -> Self {
-        Self { offered }
+    pub(crate) const fn new(offered: watch::Receiver<Option<Offered>>, trust: SharedTrust) -> Self {
+        Self { offered, trust }
     }
 
     /// What is offered now and from now on, to a caller that may have it.
-    fn stream<Message: 'static>(
+    async fn stream<Message: 'static>(
         &self,
         call: &'static str,
-        request: &Request<impl Sized>,
-        as_message: fn(&Offered) -> Message,
+        request: &Request<impl Sync>,
+        as_message: fn(&Offered, Option<&TrustState>) -> Message,
     ) -> Result<Response<MessageStream<Message>>, Status> {
         if request.metadata().get(HEADER).is_none_or(|value| value != "true") {
             return Err(Status::invalid_argument(format!("the metadata {HEADER}: true is missing")));
@@ -54,8 +61,16 @@ impl WorkloadApi {
             return Err(Status::permission_denied("this machine has no identity that is in force"));
         }
         // While there is nothing to give, an open stream waits.
-        let messages = WatchStream::new(self.offered.clone());
-        let messages = messages.filter_map(move |offered| offered.as_ref().map(as_message).map(Ok));
+        let (offered, trust) = (self.offered.clone(), self.trust.clone());
+        let lists_wanted = trust.lists_wanted();
+        trust.first_lists(FIRST_LISTS_WITHIN).await;
+        let identities = WatchStream::new(offered.clone()).map(|_| ());
+        let documents = WatchStream::from_changes(trust.document_changes()).map(|_| ());
+        let messages = identities.merge(documents).filter_map(move |()| {
+            let _ = &lists_wanted;
+            let offered = offered.borrow();
+            offered.as_ref().map(|offered| Ok(as_message(offered, trust.read().as_ref())))
+        });
         Ok(Response::new(Box::pin(messages)))
     }
 }
@@ -70,7 +85,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         &self,
         request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
-        self.stream("FetchX509SVID", &request, Offered::svid)
+        self.stream("FetchX509SVID", &request, Offered::svid).await
     }
 
     type FetchX509BundlesStream = MessageStream<X509BundlesResponse>;
@@ -79,7 +94,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         &self,
         request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
-        self.stream("FetchX509Bundles", &request, Offered::bundles)
+        self.stream("FetchX509Bundles", &request, Offered::bundles).await
     }
 
     async fn fetch_jwtsvid(

@@ -121,11 +121,7 @@ impl Default for TrustLog {
 }
 
 impl TrustLog {
-    fn new(
-        version: TrustVersion,
-        bundle: Option<Arc<TrustBundle>>,
-        denied: HashMap<Serial, Known>,
-    ) -> Self {
+    fn new(version: TrustVersion, bundle: Option<Arc<TrustBundle>>, denied: HashMap<Serial, Known>) -> Self {
         let holders_known = denied.is_empty();
         let lists = (0, Arc::default());
         let held = Held { version, bundle, denied, holders_known, news: None, lists };
@@ -244,7 +240,8 @@ impl TrustNews {
 
 impl Held {
     fn apply(&mut self, published: &Published) {
-        let holders: HashMap<_, _> = published.holders.iter().map(|(serial, holder)| (serial, holder)).collect();
+        let holders: HashMap<_, _> =
+            published.holders.iter().map(|(serial, holder)| (serial, holder)).collect();
         for change in &published.deny {
             match change {
                 DenyChange::Serial { serial, not_after } => {

@@ -64,7 +64,8 @@ impl EncodedDenied {
             let (Some(holder), Some(trust_domain)) = (holder, trust_domain) else { continue };
             let begun = named.bytes.len();
             let trust_domain = trust_domain.clone();
-            entry.spiffe_id = SpiffeId { trust_domain, tenant: holder.tenant, agent: holder.agent }.to_string();
+            entry.spiffe_id =
+                SpiffeId { trust_domain, tenant: holder.tenant, agent: holder.agent }.to_string();
             named.write(entry);
             let ranges = of_tenant.entry(holder.tenant).or_insert((at..at, begun..begun));
             ranges.0.end = plain.bytes.len();
@@ -77,11 +78,7 @@ impl EncodedDenied {
     fn parts(&self, tenant: TenantId) -> Vec<(&Fields, Range<usize>)> {
         let end = self.plain.bytes.len();
         let Some((plain, named)) = self.of_tenant.get(&tenant) else { return vec![(&self.plain, 0..end)] };
-        vec![
-            (&self.plain, 0..plain.start),
-            (&self.named, named.clone()),
-            (&self.plain, plain.end..end),
-        ]
+        vec![(&self.plain, 0..plain.start), (&self.named, named.clone()), (&self.plain, plain.end..end)]
     }
 }
 
@@ -116,11 +113,8 @@ fn append(bytes: &mut Vec<u8>, update: &TrustUpdate) {
 /// The fields of a bundle.
 pub(super) fn bundle(bundle: &TrustBundle) -> Bytes {
     let TrustBundle { roots, intermediates, .. } = bundle;
-    let update = TrustUpdate {
-        roots: roots.clone(),
-        intermediates: intermediates.clone(),
-        ..TrustUpdate::default()
-    };
+    let update =
+        TrustUpdate { roots: roots.clone(), intermediates: intermediates.clone(), ..TrustUpdate::default() };
     update.encode_to_vec().into()
 }
 

@@ -197,7 +197,8 @@ impl Body for TrustWatch {
                     Poll::Ready(Err(error)) => {
                         let error = &error as &dyn std::error::Error;
                         tracing::error!(error, "no snapshot of what is denied could be made for a watcher");
-                        return this.end(Status::unavailable("trust can't be told at present; try again later"));
+                        return this
+                            .end(Status::unavailable("trust can't be told at present; try again later"));
                     }
                 },
                 Phase::Following => match this.next() {
