@@ -72,7 +72,7 @@ const ROOMS: &[Room] = &[
             "error_chain",
             "process",
         ],
-        &["rustls", "tokio_rustls", "webpki", "rcgen", "x509_parser", "tonic", "hyper"],
+        &["rustls", "tokio_rustls", "webpki", "rcgen", "x509_parser", "tonic", "hyper", "p12_keystore"],
     ),
     Room { name: "fuzzing", rooms: Rooms::AllBut(&[]), crates: &[] },
     // The command line calls the router in process, so it knows what the router is made of.

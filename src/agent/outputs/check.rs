@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::agent::outputs::config::{OutputConfig, OutputsConfig};
+use crate::agent::outputs::difference::{plan, rights};
 use crate::agent::outputs::files::directory::OutputDirectory;
 use crate::agent::outputs::files::set::password;
-use crate::agent::outputs::keeper::{plan, rights};
 use crate::agent::outputs::on_change::command::program;
 use crate::agent::outputs::record::Records;
 use crate::agent::outputs::run::Provider;
@@ -70,7 +70,7 @@ pub async fn check(config: &OutputsConfig, clock: Arc<dyn Clock>) -> OutputsChec
     let mut provider = Provider::listen_to(&config.socket, &clock);
     let first = provider.first(WITHIN).await;
     let material = first.as_ref().ok();
-    let look = |output: &OutputConfig| look(output, &records, material.map(Arc::as_ref), clock.as_ref());
+    let look = |output: &OutputConfig| look(output, &records, material.map(Arc::as_ref));
     OutputsCheck {
         socket: config.socket.clone(),
         spiffe_id: material.map(|material| material.answer.spiffe_id.clone()),
@@ -79,17 +79,12 @@ pub async fn check(config: &OutputsConfig, clock: Arc<dyn Clock>) -> OutputsChec
     }
 }
 
-fn look(
-    output: &OutputConfig,
-    records: &Records,
-    material: Option<&Material>,
-    clock: &dyn Clock,
-) -> OutputCheck {
+fn look(output: &OutputConfig, records: &Records, material: Option<&Material>) -> OutputCheck {
     let mut problems = Vec::new();
     if let Some(words) = &output.on_change {
         problems.extend(program(words.first().map_or("", String::as_str)).err().map(|error| chain(&error)));
     }
-    let planned = material.map(|material| plan(output, records, material, clock.now()));
+    let planned = material.map(|material| plan(output, records, material));
     let mut planned = match planned {
         Some(Ok(plan)) => Some(plan),
         Some(Err(error)) => {

@@ -370,7 +370,7 @@ mod tests {
             ("outputs:\n  - dir: c", 2, "absolute"),
             ("outputs:\n  - dir: /a/../c", 2, "absolute"),
             ("outputs:\n  - dir: [/c]", 2, "dir"),
-            ("outputs:\n  - dir: /c\n    key_mode: 0640", 3, "key_mode"),
+            ("outputs:\n  - dir: /c\n    key_mode: 640", 3, "key_mode"),
             ("outputs:\n  - dir: /c\n    key_mode: \"0644\"", 3, "key_mode"),
             ("outputs:\n  - dir: /c\n    key_mode: \"4640\"", 3, "key_mode"),
             ("outputs:\n  - dir: /c\n    min_interval: 5", 3, "min_interval"),

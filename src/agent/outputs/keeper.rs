@@ -14,14 +14,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::agent::outputs::account::{AccountKind, NoSuchAccount, number_of};
 use crate::agent::outputs::config::{OutputConfig, OutputFormat};
+use crate::agent::outputs::difference::{
+    Differs, KeepError, WantedLists, hex, lists_in, owed, rights, settings_digest,
+};
 use crate::agent::outputs::files::denied_json::denied_lines;
-use crate::agent::outputs::files::directory::{DirectoryError, FileRights, OutputDirectory};
-use crate::agent::outputs::files::set::{FileSet, LISTS_NAME, Numbering, SetError};
+use crate::agent::outputs::files::directory::{FileRights, OutputDirectory};
+use crate::agent::outputs::files::set::{FileSet, Numbering};
 use crate::agent::outputs::on_change::command::{self, CommandError, Order};
 use crate::agent::outputs::on_change::pace::{Changed, Pace};
 use crate::agent::outputs::record::{OutputRecord, Records, Trouble};
@@ -30,42 +31,12 @@ use crate::agent::outputs::source::lists::{JudgedLists, trimmed};
 use crate::agent::outputs::source::material::{Material, number};
 use crate::agent::run::backoff::{Backoff, random_permille};
 use crate::clock::{self, Clock};
-use crate::domain::sha256::sha256;
 use crate::error_chain::chain;
-use crate::pem;
 
 /// How often files are looked after although nothing has been heard: links that somebody has removed, old sets.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// The waits after files could not be written.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// Larger than lists of any fleet.
-const LISTS_MAX: u64 = 256 * 1024 * 1024;
-
-/// Why files could not be written.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum KeepError {
-    #[error(transparent)]
-    Account(#[from] NoSuchAccount),
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    #[error(transparent)]
-    Set(#[from] SetError),
-}
-
-/// What is different from what stands in the directory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Differs {
-    pub identity: bool,
-    pub lists: bool,
-    /// Whether something is missing there.
-    pub damaged: bool,
-}
-
-impl Differs {
-    pub(crate) const fn is_any(self) -> bool {
-        self.identity || self.lists || self.damaged
-    }
-}
 
 /// Keeps the files of one output.
 #[derive(Debug)]
@@ -98,13 +69,7 @@ impl Keeper {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let record = records.read(&output.dir);
-        let told = &record.on_change;
-        let owed = Changed {
-            identity: record.set.is_some() && told.told_identity != record.identity_digest,
-            lists: record.set.is_some() && told.told_lists != record.lists_digest,
-        };
-        let owed = if output.on_change.is_some() { owed } else { Changed::default() };
-        let pace = Pace::new(output.min_interval, owed);
+        let pace = Pace::new(output.min_interval, owed(&output, &record));
         let (directory, lists, record_lost) = (None, Vec::new(), false);
         Self { output, records, record, pace, directory, lists, reports, clock, record_lost }
     }
@@ -209,7 +174,8 @@ impl Keeper {
         let rights = rights(&self.output)?;
         self.open()?;
         let (lists, lists_changed) = self.lists_of(material, now);
-        let differs = self.differs(material, &lists, rights);
+        let differs =
+            Differs::of(&self.output, &self.record, self.directory.as_ref(), (material, &lists, rights));
         let mut written = lists_changed;
         if differs.is_any() {
             let set = {
@@ -220,10 +186,12 @@ impl Keeper {
                 };
                 FileSet::of(&self.output, material, &lists, numbering)?
             };
+            // What is there for the first time has not changed, so it takes nothing from the first revocation.
+            let first = self.record.set.is_none();
             self.write(material, lists, &set, rights, now)?;
             if self.output.on_change.is_some() {
                 let identity = differs.identity || differs.damaged;
-                self.pace.note(Changed { identity, lists: differs.lists });
+                self.pace.note(Changed { identity, lists: differs.lists && !first });
             }
             info!(
                 dir = %self.output.dir.display(), identity = differs.identity, lists = differs.lists,
@@ -237,39 +205,19 @@ impl Keeper {
         Ok(written)
     }
 
-    /// The lists that are to be in the directory: the provider's if they are complete, else those that are there.
+    /// The lists that are to be in the directory, and whether there is news of what is wrong with them.
     fn lists_of(&mut self, material: &Material, now: Timestamp) -> (Vec<Vec<u8>>, bool) {
-        let why = match &material.lists {
-            JudgedLists::Complete(lists) => {
-                self.record.lists_until = lists.iter().filter_map(|list| list.next_update).min();
-                let changed = self.record.lists_trouble.take().is_some();
-                return (lists.iter().map(|list| list.der.clone()).collect(), changed);
-            }
-            JudgedLists::Absent if self.lists.is_empty() => None,
-            JudgedLists::Absent => Some("the provider gives no lists at present"),
-            JudgedLists::Unusable(why) => Some(why.as_str()),
-        };
+        let wanted = WantedLists::of(material, &self.lists);
+        if let JudgedLists::Complete(lists) = &material.lists {
+            self.record.lists_until = lists.iter().filter_map(|list| list.next_update).min();
+        }
         let known = self.record.lists_trouble.as_ref().map(|trouble| trouble.what.as_str());
-        let changed = known != why;
-        if changed {
-            self.record.lists_trouble = why.map(|what| Trouble { since: now, what: what.to_owned() });
+        let news = known != wanted.trouble;
+        if news {
+            self.record.lists_trouble =
+                wanted.trouble.map(|what| Trouble { since: now, what: what.to_owned() });
         }
-        (self.lists.clone(), changed)
-    }
-
-    /// What a new set would change.
-    fn differs(&self, material: &Material, lists: &[Vec<u8>], rights: FileRights) -> Differs {
-        let record = &self.record;
-        let whole = match (&self.directory, &record.set) {
-            (Some(directory), Some(set)) => directory.has(set, &record.visible),
-            _ => false,
-        };
-        let settings = settings_digest(&self.output, rights) != record.settings_digest;
-        Differs {
-            identity: settings || hex(material.identity_digest()) != record.identity_digest,
-            lists: hex(material.lists_digest(lists)) != record.lists_digest,
-            damaged: !whole,
-        }
+        (wanted.lists, news)
     }
 
     fn write(
@@ -361,6 +309,8 @@ impl Keeper {
                 }
                 true
             }
+            // It is owed to the next start.
+            Err(CommandError::Stopped(_)) => false,
             Err(error) => {
                 let what = chain(&error);
                 let again = self.pace.due(clock::monotonic()).map(|at| at - clock::monotonic());
@@ -420,64 +370,6 @@ impl Keeper {
             Err(_) => {}
         }
     }
-}
-
-/// What is to be done about an output, without doing it.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub differs: Differs,
-    pub files: Vec<String>,
-    pub lists_trouble: Option<String>,
-    pub would_run: bool,
-}
-
-/// Looks at an output as its keeper would, and writes nothing.
-pub(crate) fn plan(
-    output: &OutputConfig,
-    records: &Records,
-    material: &Material,
-    now: Timestamp,
-) -> Result<Plan, KeepError> {
-    let (reports, _nobody) = mpsc::channel(1);
-    let clock: Arc<dyn Clock> = Arc::new(clock::SystemClock);
-    let mut keeper = Keeper::new(output.clone(), records.clone(), reports, clock);
-    let rights = rights(output)?;
-    let directory = OutputDirectory::look(&output.dir)?;
-    keeper.lists = lists_in(&directory);
-    let (lists, _) = keeper.lists_of(material, now);
-    let set = FileSet::of(output, material, &lists, Numbering::First)?;
-    directory.check_names(&set.visible())?;
-    keeper.directory = Some(directory);
-    let differs = keeper.differs(material, &lists, rights);
-    let files = set.files.iter().filter_map(|file| file.names.first().cloned()).collect();
-    let lists_trouble = keeper.record.lists_trouble.map(|trouble| trouble.what);
-    let would_run = output.on_change.is_some() && (differs.is_any() || keeper.pace.owes());
-    Ok(Plan { differs, files, lists_trouble, would_run })
-}
-
-/// Whose the files are to be.
-pub(crate) fn rights(output: &OutputConfig) -> Result<FileRights, NoSuchAccount> {
-    let number = |kind, name: &Option<String>| name.as_deref().map(|name| number_of(kind, name)).transpose();
-    Ok(FileRights {
-        owner: number(AccountKind::User, &output.owner)?,
-        group: number(AccountKind::Group, &output.group)?,
-        key_mode: output.key_mode,
-    })
-}
-
-fn lists_in(directory: &OutputDirectory) -> Vec<Vec<u8>> {
-    let text = directory.read(LISTS_NAME, LISTS_MAX).unwrap_or_default();
-    let blocks = Pem::iter_from_buffer(&text).map_while(Result::ok);
-    blocks.filter(|block| block.label == pem::CRL).map(|block| block.contents).collect()
-}
-
-fn settings_digest(output: &OutputConfig, rights: FileRights) -> String {
-    let text = format!("{:?} {rights:?} {:?}", output.format, output.password_file);
-    hex(sha256(&[text.as_bytes()]))
-}
-
-fn hex(digest: [u8; 32]) -> String {
-    data_encoding::HEXLOWER.encode(&digest)
 }
 
 /// For its owner alone, and only for as long as the command runs.

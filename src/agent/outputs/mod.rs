@@ -8,6 +8,7 @@
 pub(crate) mod account;
 pub mod check;
 pub mod config;
+pub(crate) mod difference;
 pub(crate) mod files;
 pub(crate) mod keeper;
 pub(crate) mod on_change;

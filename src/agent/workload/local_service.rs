@@ -192,15 +192,16 @@ mod tests {
 
     #[test]
     fn a_snapshot_comes_in_pieces_that_are_whole() {
-        let serial = |n: usize| Serial::new(Timestamp::UNIX_EPOCH, {
-            let mut entropy = [0; 10];
-            entropy[..8].copy_from_slice(&n.to_be_bytes());
-            entropy
-        });
+        let serial = |n: usize| {
+            Serial::new(Timestamp::UNIX_EPOCH, {
+                let mut entropy = [0; 10];
+                entropy[..8].copy_from_slice(&n.to_be_bytes());
+                entropy
+            })
+        };
         let until = Timestamp::UNIX_EPOCH;
         for (count, messages) in [(0, 1), (1, 1), (DENIED_PER_MESSAGE, 1), (2 * DENIED_PER_MESSAGE + 1, 3)] {
-            let denied: Vec<_> =
-                (0..count).map(|n| (serial(n), Denial { until, spiffe_id: None })).collect();
+            let denied: Vec<_> = (0..count).map(|n| (serial(n), Denial { until, spiffe_id: None })).collect();
             let told: Vec<_> = pieces(vec![vec![7]], &denied).collect();
             assert_eq!(told.len(), messages);
             assert_eq!(told[0].intermediates, [vec![7]]);
@@ -216,7 +217,8 @@ mod tests {
     fn reports_are_paced() {
         let begin = Instant::now();
         let mut pace = ReportPace { left: REPORTS_BURST, counted: begin };
-        let taken = |pace: &mut ReportPace, after: Duration| (0..20).filter(|_| pace.take(begin + after)).count();
+        let taken =
+            |pace: &mut ReportPace, after: Duration| (0..20).filter(|_| pace.take(begin + after)).count();
         assert_eq!(taken(&mut pace, Duration::ZERO), 10);
         assert_eq!(taken(&mut pace, Duration::from_secs(29)), 0);
         assert_eq!(taken(&mut pace, Duration::from_secs(61)), 2);

@@ -32,8 +32,8 @@ const SET: &str = "..muster-";
 const LINK_NEW: &str = "..link.new";
 /// How long a set that was replaced stays for those who read it.
 const KEPT_FOR: Duration = Duration::from_secs(60);
-/// Most sets that stay.
-const KEPT_MAX: usize = 16;
+/// Most sets that stay. Lists change once a second at most.
+const KEPT_MAX: usize = 32;
 
 /// Why files can't be written there.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,8 @@ pub(crate) enum DirectoryError {
     InUse(PathBuf),
     #[error("{} is there and is not ours; move it away", .0.display())]
     InTheWay(PathBuf),
+    #[error("{} is read-only here; where a service may not write to it, `muster agent outputs --unit` prints the drop-in that lets it", .0.display())]
+    ReadOnly(PathBuf),
     #[error("{} can't be written to", .path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("{} can't be given to owner and group as wished", .path.display())]
@@ -346,7 +348,10 @@ impl OutputDirectory {
     }
 
     fn failed(&self, error: Errno) -> DirectoryError {
-        DirectoryError::Write { path: self.path.clone(), source: error.into() }
+        match error {
+            Errno::ROFS => DirectoryError::ReadOnly(self.path.clone()),
+            error => DirectoryError::Write { path: self.path.clone(), source: error.into() },
+        }
     }
 }
 

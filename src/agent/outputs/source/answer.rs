@@ -28,7 +28,7 @@ pub(crate) struct X509Answer {
 
 /// Why an answer is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AnswerError {
+pub(crate) enum SvidAnswerError {
     #[error("the provider's answer holds no identity")]
     NoIdentity,
     #[error("the provider's {0} can't be read as certificates in DER")]
@@ -39,14 +39,14 @@ pub(crate) enum AnswerError {
 
 impl X509Answer {
     /// The first identity, which is the one for programs that don't choose (SPIFFE Workload API 5.3).
-    pub(crate) fn read(response: X509svidResponse) -> Result<Self, AnswerError> {
-        let svid = response.svids.into_iter().next().ok_or(AnswerError::NoIdentity)?;
+    pub(crate) fn read(response: X509svidResponse) -> Result<Self, SvidAnswerError> {
+        let svid = response.svids.into_iter().next().ok_or(SvidAnswerError::NoIdentity)?;
         let key = Zeroizing::new(svid.x509_svid_key);
-        let chain = certificates(&svid.x509_svid).ok_or(AnswerError::Certificates("chain"))?;
-        let roots = certificates(&svid.bundle).ok_or(AnswerError::Certificates("bundle"))?;
+        let chain = certificates(&svid.x509_svid).ok_or(SvidAnswerError::Certificates("chain"))?;
+        let roots = certificates(&svid.bundle).ok_or(SvidAnswerError::Certificates("bundle"))?;
         let shown = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_vec()));
-        certified_key(shown, private).map_err(AnswerError::NoPair)?;
+        certified_key(shown, private).map_err(SvidAnswerError::NoPair)?;
         Ok(Self { spiffe_id: svid.spiffe_id, chain, key, roots, lists: response.crl })
     }
 
