@@ -24,6 +24,7 @@ pub mod svid;
 pub mod ca;
 pub mod store;
 pub mod tls;
+pub mod vouch;
 
 pub mod app;
 

@@ -26,6 +26,8 @@ pub struct Svid {
     pub public_key: Vec<u8>,
     /// The issuer's name in DER.
     pub issuer: Vec<u8>,
+    /// The issuer's key, as it is identified (RFC 5280 4.2.1.1).
+    pub issuer_key_id: Option<Vec<u8>>,
 }
 
 /// Why a certificate is no SVID of an agent.
@@ -66,6 +68,7 @@ impl Svid {
             not_after,
             public_key: certificate.public_key().raw.to_vec(),
             issuer: certificate.issuer().as_raw().to_vec(),
+            issuer_key_id: issuer_key_id(&certificate),
         })
     }
 
@@ -106,6 +109,13 @@ fn sole_name<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, NotAnS
         Some([GeneralName::URI(uri)]) => Ok(uri),
         _ => Err(NotAnSvid::Names),
     }
+}
+
+fn issuer_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(id) => Some(id.key_identifier.as_ref()?.0.to_vec()),
+        _ => None,
+    })
 }
 
 fn times(certificate: &X509Certificate<'_>) -> Result<(Timestamp, Timestamp), NotAnSvid> {

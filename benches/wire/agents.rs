@@ -23,6 +23,7 @@ use crate::figures::{Times, line};
 use crate::https::{Https, post, trusting};
 use crate::machines::{Fleet, Host};
 use crate::server::Server;
+use crate::watchers;
 
 /// Agents that connect at the same time.
 const ATTACHING: usize = 64;
@@ -32,6 +33,8 @@ const BEAT: Duration = Duration::from_millis(50);
 /// Heartbeats that a session may send in one go, with some to spare: the server takes 40.
 const BURST: usize = 30;
 const REVOKED: usize = 200;
+/// Those whose revocation is told to watchers.
+const TOLD: usize = 20;
 /// How long the server has to come to rest before its memory is read.
 const REST: Duration = Duration::from_secs(2);
 
@@ -41,7 +44,7 @@ struct Agent {
     up: mpsc::Sender<SessionRequest>,
     down: Streaming<SessionResponse>,
     /// The connection lives as long as its client.
-    _client: AgentServiceClient<Channel>,
+    client: AgentServiceClient<Channel>,
 }
 
 pub async fn measure(server: &Server, fleet: &mut Fleet, settings: &Settings) {
@@ -58,7 +61,12 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, settings: &Settings) {
     );
 
     heartbeats(server, &mut agents, settings.phase).await;
-    revoke(server, &mut agents).await;
+    let token = server.operator(&["api-token", "create", "--name", "bench", "--permission", "agent.write"]);
+    let bearer = format!("Authorization: Bearer {}\r\n", token["token"].as_str().expect("a text"));
+    let gone = agents.split_off(agents.len().saturating_sub(TOLD)).into_iter().map(|agent| agent.id);
+    let clients = agents.iter().map(|agent| agent.client.clone()).collect();
+    watchers::measure(server, &bearer, clients, gone.collect()).await;
+    revoke(server, &mut agents, &bearer).await;
 }
 
 /// How many agents fit under this machine's bound on descriptors, which the server inherits: it lets agents have
@@ -120,7 +128,7 @@ impl Dial {
         let facts = HostFacts { hostname: id.clone(), arch: "x86_64".to_owned(), ..HostFacts::default() };
         up.send(heartbeat(Some(facts))).await.expect("it is open");
         let down = client.session(ReceiverStream::new(requests)).await.expect("a session").into_inner();
-        let mut agent = Agent { id, up, down, _client: client };
+        let mut agent = Agent { id, up, down, client };
         agent.answer().await;
         agent
     }
@@ -187,13 +195,11 @@ where
 }
 
 /// Revokes live agents one after the other while the others stay.
-async fn revoke(server: &Server, agents: &mut Vec<Agent>) {
-    let token = server.operator(&["api-token", "create", "--name", "bench", "--permission", "agent.write"]);
-    let bearer = format!("Authorization: Bearer {}\r\n", token["token"].as_str().expect("a text"));
+async fn revoke(server: &Server, agents: &mut Vec<Agent>, bearer: &str) {
     let mut admin = Https::new(server).connect(server.https.ip()).await.expect("a connection");
     let (mut answers, mut ends) = (Vec::new(), Vec::new());
     for mut agent in agents.split_off(agents.len().saturating_sub(REVOKED)) {
-        let request = post(&format!("/v1/agents/{}/revoke", agent.id), &bearer, "");
+        let request = post(&format!("/v1/agents/{}/revoke", agent.id), bearer, "");
         let begun = Instant::now();
         let answered = async {
             let (status, body) = admin.exchange(&request).await.expect("an answer");

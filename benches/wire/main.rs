@@ -15,6 +15,7 @@ mod https;
 mod machines;
 mod server;
 mod starts;
+mod watchers;
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -18,6 +18,7 @@ use crate::agent::connect::dial::Dialer;
 use crate::agent::connect::proxy::ProxySettings;
 use crate::agent::connect::server_url::{NotAServerUrl, ServerUrl};
 use crate::agent::enroll::credential_source::{CredentialPlace, CredentialSource, SecretText};
+use crate::agent::relying_party::settings::{RelyingPartyError, RelyingPartySection, RelyingPartySettings};
 use crate::agent::state_file::AgentState;
 use crate::domain::enroll::credential::CredentialKind;
 use crate::domain::network::host_port::{HostPort, NotAHostPort};
@@ -42,6 +43,12 @@ const KEY_FILE: &str = "MUSTER_AGENT_TLS_KEY_FILE";
 const CA_FILE: &str = "MUSTER_AGENT_TLS_CA_FILE";
 const IDENTITY_SERVER: &str = "MUSTER_AGENT_IDENTITY_SERVER";
 const WORKLOAD_SOCKET: &str = "MUSTER_AGENT_WORKLOAD_API_SOCKET";
+const RELYING_PARTY_LISTEN: &str = "MUSTER_AGENT_RELYING_PARTY_LISTEN";
+const RELYING_PARTY_MODE: &str = "MUSTER_AGENT_RELYING_PARTY_MODE";
+const RELYING_PARTY_GROUP: &str = "MUSTER_AGENT_RELYING_PARTY_GROUP";
+const RELYING_PARTY_TENANTS: &str = "MUSTER_AGENT_RELYING_PARTY_TENANTS";
+const RELYING_PARTY_HEADER: &str = "MUSTER_AGENT_RELYING_PARTY_HEADER";
+const RELYING_PARTY_MAX_AGE: &str = "MUSTER_AGENT_RELYING_PARTY_MAX_AGE";
 const WORKLOAD_CONNECTIONS: &str = "MUSTER_AGENT_WORKLOAD_API_CONNECTIONS_PER_USER";
 
 /// How an agent is set up.
@@ -59,6 +66,8 @@ pub struct AgentConfig {
     pub workload_socket: Option<PathBuf>,
     /// Most connections to it that one user's programs hold.
     pub workload_connections_per_user: usize,
+    /// How relying parties on this machine are answered, if they are.
+    pub relying_party: Option<RelyingPartySettings>,
     pub subject: Subject,
     /// How the server is reached.
     pub dialer: Arc<Dialer>,
@@ -89,6 +98,8 @@ pub enum AgentConfigError {
     HostPort(&'static str, #[source] NotAHostPort),
     #[error("{0} is no number from {min} to {max}", min = PER_USER.start(), max = PER_USER.end())]
     Connections(&'static str),
+    #[error("{0} is refused")]
+    RelyingParty(&'static str, #[source] RelyingPartyError),
     #[error("{}: {key} is missing", path.display())]
     Missing { path: PathBuf, key: &'static str },
     #[error("{0} and {1} are both set, and only one of them can be meant")]
@@ -107,13 +118,14 @@ impl AgentConfigError {
                 "check the path and the rights; `muster agent enroll` writes an agent.yml beside the identity"
             }
             Self::Line { .. } | Self::File { .. } => {
-                "correct that line; the keys are control_plane.grpc_addr, tls.cert_file, tls.key_file, tls.ca_file, identity.server, enroll.token_file, enroll.secret_file, enroll.server, enroll.ca_pin, workload_api.socket and workload_api.connections_per_user"
+                "correct that line; the keys are control_plane.grpc_addr, tls.cert_file, tls.key_file, tls.ca_file, identity.server, enroll.token_file, enroll.secret_file, enroll.server, enroll.ca_pin, workload_api.socket, workload_api.connections_per_user, relying_party.listen, relying_party.mode, relying_party.group, relying_party.tenants, relying_party.header and relying_party.max_age"
             }
             Self::Missing { .. } => {
                 "set tls.cert_file and tls.key_file, or MUSTER_AGENT_TLS_CERT_FILE and MUSTER_AGENT_TLS_KEY_FILE"
             }
             Self::HostPort(..) => "write it as HOST:PORT",
             Self::Connections(_) => "64 is usual",
+            Self::RelyingParty(..) => "correct the variable of the environment",
             Self::Server(..) => "write it as https://HOST:PORT",
             Self::Pin(..) => "copy the pin again from where the server's operator sees it",
             Self::Both(..) => "remove one of the two",
@@ -133,6 +145,7 @@ struct File {
     identity: Option<IdentityServer>,
     enroll: Option<Enroll>,
     workload_api: Option<WorkloadApi>,
+    relying_party: Option<RelyingPartySection>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -287,6 +300,7 @@ impl AgentConfig {
             },
             server,
             workload_socket: path_in(env, WORKLOAD_SOCKET).or(workload.socket),
+            relying_party: relying_party(file.relying_party.unwrap_or_default(), env)?.settings(),
             workload_connections_per_user: connections.map_or(PER_USER_USUAL, |connections| connections.0),
             subject: Subject::ThisMachine,
             dialer: dialer(env),
@@ -319,6 +333,22 @@ impl AgentConfig {
         let in_use = self.server_ca.as_ref().is_none_or(|file| absolute(file) == absolute(&kept));
         in_use && fs::symlink_metadata(kept).is_ok_and(|kept| kept.is_file())
     }
+}
+
+/// The section, with what the environment says in its place.
+fn relying_party(
+    file: RelyingPartySection,
+    env: AgentEnvironment<'_>,
+) -> Result<RelyingPartySection, AgentConfigError> {
+    let refused = AgentConfigError::RelyingParty;
+    Ok(RelyingPartySection {
+        listen: parsed(env, RELYING_PARTY_LISTEN, refused)?.or(file.listen),
+        mode: parsed(env, RELYING_PARTY_MODE, refused)?.or(file.mode),
+        group: parsed(env, RELYING_PARTY_GROUP, refused)?.or(file.group),
+        tenants: parsed(env, RELYING_PARTY_TENANTS, refused)?.or(file.tenants),
+        header: parsed(env, RELYING_PARTY_HEADER, refused)?.or(file.header),
+        max_age: parsed(env, RELYING_PARTY_MAX_AGE, refused)?.or(file.max_age),
+    })
 }
 
 impl EnrollConfig {
@@ -438,10 +468,11 @@ fn is_secret(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::relying_party::settings::VouchAddress;
 
     /// Every setting, and the variable of the environment that wins over it. The settings, the reference and the
     /// hints are held against this list.
-    const SETTINGS: [(&str, &str); 11] = [
+    const SETTINGS: [(&str, &str); 17] = [
         ("control_plane.grpc_addr", GRPC_ADDR),
         ("tls.cert_file", CERT_FILE),
         ("tls.key_file", KEY_FILE),
@@ -453,6 +484,12 @@ mod tests {
         ("enroll.ca_pin", CA_PIN),
         ("workload_api.socket", WORKLOAD_SOCKET),
         ("workload_api.connections_per_user", WORKLOAD_CONNECTIONS),
+        ("relying_party.listen", RELYING_PARTY_LISTEN),
+        ("relying_party.mode", RELYING_PARTY_MODE),
+        ("relying_party.group", RELYING_PARTY_GROUP),
+        ("relying_party.tenants", RELYING_PARTY_TENANTS),
+        ("relying_party.header", RELYING_PARTY_HEADER),
+        ("relying_party.max_age", RELYING_PARTY_MAX_AGE),
     ];
 
     const FILES: &str = "tls: {cert_file: /d/cert.pem, key_file: /d/key.pem}\n";
@@ -549,6 +586,23 @@ workload_api: {socket: /run/muster-agent/workload.sock, connections_per_user: 20
             "enroll.ca_pin" => config.enroll.pin.unwrap().to_string(),
             "workload_api.socket" => config.workload_socket.as_ref().unwrap().display().to_string(),
             "workload_api.connections_per_user" => config.workload_connections_per_user.to_string(),
+            _ if key.starts_with("relying_party.") => vouching(config.relying_party.as_ref().unwrap(), key),
+            _ => panic!("{key} is not looked at by this test"),
+        }
+    }
+
+    fn vouching(settings: &RelyingPartySettings, key: &str) -> String {
+        match key {
+            "relying_party.listen" => match &settings.listen {
+                VouchAddress::Unix(path) => format!("unix:{}", path.display()),
+                VouchAddress::Loopback(address) => address.to_string(),
+            },
+            "relying_party.mode" => format!("{:04o}", settings.mode.bits()),
+            "relying_party.group" => settings.group.clone().unwrap(),
+            "relying_party.tenants" if settings.tenants.own => "own".to_owned(),
+            "relying_party.tenants" => settings.tenants.others[0].to_string(),
+            "relying_party.header" => settings.header.canonical().to_owned(),
+            "relying_party.max_age" => format!("{}s", settings.max_age.unwrap().as_secs()),
             _ => panic!("{key} is not looked at by this test"),
         }
     }
@@ -567,6 +621,12 @@ workload_api: {socket: /run/muster-agent/workload.sock, connections_per_user: 20
                 "server" => ("https://a:1", "https://b:2"),
                 "ca_pin" => (&*"ab".repeat(32), &*"cd".repeat(32)),
                 "connections_per_user" => ("7", "9"),
+                "listen" => ("unix:/d/first", "127.0.0.1:9444"),
+                "mode" => ("0600", "0640"),
+                "group" => ("first", "33"),
+                "tenants" => ("01890000-0000-7000-8000-000000000000", "own"),
+                "header" => ("X-SSL-Client-Cert", "X-Forwarded-Client-Cert"),
+                "max_age" => ("60s", "90s"),
                 _ => ("/d/first", "/d/second"),
             };
             let files = match name {
@@ -579,6 +639,11 @@ workload_api: {socket: /run/muster-agent/workload.sock, connections_per_user: 20
                     "tls: {{{files}{}{name}: \"{first}\"}}",
                     if files.ends_with(", ") { "" } else { ", " }
                 ),
+                "relying_party" if name == "listen" => format!("{FILES}{section}: {{{name}: \"{first}\"}}"),
+                "relying_party" if name == "tenants" => {
+                    format!("{FILES}{section}: {{listen: \"unix:/l\", {name}: [\"{first}\"]}}")
+                }
+                "relying_party" => format!("{FILES}{section}: {{listen: \"unix:/l\", {name}: \"{first}\"}}"),
                 _ if first.parse::<u32>().is_ok() => format!("{FILES}{section}: {{{name}: {first}}}"),
                 _ => format!("{FILES}{section}: {{{name}: \"{first}\"}}"),
             };

@@ -3,6 +3,7 @@
 //! The key never leaves the machine, an existing identity is never overwritten by an enrollment, and nothing a
 //! server answers is installed before it has been checked.
 
+pub(crate) mod account;
 pub mod advice;
 pub mod config;
 pub mod connect;
@@ -10,7 +11,9 @@ pub mod enroll;
 pub mod facts;
 pub mod identity;
 pub mod install;
+pub mod local_socket;
 pub mod outputs;
+pub mod relying_party;
 pub mod run;
 pub mod state_file;
 pub mod status;

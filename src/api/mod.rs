@@ -16,4 +16,5 @@ pub(crate) mod overview;
 pub(crate) mod page;
 pub(crate) mod people;
 pub(crate) mod problem;
+pub(crate) mod vouch;
 pub(crate) mod words;

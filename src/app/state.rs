@@ -18,6 +18,7 @@ use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
 use crate::app::issue::clones::Suspicions;
 use crate::app::issue::refusals::RefusalLog;
+use crate::app::issue::vouch::VouchIssuers;
 use crate::app::issue::{enroll, rotate};
 use crate::app::pool::Pool;
 use crate::app::trust::log::TrustLog;
@@ -112,6 +113,7 @@ pub struct App {
     pub(crate) counts: Arc<Counts>,
     /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
     pub(crate) trust: watch::Sender<()>,
+    pub(crate) vouch_issuers: VouchIssuers,
     /// What watchers of trust are told.
     pub(crate) trust_log: Arc<TrustLog>,
 }
@@ -213,6 +215,7 @@ impl App {
             rotations,
             writes,
             counts,
+            vouch_issuers: VouchIssuers::new(trust.subscribe()),
             trust,
             trust_log,
         })

@@ -73,6 +73,8 @@ codes! {
             => "the server's data may have been replaced; the identity comes back with a join token that names its agent id, enrolled into a new directory",
         BadChain = 401 "bad_chain"
             => "another agent CA has issued this certificate; the identity comes back with a join token that names its agent id, enrolled into a new directory",
+        OtherTenant = 403 "other_tenant" => "ask with an API token of that tenant, or name the tenant",
+        MissingTag = 403 "missing_tag",
         BadProof = 401 "bad_proof"
             => "key and certificate do not belong together; the identity comes back with a join token that names its agent id, enrolled into a new directory",
 

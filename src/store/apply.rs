@@ -180,6 +180,10 @@ impl<'t> Batch<'t> {
                 }
                 Ok(())
             }
+            Change::BeginTrustEpoch(epoch) => {
+                self.trust_changed = true;
+                self.begin_trust_epoch(epoch)
+            }
             Change::NoteClock(marks) => {
                 self.put(Table::Meta, meta::CLOCK_MARKS, &ClockMarksRecord::from(&marks))
             }

@@ -11,6 +11,7 @@ use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::outage::Outage;
 use crate::domain::identity::serial::Serial;
+use crate::domain::identity::trust_version::TrustEpoch;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
 use crate::domain::insight::timeline::{HostEvent, Reported};
@@ -116,6 +117,8 @@ pub enum Change {
         /// These go off the deny list: nobody can present them any more.
         denied: Vec<Serial>,
     },
+    /// What watchers of trust know may lack something, so they are told everything anew.
+    BeginTrustEpoch(TrustEpoch),
     /// What the wall clock has shown while the server ran.
     NoteClock(ClockMarks),
     /// A sign of life: the server serves.

@@ -20,8 +20,9 @@ enum Need {
 
 use Need::{Nothing, Permission, Person, SignedIn};
 
-const PERMISSIONS: [&str; 8] = [
+const PERMISSIONS: [&str; 9] = [
     "agent.read",
+    "agent.vouch",
     "agent.write",
     "audit.read",
     "host.write",
@@ -81,6 +82,8 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/v1/tenants", Permission("tenant.write")),
     ("GET", "/v1/audit", Permission("audit.read")),
     ("GET", "/v1/audit/verify", Permission("audit.read")),
+    ("POST", "/v1/vouch", Permission("agent.vouch")),
+    ("GET", "/v1/forward-auth", Permission("agent.vouch")),
     ("PUT", "/v1/account/password", Person),
     ("DELETE", "/v1/session", SignedIn),
 ];
@@ -121,6 +124,8 @@ enum Cell {
     Invisible,
     /// Neither of the first two.
     Admitted,
+    /// The same, of an operation that answers 403 about whom it is asked about.
+    Heard,
 }
 
 fn expected(who: Who, need: Need, path: &str) -> Cell {
@@ -138,13 +143,14 @@ fn expected(who: Who, need: Need, path: &str) -> Cell {
     let may = match who {
         Who::Nobody => return Cell::Unauthenticated,
         Who::Viewer => permission == "agent.read",
-        Who::Operator => ["agent.read", "agent.write", "audit.read"].contains(&permission),
+        Who::Operator => ["agent.read", "agent.vouch", "agent.write", "audit.read"].contains(&permission),
         Who::TokenWithout => false,
         Who::ForeignAdmin => permission != "tenant.write",
         Who::Admin | Who::TokenWith => true,
     };
     match may {
         false => Cell::Denied,
+        true if permission == "agent.vouch" => Cell::Heard,
         true if who == Who::ForeignAdmin && path.contains('{') => Cell::Invisible,
         true => Cell::Admitted,
     }
@@ -256,6 +262,7 @@ impl World {
             ("PUT", "/v1/session/preferences") => json!({"time_zone": "utc", "clock": "24h"}),
             ("POST", "/v1/agents/enroll-tokens") => json!({"name": name}),
             ("POST", "/v1/enrollment-secrets" | "/v1/tenants") => json!({"name": name}),
+            ("POST", "/v1/vouch") => json!({"certificate": "none"}),
             ("POST", "/v1/users") => json!({"username": name, "password": PASSWORD, "role": "viewer"}),
             ("PATCH", "/v1/users/{id}") => json!({"disabled": false}),
             // Nobody's token may do more than its maker.
@@ -288,6 +295,10 @@ fn check(cell: Cell, answer: &Answer, case: &str) {
         Cell::Denied => drop(answer.refused(403, "permission_denied")),
         Cell::Invisible => drop(answer.refused(404, "not_found")),
         Cell::Admitted => assert!(![401, 403].contains(&answer.status), "{case}: {answer}"),
+        Cell::Heard => {
+            let code = answer.json()["code"].as_str().unwrap_or_default().to_owned();
+            assert!(["bad_request", "bad_chain"].contains(&&*code), "{case}: {answer}");
+        }
     }
 }
 

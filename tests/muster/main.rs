@@ -98,6 +98,8 @@ mod readiness;
 mod readmission;
 /// Starts that must be refused: the reason on stderr, exit status 1, and nothing changed.
 mod refusals;
+/// Vouching by an agent beside a relying party.
+mod relying_party;
 /// `muster agent-ca renew`: a new intermediate takes over, and nothing of the old one is lost.
 mod renew;
 /// Events that agents report into the history of their hosts: bounded, and the agent's words.
@@ -144,8 +146,12 @@ mod trail;
 mod trust;
 /// What relying parties fetch: made when it changes, the same for everybody.
 mod trust_documents;
+/// Trust updates: who is denied is told to all who watch, and resumed where it was.
+mod trust_updates;
 /// Clients that ask and take nothing of the answers: what is held for them is bounded.
 mod untaken_answers;
+/// Vouching by the server, for relying parties without an agent beside them.
+mod vouch;
 /// The SPIFFE Workload API, judged by the SPIFFE libraries for Python and Rust.
 mod workload_api;
 /// What people and programs may change in a time: a pace for each, and quotas.

@@ -1,17 +1,28 @@
 //! The SPIFFE Workload API, judged by the SPIFFE libraries for Python and Rust.
 
+use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
+use muster::agent::workload::proto::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use muster::agent::workload::proto::{
+    X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+};
 use rustix::process::Signal;
 use serde_json::json;
 use spiffe::WorkloadApiClient;
+use tokio::net::UnixStream;
+use tokio::task::block_in_place;
 use tokio_stream::StreamExt;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Request, Streaming};
 
 use crate::support::agent::Machine;
-use crate::support::cli::python;
+use crate::support::cli::{openssl, python};
+use crate::support::identity::Identity;
 use crate::support::process::Process;
 use crate::support::server::Server;
 use crate::support::wait;
@@ -161,4 +172,111 @@ async fn a_crowd_of_callers_is_bounded() {
         }
     }
     panic!("there is no room again");
+}
+
+/// The Workload API's calls as they go over the wire: the libraries show no revocation lists.
+async fn dial(socket: &Path) -> SpiffeWorkloadApiClient<Channel> {
+    let socket = socket.to_owned();
+    let connector = tower::service_fn(move |_: Uri| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    let endpoint = Endpoint::from_static("http://localhost");
+    SpiffeWorkloadApiClient::new(endpoint.connect_with_connector(connector).await.unwrap())
+}
+
+fn with_header<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("workload.spiffe.io", "true".parse().unwrap());
+    request
+}
+
+async fn bundles(socket: &Path) -> Streaming<X509BundlesResponse> {
+    let request = with_header(X509BundlesRequest {});
+    dial(socket).await.fetch_x509_bundles(request).await.unwrap().into_inner()
+}
+
+async fn svids(socket: &Path) -> Streaming<X509svidResponse> {
+    dial(socket).await.fetch_x509svid(with_header(X509svidRequest {})).await.unwrap().into_inner()
+}
+
+async fn next<T>(answers: &mut Streaming<T>) -> T {
+    tokio::time::timeout(wait::PATIENCE, answers.message()).await.unwrap().unwrap().unwrap()
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = data_encoding::BASE64.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+/// Whether OpenSSL lets this certificate in, by the bundle and the lists of an answer.
+fn let_in(room: &Path, identity: &Identity, root: &[u8], lists: &[Vec<u8>]) -> bool {
+    fs::write(room.join("root.pem"), pem("CERTIFICATE", root)).unwrap();
+    let all: String = lists.iter().map(|list| pem("X509 CRL", list)).collect();
+    fs::write(room.join("crl.pem"), all).unwrap();
+    fs::write(room.join("leaf.pem"), identity.field("certificate")).unwrap();
+    fs::write(room.join("intermediate.pem"), identity.field("intermediate")).unwrap();
+    let judged = openssl(
+        room,
+        &["verify", "-crl_check_all", "-x509_strict", "-CAfile", "root.pem", "-CRLfile", "crl.pem"]
+            .into_iter()
+            .chain(["-untrusted", "intermediate.pem", "leaf.pem"])
+            .collect::<Vec<_>>(),
+    );
+    judged.code == Some(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x509_answers_carry_lists_that_verify_and_follow_a_revocation() {
+    let mut served = block_in_place(|| Served::start("24h"));
+    let (good, gone) =
+        (Identity::enroll(&served.server, "good").await, Identity::enroll(&served.server, "gone").await);
+    let mut answers = bundles(&served.socket).await;
+    let mut lists = Vec::new();
+    let mut root = Vec::new();
+    while lists.is_empty() {
+        let answer = next(&mut answers).await;
+        (lists, root) = (answer.crl, answer.bundles["spiffe://muster"].clone());
+    }
+    assert_eq!(lists.len(), 2, "the intermediate's and the root's");
+    let room = served.machine.home().to_owned();
+    assert!(let_in(&room, &good, &root, &lists) && let_in(&room, &gone, &root, &lists));
+
+    block_in_place(|| served.server.revoke("gone"));
+    let before = lists.clone();
+    while lists == before {
+        lists = next(&mut answers).await.crl;
+    }
+    assert!(let_in(&room, &good, &root, &lists) && !let_in(&room, &gone, &root, &lists));
+    // An SVID comes with them in its first answer, now that they are there.
+    assert_eq!(next(&mut svids(&served.socket).await).await.crl, lists);
+
+    // On disk, so that an agent whose server is away has them from its start on.
+    let kept = served.machine.file("trust.bin");
+    let has_lists = || {
+        let content = fs::read(&kept).ok()?;
+        let holds = |list: &Vec<u8>| content.windows(list.len()).any(|part| part == list.as_slice());
+        lists.iter().all(holds).then_some(())
+    };
+    wait::until("the lists are on disk", has_lists);
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+    block_in_place(|| {
+        served.agent.kill();
+        served.server.kill();
+    });
+    let config = served.machine.home().join("agent.yml");
+    let agent = served.machine.run(&config, &[]);
+    agent.wait_for_log("session ended", wait::PATIENCE);
+    assert_eq!(next(&mut bundles(&served.socket).await).await.crl, lists);
+    drop(agent);
+
+    // What is damaged counts as none, and is said.
+    fs::write(&kept, "damaged").unwrap();
+    let agent = served.machine.run(&config, &[]);
+    agent.wait_for_log("the kept trust update is damaged", wait::PATIENCE);
+    agent.wait_for_log("session ended", wait::PATIENCE);
+    let answer = next(&mut bundles(&served.socket).await).await;
+    assert!(answer.crl.is_empty());
+    assert_eq!(answer.bundles["spiffe://muster"], root);
 }

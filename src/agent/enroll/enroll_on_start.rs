@@ -149,6 +149,7 @@ mod tests {
             },
             workload_socket: None,
             workload_connections_per_user: PER_USER_USUAL,
+            relying_party: None,
             subject: Subject::ThisMachine,
             dialer: Arc::default(),
         }

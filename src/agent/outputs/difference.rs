@@ -2,7 +2,7 @@
 
 use x509_parser::pem::Pem;
 
-use crate::agent::outputs::account::{AccountKind, NoSuchAccount, number_of};
+use crate::agent::account::{AccountKind, NoSuchAccount, number_of};
 use crate::agent::outputs::config::OutputConfig;
 use crate::agent::outputs::files::directory::{DirectoryError, FileRights, OutputDirectory};
 use crate::agent::outputs::files::set::{FileSet, LISTS_NAME, Numbering, SetError};

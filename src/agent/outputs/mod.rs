@@ -5,7 +5,6 @@
 //! commands, and a keeper for each output decides. Outputs don't wait for each other, and nothing that was written goes
 //! away because the provider does.
 
-pub(crate) mod account;
 pub mod check;
 pub mod config;
 pub(crate) mod difference;

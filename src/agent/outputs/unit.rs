@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::agent::account::{AccountKind, name_of};
 use crate::agent::install::unit::{NotForAUnit, plain};
-use crate::agent::outputs::account::{AccountKind, name_of};
 use crate::agent::outputs::config::OutputsConfig;
 
 pub const OUTPUTS_UNIT: &str = "muster-agent-outputs.service";

@@ -16,6 +16,10 @@ use crate::agent::config::AgentConfig;
 use crate::agent::enroll::enroll_on_start::{BootError, Patience, identity_at_boot};
 use crate::agent::enroll::requests::ServerRefusal;
 use crate::agent::identity::IdentityError;
+use crate::agent::local_socket::ListenError;
+use crate::agent::relying_party::listener::{RelyingPartyListenError, VouchListener};
+use crate::agent::relying_party::settings::RelyingPartySettings;
+use crate::agent::relying_party::voucher::Voucher;
 use crate::agent::run::backoff::{ReconnectWindow, place_in, random_permille};
 use crate::agent::run::readiness::{Notify, Readiness};
 use crate::agent::run::reports::PendingReports;
@@ -25,7 +29,7 @@ use crate::agent::run::suspend::Wakefulness;
 use crate::agent::run::{reports, session};
 use crate::agent::trust::kept::TrustFile;
 use crate::agent::trust::shared::SharedTrust;
-use crate::agent::workload::listener::{ListenError, WorkloadListener};
+use crate::agent::workload::listener::WorkloadListener;
 use crate::agent::workload::{ConnectionLimit, TurnedAway};
 use crate::clock::{self, Clock};
 use crate::domain::identity::serial::Serial;
@@ -63,6 +67,8 @@ pub enum RunError {
     NoGrpcAddr,
     #[error(transparent)]
     WorkloadApi(#[from] ListenError),
+    #[error(transparent)]
+    RelyingParty(#[from] RelyingPartyListenError),
     #[error("a part of the agent failed, so it can't go on")]
     Failed,
 }
@@ -76,6 +82,7 @@ impl RunError {
             Self::Unusable(..) => "move the directory aside and enroll again",
             Self::NoGrpcAddr => "set control_plane.grpc_addr to HOST:PORT",
             Self::WorkloadApi(error) => error.hint(),
+            Self::RelyingParty(error) => error.hint(),
             Self::Failed => "start it again; if it persists, report it with the log",
         }
     }
@@ -101,8 +108,12 @@ pub async fn run(
         let listener = WorkloadListener::open(socket)?;
         info!(socket = %socket.display(), "serving the Workload API");
         let guests = ConnectionLimit::new(config.workload_connections_per_user, turned_away.clone());
-        tokio::spawn(listener.serve(offered, trust.clone(), Arc::clone(&reports), guests, serving));
+        tokio::spawn(listener.serve(offered, trust.clone(), Arc::clone(&reports), guests, serving.clone()));
     }
+    let vouching = match &config.relying_party {
+        Some(settings) => Some(Vouching::begin(settings, &trust, &serving).await?),
+        None => None,
+    };
     let _updates_wanted = config.workload_socket.is_some().then(|| trust.updates_wanted());
     let identity = tokio::select! {
         identity = identity_at_boot(&dir, &config, patience, clock.as_ref()) => identity?,
@@ -113,6 +124,9 @@ pub async fn run(
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
     let kept = TrustFile::of(dir.place(), &identity.svid.spiffe_id);
     trust.restore(kept.read(dir.place()), dir.place().notes().clock_difference_ms);
+    if let Some(vouching) = &vouching {
+        vouching.voucher.set_own(identity.svid.spiffe_id.clone());
+    }
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
     let mut keeping_trust = tokio::spawn(kept.keep(trust.clone(), over.clone()));
@@ -134,6 +148,9 @@ pub async fn run(
     // takes too long is cut off: on disk there is a whole pair at any moment.
     let kept = tokio::time::timeout(ROTATION_MAY_END, &mut keeping).await;
     keeping.abort();
+    if let Some(vouching) = vouching {
+        vouching.end(matches!(kept, Ok(Ok(RunEnd::Revoked(_))))).await;
+    }
     over.cancel();
     let _ = tokio::time::timeout(LAST_WRITE, &mut keeping_trust).await;
     match kept {
@@ -143,6 +160,36 @@ pub async fn run(
             Ok(RunEnd::Stopped)
         }
         _ => Err(RunError::Failed),
+    }
+}
+
+/// Answers relying parties while the agent runs.
+struct Vouching {
+    voucher: Voucher,
+    serving: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Vouching {
+    async fn begin(
+        settings: &RelyingPartySettings,
+        trust: &SharedTrust,
+        serving: &CancellationToken,
+    ) -> Result<Self, RelyingPartyListenError> {
+        let listener = VouchListener::open(settings).await?;
+        let (voucher, serving) = (Voucher::new(trust.clone(), settings), serving.child_token());
+        let task = tokio::spawn(listener.serve(voucher.clone(), serving.clone()));
+        Ok(Self { voucher, serving, task })
+    }
+
+    /// Lets open questions be answered: with no, where the agent's own identity is revoked.
+    async fn end(self, revoked: bool) {
+        if revoked {
+            self.voucher.revoke();
+        }
+        self.serving.cancel();
+        // It waits for a second at most.
+        let _ = self.task.await;
     }
 }
 
@@ -418,6 +465,7 @@ mod tests {
             enroll: EnrollConfig { credential: Some(credential), server: Some(url), pin: Some(server.pin()) },
             workload_socket: None,
             workload_connections_per_user: PER_USER_USUAL,
+            relying_party: None,
             subject: Subject::ThisMachine,
             dialer: Arc::clone(dialer),
         };

@@ -156,3 +156,41 @@ fn moment(content: &[u8]) -> Option<(Timestamp, &[u8])> {
     let (millis, rest) = content.split_first_chunk()?;
     Some((Timestamp::from_millisecond(i64::from_be_bytes(*millis)).ok()?, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::trust::update::tests::{authority, denied, update};
+
+    const HOLDER: &str = "spiffe://muster/tenant/01890000-0000-7000-8000-000000000000/agent/web-1";
+
+    fn state() -> TrustState {
+        let (root, list) = authority();
+        let told = TrustUpdate {
+            snapshot: true,
+            roots: vec![root.clone()],
+            intermediates: vec![root],
+            lists: vec![list],
+            denied_ids: vec![vec![3; 32]],
+            ..update(9, vec![denied(1, 5_000, HOLDER), denied(2, 6_000, "")])
+        };
+        let whole = UpdateReader::default().take(told).unwrap().unwrap();
+        TrustState::from_snapshot(None, whole, Timestamp::from_millisecond(7_000).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_was_kept_comes_back_and_what_is_damaged_does_not() {
+        let state = state();
+        let content = encode(&state, HOLDER);
+        assert_eq!(decode(&content, HOLDER), Some(state));
+        assert_eq!(decode(&content, "spiffe://muster/x"), None, "another identity's");
+        for length in [0, 1, MAGIC.len(), MAGIC.len() + DIGEST, content.len() - 1] {
+            assert_eq!(decode(&content[..length], HOLDER), None, "cut at {length}");
+        }
+        for octet in 0..content.len() {
+            let mut damaged = content.clone();
+            damaged[octet] ^= 1;
+            assert_eq!(decode(&damaged, HOLDER), None, "octet {octet}");
+        }
+    }
+}

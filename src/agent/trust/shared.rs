@@ -26,7 +26,7 @@ struct Shared {
     changes: watch::Sender<u64>,
     /// Moves with each change of the bundle and of the lists.
     documents: watch::Sender<u64>,
-    wanted: watch::Sender<Wanted>,
+    wanted: watch::Sender<TrustWanted>,
     /// How many watches the server has accepted and not ended.
     watching: watch::Sender<usize>,
     /// Why there are no trust updates at present.
@@ -38,14 +38,14 @@ struct Shared {
 
 /// Who wants trust updates at present.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct TrustWanted {
     /// How many want to know whom to let in.
     updates: usize,
     /// How many want revocation lists, too.
     lists: usize,
 }
 
-impl Wanted {
+impl TrustWanted {
     pub(crate) const fn any(self) -> bool {
         self.updates + self.lists > 0
     }
@@ -170,7 +170,7 @@ impl SharedTrust {
     }
 
     /// Who wants updates, and changes of that.
-    pub(crate) fn wanted(&self) -> watch::Receiver<Wanted> {
+    pub(crate) fn wanted(&self) -> watch::Receiver<TrustWanted> {
         self.0.wanted.subscribe()
     }
 

@@ -150,3 +150,137 @@ impl TrustState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::trust::update::UpdateReader;
+    use crate::agent::trust::update::tests::{authority, denied, serial, update};
+    use crate::grpc::proto::{Denied, TrustUpdate};
+
+    const DAY: i64 = 86_400_000;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millisecond(ms).unwrap()
+    }
+
+    fn whole(update: TrustUpdate) -> WholeUpdate {
+        UpdateReader::default().take(update).unwrap().unwrap()
+    }
+
+    fn snapshot(epoch: &str, version: u64, denied: Vec<Denied>) -> WholeUpdate {
+        let (root, list) = authority();
+        let (roots, lists) = (vec![root], vec![list]);
+        whole(TrustUpdate {
+            epoch: epoch.to_owned(),
+            snapshot: true,
+            roots,
+            lists,
+            ..update(version, denied)
+        })
+    }
+
+    fn known(state: &TrustState) -> Vec<(u8, i64)> {
+        let one = |(serial, denied): (&Serial, &DeniedSerial)| {
+            (serial.as_bytes()[0], denied.until.as_millisecond())
+        };
+        let mut known: Vec<_> = state.denied.iter().map(one).collect();
+        known.sort_unstable();
+        known
+    }
+
+    #[test]
+    fn a_denied_serial_is_never_taken_back_before_its_end() {
+        let id = "spiffe://muster/tenant/01890000-0000-7000-8000-000000000000/agent/web-1";
+        let first = snapshot("e1", 3, vec![denied(1, 2 * DAY, id), denied(2, DAY, "")]);
+        let state = TrustState::from_snapshot(None, first, at(0)).unwrap();
+        // Another epoch without them, and with an end that is sooner.
+        let other = snapshot("e2", 1, vec![denied(1, DAY / 2, ""), denied(3, DAY, "")]);
+        let mut state = TrustState::from_snapshot(Some(&state), other, at(1000)).unwrap();
+        assert_eq!(known(&state), [(1, 2 * DAY), (2, DAY), (3, DAY)]);
+        assert_eq!(state.denied[&serial(1)].spiffe_id.as_ref().unwrap().to_string(), id);
+        assert_eq!((state.epoch.as_str(), state.version), ("e2", 1));
+        let sooner = TrustUpdate { epoch: "e2".to_owned(), ..update(2, vec![denied(1, 0, "")]) };
+        assert_eq!(state.apply(whole(sooner), at(2000)), Ok(Applied::Confirmed));
+        assert_eq!(known(&state)[0], (1, 2 * DAY));
+        // After its end, and some time for clocks that differ, it goes.
+        let later = snapshot("e2", 3, Vec::new());
+        let state = TrustState::from_snapshot(Some(&state), later, at(DAY + 3_600_001)).unwrap();
+        assert_eq!(known(&state), [(1, 2 * DAY)]);
+    }
+
+    #[test]
+    fn an_update_is_taken_whole_or_not_at_all() {
+        let held =
+            TrustState::from_snapshot(None, snapshot("e1", 3, vec![denied(1, DAY, "")]), at(0)).unwrap();
+        let (root, list) = authority();
+        let refused = [
+            TrustUpdate { epoch: "e2".to_owned(), ..update(4, vec![denied(2, DAY, "")]) },
+            TrustUpdate { snapshot: true, roots: vec![root.clone()], ..update(4, Vec::new()) },
+        ];
+        for update in refused {
+            let mut state = held.clone();
+            assert_eq!(state.apply(whole(update), at(5)), Err(TrustUpdateError::NoBase));
+            assert_eq!(state, held);
+        }
+        let no_snapshot = whole(update(4, Vec::new()));
+        assert_eq!(TrustState::from_snapshot(Some(&held), no_snapshot, at(0)), Err(TrustUpdateError::NoBase));
+
+        let mut state = held.clone();
+        let told = TrustUpdate { roots: vec![root.clone()], ..update(4, vec![denied(2, DAY, "")]) };
+        assert_eq!(state.apply(whole(told), at(5)), Ok(Applied::Changed));
+        assert_eq!((state.version, &state.roots, &state.lists), (4, &vec![root], &held.lists));
+        assert_eq!(state.confirmed_at, at(5));
+        assert_eq!(state.apply(whole(update(4, Vec::new())), at(6)), Ok(Applied::Confirmed));
+        assert_eq!(state.confirmed_at, at(6));
+        // What a session tells that is being replaced: its serials count, its documents are old.
+        let late = TrustUpdate { lists: vec![list], ..update(3, vec![denied(3, DAY, "")]) };
+        assert_eq!(state.apply(whole(late), at(7)), Ok(Applied::Changed));
+        assert_eq!((state.version, &state.lists, state.confirmed_at), (4, &held.lists, at(6)));
+        assert_eq!(known(&state), [(1, DAY), (2, DAY), (3, DAY)]);
+        assert_eq!(state.apply(whole(update(2, Vec::new())), at(7)), Ok(Applied::Older));
+    }
+
+    #[test]
+    fn old_lists_are_never_replaced_by_none() {
+        let held = TrustState::from_snapshot(None, snapshot("e1", 3, Vec::new()), at(0)).unwrap();
+        let mut without = snapshot("e2", 1, Vec::new());
+        without.lists.clear();
+        let after = TrustState::from_snapshot(Some(&held), without, at(1)).unwrap();
+        assert_eq!(after.lists, held.lists);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let crowd = |first: u32| {
+            let one = |n: u32| {
+                let bytes: [u8; 16] = [&[0; 12][..], &n.to_be_bytes()].concat().try_into().unwrap();
+                (Serial::from_bytes(bytes), DeniedSerial { until: at(DAY), spiffe_id: None })
+            };
+            (first..first + 300_000).map(one).collect()
+        };
+        let mut first = snapshot("e1", 1, Vec::new());
+        first.denied = crowd(0);
+        let mut held = TrustState::from_snapshot(None, first, at(0)).unwrap();
+        let mut other = snapshot("e2", 1, Vec::new());
+        other.denied = crowd(300_000);
+        assert_eq!(TrustState::from_snapshot(Some(&held), other, at(0)), Err(TrustUpdateError::TooMuch));
+        let mut more = whole(update(2, Vec::new()));
+        more.denied = crowd(300_000);
+        assert_eq!(held.apply(more, at(0)), Err(TrustUpdateError::TooMuch));
+        assert_eq!((held.denied.len(), held.version), (300_000, 1));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_makes_the_watcher_ask_for_everything() {
+        let first = snapshot("e1", 3, vec![denied(1, DAY, "")]);
+        let mut state = TrustState::from_snapshot(None, first, at(0)).unwrap();
+        assert_eq!(state.resume(at(0)), ("e1".to_owned(), 3));
+        assert_eq!(state.apply(whole(update(3, Vec::new())), at(9 * DAY)), Ok(Applied::Confirmed));
+        assert_eq!((known(&state), state.resume(at(9 * DAY))), (vec![], ("e1".to_owned(), 3)));
+        assert_eq!(state.resume(at(1)), (String::new(), 0));
+        let again = snapshot("e1", 3, vec![denied(1, DAY, "")]);
+        let state = TrustState::from_snapshot(Some(&state), again, at(2)).unwrap();
+        assert_eq!((known(&state), state.resume(at(3))), (vec![(1, DAY)], ("e1".to_owned(), 3)));
+    }
+}

@@ -171,3 +171,141 @@ fn read_denied(denied: Denied) -> Result<(Serial, DeniedSerial), TrustUpdateErro
     };
     Ok((Serial::from_bytes(serial), DeniedSerial { until, spiffe_id }))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod,
+        KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
+    };
+
+    use super::*;
+
+    /// A root and a list of its own.
+    pub(crate) fn authority() -> (Vec<u8>, Vec<u8>) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let root = params.self_signed(&key).unwrap().der().to_vec();
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(2027, 1, 1),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&Issuer::from_params(&params, &key)).unwrap();
+        (root, list.der().to_vec())
+    }
+
+    pub(crate) fn serial(number: u8) -> Serial {
+        Serial::from_bytes([number; 16])
+    }
+
+    pub(crate) fn denied(number: u8, until_ms: i64, spiffe_id: &str) -> Denied {
+        Denied { serial: vec![number; 16], until_ms, spiffe_id: spiffe_id.to_owned() }
+    }
+
+    pub(crate) fn update(version: u64, denied: Vec<Denied>) -> TrustUpdate {
+        TrustUpdate { epoch: "e1".to_owned(), version, denied, ..TrustUpdate::default() }
+    }
+
+    #[test]
+    fn hostile_updates_are_refused() {
+        let (root, list) = authority();
+        let whole = update(7, Vec::new());
+        let cut = |der: &[u8]| der[..der.len() - 1].to_vec();
+        let longer = |der: &[u8]| [der, &[0]].concat();
+        let with = |change: &dyn Fn(&mut TrustUpdate)| {
+            let mut update = whole.clone();
+            change(&mut update);
+            update
+        };
+        let cases: Vec<(&str, TrustUpdate, TrustUpdateError)> = vec![
+            ("no epoch", with(&|u| u.epoch.clear()), TrustUpdateError::Epoch),
+            ("a long epoch", with(&|u| u.epoch = "e".repeat(65)), TrustUpdateError::Epoch),
+            ("an epoch with a line end", with(&|u| u.epoch = "e\n".to_owned()), TrustUpdateError::Epoch),
+            ("version zero", with(&|u| u.version = 0), TrustUpdateError::Version),
+            ("a snapshot without a root", with(&|u| u.snapshot = true), TrustUpdateError::NoRoot),
+            ("an empty root", with(&|u| u.roots = vec![Vec::new()]), TrustUpdateError::Certificate),
+            ("a cut root", with(&|u| u.roots = vec![cut(&root)]), TrustUpdateError::Certificate),
+            ("a root and more", with(&|u| u.roots = vec![longer(&root)]), TrustUpdateError::Certificate),
+            (
+                "a list as an intermediate",
+                with(&|u| u.intermediates = vec![list.clone()]),
+                TrustUpdateError::Certificate,
+            ),
+            ("roots without end", with(&|u| u.roots = vec![root.clone(); 65]), TrustUpdateError::TooMuch),
+            ("a cut list", with(&|u| u.lists = vec![cut(&list)]), TrustUpdateError::List),
+            ("a list and more", with(&|u| u.lists = vec![longer(&list)]), TrustUpdateError::List),
+            ("lists without end", with(&|u| u.lists = vec![list.clone(); 129]), TrustUpdateError::TooMuch),
+            ("a list of 65 MiB", with(&|u| u.lists = vec![vec![0; 65 << 20]]), TrustUpdateError::TooMuch),
+            (
+                "a short serial",
+                with(&|u| u.denied = vec![Denied { serial: vec![1; 15], ..denied(1, 0, "") }]),
+                TrustUpdateError::Denied,
+            ),
+            (
+                "a long serial",
+                with(&|u| u.denied = vec![Denied { serial: vec![1; 17], ..denied(1, 0, "") }]),
+                TrustUpdateError::Denied,
+            ),
+            (
+                "an end beyond time",
+                with(&|u| u.denied = vec![denied(1, i64::MAX, "")]),
+                TrustUpdateError::Denied,
+            ),
+            (
+                "an end before time",
+                with(&|u| u.denied = vec![denied(1, i64::MIN, "")]),
+                TrustUpdateError::Denied,
+            ),
+            (
+                "a foreign id",
+                with(&|u| u.denied = vec![denied(1, 0, "spiffe://x/y")]),
+                TrustUpdateError::Denied,
+            ),
+            ("a short hash", with(&|u| u.denied_ids = vec![vec![0; 31]]), TrustUpdateError::Denied),
+        ];
+        for (what, update, error) in cases {
+            assert_eq!(UpdateReader::default().take(update).unwrap_err(), error, "{what}");
+        }
+        let crowd = |begin: u32| {
+            let one =
+                |n: u32| Denied { serial: [&[0; 12][..], &n.to_be_bytes()].concat(), ..denied(1, 0, "") };
+            let denied = (begin..begin + 250_001).map(one).collect();
+            TrustUpdate { more: true, ..update(7, denied) }
+        };
+        let mut reader = UpdateReader::default();
+        assert_eq!(reader.take(crowd(0)), Ok(None));
+        assert_eq!(reader.take(crowd(250_001)), Err(TrustUpdateError::TooMuch));
+    }
+
+    #[test]
+    fn pieces_belong_together_or_count_as_none() {
+        let (root, list) = authority();
+        let first = TrustUpdate {
+            snapshot: true,
+            more: true,
+            roots: vec![root.clone()],
+            ..update(7, vec![denied(1, 5, "")])
+        };
+        let last = TrustUpdate { more: false, roots: Vec::new(), lists: vec![list.clone()], ..first.clone() };
+        let mut reader = UpdateReader::default();
+        assert_eq!(reader.take(first.clone()), Ok(None));
+        let whole = reader.take(last.clone()).unwrap().unwrap();
+        assert_eq!((whole.roots, whole.lists, whole.denied.len()), (vec![root], vec![list], 1));
+        for other in [
+            TrustUpdate { epoch: "e2".to_owned(), ..last.clone() },
+            TrustUpdate { version: 8, ..last.clone() },
+            TrustUpdate { snapshot: false, ..last.clone() },
+        ] {
+            assert_eq!(reader.take(first.clone()), Ok(None));
+            assert_eq!(reader.take(other), Err(TrustUpdateError::Pieces));
+            // The end of what was given up is no snapshot of its own.
+            assert_eq!(reader.take(last.clone()), Err(TrustUpdateError::NoRoot));
+        }
+    }
+}

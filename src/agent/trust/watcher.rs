@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use crate::agent::enroll::requests::REFUSAL_CHARS_MAX;
 use crate::agent::run::backoff::Backoff;
-use crate::agent::trust::shared::{SharedTrust, Wanted};
+use crate::agent::trust::shared::{SharedTrust, TrustWanted};
 use crate::agent::trust::state::Applied;
 use crate::agent::trust::update::{TrustUpdateError, UpdateReader};
 use crate::clock;
@@ -81,7 +81,7 @@ fn request(trust: &SharedTrust, anew: bool, lists: bool) -> WatchTrustRequest {
 async fn follow(
     trust: &SharedTrust,
     client: &mut AgentServiceClient<Channel>,
-    wanted: &mut watch::Receiver<Wanted>,
+    wanted: &mut watch::Receiver<TrustWanted>,
     request: WatchTrustRequest,
     backoff: &mut Backoff,
 ) -> Left {

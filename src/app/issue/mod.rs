@@ -12,3 +12,4 @@ pub mod revoke;
 pub mod rotate;
 pub mod secrets;
 pub mod tokens;
+pub mod vouch;

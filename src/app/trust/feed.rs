@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use crate::app::pool::Pool;
 use crate::app::trust::log::{TrustLog, TrustSnapshot};
-use crate::app::{App, Unavailable};
-use crate::store::Store;
+use crate::app::{App, Unavailable, entropy};
+use crate::domain::identity::trust_version::TrustEpoch;
+use crate::store::{Change, Store, Verdict};
 
 /// A handle; clones share one log.
 #[derive(Debug, Clone)]
@@ -42,6 +43,13 @@ impl TrustFeed {
                 Ok(log.snapshot(now))
             })
             .await?
+    }
+
+    /// Has everybody told everything anew.
+    pub async fn begin_epoch(&self) -> Result<(), Unavailable> {
+        let change = Change::BeginTrustEpoch(TrustEpoch::from_bytes(entropy()?));
+        let begun = self.store.write(move |_, _| Ok(Verdict::<_, Unavailable>::accept((), vec![change])));
+        begun.await?
     }
 
     /// For tests of rooms above.

@@ -99,6 +99,7 @@ async fn demo_agent(
         enroll: EnrollConfig { credential, server: Some(url), pin: server.pin() },
         workload_socket: None,
         workload_connections_per_user: PER_USER_USUAL,
+        relying_party: None,
         subject: Subject::Shown(facts(number, &name)),
         // They live where the server does.
         dialer: Arc::default(),

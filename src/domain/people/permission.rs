@@ -9,6 +9,8 @@ vocabulary! {
     wire pub enum Permission {
         // Seeing hosts, enrollments, tokens and secrets.
         AgentRead = "agent.read",
+        // Asking whether a certificate is a live agent's.
+        AgentVouch = "agent.vouch",
         // Join tokens, and revoking identities.
         AgentWrite = "agent.write",
         // Seeing the audit trail.

@@ -139,7 +139,9 @@ impl Role {
     const fn may(self, permission: Permission) -> bool {
         match permission {
             Permission::AgentRead => true,
-            Permission::AgentWrite | Permission::AuditRead => matches!(self, Self::Admin | Self::Operator),
+            Permission::AgentVouch | Permission::AgentWrite | Permission::AuditRead => {
+                matches!(self, Self::Admin | Self::Operator)
+            }
             Permission::HostWrite
             | Permission::SecretWrite
             | Permission::UserWrite
@@ -294,8 +296,13 @@ mod tests {
     fn roles_may_what_their_table_says() {
         for &permission in Permission::ALL {
             assert!(Role::Admin.may(permission));
-            let operator =
-                matches!(permission, Permission::AgentRead | Permission::AgentWrite | Permission::AuditRead);
+            let operator = matches!(
+                permission,
+                Permission::AgentRead
+                    | Permission::AgentVouch
+                    | Permission::AgentWrite
+                    | Permission::AuditRead
+            );
             assert_eq!(Role::Operator.may(permission), operator, "{permission}");
             assert_eq!(Role::Viewer.may(permission), permission == Permission::AgentRead, "{permission}");
         }

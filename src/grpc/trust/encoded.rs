@@ -213,3 +213,93 @@ impl UpdateWriter {
         pieces
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::identity::deny::AgentRef;
+    use crate::domain::identity::serial::Serial;
+    use crate::domain::identity::trust_version::TrustEpoch;
+
+    pub(in crate::grpc::trust) fn version(number: u64) -> TrustVersion {
+        TrustVersion { epoch: TrustEpoch::from_bytes([7; 16]), number }
+    }
+
+    pub(in crate::grpc::trust) fn tenant(number: u8) -> TenantId {
+        TenantId::from_bytes([number; 16])
+    }
+
+    pub(in crate::grpc::trust) fn denied(number: u32, tenant: Option<TenantId>) -> DeniedCertificate {
+        let serial: [u8; 16] = [&[1; 12][..], &number.to_be_bytes()].concat().try_into().unwrap();
+        let holder = tenant.map(|tenant| AgentRef { tenant, agent: format!("a-{number}").parse().unwrap() });
+        let until = Timestamp::from_second(i64::from(number) + 1_000_000_000).unwrap();
+        DeniedCertificate { serial: Serial::from_bytes(serial), until, holder }
+    }
+
+    /// The messages of an update as a client reads them.
+    pub(in crate::grpc::trust) fn messages(pieces: VecDeque<Bytes>) -> Vec<TrustUpdate> {
+        let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let mut rest = all.as_slice();
+        let mut read = Vec::new();
+        while let [0, a, b, c, d, more @ ..] = rest {
+            let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+            assert!(length <= MESSAGE_MAX, "{length} octets");
+            read.push(TrustUpdate::decode(&more[..length]).unwrap());
+            rest = &more[length..];
+        }
+        assert!(rest.is_empty());
+        read
+    }
+
+    fn told(denied: &EncodedDenied, to: TenantId) -> Vec<TrustUpdate> {
+        let mut update = UpdateWriter::new(version(3), true);
+        update.add(vec![].into());
+        update.add_denied(denied, to);
+        messages(update.finish())
+    }
+
+    #[test]
+    fn each_tenant_learns_the_names_of_its_own_and_every_serial_once() {
+        let domain = "muster".parse().unwrap();
+        let tenants = [None, Some(tenant(1)), Some(tenant(2)), Some(tenant(3))];
+        for count in [0, 1, 2, 9, 70_000] {
+            let all: Vec<_> = (0..count).map(|n| denied(n, tenants[n as usize % 4])).collect();
+            let encoded = EncodedDenied::new(all, Some(&domain));
+            for (number, watcher) in [(1, tenant(1)), (2, tenant(2)), (3, tenant(3)), (9, tenant(9))] {
+                let updates = told(&encoded, watcher);
+                assert!(count < 70_000 || updates.len() > 1);
+                let (last, before) = updates.split_last().unwrap();
+                assert!(!last.more && before.iter().all(|update| update.more));
+                assert!(updates.iter().all(|update| update.snapshot && update.version == 3));
+                let mut seen: Vec<_> = updates.into_iter().flat_map(|update| update.denied).collect();
+                seen.sort_unstable_by_key(|denied| denied.serial.clone());
+                assert_eq!(seen.len(), count as usize);
+                for (n, denied) in seen.iter().enumerate() {
+                    let expected = if n % 4 == number {
+                        format!("spiffe://muster/tenant/{watcher}/agent/a-{n}")
+                    } else {
+                        String::new()
+                    };
+                    assert_eq!(denied.spiffe_id, expected, "{n} for {watcher}");
+                    assert_eq!(denied.until_ms, (n as i64 + 1_000_000_000) * 1000);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_is_never_cut_and_may_be_larger_than_a_message() {
+        let lists = [vec![1; 600_000], vec![2; 600_000], vec![3; 2 << 20], vec![4; 10]];
+        let mut update = UpdateWriter::new(version(3), false);
+        super::lists(&lists).into_iter().for_each(|list| update.add(list));
+        let pieces = update.finish();
+        let sizes: Vec<usize> = pieces.iter().map(Bytes::len).collect();
+        assert!(sizes.iter().any(|size| *size > 2 << 20), "{sizes:?}");
+        let mut filled = UpdateWriter::new(version(3), false);
+        super::lists(&lists[..2]).into_iter().for_each(|list| filled.add(list));
+        let read: Vec<_> = messages(filled.finish()).into_iter().flat_map(|update| update.lists).collect();
+        assert_eq!(read, lists[..2]);
+    }
+}

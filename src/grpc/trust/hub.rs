@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,7 @@ const LISTS_PAUSE: Duration = Duration::from_secs(1);
 /// How often some watchers are told epoch and version again, and in how many rounds everybody had their turn: 30 seconds.
 const TURN_EVERY: Duration = Duration::from_millis(500);
 const TURNS: u64 = 60;
+const TURNS_STRIDE: usize = 60;
 
 /// What was changed by one or some commits.
 #[derive(Debug)]
@@ -95,6 +96,8 @@ pub(in crate::grpc) struct TrustHub {
     pub(super) watches: Watches,
     /// How many rounds of turns have begun.
     turn: AtomicU64,
+    /// The latest moment by which it was judged what has ended.
+    judged_at: Mutex<Timestamp>,
 }
 
 impl TrustHub {
@@ -108,6 +111,7 @@ impl TrustHub {
             wakers: Wakers::default(),
             watches: Watches::default(),
             turn: AtomicU64::new(0),
+            judged_at: Mutex::new(Timestamp::MIN),
         }
     }
 
@@ -150,11 +154,39 @@ impl TrustHub {
                 }
                 _ = turns.tick() => {
                     let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
-                    self.wakers.wake(usize::try_from(turn % TURNS).unwrap_or(0), 60);
+                    self.wakers.wake(usize::try_from(turn % TURNS).unwrap_or(0), TURNS_STRIDE);
+                    self.tell_anew_if_clock_was_set_back().await;
                 }
             }
         }
         self.wakers.wake(0, 1);
+    }
+
+    /// Where the clock was ahead, certificates were taken to have ended that are good again, and nobody was told of those.
+    async fn tell_anew_if_clock_was_set_back(&self) {
+        let now = self.clock.now();
+        let judged_at = *self.judged_at.lock();
+        if judged_at.duration_since(now) <= TOLD_PAST_END {
+            return;
+        }
+        match self.feed.begin_epoch().await {
+            Ok(()) => {
+                *self.judged_at.lock() = now;
+                tracing::warn!("the clock was set back; all who watch trust are told everything anew");
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "watchers of trust could not be told anew; it will be tried again");
+            }
+        }
+    }
+
+    /// Now, by which it is judged what has ended.
+    fn judge(&self) -> Timestamp {
+        let now = self.clock.now();
+        let mut judged_at = self.judged_at.lock();
+        *judged_at = now.max(*judged_at);
+        now
     }
 
     /// Whether there is something to tell to everybody.
@@ -162,7 +194,7 @@ impl TrustHub {
         let Some(TrustNews { from, to, denied, bundle, gap }) = self.feed.log.news() else { return false };
         let trust_domain = self.trust_domain();
         let count = denied.len();
-        let now = self.clock.now();
+        let now = self.judge();
         let ended = now.saturating_sub(TOLD_PAST_END).unwrap_or(Timestamp::MIN);
         let denied = denied.into_iter().filter(|denied| denied.until >= ended).collect();
         let wave = Wave {
@@ -219,6 +251,16 @@ impl TrustHub {
         }
     }
 
+    /// What was told since a version, if all of that is still here.
+    pub(super) fn waves_after(&self, mut version: TrustVersion) -> Vec<Arc<Wave>> {
+        let mut waves = Vec::new();
+        while let Next::Wave(wave) = self.after(&version) {
+            version = wave.to;
+            waves.push(wave);
+        }
+        waves
+    }
+
     pub(super) fn lists(&self) -> Arc<Lists> {
         Arc::clone(&self.ring.read().lists)
     }
@@ -226,7 +268,7 @@ impl TrustHub {
     /// A snapshot from which the ring goes on.
     pub(super) async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
         let mut newest = self.snapshot.lock().await;
-        let now = self.clock.now();
+        let now = self.judge();
         if let Some(snapshot) = newest.as_ref()
             && snapshot.serves(now)
             && !matches!(self.after(&snapshot.version), Next::Snapshot)
@@ -260,5 +302,232 @@ impl Snapshot {
     /// Where the clock was set back, certificates may be good again that had ended when it was made.
     fn serves(&self, now: Timestamp) -> bool {
         now.duration_since(self.made_at) >= SignedDuration::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::super::encoded::UpdateWriter;
+    use super::super::encoded::tests::{denied, messages, tenant, version};
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::domain::identity::deny::DenyChange;
+    use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
+    use crate::domain::identity::trust_version::TrustEpoch;
+    use crate::store::Published;
+
+    /// What a watcher knows, by the messages it was told.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    struct Watcher {
+        has: TrustVersion,
+        roots: Vec<Vec<u8>>,
+        denied: BTreeMap<Vec<u8>, i64>,
+        snapshots: usize,
+    }
+
+    impl Watcher {
+        fn new() -> Self {
+            let nothing = TrustVersion { epoch: TrustEpoch::from_bytes([0; 16]), number: 0 };
+            Self { has: nothing, roots: Vec::new(), denied: BTreeMap::new(), snapshots: 0 }
+        }
+
+        /// Whether there was something to hear.
+        async fn hear(&mut self, hub: &TrustHub) -> bool {
+            let update = match hub.after(&self.has) {
+                Next::Nothing => return false,
+                Next::Wave(wave) => {
+                    let mut update = UpdateWriter::new(wave.to, false);
+                    self.has = wave.to;
+                    update.add(wave.bundle.clone());
+                    update.add_denied(&wave.denied, tenant(1));
+                    update
+                }
+                Next::Snapshot => {
+                    let snapshot = hub.snapshot().await.unwrap();
+                    let mut update = UpdateWriter::new(snapshot.version, true);
+                    self.has = snapshot.version;
+                    update.add(snapshot.bundle.clone());
+                    update.add_denied(&snapshot.denied, tenant(1));
+                    self.snapshots += 1;
+                    self.denied.clear();
+                    update
+                }
+            };
+            for update in messages(update.finish()) {
+                assert_eq!((update.version, update.epoch), (self.has.number, self.has.epoch.to_string()));
+                if !update.roots.is_empty() {
+                    self.roots = update.roots;
+                }
+                self.denied.extend(update.denied.into_iter().map(|denied| (denied.serial, denied.until_ms)));
+            }
+            true
+        }
+
+        async fn hear_all(&mut self, hub: &TrustHub) {
+            while self.hear(hub).await {}
+        }
+    }
+
+    fn hierarchy(number: u8) -> Hierarchy {
+        let intermediate =
+            Intermediate { certificate: vec![number; 20], sealed_key: Vec::new(), issuing_from: None };
+        Hierarchy {
+            trust_domain: "muster".parse().unwrap(),
+            roots: vec![vec![number; 10]],
+            root_lists: Vec::new(),
+            intermediates: vec![intermediate],
+        }
+    }
+
+    fn hub() -> TrustHub {
+        let hub = TrustHub::new(TrustFeed::in_memory(), Arc::new(SystemClock));
+        hub.feed.log.follow();
+        hub.publish(1, &[], Some(0));
+        hub
+    }
+
+    impl TrustHub {
+        fn publish(&self, number: u64, serials: &[u32], bundle: Option<u8>) {
+            let deny = serials.iter().map(|serial| {
+                let known = denied(*serial, None);
+                let not_after = Timestamp::from_second(4_000_000_000 + i64::from(*serial)).unwrap();
+                DenyChange::Serial { serial: known.serial, not_after }
+            });
+            self.feed.log.publish(&Published {
+                deny: deny.collect(),
+                hierarchy: bundle.map(|number| Box::new(hierarchy(number))),
+                trust: Some(version(number)),
+                ..Published::default()
+            });
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Deny(Vec<u32>),
+        Bundle(u8),
+        /// What has changed is told.
+        Wave,
+        /// A watcher hears the next thing there is for it.
+        Hear(usize),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => proptest::collection::vec(0u32..50, 1..4).prop_map(Op::Deny),
+            1 => (0u8..9).prop_map(Op::Bundle),
+            4 => Just(Op::Wave),
+            4 => (0usize..3).prop_map(Op::Hear),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        #[test]
+        fn whoever_resumes_ends_as_whoever_begins(ops in proptest::collection::vec(op(), 1..120)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let hub = hub();
+                let mut number = 1;
+                let mut watchers = [Watcher::new(), Watcher::new(), Watcher::new()];
+                let mut expected = BTreeSet::new();
+                for op in ops {
+                    match op {
+                        Op::Deny(serials) => {
+                            number += 1;
+                            expected.extend(serials.iter().map(|n| denied(*n, None).serial.as_bytes().to_vec()));
+                            hub.publish(number, &serials, None);
+                        }
+                        Op::Bundle(bundle) => {
+                            number += 1;
+                            hub.publish(number, &[], Some(bundle));
+                        }
+                        Op::Wave => {
+                            hub.take_news();
+                        }
+                        Op::Hear(watcher) => {
+                            watchers[watcher].hear(&hub).await;
+                        }
+                    }
+                }
+                hub.take_news();
+                let mut fresh = Watcher::new();
+                fresh.hear_all(&hub).await;
+                assert_eq!(fresh.denied.keys().cloned().collect::<BTreeSet<_>>(), expected);
+                for mut watcher in watchers {
+                    watcher.hear_all(&hub).await;
+                    assert_eq!((&watcher.roots, &watcher.denied), (&fresh.roots, &fresh.denied));
+                    assert_eq!(watcher.has, version(number));
+                }
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_too_far_behind_or_ahead_or_of_another_epoch_gets_a_snapshot() {
+        let hub = hub();
+        hub.take_news();
+        let mut watcher = Watcher::new();
+        watcher.hear_all(&hub).await;
+        assert_eq!((watcher.snapshots, watcher.has), (1, version(1)));
+        let waves = u64::try_from(WAVES_KEPT).unwrap();
+        for number in 2..=waves + 1 {
+            hub.publish(number, &[u32::try_from(number).unwrap()], None);
+            hub.take_news();
+        }
+        let mut keeps_up = watcher.clone();
+        keeps_up.hear_all(&hub).await;
+        assert_eq!((keeps_up.snapshots, keeps_up.denied.len()), (1, WAVES_KEPT));
+        hub.publish(waves + 2, &[1], None);
+        hub.take_news();
+        watcher.hear_all(&hub).await;
+        assert_eq!((watcher.snapshots, watcher.denied.len()), (2, WAVES_KEPT + 1));
+
+        assert!(matches!(hub.after(&version(waves + 3)), Next::Snapshot));
+        let foreign = TrustVersion { epoch: TrustEpoch::from_bytes([9; 16]), ..version(3) };
+        assert!(matches!(hub.after(&foreign), Next::Snapshot));
+        // One flood of revocations is not told one by one.
+        hub.publish(waves + 3, &(0..5000).collect::<Vec<_>>(), None);
+        hub.take_news();
+        watcher.hear_all(&hub).await;
+        assert_eq!((watcher.snapshots, watcher.denied.len()), (3, 5000));
+    }
+
+    /// A clock that stands where it is set.
+    #[derive(Debug)]
+    struct Set(Mutex<Timestamp>);
+
+    impl Clock for Set {
+        fn now(&self) -> Timestamp {
+            *self.0.lock()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_ahead_hides_no_denial_for_good() {
+        let ends = Timestamp::from_second(4_000_000_001).unwrap();
+        let clock = Arc::new(Set(Mutex::new(ends + SignedDuration::from_hours(48))));
+        let hub = TrustHub::new(TrustFeed::in_memory(), Arc::clone(&clock) as Arc<dyn Clock>);
+        hub.feed.log.follow();
+        hub.publish(1, &[1], Some(0));
+        hub.take_news();
+        let mut watcher = Watcher::new();
+        watcher.hear_all(&hub).await;
+        assert_eq!((watcher.snapshots, watcher.denied.len()), (1, 0));
+        *clock.0.lock() = ends - SignedDuration::from_hours(1);
+        hub.tell_anew_if_clock_was_set_back().await;
+        // The writer of this store feeds no log, so what it would say is said for it.
+        hub.feed.log.publish(&Published {
+            trust: Some(TrustVersion::first(TrustEpoch::from_bytes([8; 16]))),
+            ..Published::default()
+        });
+        hub.take_news();
+        watcher.hear_all(&hub).await;
+        assert_eq!((watcher.snapshots, watcher.denied.len()), (2, 1));
+        assert_eq!(*hub.judged_at.lock(), clock.now());
     }
 }

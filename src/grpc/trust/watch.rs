@@ -139,10 +139,17 @@ impl TrustWatch {
         if snapshot.bundle.is_empty() {
             return Err(Status::unavailable("there is no agent CA yet; try again later"));
         }
-        self.has = snapshot.version;
-        let mut update = UpdateWriter::new(snapshot.version, true);
-        update.add(snapshot.bundle.clone());
-        update.add_denied(&snapshot.denied, self.tenant());
+        // It is shared, so it may be of a while ago. What was told since belongs to it: a new watcher is not to be without what
+        // others have, not for a moment.
+        let since = self.hub.waves_after(snapshot.version);
+        self.has = since.last().map_or(snapshot.version, |wave| wave.to);
+        let mut update = UpdateWriter::new(self.has, true);
+        let mut bundles = since.iter().rev().map(|wave| &wave.bundle);
+        let newest = bundles.find(|bundle| !bundle.is_empty());
+        update.add(newest.unwrap_or(&snapshot.bundle).clone());
+        for denied in std::iter::once(&snapshot.denied).chain(since.iter().map(|wave| &wave.denied)) {
+            update.add_denied(denied, self.tenant());
+        }
         // Lists that were told before are told again: a snapshot replaces everything.
         self.lists = self.lists.map(|_| 0);
         self.add_lists(&mut update);

@@ -38,6 +38,8 @@ pub(crate) const COOKIE: &str = "__Host-muster";
 /// A permission as a type, so that a handler's signature says what it needs.
 pub(crate) trait Needed {
     const PERMISSION: Permission;
+    /// Whether a request that is neither GET nor HEAD changes something, and counts towards the pace of changes.
+    const CHANGES: bool = true;
 }
 
 macro_rules! needed {
@@ -53,6 +55,15 @@ macro_rules! needed {
     };
 }
 
+/// Asking whether a certificate is a live agent's: as often as agents come, and nothing is changed by it.
+#[derive(Debug)]
+pub(crate) struct AgentVouch;
+
+impl Needed for AgentVouch {
+    const PERMISSION: Permission = Permission::AgentVouch;
+    const CHANGES: bool = false;
+}
+
 needed!(AgentRead AgentWrite AuditRead HostWrite SecretWrite UserWrite TokenWrite TenantWrite);
 
 /// Proof that the caller holds permission `P`. A handler that takes it can't run without.
@@ -66,7 +77,11 @@ impl<P: Needed + Send> FromRequestParts<Shared> for Allowed<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        let Known(caller) = Known::from_request_parts(parts, shared).await?;
+        let caller = if P::CHANGES {
+            Known::from_request_parts(parts, shared).await?.0
+        } else {
+            proved_caller(parts, shared).await?
+        };
         if caller.may(P::PERMISSION) {
             return Ok(Self { caller, permission: PhantomData });
         }
@@ -113,10 +128,7 @@ impl FromRequestParts<Shared> for Known {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        let caller = caller_of(parts, shared).await?;
-        if let Some(place) = parts.extensions.get::<Unproven>() {
-            place.proved();
-        }
+        let caller = proved_caller(parts, shared).await?;
         if changes_something(&parts.method)
             && let Some(wait) = shared.app.count_write(&caller)
         {
@@ -130,6 +142,15 @@ impl Input for Known {
     fn describe(operation: &mut Operation) {
         operation.access = Access::SignedIn;
     }
+}
+
+/// Who sends a request; the listener learns that it is somebody.
+async fn proved_caller(parts: &Parts, shared: &Shared) -> Result<Caller, Problem> {
+    let caller = caller_of(parts, shared).await?;
+    if let Some(place) = parts.extensions.get::<Unproven>() {
+        place.proved();
+    }
+    Ok(caller)
 }
 
 /// Whether a request with this method may change something (RFC 9110 9.2.1).

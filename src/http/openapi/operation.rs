@@ -49,6 +49,8 @@ pub(crate) struct Operation {
     answers: Vec<DocumentedAnswer>,
     /// Why it refuses, besides what follows from its inputs.
     pub(crate) refusals: Vec<(u16, Code)>,
+    /// Whether every no is a 403, because proxies take other statuses for a fault.
+    forbids_only: bool,
 }
 
 /// One answer of a route.
@@ -76,7 +78,13 @@ impl Operation {
             body: None,
             answers: Vec::new(),
             refusals: Vec::new(),
+            forbids_only: false,
         }
+    }
+
+    /// It answers proxies, which take 403 for a no and other statuses for a fault.
+    pub(crate) const fn forbids_only(&mut self) {
+        self.forbids_only = true;
     }
 
     pub(crate) fn query<T: JsonSchema>(&mut self) {
@@ -135,6 +143,13 @@ impl Operation {
         }
         let mut refusals = self.refusals.clone();
         refusals.extend(codes.iter().map(|code| (code.status(), *code)));
+        if self.forbids_only {
+            // A tenant that is not there is another one.
+            refusals.retain(|(_, code)| *code != Code::NotFound);
+            for (status, _) in refusals.iter_mut().filter(|(_, code)| *code == Code::BadRequest) {
+                *status = 403;
+            }
+        }
         refusals.sort_unstable_by_key(|(status, code)| (*status, code.as_str()));
         refusals.dedup();
         refusals

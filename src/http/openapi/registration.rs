@@ -63,6 +63,11 @@ impl Api {
         self
     }
 
+    /// The same, all of them with 403.
+    pub(crate) fn forbids(self, codes: &[Code]) -> Self {
+        codes.iter().fold(self, |api, code| api.refuses_with(403, *code))
+    }
+
     pub(crate) fn into_parts(self) -> (Router<Shared>, Vec<Operation>) {
         let mut router = Router::new();
         let mut operations = Vec::new();

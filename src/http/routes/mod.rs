@@ -14,3 +14,4 @@ pub(crate) mod table;
 pub(crate) mod tenants;
 pub(crate) mod tokens;
 pub(crate) mod users;
+pub(crate) mod vouch;

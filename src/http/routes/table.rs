@@ -9,6 +9,7 @@ use crate::http::openapi::registration::Api;
 use crate::http::routes::public::{agent_ca, enroll, health, install, metrics};
 use crate::http::routes::{
     account, api_tokens, audit, events, hosts, local, overview, secrets, sessions, tenants, tokens, users,
+    vouch,
 };
 
 const GET: Method = Method::GET;
@@ -16,6 +17,16 @@ const POST: Method = Method::POST;
 const PUT: Method = Method::PUT;
 const PATCH: Method = Method::PATCH;
 const DELETE: Method = Method::DELETE;
+
+/// Why a certificate is not vouched for.
+const NOT_VOUCHED: &[Code] = &[
+    Code::BadChain,
+    Code::OtherTenant,
+    Code::SvidExpired,
+    Code::IdentityRevoked,
+    Code::UnknownSerial,
+    Code::Unavailable,
+];
 
 /// Routes that need no login.
 pub(crate) fn open() -> Api {
@@ -201,4 +212,11 @@ fn fleet(api: Api) -> Api {
         .operation("events", "What happens, as it happens (server-sent events)")
         .at(GET, "/events", events::stream)
         .refuses(&[Code::TooManyStreams])
+        .operation("vouch", "Whether a certificate that was shown to a relying party is a live agent's")
+        .at(POST, "/vouch", vouch::vouch)
+        .forbids(NOT_VOUCHED)
+        .operation("forwardAuth", "The same for proxies, which pass the certificate on in a header")
+        .at(GET, "/forward-auth", vouch::forward_auth)
+        .forbids(NOT_VOUCHED)
+        .forbids(&[Code::MissingTag])
 }

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use muster::grpc::proto::agent_service_client::AgentServiceClient;
 use muster::grpc::proto::{
     HeartbeatRequest, HeartbeatResponse, HostEvent, HostFacts, ReportRequest, SessionRequest,
-    SessionResponse, session_request,
+    SessionResponse, TrustUpdate, WatchTrustRequest, session_request,
 };
 use parking_lot::Mutex;
 use prost::bytes::{Buf, BufMut};
@@ -146,6 +146,12 @@ impl Connection {
         requests: impl tokio_stream::Stream<Item = ReportRequest> + Send + 'static,
     ) -> Result<u32, Status> {
         self.client.report(requests).await.map(|answer| answer.into_inner().accepted)
+    }
+
+    /// Watches trust.
+    pub async fn watch(&mut self, request: WatchTrustRequest) -> Result<Streaming<TrustUpdate>, Status> {
+        // A watch stays open, unlike what else this connection does.
+        self.client.watch_trust(request).await.map(Response::into_inner)
     }
 
     /// Sends octets that need not be a message as the one message of a call.

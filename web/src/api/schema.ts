@@ -508,6 +508,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/forward-auth": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The same for proxies, which pass the certificate on in a header
+         * @description Needs the permission `agent.vouch`.
+         */
+        get: operations["forwardAuth"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/hosts": {
         parameters: {
             query?: never;
@@ -771,6 +791,26 @@ export interface paths {
          * @description Needs the permission `user.write`.
          */
         patch: operations["changeUser"];
+        trace?: never;
+    };
+    "/v1/vouch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Whether a certificate that was shown to a relying party is a live agent's
+         * @description Needs the permission `agent.vouch`.
+         */
+        post: operations["vouch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
 }
@@ -1256,7 +1296,7 @@ export interface components {
          * @description A permission by its name.
          * @enum {string}
          */
-        PermissionName: "agent.read" | "agent.write" | "audit.read" | "host.write" | "secret.write" | "user.write" | "token.write" | "tenant.write";
+        PermissionName: "agent.read" | "agent.vouch" | "agent.write" | "audit.read" | "host.write" | "secret.write" | "user.write" | "token.write" | "tenant.write";
         /** @description How a person wants to see times. */
         PreferencesBody: {
             clock: components["schemas"]["ClockStyle"];
@@ -1500,6 +1540,29 @@ export interface components {
             password?: string | null;
             /** @default null */
             role?: components["schemas"]["Role"] | null;
+        };
+        /** @description A certificate that somebody has shown to a relying party. */
+        VouchBody: {
+            /** @description PEM, alone or with its chain; URL-encoded PEM; or base64 of DER. */
+            certificate: string;
+            /** @description The tenant whose agents are let in, for callers who see all of them; `default` when left out. */
+            tenant?: string | null;
+        };
+        /** @description A live agent. */
+        VouchedAnswer: {
+            agent_id: string;
+            host_id: string;
+            /**
+             * Format: date-time
+             * @description The last second in which that certificate is good.
+             */
+            not_after: string;
+            /** @description Of the certificate that was shown, lower-case hex. */
+            serial: string;
+            spiffe_id: string;
+            /** @description The host's. */
+            tags: string[];
+            tenant_id: string;
         };
         /** @description Something to do, and how. The most urgent comes first. */
         WarningItem: {
@@ -4455,6 +4518,70 @@ export interface operations {
             };
         };
     };
+    forwardAuth: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The header in which the proxy passes its client's certificate on: `X-Client-Cert` (taken when nothing is said),
+                 *     `X-SSL-Client-Cert`, `X-Forwarded-Tls-Client-Cert` or `X-Forwarded-Client-Cert`.
+                 */
+                header?: string;
+                /** @description What the host must have; given several times, all of them. */
+                tag?: string;
+                /** @description The tenant whose agents are let in, for callers who see all of them; `default` when left out. */
+                tenant?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: bad_chain, bad_request, identity_revoked, missing_tag, other_tenant, permission_denied, svid_expired, unavailable, unknown_serial */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_chain" | "bad_request" | "identity_revoked" | "missing_tag" | "other_tenant" | "permission_denied" | "svid_expired" | "unavailable" | "unknown_serial";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
     listHosts: {
         parameters: {
             query?: {
@@ -6597,6 +6724,143 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "busy" | "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    vouch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "certificate": "-----BEGIN CERTIFICATE-----\nMIIC…\n-----END CERTIFICATE-----\n",
+                 *       "tenant": "default"
+                 *     }
+                 */
+                "application/json": components["schemas"]["VouchBody"];
+            };
+        };
+        responses: {
+            /** @description A live agent */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "web-1",
+                     *       "host_id": "01a20522-9ef2-7b50-a9f5-8b1f0d3b0d55",
+                     *       "not_after": "2026-11-23T21:21:22Z",
+                     *       "serial": "019abcdef01207070707070707070707",
+                     *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-1",
+                     *       "tags": [],
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["VouchedAnswer"];
+                };
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: bad_chain, identity_revoked, other_tenant, permission_denied, svid_expired, unavailable, unknown_serial */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_chain" | "identity_revoked" | "other_tenant" | "permission_denied" | "svid_expired" | "unavailable" | "unknown_serial";
+                    };
+                };
+            };
+            /** @description code: timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
+                };
+            };
+            /** @description code: payload_too_large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
+                };
+            };
+            /** @description code: unsupported_media_type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
                     };
                 };
             };

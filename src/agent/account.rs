@@ -7,8 +7,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{fs, io};
 
-use crate::agent::outputs::on_change::command::find_program;
-
 /// Which of the system's two lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AccountKind {
@@ -60,8 +58,7 @@ pub(crate) fn name_of(kind: AccountKind, number: u32) -> String {
 }
 
 fn getent(kind: AccountKind, key: &str) -> io::Result<String> {
-    let program = find_program("getent").ok_or(io::ErrorKind::NotFound)?;
-    let mut command = Command::new(program);
+    let mut command = Command::new("/usr/bin/getent");
     command.args([kind.database(), key]).stdin(Stdio::null()).stderr(Stdio::null());
     Ok(String::from_utf8_lossy(&command.output()?.stdout).into_owned())
 }

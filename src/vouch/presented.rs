@@ -1,0 +1,173 @@
+//! A certificate as proxies and programs write it: PEM, URL-encoded PEM, base64 of DER, or an element of Envoy's
+//! `X-Forwarded-Client-Cert`. A text is read in one way or refused.
+
+use std::borrow::Cow;
+
+use data_encoding::BASE64;
+use percent_encoding::percent_decode_str;
+
+use crate::pem::{self, PemError};
+
+/// The leaf and its intermediate; whoever shows the root, too, shows more than anybody needs.
+const CERTIFICATES_MAX: usize = 3;
+
+/// Keys of an element of `X-Forwarded-Client-Cert`.
+const XFCC_KEYS: [&str; 7] = ["By", "Hash", "Cert", "Chain", "Subject", "URI", "DNS"];
+
+/// What somebody shows. Nothing of it has been verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresentedCertificate {
+    /// DER.
+    pub leaf: Vec<u8>,
+    /// What came with it, DER.
+    pub above: Vec<Vec<u8>>,
+}
+
+/// Why a text is no certificate. Nothing of the text is in here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Neither of the forms.
+    #[error("it is neither PEM, nor URL-encoded PEM, nor base64 of DER")]
+    Form,
+    /// It begins like PEM.
+    #[error("the PEM can't be read: {0}")]
+    Pem(#[from] PemError),
+    /// It is URL-encoded, and what it encodes is no PEM. Something that was encoded twice is one such.
+    #[error("what is URL-encoded is not PEM; it may have been encoded twice")]
+    Encoded,
+    /// Envoy's, without a certificate or with two in one element.
+    #[error("the last element of X-Forwarded-Client-Cert has not exactly one Cert")]
+    Forwarded,
+}
+
+/// Reads a certificate, with its chain or without.
+///
+/// # Errors
+/// Where the text is not exactly one of the forms.
+pub fn read(text: &str) -> Result<PresentedCertificate, Unreadable> {
+    let text = text.trim_ascii();
+    if is_forwarded(text) {
+        let certificate = last_forwarded(text).ok_or(Unreadable::Forwarded)?;
+        return from_pem(&decoded(&certificate)?);
+    }
+    if text.starts_with("-----BEGIN") && !text.contains('%') {
+        return from_pem(text);
+    }
+    if text.contains('%') {
+        return from_pem(&decoded(text)?);
+    }
+    let leaf = BASE64.decode(text.as_bytes()).map_err(|_| Unreadable::Form)?;
+    if leaf.is_empty() { Err(Unreadable::Form) } else { Ok(PresentedCertificate { leaf, above: Vec::new() }) }
+}
+
+fn from_pem(text: &str) -> Result<PresentedCertificate, Unreadable> {
+    let mut certificates = pem::sequence(text, pem::CERTIFICATE, CERTIFICATES_MAX)?.into_iter();
+    let leaf = certificates.next().ok_or(Unreadable::Form)?;
+    Ok(PresentedCertificate { leaf, above: certificates.collect() })
+}
+
+/// Decoded once (RFC 3986 2.1): a plus sign stays one.
+fn decoded(text: &str) -> Result<Cow<'_, str>, Unreadable> {
+    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| Unreadable::Encoded)?;
+    if decoded.starts_with("-----BEGIN") { Ok(decoded) } else { Err(Unreadable::Encoded) }
+}
+
+/// Neither PEM nor base64 of a certificate begins with a key and an equals sign.
+fn is_forwarded(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(key, _)| XFCC_KEYS.contains(&key))
+}
+
+/// The `Cert` of the last element: each proxy adds one for its own client.
+fn last_forwarded(text: &str) -> Option<String> {
+    let last = split_outside_quotes(text, ',').pop()?;
+    let fields = split_outside_quotes(last, ';');
+    let mut values = fields.into_iter().filter_map(|field| field.trim().strip_prefix("Cert="));
+    let value = values.next().filter(|_| values.next().is_none())?;
+    match value.strip_prefix('"') {
+        Some(quoted) => {
+            quoted.strip_suffix('"').filter(|inner| !inner.contains(['"', '\\'])).map(str::to_owned)
+        }
+        None => Some(value.to_owned()),
+    }
+}
+
+/// The parts between separators that don't stand in double quotes, in which a backslash takes the meaning of what follows.
+fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
+    let (mut parts, mut from, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if character == separator && !quoted => {
+                parts.push(&text[from..at]);
+                from = at + character.len_utf8();
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[from..]);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+    use super::*;
+
+    fn encoded(text: &str) -> String {
+        utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+    }
+
+    #[test]
+    fn every_form_says_the_same() {
+        // Octets whose base64 has a plus sign and a slash.
+        let leaf = [&[0x30, 0x82][..], &[0xfb, 0xef, 0xff].repeat(40)].concat();
+        let pem = pem::certificate(&leaf);
+        let read_as = |text: &str| read(text).map(|shown| shown.leaf);
+        for text in [
+            pem.clone(),
+            pem.replace('\n', "\r\n"),
+            encoded(&pem),
+            pem.replace('\n', "%0A").replace('+', "%2B"),
+            pem.replace('\n', "%0A"),
+            BASE64.encode(&leaf),
+            format!("By=spiffe://a;Hash=ab;Cert=\"{}\";URI=spiffe://b", encoded(&pem)),
+            format!("Cert={}", encoded(&pem)),
+            format!("Cert=\"x\";Subject=\"CN=a,Cert=b\\\",\",Hash=ab;Cert=\"{}\"", encoded(&pem)),
+        ] {
+            assert_eq!(read_as(&text), Ok(leaf.clone()), "{text:.60}");
+        }
+        let chain = read(&(pem + &pem::certificate(&[1]))).unwrap();
+        assert_eq!((chain.leaf, chain.above), (leaf, vec![vec![1]]));
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        let pem = pem::certificate(&[7; 100]);
+        let once = encoded(&pem);
+        let element = format!("Hash=ab;Cert=\"{once}\"");
+        for (text, refusal) in [
+            (String::new(), Unreadable::Form),
+            ("MII".to_owned(), Unreadable::Form),
+            ("x y".to_owned(), Unreadable::Form),
+            (BASE64.encode(&[7; 100]) + ",AAAA", Unreadable::Form),
+            (encoded(&once), Unreadable::Encoded),
+            ("%zz".to_owned(), Unreadable::Encoded),
+            ("%ff%fe".to_owned(), Unreadable::Encoded),
+            (once[..once.len() / 2].to_owned(), Unreadable::Pem(PemError::NotClosed)),
+            (pem.repeat(4), Unreadable::Pem(PemError::TooManyBlocks)),
+            (format!("{element},Hash=cd"), Unreadable::Forwarded),
+            (format!("{element};Cert=\"{once}\""), Unreadable::Forwarded),
+            (format!("Cert=\"{once}"), Unreadable::Forwarded),
+            ("Hash=ab".to_owned(), Unreadable::Forwarded),
+            (format!("Cert=\"{}\"", encoded(&once)), Unreadable::Encoded),
+            (format!("Cert={}", BASE64.encode(&[7; 100])), Unreadable::Encoded),
+            ("-".repeat(64 * 1024), Unreadable::Form),
+            (format!("-----BEGIN{}", "%20".repeat(20_000)), Unreadable::Pem(PemError::TooLong)),
+        ] {
+            assert_eq!(read(&text), Err(refusal), "{text:.60}");
+        }
+    }
+}
