@@ -104,6 +104,7 @@ pub async fn run(
     let calls = ServerCalls::default();
     let turned_away = TurnedAway::default();
     let trust = SharedTrust::new(Arc::clone(&clock));
+    let reports = Arc::new(PendingReports::new(Arc::clone(&clock)));
     // Ends with this run, however it ends.
     let serving = stop.child_token();
     let _serving = serving.clone().drop_guard();
@@ -113,7 +114,7 @@ pub async fn run(
         let guests = ConnectionLimit::new(config.workload_connections_per_user, turned_away.clone());
         let source = BundleSource { config: Arc::clone(&config), servers: known_servers };
         let jwt = Arc::new(JwtDesk::new(calls.clone(), source, trust.clone()));
-        let parts = WorkloadParts { offered, trust: trust.clone(), jwt };
+        let parts = WorkloadParts { offered, trust: trust.clone(), jwt, reports: Arc::clone(&reports) };
         tokio::spawn(listener.serve(parts, guests, serving.clone()));
     }
     let vouching = match &config.relying_party {
@@ -135,7 +136,6 @@ pub async fn run(
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
     let mut keeping_trust = tokio::spawn(kept.keep(trust.clone(), over.clone()));
-    let reports = Arc::new(PendingReports::new(Arc::clone(&clock)));
     reports.note(reports::ReportedEvent::Started);
     let surroundings = Surroundings { offer, servers, reports: Arc::clone(&reports), turned_away };
     let keeper = Rotator::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, surroundings)

@@ -13,11 +13,14 @@ use tracing::{debug, warn};
 
 use super::authority::FixAuthority;
 use super::jwt::JwtDesk;
+use super::local_proto::local_service_server::LocalServiceServer;
+use super::local_service::LocalApi;
 use super::proto::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use super::sds::{SecretDiscovery, SecretDiscoveryServiceServer};
 use super::service::WorkloadApi;
 use super::{Offered, health};
 use crate::agent::local_socket::{ListenError, LocalSocket, SocketPurpose};
+use crate::agent::run::reports::PendingReports;
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::connection_limit::ConnectionLimit;
 
@@ -40,6 +43,7 @@ pub struct WorkloadParts {
     pub offered: watch::Receiver<Option<Offered>>,
     pub(crate) trust: SharedTrust,
     pub(crate) jwt: Arc<JwtDesk>,
+    pub(crate) reports: Arc<PendingReports>,
 }
 
 /// The open socket. It is removed with this value.
@@ -54,12 +58,14 @@ impl WorkloadListener {
 
     /// Answers callers until `stop`.
     pub(crate) async fn serve(self, parts: WorkloadParts, guests: ConnectionLimit, stop: CancellationToken) {
-        let WorkloadParts { offered, trust, jwt } = parts;
+        let WorkloadParts { offered, trust, jwt, reports } = parts;
         let (accepted, incoming) = mpsc::channel(1);
         let (reporter, health) = tonic_health::server::health_reporter();
         let health = health.max_decoding_message_size(HEALTH_BYTES_MAX);
         let secrets = SecretDiscoveryServiceServer::new(SecretDiscovery::new(offered.clone(), trust.clone()))
             .max_decoding_message_size(DISCOVERY_BYTES_MAX);
+        let local = LocalServiceServer::new(LocalApi::new(trust.clone(), reports))
+            .max_decoding_message_size(REQUEST_BYTES_MAX);
         let api = SpiffeWorkloadApiServer::new(WorkloadApi::new(offered.clone(), trust, Arc::clone(&jwt)))
             .max_decoding_message_size(REQUEST_BYTES_MAX);
         let server = Server::builder()
@@ -67,6 +73,7 @@ impl WorkloadListener {
             .add_service(api)
             .add_service(health)
             .add_service(secrets)
+            .add_service(local)
             .serve_with_incoming(ReceiverStream::new(incoming));
         tokio::select! {
             // Open streams end with their connections.
