@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::Client;
 use crate::support::fleet::{host_by_secret, host_with_facts, named_host, secret};
+use crate::support::identity::Identity;
 use crate::support::server::{Server, text};
 
 fn ids(hosts: &[Value]) -> Vec<String> {
@@ -54,9 +55,26 @@ async fn the_state_is_the_first_that_fits() {
     let list = server.cli(&["host", "list", "--state", "revoked"]).run().ok().stdout;
     assert!(list.contains("revoked") && !list.contains("offline"), "{list}");
     let shown = server.cli(&["host", "show", &hosts[1].host_id()]).run().ok().stdout;
+    let (agent, tenant) = (hosts[1].agent_id(), hosts[1].field("tenant_id"));
+    for name in [
+        format!("CN={agent}, OU={tenant}, O=muster"),
+        format!("O=muster,OU={tenant},CN={agent}"),
+        format!("/CN={agent}/OU={tenant}/O=muster"),
+    ] {
+        assert!(shown.contains(&name), "{shown}");
+    }
     assert!(shown.contains("Revoked"), "{shown}");
     let list = server.cli(&["host", "list"]).run().ok().stdout;
     assert!(list.contains("not reporting yet"), "{list}");
+    // Lists of names are for doors: nobody who is out is on them.
+    let let_in: Vec<_> = hosts[2..].iter().rev().collect();
+    let names: String = let_in.iter().map(|host| host.field("spiffe_id") + "\n").collect();
+    assert_eq!(server.cli(&["host", "list", "-o", "spiffe"]).run().ok().stdout, names);
+    let dn = |host: &&Identity| format!("O=muster,OU={tenant},CN={}\n", host.agent_id());
+    let names: String = let_in.iter().map(dn).collect();
+    assert_eq!(server.cli(&["host", "list", "-o", "dn"]).run().ok().stdout, names);
+    let both = server.cli(&["host", "list", "-o", "dn", "--json"]).run();
+    assert_eq!(both.code, Some(2), "{both}");
 
     admin.act(&format!("/v1/hosts/{}/re-enable", hosts[1].host_id())).await.expect(200);
     let host = admin.get(&format!("/v1/hosts/{}", hosts[1].host_id())).await.expect(200);

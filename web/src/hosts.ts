@@ -42,3 +42,15 @@ export function openSecret(host: Host): HostCredential | null {
   const credential = host.credential ?? null;
   return credential?.kind === 'secret' && credential.state === 'active' ? credential : null;
 }
+
+/** The subject of a host's certificates in each of the forms in which programs want it (RFC 2253 has the last part first). */
+export function subjects(spiffeId: string): { form: string; text: string }[] {
+  const found = /^spiffe:\/\/([^/]+)\/tenant\/([^/]+)\/agent\/([^/]+)$/.exec(spiffeId);
+  if (!found) return [];
+  const [, domain, tenant, agent] = found;
+  return [
+    { form: 'in order', text: `CN=${agent}, OU=${tenant}, O=${domain}` },
+    { form: 'NATS, mosquitto', text: `O=${domain},OU=${tenant},CN=${agent}` },
+    { form: 'MariaDB', text: `/CN=${agent}/OU=${tenant}/O=${domain}` },
+  ];
+}

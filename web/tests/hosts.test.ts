@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 
 import type { Host, HostCredential, HostFlag } from '../src/api/types';
-import { flagName, hostName, openSecret, standing } from '../src/hosts';
+import { flagName, hostName, openSecret, standing, subjects } from '../src/hosts';
 import { host } from './support/hosts';
 
 test.each([
@@ -42,4 +42,14 @@ describe('whoever decommissions a host is asked about the secret that would let 
   test.each(CASES)('let in by %s: %3$s', (_, credential, asked) => {
     expect(openSecret(host({ credential }))).toBe(asked ? credential : null);
   });
+});
+
+test('a subject has the same parts in every form', () => {
+  const texts = subjects('spiffe://muster/tenant/t-1/agent/web-1').map(({ text }) => text);
+  expect(texts).toEqual([
+    'CN=web-1, OU=t-1, O=muster',
+    'O=muster,OU=t-1,CN=web-1',
+    '/CN=web-1/OU=t-1/O=muster',
+  ]);
+  expect(subjects('')).toEqual([]);
 });

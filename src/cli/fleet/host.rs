@@ -9,9 +9,11 @@ use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
 use crate::cli::output::table::{column, made, print_fields};
-use crate::cli::output::values::{print, print_json};
+use crate::cli::output::values::{print, print_json, print_whole};
 use crate::cli::received::Received;
 use crate::domain::host::HostState;
+use crate::domain::identity::spiffe::SpiffeId;
+use crate::domain::identity::subject;
 use crate::shell::quoted;
 
 /// List, show, decommission, re-enable and delete hosts
@@ -45,6 +47,7 @@ pub(crate) enum HostCommand {
 const EXAMPLES: &str = "Examples:
   muster host list --search 10.0.0. --status offline
   muster host list --state revoked --sort -last_seen
+  muster host list -o spiffe > allowed-agents
   muster host decommission HOST-ID
   muster host re-enable HOST-ID && muster enroll-token --agent AGENT-ID";
 
@@ -86,6 +89,36 @@ pub(crate) struct Listing {
     /// The tenant to look at [default: the tenant 'default']
     #[arg(long, value_name = "ID")]
     tenant: Option<String>,
+    /// Print one name a line, for the list of a program that knows no revocation lists: SPIFFE ids, or subjects as RFC 2253
+    /// has them. Hosts whose identity is revoked are left out
+    #[arg(short, long, value_name = "FORM", value_enum)]
+    output: Option<NameForm>,
+}
+
+/// How names of hosts are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum NameForm {
+    /// spiffe://TRUST-DOMAIN/tenant/TENANT/agent/AGENT
+    Spiffe,
+    /// O=TRUST-DOMAIN,OU=TENANT,CN=AGENT
+    Dn,
+}
+
+impl NameForm {
+    /// The name of a host that may be let in.
+    fn of(self, host: &HostItem) -> Option<String> {
+        let id = host.spiffe_id.as_ref().filter(|_| host.revoked_at.is_none())?;
+        match self {
+            Self::Spiffe => Some(id.clone()),
+            Self::Dn => Some(subject::rfc2253(&id.parse().ok()?)),
+        }
+    }
+}
+
+/// The subject of a host's certificates in one of its forms.
+fn subject_of(host: &HostItem, form: fn(&SpiffeId) -> String) -> String {
+    let id: Option<SpiffeId> = host.spiffe_id.as_ref().and_then(|id| id.parse().ok());
+    id.map(|id| form(&id)).unwrap_or_default()
 }
 
 impl Listing {
@@ -146,8 +179,18 @@ impl HostCommand {
         let control = Control::open(global).await?;
         match self {
             Self::List(listing) => {
+                let output = listing.output;
+                if output.is_some() && global.json {
+                    return Err(CliError::usage("--json and --output are two forms of one answer")
+                        .hint("leave one of them out"));
+                }
                 let (call, narrowed) = listing.call();
                 let hosts = control.list(call).await?;
+                if let Some(form) = output {
+                    let names = hosts.items::<HostItem>()?;
+                    let names = names.iter().filter_map(|host| form.of(host));
+                    return print_whole(names.map(|name| name + "\n").collect::<String>().as_bytes());
+                }
                 let columns = [
                     column("ID", |host: &HostItem| &host.id),
                     column("HOSTNAME", |host| &host.hostname),
@@ -190,6 +233,9 @@ impl HostCommand {
                     column("Hostname", |host| &host.hostname),
                     made("Status", state),
                     column("SPIFFE id", |host| &host.spiffe_id),
+                    made("Subject", |host| subject_of(host, subject::in_order)),
+                    made("for NATS, mosquitto", |host| subject_of(host, subject::rfc2253)),
+                    made("for MariaDB", |host| subject_of(host, subject::slashes)),
                     column("OS", |host| &host.os),
                     column("Architecture", |host| &host.arch),
                     column("Addresses", |host| &host.ips),

@@ -9,4 +9,5 @@ pub mod reserved_ids;
 pub mod rotation;
 pub mod serial;
 pub mod spiffe;
+pub mod subject;
 pub mod trust_version;
