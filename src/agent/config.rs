@@ -427,13 +427,18 @@ pub fn as_text(path: &Path) -> Result<String, AgentConfigError> {
 
 fn in_file(path: &Path, error: &yaml_serde::Error) -> AgentConfigError {
     let path = path.to_owned();
+    match place_and_problem(error) {
+        (Some(line), problem) => AgentConfigError::Line { path, line, problem },
+        (None, problem) => AgentConfigError::File { path, problem },
+    }
+}
+
+/// The line of a mistake, where it has one, and what it is without the values beside it.
+pub(crate) fn place_and_problem(error: &yaml_serde::Error) -> (Option<usize>, String) {
     let text = error.to_string();
     // The reader's own account of the place is replaced by ours.
     let problem = without_values(text.split(" at line ").next().unwrap_or_default());
-    match error.location() {
-        Some(location) => AgentConfigError::Line { path, line: location.line(), problem },
-        None => AgentConfigError::File { path, problem },
-    }
+    (error.location().map(|location| location.line()), problem)
 }
 
 /// A message of the YAML reader without the values it quotes.

@@ -12,6 +12,7 @@ pub mod facts;
 pub mod identity;
 pub mod install;
 pub mod local_socket;
+pub mod outputs;
 pub mod relying_party;
 pub mod run;
 pub mod state_file;

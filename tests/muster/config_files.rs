@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use muster::agent::config::AgentConfig;
+use muster::agent::outputs::config::{OutputFormat, OutputsConfig};
 use muster::config::{SETTINGS, Setting};
 use rustix::process::Signal;
 
@@ -81,6 +82,34 @@ fn the_agent_accepts_its_examples() {
         assert_eq!(config.identity.path(), Path::new("/var/lib/muster-agent/identity"));
         assert_eq!(config.workload_socket.is_some(), socket);
         assert_eq!(config.enroll.credential.is_some(), socket);
+    }
+}
+
+#[test]
+fn outputs_accept_their_example_with_and_without_its_options() {
+    let text = example("outputs.example.yml");
+    let options = text.lines().map(|line| match line.trim_start().strip_prefix('#') {
+        Some(option) if option.starts_with(|c: char| c.is_ascii_lowercase() || c == '-') => {
+            if option.starts_with('-') { format!("  {option}") } else { option.to_owned() }
+        }
+        Some(deeper) if deeper.starts_with("  ") => format!("  {deeper}"),
+        _ => line.to_owned(),
+    });
+    let options = options.collect::<Vec<_>>().join("\n");
+    let room = tempfile::tempdir().unwrap();
+    for (text, count) in [(text, 1), (options, 2)] {
+        let path = room.path().join("outputs.yml");
+        fs::write(&path, &text).unwrap();
+        let config = OutputsConfig::load(&path).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(config.outputs.len(), count);
+        assert_eq!(config.state_dir.is_some(), count == 2);
+        let first = &config.outputs[0];
+        assert_eq!(
+            (first.format, first.key_mode, first.min_interval.as_secs()),
+            (OutputFormat::Pem, 0o640, 5)
+        );
+        let last = config.outputs.last().unwrap();
+        assert_eq!(last.password_file.is_some(), count == 2);
     }
 }
 

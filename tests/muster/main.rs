@@ -80,6 +80,10 @@ mod old_stores;
 mod openapi;
 /// Times in which the server did not serve: who ran out then comes back by itself.
 mod outages;
+/// `muster agent outputs`: files that other programs read, whole at every moment.
+mod outputs;
+/// What is run when those files change: at once, or at its time, and told what is new.
+mod outputs_on_change;
 /// People and programs: signing in and out, passwords, roles, sessions, API tokens.
 mod people;
 /// What commands print: secrets only where somebody gets them, wholes whole, lines to paste.

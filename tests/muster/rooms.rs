@@ -75,7 +75,17 @@ const ROOMS: &[Room] = &[
             "process",
             "vouch",
         ],
-        &["rustls", "tokio_rustls", "webpki", "rcgen", "x509_parser", "tonic", "hyper", "axum"],
+        &[
+            "rustls",
+            "tokio_rustls",
+            "webpki",
+            "rcgen",
+            "x509_parser",
+            "tonic",
+            "hyper",
+            "axum",
+            "p12_keystore",
+        ],
     ),
     Room { name: "fuzzing", rooms: Rooms::AllBut(&[]), crates: &[] },
     // The command line calls the router in process, so it knows what the router is made of.

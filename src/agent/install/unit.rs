@@ -49,7 +49,7 @@ fn state_directory(dir: &Path) -> Result<&str, NotForAUnit> {
     below.ok_or_else(|| NotForAUnit::NotState(dir.to_owned()))
 }
 
-fn plain(path: &Path) -> Result<&str, NotForAUnit> {
+pub(crate) fn plain(path: &Path) -> Result<&str, NotForAUnit> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "/._-@+".contains(c);
     let text = path.to_str().filter(|text| text.chars().all(legal));
     let text = text.ok_or_else(|| NotForAUnit::Characters(path.to_owned()))?;

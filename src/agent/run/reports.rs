@@ -50,6 +50,14 @@ pub enum ReportedEvent {
         away: Duration,
         reason: String,
     },
+    /// What is to be done after files of `muster agent outputs` have changed fails.
+    OutputFailed {
+        dir: String,
+        reason: String,
+    },
+    OutputRecovered {
+        dir: String,
+    },
     Stopping,
 }
 
@@ -159,6 +167,10 @@ fn to_proto(event: ReportedEvent, at_ms: i64) -> HostEvent {
         ReportedEvent::Recovered { away, reason } => {
             ("session_recovered", vec![("away_seconds", away.as_secs().to_string()), ("reason", reason)])
         }
+        ReportedEvent::OutputFailed { dir, reason } => {
+            ("output_failed", vec![("dir", dir), ("reason", reason)])
+        }
+        ReportedEvent::OutputRecovered { dir } => ("output_recovered", vec![("dir", dir)]),
         ReportedEvent::Stopping => ("agent_stopping", Vec::new()),
     };
     let detail = detail
@@ -195,7 +207,9 @@ mod tests {
             ReportedEvent::Rotated { serial: "00".repeat(16) },
             ReportedEvent::RotationFailed { reason: awkward.clone() },
             ReportedEvent::ClockOff { seconds: i64::MIN },
-            ReportedEvent::Recovered { away: Duration::MAX, reason: awkward },
+            ReportedEvent::Recovered { away: Duration::MAX, reason: awkward.clone() },
+            ReportedEvent::OutputFailed { dir: awkward.clone(), reason: awkward.clone() },
+            ReportedEvent::OutputRecovered { dir: awkward },
             ReportedEvent::Stopping,
         ] {
             let HostEvent { kind, detail, .. } = to_proto(event, 0);

@@ -100,6 +100,7 @@ pub async fn run(
     let (offer, offered) = watch::channel(None);
     let turned_away = TurnedAway::default();
     let trust = SharedTrust::new(Arc::clone(&clock));
+    let reports = Arc::new(PendingReports::new(Arc::clone(&clock)));
     // Ends with this run, however it ends.
     let serving = stop.child_token();
     let _serving = serving.clone().drop_guard();
@@ -107,7 +108,7 @@ pub async fn run(
         let listener = WorkloadListener::open(socket)?;
         info!(socket = %socket.display(), "serving the Workload API");
         let guests = ConnectionLimit::new(config.workload_connections_per_user, turned_away.clone());
-        tokio::spawn(listener.serve(offered, trust.clone(), guests, serving.clone()));
+        tokio::spawn(listener.serve(offered, trust.clone(), Arc::clone(&reports), guests, serving.clone()));
     }
     let vouching = match &config.relying_party {
         Some(settings) => Some(Vouching::begin(settings, &trust, &serving).await?),
@@ -129,7 +130,6 @@ pub async fn run(
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
     let mut keeping_trust = tokio::spawn(kept.keep(trust.clone(), over.clone()));
-    let reports = Arc::new(PendingReports::new(Arc::clone(&clock)));
     reports.note(reports::ReportedEvent::Started);
     let surroundings = Surroundings { offer, reports: Arc::clone(&reports), turned_away };
     let keeper = Rotator::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, surroundings)

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -12,9 +13,12 @@ use tracing::{debug, warn};
 
 use super::Offered;
 use super::authority::FixAuthority;
+use super::local_proto::local_service_server::LocalServiceServer;
+use super::local_service::LocalApi;
 use super::proto::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use super::service::WorkloadApi;
 use crate::agent::local_socket::{ListenError, LocalSocket, SocketPurpose};
+use crate::agent::run::reports::PendingReports;
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::connection_limit::ConnectionLimit;
 
@@ -42,15 +46,19 @@ impl WorkloadListener {
         self,
         offered: watch::Receiver<Option<Offered>>,
         trust: SharedTrust,
+        reports: Arc<PendingReports>,
         guests: ConnectionLimit,
         stop: CancellationToken,
     ) {
         let (accepted, incoming) = mpsc::channel(1);
+        let local = LocalServiceServer::new(LocalApi::new(trust.clone(), reports))
+            .max_decoding_message_size(REQUEST_BYTES_MAX);
         let api = SpiffeWorkloadApiServer::new(WorkloadApi::new(offered, trust))
             .max_decoding_message_size(REQUEST_BYTES_MAX);
         let server = Server::builder()
             .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
             .add_service(api)
+            .add_service(local)
             .serve_with_incoming(ReceiverStream::new(incoming));
         tokio::select! {
             // Open streams end with their connections.

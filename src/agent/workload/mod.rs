@@ -8,6 +8,8 @@
 mod authority;
 pub(crate) mod connection_limit;
 pub mod listener;
+pub mod local_proto;
+pub(crate) mod local_service;
 mod offer;
 pub mod proto;
 mod service;

@@ -19,6 +19,7 @@ use crate::agent::run::runtime::RunEnd;
 use crate::agent::status::status;
 use crate::cli::agent::contact::{ContactArgs, no_credential};
 use crate::cli::agent::install::{InstallArgs, UninstallArgs};
+use crate::cli::agent::outputs::OutputsArgs;
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::print;
 use crate::clock::{Clock, SystemClock};
@@ -59,6 +60,7 @@ pub enum AgentCommand {
         long_about = "Show the identity in a directory: who this machine is, when its certificate expires and rotates, what the server last refused, how the clocks differ, and what to do about it.\n\nNobody is asked; it works while the server is away. Exit status: 0 if the identity works, else 1."
     )]
     Status(StatusArgs),
+    Outputs(OutputsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +100,7 @@ pub async fn run(command: AgentCommand, json: bool) -> Result<ExitCode, CliError
         AgentCommand::Install(args) => args.run(json)?,
         AgentCommand::Uninstall(args) => args.run(json)?,
         AgentCommand::Status(args) => return show_status(&args, json),
+        AgentCommand::Outputs(args) => return args.run(json).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -173,7 +176,7 @@ async fn run_agent(args: &RunArgs) -> Result<ExitCode, CliError> {
 }
 
 /// What a service manager wants to know; elsewhere nobody listens.
-fn tell_systemd(sign: Readiness) {
+pub(super) fn tell_systemd(sign: Readiness) {
     match sign {
         Readiness::Ready => notify(NotifyState::Ready),
         Readiness::Alive => notify(NotifyState::Watchdog),
@@ -237,6 +240,8 @@ mod tests {
             &["install", "--server", "https://h:1", "--enrollment-secret", "s", "--ca-file", "f"],
             &["install", "muster://h:1/#x", "--root", "r", "--no-start"],
             &["uninstall", "--root", "r"],
+            &["outputs", "--config", "f"],
+            &["outputs", "--config", "f", "--once"],
         ] {
             parse(good).unwrap();
         }
@@ -252,6 +257,8 @@ mod tests {
             &["run"],
             &["run", "--dir", "d", "--config", "f"],
             &["status"],
+            &["outputs"],
+            &["outputs", "--config", "f", "--once", "--status"],
             &["install", "--server", "https://h:1", "--enrollment-secret", "s", "--token-file", "f"],
             &["install", "muster://h:1/#x", "--enrollment-secret", "s"],
         ] {

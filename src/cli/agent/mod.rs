@@ -3,3 +3,4 @@
 pub mod command;
 pub(crate) mod contact;
 pub(crate) mod install;
+mod outputs;

@@ -8,6 +8,8 @@ use crate::agent::config::AgentConfigError;
 use crate::agent::enroll::first_enrollment::FirstEnrollmentError;
 use crate::agent::identity::IdentityError;
 use crate::agent::install::service::InstallError;
+use crate::agent::outputs::config::OutputsConfigError;
+use crate::agent::outputs::run::OnceError;
 use crate::agent::run::runtime::RunError;
 use crate::error_chain::chain;
 use crate::server::StartError;
@@ -84,4 +86,6 @@ fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
         .or_else(|| error.downcast_ref().map(IdentityError::hint))
         .or_else(|| error.downcast_ref().map(InstallError::hint))
         .or_else(|| error.downcast_ref().map(RunError::hint))
+        .or_else(|| error.downcast_ref().map(OutputsConfigError::hint))
+        .or_else(|| error.downcast_ref().map(OnceError::hint))
 }

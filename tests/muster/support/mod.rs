@@ -18,6 +18,7 @@ pub mod keys;
 pub mod notify;
 pub mod process;
 pub mod profile;
+pub mod provider;
 pub mod server;
 pub mod serving;
 pub mod source;

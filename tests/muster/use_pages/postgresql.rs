@@ -10,7 +10,7 @@ use super::account::whole;
 use super::backend::{Backend, WELCOME};
 use super::cast::{Cast, Visitor};
 use super::entrance::{Entrance, Outcome};
-use super::machine::Machine;
+use super::machine::{Machine, own_group};
 use super::stage::Stage;
 use super::unit::{Reload, Unit};
 use crate::support::process::{Finished, Process};
@@ -41,7 +41,11 @@ fn give(path: &Path) {
 pub fn is_there(Machine { stage, door, .. }: &Machine) {
     stage.say("port=5432", format!("port={}", door.port));
     stage.say("host=app.example.org", "host=app.example.org hostaddr=127.0.0.1");
-    stage.say("peer", "trust");
+    if owner().is_none() {
+        stage.say("group: postgres\n", own_group());
+    }
+    let whoami = stage.shell("id -un").stdout;
+    stage.say("muster  root  muster", format!("muster  {}  muster", whoami.trim()));
     let (data, config) = (stage.path("/var/lib/postgresql/15/main"), "/etc/postgresql/15/main");
     let (run, bin) = (stage.path("/run/postgresql"), programs());
     for dir in [&data, &run] {
@@ -52,11 +56,9 @@ pub fn is_there(Machine { stage, door, .. }: &Machine) {
         format!("setpriv --reuid={user} --regid={group} --clear-groups ")
     });
     let on_socket = format!("-h {} -p {}", run.display(), door.port);
-    stage.stand_in("psql", &format!("exec {} \"$@\"", bin.join("psql").display()));
-    stage.stand_in(
-        "runuser",
-        &format!("shift 3; PGHOST={} PGPORT={} PGUSER=postgres exec \"$@\"", run.display(), door.port),
-    );
+    let usual = format!("PGHOST={} PGPORT={}", run.display(), door.port);
+    stage.stand_in("psql", &format!("{usual} exec {} \"$@\"", bin.join("psql").display()));
+    stage.stand_in("runuser", "shift 3; PGUSER=postgres exec \"$@\"");
     fs::create_dir_all(stage.path(&format!("{config}/conf.d"))).unwrap();
     for (name, content) in [
         (
@@ -69,7 +71,7 @@ pub fn is_there(Machine { stage, door, .. }: &Machine) {
                 door.port
             ),
         ),
-        ("pg_hba.conf", "local all postgres peer\n".to_owned()),
+        ("pg_hba.conf", "local all postgres trust\n".to_owned()),
         ("pg_ident.conf", String::new()),
         ("server.crt", fs::read_to_string(stage.path("/etc/ssl/app.example.org.crt")).unwrap()),
         ("server.key", fs::read_to_string(stage.path("/etc/ssl/app.example.org.key")).unwrap()),
