@@ -1,6 +1,9 @@
 //! What was run of each page, and what was not, with the reason.
 
-use super::page::{Page, folder};
+use std::path::Path;
+
+use super::harness::page::{Page, folder};
+use crate::support::files::below;
 
 /// Blocks that no test runs: page, a text that stands in the block, why.
 const NOT_RUN: &[(&str, &str, &str)] = &[];
@@ -18,10 +21,9 @@ pub async fn whole(name: &str, test: impl AsyncFnOnce(&Page)) {
 /// The index is no page, and has nothing to run.
 #[test]
 fn every_page_is_run_by_a_test() {
-    let tests: String = std::fs::read_dir(super::page::folder().join("../../tests/muster/use_pages"))
-        .unwrap()
-        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
-        .collect();
+    let tests = below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/muster/use_pages"));
+    let tests = tests.iter().filter(|path| path.is_file());
+    let tests: String = tests.map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let mut pages = 0;
     for entry in std::fs::read_dir(folder()).unwrap() {
         let file = entry.unwrap().file_name().into_string().unwrap();

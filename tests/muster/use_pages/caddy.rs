@@ -1,11 +1,11 @@
 //! `docs/use/caddy.md`.
 
 use super::account::whole;
-use super::backend::Backend;
-use super::cast::Cast;
-use super::entrance::Entrance;
-use super::machine::Machine;
-use super::unit::{Reload, Unit};
+use super::harness::backend::Backend;
+use super::harness::cast::Cast;
+use super::harness::entrance::Entrance;
+use super::harness::machine::Machine;
+use super::harness::unit::{Reload, Unit};
 
 /// Caddy with nothing to serve, as a distribution sets it up.
 fn is_there(Machine { stage, door, calls, .. }: &Machine) {

@@ -12,10 +12,10 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::account::whole;
-use super::backend::{Backend, WELCOME};
-use super::cast::Cast;
-use super::machine::Machine;
-use super::page::{Block, Kind, Page};
+use super::harness::backend::{Backend, WELCOME};
+use super::harness::cast::Cast;
+use super::harness::machine::Machine;
+use super::harness::page::{Block, Kind, Page};
 use crate::support::keys::certificates;
 use crate::support::wait::until;
 
@@ -63,7 +63,7 @@ fn asks(page: &Page, machine: &Machine, cast: &Cast, heading: &str) {
     let stage = &machine.stage;
     let question = question(page, heading);
     let lines = stage.adapt(&question.text);
-    let ask = |who: &super::cast::Visitor| {
+    let ask = |who: &super::harness::cast::Visitor| {
         stage.write("client.pem", &who.chain_pem);
         stage.shell(&lines)
     };

@@ -1,10 +1,10 @@
 //! `docs/use/envoy.md`.
 
 use super::account::whole;
-use super::backend::Backend;
-use super::cast::Cast;
-use super::machine::Machine;
-use super::unit::{Reload, Unit};
+use super::harness::backend::Backend;
+use super::harness::cast::Cast;
+use super::harness::machine::Machine;
+use super::harness::unit::{Reload, Unit};
 
 /// Envoy, which starts with the page's configuration.
 pub fn is_there(Machine { stage, door, calls }: &Machine, backend: &Backend) {

@@ -3,10 +3,10 @@
 use rustix::process::Signal;
 
 use super::account::whole;
-use super::backend::Backend;
-use super::cast::Cast;
-use super::machine::Machine;
-use super::unit::{Reload, Unit};
+use super::harness::backend::Backend;
+use super::harness::cast::Cast;
+use super::harness::machine::Machine;
+use super::harness::unit::{Reload, Unit};
 
 /// HAProxy with nothing to serve, as a distribution sets it up, but for `chroot` and its user.
 pub fn is_there(Machine { stage, door, .. }: &Machine) {

@@ -5,25 +5,16 @@
 //! there already. **Commands** are in blocks of `sh`. Any other block, and any that a test can't run, has a reason in
 //! [`account`]. A test gets its page from [`account::whole`], which demands that every block was run.
 //!
-//! [`stage`] is the machine, [`machine`] one behind whose proxy an application waits: `/etc`, `/run`, `/var`, `/srv` and `/opt` are folders of a temporary one, `systemctl` is a
-//! stand-in that starts, reloads and restarts the real programs as [`unit`] has them. [`cast`] is who knocks.
+//! [`harness::stage`] is the machine: `/etc`, `/run`, `/var`, `/srv` and `/opt` are folders of a temporary one, and `systemctl`
+//! is a stand-in that starts, reloads and restarts the real programs as [`harness::unit`] has them. [`harness::machine`] is
+//! one behind whose proxy an application waits. [`harness::cast`] is who knocks, [`harness::entrance`] what comes of it.
 
-pub mod account;
-pub mod attack;
-pub mod backend;
-pub mod beside;
-pub mod caddy;
-pub mod cast;
-pub mod curl;
-pub mod door;
-pub mod entrance;
-pub mod envoy;
-pub mod haproxy;
-pub mod machine;
-pub mod nginx;
-pub mod outputs;
-pub mod page;
-pub mod postgresql;
-pub mod renewal;
-pub mod stage;
-pub mod unit;
+mod account;
+mod caddy;
+mod curl;
+mod envoy;
+mod haproxy;
+mod harness;
+mod nginx;
+mod postgresql;
+mod renewal;

@@ -3,15 +3,16 @@
 use rustix::process::Signal;
 
 use super::account::whole;
-use super::backend::Backend;
-use super::cast::Cast;
-use super::machine::Machine;
-use super::unit::{Reload, Unit};
+use super::harness::backend::Backend;
+use super::harness::cast::Cast;
+use super::harness::machine::Machine;
+use super::harness::unit::{Reload, Unit};
 
 /// nginx with nothing to serve, as a distribution sets it up.
 pub fn is_there(Machine { stage, door, .. }: &Machine) {
     stage.say("listen 443 ssl;", format!("listen 127.0.0.1:{} ssl;", door.port));
     stage.say("https://app.example.org;", format!("https://127.0.0.1:{};", door.port));
+    stage.say("proxy_ssl_name muster.example.org;", "proxy_ssl_name localhost;");
     // As root it would give its workers away to a user who can't enter the test's folders.
     let config = "user root;\npid /run/nginx.pid;\ninclude /etc/nginx/modules-enabled/*.conf;\nevents {}\nhttp {\n    \
         access_log off;\n    client_body_temp_path /var/lib/nginx/body;\n    proxy_temp_path /var/lib/nginx/proxy;\n    \
@@ -41,6 +42,10 @@ async fn nginx_as_its_page_sets_it_up() {
         asking.play(page, &["Ask the agent"]);
         asking.lets_in_live_agents_alone(&cast, &backend).await;
         asking.asks_about_each_request(&cast).await;
+        asking.stage.write("/etc/muster/server-ca.pem", &cast.server.server_ca());
+        asking.play(page, &["Where there is no agent"]);
+        asking.stage.units.obey("stop muster-agent").unwrap();
+        asking.lets_in_live_agents_alone(&cast, &backend).await;
 
         let machine = Machine::new(&cast, &backend).await;
         is_there(&machine);

@@ -4,11 +4,11 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::backend::Backend;
-use super::cast::{Cast, Visitor};
-use super::entrance::Entrance;
-use super::machine::Machine;
-use super::page::Page;
+use super::harness::backend::Backend;
+use super::harness::cast::{Cast, Visitor};
+use super::harness::entrance::Entrance;
+use super::harness::machine::Machine;
+use super::harness::page::Page;
 use super::postgresql::Database;
 use super::{envoy, haproxy, nginx, postgresql};
 use crate::support::fleet::named_host;
