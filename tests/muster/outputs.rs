@@ -16,6 +16,7 @@ use x509_parser::pem::Pem;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use crate::support::cli::{openssl, program};
+use crate::support::notify::NotifySocket;
 use crate::support::provider::{OtherCa, Outputs, Provider, SPIFFE_ID};
 use crate::support::wait;
 
@@ -170,8 +171,7 @@ fn killed_at_any_instant_readers_see_whole_sets() {
     let over = Arc::new(AtomicBool::new(false));
     let reads = Arc::new(AtomicU64::new(0));
     let reader = {
-        let (over, reads, pem, combined) =
-            (Arc::clone(&over), Arc::clone(&reads), pem.clone(), combined.clone());
+        let (over, reads, pem, combined) = (Arc::clone(&over), Arc::clone(&reads), pem, combined);
         std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 let set = fs::File::open(pem.join("..data")).unwrap();
@@ -418,6 +418,21 @@ fn files_outlive_the_provider_and_an_identity_is_waited_for() {
     let outputs = provider.outputs(json!([{"dir": place, "format": "combined"}]));
     outputs.run(&["--once"]).ok();
     assert!(place.join("combined.pem").exists() && !place.join("cert.pem").is_symlink());
+}
+
+#[test]
+fn a_service_manager_hears_when_the_files_are_there() {
+    let provider = Provider::start();
+    let place = dir(&provider, "pem");
+    provider.give(provider.ca.answer(&[]));
+    let notify = NotifySocket::new(provider.room.path());
+    let outputs = provider.outputs(json!([{"dir": place}]));
+    let mut process = outputs.keep_with(&[("NOTIFY_SOCKET", notify.address())]);
+    notify.wait_for("READY=1");
+    assert!(place.join("key.pem").exists());
+    process.signal(Signal::TERM);
+    notify.wait_for("STOPPING=1");
+    assert_eq!(process.wait().status.code(), Some(0));
 }
 
 #[test]

@@ -62,6 +62,14 @@ impl Story {
         })
     }
 
+    /// Waits until a success is on record that is another one than `before`; when it was.
+    fn wait_for_success(&self, before: &Value) -> Value {
+        wait::until("a success on record", || {
+            let at = self.outputs.status()["on_change_last_success_at"].clone();
+            (!at.is_null() && at != *before).then_some(at)
+        })
+    }
+
     /// The set that is there now.
     fn set(&self) -> PathBuf {
         fs::read_link(self.place.join("..data")).unwrap()
@@ -82,6 +90,7 @@ fn a_revocation_does_not_wait_because_of_a_rotation() {
     let process = keep(&story);
     let first = story.wait_for_runs(1);
     assert_eq!(first, "run\n01\t-\t-\nmode 600\nend\n");
+    let success = story.wait_for_success(&Value::Null);
     // The rotation is written and told later.
     let set = story.set();
     story.provider.rotate();
@@ -90,6 +99,8 @@ fn a_revocation_does_not_wait_because_of_a_rotation() {
     let second = story.wait_for_runs(2);
     // Only what is new is told.
     assert_eq!(second[first.len()..], *"run\n02\t-\t-\nmode 600\nend\n");
+    // A crash before that would have it told once more.
+    let success = story.wait_for_success(&success);
     let set = story.set();
     story.provider.revoke(&[1, 2, 3]);
     story.wait_for_another_set(&set);
@@ -99,6 +110,7 @@ fn a_revocation_does_not_wait_because_of_a_rotation() {
     let process = keep(&story);
     let third = story.wait_for_runs(3);
     assert_eq!(third[second.len()..], *"run\n03\t-\t-\nmode 600\nend\n");
+    story.wait_for_success(&success);
     drop(process);
     // Nothing is owed now: the next one has nothing to run.
     let mut process = keep(&story);

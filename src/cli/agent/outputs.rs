@@ -58,9 +58,9 @@ impl OutputsArgs {
         } else if self.check {
             let found = check(&config, clock).await;
             if json {
-                print_json(&json!(found))?
+                print_json(&json!(found))?;
             } else {
-                print(&found.to_text())?
+                print(&found.to_text())?;
             }
             found.is_well()
         } else if self.unit {
@@ -68,9 +68,9 @@ impl OutputsArgs {
             let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/muster".into());
             let text = drop_in(&config, &path, &program)?;
             if json {
-                print_json(&json!({ "drop_in": text }))?
+                print_json(&json!({ "drop_in": text }))?;
             } else {
-                print(&text)?
+                print(&text)?;
             }
             true
         } else {

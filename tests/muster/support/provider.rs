@@ -89,7 +89,7 @@ impl OtherCa {
         let day = |days: i64| {
             let date = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
             let date = date.to_zoned(jiff::tz::TimeZone::UTC).date();
-            rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8)
+            rcgen::date_time_ymd(date.year().into(), date.month().cast_unsigned(), date.day().cast_unsigned())
         };
         let revoked = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -264,12 +264,12 @@ impl Outputs {
     }
 
     pub fn keep(&self) -> Process {
-        self.start(&[])
+        self.keep_with(&[])
     }
 
-    pub fn start(&self, args: &[&str]) -> Process {
+    pub fn keep_with(&self, env: &[(&str, &str)]) -> Process {
         let mut command = command(MUSTER, &self.home);
-        command.args(["agent", "outputs", "--config"]).arg(&self.config).args(args);
+        command.args(["agent", "outputs", "--config"]).arg(&self.config).envs(env.iter().copied());
         Process::start(&mut command)
     }
 

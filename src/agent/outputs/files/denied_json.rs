@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::agent::outputs::source::material::{DeniedFacts, DeniedNumber};
 use crate::domain::identity::spiffe::SpiffeId;
+use crate::domain::identity::subject;
 
 /// One of `denied.json`. What isn't known is `null`.
 #[derive(Debug, Serialize)]
@@ -24,7 +25,7 @@ pub(crate) fn denied_json(denied: &BTreeMap<DeniedNumber, DeniedFacts>) -> Vec<u
         serial,
         end: facts.until.map(|until| until.to_string()),
         spiffe_id: facts.spiffe_id.as_deref(),
-        dn: facts.spiffe_id.as_deref().and_then(subject),
+        dn: facts.spiffe_id.as_deref().and_then(dn),
     });
     let mut text = serde_json::to_vec_pretty(&entries.collect::<Vec<_>>()).unwrap_or_default();
     text.push(b'\n');
@@ -43,9 +44,9 @@ pub(crate) fn denied_lines<'a>(
 }
 
 /// The subject of the SVIDs of an agent of ours.
-fn subject(spiffe_id: &str) -> Option<String> {
+fn dn(spiffe_id: &str) -> Option<String> {
     let id: SpiffeId = spiffe_id.parse().ok()?;
-    Some(format!("O={},OU={},CN={}", id.trust_domain, id.tenant, id.agent))
+    Some(subject::rfc2253(&id))
 }
 
 #[cfg(test)]
