@@ -29,6 +29,14 @@ pub(crate) struct CaCertificateItem {
     #[serde(default)]
     #[schemars(!default)]
     pub(crate) issuing_from: Option<Timestamp>,
+    /// When an intermediate was revoked; `null`: it was not.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) revoked_at: Option<Timestamp>,
+    /// Whether relying parties are told of that by the root's revocation list.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) revocation_published: bool,
 }
 
 /// `GET /.well-known/spiffe-bundle`: a JWK set (RFC 7517) as SPIFFE Trust Domain and Bundle 4 describes it.
@@ -40,14 +48,47 @@ pub(crate) struct BundleAnswer {
     pub(crate) spiffe_refresh_hint: u64,
 }
 
-#[derive(Serialize, JsonSchema, Deserialize)]
+/// A public key (RFC 7517 4). An elliptic curve's has `crv`, `x` and `y`, an RSA one `n` and `e`.
+#[derive(Default, Serialize, JsonSchema, Deserialize)]
 pub(crate) struct BundleKeyItem {
+    /// `x509-svid`, `jwt-svid`, or in `/.well-known/jwks.json` `sig`.
     pub(crate) r#use: Cow<'static, str>,
     pub(crate) kty: Cow<'static, str>,
-    pub(crate) crv: Cow<'static, str>,
-    pub(crate) x: String,
-    pub(crate) y: String,
-    pub(crate) x5c: Vec<String>,
+    /// A root certificate has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kid: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alg: Option<Cow<'static, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crv: Option<Cow<'static, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) x: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) y: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) n: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) e: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) x5c: Option<Vec<String>>,
+}
+
+/// `GET /.well-known/jwks.json`: the keys of JWT-SVIDs (RFC 7517 5).
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct JwksAnswer {
+    pub(crate) keys: Vec<BundleKeyItem>,
+}
+
+/// `GET /.well-known/openid-configuration` (OpenID Connect Discovery 1.0, section 3), as far as it concerns tokens that
+/// nobody asks for in a browser.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct DiscoveryAnswer {
+    pub(crate) issuer: String,
+    pub(crate) jwks_uri: String,
+    pub(crate) response_types_supported: Vec<Cow<'static, str>>,
+    pub(crate) subject_types_supported: Vec<Cow<'static, str>>,
+    pub(crate) id_token_signing_alg_values_supported: Vec<String>,
+    pub(crate) claims_supported: Vec<Cow<'static, str>>,
 }
 
 /// What `POST /local/agent-ca/request` answers. The root signs it in the process of the command that asked.
@@ -64,6 +105,47 @@ pub(crate) struct RequestedIntermediate {
     pub(crate) public_key: String,
     /// Base64. It is sealed with the envelope, and sent back with the certificate.
     pub(crate) sealed_key: String,
+    /// The serial of the intermediate that goes onto the root's list.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) revoked: Option<String>,
+    /// Where the certificate says that the root's list is.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) crl_url: Option<String>,
+}
+
+/// `POST /local/agent-ca/request-revocation`
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RequestRevocationBody {
+    /// The beginning of the intermediate's serial or SHA-256.
+    pub(crate) intermediate: String,
+}
+
+/// `POST /local/agent-ca/revoke-intermediate`
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokeIntermediateBody {
+    /// PEM: what issues from now on.
+    pub(crate) certificate: String,
+    /// PEM: the root's next revocation list.
+    pub(crate) root_list: String,
+    /// As it came with the request.
+    pub(crate) sealed_key: String,
+    /// The serial of the intermediate that goes.
+    pub(crate) revoked: String,
+    /// Whether relying parties are told at once, and not when agents have rotated.
+    pub(crate) now: bool,
+}
+
+/// What `POST /local/agent-ca/revoke-intermediate` answers.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct RevokedIntermediateAnswer {
+    pub(crate) issuing: CaCertificateItem,
+    pub(crate) revoked: CaCertificateItem,
+    /// When relying parties are told at the latest; `null`: they have been.
+    pub(crate) publish_by: Option<Timestamp>,
 }
 
 /// `POST /local/agent-ca/renew`

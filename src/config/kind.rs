@@ -19,7 +19,13 @@ pub enum SettingKind {
     /// A whole number.
     Number,
     AgentIds,
+    /// DNS suffixes of tenants.
+    DnsSuffixes,
+    /// Where relying parties fetch revocation lists.
+    CrlUrl,
     ClonePolicy,
+    JwtAlg,
+    Issuer,
     LogFilter,
     LogFormat,
 }
@@ -38,7 +44,13 @@ impl SettingKind {
             Self::Truth => "true or false",
             Self::Number => "a whole number, such as 50",
             Self::AgentIds => "agent ids, such as root, admin",
+            Self::DnsSuffixes => {
+                "a DNS name in lower case, such as agents.example.org, or one for each tenant, such as shop=shop.example.org"
+            }
+            Self::CrlUrl => "an http address without a query, such as http://pki.example.org",
             Self::ClonePolicy => "flag or revoke",
+            Self::JwtAlg => "ES256 or RS256",
+            Self::Issuer => "an https address that never changes, such as https://muster.example.org",
             Self::LogFilter => {
                 "off, error, warn, info, debug or trace, and the same for a part, such as info,muster::http=debug"
             }
@@ -47,7 +59,7 @@ impl SettingKind {
     }
 
     pub(crate) const fn is_list(self) -> bool {
-        matches!(self, Self::Urls | Self::Names | Self::Networks | Self::AgentIds)
+        matches!(self, Self::Urls | Self::Names | Self::Networks | Self::AgentIds | Self::DnsSuffixes)
     }
 
     /// The text of a value of this kind, or what is wrong with it.

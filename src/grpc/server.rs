@@ -6,8 +6,9 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -23,6 +24,7 @@ use super::trust::door::{AgentDoor, TrustDoor};
 use super::trust::hub::TrustHub;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
+use crate::app::issue::jwt_svids::JwtSvids;
 use crate::app::trust::feed::TrustFeed;
 use crate::clock::Clock;
 use crate::domain::identity::deny::DenyList;
@@ -51,6 +53,9 @@ pub struct GrpcDeps {
     pub trust: TrustFeed,
     pub clock: Arc<dyn Clock>,
     pub heartbeat_interval: SignedDuration,
+    /// Agents whose SVIDs were made before this are asked to rotate.
+    pub rotations_asked: watch::Receiver<Option<Timestamp>>,
+    pub jwt: Arc<JwtSvids>,
 }
 
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
@@ -66,6 +71,8 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         trust,
         clock,
         heartbeat_interval,
+        rotations_asked,
+        jwt,
     } = deps;
     let hub = Arc::new(TrustHub::new(trust, Arc::clone(&clock)));
     let gate = Gate::new(deny, clock);
@@ -74,8 +81,10 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         gate: gate.clone(),
         fleet,
         history,
+        jwt,
         live: live.clone(),
         heartbeat_interval,
+        rotations_asked,
         farewell_window: Arc::default(),
         shutdown: shutdown.clone(),
     };
@@ -115,7 +124,7 @@ fn gated(
     connection: Connection,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Send {
     service_fn(move |mut request: Request<Incoming>| {
-        let admitted = admitted(&gate, connection.peer.as_ref()).cloned();
+        let admitted = admitted(&gate, connection.peer.as_ref(), request.uri().path()).cloned();
         let routes = routes.clone();
         async move {
             match admitted {
@@ -129,9 +138,19 @@ fn gated(
     })
 }
 
-fn admitted<'a>(gate: &Gate, peer: Option<&'a Arc<LivePeer>>) -> Result<&'a Arc<LivePeer>, AgentRefusal> {
+/// The call that has a pace of its own, which its use case keeps: an agent serves many programs with it.
+const SIGN_JWT: &str = "/muster.agent.v1.AgentService/SignJwt";
+
+fn admitted<'a>(
+    gate: &Gate,
+    peer: Option<&'a Arc<LivePeer>>,
+    method: &str,
+) -> Result<&'a Arc<LivePeer>, AgentRefusal> {
     let peer = peer.ok_or(AgentRefusal::NoIdentity)?;
-    gate.admit(peer.identity())?;
+    match method {
+        SIGN_JWT => gate.check(peer.identity())?,
+        _ => gate.admit(peer.identity())?,
+    }
     Ok(peer)
 }
 
@@ -142,7 +161,6 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use hyper_util::rt::TokioIo;
-    use jiff::Timestamp;
     use parking_lot::Mutex;
     use rustls::ClientConfig;
     use rustls::pki_types::ServerName;
@@ -162,6 +180,7 @@ mod tests {
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
     use super::*;
+    use crate::app::issue::jwt_svids::JwtPolicy;
     use crate::domain::identity::deny::DenyChange;
     use crate::domain::identity::serial::Serial;
     use crate::domain::ids::HostId;
@@ -194,6 +213,7 @@ mod tests {
         live: LivePeers,
         fleet: Arc<Fleet>,
         clock: Arc<SetClock>,
+        rotations: watch::Sender<Option<Timestamp>>,
         address: SocketAddr,
         shutdown: CancellationToken,
         serving: JoinHandle<()>,
@@ -207,6 +227,7 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let (live, fleet) = (LivePeers::default(), Arc::new(Fleet::empty()));
             let clock = Arc::new(SetClock(Mutex::new(Timestamp::now())));
+            let rotations = watch::Sender::default();
             let deps = GrpcDeps {
                 certificate: files.live(),
                 verifier: verifier(&ca, &registry),
@@ -218,10 +239,12 @@ mod tests {
                 trust: TrustFeed::in_memory(),
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 heartbeat_interval: SignedDuration::from_secs(30),
+                rotations_asked: rotations.subscribe(),
+                jwt: Arc::new(JwtSvids::new(JwtPolicy::default())),
             };
             let shutdown = CancellationToken::new();
             let serving = tokio::spawn(serve(listener, deps, shutdown.clone()));
-            Self { ca, files, registry, live, fleet, clock, address, shutdown, serving }
+            Self { ca, files, registry, live, fleet, clock, rotations, address, shutdown, serving }
         }
 
         fn agent(&self, name: &str, number: u8) -> Agent {
@@ -341,6 +364,27 @@ mod tests {
             }
         };
         timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never so: {what}"));
+    }
+
+    /// Whose SVID is older is asked once, whoever comes later too, and nobody else.
+    #[tokio::test]
+    async fn agents_with_older_svids_are_asked_to_rotate() {
+        let site = Site::open().await;
+        let (old, other) = (site.agent("a", 1), site.agent("b", 2));
+        let mut early = old.session().await;
+        early.exchange().await.unwrap();
+        site.rotations.send_replace(Some(Timestamp::MAX));
+        let asked = early.next().await.unwrap();
+        assert!(matches!(asked, session_response::Message::Rotate(_)), "{asked:?}");
+        let answer = early.exchange().await.unwrap();
+        assert!(matches!(answer, session_response::Message::Heartbeat(_)), "{answer:?}");
+        let mut late = other.session().await;
+        assert!(matches!(late.next().await.unwrap(), session_response::Message::Rotate(_)));
+        site.rotations.send_replace(Some(Timestamp::UNIX_EPOCH));
+        for session in [&mut early, &mut late] {
+            let answer = session.exchange().await.unwrap();
+            assert!(matches!(answer, session_response::Message::Heartbeat(_)), "{answer:?}");
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -15,17 +16,20 @@ use tonic::{Request, Response, Status, Streaming};
 use super::gate::Gate;
 use super::proto::agent_service_server::AgentService;
 use super::proto::{
-    Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, ReportRequest, ReportResponse, SessionRequest,
-    SessionResponse, SignJwtRequest, SignJwtResponse, TrustUpdate, WatchTrustRequest, session_request,
-    session_response,
+    Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, ReportRequest, ReportResponse, Rotate,
+    SessionRequest, SessionResponse, SignJwtRequest, SignJwtResponse, TrustUpdate, WatchTrustRequest,
+    session_request, session_response,
 };
 use super::report::ReportCall;
-use super::status::AgentRefusal;
+use super::status::{AgentRefusal, status};
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
+use crate::app::issue::jwt_svids::{JwtCaller, JwtRefusal, JwtSvids};
 use crate::clock;
+use crate::domain::code::Code;
 use crate::domain::host;
 use crate::grpc::reconnect_window::{millis, window};
+use crate::grpc::rotation_requests::RotationRequests;
 use crate::tls::client_verifier::PeerIdentity;
 use crate::tls::live::{LivePeer, LivePeers};
 
@@ -41,8 +45,11 @@ pub(crate) struct AgentApi {
     pub gate: Gate,
     pub fleet: Arc<Fleet>,
     pub history: Arc<History>,
+    pub jwt: Arc<JwtSvids>,
     pub live: LivePeers,
     pub heartbeat_interval: SignedDuration,
+    /// Agents whose SVIDs were made before this are asked to rotate.
+    pub rotations_asked: watch::Receiver<Option<Timestamp>>,
     /// Over how long those who are sent away spread their return, in milliseconds: what it was for the first of
     /// them, because with each that goes there seem to be fewer.
     pub farewell_window: Arc<OnceLock<u32>>,
@@ -119,9 +126,37 @@ impl AgentService for AgentApi {
         Err(Status::internal("a watch of trust came to the wrong door"))
     }
 
-    async fn sign_jwt(&self, _request: Request<SignJwtRequest>) -> Result<Response<SignJwtResponse>, Status> {
-        Err(Status::unimplemented("this server signs no JWT-SVIDs"))
+    async fn sign_jwt(&self, request: Request<SignJwtRequest>) -> Result<Response<SignJwtResponse>, Status> {
+        let peer = Arc::clone(peer(&request)?);
+        let SignJwtRequest { audience, ttl_seconds } = request.into_inner();
+        let identity = peer.identity();
+        let caller = JwtCaller {
+            host: identity.host(),
+            identity: identity.identity().clone(),
+            serial: identity.serial(),
+            not_after: identity.not_after(),
+        };
+        let ttl = (ttl_seconds > 0).then(|| SignedDuration::from_secs(ttl_seconds.into()));
+        let signed = self.jwt.sign(&caller, audience, ttl, self.gate.clock.now()).await;
+        let signed = signed.map_err(|refused| jwt_refused(&refused))?;
+        // A token that was signed while its identity was revoked leaves no more than a certificate would.
+        self.gate.check(identity)?;
+        Ok(Response::new(SignJwtResponse {
+            svid: signed.token,
+            expires_at_ms: signed.expires_at.as_millisecond(),
+        }))
     }
+}
+
+fn jwt_refused(refused: &JwtRefusal) -> Status {
+    let code = match refused {
+        JwtRefusal::Audiences | JwtRefusal::Audience => Code::BadRequest,
+        JwtRefusal::TooFast => Code::Throttled,
+        JwtRefusal::Expired => Code::SvidExpired,
+        JwtRefusal::NoKey => Code::CaUnavailable,
+        JwtRefusal::Signing(_) | JwtRefusal::Unavailable(_) => Code::Unavailable,
+    };
+    status(code, refused.to_string())
 }
 
 /// The server's side of a session: one answer per heartbeat, and the right last word.
@@ -135,6 +170,7 @@ pub(crate) struct AgentSession {
     revoked: Pin<Box<WaitForCancellationFutureOwned>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     expiry_look: Pin<Box<Sleep>>,
+    rotation: RotationRequests,
     phase: Phase,
 }
 
@@ -152,6 +188,7 @@ impl AgentSession {
             revoked: Box::pin(peer.revoked().clone().cancelled_owned()),
             stopping: Box::pin(api.shutdown.clone().cancelled_owned()),
             expiry_look: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            rotation: RotationRequests::new(api.rotations_asked.clone(), peer.identity().serial()),
             phase: Phase::Open,
             api,
             peer,
@@ -226,6 +263,9 @@ impl Stream for AgentSession {
                 this.phase = Phase::Over;
                 return Poll::Ready(Some(Err(refused.into())));
             }
+        }
+        if this.rotation.poll_asked(cx, &this.api.live) {
+            return Poll::Ready(Some(Ok(message(session_response::Message::Rotate(Rotate {})))));
         }
         loop {
             let end = match ready!(Pin::new(&mut this.incoming).poll_next(cx)) {

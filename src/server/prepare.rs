@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use rustix::fs::Access;
 use tokio::net::TcpListener;
 
+use crate::app::issue::jwt_svids::JwtPolicy;
 use crate::app::{App, Policy};
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::clock::{Clock, SystemClock};
@@ -97,12 +98,19 @@ fn policy(config: &Config) -> Policy {
     Policy {
         svid_ttl: config.svid_ttl,
         svid_server_auth: config.svid_server_auth,
+        svid_dns_suffixes: config.svid_dns_suffix.clone(),
+        crl_url: config.crl_url.clone(),
         rotation_grace: config.rotation_grace,
         write_pace: config.write_pace,
         open_join_tokens_max: config.max_open_join_tokens,
         reserved_agent_ids: config.reserved_agent_ids.clone(),
         clone_policy: config.clone_policy,
         readmit_decommissioned: config.readmit_decommissioned,
+        jwt: JwtPolicy {
+            alg: config.jwt_svid_alg,
+            ttl: config.jwt_svid_ttl,
+            issuer: config.jwt_issuer.clone(),
+        },
     }
 }
 

@@ -78,6 +78,12 @@ pub(crate) fn open() -> Api {
         .operation("spiffeBundle", "The trust bundle as a JWK set")
         .at(GET, "/.well-known/spiffe-bundle", agent_ca::spiffe_bundle)
         .refuses(&[Code::NotFound])
+        .operation("openidConfiguration", "OpenID Connect discovery for JWT-SVIDs, where jwt_issuer is set")
+        .at(GET, "/.well-known/openid-configuration", agent_ca::openid_configuration)
+        .refuses(&[Code::NotFound])
+        .operation("jwks", "The keys of JWT-SVIDs as a JWK set, where jwt_issuer is set")
+        .at(GET, "/.well-known/jwks.json", agent_ca::jwks)
+        .refuses(&[Code::NotFound])
         .operation("program", "The program, for a machine that joins; the platform is OS-ARCH")
         .at(GET, "/install/{platform}/muster", install::program)
         .refuses(&[Code::Busy])
@@ -106,7 +112,9 @@ pub(crate) fn local() -> Router<Shared> {
         .route("/check", post(local::check))
         .route("/agent-ca", post(local::install_agent_ca).get(local::has_agent_ca))
         .route("/agent-ca/request", post(local::request_intermediate))
+        .route("/agent-ca/request-revocation", post(local::request_revocation))
         .route("/agent-ca/renew", post(local::renew_agent_ca))
+        .route("/agent-ca/revoke-intermediate", post(local::revoke_intermediate))
         .route("/agent-ca/issue-now", post(local::issue_now))
 }
 

@@ -3,17 +3,27 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::enroll::enrollment::RevocationReason;
+use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
-use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::identity::hierarchy::{
+    Hierarchy, Intermediate, IntermediateRevocation, SvidLifetime, WaitingList,
+};
+use crate::domain::identity::jwt_keys::{JwtKey, JwtKeys, JwtPublicKey};
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
 use crate::domain::insight::audit::{ChainHead, KnownLoss, MissingRecords};
-use crate::store::record::encoding::{base64, base64s, list, on_disk, optional};
+use crate::store::record::encoding::{
+    base64, base64s, list, millis, on_disk, optional, optional_base64, seconds,
+};
 
 on_disk! {
     Hierarchy as HierarchyRecord,
+    WaitingList as WaitingListRecord,
     Intermediate as IntermediateRecord,
+    IntermediateRevocation as IntermediateRevocationRecord,
+    SvidLifetime as SvidLifetimeRecord,
+    JwtKeys as JwtKeysRecord,
+    JwtKey as JwtKeyRecord,
     KnownLoss as LossRecord,
     ChainHead as HeadRecord,
     TrustVersion as TrustVersionRecord,
@@ -27,8 +37,34 @@ struct HierarchyRecord {
     roots: Vec<Vec<u8>>,
     #[serde(default, with = "base64s", skip_serializing_if = "Vec::is_empty")]
     root_lists: Vec<Vec<u8>>,
+    #[serde(default, with = "list", skip_serializing_if = "Vec::is_empty")]
+    waiting_lists: Vec<WaitingList>,
     #[serde(with = "list")]
     intermediates: Vec<Intermediate>,
+    #[serde(default = "any_lifetime", with = "list")]
+    svid_lifetimes: Vec<SvidLifetime>,
+}
+
+/// A store of before that does not say how long the SVIDs lived that are out: as long as they ever could.
+fn any_lifetime() -> Vec<SvidLifetime> {
+    vec![SvidLifetime { lifetime: SVID_LIFETIME_MAX, out_until: None }]
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "WaitingList")]
+struct WaitingListRecord {
+    #[serde(with = "base64")]
+    list: Vec<u8>,
+    publish_by: Timestamp,
+}
+
+/// The lifetime in milliseconds.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "SvidLifetime")]
+struct SvidLifetimeRecord {
+    #[serde(with = "millis")]
+    lifetime: SignedDuration,
+    out_until: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,10 +72,60 @@ struct HierarchyRecord {
 struct IntermediateRecord {
     #[serde(with = "base64")]
     certificate: Vec<u8>,
-    #[serde(with = "base64")]
-    sealed_key: Vec<u8>,
+    #[serde(default, with = "optional_base64", skip_serializing_if = "Option::is_none")]
+    sealed_key: Option<Vec<u8>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     issuing_from: Option<Timestamp>,
+    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
+    revocation: Option<IntermediateRevocation>,
+    #[serde(default, with = "optional_base64", skip_serializing_if = "Option::is_none")]
+    last_list: Option<Vec<u8>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "IntermediateRevocation")]
+struct IntermediateRevocationRecord {
+    at: Timestamp,
+    published: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "JwtKeys")]
+struct JwtKeysRecord {
+    #[serde(with = "list")]
+    keys: Vec<JwtKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "JwtKey")]
+struct JwtKeyRecord {
+    kid: String,
+    #[serde(with = "JwtPublicKeyRecord")]
+    public: JwtPublicKey,
+    #[serde(with = "base64")]
+    sealed_key: Vec<u8>,
+    signs_from: Timestamp,
+    #[serde(with = "seconds")]
+    token_ttl: SignedDuration,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "JwtPublicKey", tag = "kty")]
+enum JwtPublicKeyRecord {
+    #[serde(rename = "EC")]
+    P256 {
+        #[serde(with = "base64")]
+        x: Vec<u8>,
+        #[serde(with = "base64")]
+        y: Vec<u8>,
+    },
+    #[serde(rename = "RSA")]
+    Rsa {
+        #[serde(with = "base64")]
+        n: Vec<u8>,
+        #[serde(with = "base64")]
+        e: Vec<u8>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
