@@ -155,6 +155,26 @@ async fn a_revoked_agent_s_token_is_refused_before_it_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_intermediate_takes_the_keys_of_tokens_with_it() {
+    let server = Server::quickstart();
+    let (before, sequence) = bundle(&server).await;
+    let ca = server.cli(&["agent-ca", "show", "--json"]).run().json();
+    let of_role = |role: &str| {
+        let found = ca["certificates"].as_array().unwrap().iter().find(|it| it["role"] == role).unwrap();
+        found["serial"].as_str().unwrap().to_owned()
+    };
+    let key = server.data_dir().join("root-key.pem");
+    let intermediate = of_role("intermediate");
+    server
+        .cli(&["agent-ca", "revoke-intermediate", &intermediate, "--root-key", key.to_str().unwrap()])
+        .run()
+        .ok();
+    let others = |kids: &[String]| !kids.is_empty() && kids.iter().all(|kid| !before.contains(kid));
+    let (_, later) = bundle_with(&server, "other keys", others).await;
+    assert!(later > sequence, "{later}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_agent_checks_tokens_with_the_keys_it_kept() {
     let mut served = tokio::task::block_in_place(|| Served::start(&[]));
     let client = served.client().await;

@@ -126,6 +126,11 @@ impl JwtSvids {
         *self.signing.write() = Some(Arc::new(Signing { trust_domain, signer }));
     }
 
+    /// Signs with none any more.
+    pub(crate) fn withdraw_signer(&self) {
+        *self.signing.write() = None;
+    }
+
     /// Whether it is these keys that sign.
     pub(crate) fn signs_with(&self, keys: &JwtKeys) -> bool {
         self.signing.read().as_ref().is_some_and(|signing| signing.signer.keys() == keys)
