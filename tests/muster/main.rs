@@ -162,6 +162,8 @@ mod trust_documents;
 mod trust_updates;
 /// Clients that ask and take nothing of the answers: what is held for them is bounded.
 mod untaken_answers;
+/// The pages of `docs/use/`: every block run as written, against the real programs.
+mod use_pages;
 /// Vouching by the server, for relying parties without an agent beside them.
 mod vouch;
 /// The SPIFFE Workload API, judged by the SPIFFE libraries for Python and Rust.

@@ -1,0 +1,13 @@
+//! What runs a page: the page itself, a machine for it, and who knocks at its door.
+
+pub mod attack;
+pub mod backend;
+pub mod beside;
+pub mod cast;
+pub mod door;
+pub mod entrance;
+pub mod machine;
+pub mod outputs;
+pub mod page;
+pub mod stage;
+pub mod unit;

@@ -1,0 +1,154 @@
+//! Programs as a service manager has them: started, reloaded and restarted by name, ended with the test.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::support::process::{Finished, Process};
+use crate::support::wait::until;
+
+/// How a program is run: how it starts, and what tells it to read its configuration again.
+pub struct Unit {
+    start: Box<dyn Fn() -> Command + Send + Sync>,
+    reload: Reload,
+    ready: Option<Box<dyn Fn() -> bool + Send + Sync>>,
+    running: Option<Group>,
+}
+
+pub enum Reload {
+    By(Signal),
+    Run(Box<dyn Fn() -> Command + Send + Sync>),
+    /// It has to be restarted.
+    Not,
+}
+
+/// A process with all of its children.
+struct Group(Process);
+
+impl Group {
+    fn start(mut command: Command) -> Self {
+        Self(Process::start(command.process_group(0)))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The group outlives its leader, so its id is still its own.
+        let leader = Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
+        let _ = kill_process_group(leader, Signal::KILL);
+    }
+}
+
+impl Unit {
+    pub fn new(reload: Reload, start: impl Fn() -> Command + Send + Sync + 'static) -> Self {
+        Self { start: Box::new(start), reload, ready: None, running: None }
+    }
+
+    /// Who starts it waits until this is so, as for a unit that says when it is ready.
+    pub fn ready(mut self, is_ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.ready = Some(Box::new(is_ready));
+        self
+    }
+
+    fn start(&mut self, name: &str) {
+        let group = self.running.insert(Group::start((self.start)()));
+        if let Some(is_ready) = &self.ready {
+            until(&format!("{name} is ready"), || {
+                let Group(process) = &mut *group;
+                assert!(process.is_running(), "{name} has ended: {}", process.stderr.text());
+                is_ready().then_some(())
+            });
+        }
+    }
+}
+
+/// So much of a log says why something failed.
+const LAST_LINES: usize = 12;
+
+/// The units of one machine.
+#[derive(Clone, Default)]
+pub struct Units(Arc<Mutex<BTreeMap<String, Unit>>>);
+
+impl Units {
+    pub fn add(&self, name: &str, unit: Unit) {
+        self.0.lock().insert(name.to_owned(), unit);
+    }
+
+    /// `systemctl …`; what it has against it.
+    pub fn obey(&self, line: &str) -> Result<(), String> {
+        let now = line.split_whitespace().any(|word| word == "--now");
+        let mut words = line.split_whitespace().filter(|word| !word.starts_with('-'));
+        let verb = words.next().unwrap_or_default();
+        if verb == "daemon-reload" {
+            return Ok(());
+        }
+        for name in words {
+            let mut units = self.0.lock();
+            let name = name.trim_end_matches(".service");
+            let unit = units.get_mut(name).ok_or_else(|| format!("there is no unit {name}"))?;
+            match (verb, now) {
+                ("start", _) | ("enable", true) => {
+                    if unit.running.is_none() {
+                        unit.start(name);
+                    }
+                }
+                ("enable", false) => {}
+                ("restart", _) => {
+                    stop(unit);
+                    unit.start(name);
+                }
+                ("stop", _) => stop(unit),
+                ("reload", _) => reload(unit, name)?,
+                _ => return Err(format!("systemctl {line}: the stand-in knows no {verb}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// For a test that has failed.
+    pub fn print_logs(&self) {
+        for (name, unit) in &*self.0.lock() {
+            if let Some(Group(process)) = &unit.running {
+                let said = process.stderr.text() + &process.stdout.text();
+                let from = said.lines().count().saturating_sub(LAST_LINES);
+                eprintln!("{name} has said:");
+                said.lines().skip(from).for_each(|line| eprintln!("    {line}"));
+            }
+        }
+    }
+
+    pub fn stop_all(&self) {
+        self.0.lock().clear();
+    }
+}
+
+/// SIGTERM, and the end; a program that does not end fails the test.
+fn stop(unit: &mut Unit) {
+    if let Some(mut group) = unit.running.take()
+        && group.0.is_running()
+    {
+        group.0.signal(Signal::TERM);
+        group.0.wait();
+    }
+}
+
+fn reload(unit: &Unit, name: &str) -> Result<(), String> {
+    let Some(group) = &unit.running else { return Err(format!("{name} is not running")) };
+    match &unit.reload {
+        Reload::By(signal) => group.0.signal(*signal),
+        Reload::Run(command) => {
+            let mut process = Process::start(&mut command());
+            process.feed(b"");
+            let Finished { status, stdout, stderr } = process.wait();
+            if !status.success() {
+                return Err(format!("reload of {name}: {status}\n{stdout}{stderr}"));
+            }
+        }
+        Reload::Not => return Err(format!("{name} can't be reloaded")),
+    }
+    Ok(())
+}

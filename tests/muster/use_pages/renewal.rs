@@ -1,0 +1,86 @@
+//! A renewal of the intermediate at every program that reads files, set up by its page: the unrevoked get in before, during and
+//! after it, and nobody else does.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::harness::backend::Backend;
+use super::harness::cast::{Cast, Visitor};
+use super::harness::entrance::Entrance;
+use super::harness::machine::Machine;
+use super::harness::page::Page;
+use super::postgresql::Database;
+use super::{envoy, haproxy, nginx, postgresql};
+use crate::support::fleet::named_host;
+use crate::support::wait::PATIENCE;
+
+/// Waits until a program lets these in and those not; who was good before is let in at every moment of it.
+async fn comes_to(entrance: &impl Entrance, always: &Visitor, let_in: &[&Visitor], kept_out: &[&Visitor]) {
+    let deadline = Instant::now() + PATIENCE;
+    'again: loop {
+        entrance.lets_in(&[always]).await;
+        for (whom, wanted) in [(let_in, true), (kept_out, false)] {
+            for who in whom {
+                let outcome = entrance.knock(who).await;
+                if outcome.is_let_in() != wanted {
+                    assert!(Instant::now() < deadline, "{}: {outcome:?}", who.name);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue 'again;
+                }
+            }
+        }
+        return;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_that_read_files_let_in_exactly_the_unrevoked_through_a_renewal() {
+    let (cast, backend) = (Cast::assemble().await, Backend::start().await);
+    let mut machines = Vec::new();
+    for (name, is_there) in [
+        ("nginx", (|machine, _| nginx::is_there(machine)) as fn(&Machine, &Backend)),
+        ("haproxy", |machine, _| haproxy::is_there(machine)),
+        ("envoy", envoy::is_there),
+        ("postgresql", |machine, _| postgresql::is_there(machine)),
+    ] {
+        let (page, machine) = (Page::open(name), Machine::new(&cast, &backend).await);
+        is_there(&machine, &backend);
+        machine.play_blocks(&page, &page.preface());
+        machine.play(&page, &["By files"]);
+        machines.push(machine);
+    }
+    let [proxies @ .., database] = &machines[..] else { panic!("no machines") };
+    let database = Database { machine: database, role: "app" };
+    let come_to = async |let_in: &[&Visitor], kept_out: &[&Visitor]| {
+        for proxy in proxies {
+            comes_to(&proxy.door, &cast.good, let_in, kept_out).await;
+        }
+        comes_to(&database, &cast.good, let_in, kept_out).await;
+    };
+    for proxy in proxies {
+        proxy.door.opens_for(&cast.good).await;
+    }
+    database.opens_for(&cast.good).await;
+    come_to(&[&cast.later, &cast.sooner], &cast.outsiders()).await;
+
+    let renew = |arguments: &[&str], root_key: &str| {
+        let arguments = [&["agent-ca", "renew", "--json"], arguments].concat();
+        tokio::task::block_in_place(|| cast.server.cli(&arguments).stdin(root_key).run().ok());
+    };
+    let root_key = fs::read_to_string(cast.server.file("root-key.pem")).unwrap();
+    renew(&[], &root_key);
+    // The new one waits: nobody has a certificate of it, and its list is there already.
+    cast.revoke("web-4").await;
+    come_to(&[&cast.later], &[&cast.sooner, &cast.revoked]).await;
+    renew(&["--now"], "");
+    let of_the_new = named_host(&cast.operator, "", "web-5").await;
+    let of_the_new = Visitor::new("a good agent of the new intermediate", &of_the_new);
+    let revoked = named_host(&cast.operator, "", "web-6").await;
+    let revoked = Visitor::new("a revoked agent of the new intermediate", &revoked);
+    assert_ne!(of_the_new.chain_pem.split("-----END").nth(1), cast.good.chain_pem.split("-----END").nth(1));
+    cast.revoke("web-6").await;
+    cast.revoke("web-2").await;
+    let mut out = cast.outsiders().to_vec();
+    out.extend([&cast.sooner, &cast.later, &revoked]);
+    come_to(&[&of_the_new], &out).await;
+}
