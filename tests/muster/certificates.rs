@@ -100,12 +100,12 @@ fn unsound(identity: &Identity) -> Vec<(&'static str, Change)> {
     };
     let usage =
         |usages: &'static [KeyUsagePurpose]| -> Change { Box::new(|p| p.key_usages = usages.to_vec()) };
-    let dns = || SanType::DnsName("web-1.example".try_into().unwrap());
+    let dns = || SanType::DnsName("web-2.example".try_into().unwrap());
     let empty_purpose = extension(&[2, 5, 29, 37], &[0x30, 0], false);
     vec![
         ("two URIs", named(vec![uri(&ours), uri("spiffe://muster")])),
         ("its URI twice", named(vec![uri(&ours), uri(&ours)])),
-        ("a DNS name beside the URI", named(vec![uri(&ours), dns()])),
+        ("another agent's DNS name beside the URI", named(vec![uri(&ours), dns()])),
         ("an address beside the URI", named(vec![uri(&ours), SanType::IpAddress([10, 0, 0, 5].into())])),
         ("a DNS name only", named(vec![dns()])),
         ("no name but the common one", {
@@ -216,6 +216,9 @@ async fn a_certificate_that_is_no_svid_opens_neither_door() {
     // A copy that says everything right and is held by whom it names: not octet for octet, and harmless.
     let copy = theft.leaf(|_| {}) + &ca.intermediate_pem;
     theft.assert_no_peer("a copy", &certificates(&copy), key).await;
+    let own_name = || SanType::DnsName("web-1.example".try_into().unwrap());
+    let named = theft.leaf(|params| params.subject_alt_names.push(own_name())) + &ca.intermediate_pem;
+    theft.assert_no_peer("a copy with a DNS name of its own", &certificates(&named), key).await;
     for (case, year) in [("a copy that has expired", 2020), ("a copy for eight thousand years", 9999)] {
         let dated =
             theft.leaf(|params| params.not_after = date_time_ymd(year, 12, 31)) + &ca.intermediate_pem;
