@@ -1,0 +1,4 @@
+//! The pages whose programs not everybody has: `.ci/prepare-use` installs them, and `make test-use` runs these tests.
+
+mod apache;
+mod guest;
