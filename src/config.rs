@@ -16,7 +16,9 @@ use serde::Deserialize;
 
 use crate::domain::duration;
 use crate::domain::host::ClonePolicy;
+use crate::domain::identity::dns_suffix::DnsSuffixes;
 use crate::domain::identity::reserved_ids::ReservedIds;
+use crate::domain::network::crl_base::CrlBase;
 use crate::domain::network::host_port::{HostName, HostPort, NotAHostPort};
 use crate::domain::network::networks::Networks;
 use crate::domain::network::public_url::PublicUrls;
@@ -42,6 +44,12 @@ pub struct Config {
     pub trusted_proxies: Networks,
     pub svid_ttl: SignedDuration,
     pub svid_server_auth: bool,
+    /// Which agents' SVIDs have a DNS name beside their id.
+    pub svid_dns_suffix: DnsSuffixes,
+    /// Where certificates say that revocation lists are.
+    pub crl_url: Option<CrlBase>,
+    /// Where revocation lists and the agent CA are served without TLS.
+    pub crl_listen: Option<SocketAddr>,
     pub rotation_grace: SignedDuration,
     pub clone_policy: ClonePolicy,
     pub readmit_decommissioned: bool,
@@ -156,6 +164,9 @@ settings! {
     agent_tls_ca_file = "MUSTER_AGENT_TLS_CA_FILE": Path,
     svid_ttl = "MUSTER_SVID_TTL": Duration,
     svid_server_auth = "MUSTER_SVID_SERVER_AUTH": Truth,
+    svid_dns_suffix = "MUSTER_SVID_DNS_SUFFIX": DnsSuffixes,
+    crl_url = "MUSTER_CRL_URL": CrlUrl,
+    crl_listen = "MUSTER_CRL_LISTEN": Socket,
     rotation_grace = "MUSTER_ROTATION_GRACE": Duration,
     clone_policy = "MUSTER_CLONE_POLICY": ClonePolicy,
     readmit_decommissioned = "MUSTER_READMIT_DECOMMISSIONED": Truth,
@@ -290,6 +301,9 @@ impl Config {
             trusted_proxies: source.parsed("trusted_proxies", None, Networks::default())?,
             svid_ttl: source.optional("svid_ttl", svid_ttl)?.unwrap_or(SignedDuration::from_hours(24)),
             svid_server_auth: source.parsed("svid_server_auth", None, false)?,
+            svid_dns_suffix: source.parsed("svid_dns_suffix", None, DnsSuffixes::default())?,
+            crl_url: source.optional("crl_url", str::parse)?,
+            crl_listen: source.optional("crl_listen", str::parse)?,
             rotation_grace: source.optional("rotation_grace", rotation_grace)?.unwrap_or_default(),
             clone_policy: source.parsed("clone_policy", None, ClonePolicy::default())?,
             readmit_decommissioned: source.parsed("readmit_decommissioned", None, false)?,
@@ -441,6 +455,8 @@ mod tests {
             SettingKind::Truth => "true",
             SettingKind::Number => "50",
             SettingKind::AgentIds => "[root, web-1]",
+            SettingKind::DnsSuffixes => "[shop=shop.example.org, bank=bank.example.org]",
+            SettingKind::CrlUrl => "http://pki.example.org/muster",
             SettingKind::ClonePolicy => "revoke",
             SettingKind::LogFilter => "info,muster::http=debug",
             SettingKind::LogFormat => "json",

@@ -46,7 +46,7 @@ static AGENT_CA: LazyLock<Hierarchy> = LazyLock::new(|| {
     let settings = EnvelopeSettings { data_dir: directory.clone(), ..EnvelopeSettings::default() };
     let (envelope, _): (Envelope, _) =
         Envelope::find_or_create(&settings, Timestamp::UNIX_EPOCH).expect("an envelope can be made");
-    let made = hierarchy::init(&"muster".parse().expect("a trust domain"), &envelope, now());
+    let made = hierarchy::init(&"muster".parse().expect("a trust domain"), &envelope, None, now());
     let _ = std::fs::remove_dir_all(&directory);
     made.expect("a CA can be made").hierarchy
 });

@@ -11,6 +11,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Version;
 
 use crate::domain::enroll::enrollment::SpkiHash;
+use crate::domain::identity::dns_suffix::is_name_of;
 use crate::domain::identity::serial::{NotASerial, Serial};
 use crate::domain::identity::spiffe::{SpiffeError, SpiffeId};
 
@@ -18,6 +19,8 @@ use crate::domain::identity::spiffe::{SpiffeError, SpiffeId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Svid {
     pub spiffe_id: SpiffeId,
+    /// The agent id below its tenant's suffix, for TLS clients that know DNS names only.
+    pub dns_name: Option<String>,
     pub serial: Serial,
     pub not_before: Timestamp,
     /// The last second in which it is valid (RFC 5280 4.1.2.5).
@@ -41,7 +44,7 @@ pub enum NotAnSvid {
     Signing,
     #[error("the certificate is not for clients")]
     Purpose,
-    #[error("the certificate has not exactly one name, a SPIFFE id")]
+    #[error("the certificate's names are not one SPIFFE id and at most one DNS name of its agent id")]
     Names,
     #[error("the certificate's name is refused: {0}")]
     SpiffeId(#[from] SpiffeError),
@@ -61,8 +64,14 @@ impl Svid {
         }
         check_extensions(&certificate)?;
         let (not_before, not_after) = times(&certificate)?;
+        let (uri, dns_name) = names(&certificate)?;
+        let spiffe_id: SpiffeId = uri.parse()?;
+        if dns_name.is_some_and(|name| !is_name_of(name, &spiffe_id)) {
+            return Err(NotAnSvid::Names);
+        }
         Ok(Self {
-            spiffe_id: sole_name(&certificate)?.parse()?,
+            spiffe_id,
+            dns_name: dns_name.map(str::to_owned),
             serial: serial(certificate.raw_serial())?,
             not_before,
             not_after,
@@ -102,11 +111,13 @@ fn check_extensions(certificate: &X509Certificate<'_>) -> Result<(), NotAnSvid> 
     if no_ca && may_authenticate { Ok(()) } else { Err(NotAnSvid::Signing) }
 }
 
-/// SPIFFE X509-SVID 2. A second name of any kind makes it ambiguous who this is.
-fn sole_name<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, NotAnSvid> {
+/// SPIFFE X509-SVID 2: one URI. The one other name that there may be says nothing that the URI does not; a second name of
+/// any other kind makes it ambiguous who this is.
+fn names<'a>(certificate: &'a X509Certificate<'_>) -> Result<(&'a str, Option<&'a str>), NotAnSvid> {
     let names = certificate.subject_alternative_name().map_err(|_| NotAnSvid::Extension)?;
     match names.map(|names| names.value.general_names.as_slice()) {
-        Some([GeneralName::URI(uri)]) => Ok(uri),
+        Some([GeneralName::URI(uri)]) => Ok((uri, None)),
+        Some([GeneralName::URI(uri), GeneralName::DNSName(name)]) => Ok((uri, Some(name))),
         _ => Err(NotAnSvid::Names),
     }
 }
@@ -206,6 +217,8 @@ mod tests {
         });
         assert!(Svid::from_der(&more).is_ok());
         assert!(Svid::from_der(&made(|p| p.extended_key_usages.clear())).is_ok());
+        let named = made(|p| p.subject_alt_names = vec![uri(ID), dns("web-1.agents.example")]);
+        assert_eq!(Svid::from_der(&named).unwrap().dns_name.as_deref(), Some("web-1.agents.example"));
     }
 
     #[test]
@@ -238,7 +251,16 @@ mod tests {
             ),
             ("two URIs", names(vec![uri(ID), uri("spiffe://muster")]), E::Names),
             ("the same URI twice", names(vec![uri(ID), uri(ID)]), E::Names),
-            ("a URI and a DNS name", names(vec![uri(ID), dns("web-1")]), E::Names),
+            ("a DNS name without a suffix", names(vec![uri(ID), dns("web-1")]), E::Names),
+            ("another agent's DNS name", names(vec![uri(ID), dns("web-2.agents.example")]), E::Names),
+            ("a DNS name in capitals", names(vec![uri(ID), dns("WEB-1.agents.example")]), E::Names),
+            ("a wildcard", names(vec![uri(ID), dns("*.agents.example")]), E::Names),
+            ("a DNS name first", names(vec![dns("web-1.agents.example"), uri(ID)]), E::Names),
+            (
+                "two DNS names",
+                names(vec![uri(ID), dns("web-1.agents.example"), dns("web-1.agents.example")]),
+                E::Names,
+            ),
             ("a URI and an address", names(vec![uri(ID), address.clone()]), E::Names),
             (
                 "a URI and a mail address",

@@ -29,6 +29,14 @@ pub(crate) struct CaCertificateItem {
     #[serde(default)]
     #[schemars(!default)]
     pub(crate) issuing_from: Option<Timestamp>,
+    /// When an intermediate was revoked; `null`: it was not.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) revoked_at: Option<Timestamp>,
+    /// Whether relying parties are told of that by the root's revocation list.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) revocation_published: bool,
 }
 
 /// `GET /.well-known/spiffe-bundle`: a JWK set (RFC 7517) as SPIFFE Trust Domain and Bundle 4 describes it.
@@ -64,6 +72,47 @@ pub(crate) struct RequestedIntermediate {
     pub(crate) public_key: String,
     /// Base64. It is sealed with the envelope, and sent back with the certificate.
     pub(crate) sealed_key: String,
+    /// The serial of the intermediate that goes onto the root's list.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) revoked: Option<String>,
+    /// Where the certificate says that the root's list is.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) crl_url: Option<String>,
+}
+
+/// `POST /local/agent-ca/request-revocation`
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RequestRevocationBody {
+    /// The beginning of the intermediate's serial or SHA-256.
+    pub(crate) intermediate: String,
+}
+
+/// `POST /local/agent-ca/revoke-intermediate`
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokeIntermediateBody {
+    /// PEM: what issues from now on.
+    pub(crate) certificate: String,
+    /// PEM: the root's next revocation list.
+    pub(crate) root_list: String,
+    /// As it came with the request.
+    pub(crate) sealed_key: String,
+    /// The serial of the intermediate that goes.
+    pub(crate) revoked: String,
+    /// Whether relying parties are told at once, and not when agents have rotated.
+    pub(crate) now: bool,
+}
+
+/// What `POST /local/agent-ca/revoke-intermediate` answers.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct RevokedIntermediateAnswer {
+    pub(crate) issuing: CaCertificateItem,
+    pub(crate) revoked: CaCertificateItem,
+    /// When relying parties are told at the latest; `null`: they have been.
+    pub(crate) publish_by: Option<Timestamp>,
 }
 
 /// `POST /local/agent-ca/renew`

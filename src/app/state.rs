@@ -4,7 +4,7 @@ use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -20,6 +20,7 @@ use crate::app::issue::clones::Suspicions;
 use crate::app::issue::refusals::RefusalLog;
 use crate::app::issue::vouch::VouchIssuers;
 use crate::app::issue::{enroll, rotate};
+use crate::app::keep::revocation_lists::RefusedSvids;
 use crate::app::pool::Pool;
 use crate::app::trust::log::TrustLog;
 use crate::ca::authority::Authority;
@@ -27,10 +28,12 @@ use crate::clock::Clock;
 use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, WhenFull};
 use crate::domain::host::ClonePolicy;
 use crate::domain::identity::deny::DenyChange;
+use crate::domain::identity::dns_suffix::DnsSuffixes;
 use crate::domain::identity::reserved_ids::ReservedIds;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::ids::HostId;
 use crate::domain::insight::live_kind::LiveKind;
+use crate::domain::network::crl_base::CrlBase;
 use crate::domain::people::access::AccessChange;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
 
@@ -41,6 +44,10 @@ pub struct Policy {
     pub svid_ttl: SignedDuration,
     /// Whether SVIDs may also serve (SPIFFE X509-SVID 4.4).
     pub svid_server_auth: bool,
+    /// Which agents' SVIDs have a DNS name beside their id.
+    pub svid_dns_suffixes: DnsSuffixes,
+    /// Where certificates say that revocation lists are.
+    pub crl_url: Option<CrlBase>,
     /// How long after its expiry the newest SVID of an agent may still rotate.
     pub rotation_grace: SignedDuration,
     /// Changes per second that one person or one API token may make in the long run.
@@ -66,6 +73,8 @@ impl Default for Policy {
         Self {
             svid_ttl: SignedDuration::from_hours(24),
             svid_server_auth: false,
+            svid_dns_suffixes: DnsSuffixes::default(),
+            crl_url: None,
             rotation_grace: SignedDuration::ZERO,
             write_pace: WRITE_PACE_DEFAULT,
             open_join_tokens_max: OPEN_JOIN_TOKENS_DEFAULT,
@@ -90,6 +99,12 @@ pub struct App {
     pub(crate) data_dir: PathBuf,
     /// `None` until the agent CA's issuing key has been unsealed.
     pub(crate) authority: RwLock<Option<Arc<Authority>>>,
+    /// Held by whoever replaces the agent CA, from reading the old one until the new one is unsealed.
+    pub(crate) hierarchy_changes: tokio::sync::Mutex<()>,
+    /// Agents whose SVIDs were made before this are asked to rotate.
+    pub(crate) rotation_asked: watch::Sender<Option<Timestamp>>,
+    /// What relying parties refuse because its issuer was revoked.
+    pub(crate) refused: Mutex<RefusedSvids>,
     /// Tells whoever verifies agents that the agent CA is another one than before.
     pub(crate) authority_changed: watch::Sender<()>,
     /// For checking requests and signing.
@@ -202,6 +217,9 @@ impl App {
             history,
             data_dir: data_dir.to_owned(),
             authority: RwLock::default(),
+            hierarchy_changes: tokio::sync::Mutex::default(),
+            rotation_asked: watch::Sender::default(),
+            refused: Mutex::default(),
             authority_changed: watch::Sender::default(),
             pool: Pool::default(),
             readers: Pool::default(),
@@ -228,7 +246,9 @@ impl App {
 
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
     pub fn set_authority(&self, authority: Authority) {
+        let rotate = authority.rotate_what_is_older_than(self.clock.now());
         *self.authority.write() = Some(Arc::new(authority));
+        self.rotation_asked.send_replace(rotate);
         self.authority_changed.send_replace(());
         self.trust.send_replace(());
     }
@@ -236,6 +256,11 @@ impl App {
     /// Changes when there is another agent CA from which certificates are issued.
     pub fn authority_changes(&self) -> watch::Receiver<()> {
         self.authority_changed.subscribe()
+    }
+
+    /// Agents whose SVIDs were made before this are to be asked to rotate.
+    pub fn rotations_asked(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.rotation_asked.subscribe()
     }
 
     /// Changes of the agent CA and of what is denied.

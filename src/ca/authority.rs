@@ -1,5 +1,7 @@
 //! The issuing authority: the unsealed intermediates. One of them signs SVIDs, each signs its own revocation list.
 
+use std::sync::Arc;
+
 use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{Issuer, SubjectPublicKeyInfo};
@@ -7,7 +9,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::ca_certificate::{CaCertificate, CaCertificateError};
-use super::crl::{self, CrlSignError, ListOrder};
+use super::crl::{self, CrlSignError, ListOrder, RevokedEntry};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
 use super::profile::{self, ProfileError};
@@ -15,29 +17,37 @@ use crate::ca::parse::csr::VerifiedCsr;
 use crate::ca::parse::lint;
 use crate::ca::parse::lint::{ExpectedProfile, OutOfProfile};
 use crate::ca::parse::validity::Validity;
+use crate::domain::enroll::enrollment::SVID_LIFETIME_MAX;
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
+use crate::domain::network::crl_base::CrlBase;
 use crate::pem;
 
 /// The shortest SVID that is of any use to an agent.
 const USEFUL_LIFETIME: SignedDuration = SignedDuration::from_secs(10);
 
+/// What was asked for before a revocation may have been signed by the old intermediate this much later.
+const MADE_MEANWHILE: SignedDuration = SignedDuration::from_secs(1);
+
 /// The intermediates with their keys. Signing is all that can be done with it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Authority {
     trust_domain: TrustDomain,
     roots_pem: String,
-    /// Newest first, with one at least. Those whose end has come have no keys here and sign nothing more.
+    /// Newest first, with one at least. Those whose end has come, or whose keys are destroyed, sign nothing more.
     intermediates: Vec<IssuingCa>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct IssuingCa {
     certificate: CaCertificate,
-    /// From when on it signs SVIDs, until a newer one does. It signs its list all the time.
+    /// From when on it signs SVIDs, until a newer one does or it is revoked. It signs its list all the time.
     issuing_from: Timestamp,
-    issuer: Option<Issuer<'static, IssuingKey>>,
+    revoked_at: Option<Timestamp>,
+    issuer: Option<Arc<Issuer<'static, IssuingKey>>>,
+    /// What it signed before its key was destroyed.
+    last_list: Option<Vec<u8>>,
 }
 
 /// The revocation list of one issuer.
@@ -69,6 +79,10 @@ pub struct SvidOrder {
     pub at: Timestamp,
     pub lifetime: SignedDuration,
     pub server_auth: bool,
+    /// A DNS name beside the id, which must be its agent's.
+    pub dns_name: Option<String>,
+    /// Where relying parties are to find revocation lists.
+    pub crl_base: Option<CrlBase>,
 }
 
 /// A signed SVID that has passed the lint.
@@ -85,6 +99,8 @@ pub struct IssuedSvid {
 pub enum IssueError {
     #[error("the intermediate CA expired or is about to ({not_after}); renew it with: muster agent-ca renew")]
     IntermediateExpired { not_after: Timestamp },
+    #[error("every intermediate CA is revoked; make one with: muster agent-ca renew --now")]
+    IntermediateRevoked,
     #[error("can't put the certificate together")]
     Profile(#[from] ProfileError),
     #[error("can't sign")]
@@ -100,15 +116,22 @@ impl Authority {
         for (age, stored) in hierarchy.intermediates.iter().rev().enumerate() {
             let certificate = CaCertificate::read(&stored.certificate)?;
             // The newest one is opened however old it is, so that a wrong envelope is always found.
-            let issuer = if age == 0 || certificate.validity.not_after >= now {
-                let pkcs8 = envelope.unseal(&stored.sealed_key)?;
-                let key = IssuingKey::from_pkcs8(&pkcs8).map_err(AuthorityError::Key)?;
-                Some(certificate.issuer(key)?)
-            } else {
-                None
+            let needed = age == 0 || certificate.validity.not_after >= now;
+            let issuer = match stored.sealed_key.as_ref().filter(|_| needed) {
+                Some(sealed_key) => {
+                    let pkcs8 = envelope.unseal(sealed_key)?;
+                    let key = IssuingKey::from_pkcs8(&pkcs8).map_err(AuthorityError::Key)?;
+                    Some(Arc::new(certificate.issuer(key)?))
+                }
+                None => None,
             };
-            let issuing_from = stored.issuing_from.unwrap_or(certificate.validity.not_before);
-            intermediates.push(IssuingCa { certificate, issuing_from, issuer });
+            intermediates.push(IssuingCa {
+                issuing_from: stored.issuing_from.unwrap_or(certificate.validity.not_before),
+                revoked_at: stored.revocation.map(|revocation| revocation.at),
+                last_list: stored.last_list.clone(),
+                certificate,
+                issuer,
+            });
         }
         if intermediates.is_empty() {
             return Err(AuthorityError::NoIntermediate);
@@ -119,24 +142,73 @@ impl Authority {
 
     /// The intermediate that issues at a time: the newest one whose time has come.
     fn issuing_at(&self, at: Timestamp) -> &IssuingCa {
-        let begun = self.intermediates.iter().find(|intermediate| intermediate.issuing_from <= at);
-        begun.unwrap_or(&self.intermediates[self.intermediates.len() - 1])
+        let mut trusted = self.intermediates.iter().filter(|intermediate| intermediate.revoked_at.is_none());
+        let begun = trusted.clone().find(|intermediate| intermediate.issuing_from <= at);
+        let oldest = || trusted.next_back().unwrap_or(&self.intermediates[self.intermediates.len() - 1]);
+        begun.unwrap_or_else(oldest)
     }
 
     /// When another intermediate begins to issue.
     pub fn next_begins(&self, now: Timestamp) -> Option<Timestamp> {
-        let begins = self.intermediates.iter().map(|intermediate| intermediate.issuing_from);
-        begins.filter(|begins| *begins > now).min()
+        let trusted = self.intermediates.iter().filter(|intermediate| intermediate.revoked_at.is_none());
+        trusted.map(|intermediate| intermediate.issuing_from).filter(|begins| *begins > now).min()
+    }
+
+    /// Agents whose SVIDs were made before this are to rotate: an intermediate was revoked then, and some of what it signed may
+    /// not have expired.
+    pub fn rotate_what_is_older_than(&self, now: Timestamp) -> Option<Timestamp> {
+        let revoked_at =
+            self.intermediates.iter().filter_map(|intermediate| intermediate.revoked_at).max()?;
+        let still_out = now.duration_since(revoked_at) < SVID_LIFETIME_MAX;
+        still_out.then(|| revoked_at.saturating_add(MADE_MEANWHILE).unwrap_or(revoked_at))
+    }
+
+    /// Whether it holds the key of the intermediate with this certificate.
+    pub fn has_key_of(&self, certificate: &[u8]) -> bool {
+        self.of(certificate).is_some_and(|intermediate| intermediate.issuer.is_some())
+    }
+
+    fn of(&self, certificate: &[u8]) -> Option<&IssuingCa> {
+        self.intermediates.iter().find(|intermediate| intermediate.certificate.der == certificate)
+    }
+
+    /// The same without the key of an intermediate, whose last list, if it may still be asked for, is from now on this.
+    #[must_use]
+    pub fn without_key_of(&self, certificate: &[u8], last_list: Option<&[u8]>) -> Self {
+        let mut without = self.clone();
+        for intermediate in &mut without.intermediates {
+            if intermediate.certificate.der == certificate {
+                intermediate.issuer = None;
+                intermediate.last_list = last_list.map(<[u8]>::to_vec);
+            }
+        }
+        without
+    }
+
+    /// The last list of an intermediate, good until its own end; none where it has expired or its key is not here.
+    pub fn last_list(
+        &self,
+        certificate: &[u8],
+        revoked: &[RevokedEntry],
+        at: Timestamp,
+    ) -> Result<Option<Vec<u8>>, CrlSignError> {
+        let Some(intermediate) = self.of(certificate) else { return Ok(None) };
+        let next_update = intermediate.certificate.validity.not_after;
+        let Some(issuer) = intermediate.issuer.as_ref().filter(|_| next_update > at) else { return Ok(None) };
+        let order = ListOrder { revoked, number: crl::number_at(at), at, next_update };
+        crl::sign(&intermediate.certificate, issuer, &order).map(Some)
     }
 
     /// Signs an SVID for the request's key. Nothing else of the request gets in.
     pub fn issue(&self, csr: &VerifiedCsr, order: &SvidOrder) -> Result<IssuedSvid, IssueError> {
         let intermediate = self.issuing_at(order.at);
         let validity = intermediate.validity(order.at, order.lifetime)?;
-        let issuer = intermediate.issuer.as_ref();
+        let issuer = intermediate.issuer.as_deref();
         let not_after = intermediate.certificate.validity.not_after;
         let issuer = issuer.ok_or(IssueError::IntermediateExpired { not_after })?;
-        let params = profile::svid(&order.id, order.serial, validity, order.server_auth)?;
+        let key_identifier = HEXLOWER.encode(&intermediate.certificate.key_identifier);
+        let crl_url = order.crl_base.as_ref().map(|base| base.of_issuer(&key_identifier));
+        let params = profile::svid(order, validity, crl_url.clone())?;
         let key = SubjectPublicKeyInfo::from_der(csr.spki_der())?;
         let der = params.signed_by(&key, issuer)?.der().to_vec();
         let expected = ExpectedProfile {
@@ -145,6 +217,8 @@ impl Authority {
             validity,
             spki: csr.spki_der(),
             server_auth: order.server_auth,
+            dns_name: order.dns_name.as_deref(),
+            crl_url: crl_url.as_deref(),
             issuer: &intermediate.certificate,
         };
         lint::svid(&der, &expected)?;
@@ -163,15 +237,23 @@ impl Authority {
     pub fn lists(&self, order: &ListOrder<'_>) -> Result<Vec<IssuerList>, CrlSignError> {
         let issuing = self.issuing_at(order.at);
         let others = self.intermediates.iter().filter(|other| !std::ptr::eq(*other, issuing));
-        let unexpired = [issuing].into_iter().chain(others).filter_map(|intermediate| {
-            let issuer = intermediate.issuer.as_ref()?;
-            (intermediate.certificate.validity.not_after >= order.at).then_some((intermediate, issuer))
-        });
-        let sign = |(intermediate, issuer): (&IssuingCa, &Issuer<'static, IssuingKey>)| {
-            let der = crl::sign(&intermediate.certificate, issuer, order)?;
-            Ok(IssuerList { issuer: HEXLOWER.encode(&intermediate.certificate.key_identifier), der })
+        let list_of = |intermediate: &IssuingCa| {
+            let certificate = &intermediate.certificate;
+            if certificate.validity.not_after < order.at {
+                return Ok(None);
+            }
+            let der = match (&intermediate.issuer, &intermediate.last_list) {
+                (Some(issuer), _) => crl::sign(certificate, issuer, order)?,
+                (None, Some(last_list)) => last_list.clone(),
+                (None, None) => return Ok(None),
+            };
+            Ok(Some(IssuerList { issuer: HEXLOWER.encode(&certificate.key_identifier), der }))
         };
-        unexpired.map(sign).collect()
+        [issuing]
+            .into_iter()
+            .chain(others)
+            .filter_map(|intermediate| list_of(intermediate).transpose())
+            .collect()
     }
 
     pub const fn trust_domain(&self) -> &TrustDomain {
@@ -204,6 +286,9 @@ impl Authority {
 
 impl IssuingCa {
     fn validity(&self, at: Timestamp, lifetime: SignedDuration) -> Result<Validity, IssueError> {
+        if self.revoked_at.is_some() {
+            return Err(IssueError::IntermediateRevoked);
+        }
         let not_after = self.certificate.validity.not_after;
         let wanted = Validity::lasting(at, lifetime).map_err(ProfileError::from)?;
         let validity = wanted.until_at_most(not_after);
@@ -220,7 +305,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::ca::crl::RevokedEntry;
+    use crate::ca::crl::ListedReason;
     use crate::ca::testing::{Ca, csr, csr_with, envelope, id, now, openssl, order};
     use crate::domain::enroll::enrollment::RevocationReason;
 
@@ -318,12 +403,12 @@ mod tests {
 
         let mut swapped = ca.hierarchy.clone();
         let other = Ca::new();
-        let key = other.envelope.unseal(&other.hierarchy.intermediates[0].sealed_key).unwrap();
-        swapped.intermediates[0].sealed_key = ca.envelope.seal(&key).unwrap();
+        let key = other.intermediate_key();
+        swapped.intermediates[0].sealed_key = Some(ca.envelope.seal(key.pkcs8()).unwrap());
         let error = Authority::open(&swapped, &ca.envelope, now()).unwrap_err();
         assert!(matches!(error, AuthorityError::Certificate(CaCertificateError::OtherKey)));
 
-        swapped.intermediates[0].sealed_key = ca.envelope.seal(b"not a key").unwrap();
+        swapped.intermediates[0].sealed_key = Some(ca.envelope.seal(b"not a key").unwrap());
         assert!(matches!(Authority::open(&swapped, &ca.envelope, now()), Err(AuthorityError::Key(_))));
         swapped.intermediates.clear();
         assert!(matches!(
@@ -364,9 +449,9 @@ mod tests {
 
         let other = |octet| Serial::from_bytes([octet; 16]);
         let revoked = [
-            (order("web-1").serial, now(), RevocationReason::Revoked),
-            (other(1), now(), RevocationReason::Decommissioned),
-            (other(2), now(), RevocationReason::Superseded),
+            (order("web-1").serial, now(), ListedReason::Revoked(RevocationReason::Revoked)),
+            (other(1), now(), ListedReason::Revoked(RevocationReason::Decommissioned)),
+            (other(2), now(), ListedReason::Revoked(RevocationReason::Superseded)),
         ];
         let crl = list(&revoked, u64::MAX, now(), next_update).unwrap();
         let identifier = &ca.authority.intermediates[0].certificate.key_identifier[..];

@@ -9,10 +9,13 @@ use super::issuing_key::IssuingKey;
 use crate::ca::parse::ecdsa::PublicKey;
 use crate::ca::parse::signed::SignedData;
 use crate::ca::parse::validity::Validity;
+use crate::domain::identity::serial::Serial;
 
 #[derive(Debug, Clone)]
 pub(crate) struct CaCertificate {
     pub der: Vec<u8>,
+    /// None where it is not one of ours.
+    pub serial: Option<Serial>,
     /// The subject, as encoded; the issuer of what it signs.
     pub name: Vec<u8>,
     pub key_identifier: Vec<u8>,
@@ -46,6 +49,7 @@ impl CaCertificate {
             });
         Ok(Self {
             der: der.to_vec(),
+            serial: Serial::from_der_integer(certificate.raw_serial()).ok(),
             name: certificate.subject().as_raw().to_vec(),
             key_identifier: key_identifier.ok_or(CaCertificateError::Unsuitable)?,
             key: PublicKey::from_spki(spki).map_err(|_| CaCertificateError::Unsuitable)?,

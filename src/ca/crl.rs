@@ -11,7 +11,17 @@ use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::serial::Serial;
 
 /// A revoked certificate: its serial, since when, and why.
-pub type RevokedEntry = (Serial, Timestamp, RevocationReason);
+pub type RevokedEntry = (Serial, Timestamp, ListedReason);
+
+/// Why a certificate is on a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListedReason {
+    /// It was revoked itself.
+    Revoked(RevocationReason),
+    /// It is an intermediate's that was revoked, or was signed by one: relying parties refuse it, and our own doors take it
+    /// from an agent for which it is on record.
+    CaCompromise,
+}
 
 /// What a list is to say.
 #[derive(Debug, Clone)]
@@ -65,12 +75,13 @@ pub fn number_at(at: Timestamp) -> u64 {
 }
 
 /// An operator who revokes an agent withdraws its privilege; whether its key leaked is not known here.
-const fn reason_code(reason: RevocationReason) -> rcgen::RevocationReason {
+const fn reason_code(reason: ListedReason) -> rcgen::RevocationReason {
     match reason {
-        RevocationReason::Decommissioned | RevocationReason::Deleted => {
+        ListedReason::Revoked(RevocationReason::Decommissioned | RevocationReason::Deleted) => {
             rcgen::RevocationReason::CessationOfOperation
         }
-        RevocationReason::Revoked => rcgen::RevocationReason::PrivilegeWithdrawn,
-        RevocationReason::Superseded => rcgen::RevocationReason::Superseded,
+        ListedReason::Revoked(RevocationReason::Revoked) => rcgen::RevocationReason::PrivilegeWithdrawn,
+        ListedReason::Revoked(RevocationReason::Superseded) => rcgen::RevocationReason::Superseded,
+        ListedReason::CaCompromise => rcgen::RevocationReason::CaCompromise,
     }
 }

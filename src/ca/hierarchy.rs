@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::authority::IssuerList;
 use super::ca_certificate::{CaCertificate, CaCertificateError};
-use super::crl::CrlSignError;
+use super::crl::{CrlSignError, ListedReason, RevokedEntry};
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
@@ -21,8 +21,10 @@ use super::root_list::{self, RootListError};
 use crate::ca::parse::revocation_list::{self, RevocationList};
 use crate::ca::parse::signed::SignedData;
 use crate::ca::parse::validity::Validity;
-use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::identity::hierarchy::{Hierarchy, Intermediate, IntermediateRevocation};
+use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::TrustDomain;
+use crate::domain::network::crl_base::CrlBase;
 use crate::domain::network::pin::Pin;
 use crate::domain::vocabulary::vocabulary;
 use crate::pem;
@@ -62,6 +64,7 @@ pub enum InitError {
 pub fn init(
     trust_domain: &TrustDomain,
     envelope: &Envelope,
+    crl_base: Option<&CrlBase>,
     now: Timestamp,
 ) -> Result<NewHierarchy, InitError> {
     let root_key = IssuingKey::generate()?;
@@ -70,16 +73,28 @@ pub fn init(
     let root = CaCertificate::read(root.der())?;
     let issuer = root.issuer(root_key)?;
     let key = IssuingKey::generate()?;
-    let (certificate, list) = certify(&root, &issuer, &key, None, trust_domain, now)?;
-    let intermediate =
-        Intermediate { certificate, sealed_key: envelope.seal(key.pkcs8())?, issuing_from: None };
+    let wanted = Wanted { list_before: None, revoked: None, trust_domain, crl_base };
+    let SignedIntermediate { certificate, root_list } = certify(&root, &issuer, &key, &wanted, now)?;
+    let intermediate = new_intermediate(certificate, envelope.seal(key.pkcs8())?, None);
     let hierarchy = Hierarchy {
         trust_domain: trust_domain.clone(),
         roots: vec![root.der],
-        root_lists: vec![list],
+        root_lists: vec![root_list],
+        waiting_lists: Vec::new(),
         intermediates: vec![intermediate],
+        svid_lifetimes: Vec::new(),
     };
     Ok(NewHierarchy { hierarchy, root_key_pem })
+}
+
+/// An intermediate that issues from then on; none: at once.
+pub fn new_intermediate(
+    certificate: Vec<u8>,
+    sealed_key: Vec<u8>,
+    issuing_from: Option<Timestamp>,
+) -> Intermediate {
+    let sealed_key = Some(sealed_key);
+    Intermediate { certificate, sealed_key, issuing_from, revocation: None, last_list: None }
 }
 
 /// What a root signs for another intermediate: a public key, made by whoever will hold the private one.
@@ -94,6 +109,10 @@ pub struct IntermediateRequest {
     pub public_key: Vec<u8>,
     /// The private key, sealed with the envelope. It comes back with the certificate, so nobody must remember it.
     pub sealed_key: Vec<u8>,
+    /// The intermediate that goes onto the root's list.
+    pub revoked: Option<Serial>,
+    /// Where relying parties are to find revocation lists.
+    pub crl_base: Option<CrlBase>,
 }
 
 /// Why no further intermediate was made. Nothing of the key is in the texts.
@@ -138,15 +157,24 @@ pub fn read_root_key(text: &[u8]) -> Result<PrivateKey, RenewError> {
     })
 }
 
-/// Makes the key of another intermediate, for a root to sign.
-pub fn request(hierarchy: &Hierarchy, envelope: &Envelope) -> Result<IntermediateRequest, InitError> {
+/// Makes the key of another intermediate, for a root to sign. One that is there may be revoked with it.
+pub fn request(
+    hierarchy: &Hierarchy,
+    envelope: &Envelope,
+    revoked: Option<Serial>,
+    crl_base: Option<CrlBase>,
+) -> Result<IntermediateRequest, InitError> {
     let key = IssuingKey::generate()?;
+    // Of a root that has both, the one that waits is the newer.
+    let waiting = hierarchy.waiting_lists.iter().map(|waiting| &waiting.list);
     Ok(IntermediateRequest {
         trust_domain: hierarchy.trust_domain.clone(),
         roots: hierarchy.roots.clone(),
-        root_lists: hierarchy.root_lists.clone(),
+        root_lists: waiting.chain(&hierarchy.root_lists).cloned().collect(),
         public_key: key.subject_public_key_info(),
         sealed_key: envelope.seal(key.pkcs8())?,
+        revoked,
+        crl_base,
     })
 }
 
@@ -176,9 +204,13 @@ pub fn sign(
     let public_key = SubjectPublicKeyInfo::from_der(&request.public_key).map_err(InitError::from)?;
     let before = request.root_lists.iter().find_map(|list| revocation_list::read_of(list, root).ok());
     let issuer = root.issuer(key)?;
-    let (certificate, root_list) =
-        certify(root, &issuer, &public_key, before.as_ref(), &request.trust_domain, now)?;
-    Ok(SignedIntermediate { certificate, root_list })
+    let wanted = Wanted {
+        list_before: before.as_ref(),
+        revoked: request.revoked,
+        trust_domain: &request.trust_domain,
+        crl_base: request.crl_base.as_ref(),
+    };
+    Ok(certify(root, &issuer, &public_key, &wanted, now)?)
 }
 
 /// Takes over what [`sign`] made, if it is an intermediate of this hierarchy and of the key that came with it, and the root's
@@ -191,6 +223,42 @@ pub fn accept(
     envelope: &Envelope,
     now: Timestamp,
 ) -> Result<Hierarchy, RenewError> {
+    let (mut after, accepted) = take(hierarchy, signed, sealed_key, issuing_from, envelope, now)?;
+    // While a list waits for agents to rotate, this one waits in its place: it names the same intermediate.
+    let waiting = after.waiting_lists.iter().position(|waiting| accepted.is_of_root(&waiting.list));
+    match waiting {
+        Some(place) => after.waiting_lists[place].list = accepted.list,
+        None => {
+            after.root_lists.retain(|list| !accepted.is_of_root(list));
+            after.root_lists.push(accepted.list);
+        }
+    }
+    Ok(after)
+}
+
+/// A root's list that came with an intermediate, and continues the root's newest one. It is in no hierarchy yet.
+pub(crate) struct AcceptedList {
+    root: CaCertificate,
+    pub list: Vec<u8>,
+    pub read: RevocationList,
+}
+
+impl AcceptedList {
+    /// Whether another list is the same root's.
+    pub(crate) fn is_of_root(&self, list: &[u8]) -> bool {
+        revocation_list::read_of(list, &self.root).is_ok()
+    }
+}
+
+/// The hierarchy with a new intermediate, and the root's list that came with it.
+pub(crate) fn take(
+    hierarchy: &Hierarchy,
+    signed: SignedIntermediate,
+    sealed_key: Vec<u8>,
+    issuing_from: Timestamp,
+    envelope: &Envelope,
+    now: Timestamp,
+) -> Result<(Hierarchy, AcceptedList), RenewError> {
     let SignedIntermediate { certificate, root_list } = signed;
     let read = CaCertificate::read(&certificate).map_err(|_| RenewError::NotOurs)?;
     let key = envelope.unseal(&sealed_key).map_err(InitError::from)?;
@@ -201,15 +269,14 @@ pub fn accept(
     let mut roots = hierarchy.roots.iter().filter_map(|root| CaCertificate::read(root).ok());
     let root = roots.find(|root| is_intermediate_below(root, &certificate, &hierarchy.trust_domain));
     let root = root.filter(|_| read.validity.not_after > now).ok_or(RenewError::NotOurs)?;
-    let is_of_root = |list: &Vec<u8>| revocation_list::read_of(list, &root).is_ok();
-    let before = hierarchy.root_lists.iter().find(|list| is_of_root(list));
-    root_list::accept(&root, before.map(|list| &list[..]), &root_list, read.validity.not_after)?;
+    let is_of_root = |list: &&Vec<u8>| revocation_list::read_of(list, &root).is_ok();
+    let waiting = hierarchy.waiting_lists.iter().map(|waiting| &waiting.list);
+    let before = waiting.chain(&hierarchy.root_lists).find(is_of_root);
+    let read_list =
+        root_list::accept(&root, before.map(|list| &list[..]), &root_list, read.validity.not_after)?;
     let mut after = hierarchy.clone();
-    after.root_lists.retain(|list| !is_of_root(list));
-    after.root_lists.push(root_list);
-    let issuing_from = Some(issuing_from);
-    after.intermediates.push(Intermediate { certificate, sealed_key, issuing_from });
-    Ok(after)
+    after.intermediates.push(new_intermediate(certificate, sealed_key, Some(issuing_from)));
+    Ok((after, AcceptedList { root, list: root_list, read: read_list }))
 }
 
 fn is_intermediate_below(root: &CaCertificate, certificate: &[u8], trust_domain: &TrustDomain) -> bool {
@@ -229,35 +296,48 @@ fn is_intermediate_below(root: &CaCertificate, certificate: &[u8], trust_domain:
         && named
 }
 
+/// What a root is to sign for an intermediate.
+struct Wanted<'a> {
+    list_before: Option<&'a RevocationList>,
+    revoked: Option<Serial>,
+    trust_domain: &'a TrustDomain,
+    crl_base: Option<&'a CrlBase>,
+}
+
 /// An intermediate's certificate, and the root's list that goes with it.
 fn certify(
     root: &CaCertificate,
     issuer: &Issuer<'static, IssuingKey>,
     public_key: &impl PublicKeyData,
-    list_before: Option<&RevocationList>,
-    trust_domain: &TrustDomain,
+    wanted: &Wanted<'_>,
     now: Timestamp,
-) -> Result<(Vec<u8>, Vec<u8>), InitError> {
-    let params = profile::intermediate(trust_domain, entropy::serial(now)?, now, root.validity.not_after)?;
+) -> Result<SignedIntermediate, InitError> {
+    let crl_url = wanted.crl_base.map(|base| base.of_issuer(&HEXLOWER.encode(&root.key_identifier)));
+    let serial = entropy::serial(now)?;
+    let params = profile::intermediate(wanted.trust_domain, serial, now, root.validity.not_after, crl_url)?;
     let ends = Timestamp::from_second(params.not_after.unix_timestamp()).unwrap_or(root.validity.not_after);
     let certificate = params.signed_by(public_key, issuer)?.der().to_vec();
-    let list = root_list::sign(root, issuer, list_before, &[], ends, now)?;
-    Ok((certificate, list))
+    let revoked: Vec<RevokedEntry> =
+        wanted.revoked.map(|serial| (serial, now, ListedReason::CaCompromise)).into_iter().collect();
+    let root_list = root_list::sign(root, issuer, wanted.list_before, &revoked, ends, now)?;
+    Ok(SignedIntermediate { certificate, root_list })
 }
 
 /// The same hierarchy with its keys sealed so that each of these envelopes opens them.
 pub fn reseal(hierarchy: &Hierarchy, from: &Envelope, to: &[&Envelope]) -> Result<Hierarchy, EnvelopeError> {
     let reseal = |stored: &Intermediate| {
-        let sealed_key = Envelope::seal_for(to, &from.unseal(&stored.sealed_key)?)?;
+        let reseal = |sealed: &Vec<u8>| Envelope::seal_for(to, &from.unseal(sealed)?);
+        let sealed_key = stored.sealed_key.as_ref().map(reseal).transpose()?;
         Ok(Intermediate { sealed_key, ..stored.clone() })
     };
     let intermediates = hierarchy.intermediates.iter().map(reseal).collect::<Result<_, EnvelopeError>>()?;
     Ok(Hierarchy { intermediates, ..hierarchy.clone() })
 }
 
-/// The public certificates as PEM: roots, then intermediates, oldest first.
+/// The public certificates as PEM: roots, then intermediates, oldest first. Not those that relying parties are to refuse: who
+/// takes the file for anchors checks none of them against the root's list.
 pub fn bundle_pem(hierarchy: &Hierarchy) -> String {
-    let intermediates = hierarchy.intermediates.iter().map(|intermediate| &intermediate.certificate);
+    let intermediates = hierarchy.believed().map(|intermediate| &intermediate.certificate);
     hierarchy.roots.iter().chain(intermediates).map(|der| pem::certificate(der)).collect()
 }
 
@@ -302,6 +382,8 @@ pub struct CertificateSummary {
     pub fingerprint: String,
     /// From when on an intermediate issues.
     pub issuing_from: Option<Timestamp>,
+    /// That an intermediate was revoked.
+    pub revocation: Option<IntermediateRevocation>,
 }
 
 /// A stored certificate can't be read.
@@ -309,17 +391,18 @@ pub struct CertificateSummary {
 #[error("a stored certificate of the agent CA is damaged; check the store with: muster check")]
 pub struct DamagedCertificate;
 
-/// Every certificate of the hierarchy, in the order of [`bundle_pem`].
+/// Every certificate of the hierarchy: roots, then intermediates, oldest first.
 pub fn describe(hierarchy: &Hierarchy) -> Result<Vec<CertificateSummary>, DamagedCertificate> {
-    let roots = hierarchy.roots.iter().map(|root| summary(CaRole::Root, root, None));
-    let intermediate =
-        |stored: &Intermediate| summary(CaRole::Intermediate, &stored.certificate, Some(stored.issuing_from));
-    let intermediates = hierarchy.intermediates.iter().map(intermediate);
+    let roots = hierarchy.roots.iter().map(|root| summary(CaRole::Root, root));
+    let intermediates = hierarchy.intermediates.iter().map(|stored| {
+        let summary = summary(CaRole::Intermediate, &stored.certificate)?;
+        let issuing_from = Some(stored.issuing_from.unwrap_or(summary.not_before));
+        Some(CertificateSummary { issuing_from, revocation: stored.revocation, ..summary })
+    });
     roots.chain(intermediates).map(|summary| summary.ok_or(DamagedCertificate)).collect()
 }
 
-/// `issues`: an intermediate's own time to begin, if it has one.
-fn summary(role: CaRole, der: &[u8], issues: Option<Option<Timestamp>>) -> Option<CertificateSummary> {
+fn summary(role: CaRole, der: &[u8]) -> Option<CertificateSummary> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let Validity { not_before, not_after } = Validity::read(&certificate).ok()?;
     Some(CertificateSummary {
@@ -329,7 +412,8 @@ fn summary(role: CaRole, der: &[u8], issues: Option<Option<Timestamp>>) -> Optio
         not_before,
         not_after,
         fingerprint: Pin::of(der).to_string(),
-        issuing_from: issues.map(|from| from.unwrap_or(not_before)),
+        issuing_from: None,
+        revocation: None,
     })
 }
 
@@ -392,12 +476,12 @@ mod tests {
     fn the_hierarchy_holds_no_key_in_the_clear() {
         let ca = Ca::new();
         assert!(ca.root_key_pem.starts_with("-----BEGIN PRIVATE KEY-----\n"));
-        let stored = &ca.hierarchy.intermediates[0].sealed_key;
+        let stored = ca.hierarchy.intermediates[0].sealed_key.as_ref().unwrap();
         assert!(stored.starts_with(b"age-encryption.org/v1\n"));
         let bundle = bundle_pem(&ca.hierarchy);
         assert_eq!(bundle.matches("-----BEGIN CERTIFICATE-----").count(), 2);
         assert!(!bundle.contains("PRIVATE"));
-        let made = init(&ca.hierarchy.trust_domain, &ca.envelope, now()).unwrap();
+        let made = init(&ca.hierarchy.trust_domain, &ca.envelope, None, now()).unwrap();
         assert!(!format!("{made:?}").contains("PRIVATE"));
     }
 
@@ -423,7 +507,7 @@ mod tests {
         let ca = Ca::new();
         let later = now() + jiff::SignedDuration::from_hours(24 * 300);
         let renew = |key: &str, at| {
-            let request = request(&ca.hierarchy, &ca.envelope).unwrap();
+            let request = request(&ca.hierarchy, &ca.envelope, None, None).unwrap();
             let signed = sign(&request, &read_root_key(key.as_bytes())?, at)?;
             accept(&ca.hierarchy, signed, request.sealed_key, at, &ca.envelope, at)
         };
@@ -459,7 +543,7 @@ mod tests {
     #[test]
     fn only_an_intermediate_of_a_root_and_of_its_own_key_is_accepted() {
         let ca = Ca::new();
-        let request = request(&ca.hierarchy, &ca.envelope).unwrap();
+        let request = request(&ca.hierarchy, &ca.envelope, None, None).unwrap();
         let root_key = read_root_key(ca.root_key_pem.as_bytes()).unwrap();
         let good = sign(&request, &root_key, now()).unwrap();
         let accept = |signed: &SignedIntermediate, sealed_key: &[u8], at| {
@@ -472,7 +556,8 @@ mod tests {
         let in_two_years = now() + jiff::SignedDuration::from_hours(24 * 800);
         assert!(matches!(accept(&good, sealed, in_two_years), Err(RenewError::NotOurs)));
         let old = &ca.hierarchy.intermediates[0];
-        assert!(matches!(accept(&good, &old.sealed_key, now()), Err(RenewError::KeyMismatch)));
+        let their_key = old.sealed_key.as_ref().unwrap();
+        assert!(matches!(accept(&good, their_key, now()), Err(RenewError::KeyMismatch)));
         assert!(matches!(accept(&with(&old.certificate), sealed, now()), Err(RenewError::KeyMismatch)));
         assert!(accept(&with(b"garbage"), sealed, now()).is_err());
 
@@ -499,7 +584,7 @@ mod tests {
         assert!(before.revoked.is_empty() && before.next_update > ends);
 
         let serial = crate::domain::identity::serial::Serial::from_bytes([9; 16]);
-        let revoked = (serial, now(), crate::domain::enroll::enrollment::RevocationReason::Revoked);
+        let revoked = (serial, now(), ListedReason::CaCompromise);
         let next = root_list::sign(&root, &issuer, Some(&before), &[revoked], ends, now()).unwrap();
         let read = root_list::accept(&root, Some(first), &next, ends).unwrap();
         assert!(read.number > before.number, "however little time has passed");
@@ -525,8 +610,8 @@ mod tests {
     fn two_hierarchies_share_nothing() {
         let domain = "muster".parse().unwrap();
         let envelope = envelope();
-        let one = init(&domain, &envelope, now()).unwrap().hierarchy;
-        let two = init(&domain, &envelope, now()).unwrap().hierarchy;
+        let one = init(&domain, &envelope, None, now()).unwrap().hierarchy;
+        let two = init(&domain, &envelope, None, now()).unwrap().hierarchy;
         let subject = |hierarchy: &Hierarchy| describe(hierarchy).unwrap()[1].subject.clone();
         assert_ne!(one.roots, two.roots);
         assert_ne!(subject(&one), subject(&two));

@@ -10,6 +10,7 @@ pub mod crl;
 pub mod envelope;
 pub mod hierarchy;
 pub mod parse;
+pub mod revocation;
 pub mod root_list;
 pub mod seal;
 pub mod server;

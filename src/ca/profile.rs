@@ -6,13 +6,14 @@
 use jiff::{Span, Timestamp};
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType, SerialNumber,
 };
 
+use crate::ca::authority::SvidOrder;
 use crate::ca::parse::validity::{OutOfRange, Validity};
 use crate::domain::identity::serial::Serial;
-use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
+use crate::domain::identity::spiffe::TrustDomain;
 
 const ROOT_YEARS: i16 = 10;
 const INTERMEDIATE_YEARS: i16 = 1;
@@ -46,30 +47,37 @@ pub(crate) fn intermediate(
     serial: Serial,
     now: Timestamp,
     root_not_after: Timestamp,
+    crl_url: Option<String>,
 ) -> Result<CertificateParams, ProfileError> {
     let subject = subject(format!("Muster agent intermediate CA {}", short(serial)), domain);
     let validity = Validity::spanning(now, Span::new().years(INTERMEDIATE_YEARS))?;
     let mut params = ca(subject, serial, validity.until_at_most(root_not_after), 0)?;
     params.subject_alt_names.push(uri(domain.id())?);
+    params.crl_distribution_points = distribution_points(crl_url);
     Ok(params)
 }
 
-/// An agent's X.509-SVID, `CN=<agent id>,OU=<tenant id>,O=<trust domain>`. Clients only, unless its workloads also serve (X509-SVID 4.4 asks for both).
+/// An agent's X.509-SVID, `CN=<agent id>,OU=<tenant id>,O=<trust domain>`. Clients only, unless its workloads also serve
+/// (X509-SVID 4.4 asks for both).
 pub(crate) fn svid(
-    id: &SpiffeId,
-    serial: Serial,
+    order: &SvidOrder,
     validity: Validity,
-    server_auth: bool,
+    crl_url: Option<String>,
 ) -> Result<CertificateParams, ProfileError> {
+    let SvidOrder { id, serial, server_auth, .. } = order;
     let mut subject = DistinguishedName::new();
     // Programs that map a subject to a user tell tenants apart by the second part; the name alone is any tenant's.
     subject.push(DnType::CommonName, id.agent.as_str());
     subject.push(DnType::OrganizationalUnitName, id.tenant.to_string());
     subject.push(DnType::OrganizationName, id.trust_domain.as_str());
-    let mut params = leaf(subject, serial, validity)?;
+    let mut params = leaf(subject, *serial, validity)?;
     params.subject_alt_names.push(uri(id.to_string())?);
+    if let Some(name) = &order.dns_name {
+        params.subject_alt_names.push(SanType::DnsName(Ia5String::try_from(name.clone())?));
+    }
+    params.crl_distribution_points = distribution_points(crl_url);
     params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
-    if server_auth {
+    if *server_auth {
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
     }
     Ok(params)
@@ -151,6 +159,11 @@ fn common_name(name: String) -> DistinguishedName {
 fn short(serial: Serial) -> String {
     let hex = serial.to_string();
     hex.get(24..).unwrap_or_default().to_owned()
+}
+
+/// Where the issuer's revocation list is (RFC 5280 4.2.1.13).
+fn distribution_points(url: Option<String>) -> Vec<CrlDistributionPoint> {
+    url.map(|url| CrlDistributionPoint { uris: vec![url] }).into_iter().collect()
 }
 
 fn uri(text: String) -> Result<SanType, rcgen::Error> {

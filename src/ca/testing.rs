@@ -37,7 +37,7 @@ pub(crate) struct Ca {
 impl Ca {
     pub(crate) fn new() -> Self {
         let envelope = envelope();
-        let made = hierarchy::init(&"muster".parse().unwrap(), &envelope, now()).unwrap();
+        let made = hierarchy::init(&"muster".parse().unwrap(), &envelope, None, now()).unwrap();
         let authority = Authority::open(&made.hierarchy, &envelope, now()).unwrap();
         Self { envelope, hierarchy: made.hierarchy, root_key_pem: made.root_key_pem, authority }
     }
@@ -58,7 +58,7 @@ impl Ca {
     }
 
     pub(crate) fn intermediate_key(&self) -> IssuingKey {
-        let sealed_key = &self.hierarchy.intermediates[0].sealed_key;
+        let sealed_key = self.hierarchy.intermediates[0].sealed_key.as_ref().unwrap();
         IssuingKey::from_pkcs8(&self.envelope.unseal(sealed_key).unwrap()).unwrap()
     }
 }
@@ -74,6 +74,8 @@ pub(crate) fn order(agent: &str) -> SvidOrder {
         at: now(),
         lifetime: SignedDuration::from_hours(24),
         server_auth: false,
+        dns_name: None,
+        crl_base: None,
     }
 }
 

@@ -19,6 +19,10 @@ pub enum SettingKind {
     /// A whole number.
     Number,
     AgentIds,
+    /// DNS suffixes of tenants.
+    DnsSuffixes,
+    /// Where relying parties fetch revocation lists.
+    CrlUrl,
     ClonePolicy,
     LogFilter,
     LogFormat,
@@ -38,6 +42,10 @@ impl SettingKind {
             Self::Truth => "true or false",
             Self::Number => "a whole number, such as 50",
             Self::AgentIds => "agent ids, such as root, admin",
+            Self::DnsSuffixes => {
+                "a DNS name in lower case, such as agents.example.org, or one for each tenant, such as shop=shop.example.org"
+            }
+            Self::CrlUrl => "an http address without a query, such as http://pki.example.org",
             Self::ClonePolicy => "flag or revoke",
             Self::LogFilter => {
                 "off, error, warn, info, debug or trace, and the same for a part, such as info,muster::http=debug"
@@ -47,7 +55,7 @@ impl SettingKind {
     }
 
     pub(crate) const fn is_list(self) -> bool {
-        matches!(self, Self::Urls | Self::Names | Self::Networks | Self::AgentIds)
+        matches!(self, Self::Urls | Self::Names | Self::Networks | Self::AgentIds | Self::DnsSuffixes)
     }
 
     /// The text of a value of this kind, or what is wrong with it.

@@ -14,6 +14,9 @@ impl AgentVersion {
     /// What states no version.
     pub const UNSTATED: Self = Self(None);
 
+    /// The first that accepts an SVID with a DNS name beside its id.
+    pub const TAKES_DNS_NAMES: Self = Self(Some([0, 2, 0]));
+
     /// The version of this program.
     pub fn own() -> Self {
         Self::stated(Some(env!("CARGO_PKG_VERSION")))

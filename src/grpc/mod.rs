@@ -11,6 +11,7 @@ pub mod server;
 
 mod gate;
 mod report;
+mod rotation_requests;
 mod service;
 mod status;
 mod trust;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -51,6 +52,8 @@ pub struct GrpcDeps {
     pub trust: TrustFeed,
     pub clock: Arc<dyn Clock>,
     pub heartbeat_interval: SignedDuration,
+    /// Agents whose SVIDs were made before this are asked to rotate.
+    pub rotations_asked: watch::Receiver<Option<Timestamp>>,
 }
 
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
@@ -66,6 +69,7 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         trust,
         clock,
         heartbeat_interval,
+        rotations_asked,
     } = deps;
     let hub = Arc::new(TrustHub::new(trust, Arc::clone(&clock)));
     let gate = Gate::new(deny, clock);
@@ -76,6 +80,7 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         history,
         live: live.clone(),
         heartbeat_interval,
+        rotations_asked,
         farewell_window: Arc::default(),
         shutdown: shutdown.clone(),
     };
@@ -142,7 +147,6 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use hyper_util::rt::TokioIo;
-    use jiff::Timestamp;
     use parking_lot::Mutex;
     use rustls::ClientConfig;
     use rustls::pki_types::ServerName;
@@ -194,6 +198,7 @@ mod tests {
         live: LivePeers,
         fleet: Arc<Fleet>,
         clock: Arc<SetClock>,
+        rotations: watch::Sender<Option<Timestamp>>,
         address: SocketAddr,
         shutdown: CancellationToken,
         serving: JoinHandle<()>,
@@ -207,6 +212,7 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let (live, fleet) = (LivePeers::default(), Arc::new(Fleet::empty()));
             let clock = Arc::new(SetClock(Mutex::new(Timestamp::now())));
+            let rotations = watch::Sender::default();
             let deps = GrpcDeps {
                 certificate: files.live(),
                 verifier: verifier(&ca, &registry),
@@ -218,10 +224,11 @@ mod tests {
                 trust: TrustFeed::in_memory(),
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 heartbeat_interval: SignedDuration::from_secs(30),
+                rotations_asked: rotations.subscribe(),
             };
             let shutdown = CancellationToken::new();
             let serving = tokio::spawn(serve(listener, deps, shutdown.clone()));
-            Self { ca, files, registry, live, fleet, clock, address, shutdown, serving }
+            Self { ca, files, registry, live, fleet, clock, rotations, address, shutdown, serving }
         }
 
         fn agent(&self, name: &str, number: u8) -> Agent {
@@ -341,6 +348,27 @@ mod tests {
             }
         };
         timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never so: {what}"));
+    }
+
+    /// Whose SVID is older is asked once, whoever comes later too, and nobody else.
+    #[tokio::test]
+    async fn agents_with_older_svids_are_asked_to_rotate() {
+        let site = Site::open().await;
+        let (old, other) = (site.agent("a", 1), site.agent("b", 2));
+        let mut early = old.session().await;
+        early.exchange().await.unwrap();
+        site.rotations.send_replace(Some(Timestamp::MAX));
+        let asked = early.next().await.unwrap();
+        assert!(matches!(asked, session_response::Message::Rotate(_)), "{asked:?}");
+        let answer = early.exchange().await.unwrap();
+        assert!(matches!(answer, session_response::Message::Heartbeat(_)), "{answer:?}");
+        let mut late = other.session().await;
+        assert!(matches!(late.next().await.unwrap(), session_response::Message::Rotate(_)));
+        site.rotations.send_replace(Some(Timestamp::UNIX_EPOCH));
+        for session in [&mut early, &mut late] {
+            let answer = session.exchange().await.unwrap();
+            assert!(matches!(answer, session_response::Message::Heartbeat(_)), "{answer:?}");
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -15,9 +16,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::gate::Gate;
 use super::proto::agent_service_server::AgentService;
 use super::proto::{
-    Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, ReportRequest, ReportResponse, SessionRequest,
-    SessionResponse, SignJwtRequest, SignJwtResponse, TrustUpdate, WatchTrustRequest, session_request,
-    session_response,
+    Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, ReportRequest, ReportResponse, Rotate,
+    SessionRequest, SessionResponse, SignJwtRequest, SignJwtResponse, TrustUpdate, WatchTrustRequest,
+    session_request, session_response,
 };
 use super::report::ReportCall;
 use super::status::AgentRefusal;
@@ -26,6 +27,7 @@ use crate::app::insight::history::History;
 use crate::clock;
 use crate::domain::host;
 use crate::grpc::reconnect_window::{millis, window};
+use crate::grpc::rotation_requests::RotationRequests;
 use crate::tls::client_verifier::PeerIdentity;
 use crate::tls::live::{LivePeer, LivePeers};
 
@@ -43,6 +45,8 @@ pub(crate) struct AgentApi {
     pub history: Arc<History>,
     pub live: LivePeers,
     pub heartbeat_interval: SignedDuration,
+    /// Agents whose SVIDs were made before this are asked to rotate.
+    pub rotations_asked: watch::Receiver<Option<Timestamp>>,
     /// Over how long those who are sent away spread their return, in milliseconds: what it was for the first of
     /// them, because with each that goes there seem to be fewer.
     pub farewell_window: Arc<OnceLock<u32>>,
@@ -135,6 +139,7 @@ pub(crate) struct AgentSession {
     revoked: Pin<Box<WaitForCancellationFutureOwned>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     expiry_look: Pin<Box<Sleep>>,
+    rotation: RotationRequests,
     phase: Phase,
 }
 
@@ -152,6 +157,7 @@ impl AgentSession {
             revoked: Box::pin(peer.revoked().clone().cancelled_owned()),
             stopping: Box::pin(api.shutdown.clone().cancelled_owned()),
             expiry_look: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            rotation: RotationRequests::new(api.rotations_asked.clone(), peer.identity().serial()),
             phase: Phase::Open,
             api,
             peer,
@@ -226,6 +232,9 @@ impl Stream for AgentSession {
                 this.phase = Phase::Over;
                 return Poll::Ready(Some(Err(refused.into())));
             }
+        }
+        if this.rotation.poll_asked(cx, &this.api.live) {
+            return Poll::Ready(Some(Ok(message(session_response::Message::Rotate(Rotate {})))));
         }
         loop {
             let end = match ready!(Pin::new(&mut this.incoming).poll_next(cx)) {

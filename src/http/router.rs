@@ -60,7 +60,8 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
 /// might read the other one.
 pub(crate) async fn one_host(request: Request, next: Next) -> Response {
     let hosts = request.headers().get_all(HOST).iter().count();
-    let from_afar = matches!(request.extensions().get(), Some(Transport::Tls { .. }));
+    let transport = request.extensions().get();
+    let from_afar = matches!(transport, Some(Transport::Tls { .. } | Transport::Plain { .. }));
     let must_name_one = from_afar && request.version() == Version::HTTP_11;
     if hosts > 1 || (must_name_one && hosts == 0) {
         return Problem::bad_request("A request names exactly one host.").into_response();
@@ -85,11 +86,12 @@ pub(crate) async fn options(request: Request, next: Next) -> Response {
 
 /// Makes browsers insist on TLS for this name (RFC 6797), for a year. Not for addresses, of which browsers ignore it;
 /// not for `localhost`, where it would take in whatever else runs on the machine; and not for names below this one,
-/// which are other servers.
+/// which are other servers; and not without TLS, where it means nothing (RFC 6797 7.2).
 pub(crate) async fn strict_transport(request: Request, next: Next) -> Response {
     let asked = crate::http::input::extract::asked_for(request.headers(), request.uri());
-    let insists =
-        asked.is_some_and(|asked| matches!(asked.host, HostName::Dns(_)) && !asked.host.is_loopback());
+    let plain = matches!(request.extensions().get(), Some(Transport::Plain { .. }));
+    let insists = !plain
+        && asked.is_some_and(|asked| matches!(asked.host, HostName::Dns(_)) && !asked.host.is_loopback());
     let mut answer = next.run(request).await;
     if insists {
         let value = HeaderValue::from_static("max-age=31536000");

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::keep::revoke_intermediate::TIME_TO_ROTATE;
 use crate::app::{App, Unavailable};
+use crate::clock;
 use crate::domain::enroll::enrollment::past_not_after;
+use crate::domain::network::crl_base::CrlBase;
 use crate::http::Shared;
 use crate::http::reach::Reach;
+use crate::tls::live::LivePeers;
 use crate::tls::server_certificate::LiveCertificate;
 
 /// How often presence is written down.
@@ -82,7 +87,9 @@ pub(crate) async fn tidying(app: Arc<App>, shared: Shared, ending: CancellationT
             done = async {
                 tidy.tick().await;
                 shared.tidy();
-                app.forget_expired().await
+                app.forget_expired().await?;
+                app.destroy_old_keys_or_log().await;
+                Ok(())
             } => done,
         };
         warn_of(done, "leftovers were not dropped; it will be tried again");
@@ -97,6 +104,77 @@ pub(crate) async fn watch_for_clones(app: Arc<App>, ending: CancellationToken) {
         };
         warn_of(recorded, "a possible clone is not on record");
     }
+}
+
+/// Looks this often whether the agents that a list waits for have rotated.
+const PUBLISHABLE_LOOKED_AT: Duration = Duration::from_secs(1);
+/// After a start, agents need this long to come back; until then nobody can say that they have rotated.
+const BACK_IN_SESSION: Duration = Duration::from_secs(90);
+/// How soon a publication that failed is tried again.
+const PUBLISHED_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Publishes a root's list that names a revoked intermediate, when the agents in session have rotated or have had their time:
+/// by the wall clock, or by the monotonic one, which nobody sets back.
+pub(crate) async fn publish_waiting_lists(app: Arc<App>, live: LivePeers, ending: CancellationToken) {
+    let began = clock::timer();
+    let waited_at_the_start = matches!(app.waiting_publication(), Ok(Some(_)));
+    let mut changes = app.trust_changes();
+    // By the monotonic clock, when the list that waits has waited for long enough.
+    let mut deadline = None;
+    let publishing = async {
+        loop {
+            changes.borrow_and_update();
+            let Ok(Some(waiting)) = app.waiting_publication() else {
+                deadline = None;
+                // The sender lives as long as the app.
+                let _ = changes.changed().await;
+                continue;
+            };
+            let (now, deadline) = (clock::timer(), *deadline.get_or_insert(clock::timer() + TIME_TO_ROTATE));
+            let settled = !waited_at_the_start || now >= began + BACK_IN_SESSION;
+            let rotated = settled && !live.any_made_before(waiting.made_before);
+            let rest = if rotated || now >= deadline || app.clock.now() >= waiting.publish_by {
+                if let Err(error) = app.publish_waiting_list().await {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "A REVOKED INTERMEDIATE IS NOT ON A PUBLISHED LIST YET; trying again"
+                    );
+                }
+                PUBLISHED_AGAIN_AFTER
+            } else {
+                PUBLISHABLE_LOOKED_AT
+            };
+            let _ = timeout(rest, changes.changed()).await;
+        }
+    };
+    tokio::select! {
+        () = ending.cancelled() => {}
+        () = publishing => {}
+    }
+}
+
+/// Says which settings about names and lists in certificates do not do what they seem to.
+pub(crate) fn warn_of_names_and_lists(app: &App) -> Result<(), Unavailable> {
+    let policy = &app.policy;
+    if policy.svid_server_auth && policy.svid_dns_suffixes.is_empty() {
+        tracing::warn!(
+            "svid_server_auth is set without svid_dns_suffix: agents' certificates have no DNS name, so ordinary TLS clients \
+             refuse a server that has one; those that check SPIFFE ids do not"
+        );
+    }
+    for named in app.unknown_in_dns_suffixes()? {
+        tracing::warn!(
+            tenant = named,
+            "svid_dns_suffix names a tenant that there is none of; nobody gets its suffix"
+        );
+    }
+    if policy.crl_url.as_ref().is_some_and(CrlBase::is_https) {
+        tracing::warn!(
+            "crl_url is an https address: who checks a certificate's revocation list can't check that server's certificate, \
+             and many programs fetch lists by http alone (RFC 5280 8)"
+        );
+    }
+    Ok(())
 }
 
 /// Says which addresses would be found out by the fleet to be wrong.

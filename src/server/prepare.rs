@@ -97,6 +97,8 @@ fn policy(config: &Config) -> Policy {
     Policy {
         svid_ttl: config.svid_ttl,
         svid_server_auth: config.svid_server_auth,
+        svid_dns_suffixes: config.svid_dns_suffix.clone(),
+        crl_url: config.crl_url.clone(),
         rotation_grace: config.rotation_grace,
         write_pace: config.write_pace,
         open_join_tokens_max: config.max_open_join_tokens,

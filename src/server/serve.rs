@@ -22,8 +22,8 @@ use crate::http::transport::socket::Socket;
 use crate::http::{ServerFacts, Shared, router};
 use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
-    housekeeping, save_presence, sign_of_life, signs_of_life, tidying, warn_of, warn_of_addresses,
-    watch_addresses, watch_for_clones,
+    housekeeping, publish_waiting_lists, save_presence, sign_of_life, signs_of_life, tidying, warn_of,
+    warn_of_addresses, warn_of_names_and_lists, watch_addresses, watch_for_clones,
 };
 use crate::server::prepare::{
     INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, prepare_data_dir, reach,
@@ -44,6 +44,8 @@ pub struct Server {
     live: LivePeers,
     https: TcpListener,
     grpc: TcpListener,
+    /// Where revocation lists are served without TLS, if anywhere.
+    lists: Option<(TcpListener, SocketAddr)>,
     socket: Socket,
     https_addr: SocketAddr,
     grpc_addr: SocketAddr,
@@ -110,6 +112,10 @@ impl Server {
         let certificate = Arc::new(LiveCertificate::load(&config.tls_cert_file, &config.tls_key_file)?);
         let (https, https_addr) = bind(config.listen).await?;
         let (grpc, grpc_addr) = bind(config.grpc_listen).await?;
+        let lists = match config.crl_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let socket = Socket::bind(&config.data_dir.join(crate::http::transport::socket::FILE_NAME))?;
         let reach = Reach {
             listening: Some(Listening { https: https_addr, grpc: grpc_addr }),
@@ -117,6 +123,7 @@ impl Server {
             ..reach(config)
         };
         warn_of_addresses(&reach);
+        warn_of_names_and_lists(&app)?;
         let facts = ServerFacts {
             reach,
             refused_handshakes: Arc::default(),
@@ -124,7 +131,7 @@ impl Server {
             install_dir: Some(config.data_dir.join(INSTALL_DIR)),
         };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
-        Ok(Self { app, shared, certificate, agents, live, https, grpc, socket, https_addr, grpc_addr })
+        Ok(Self { app, shared, certificate, agents, live, https, grpc, lists, socket, https_addr, grpc_addr })
     }
 
     pub const fn app(&self) -> &Arc<App> {
@@ -144,6 +151,11 @@ impl Server {
         self.grpc_addr
     }
 
+    /// Where revocation lists are served without TLS.
+    pub fn lists_addr(&self) -> Option<SocketAddr> {
+        self.lists.as_ref().map(|(_, address)| *address)
+    }
+
     /// The pin of what the HTTPS listener presents.
     pub fn pin(&self) -> Option<Pin> {
         self.certificate.current().facts.pin
@@ -159,6 +171,7 @@ impl Server {
         if let Err(error) = sign_of_life(&self.app, &self.certificate).await {
             tracing::error!(error = &error as &dyn Error, "the outage before this start is not on record");
         }
+        warn_of(self.app.note_svid_lifetime().await, "how long certificates live is not on record");
         let ending = CancellationToken::new();
         let changes = self.app.authority_changes();
         let deps = GrpcDeps {
@@ -172,6 +185,7 @@ impl Server {
             trust: self.app.trust_feed(),
             clock: Arc::clone(&self.app.clock),
             heartbeat_interval: HEARTBEAT_INTERVAL,
+            rotations_asked: self.app.rotations_asked(),
         };
         let router = router(self.shared.clone());
         let https = crate::http::transport::tls::serve(
@@ -182,6 +196,9 @@ impl Server {
             Arc::clone(&self.shared.trusted_proxies),
             ending.clone(),
         );
+        let lists = self.lists.map(|(listener, _)| {
+            tokio::spawn(crate::http::transport::plain::serve(listener, router.clone(), ending.clone()))
+        });
         let tasks = [
             tokio::spawn(https),
             tokio::spawn(crate::grpc::server::serve(self.grpc, deps, ending.clone())),
@@ -194,12 +211,13 @@ impl Server {
             tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), changes, ending.clone())),
             tokio::spawn(watch_addresses(self.shared.clone(), ending.clone())),
+            tokio::spawn(publish_waiting_lists(Arc::clone(&self.app), self.live.clone(), ending.clone())),
         ];
         stop.cancelled().await;
         tracing::info!("stopping");
         self.shared.end();
         ending.cancel();
-        for task in tasks {
+        for task in tasks.into_iter().chain(lists) {
             if let Err(error) = task.await {
                 tracing::error!(error = &error as &dyn Error, "a part of the server failed");
             }

@@ -102,6 +102,18 @@ impl<'r> View<'r> {
         self.rows.get(Table::Certificates, serial.as_bytes())
     }
 
+    /// Certificates (DER) that can still be presented and were made at a moment or later, oldest first.
+    pub fn certificates(
+        &self,
+        made_from: Option<Timestamp>,
+        mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        // Serials grow with time.
+        let first = made_from.map(|at| Serial::new(at, [0; 10]).as_bytes().to_vec());
+        let span = Span::all().behind(first, false);
+        self.rows.scan(Table::Certificates, &span, &mut |_, der| Ok(visit(der)))
+    }
+
     /// Whether a host has ever held a certificate for this key.
     pub fn host_has_used_key(&self, host: HostId, key: SpkiHash) -> Result<bool, ReadError> {
         let mut used = false;

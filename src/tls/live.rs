@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +81,11 @@ impl LivePeers {
         }
     }
 
+    /// Whether a connection is open that shows a certificate made before a moment.
+    pub fn any_made_before(&self, moment: Timestamp) -> bool {
+        self.0.lock().serials.keys().any(|serial| serial.made_at() < moment)
+    }
+
     /// How many connections are open.
     pub fn count(&self) -> usize {
         self.0.lock().count
@@ -139,10 +145,6 @@ fn forget<K: Hash + Eq>(map: &mut HashMap<K, Vec<Open>>, key: K, number: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use jiff::Timestamp;
-
     use super::*;
     use crate::tls::client_verifier::ShownSvid;
     use crate::tls::server_config::grpc_config;

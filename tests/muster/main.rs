@@ -42,6 +42,8 @@ mod claims;
 mod clones;
 /// The example configurations say what the binary understands.
 mod config_files;
+/// Where certificates say that lists are, they are: without TLS, and with nothing else beside them.
+mod crl_listener;
 /// `kill -9` and a failing disk: what was answered is there, and nothing is there by half.
 mod durability;
 /// Enrollment over HTTPS: who gets a certificate, who doesn't, and what each of them is told.
@@ -98,6 +100,8 @@ mod readiness;
 mod readmission;
 /// Starts that must be refused: the reason on stderr, exit status 1, and nothing changed.
 mod refusals;
+/// nginx, HAProxy and PostgreSQL let in exactly the unrevoked, through renewals, revoked intermediates and days without the server.
+mod relying_parties;
 /// Vouching by an agent beside a relying party.
 mod relying_party;
 /// `muster agent-ca renew`: a new intermediate takes over, and nothing of the old one is lost.
@@ -116,6 +120,8 @@ mod revocation_lists;
 mod revocation_matrix;
 /// Revocation: at once, everywhere, and for good.
 mod revoke;
+/// An intermediate is revoked: agents rotate, relying parties refuse, and a thief gets nowhere.
+mod revoke_intermediate;
 /// Nobody comes to more rights by making, changing or being somebody else.
 mod rights;
 /// The rooms of the code: who may name whom and which crates, and how large files may be.
@@ -138,6 +144,8 @@ mod shutdown;
 mod store_full;
 /// Servers, clients, agents and clocks that the others stand on.
 mod support;
+/// DNS names in SVIDs: who gets one, and that ordinary TLS clients believe it.
+mod svid_names;
 /// Walls between tenants: what is on the other side can't be seen, counted, named or touched.
 mod tenants;
 /// What stands in the audit trail: bounded whatever strangers send, by name and findable.

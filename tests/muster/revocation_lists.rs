@@ -2,115 +2,12 @@
 //! accepted and whoever is revoked is refused, before, during and after a renewal.
 
 use std::fs;
-use std::path::Path;
 
-use crate::support::cli::{Output, openssl, program};
-use crate::support::identity::Identity;
+use crate::support::cli::Output;
+use crate::support::judges::{Agent, fetch, issuer, judged};
 use crate::support::keys;
 use crate::support::server::Server;
-use crate::support::wait::until_answered;
-use x509_parser::pem::Pem;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
-
-/// An agent's certificate with its intermediate, in files of its own.
-struct Agent {
-    name: String,
-    identity: Identity,
-}
-
-impl Agent {
-    async fn enroll(server: &Server, name: &str) -> Self {
-        let identity = Identity::enroll(server, name).await;
-        let room = server.room();
-        fs::write(room.join(format!("{name}.pem")), identity.field("certificate")).unwrap();
-        fs::write(room.join(format!("{name}.intermediate.pem")), identity.field("intermediate")).unwrap();
-        fs::write(room.join(format!("{name}.chain.pem")), identity.chain()).unwrap();
-        Self { name: name.to_owned(), identity }
-    }
-
-    fn by_openssl(&self, room: &Path) -> Output {
-        let lists =
-            ["verify", "-crl_check_all", "-x509_strict", "-CAfile", "root.pem", "-CRLfile", "crl.pem"];
-        let (leaf, intermediate) = (format!("{}.pem", self.name), format!("{}.intermediate.pem", self.name));
-        openssl(room, &[&lists[..], &["-untrusted", &intermediate, &leaf]].concat())
-    }
-
-    fn by_gnutls(&self, room: &Path) -> Output {
-        let chain = format!("{}.chain.pem", self.name);
-        program(
-            "certtool",
-            room,
-            &["--verify", "--load-ca-certificate", "root.pem", "--load-crl", "crl.pem", "--infile", &chain],
-        )
-    }
-
-    /// NSS takes lists into a database, each for itself.
-    fn by_nss(&self, room: &Path) -> Output {
-        let database = room.join(format!("nss-{}", self.name));
-        let _ = fs::remove_dir_all(&database);
-        fs::create_dir(&database).unwrap();
-        let name = format!("sql:{}", database.display());
-        program("certutil", room, &["-N", "-d", &name, "--empty-password"]).ok();
-        program("certutil", room, &["-A", "-d", &name, "-n", "root", "-t", "CT,C,C", "-a", "-i", "root.pem"])
-            .ok();
-        // NSS takes no list of an issuer that it does not know.
-        for (number, issuer) in
-            pem_blocks(&fs::read(room.join("bundle.pem")).unwrap()).iter().enumerate().skip(1)
-        {
-            let file = format!("{}.{number}.der", self.name);
-            fs::write(room.join(&file), issuer).unwrap();
-            program("certutil", room, &["-A", "-d", &name, "-n", &file, "-t", ",,", "-i", &file]).ok();
-        }
-        for (number, list) in pem_blocks(&fs::read(room.join("crl.pem")).unwrap()).iter().enumerate() {
-            let file = format!("{}.{number}.crl", self.name);
-            fs::write(room.join(&file), list).unwrap();
-            program("crlutil", room, &["-I", "-d", &name, "-i", &file]).ok();
-        }
-        let leaf = format!("{}.pem", self.name);
-        program("vfychain", room, &["-d", &name, "-u", "0", "-a", &leaf])
-    }
-}
-
-fn pem_blocks(text: &[u8]) -> Vec<Vec<u8>> {
-    Pem::iter_from_buffer(text).map(|block| block.unwrap().contents).collect()
-}
-
-/// What relying parties fetch.
-async fn fetch(server: &Server) -> Vec<Vec<u8>> {
-    let http = server.http();
-    fs::write(server.room().join("bundle.pem"), http.get("/agent-ca.crt").await.body).unwrap();
-    let (root, lists) = (http.get("/agent-ca-root.crt").await, http.get("/agent-ca.crl.pem").await);
-    assert_eq!((root.status, lists.status), (200, 200), "{root} {lists}");
-    fs::write(server.room().join("root.pem"), &root.body).unwrap();
-    fs::write(server.room().join("crl.pem"), &lists.body).unwrap();
-    pem_blocks(&lists.body)
-}
-
-fn entries(list: &[u8]) -> usize {
-    CertificateRevocationList::from_der(list).unwrap().1.iter_revoked_certificates().count()
-}
-
-fn issuer(list: &[u8]) -> String {
-    CertificateRevocationList::from_der(list).unwrap().1.issuer().to_string()
-}
-
-/// Every judge lets in exactly whom it should.
-async fn judged(server: &Server, good: &[&Agent], revoked: &[&Agent]) {
-    let until_listed = until_answered("every revocation is on every list", async || {
-        let lists = fetch(server).await;
-        let (_root, intermediates) = lists.split_last().unwrap();
-        intermediates.iter().all(|list| entries(list) == revoked.len()).then_some(())
-    });
-    until_listed.await;
-    let room = server.room();
-    for (agents, let_in) in [(good, true), (revoked, false)] {
-        for agent in agents {
-            for judged in [agent.by_openssl(room), agent.by_gnutls(room), agent.by_nss(room)] {
-                assert_eq!(judged.code == Some(0), let_in, "{}: {judged}", agent.name);
-            }
-        }
-    }
-}
 
 fn renew(server: &Server, arguments: &[&str], root_key: &str) -> Output {
     server.cli(&[&["agent-ca", "renew", "--json"], arguments].concat()).stdin(root_key).run()

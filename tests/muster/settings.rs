@@ -24,6 +24,11 @@ fn a_setting_that_leaves_agents_outside_is_refused_and_nothing_is_made() {
         ("MUSTER_CERT_NAMES", "https://muster.example.org", "DNS names"),
         ("MUSTER_SVID_TTL", "86400", "a duration with its unit"),
         ("MUSTER_RESERVED_AGENT_IDS", "root,web 1", "agent ids"),
+        ("MUSTER_SVID_DNS_SUFFIX", "Agents.example", "a DNS name in lower case"),
+        ("MUSTER_SVID_DNS_SUFFIX", "a=x.example,b=x.example", "stands there twice"),
+        ("MUSTER_CRL_URL", "ldap://pki.example.org", "http address"),
+        ("MUSTER_CRL_URL", "http://pki.example.org/?list", "and nothing else"),
+        ("MUSTER_CRL_LISTEN", "8080", "an address and a port"),
         ("MUSTER_LOG", "verbose", "error, warn, info, debug or trace"),
     ] {
         for args in [&["--check"][..], &[]] {

@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 
 use crate::app::insight::events::Events;
-use crate::app::insight::fleet::entry::Shown;
+use crate::app::insight::fleet::entry::{Entry, Shown};
 pub(crate) use crate::app::insight::fleet::host_index::HostIndex;
 pub use crate::app::insight::fleet::host_index::{HostNow, HostPage, Totals};
 pub use crate::app::insight::fleet::query::{
@@ -25,9 +25,11 @@ pub use crate::app::insight::fleet::query::{
 };
 use crate::app::issue::clones::{Suspicion, Suspicions};
 use crate::domain::host::{Host, HostFacts};
+use crate::domain::identity::dns_suffix::DnsSuffix;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::live_kind::LiveKind;
+use crate::domain::version::AgentVersion;
 use crate::store::{HostChange, ReadError, View};
 
 /// How often an agent is asked to report.
@@ -77,6 +79,8 @@ pub(crate) struct Census {
     pub duplicates: usize,
     /// When the SVIDs that are still valid run out, in no order.
     pub expiries: Vec<Timestamp>,
+    /// Whose SVIDs would have a DNS name, and whose agents do not take one.
+    pub without_dns_name: usize,
 }
 
 impl Fleet {
@@ -239,7 +243,13 @@ impl Fleet {
     }
 
     /// Sums up a tenant's hosts: which were silent before `silent_before`, and whose SVIDs are valid `now`.
-    pub(crate) fn census(&self, tenant: TenantId, now: Timestamp, silent_before: Timestamp) -> Census {
+    pub(crate) fn census(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        silent_before: Timestamp,
+        dns_suffix: Option<&DnsSuffix>,
+    ) -> Census {
         let rows = self.rows.read();
         let Some(index) = rows.indexes.get(&tenant) else {
             return Census::default();
@@ -250,9 +260,14 @@ impl Fleet {
             duplicates: index.duplicates(),
             silent: 0,
             expiries: Vec::with_capacity(totals.in_service),
+            without_dns_name: 0,
         };
+        let named =
+            |entry: &Entry| dns_suffix.is_some_and(|suffix| suffix.name_of(&entry.host.agent).is_some());
         for entry in index.in_service() {
             census.silent += usize::from(entry.quiet_since < silent_before);
+            let too_old = entry.version < AgentVersion::TAKES_DNS_NAMES;
+            census.without_dns_name += usize::from(too_old && named(entry));
             if entry.svid_not_after > now {
                 census.expiries.push(entry.svid_not_after);
             }
@@ -488,7 +503,7 @@ mod tests {
         assert!(fleet.host(HostId::from_bytes([1; 16])).unwrap().host.flags.is_empty());
         assert_eq!(
             fleet
-                .census(TenantId::from_bytes([1; 16]), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)
+                .census(TenantId::from_bytes([1; 16]), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH, None)
                 .duplicates,
             0
         );

@@ -68,8 +68,10 @@ impl App {
 
     fn compose_overview(&self, tenant: TenantId) -> Result<Overview, Unavailable> {
         let now = self.clock.now();
-        let Census { totals, silent, duplicates, expiries } =
-            self.fleet.census(tenant, now, now - SignedDuration::from_hours(24));
+        let dns_suffix = self.dns_suffix(tenant)?;
+        let a_day_ago = now - SignedDuration::from_hours(24);
+        let Census { totals, silent, duplicates, expiries, without_dns_name } =
+            self.fleet.census(tenant, now, a_day_ago, dns_suffix.as_ref());
         let clones = totals.possible_clones;
         let today = day_of(now);
         let first = today.saturating_sub(DAYS - 1);
@@ -77,7 +79,7 @@ impl App {
             self.query(|view| Ok((view.enrollments_per_day(tenant, first, today)?, view.hierarchy()?)))?;
         let agent_ca = stored.map(|stored| AgentCaExpiries::of(&stored));
         let mut warnings = self.findings_about(agent_ca.as_ref());
-        warnings.extend(fleet_warnings(clones, duplicates));
+        warnings.extend(fleet_warnings(clones, duplicates, without_dns_name));
         if self.root_key_on_disk() {
             warnings.push(Finding::new(
                 "root_key_on_disk",
@@ -115,11 +117,12 @@ impl AgentCaExpiries {
 }
 
 /// Hosts that may not be who they say they are, each counted as the list that is linked counts it.
-fn fleet_warnings(clones: usize, duplicates: usize) -> Vec<Finding> {
+fn fleet_warnings(clones: usize, duplicates: usize, without_dns_name: usize) -> Vec<Finding> {
     let counted = |count: usize, code, severity, one: &str, many: &str, hint, target| {
         let message = if count == 1 { one.to_owned() } else { format!("{count} {many}") };
         let counting = u64::try_from(count).unwrap_or(u64::MAX);
-        (count > 0).then(|| Finding::new(code, severity, message, hint).counting(counting).target(target))
+        let found = Finding::new(code, severity, message, hint).counting(counting);
+        (count > 0).then_some(Finding { target, ..found })
     };
     let clones = counted(
         clones,
@@ -128,7 +131,7 @@ fn fleet_warnings(clones: usize, duplicates: usize) -> Vec<Finding> {
         "One host may share its identity with a copy",
         "hosts may share their identities with copies",
         "Open the flagged hosts; decommission and enroll again those that were cloned.",
-        "/hosts?flag=possible_clone",
+        Some("/hosts?flag=possible_clone"),
     );
     let duplicates = counted(
         duplicates,
@@ -137,9 +140,18 @@ fn fleet_warnings(clones: usize, duplicates: usize) -> Vec<Finding> {
         "One host reports a machine id that another one reports, too",
         "hosts report machine ids that others report, too",
         "A machine that enrolled anew leaves its old row behind; decommission the silent one.",
-        "/hosts?flag=possible_duplicate",
+        Some("/hosts?flag=possible_duplicate"),
     );
-    clones.into_iter().chain(duplicates).collect()
+    let without_dns_name = counted(
+        without_dns_name,
+        "agents_without_dns_name",
+        Severity::Tidy,
+        "One agent is older than 0.2.0 and gets no DNS name in its certificate",
+        "agents are older than 0.2.0 and get no DNS name in their certificates",
+        "Update them ('muster host list' shows versions); they get it with their next rotation.",
+        None,
+    );
+    clones.into_iter().chain(duplicates).chain(without_dns_name).collect()
 }
 
 /// The first, the middle and the last of some moments.

@@ -287,7 +287,7 @@ impl App {
             None => HostId::new(now, entropy()?),
         };
         let agent = row.agent_for(host_id);
-        let signed = issuing::sign(self, csr, host_id, row.tenant(), agent)??;
+        let signed = issuing::sign(self, csr, host_id, row.tenant(), agent, facts)??;
         Ok(Entitlement::Fresh(signed))
     }
 }
@@ -295,7 +295,7 @@ impl App {
 /// What the writer makes of an enrollment for which a certificate was signed.
 enum Decided {
     /// It is on record.
-    Issued(SignedSvid),
+    Issued(Box<SignedSvid>),
     /// The request was answered since, by another like it; this is the answer.
     Retry(Box<PastAnswer>),
     /// The host came or went since; what was signed is for another host.
@@ -389,7 +389,7 @@ impl Deciding {
         changes.push(Change::RecordEnrollment { enrollment, certificate: self.signed.svid.der.clone() });
         changes.push(row.consumed(now));
         changes.push(Change::Audit(event));
-        Ok(Verdict::accept(Decided::Issued(self.signed), changes))
+        Ok(Verdict::accept(Decided::Issued(Box::new(self.signed)), changes))
     }
 }
 

@@ -8,10 +8,13 @@ use crate::app::{App, Unavailable, entropy};
 use crate::ca::authority::{Authority, IssueError, IssuedSvid, SvidOrder};
 use crate::ca::parse::csr::VerifiedCsr;
 use crate::domain::enroll::enrollment::{Enrollment, Via};
+use crate::domain::host::HostFacts;
+use crate::domain::identity::dns_suffix::DnsSuffix;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::network::networks::UNKNOWN;
+use crate::domain::version::AgentVersion;
 use crate::pem;
 
 /// An SVID as it is handed to its agent, with what the agent needs beside it.
@@ -103,10 +106,12 @@ pub(crate) fn sign(
     host: HostId,
     tenant: TenantId,
     agent: AgentId,
+    facts: &HostFacts,
 ) -> Result<Result<SignedSvid, IssuingError>, Unavailable> {
     let Some(authority) = app.authority() else {
         return Ok(Err(IssuingError::NoAuthority));
     };
+    let dns_name = dns_name(app, tenant, &agent, facts)?;
     let at = app.clock.now();
     let id = SpiffeId { trust_domain: authority.trust_domain().clone(), tenant, agent };
     let order = SvidOrder {
@@ -115,12 +120,56 @@ pub(crate) fn sign(
         at,
         lifetime: app.policy.svid_ttl,
         server_auth: app.policy.svid_server_auth,
+        dns_name,
+        crl_base: app.policy.crl_url.clone(),
     };
     Ok(match authority.issue(csr, &order) {
         Ok(svid) => Ok(SignedSvid { svid, order, host, authority }),
         Err(IssueError::IntermediateExpired { .. }) => Err(IssuingError::IntermediateExpired),
         Err(error) => Err(IssuingError::Signing(error)),
     })
+}
+
+/// The DNS name that an agent's SVID has beside its id, if its tenant has a suffix. Agents of before refuse such a certificate,
+/// and would be left without one.
+fn dns_name(
+    app: &App,
+    tenant: TenantId,
+    agent: &AgentId,
+    facts: &HostFacts,
+) -> Result<Option<String>, Unavailable> {
+    if app.policy.svid_dns_suffixes.is_empty() || !takes_dns_names(facts) {
+        return Ok(None);
+    }
+    Ok(app.dns_suffix(tenant)?.and_then(|suffix| suffix.name_of(agent)))
+}
+
+/// Whether the agent of a machine accepts an SVID with a DNS name, by the version that it states.
+pub(crate) fn takes_dns_names(facts: &HostFacts) -> bool {
+    AgentVersion::stated(facts.agent_version.as_deref()) >= AgentVersion::TAKES_DNS_NAMES
+}
+
+impl App {
+    /// The suffix of the DNS names of a tenant's agents.
+    pub(crate) fn dns_suffix(&self, tenant: TenantId) -> Result<Option<DnsSuffix>, Unavailable> {
+        let suffixes = &self.policy.svid_dns_suffixes;
+        if suffixes.is_empty() {
+            return Ok(None);
+        }
+        let (tenants, default) = self.query(|view| Ok((view.tenants()?, view.default_tenant()?)))?;
+        let tenant = tenants.iter().find(|known| known.id == tenant);
+        Ok(tenant.and_then(|tenant| suffixes.of(tenant, default)).cloned())
+    }
+
+    /// What stands in the setting as a tenant and is none.
+    pub(crate) fn unknown_in_dns_suffixes(&self) -> Result<Vec<String>, Unavailable> {
+        let tenants = self.query(|view| view.tenants())?;
+        let known = |named: &str| {
+            tenants.iter().any(|tenant| tenant.name.as_str() == named || tenant.id.to_string() == named)
+        };
+        let named = self.policy.svid_dns_suffixes.named();
+        Ok(named.filter(|named| !known(named)).map(str::to_owned).collect())
+    }
 }
 
 /// What a request that proves a right comes to.

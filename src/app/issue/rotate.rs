@@ -238,7 +238,9 @@ impl App {
         if self.rotations.lock().take(host.id, 1.0, clock::monotonic()).is_err() {
             return Err(RotateError::TooOften);
         }
-        let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent)??;
+        // What the agent has just reported may not be saved yet.
+        let facts = self.fleet.host(host.id).map_or(host.facts, |now| now.host.facts);
+        let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent, &facts)??;
         Ok(Entitlement::Fresh(Box::new((proven, signed))))
     }
 }

@@ -103,7 +103,7 @@ impl App {
             // Most changes are revocations, after which what was verified is as good as before.
             if known.newest.as_ref().map(|(before, _)| before) != hierarchy.as_ref() {
                 known.newest = hierarchy.map(|hierarchy| {
-                    let intermediates = hierarchy.intermediates.iter().map(|it| &it.certificate);
+                    let intermediates = hierarchy.believed().map(|it| &it.certificate);
                     let issuers = Issuers::new(hierarchy.trust_domain.clone(), intermediates);
                     (hierarchy, Arc::new(issuers))
                 });

@@ -1,24 +1,23 @@
 //! The agent CA: created once, unsealed at every start, shown to whoever wants to verify.
 
 use std::io;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::app::access::caller::Caller;
-use crate::app::issue::issuing::IssuingError;
 use crate::app::{App, Unavailable};
-pub use crate::ca::authority::IssuerList;
 use crate::ca::authority::{Authority, AuthorityError};
-use crate::ca::crl::{CrlSignError, ListOrder, number_at};
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::ca::hierarchy::{self, DamagedCertificate, InitError, RenewError};
-pub use crate::ca::hierarchy::{CertificateSummary, IntermediateRequest, SignedIntermediate};
+pub use crate::ca::hierarchy::{
+    CertificateSummary, IntermediateRequest, SignedIntermediate, new_intermediate,
+};
+use crate::ca::revocation::RevokeIntermediateError;
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
-use crate::store::{Change, Verdict};
+use crate::store::{Change, ReadError, Verdict, View};
 
 /// Why no agent CA was made or taken over. None is stored then.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +63,9 @@ pub enum RenewAgentCaError {
     /// No key could be made, or what was signed is not an intermediate of this agent CA for it.
     #[error(transparent)]
     Renewing(#[from] RenewError),
+    /// It is not there, or revoked already, or the root did not name it.
+    #[error(transparent)]
+    Revoking(#[from] RevokeIntermediateError),
     /// To be asked for again, from the agent CA as it is now.
     #[error("the agent CA was changed by somebody else at the same time")]
     Changed,
@@ -92,12 +94,6 @@ pub enum RenewAgentCaError {
 /// Where the quickstart leaves the agent CA's root key, inside the data directory.
 pub const ROOT_KEY_FILE: &str = "root-key.pem";
 
-/// How long revocation lists are good at the least, and of how many lifetimes of an SVID at the least: no relying party
-/// refuses an agent whose certificate is still good because the server is away. Fresh ones are made with each change, and
-/// each hour without one.
-const LIST_LIFETIME_MIN: SignedDuration = SignedDuration::from_hours(48);
-const LIST_SVID_LIFETIMES: i32 = 2;
-
 /// How long a new intermediate is public before it issues: relying parties fetch bundle and lists once a day at least.
 const PUBLIC_BEFORE_ISSUING: SignedDuration = SignedDuration::from_hours(24);
 
@@ -110,15 +106,13 @@ pub enum Issuing {
     Now,
 }
 
-/// The revocation lists of all issuers, each by its own issuer (RFC 5280 6.3.3).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RevocationLists {
-    /// Of the intermediates that have not expired, the issuing one's first.
-    pub intermediates: Vec<IssuerList>,
-    /// Of the roots. A store of before 0.2.0 has none until its intermediate is renewed.
-    pub roots: Vec<IssuerList>,
-    /// Whether every root has one.
-    pub complete: bool,
+/// What the root has signed, with the sealed key that belongs to it.
+#[derive(Debug, Clone)]
+pub struct SignedRequest {
+    /// By the root.
+    pub signed: SignedIntermediate,
+    /// As it came with the request.
+    pub sealed_key: Vec<u8>,
 }
 
 /// A root of the trust bundle and the coordinates of its P-256 key.
@@ -130,20 +124,6 @@ pub struct BundleKey {
     pub y: [u8; 32],
     /// DER.
     pub certificate: Vec<u8>,
-}
-
-/// Why there is no revocation list.
-#[derive(Debug, thiserror::Error)]
-pub enum CrlError {
-    /// There is no unsealed key to sign it with, or signing failed.
-    #[error(transparent)]
-    Issuing(#[from] IssuingError),
-    /// A list could not be signed.
-    #[error(transparent)]
-    Signing(#[from] CrlSignError),
-    /// The store or the machine could not answer; not the caller's fault.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
 }
 
 /// Why nothing can be issued after a start.
@@ -181,10 +161,12 @@ impl App {
         envelope: &Envelope,
         keep: impl FnOnce(&str) -> io::Result<()>,
     ) -> Result<(), InitAgentCaError> {
+        let _one_at_a_time = self.hierarchy_changes.lock().await;
         if self.hierarchy()?.is_some() {
             return Err(InitAgentCaError::Exists);
         }
-        let created = hierarchy::init(trust_domain, envelope, self.clock.now())?;
+        let crl_base = self.policy.crl_url.as_ref();
+        let created = hierarchy::init(trust_domain, envelope, crl_base, self.clock.now())?;
         keep(&created.root_key_pem).map_err(InitAgentCaError::RootKey)?;
         self.put_agent_ca(caller, created.hierarchy).await
     }
@@ -197,6 +179,7 @@ impl App {
         made: Hierarchy,
         settings: &EnvelopeSettings,
     ) -> Result<(), InitAgentCaError> {
+        let _one_at_a_time = self.hierarchy_changes.lock().await;
         if self.hierarchy()?.is_some() {
             return Err(InitAgentCaError::Exists);
         }
@@ -225,11 +208,39 @@ impl App {
         event: AuditEvent,
         changed: E,
     ) -> Result<(), E> {
-        self.decide(move |view, _| {
-            Ok(match view.hierarchy()? == before {
-                true => Verdict::accept((), vec![Change::PutHierarchy(after), Change::Audit(event)]),
-                false => Verdict::refuse(changed),
-            })
+        self.replace_hierarchy_with(before, after, event, changed, |_, _| Ok(Vec::new())).await
+    }
+
+    /// The same with further changes in the same commit.
+    pub(crate) async fn replace_hierarchy_with<E: From<Unavailable> + Send + 'static>(
+        &self,
+        before: Option<Hierarchy>,
+        after: Hierarchy,
+        event: AuditEvent,
+        changed: E,
+        also: impl FnOnce(&View<'_>, Timestamp) -> Result<Vec<Change>, ReadError> + Send + 'static,
+    ) -> Result<(), E> {
+        self.decide(move |view, now| {
+            if view.hierarchy()? != before {
+                return Ok(Verdict::refuse(changed));
+            }
+            let mut changes = also(view, now)?;
+            changes.extend([Change::PutHierarchy(after), Change::Audit(event)]);
+            Ok(Verdict::accept((), changes))
+        })
+        .await
+    }
+
+    /// Takes note of how long SVIDs live from now on: revocation lists outlast those that are still out, and an old
+    /// intermediate keeps its key as long.
+    pub async fn note_svid_lifetime(&self) -> Result<(), Unavailable> {
+        let _one_at_a_time = self.hierarchy_changes.lock().await;
+        let lifetime = self.policy.svid_ttl;
+        self.decide(move |view, now| {
+            let Some(mut hierarchy) = view.hierarchy()? else { return Ok(Verdict::accept((), Vec::new())) };
+            let news = hierarchy.note_svid_lifetime(lifetime, now);
+            let changes = news.then_some(Change::PutHierarchy(hierarchy)).into_iter().collect();
+            Ok(Verdict::<_, Unavailable>::accept((), changes))
         })
         .await
     }
@@ -244,12 +255,13 @@ impl App {
             return Err(RenewAgentCaError::Waiting { from });
         }
         let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
-        Ok(hierarchy::request(&hierarchy, &envelope).map_err(RenewError::from)?)
+        let crl_base = self.policy.crl_url.clone();
+        Ok(hierarchy::request(&hierarchy, &envelope, None, crl_base).map_err(RenewError::from)?)
     }
 
     /// From when on the newest intermediate issues, if that time has not come.
     fn waiting_since_now(&self, hierarchy: &Hierarchy) -> Option<Timestamp> {
-        let newest = hierarchy.intermediates.last()?;
+        let newest = hierarchy.intermediates.iter().rfind(|it| it.revocation.is_none())?;
         newest.issuing_from.filter(|from| *from > self.clock.now())
     }
 
@@ -258,11 +270,12 @@ impl App {
     pub async fn install_intermediate(
         &self,
         caller: &Caller,
-        signed: SignedIntermediate,
-        sealed_key: Vec<u8>,
+        signed: SignedRequest,
         issuing: Issuing,
         settings: &EnvelopeSettings,
     ) -> Result<CertificateSummary, RenewAgentCaError> {
+        let _one_at_a_time = self.hierarchy_changes.lock().await;
+        let SignedRequest { signed, sealed_key } = signed;
         let before = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
         let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
         let now = self.clock.now();
@@ -288,13 +301,14 @@ impl App {
         caller: &Caller,
         settings: &EnvelopeSettings,
     ) -> Result<CertificateSummary, RenewAgentCaError> {
+        let _one_at_a_time = self.hierarchy_changes.lock().await;
         let before = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
         if self.waiting_since_now(&before).is_none() {
             return Err(RenewAgentCaError::NoneWaiting);
         }
         let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
         let mut after = before.clone();
-        if let Some(newest) = after.intermediates.last_mut() {
+        if let Some(newest) = after.intermediates.iter_mut().rfind(|it| it.revocation.is_none()) {
             newest.issuing_from = Some(self.clock.now());
         }
         self.renew_to(caller, before, after, &envelope).await
@@ -346,26 +360,6 @@ impl App {
     /// Whether the quickstart's copy of the root key still waits to be taken offline.
     pub(crate) fn root_key_on_disk(&self) -> bool {
         self.data_dir.join(ROOT_KEY_FILE).exists()
-    }
-
-    /// The list of every issuer with all unexpired revocations. It is a walk over all of them, so it is not for requests,
-    /// and holds up no enrollment.
-    pub async fn revocation_lists(self: &Arc<Self>) -> Result<RevocationLists, CrlError> {
-        self.query_long(|app| app.sign_revocation_lists()).await
-    }
-
-    fn sign_revocation_lists(&self) -> Result<RevocationLists, CrlError> {
-        let authority = self.authority().ok_or(IssuingError::NoAuthority)?;
-        let hierarchy = self.hierarchy()?.ok_or(IssuingError::NoAuthority)?;
-        let at = self.clock.now();
-        let revoked = self.query(|view| view.revoked_serials(at))?;
-        let lifetime = (self.policy.svid_ttl * LIST_SVID_LIFETIMES).max(LIST_LIFETIME_MIN);
-        let next_update = at.saturating_add(lifetime).unwrap_or(at);
-        let order = ListOrder { revoked: &revoked, number: number_at(at), at, next_update };
-        let intermediates = authority.lists(&order)?;
-        let roots = hierarchy::root_lists(&hierarchy);
-        let complete = roots.len() == hierarchy.roots.len();
-        Ok(RevocationLists { intermediates, roots, complete })
     }
 
     /// When another intermediate begins to issue.

@@ -8,6 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::app::access::caller::Caller;
+use crate::ca::crl::ListedReason;
 use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::ca::parse::revocation_list;
 use crate::ca::parse::revocation_list::{RevocationList, RevocationListError};
@@ -172,6 +173,8 @@ fn read_list(restoring: &Restoring, der: &[u8]) -> Result<RevocationList, Restor
 fn denied_by(list: &RevocationList, view: &View<'_>) -> Result<Vec<Denial>, ReadError> {
     let mut denials = Vec::new();
     for &(serial, since, reason) in &list.revoked {
+        // What an intermediate signed that was revoked is on lists for relying parties; nobody denied the agents themselves.
+        let ListedReason::Revoked(reason) = reason else { continue };
         if view.serial_denied(serial)? {
             continue;
         }

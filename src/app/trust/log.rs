@@ -37,7 +37,7 @@ pub struct TrustBundle {
 
 impl From<&Hierarchy> for TrustBundle {
     fn from(hierarchy: &Hierarchy) -> Self {
-        let intermediates = hierarchy.intermediates.iter();
+        let intermediates = hierarchy.believed();
         Self {
             trust_domain: hierarchy.trust_domain.clone(),
             roots: hierarchy.roots.clone(),

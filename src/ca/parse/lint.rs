@@ -4,7 +4,10 @@
 //! ends in a refusal and not in the field.
 
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension};
+use x509_parser::extensions::{
+    CRLDistributionPoint, CRLDistributionPoints, DistributionPointName, ExtendedKeyUsage, GeneralName,
+    ParsedExtension,
+};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{X509Name, X509Version};
 
@@ -22,6 +25,9 @@ pub(crate) struct ExpectedProfile<'a> {
     pub validity: Validity,
     pub spki: &'a [u8],
     pub server_auth: bool,
+    pub dns_name: Option<&'a str>,
+    /// Where its issuer's revocation list is.
+    pub crl_url: Option<&'a str>,
     pub issuer: &'a CaCertificate,
 }
 
@@ -30,7 +36,7 @@ pub(crate) struct ExpectedProfile<'a> {
 #[error("its {0} is not as the profile asks")]
 pub struct OutOfProfile(pub &'static str);
 
-/// The number of extensions that an SVID has.
+/// The number of extensions that an SVID has, without a CRL distribution point.
 const EXTENSIONS: usize = 6;
 
 pub(crate) fn svid(der: &[u8], expected: &ExpectedProfile<'_>) -> Result<(), OutOfProfile> {
@@ -39,6 +45,7 @@ pub(crate) fn svid(der: &[u8], expected: &ExpectedProfile<'_>) -> Result<(), Out
     let same_algorithm = certificate.signature_algorithm == certificate.tbs_certificate.signature;
     let validity = Validity::read(&certificate).map_err(|_| OutOfProfile("validity"))?;
     let extensions_are_distinct = certificate.extensions_map().is_ok();
+    let extensions = EXTENSIONS + usize::from(expected.crl_url.is_some());
     for (part, holds) in [
         ("signature", same_algorithm && signed.verify(&expected.issuer.key).is_ok()),
         ("version", certificate.version() == X509Version::V3),
@@ -47,7 +54,7 @@ pub(crate) fn svid(der: &[u8], expected: &ExpectedProfile<'_>) -> Result<(), Out
         ("validity", validity == expected.validity && validity.not_before <= validity.not_after),
         ("subject", names(certificate.subject(), expected.id)),
         ("public key", certificate.public_key().raw == expected.spki),
-        ("set of extensions", certificate.extensions().len() == EXTENSIONS && extensions_are_distinct),
+        ("set of extensions", certificate.extensions().len() == extensions && extensions_are_distinct),
     ] {
         if !holds {
             return Err(OutOfProfile(part));
@@ -68,7 +75,17 @@ fn check_extension(
         ParsedExtension::SubjectAlternativeName(names) => (
             "subject alternative name",
             !critical
-                && matches!(&names.general_names[..], [GeneralName::URI(uri)] if *uri == expected.id.to_string()),
+                && match (&names.general_names[..], expected.dns_name) {
+                    ([GeneralName::URI(uri)], None) => *uri == expected.id.to_string(),
+                    ([GeneralName::URI(uri), GeneralName::DNSName(name)], Some(expected_name)) => {
+                        *uri == expected.id.to_string() && *name == expected_name
+                    }
+                    _ => false,
+                },
+        ),
+        ParsedExtension::CRLDistributionPoints(points) => (
+            "CRL distribution point",
+            !critical && expected.crl_url.is_some_and(|url| is_sole_point(points, url)),
         ),
         ParsedExtension::BasicConstraints(basic) => {
             ("basic constraints", critical && !basic.ca && basic.path_len_constraint.is_none())
@@ -91,6 +108,17 @@ fn check_extension(
         _ => ("set of extensions", false),
     };
     if holds { Ok(()) } else { Err(OutOfProfile(part)) }
+}
+
+/// RFC 5280 4.2.1.13: one point with one address, for all reasons, of the issuer itself.
+fn is_sole_point(points: &CRLDistributionPoints<'_>, url: &str) -> bool {
+    let [CRLDistributionPoint { distribution_point: Some(point), reasons: None, crl_issuer: None }] =
+        &points.points[..]
+    else {
+        return false;
+    };
+    matches!(point, DistributionPointName::FullName(names)
+        if matches!(&names[..], [GeneralName::URI(uri)] if *uri == url))
 }
 
 fn extended_key_usage(server_auth: bool) -> ExtendedKeyUsage<'static> {
@@ -124,8 +152,8 @@ fn names(subject: &X509Name<'_>, id: &SpiffeId) -> bool {
 #[cfg(test)]
 mod tests {
     use rcgen::{
-        BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
-        KeyUsagePurpose, SanType, SubjectPublicKeyInfo,
+        BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, DnType,
+        ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType, SubjectPublicKeyInfo,
     };
 
     use super::*;
@@ -137,7 +165,7 @@ mod tests {
         let ca = Ca::new();
         let (order, (csr, _)) = (order("web-1"), csr());
         let validity = Validity::lasting(order.at, order.lifetime).unwrap();
-        let mut params = profile::svid(&order.id, order.serial, validity, false).unwrap();
+        let mut params = profile::svid(&order, validity, None).unwrap();
         tamper(&mut params);
         let key = SubjectPublicKeyInfo::from_der(csr.spki_der()).unwrap();
         let der = params.signed_by(&key, &ca.intermediate()).unwrap().der().to_vec();
@@ -148,6 +176,8 @@ mod tests {
             validity,
             spki: csr.spki_der(),
             server_auth: false,
+            dns_name: None,
+            crl_url: None,
             issuer: &issuer,
         };
         assert_eq!(svid(&der, &wanted), expected);
@@ -183,6 +213,13 @@ mod tests {
         check(
             |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)),
             refused("basic constraints"),
+        );
+        check(
+            |params| {
+                let uris = vec!["http://a.example/x.crl".to_owned()];
+                params.crl_distribution_points = vec![CrlDistributionPoint { uris }];
+            },
+            refused("set of extensions"),
         );
         check(|params| params.is_ca = IsCa::NoCa, refused("set of extensions"));
         check(|params| params.key_usages.push(KeyUsagePurpose::KeyCertSign), refused("key usage"));

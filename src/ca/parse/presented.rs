@@ -129,6 +129,7 @@ mod tests {
     use x509_parser::prelude::FromDer;
 
     use super::*;
+    use crate::ca::authority::SvidOrder;
     use crate::ca::parse::validity::Validity;
     use crate::ca::profile;
     use crate::ca::testing::{Ca, csr, csr_with, now, openssl, order};
@@ -224,13 +225,14 @@ mod tests {
         let ours = CaCertificate::read(ca.intermediate_der()).unwrap();
         let (_, parsed) = X509Certificate::from_der(&ours.der).unwrap();
         let serial = Serial::from_der_integer(parsed.raw_serial()).unwrap();
-        let mut params = profile::intermediate(&domain, serial, now(), ours.validity.not_after).unwrap();
+        let mut params =
+            profile::intermediate(&domain, serial, now(), ours.validity.not_after, None).unwrap();
         params.key_identifier_method = rcgen::KeyIdMethod::PreSpecified(ours.key_identifier.clone());
         let key = KeyPair::generate().unwrap();
         let sibling = params.signed_by(&key, &ca.root()).unwrap();
         assert_eq!(CaCertificate::read(sibling.der()).unwrap().name, ours.name);
         let validity = Validity::lasting(now(), SignedDuration::from_hours(24)).unwrap();
-        let leaf = profile::svid(&order("web-1").id, serial, validity, false).unwrap();
+        let leaf = profile::svid(&SvidOrder { serial, ..order("web-1") }, validity, None).unwrap();
         let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::new(params, key)).unwrap();
         check(&chain(leaf.der(), sibling.der()), ChainError::UnknownIntermediate);
         check(&chain(leaf.der(), &ours.der), bad);
@@ -240,7 +242,7 @@ mod tests {
     fn the_intermediates_key_under_another_name_is_refused() {
         let ca = Ca::new();
         let validity = Validity::lasting(now(), SignedDuration::from_hours(24)).unwrap();
-        let leaf = profile::svid(&order("web-1").id, order("web-1").serial, validity, false).unwrap();
+        let leaf = profile::svid(&order("web-1"), validity, None).unwrap();
         let issuer = Issuer::new(CertificateParams::default(), ca.intermediate_key());
         let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
         let text = chain(leaf.der(), ca.intermediate_der());
@@ -254,7 +256,7 @@ mod tests {
         let check = |tamper: &dyn Fn(&mut CertificateParams), expected: Option<ChainError>| {
             let order = order("web-1");
             let validity = Validity::lasting(order.at, order.lifetime).unwrap();
-            let mut params = profile::svid(&order.id, order.serial, validity, false).unwrap();
+            let mut params = profile::svid(&order, validity, None).unwrap();
             tamper(&mut params);
             let leaf = params.signed_by(&KeyPair::generate().unwrap(), &ca.intermediate()).unwrap();
             let text = chain(leaf.der(), ca.intermediate_der());

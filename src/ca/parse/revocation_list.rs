@@ -7,7 +7,7 @@ use x509_parser::time::ASN1Time;
 use x509_parser::x509::ReasonCode;
 
 use crate::ca::ca_certificate::CaCertificate;
-use crate::ca::crl::RevokedEntry;
+use crate::ca::crl::{ListedReason, RevokedEntry};
 use crate::ca::parse::signed::SignedData;
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::hierarchy::Hierarchy;
@@ -72,11 +72,12 @@ pub(crate) fn read_of(der: &[u8], issuer: &CaCertificate) -> Result<RevocationLi
 }
 
 /// The inverse of what the list was made with, as far as it has one.
-fn reason(code: Option<ReasonCode>) -> RevocationReason {
+fn reason(code: Option<ReasonCode>) -> ListedReason {
     match code {
-        Some(ReasonCode::Superseded) => RevocationReason::Superseded,
-        Some(ReasonCode::CessationOfOperation) => RevocationReason::Decommissioned,
-        _ => RevocationReason::Revoked,
+        Some(ReasonCode::CACompromise) => ListedReason::CaCompromise,
+        Some(ReasonCode::Superseded) => ListedReason::Revoked(RevocationReason::Superseded),
+        Some(ReasonCode::CessationOfOperation) => ListedReason::Revoked(RevocationReason::Decommissioned),
+        _ => ListedReason::Revoked(RevocationReason::Revoked),
     }
 }
 
@@ -93,8 +94,9 @@ mod tests {
         let ca = Ca::new();
         let at = Timestamp::from_second(now().as_second()).unwrap();
         let revoked = vec![
-            (Serial::new(now(), [1; 10]), at, RevocationReason::Revoked),
-            (Serial::new(now(), [2; 10]), at, RevocationReason::Superseded),
+            (Serial::new(now(), [1; 10]), at, ListedReason::Revoked(RevocationReason::Revoked)),
+            (Serial::new(now(), [2; 10]), at, ListedReason::Revoked(RevocationReason::Superseded)),
+            (Serial::new(now(), [3; 10]), at, ListedReason::CaCompromise),
         ];
         let until = now() + SignedDuration::from_hours(24);
         let order = ListOrder { revoked: &revoked, number: 7, at: now(), next_update: until };

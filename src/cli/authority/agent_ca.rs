@@ -9,7 +9,8 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::api::authority::{
-    AgentCaAnswer, AgentCaBody, CaCertificateItem, IntermediateBody, RenewBody, RequestedIntermediate,
+    AgentCaAnswer, AgentCaBody, CaCertificateItem, IntermediateBody, RenewBody, RequestRevocationBody,
+    RequestedIntermediate, RevokeIntermediateBody, RevokedIntermediateAnswer,
 };
 use crate::api::local::AgentCaPresence;
 use crate::app::access::caller::{Caller, LocalVia};
@@ -22,7 +23,7 @@ use crate::cli::authority::custody::Custody;
 use crate::cli::authority::gen_cert::envelope_for_new_keys;
 use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, print_table, when};
+use crate::cli::output::table::{column, made, print_table, when};
 use crate::cli::output::values::{SecretOutput, print, print_json, print_whole};
 use crate::cli::received::Received;
 use crate::clock::{Clock, SystemClock};
@@ -35,7 +36,7 @@ use crate::server;
 use crate::store::{self, OpenError};
 use crate::tls::live::LivePeers;
 
-/// Create, export, show, renew and reseal the CA that signs agents
+/// Create, export, show, renew, revoke and reseal the CA that signs agents
 ///
 /// It has two parts: a root, whose private key is printed once and goes offline, and an intermediate, which the
 /// root signs for a year and which issues certificates to agents. The intermediate's key is sealed with the
@@ -79,6 +80,26 @@ pub(crate) enum AgentCaCommand {
         #[arg(long, value_name = "FILE")]
         root_key: Option<PathBuf>,
     },
+    /// Revoke an intermediate whose key may be known to somebody else
+    ///
+    /// A new intermediate is made and issues at once, every agent in session is asked to rotate, and the root's revocation list
+    /// names the old one: it is signed at once, and published when the agents in session have rotated, after 10 minutes at the
+    /// latest. From then on relying parties refuse whoever has not rotated. Agents whose certificates are on record
+    /// still rotate at this server, without a token.
+    ///
+    /// The root's private key is read from stdin or --root-key. It signs in this command's own process and goes nowhere
+    /// else, not even to the server.
+    RevokeIntermediate {
+        /// The intermediate's serial or SHA-256 as 'muster agent-ca show' prints it, or the first 8 digits or more
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Publish the root's list first of all: agents are refused by relying parties until they have rotated
+        #[arg(long)]
+        now: bool,
+        /// A file with the root's private key, PKCS#8 or SEC 1 PEM [default: stdin]
+        #[arg(long, value_name = "FILE")]
+        root_key: Option<PathBuf>,
+    },
     /// Seal the CA keys with another envelope key, while the server is stopped
     ///
     /// Makes a new key in the data directory and keeps the old one beside it as envelope.key.old: destroy it when
@@ -94,7 +115,8 @@ pub(crate) enum AgentCaCommand {
 const EXAMPLES: &str = "Examples:
   muster agent-ca init --trust-domain example.org > root-key.pem
   muster agent-ca export /etc/ssl/muster-agents.pem
-  muster agent-ca renew < root-key.pem     # before the intermediate's year is over";
+  muster agent-ca renew < root-key.pem     # before the intermediate's year is over
+  muster agent-ca revoke-intermediate 3f9a02c41d77 --root-key root-key.pem";
 
 impl AgentCaCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
@@ -103,6 +125,9 @@ impl AgentCaCommand {
             Self::Export { roots, path } => export(global, roots, &path).await,
             Self::Show => show(global).await,
             Self::Renew { now, root_key } => renew(global, now, root_key.as_deref()).await,
+            Self::RevokeIntermediate { id, now, root_key } => {
+                revoke_intermediate(global, id, now, root_key.as_deref()).await
+            }
             Self::Reseal { new_key_file } => reseal(global, new_key_file.as_deref()).await,
         }
     }
@@ -145,13 +170,13 @@ async fn init_on_running(
         return Err(CliError::caused(&InitAgentCaError::Exists).hint("'muster agent-ca show' shows it"));
     }
     let envelope = envelope_for_new_keys(config, false)?;
-    let made = hierarchy::init(trust_domain, &envelope, SystemClock.now())?;
+    let made = hierarchy::init(trust_domain, &envelope, config.crl_url.as_ref(), SystemClock.now())?;
     hand_out(&mut output, global.json, &made.root_key_pem)
         .map_err(|error| CliError::caused(&InitAgentCaError::RootKey(error)))?;
     let base64 = |octets: &[u8]| BASE64.encode(octets);
     let intermediates = made.hierarchy.intermediates.iter().map(|intermediate| IntermediateBody {
         certificate: base64(&intermediate.certificate),
-        sealed_key: base64(&intermediate.sealed_key),
+        sealed_key: base64(intermediate.sealed_key.as_deref().unwrap_or_default()),
     });
     let body = AgentCaBody {
         trust_domain: trust_domain.to_string(),
@@ -209,9 +234,20 @@ async fn show(global: &Global) -> Result<(), CliError> {
         column("VALID FROM", |certificate| &certificate.not_before),
         column("VALID UNTIL", |certificate| &certificate.not_after),
         column("ISSUES FROM", |certificate| &certificate.issuing_from),
+        made("STATE", |certificate| state_of(certificate).to_owned()),
         column("SHA-256", |certificate| &certificate.sha256),
     ];
     print_table(&agent_ca.certificates, &columns, "No certificates.")
+}
+
+/// What is to be said of an intermediate that does not simply issue, or has issued.
+fn state_of(certificate: &CaCertificateItem) -> &'static str {
+    match (certificate.revoked_at, certificate.revocation_published) {
+        (Some(_), true) => "revoked",
+        (Some(_), false) => "revoked, not published",
+        (None, _) if certificate.issuing_from.is_some_and(|from| from > SystemClock.now()) => "waits",
+        (None, _) => "",
+    }
 }
 
 /// A root key is a few hundred octets.
@@ -242,10 +278,55 @@ async fn renew(global: &Global, now: bool, root_key: Option<&Path>) -> Result<()
     say_renewed(global, &answer)
 }
 
+async fn revoke_intermediate(
+    global: &Global,
+    id: String,
+    now: bool,
+    root_key: Option<&Path>,
+) -> Result<(), CliError> {
+    let control = Control::open_local(global).await?;
+    let root_key = read_root_key(root_key)?;
+    let root_key = hierarchy::read_root_key(&root_key)?;
+    let wanted = RequestRevocationBody { intermediate: id };
+    let request = control.call(Call::post("/local/agent-ca/request-revocation").body(&wanted)).await?;
+    let request: RequestedIntermediate = request.read()?;
+    let signed = sign(&request, &root_key)?;
+    drop(root_key);
+    let body = RevokeIntermediateBody {
+        certificate: pem::certificate(&signed.certificate),
+        root_list: pem::encode(pem::CRL, &signed.root_list),
+        sealed_key: request.sealed_key,
+        revoked: request.revoked.unwrap_or_default(),
+        now,
+    };
+    let answer = control.call(Call::post("/local/agent-ca/revoke-intermediate").body(&body)).await?;
+    eprintln!("Take the root key offline again. Where the bundle was exported, export it again.");
+    if global.json {
+        return print_json(&answer.raw);
+    }
+    let answer: RevokedIntermediateAnswer = answer.read()?;
+    let told = answer.publish_by.map_or_else(
+        || "Relying parties are told now: they refuse its agents until these have rotated.".to_owned(),
+        |by| {
+            format!(
+                "Relying parties are told when the agents in session have rotated, at {} at the latest.",
+                when(by)
+            )
+        },
+    );
+    print(&format!(
+        "Revoked intermediate, SHA-256 {}\nNew intermediate until {}, SHA-256 {}\n{told}\n",
+        answer.revoked.sha256,
+        when(answer.issuing.not_after),
+        answer.issuing.sha256
+    ))
+}
+
 /// Whether an intermediate that was made before does not issue yet.
 async fn waits(control: &Control) -> Result<bool, CliError> {
     let agent_ca: AgentCaAnswer = control.call(Call::get("/v1/agent-ca")).await?.read()?;
-    let newest = agent_ca.certificates.last().and_then(|newest| newest.issuing_from);
+    let newest = agent_ca.certificates.iter().rfind(|certificate| certificate.revoked_at.is_none());
+    let newest = newest.and_then(|newest| newest.issuing_from);
     Ok(newest.is_some_and(|from| from > SystemClock.now()))
 }
 
@@ -283,6 +364,8 @@ fn sign(request: &RequestedIntermediate, root_key: &PrivateKey) -> Result<Signed
         root_lists: root_lists(&request.root_lists).map_err(|_| unclear())?,
         public_key: octets(&request.public_key)?,
         sealed_key: octets(&request.sealed_key)?,
+        revoked: request.revoked.as_deref().map(str::parse).transpose().map_err(|_| unclear())?,
+        crl_base: request.crl_url.as_deref().map(str::parse).transpose().map_err(|_| unclear())?,
     };
     Ok(hierarchy::sign(&request, root_key, SystemClock.now())?)
 }

@@ -77,6 +77,7 @@ fn listening(server: &Server) -> serde_json::Value {
         "url": server.public_address().ok().map(|address| format!("https://{address}")),
         "listen": server.https_addr().to_string(),
         "grpc_listen": server.grpc_addr().to_string(),
+        "crl_listen": server.lists_addr().map(|address| address.to_string()),
         "ca_pin": server.pin().map(|pin| pin.to_string()),
     })
 }
@@ -84,7 +85,8 @@ fn listening(server: &Server) -> serde_json::Value {
 /// Tells the service manager and the log that the listeners accept, and serves until `stop`.
 pub(crate) async fn run(server: Server, stop: CancellationToken) {
     let pin = server.pin().map(|pin| pin.to_string());
-    tracing::info!(https = %server.https_addr(), grpc = %server.grpc_addr(), pin, "serving");
+    let lists = server.lists_addr().map(tracing::field::display);
+    tracing::info!(https = %server.https_addr(), grpc = %server.grpc_addr(), lists, pin, "serving");
     notify(NotifyState::Ready);
     let ending = stop.clone();
     tokio::spawn(async move {

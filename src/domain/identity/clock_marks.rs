@@ -56,12 +56,22 @@ impl ClockMarks {
         kept: SignedDuration,
         now: Timestamp,
     ) -> bool {
-        if not_after >= now - kept {
+        self.surely_past(not_after, not_after.duration_since(serial.made_at()), kept, now)
+    }
+
+    /// The same of all certificates that lived for so long and ended by then.
+    pub fn surely_past(
+        &self,
+        end: Timestamp,
+        lifetime: SignedDuration,
+        kept: SignedDuration,
+        now: Timestamp,
+    ) -> bool {
+        if end >= now - kept {
             return false;
         }
-        let lifetime = not_after.duration_since(serial.made_at());
         let lifetime = lifetime.clamp(SignedDuration::ZERO, SVID_LIFETIME_MAX);
-        let first = self.marks.iter().find(|mark| past_not_after(not_after, mark.shown));
+        let first = self.marks.iter().find(|mark| past_not_after(end, mark.shown));
         first.is_some_and(|first| self.ran - first.ran >= lifetime)
     }
 }

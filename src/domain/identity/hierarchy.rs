@@ -1,6 +1,6 @@
-//! The agent CA as it is stored: certificates in the clear, the issuing key sealed.
+//! The agent CA as it is stored: certificates in the clear, the issuing keys sealed.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::identity::spiffe::TrustDomain;
 
@@ -11,11 +11,23 @@ pub struct Hierarchy {
     pub trust_domain: TrustDomain,
     /// DER; the trust anchors of every SVID.
     pub roots: Vec<Vec<u8>>,
-    /// The newest revocation list of each root that has signed one, DER.
+    /// The newest published revocation list of each root that has signed one, DER.
     pub root_lists: Vec<Vec<u8>>,
-    /// Oldest first; of those whose time has come, the last one issues. Older ones stay until the SVIDs they signed have
-    /// expired.
+    /// Lists that roots have signed and that agents in session still have time to rotate before.
+    pub waiting_lists: Vec<WaitingList>,
+    /// Oldest first; of those whose time has come and that are not revoked, the last one issues. Older ones stay.
     pub intermediates: Vec<Intermediate>,
+    /// Which lifetimes the SVIDs may have that are still out.
+    pub svid_lifetimes: Vec<SvidLifetime>,
+}
+
+/// A root's next revocation list: signed, and not published yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingList {
+    /// DER.
+    pub list: Vec<u8>,
+    /// When it is published at the latest.
+    pub publish_by: Timestamp,
 }
 
 /// An intermediate CA certificate and its private key, sealed with the envelope.
@@ -23,15 +35,103 @@ pub struct Hierarchy {
 pub struct Intermediate {
     /// DER.
     pub certificate: Vec<u8>,
-    /// PKCS#8 DER inside an age file.
-    pub sealed_key: Vec<u8>,
+    /// PKCS#8 DER inside an age file; none once the key is destroyed.
+    pub sealed_key: Option<Vec<u8>>,
     /// From when on it issues; none: from its own beginning. Relying parties that fetch now and then get to know it, and its
     /// revocation list, before they meet what it signed.
     pub issuing_from: Option<Timestamp>,
+    /// That it was revoked, if it was: it issues no more, whatever comes.
+    pub revocation: Option<IntermediateRevocation>,
+    /// The revocation list that it signed last, DER, made just before its key was destroyed.
+    pub last_list: Option<Vec<u8>>,
+}
+
+/// That an intermediate was revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IntermediateRevocation {
+    /// When.
+    pub at: Timestamp,
+    /// Whether the root's list that names it is published. Until then relying parties believe what it signed.
+    pub published: bool,
+}
+
+/// A lifetime that SVIDs were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SvidLifetime {
+    /// From a certificate's issue to its end.
+    pub lifetime: SignedDuration,
+    /// When the last of them has expired; none: they are being issued.
+    pub out_until: Option<Timestamp>,
+}
+
+impl Hierarchy {
+    /// Those whose certificates relying parties are to believe.
+    pub fn believed(&self) -> impl Iterator<Item = &Intermediate> {
+        self.intermediates.iter().filter(|intermediate| !intermediate.revocation_is_published())
+    }
+
+    /// Takes note that SVIDs are given this lifetime from now on, and no other. Whether that is news.
+    pub fn note_svid_lifetime(&mut self, lifetime: SignedDuration, now: Timestamp) -> bool {
+        let before = self.svid_lifetimes.clone();
+        for other in self.svid_lifetimes.iter_mut().filter(|other| other.lifetime != lifetime) {
+            let last_expires = now.saturating_add(other.lifetime).unwrap_or(Timestamp::MAX);
+            other.out_until.get_or_insert(last_expires);
+        }
+        self.svid_lifetimes.retain(|other| {
+            other.lifetime != lifetime && other.out_until.is_none_or(|out_until| out_until >= now)
+        });
+        self.svid_lifetimes.push(SvidLifetime { lifetime, out_until: None });
+        self.svid_lifetimes != before
+    }
+
+    /// The longest lifetime of the SVIDs that are still out.
+    pub fn longest_svid_lifetime(&self, now: Timestamp) -> SignedDuration {
+        let still_out =
+            self.svid_lifetimes.iter().filter(|known| known.out_until.is_none_or(|until| until >= now));
+        still_out.map(|known| known.lifetime).max().unwrap_or_default()
+    }
+}
+
+impl Intermediate {
+    /// Whether relying parties refuse what it signed.
+    pub const fn revocation_is_published(&self) -> bool {
+        matches!(self.revocation, Some(IntermediateRevocation { published: true, .. }))
+    }
 }
 
 impl std::fmt::Debug for Intermediate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Intermediate").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortened_lifetime_counts_until_the_last_long_one_is_over() {
+        let hours = SignedDuration::from_hours;
+        let at = |hour: i64| Timestamp::from_second(1_790_000_000 + hour * 3600).unwrap();
+        let mut hierarchy = Hierarchy {
+            trust_domain: "muster".parse().unwrap(),
+            roots: Vec::new(),
+            root_lists: Vec::new(),
+            waiting_lists: Vec::new(),
+            intermediates: Vec::new(),
+            svid_lifetimes: Vec::new(),
+        };
+        assert_eq!(hierarchy.longest_svid_lifetime(at(0)), hours(0));
+        assert!(hierarchy.note_svid_lifetime(hours(168), at(0)));
+        assert!(!hierarchy.note_svid_lifetime(hours(168), at(1)), "the same as before is no news");
+        assert!(hierarchy.note_svid_lifetime(hours(24), at(10)));
+        for (hour, longest) in [(10, 168), (178, 168), (179, 24)] {
+            assert_eq!(hierarchy.longest_svid_lifetime(at(hour)), hours(longest), "hour {hour}");
+        }
+        // A restart in between shortens nothing, and what is over is forgotten.
+        assert!(!hierarchy.note_svid_lifetime(hours(24), at(20)));
+        assert_eq!(hierarchy.longest_svid_lifetime(at(178)), hours(168));
+        assert!(hierarchy.note_svid_lifetime(hours(24), at(179)));
+        assert_eq!(hierarchy.svid_lifetimes.len(), 1);
     }
 }

@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod clock_marks;
 pub mod deny;
+pub mod dns_suffix;
 pub mod hierarchy;
 pub mod outage;
 pub mod reserved_ids;

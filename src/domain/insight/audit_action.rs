@@ -6,10 +6,15 @@ vocabulary! {
     /// What was done, as `noun.verb`. It is what gets written; a record that is read may have an action of another
     /// version, so there it is a text.
     pub enum AuditAction {
+        /// The key of an old intermediate, whose last SVID had expired.
+        AgentCaDestroyKey = "agent_ca.destroy_key",
         AgentCaInit = "agent_ca.init",
+        /// A root's revocation list that had waited for agents to rotate.
+        AgentCaPublishList = "agent_ca.publish_list",
         AgentCaRenew = "agent_ca.renew",
         /// The CA's key was sealed with another envelope.
         AgentCaReseal = "agent_ca.reseal",
+        AgentCaRevokeIntermediate = "agent_ca.revoke_intermediate",
         AgentEnroll = "agent.enroll",
         AgentRevoke = "agent.revoke",
         AgentRotate = "agent.rotate",

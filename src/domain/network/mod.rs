@@ -1,5 +1,6 @@
 //! Addresses, networks and pins.
 
+pub mod crl_base;
 pub mod host_port;
 pub mod networks;
 pub mod pin;

@@ -239,7 +239,7 @@ pub(super) mod tests {
     }
 
     /// The messages of an update as a client reads them.
-    pub(in crate::grpc::trust) fn messages(pieces: VecDeque<Bytes>) -> Vec<TrustUpdate> {
+    pub(in crate::grpc::trust) fn messages(pieces: &VecDeque<Bytes>) -> Vec<TrustUpdate> {
         let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
         let mut rest = all.as_slice();
         let mut read = Vec::new();
@@ -257,7 +257,7 @@ pub(super) mod tests {
         let mut update = UpdateWriter::new(version(3), true);
         update.add(vec![].into());
         update.add_denied(denied, to);
-        messages(update.finish())
+        messages(&update.finish())
     }
 
     #[test]
@@ -299,7 +299,7 @@ pub(super) mod tests {
         assert!(sizes.iter().any(|size| *size > 2 << 20), "{sizes:?}");
         let mut filled = UpdateWriter::new(version(3), false);
         super::lists(&lists[..2]).into_iter().for_each(|list| filled.add(list));
-        let read: Vec<_> = messages(filled.finish()).into_iter().flat_map(|update| update.lists).collect();
+        let read: Vec<_> = messages(&filled.finish()).into_iter().flat_map(|update| update.lists).collect();
         assert_eq!(read, lists[..2]);
     }
 }

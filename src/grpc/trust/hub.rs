@@ -357,7 +357,7 @@ mod tests {
                     update
                 }
             };
-            for update in messages(update.finish()) {
+            for update in messages(&update.finish()) {
                 assert_eq!((update.version, update.epoch), (self.has.number, self.has.epoch.to_string()));
                 if !update.roots.is_empty() {
                     self.roots = update.roots;
@@ -373,12 +373,19 @@ mod tests {
     }
 
     fn hierarchy(number: u8) -> Hierarchy {
-        let intermediate =
-            Intermediate { certificate: vec![number; 20], sealed_key: Vec::new(), issuing_from: None };
+        let intermediate = Intermediate {
+            certificate: vec![number; 20],
+            sealed_key: None,
+            issuing_from: None,
+            revocation: None,
+            last_list: None,
+        };
         Hierarchy {
             trust_domain: "muster".parse().unwrap(),
             roots: vec![vec![number; 10]],
             root_lists: Vec::new(),
+            waiting_lists: Vec::new(),
+            svid_lifetimes: Vec::new(),
             intermediates: vec![intermediate],
         }
     }

@@ -156,7 +156,7 @@ impl TrustWatch {
         Ok(self.said(update))
     }
 
-    fn end(&mut self, status: Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.phase = Phase::Over;
         let mut trailers = HeaderMap::new();
         // The only error is a text that makes no header, and ours do.
@@ -186,7 +186,7 @@ impl Body for TrustWatch {
         }
         this.place.wait(cx.waker());
         if let Some(refused) = this.poll_end(cx) {
-            return this.end(refused.into());
+            return this.end(&refused.into());
         }
         loop {
             match &mut this.phase {
@@ -199,13 +199,13 @@ impl Body for TrustWatch {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(snapshot)) => match this.tell_snapshot(&snapshot) {
                         Ok(pieces) => this.phase = Phase::Sending(pieces),
-                        Err(status) => return this.end(status),
+                        Err(status) => return this.end(&status),
                     },
                     Poll::Ready(Err(error)) => {
                         let error = &error as &dyn std::error::Error;
                         tracing::error!(error, "no snapshot of what is denied could be made for a watcher");
                         return this
-                            .end(Status::unavailable("trust can't be told at present; try again later"));
+                            .end(&Status::unavailable("trust can't be told at present; try again later"));
                     }
                 },
                 Phase::Following => match this.next() {

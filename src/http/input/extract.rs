@@ -167,7 +167,9 @@ async fn caller_of(parts: &Parts, shared: &Shared) -> Result<Caller, Problem> {
         Some(Transport::Process { uid }) => {
             return Ok(Caller::Local { uid: *uid, via: LocalVia::Process });
         }
-        Some(Transport::Tls { .. }) | None => client_of(shared, &parts.extensions, &parts.headers),
+        Some(Transport::Tls { .. } | Transport::Plain { .. }) | None => {
+            client_of(shared, &parts.extensions, &parts.headers)
+        }
     };
     if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
         let token = value.to_str().ok().and_then(bearer).ok_or_else(Problem::unauthenticated)?;
@@ -323,7 +325,7 @@ impl Input for ClientAddress {}
 /// The address that a request with these parts came from; `None` for local callers.
 pub(crate) fn client_of(shared: &Shared, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
     match extensions.get::<Transport>() {
-        Some(Transport::Tls { peer }) => {
+        Some(Transport::Tls { peer } | Transport::Plain { peer }) => {
             shared.unlisted_proxies.look_at(&shared.trusted_proxies, peer.ip(), headers);
             Some(client_address(&shared.trusted_proxies, peer.ip(), headers))
         }

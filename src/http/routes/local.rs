@@ -11,11 +11,15 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::api::authority::{AgentCaBody, CaCertificateItem, RenewBody, RequestedIntermediate};
+use crate::api::authority::{
+    AgentCaBody, CaCertificateItem, RenewBody, RequestRevocationBody, RequestedIntermediate,
+    RevokeIntermediateBody, RevokedIntermediateAnswer,
+};
 use crate::api::local::{AgentCaPresence, CheckVerdict, CheckedTableItem};
 use crate::api::overview::WarningItem;
-use crate::app::keep::agent_ca::{Issuing, SignedIntermediate};
+use crate::app::keep::agent_ca::{IntermediateRequest, Issuing, SignedIntermediate, SignedRequest};
 use crate::app::keep::check::CheckedTable;
+use crate::app::keep::revoke_intermediate::Publishing;
 use crate::http::input::body::Json;
 use crate::http::input::extract::Local;
 use crate::http::problem::{Problem, with_causes};
@@ -88,14 +92,40 @@ pub(crate) async fn request_intermediate(
     Local(_): Local,
     State(shared): State<Shared>,
 ) -> Result<axum::Json<RequestedIntermediate>, Problem> {
-    let request = shared.app.request_intermediate(&shared.facts.envelope)?;
-    Ok(axum::Json(RequestedIntermediate {
-        trust_domain: request.trust_domain.to_string(),
-        roots: request.roots.iter().map(|root| pem::certificate(root)).collect(),
-        root_lists: request.root_lists.iter().map(|list| pem::encode(pem::CRL, list)).collect(),
-        public_key: BASE64.encode(&request.public_key),
-        sealed_key: BASE64.encode(&request.sealed_key),
-    }))
+    Ok(axum::Json(shared.app.request_intermediate(&shared.facts.envelope)?.into()))
+}
+
+/// The same for one in whose favour another one is revoked.
+pub(crate) async fn request_revocation(
+    Local(_): Local,
+    State(shared): State<Shared>,
+    Json(body): Json<RequestRevocationBody>,
+) -> Result<axum::Json<RequestedIntermediate>, Problem> {
+    Ok(axum::Json(shared.app.request_revocation(&body.intermediate, &shared.facts.envelope)?.into()))
+}
+
+impl From<IntermediateRequest> for RequestedIntermediate {
+    fn from(request: IntermediateRequest) -> Self {
+        Self {
+            trust_domain: request.trust_domain.to_string(),
+            roots: request.roots.iter().map(|root| pem::certificate(root)).collect(),
+            root_lists: request.root_lists.iter().map(|list| pem::encode(pem::CRL, list)).collect(),
+            public_key: BASE64.encode(&request.public_key),
+            sealed_key: BASE64.encode(&request.sealed_key),
+            revoked: request.revoked.map(|serial| serial.to_string()),
+            crl_url: request.crl_base.map(|base| base.to_string()),
+        }
+    }
+}
+
+/// What the root has signed, as it came.
+fn signed_request(certificate: &str, root_list: &str, sealed_key: &str) -> Result<SignedRequest, Problem> {
+    let unusable =
+        || Problem::bad_request("The certificate or the list is not PEM, or the sealed key is not base64.");
+    let certificate = pem::single(certificate, &[pem::CERTIFICATE]).map_err(|_| unusable())?;
+    let root_list = pem::single(root_list, &[pem::CRL]).map_err(|_| unusable())?;
+    let sealed_key = BASE64.decode(sealed_key.as_bytes()).map_err(|_| unusable())?;
+    Ok(SignedRequest { signed: SignedIntermediate { certificate, root_list }, sealed_key })
 }
 
 /// An overlapping intermediate, which the root has signed.
@@ -104,17 +134,30 @@ pub(crate) async fn renew_agent_ca(
     State(shared): State<Shared>,
     Json(body): Json<RenewBody>,
 ) -> Result<axum::Json<CaCertificateItem>, Problem> {
-    let unusable =
-        || Problem::bad_request("The certificate or the list is not PEM, or the sealed key is not base64.");
-    let certificate = pem::single(&body.certificate, &[pem::CERTIFICATE]).map_err(|_| unusable())?;
-    let root_list = pem::single(&body.root_list, &[pem::CRL]).map_err(|_| unusable())?;
-    let signed = SignedIntermediate { certificate, root_list };
-    let sealed_key = BASE64.decode(body.sealed_key.as_bytes()).map_err(|_| unusable())?;
-    let envelope = &shared.facts.envelope;
+    let signed = signed_request(&body.certificate, &body.root_list, &body.sealed_key)?;
     let issuing = if body.now { Issuing::Now } else { Issuing::Later };
-    let renewed = shared.app.install_intermediate(&caller, signed, sealed_key, issuing, envelope).await?;
+    let renewed = shared.app.install_intermediate(&caller, signed, issuing, &shared.facts.envelope).await?;
     shared.renew_trust_documents().await;
     Ok(axum::Json(renewed.into()))
+}
+
+/// A new intermediate in the place of one that is revoked.
+pub(crate) async fn revoke_intermediate(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+    Json(body): Json<RevokeIntermediateBody>,
+) -> Result<axum::Json<RevokedIntermediateAnswer>, Problem> {
+    let signed = signed_request(&body.certificate, &body.root_list, &body.sealed_key)?;
+    let serial = body.revoked.parse().map_err(|_| Problem::bad_request("The serial is none."))?;
+    let publishing = if body.now { Publishing::Now } else { Publishing::WhenRotated };
+    let envelope = &shared.facts.envelope;
+    let revoked = shared.app.revoke_intermediate(&caller, signed, serial, publishing, envelope).await?;
+    shared.renew_trust_documents().await;
+    Ok(axum::Json(RevokedIntermediateAnswer {
+        issuing: revoked.issuing.into(),
+        revoked: revoked.revoked.into(),
+        publish_by: revoked.publish_by,
+    }))
 }
 
 /// The intermediate that waits issues at once.

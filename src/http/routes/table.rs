@@ -106,7 +106,9 @@ pub(crate) fn local() -> Router<Shared> {
         .route("/check", post(local::check))
         .route("/agent-ca", post(local::install_agent_ca).get(local::has_agent_ca))
         .route("/agent-ca/request", post(local::request_intermediate))
+        .route("/agent-ca/request-revocation", post(local::request_revocation))
         .route("/agent-ca/renew", post(local::renew_agent_ca))
+        .route("/agent-ca/revoke-intermediate", post(local::revoke_intermediate))
         .route("/agent-ca/issue-now", post(local::issue_now))
 }
 

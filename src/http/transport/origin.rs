@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 pub enum Transport {
     /// Over TLS from somewhere.
     Tls { peer: SocketAddr },
+    /// Over TCP from somewhere, without TLS: public documents alone.
+    Plain { peer: SocketAddr },
     /// Over the UNIX socket, from a process of this user.
     Socket { uid: u32 },
     /// Inside a command that opened the store itself.

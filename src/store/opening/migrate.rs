@@ -36,6 +36,10 @@ const STEPS: &[Step] = &[
     Step { gained: "which credential let a host in", run: |batch| batch.note_what_let_hosts_in() },
     Step { gained: "when an intermediate begins to issue, and the root's revocation list", run: |_| Ok(()) },
     Step { gained: "versions of what decides whether an agent is let in", run: |_| Ok(()) },
+    Step {
+        gained: "intermediates that are revoked or have lost their keys, lifetimes of SVIDs",
+        run: |_| Ok(()),
+    },
 ];
 
 /// The layout that this version reads and writes.

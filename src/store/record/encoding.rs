@@ -149,6 +149,35 @@ pub(super) mod base64 {
     }
 }
 
+/// Such octets, where there are any.
+pub(super) mod optional_base64 {
+    use data_encoding::BASE64;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(octets: &Option<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
+        octets.as_ref().map(|octets| BASE64.encode(octets)).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<u8>>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| BASE64.decode(text.as_bytes())).transpose().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Durations in whole milliseconds.
+pub(super) mod millis {
+    use jiff::SignedDuration;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(duration: &SignedDuration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_i64(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SignedDuration, D::Error> {
+        i64::deserialize(from).map(SignedDuration::from_millis)
+    }
+}
+
 /// A list of them.
 pub(super) mod base64s {
     use data_encoding::BASE64;

@@ -3,17 +3,22 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::enroll::enrollment::RevocationReason;
+use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
-use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
+use crate::domain::identity::hierarchy::{
+    Hierarchy, Intermediate, IntermediateRevocation, SvidLifetime, WaitingList,
+};
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
 use crate::domain::insight::audit::{ChainHead, KnownLoss, MissingRecords};
-use crate::store::record::encoding::{base64, base64s, list, on_disk, optional};
+use crate::store::record::encoding::{base64, base64s, list, millis, on_disk, optional, optional_base64};
 
 on_disk! {
     Hierarchy as HierarchyRecord,
+    WaitingList as WaitingListRecord,
     Intermediate as IntermediateRecord,
+    IntermediateRevocation as IntermediateRevocationRecord,
+    SvidLifetime as SvidLifetimeRecord,
     KnownLoss as LossRecord,
     ChainHead as HeadRecord,
     TrustVersion as TrustVersionRecord,
@@ -27,8 +32,34 @@ struct HierarchyRecord {
     roots: Vec<Vec<u8>>,
     #[serde(default, with = "base64s", skip_serializing_if = "Vec::is_empty")]
     root_lists: Vec<Vec<u8>>,
+    #[serde(default, with = "list", skip_serializing_if = "Vec::is_empty")]
+    waiting_lists: Vec<WaitingList>,
     #[serde(with = "list")]
     intermediates: Vec<Intermediate>,
+    #[serde(default = "any_lifetime", with = "list")]
+    svid_lifetimes: Vec<SvidLifetime>,
+}
+
+/// A store of before that does not say how long the SVIDs lived that are out: as long as they ever could.
+fn any_lifetime() -> Vec<SvidLifetime> {
+    vec![SvidLifetime { lifetime: SVID_LIFETIME_MAX, out_until: None }]
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "WaitingList")]
+struct WaitingListRecord {
+    #[serde(with = "base64")]
+    list: Vec<u8>,
+    publish_by: Timestamp,
+}
+
+/// The lifetime in milliseconds.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "SvidLifetime")]
+struct SvidLifetimeRecord {
+    #[serde(with = "millis")]
+    lifetime: SignedDuration,
+    out_until: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,10 +67,21 @@ struct HierarchyRecord {
 struct IntermediateRecord {
     #[serde(with = "base64")]
     certificate: Vec<u8>,
-    #[serde(with = "base64")]
-    sealed_key: Vec<u8>,
+    #[serde(default, with = "optional_base64", skip_serializing_if = "Option::is_none")]
+    sealed_key: Option<Vec<u8>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     issuing_from: Option<Timestamp>,
+    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
+    revocation: Option<IntermediateRevocation>,
+    #[serde(default, with = "optional_base64", skip_serializing_if = "Option::is_none")]
+    last_list: Option<Vec<u8>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "IntermediateRevocation")]
+struct IntermediateRevocationRecord {
+    at: Timestamp,
+    published: bool,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -20,11 +20,12 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::domain::network::networks::{Networks, accountable};
-use crate::tls::client_verifier::{PeerError, PeerVerifier, ShownSvid};
+use crate::tls::client_verifier::{PeerVerifier, ShownSvid};
 use crate::tls::listener::admission::{Bounds, ConnectionState, ConnectionTable, Full, PushedOut, Seat};
 use crate::tls::listener::limits::{
     ABORT_WAIT, EXHAUSTED_PAUSE, GRPC_STREAMS_MAX, HEADER_BYTES_MAX, HTTPS_CONNECTION_WINDOW,
@@ -32,6 +33,7 @@ use crate::tls::listener::limits::{
     UNPROVEN_STREAMS_MAX, descriptors,
 };
 use crate::tls::listener::log_limit::LogLimit;
+use crate::tls::listener::not_opened::NotOpened;
 use crate::tls::listener::plain_http;
 use crate::tls::listener::refused::RefusedHandshakes;
 pub use crate::tls::listener::requests::{Answering, ChargedTo, SharedBody, Unproven};
@@ -39,7 +41,7 @@ use crate::tls::listener::requests::{Noting, RequestTracking, STREAM};
 pub use crate::tls::listener::send_budget::{Ender, SendLimits};
 use crate::tls::listener::send_budget::{Payer, SWEEP_EVERY, SendBudget};
 use crate::tls::listener::stall::{RequestClock, StallLimit};
-use crate::tls::live::{LivePeer, LivePeers, TooManyConnections};
+use crate::tls::live::{LivePeer, LivePeers};
 use crate::tls::server_certificate::LiveCertificate;
 use crate::tls::server_config::{grpc_config, https_config};
 
@@ -55,7 +57,8 @@ pub struct ListenerConfig {
     /// What the log calls it.
     pub name: &'static str,
     pub limits: Limits,
-    tls: Arc<ServerConfig>,
+    /// None: it speaks plain HTTP.
+    tls: Option<Arc<ServerConfig>>,
     clients: Clients,
     refused: Arc<RefusedHandshakes>,
 }
@@ -79,8 +82,19 @@ impl ListenerConfig {
         Self {
             name: "https",
             limits: Limits::HTTPS.within(descriptors() / 4),
-            tls: https_config(certificate),
+            tls: Some(https_config(certificate)),
             clients: Clients::Anyone { trusted_proxies },
+            refused: Arc::default(),
+        }
+    }
+
+    /// Anyone may connect, with HTTP/1.1 and without TLS.
+    pub fn lists() -> Self {
+        Self {
+            name: "lists",
+            limits: Limits::LISTS.within(descriptors() / 8),
+            tls: None,
+            clients: Clients::Anyone { trusted_proxies: Arc::default() },
             refused: Arc::default(),
         }
     }
@@ -95,7 +109,7 @@ impl ListenerConfig {
         Self {
             name: "grpc",
             limits: Limits::GRPC.within(descriptors() / 2),
-            tls: grpc_config(certificate, Arc::clone(&verifier)),
+            tls: Some(grpc_config(certificate, Arc::clone(&verifier))),
             clients: Clients::Agents { verifier, live },
             refused: Arc::default(),
         }
@@ -256,33 +270,11 @@ impl Acceptor {
     }
 }
 
-/// Why a connection ended before it carried a request.
-#[derive(Debug, thiserror::Error)]
-enum NotOpened {
-    #[error("the TLS handshake took too long")]
-    Slow,
-    #[error("the TLS handshake failed")]
-    Handshake(#[source] io::Error),
-    #[error("the client spoke HTTP without TLS")]
-    PlainHttp,
-    #[error(transparent)]
-    Peer(#[from] PeerError),
-    #[error(transparent)]
-    TooMany(#[from] TooManyConnections),
-    #[error(transparent)]
-    PushedOut(#[from] PushedOut),
-}
-
-impl NotOpened {
-    /// Whether one side has refused the other; bounds on connections have lines of their own.
-    const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Handshake(_) | Self::Peer(_))
-    }
-}
+/// With TLS or without.
+type Stream = Either<Box<TlsStream<TcpStream>>, TcpStream>;
 
 /// A connection that carries HTTP.
-type Http<'a, S> =
-    Pin<Box<auto::Connection<'a, TokioIo<StallLimit<TlsStream<TcpStream>>>, Noting<S>, Tasks>>>;
+type Http<'a, S> = Pin<Box<auto::Connection<'a, TokioIo<StallLimit<Stream>>, Noting<S>, Tasks>>>;
 
 /// What the connections of a listener have in common.
 struct Shared {
@@ -365,9 +357,15 @@ impl Shared {
         M: Fn(Connection) -> S,
         S: Answering,
     {
-        let tls = self.handshake(tcp).await?;
-        let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
-        let speaks_http2 = peer.is_some() || tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let stream = self.handshake(tcp).await?;
+        let (peer, speaks_http2) = match &stream {
+            Either::Left(tls) => {
+                let peer = self.admit(tls.get_ref().1)?.map(Arc::new);
+                let speaks_http2 = peer.is_some() || tls.get_ref().1.alpn_protocol() == Some(b"h2");
+                (peer, speaks_http2)
+            }
+            Either::Right(_) => (None, false),
+        };
         let payer = match &peer {
             Some(peer) => Payer::Agent(peer.identity().identity().clone()),
             None => Payer::Address(accountable(remote.ip())),
@@ -380,7 +378,7 @@ impl Shared {
             connection: seat.pushed_out.clone(),
             clock: None,
         };
-        let io = StallLimit::new(tls, STALL_MAX);
+        let io = StallLimit::new(stream, STALL_MAX);
         let Limits { header_timeout, idle_timeout, .. } = self.config.limits;
         let (builder, io) = if speaks_http2 {
             notes.strangers = self.places_for_strangers(remote);
@@ -404,16 +402,18 @@ impl Shared {
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, NotOpened> {
+    async fn handshake(&self, tcp: TcpStream) -> Result<Stream, NotOpened> {
         // Answers are small and wanted at once.
         tcp.set_nodelay(true).map_err(NotOpened::Handshake)?;
+        let Some(tls) = &self.config.tls else { return Ok(Either::Right(tcp)) };
         let shaking = async {
             let for_people = matches!(self.config.clients, Clients::Anyone { .. });
             if for_people && plain_http::is_spoken(&tcp).await.map_err(NotOpened::Handshake)? {
                 plain_http::refuse(tcp).await.map_err(NotOpened::Handshake)?;
                 return Err(NotOpened::PlainHttp);
             }
-            TlsAcceptor::from(Arc::clone(&self.config.tls)).accept(tcp).await.map_err(NotOpened::Handshake)
+            let accepted = TlsAcceptor::from(Arc::clone(tls)).accept(tcp).await;
+            accepted.map(|tls| Either::Left(Box::new(tls))).map_err(NotOpened::Handshake)
         };
         timeout(self.config.limits.handshake_timeout, shaking).await.map_err(|_| NotOpened::Slow)?
     }

@@ -88,6 +88,15 @@ impl Limits {
     pub const HTTPS: Self =
         Self { connections_per_address: 256, handshakes: 2_048, handshakes_per_address: 256, ..COMMON };
 
+    /// For relying parties that fetch revocation lists: a request now and then from each of many machines.
+    pub const LISTS: Self = Self {
+        connections: 1_024,
+        connections_per_address: 64,
+        handshakes: 512,
+        handshakes_per_address: 64,
+        ..COMMON
+    };
+
     /// For agents. A whole fleet may sit behind one address, each agent with two connections while it
     /// rotates, so one address may fill the listener with *proved* agents. Those that have proved nothing
     /// yet may take at most half of the handshakes, and only for as long as the handshake timeout.

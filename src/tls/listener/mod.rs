@@ -4,6 +4,7 @@ pub mod accept;
 pub(crate) mod admission;
 mod limits;
 pub mod log_limit;
+pub(crate) mod not_opened;
 pub(crate) mod plain_http;
 pub mod refused;
 pub(crate) mod requests;

@@ -109,7 +109,12 @@ pub fn openssl(home: &Path, args: &[&str]) -> Output {
 
 /// Another such judge, which `.ci/prepare` has installed.
 pub fn program(name: &str, home: &Path, args: &[&str]) -> Output {
-    let mut process = Process::start(command(name, home).args(args));
+    program_with(name, home, args, &[])
+}
+
+/// The same with more in its environment.
+pub fn program_with(name: &str, home: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
+    let mut process = Process::start(command(name, home).args(args).envs(env.iter().copied()));
     process.feed(b"");
     let Finished { status, stdout, stderr } = process.wait();
     Output { code: status.code(), stdout, stderr, call: format!("{name} {}", args.join(" ")) }

@@ -76,7 +76,20 @@ impl Peer {
 
     /// Opens a connection. In TLS 1.3 a refused certificate may show only at the first request.
     pub async fn connect(&self) -> Result<Connection, tonic::transport::Error> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap().timeout(PATIENCE);
+        self.connect_by(|endpoint| endpoint.timeout(PATIENCE)).await
+    }
+
+    /// The same, of a client that takes the heads of answers and nothing else: the window of each stream is zero (RFC 9113
+    /// 6.9.2).
+    pub async fn connect_taking_nothing(&self) -> Result<Connection, tonic::transport::Error> {
+        self.connect_by(|endpoint| endpoint.initial_stream_window_size(0)).await
+    }
+
+    async fn connect_by(
+        &self,
+        settings: impl FnOnce(Endpoint) -> Endpoint,
+    ) -> Result<Connection, tonic::transport::Error> {
+        let endpoint = settings(Endpoint::from_shared(format!("http://{}", self.address)).unwrap());
         let (address, tls, handshakes) =
             (self.address.clone(), Arc::clone(&self.tls), Arc::clone(&self.handshakes));
         let used = Arc::new(Mutex::new(false));

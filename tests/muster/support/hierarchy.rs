@@ -45,7 +45,7 @@ impl Hierarchy {
         let envelope = Envelope::find(&settings).unwrap().unwrap();
         let hierarchy = Store::peek(&server.store_file(), |view| view.hierarchy()).flatten().unwrap();
         let issuing = hierarchy.intermediates.last().unwrap();
-        let key = envelope.unseal(&issuing.sealed_key).unwrap();
+        let key = envelope.unseal(issuing.sealed_key.as_ref().unwrap()).unwrap();
         let key = KeyPair::try_from(key.as_slice()).unwrap();
         let intermediate_pem = pem("CERTIFICATE", &issuing.certificate);
         let intermediate = Issuer::from_ca_cert_pem(&intermediate_pem, key).unwrap();

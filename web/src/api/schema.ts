@@ -943,6 +943,13 @@ export interface components {
             not_after: string;
             /** Format: date-time */
             not_before: string;
+            /** @description Whether relying parties are told of that by the root's revocation list. */
+            revocation_published: boolean;
+            /**
+             * Format: date-time
+             * @description When an intermediate was revoked; `null`: it was not.
+             */
+            revoked_at: string | null;
             role: string;
             serial: string;
             sha256: string;
@@ -2855,6 +2862,8 @@ export interface operations {
                      *           "issuing_from": null,
                      *           "not_after": "2036-11-22T21:16:17Z",
                      *           "not_before": "2026-11-22T21:16:18Z",
+                     *           "revocation_published": false,
+                     *           "revoked_at": null,
                      *           "role": "root",
                      *           "serial": "01a205228820cd9050483edad7d7f394",
                      *           "sha256": "e081c2b8455e523b77a5106b0f2aec139a85a459befe658b5771a5a4d4536d0a",
@@ -2864,6 +2873,8 @@ export interface operations {
                      *           "issuing_from": "2026-11-22T21:16:18Z",
                      *           "not_after": "2027-11-22T21:16:17Z",
                      *           "not_before": "2026-11-22T21:16:18Z",
+                     *           "revocation_published": false,
+                     *           "revoked_at": null,
                      *           "role": "intermediate",
                      *           "serial": "01a2052288203fe8bff962b4c29adeb4",
                      *           "sha256": "a1d25368195a48c8b0f900fe88dfe0a311af8e241c3fd05f695712771faf2f82",

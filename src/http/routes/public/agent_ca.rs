@@ -78,6 +78,8 @@ impl From<CertificateSummary> for CaCertificateItem {
             not_after: summary.not_after,
             sha256: summary.fingerprint,
             issuing_from: summary.issuing_from,
+            revoked_at: summary.revocation.map(|revocation| revocation.at),
+            revocation_published: summary.revocation.is_some_and(|revocation| revocation.published),
         }
     }
 }

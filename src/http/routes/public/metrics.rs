@@ -37,7 +37,7 @@ impl FromRequestParts<Shared> for MayMeasure {
                 is_of_this_machine(&shared.trusted_proxies, peer.ip(), &parts.headers)
             }
             Some(Transport::Socket { .. } | Transport::Process { .. }) => true,
-            None => false,
+            Some(Transport::Plain { .. }) | None => false,
         };
         if own {
             return Ok(Self);

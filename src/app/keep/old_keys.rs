@@ -1,0 +1,218 @@
+//! Keys of old intermediates are destroyed: until the last SVID that they signed has expired they sign revocation lists, and after
+//! that they could only be stolen.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::app::{App, Unavailable};
+use crate::ca::crl::CrlSignError;
+use crate::ca::hierarchy;
+use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::insight::audit::AuditEvent;
+use crate::domain::insight::audit_action::AuditAction;
+
+/// What was asked for when another intermediate took over may have been signed by the old one this much later.
+const SIGNED_AFTERWARDS: SignedDuration = SignedDuration::from_mins(1);
+
+/// Why an old key is still there. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum OldKeyError {
+    /// The key's last list could not be signed.
+    #[error("the last revocation list of an old intermediate could not be signed")]
+    List(#[from] CrlSignError),
+    /// A certificate that is stored can't be read.
+    #[error(transparent)]
+    Damaged(#[from] hierarchy::DamagedCertificate),
+    /// Somebody renewed it, say.
+    #[error("the agent CA was changed by somebody else at the same time")]
+    Changed,
+    /// The store or the machine could not answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl App {
+    /// Destroys the key of each old intermediate whose last SVID has expired beyond doubt, after it has signed a list that is good
+    /// until its own end. What is denied later stands on the other intermediates' lists. Goes by what the clock was noted to
+    /// have shown.
+    pub async fn destroy_old_keys(self: &Arc<Self>) -> Result<(), OldKeyError> {
+        let _one_at_a_time = self.hierarchy_changes.lock().await;
+        let (Some(before), Some(authority)) = (self.hierarchy()?, self.authority()) else { return Ok(()) };
+        let now = self.clock.now();
+        let marks = self.query(|view| view.clock_marks())?;
+        let all = before.svid_lifetimes.iter().map(|known| known.lifetime);
+        let longest = all.max().unwrap_or_default().max(self.policy.svid_ttl);
+        let ends = last_svids_end(&before, longest)?;
+        let due: Vec<usize> = ends
+            .into_iter()
+            .filter(|(_, end)| marks.surely_past(*end, longest, SignedDuration::ZERO, now))
+            .map(|(place, _)| place)
+            .collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let revoked = self.listed(&before, now)?;
+        let (mut after, mut authority) = (before.clone(), (*authority).clone());
+        let mut event =
+            AuditEvent::by_muster("server", AuditAction::AgentCaDestroyKey, None, &after.trust_domain);
+        let summaries = hierarchy::describe(&before)?;
+        let (_, intermediates) = summaries.split_at(before.roots.len());
+        let destroyed: Vec<_> = due.iter().map(|place| intermediates[*place].fingerprint.clone()).collect();
+        event.detail.insert("intermediates", destroyed.join(" "));
+        for place in due {
+            let intermediate = &mut after.intermediates[place];
+            intermediate.sealed_key = None;
+            intermediate.last_list = authority.last_list(&intermediate.certificate, &revoked, now)?;
+            authority =
+                authority.without_key_of(&intermediate.certificate, intermediate.last_list.as_deref());
+        }
+        self.replace_hierarchy(Some(before), after, event, OldKeyError::Changed).await?;
+        self.set_authority(authority);
+        Ok(())
+    }
+
+    /// The same for housekeeping, which has nobody to tell.
+    pub async fn destroy_old_keys_or_log(self: &Arc<Self>) {
+        if let Err(error) = self.destroy_old_keys().await {
+            let error = &error as &dyn Error;
+            tracing::warn!(error, "the key of an old intermediate was not destroyed; it will be tried again");
+        }
+    }
+}
+
+/// Of each intermediate that has a key and issues no more, its place and when the last SVID that it signed has expired.
+fn last_svids_end(
+    hierarchy: &Hierarchy,
+    longest: SignedDuration,
+) -> Result<Vec<(usize, Timestamp)>, hierarchy::DamagedCertificate> {
+    let summaries = hierarchy::describe(hierarchy)?;
+    let (_, summaries) = summaries.split_at(hierarchy.roots.len());
+    let mut ends = Vec::new();
+    for (place, intermediate) in hierarchy.intermediates.iter().enumerate() {
+        // The newest one's key is what shows at a start whether the envelope is the right one.
+        if intermediate.sealed_key.is_none() || place + 1 == hierarchy.intermediates.len() {
+            continue;
+        }
+        let later = summaries[place + 1..].iter().filter(|later| later.revocation.is_none());
+        let taken_over = later.filter_map(|later| later.issuing_from).min();
+        let revoked = intermediate.revocation.map(|revocation| revocation.at);
+        let Some(stopped) = taken_over.into_iter().chain(revoked).min() else { continue };
+        let last = stopped.saturating_add(longest + SIGNED_AFTERWARDS).unwrap_or(Timestamp::MAX);
+        ends.push((place, last.min(summaries[place].not_after)));
+    }
+    Ok(ends)
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::app::Policy;
+    use crate::app::access::caller::{Caller, LocalVia};
+    use crate::app::keep::agent_ca::{Issuing, SignedRequest};
+    use crate::ca::envelope::{Envelope, EnvelopeSettings};
+    use crate::ca::parse::revocation_list;
+    use crate::clock::Clock;
+
+    const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+    /// The wall clock, and how long the server has run.
+    #[derive(Debug)]
+    struct BothClocks(Mutex<(Timestamp, SignedDuration)>);
+
+    impl Clock for BothClocks {
+        fn now(&self) -> Timestamp {
+            self.0.lock().0
+        }
+
+        fn running(&self) -> SignedDuration {
+            self.0.lock().1
+        }
+    }
+
+    impl BothClocks {
+        fn pass(&self, wall: SignedDuration, running: SignedDuration) {
+            let mut both = self.0.lock();
+            *both = (both.0 + wall, both.1 + running);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_goes_when_its_last_svid_is_over_and_its_last_list_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let begins = Timestamp::from_second(1_790_000_000).unwrap();
+        let clock = Arc::new(BothClocks(Mutex::new((begins, HOUR))));
+        let policy = Policy { svid_ttl: HOUR * 24, ..Policy::default() };
+        let clock_of_app = Arc::clone(&clock) as Arc<dyn Clock>;
+        let app = Arc::new(App::open(directory.path(), clock_of_app, policy, |_| {}).unwrap());
+        let settings =
+            EnvelopeSettings { data_dir: directory.path().to_owned(), ..EnvelopeSettings::default() };
+        let (envelope, _) = Envelope::find_or_create(&settings, begins).unwrap();
+        let caller = Caller::Local { uid: 0, via: LocalVia::Process };
+        let mut root_key = String::new();
+        let keep = |key: &str| {
+            root_key = key.to_owned();
+            Ok(())
+        };
+        app.init_agent_ca(&caller, &"muster".parse().unwrap(), &envelope, keep).await.unwrap();
+        // SVIDs have lived for three days until now.
+        let mut hierarchy = app.hierarchy().unwrap().unwrap();
+        hierarchy.note_svid_lifetime(HOUR * 72, begins);
+        let event = caller.event(AuditAction::AgentCaRenew, None, "test");
+        let before = app.hierarchy().unwrap();
+        app.replace_hierarchy(before, hierarchy, event, OldKeyError::Changed).await.unwrap();
+        app.unseal(&envelope).unwrap();
+        app.note_svid_lifetime().await.unwrap();
+
+        let request = app.request_intermediate(&settings).unwrap();
+        let key = hierarchy::read_root_key(root_key.as_bytes()).unwrap();
+        let signed = hierarchy::sign(&request, &key, begins).unwrap();
+        let signed = SignedRequest { signed, sealed_key: request.sealed_key };
+        app.install_intermediate(&caller, signed, Issuing::Now, &settings).await.unwrap();
+
+        let has_key = || app.hierarchy().unwrap().unwrap().intermediates[0].sealed_key.is_some();
+        let look = async || {
+            app.forget_expired().await.unwrap();
+            app.destroy_old_keys().await.unwrap();
+        };
+        for _ in 0..72 {
+            look().await;
+            assert!(has_key(), "{}", clock.now());
+            clock.pass(HOUR, HOUR);
+        }
+        // A clock that jumps makes nothing expire: the server runs for a lifetime before it believes that.
+        clock.pass(HOUR * 1000, HOUR);
+        look().await;
+        assert!(has_key());
+        clock.pass(-(HOUR * 1000), HOUR);
+        for _ in 0..71 {
+            look().await;
+            assert!(has_key(), "{}", clock.now());
+            clock.pass(HOUR, HOUR);
+        }
+        clock.pass(HOUR * 3, HOUR * 3);
+        look().await;
+        let after = app.hierarchy().unwrap().unwrap();
+        assert!(!has_key() && after.intermediates[1].sealed_key.is_some());
+        let last = after.intermediates[0].last_list.clone().unwrap();
+        let read = revocation_list::read(&last, &after).unwrap();
+        let ends = hierarchy::describe(&after).unwrap()[1].not_after;
+        assert_eq!(read.next_update, ends);
+        // It is kept and served, and survives a start.
+        let served = || async { app.revocation_lists().await.unwrap().intermediates };
+        assert_eq!(served().await[1].der, last);
+        app.unseal(&envelope).unwrap();
+        assert_eq!(served().await[1].der, last);
+        assert!(app.authority().unwrap().has_key_of(&after.intermediates[1].certificate));
+        // When it has expired, nobody asks for its list.
+        clock.pass(HOUR * 24 * 366, HOUR);
+        look().await;
+        assert!(
+            app.hierarchy().unwrap().unwrap().intermediates[1].sealed_key.is_some(),
+            "the newest one's stays"
+        );
+    }
+}
