@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::support::process::Finished;
 use crate::use_pages::harness::backend::WELCOME;
-use crate::use_pages::harness::cast::Visitor;
+use crate::use_pages::harness::cast::{Cast, Visitor};
 use crate::use_pages::harness::entrance::{Entrance, Outcome};
 use crate::use_pages::harness::machine::Machine;
 use crate::use_pages::harness::stage::Stage;
@@ -64,4 +64,17 @@ pub fn reloads_fail(machine: &Machine) {
     });
     fs::write(&place, lines.collect::<String>()).unwrap();
     tokio::task::block_in_place(|| machine.stage.units.obey("restart muster-agent-outputs")).unwrap();
+}
+
+/// Revokes the intermediate that issued the cast's certificates: its agents are refused.
+pub async fn its_issuer_is_revoked(cast: &Cast, entrance: &impl Entrance) {
+    entrance.opens_for(&cast.good).await;
+    tokio::task::block_in_place(|| {
+        let shown = cast.server.cli(&["agent-ca", "show", "--json"]).run().json();
+        let issuing = shown["certificates"][1]["sha256"].as_str().unwrap();
+        let root_key = fs::read_to_string(cast.server.file("root-key.pem")).unwrap();
+        let command = ["agent-ca", "revoke-intermediate", "--json", "--now", issuing];
+        cast.server.cli(&command).stdin(&root_key).run().ok();
+    });
+    entrance.shuts_for(&cast.good).await;
 }

@@ -2,3 +2,7 @@
 
 mod apache;
 mod guest;
+mod mariadb;
+mod mosquitto;
+mod resumption;
+mod stunnel;
