@@ -72,7 +72,7 @@ async fn apache_as_its_page_sets_it_up() {
         machine.takes_in_lists(&cast, page).await;
         standing.comes_to_an_end().await;
 
-        reloads_fail(&machine);
+        reloads_fail(&machine, || machine.stage.units.obey("reload apache2").unwrap());
         let returning = machine.door.caller(&cast.sooner);
         assert!(returning.knock(&[]).await.0.is_let_in());
         cast.revoke("web-4").await;

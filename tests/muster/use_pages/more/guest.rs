@@ -54,8 +54,9 @@ impl<F: Fn(Option<&Papers>) -> String> Entrance for ByCommand<'_, F> {
     }
 }
 
-/// Has `on_change` fail from now on, so that whatever takes in a list does it by itself.
-pub fn reloads_fail(machine: &Machine) {
+/// Has `on_change` fail from now on, so that whatever takes in a list does it by itself. The program knows what is in the folder
+/// now: `reload` has just been done.
+pub fn reloads_fail(machine: &Machine, reload: impl Fn()) {
     let place = machine.stage.path("/etc/muster/outputs.yml");
     let config = fs::read_to_string(&place).unwrap();
     let lines = config.lines().map(|line| match line.split_once("on_change:") {
@@ -63,7 +64,10 @@ pub fn reloads_fail(machine: &Machine) {
         None => format!("{line}\n"),
     });
     fs::write(&place, lines.collect::<String>()).unwrap();
-    tokio::task::block_in_place(|| machine.stage.units.obey("restart muster-agent-outputs")).unwrap();
+    tokio::task::block_in_place(|| {
+        machine.stage.units.obey("restart muster-agent-outputs").unwrap();
+        reload();
+    });
 }
 
 /// Revokes the intermediate that issued the cast's certificates: its agents are refused.

@@ -99,7 +99,7 @@ async fn stunnel_as_its_page_sets_it_up() {
         });
         drop(standing);
 
-        reloads_fail(&machine);
+        reloads_fail(&machine, || machine.stage.units.obey("restart stunnel@redis").unwrap());
         redis.lets_in(&[&cast.sooner]).await;
         cast.revoke("web-4").await;
         redis.shuts_for(&cast.sooner).await;
