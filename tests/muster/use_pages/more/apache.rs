@@ -5,6 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 
 use super::guest::{ByCommand, Papers, reloads_fail};
+use super::resumption::Resumption;
 use crate::use_pages::account::whole;
 use crate::use_pages::harness::backend::Backend;
 use crate::use_pages::harness::cast::Cast;
@@ -67,6 +68,8 @@ async fn apache_as_its_page_sets_it_up() {
         reports.keeps_out(&cast.outsiders()).await;
         machine.play(page, &["Call as this agent"]);
         machine.calls_as_the_agent().await;
+        let sessions = Resumption::of(&cast.later, stage, port, "");
+        assert!(sessions.resumed().is_empty(), "{:?}", sessions.resumed());
         let mut standing = machine.door.caller(&cast.later).connect().await.unwrap();
         assert!(standing.ask(&[]).await.is_let_in());
         machine.takes_in_lists(&cast, page).await;

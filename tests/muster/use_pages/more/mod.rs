@@ -6,6 +6,7 @@ mod guest;
 mod mariadb;
 mod mosquitto;
 mod nats;
+mod openvpn;
 mod rabbitmq;
 mod resumption;
 mod stunnel;

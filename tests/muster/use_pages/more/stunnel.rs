@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::guest::{ByCommand, Papers, its_issuer_is_revoked, reloads_fail};
+use super::guest::{ByCommand, Papers, its_issuer_is_revoked};
 use super::resumption::Resumption;
 use crate::support::process::Process;
 use crate::support::wait::{PATIENCE, until};
@@ -99,10 +99,6 @@ async fn stunnel_as_its_page_sets_it_up() {
         });
         drop(standing);
 
-        reloads_fail(&machine, || machine.stage.units.obey("restart stunnel@redis").unwrap());
-        redis.lets_in(&[&cast.sooner]).await;
-        cast.revoke("web-4").await;
-        redis.shuts_for(&cast.sooner).await;
         its_issuer_is_revoked(&cast, &redis).await;
     })
     .await;
