@@ -1,4 +1,5 @@
-//! `docs/use/openvpn.md`. Devices are null ones, so nobody's network changes; TCP stands in for UDP, for it says when it ends.
+//! `docs/use/openvpn.md`. The server's device is never configured (it needs root all the same), clients have none, and TCP
+//! stands in for UDP, for it says when it ends.
 
 use std::fs;
 use std::path::Path;
@@ -20,12 +21,13 @@ use crate::use_pages::renewal::comes_to;
 const IN: &str = "Initialization Sequence Completed";
 
 fn is_there(Machine { stage, door, .. }: &Machine) {
-    stage.say("dev tun", "dev null\ndev-type tun\nifconfig-noexec\nroute-noexec");
+    stage.say("dev tun\ntopology", "dev tun\nifconfig-noexec\nroute-noexec\ntopology");
+    stage.say("dev tun\nremote", "dev null\nifconfig-noexec\nroute-noexec\nremote");
     stage.say("client\nproto udp", "client\nproto tcp-client");
     stage.say("server 10.8.0.0 255.255.255.0", "mode server\ntls-server");
     let listens = format!("port {}\nlocal 127.0.0.1\nproto tcp-server", door.port);
     stage.say("port 1194\nproto udp", listens);
-    stage.say("remote app.example.org 1194", format!("remote 127.0.0.1 {}", door.port));
+    stage.say("app.example.org 1194", format!("127.0.0.1 {}", door.port));
     stage.say("verify-x509-name app.example.org name", "verify-x509-name \"rcgen self signed cert\" name");
     stage.say("reneg-sec 300", "reneg-sec 3");
     for side in ["server", "client"] {
@@ -62,7 +64,7 @@ fn visit(machine: &Machine, papers: Option<&Papers>) -> String {
     let trusted = machine.stage.path("/etc/ssl/certs/ca-certificates.crt");
     let words = machine.stage.write("/tmp/words", "web-1\nweb-1\n");
     format!(
-        "timeout 30 /usr/sbin/openvpn --client --proto tcp-client --dev null --dev-type tun --ifconfig-noexec --route-noexec \
+        "timeout 30 /usr/sbin/openvpn --client --proto tcp-client --dev null --ifconfig-noexec --route-noexec \
          --remote 127.0.0.1 {} --ca {} --connect-retry-max 1 --tls-exit {} {}",
         machine.door.port,
         trusted.display(),
