@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use super::guest::{ByCommand, Papers};
+use super::guest::{ByCommand, Papers, its_issuer_is_revoked};
 use crate::support::process::Process;
 use crate::support::wait::until;
 use crate::use_pages::account::whole;
@@ -91,7 +91,7 @@ async fn openvpn_as_its_page_sets_it_up() {
         let query = format!("?tenant={}", cast.theirs);
         let lookalike = enrolled(&cast.operator, &query, &format!("web-1_{}", cast.ours)).await;
         network.keeps_out(&[&Visitor::new("another tenant's agent with our name as id", &lookalike)]).await;
-        // Of a name of 64 characters the other tenant's would be cut off.
+        // A common name has 64 characters at most; the two together are not cut off there.
         let long = format!("{}_{}", "a".repeat(27), cast.ours);
         stage.write(&format!("/etc/openvpn/agents/{long}"), "");
         let lookalike = enrolled(&cast.operator, &query, &long).await;
@@ -147,4 +147,9 @@ async fn openvpn_lets_in_exactly_the_unrevoked_through_a_renewal() {
     tokio::task::block_in_place(|| machine.stage.units.obey("restart openvpn-server@agents")).unwrap();
     network.opens_for(&cast.good).await;
     comes_to(&network, &cast.good, &[&of_the_new], &out).await;
+    its_issuer_is_revoked(&cast, &network).await;
+    comes_to(&network, &of_the_new, &[], &[&cast.good]).await;
+    tokio::task::block_in_place(|| machine.stage.units.obey("restart openvpn-server@agents")).unwrap();
+    network.opens_for(&of_the_new).await;
+    network.keeps_out(&[&cast.good, &cast.later, &revoked]).await;
 }
