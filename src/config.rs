@@ -17,6 +17,8 @@ use serde::Deserialize;
 use crate::domain::duration;
 use crate::domain::host::ClonePolicy;
 use crate::domain::identity::dns_suffix::DnsSuffixes;
+use crate::domain::identity::jwt_issuer::JwtIssuer;
+use crate::domain::identity::jwt_keys::JwtAlg;
 use crate::domain::identity::reserved_ids::ReservedIds;
 use crate::domain::network::crl_base::CrlBase;
 use crate::domain::network::host_port::{HostName, HostPort, NotAHostPort};
@@ -51,6 +53,10 @@ pub struct Config {
     /// Where revocation lists and the agent CA are served without TLS.
     pub crl_listen: Option<SocketAddr>,
     pub rotation_grace: SignedDuration,
+    pub jwt_svid_alg: JwtAlg,
+    pub jwt_svid_ttl: SignedDuration,
+    /// What JWT-SVIDs name as their issuer.
+    pub jwt_issuer: Option<JwtIssuer>,
     pub clone_policy: ClonePolicy,
     pub readmit_decommissioned: bool,
     /// Changes per second that one person or API token may make in the long run.
@@ -94,6 +100,10 @@ fn in_file(file: Option<&(PathBuf, usize)>) -> String {
 /// Shortest and longest life of an SVID.
 const SVID_TTL: std::ops::RangeInclusive<SignedDuration> =
     SignedDuration::from_secs(10)..=SignedDuration::from_hours(7 * 24);
+/// Shortest and longest life of a JWT-SVID.
+const JWT_SVID_TTL: std::ops::RangeInclusive<SignedDuration> =
+    SignedDuration::from_secs(10)..=SignedDuration::from_hours(1);
+const JWT_SVID_TTL_DEFAULT: SignedDuration = SignedDuration::from_mins(5);
 /// Longest grace after expiry.
 const GRACE_MAX: SignedDuration = SignedDuration::from_hours(90 * 24);
 
@@ -168,6 +178,9 @@ settings! {
     crl_url = "MUSTER_CRL_URL": CrlUrl,
     crl_listen = "MUSTER_CRL_LISTEN": Socket,
     rotation_grace = "MUSTER_ROTATION_GRACE": Duration,
+    jwt_svid_alg = "MUSTER_JWT_SVID_ALG": JwtAlg,
+    jwt_svid_ttl = "MUSTER_JWT_SVID_TTL": Duration,
+    jwt_issuer = "MUSTER_JWT_ISSUER": Issuer,
     clone_policy = "MUSTER_CLONE_POLICY": ClonePolicy,
     readmit_decommissioned = "MUSTER_READMIT_DECOMMISSIONED": Truth,
     write_pace = "MUSTER_WRITE_PACE": Number,
@@ -305,6 +318,9 @@ impl Config {
             crl_url: source.optional("crl_url", str::parse)?,
             crl_listen: source.optional("crl_listen", str::parse)?,
             rotation_grace: source.optional("rotation_grace", rotation_grace)?.unwrap_or_default(),
+            jwt_svid_alg: source.optional("jwt_svid_alg", jwt_svid_alg)?.unwrap_or(JwtAlg::Es256),
+            jwt_svid_ttl: source.optional("jwt_svid_ttl", jwt_svid_ttl)?.unwrap_or(JWT_SVID_TTL_DEFAULT),
+            jwt_issuer: source.optional("jwt_issuer", str::parse::<JwtIssuer>)?,
             clone_policy: source.parsed("clone_policy", None, ClonePolicy::default())?,
             readmit_decommissioned: source.parsed("readmit_decommissioned", None, false)?,
             write_pace: source.optional("write_pace", write_pace)?.unwrap_or(WRITE_PACE_DEFAULT),
@@ -344,6 +360,15 @@ fn svid_ttl(text: &str) -> Result<SignedDuration, String> {
 fn rotation_grace(text: &str) -> Result<SignedDuration, String> {
     let grace = duration::parse(text).map_err(|error| error.to_string())?;
     if grace > GRACE_MAX { Err("the grace is at most 90d".to_owned()) } else { Ok(grace) }
+}
+
+fn jwt_svid_alg(text: &str) -> Result<JwtAlg, &'static str> {
+    text.parse().map_err(|_| "it is neither")
+}
+
+fn jwt_svid_ttl(text: &str) -> Result<SignedDuration, String> {
+    let ttl = duration::parse(text).map_err(|error| error.to_string())?;
+    if JWT_SVID_TTL.contains(&ttl) { Ok(ttl) } else { Err("a JWT-SVID lives between 10s and 1h".to_owned()) }
 }
 
 fn write_pace(text: &str) -> Result<u32, String> {
@@ -430,6 +455,10 @@ mod tests {
             ("svid_server_auth: maybe", "svid_server_auth"),
             ("clone_policy: forgive", "MUSTER_CLONE_POLICY"),
             ("readmit_decommissioned: maybe", "readmit_decommissioned"),
+            ("jwt_svid_alg: HS256", "ES256 or RS256"),
+            ("jwt_svid_ttl: 2h", "1h"),
+            ("jwt_issuer: http://a.example", "https://HOST"),
+            ("jwt_issuer: https://a.example/", "slash"),
             ("log_format: xml", "log_format"),
             ("log: verbose", "a log level in it is none"),
             ("listen: a\nlisten: b", "duplicate"),
@@ -458,6 +487,8 @@ mod tests {
             SettingKind::DnsSuffixes => "[shop=shop.example.org, bank=bank.example.org]",
             SettingKind::CrlUrl => "http://pki.example.org/muster",
             SettingKind::ClonePolicy => "revoke",
+            SettingKind::JwtAlg => "RS256",
+            SettingKind::Issuer => "https://muster.example.org",
             SettingKind::LogFilter => "info,muster::http=debug",
             SettingKind::LogFormat => "json",
         }

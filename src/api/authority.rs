@@ -48,14 +48,47 @@ pub(crate) struct BundleAnswer {
     pub(crate) spiffe_refresh_hint: u64,
 }
 
-#[derive(Serialize, JsonSchema, Deserialize)]
+/// A public key (RFC 7517 4). An elliptic curve's has `crv`, `x` and `y`, an RSA one `n` and `e`.
+#[derive(Default, Serialize, JsonSchema, Deserialize)]
 pub(crate) struct BundleKeyItem {
+    /// `x509-svid`, `jwt-svid`, or in `/.well-known/jwks.json` `sig`.
     pub(crate) r#use: Cow<'static, str>,
     pub(crate) kty: Cow<'static, str>,
-    pub(crate) crv: Cow<'static, str>,
-    pub(crate) x: String,
-    pub(crate) y: String,
-    pub(crate) x5c: Vec<String>,
+    /// A root certificate has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kid: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alg: Option<Cow<'static, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crv: Option<Cow<'static, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) x: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) y: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) n: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) e: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) x5c: Option<Vec<String>>,
+}
+
+/// `GET /.well-known/jwks.json`: the keys of JWT-SVIDs (RFC 7517 5).
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct JwksAnswer {
+    pub(crate) keys: Vec<BundleKeyItem>,
+}
+
+/// `GET /.well-known/openid-configuration` (OpenID Connect Discovery 1.0, section 3), as far as it concerns tokens that
+/// nobody asks for in a browser.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct DiscoveryAnswer {
+    pub(crate) issuer: String,
+    pub(crate) jwks_uri: String,
+    pub(crate) response_types_supported: Vec<Cow<'static, str>>,
+    pub(crate) subject_types_supported: Vec<Cow<'static, str>>,
+    pub(crate) id_token_signing_alg_values_supported: Vec<String>,
+    pub(crate) claims_supported: Vec<Cow<'static, str>>,
 }
 
 /// What `POST /local/agent-ca/request` answers. The root signs it in the process of the command that asked.

@@ -17,6 +17,7 @@ use crate::app::insight::figures::Counts;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
 use crate::app::issue::clones::Suspicions;
+use crate::app::issue::jwt_svids::{JwtPolicy, JwtSvids};
 use crate::app::issue::refusals::RefusalLog;
 use crate::app::issue::vouch::VouchIssuers;
 use crate::app::issue::{enroll, rotate};
@@ -60,6 +61,8 @@ pub struct Policy {
     pub clone_policy: ClonePolicy,
     /// Whether an enrollment secret lets the machine of a decommissioned host in again, as a new host.
     pub readmit_decommissioned: bool,
+    /// How JWT-SVIDs are.
+    pub jwt: JwtPolicy,
 }
 
 /// Changes per second of one person or one API token, unless the operator chose another pace.
@@ -81,6 +84,7 @@ impl Default for Policy {
             reserved_agent_ids: ReservedIds::default(),
             clone_policy: ClonePolicy::Flag,
             readmit_decommissioned: false,
+            jwt: JwtPolicy::default(),
         }
     }
 }
@@ -126,6 +130,7 @@ pub struct App {
     pub(crate) rotations: Mutex<RateLimiter<HostId>>,
     pub(crate) writes: Mutex<RateLimiter<WriteCaller>>,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) jwt: Arc<JwtSvids>,
     /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
     pub(crate) trust: watch::Sender<()>,
     pub(crate) vouch_issuers: VouchIssuers,
@@ -206,6 +211,7 @@ impl App {
         let history = Arc::new(History::new(store.clone()));
         let rotations = limiter(rotate::rate(policy.svid_ttl));
         let writes = limiter(write_pace::rate(policy.write_pace));
+        let jwt = Arc::new(JwtSvids::new(policy.jwt.clone()));
         let ran_before = store.read(|view| view.clock_marks())?.ran.saturating_sub(clock.running());
         Ok(Self {
             store,
@@ -233,6 +239,7 @@ impl App {
             rotations,
             writes,
             counts,
+            jwt,
             vouch_issuers: VouchIssuers::new(trust.subscribe()),
             trust,
             trust_log,

@@ -9,6 +9,7 @@ pub mod authority;
 pub mod crl;
 pub mod envelope;
 pub mod hierarchy;
+pub mod jwt;
 pub mod parse;
 pub mod revocation;
 pub mod root_list;

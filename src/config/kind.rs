@@ -24,6 +24,8 @@ pub enum SettingKind {
     /// Where relying parties fetch revocation lists.
     CrlUrl,
     ClonePolicy,
+    JwtAlg,
+    Issuer,
     LogFilter,
     LogFormat,
 }
@@ -47,6 +49,8 @@ impl SettingKind {
             }
             Self::CrlUrl => "an http address without a query, such as http://pki.example.org",
             Self::ClonePolicy => "flag or revoke",
+            Self::JwtAlg => "ES256 or RS256",
+            Self::Issuer => "an https address that never changes, such as https://muster.example.org",
             Self::LogFilter => {
                 "off, error, warn, info, debug or trace, and the same for a part, such as info,muster::http=debug"
             }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::gate::Gate;
 use super::proto::{HostEvent, ReportRequest, ReportResponse};
-use super::status::AgentRefusal;
+use super::status::{AgentRefusal, status};
 use crate::app::insight::history::{History, ReportError, ReportSlot, Reporter};
+use crate::domain::code::Code;
 use crate::domain::insight::timeline::{NotAnEvent, Reported};
 use crate::tls::live::LivePeer;
 
@@ -71,14 +72,14 @@ impl ReportCall<'_> {
                 turn.count_another().map_err(refused)?;
             }
             let Some(event) = request.event else {
-                return Err(Status::invalid_argument("a message of a report has an event"));
+                return Err(status(Code::BadRequest, "a message of a report has an event"));
             };
             bytes += text_bytes(&event);
             if bytes > BYTES_MAX {
                 return Err(AgentRefusal::ReportTooLong.into());
             }
             let event = reported(event, self.gate.clock.now());
-            events.push(event.map_err(|error| Status::invalid_argument(error.to_string()))?);
+            events.push(event.map_err(|error| status(Code::BadRequest, error.to_string()))?);
         }
         Ok(events)
     }
@@ -101,18 +102,18 @@ fn reported(event: HostEvent, now: Timestamp) -> Result<Reported, NotAnEvent> {
 /// A message beyond the listener's bound is one more way to say too much.
 fn too_large(status: Status) -> Status {
     match status.code() {
-        Code::OutOfRange => AgentRefusal::ReportTooLong.into(),
+        tonic::Code::OutOfRange => AgentRefusal::ReportTooLong.into(),
         _ => status,
     }
 }
 
 fn refused(error: ReportError) -> Status {
     match error {
-        ReportError::TooMuch | ReportError::Busy => Status::resource_exhausted(error.to_string()),
+        ReportError::TooMuch | ReportError::Busy => status(Code::Throttled, error.to_string()),
         ReportError::NotAdmitted => AgentRefusal::Revoked.into(),
         ReportError::Unavailable(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a report could not be kept");
-            Status::unavailable("the report could not be kept; try again later")
+            status(Code::Unavailable, "the report could not be kept; try again later")
         }
     }
 }

@@ -24,6 +24,7 @@ use super::trust::door::{AgentDoor, TrustDoor};
 use super::trust::hub::TrustHub;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
+use crate::app::issue::jwt_svids::JwtSvids;
 use crate::app::trust::feed::TrustFeed;
 use crate::clock::Clock;
 use crate::domain::identity::deny::DenyList;
@@ -54,6 +55,7 @@ pub struct GrpcDeps {
     pub heartbeat_interval: SignedDuration,
     /// Agents whose SVIDs were made before this are asked to rotate.
     pub rotations_asked: watch::Receiver<Option<Timestamp>>,
+    pub jwt: Arc<JwtSvids>,
 }
 
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
@@ -70,6 +72,7 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         clock,
         heartbeat_interval,
         rotations_asked,
+        jwt,
     } = deps;
     let hub = Arc::new(TrustHub::new(trust, Arc::clone(&clock)));
     let gate = Gate::new(deny, clock);
@@ -78,6 +81,7 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         gate: gate.clone(),
         fleet,
         history,
+        jwt,
         live: live.clone(),
         heartbeat_interval,
         rotations_asked,
@@ -120,7 +124,7 @@ fn gated(
     connection: Connection,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Send {
     service_fn(move |mut request: Request<Incoming>| {
-        let admitted = admitted(&gate, connection.peer.as_ref()).cloned();
+        let admitted = admitted(&gate, connection.peer.as_ref(), request.uri().path()).cloned();
         let routes = routes.clone();
         async move {
             match admitted {
@@ -134,9 +138,19 @@ fn gated(
     })
 }
 
-fn admitted<'a>(gate: &Gate, peer: Option<&'a Arc<LivePeer>>) -> Result<&'a Arc<LivePeer>, AgentRefusal> {
+/// The call that has a pace of its own, which its use case keeps: an agent serves many programs with it.
+const SIGN_JWT: &str = "/muster.agent.v1.AgentService/SignJwt";
+
+fn admitted<'a>(
+    gate: &Gate,
+    peer: Option<&'a Arc<LivePeer>>,
+    method: &str,
+) -> Result<&'a Arc<LivePeer>, AgentRefusal> {
     let peer = peer.ok_or(AgentRefusal::NoIdentity)?;
-    gate.admit(peer.identity())?;
+    match method {
+        SIGN_JWT => gate.check(peer.identity())?,
+        _ => gate.admit(peer.identity())?,
+    }
     Ok(peer)
 }
 
@@ -166,6 +180,7 @@ mod tests {
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
     use super::*;
+    use crate::app::issue::jwt_svids::JwtPolicy;
     use crate::domain::identity::deny::DenyChange;
     use crate::domain::identity::serial::Serial;
     use crate::domain::ids::HostId;
@@ -225,6 +240,7 @@ mod tests {
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 heartbeat_interval: SignedDuration::from_secs(30),
                 rotations_asked: rotations.subscribe(),
+                jwt: Arc::new(JwtSvids::new(JwtPolicy::default())),
             };
             let shutdown = CancellationToken::new();
             let serving = tokio::spawn(serve(listener, deps, shutdown.clone()));

@@ -21,10 +21,12 @@ use super::proto::{
     session_request, session_response,
 };
 use super::report::ReportCall;
-use super::status::AgentRefusal;
+use super::status::{AgentRefusal, status};
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
+use crate::app::issue::jwt_svids::{JwtCaller, JwtRefusal, JwtSvids};
 use crate::clock;
+use crate::domain::code::Code;
 use crate::domain::host;
 use crate::grpc::reconnect_window::{millis, window};
 use crate::grpc::rotation_requests::RotationRequests;
@@ -43,6 +45,7 @@ pub(crate) struct AgentApi {
     pub gate: Gate,
     pub fleet: Arc<Fleet>,
     pub history: Arc<History>,
+    pub jwt: Arc<JwtSvids>,
     pub live: LivePeers,
     pub heartbeat_interval: SignedDuration,
     /// Agents whose SVIDs were made before this are asked to rotate.
@@ -123,9 +126,37 @@ impl AgentService for AgentApi {
         Err(Status::internal("a watch of trust came to the wrong door"))
     }
 
-    async fn sign_jwt(&self, _request: Request<SignJwtRequest>) -> Result<Response<SignJwtResponse>, Status> {
-        Err(Status::unimplemented("this server signs no JWT-SVIDs"))
+    async fn sign_jwt(&self, request: Request<SignJwtRequest>) -> Result<Response<SignJwtResponse>, Status> {
+        let peer = Arc::clone(peer(&request)?);
+        let SignJwtRequest { audience, ttl_seconds } = request.into_inner();
+        let identity = peer.identity();
+        let caller = JwtCaller {
+            host: identity.host(),
+            identity: identity.identity().clone(),
+            serial: identity.serial(),
+            not_after: identity.not_after(),
+        };
+        let ttl = (ttl_seconds > 0).then(|| SignedDuration::from_secs(ttl_seconds.into()));
+        let signed = self.jwt.sign(&caller, audience, ttl, self.gate.clock.now()).await;
+        let signed = signed.map_err(|refused| jwt_refused(&refused))?;
+        // A token that was signed while its identity was revoked leaves no more than a certificate would.
+        self.gate.check(identity)?;
+        Ok(Response::new(SignJwtResponse {
+            svid: signed.token,
+            expires_at_ms: signed.expires_at.as_millisecond(),
+        }))
     }
+}
+
+fn jwt_refused(refused: &JwtRefusal) -> Status {
+    let code = match refused {
+        JwtRefusal::Audiences | JwtRefusal::Audience => Code::BadRequest,
+        JwtRefusal::TooFast => Code::Throttled,
+        JwtRefusal::Expired => Code::SvidExpired,
+        JwtRefusal::NoKey => Code::CaUnavailable,
+        JwtRefusal::Signing(_) | JwtRefusal::Unavailable(_) => Code::Unavailable,
+    };
+    status(code, refused.to_string())
 }
 
 /// The server's side of a session: one answer per heartbeat, and the right last word.

@@ -1,6 +1,12 @@
-//! The one map from refusals to gRPC statuses.
+//! The one map from refusals to gRPC statuses, with their codes in a trailer.
 
-use tonic::Status;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code as GrpcCode, Status};
+
+use crate::domain::code::Code;
+
+/// The trailer that has a refusal's code, which is the one that HTTP gives for the same.
+pub(crate) const CODE_TRAILER: &str = "muster-code";
 
 /// Why an agent's request or session is not served, or not any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,17 +29,38 @@ pub(crate) enum AgentRefusal {
     Stopping,
 }
 
-impl From<AgentRefusal> for Status {
-    fn from(refused: AgentRefusal) -> Self {
-        let text = refused.to_string();
-        match refused {
-            AgentRefusal::NoIdentity | AgentRefusal::Expired => Self::unauthenticated(text),
-            AgentRefusal::Revoked => Self::permission_denied(text),
-            AgentRefusal::TooFast | AgentRefusal::ReportTooLong | AgentRefusal::TooManyWatches => {
-                Self::resource_exhausted(text)
-            }
-            AgentRefusal::TooSlow => Self::deadline_exceeded(text),
-            AgentRefusal::Stopping => Self::unavailable(text),
+impl AgentRefusal {
+    const fn code(self) -> Code {
+        match self {
+            Self::NoIdentity => Code::Unauthenticated,
+            Self::Revoked => Code::IdentityRevoked,
+            Self::Expired => Code::SvidExpired,
+            Self::TooFast | Self::TooManyWatches => Code::Throttled,
+            Self::ReportTooLong => Code::PayloadTooLarge,
+            Self::TooSlow => Code::Timeout,
+            Self::Stopping => Code::Unavailable,
         }
     }
+}
+
+impl From<AgentRefusal> for Status {
+    fn from(refused: AgentRefusal) -> Self {
+        status(refused.code(), refused.to_string())
+    }
+}
+
+/// A refusal as gRPC has it: the status follows from the code's HTTP status.
+pub(crate) fn status(code: Code, text: impl Into<String>) -> Status {
+    let grpc = match code.status() {
+        400 => GrpcCode::InvalidArgument,
+        401 => GrpcCode::Unauthenticated,
+        403 => GrpcCode::PermissionDenied,
+        408 => GrpcCode::DeadlineExceeded,
+        413 | 429 => GrpcCode::ResourceExhausted,
+        503 => GrpcCode::Unavailable,
+        _ => GrpcCode::Internal,
+    };
+    let mut trailers = MetadataMap::new();
+    trailers.insert(CODE_TRAILER, MetadataValue::from_static(code.as_str()));
+    Status::with_metadata(grpc, text, trailers)
 }

@@ -7,6 +7,7 @@ mod answers;
 mod document;
 mod findings;
 pub mod input;
+mod jwt_documents;
 pub mod openapi;
 pub mod problem;
 pub mod reach;

@@ -15,12 +15,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::document::Document;
+use super::jwt_documents::{Discovery, bundle_items, discovery};
 use crate::api::authority::{BundleAnswer, BundleKeyItem};
 use crate::app::issue::issuing::IssuingError;
 use crate::app::keep::agent_ca::BundleKey;
+use crate::app::keep::jwt_keys::JwtBundleKeys;
 use crate::app::keep::revocation_lists::{CrlError, IssuerList, RevocationLists};
 use crate::app::{App, Unavailable};
 use crate::clock;
+use crate::domain::identity::jwt_issuer::JwtIssuer;
 use crate::pem;
 
 /// How old documents become when nothing changes.
@@ -46,6 +49,8 @@ pub(crate) struct Documents {
     pub(crate) bundles: Option<Bundles>,
     /// None before there is an agent CA.
     pub(crate) lists: Option<Lists>,
+    /// None without an issuer, or before there is an agent CA.
+    pub(crate) discovery: Option<Discovery>,
 }
 
 /// The certificates of the agent CA.
@@ -55,7 +60,7 @@ pub(crate) struct Bundles {
     pub(crate) whole: Document,
     /// The roots alone, PEM: what relying parties take as CA.
     pub(crate) roots: Document,
-    /// The roots as a JWK set.
+    /// The roots and the keys of JWT-SVIDs as a JWK set.
     pub(crate) spiffe: Document,
 }
 
@@ -104,6 +109,8 @@ impl Shared {
     async fn make_trust_documents(&self) -> Result<(), Failed> {
         let before = self.trust.newest();
         let bundles = bundles(&self.app);
+        let discovery =
+            self.app.policy.jwt.issuer.as_ref().map_or(Ok(None), |issuer| made_discovery(&self.app, issuer));
         let lists = match self.app.revocation_lists().await {
             Ok(made) => {
                 // Some relying parties refuse everybody where an issuer's list is missing.
@@ -116,8 +123,8 @@ impl Shared {
             Err(CrlError::Issuing(IssuingError::NoAuthority)) => Ok(None),
             Err(error) => Err(error),
         };
-        let failed = bundles.is_err() || lists.is_err();
-        if let Err(error) = &bundles {
+        let failed = bundles.is_err() || lists.is_err() || discovery.is_err();
+        if let Some(error) = bundles.as_ref().err().or(discovery.as_ref().err()) {
             tracing::error!(error = error as &dyn Error, "the agent CA cannot be read; what is served stays");
         }
         if let Err(error) = &lists {
@@ -126,7 +133,8 @@ impl Shared {
         }
         let bundles = bundles.unwrap_or_else(|_| before.bundles.clone());
         let lists = lists.unwrap_or_else(|_| before.lists.clone());
-        *self.trust.newest.write() = Arc::new(Documents { made: true, bundles, lists });
+        let discovery = discovery.unwrap_or_else(|_| before.discovery.clone());
+        *self.trust.newest.write() = Arc::new(Documents { made: true, bundles, lists, discovery });
         if failed { Err(Failed) } else { Ok(()) }
     }
 }
@@ -141,7 +149,13 @@ fn bundles(app: &App) -> Result<Option<Bundles>, Unavailable> {
         return Ok(None);
     };
     let pem = |text: String| Document::new("application/x-pem-file", text);
-    Ok(Some(Bundles { whole: pem(whole), roots: pem(roots), spiffe: spiffe_bundle(keys) }))
+    let spiffe = spiffe_bundle(keys, &app.jwt_bundle_keys()?);
+    Ok(Some(Bundles { whole: pem(whole), roots: pem(roots), spiffe }))
+}
+
+fn made_discovery(app: &App, issuer: &JwtIssuer) -> Result<Option<Discovery>, Unavailable> {
+    let keys = app.jwt_bundle_keys()?;
+    Ok((!keys.keys.is_empty()).then(|| discovery(issuer, &keys)))
 }
 
 impl From<RevocationLists> for Lists {
@@ -158,18 +172,19 @@ impl From<RevocationLists> for Lists {
 }
 
 /// The trust bundle as SPIFFE implementations fetch it.
-fn spiffe_bundle(keys: Vec<BundleKey>) -> Document {
+fn spiffe_bundle(keys: Vec<BundleKey>, jwt: &JwtBundleKeys) -> Document {
     let key = |key: BundleKey| BundleKeyItem {
         r#use: "x509-svid".into(),
         kty: "EC".into(),
-        crv: "P-256".into(),
-        x: BASE64URL_NOPAD.encode(&key.x),
-        y: BASE64URL_NOPAD.encode(&key.y),
-        x5c: vec![BASE64.encode(&key.certificate)],
+        crv: Some("P-256".into()),
+        x: Some(BASE64URL_NOPAD.encode(&key.x)),
+        y: Some(BASE64URL_NOPAD.encode(&key.y)),
+        x5c: Some(vec![BASE64.encode(&key.certificate)]),
+        ..BundleKeyItem::default()
     };
     let answer = BundleAnswer {
-        keys: keys.into_iter().map(key).collect(),
-        spiffe_sequence: 1,
+        keys: keys.into_iter().map(key).chain(bundle_items(jwt)).collect(),
+        spiffe_sequence: jwt.sequence,
         spiffe_refresh_hint: 300,
     };
     Document::new("application/json", serde_json::json!(answer).to_string())

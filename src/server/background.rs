@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::keep::revoke_intermediate::TIME_TO_ROTATE;
 use crate::app::{App, Unavailable};
+use crate::ca::envelope::EnvelopeSettings;
 use crate::clock;
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::network::crl_base::CrlBase;
@@ -94,6 +95,36 @@ pub(crate) async fn tidying(app: Arc<App>, shared: Shared, ending: CancellationT
         };
         warn_of(done, "leftovers were not dropped; it will be tried again");
     }
+}
+
+/// How often the keys of JWT-SVIDs are looked after.
+const JWT_KEYS_EVERY: Duration = Duration::from_secs(10);
+
+/// Keeps keys of JWT-SVIDs, from the moment on when there is an agent CA.
+pub(crate) async fn keep_jwt_keys(app: Arc<App>, envelope: EnvelopeSettings, ending: CancellationToken) {
+    let mut due = tokio::time::interval(JWT_KEYS_EVERY);
+    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut changes = app.authority_changes();
+    let mut failed = false;
+    loop {
+        tokio::select! {
+            () = ending.cancelled() => return,
+            _ = due.tick() => {}
+            // The sender lives as long as the app.
+            _ = changes.changed() => {}
+        }
+        failed = !jwt_keys_kept(&app, &envelope, failed).await;
+    }
+}
+
+/// Looks after them once; whether that went well. The same trouble again is no news.
+pub(crate) async fn jwt_keys_kept(app: &Arc<App>, envelope: &EnvelopeSettings, known: bool) -> bool {
+    let kept = app.keep_jwt_keys(envelope).await;
+    if let (Err(error), false) = (&kept, known) {
+        let error = error as &dyn std::error::Error;
+        tracing::error!(error, "the keys of JWT-SVIDs could not be looked after; it will be tried again");
+    }
+    kept.is_ok()
 }
 
 pub(crate) async fn watch_for_clones(app: Arc<App>, ending: CancellationToken) {

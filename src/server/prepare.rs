@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use rustix::fs::Access;
 use tokio::net::TcpListener;
 
+use crate::app::issue::jwt_svids::JwtPolicy;
 use crate::app::{App, Policy};
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
 use crate::clock::{Clock, SystemClock};
@@ -105,6 +106,11 @@ fn policy(config: &Config) -> Policy {
         reserved_agent_ids: config.reserved_agent_ids.clone(),
         clone_policy: config.clone_policy,
         readmit_decommissioned: config.readmit_decommissioned,
+        jwt: JwtPolicy {
+            alg: config.jwt_svid_alg,
+            ttl: config.jwt_svid_ttl,
+            issuer: config.jwt_issuer.clone(),
+        },
     }
 }
 

@@ -22,8 +22,9 @@ use crate::http::transport::socket::Socket;
 use crate::http::{ServerFacts, Shared, router};
 use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
-    housekeeping, publish_waiting_lists, save_presence, sign_of_life, signs_of_life, tidying, warn_of,
-    warn_of_addresses, warn_of_names_and_lists, watch_addresses, watch_for_clones,
+    housekeeping, jwt_keys_kept, keep_jwt_keys, publish_waiting_lists, save_presence, sign_of_life,
+    signs_of_life, tidying, warn_of, warn_of_addresses, warn_of_names_and_lists, watch_addresses,
+    watch_for_clones,
 };
 use crate::server::prepare::{
     INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, prepare_data_dir, reach,
@@ -172,6 +173,8 @@ impl Server {
             tracing::error!(error = &error as &dyn Error, "the outage before this start is not on record");
         }
         warn_of(self.app.note_svid_lifetime().await, "how long certificates live is not on record");
+        // Before anything that has their public halves is made for the first time.
+        jwt_keys_kept(&self.app, &self.shared.facts.envelope, false).await;
         let ending = CancellationToken::new();
         let changes = self.app.authority_changes();
         let deps = GrpcDeps {
@@ -186,6 +189,7 @@ impl Server {
             clock: Arc::clone(&self.app.clock),
             heartbeat_interval: HEARTBEAT_INTERVAL,
             rotations_asked: self.app.rotations_asked(),
+            jwt: Arc::clone(&self.app.jwt),
         };
         let router = router(self.shared.clone());
         let https = crate::http::transport::tls::serve(
@@ -208,6 +212,11 @@ impl Server {
             tokio::spawn(housekeeping(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(signs_of_life(Arc::clone(&self.app), Arc::clone(&self.certificate), ending.clone())),
             tokio::spawn(tidying(Arc::clone(&self.app), self.shared.clone(), ending.clone())),
+            tokio::spawn(keep_jwt_keys(
+                Arc::clone(&self.app),
+                self.shared.facts.envelope.clone(),
+                ending.clone(),
+            )),
             tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), changes, ending.clone())),
             tokio::spawn(watch_addresses(self.shared.clone(), ending.clone())),

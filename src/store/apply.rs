@@ -88,10 +88,20 @@ impl<'t> Batch<'t> {
         match change {
             Change::PutTenant(tenant) => self.put(Table::Tenants, tenant.id.as_bytes(), &tenant),
             Change::PutHierarchy(hierarchy) => {
+                let before = View::new(self).hierarchy()?;
+                if before.is_none_or(|before| before.roots != hierarchy.roots) {
+                    self.bundle_changed(now)?;
+                }
                 self.put(Table::Meta, meta::HIERARCHY, &hierarchy)?;
                 self.trust_changed = true;
                 self.published.hierarchy = Some(Box::new(hierarchy));
                 Ok(())
+            }
+            Change::PutJwtKeys(keys) => {
+                if !View::new(self).jwt_keys()?.public().eq(keys.public()) {
+                    self.bundle_changed(now)?;
+                }
+                self.put(Table::Meta, meta::JWT_KEYS, &keys)
             }
             Change::PutHost(mut host) => {
                 let identity = host.identity();
@@ -235,6 +245,13 @@ impl<'t> Batch<'t> {
 
     pub(crate) fn set_layout(&mut self, layout: u32) -> Result<(), ReadError> {
         self.put(Table::Meta, meta::SCHEMA, &layout)
+    }
+
+    /// The trust bundle gets a higher number, be it that an older copy of the store had come further.
+    fn bundle_changed(&mut self, now: jiff::Timestamp) -> Result<(), ReadError> {
+        let next = View::new(self).bundle_sequence()?.saturating_add(1);
+        let sequence = next.max(u64::try_from(now.as_second()).unwrap_or(0));
+        self.put(Table::Meta, meta::BUNDLE_SEQUENCE, &sequence)
     }
 
     fn deny(&mut self, denial: Denial) -> Result<(), ReadError> {

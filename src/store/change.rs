@@ -9,6 +9,7 @@ use crate::domain::host::{Host, HostFacts};
 use crate::domain::identity::clock_marks::ClockMarks;
 use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::jwt_keys::JwtKeys;
 use crate::domain::identity::outage::Outage;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::TrustEpoch;
@@ -27,6 +28,8 @@ pub enum Change {
     PutTenant(Tenant),
     /// Puts an agent CA in the place of the one that is stored, if there is one.
     PutHierarchy(Hierarchy),
+    /// Puts these keys of JWT-SVIDs in the place of those that are stored.
+    PutJwtKeys(JwtKeys),
     /// Writes a host's row, under its id and its identity. `revoked_at` follows from what is denied.
     PutHost(Host),
     /// Records an issued certificate with the indexes that find it by host and by key.

@@ -18,6 +18,7 @@ use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::Host;
 use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::jwt_keys::JwtKeys;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::TrustVersion;
 use crate::domain::insight::audit::{AuditRecord, ChainHead, KnownLoss};
@@ -179,6 +180,8 @@ impl<'r> Check<'r> {
         match key {
             meta::SCHEMA => readable::<u32>(table, content),
             meta::HIERARCHY => readable::<Hierarchy>(table, content),
+            meta::JWT_KEYS => readable::<JwtKeys>(table, content),
+            meta::BUNDLE_SEQUENCE => readable::<u64>(table, content),
             meta::ALIVE => readable::<Timestamp>(table, content),
             meta::CLOCK_MARKS => readable::<ClockMarksRecord>(table, content),
             meta::AUDIT_LOSS => readable::<KnownLoss>(table, content),

@@ -17,6 +17,7 @@ use crate::domain::host::Host;
 use crate::domain::identity::clock_marks::{ClockMarks, DENIALS_KEPT};
 use crate::domain::identity::deny::{AgentRef, Denial, DenyChange};
 use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::jwt_keys::JwtKeys;
 use crate::domain::identity::outage::Outage;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::TrustVersion;
@@ -31,6 +32,8 @@ pub(crate) mod meta {
     pub(crate) const CLOCK_MARKS: &[u8] = b"clock_marks";
     pub(crate) const DEFAULT_TENANT: &[u8] = b"default_tenant";
     pub(crate) const AUDIT_LOSS: &[u8] = b"audit_loss";
+    pub(crate) const JWT_KEYS: &[u8] = b"jwt_keys";
+    pub(crate) const BUNDLE_SEQUENCE: &[u8] = b"bundle_sequence";
     pub(crate) const TRUST_VERSION: &[u8] = b"trust_version";
 }
 
@@ -62,6 +65,16 @@ impl<'r> View<'r> {
     /// The agent CA; `None` before it was made.
     pub fn hierarchy(&self) -> Result<Option<Hierarchy>, ReadError> {
         self.record(Table::Meta, meta::HIERARCHY)
+    }
+
+    /// The keys of JWT-SVIDs, their private halves sealed; none before the first was made.
+    pub fn jwt_keys(&self) -> Result<JwtKeys, ReadError> {
+        Ok(self.record(Table::Meta, meta::JWT_KEYS)?.unwrap_or_default())
+    }
+
+    /// The number of the trust bundle. It grows with each change of the roots and of the keys of JWT-SVIDs.
+    pub fn bundle_sequence(&self) -> Result<u64, ReadError> {
+        Ok(self.record(Table::Meta, meta::BUNDLE_SEQUENCE)?.unwrap_or(1))
     }
 
     /// The tenant that exists from the start.

@@ -78,7 +78,6 @@ def main():
         "bundles": bundles,
         "no_header": no_header,
         "wrong_header": wrong_header,
-        "jwt": refusal(lambda: client.fetch_jwt_svid(audience={"x"}, timeout=PATIENCE_SECONDS)),
     }
     print(json.dumps(result))
 

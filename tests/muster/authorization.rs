@@ -43,6 +43,8 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/agent-ca.crl.pem", Nothing),
     ("GET", "/agent-ca/crl/{file}", Nothing),
     ("GET", "/.well-known/spiffe-bundle", Nothing),
+    ("GET", "/.well-known/openid-configuration", Nothing),
+    ("GET", "/.well-known/jwks.json", Nothing),
     ("GET", "/install/{platform}/muster", Nothing),
     ("GET", "/healthz", Nothing),
     ("GET", "/readyz", Nothing),

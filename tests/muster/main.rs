@@ -70,6 +70,8 @@ mod http_surface;
 mod install;
 /// The revocation journal beside the store: an older copy of the store brings nobody back.
 mod journal;
+/// JWT-SVIDs: signed by the server, fetched and checked through the agent, judged by libraries of others.
+mod jwt_svids;
 /// Connections between two requests are kept for longer than proxies keep theirs.
 mod keep_alive;
 /// What lies where the server writes: links, and files that are not the server's.
@@ -130,6 +132,8 @@ mod rooms;
 mod rotate;
 /// Secrets are where they belong: not in the store, not in a log, not in an error.
 mod secrecy;
+/// Envoy's secret discovery on the agent's socket, judged by a real Envoy.
+mod secret_discovery;
 /// Files with secrets: in no message, out of others' reach, read by whoever must.
 mod secret_files;
 /// Enrollment secrets: made, counted, capped, revoked.

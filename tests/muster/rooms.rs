@@ -81,6 +81,7 @@ const ROOMS: &[Room] = &[
             "webpki",
             "rcgen",
             "x509_parser",
+            "prost",
             "tonic",
             "hyper",
             "axum",

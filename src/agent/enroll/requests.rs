@@ -445,13 +445,13 @@ mod tests {
                 }),
             ),
             (
-                "exactly one name",
+                "names are not one SPIFFE id",
                 Box::new(|server, request, _| {
                     reissue(server, request, DAY, |params| params.subject_alt_names.clear())
                 }),
             ),
             (
-                "exactly one name",
+                "names are not one SPIFFE id",
                 Box::new(|server, request, _| {
                     reissue(server, request, DAY, |params| {
                         params.subject_alt_names.push(SanType::DnsName("x.example".try_into().unwrap()));

@@ -78,6 +78,14 @@ impl IdentityDir {
         self.dir.join(NOTES)
     }
 
+    /// Another file of the directory, if nobody but its owner can have written it; `None` where there is none.
+    pub(crate) fn read_beside(
+        &self,
+        path: &Path,
+    ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, IdentityError> {
+        read(path)
+    }
+
     /// The last trust update.
     pub(crate) fn trust_file(&self) -> PathBuf {
         self.dir.join(TRUST)

@@ -121,23 +121,23 @@ impl OutputsConfigError {
 #[serde(deny_unknown_fields)]
 struct OutputsFile {
     socket: Option<Socket>,
-    state_dir: Option<Absolute>,
+    state_dir: Option<StateDir>,
     outputs: Vec<OutputConfig>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OutputAsWritten {
-    dir: Absolute,
+    dir: Dir,
     #[serde(default)]
     format: OutputFormat,
-    owner: Option<Account>,
-    group: Option<Account>,
+    owner: Option<Owner>,
+    group: Option<Group>,
     key_mode: Option<KeyMode>,
-    password_file: Option<Absolute>,
+    password_file: Option<PasswordFile>,
     on_change: Option<Words>,
-    min_interval: Option<Wait>,
-    timeout: Option<Wait>,
+    min_interval: Option<MinInterval>,
+    timeout: Option<Timeout>,
 }
 
 impl TryFrom<OutputAsWritten> for OutputConfig {
@@ -153,9 +153,9 @@ impl TryFrom<OutputAsWritten> for OutputConfig {
             _ if has_password => return Err("password_file: only format pkcs12 takes one".to_owned()),
             _ => {}
         }
-        let within = |key: &str, wait: Option<Wait>, usual, least: Duration, most| match wait {
+        let within = |key: &str, wait: Option<Duration>, usual, least: Duration, most| match wait {
             None => Ok(usual),
-            Some(Wait(wait)) if (least..=most).contains(&wait) => Ok(wait),
+            Some(wait) if (least..=most).contains(&wait) => Ok(wait),
             Some(_) => Err(format!(
                 "{key}: from {} to {} is wanted",
                 humantime::format_duration(least),
@@ -163,7 +163,8 @@ impl TryFrom<OutputAsWritten> for OutputConfig {
             )),
         };
         let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
-        let interval = written.min_interval;
+        let interval = written.min_interval.map(|wait| wait.0);
+        let timeout = written.timeout.map(|wait| wait.0);
         Ok(Self {
             dir: written.dir.0,
             format: written.format,
@@ -173,14 +174,14 @@ impl TryFrom<OutputAsWritten> for OutputConfig {
             password_file: written.password_file.map(|file| file.0),
             on_change: written.on_change.map(|words| words.0),
             min_interval: within("min_interval", interval, MIN_INTERVAL_USUAL, zero, MIN_INTERVAL_MAX)?,
-            timeout: within("timeout", written.timeout, TIMEOUT_USUAL, second, TIMEOUT_MAX)?,
+            timeout: within("timeout", timeout, TIMEOUT_USUAL, second, TIMEOUT_MAX)?,
         })
     }
 }
 
 /// Values that are texts with a form of their own; their mistakes say what is wanted, and the reader knows the key.
 macro_rules! text_value {
-    ($name:ident, $value:ty, $read:expr) => {
+    ($name:ident, $value:ty, $key:literal, $read:expr) => {
         #[derive(Debug)]
         struct $name($value);
 
@@ -188,46 +189,35 @@ macro_rules! text_value {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
                 let read: fn(&str) -> Result<$value, String> = $read;
-                read(&text).map(Self).map_err(serde::de::Error::custom)
+                let refused = |why| serde::de::Error::custom(format_args!("{}: {why}", $key));
+                read(&text).map(Self).map_err(refused)
             }
         }
     };
 }
 
-text_value!(Absolute, PathBuf, absolute);
-text_value!(Socket, PathBuf, |text| absolute(text.strip_prefix("unix://").unwrap_or(text)));
-text_value!(KeyMode, u32, key_mode);
-text_value!(Wait, Duration, |text| {
-    let wait = duration::parse(text).map_err(|error| format!("a duration such as 5s is wanted: {error}"))?;
-    Duration::try_from(wait).map_err(|_| "a duration such as 5s is wanted".to_owned())
-});
+text_value!(Dir, PathBuf, "dir", absolute);
+text_value!(PasswordFile, PathBuf, "password_file", absolute);
+text_value!(StateDir, PathBuf, "state_dir", absolute);
+text_value!(Socket, PathBuf, "socket", |text| absolute(text.strip_prefix("unix://").unwrap_or(text)));
+text_value!(KeyMode, u32, "key_mode", key_mode);
+text_value!(MinInterval, Duration, "min_interval", wait);
+text_value!(Timeout, Duration, "timeout", wait);
+text_value!(Owner, String, "owner", account);
+text_value!(Group, String, "group", account);
 
 /// The name of a user or group, or its number.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "AccountAsWritten")]
-struct Account(String);
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum AccountAsWritten {
-    Number(u32),
-    Name(String),
+fn account(name: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-$@\\".contains(c);
+    if name.is_empty() || name.len() > 64 || name.starts_with('-') || !name.chars().all(legal) {
+        return Err("the name or number of a user or group is wanted".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
-impl TryFrom<AccountAsWritten> for Account {
-    type Error = &'static str;
-
-    fn try_from(written: AccountAsWritten) -> Result<Self, &'static str> {
-        let name = match written {
-            AccountAsWritten::Number(number) => number.to_string(),
-            AccountAsWritten::Name(name) => name,
-        };
-        let legal = |c: char| c.is_ascii_alphanumeric() || "._-$@\\".contains(c);
-        if name.is_empty() || name.len() > 64 || name.starts_with('-') || !name.chars().all(legal) {
-            return Err("the name or number of a user or group is wanted");
-        }
-        Ok(Self(name))
-    }
+fn wait(text: &str) -> Result<Duration, String> {
+    let wait = duration::parse(text).map_err(|error| format!("a duration such as 5s is wanted: {error}"))?;
+    Duration::try_from(wait).map_err(|_| "a duration such as 5s is wanted".to_owned())
 }
 
 /// A program and its arguments.
@@ -241,8 +231,7 @@ impl TryFrom<Vec<String>> for Words {
     fn try_from(words: Vec<String>) -> Result<Self, String> {
         let Some(program) = words.first().filter(|program| !program.is_empty()) else {
             return Err(
-                "on_change: a program and its arguments are wanted, [\"systemctl\", \"reload\", \"nginx\"]"
-                    .to_owned(),
+                "on_change: a program and its arguments are wanted, [systemctl, reload, nginx]".to_owned()
             );
         };
         if words.len() > WORDS_MAX || words.iter().any(|word| word.contains('\0')) {
@@ -267,7 +256,8 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 
 /// A key is its owner's to read, perhaps a group's, and nobody else's.
 fn key_mode(text: &str) -> Result<u32, String> {
-    let wanted = "key_mode: a mode in quotes is wanted, such as \"0640\"; others than owner and group may have no part in it";
+    let wanted =
+        "a mode such as 0640 is wanted, in quotes; others than owner and group may have no part in it";
     let octal = text.len() >= 3 && text.len() <= 4 && text.chars().all(|c| c.is_digit(8));
     let mode = u32::from_str_radix(text, 8).ok().filter(|_| octal).ok_or(wanted)?;
     if mode & 0o400 == 0 || mode & !0o660 != 0 { Err(wanted.to_owned()) } else { Ok(mode) }
@@ -302,7 +292,9 @@ impl OutputsConfig {
         let read: OutputsFile = yaml_serde::from_str(text).map_err(|error| {
             let path = path.to_owned();
             match place_and_problem(&error) {
-                (Some(line), problem) => OutputsConfigError::Line { path, line, problem },
+                (Some(line), problem) => {
+                    OutputsConfigError::Line { path, line: line_of(text, line, &problem), problem }
+                }
                 (None, problem) => OutputsConfigError::File { path, problem },
             }
         })?;
@@ -326,6 +318,21 @@ impl OutputsConfig {
             outputs: read.outputs,
         })
     }
+}
+
+/// The line of the key that a problem names: of a value that was read and refused, the reader knows only where the output
+/// begins.
+fn line_of(text: &str, begin: usize, problem: &str) -> usize {
+    let is_key = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let Some(key) = problem.split(": ").filter(|part| !part.starts_with("outputs")).find(is_key) else {
+        return begin;
+    };
+    let names_it = |line: &str| {
+        let rest = line.trim_start().trim_start_matches("- ").trim_start().strip_prefix(key);
+        rest.is_some_and(|rest| rest.starts_with(':'))
+    };
+    let mut lines = (1..).zip(text.lines()).skip(begin.saturating_sub(1));
+    lines.find(|(_, line)| names_it(line)).map_or(begin, |(number, _)| number)
 }
 
 fn judge(path: &Path, found: &Metadata) -> Result<(), OutputsConfigError> {
@@ -370,18 +377,17 @@ mod tests {
             ("outputs:\n  - dir: c", 2, "absolute"),
             ("outputs:\n  - dir: /a/../c", 2, "absolute"),
             ("outputs:\n  - dir: [/c]", 2, "dir"),
-            ("outputs:\n  - dir: /c\n    key_mode: 640", 3, "key_mode"),
             ("outputs:\n  - dir: /c\n    key_mode: \"0644\"", 3, "key_mode"),
             ("outputs:\n  - dir: /c\n    key_mode: \"4640\"", 3, "key_mode"),
             ("outputs:\n  - dir: /c\n    min_interval: 5", 3, "min_interval"),
-            ("outputs:\n  - dir: /c\n    min_interval: 2days", 2, "min_interval"),
-            ("outputs:\n  - dir: /c\n    timeout: 0s", 2, "timeout"),
+            ("outputs:\n  - dir: /c\n    min_interval: 2days", 3, "min_interval"),
+            ("outputs:\n  - dir: /c\n    timeout: 0s", 3, "timeout"),
             ("outputs:\n  - dir: /c\n    on_change: reload", 3, "on_change"),
             ("outputs:\n  - dir: /c\n    on_change: []", 3, "on_change"),
             ("outputs:\n  - dir: /c\n    on_change: [bin/reload]", 3, "on_change"),
             ("outputs:\n  - dir: /c\n    owner: \"ro:ot\"", 3, "owner"),
             ("outputs:\n  - dir: /c\n    format: pkcs12", 2, "password_file"),
-            ("outputs:\n  - dir: /c\n    password_file: /d", 2, "password_file"),
+            ("outputs:\n  - dir: /c\n    password_file: /d", 3, "password_file"),
             ("outputs:\n  - format: pem", 2, "dir"),
         ] {
             let error = parse(text).unwrap_err();

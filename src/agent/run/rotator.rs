@@ -64,6 +64,8 @@ pub struct InUse {
 pub struct Surroundings {
     /// What the programs on this machine are given.
     pub offer: Offer,
+    /// Where the server is to be asked over HTTPS, in the order in which to try.
+    pub servers: watch::Sender<Vec<ServerUrl>>,
     pub reports: Arc<PendingReports>,
     /// Connections to the Workload API that were one too many.
     pub turned_away: TurnedAway,
@@ -104,6 +106,7 @@ impl Rotator {
         let schedule = schedule(&identity, &notes);
         let live = Arc::new(LiveIdentity::new(identity.certified_key()?));
         let grpc_addrs = addresses::grpc(&config, &notes);
+        around.servers.send_replace(addresses::servers(&config, &notes));
         let (in_use, _) = watch::channel(InUse { serial: identity.svid.serial, grpc_addrs });
         Ok(Self {
             dir,
@@ -352,6 +355,7 @@ impl Rotator {
         self.reported_failure = None;
         self.around.reports.note(ReportedEvent::Rotated { serial: new.to_string() });
         let grpc_addrs = addresses::grpc(&self.config, &self.notes);
+        self.around.servers.send_replace(addresses::servers(&self.config, &self.notes));
         self.in_use.send_replace(InUse { serial: new, grpc_addrs });
         self.offer_identity();
         Ok(())

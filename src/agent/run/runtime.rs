@@ -29,7 +29,8 @@ use crate::agent::run::suspend::Wakefulness;
 use crate::agent::run::{reports, session};
 use crate::agent::trust::kept::TrustFile;
 use crate::agent::trust::shared::SharedTrust;
-use crate::agent::workload::listener::WorkloadListener;
+use crate::agent::workload::jwt::{BundleSource, JwtDesk, ServerCalls};
+use crate::agent::workload::listener::{WorkloadListener, WorkloadParts};
 use crate::agent::workload::{ConnectionLimit, TurnedAway};
 use crate::clock::{self, Clock};
 use crate::domain::identity::serial::Serial;
@@ -96,8 +97,11 @@ pub async fn run(
     stop: CancellationToken,
     tell: Notify,
 ) -> Result<RunEnd, RunError> {
+    let config = Arc::new(config);
     let dir = config.identity.clone().lock()?;
     let (offer, offered) = watch::channel(None);
+    let (servers, known_servers) = watch::channel(Vec::new());
+    let calls = ServerCalls::default();
     let turned_away = TurnedAway::default();
     let trust = SharedTrust::new(Arc::clone(&clock));
     let reports = Arc::new(PendingReports::new(Arc::clone(&clock)));
@@ -108,7 +112,10 @@ pub async fn run(
         let listener = WorkloadListener::open(socket)?;
         info!(socket = %socket.display(), "serving the Workload API");
         let guests = ConnectionLimit::new(config.workload_connections_per_user, turned_away.clone());
-        tokio::spawn(listener.serve(offered, trust.clone(), Arc::clone(&reports), guests, serving.clone()));
+        let source = BundleSource { config: Arc::clone(&config), servers: known_servers };
+        let jwt = Arc::new(JwtDesk::new(calls.clone(), source, trust.clone()));
+        let parts = WorkloadParts { offered, trust: trust.clone(), jwt, reports: Arc::clone(&reports) };
+        tokio::spawn(listener.serve(parts, guests, serving.clone()));
     }
     let vouching = match &config.relying_party {
         Some(settings) => Some(Vouching::begin(settings, &trust, &serving).await?),
@@ -119,7 +126,6 @@ pub async fn run(
         identity = identity_at_boot(&dir, &config, patience, clock.as_ref()) => identity?,
         () = stop.cancelled() => return Ok(RunEnd::Stopped),
     };
-    let config = Arc::new(config);
     let path = config.identity.path().to_owned();
     info!(spiffe_id = %identity.svid.spiffe_id, serial = %identity.svid.serial, "identity loaded");
     let kept = TrustFile::of(dir.place(), &identity.svid.spiffe_id);
@@ -131,7 +137,7 @@ pub async fn run(
     let _over = over.clone().drop_guard();
     let mut keeping_trust = tokio::spawn(kept.keep(trust.clone(), over.clone()));
     reports.note(reports::ReportedEvent::Started);
-    let surroundings = Surroundings { offer, reports: Arc::clone(&reports), turned_away };
+    let surroundings = Surroundings { offer, servers, reports: Arc::clone(&reports), turned_away };
     let keeper = Rotator::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, surroundings)
         .map_err(|error| RunError::Unusable(path, error))?;
     if keeper.in_use.borrow().grpc_addrs.is_empty() {
@@ -140,7 +146,7 @@ pub async fn run(
 
     // Sessions that learn more than the keeper can take in drop news that a later heartbeat repeats.
     let (news, heard) = mpsc::channel(16);
-    let supervisor = Supervisor::new(&keeper, config, clock, news, (reports, trust));
+    let supervisor = Supervisor::new(&keeper, config, clock, news, (reports, trust, calls));
     tell(Readiness::Ready);
     let mut keeping = tokio::spawn(keeper.run(heard, tell));
     supervisor.run(stop.clone()).await;
@@ -201,6 +207,7 @@ struct Supervisor {
     in_use: watch::Receiver<InUse>,
     news: mpsc::Sender<News>,
     reports: Arc<PendingReports>,
+    calls: ServerCalls,
     trust: SharedTrust,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     /// The attempts to come back since a session was open.
@@ -241,7 +248,7 @@ impl Supervisor {
         config: Arc<AgentConfig>,
         clock: Arc<dyn Clock>,
         news: mpsc::Sender<News>,
-        (reports, trust): (Arc<PendingReports>, SharedTrust),
+        (reports, trust, calls): (Arc<PendingReports>, SharedTrust, ServerCalls),
     ) -> Self {
         Self {
             config,
@@ -250,6 +257,7 @@ impl Supervisor {
             in_use: keeper.in_use.subscribe(),
             news,
             reports,
+            calls,
             trust,
             events: mpsc::channel(8),
             lost: None,
@@ -314,6 +322,7 @@ impl Supervisor {
             clock: Arc::clone(&self.clock),
             subject: self.config.subject.clone(),
             reports: Arc::clone(&self.reports),
+            calls: self.calls.clone(),
             told: self.trust.clone(),
         };
         let (news, events, closing) = (self.news.clone(), self.events.0.clone(), close.clone());

@@ -29,6 +29,7 @@ use crate::agent::run::reports::PendingReports;
 use crate::agent::run::rotator::News;
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::trust::watcher;
+use crate::agent::workload::jwt::ServerCalls;
 use crate::clock::{self, Clock};
 use crate::domain::host::HostFacts;
 use crate::domain::network::host_port::HostPort;
@@ -72,6 +73,8 @@ pub struct Dial {
     pub subject: Subject,
     /// What there is to tell besides.
     pub reports: Arc<PendingReports>,
+    /// To whom the connection is lent while the session is open.
+    pub calls: ServerCalls,
     /// What the server tells besides: whom to let in on this machine.
     pub(crate) told: SharedTrust,
 }
@@ -138,6 +141,7 @@ pub async fn hold(
         Ok(opened) => opened,
         Err(ended) => return ended,
     };
+    let (mut lent, lendable) = (None, client.clone());
     // PendingReports go along once the server has accepted the identity and told its time.
     let (accept, accepted) = oneshot::channel();
     let delivery = async {
@@ -154,6 +158,7 @@ pub async fn hold(
     let mut was_open = false;
     let opened = |difference_ms| {
         was_open = true;
+        lent = Some(dial.calls.lend(lendable));
         let _ = accept.send(difference_ms);
         opened(&addr);
     };
@@ -162,6 +167,7 @@ pub async fn hold(
         ended = session.run(close, opened) => ended,
         never = &mut delivery => match never {},
     };
+    drop(lent);
     if was_open && ended == Ended::Closed {
         let last_words = async {
             tokio::select! {

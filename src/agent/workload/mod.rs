@@ -7,11 +7,14 @@
 
 mod authority;
 pub(crate) mod connection_limit;
+mod health;
+pub mod jwt;
 pub mod listener;
 pub mod local_proto;
 pub(crate) mod local_service;
 mod offer;
 pub mod proto;
+mod sds;
 mod service;
 
 #[cfg(fuzzing)]

@@ -1,8 +1,10 @@
 //! What is offered to programs on this machine: the SVID, its key and its bundle.
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -10,6 +12,7 @@ use crate::agent::identity::Identity;
 use crate::agent::trust::state::TrustState;
 use crate::agent::workload::proto;
 use crate::domain::identity::spiffe::SpiffeId;
+use crate::pem;
 use crate::pem::file::PemFileError;
 use crate::tls::pem::certificates;
 
@@ -28,13 +31,33 @@ pub struct Offered {
     bundle: Vec<u8>,
     /// By the server's clock.
     issued_at: Timestamp,
+    pem: Arc<OfferedPem>,
+}
+
+/// The same as PEM, for programs that speak no SPIFFE.
+#[derive(PartialEq, Eq)]
+pub(crate) struct OfferedPem {
+    /// Leaf first.
+    pub chain: String,
+    /// PKCS#8.
+    pub key: Zeroizing<String>,
+    pub roots: String,
 }
 
 impl Offered {
     /// An identity with the PEM of the roots that SVIDs of its trust domain are checked against.
     pub fn new(identity: &Identity, agent_ca: &[u8]) -> Result<Self, PemFileError> {
         let roots = certificates(agent_ca)?;
+        let text = |certificates: &[CertificateDer<'_>]| {
+            certificates.iter().map(|der| pem::certificate(der)).collect()
+        };
+        let pem = OfferedPem {
+            chain: text(&identity.chain),
+            key: Zeroizing::new(pem::encode(pem::PRIVATE_KEY, identity.key.serialized_der())),
+            roots: text(&roots),
+        };
         Ok(Self {
+            pem: Arc::new(pem),
             spiffe_id: identity.svid.spiffe_id.clone(),
             chain: identity.chain.iter().flat_map(|certificate| certificate.iter().copied()).collect(),
             key: Zeroizing::new(identity.key.serialized_der().to_vec()),
@@ -43,12 +66,46 @@ impl Offered {
         })
     }
 
+    /// One whose parts are no certificates.
+    #[cfg(test)]
+    pub(crate) fn specimen(id: &str, chain: &str) -> Self {
+        let (chain, key, roots) = (chain.to_owned(), Zeroizing::new("key".to_owned()), chain.to_owned());
+        Self {
+            spiffe_id: id.parse().unwrap(),
+            chain: Vec::new(),
+            key: Zeroizing::default(),
+            bundle: Vec::new(),
+            issued_at: Timestamp::UNIX_EPOCH,
+            pem: Arc::new(OfferedPem { chain, key, roots }),
+        }
+    }
+
+    pub(crate) const fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
+    pub(crate) fn pem(&self) -> &OfferedPem {
+        &self.pem
+    }
+
+    /// The roots as PEM, in the same way.
+    pub(crate) fn roots_pem(&self, trust: Option<&TrustState>) -> String {
+        match self.newer(trust) {
+            Some(trust) => trust.roots.iter().map(|root| pem::certificate(root)).collect(),
+            None => self.pem.roots.clone(),
+        }
+    }
+
     /// The roots as the server last told them, unless what came with the identity is newer.
     fn roots(&self, trust: Option<&TrustState>) -> Vec<u8> {
-        match trust.filter(|trust| trust.confirmed_at >= self.issued_at) {
+        match self.newer(trust) {
             Some(trust) => trust.roots.concat(),
             None => self.bundle.clone(),
         }
+    }
+
+    fn newer<'t>(&self, trust: Option<&'t TrustState>) -> Option<&'t TrustState> {
+        trust.filter(|trust| trust.confirmed_at >= self.issued_at)
     }
 
     pub(crate) fn svid(&self, trust: Option<&TrustState>) -> proto::X509svidResponse {

@@ -1,6 +1,7 @@
 //! The calls of the Workload API.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,13 +12,15 @@ use tracing::info;
 
 use super::Offered;
 use super::authority::WorkloadCaller;
+use super::jwt::JwtDesk;
 use super::proto::spiffe_workload_api_server::SpiffeWorkloadApi;
 use super::proto::{
-    JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
+    JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
     ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::trust::state::TrustState;
+use crate::domain::identity::spiffe::SpiffeId;
 
 /// Metadata that every call must carry, so that a program which can be made to send requests to addresses of
 /// somebody's choice can't be made to fetch an SVID (SPIFFE Workload Endpoint, section on the static header).
@@ -31,20 +34,20 @@ const FIRST_LISTS_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) struct WorkloadApi {
     offered: watch::Receiver<Option<Offered>>,
     trust: SharedTrust,
+    jwt: Arc<JwtDesk>,
 }
 
 impl WorkloadApi {
-    pub(crate) const fn new(offered: watch::Receiver<Option<Offered>>, trust: SharedTrust) -> Self {
-        Self { offered, trust }
+    pub(crate) const fn new(
+        offered: watch::Receiver<Option<Offered>>,
+        trust: SharedTrust,
+        jwt: Arc<JwtDesk>,
+    ) -> Self {
+        Self { offered, trust, jwt }
     }
 
-    /// What is offered now and from now on, to a caller that may have it.
-    async fn stream<Message: 'static>(
-        &self,
-        call: &'static str,
-        request: &Request<impl Sync>,
-        as_message: fn(&Offered, Option<&TrustState>) -> Message,
-    ) -> Result<Response<MessageStream<Message>>, Status> {
+    /// Whether a caller may have what is offered, which is then whose identity it is.
+    fn admitted(&self, call: &'static str, request: &Request<impl Sized>) -> Result<SpiffeId, Status> {
         if request.metadata().get(HEADER).is_none_or(|value| value != "true") {
             return Err(Status::invalid_argument(format!("the metadata {HEADER}: true is missing")));
         }
@@ -55,11 +58,19 @@ impl WorkloadApi {
         let peer = caller.and_then(|caller| caller.unix.peer_cred);
         let (uid, gid) = peer.map(|peer| (peer.uid(), peer.gid())).unzip();
         let pid = peer.and_then(|peer| peer.pid());
-        let served = self.offered.borrow().is_some();
-        info!(call, uid, gid, pid, served, "Workload API");
-        if !served {
-            return Err(Status::permission_denied("this machine has no identity that is in force"));
-        }
+        let id = self.offered.borrow().as_ref().map(|offered| offered.spiffe_id().clone());
+        info!(call, uid, gid, pid, served = id.is_some(), "Workload API");
+        id.ok_or_else(|| Status::permission_denied("this machine has no identity that is in force"))
+    }
+
+    /// What is offered now and from now on, to a caller that may have it.
+    async fn stream<Message: 'static>(
+        &self,
+        call: &'static str,
+        request: &Request<impl Sync>,
+        as_message: fn(&Offered, Option<&TrustState>) -> Message,
+    ) -> Result<Response<MessageStream<Message>>, Status> {
+        self.admitted(call, request)?;
         // While there is nothing to give, an open stream waits.
         let (offered, trust) = (self.offered.clone(), self.trust.clone());
         let lists_wanted = trust.lists_wanted();
@@ -99,24 +110,40 @@ impl SpiffeWorkloadApi for WorkloadApi {
 
     async fn fetch_jwtsvid(
         &self,
-        _request: Request<JwtsvidRequest>,
+        request: Request<JwtsvidRequest>,
     ) -> Result<Response<JwtsvidResponse>, Status> {
-        Err(Status::unimplemented("this agent has no JWT-SVIDs"))
+        let own = self.admitted("FetchJWTSVID", &request)?.to_string();
+        let JwtsvidRequest { audience, spiffe_id } = request.into_inner();
+        if !spiffe_id.is_empty() && spiffe_id != own {
+            return Err(Status::permission_denied(format!("this machine's identity is {own} and no other")));
+        }
+        let svid = self.jwt.token(audience).await?;
+        let svid = Jwtsvid { spiffe_id: own, svid, hint: String::new() };
+        Ok(Response::new(JwtsvidResponse { svids: vec![svid] }))
     }
 
     type FetchJWTBundlesStream = MessageStream<JwtBundlesResponse>;
 
     async fn fetch_jwt_bundles(
         &self,
-        _request: Request<JwtBundlesRequest>,
+        request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        Err(Status::unimplemented("this agent has no JWT bundles"))
+        let domain = self.admitted("FetchJWTBundles", &request)?.trust_domain.id();
+        let newest = WatchStream::new(self.jwt.bundles().await?);
+        let messages = newest.filter_map(move |bundle| {
+            let bundles = [(domain.clone(), bundle?.jwks.clone())].into();
+            Some(Ok(JwtBundlesResponse { bundles }))
+        });
+        Ok(Response::new(Box::pin(messages)))
     }
 
     async fn validate_jwtsvid(
         &self,
-        _request: Request<ValidateJwtsvidRequest>,
+        request: Request<ValidateJwtsvidRequest>,
     ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
-        Err(Status::unimplemented("this agent validates no JWT-SVIDs"))
+        let own = self.admitted("ValidateJWTSVID", &request)?;
+        let ValidateJwtsvidRequest { audience, svid } = request.into_inner();
+        let (id, claims) = self.jwt.validate(&own, &audience, &svid).await?;
+        Ok(Response::new(ValidateJwtsvidResponse { spiffe_id: id.to_string(), claims: Some(claims) }))
     }
 }

@@ -18,6 +18,8 @@ pub struct Figures {
     pub online: usize,
     /// Hosts in service whose identity may be in use on two machines.
     pub possible_clones: usize,
+    /// JWT-SVIDs that were signed since this process started.
+    pub signed_jwt_svids: u64,
     /// Certificates on the deny list.
     pub denied_serials: usize,
     /// Identities on the deny list.
@@ -73,6 +75,7 @@ impl App {
             hosts: totals.in_service,
             online: totals.online,
             possible_clones: totals.possible_clones,
+            signed_jwt_svids: self.jwt.count(),
             denied_serials,
             denied_identities,
             ready: self.readiness().is_ok(),

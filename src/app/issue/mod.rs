@@ -6,6 +6,7 @@ mod credential_row;
 pub mod enroll;
 pub mod hosts;
 pub mod issuing;
+pub mod jwt_svids;
 pub mod readiness;
 pub mod refusals;
 pub mod revoke;

@@ -383,6 +383,7 @@ impl App {
     pub fn unseal(&self, envelope: &Envelope) -> Result<Hierarchy, UnsealError> {
         let hierarchy = self.hierarchy()?.ok_or(UnsealError::Missing)?;
         self.set_authority(Authority::open(&hierarchy, envelope, self.clock.now())?);
+        self.open_jwt_keys(&hierarchy.trust_domain, envelope)?;
         Ok(hierarchy)
     }
 }

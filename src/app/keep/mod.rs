@@ -4,6 +4,7 @@ pub mod agent_ca;
 pub mod backup;
 pub mod check;
 pub mod housekeeping;
+pub mod jwt_keys;
 pub mod old_keys;
 pub mod outages;
 pub mod reseal;

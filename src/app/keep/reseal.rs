@@ -11,6 +11,7 @@ use crate::app::access::caller::Caller;
 use crate::app::{App, Unavailable};
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings, Successor};
 use crate::ca::hierarchy;
+use crate::ca::jwt;
 use crate::ca::server::{self, ServerCaError};
 use crate::domain::insight::audit_action::AuditAction;
 
@@ -67,6 +68,9 @@ impl App {
         server::reseal(&self.data_dir.join("tls"), from, to)?;
         let mut event = caller.event(AuditAction::AgentCaReseal, None, &after.trust_domain);
         event.detail.insert("sealed_for", meaning.to_owned());
-        self.replace_hierarchy(Some(before), after, event, ResealError::Changed).await
+        self.replace_hierarchy(Some(before), after, event, ResealError::Changed).await?;
+        let before = self.query(|view| view.jwt_keys())?;
+        let after = jwt::reseal(&before, from, to)?;
+        self.replace_stored_jwt_keys(before, after, ResealError::Changed).await
     }
 }

@@ -16,6 +16,7 @@ use crate::ca::seal::Unauthenticated;
 use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
 use crate::domain::identity::deny::{AgentRef, Denial};
+use crate::domain::identity::jwt_keys::JwtKeys;
 use crate::domain::identity::serial::Serial;
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
 use crate::domain::insight::audit_action::AuditAction;
@@ -138,6 +139,10 @@ pub fn restore(
     let sessions = restoring.view(|view| view.sessions())?;
     restored.sessions_ended = sessions.len();
     changes.extend(sessions.into_iter().map(|session| Change::EndSession(session.key)));
+    // Whoever held the keys of then may have signed with them since; the server makes new ones when it starts.
+    if !restoring.view(|view| view.jwt_keys())?.keys.is_empty() {
+        changes.push(Change::PutJwtKeys(JwtKeys::default()));
+    }
     changes.push(Change::Audit(event(caller, &restored)));
     changes.extend(restored.missing.clone().map(Change::AcceptLoss));
     restoring.write(changes, now)?;

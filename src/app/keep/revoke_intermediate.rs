@@ -1,5 +1,6 @@
 //! An intermediate is revoked: a new one issues at once, agents are asked to rotate, and then the root's list says so.
 
+use std::error::Error;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use crate::ca::authority::Authority;
 use crate::ca::envelope::{Envelope, EnvelopeSettings};
 use crate::ca::hierarchy::{self, CertificateSummary, DamagedCertificate, IntermediateRequest, RenewError};
 use crate::ca::revocation;
+use crate::domain::identity::jwt_keys::JwtKeys;
 use crate::domain::identity::serial::Serial;
 use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
@@ -98,6 +100,11 @@ impl App {
         let also = withdrawn_with_an_intermediate;
         self.replace_hierarchy_with(Some(before), after, event, RenewAgentCaError::Changed, also).await?;
         self.set_authority(authority);
+        self.jwt.withdraw_signer();
+        // Tokens are missing until the server makes keys by itself; nothing else is wrong then.
+        if let Err(error) = self.replace_jwt_keys(settings).await {
+            tracing::warn!(error = &error as &dyn Error, "no new key of JWT-SVIDs could be made");
+        }
         Ok(RevokedIntermediate { issuing, revoked, publish_by })
     }
 
@@ -129,8 +136,9 @@ impl App {
     }
 }
 
-/// What else goes in the same commit as an intermediate, because whoever has its key may have it, too. Signing keys of
-/// JWT-SVIDs belong here: new ones are made and the old ones withdrawn.
-const fn withdrawn_with_an_intermediate(_view: &View<'_>, _now: Timestamp) -> Result<Vec<Change>, ReadError> {
-    Ok(Vec::new())
+/// What else goes in the same commit as an intermediate, because whoever has its key may have it, too: the signing keys of
+/// JWT-SVIDs. New ones are made when the old ones are gone.
+fn withdrawn_with_an_intermediate(view: &View<'_>, _now: Timestamp) -> Result<Vec<Change>, ReadError> {
+    let keys = view.jwt_keys()?.keys;
+    Ok(if keys.is_empty() { Vec::new() } else { vec![Change::PutJwtKeys(JwtKeys::default())] })
 }

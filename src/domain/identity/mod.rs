@@ -5,6 +5,8 @@ pub mod clock_marks;
 pub mod deny;
 pub mod dns_suffix;
 pub mod hierarchy;
+pub mod jwt_issuer;
+pub mod jwt_keys;
 pub mod outage;
 pub mod reserved_ids;
 pub mod rotation;

@@ -40,6 +40,7 @@ const STEPS: &[Step] = &[
         gained: "intermediates that are revoked or have lost their keys, lifetimes of SVIDs",
         run: |_| Ok(()),
     },
+    Step { gained: "keys of JWT-SVIDs", run: |_| Ok(()) },
 ];
 
 /// The layout that this version reads and writes.

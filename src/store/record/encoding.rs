@@ -178,6 +178,20 @@ pub(super) mod millis {
     }
 }
 
+/// Durations as whole seconds.
+pub(super) mod seconds {
+    use jiff::SignedDuration;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(duration: &SignedDuration, to: S) -> Result<S::Ok, S::Error> {
+        duration.as_secs().serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SignedDuration, D::Error> {
+        i64::deserialize(from).map(SignedDuration::from_secs)
+    }
+}
+
 /// A list of them.
 pub(super) mod base64s {
     use data_encoding::BASE64;

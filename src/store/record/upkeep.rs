@@ -8,10 +8,13 @@ use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
 use crate::domain::identity::hierarchy::{
     Hierarchy, Intermediate, IntermediateRevocation, SvidLifetime, WaitingList,
 };
+use crate::domain::identity::jwt_keys::{JwtKey, JwtKeys, JwtPublicKey};
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
 use crate::domain::insight::audit::{ChainHead, KnownLoss, MissingRecords};
-use crate::store::record::encoding::{base64, base64s, list, millis, on_disk, optional, optional_base64};
+use crate::store::record::encoding::{
+    base64, base64s, list, millis, on_disk, optional, optional_base64, seconds,
+};
 
 on_disk! {
     Hierarchy as HierarchyRecord,
@@ -19,6 +22,8 @@ on_disk! {
     Intermediate as IntermediateRecord,
     IntermediateRevocation as IntermediateRevocationRecord,
     SvidLifetime as SvidLifetimeRecord,
+    JwtKeys as JwtKeysRecord,
+    JwtKey as JwtKeyRecord,
     KnownLoss as LossRecord,
     ChainHead as HeadRecord,
     TrustVersion as TrustVersionRecord,
@@ -82,6 +87,45 @@ struct IntermediateRecord {
 struct IntermediateRevocationRecord {
     at: Timestamp,
     published: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "JwtKeys")]
+struct JwtKeysRecord {
+    #[serde(with = "list")]
+    keys: Vec<JwtKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "JwtKey")]
+struct JwtKeyRecord {
+    kid: String,
+    #[serde(with = "JwtPublicKeyRecord")]
+    public: JwtPublicKey,
+    #[serde(with = "base64")]
+    sealed_key: Vec<u8>,
+    signs_from: Timestamp,
+    #[serde(with = "seconds")]
+    token_ttl: SignedDuration,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "JwtPublicKey", tag = "kty")]
+enum JwtPublicKeyRecord {
+    #[serde(rename = "EC")]
+    P256 {
+        #[serde(with = "base64")]
+        x: Vec<u8>,
+        #[serde(with = "base64")]
+        y: Vec<u8>,
+    },
+    #[serde(rename = "RSA")]
+    Rsa {
+        #[serde(with = "base64")]
+        n: Vec<u8>,
+        #[serde(with = "base64")]
+        e: Vec<u8>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]

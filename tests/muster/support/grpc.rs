@@ -138,6 +138,11 @@ impl Peer {
 }
 
 impl Connection {
+    /// For calls that only one topic makes.
+    pub fn client(&mut self) -> &mut AgentServiceClient<Channel> {
+        &mut self.client
+    }
+
     pub async fn heartbeat(&mut self) -> Result<HeartbeatResponse, Status> {
         self.report(facts("web-1")).await
     }

@@ -249,6 +249,7 @@ pub struct Outputs {
 
 impl Outputs {
     /// `outputs` goes into the settings as it is. YAML takes JSON.
+    #[expect(clippy::needless_pass_by_value, reason = "tests write it where it is used")]
     pub fn new(home: &Path, socket: &Path, outputs: Value) -> Self {
         let config = home.join("outputs.yml");
         let settings = json!({"socket": socket, "state_dir": home.join("state"), "outputs": outputs});

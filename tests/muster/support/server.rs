@@ -140,6 +140,11 @@ impl Server {
         self.try_start_again().unwrap_or_else(|refused| panic!("{refused:?}"));
     }
 
+    /// A setting for the next start.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// The same on the ports it had, for agents that must find it again.
     pub fn start_again_on_the_same_ports(&mut self) {
         let https = self.hello.url.strip_prefix("https://").unwrap().trim_end_matches('/').to_owned();

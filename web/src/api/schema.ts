@@ -4,6 +4,40 @@
  */
 
 export interface paths {
+    "/.well-known/jwks.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The keys of JWT-SVIDs as a JWK set, where jwt_issuer is set */
+        get: operations["jwks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/.well-known/openid-configuration": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** OpenID Connect discovery for JWT-SVIDs, where jwt_issuer is set */
+        get: operations["openidConfiguration"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/.well-known/spiffe-bundle": {
         parameters: {
             query?: never;
@@ -925,13 +959,20 @@ export interface components {
             /** Format: uint64 */
             spiffe_sequence: number;
         };
+        /** @description A public key (RFC 7517 4). An elliptic curve's has `crv`, `x` and `y`, an RSA one `n` and `e`. */
         BundleKeyItem: {
-            crv: string;
+            alg?: string | null;
+            crv?: string | null;
+            e?: string | null;
+            /** @description A root certificate has none. */
+            kid?: string | null;
             kty: string;
+            n?: string | null;
+            /** @description `x509-svid`, `jwt-svid`, or in `/.well-known/jwks.json` `sig`. */
             use: string;
-            x: string;
-            x5c: string[];
-            y: string;
+            x?: string | null;
+            x5c?: string[] | null;
+            y?: string | null;
         };
         CaCertificate: {
             /**
@@ -1030,6 +1071,18 @@ export interface components {
             count: number;
             /** @description `YYYY-MM-DD`, UTC. */
             date: string;
+        };
+        /**
+         * @description `GET /.well-known/openid-configuration` (OpenID Connect Discovery 1.0, section 3), as far as it concerns tokens that
+         *     nobody asks for in a browser.
+         */
+        DiscoveryAnswer: {
+            claims_supported: string[];
+            id_token_signing_alg_values_supported: string[];
+            issuer: string;
+            jwks_uri: string;
+            response_types_supported: string[];
+            subject_types_supported: string[];
         };
         /** @description `POST /enroll/agent` */
         EnrollBody: {
@@ -1190,6 +1243,10 @@ export interface components {
         IssuedVia: "token" | "secret" | "rotation";
         /** @enum {string} */
         JoinTokenState: "open" | "used" | "expired" | "voided";
+        /** @description `GET /.well-known/jwks.json`: the keys of JWT-SVIDs (RFC 7517 5). */
+        JwksAnswer: {
+            keys: components["schemas"]["BundleKeyItem"][];
+        };
         /** @enum {string} */
         ListOrder: "newest" | "oldest";
         /** @enum {string} */
@@ -1603,6 +1660,148 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    jwks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description `GET /.well-known/jwks.json`: the keys of JWT-SVIDs (RFC 7517 5) */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "keys": [
+                     *         {
+                     *           "alg": "ES256",
+                     *           "crv": "P-256",
+                     *           "kid": "mYFqrs5Bc8Vy0xYCoCPUrlyHVFwvMm1rJg3G3wXqbDg",
+                     *           "kty": "EC",
+                     *           "use": "sig",
+                     *           "x": "5Tz7dF0gyM9G1mlLHZ4kYrq9yTnS9vWfT0mTQvC4kJ4",
+                     *           "y": "h1XvqCq6g0V2g5b4lD1YwQx7S8o8l7nX3oY2dWc9a1Q"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["JwksAnswer"];
+                };
+            };
+            /** @description The client has the newest one */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    openidConfiguration: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description `GET /.well-known/openid-configuration` (OpenID Connect Discovery 1.0, section 3), as far as it concerns tokens that nobody asks for in a browser */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "claims_supported": [
+                     *         "sub",
+                     *         "aud",
+                     *         "exp",
+                     *         "iat",
+                     *         "jti",
+                     *         "iss",
+                     *         "svid_serial"
+                     *       ],
+                     *       "id_token_signing_alg_values_supported": [
+                     *         "ES256",
+                     *         "RS256"
+                     *       ],
+                     *       "issuer": "https://muster.example.org",
+                     *       "jwks_uri": "https://muster.example.org/.well-known/jwks.json",
+                     *       "response_types_supported": [
+                     *         "id_token"
+                     *       ],
+                     *       "subject_types_supported": [
+                     *         "public"
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DiscoveryAnswer"];
+                };
+            };
+            /** @description The client has the newest one */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
     spiffeBundle: {
         parameters: {
             query?: never;
@@ -1630,10 +1829,18 @@ export interface operations {
                      *             "MIIBxTCCAWqgAwIBAgIQ…"
                      *           ],
                      *           "y": "KIOo2NWxJspi_6szOFBCiCU81qpQgA5DFHASIAB2y0A"
+                     *         },
+                     *         {
+                     *           "crv": "P-256",
+                     *           "kid": "mYFqrs5Bc8Vy0xYCoCPUrlyHVFwvMm1rJg3G3wXqbDg",
+                     *           "kty": "EC",
+                     *           "use": "jwt-svid",
+                     *           "x": "5Tz7dF0gyM9G1mlLHZ4kYrq9yTnS9vWfT0mTQvC4kJ4",
+                     *           "y": "h1XvqCq6g0V2g5b4lD1YwQx7S8o8l7nX3oY2dWc9a1Q"
                      *         }
                      *       ],
                      *       "spiffe_refresh_hint": 300,
-                     *       "spiffe_sequence": 1
+                     *       "spiffe_sequence": 1795769287
                      *     }
                      */
                     "application/json": components["schemas"]["BundleAnswer"];

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 
-use crate::api::authority::{AgentCaAnswer, BundleAnswer, CaCertificateItem};
+use crate::api::authority::{AgentCaAnswer, BundleAnswer, CaCertificateItem, DiscoveryAnswer, JwksAnswer};
 use crate::app::keep::agent_ca::CertificateSummary;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, Allowed, Id, Nothing, Params};
@@ -66,6 +66,32 @@ pub(crate) async fn spiffe_bundle(
 ) -> Served<JsonOf<BundleAnswer>> {
     let documents = shared.trust_documents().await;
     Ok(Media::new(documents.bundles.as_ref().ok_or_else(missing)?.spiffe.answer(&headers)))
+}
+
+fn no_discovery(shared: &Shared) -> Problem {
+    Problem::not_found(if shared.app.policy.jwt.issuer.is_some() {
+        "There is no key of JWT-SVIDs yet; the server makes one when it has an agent CA."
+    } else {
+        "This server names no issuer of JWT-SVIDs: set jwt_issuer (MUSTER_JWT_ISSUER). Their keys are in \
+         /.well-known/spiffe-bundle all the same."
+    })
+}
+
+/// OpenID Connect discovery, for programs that verify JWT-SVIDs and know no more than the issuer.
+pub(crate) async fn openid_configuration(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+) -> Served<JsonOf<DiscoveryAnswer>> {
+    let documents = shared.trust_documents().await;
+    Ok(Media::new(
+        documents.discovery.as_ref().ok_or_else(|| no_discovery(&shared))?.configuration.answer(&headers),
+    ))
+}
+
+/// The keys of JWT-SVIDs for such programs.
+pub(crate) async fn jwks(State(shared): State<Shared>, headers: HeaderMap) -> Served<JsonOf<JwksAnswer>> {
+    let documents = shared.trust_documents().await;
+    Ok(Media::new(documents.discovery.as_ref().ok_or_else(|| no_discovery(&shared))?.jwks.answer(&headers)))
 }
 
 impl From<CertificateSummary> for CaCertificateItem {

@@ -146,6 +146,9 @@ fn registry(
         "What was refused since the start and why, repeats included that the audit trail has as a count",
         counters(refusals),
     );
+    let signed_jwt_svids: Counter = Counter::default();
+    signed_jwt_svids.inc_by(figures.signed_jwt_svids);
+    registry.register("jwt_svids", "JWT-SVIDs signed since the start", signed_jwt_svids);
     let failed_commits: Counter = Counter::default();
     failed_commits.inc_by(figures.failed_commits);
     registry.register("failed_commits", "Commits to disk that failed since the start", failed_commits);
