@@ -26,7 +26,8 @@ impl<'a> Resumption<'a> {
         let this = Self { stage, ask, sessions: sessions.into() };
         tokio::task::block_in_place(|| {
             for (version, file) in &this.sessions {
-                this.connect(version, &format!("-sess_out {}", file.display()));
+                let said = this.connect(version, &format!("-sess_out {}", file.display()));
+                assert!(said.contains("New, TLSv1"), "no session was made: {said}");
             }
         });
         this
