@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use muster::agent::config::AgentConfig;
+use muster::agent::relying_party::settings::VouchAddress;
 
 use crate::support::agent::Machine;
 use crate::support::cli::{Cli, Output};
@@ -104,6 +105,20 @@ fn a_ca_file_and_another_directory_are_taken_along() {
     assert_eq!(config.identity.path(), Path::new("/var/lib/app/identity"));
     assert_eq!(config.server_ca.as_deref(), Some(Path::new("/etc/muster/agent-server-ca.pem")));
     assert!(image.read(UNIT).lines().any(|line| line == "StateDirectory=app/identity"));
+}
+
+#[test]
+fn a_group_of_relying_parties_may_ask_the_agent() {
+    let image = Image::new();
+    image.install(&["--server", URL, "--secret-file", "-", "--relying-party", "www-data"]).ok();
+    let config = AgentConfig::load(&image.root().join(CONFIG), &|_| None).unwrap();
+    let relying_party = config.relying_party.unwrap();
+    assert_eq!(relying_party.group.as_deref(), Some("www-data"));
+    assert_eq!(relying_party.listen, VouchAddress::Unix("/run/muster-agent/vouch.sock".into()));
+    assert!(image.read(UNIT).lines().any(|line| line == "SupplementaryGroups=www-data"));
+    let bad = ["--server", URL, "--secret-file", "-", "--relying-party", "a\nUser=root"];
+    let refused = image.install(&bad).failed();
+    assert!(refused.stderr.contains("--relying-party"), "{refused}");
 }
 
 #[test]

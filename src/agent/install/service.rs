@@ -38,6 +38,8 @@ const UNIT: &str = "/etc/systemd/system/muster-agent.service";
 const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
 /// By their paths, because somebody else may have set the search path.
 const SYSTEMCTL: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
+/// Where relying parties ask, unless somebody has set another place.
+const VOUCH_SOCKET: &str = "/run/muster-agent/vouch.sock";
 /// Exists where systemd runs as the first process (sd_booted).
 const BOOTED: &str = "/run/systemd/system";
 /// How long the first report of a started agent is waited for, and how often it is looked for.
@@ -53,6 +55,8 @@ pub struct InstallOrder {
     pub credential: Option<Credential>,
     /// Where the identity will be kept.
     pub dir: PathBuf,
+    /// The group whose programs may ask whom to let in.
+    pub relying_party: Option<String>,
     pub target: Target,
 }
 
@@ -143,6 +147,7 @@ impl InstallError {
             Self::Unit(NotForAUnit::NotState(_)) => {
                 "choose a directory below /var/lib, or copy systemd/muster-agent.service and adapt it"
             }
+            Self::Unit(NotForAUnit::Group) => "--relying-party takes the name or number of a group",
             Self::Unit(_) => "--dir takes plain paths below /var/lib",
             Self::ForeignProgram(_) => "nothing was changed; move it aside, and install again",
             Self::NoReport(_) => {
@@ -193,7 +198,7 @@ pub fn install(order: &InstallOrder) -> Result<Installed, InstallError> {
         return Err(InstallError::NoSystemd);
     }
     let (program, to_write) = service_program(root)?;
-    let unit = unit::render(program, &order.dir)?;
+    let unit = unit::render(program, &order.dir, order.relying_party.as_deref())?;
     let kept_identity = existing_identity(order)?;
     check_settings(root)?;
     let credential = order.credential.as_ref().filter(|_| kept_identity.is_none());
@@ -398,6 +403,8 @@ fn settings(order: &InstallOrder) -> Result<String, AgentConfigError> {
         ("identity", "server", Some(order.server.to_string())),
         ("enroll", key, Some(format!("/run/credentials/{}/{name}", unit::NAME))),
         ("enroll", "ca_pin", pin),
+        ("relying_party", "listen", order.relying_party.as_ref().map(|_| format!("unix:{VOUCH_SOCKET}"))),
+        ("relying_party", "group", order.relying_party.clone()),
     ]);
     Ok(format!("{SIGNATURE}, and written anew by it. Remove this line to keep changes of your own.\n{yaml}"))
 }

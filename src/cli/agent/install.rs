@@ -38,6 +38,10 @@ pub struct InstallArgs {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
     dir: PathBuf,
 
+    /// The group whose programs, such as a web server's www-data, may ask this agent whom to let in
+    #[arg(long, value_name = "GROUP")]
+    relying_party: Option<String>,
+
     /// The file tree of an image to install into; nothing is run, and the credential may come later
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
@@ -80,7 +84,14 @@ impl InstallArgs {
         if credential.is_none() && matches!(target, Target::Here) && !service::has_identity(&self.dir) {
             return Err(no_credential());
         }
-        let order = InstallOrder { server, vouched, credential, dir: self.dir, target };
+        let order = InstallOrder {
+            server,
+            vouched,
+            credential,
+            dir: self.dir,
+            relying_party: self.relying_party,
+            target,
+        };
         let installed = service::install(&order)?;
         if json {
             return print(&format!("{}\n", Received::of(&installed).raw));

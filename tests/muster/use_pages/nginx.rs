@@ -1,12 +1,22 @@
 //! `docs/use/nginx.md`.
 
-use rustix::process::Signal;
-
 use super::account::whole;
 use super::harness::backend::Backend;
 use super::harness::cast::Cast;
 use super::harness::machine::Machine;
 use super::harness::unit::{Reload, Unit};
+
+/// For a moment workers of before and after listen side by side; a test wants to meet those of after.
+const RELOAD: &str = r#"master=$(cat PID)
+before=$(cat /proc/$master/task/$master/children)
+kill -HUP "$master"
+for worker in $before; do
+    tries=0
+    while [ -e /proc/$worker ] && ! grep -q 'shutting down' /proc/$worker/cmdline && [ $tries -lt 1000 ]; do
+        tries=$((tries + 1))
+        sleep 0.01
+    done
+done"#;
 
 /// nginx with nothing to serve, as a distribution sets it up.
 pub fn is_there(Machine { stage, door, .. }: &Machine) {
@@ -29,7 +39,8 @@ pub fn is_there(Machine { stage, door, .. }: &Machine) {
     let start =
         stage.template(program, &["-e", "stderr", "-g", "daemon off;", "-c", config.to_str().unwrap()]);
     let pid = stage.path("/run/nginx.pid");
-    stage.units.add("nginx", Unit::new(Reload::By(Signal::HUP), start).ready(move || pid.exists()));
+    let reload = stage.template("sh", &["-c", &RELOAD.replace("PID", pid.to_str().unwrap())]);
+    stage.units.add("nginx", Unit::new(Reload::Run(Box::new(reload)), start).ready(move || pid.exists()));
     tokio::task::block_in_place(|| stage.units.obey("start nginx")).unwrap();
 }
 
