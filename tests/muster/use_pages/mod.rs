@@ -15,6 +15,7 @@ mod curl;
 mod envoy;
 mod haproxy;
 mod harness;
+mod more;
 mod nginx;
 mod postgresql;
 mod renewal;

@@ -15,7 +15,12 @@ use crate::support::fleet::named_host;
 use crate::support::wait::PATIENCE;
 
 /// Waits until a program lets these in and those not; who was good before is let in at every moment of it.
-async fn comes_to(entrance: &impl Entrance, always: &Visitor, let_in: &[&Visitor], kept_out: &[&Visitor]) {
+pub async fn comes_to(
+    entrance: &impl Entrance,
+    always: &Visitor,
+    let_in: &[&Visitor],
+    kept_out: &[&Visitor],
+) {
     let deadline = Instant::now() + PATIENCE;
     'again: loop {
         entrance.lets_in(&[always]).await;

@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::Timestamp;
 use rcgen::{CertificateParams, DistinguishedName, DnType};
+use serde_json::json;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 use x509_parser::time::ASN1Time;
 
 use super::stage::{EXAMPLE_TENANT, Stage};
 use crate::support::client::Client;
-use crate::support::fleet::named_host;
+use crate::support::fleet::mint;
 use crate::support::hierarchy::Hierarchy;
-use crate::support::identity::Identity;
+use crate::support::identity::{ENROLL, Identity};
 use crate::support::keys::{Key, certificates};
 use crate::support::process::MUSTER;
 use crate::support::server::Server;
@@ -50,6 +51,8 @@ pub struct Cast {
     pub operator: Client,
     /// The tenant that a page lets in.
     pub ours: String,
+    /// The other tenant.
+    pub theirs: String,
     /// `web-1` of our tenant.
     pub good: Visitor,
     /// Another good one, `web-2`, which a test may revoke.
@@ -82,11 +85,11 @@ impl Cast {
         tokio::task::block_in_place(|| server.start_again_on_the_same_ports());
         let ours = server.hello.tenant_id.clone();
         let theirs = tokio::task::block_in_place(|| server.tenant("theirs"));
-        let good = named_host(&operator, "", "web-1").await;
-        let later = named_host(&operator, "", "web-2").await;
-        let sooner = named_host(&operator, "", "web-4").await;
-        let revoked = named_host(&operator, "", "web-3").await;
-        let namesake = named_host(&operator, &format!("?tenant={theirs}"), "web-1").await;
+        let good = enrolled(&operator, "", "web-1").await;
+        let later = enrolled(&operator, "", "web-2").await;
+        let sooner = enrolled(&operator, "", "web-4").await;
+        let revoked = enrolled(&operator, "", "web-3").await;
+        let namesake = enrolled(&operator, &format!("?tenant={theirs}"), "web-1").await;
         let foreign = imitation("an agent of another CA", &Hierarchy::foreign(), &good, |_| ());
         let expired = imitation("an expired agent", &own, &good, |params| {
             let days_ago = |days: i64| Timestamp::now().as_second() - days * 86_400;
@@ -108,6 +111,7 @@ impl Cast {
             expired,
             foreign,
             ours,
+            theirs,
             operator,
             server,
             machines: AtomicU32::new(0),
@@ -149,6 +153,15 @@ impl Cast {
         stage.say(EXAMPLE_TENANT, &*self.ours);
         stage.say("https://muster.example.org:8443", &*self.server.hello.url);
     }
+}
+
+/// An agent of today, which may have a DNS name in its certificate.
+pub async fn enrolled(operator: &Client, query: &str, agent: &str) -> Identity {
+    let token = mint(operator, query, &json!({"agent_id": agent})).await;
+    let key = Key::p256();
+    let body = json!({"token": token, "csr": key.csr().pem, "host": {"agent_version": "0.2.0"}});
+    let answer = operator.http.post(ENROLL, &body).await.expect(201);
+    Identity { key, answer }
 }
 
 /// What an agent's certificate says, signed by this hierarchy for a key of its own.

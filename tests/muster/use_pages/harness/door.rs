@@ -42,11 +42,11 @@ pub struct Connection {
 }
 
 impl Door {
-    /// On a free port, with a certificate for `app.example.org` as `/etc/ssl/app.example.org.{crt,key,pem}`, the last with
+    /// On a free port, with a certificate for `app.example.org`, here `localhost`, as `/etc/ssl/app.example.org.{crt,key,pem}`, the last with
     /// both, which the machine trusts.
     pub fn on(stage: &Stage) -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new([APP.to_owned()]).unwrap();
+        let certificate = rcgen::CertificateParams::new([APP.to_owned(), "localhost".to_owned()]).unwrap();
         let (ca, key) = (certificate.self_signed(&key).unwrap().pem(), key.serialize_pem());
         let place = |end: &str| format!("/etc/ssl/{APP}.{end}");
         stage.write(&place("crt"), &ca);

@@ -103,6 +103,11 @@ impl Units {
                 }
                 ("stop", _) => stop(unit),
                 ("reload", _) => reload(unit, name)?,
+                ("try-reload-or-restart", _) => {
+                    if unit.running.is_some() {
+                        reload(unit, name)?;
+                    }
+                }
                 _ => return Err(format!("systemctl {line}: the stand-in knows no {verb}")),
             }
         }
