@@ -21,3 +21,4 @@ mod nginx;
 mod postgresql;
 mod python;
 mod renewal;
+mod rust;

@@ -10,6 +10,7 @@ pub mod entrance;
 pub mod machine;
 pub mod outputs;
 pub mod page;
+mod posing;
 pub mod programs;
 pub mod stage;
 pub mod unit;

@@ -10,7 +10,8 @@ use super::cast::Cast;
 use super::door::Ca;
 use super::entrance::{Entrance, Outcome};
 use super::machine::{Machine, own_group};
-use super::page::Page;
+use super::page::{Kind, Page};
+use super::posing::Poser;
 use super::unit::{Reload, Unit};
 use crate::support::process::Process;
 use crate::support::wait::{PATIENCE, until};
@@ -118,8 +119,33 @@ pub async fn keep_their_promises(
     here.play(page, &[REVOCATION]);
     door.shuts_for(&cast.later).await;
     door.lets_in(&[&cast.good]).await;
+    keeps_to_its_server(page, &here, &cast).await;
     drop(here);
     outlive_rotations(page, settings, &prepare).await;
+}
+
+/// What comes before a page's client is run, and its command without how often it is to call.
+fn call(page: &Page) -> (String, String) {
+    let blocks = page.part(CLIENT);
+    let commands = blocks.last().and_then(|block| block.text.strip_suffix(" 3\n"));
+    let commands = commands.expect("the part ends with three calls");
+    match commands.rsplit_once('\n') {
+        Some((before, call)) => (format!("{before}\n"), call.to_owned()),
+        None => (String::new(), commands.to_owned()),
+    }
+}
+
+/// The client says nothing to a server that is another agent than the one it calls.
+async fn keeps_to_its_server(page: &Page, here: &Machine, cast: &Cast) {
+    tokio::task::block_in_place(|| here.stage.units.obey("stop app")).unwrap();
+    let lines = here.stage.adapt(&format!("{} 1", call(page).1));
+    for who in [&cast.good, &cast.namesake, &cast.revoked, &cast.foreign, &cast.expired] {
+        let poser = Poser::at(here.door.port, who).await;
+        let called = tokio::task::block_in_place(|| here.stage.shell(&lines));
+        let (callers, heard) = poser.leave().await;
+        assert!(!called.status.success(), "{}: {called:?}", who.name);
+        assert!(callers > 0 && heard.is_empty(), "{} has heard of {callers}: {heard}", who.name);
+    }
 }
 
 /// Calls go on, each on a connection of its own, until the certificates that server and client began with are long over.
@@ -129,12 +155,12 @@ async fn outlive_rotations(page: &Page, settings: &[(&str, &str)], prepare: &dyn
     let cast = Cast::assemble_with(&settings).await;
     let here = machine(&cast, page, prepare).await;
     tokio::task::block_in_place(|| {
+        let (build, call) = call(page);
         let blocks = page.part(CLIENT);
-        let (last, before) = blocks.split_last().unwrap();
-        let commands = last.text.strip_suffix(" 3\n").expect("the part ends with three calls");
-        before.iter().for_each(|block| drop(here.stage.play(page, block)));
-        let (build, call) = commands.rsplit_once('\n').unwrap_or(("", commands));
-        let built = here.stage.shell(&here.stage.adapt(build));
+        for file in blocks.iter().filter(|block| matches!(block.kind, Kind::File(_))) {
+            here.stage.play(page, file);
+        }
+        let built = here.stage.shell(&here.stage.adapt(&build));
         assert!(built.status.success(), "{built:?}");
         let call = here.stage.adapt(&format!("exec {call} 1000000"));
         let mut client = Process::start(here.stage.command("sh").args(["-euc", &call]));
