@@ -50,7 +50,7 @@ pub fn found(program: &str, page: &str) -> Option<PathBuf> {
 
 /// The folder of whoever runs the tests, for what builds may share.
 pub fn own_home() -> PathBuf {
-    std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from)
+    std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from)
 }
 
 /// A folder below `target/`, which stays from one run to the next.
@@ -74,6 +74,7 @@ async fn machine(cast: &Cast, page: &Page, prepare: &dyn Fn(&Machine)) -> Machin
     stage.say("\"0.0.0.0\", 9443", format!("\"127.0.0.1\", {port}"));
     stage.say("\"app.example.org\", 9443", format!("\"127.0.0.1\", {port}"));
     prepare(&machine);
+    stage.builds_programs();
     machine.play(page, &[SET_UP]);
     let unit = page.part(SERVER).into_iter().find(|block| block.text.contains("ExecStart=")).unwrap();
     let line = unit.text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
