@@ -1,5 +1,6 @@
 //! What runs a page: the page itself, a machine for it, and who knocks at its door.
 
+mod anybody;
 pub mod attack;
 pub mod backend;
 pub mod beside;
@@ -9,5 +10,7 @@ pub mod entrance;
 pub mod machine;
 pub mod outputs;
 pub mod page;
+mod posing;
+pub mod programs;
 pub mod stage;
 pub mod unit;
