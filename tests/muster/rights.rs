@@ -30,11 +30,12 @@ async fn nobody_makes_changes_or_takes_over_somebody_mightier() {
     let admin = Client::admin(&server).await;
     let clerk = program(&server, &make(&admin, &["user.write", "agent.read"], None).await);
     let only = program(&server, &make(&admin, &["user.write"], None).await);
-    let operators = ["user.write", "agent.read", "agent.write", "audit.read"];
+    let operators = ["user.write", "agent.read", "agent.vouch", "agent.write", "audit.read"];
     let chief = program(&server, &make(&admin, &operators, None).await);
     // Everything but to make tenants: less than an administrator of all of them may.
     let most = [
         "agent.read",
+        "agent.vouch",
         "agent.write",
         "audit.read",
         "host.write",
