@@ -99,6 +99,7 @@ impl<P: Needed + Send> FromRequestParts<Shared> for Allowed<P> {
 impl<P: Needed> Input for Allowed<P> {
     fn describe(operation: &mut Operation) {
         operation.access = Access::Needs(P::PERMISSION);
+        operation.only_asks = !P::CHANGES;
     }
 }
 

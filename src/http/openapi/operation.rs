@@ -49,6 +49,8 @@ pub(crate) struct Operation {
     answers: Vec<DocumentedAnswer>,
     /// Why it refuses, besides what follows from its inputs.
     pub(crate) refusals: Vec<(u16, Code)>,
+    /// Whether it changes nothing, whatever its method.
+    pub(crate) only_asks: bool,
     /// Whether every no is a 403, because proxies take other statuses for a fault.
     forbids_only: bool,
 }
@@ -78,6 +80,7 @@ impl Operation {
             body: None,
             answers: Vec::new(),
             refusals: Vec::new(),
+            only_asks: false,
             forbids_only: false,
         }
     }
@@ -119,7 +122,7 @@ impl Operation {
 
     /// Every refusal of this route, with those that follow from its shape.
     pub(crate) fn all_refusals(&self) -> Vec<(u16, Code)> {
-        let changes = self.method != Method::GET;
+        let changes = self.method != Method::GET && !self.only_asks;
         let mut codes = vec![Code::Unavailable];
         if self.access != Access::Open {
             codes.push(Code::Unauthenticated);

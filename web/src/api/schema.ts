@@ -7058,18 +7058,6 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: throttled */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
-                        /** @enum {unknown} */
-                        code?: "throttled";
-                    };
-                };
-            };
             /** @description code: unavailable */
             503: {
                 headers: {
