@@ -122,6 +122,7 @@ pub(crate) fn owed(output: &OutputConfig, record: &OutputRecord) -> Changed {
     Changed {
         identity: told.told_identity != record.identity_digest,
         lists: told.told_lists != record.lists_digest,
+        denied: told.told_lists != record.lists_digest,
     }
 }
 

@@ -191,7 +191,10 @@ impl Keeper {
             self.write(material, lists, &set, rights, now)?;
             if self.output.on_change.is_some() {
                 let identity = differs.identity || differs.damaged;
-                self.pace.note(Changed { identity, lists: differs.lists && !first });
+                let told = &self.record.on_change.told_denied;
+                let denied = material.denied.keys().any(|serial| !told.contains(serial));
+                let lists = differs.lists && !first;
+                self.pace.note(Changed { identity, lists, denied: lists && denied });
             }
             info!(
                 dir = %self.output.dir.display(), identity = differs.identity, lists = differs.lists,

@@ -17,8 +17,8 @@ use crate::clock::{self, Clock};
 
 /// How long an agent of ours may take to say who is denied before files are made without that.
 const LOCAL_WITHIN: Duration = Duration::from_secs(10);
-/// How long the list of a denied serial may take. The agent asks for lists once a second.
-const AGREED_WITHIN: Duration = Duration::from_millis(1500);
+/// How long the list of a denied serial may take: it is made within a second, and told once a second.
+const AGREED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Publishes until nobody hears or wants to know any more.
 pub(crate) async fn settle(

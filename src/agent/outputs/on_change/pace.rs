@@ -8,15 +8,22 @@ use std::time::{Duration, Instant};
 pub(crate) struct Changed {
     pub identity: bool,
     pub lists: bool,
+    /// Somebody is denied who was not before. Lists are made anew for other reasons, too, which must not use up the turn
+    /// of a revocation.
+    pub denied: bool,
 }
 
 impl Changed {
     pub(crate) const fn is_any(self) -> bool {
-        self.identity || self.lists
+        self.identity || self.lists || self.denied
     }
 
     const fn and(self, other: Self) -> Self {
-        Self { identity: self.identity || other.identity, lists: self.lists || other.lists }
+        Self {
+            identity: self.identity || other.identity,
+            lists: self.lists || other.lists,
+            denied: self.denied || other.denied,
+        }
     }
 }
 
@@ -33,6 +40,7 @@ pub(crate) struct Pace {
     running: Option<Changed>,
     last_run: Option<Instant>,
     last_run_of_lists: Option<Instant>,
+    last_run_of_denied: Option<Instant>,
     failures: u32,
     again_at: Option<Instant>,
     /// What the last runs failed to tell.
@@ -48,9 +56,10 @@ impl Pace {
             running: None,
             last_run: None,
             last_run_of_lists: None,
+            last_run_of_denied: None,
             failures: 0,
             again_at: None,
-            failed: Changed { identity: false, lists: false },
+            failed: Changed { identity: false, lists: false, denied: false },
         }
     }
 
@@ -67,7 +76,8 @@ impl Pace {
         let after = |last: Option<Instant>| last.map_or(now, |last| last + self.interval);
         let lists = self.waiting.lists.then(|| after(self.last_run_of_lists));
         let identity = self.waiting.identity.then(|| after(self.last_run));
-        [lists, identity, self.again_at].into_iter().flatten().min()
+        let denied = self.waiting.denied.then(|| after(self.last_run_of_denied));
+        [denied, lists, identity, self.again_at].into_iter().flatten().min()
     }
 
     /// A run begins, about everything that waits.
@@ -79,6 +89,9 @@ impl Pace {
         self.last_run = Some(now);
         if about.lists {
             self.last_run_of_lists = Some(now);
+        }
+        if about.denied {
+            self.last_run_of_denied = Some(now);
         }
         self.running = Some(about);
     }
@@ -112,8 +125,9 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const IDENTITY: Changed = Changed { identity: true, lists: false };
-    const LISTS: Changed = Changed { identity: false, lists: true };
+    const IDENTITY: Changed = Changed { identity: true, lists: false, denied: false };
+    const LISTS: Changed = Changed { identity: false, lists: true, denied: false };
+    const DENIED: Changed = Changed { identity: false, lists: true, denied: true };
     const INTERVAL: Duration = Duration::from_secs(5);
 
     /// A pace, and a clock that starts at 0.
@@ -173,6 +187,18 @@ mod tests {
         // A run for lists was a run for the rotation, too.
         story.pace.note(IDENTITY);
         assert_eq!(story.due(107), Some(111));
+    }
+
+    #[test]
+    fn a_revocation_waits_for_no_list_that_was_only_made_anew() {
+        let mut story = Story::new();
+        story.pace.note(LISTS);
+        story.run(100, true);
+        story.pace.note(DENIED);
+        assert_eq!(story.due(101), Some(101));
+        story.run(101, true);
+        story.pace.note(DENIED);
+        assert_eq!(story.due(102), Some(106));
     }
 
     #[test]
