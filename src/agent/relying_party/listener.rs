@@ -229,13 +229,25 @@ impl ConnectionTable {
     }
 }
 
+/// A request that is open on a connection; it ends with this value, also when its stream is reset.
+#[derive(Debug)]
+struct OpenRequest(Arc<Place>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.request_ends();
+    }
+}
+
 impl Place {
-    fn request_begins(&self) {
+    fn request_begins(self: Arc<Self>) -> OpenRequest {
         let mut since = self.idle_since.lock();
         if since.0 == 0 {
             self.table.0.lock().idle.remove(&since.1);
         }
         since.0 += 1;
+        drop(since);
+        OpenRequest(self)
     }
 
     fn request_ends(&self) {
@@ -268,10 +280,8 @@ async fn connection(
     let service = tower::service_fn(move |request: hyper::Request<Incoming>| {
         let (router, place) = (router.clone(), Arc::clone(&asked));
         async move {
-            place.request_begins();
-            let answer = router.oneshot(request.map(Body::new)).await;
-            place.request_ends();
-            answer
+            let _open = place.request_begins();
+            router.oneshot(request.map(Body::new)).await
         }
     });
     let mut http: Builder<TokioExecutor> = connection_builder(TokioExecutor::new());
@@ -285,4 +295,23 @@ async fn connection(
     }
     // A peer that hangs up is no news.
     let _ = serving.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_idle_makes_way_and_a_request_that_was_given_up_is_none() {
+        let table = ConnectionTable::default();
+        let places: Vec<_> = (0..CONNECTIONS_MAX).map(|_| table.enter().unwrap()).collect();
+        let mut open: Vec<_> = places.iter().map(|place| Arc::clone(place).request_begins()).collect();
+        assert!(table.enter().is_none(), "all have a request open");
+        // Its future is dropped, as when the client resets its stream.
+        drop(open.remove(7));
+        assert!(table.enter().is_some());
+        let ended: Vec<_> = places.iter().map(|place| place.make_way.is_cancelled()).collect();
+        assert_eq!(ended.iter().filter(|ended| **ended).count(), 1);
+        assert!(ended[7]);
+    }
 }
