@@ -28,13 +28,22 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o777
 }
 
-/// One directory for each format, under these names.
+fn own_group() -> String {
+    rustix::process::getegid().as_raw().to_string()
+}
+
+/// One directory for each format, under these names. A group can read the key, unless other rights are asked for.
 fn every_format(provider: &Provider) -> Value {
     let password = provider.room.path().join("password");
     fs::write(&password, "correct horse\n").unwrap();
     fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
     let outputs = ["pem", "combined", "pkcs12", "hashed", "der"].map(|format| {
-        let mut output = json!({"dir": dir(provider, format), "format": format, "key_mode": "0640"});
+        let mut output = json!({"dir": dir(provider, format), "format": format, "group": own_group()});
+        match format {
+            "hashed" => output["key_mode"] = json!("0440"),
+            "der" => drop(output.as_object_mut().unwrap().remove("group")),
+            _ => {}
+        }
         if format == "pkcs12" {
             output["password_file"] = json!(password);
         }
@@ -129,7 +138,8 @@ fn every_format_is_read_by_the_programs_that_it_is_for() {
         ("pem/key.pem", 0o640),
         ("combined/combined.pem", 0o640),
         ("pkcs12/identity.p12", 0o640),
-        ("der/key.der", 0o640),
+        ("hashed/key.pem", 0o440),
+        ("der/key.der", 0o600),
         ("pem/cert.pem", 0o644),
         ("pkcs12/truststore.p12", 0o644),
         ("pem/..data", 0o755),
@@ -443,11 +453,20 @@ fn a_drop_in_names_user_and_folders() {
     let unit = outputs.run(&["--unit"]).ok().stdout;
     for line in [
         "[Service]".to_owned(),
-        format!("ReadWritePaths={}", one.display()),
-        format!("ReadWritePaths={}", two.display()),
-        format!("ReadWritePaths={}", provider.room.path().join("state").display()),
+        format!("ReadWritePaths=-{}", one.display()),
+        format!("ReadWritePaths=-{}", two.display()),
+        format!("ReadWritePaths=-{}", provider.room.path().join("state").display()),
     ] {
         assert!(unit.lines().any(|have| have == line), "{line}: {unit}");
     }
     assert!(unit.contains("ExecStart=") && unit.contains(" agent outputs --config "), "{unit}");
+    assert!(!unit.contains("Home"), "{unit}");
+    // A folder that the unit would not see.
+    let at_home = json!([{"dir": one}, {"dir": "/home/nobody/muster"}]);
+    let outputs = Outputs::new(&dir(&provider, "other"), &provider.socket(), at_home);
+    let unit = outputs.run(&["--unit"]).ok().stdout;
+    let lines = "ReadWritePaths=-/home/nobody/muster\n";
+    assert!(unit.contains(lines), "{unit}");
+    let lines = "\nProtectHome=tmpfs\nBindPaths=-/home/nobody/muster\n";
+    assert!(unit.contains(lines) && unit.matches("BindPaths").count() == 1, "{unit}");
 }

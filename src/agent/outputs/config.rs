@@ -24,6 +24,8 @@ const OUTPUTS_MAX: usize = 64;
 /// Words of a command.
 const WORDS_MAX: usize = 64;
 const KEY_MODE_USUAL: u32 = 0o600;
+/// A group is named so that it can read.
+const KEY_MODE_OF_A_GROUP: u32 = 0o640;
 const MIN_INTERVAL_USUAL: Duration = Duration::from_secs(5);
 const MIN_INTERVAL_MAX: Duration = Duration::from_secs(86_400);
 const TIMEOUT_USUAL: Duration = Duration::from_secs(60);
@@ -165,12 +167,13 @@ impl TryFrom<OutputAsWritten> for OutputConfig {
         let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
         let interval = written.min_interval.map(|wait| wait.0);
         let timeout = written.timeout.map(|wait| wait.0);
+        let mode_usual = if written.group.is_some() { KEY_MODE_OF_A_GROUP } else { KEY_MODE_USUAL };
         Ok(Self {
             dir: written.dir.0,
             format: written.format,
             owner: written.owner.map(|account| account.0),
             group: written.group.map(|account| account.0),
-            key_mode: written.key_mode.map_or(KEY_MODE_USUAL, |mode| mode.0),
+            key_mode: written.key_mode.map_or(mode_usual, |mode| mode.0),
             password_file: written.password_file.map(|file| file.0),
             on_change: written.on_change.map(|words| words.0),
             min_interval: within("min_interval", interval, MIN_INTERVAL_USUAL, zero, MIN_INTERVAL_MAX)?,
@@ -365,6 +368,12 @@ mod tests {
         assert_eq!(output.dir, Path::new("/etc/nginx/muster"));
         assert_eq!((output.format, output.key_mode), (OutputFormat::Pem, 0o600));
         assert_eq!((output.min_interval, output.timeout), (MIN_INTERVAL_USUAL, TIMEOUT_USUAL));
+        for (rest, mode) in
+            [("group: app", 0o640), ("group: app, key_mode: \"0600\"", 0o600), ("owner: app", 0o600)]
+        {
+            let config = parse(&format!("outputs: [{{dir: /c, {rest}}}]")).unwrap();
+            assert_eq!(config.outputs[0].key_mode, mode, "{rest}");
+        }
         assert_eq!(parse("socket: unix:///a/b\noutputs: [{dir: /c}]").unwrap().socket, Path::new("/a/b"));
     }
 

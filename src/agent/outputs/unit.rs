@@ -13,6 +13,8 @@ use crate::agent::outputs::config::OutputsConfig;
 pub const OUTPUTS_UNIT: &str = "muster-agent-outputs.service";
 /// What the unit reads.
 const CONFIG_USUAL: &str = "/etc/muster/outputs.yml";
+/// What `ProtectHome=` is about (systemd.exec(5)).
+const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 
 /// The drop-in for these settings.
 pub fn drop_in(config: &OutputsConfig, path: &Path, program: &Path) -> Result<String, NotForAUnit> {
@@ -39,13 +41,26 @@ pub fn drop_in(config: &OutputsConfig, path: &Path, program: &Path) -> Result<St
                 .push("# The socket is not there now; name its group here: SupplementaryGroups=".to_owned()),
         }
     }
-    for output in &config.outputs {
-        lines.push(format!("ReadWritePaths={}", plain(&output.dir)?));
+    let folders = || config.outputs.iter().map(|output| &output.dir).chain(&config.state_dir);
+    // Behind a hyphen: where one is missing the unit starts all the same, and looks after the others.
+    for folder in folders() {
+        lines.push(format!("ReadWritePaths=-{}", plain(folder)?));
     }
-    if let Some(state) = &config.state_dir {
-        lines.push(format!("ReadWritePaths={}", plain(state)?));
+    let mut at_home = folders().filter(|folder| is_at_home(folder)).peekable();
+    if at_home.peek().is_some() {
+        lines.push("# Of the homes it sees these folders, and nothing else.".to_owned());
+        lines.push("ProtectHome=tmpfs".to_owned());
+    }
+    for folder in at_home {
+        lines.push(format!("BindPaths=-{}", plain(folder)?));
     }
     Ok(lines.join("\n") + "\n")
+}
+
+/// Whether `ProtectHome=` hides it.
+fn is_at_home(folder: &Path) -> bool {
+    let real = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    HOMES.iter().any(|home| folder.starts_with(home) || real.starts_with(home))
 }
 
 /// The user that owns every folder, if that is not root, and if nothing is to be given to somebody else.
