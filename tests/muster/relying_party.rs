@@ -306,6 +306,7 @@ async fn an_agent_that_is_revoked_itself_lets_nobody_in_and_leaves() {
 async fn loopback_is_served_too_and_many_silent_connections_keep_nobody_out() {
     let server = Server::quickstart();
     let beside = Beside::start(&server, &json!({"listen": "127.0.0.1:0"}));
+    beside.agent.wait_for_log("choose one below 1024", wait::PATIENCE);
     let log = beside.agent.wait_for_log("answering relying parties", wait::PATIENCE);
     let port = log.rsplit_once("127.0.0.1:").unwrap().1;
     let port: u16 = port.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::agent::account::{AccountKind, NoSuchAccount, number_of};
 use crate::agent::local_socket::{ListenError, LocalSocket, SocketPurpose};
@@ -35,6 +35,8 @@ const CONNECTIONS_MAX: usize = 256;
 const SILENCE_MAX: Duration = Duration::from_secs(90);
 /// How long to wait when a connection can't be accepted, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The first port that every user may take, unless the kernel was told otherwise (`net.ipv4.ip_unprivileged_port_start`).
+const PORT_OF_EVERYBODY: u16 = 1024;
 /// How long open requests may take once the agent stops.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -70,6 +72,9 @@ impl RelyingPartyListenError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Socket(error) => error.hint(),
+            Self::Loopback(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                "with systemd: 'systemctl edit muster-agent', three lines: [Service], AmbientCapabilities=CAP_NET_BIND_SERVICE and CapabilityBoundingSet=CAP_NET_BIND_SERVICE; then restart the agent"
+            }
             Self::Loopback(..) => "stop the program that has the port, or choose another one",
             Self::Group(GroupError::Unknown(_)) => "check its name, or create it with groupadd",
             Self::Group(GroupError::NoMember(_)) => {
@@ -106,6 +111,9 @@ impl VouchListener {
                 let failed = |error| RelyingPartyListenError::Loopback(*address, error);
                 let listener = TcpListener::bind(address).await.map_err(failed)?;
                 let address = listener.local_addr().map_err(failed)?;
+                if address.port() >= PORT_OF_EVERYBODY {
+                    warn!(listen = %address, "any user of this machine may take that port while the agent is away, and then vouch for everybody; choose one below 1024, or a socket");
+                }
                 (OpenListener::Loopback(listener), VouchAddress::Loopback(address))
             }
         };

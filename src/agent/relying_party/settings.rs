@@ -45,7 +45,7 @@ pub enum VouchAddress {
 pub enum RelyingPartyError {
     /// Certificates come without the proof that whoever asks had a handshake with their owner, so nobody else may ask.
     #[error(
-        "listen: unix:/an/absolute/path or a loopback address with a port, such as 127.0.0.1:9444, is wanted"
+        "listen: unix:/an/absolute/path or a loopback address with a port, such as 127.0.0.1:944, is wanted"
     )]
     Listen,
     /// YAML would read 0660 as another number.
