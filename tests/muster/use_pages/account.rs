@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::harness::page::{Page, folder};
+use super::harness::page::{Block, Kind, Page, folder};
 use crate::support::files::below;
 
 /// Blocks that no test runs: page, a text that stands in the block, why.
@@ -133,4 +133,95 @@ fn answers_of_a_location_are_found() {
     ] {
         assert_eq!(returns_in_a_location(config), wrong, "{config}");
     }
+}
+
+/// Where programs of pages ask the agent.
+const SOCKET: &str = "/run/muster-agent/workload.sock";
+
+/// The settings that a text adds to the agent's.
+fn agent_settings(page: &Page) -> Vec<serde_json::Value> {
+    let adds = |block: &&Block| block.kind == Kind::AddTo("/etc/muster/agent.yml".to_owned());
+    page.blocks.iter().filter(adds).map(|block| yaml_serde::from_str(&block.text).unwrap()).collect()
+}
+
+#[test]
+fn pages_open_the_sockets_that_they_use() {
+    let opens = |page: &Page| agent_settings(page).iter().any(|all| all["workload_api"]["socket"] == SOCKET);
+    assert!(opens(&Page::of_outputs()), "docs/outputs.md does not say how the socket is opened");
+    let mut used = 0;
+    for name in names() {
+        let page = Page::open(&name);
+        let uses = |what: &str| {
+            let beside = |block: &&Block| block.kind != Kind::AddTo("/etc/muster/agent.yml".to_owned());
+            page.blocks.iter().filter(beside).any(|block| block.text.contains(what))
+        };
+        if uses(SOCKET) {
+            assert!(opens(&page) || page.text.contains("](../outputs.md)"), "{name}: who opens {SOCKET}?");
+            used += 1;
+        }
+        for (socket, listen) in [
+            ("/run/muster-agent/vouch.sock", "unix:/run/muster-agent/vouch.sock"),
+            ("127.0.0.1:944", "127.0.0.1:944"),
+        ] {
+            let listens = |all: &serde_json::Value| all["relying_party"]["listen"] == listen;
+            assert!(
+                !uses(socket) || agent_settings(&page).iter().any(listens),
+                "{name}: who opens {socket}?"
+            );
+        }
+        for settings in agent_settings(&page) {
+            let listen = settings["relying_party"]["listen"].as_str().unwrap_or("unix:");
+            let port = listen.strip_prefix("127.0.0.1:").map(|port| port.parse::<u16>().unwrap());
+            assert!(
+                listen.starts_with("unix:") || port.is_some_and(|port| port < 1024),
+                "{name}: {listen} is anybody's"
+            );
+            let binds = "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n";
+            assert!(port.is_none() || uses(binds), "{name}: the agent may not have that port");
+        }
+    }
+    assert!(used > 15, "{used}");
+}
+
+/// systemd refuses a dynamic user whose name is a group's, and gives up on a program that fails five times in ten seconds.
+#[test]
+fn units_of_pages_can_start() {
+    let mut units = 0;
+    for name in names() {
+        for block in Page::open(&name).blocks {
+            let Kind::File(place) = &block.kind else { continue };
+            let Some(unit) =
+                place.strip_suffix(".service").filter(|place| place.starts_with("/etc/systemd/"))
+            else {
+                continue;
+            };
+            let has = |line: &str| block.text.lines().any(|have| have == line);
+            let values = |key: &str| {
+                let lines = block
+                    .text
+                    .lines()
+                    .filter_map(|line| line.split_once('='))
+                    .filter(|(name, _)| *name == key);
+                lines.map(|(_, value)| value.to_owned()).collect::<Vec<_>>()
+            };
+            let own = unit.rsplit('/').next().unwrap().to_owned();
+            let user = values("User").pop().unwrap_or(own);
+            assert!(
+                !has("DynamicUser=yes") || !values("SupplementaryGroups").contains(&user),
+                "{name}: the dynamic user {user} has a group's name"
+            );
+            if has("Restart=on-failure") {
+                assert_eq!(values("RestartSec"), ["5"], "{name}");
+                assert!(!values("After").is_empty() && values("After") == values("Wants"), "{name}");
+            }
+            units += 1;
+        }
+    }
+    assert!(units > 6, "{units}");
+}
+
+/// The pages, and their index.
+fn names() -> Vec<String> {
+    let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    files.map(|file| file.into_string().unwrap().trim_end_matches(".md").to_owned()).collect()
 }

@@ -11,7 +11,7 @@ use super::unit::{Reload, Unit};
 use crate::support::fleet::mint;
 use crate::support::process::MUSTER;
 
-/// Enrolls this machine with our tenant and starts its agent as `muster-agent`, with the Workload API.
+/// Enrolls this machine with our tenant and starts its agent as `muster-agent`, which opens no socket until a page tells it to.
 pub async fn an_agent_moves_in(stage: &Stage, cast: &Cast) {
     let token = mint(&cast.operator, "", &json!({"agent_id": cast.next_machine()})).await;
     let token_file = stage.write("/run/token", &token);
@@ -30,8 +30,7 @@ pub async fn an_agent_moves_in(stage: &Stage, cast: &Cast) {
     let config = stage.adapt(&format!(
         "control_plane:\n  grpc_addr: {}\ntls:\n  cert_file: /var/lib/muster-agent/identity/cert.pem\n  \
          key_file: /var/lib/muster-agent/identity/key.pem\n  \
-         ca_file: /var/lib/muster-agent/identity/server-ca.pem\nidentity:\n  server: {}\n\
-         workload_api:\n  socket: /run/muster-agent/workload.sock\n",
+         ca_file: /var/lib/muster-agent/identity/server-ca.pem\nidentity:\n  server: {}\n",
         hello.grpc_addr, hello.url,
     ));
     let config = stage.write("/etc/muster/agent.yml", &config);

@@ -34,7 +34,7 @@ impl Machine {
         cast.appears_on(&stage);
         stage.say("127.0.0.1:8080", format!("127.0.0.1:{}", backend.port));
         stage.say("127.0.0.1:8081", format!("127.0.0.1:{calls}"));
-        stage.say("127.0.0.1:9444", format!("127.0.0.1:{}", free_port()));
+        stage.say("127.0.0.1:944", format!("127.0.0.1:{}", free_port()));
         for group in ["www-data", "caddy", "envoy"] {
             stage.say(
                 &format!("group: {group}\n"),

@@ -5,6 +5,7 @@ pub mod attack;
 pub mod backend;
 pub mod beside;
 pub mod cast;
+mod confined;
 pub mod door;
 pub mod entrance;
 pub mod machine;

@@ -49,6 +49,11 @@ impl Page {
         Self { name: name.to_owned(), text, blocks, run: Mutex::default() }
     }
 
+    /// `docs/outputs.md`, which pages link for what is done once on a machine.
+    pub fn of_outputs() -> Self {
+        Self::open("../outputs")
+    }
+
     /// The blocks below a heading, those of its subheadings too.
     #[track_caller]
     pub fn part(&self, heading: &str) -> Vec<Block> {

@@ -73,6 +73,8 @@ async fn machine(cast: &Cast, page: &Page, prepare: &dyn Fn(&Machine)) -> Machin
     }
     stage.say("\"0.0.0.0\", 9443", format!("\"127.0.0.1\", {port}"));
     stage.say("\"app.example.org\", 9443", format!("\"127.0.0.1\", {port}"));
+    // The group is the one of whoever runs the tests.
+    stage.stand_in("groupadd", "[ \"$*\" = '-f -r app' ]");
     prepare(&machine);
     stage.builds_programs();
     machine.play(page, &[SET_UP]);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
+use super::outputs;
 use super::page::{Block, Kind, Page};
 use super::unit::Units;
 use crate::support::process::{Finished, Process, command};
@@ -172,6 +173,9 @@ impl Stage {
         let text = self.adapt(&block.text);
         match &block.kind {
             Kind::File(name) => {
+                if name == outputs::SETTINGS {
+                    outputs::were_prepared(self, page);
+                }
                 self.write(name, &text);
                 String::new()
             }

@@ -16,6 +16,7 @@ pub struct Unit {
     start: Box<dyn Fn() -> Command + Send + Sync>,
     reload: Reload,
     ready: Option<Box<dyn Fn() -> bool + Send + Sync>>,
+    ends: bool,
     running: Option<Group>,
 }
 
@@ -45,7 +46,7 @@ impl Drop for Group {
 
 impl Unit {
     pub fn new(reload: Reload, start: impl Fn() -> Command + Send + Sync + 'static) -> Self {
-        Self { start: Box::new(start), reload, ready: None, running: None }
+        Self { start: Box::new(start), reload, ready: None, ends: false, running: None }
     }
 
     /// Who starts it waits until this is so, as for a unit that says when it is ready.
@@ -54,7 +55,16 @@ impl Unit {
         self
     }
 
-    fn start(&mut self, name: &str) {
+    /// Does one thing and ends, and who starts it waits for that (`Type=oneshot`).
+    pub fn once(start: impl Fn() -> Command + Send + Sync + 'static) -> Self {
+        Self { ends: true, ..Self::new(Reload::Not, start) }
+    }
+
+    /// What it has against it.
+    fn start(&mut self, name: &str) -> Result<(), String> {
+        if self.ends {
+            return end_of(&mut (self.start)(), name);
+        }
         let group = self.running.insert(Group::start((self.start)()));
         if let Some(is_ready) = &self.ready {
             until(&format!("{name} is ready"), || {
@@ -63,7 +73,16 @@ impl Unit {
                 is_ready().then_some(())
             });
         }
+        Ok(())
     }
+}
+
+/// Runs a command to its end, which must be a success.
+fn end_of(command: &mut Command, name: &str) -> Result<(), String> {
+    let mut process = Process::start(command);
+    process.feed(b"");
+    let Finished { status, stdout, stderr } = process.wait();
+    if status.success() { Ok(()) } else { Err(format!("{name}: {status}\n{stdout}{stderr}")) }
 }
 
 /// So much of a log says why something failed.
@@ -93,13 +112,13 @@ impl Units {
             match (verb, now) {
                 ("start", _) | ("enable", true) => {
                     if unit.running.is_none() {
-                        unit.start(name);
+                        unit.start(name)?;
                     }
                 }
                 ("enable", false) => {}
                 ("restart", _) => {
                     stop(unit);
-                    unit.start(name);
+                    unit.start(name)?;
                 }
                 ("stop", _) => stop(unit),
                 ("reload", _) => reload(unit, name)?,
@@ -145,14 +164,7 @@ fn reload(unit: &Unit, name: &str) -> Result<(), String> {
     let Some(group) = &unit.running else { return Err(format!("{name} is not running")) };
     match &unit.reload {
         Reload::By(signal) => group.0.signal(*signal),
-        Reload::Run(command) => {
-            let mut process = Process::start(&mut command());
-            process.feed(b"");
-            let Finished { status, stdout, stderr } = process.wait();
-            if !status.success() {
-                return Err(format!("reload of {name}: {status}\n{stdout}{stderr}"));
-            }
-        }
+        Reload::Run(command) => end_of(&mut command(), &format!("reload of {name}"))?,
         Reload::Not => return Err(format!("{name} can't be reloaded")),
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 
 use super::guest::{ByCommand, Papers};
 use crate::support::process::Process;
@@ -70,8 +70,10 @@ fn is_there(Machine { stage, door, .. }: &Machine) {
     let config = stage.path("/etc/nats/nats-server.conf");
     let program = stage.root().join("bin/nats-server");
     let program = if program.exists() { program.to_str().unwrap() } else { "nats-server" };
-    let start = stage.template(program, &["-c", config.to_str().unwrap()]);
-    let unit = Unit::new(Reload::By(Signal::HUP), start);
+    // It runs as a user of its own, who has to be able to read what `on_change` writes.
+    let user = if geteuid().is_root() { "setpriv --reuid=65534 --regid=65534 --clear-groups " } else { "" };
+    let start = format!("exec {user}{program} -c {}", config.display());
+    let unit = Unit::new(Reload::By(Signal::HUP), stage.template("sh", &["-c", &start]));
     stage.units.add("nats-server", unit.ready(move || TcpStream::connect(("127.0.0.1", port)).is_ok()));
 }
 

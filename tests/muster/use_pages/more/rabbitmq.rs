@@ -13,6 +13,7 @@ use crate::use_pages::harness::backend::{Backend, WELCOME};
 use crate::use_pages::harness::cast::Cast;
 use crate::use_pages::harness::entrance::Entrance;
 use crate::use_pages::harness::machine::Machine;
+use crate::use_pages::harness::page::Page;
 use crate::use_pages::harness::stage::free_port;
 use crate::use_pages::harness::unit::{Reload, Unit};
 
@@ -76,6 +77,12 @@ fn is_there(Machine { stage, door, .. }: &Machine) {
     let unit = unit.ready(move || TcpStream::connect(("127.0.0.1", plain)).is_ok());
     stage.units.add("rabbitmq-server", unit);
     tokio::task::block_in_place(|| stage.units.obey("start epmd rabbitmq-server")).unwrap();
+    let closes = Page::open("rabbitmq");
+    let closes = closes.blocks.iter().find_map(|block| block.text.split_once("ExecStart=")).unwrap().1;
+    let closes = stage.adapt(closes.lines().next().unwrap());
+    stage
+        .units
+        .add("muster-rabbitmq-close", Unit::once(stage.template("sh", &["-c", &format!("exec {closes}")])));
 }
 
 #[tokio::test(flavor = "multi_thread")]
