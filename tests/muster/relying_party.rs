@@ -11,6 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::support::agent::Machine;
+use crate::support::cli::Cli;
 use crate::support::client::Client;
 use crate::support::fleet::named_host;
 use crate::support::hierarchy::Hierarchy;
@@ -266,6 +267,62 @@ async fn it_goes_on_deciding_while_the_server_is_away_and_after_a_restart() {
     // It catches up.
     server.revoke("web-1");
     beside.until(&good, 403).refused("identity_revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_how_old_what_the_agent_believes_is() {
+    let mut server = Server::quickstart();
+    let mut beside = Beside::start(&server, &json!({"max_age": "1h"}));
+    let status = |beside: &Beside, json: bool| {
+        let dir = beside.machine.dir();
+        let args = ["agent", "status", "--dir", dir.to_str().unwrap()];
+        let args = [&args[..], if json { &["--json"] } else { &[] }].concat();
+        Cli::new(beside.machine.home(), &args).run().stdout
+    };
+    let until = |beside: &Beside, what: &str, state: &str| {
+        wait::until(what, || {
+            let status: Value = serde_json::from_str(&status(beside, true)).unwrap();
+            Some(status["trust"].clone()).filter(|trust| trust["state"] == state)
+        })
+    };
+    let out = Identity::enroll(&server, "out").await;
+    let current = until(&beside, "the server has confirmed it", "current");
+    server.revoke("out");
+    let denied = wait::until("the version of the revocation", || {
+        let trust = until(&beside, "current", "current");
+        (trust["denied"] == 1).then_some(trust)
+    });
+    assert!(denied["version"].as_u64() > current["version"].as_u64(), "{denied} {current}");
+    assert_eq!(denied["epoch"], current["epoch"]);
+    assert!(denied["age_seconds"].as_u64().unwrap() < 180 && denied["trouble"].is_null(), "{denied}");
+    let listen = format!("unix:{}", beside.socket.display());
+    let party = json!({"listen": listen, "max_age_seconds": 3600, "decides": true});
+    assert_eq!(denied["relying_party"], party);
+    let shown = status(&beside, false);
+    assert!(shown.contains(&format!("trust          version {}", denied["version"])), "{shown}");
+    assert!(shown.contains(&format!("relying party  {listen} decides")), "{shown}");
+
+    server.stop();
+    let behind = until(&beside, "the server is missed", "behind");
+    assert_eq!((&behind["version"], &behind["relying_party"]), (&denied["version"], &party));
+    let shown = status(&beside, false);
+    let since = format!("behind since {}", &behind["confirmed_at"].as_str().unwrap()[..19]);
+    assert!(shown.contains(&since) && shown.contains("what to do"), "{shown}");
+    // One that is started then knows as much.
+    beside.restart();
+    assert_eq!(until(&beside, "still missed", "behind")["version"], denied["version"]);
+    server.start_again_on_the_same_ports();
+    until(&beside, "the server is back", "current");
+    drop(out);
+
+    // Where nobody wants to know, nothing is said of it.
+    let machine = Machine::new();
+    machine.enroll_at(&server, &server.join_token_for("alone"));
+    let agent = machine.run(&machine.configure(&server, None), &[]);
+    agent.wait_for_log("session open", wait::PATIENCE);
+    let dir = machine.dir();
+    let args = ["agent", "status", "--json", "--dir", dir.to_str().unwrap()];
+    assert_eq!(Cli::new(machine.home(), &args).run().json()["trust"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]
