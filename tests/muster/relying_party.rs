@@ -269,6 +269,48 @@ async fn it_goes_on_deciding_while_the_server_is_away_and_after_a_restart() {
     beside.until(&good, 403).refused("identity_revoked");
 }
 
+/// The server and the agent beside a relying party say the same of what a revoked intermediate has signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_revoked_intermediate_signed_is_vouched_for_until_that_is_published() {
+    for at_once in [false, true] {
+        let server = Server::quickstart();
+        let (beside, admin) = (Beside::start(&server, &json!({})), Client::admin(&server).await);
+        let held = Identity::enroll(&server, "held").await;
+        let pem = held.field("certificate");
+        let by_server = async |pem: &str| admin.post("/v1/vouch", &json!({ "certificate": pem })).await;
+        beside.until(&pem, 204);
+        assert_eq!(by_server(&pem).await.status, 200);
+
+        // The list waits for this one.
+        let mut connection = held.peer(&server).connect().await.unwrap();
+        let session = connection.session().await.unwrap();
+        let shown = server.cli(&["agent-ca", "show", "--json"]).run().json();
+        let old = shown["certificates"][1]["sha256"].as_str().unwrap().to_owned();
+        let key = server.file("root-key.pem");
+        let command = ["agent-ca", "revoke-intermediate", &old, "--root-key", key.to_str().unwrap()];
+        server.cli(&[&command[..], if at_once { &["--now"] } else { &[] }].concat()).run().ok();
+        let new = Identity::enroll(&server, "new").await;
+        beside.until(&new.field("certificate"), 204);
+        if !at_once {
+            assert_eq!((beside.asked(&pem).status, by_server(&pem).await.status), (204, 200));
+            drop((session, connection));
+        }
+        beside.until(&pem, 403).refused("bad_chain");
+        by_server(&pem).await.refused(403, "bad_chain");
+        // With its intermediate beside it, too.
+        beside.vouch(&json!({ "certificate": held.chain() })).refused("bad_chain");
+        by_server(&held.chain()).await.refused(403, "bad_chain");
+
+        let rotated = held.rotate(&server.http()).await.field("certificate");
+        for pem in [rotated, new.field("certificate")] {
+            assert_eq!((beside.asked(&pem).status, by_server(&pem).await.status), (204, 200));
+        }
+        // The agent beside it has rotated in its session, and goes on.
+        server.revoke("new");
+        beside.until(&new.field("certificate"), 403).refused("identity_revoked");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn status_tells_how_old_what_the_agent_believes_is() {
     let mut server = Server::quickstart();
