@@ -7,7 +7,8 @@ DATA_DIR ?= ./muster-data
 CARGO ?= cargo
 # How long each target of `make fuzz` runs, and which.
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS ?= csr svid chain pem join_link journal_line record settings http2_frames
+FUZZ_TARGETS ?= csr svid chain pem join_link journal_line record settings http2_frames certificate_header \
+	trust_updates trust_file
 
 .PHONY: run test test-web test-use lint bench fuzz regenerate help
 
