@@ -8,7 +8,7 @@ use muster::domain::insight::audit_action::AuditAction;
 use redb::{Database, ReadableTable, TableDefinition};
 use serde_json::{Value, json};
 
-use crate::support::client::{Client, PASSWORD};
+use crate::support::client::{Client, PASSWORD, session_cookie};
 use crate::support::files;
 use crate::support::fleet::{host_by_secret, mint};
 use crate::support::identity::{Identity, ROTATE, present_secret, present_token};
@@ -204,13 +204,18 @@ async fn every_change_leaves_one_record() {
     assert_eq!(admin.delete(&format!("/v1/api-tokens/{}", text(&token, "id"))).await.status, 204);
     trail.one("api_token.revoke", me, here).await;
 
-    let again = Client::admin(&server).await;
+    // From elsewhere, by the client that counts.
+    let elsewhere = admin.clone().without("cookie");
+    let sign_in = async || {
+        let answer = elsewhere.try_sign_in("admin", server.hello.admin_password.as_deref().unwrap()).await;
+        answer.expect(200);
+        session_cookie(&answer)
+    };
+    let again = elsewhere.clone().with_cookie(&sign_in().await);
     trail.one("session.create", me, here).await;
     again.delete("/v1/session").await;
     trail.one("session.end", me, here).await;
-    // Signing in is done by the client that counts, too, and so is ending what it made.
-    let elsewhere = admin.clone().without("cookie");
-    elsewhere.try_sign_in("admin", server.hello.admin_password.as_deref().unwrap()).await.expect(200);
+    sign_in().await;
     trail.one("session.create", me, here).await;
     let sessions = admin.items("/v1/account/sessions").await;
     let other = sessions.iter().find(|session| session["current"] == false).unwrap();
