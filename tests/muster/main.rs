@@ -146,6 +146,8 @@ mod settings;
 mod shutdown;
 /// The SPIFFE libraries for Go, Java, Python and Rust: what they fetch verifies, through rotations.
 mod spiffe_libraries;
+/// SPIRE's commands for workloads, at our agent's socket.
+mod spire_agent;
 /// A store that can't grow: refusals without harm, and work again once there is room.
 mod store_full;
 /// Servers, clients, agents and clocks that the others stand on.
