@@ -53,7 +53,8 @@ pub async fn by_secret_discovery(cast: &Cast, backend: &Backend, page: &Page) ->
 
 /// From another machine, calls reach the agent that the page names, and nobody else who stands at its port hears a word.
 async fn calls_one_agent_alone(called: &Machine, cast: &Cast, backend: &Backend, page: &Page) {
-    let caller = Machine::new(cast, backend).await;
+    let mut caller = Machine::new(cast, backend).await;
+    caller.door.ca = Ca::Any;
     is_there(&caller, backend);
     let at = format!("address: 127.0.0.1, port_value: {}", called.door.port);
     caller.stage.say("address: app.example.org, port_value: 443", at);
