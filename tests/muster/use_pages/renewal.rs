@@ -1,4 +1,4 @@
-//! A renewal of the intermediate at every program that reads files, set up by its page: the unrevoked get in before, during and
+//! A renewal of the intermediate at every program that takes lists, set up by its page: the unrevoked get in before, during and
 //! after it, and nobody else does.
 
 use std::fs;
@@ -39,8 +39,8 @@ pub async fn comes_to(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn programs_that_read_files_let_in_exactly_the_unrevoked_through_a_renewal() {
-    let (cast, backend) = (Cast::assemble().await, Backend::start().await);
+async fn programs_that_take_lists_let_in_exactly_the_unrevoked_through_a_renewal() {
+    let (cast, backend) = (Cast::assemble_with(&envoy::SERVING).await, Backend::start().await);
     let mut machines = Vec::new();
     for (name, is_there) in [
         ("nginx", (|machine, _| nginx::is_there(machine)) as fn(&Machine, &Backend)),
@@ -54,6 +54,7 @@ async fn programs_that_read_files_let_in_exactly_the_unrevoked_through_a_renewal
         machine.play(&page, &["By files"]);
         machines.push(machine);
     }
+    machines.insert(0, envoy::by_secret_discovery(&cast, &backend, &Page::open("envoy")).await);
     let [proxies @ .., database] = &machines[..] else { panic!("no machines") };
     let database = Database { machine: database, role: "app" };
     let come_to = async |let_in: &[&Visitor], kept_out: &[&Visitor]| {
