@@ -5,6 +5,7 @@ use super::harness::backend::Backend;
 use super::harness::cast::Cast;
 use super::harness::machine::Machine;
 use super::harness::unit::{Reload, Unit};
+use crate::support::doors::envoy_program;
 
 /// Envoy, which starts with the page's configuration.
 pub fn is_there(Machine { stage, door, calls }: &Machine, backend: &Backend) {
@@ -16,11 +17,7 @@ pub fn is_there(Machine { stage, door, calls }: &Machine, backend: &Backend) {
         "address: app.example.org, port_value: 443",
         format!("address: 127.0.0.1, port_value: {}", door.port),
     );
-    let packages = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/lib");
-    let found = std::fs::read_dir(packages).into_iter().flatten().flatten();
-    let binary =
-        found.map(|python| python.path().join("site-packages/envoy/_bin/envoy")).find(|path| path.exists());
-    let binary = binary.unwrap_or_else(|| panic!("no Envoy in {packages}: run .ci/prepare first"));
+    let binary = envoy_program();
     stage.stand_in("envoy", &format!("exec {} --use-dynamic-base-id \"$@\"", binary.display()));
     let program = stage.root().join("bin/envoy");
     let config = stage.path("/etc/envoy/envoy.yaml");

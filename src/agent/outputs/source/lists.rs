@@ -2,6 +2,10 @@
 //!
 //! A file that lacks one issuer's list is worse than an old file: some programs refuse all agents of that issuer, others
 //! let its revoked ones in. So a set that is incomplete takes the place of nothing.
+//!
+//! The list of an intermediate that was revoked goes with it, when it leaves the bundle. Programs that look for the agent's
+//! certificate alone, and never for the intermediate's, then refuse all that it has signed because there is no list: what a
+//! thief of its key has signed stands on none, so with its list they would let that in.
 
 use jiff::Timestamp;
 use x509_parser::extensions::ParsedExtension;
@@ -51,7 +55,6 @@ pub(crate) fn judge(lists: &[Vec<u8>], authorities: &[Vec<u8>], now: Timestamp) 
                 .then_some((index, issuer))
         });
         let Some(first) = named.next() else {
-            // Of an issuer that is not ours to know; whoever needs it has its certificate.
             tracing::debug!(number, issuer = %list.issuer(), "a list of an unknown issuer is left out");
             continue;
         };
