@@ -144,6 +144,10 @@ mod server_clock;
 mod settings;
 /// The orderly end: quick, with open work told about it, and reported to the supervisor.
 mod shutdown;
+/// The SPIFFE libraries for Go, Java, Python and Rust: what they fetch verifies, through rotations.
+mod spiffe_libraries;
+/// SPIRE's commands for workloads, at our agent's socket.
+mod spire_agent;
 /// A store that can't grow: refusals without harm, and work again once there is room.
 mod store_full;
 /// Servers, clients, agents and clocks that the others stand on.

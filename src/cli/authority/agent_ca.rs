@@ -95,7 +95,8 @@ pub(crate) enum AgentCaCommand {
         /// The intermediate's serial or SHA-256 as 'muster agent-ca show' prints it, or the first 8 digits or more
         #[arg(value_name = "ID")]
         id: String,
-        /// Publish the root's list first of all: agents are refused by relying parties until they have rotated
+        /// Publish the root's list first of all: agents are refused by relying parties until they have rotated; where one
+        /// that names this intermediate is waiting, publish that one, without the root's key
         #[arg(long)]
         now: bool,
         /// A file with the root's private key, PKCS#8 or SEC 1 PEM [default: stdin]
@@ -287,9 +288,13 @@ async fn revoke_intermediate(
     root_key: Option<&Path>,
 ) -> Result<(), CliError> {
     let control = Control::open_local(global).await?;
+    let wanted = RequestRevocationBody { intermediate: id };
+    if now && is_revoked_and_waits(&control, &wanted.intermediate).await? {
+        let answer = control.call(Call::post("/local/agent-ca/publish-revocation").body(&wanted)).await?;
+        return say_revoked(global, &answer);
+    }
     let root_key = read_root_key(root_key)?;
     let root_key = hierarchy::read_root_key(&root_key)?;
-    let wanted = RequestRevocationBody { intermediate: id };
     let request = control.call(Call::post("/local/agent-ca/request-revocation").body(&wanted)).await?;
     let request: RequestedIntermediate = request.read()?;
     let signed = sign(&request, &root_key).await?;
@@ -303,6 +308,20 @@ async fn revoke_intermediate(
     };
     let answer = control.call(Call::post("/local/agent-ca/revoke-intermediate").body(&body)).await?;
     eprintln!("Take the root key offline again. Where the bundle was exported, export it again.");
+    say_revoked(global, &answer)
+}
+
+/// Whether the list that names this intermediate has been signed and is not published. Whether the id is one is for the server to
+/// say.
+async fn is_revoked_and_waits(control: &Control, id: &str) -> Result<bool, CliError> {
+    let agent_ca: AgentCaAnswer = control.call(Call::get("/v1/agent-ca")).await?.read()?;
+    let digits = id.replace(':', "").to_ascii_lowercase();
+    let meant = |it: &CaCertificateItem| it.serial.starts_with(&digits) || it.sha256.starts_with(&digits);
+    let waits = |it: &CaCertificateItem| it.revoked_at.is_some() && !it.revocation_published;
+    Ok(agent_ca.certificates.iter().any(|it| meant(it) && waits(it)))
+}
+
+fn say_revoked(global: &Global, answer: &Received) -> Result<(), CliError> {
     if global.json {
         return print_json(&answer.raw);
     }

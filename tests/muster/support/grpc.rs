@@ -52,7 +52,7 @@ pub struct Connection {
 pub struct Session {
     up: mpsc::Sender<SessionRequest>,
     down: Streaming<SessionResponse>,
-    /// What the server said before it answered the first report.
+    /// What came before the answer to the first report.
     early: VecDeque<SessionResponse>,
 }
 
@@ -192,8 +192,7 @@ impl Connection {
         let mut early = VecDeque::new();
         loop {
             let next = tokio::time::timeout(PATIENCE, down.message()).await;
-            let next = next.map_err(|_| Status::deadline_exceeded("no answer to the first report"))??;
-            match next {
+            match next.map_err(|_| Status::deadline_exceeded("no answer to the first report"))?? {
                 Some(SessionResponse { message: Some(session_response::Message::Heartbeat(_)) }) | None => {
                     break;
                 }

@@ -17,7 +17,7 @@ use super::secrets::{Secrets, TYPE_URL};
 use crate::agent::enroll::requests::REFUSAL_CHARS_MAX;
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::Offered;
-use crate::agent::workload::authority::WorkloadCaller;
+use crate::agent::workload::authority::{CallerProcess, WorkloadCaller};
 use crate::domain::printable::printable;
 
 /// How long a first answer waits for revocation lists, where there are to be some.
@@ -52,13 +52,7 @@ impl SecretDiscovery {
 
 /// Refuses whoever has too many connections, and notes who asks.
 fn admitted<T>(call: &'static str, request: &Request<T>) -> Result<(), Status> {
-    let caller = request.extensions().get::<WorkloadCaller>();
-    if let Some(refusal) = caller.and_then(|caller| caller.refusal.as_deref()) {
-        return Err(Status::resource_exhausted(refusal));
-    }
-    let peer = caller.and_then(|caller| caller.unix.peer_cred);
-    let (uid, gid) = peer.map(|peer| (peer.uid(), peer.gid())).unzip();
-    let pid = peer.and_then(|peer| peer.pid());
+    let CallerProcess { uid, gid, pid } = WorkloadCaller::admitted(request)?;
     info!(call, uid, gid, pid, "secret discovery");
     Ok(())
 }
