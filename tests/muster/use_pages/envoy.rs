@@ -11,6 +11,7 @@ use super::harness::machine::Machine;
 use super::harness::page::Page;
 use super::harness::posing::Poser;
 use super::harness::unit::{Reload, Unit};
+use crate::support::doors::envoy_program;
 use crate::support::wait::until_answered;
 
 /// Envoy, which starts with the page's configuration.
@@ -25,11 +26,7 @@ pub fn is_there(Machine { stage, door, calls }: &Machine, backend: &Backend) {
     );
     // So that a test sees the end of it.
     stage.say("max_connection_duration: 600s", "max_connection_duration: 3s");
-    let packages = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/lib");
-    let found = std::fs::read_dir(packages).into_iter().flatten().flatten();
-    let binary =
-        found.map(|python| python.path().join("site-packages/envoy/_bin/envoy")).find(|path| path.exists());
-    let binary = binary.unwrap_or_else(|| panic!("no Envoy in {packages}: run .ci/prepare first"));
+    let binary = envoy_program();
     stage.stand_in("envoy", &format!("exec {} --use-dynamic-base-id \"$@\"", binary.display()));
     let program = stage.root().join("bin/envoy");
     let config = stage.path("/etc/envoy/envoy.yaml");
