@@ -74,12 +74,7 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, bearer: &str, watchers:
     drop(outputs);
 }
 
-async fn through_nginx(
-    [asking, by_files]: [Vec<Host>; 2],
-    admin: &mut Admin,
-    nginx: &Nginx,
-    watchers: &str,
-) {
+async fn through_nginx([asking, by_files]: [Vec<Host>; 2], admin: &mut Admin, nginx: &Nginx, watchers: &str) {
     let mut refused = Vec::new();
     for host in asking {
         let mut door = Door::tls(&host, nginx.asking).await.expect("a handshake");

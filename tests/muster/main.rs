@@ -136,6 +136,8 @@ mod secrecy;
 mod secret_discovery;
 /// Files with secrets: in no message, out of others' reach, read by whoever must.
 mod secret_files;
+/// Secret discovery as its protocol has it, with clients that Envoy would not be.
+mod secret_streams;
 /// Enrollment secrets: made, counted, capped, revoked.
 mod secrets;
 /// The server's wall clock steps, stands at the edge of a second, and comes back.

@@ -91,6 +91,8 @@ async fn relying_parties_are_told_when_agents_in_session_have_rotated() {
             assert_eq!(judged.code == Some(0), let_in, "{}: {judged}", agent.name);
         }
     }
+    let by_its_own_list = held.by_openssl_of_the_leaf(&room).stderr;
+    assert!(by_its_own_list.contains("certificate revoked"), "{by_its_own_list}");
     // Programs that read one list alone find them there, whichever it is; nobody is asked for who merely rotated.
     let lists = fetch(&server).await;
     assert!(issuer(&lists[0]).contains(revoked["issuing"]["serial"].as_str().unwrap().split_at(24).1));

@@ -2,9 +2,11 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Subcommand;
 use data_encoding::BASE64;
+use jiff::Timestamp;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -266,7 +268,7 @@ async fn renew(global: &Global, now: bool, root_key: Option<&Path>) -> Result<()
     let root_key = read_root_key(root_key)?;
     let root_key = hierarchy::read_root_key(&root_key)?;
     let request: RequestedIntermediate = control.call(Call::post("/local/agent-ca/request")).await?.read()?;
-    let signed = sign(&request, &root_key)?;
+    let signed = sign(&request, &root_key).await?;
     drop(root_key);
     let body = RenewBody {
         certificate: pem::certificate(&signed.certificate),
@@ -295,7 +297,7 @@ async fn revoke_intermediate(
     let root_key = hierarchy::read_root_key(&root_key)?;
     let request = control.call(Call::post("/local/agent-ca/request-revocation").body(&wanted)).await?;
     let request: RequestedIntermediate = request.read()?;
-    let signed = sign(&request, &root_key)?;
+    let signed = sign(&request, &root_key).await?;
     drop(root_key);
     let body = RevokeIntermediateBody {
         certificate: pem::certificate(&signed.certificate),
@@ -372,7 +374,10 @@ fn read_root_key(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
 }
 
 /// Signs what the server asks for. The root key stays in this process.
-fn sign(request: &RequestedIntermediate, root_key: &PrivateKey) -> Result<SignedIntermediate, CliError> {
+async fn sign(
+    request: &RequestedIntermediate,
+    root_key: &PrivateKey,
+) -> Result<SignedIntermediate, CliError> {
     let unclear = || {
         CliError::new("the server's request can't be understood").hint("update both, and restart the server")
     };
@@ -386,6 +391,11 @@ fn sign(request: &RequestedIntermediate, root_key: &PrivateKey) -> Result<Signed
         revoked: request.revoked.as_deref().map(str::parse).transpose().map_err(|_| unclear())?,
         crl_base: request.crl_url.as_deref().map(str::parse).transpose().map_err(|_| unclear())?,
     };
+    // Programs tell the newer of two lists by whole seconds.
+    let newest = hierarchy::newest_root_list(&request).map(Timestamp::as_second);
+    while newest == Some(SystemClock.now().as_second()) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     Ok(hierarchy::sign(&request, root_key, SystemClock.now())?)
 }
 

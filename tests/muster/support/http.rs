@@ -1,9 +1,10 @@
 //! An HTTPS client that trusts one CA, and a raw one for requests that no client would send.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -105,7 +106,7 @@ impl Http {
         let endless = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
         let body = if endless { Vec::new() } else { answer.bytes().await?.to_vec() };
         if (200..300).contains(&status) {
-            self.done.lock().unwrap().push((method.to_owned(), path.to_owned()));
+            self.done.lock().push((method.to_owned(), path.to_owned()));
         }
         Ok(Answer { status, headers, body, call: format!("{method} {path}") })
     }
@@ -128,7 +129,7 @@ impl Http {
 
     /// Method and path of each request of this client and its clones that was a success.
     pub fn done(&self) -> Vec<(String, String)> {
-        self.done.lock().unwrap().clone()
+        self.done.lock().clone()
     }
 
     /// Where this client's server is, as an `Origin` header names it.
