@@ -2,6 +2,7 @@
 //! tells them and as they stand when it is away.
 
 pub(crate) mod kept;
+pub(crate) mod server_clock;
 pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod update;

@@ -10,7 +10,7 @@ use super::proto::envoy::extensions::transport_sockets::tls::v3::secret::Type;
 use super::proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, TlsCertificate,
 };
-use crate::agent::trust::state::TrustState;
+use crate::agent::trust::state::TrustDocuments;
 use crate::agent::workload::Offered;
 use crate::domain::sha256::sha256;
 use crate::pem;
@@ -25,12 +25,25 @@ const OWN_ROOTS: &str = "ROOTCA";
 #[derive(Debug)]
 pub(crate) struct Secrets<'a> {
     offered: &'a Offered,
-    trust: Option<&'a TrustState>,
+    trust: Option<&'a TrustDocuments>,
+    /// The server tells no lists, so none are waited for.
+    without_lists: bool,
 }
 
 impl<'a> Secrets<'a> {
-    pub(crate) const fn of(offered: &'a Offered, trust: Option<&'a TrustState>) -> Self {
-        Self { offered, trust }
+    pub(crate) const fn of(
+        offered: &'a Offered,
+        trust: Option<&'a TrustDocuments>,
+        without_lists: bool,
+    ) -> Self {
+        Self { offered, trust, without_lists }
+    }
+
+    /// Whether one of the names is of what others are checked with, and lists are still missing: whoever had the roots without
+    /// them would let revoked agents in.
+    pub(crate) fn lacks_lists(&self, names: &[String]) -> bool {
+        let has_lists = self.trust.is_some_and(|trust| !trust.lists.is_empty());
+        !has_lists && !self.without_lists && names.iter().any(|name| self.is_roots(name))
     }
 
     /// Names what there is, without saying anything of the key. The same content has the same version.
@@ -54,13 +67,17 @@ impl<'a> Secrets<'a> {
     /// Whether there is one of this name.
     pub(crate) fn knows(&self, name: &str) -> bool {
         let id = self.offered.spiffe_id();
-        name == OWN_CERTIFICATE || name == OWN_ROOTS || name == id.to_string() || name == id.trust_domain.id()
+        name == OWN_CERTIFICATE || name == id.to_string() || self.is_roots(name)
+    }
+
+    fn is_roots(&self, name: &str) -> bool {
+        name == OWN_ROOTS || name == self.offered.spiffe_id().trust_domain.id()
     }
 
     /// Revocation lists, PEM; empty where there are none.
     fn lists(&self) -> String {
-        let lists = self.trust.map(|trust| &trust.lists[..]).unwrap_or_default();
-        lists.iter().map(|list| pem::encode(pem::CRL, list)).collect()
+        let lists = self.trust.iter().flat_map(|trust| trust.lists.iter());
+        lists.map(|list| pem::encode(pem::CRL, list)).collect()
     }
 
     fn resource(&self, name: &str) -> Option<Any> {
@@ -71,7 +88,7 @@ impl<'a> Secrets<'a> {
                 certificate_chain: inline(&parts.chain),
                 private_key: inline(&parts.key),
             })
-        } else if name == OWN_ROOTS || name == id.trust_domain.id() {
+        } else if self.is_roots(name) && !self.lacks_lists(&[name.to_owned()]) {
             let lists = self.lists();
             let crl = if lists.is_empty() { None } else { inline(&lists) };
             let trusted_ca = inline(&self.offered.roots_pem(self.trust));

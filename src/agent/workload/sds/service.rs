@@ -144,9 +144,10 @@ async fn serve(
             Ok(asked) => {
                 // What was not there yet when it was asked for is still wanted.
                 let first = subscription.version.is_empty() && !subscription.names.is_empty();
-                let offered = offered.borrow_and_update();
-                let trust = trust.read();
-                let secrets = offered.as_ref().map(|offered| Secrets::of(offered, trust.as_ref()));
+                let offered = offered.borrow_and_update().clone();
+                let (documents, without_lists) = (trust.documents(), trust.withdrawn().is_some());
+                let secrets = offered.as_ref();
+                let secrets = secrets.map(|it| Secrets::of(it, documents.as_ref(), without_lists));
                 secrets.and_then(|secrets| subscription.answer(&secrets, asked || first)).map(Ok)
             }
             Err(status) => Some(Err(status)),
@@ -190,12 +191,18 @@ impl SecretDiscoveryService for SecretDiscovery {
         admitted("FetchSecrets", &request)?;
         let request = request.into_inner();
         judge(&request)?;
-        let offered = self.offered.borrow();
+        let offered = self.offered.borrow().clone();
         let offered = offered
-            .as_ref()
             .ok_or_else(|| Status::permission_denied("this machine has no identity that is in force"))?;
-        let trust = self.trust.read();
-        let secrets = Secrets::of(offered, trust.as_ref());
+        let _lists_wanted = self.trust.lists_wanted();
+        self.trust.first_lists(FIRST_LISTS_WITHIN).await;
+        let documents = self.trust.documents();
+        let secrets = Secrets::of(&offered, documents.as_ref(), self.trust.withdrawn().is_some());
+        if secrets.lacks_lists(&request.resource_names) {
+            return Err(Status::unavailable(
+                "the agent has no revocation lists yet, and without them revoked agents would be let in; try again",
+            ));
+        }
         let resources = secrets.resources(&request.resource_names);
         if resources.is_empty() {
             return Err(Status::not_found(
@@ -209,9 +216,13 @@ impl SecretDiscoveryService for SecretDiscovery {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
     use prost::Message;
 
     use super::*;
+    use crate::agent::trust::state::TrustDocuments;
     use crate::agent::workload::sds::proto::envoy::extensions::transport_sockets::tls::v3::Secret;
     use crate::agent::workload::sds::proto::envoy::extensions::transport_sockets::tls::v3::secret::Type;
     use crate::agent::workload::sds::proto::google::rpc;
@@ -230,7 +241,7 @@ mod tests {
         request: DiscoveryRequest,
     ) -> Option<DiscoveryResponse> {
         let asked = subscription.take(request).unwrap();
-        subscription.answer(&Secrets::of(offered, None), asked)
+        subscription.answer(&Secrets::of(offered, None, true), asked)
     }
 
     fn secrets(response: &DiscoveryResponse) -> Vec<(String, bool)> {
@@ -252,15 +263,35 @@ mod tests {
             assert_eq!(secrets(&response), [(name.to_owned(), is_certificate)]);
             assert_eq!((response.nonce.as_str(), response.type_url.as_str()), ("1", TYPE_URL));
             assert!(told(stream, &first, request(&[name], "1")).is_none(), "accepted");
-            assert!(stream.answer(&Secrets::of(&first, None), false).is_none(), "nothing has changed");
-            let changed = stream.answer(&Secrets::of(&second, None), false).unwrap();
+            assert!(stream.answer(&Secrets::of(&first, None, true), false).is_none(), "nothing has changed");
+            let changed = stream.answer(&Secrets::of(&second, None, true), false).unwrap();
             assert!(changed.version_info != response.version_info && changed.nonce == "2");
             assert!(told(stream, &second, request(&["other"], "1")).is_none(), "about an older response");
             let error_detail = Some(rpc::Status { code: 3, message: "no\u{1b}[2J".to_owned() });
             let refused = DiscoveryRequest { error_detail, ..request(&[name], "2") };
             assert!(told(stream, &second, refused).is_none(), "the same is not sent again to who refuses it");
-            assert!(stream.answer(&Secrets::of(&first, None), false).is_some(), "the next change is");
+            assert!(stream.answer(&Secrets::of(&first, None, true), false).is_some(), "the next change is");
         }
+    }
+
+    #[test]
+    fn roots_wait_for_the_lists_and_the_identity_does_not() {
+        let offered = Offered::specimen(ID, "1");
+        let stream = &mut Subscription::default();
+        let asked = stream.take(request(&["default", "ROOTCA"], "")).unwrap();
+        let response = stream.answer(&Secrets::of(&offered, None, false), asked).unwrap();
+        assert_eq!(secrets(&response), [("default".to_owned(), true)]);
+        let mut documents =
+            TrustDocuments { roots: vec![vec![1]], lists: Arc::default(), confirmed_at: Timestamp::MAX };
+        assert!(Secrets::of(&offered, Some(&documents), false).lacks_lists(&["spiffe://muster".to_owned()]));
+        documents.lists = Arc::new(vec![vec![2]]);
+        let with = stream.answer(&Secrets::of(&offered, Some(&documents), false), false).unwrap();
+        assert_eq!(secrets(&with), [("default".to_owned(), true), ("ROOTCA".to_owned(), false)]);
+        let last = with.resources.last().unwrap();
+        let Some(Type::ValidationContext(context)) = Secret::decode(&last.value[..]).unwrap().r#type else {
+            panic!("no roots");
+        };
+        assert!(context.crl.is_some());
     }
 
     #[test]
