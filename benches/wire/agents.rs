@@ -18,12 +18,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Streaming};
 
-use crate::Settings;
 use crate::figures::{Times, line};
 use crate::https::{Https, post, trusting};
 use crate::machines::{Fleet, Host};
 use crate::server::Server;
-use crate::watchers;
+use crate::{Settings, tokens, vouching, watchers};
 
 /// Agents that connect at the same time.
 const ATTACHING: usize = 64;
@@ -64,8 +63,11 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, settings: &Settings) {
     let token = server.operator(&["api-token", "create", "--name", "bench", "--permission", "agent.write"]);
     let bearer = format!("Authorization: Bearer {}\r\n", token["token"].as_str().expect("a text"));
     let gone = agents.split_off(agents.len().saturating_sub(TOLD)).into_iter().map(|agent| agent.id);
-    let clients = agents.iter().map(|agent| agent.client.clone()).collect();
-    watchers::measure(server, &bearer, clients, gone.collect()).await;
+    let clients: Vec<_> = agents.iter().map(|agent| agent.client.clone()).collect();
+    tokens::measure(server, &clients, settings.phase).await;
+    let watching = watchers::measure(server, &bearer, clients, gone.collect()).await;
+    vouching::measure(server, fleet, &bearer, watching.len(), settings.phase).await;
+    drop(watching);
     revoke(server, &mut agents, &bearer).await;
 }
 

@@ -87,6 +87,11 @@ impl Fleet {
         }
     }
 
+    /// What lets in more.
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
     pub fn enrolled(&self) -> usize {
         self.enrolled
     }

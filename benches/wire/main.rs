@@ -9,12 +9,15 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures")]
 
 mod agents;
+mod beside;
 mod doors;
 mod figures;
 mod https;
 mod machines;
 mod server;
 mod starts;
+mod tokens;
+mod vouching;
 mod watchers;
 
 use std::path::PathBuf;

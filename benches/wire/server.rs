@@ -24,6 +24,8 @@ pub struct Server {
     pub grpc: SocketAddr,
     /// PEM.
     pub ca: String,
+    /// SHA-256 of the CA's certificate, as agents are told it.
+    pub pin: String,
 }
 
 impl Server {
@@ -44,7 +46,8 @@ impl Server {
         };
         let (https, grpc) = (address("url"), address("grpc_addr"));
         let ca = std::fs::read_to_string(room.path().join("data/tls/ca.crt")).expect("the server's CA");
-        Self { child, binary, room, https, grpc, ca }
+        let pin = hello["ca_pin"].as_str().expect("a text").to_owned();
+        Self { child, binary, room, https, grpc, ca, pin }
     }
 
     /// The binary with nothing of the caller's environment; what it logs goes to a file, as on a real machine.
@@ -54,6 +57,17 @@ impl Server {
         let mut command = Command::new(binary);
         command.env_clear().env("HOME", &room).env("MUSTER_DATA_DIR", room.join("data")).current_dir(&room);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+    }
+
+    /// The binary as another process, by way of a program that ends in it, where the machine has that.
+    pub fn command(&self, by_way_of: &[&str], room: &Path) -> Command {
+        let direct = Self::command_in(&self.binary, room);
+        let Some((first, rest)) = by_way_of.split_first() else { return direct };
+        let there = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(first));
+        let Some(first) = there.iter().find(|program| program.exists()) else { return direct };
+        let mut command = Self::command_in(first, room);
+        command.args(rest).arg(&self.binary);
         command
     }
 
@@ -144,7 +158,12 @@ impl Meter<'_> {
     }
 }
 
-/// User and system time of a process with all its threads, proc(5).
+/// User and system time of a process with all its threads so far.
+pub fn cpu_of(process: u32) -> Duration {
+    Duration::from_millis(cpu_ticks(process) * 1000 / TICKS)
+}
+
+/// In clock ticks, proc(5).
 fn cpu_ticks(process: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
     let (_, after_name) = stat.rsplit_once(") ").expect("a name in parentheses");

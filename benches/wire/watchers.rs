@@ -19,29 +19,29 @@ const REST: Duration = Duration::from_secs(1);
 /// How long the last watcher may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// `clients` watch, `gone` are revoked one after the other.
+/// `clients` watch, `gone` are revoked one after the other. They watch for as long as the answer lives.
 pub async fn measure(
     server: &Server,
     bearer: &str,
     clients: Vec<AgentServiceClient<Channel>>,
     gone: Vec<String>,
-) {
+) -> JoinSet<()> {
     let before = server.resident_mib();
     let count = clients.len();
     let meter = server.meter();
     let (told, mut heard) = mpsc::unbounded_channel();
-    let mut opening = JoinSet::new();
+    let (mut opening, mut watching) = (JoinSet::new(), JoinSet::new());
     for mut client in clients {
         let told = told.clone();
         opening.spawn(async move {
             let answer = client.watch_trust(WatchTrustRequest::default()).await.expect("a watch");
             let mut updates = answer.into_inner();
             updates.message().await.expect("an open watch").expect("a snapshot");
-            tokio::spawn(watch(updates, client, told));
+            watch(updates, client, told)
         });
     }
     while let Some(opened) = opening.join_next().await {
-        opened.expect("it does not panic");
+        watching.spawn(opened.expect("it does not panic"));
     }
     line("watches, opened with a snapshot", &meter.spent().each(count));
     tokio::time::sleep(REST).await;
@@ -74,6 +74,7 @@ pub async fn measure(
     line("  from there to a watcher", &all.into_iter().collect::<Times>().to_string());
     line("  from there to the last one", &last.into_iter().collect::<Times>().to_string());
     line("  CPU of the server each", &format!("{:.3} s ({count} watchers)", each));
+    watching
 }
 
 /// Says when it hears of a denial.
@@ -83,8 +84,9 @@ async fn watch(
     told: mpsc::UnboundedSender<Instant>,
 ) {
     while let Ok(Some(update)) = updates.message().await {
-        if !update.denied.is_empty() && told.send(Instant::now()).is_err() {
-            return;
+        if !update.denied.is_empty() {
+            // Nobody may be interested any more, but it goes on watching.
+            let _ = told.send(Instant::now());
         }
     }
 }

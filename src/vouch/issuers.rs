@@ -28,7 +28,7 @@ const ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 2] =
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// Texts remembered in each of two generations: several times as many agents as any relying party hears from at once.
-const REMEMBERED_MAX: usize = 4096;
+const REMEMBERED_MAX: usize = 8192;
 
 /// Why a certificate is not one of this agent CA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +48,9 @@ pub enum ChainRefusal {
     /// The id names another one.
     #[error("it is of another trust domain")]
     TrustDomain,
+    /// A relying party that verifies the whole chain would have refused it when the issuer ended.
+    #[error("it ends later than its intermediate")]
+    Outlives,
     /// Something came with it that is no intermediate of ours, such as another agent's certificate.
     #[error("what came with it is not its intermediate")]
     Above,
@@ -73,15 +76,19 @@ struct KnownIssuer {
     der: Vec<u8>,
     name: Vec<u8>,
     key_id: Vec<u8>,
+    /// Its last second: an anchor has none, so what it signed must not outlive it.
+    not_after: Timestamp,
     anchor: TrustAnchor<'static>,
 }
 
 /// By the digest of the text as it was shown. The older generation goes when the newer one is full.
 #[derive(Default)]
 struct Remembered {
-    newer: HashMap<[u8; 32], Arc<VerifiedSvid>>,
-    older: HashMap<[u8; 32], Arc<VerifiedSvid>>,
+    newer: Generation,
+    older: Generation,
 }
+
+type Generation = HashMap<[u8; 32], Arc<VerifiedSvid>>;
 
 impl Issuers {
     /// Certificates that are no intermediates (DER) have issued nothing.
@@ -102,7 +109,9 @@ impl Issuers {
             Some(verified) => verified,
             None => {
                 let verified = Arc::new(self.judge(presented::read(text)?, now)?);
-                self.remembered.lock().keep(key, Arc::clone(&verified));
+                let forgotten = self.remembered.lock().keep(key, Arc::clone(&verified));
+                // Without the lock: they are thousands.
+                drop(forgotten);
                 verified
             }
         };
@@ -117,6 +126,9 @@ impl Issuers {
         let issuer = self.known.iter().find(|known| known.issued(&svid));
         let issuer = issuer.ok_or(ChainRefusal::UnknownIssuer)?;
         issuer.verify(&shown.leaf, svid.not_before)?;
+        if svid.not_after > issuer.not_after {
+            return Err(ChainRefusal::Outlives);
+        }
         if svid.spiffe_id.trust_domain != self.trust_domain {
             return Err(ChainRefusal::TrustDomain);
         }
@@ -140,7 +152,9 @@ impl KnownIssuer {
         })?;
         let owned = CertificateDer::from(der);
         let anchor = anchor_from_trusted_cert(&owned).ok()?.to_owned();
-        Some(Self { der: der.to_vec(), name: certificate.subject().as_raw().to_vec(), key_id, anchor })
+        let not_after = Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()?;
+        let name = certificate.subject().as_raw().to_vec();
+        Some(Self { der: der.to_vec(), name, key_id, not_after, anchor })
     }
 
     fn issued(&self, svid: &Svid) -> bool {
@@ -167,16 +181,23 @@ impl Remembered {
         if let Some(found) = self.newer.get(key) {
             return Some(Arc::clone(found));
         }
+        // Where the newer generation is full, it stays in the older one until that goes.
+        if self.newer.len() >= REMEMBERED_MAX {
+            return self.older.get(key).map(Arc::clone);
+        }
         let found = self.older.remove(key)?;
-        self.keep(*key, Arc::clone(&found));
+        self.newer.insert(*key, Arc::clone(&found));
         Some(found)
     }
 
-    fn keep(&mut self, key: [u8; 32], verified: Arc<VerifiedSvid>) {
+    /// Takes one in; what had to go for it.
+    fn keep(&mut self, key: [u8; 32], verified: Arc<VerifiedSvid>) -> Generation {
+        let mut gone = Generation::new();
         if self.newer.len() >= REMEMBERED_MAX {
-            self.older = std::mem::take(&mut self.newer);
+            gone = std::mem::replace(&mut self.older, std::mem::take(&mut self.newer));
         }
         self.newer.insert(key, verified);
+        gone
     }
 }
 

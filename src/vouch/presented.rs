@@ -35,8 +35,10 @@ pub enum Unreadable {
     /// It is URL-encoded, and what it encodes is no PEM. Something that was encoded twice is one such.
     #[error("what is URL-encoded is not PEM; it may have been encoded twice")]
     Encoded,
-    /// Envoy's, without a certificate or with two in one element.
-    #[error("the last element of X-Forwarded-Client-Cert has not exactly one Cert")]
+    /// Envoy's, without a certificate or with two in one element, or something that Envoy does not write.
+    #[error(
+        "X-Forwarded-Client-Cert is not as Envoy writes it, or its last element has not exactly one Cert"
+    )]
     Forwarded,
 }
 
@@ -48,7 +50,7 @@ pub fn read(text: &str) -> Result<PresentedCertificate, Unreadable> {
     let text = text.trim_ascii();
     if is_forwarded(text) {
         let certificate = last_forwarded(text).ok_or(Unreadable::Forwarded)?;
-        return from_pem(&decoded(&certificate)?);
+        return from_pem(&decoded(certificate)?);
     }
     if text.starts_with("-----BEGIN") && !text.contains('%') {
         return from_pem(text);
@@ -77,37 +79,50 @@ fn is_forwarded(text: &str) -> bool {
     text.split_once('=').is_some_and(|(key, _)| XFCC_KEYS.contains(&key))
 }
 
-/// The `Cert` of the last element: each proxy adds one for its own client.
-fn last_forwarded(text: &str) -> Option<String> {
-    let last = split_outside_quotes(text, ',').pop()?;
-    let fields = split_outside_quotes(last, ';');
-    let mut values = fields.into_iter().filter_map(|field| field.trim().strip_prefix("Cert="));
-    let value = values.next().filter(|_| values.next().is_none())?;
-    match value.strip_prefix('"') {
-        Some(quoted) => {
-            quoted.strip_suffix('"').filter(|inner| !inner.contains(['"', '\\'])).map(str::to_owned)
+/// The `Cert` of the last element: each proxy adds one for its own client. What stands before it may be the client's own, so
+/// the whole text is read, and where it is not what Envoy writes, nothing of it is believed: a quote that is left open
+/// would hide the proxy's element in the client's.
+fn last_forwarded(text: &str) -> Option<&str> {
+    let (mut rest, mut certificate) = (text, None);
+    loop {
+        let (key, after) = rest.trim_start_matches(' ').split_once('=')?;
+        if !XFCC_KEYS.contains(&key) {
+            return None;
         }
-        None => Some(value.to_owned()),
+        let (value, after) = forwarded_value(after)?;
+        if key == "Cert" && certificate.replace(value).is_some() {
+            return None;
+        }
+        rest = match after.chars().next() {
+            None => return certificate,
+            Some(';') => &after[1..],
+            Some(',') => {
+                certificate = None;
+                &after[1..]
+            }
+            Some(_) => return None,
+        };
     }
 }
 
-/// The parts between separators that don't stand in double quotes, in which a backslash takes the meaning of what follows.
-fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
-    let (mut parts, mut from, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
-    for (at, character) in text.char_indices() {
+/// A value, and what follows it: either without any quote, or from a quote right at its beginning to the one that closes it.
+fn forwarded_value(text: &str) -> Option<(&str, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (value, after) = text.split_at(text.find([',', ';']).unwrap_or(text.len()));
+        return (!value.contains(['"', '\\'])).then_some((value, after));
+    };
+    let mut escaped = false;
+    for (at, character) in quoted.char_indices() {
         match character {
+            // Whether the second one takes the meaning of what follows depends on who wrote it.
+            '\\' if escaped => return None,
             _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            _ if character == separator && !quoted => {
-                parts.push(&text[from..at]);
-                from = at + character.len_utf8();
-            }
+            '\\' => escaped = true,
+            '"' => return Some((&quoted[..at], &quoted[at + 1..])),
             _ => {}
         }
     }
-    parts.push(&text[from..]);
-    parts
+    None
 }
 
 #[cfg(test)]
@@ -162,6 +177,18 @@ mod tests {
             (format!("{element};Cert=\"{once}\""), Unreadable::Forwarded),
             (format!("Cert=\"{once}"), Unreadable::Forwarded),
             ("Hash=ab".to_owned(), Unreadable::Forwarded),
+            // A client's own header, with what a proxy puts after it.
+            (format!("Cert={once};By=\"x,{element}"), Unreadable::Forwarded),
+            (format!("Cert=\"{once}\";Subject=\",By=spiffe://a;{element}"), Unreadable::Forwarded),
+            (format!("Cert={once};By=\"x,{element};Subject=\"CN=a\";URI=b"), Unreadable::Forwarded),
+            (format!("Cert={once};By=\"x,{element};Subject=\"O=m,CN=a\""), Unreadable::Forwarded),
+            (format!("Cert={once};By=\"x\\,{element};Subject=\"CN=a\""), Unreadable::Forwarded),
+            (format!("Cert={once};By=\"\\\\\",{element}"), Unreadable::Forwarded),
+            (format!("Cert={once};By=x\",{element};By=\""), Unreadable::Forwarded),
+            (format!("Cert={once};By=\"x\"y,{element}"), Unreadable::Forwarded),
+            (format!("Hash=ab;Other=\"x,{element}"), Unreadable::Forwarded),
+            (format!("{element};"), Unreadable::Forwarded),
+            (format!("{element},"), Unreadable::Forwarded),
             (format!("Cert=\"{}\"", encoded(&once)), Unreadable::Encoded),
             (format!("Cert={}", BASE64.encode(&[7; 100])), Unreadable::Encoded),
             ("-".repeat(64 * 1024), Unreadable::Form),

@@ -23,6 +23,9 @@ pub enum NotVouched {
     /// It is not one that this agent CA issued to an agent.
     #[error("the certificate is not one of this agent CA: {0}")]
     BadChain(#[from] ChainRefusal),
+    /// An agent was asked about a tenant by its name.
+    #[error("agents know tenants by their ids: 'own' or an id is wanted")]
+    TenantName,
     /// It is an agent's of a tenant that is not asked for.
     #[error("the certificate is an agent's of another tenant")]
     OtherTenant,
@@ -47,7 +50,7 @@ impl NotVouched {
     /// The word on the wire.
     pub const fn code(&self) -> Code {
         match self {
-            Self::Question(_) | Self::Header(_) => Code::BadRequest,
+            Self::Question(_) | Self::Header(_) | Self::TenantName => Code::BadRequest,
             Self::Unreadable(_) | Self::BadChain(_) => Code::BadChain,
             Self::OtherTenant => Code::OtherTenant,
             Self::MissingTag(_) => Code::MissingTag,

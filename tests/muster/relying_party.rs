@@ -192,14 +192,17 @@ async fn who_is_not_a_live_agent_of_the_tenants_is_refused_with_the_reason() {
     assert_eq!(ask_both("?tenant=own", &pem).status, 204);
     ask_both("?tenant=own", &theirs_pem).refused("other_tenant");
     ask_both(&format!("?tenant={shop}"), &pem).refused("other_tenant");
-    ask_both("?tenant=shop", &theirs_pem).refused("other_tenant");
+    ask_both("?tenant=shop", &theirs_pem).refused("bad_request");
 
     let uris = [&*good.field("spiffe_id"), "spiffe://muster/tenant/x/agent/y"];
     let hop = format!("Hash=ab;Cert=\"{}\"", encoded(&pem));
     let e = encoded(&pem);
+    // A client with another certificate that has written a header of its own, to which its proxy has added what it saw.
+    let appended = format!("Cert={e};By=\"x,By=spiffe://proxy;Hash=ab;Cert=\"{}\"", encoded(&theirs_pem));
     let forged = [
         (Hierarchy::foreign().imitate(&good, &Key::p256()), "bad_chain"),
         (stolen.leaf(&uris, &good.serial(), &Key::p256()), "bad_chain"),
+        (stolen.imitate(&good, &Key::p256()), "bad_chain"),
         (good.field("intermediate"), "bad_chain"),
         (pem[..200].to_owned(), "bad_chain"),
         (pem.clone() + &theirs_pem, "bad_chain"),
@@ -215,6 +218,8 @@ async fn who_is_not_a_live_agent_of_the_tenants_is_refused_with_the_reason() {
         ("", vec![("X-Client-Cert", &*e), ("X-Forwarded-Client-Cert", &*hop)], "bad_request"),
         ("", vec![("X-SSL-Client-Cert", &*e)], "bad_request"),
         ("?header=X-SSL-Client-Cert", vec![("X-Client-Cert", &*e)], "bad_request"),
+        ("?header=X-Forwarded-Client-Cert", vec![("X-Forwarded-Client-Cert", &*appended)], "bad_chain"),
+        ("?tenant=default", vec![("X-Client-Cert", &*e)], "bad_request"),
         ("?tag=role:web", vec![("X-Client-Cert", &*e)], "missing_tag"),
         ("?who=me", vec![("X-Client-Cert", &*e)], "bad_request"),
     ] {
@@ -227,6 +232,7 @@ async fn who_is_not_a_live_agent_of_the_tenants_is_refused_with_the_reason() {
         ("GET /v1/vouch HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", 405),
         ("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", 404),
         ("POST /v1/vouch HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\n[]", 400),
+        ("POST /v1/vouch?tag=a HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}", 400),
     ] {
         assert_eq!(own.send(request).status, status, "{request}");
     }

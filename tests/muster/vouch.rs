@@ -97,7 +97,9 @@ async fn who_is_not_a_live_agent_of_the_tenant_is_refused_with_the_reason() {
     let stolen = Hierarchy::stolen(&server);
     server.start_again_on_the_same_ports();
     let foreign = Hierarchy::foreign().imitate(&good, &Key::p256());
-    let unrecorded = stolen.imitate(&good, &Key::p256());
+    let unrecorded = stolen.imitate_closely(&good, &Key::p256());
+    // Every program that verifies the intermediate, too, refuses it from the day on when that ends.
+    let endless = stolen.imitate(&good, &Key::p256());
     let uris = [&*good.field("spiffe_id"), "spiffe://muster/tenant/x/agent/y"];
     let second_uri = stolen.leaf(&uris, &good.serial(), &Key::p256());
     let pem = |identity: &Identity| identity.field("certificate");
@@ -108,6 +110,7 @@ async fn who_is_not_a_live_agent_of_the_tenant_is_refused_with_the_reason() {
         (&own, pem(&good), "other_tenant"),
         (&all, foreign, "bad_chain"),
         (&all, unrecorded, "unknown_serial"),
+        (&all, endless, "bad_chain"),
         (&all, second_uri, "bad_chain"),
         (&all, pem(&good) + &pem(&new), "bad_chain"),
         (&all, pem(&good)[..200].to_owned(), "bad_chain"),

@@ -52,6 +52,11 @@ pub(crate) fn router(voucher: Voucher) -> Router {
 }
 
 async fn vouch(State(voucher): State<Voucher>, request: Request<Body>) -> Response {
+    if request.uri().query().is_some() {
+        let text =
+            "This address takes no parameters: the tenant is named in the body, and agents know no tags.";
+        return problem(StatusCode::BAD_REQUEST, Code::BadRequest, text);
+    }
     let answer = match read(request.into_body()).await {
         Ok(body) => voucher.ask(&body.certificate, body.tenant.as_deref(), &[]),
         Err(refusal) => return *refusal,

@@ -97,11 +97,13 @@ impl Voucher {
         if !tags.is_empty() {
             return Err(NotVouched::MissingTag("agents know no tags; ask the server"));
         }
+        let named = tenant.map(|named| tenant_of(named, own)).transpose()?;
         let issuers = self.issuers(own)?;
         // Without the lock: whoever writes must not wait for signatures.
         let verified = issuers.verify(certificate, trust.server_now())?;
         let svid = &verified.svid;
-        if !self.0.lets_in(svid.spiffe_id.tenant, tenant, own) {
+        let tenant = svid.spiffe_id.tenant;
+        if named.is_some_and(|named| named != tenant) || !self.0.tenants.include(tenant, own.tenant) {
             return Err(NotVouched::OtherTenant);
         }
         let denied = match &*trust.read() {
@@ -142,15 +144,9 @@ impl Voucher {
     }
 }
 
-impl State {
-    fn lets_in(&self, tenant: TenantId, named: Option<&str>, own: &SpiffeId) -> bool {
-        let is_named = match named {
-            None => true,
-            Some("own") => tenant == own.tenant,
-            Some(id) => id.parse().is_ok_and(|id: TenantId| id == tenant),
-        };
-        is_named && self.tenants.include(tenant, own.tenant)
-    }
+/// The tenant that a question names.
+fn tenant_of(named: &str, own: &SpiffeId) -> Result<TenantId, NotVouched> {
+    if named == "own" { Ok(own.tenant) } else { named.parse().map_err(|_| NotVouched::TenantName) }
 }
 
 /// Whether the serial is denied, or, while a restore epoch lasts, the SPIFFE id.

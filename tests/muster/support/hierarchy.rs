@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
+use x509_parser::time::ASN1Time;
 
 use super::identity::Identity;
 use super::keys::{Key, pem};
@@ -69,7 +70,15 @@ impl Hierarchy {
         params.signed_by(key, &self.intermediate).unwrap().pem()
     }
 
-    /// A certificate for `key` that claims what another identity's certificate says.
+    /// The same, and ends in an hour, as an SVID that the server would issue now.
+    pub fn imitate_closely(&self, identity: &Identity, key: &Key) -> String {
+        self.imitate_with(identity, key.pair(), |params| {
+            let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+            params.not_after = ASN1Time::from_timestamp(until.as_second()).unwrap().to_datetime();
+        })
+    }
+
+    /// A certificate for `key` that claims what another identity's certificate says, and never ends.
     pub fn imitate(&self, identity: &Identity, key: &Key) -> String {
         self.leaf(&[&identity.field("spiffe_id")], &identity.serial(), key)
     }

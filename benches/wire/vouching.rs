@@ -1,0 +1,292 @@
+//! Vouching beside a relying party: how many questions an agent answers, and how soon after a revocation it and an nginx
+//! refuse, by asking and by files.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use crate::beside::{Agent, Nginx, Running};
+use crate::figures::{Times, line};
+use crate::https::{Connection, Https, post};
+use crate::machines::{Fleet, Host};
+use crate::server::{Server, cpu_of};
+
+/// Certificates that come again.
+const KNOWN: usize = 1_000;
+/// Certificates that come once.
+const FIRST_SIGHTS: usize = 20_000;
+/// Connections of a proxy's workers.
+const CONNECTIONS: usize = 16;
+/// And of one that is not busy.
+const FEW: usize = 4;
+/// Revocations that are waited for, of each kind.
+const REVOKED: usize = 200;
+const REVOKED_BY_FILES: usize = 10;
+/// `outputs` runs a command at most once in this time, so whoever wants to see a first change waits as long.
+const MIN_INTERVAL: Duration = Duration::from_secs(6);
+/// How long a refusal may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The agent, the nginx, and the revocations of an administrator.
+pub async fn measure(server: &Server, fleet: &mut Fleet, bearer: &str, watchers: usize, phase: Duration) {
+    let agent = Agent::start(server, fleet.secret());
+    let known: Arc<[Vec<u8>]> = fleet.take(KNOWN).iter().map(question).collect();
+    answers(&agent, &known).await;
+    // The first round verifies them.
+    ask(&agent, "vouch, 1,000 certificates, first", &known, CONNECTIONS, known.len(), phase).await;
+    let many = usize::MAX;
+    ask(&agent, "vouch, the same again, 16 connections", &known, CONNECTIONS, many, phase).await;
+    ask(&agent, "vouch, the same again, 4 connections", &known, FEW, many, phase).await;
+    let strangers: Arc<[Vec<u8>]> = fleet.take(FIRST_SIGHTS).iter().map(question).collect();
+    ask(&agent, "vouch, first sights", &strangers, CONNECTIONS, strangers.len(), phase).await;
+
+    let mut admin = Admin::new(server, bearer).await;
+    let mut refused = Vec::new();
+    for host in fleet.take(REVOKED) {
+        let mut door = Door::unix(&agent.socket()).await;
+        let question = question(&host);
+        assert_eq!(door.status(&question).await, 204);
+        let answered = admin.revoke(&host.svid.agent_id).await;
+        refused.push(until_refused(answered, async || door.status(&question).await == 403).await);
+    }
+    let watchers = format!("{watchers} other watchers");
+    line("revocation, to the agent's refusal", &format!("{}, {watchers}", Times::from_iter(refused)));
+    let Some(mut nginx) = Nginx::prepare() else {
+        line("revocation, to nginx's refusal", "not measured: there is no nginx here");
+        return;
+    };
+    let outputs = agent.outputs(server, &nginx);
+    nginx.start(&agent);
+    through_nginx(fleet, &mut admin, &nginx, &watchers, outputs).await;
+}
+
+async fn through_nginx(
+    fleet: &mut Fleet,
+    admin: &mut Admin,
+    nginx: &Nginx,
+    watchers: &str,
+    outputs: Running,
+) {
+    let mut refused = Vec::new();
+    for host in fleet.take(REVOKED) {
+        let mut door = Door::tls(&host, nginx.asking).await.expect("a handshake");
+        assert_eq!(door.status(GET).await, 404, "what is behind it is not there, but it was let in");
+        let answered = admin.revoke(&host.svid.agent_id).await;
+        refused.push(until_refused(answered, async || door.status(GET).await == 403).await);
+    }
+    line("  to nginx's, which asks the agent", &format!("{}, {watchers}", Times::from_iter(refused)));
+
+    let mut refused = Vec::new();
+    for host in fleet.take(REVOKED_BY_FILES) {
+        tokio::time::sleep(MIN_INTERVAL).await;
+        let knock = async || match Door::tls(&host, nginx.by_files).await {
+            Ok(mut door) => door.status(GET).await,
+            Err(_) => 400,
+        };
+        assert_eq!(knock().await, 404, "what is behind it is not there, but it was let in");
+        let answered = admin.revoke(&host.svid.agent_id).await;
+        refused.push(until_refused(answered, async || knock().await == 400).await);
+    }
+    line("  to nginx's, by outputs and a reload", &format!("{}", Times::from_iter(refused)));
+    drop(outputs);
+}
+
+/// How long it takes from there until it is so.
+async fn until_refused(from: Instant, mut is_refused: impl AsyncFnMut() -> bool) -> Duration {
+    loop {
+        if is_refused().await {
+            return from.elapsed();
+        }
+        assert!(from.elapsed() < PATIENCE, "it is still let in");
+    }
+}
+
+/// Waits until the agent knows whom to let in.
+async fn answers(agent: &Agent, questions: &[Vec<u8>]) {
+    let mut door = Door::unix(&agent.socket()).await;
+    let begun = Instant::now();
+    while door.status(&questions[0]).await != 204 {
+        assert!(begun.elapsed() < PATIENCE, "the agent vouches for nobody");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Asks all questions in turn, again and again, until there were so many or the time is over.
+async fn ask(
+    agent: &Agent,
+    name: &str,
+    questions: &Arc<[Vec<u8>]>,
+    connections: usize,
+    count: usize,
+    phase: Duration,
+) {
+    let (before, begun) = (cpu_of(agent.process.id()), Instant::now());
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..connections {
+        let questions = Arc::clone(questions);
+        let mut door = Door::unix(&agent.socket()).await;
+        asking.spawn(async move {
+            let mut times = Vec::new();
+            for place in (number..count).step_by(connections) {
+                let asked = Instant::now();
+                if asked - begun > phase {
+                    break;
+                }
+                let status = door.status(&questions[place % questions.len()]).await;
+                assert_eq!(status, 204);
+                times.push(asked.elapsed());
+            }
+            times
+        });
+    }
+    let times: Times = asking.join_all().await.into_iter().flatten().collect();
+    let (cpu, elapsed) = (cpu_of(agent.process.id()) - before, begun.elapsed());
+    let rate = times.count() as f64 / elapsed.as_secs_f64();
+    let each = cpu.as_secs_f64() * 1e6 / times.count() as f64;
+    line(name, &format!("{rate:>7.0}/s  CPU each: agent {each:>5.1} us"));
+    line("  answered in", &format!("{times}"));
+}
+
+/// What a proxy asks about a host's certificate.
+fn question(host: &Host) -> Vec<u8> {
+    let certificate = utf8_percent_encode(&host.svid.certificate, NON_ALPHANUMERIC);
+    format!("GET /v1/forward-auth HTTP/1.1\r\nHost: agent\r\nX-Client-Cert: {certificate}\r\n\r\n")
+        .into_bytes()
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n";
+
+struct Admin {
+    connection: Connection,
+    bearer: String,
+}
+
+impl Admin {
+    async fn new(server: &Server, bearer: &str) -> Self {
+        let connection = Https::new(server).connect(server.https.ip()).await.expect("a connection");
+        Self { connection, bearer: bearer.to_owned() }
+    }
+
+    /// When the server had answered.
+    async fn revoke(&mut self, agent: &str) -> Instant {
+        let request = post(&format!("/v1/agents/{agent}/revoke"), &self.bearer, "");
+        let (status, _) = self.connection.exchange(&request).await.expect("an answer");
+        assert_eq!(status, 200);
+        Instant::now()
+    }
+}
+
+/// A kept connection on which requests get a status.
+enum Door {
+    Unix(UnixStream),
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl Door {
+    async fn unix(socket: &Path) -> Self {
+        Self::Unix(UnixStream::connect(socket).await.expect("it listens"))
+    }
+
+    async fn tls(host: &Host, port: u16) -> std::io::Result<Self> {
+        let chain = CertificateDer::pem_slice_iter(host.svid.chain().as_bytes()).collect::<Result<_, _>>();
+        let key = PrivateKeyDer::try_from(host.key.serialize_der()).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let tls = tls.expect("the provider has them").dangerous();
+        let tls = tls.with_custom_certificate_verifier(Arc::new(Anybody));
+        let mut tls = tls.with_client_auth_cert(chain.expect("certificates"), key).expect("an identity");
+        tls.resumption = Resumption::disabled();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::from(address.ip());
+        Ok(Self::Tls(Box::new(TlsConnector::from(Arc::new(tls)).connect(name, stream).await?)))
+    }
+
+    /// The status of the answer, and 400 where the connection ends, as it does for who is refused at the handshake.
+    async fn status(&mut self, request: &[u8]) -> u16 {
+        match self {
+            Self::Unix(stream) => exchange(stream, request).await,
+            Self::Tls(stream) => exchange(stream, request).await,
+        }
+        .unwrap_or(400)
+    }
+}
+
+async fn exchange(
+    stream: &mut (impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin),
+    request: &[u8],
+) -> Option<u16> {
+    stream.write_all(request).await.ok()?;
+    let (mut received, mut length) = ([0; 8192], 0);
+    loop {
+        length += match stream.read(received.get_mut(length..)?).await.ok()? {
+            0 => return None,
+            more => more,
+        };
+        let received = received.get(..length)?;
+        let Some(end) = memchr::memmem::find(received, b"\r\n\r\n") else { continue };
+        let head = std::str::from_utf8(received.get(..end)?).ok()?;
+        let body = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().ok())?
+        });
+        if length >= end + 4 + body.unwrap_or(0) {
+            return head.get(9..12)?.parse().ok();
+        }
+    }
+}
+
+/// Takes the relying party for whoever it says it is: what is measured is whom it lets in.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ED25519,
+            SignatureScheme::RSA_PSS_SHA256,
+        ]
+    }
+}
