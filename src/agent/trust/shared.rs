@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 use crate::agent::trust::server_clock::ServerClock;
-use crate::agent::trust::state::{Applied, TrustDocuments, TrustState};
+use crate::agent::trust::state::{Applied, ToldDocuments, TrustState};
 use crate::agent::trust::update::{TrustUpdateError, WholeUpdate};
 use crate::clock::Clock;
 
@@ -148,7 +148,7 @@ impl SharedTrust {
     }
 
     /// Bundle and lists, to be read at leisure.
-    pub(crate) fn documents(&self) -> Option<TrustDocuments> {
+    pub(crate) fn documents(&self) -> Option<ToldDocuments> {
         self.read().as_ref().map(TrustState::documents)
     }
 

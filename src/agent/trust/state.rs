@@ -48,7 +48,7 @@ pub(crate) struct DeniedSerial {
 
 /// Bundle and lists at one time, to be read for as long as it takes.
 #[derive(Debug, Clone)]
-pub(crate) struct TrustDocuments {
+pub(crate) struct ToldDocuments {
     /// DER, at least one.
     pub roots: Vec<Vec<u8>>,
     /// DER, the issuing intermediate's first, the roots' last.
@@ -145,8 +145,8 @@ impl TrustState {
         Ok(if changed { Applied::Changed } else { Applied::Confirmed })
     }
 
-    pub(crate) fn documents(&self) -> TrustDocuments {
-        TrustDocuments {
+    pub(crate) fn documents(&self) -> ToldDocuments {
+        ToldDocuments {
             roots: self.roots.clone(),
             lists: Arc::clone(&self.lists),
             confirmed_at: self.confirmed_at,

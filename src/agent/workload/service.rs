@@ -19,7 +19,7 @@ use super::proto::{
     ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
 use crate::agent::trust::shared::SharedTrust;
-use crate::agent::trust::state::TrustDocuments;
+use crate::agent::trust::state::ToldDocuments;
 use crate::domain::identity::spiffe::SpiffeId;
 
 /// Metadata that every call must carry, so that a program which can be made to send requests to addresses of
@@ -68,7 +68,7 @@ impl WorkloadApi {
         &self,
         call: &'static str,
         request: &Request<impl Sync>,
-        as_message: fn(&Offered, Option<&TrustDocuments>) -> Message,
+        as_message: fn(&Offered, Option<&ToldDocuments>) -> Message,
     ) -> Result<Response<MessageStream<Message>>, Status> {
         self.admitted(call, request)?;
         // While there is nothing to give, an open stream waits.

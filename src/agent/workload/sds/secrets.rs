@@ -10,7 +10,7 @@ use super::proto::envoy::extensions::transport_sockets::tls::v3::secret::Type;
 use super::proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, TlsCertificate,
 };
-use crate::agent::trust::state::TrustDocuments;
+use crate::agent::trust::state::ToldDocuments;
 use crate::agent::workload::Offered;
 use crate::domain::sha256::sha256;
 use crate::pem;
@@ -25,7 +25,7 @@ const OWN_ROOTS: &str = "ROOTCA";
 #[derive(Debug)]
 pub(crate) struct Secrets<'a> {
     offered: &'a Offered,
-    trust: Option<&'a TrustDocuments>,
+    trust: Option<&'a ToldDocuments>,
     /// The server tells no lists, so none are waited for.
     without_lists: bool,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Secrets<'a> {
 impl<'a> Secrets<'a> {
     pub(crate) const fn of(
         offered: &'a Offered,
-        trust: Option<&'a TrustDocuments>,
+        trust: Option<&'a ToldDocuments>,
         without_lists: bool,
     ) -> Self {
         Self { offered, trust, without_lists }

@@ -222,7 +222,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::agent::trust::state::TrustDocuments;
+    use crate::agent::trust::state::ToldDocuments;
     use crate::agent::workload::sds::proto::envoy::extensions::transport_sockets::tls::v3::Secret;
     use crate::agent::workload::sds::proto::envoy::extensions::transport_sockets::tls::v3::secret::Type;
     use crate::agent::workload::sds::proto::google::rpc;
@@ -282,7 +282,7 @@ mod tests {
         let response = stream.answer(&Secrets::of(&offered, None, false), asked).unwrap();
         assert_eq!(secrets(&response), [("default".to_owned(), true)]);
         let mut documents =
-            TrustDocuments { roots: vec![vec![1]], lists: Arc::default(), confirmed_at: Timestamp::MAX };
+            ToldDocuments { roots: vec![vec![1]], lists: Arc::default(), confirmed_at: Timestamp::MAX };
         assert!(Secrets::of(&offered, Some(&documents), false).lacks_lists(&["spiffe://muster".to_owned()]));
         documents.lists = Arc::new(vec![vec![2]]);
         let with = stream.answer(&Secrets::of(&offered, Some(&documents), false), false).unwrap();
