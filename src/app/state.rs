@@ -109,6 +109,8 @@ pub struct App {
     pub(crate) rotation_asked: watch::Sender<Option<Timestamp>>,
     /// What relying parties refuse because its issuer was revoked.
     pub(crate) refused: Mutex<RefusedSvids>,
+    /// When the newest revocation lists were made.
+    pub(crate) lists_made: tokio::sync::Mutex<Timestamp>,
     /// Tells whoever verifies agents that the agent CA is another one than before.
     pub(crate) authority_changed: watch::Sender<()>,
     /// For checking requests and signing.
@@ -212,6 +214,7 @@ impl App {
         let rotations = limiter(rotate::rate(policy.svid_ttl));
         let writes = limiter(write_pace::rate(policy.write_pace));
         let jwt = Arc::new(JwtSvids::new(policy.jwt.clone()));
+        let lists_made = tokio::sync::Mutex::new(clock.now());
         let ran_before = store.read(|view| view.clock_marks())?.ran.saturating_sub(clock.running());
         Ok(Self {
             store,
@@ -226,6 +229,7 @@ impl App {
             hierarchy_changes: tokio::sync::Mutex::default(),
             rotation_asked: watch::Sender::default(),
             refused: Mutex::default(),
+            lists_made,
             authority_changed: watch::Sender::default(),
             pool: Pool::default(),
             readers: Pool::default(),

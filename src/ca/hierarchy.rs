@@ -178,6 +178,13 @@ pub fn request(
     })
 }
 
+/// When the newest list was made that a root's next one follows.
+pub fn newest_root_list(request: &IntermediateRequest) -> Option<Timestamp> {
+    let roots: Vec<_> = request.roots.iter().filter_map(|root| CaCertificate::read(root).ok()).collect();
+    let of_a_root = |list: &Vec<u8>| roots.iter().find_map(|root| revocation_list::read_of(list, root).ok());
+    request.root_lists.iter().filter_map(of_a_root).map(|list| list.issued_at).max()
+}
+
 /// What a root signs for a renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedIntermediate {

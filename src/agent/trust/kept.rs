@@ -24,7 +24,7 @@ use crate::error_chain::chain;
 use crate::grpc::proto::{Denied, TrustUpdate};
 
 /// How the file begins; the number is that of its form.
-const MAGIC: &[u8] = b"muster trust 1\n";
+pub(in crate::agent::trust) const MAGIC: &[u8] = b"muster trust 1\n";
 const DIGEST: usize = 32;
 /// Between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -159,11 +159,11 @@ impl KeptTrust {
 }
 
 #[cfg(any(test, fuzzing))]
-fn encode(state: &TrustState, holder: &str) -> Vec<u8> {
+pub(in crate::agent::trust) fn encode(state: &TrustState, holder: &str) -> Vec<u8> {
     KeptTrust::of(state).encode(holder)
 }
 
-fn decode(content: &[u8], holder: &str) -> Option<TrustState> {
+pub(in crate::agent::trust) fn decode(content: &[u8], holder: &str) -> Option<TrustState> {
     let (digest, body) = content.strip_prefix(MAGIC)?.split_at_checked(DIGEST)?;
     if sha256(&[body]) != digest {
         return None;

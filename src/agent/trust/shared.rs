@@ -183,6 +183,11 @@ impl SharedTrust {
         Watching(Arc::clone(&self.0))
     }
 
+    /// How many watches the server has accepted and not ended.
+    pub(crate) fn watches(&self) -> watch::Receiver<usize> {
+        self.0.watching.subscribe()
+    }
+
     /// A session watches, or tries to, for as long as the guard lives.
     pub(crate) fn attended(&self) -> Attended {
         self.0.attendance.send_modify(|attendance| attendance.sessions += 1);

@@ -53,7 +53,8 @@ impl App {
         if due.is_empty() {
             return Ok(());
         }
-        let revoked = self.listed(&before, now)?;
+        let moment = self.next_lists().await;
+        let revoked = self.listed(&before, *moment)?;
         let (mut after, mut authority) = (before.clone(), (*authority).clone());
         let mut event =
             AuditEvent::by_muster("server", AuditAction::AgentCaDestroyKey, None, &after.trust_domain);
@@ -64,12 +65,13 @@ impl App {
         for place in due {
             let intermediate = &mut after.intermediates[place];
             intermediate.sealed_key = None;
-            intermediate.last_list = authority.last_list(&intermediate.certificate, &revoked, now)?;
+            intermediate.last_list = authority.last_list(&intermediate.certificate, &revoked, *moment)?;
             authority =
                 authority.without_key_of(&intermediate.certificate, intermediate.last_list.as_deref());
         }
         self.replace_hierarchy(Some(before), after, event, OldKeyError::Changed).await?;
         self.set_authority(authority);
+        drop(moment);
         Ok(())
     }
 

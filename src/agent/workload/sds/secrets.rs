@@ -26,24 +26,11 @@ const OWN_ROOTS: &str = "ROOTCA";
 pub(crate) struct Secrets<'a> {
     offered: &'a Offered,
     trust: Option<&'a ToldDocuments>,
-    /// The server tells no lists, so none are waited for.
-    without_lists: bool,
 }
 
 impl<'a> Secrets<'a> {
-    pub(crate) const fn of(
-        offered: &'a Offered,
-        trust: Option<&'a ToldDocuments>,
-        without_lists: bool,
-    ) -> Self {
-        Self { offered, trust, without_lists }
-    }
-
-    /// Whether one of the names is of what others are checked with, and lists are still missing: whoever had the roots without
-    /// them would let revoked agents in.
-    pub(crate) fn lacks_lists(&self, names: &[String]) -> bool {
-        let has_lists = self.trust.is_some_and(|trust| !trust.lists.is_empty());
-        !has_lists && !self.without_lists && names.iter().any(|name| self.is_roots(name))
+    pub(crate) const fn of(offered: &'a Offered, trust: Option<&'a ToldDocuments>) -> Self {
+        Self { offered, trust }
     }
 
     /// Names what there is, without saying anything of the key. The same content has the same version.
@@ -64,13 +51,21 @@ impl<'a> Secrets<'a> {
         names.iter().filter_map(|name| self.resource(name)).collect()
     }
 
-    /// Whether there is one of this name.
-    pub(crate) fn knows(&self, name: &str) -> bool {
-        let id = self.offered.spiffe_id();
-        name == OWN_CERTIFICATE || name == id.to_string() || self.is_roots(name)
+    /// Whether this is a name of roots, which come with lists only and wait for them.
+    pub(crate) fn awaits_lists(&self, name: &str) -> bool {
+        self.names_roots(name) && self.trust.is_none_or(|trust| trust.lists.is_empty())
     }
 
-    fn is_roots(&self, name: &str) -> bool {
+    /// Whether there is one of this name, now or once there are lists.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.names_certificate(name) || self.names_roots(name)
+    }
+
+    fn names_certificate(&self, name: &str) -> bool {
+        name == OWN_CERTIFICATE || name == self.offered.spiffe_id().to_string()
+    }
+
+    fn names_roots(&self, name: &str) -> bool {
         name == OWN_ROOTS || name == self.offered.spiffe_id().trust_domain.id()
     }
 
@@ -81,18 +76,20 @@ impl<'a> Secrets<'a> {
     }
 
     fn resource(&self, name: &str) -> Option<Any> {
-        let id = self.offered.spiffe_id();
         let parts = self.offered.pem();
-        let content = if name == OWN_CERTIFICATE || name == id.to_string() {
+        let content = if self.names_certificate(name) {
             Type::TlsCertificate(TlsCertificate {
                 certificate_chain: inline(&parts.chain),
                 private_key: inline(&parts.key),
             })
-        } else if self.is_roots(name) && !self.lacks_lists(&[name.to_owned()]) {
+        } else if self.names_roots(name) {
             let lists = self.lists();
-            let crl = if lists.is_empty() { None } else { inline(&lists) };
+            // Roots by themselves are no answer: Envoy would take them, and let in whoever is revoked.
+            if lists.is_empty() {
+                return None;
+            }
             let trusted_ca = inline(&self.offered.roots_pem(self.trust));
-            Type::ValidationContext(CertificateValidationContext { trusted_ca, crl })
+            Type::ValidationContext(CertificateValidationContext { trusted_ca, crl: inline(&lists) })
         } else {
             return None;
         };

@@ -17,10 +17,10 @@ use super::secrets::{Secrets, TYPE_URL};
 use crate::agent::enroll::requests::REFUSAL_CHARS_MAX;
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::Offered;
-use crate::agent::workload::authority::WorkloadCaller;
+use crate::agent::workload::authority::{CallerProcess, WorkloadCaller};
 use crate::domain::printable::printable;
 
-/// How long a first answer waits for revocation lists, where there are to be some.
+/// How long a single answer waits for revocation lists, where there are to be some. A stream is told when they are there.
 const FIRST_LISTS_WITHIN: Duration = Duration::from_secs(2);
 /// Names in one request, and characters of each.
 const NAMES_MAX: usize = 16;
@@ -42,6 +42,8 @@ struct Subscription {
     version: String,
     /// A complaint has been logged.
     complained: bool,
+    /// It has been logged that lists are waited for.
+    waits: bool,
 }
 
 impl SecretDiscovery {
@@ -52,13 +54,7 @@ impl SecretDiscovery {
 
 /// Refuses whoever has too many connections, and notes who asks.
 fn admitted<T>(call: &'static str, request: &Request<T>) -> Result<(), Status> {
-    let caller = request.extensions().get::<WorkloadCaller>();
-    if let Some(refusal) = caller.and_then(|caller| caller.refusal.as_deref()) {
-        return Err(Status::resource_exhausted(refusal));
-    }
-    let peer = caller.and_then(|caller| caller.unix.peer_cred);
-    let (uid, gid) = peer.map(|peer| (peer.uid(), peer.gid())).unzip();
-    let pid = peer.and_then(|peer| peer.pid());
+    let CallerProcess { uid, gid, pid } = WorkloadCaller::admitted(request)?;
     info!(call, uid, gid, pid, "secret discovery");
     Ok(())
 }
@@ -100,6 +96,10 @@ impl Subscription {
             let there_are = "default, ROOTCA, the agent's SPIFFE id and the trust domain's id";
             warn!(name, there_are, "a client asks for a secret that there is not");
         }
+        let waiting = self.names.iter().find(|name| secrets.awaits_lists(name));
+        if let Some(name) = waiting.filter(|_| !std::mem::replace(&mut self.waits, true)) {
+            info!(name, "a client is told the roots when the server has told the revocation lists");
+        }
         let version = secrets.version();
         if !asked && version == self.version {
             return None;
@@ -126,12 +126,13 @@ async fn serve(
     let mut documents = trust.document_changes();
     // Envoy takes lists for as long as it listens here.
     let _lists_wanted = trust.lists_wanted();
-    trust.first_lists(FIRST_LISTS_WITHIN).await;
     loop {
         let asked = tokio::select! {
             request = requests.next() => match request {
                 Some(Ok(request)) => subscription.take(request),
-                Some(Err(_)) | None => return,
+                // One that is too large, say. Who has gone does not hear it.
+                Some(Err(status)) => Err(status),
+                None => return,
             },
             changed = offered.changed() => match changed {
                 Ok(()) => Ok(false),
@@ -144,10 +145,9 @@ async fn serve(
             Ok(asked) => {
                 // What was not there yet when it was asked for is still wanted.
                 let first = subscription.version.is_empty() && !subscription.names.is_empty();
-                let offered = offered.borrow_and_update().clone();
-                let (documents, without_lists) = (trust.documents(), trust.withdrawn().is_some());
-                let secrets = offered.as_ref();
-                let secrets = secrets.map(|it| Secrets::of(it, documents.as_ref(), without_lists));
+                let offered = offered.borrow_and_update();
+                let documents = trust.documents();
+                let secrets = offered.as_ref().map(|offered| Secrets::of(offered, documents.as_ref()));
                 secrets.and_then(|secrets| subscription.answer(&secrets, asked || first)).map(Ok)
             }
             Err(status) => Some(Err(status)),
@@ -191,17 +191,16 @@ impl SecretDiscoveryService for SecretDiscovery {
         admitted("FetchSecrets", &request)?;
         let request = request.into_inner();
         judge(&request)?;
-        let offered = self.offered.borrow().clone();
-        let offered = offered
-            .ok_or_else(|| Status::permission_denied("this machine has no identity that is in force"))?;
         let _lists_wanted = self.trust.lists_wanted();
         self.trust.first_lists(FIRST_LISTS_WITHIN).await;
+        let offered = self.offered.borrow();
+        let offered = offered
+            .as_ref()
+            .ok_or_else(|| Status::permission_denied("this machine has no identity that is in force"))?;
         let documents = self.trust.documents();
-        let secrets = Secrets::of(&offered, documents.as_ref(), self.trust.withdrawn().is_some());
-        if secrets.lacks_lists(&request.resource_names) {
-            return Err(Status::unavailable(
-                "the agent has no revocation lists yet, and without them revoked agents would be let in; try again",
-            ));
+        let secrets = Secrets::of(offered, documents.as_ref());
+        if request.resource_names.iter().any(|name| secrets.awaits_lists(name)) {
+            return Err(Status::unavailable("the server has told no revocation lists yet; ask again"));
         }
         let resources = secrets.resources(&request.resource_names);
         if resources.is_empty() {
@@ -234,6 +233,15 @@ mod tests {
         DiscoveryRequest { resource_names, response_nonce: nonce.to_owned(), ..DiscoveryRequest::default() }
     }
 
+    /// What the server has told, with a list or without.
+    fn trust(lists: &[&[u8]]) -> ToldDocuments {
+        ToldDocuments {
+            roots: vec![b"root".to_vec()],
+            lists: Arc::new(lists.iter().map(|list| list.to_vec()).collect()),
+            confirmed_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
     /// What a stream would be told to a request.
     fn told(
         subscription: &mut Subscription,
@@ -241,7 +249,7 @@ mod tests {
         request: DiscoveryRequest,
     ) -> Option<DiscoveryResponse> {
         let asked = subscription.take(request).unwrap();
-        subscription.answer(&Secrets::of(offered, None, true), asked)
+        subscription.answer(&Secrets::of(offered, Some(&trust(&[b"list"]))), asked)
     }
 
     fn secrets(response: &DiscoveryResponse) -> Vec<(String, bool)> {
@@ -263,35 +271,40 @@ mod tests {
             assert_eq!(secrets(&response), [(name.to_owned(), is_certificate)]);
             assert_eq!((response.nonce.as_str(), response.type_url.as_str()), ("1", TYPE_URL));
             assert!(told(stream, &first, request(&[name], "1")).is_none(), "accepted");
-            assert!(stream.answer(&Secrets::of(&first, None, true), false).is_none(), "nothing has changed");
-            let changed = stream.answer(&Secrets::of(&second, None, true), false).unwrap();
+            let trust = trust(&[b"list"]);
+            assert!(
+                stream.answer(&Secrets::of(&first, Some(&trust)), false).is_none(),
+                "nothing has changed"
+            );
+            let changed = stream.answer(&Secrets::of(&second, Some(&trust)), false).unwrap();
             assert!(changed.version_info != response.version_info && changed.nonce == "2");
             assert!(told(stream, &second, request(&["other"], "1")).is_none(), "about an older response");
             let error_detail = Some(rpc::Status { code: 3, message: "no\u{1b}[2J".to_owned() });
             let refused = DiscoveryRequest { error_detail, ..request(&[name], "2") };
             assert!(told(stream, &second, refused).is_none(), "the same is not sent again to who refuses it");
-            assert!(stream.answer(&Secrets::of(&first, None, true), false).is_some(), "the next change is");
+            let next = stream.answer(&Secrets::of(&first, Some(&trust)), false);
+            assert!(next.is_some(), "the next change is");
         }
     }
 
     #[test]
-    fn roots_wait_for_the_lists_and_the_identity_does_not() {
+    fn roots_wait_for_lists_and_certificates_do_not() {
         let offered = Offered::specimen(ID, "1");
-        let stream = &mut Subscription::default();
-        let asked = stream.take(request(&["default", "ROOTCA"], "")).unwrap();
-        let response = stream.answer(&Secrets::of(&offered, None, false), asked).unwrap();
-        assert_eq!(secrets(&response), [("default".to_owned(), true)]);
-        let mut documents =
-            ToldDocuments { roots: vec![vec![1]], lists: Arc::default(), confirmed_at: Timestamp::MAX };
-        assert!(Secrets::of(&offered, Some(&documents), false).lacks_lists(&["spiffe://muster".to_owned()]));
-        documents.lists = Arc::new(vec![vec![2]]);
-        let with = stream.answer(&Secrets::of(&offered, Some(&documents), false), false).unwrap();
-        assert_eq!(secrets(&with), [("default".to_owned(), true), ("ROOTCA".to_owned(), false)]);
-        let last = with.resources.last().unwrap();
-        let Some(Type::ValidationContext(context)) = Secret::decode(&last.value[..]).unwrap().r#type else {
-            panic!("no roots");
-        };
-        assert!(context.crl.is_some());
+        for name in ["ROOTCA", "spiffe://muster"] {
+            for before in [None, Some(trust(&[]))] {
+                let stream = &mut Subscription::default();
+                assert!(stream.take(request(&[name], "")).unwrap());
+                assert!(stream.answer(&Secrets::of(&offered, before.as_ref()), true).is_none());
+                let lists = stream.answer(&Secrets::of(&offered, Some(&trust(&[b"list"]))), false).unwrap();
+                assert_eq!(secrets(&lists), [(name.to_owned(), false)]);
+            }
+            let stream = &mut Subscription::default();
+            assert!(stream.take(request(&["default", name], "")).unwrap());
+            let first = stream.answer(&Secrets::of(&offered, None), true).unwrap();
+            assert_eq!(secrets(&first), [("default".to_owned(), true)]);
+            let both = stream.answer(&Secrets::of(&offered, Some(&trust(&[b"list"]))), false).unwrap();
+            assert_eq!(secrets(&both), [("default".to_owned(), true), (name.to_owned(), false)]);
+        }
     }
 
     #[test]
