@@ -5,9 +5,10 @@
 
 use std::fmt::Debug;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Where the time comes from. Tests bring their own.
 pub trait Clock: Send + Sync + Debug {
@@ -19,6 +20,11 @@ pub trait Clock: Send + Sync + Debug {
         static BEGUN: OnceLock<Instant> = OnceLock::new();
         let ran = BEGUN.get_or_init(monotonic).elapsed();
         SignedDuration::try_from(ran).unwrap_or(SignedDuration::MAX)
+    }
+
+    /// How long the machine has run, awake or asleep (`CLOCK_BOOTTIME`), which nobody sets either.
+    fn since_boot(&self) -> Duration {
+        Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
     }
 }
 

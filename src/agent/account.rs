@@ -3,9 +3,17 @@
 //! `/etc/passwd` and `/etc/group` first, which need no other program; then the system's `getent`, which knows directories
 //! in the network and the users that systemd makes.
 
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 use std::{fs, io};
+
+/// How long a directory service may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Longest answer that is read: a group with all its members.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Which of the system's two lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +67,26 @@ pub(crate) fn name_of(kind: AccountKind, number: u32) -> String {
 
 fn getent(kind: AccountKind, key: &str) -> io::Result<String> {
     let mut command = Command::new("/usr/bin/getent");
-    command.args([kind.database(), key]).stdin(Stdio::null()).stderr(Stdio::null());
-    Ok(String::from_utf8_lossy(&command.output()?.stdout).into_owned())
+    command.args([kind.database(), key]);
+    answer(command, ANSWER_WITHIN)
+}
+
+/// What a program says within a time, after which it is ended.
+fn answer(mut command: Command, within: Duration) -> io::Result<String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut asked = command.spawn()?;
+    let (tell, told) = mpsc::sync_channel(1);
+    if let Some(said) = asked.stdout.take() {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let read = said.take(ANSWER_BYTES_MAX).read_to_end(&mut text);
+            let _ = tell.send(read.map(|_| text));
+        });
+    }
+    let answer = told.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let _ = asked.kill();
+    asked.wait()?;
+    Ok(String::from_utf8_lossy(&answer?).into_owned())
 }
 
 /// The third field of the line of that name (passwd(5), group(5)).
@@ -78,6 +104,17 @@ fn name_in(text: &str, number: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_service_that_hangs_is_not_waited_for() {
+        let mut hanging = Command::new("sleep");
+        hanging.arg("600");
+        let error = answer(hanging, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let mut quick = Command::new("echo");
+        quick.arg("a:x:1:");
+        assert_eq!(answer(quick, Duration::from_secs(60)).unwrap(), "a:x:1:\n");
+    }
 
     #[test]
     fn names_and_numbers_are_found() {

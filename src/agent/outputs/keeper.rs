@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::agent::account::NoSuchAccount;
 use crate::agent::outputs::config::{OutputConfig, OutputFormat};
 use crate::agent::outputs::difference::{
-    Differs, KeepError, WantedLists, hex, lists_in, owed, rights, settings_digest,
+    Differs, KeepError, WantedLists, hex, lists_in, owed, remember_rights, rights, rights_of_before,
+    settings_digest, with_facts_of_before,
 };
 use crate::agent::outputs::files::denied_json::denied_lines;
 use crate::agent::outputs::files::directory::{FileRights, OutputDirectory};
@@ -35,6 +36,8 @@ use crate::error_chain::chain;
 
 /// How often files are looked after although nothing has been heard: links that somebody has removed, old sets.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
+/// How often owner and group are looked up.
+const ACCOUNTS_EVERY: Duration = Duration::from_secs(60);
 /// The waits after files could not be written.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -51,6 +54,9 @@ pub(crate) struct Keeper {
     reports: mpsc::Sender<OutputReport>,
     clock: Arc<dyn Clock>,
     record_lost: bool,
+    /// Owner and group as numbers, and when they were asked for.
+    found: Option<(FileRights, Instant)>,
+    accounts_lost: bool,
 }
 
 /// A command that is under way, and what it is told.
@@ -70,8 +76,19 @@ impl Keeper {
     ) -> Self {
         let record = records.read(&output.dir);
         let pace = Pace::new(output.min_interval, owed(&output, &record));
-        let (directory, lists, record_lost) = (None, Vec::new(), false);
-        Self { output, records, record, pace, directory, lists, reports, clock, record_lost }
+        Self {
+            output,
+            records,
+            record,
+            pace,
+            directory: None,
+            lists: Vec::new(),
+            reports,
+            clock,
+            record_lost: false,
+            found: None,
+            accounts_lost: false,
+        }
     }
 
     /// Looks after the files until `stop`. `looked` hears when that has been done for the first time.
@@ -86,6 +103,7 @@ impl Keeper {
         let mut run: Option<Run> = None;
         loop {
             let material = settled.borrow_and_update().clone();
+            let material = material.map(|it| tokio::task::block_in_place(|| self.with_facts(it)));
             let mut look_at = clock::monotonic() + LOOK_EVERY;
             if let Some(material) = &material {
                 let ok = tokio::task::block_in_place(|| self.look_after(material));
@@ -129,7 +147,8 @@ impl Keeper {
     }
 
     /// Writes the files and runs the command, once; whether all of it was a success.
-    pub(crate) async fn once(mut self, material: &Material, stop: &CancellationToken) -> bool {
+    pub(crate) async fn once(mut self, material: Arc<Material>, stop: &CancellationToken) -> bool {
+        let material = &*tokio::task::block_in_place(|| self.with_facts(material));
         if !tokio::task::block_in_place(|| self.look_after(material)) {
             return false;
         }
@@ -140,6 +159,35 @@ impl Keeper {
             Some(run) => self.finish(run, Some(material)).await,
             None => false,
         }
+    }
+
+    fn with_facts(&self, material: Arc<Material>) -> Arc<Material> {
+        with_facts_of_before(&material, &self.output.dir).map_or(material, Arc::new)
+    }
+
+    /// Whose the files are to be. A directory service that is away or slow holds up no list: what it said last counts.
+    fn rights(&mut self) -> Result<FileRights, NoSuchAccount> {
+        if let Some((found, asked)) = self.found
+            && asked.elapsed() < ACCOUNTS_EVERY
+        {
+            return Ok(found);
+        }
+        let found = match rights(&self.output) {
+            Ok(found) => {
+                self.accounts_lost = false;
+                remember_rights(&self.output, &mut self.record, found);
+                found
+            }
+            Err(error) => {
+                let before = rights_of_before(&self.output, &self.record);
+                if before.is_some() && !std::mem::replace(&mut self.accounts_lost, true) {
+                    warn!(dir = %self.output.dir.display(), reason = chain(&error), "files are still given to whom they were given before");
+                }
+                before.ok_or(error)?
+            }
+        };
+        self.found = Some((found, clock::monotonic()));
+        Ok(found)
     }
 
     /// Brings the files up to date; whether they are.
@@ -171,7 +219,7 @@ impl Keeper {
     }
 
     fn write_if_needed(&mut self, material: &Material, now: Timestamp) -> Result<bool, KeepError> {
-        let rights = rights(&self.output)?;
+        let rights = self.rights()?;
         self.open()?;
         let (lists, lists_changed) = self.lists_of(material, now);
         let differs =
@@ -272,13 +320,12 @@ impl Keeper {
         let lines = denied_lines(new);
         self.pace.begin(clock::monotonic());
         self.record.on_change.last_run_at = Some(self.clock.now());
-        let (place, timeout, dir) =
-            (self.records.path().to_owned(), self.output.timeout, self.output.dir.clone());
+        let (records, timeout, dir) = (self.records.clone(), self.output.timeout, self.output.dir.clone());
         let stop = stop.clone();
         let task = tokio::task::spawn_blocking(move || {
             let start_failed =
                 |source| CommandError::Start { program: words.first().cloned().unwrap_or_default(), source };
-            let file = denied_file(&place, &lines).map_err(start_failed)?;
+            let file = denied_file(&records, &lines).map_err(start_failed)?;
             let order = Order { words, timeout, denied: file.path().to_owned(), dir };
             command::run(&order, &stop)
         });
@@ -333,7 +380,7 @@ impl Keeper {
                 false
             }
         };
-        self.save();
+        tokio::task::block_in_place(|| self.save());
         success
     }
 
@@ -344,7 +391,7 @@ impl Keeper {
         if started_over || self.directory.is_none() {
             return;
         }
-        let written = rights(&self.output).map_err(KeepError::from).and_then(|rights| {
+        let written = self.rights().map_err(KeepError::from).and_then(|rights| {
             let set = FileSet::of(&self.output, material, &self.lists, Numbering::First)?;
             if set.numbers == self.record.numbers {
                 return Ok(());
@@ -368,7 +415,7 @@ impl Keeper {
             Ok(()) => self.record_lost = false,
             Err(error) if !self.record_lost => {
                 self.record_lost = true;
-                warn!(place = %self.records.path().display(), %error, "what was done can't be remembered, so it is done again after a restart");
+                warn!(dir = %self.output.dir.display(), %error, "what was done can't be remembered, so it is done again after a restart");
             }
             Err(_) => {}
         }
@@ -376,10 +423,10 @@ impl Keeper {
 }
 
 /// For its owner alone, and only for as long as the command runs.
-fn denied_file(place: &Path, lines: &str) -> std::io::Result<tempfile::NamedTempFile> {
+fn denied_file(records: &Records, lines: &str) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     let builder = builder.prefix("denied-");
-    let made = builder.tempfile_in(place).or_else(|_| builder.tempfile());
+    let made = records.place().and_then(|place| builder.tempfile_in(place)).or_else(|_| builder.tempfile());
     let mut file = made.map_err(|error| std::io::Error::from(error.kind()))?;
     file.write_all(lines.as_bytes())?;
     Ok(file)

@@ -2,9 +2,10 @@
 //!
 //! It is a convenience and no authority: without it files are written once more and the command is run once more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -39,6 +40,9 @@ pub(crate) struct OutputRecord {
     /// When the first of its lists runs out.
     pub lists_until: Option<Timestamp>,
     pub numbers: ListNumbers,
+    /// The numbers that owner and group were last found to have, by their names.
+    pub users: BTreeMap<String, u32>,
+    pub groups: BTreeMap<String, u32>,
     /// Why it is not as it should be.
     pub trouble: Option<Trouble>,
     /// Why lists are older than they should be.
@@ -68,9 +72,9 @@ pub(crate) struct Trouble {
     pub what: String,
 }
 
-/// Where records are.
+/// Where records are; nowhere, where nobody has said where and the user has no home.
 #[derive(Debug, Clone)]
-pub(crate) struct Records(PathBuf);
+pub(crate) struct Records(Option<PathBuf>);
 
 impl Records {
     /// `state_dir` of the settings, else what the service manager says, else the usual place.
@@ -79,31 +83,49 @@ impl Records {
         let given = config.state_dir.clone().or_else(|| var("STATE_DIRECTORY"));
         let usual = || {
             if rustix::process::geteuid().is_root() {
-                return PathBuf::from(STATE_DIRECTORY);
+                return Some(PathBuf::from(STATE_DIRECTORY));
             }
             let state = var("XDG_STATE_HOME").or_else(|| var("HOME").map(|home| home.join(".local/state")));
-            state.unwrap_or_else(|| PathBuf::from("/tmp")).join("muster-agent-outputs")
+            Some(state?.join("muster-agent-outputs"))
         };
-        Self(given.unwrap_or_else(usual))
+        Self(given.or_else(usual))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
+    #[cfg(test)]
+    pub(crate) fn at(place: &Path) -> Self {
+        Self(Some(place.to_owned()))
+    }
+
+    /// The place, if it is fit: what stands there decides what commands are told, so nobody else may write there. Root looks
+    /// at that of the user whose files they are.
+    pub(crate) fn place(&self) -> io::Result<&Path> {
+        let place = self.0.as_deref().ok_or_else(|| {
+            io::Error::other("there is no place for it: set state_dir in the settings, or HOME")
+        })?;
+        let (found, ours) = (fs::symlink_metadata(place)?, rustix::process::geteuid());
+        if !found.is_dir() || (found.uid() != ours.as_raw() && !ours.is_root()) || found.mode() & 0o022 != 0 {
+            let what = format!("{} is no directory of this user's alone; move it away", place.display());
+            return Err(io::Error::other(what));
+        }
+        Ok(place)
     }
 
     /// Makes their place, for their owner alone.
     pub(crate) fn prepare(&self) -> io::Result<()> {
-        if let Some(parent) = self.0.parent() {
-            fs::create_dir_all(parent)?;
+        if let Some(place) = &self.0 {
+            if let Some(parent) = place.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            durable::private_directory(place)?;
         }
-        durable::private_directory(&self.0)
+        self.place().map(|_| ())
     }
 
     /// What is known of the output in a directory; nothing, where nothing can be read.
     pub(crate) fn read(&self, dir: &Path) -> OutputRecord {
-        let path = self.file(dir);
-        let short = fs::metadata(&path).is_ok_and(|found| found.len() <= LENGTH_MAX);
-        let text = if short { fs::read(path).unwrap_or_default() } else { Vec::new() };
+        let path = self.file(dir).ok();
+        let short = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() <= LENGTH_MAX);
+        let text = path.filter(short).and_then(|path| fs::read(path).ok()).unwrap_or_default();
         let record: OutputRecord = serde_json::from_slice(&text).unwrap_or_default();
         if record.dir == dir {
             record
@@ -115,12 +137,38 @@ impl Records {
     pub(crate) fn write(&self, record: &OutputRecord) -> io::Result<()> {
         let mut text = serde_json::to_vec(record)?;
         text.push(b'\n');
-        durable::replace(&self.file(&record.dir), durable::OWNER_ONLY, &text)
+        durable::replace(&self.file(&record.dir)?, durable::OWNER_ONLY, &text)
     }
 
-    fn file(&self, dir: &Path) -> PathBuf {
+    fn file(&self, dir: &Path) -> io::Result<PathBuf> {
         let name = sha256(&[dir.as_os_str().as_encoded_bytes()]);
         let name = data_encoding::HEXLOWER.encode(name.get(..16).unwrap_or_default());
-        self.0.join(format!("{name}.json"))
+        Ok(self.place()?.join(format!("{name}.json")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_place_where_others_write_is_no_place() {
+        let room = tempfile::tempdir().unwrap();
+        let place = room.path().join("state");
+        let records = Records::at(&place);
+        records.prepare().unwrap();
+        let record =
+            OutputRecord { dir: "/etc/a".into(), set: Some("s".to_owned()), ..OutputRecord::default() };
+        records.write(&record).unwrap();
+        assert_eq!(records.read(&record.dir), record);
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(records.prepare().is_err() && records.write(&record).is_err());
+        assert_eq!(records.read(&record.dir).set, None);
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o700)).unwrap();
+        symlink(&place, room.path().join("link")).unwrap();
+        assert!(Records::at(&room.path().join("link")).prepare().is_err());
+        assert!(Records(None).prepare().unwrap_err().to_string().contains("state_dir"));
     }
 }

@@ -86,7 +86,7 @@ pub async fn keep(config: OutputsConfig, clock: Arc<dyn Clock>, stop: Cancellati
     let records = Records::of(&config);
     sweep(&records, clock.as_ref());
     let provider = Provider::listen_to(&config.socket, &clock);
-    info!(socket = %config.socket.display(), outputs = config.outputs.len(), state = %records.path().display(), "keeping files");
+    info!(socket = %config.socket.display(), outputs = config.outputs.len(), state = records.place().ok().map(|place| place.display().to_string()), "keeping files");
     let (looked, mut all_looked) = mpsc::channel(1);
     let mut keepers = JoinSet::new();
     for output in config.outputs {
@@ -121,7 +121,7 @@ pub async fn once(
     for output in config.outputs {
         let keeper = Keeper::new(output, records.clone(), provider.reports.clone(), Arc::clone(&clock));
         let (material, stop) = (Arc::clone(&material), stop.clone());
-        keepers.spawn(async move { keeper.once(&material, &stop).await });
+        keepers.spawn(async move { keeper.once(material, &stop).await });
     }
     let mut failed = 0;
     while let Some(kept) = keepers.join_next().await {
@@ -133,7 +133,7 @@ pub async fn once(
 /// Removes what commands were told by before a crash.
 fn sweep(records: &Records, clock: &dyn Clock) {
     let swept = || -> io::Result<()> {
-        for entry in fs::read_dir(records.path())? {
+        for entry in fs::read_dir(records.place()?)? {
             let entry = entry?;
             let made = jiff::Timestamp::try_from(entry.metadata()?.modified()?).map_err(io::Error::other)?;
             let age = Duration::try_from(clock.now().duration_since(made)).unwrap_or_default();

@@ -39,7 +39,7 @@ pub(crate) async fn settle(
             } else {
                 let (at, local) = (clock.now(), now.local);
                 let composed =
-                    tokio::task::spawn_blocking(move || Material::compose(answer, local.news(), at)).await;
+                    tokio::task::spawn_blocking(move || Material::compose(answer, &local, at)).await;
                 let Ok(material) = composed else { return };
                 let agrees = material.agrees_since(settled.borrow().as_deref());
                 let since = *differs_since.get_or_insert_with(clock::timer);

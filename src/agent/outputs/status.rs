@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::agent::outputs::config::{OutputConfig, OutputsConfig};
-use crate::agent::outputs::files::directory::{DirectoryError, OutputDirectory};
+use crate::agent::outputs::files::directory::OutputDirectory;
 use crate::agent::outputs::record::{Records, Trouble};
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::error_chain::chain;
@@ -73,15 +73,12 @@ pub fn outputs_status(config: &OutputsConfig, now: Timestamp) -> Vec<OutputStatu
 
 fn of_output(output: &OutputConfig, records: &Records, now: Timestamp) -> OutputStatus {
     let record = records.read(&output.dir);
-    let opened = OutputDirectory::open(&output.dir);
-    let kept = matches!(opened, Err(DirectoryError::InUse(_)));
-    let seen = match &opened {
-        Err(error) if !kept => Some(Trouble { since: now, what: chain(error) }),
-        _ => None,
-    };
-    let looked = OutputDirectory::look(&output.dir).ok();
-    let there = match (&looked, &record.set) {
-        (Some(directory), Some(set)) => directory.has(set, &record.visible),
+    // Whoever asks may be another user than the one that writes, so what that one could do is in its record alone.
+    let glanced = OutputDirectory::glance(&output.dir);
+    let kept = matches!(glanced, Ok((_, true)));
+    let seen = glanced.as_ref().err().map(|error| Trouble { since: now, what: chain(error) });
+    let there = match (&glanced, &record.set) {
+        (Ok((directory, _)), Some(set)) => directory.has(set, &record.visible),
         _ => false,
     };
     let trouble = seen.or_else(|| record.trouble.clone());

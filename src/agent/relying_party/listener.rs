@@ -1,15 +1,19 @@
 //! The listener for relying parties on this machine: a UNIX socket with the rights of its group, or loopback. Connections
-//! are bounded; where there is no room for one more, the one that has been idle for longest makes way.
+//! are bounded; where there is no room for one more, the one that has been quiet for longest makes way, or the new one waits.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -17,6 +21,8 @@ use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -27,12 +33,17 @@ use crate::agent::local_socket::{ListenError, LocalSocket, SocketPurpose};
 use crate::agent::relying_party::http::router;
 use crate::agent::relying_party::settings::{RelyingPartySettings, VouchAddress};
 use crate::agent::relying_party::voucher::Voucher;
+use crate::clock;
 use crate::tls::listener::accept::connection_builder;
 
 /// Connections at a time. A proxy keeps a few for each of its workers; a process has about a thousand descriptors.
 const CONNECTIONS_MAX: usize = 256;
 /// How long a client may be silent before or between its requests: longer than proxies keep their connections.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
+/// How long nothing has to have happened on a connection that makes way. Answering takes no such time.
+const QUIET: Duration = Duration::from_secs(1);
+/// How long a request may take to arrive, its message or body with it; a body of HTTP's own is told sooner.
+const REQUEST_WITHIN: Duration = Duration::from_secs(20);
 /// How long to wait when a connection can't be accepted, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The first port that every user may take, unless the kernel was told otherwise (`net.ipv4.ip_unprivileged_port_start`).
@@ -137,21 +148,26 @@ impl VouchListener {
         let connections = TaskTracker::new();
         let room = ConnectionTable::default();
         loop {
-            let accepted = tokio::select! {
+            let next = async {
+                // The place first: who has none is not accepted, and loses nothing by waiting.
+                let place = room.enter().await;
+                (place, self.listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
+                next = next => next,
             };
             match accepted {
                 Ok(stream) => {
-                    if let Some(place) = room.enter() {
-                        let (router, stop) = (router.clone(), stop.clone());
-                        match stream {
-                            AcceptedStream::Unix(stream) => {
-                                connections.spawn(connection(stream, router, place, stop));
-                            }
-                            AcceptedStream::Tcp(stream) => {
-                                connections.spawn(connection(stream, router, place, stop));
-                            }
+                    place.note_change();
+                    let place = Arc::new(place);
+                    let (router, stop) = (router.clone(), stop.clone());
+                    match stream {
+                        AcceptedStream::Unix(stream) => {
+                            connections.spawn(connection(stream, router, place, stop));
+                        }
+                        AcceptedStream::Tcp(stream) => {
+                            connections.spawn(connection(stream, router, place, stop));
                         }
                     }
                 }
@@ -198,42 +214,87 @@ fn own_group(name: &str) -> Result<u32, GroupError> {
     }
 }
 
-/// The connections that are open, by when they last began or ended a request.
-#[derive(Debug, Clone, Default)]
-struct ConnectionTable(Arc<Mutex<OpenConnections>>);
+/// The connections that are open.
+#[derive(Debug, Clone)]
+struct ConnectionTable(Arc<OpenConnections>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OpenConnections {
-    /// Those without an open request, longest idle first.
-    idle: BTreeMap<u64, CancellationToken>,
-    count: usize,
-    /// Moves with every entry.
-    now: u64,
+    places: Mutex<HashMap<u64, OpenPlace>>,
+    /// How many there have been.
+    opened: AtomicU64,
+    /// One has ended.
+    freed: Notify,
+    /// What times are counted from.
+    begun: Instant,
+}
+
+#[derive(Debug)]
+struct OpenPlace {
+    make_way: CancellationToken,
+    /// When a request last began or ended on it, or when it was accepted, in milliseconds.
+    changed: Arc<AtomicU64>,
 }
 
 /// One connection's place.
 #[derive(Debug)]
 struct Place {
     table: ConnectionTable,
+    number: u64,
     make_way: CancellationToken,
-    /// Its key among the idle, while it has no open request.
-    idle_since: Mutex<(usize, u64)>,
+    changed: Arc<AtomicU64>,
+}
+
+impl Default for ConnectionTable {
+    fn default() -> Self {
+        Self(Arc::new(OpenConnections {
+            places: Mutex::default(),
+            opened: AtomicU64::new(0),
+            freed: Notify::new(),
+            begun: clock::monotonic(),
+        }))
+    }
 }
 
 impl ConnectionTable {
-    /// A place for one more. Where there are too many, the one that has been idle for longest ends; where all have a
-    /// request open, there is none.
-    fn enter(&self) -> Option<Arc<Place>> {
-        let mut open = self.0.lock();
-        if open.count >= CONNECTIONS_MAX {
-            let (_, longest) = open.idle.pop_first()?;
-            longest.cancel();
+    /// A place for one more, once there is one. Where there are too many, the one on which nothing has happened for longest ends,
+    /// if that is a while; whoever is being answered is not cut off, and whoever waits in the kernel keeps its place there.
+    async fn enter(&self) -> Place {
+        loop {
+            let freed = self.0.freed.notified();
+            match self.enter_now(self.elapsed()) {
+                Ok(place) => return place,
+                Err(wait) => {
+                    let _ = tokio::time::timeout(wait, freed).await;
+                }
+            }
         }
-        open.count += 1;
-        open.now += 1;
-        let (key, make_way) = (open.now, CancellationToken::new());
-        open.idle.insert(key, make_way.clone());
-        Some(Arc::new(Place { table: self.clone(), make_way, idle_since: Mutex::new((0, key)) }))
+    }
+
+    /// A place, or how long to wait until one can make way.
+    fn enter_now(&self, now: u64) -> Result<Place, Duration> {
+        let mut places = self.0.places.lock();
+        if places.len() >= CONNECTIONS_MAX {
+            let changed = |place: &OpenPlace| place.changed.load(Ordering::Relaxed);
+            let oldest = places.iter().map(|(number, place)| (changed(place), *number)).min();
+            let (since, number) = oldest.unwrap_or_default();
+            let quiet = Duration::from_millis(now.saturating_sub(since));
+            if let Some(wait) = QUIET.checked_sub(quiet).filter(|wait| !wait.is_zero()) {
+                return Err(wait);
+            }
+            if let Some(quiet) = places.remove(&number) {
+                quiet.make_way.cancel();
+            }
+        }
+        let number = self.0.opened.fetch_add(1, Ordering::Relaxed);
+        let (make_way, changed) = (CancellationToken::new(), Arc::new(AtomicU64::new(now)));
+        places.insert(number, OpenPlace { make_way: make_way.clone(), changed: Arc::clone(&changed) });
+        drop(places);
+        Ok(Place { table: self.clone(), number, make_way, changed })
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -243,39 +304,36 @@ struct OpenRequest(Arc<Place>);
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.request_ends();
+        self.0.note_change();
     }
 }
 
 impl Place {
     fn request_begins(self: Arc<Self>) -> OpenRequest {
-        let mut since = self.idle_since.lock();
-        if since.0 == 0 {
-            self.table.0.lock().idle.remove(&since.1);
-        }
-        since.0 += 1;
-        drop(since);
+        self.note_change();
         OpenRequest(self)
     }
 
-    fn request_ends(&self) {
-        let mut since = self.idle_since.lock();
-        since.0 -= 1;
-        if since.0 == 0 {
-            let mut open = self.table.0.lock();
-            open.now += 1;
-            since.1 = open.now;
-            open.idle.insert(since.1, self.make_way.clone());
-        }
+    fn note_change(&self) {
+        self.changed.store(self.table.elapsed(), Ordering::Relaxed);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.table.0.lock();
-        open.count -= 1;
-        open.idle.remove(&self.idle_since.get_mut().1);
+        self.table.0.places.lock().remove(&self.number);
+        self.table.0.freed.notify_one();
     }
+}
+
+/// Answering waits for nothing but what the client sends.
+async fn answered(
+    router: Router,
+    request: hyper::Request<Body>,
+    within: Duration,
+) -> Result<Response, Infallible> {
+    let answer = timeout(within, router.oneshot(request)).await;
+    answer.unwrap_or_else(|_| Ok(StatusCode::REQUEST_TIMEOUT.into_response()))
 }
 
 async fn connection(
@@ -289,7 +347,7 @@ async fn connection(
         let (router, place) = (router.clone(), Arc::clone(&asked));
         async move {
             let _open = place.request_begins();
-            router.oneshot(request.map(Body::new)).await
+            answered(router, request.map(Body::new), REQUEST_WITHIN).await
         }
     });
     let mut http: Builder<TokioExecutor> = connection_builder(TokioExecutor::new());
@@ -310,16 +368,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_idle_makes_way_and_a_request_that_was_given_up_is_none() {
+    fn only_who_is_quiet_makes_way_and_the_longest_first() {
         let table = ConnectionTable::default();
-        let places: Vec<_> = (0..CONNECTIONS_MAX).map(|_| table.enter().unwrap()).collect();
-        let mut open: Vec<_> = places.iter().map(|place| Arc::clone(place).request_begins()).collect();
-        assert!(table.enter().is_none(), "all have a request open");
-        // Its future is dropped, as when the client resets its stream.
-        drop(open.remove(7));
-        assert!(table.enter().is_some());
-        let ended: Vec<_> = places.iter().map(|place| place.make_way.is_cancelled()).collect();
-        assert_eq!(ended.iter().filter(|ended| **ended).count(), 1);
-        assert!(ended[7]);
+        let places: Vec<_> = (0..CONNECTIONS_MAX).map(|_| Arc::new(table.enter_now(0).unwrap())).collect();
+        let ended = || places.iter().filter(|place| place.make_way.is_cancelled()).count();
+        assert_eq!(
+            table.enter_now(999).unwrap_err(),
+            Duration::from_millis(1),
+            "their requests may be on the way"
+        );
+        // A request begins; this one's place alone is not the longest quiet.
+        for place in &places {
+            place.changed.store(2000, Ordering::Relaxed);
+        }
+        places[7].changed.store(1500, Ordering::Relaxed);
+        assert!(table.enter_now(2400).is_err());
+        let kept = table.enter_now(2500).unwrap();
+        assert!(ended() == 1 && places[7].make_way.is_cancelled());
+        assert!(table.enter_now(2500).is_err());
+        drop(kept);
+        assert!(table.enter_now(2500).is_ok(), "one has gone by itself");
+        assert_eq!(ended(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_does_not_arrive_is_ended() {
+        // As a call whose message never ends.
+        let router = Router::new().fallback(async |body: Body| {
+            let _ = http_body_util::BodyExt::collect(body).await;
+        });
+        let never = tokio_stream::pending::<Result<axum::body::Bytes, io::Error>>();
+        let answer =
+            answered(router, hyper::Request::new(Body::from_stream(never)), Duration::from_millis(20));
+        assert_eq!(answer.await.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_has_it_when_one_is_free() {
+        let table = ConnectionTable::default();
+        let mut places: Vec<_> = (0..CONNECTIONS_MAX).map(|_| table.enter_now(u64::MAX).unwrap()).collect();
+        let waiting = tokio::spawn({
+            let table = table.clone();
+            async move { table.enter().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(places.pop());
+        drop(waiting.await.unwrap());
     }
 }

@@ -355,7 +355,7 @@ impl Session<'_> {
         debug!(next_in_ms = self.interval.as_millis(), "heartbeat acknowledged");
         let difference = answer.server_time_ms.saturating_sub(self.dial.clock.now().as_millisecond());
         let _ = self.news.try_send(News::ClockDifference(difference));
-        self.dial.told.set_clock_difference(difference);
+        self.dial.told.hear_server_time(answer.server_time_ms);
         difference
     }
 

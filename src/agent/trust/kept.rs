@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use crate::agent::identity::IdentityDir;
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::trust::state::{DeniedSerial, TrustState};
 use crate::agent::trust::update::UpdateReader;
+use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::sha256::sha256;
 use crate::durable::{self, OWNER_ONLY};
@@ -86,9 +88,8 @@ impl TrustFile {
     async fn save(&self, trust: &SharedTrust, failing: &mut bool) {
         let (trust, file) = (trust.clone(), self.clone());
         let saved = tokio::task::spawn_blocking(move || {
-            // Only the one who takes updates waits while this reads.
-            let content = trust.read().as_ref().map(|state| encode(state, &file.holder));
-            content.map_or(Ok(()), |content| write(&file.path, &content))
+            let copy = trust.read_at_length(KeptTrust::of);
+            copy.map_or(Ok(()), |copy| write(&file.path, &copy.encode(&file.holder)))
         });
         let saved = saved.await.unwrap_or_else(|_| Err(io::Error::other("it could not be written")));
         if let Err(error) = &saved
@@ -106,32 +107,60 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     durable::replace(path, OWNER_ONLY, content)
 }
 
+/// A copy of what is kept, so that updates wait no longer than it takes to make it.
+struct KeptTrust {
+    confirmed_at: Timestamp,
+    forgotten_before: Timestamp,
+    denied: Vec<(Serial, DeniedSerial)>,
+    documents: TrustUpdate,
+    lists: Arc<Vec<Vec<u8>>>,
+}
+
+impl KeptTrust {
+    fn of(state: &TrustState) -> Self {
+        let documents = TrustUpdate {
+            epoch: state.epoch.clone(),
+            version: state.version,
+            snapshot: true,
+            more: false,
+            roots: state.roots.clone(),
+            intermediates: state.intermediates.clone(),
+            denied: Vec::new(),
+            lists: Vec::new(),
+            denied_ids: state.denied_ids.iter().map(|id| id.to_vec()).collect(),
+        };
+        Self {
+            confirmed_at: state.confirmed_at,
+            forgotten_before: state.forgotten_before,
+            denied: state.denied.iter().map(|(serial, denied)| (*serial, denied.clone())).collect(),
+            documents,
+            lists: Arc::clone(&state.lists),
+        }
+    }
+
+    fn encode(self, holder: &str) -> Vec<u8> {
+        let denied = self.denied.into_iter().map(|(serial, DeniedSerial { until, spiffe_id })| Denied {
+            serial: serial.as_bytes().to_vec(),
+            until_ms: until.as_millisecond(),
+            spiffe_id: spiffe_id.map(|id| id.to_string()).unwrap_or_default(),
+        });
+        let lists = Arc::unwrap_or_clone(self.lists);
+        let update = TrustUpdate { denied: denied.collect(), lists, ..self.documents };
+        let body = [
+            self.confirmed_at.as_millisecond().to_be_bytes().as_slice(),
+            &self.forgotten_before.as_millisecond().to_be_bytes(),
+            &u16::try_from(holder.len()).unwrap_or(u16::MAX).to_be_bytes(),
+            holder.as_bytes(),
+            &update.to_bytes(),
+        ]
+        .concat();
+        [MAGIC, &sha256(&[&body]), &body].concat()
+    }
+}
+
+#[cfg(any(test, fuzzing))]
 pub(in crate::agent::trust) fn encode(state: &TrustState, holder: &str) -> Vec<u8> {
-    let denied = state.denied.iter().map(|(serial, DeniedSerial { until, spiffe_id })| Denied {
-        serial: serial.as_bytes().to_vec(),
-        until_ms: until.as_millisecond(),
-        spiffe_id: spiffe_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-    });
-    let update = TrustUpdate {
-        epoch: state.epoch.clone(),
-        version: state.version,
-        snapshot: true,
-        more: false,
-        roots: state.roots.clone(),
-        intermediates: state.intermediates.clone(),
-        denied: denied.collect(),
-        lists: state.lists.clone(),
-        denied_ids: state.denied_ids.iter().map(|id| id.to_vec()).collect(),
-    };
-    let body = [
-        state.confirmed_at.as_millisecond().to_be_bytes().as_slice(),
-        &state.forgotten_before.as_millisecond().to_be_bytes(),
-        &u16::try_from(holder.len()).unwrap_or(u16::MAX).to_be_bytes(),
-        holder.as_bytes(),
-        &update.to_bytes(),
-    ]
-    .concat();
-    [MAGIC, &sha256(&[&body]), &body].concat()
+    KeptTrust::of(state).encode(holder)
 }
 
 pub(in crate::agent::trust) fn decode(content: &[u8], holder: &str) -> Option<TrustState> {

@@ -5,6 +5,7 @@
 pub(crate) mod fuzzing;
 pub(crate) mod kept;
 pub(crate) mod noted;
+pub(crate) mod server_clock;
 pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod update;

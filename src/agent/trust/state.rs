@@ -4,6 +4,7 @@
 //! none, brings nobody back here.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -29,7 +30,7 @@ pub(crate) struct TrustState {
     /// SHA-256 of SPIFFE ids.
     pub denied_ids: HashSet<[u8; 32]>,
     /// Revocation lists, DER: the issuing intermediate's first, the roots' last. Empty until some were asked for.
-    pub lists: Vec<Vec<u8>>,
+    pub lists: Arc<Vec<Vec<u8>>>,
     /// When the server last confirmed that this is the newest, by its clock.
     pub confirmed_at: Timestamp,
     /// Serials that ended before this may have been forgotten.
@@ -43,6 +44,17 @@ pub(crate) struct DeniedSerial {
     pub until: Timestamp,
     /// Whose it is; known of one's own tenant.
     pub spiffe_id: Option<SpiffeId>,
+}
+
+/// Bundle and lists at one time, to be read for as long as it takes.
+#[derive(Debug, Clone)]
+pub(crate) struct ToldDocuments {
+    /// DER, at least one.
+    pub roots: Vec<Vec<u8>>,
+    /// DER, the issuing intermediate's first, the roots' last.
+    pub lists: Arc<Vec<Vec<u8>>>,
+    /// When the server last confirmed that they are the newest, by its clock.
+    pub confirmed_at: Timestamp,
 }
 
 /// What an update has changed.
@@ -76,7 +88,7 @@ impl TrustState {
             intermediates,
             denied,
             denied_ids,
-            lists,
+            lists: Arc::new(lists),
             confirmed_at: now,
             forgotten_before: before.map_or(never, |before| before.forgotten_before),
         };
@@ -85,7 +97,7 @@ impl TrustState {
                 update::merge(&mut state.denied, *serial, denied.clone());
             }
             if state.lists.is_empty() {
-                state.lists.clone_from(&before.lists);
+                state.lists = Arc::clone(&before.lists);
             }
         }
         state.forget(now);
@@ -115,13 +127,15 @@ impl TrustState {
         if version < self.version {
             return Ok(if changed { Applied::Changed } else { Applied::Older });
         }
-        for (held, told) in
-            [(&mut self.roots, roots), (&mut self.intermediates, intermediates), (&mut self.lists, lists)]
-        {
+        for (held, told) in [(&mut self.roots, roots), (&mut self.intermediates, intermediates)] {
             if !told.is_empty() && *held != told {
                 *held = told;
                 changed = true;
             }
+        }
+        if !lists.is_empty() && *self.lists != lists {
+            self.lists = Arc::new(lists);
+            changed = true;
         }
         self.version = version;
         self.confirmed_at = now;
@@ -129,6 +143,14 @@ impl TrustState {
             self.forget(now);
         }
         Ok(if changed { Applied::Changed } else { Applied::Confirmed })
+    }
+
+    pub(crate) fn documents(&self) -> ToldDocuments {
+        ToldDocuments {
+            roots: self.roots.clone(),
+            lists: Arc::clone(&self.lists),
+            confirmed_at: self.confirmed_at,
+        }
     }
 
     /// Whether this certificate is denied.

@@ -1,13 +1,16 @@
 //! What this agent tells programs of ours on this machine, and what it takes to its server for them (`local.proto`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use tracing::warn;
 
 use crate::agent::run::reports::{PendingReports, ReportedEvent};
 use crate::agent::trust::shared::SharedTrust;
@@ -22,8 +25,8 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::insight::timeline::VALUE_CHARS_MAX;
 use crate::domain::printable::printable;
 
-/// Who may watch at a time: each holds the pieces of a snapshot.
-const WATCHERS_MAX: usize = 4;
+/// Who may watch at a time. They share one copy of what they are told.
+const WATCHERS_MAX: usize = 16;
 /// Denied serials in one message, of about a hundred octets each.
 const DENIED_PER_MESSAGE: usize = 4096;
 /// The least time between two snapshots, so that a burst of revocations is told as one.
@@ -36,6 +39,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct LocalApi {
     trust: SharedTrust,
+    latest: Arc<LatestDenied>,
     reports: Arc<PendingReports>,
     watchers: Arc<Semaphore>,
     pace: Mutex<ReportPace>,
@@ -45,7 +49,7 @@ impl LocalApi {
     pub(crate) fn new(trust: SharedTrust, reports: Arc<PendingReports>) -> Self {
         let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
         let pace = Mutex::new(ReportPace { left: REPORTS_BURST, counted: clock::timer() });
-        Self { trust, reports, watchers, pace }
+        Self { trust, latest: Arc::default(), reports, watchers, pace }
     }
 }
 
@@ -59,14 +63,18 @@ impl LocalService for LocalApi {
     ) -> Result<Response<Self::WatchDeniedStream>, Status> {
         WorkloadCaller::admitted(&request)?;
         let Ok(place) = Arc::clone(&self.watchers).try_acquire_owned() else {
-            return Err(Status::resource_exhausted(format!("{WATCHERS_MAX} watch already")));
+            let refusal = format!(
+                "{WATCHERS_MAX} programs are told already who is denied, which is all that may be; let one `muster agent outputs` keep more folders"
+            );
+            warn!("{refusal}");
+            return Err(Status::resource_exhausted(refusal));
         };
         let (tell, told) = mpsc::channel(1);
-        let trust = self.trust.clone();
+        let (trust, latest) = (self.trust.clone(), Arc::clone(&self.latest));
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
-                () = tell_denied(&trust, &tell) => {}
+                () = tell_denied(&trust, &latest, &tell) => {}
                 () = tell.closed() => {}
             }
         });
@@ -95,37 +103,68 @@ impl LocalService for LocalApi {
     }
 }
 
+/// Who is denied at one time.
+#[derive(Debug)]
+struct KnownDenied {
+    intermediates: Vec<Vec<u8>>,
+    denied: Vec<(Serial, Denial)>,
+}
+
+impl KnownDenied {
+    fn of(state: &TrustState, now: Timestamp) -> Self {
+        let in_force = state.denied.iter().filter(|(_, denied)| denied.until >= now);
+        let denied = in_force.map(|(serial, denied)| (*serial, denied.clone())).collect();
+        Self { intermediates: state.intermediates.clone(), denied }
+    }
+}
+
+/// The copy that all share who are being told, by the change that it was made after.
+#[derive(Debug, Default)]
+struct LatestDenied(tokio::sync::Mutex<(u64, Weak<KnownDenied>)>);
+
+impl LatestDenied {
+    async fn after(&self, change: u64, trust: &SharedTrust) -> Option<Arc<KnownDenied>> {
+        let mut latest = self.0.lock().await;
+        if let Some(known) = latest.1.upgrade().filter(|_| latest.0 >= change) {
+            return Some(known);
+        }
+        let trust = trust.clone();
+        let copied = spawn_blocking(move || {
+            let now = trust.server_now();
+            let mut known = trust.read_at_length(|state| KnownDenied::of(state, now))?;
+            known.denied.sort_by_key(|(serial, _)| *serial.as_bytes());
+            Some(Arc::new(known))
+        });
+        let known = copied.await.ok()??;
+        *latest = (change, Arc::downgrade(&known));
+        Some(known)
+    }
+}
+
 /// Tells what is known now and after each change, until nobody listens.
-async fn tell_denied(trust: &SharedTrust, tell: &mpsc::Sender<Result<DeniedSnapshot, Status>>) {
+async fn tell_denied(
+    trust: &SharedTrust,
+    latest: &LatestDenied,
+    tell: &mpsc::Sender<Result<DeniedSnapshot, Status>>,
+) {
     // Whoever asks this writes lists, too.
     let _wanted = trust.lists_wanted();
     let mut changes = trust.changes();
     loop {
-        changes.mark_unchanged();
-        let now = trust.server_now();
-        // Serials are few octets each; the messages are made one at a time.
-        let known = trust.read().as_ref().map(|state| {
-            let in_force = state.denied.iter().filter(|(_, denied)| denied.until >= now);
-            let mut denied: Vec<_> = in_force.map(|(serial, denied)| (*serial, denied.clone())).collect();
-            denied.sort_by_key(|(serial, _)| *serial.as_bytes());
-            (intermediates(state), denied)
-        });
-        if let Some((intermediates, denied)) = known {
-            for message in pieces(intermediates, &denied) {
+        let change = *changes.borrow_and_update();
+        if let Some(known) = latest.after(change, trust).await {
+            for message in pieces(known.intermediates.clone(), &known.denied) {
                 if tell.send(Ok(message)).await.is_err() {
                     return;
                 }
             }
+            drop(known);
             sleep(SNAPSHOT_EVERY).await;
         }
         if changes.changed().await.is_err() {
             return;
         }
     }
-}
-
-fn intermediates(state: &TrustState) -> Vec<Vec<u8>> {
-    state.intermediates.clone()
 }
 
 /// The messages of one snapshot.
@@ -177,8 +216,6 @@ impl ReportPace {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::agent::identity::Identity;
-use crate::agent::trust::state::TrustState;
+use crate::agent::trust::state::ToldDocuments;
 use crate::agent::workload::proto;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::pem;
@@ -89,7 +89,7 @@ impl Offered {
     }
 
     /// The roots as PEM, in the same way.
-    pub(crate) fn roots_pem(&self, trust: Option<&TrustState>) -> String {
+    pub(crate) fn roots_pem(&self, trust: Option<&ToldDocuments>) -> String {
         match self.newer(trust) {
             Some(trust) => trust.roots.iter().map(|root| pem::certificate(root)).collect(),
             None => self.pem.roots.clone(),
@@ -97,18 +97,18 @@ impl Offered {
     }
 
     /// The roots as the server last told them, unless what came with the identity is newer.
-    fn roots(&self, trust: Option<&TrustState>) -> Vec<u8> {
+    fn roots(&self, trust: Option<&ToldDocuments>) -> Vec<u8> {
         match self.newer(trust) {
             Some(trust) => trust.roots.concat(),
             None => self.bundle.clone(),
         }
     }
 
-    fn newer<'t>(&self, trust: Option<&'t TrustState>) -> Option<&'t TrustState> {
+    fn newer<'t>(&self, trust: Option<&'t ToldDocuments>) -> Option<&'t ToldDocuments> {
         trust.filter(|trust| trust.confirmed_at >= self.issued_at)
     }
 
-    pub(crate) fn svid(&self, trust: Option<&TrustState>) -> proto::X509svidResponse {
+    pub(crate) fn svid(&self, trust: Option<&ToldDocuments>) -> proto::X509svidResponse {
         let svid = proto::X509svid {
             spiffe_id: self.spiffe_id.to_string(),
             x509_svid: self.chain.clone(),
@@ -119,15 +119,15 @@ impl Offered {
         proto::X509svidResponse { svids: vec![svid], crl: lists(trust), ..Default::default() }
     }
 
-    pub(crate) fn bundles(&self, trust: Option<&TrustState>) -> proto::X509BundlesResponse {
+    pub(crate) fn bundles(&self, trust: Option<&ToldDocuments>) -> proto::X509BundlesResponse {
         let domain = format!("spiffe://{}", self.spiffe_id.trust_domain);
         proto::X509BundlesResponse { bundles: [(domain, self.roots(trust))].into(), crl: lists(trust) }
     }
 }
 
 /// The issuing intermediate's first, the roots' last.
-fn lists(trust: Option<&TrustState>) -> Vec<Vec<u8>> {
-    trust.map(|trust| trust.lists.clone()).unwrap_or_default()
+fn lists(trust: Option<&ToldDocuments>) -> Vec<Vec<u8>> {
+    trust.map(|trust| trust.lists.to_vec()).unwrap_or_default()
 }
 
 impl fmt::Debug for Offered {

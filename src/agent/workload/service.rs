@@ -19,7 +19,7 @@ use super::proto::{
     ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
 use crate::agent::trust::shared::SharedTrust;
-use crate::agent::trust::state::TrustState;
+use crate::agent::trust::state::ToldDocuments;
 use crate::domain::identity::spiffe::SpiffeId;
 
 /// Metadata that every call must carry, so that a program which can be made to send requests to addresses of
@@ -62,7 +62,7 @@ impl WorkloadApi {
         &self,
         call: &'static str,
         request: &Request<impl Sync>,
-        as_message: fn(&Offered, Option<&TrustState>) -> Message,
+        as_message: fn(&Offered, Option<&ToldDocuments>) -> Message,
     ) -> Result<Response<MessageStream<Message>>, Status> {
         self.admitted(call, request)?;
         // While there is nothing to give, an open stream waits.
@@ -74,7 +74,7 @@ impl WorkloadApi {
         let messages = identities.merge(documents).filter_map(move |()| {
             let _ = &lists_wanted;
             let offered = offered.borrow();
-            offered.as_ref().map(|offered| Ok(as_message(offered, trust.read().as_ref())))
+            offered.as_ref().map(|offered| Ok(as_message(offered, trust.documents().as_ref())))
         });
         Ok(Response::new(Box::pin(messages)))
     }

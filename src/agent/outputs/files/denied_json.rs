@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::agent::outputs::source::material::{DeniedFacts, DeniedNumber};
 use crate::domain::identity::spiffe::SpiffeId;
@@ -30,6 +31,20 @@ pub(crate) fn denied_json(denied: &BTreeMap<DeniedNumber, DeniedFacts>) -> Vec<u
     let mut text = serde_json::to_vec_pretty(&entries.collect::<Vec<_>>()).unwrap_or_default();
     text.push(b'\n');
     text
+}
+
+/// What such a file of ours says; nothing where it is none.
+pub(crate) fn read_denied(text: &[u8]) -> BTreeMap<DeniedNumber, DeniedFacts> {
+    #[derive(Deserialize)]
+    struct ReadEntry {
+        serial: String,
+        end: Option<Timestamp>,
+        spiffe_id: Option<String>,
+    }
+    let entries: Vec<ReadEntry> = serde_json::from_slice(text).unwrap_or_default();
+    let facts =
+        |entry: ReadEntry| (entry.serial, DeniedFacts { until: entry.end, spiffe_id: entry.spiffe_id });
+    entries.into_iter().map(facts).collect()
 }
 
 /// A line for each: serial, end and SPIFFE id, with tabs between them.
@@ -70,6 +85,7 @@ mod tests {
              "dn": "O=muster,OU=01890000-0000-7000-8000-000000000000,CN=web-1"},
         ]);
         assert_eq!(read, expected);
+        assert_eq!(read_denied(&denied_json(&denied)), denied);
         assert_eq!(denied_lines(&denied), format!("01ab\t-\t-\n02cd\t2026-11-28T10:00:00Z\t{id}\n"));
     }
 }

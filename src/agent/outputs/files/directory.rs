@@ -35,6 +35,10 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 /// Most sets that stay. Lists change once a second at most.
 const KEPT_MAX: usize = 32;
 
+/// How often and how soon somebody else's lock is tried again.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// Why files can't be written there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DirectoryError {
@@ -56,6 +60,8 @@ pub(crate) enum DirectoryError {
     ReadOnly(PathBuf),
     #[error("{} can't be written to", .path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("{} can't be looked at", .path.display())]
+    Look { path: PathBuf, source: io::Error },
     #[error("{} can't be given to owner and group as wished", .path.display())]
     Owner { path: PathBuf, source: io::Error },
 }
@@ -79,15 +85,34 @@ impl OutputDirectory {
     /// Opens a directory that is fit for files, and keeps every other writer of ours away.
     pub(crate) fn open(path: &Path) -> Result<Self, DirectoryError> {
         let opened = Self::look(path)?;
-        match flock(&opened.directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(opened),
-            Err(Errno::WOULDBLOCK) => Err(DirectoryError::InUse(path.to_owned())),
-            Err(error) => Err(opened.failed(error)),
+        let mut tries = LOCK_TRIES;
+        loop {
+            tries -= 1;
+            match flock(&opened.directory, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(opened),
+                // Perhaps somebody only glances.
+                Err(Errno::WOULDBLOCK) if tries > 0 => std::thread::sleep(LOCK_PAUSE),
+                Err(Errno::WOULDBLOCK) => return Err(DirectoryError::InUse(path.to_owned())),
+                Err(error) => return Err(opened.failed(error)),
+            }
         }
     }
 
-    /// The same for whoever only looks.
-    pub(crate) fn look(path: &Path) -> Result<Self, DirectoryError> {
+    /// A glance of any user who may read it, and whether a writer of ours has it: nothing is judged by who looks, and nobody is
+    /// kept away for longer than a moment.
+    pub(crate) fn glance(path: &Path) -> Result<(Self, bool), DirectoryError> {
+        let opened = Self::opened(path).map_err(|error| match error {
+            DirectoryError::Write { path, source } => DirectoryError::Look { path, source },
+            error => error,
+        })?;
+        let kept = flock(&opened.directory, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+        if !kept {
+            let _ = flock(&opened.directory, FlockOperation::Unlock);
+        }
+        Ok((opened, kept))
+    }
+
+    fn opened(path: &Path) -> Result<Self, DirectoryError> {
         let place = || path.to_owned();
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
         let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
@@ -97,7 +122,13 @@ impl OutputDirectory {
             Errno::NOTDIR => DirectoryError::NotADirectory(place()),
             error => DirectoryError::Write { path: place(), source: error.into() },
         })?;
-        let opened = Self { directory, path: place() };
+        Ok(Self { directory, path: place() })
+    }
+
+    /// Opens it as [`Self::open`] does, for whoever says what would be done.
+    pub(crate) fn look(path: &Path) -> Result<Self, DirectoryError> {
+        let place = || path.to_owned();
+        let opened = Self::opened(path)?;
         let found = fstat(&opened.directory).map_err(|error| opened.failed(error))?;
         let (owner, ours) = (found.st_uid, rustix::process::geteuid().as_raw());
         if owner != ours && owner != 0 {
@@ -373,4 +404,36 @@ fn names_in(folder: &OwnedFd) -> Result<Vec<String>, Errno> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    use super::*;
+
+    #[test]
+    fn a_glance_judges_nobody_and_keeps_no_writer_away() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path();
+        // Another user's, or as good as: one that a writer of this user would refuse.
+        if rustix::process::geteuid().is_root() {
+            chown(path, Some(4321), None).unwrap();
+        } else {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o775)).unwrap();
+        }
+        assert!(OutputDirectory::look(path).is_err());
+        let (glanced, kept) = OutputDirectory::glance(path).unwrap();
+        assert!(!kept && glanced.current().is_none());
+        if rustix::process::geteuid().is_root() {
+            chown(path, Some(0), None).unwrap();
+        } else {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        let writer = OutputDirectory::open(path).unwrap();
+        assert!(OutputDirectory::glance(path).unwrap().1);
+        assert!(matches!(OutputDirectory::open(path), Err(DirectoryError::InUse(_))));
+        drop((writer, glanced));
+        assert!(matches!(OutputDirectory::glance(&path.join("nowhere")), Err(DirectoryError::Missing(_))));
+    }
 }

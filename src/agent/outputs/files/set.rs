@@ -17,6 +17,7 @@ use crate::pem;
 use crate::secret_file::{SecretFileError, SecretReader};
 
 pub(crate) const LISTS_NAME: &str = "crl.pem";
+pub(crate) const DENIED_NAME: &str = "denied.json";
 const ROOTS_FOLDER: &str = "ca.d";
 const LISTS_FOLDER: &str = "crl.d";
 /// Longest password.
@@ -116,7 +117,7 @@ impl FileSet {
                 lists.iter().flat_map(|list| pem::encode(pem::CRL, list).into_bytes()).collect(),
             );
         }
-        set.add("denied.json", denied_json(&material.denied));
+        set.add(DENIED_NAME, denied_json(&material.denied));
         if output.format == OutputFormat::Hashed {
             set.add_roots_folder(&answer.roots)?;
             set.add_lists_folder(lists, numbering)?;

@@ -156,6 +156,7 @@ async fn take_answers(
 /// What an agent of ours tells. Another provider says that it knows of no such thing.
 async fn take_denied(channel: &ProviderChannel, heard: &watch::Sender<Heard>) -> Infallible {
     let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+    let mut complained = false;
     loop {
         let ended = match channel.local().watch_denied(WatchDeniedRequest {}).await {
             Ok(snapshots) => {
@@ -174,6 +175,7 @@ async fn take_denied(channel: &ProviderChannel, heard: &watch::Sender<Heard>) ->
                             }
                             if !part.more {
                                 backoff.reset();
+                                complained = false;
                                 let whole = Arc::new(std::mem::take(&mut news));
                                 heard.send_modify(|heard| heard.local = LocalState::Told(whole));
                             }
@@ -193,6 +195,14 @@ async fn take_denied(channel: &ProviderChannel, heard: &watch::Sender<Heard>) ->
             });
             // A newer one listens on another connection.
             return std::future::pending().await;
+        }
+        // Who goes away is missed by whoever takes the answers, too.
+        if ended.code() != Code::Unavailable && !std::mem::replace(&mut complained, true) {
+            let reason = refusal(&ended);
+            warn!(
+                reason,
+                "the agent does not tell who is denied; it is asked again, and the lists alone say it meanwhile"
+            );
         }
         sleep(backoff.wait()).await;
     }

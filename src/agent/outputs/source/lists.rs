@@ -38,8 +38,22 @@ pub(crate) struct VerifiedList {
     pub serials: Vec<Vec<u8>>,
 }
 
+/// What a list of an issuer is that is none of the authorities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strangers {
+    /// All authorities are known: one that is believed no more, or somebody else's.
+    LeftOut,
+    /// Perhaps the list of an authority that has not been named yet, so nobody can say that none is missing.
+    Perhaps,
+}
+
 /// Judges lists by the certificates of their issuers: roots and intermediates. Those that have run out need no list.
-pub(crate) fn judge(lists: &[Vec<u8>], authorities: &[Vec<u8>], now: Timestamp) -> JudgedLists {
+pub(crate) fn judge(
+    lists: &[Vec<u8>],
+    authorities: &[Vec<u8>],
+    strangers: Strangers,
+    now: Timestamp,
+) -> JudgedLists {
     if lists.is_empty() {
         return JudgedLists::Absent;
     }
@@ -55,6 +69,12 @@ pub(crate) fn judge(lists: &[Vec<u8>], authorities: &[Vec<u8>], now: Timestamp) 
                 .then_some((index, issuer))
         });
         let Some(first) = named.next() else {
+            if strangers == Strangers::Perhaps {
+                let issuer = printable(&list.issuer().to_string(), 120);
+                return JudgedLists::Unusable(format!(
+                    "the agent has not told which intermediates there are, and there is a list of {issuer}"
+                ));
+            }
             tracing::debug!(number, issuer = %list.issuer(), "a list of an unknown issuer is left out");
             continue;
         };
@@ -132,4 +152,28 @@ fn keys_match(list: &CertificateRevocationList<'_>, issuer: &X509Certificate<'_>
 /// A serial without the zeros that its encoding may begin with.
 pub(crate) fn trimmed(serial: &[u8]) -> Vec<u8> {
     serial.iter().copied().skip_while(|octet| *octet == 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::trust::update::tests::authority;
+
+    #[test]
+    fn a_stranger_s_list_may_be_one_that_must_not_be_missing() {
+        let ((root, own), (_, other)) = (authority(), authority());
+        let now = "2026-02-01T00:00:00Z".parse().unwrap();
+        let judged = |lists: &[&Vec<u8>], strangers| {
+            let lists: Vec<_> = lists.iter().map(|list| (*list).clone()).collect();
+            judge(&lists, std::slice::from_ref(&root), strangers, now)
+        };
+        for strangers in [Strangers::LeftOut, Strangers::Perhaps] {
+            assert!(matches!(judged(&[&own], strangers), JudgedLists::Complete(_)));
+        }
+        let JudgedLists::Complete(lists) = judged(&[&own, &other], Strangers::LeftOut) else {
+            panic!("a list of somebody else");
+        };
+        assert_eq!(lists.len(), 1);
+        assert!(matches!(judged(&[&own, &other], Strangers::Perhaps), JudgedLists::Unusable(_)));
+    }
 }

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::agent::outputs::source::answer::X509Answer;
-use crate::agent::outputs::source::lists::{JudgedLists, judge};
+use crate::agent::outputs::source::listen::LocalState;
+use crate::agent::outputs::source::lists::{JudgedLists, Strangers, judge};
 use crate::domain::sha256::sha256;
 
 /// What an agent of ours tells beside the Workload API.
@@ -43,10 +44,14 @@ pub(crate) struct Material {
     listed: BTreeSet<DeniedNumber>,
     /// Whether an agent of ours has told who is denied.
     told: bool,
+    /// Whether it is not known if the provider is an agent of ours.
+    untold: bool,
 }
 
 impl Material {
-    pub(crate) fn compose(answer: Arc<X509Answer>, local: Option<&LocalNews>, now: Timestamp) -> Self {
+    pub(crate) fn compose(answer: Arc<X509Answer>, local: &LocalState, now: Timestamp) -> Self {
+        let untold = matches!(local, LocalState::Unknown);
+        let local = local.news();
         let mut intermediates = answer.chain.get(1..).unwrap_or_default().to_vec();
         for other in local.map(|local| local.intermediates.as_slice()).unwrap_or_default() {
             if !intermediates.contains(other) {
@@ -55,7 +60,9 @@ impl Material {
         }
         intermediates.retain(|intermediate| !answer.roots.contains(intermediate));
         let authorities = [&answer.roots[..], &intermediates[..]].concat();
-        let lists = judge(&answer.lists, &authorities, now);
+        // An agent of ours names all its intermediates, if it is heard. Until then nobody knows whose list that is.
+        let strangers = if untold { Strangers::Perhaps } else { Strangers::LeftOut };
+        let lists = judge(&answer.lists, &authorities, strangers, now);
         let mut listed = BTreeSet::new();
         if let JudgedLists::Complete(lists) = &lists {
             // A root's list names intermediates, unless it issues identities itself.
@@ -67,7 +74,12 @@ impl Material {
         for serial in &listed {
             denied.entry(serial.clone()).or_default();
         }
-        Self { answer, intermediates, lists, denied, listed, told: local.is_some() }
+        Self { answer, intermediates, lists, denied, listed, told: local.is_some(), untold }
+    }
+
+    /// Whether the provider has neither told who is denied nor said that it tells no such thing.
+    pub(crate) const fn is_untold(&self) -> bool {
+        self.untold
     }
 
     /// Whether the two ways on which a revocation comes tell the same of what is new since `before`. The list of a

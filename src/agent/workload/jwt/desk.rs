@@ -49,7 +49,7 @@ impl JwtDesk {
 
     /// A token of the machine's identity for these audiences.
     pub(crate) async fn token(&self, audience: Vec<String>) -> Result<String, Status> {
-        let (fetched, new) = self.tokens.token(audience, self.trust.server_now()).await?;
+        let (fetched, new) = self.tokens.token(audience, || self.trust.server_now()).await?;
         if let (true, Ok(kid)) = (new, key_of(&fetched.token)) {
             self.keeper.expect(kid);
         }

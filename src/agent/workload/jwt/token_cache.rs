@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 
 use super::server_calls::ServerCalls;
 use crate::agent::enroll::requests::REFUSAL_CHARS_MAX;
+use crate::clock;
 use crate::domain::printable::printable;
 use crate::grpc::proto::{SignJwtRequest, SignJwtResponse};
 
@@ -23,6 +24,8 @@ const AUDIENCE_CHARS_MAX: usize = 256;
 const TOKEN_OCTETS_MAX: usize = 16 * 1024;
 /// How long the server may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long those who have waited are told of a failure without another try.
+const FAILURE_SHARED: Duration = Duration::from_secs(1);
 /// A token that has less than this left is given to nobody.
 const USEFUL: SignedDuration = SignedDuration::from_secs(2);
 
@@ -35,7 +38,14 @@ pub(crate) struct TokenCache {
 
 #[derive(Debug, Default)]
 struct Entry {
-    token: tokio::sync::Mutex<Option<FetchedToken>>,
+    slot: tokio::sync::Mutex<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    token: Option<FetchedToken>,
+    /// How the last try failed, and when.
+    failure: Option<(Instant, Status)>,
 }
 
 /// A token as the server gave it.
@@ -59,31 +69,41 @@ impl TokenCache {
         Self { calls, kept: Mutex::default() }
     }
 
-    /// A token for these audiences, and whether it was fetched just now. `now` is by the server's clock.
+    /// A token for these audiences, and whether it was fetched just now. `now` is asked for the time by the server's clock, again
+    /// after each wait.
     pub(crate) async fn token(
         &self,
         audience: Vec<String>,
-        now: Timestamp,
+        now: impl Fn() -> Timestamp,
     ) -> Result<(FetchedToken, bool), Status> {
         judge(&audience)?;
-        let entry = self.entry(audience.iter().cloned().collect(), now);
-        let mut kept = entry.token.lock().await;
-        if let Some(token) = kept.as_ref().filter(|token| now < token.fresh_until) {
+        let entry = self.entry(audience.iter().cloned().collect(), now());
+        let mut slot = entry.slot.lock().await;
+        if let Some(token) = slot.token.as_ref().filter(|token| now() < token.fresh_until) {
             return Ok((token.clone(), false));
         }
-        match self.fetch(audience, now).await {
+        let failed = slot.failure.take_if(|(at, _)| at.elapsed() >= FAILURE_SHARED);
+        drop(failed);
+        let fetched = match &slot.failure {
+            // Whoever has waited for somebody else's try needs none of its own.
+            Some((_, status)) => Err(status.clone()),
+            None => self.fetch(audience, &now).await,
+        };
+        match fetched {
             Ok(token) => {
-                *kept = Some(token.clone());
+                *slot = Slot { token: Some(token.clone()), failure: None };
                 Ok((token, true))
             }
-            Err(status) if status.code() == Code::Unavailable => match kept.as_ref() {
-                // Better an old one than none, while it is good.
-                Some(token) if token.expires.duration_since(now) > USEFUL => Ok((token.clone(), false)),
-                _ => Err(status),
-            },
             Err(status) => {
-                *kept = None;
-                Err(status)
+                slot.failure.get_or_insert_with(|| (clock::monotonic(), status.clone()));
+                if status.code() != Code::Unavailable {
+                    slot.token = None;
+                }
+                match &slot.token {
+                    // Better an old one than none, while it is good.
+                    Some(token) if token.expires.duration_since(now()) > USEFUL => Ok((token.clone(), false)),
+                    _ => Err(status),
+                }
             }
         }
     }
@@ -93,8 +113,8 @@ impl TokenCache {
         if !kept.contains_key(&set) && kept.len() >= SETS_MAX {
             // What nobody is using and is good no more goes; else the one that is over soonest.
             let ends = |entry: &Entry| {
-                let token = entry.token.try_lock().ok()?;
-                Some(token.as_ref().map_or(Timestamp::MIN, |token| token.fresh_until))
+                let slot = entry.slot.try_lock().ok()?;
+                Some(slot.token.as_ref().map_or(Timestamp::MIN, |token| token.fresh_until))
             };
             kept.retain(|_, entry| ends(entry).is_none_or(|end| end > now));
             if kept.len() >= SETS_MAX {
@@ -113,7 +133,11 @@ impl TokenCache {
         }
     }
 
-    async fn fetch(&self, audience: Vec<String>, now: Timestamp) -> Result<FetchedToken, Status> {
+    async fn fetch(
+        &self,
+        audience: Vec<String>,
+        now: impl Fn() -> Timestamp,
+    ) -> Result<FetchedToken, Status> {
         let away =
             "there is no session with the server; look at the agent's log, and that the server is running";
         let mut client = self.calls.client().ok_or_else(|| Status::unavailable(away))?;
@@ -123,7 +147,7 @@ impl TokenCache {
             answer.map_err(|_| Status::unavailable("the server did not answer in time; try again"))?;
         let SignJwtResponse { svid: token, expires_at_ms } =
             answer.map_err(|status| told(&status))?.into_inner();
-        let expires = Timestamp::from_millisecond(expires_at_ms).ok();
+        let (expires, now) = (Timestamp::from_millisecond(expires_at_ms).ok(), now());
         let expires = expires.filter(|expires| *expires > now && token.len() <= TOKEN_OCTETS_MAX);
         let expires = expires.ok_or_else(|| {
             Status::unavailable("the server gave a token that is of no use; compare the clocks")
@@ -177,7 +201,7 @@ mod tests {
             let entry = cache.entry([number.to_string()].into(), at(0));
             let fresh_until = at(1000 + i64::try_from(number).unwrap());
             let token = FetchedToken { token: String::new(), expires: fresh_until, fresh_until };
-            *entry.token.lock().await = Some(token);
+            entry.slot.lock().await.token = Some(token);
         }
         assert_eq!(cache.kept.lock().len(), SETS_MAX);
         assert!(cache.kept.lock().contains_key(&BTreeSet::from([(2 * SETS_MAX - 1).to_string()])));
@@ -199,7 +223,29 @@ mod tests {
             (vec!["a"; 8], Code::Unavailable),
         ] {
             let audience: Vec<String> = audience.into_iter().map(str::to_owned).collect();
-            assert_eq!(cache.token(audience, at(0)).await.unwrap_err().code(), code);
+            assert_eq!(cache.token(audience, || at(0)).await.unwrap_err().code(), code);
         }
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_is_told_of_the_failure_and_given_nothing_that_has_expired_meanwhile() {
+        let cache = Arc::new(TokenCache::new(ServerCalls::default()));
+        let entry = cache.entry(["a".to_owned()].into(), at(0));
+        let mut slot = entry.slot.lock().await;
+        let time = Arc::new(Mutex::new(at(0)));
+        let ask = || {
+            let (cache, time) = (Arc::clone(&cache), Arc::clone(&time));
+            tokio::spawn(async move { cache.token(vec!["a".to_owned()], || *time.lock()).await })
+        };
+        let waiting = ask();
+        tokio::task::yield_now().await;
+        // While it waits the server says no to another one, and the token runs out.
+        slot.token = Some(FetchedToken { token: String::new(), expires: at(60), fresh_until: at(30) });
+        slot.failure = Some((clock::monotonic(), Status::unavailable("it hangs")));
+        *time.lock() = at(59);
+        drop(slot);
+        assert_eq!(waiting.await.unwrap().unwrap_err().message(), "it hangs");
+        *time.lock() = at(40);
+        assert!(ask().await.unwrap().is_ok(), "an old one is better than none");
     }
 }

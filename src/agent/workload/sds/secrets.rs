@@ -10,7 +10,7 @@ use super::proto::envoy::extensions::transport_sockets::tls::v3::secret::Type;
 use super::proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, TlsCertificate,
 };
-use crate::agent::trust::state::TrustState;
+use crate::agent::trust::state::ToldDocuments;
 use crate::agent::workload::Offered;
 use crate::domain::sha256::sha256;
 use crate::pem;
@@ -25,11 +25,11 @@ const OWN_ROOTS: &str = "ROOTCA";
 #[derive(Debug)]
 pub(crate) struct Secrets<'a> {
     offered: &'a Offered,
-    trust: Option<&'a TrustState>,
+    trust: Option<&'a ToldDocuments>,
 }
 
 impl<'a> Secrets<'a> {
-    pub(crate) const fn of(offered: &'a Offered, trust: Option<&'a TrustState>) -> Self {
+    pub(crate) const fn of(offered: &'a Offered, trust: Option<&'a ToldDocuments>) -> Self {
         Self { offered, trust }
     }
 
@@ -53,7 +53,7 @@ impl<'a> Secrets<'a> {
 
     /// Whether this is a name of roots, which come with lists only and wait for them.
     pub(crate) fn awaits_lists(&self, name: &str) -> bool {
-        self.names_roots(name) && self.lists().is_empty()
+        self.names_roots(name) && self.trust.is_none_or(|trust| trust.lists.is_empty())
     }
 
     /// Whether there is one of this name, now or once there are lists.
@@ -71,8 +71,8 @@ impl<'a> Secrets<'a> {
 
     /// Revocation lists, PEM; empty where there are none.
     fn lists(&self) -> String {
-        let lists = self.trust.map(|trust| &trust.lists[..]).unwrap_or_default();
-        lists.iter().map(|list| pem::encode(pem::CRL, list)).collect()
+        let lists = self.trust.iter().flat_map(|trust| trust.lists.iter());
+        lists.map(|list| pem::encode(pem::CRL, list)).collect()
     }
 
     fn resource(&self, name: &str) -> Option<Any> {

@@ -146,8 +146,8 @@ async fn serve(
                 // What was not there yet when it was asked for is still wanted.
                 let first = subscription.version.is_empty() && !subscription.names.is_empty();
                 let offered = offered.borrow_and_update();
-                let trust = trust.read();
-                let secrets = offered.as_ref().map(|offered| Secrets::of(offered, trust.as_ref()));
+                let documents = trust.documents();
+                let secrets = offered.as_ref().map(|offered| Secrets::of(offered, documents.as_ref()));
                 secrets.and_then(|secrets| subscription.answer(&secrets, asked || first)).map(Ok)
             }
             Err(status) => Some(Err(status)),
@@ -197,8 +197,8 @@ impl SecretDiscoveryService for SecretDiscovery {
         let offered = offered
             .as_ref()
             .ok_or_else(|| Status::permission_denied("this machine has no identity that is in force"))?;
-        let trust = self.trust.read();
-        let secrets = Secrets::of(offered, trust.as_ref());
+        let documents = self.trust.documents();
+        let secrets = Secrets::of(offered, documents.as_ref());
         if request.resource_names.iter().any(|name| secrets.awaits_lists(name)) {
             return Err(Status::unavailable("the server has told no revocation lists yet; ask again"));
         }
@@ -215,13 +215,13 @@ impl SecretDiscoveryService for SecretDiscovery {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{HashMap, HashSet};
+    use std::sync::Arc;
 
     use jiff::Timestamp;
     use prost::Message;
 
     use super::*;
-    use crate::agent::trust::state::TrustState;
+    use crate::agent::trust::state::ToldDocuments;
     use crate::agent::workload::sds::proto::envoy::extensions::transport_sockets::tls::v3::Secret;
     use crate::agent::workload::sds::proto::envoy::extensions::transport_sockets::tls::v3::secret::Type;
     use crate::agent::workload::sds::proto::google::rpc;
@@ -234,17 +234,11 @@ mod tests {
     }
 
     /// What the server has told, with a list or without.
-    fn trust(lists: &[&[u8]]) -> TrustState {
-        TrustState {
-            epoch: "1".to_owned(),
-            version: 1,
+    fn trust(lists: &[&[u8]]) -> ToldDocuments {
+        ToldDocuments {
             roots: vec![b"root".to_vec()],
-            intermediates: Vec::new(),
-            denied: HashMap::new(),
-            denied_ids: HashSet::new(),
-            lists: lists.iter().map(|list| list.to_vec()).collect(),
+            lists: Arc::new(lists.iter().map(|list| list.to_vec()).collect()),
             confirmed_at: Timestamp::UNIX_EPOCH,
-            forgotten_before: Timestamp::UNIX_EPOCH,
         }
     }
 
