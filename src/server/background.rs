@@ -155,11 +155,19 @@ pub(crate) async fn publish_waiting_lists(app: Arc<App>, live: LivePeers, ending
     let publishing = async {
         loop {
             changes.borrow_and_update();
-            let Ok(Some(waiting)) = app.waiting_publication() else {
-                deadline = None;
-                // The sender lives as long as the app.
-                let _ = changes.changed().await;
-                continue;
+            let waiting = match app.waiting_publication() {
+                Ok(Some(waiting)) => waiting,
+                Ok(None) => {
+                    deadline = None;
+                    // The sender lives as long as the app.
+                    let _ = changes.changed().await;
+                    continue;
+                }
+                // What was waiting waits on, and no longer than it would have.
+                Err(_) => {
+                    let _ = timeout(PUBLISHED_AGAIN_AFTER, changes.changed()).await;
+                    continue;
+                }
             };
             let (now, deadline) = (clock::timer(), *deadline.get_or_insert(clock::timer() + TIME_TO_ROTATE));
             let settled = !waited_at_the_start || now >= began + BACK_IN_SESSION;
