@@ -20,6 +20,7 @@ use crate::app::insight::history::History;
 use crate::app::issue::clones::Suspicions;
 use crate::app::issue::jwt_svids::{JwtPolicy, JwtSvids};
 use crate::app::issue::refusals::RefusalLog;
+use crate::app::issue::shown_denied::ShownDenied;
 use crate::app::issue::vouch::VouchIssuers;
 use crate::app::issue::{enroll, rotate};
 use crate::app::keep::revocation_lists::RefusedSvids;
@@ -132,6 +133,7 @@ pub struct App {
     pub(crate) passwords: Passwords,
     pub(crate) refusals: RefusalLog,
     pub(crate) suspicions: Arc<Suspicions>,
+    pub(crate) shown_denied: ShownDenied,
     /// Attempts of decommissioned machines to come back with a secret, each of which may be told in a timeline.
     pub(crate) readmissions: Mutex<RateLimiter<HostId>>,
     /// Every rotation adds rows that stay.
@@ -250,6 +252,7 @@ impl App {
             passwords: Passwords::default(),
             refusals: RefusalLog::default(),
             suspicions,
+            shown_denied: ShownDenied::default(),
             readmissions: limiter(enroll::READMISSIONS_TOLD),
             rotations,
             writes,

@@ -137,6 +137,20 @@ pub(crate) async fn watch_for_clones(app: Arc<App>, ending: CancellationToken) {
     }
 }
 
+pub(crate) async fn deny_what_is_shown(app: Arc<App>, ending: CancellationToken) {
+    loop {
+        let denied = tokio::select! {
+            () = ending.cancelled() => return,
+            denied = app.deny_what_was_shown() => denied,
+        };
+        let failed = denied.is_err();
+        warn_of(denied, "a revoked agent's certificate is not denied by its serial; it will be tried again");
+        if failed {
+            tokio::time::sleep(PUBLISHED_AGAIN_AFTER).await;
+        }
+    }
+}
+
 /// Looks this often whether the agents that a list waits for have rotated.
 const PUBLISHABLE_LOOKED_AT: Duration = Duration::from_secs(1);
 /// After a start, agents need this long to come back; until then nobody can say that they have rotated.

@@ -21,7 +21,7 @@ use crate::http::transport::socket::Socket;
 use crate::http::{ServerFacts, Shared, router};
 use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
-    housekeeping, jwt_keys_kept, keep_jwt_keys, publish_waiting_lists, save_presence,
+    deny_what_is_shown, housekeeping, jwt_keys_kept, keep_jwt_keys, publish_waiting_lists, save_presence,
     sign_of_life, signs_of_life, tidying, warn_of, warn_of_addresses, warn_of_names_and_lists,
     watch_addresses, watch_for_clones,
 };
@@ -219,6 +219,7 @@ impl Server {
                 ending.clone(),
             )),
             tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),
+            tokio::spawn(deny_what_is_shown(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), changes, ending.clone())),
             tokio::spawn(watch_addresses(self.shared.clone(), ending.clone())),
             tokio::spawn(publish_waiting_lists(Arc::clone(&self.app), self.live.clone(), ending.clone())),
