@@ -7,14 +7,15 @@ DATA_DIR ?= ./muster-data
 CARGO ?= cargo
 # How long each target of `make fuzz` runs, and which.
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS ?= csr svid chain pem join_link journal_line record settings http2_frames
+FUZZ_TARGETS ?= csr svid chain pem join_link journal_line record settings http2_frames certificate_header \
+	trust_updates trust_file
 
 .PHONY: run test test-web test-use lint bench fuzz regenerate help
 
 help:
 	@echo "make run    build muster and start a demo server on this machine, data in $(DATA_DIR)"
 	@echo "make test   install what the tests need and run every test, those in a browser last"
-	@echo "make test-use  the pages of docs/use/ whose programs not everybody has, Debian's packages and NATS"
+	@echo "make test-use  the pages of docs/use/ whose programs not everybody has, Debian's packages and NATS, and SPIRE's agent"
 	@echo "make lint   formatting, clippy, licences and sources of dependencies, systemd units"
 	@echo "make bench  the benchmarks"
 	@echo "make fuzz   every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)), with a nightly compiler and cargo-fuzz"
@@ -35,10 +36,11 @@ test-web:
 	$(CARGO) build --locked --bin muster
 	cd web && npm run e2e
 
-# The pages of docs/use/ that tell of message brokers, databases and tunnels, at the real programs.
+# The pages of docs/use/ that tell of message brokers, databases and tunnels, at the real programs; SPIRE's commands for
+# workloads at our agent.
 test-use:
 	.ci/prepare-use
-	$(CARGO) test --locked --test muster -- --ignored use_pages::more
+	$(CARGO) test --locked --test muster -- --ignored use_pages::more spire_agent
 
 lint:
 	$(CARGO) fmt --check

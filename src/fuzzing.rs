@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 
 use crate::agent::config::AgentConfig;
+use crate::agent::trust::fuzzing::{follow_updates, read_kept};
 use crate::agent::workload::fix_authority;
 use crate::ca::envelope::{Envelope, EnvelopeSettings};
 use crate::ca::hierarchy;
@@ -20,6 +21,9 @@ use crate::domain::identity::hierarchy::Hierarchy;
 use crate::pem;
 use crate::store::fuzzing::{read_journal_line, read_record};
 use crate::svid::Svid;
+use crate::vouch::certificate_header::CertificateHeader;
+use crate::vouch::issuers::Issuers;
+use crate::vouch::presented;
 
 /// A certificate signing request, DER. One that is accepted is its own only encoding.
 pub fn csr(data: &[u8]) {
@@ -110,6 +114,53 @@ pub fn settings(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = AgentConfig::parse(Path::new("agent.yml"), text, &nothing);
     }
+}
+
+/// Headers of a proxy's question, one a line: the first octet says which of the four, of the first line which one is named. One
+/// that counts stands alone, what is read of it is the same when it is written again, and nobody but the CA can have signed a
+/// certificate that is vouched for.
+pub fn certificate_header(data: &[u8]) {
+    static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| {
+        let intermediates = AGENT_CA.intermediates.iter().map(|it| &it.certificate);
+        Issuers::new(AGENT_CA.trust_domain.clone(), intermediates)
+    });
+    let all = CertificateHeader::ALL;
+    let of = |octet: u8| all[usize::from(octet) % all.len()];
+    let Some((named, lines)) = data.split_first() else { return };
+    let headers: Vec<_> = lines
+        .split(|octet| *octet == b'\n')
+        .filter_map(|line| line.split_first())
+        .map(|(header, value)| (of(*header), value))
+        .collect();
+    let values = |name: &'static str| {
+        headers.iter().filter(move |(header, _)| header.as_str() == name).map(|(_, value)| *value)
+    };
+    if let Ok(text) = of(*named).value(values) {
+        assert_eq!(headers, [(of(*named), text.as_bytes())]);
+        shown(text, &ISSUERS);
+    }
+    if let Ok(text) = std::str::from_utf8(lines) {
+        shown(text, &ISSUERS);
+    }
+}
+
+fn shown(text: &str, issuers: &Issuers) {
+    assert!(issuers.verify(text, now()).is_err());
+    if let Ok(certificate) = presented::read(text) {
+        let all = std::iter::once(&certificate.leaf).chain(&certificate.above);
+        let again: String = all.map(|der| pem::certificate(der)).collect();
+        assert_eq!(presented::read(&again), Ok(certificate));
+    }
+}
+
+/// Trust updates, as an agent hears them.
+pub fn trust_updates(data: &[u8]) {
+    follow_updates(data);
+}
+
+/// The last trust update, as it lies on an agent's disk.
+pub fn trust_file(data: &[u8]) {
+    read_kept(data);
 }
 
 /// HTTP/2 as it arrives at the Workload API, in pieces whose size the first octet gives: every octet gets through, and none

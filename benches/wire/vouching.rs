@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use crate::beside::{Agent, Nginx, Running};
+use crate::beside::{Agent, Nginx};
 use crate::figures::{Times, line};
 use crate::https::{Connection, Https, post};
 use crate::machines::{Fleet, Host};
@@ -30,8 +30,8 @@ const FIRST_SIGHTS: usize = 20_000;
 const CONNECTIONS: usize = 16;
 /// And of one that is not busy.
 const FEW: usize = 4;
-/// Revocations that are waited for, of each kind.
-const REVOKED: usize = 200;
+/// Revocations that are waited for: half of them at the agent, half at an nginx that asks it; and some that go by files.
+const REVOKED: usize = 400;
 const REVOKED_BY_FILES: usize = 10;
 /// `outputs` runs a command at most once in this time, so whoever wants to see a first change waits as long.
 const MIN_INTERVAL: Duration = Duration::from_secs(6);
@@ -40,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The agent, the nginx, and the revocations of an administrator.
 pub async fn measure(server: &Server, fleet: &mut Fleet, bearer: &str, watchers: usize, phase: Duration) {
+    let (mut asking, by_files) = (fleet.take(REVOKED), fleet.take(REVOKED_BY_FILES));
+    let at_nginx = asking.split_off(asking.len() / 2);
     let agent = Agent::start(server, fleet.secret());
     let known: Arc<[Vec<u8>]> = fleet.take(KNOWN).iter().map(question).collect();
     answers(&agent, &known).await;
@@ -53,7 +55,7 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, bearer: &str, watchers:
 
     let mut admin = Admin::new(server, bearer).await;
     let mut refused = Vec::new();
-    for host in fleet.take(REVOKED) {
+    for host in asking {
         let mut door = Door::unix(&agent.socket()).await;
         let question = question(&host);
         assert_eq!(door.status(&question).await, 204);
@@ -68,18 +70,13 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, bearer: &str, watchers:
     };
     let outputs = agent.outputs(server, &nginx);
     nginx.start(&agent);
-    through_nginx(fleet, &mut admin, &nginx, &watchers, outputs).await;
+    through_nginx([at_nginx, by_files], &mut admin, &nginx, &watchers).await;
+    drop(outputs);
 }
 
-async fn through_nginx(
-    fleet: &mut Fleet,
-    admin: &mut Admin,
-    nginx: &Nginx,
-    watchers: &str,
-    outputs: Running,
-) {
+async fn through_nginx([asking, by_files]: [Vec<Host>; 2], admin: &mut Admin, nginx: &Nginx, watchers: &str) {
     let mut refused = Vec::new();
-    for host in fleet.take(REVOKED) {
+    for host in asking {
         let mut door = Door::tls(&host, nginx.asking).await.expect("a handshake");
         assert_eq!(door.status(GET).await, 404, "what is behind it is not there, but it was let in");
         let answered = admin.revoke(&host.svid.agent_id).await;
@@ -88,7 +85,7 @@ async fn through_nginx(
     line("  to nginx's, which asks the agent", &format!("{}, {watchers}", Times::from_iter(refused)));
 
     let mut refused = Vec::new();
-    for host in fleet.take(REVOKED_BY_FILES) {
+    for host in by_files {
         tokio::time::sleep(MIN_INTERVAL).await;
         let knock = async || match Door::tls(&host, nginx.by_files).await {
             Ok(mut door) => door.status(GET).await,
@@ -99,7 +96,6 @@ async fn through_nginx(
         refused.push(until_refused(answered, async || knock().await == 400).await);
     }
     line("  to nginx's, by outputs and a reload", &format!("{}", Times::from_iter(refused)));
-    drop(outputs);
 }
 
 /// How long it takes from there until it is so.

@@ -37,11 +37,12 @@ pub async fn measure(
             let answer = client.watch_trust(WatchTrustRequest::default()).await.expect("a watch");
             let mut updates = answer.into_inner();
             updates.message().await.expect("an open watch").expect("a snapshot");
-            watch(updates, client, told)
+            (updates, client, told)
         });
     }
     while let Some(opened) = opening.join_next().await {
-        watching.spawn(opened.expect("it does not panic"));
+        let (updates, client, told) = opened.expect("it does not panic");
+        watching.spawn(watch(updates, client, told));
     }
     line("watches, opened with a snapshot", &meter.spent().each(count));
     tokio::time::sleep(REST).await;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::identity::{Identity, IdentityDir, IdentityError};
 use crate::agent::state_file::{AgentState, CLOCK_DIFFERENCE_MS_WARNED, Failed, LastRefusal};
+use crate::agent::trust::noted::{TrustNotes, TrustStatus};
 use crate::domain::code::Code;
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::rotation::{check_interval, due_at, jitter};
@@ -57,6 +58,8 @@ pub struct Status {
     pub reported_at: Option<Timestamp>,
     /// Connections to the Workload API that were one too many, since the agent started.
     pub workload_turned_away: u64,
+    /// What the server tells of whom to let in; `None` where nobody on this machine wants to know.
+    pub trust: Option<TrustStatus>,
     /// By this machine's clock, corrected by the difference.
     pub expires_in_seconds: Option<i64>,
     pub files: Vec<FileHealth>,
@@ -82,6 +85,7 @@ pub enum Health {
 pub fn status(place: &IdentityDir, now: Timestamp) -> Status {
     let notes = place.notes();
     let mut status = of_notes(place, &notes);
+    status.trust = TrustNotes::read(place).map(|noted| TrustStatus::of(noted, server_now(&notes, now)));
     match place.read() {
         Ok(Some(identity)) => judge(&mut status, &identity, &notes, now),
         Ok(None) => {
@@ -132,8 +136,7 @@ fn judge(status: &mut Status, identity: &Identity, notes: &AgentState, now: Time
     status.not_after = Some(svid.not_after);
     status.next_rotation = Some(due);
 
-    let difference = jiff::SignedDuration::from_millis(notes.clock_difference_ms.unwrap_or(0));
-    let server_now = now.saturating_add(difference).unwrap_or(now);
+    let server_now = server_now(notes, now);
     status.expires_in_seconds = Some(svid.not_after.duration_since(server_now).as_secs());
     let revoked =
         notes.last_refusal.as_ref().is_some_and(|refused| refused.code == Code::IdentityRevoked.as_str());
@@ -149,6 +152,11 @@ fn judge(status: &mut Status, identity: &Identity, notes: &AgentState, now: Time
         State::Ok
     };
     status.advice = advice(status, notes);
+}
+
+fn server_now(notes: &AgentState, now: Timestamp) -> Timestamp {
+    let difference = jiff::SignedDuration::from_millis(notes.clock_difference_ms.unwrap_or(0));
+    now.saturating_add(difference).unwrap_or(now)
 }
 
 /// The most pressing thing to do.
@@ -178,6 +186,9 @@ fn advice(status: &Status, notes: &AgentState) -> Option<String> {
             "programs had to be refused by the Workload API; let them share connections, or raise workload_api.connections_per_user"
                 .to_owned(),
         );
+    }
+    if let Some(advice) = status.trust.as_ref().and_then(TrustStatus::advice) {
+        return Some(advice);
     }
     let exposed = status.files.iter().any(|file| file.health == Health::Exposed);
     exposed.then(|| "files of the identity can be read by others; chmod 600 them".to_owned())
@@ -226,6 +237,9 @@ impl Status {
             [] => one.clone(),
             all => Some(all.join(", ")),
         };
+        let relying_party = self.trust.as_ref().and_then(|trust| trust.relying_party.as_ref()).map(|party| {
+            format!("{} {}", party.listen, if party.decides { "decides" } else { "refuses everybody" })
+        });
         let refusal = self.last_refusal.as_ref();
         let refusal =
             refusal.map(|refused| format!("{} at {}: {}", refused.code, refused.at, refused.detail));
@@ -244,6 +258,8 @@ impl Status {
             ("last failure", self.last_failure.as_ref().map(since)),
             ("proxy", self.proxy_failure.as_ref().map(since)),
             ("workload api", turned_away),
+            ("trust", self.trust.as_ref().map(|trust| trust.to_text(span))),
+            ("relying party", relying_party),
         ];
         let mut text: String = lines
             .into_iter()
@@ -297,6 +313,8 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let ca = TestCa::new();
         let issued = ca.issue(&key.subject_public_key_info(), "web-1", SignedDuration::from_hours(24));
+        // A busy machine takes a second to sign.
+        let now = issued.issued_at;
         let notes = AgentState {
             serial: Some(issued.serial),
             issued_at: Some(issued.issued_at),

@@ -115,7 +115,7 @@ pub(crate) struct RequestedIntermediate {
     pub(crate) crl_url: Option<String>,
 }
 
-/// `POST /local/agent-ca/request-revocation`
+/// `POST /local/agent-ca/request-revocation` and `POST /local/agent-ca/publish-revocation`
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RequestRevocationBody {
@@ -139,7 +139,7 @@ pub(crate) struct RevokeIntermediateBody {
     pub(crate) now: bool,
 }
 
-/// What `POST /local/agent-ca/revoke-intermediate` answers.
+/// What `POST /local/agent-ca/revoke-intermediate` and `POST /local/agent-ca/publish-revocation` answer.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub(crate) struct RevokedIntermediateAnswer {
     pub(crate) issuing: CaCertificateItem,

@@ -118,6 +118,8 @@ pub struct App {
     pub(crate) rotation_asked: watch::Sender<Option<Timestamp>>,
     /// What relying parties refuse because its issuer was revoked.
     pub(crate) refused: Mutex<RefusedSvids>,
+    /// When the newest revocation lists were made.
+    pub(crate) lists_made: tokio::sync::Mutex<Timestamp>,
     /// Tells whoever verifies agents that the agent CA is another one than before.
     pub(crate) authority_changed: watch::Sender<()>,
     /// For checking requests and signing.
@@ -227,6 +229,7 @@ impl App {
         // The newest list of the run before may be a little younger than its last sign of life.
         let alive = store.read(|view| view.last_alive())?.unwrap_or(Timestamp::UNIX_EPOCH);
         let list_number = alive.saturating_add(sign_of_life_every(policy.svid_ttl)).unwrap_or(alive);
+        let lists_made = tokio::sync::Mutex::new(clock.now());
         let ran_before = store.read(|view| view.clock_marks())?.ran.saturating_sub(clock.running());
         Ok(Self {
             store,
@@ -243,6 +246,7 @@ impl App {
             list_number: AtomicU64::new(number_at(list_number)),
             rotation_asked: watch::Sender::default(),
             refused: Mutex::default(),
+            lists_made,
             authority_changed: watch::Sender::default(),
             pool: Pool::default(),
             readers: Pool::default(),

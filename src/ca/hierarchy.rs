@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::authority::IssuerList;
 use super::ca_certificate::{CaCertificate, CaCertificateError};
-use super::crl::{CrlSignError, ListedReason, RevokedEntry};
+use super::crl::{self, CrlSignError, ListedReason, RevokedEntry};
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
@@ -178,6 +178,13 @@ pub fn request(
         revoked,
         crl_base,
     })
+}
+
+/// When the newest list was made that a root's next one follows.
+pub fn newest_root_list(request: &IntermediateRequest) -> Option<Timestamp> {
+    let roots: Vec<_> = request.roots.iter().filter_map(|root| CaCertificate::read(root).ok()).collect();
+    let of_a_root = |list: &Vec<u8>| roots.iter().find_map(|root| revocation_list::read_of(list, root).ok());
+    request.root_lists.iter().filter_map(of_a_root).map(|list| crl::made_at(&list)).max()
 }
 
 /// What a root signs for a renewal.

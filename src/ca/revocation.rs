@@ -35,6 +35,12 @@ pub enum RevokeIntermediateError {
     Ambiguous,
     #[error("this intermediate was revoked at {at}")]
     Already { at: Timestamp },
+    #[error(
+        "this intermediate was revoked at {at}, and relying parties are told when its agents have rotated; with --now they are told at once"
+    )]
+    Waits { at: Timestamp },
+    #[error("this intermediate is not revoked")]
+    NotRevoked,
     #[error("this intermediate expired at {not_after}; nobody believes it any more")]
     Expired { not_after: Timestamp },
     #[error(transparent)]
@@ -46,7 +52,7 @@ pub enum RevokeIntermediateError {
 }
 
 /// The intermediate that is meant by the beginning of its serial or of its SHA-256, as `openssl` or `agent-ca show` print them.
-pub fn find(hierarchy: &Hierarchy, id: &str, now: Timestamp) -> Result<Serial, RevokeIntermediateError> {
+fn named(hierarchy: &Hierarchy, id: &str) -> Result<CertificateSummary, RevokeIntermediateError> {
     let digits = id.replace(':', "").to_ascii_lowercase();
     if digits.len() < DIGITS_MIN || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(RevokeIntermediateError::NotAnId);
@@ -60,12 +66,20 @@ pub fn find(hierarchy: &Hierarchy, id: &str, now: Timestamp) -> Result<Serial, R
     if meant.next().is_some() {
         return Err(RevokeIntermediateError::Ambiguous);
     }
+    Ok(found)
+}
+
+/// One that can be revoked.
+pub fn find(hierarchy: &Hierarchy, id: &str, now: Timestamp) -> Result<Serial, RevokeIntermediateError> {
+    let found = named(hierarchy, id)?;
     let serial = found.serial.parse().map_err(|_| DamagedCertificate)?;
-    // After a restore the root's list may lack it, and is made again like this.
-    if let Some(IntermediateRevocation { at, .. }) = found.revocation
-        && is_named(hierarchy, serial)
-    {
-        return Err(RevokeIntermediateError::Already { at });
+    match found.revocation {
+        Some(IntermediateRevocation { at, published: true }) if is_named(hierarchy, serial) => {
+            return Err(RevokeIntermediateError::Already { at });
+        }
+        // After a restore the root's list may lack it, and is made again like this.
+        Some(IntermediateRevocation { published: true, .. }) | None => {}
+        Some(IntermediateRevocation { at, .. }) => return Err(RevokeIntermediateError::Waits { at }),
     }
     if found.not_after < now {
         return Err(RevokeIntermediateError::Expired { not_after: found.not_after });
@@ -106,6 +120,16 @@ pub fn revoked_again(hierarchy: &Hierarchy, denied: &[Serial], now: Timestamp) -
         }
     }
     after
+}
+
+/// One that is revoked, and that the root's published list does not name yet.
+pub fn find_waiting(hierarchy: &Hierarchy, id: &str) -> Result<CertificateSummary, RevokeIntermediateError> {
+    let found = named(hierarchy, id)?;
+    match found.revocation {
+        Some(IntermediateRevocation { published: false, .. }) => Ok(found),
+        Some(IntermediateRevocation { at, .. }) => Err(RevokeIntermediateError::Already { at }),
+        None => Err(RevokeIntermediateError::NotRevoked),
+    }
 }
 
 /// Takes over a new intermediate that issues at once, and the list that names the old one: published by then at the latest;
@@ -261,8 +285,11 @@ mod tests {
         assert_eq!((root_entries(&waiting), waiting.believed().count()), (0, 2));
         assert!(matches!(
             find(&waiting, &first.to_string(), now()),
-            Err(RevokeIntermediateError::Already { .. })
+            Err(RevokeIntermediateError::Waits { .. })
         ));
+        assert_eq!(find_waiting(&waiting, &first.to_string()).unwrap().serial, first.to_string());
+        let error = find_waiting(&waiting, &serial(&waiting, 1).to_string()).unwrap_err();
+        assert!(matches!(error, RevokeIntermediateError::NotRevoked), "{error}");
         let authority = Authority::open(&waiting, &ca.envelope).unwrap();
         let signer = authority.issue(&csr().0, &order("web-1")).unwrap();
         assert_eq!(RefusedIssuers::of(&waiting).have_signed(&signer.der), None);
@@ -276,6 +303,12 @@ mod tests {
         assert_eq!((root_entries(&renewed), renewed.waiting_lists[0].publish_by), (0, by));
         let after = published(&renewed);
         assert_eq!((root_entries(&after), after.waiting_lists.len(), after.believed().count()), (1, 0, 2));
+        for error in [
+            find(&after, &first.to_string(), now()).unwrap_err(),
+            find_waiting(&after, &first.to_string()).unwrap_err(),
+        ] {
+            assert!(matches!(error, RevokeIntermediateError::Already { .. }), "{error}");
+        }
 
         // A second one at once takes the first one along.
         let both = revoke(&ca, &waiting, serial(&waiting, 1), None);

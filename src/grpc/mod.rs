@@ -5,6 +5,8 @@
 //! regenerates and compares it.
 
 pub mod codec;
+#[cfg(test)]
+pub(crate) mod generated_code;
 pub mod proto;
 pub(crate) mod reconnect_window;
 pub mod server;

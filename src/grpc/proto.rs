@@ -9,32 +9,18 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/agent.fds");
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use prost::Message;
+    use crate::grpc::generated_code::GeneratedCode;
 
     /// `make regenerate` writes the files instead of comparing them.
     #[test]
     fn generated_code_is_current() {
-        let grpc = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/grpc");
-        let kept = grpc.join("generated");
-        let fresh = tempfile::tempdir().unwrap();
-        let descriptors = protox::compile(["agent.proto"], [&grpc]).unwrap();
-        std::fs::write(fresh.path().join("agent.fds"), descriptors.encode_to_vec()).unwrap();
-        tonic_prost_build::configure()
-            .codec_path("crate::grpc::codec::SmallBuffers")
-            .out_dir(fresh.path())
-            .compile_fds(descriptors)
-            .unwrap();
-        for name in ["muster.agent.v1.rs", "agent.fds"] {
-            let fresh = std::fs::read(fresh.path().join(name)).unwrap();
-            if std::env::var_os("MUSTER_REGENERATE").is_some() {
-                std::fs::write(kept.join(name), &fresh).unwrap();
-            }
-            assert!(
-                std::fs::read(kept.join(name)).is_ok_and(|kept| kept == fresh),
-                "{name} is out of date: `make regenerate`"
-            );
-        }
+        let code = GeneratedCode {
+            dir: "grpc",
+            sources: "grpc",
+            protos: &["agent.proto"],
+            client: true,
+            files: &[("muster.agent.v1.rs", "muster.agent.v1.rs"), ("agent.fds", "agent.fds")],
+        };
+        code.assert_current();
     }
 }

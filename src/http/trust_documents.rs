@@ -29,7 +29,7 @@ use crate::pem;
 /// How old documents become when nothing changes.
 const RENEW_EVERY: Duration = Duration::from_secs(3600);
 /// The least time between two makings: of many changes in a row, the first is served at once and the others within a
-/// second.
+/// second. Lists wait for the next second of the clock, too, which is never longer.
 const REST: Duration = Duration::from_millis(800);
 /// How soon a making that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -97,11 +97,14 @@ impl Shared {
         self.trust.newest()
     }
 
-    /// Makes the documents anew before the caller of a change is answered, who may fetch them next.
+    /// Makes the documents anew before the caller of a change is answered, who may fetch them next. Those that nobody has
+    /// asked for yet are made when somebody does.
     pub(crate) async fn renew_trust_documents(&self) {
         let making = self.trust.making.lock().await;
-        // A failure is logged, and what could not be made stays as it was until the next making.
-        let _ = self.make_trust_documents().await;
+        if self.trust.newest().made {
+            // A failure is logged, and what could not be made stays as it was until the next making.
+            let _ = self.make_trust_documents().await;
+        }
         drop(making);
     }
 

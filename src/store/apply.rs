@@ -194,6 +194,7 @@ impl<'t> Batch<'t> {
                 self.trust_changed = true;
                 self.begin_trust_epoch(epoch)
             }
+            Change::JudgeTrust(at) => self.put(Table::Meta, meta::TRUST_JUDGED_AT, &at),
             Change::NoteClock(marks) => {
                 self.put(Table::Meta, meta::CLOCK_MARKS, &ClockMarksRecord::from(&marks))
             }
@@ -243,6 +244,21 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
+    /// Notes with each denied serial whose it is.
+    pub(crate) fn note_whose_denied_serials_are(&mut self) -> Result<(), ReadError> {
+        let mut denied = Vec::new();
+        View::new(self).denied_serials(|serial, record| {
+            denied.push((serial, record));
+            ControlFlow::Continue(())
+        })?;
+        for (serial, record) in denied {
+            let holder = View::new(self).holder_of(serial)?;
+            let record = DeniedSerialRecord { holder, ..record };
+            self.put(Table::DeniedSerials, serial.as_bytes(), &record)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn set_layout(&mut self, layout: u32) -> Result<(), ReadError> {
         self.put(Table::Meta, meta::SCHEMA, &layout)
     }
@@ -257,9 +273,9 @@ impl<'t> Batch<'t> {
     fn deny(&mut self, denial: Denial) -> Result<(), ReadError> {
         match &denial {
             &Denial::Serial { serial, not_after, since, reason } => {
-                let record = DeniedSerialRecord { not_after, since, reason };
-                self.put(Table::DeniedSerials, serial.as_bytes(), &record)?;
                 let holder = View::new(self).holder_of(serial)?;
+                let record = DeniedSerialRecord { not_after, since, reason, holder: holder.clone() };
+                self.put(Table::DeniedSerials, serial.as_bytes(), &record)?;
                 self.published.holders.extend(holder.map(|holder| (serial, holder)));
                 self.trust_changed = true;
             }

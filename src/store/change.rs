@@ -122,6 +122,8 @@ pub enum Change {
     },
     /// What watchers of trust know may lack something, so they are told everything anew.
     BeginTrustEpoch(TrustEpoch),
+    /// Watchers of trust are told what has not ended by this moment, or by one that is little later.
+    JudgeTrust(Timestamp),
     /// What the wall clock has shown while the server ran.
     NoteClock(ClockMarks),
     /// A sign of life: the server serves.

@@ -186,6 +186,7 @@ impl<'r> Check<'r> {
             meta::CLOCK_MARKS => readable::<ClockMarksRecord>(table, content),
             meta::AUDIT_LOSS => readable::<KnownLoss>(table, content),
             meta::TRUST_VERSION => readable::<TrustVersion>(table, content),
+            meta::TRUST_JUDGED_AT => readable::<Timestamp>(table, content),
             meta::DEFAULT_TENANT => {
                 let known = self.view().has_tenant(decode(table, content)?)?;
                 Ok(demand(known, "the default tenant is not there"))

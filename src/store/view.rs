@@ -35,6 +35,7 @@ pub(crate) mod meta {
     pub(crate) const JWT_KEYS: &[u8] = b"jwt_keys";
     pub(crate) const BUNDLE_SEQUENCE: &[u8] = b"bundle_sequence";
     pub(crate) const TRUST_VERSION: &[u8] = b"trust_version";
+    pub(crate) const TRUST_JUDGED_AT: &[u8] = b"trust_judged_at";
 }
 
 /// A consistent view of the store.
@@ -163,14 +164,14 @@ impl<'r> View<'r> {
 
     /// Everything on the deny list with what is on record about it.
     pub fn denials(&self, mut visit: impl FnMut(Denial)) -> Result<(), ReadError> {
-        self.denied_serials(|serial, DeniedSerialRecord { not_after, since, reason }| {
+        self.denied_serials(|serial, DeniedSerialRecord { not_after, since, reason, .. }| {
             visit(Denial::Serial { serial, not_after, since, reason });
             ControlFlow::Continue(())
         })?;
         self.denied_identities(|identity, since| visit(Denial::Identity { identity, since }))
     }
 
-    fn denied_serials(
+    pub(in crate::store) fn denied_serials(
         &self,
         mut visit: impl FnMut(Serial, DeniedSerialRecord) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
@@ -203,18 +204,31 @@ impl<'r> View<'r> {
         self.record(Table::Meta, meta::TRUST_VERSION)
     }
 
-    /// Serials on the deny list with the ends of their certificates.
-    pub fn denied_until(&self, mut visit: impl FnMut(Serial, Timestamp)) -> Result<(), ReadError> {
+    /// By which moment it was last put on disk that watchers of trust were told what has not ended.
+    pub fn trust_judged_at(&self) -> Result<Option<Timestamp>, ReadError> {
+        self.record(Table::Meta, meta::TRUST_JUDGED_AT)
+    }
+
+    /// Serials on the deny list with the ends of their certificates and those whom they belong to, as far as that is known.
+    pub fn denied_certificates(
+        &self,
+        mut visit: impl FnMut(Serial, Timestamp, Option<AgentRef>),
+    ) -> Result<(), ReadError> {
         self.denied_serials(|serial, denied| {
-            visit(serial, denied.not_after);
+            visit(serial, denied.not_after, denied.holder);
             ControlFlow::Continue(())
         })
     }
 
-    /// Whose certificate this is, if it is on record.
+    /// Whose certificate this is, if it is on record, or was when it was denied.
     pub fn holder_of(&self, serial: Serial) -> Result<Option<AgentRef>, ReadError> {
-        let Some(enrollment) = self.any_tenant().enrollment(serial)? else { return Ok(None) };
-        Ok(self.any_tenant().host(enrollment.host)?.map(|host| host.identity()))
+        if let Some(enrollment) = self.any_tenant().enrollment(serial)?
+            && let Some(host) = self.any_tenant().host(enrollment.host)?
+        {
+            return Ok(Some(host.identity()));
+        }
+        let denied: Option<DeniedSerialRecord> = self.record(Table::DeniedSerials, serial.as_bytes())?;
+        Ok(denied.and_then(|denied| denied.holder))
     }
 
     /// Outages, newest first.

@@ -309,6 +309,9 @@ impl Run {
         let deny = view.denied()?;
         let (hierarchy, trust) = (view.hierarchy()?.map(Box::new), view.trust_version()?);
         let mut published = Published { deny, hierarchy, trust, whole: true, ..Published::default() };
+        view.denied_certificates(|serial, _, holder| {
+            published.holders.extend(holder.map(|holder| (serial, holder)));
+        })?;
         view.all_hosts(None, |host| {
             published.hosts.push(HostChange::Put(Box::new(host)));
             std::ops::ControlFlow::Continue(())

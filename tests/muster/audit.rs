@@ -1,12 +1,14 @@
 //! The audit trail: every change once, every refusal with its true reason, and no way to edit it unseen.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use muster::domain::insight::audit_action::AuditAction;
 use redb::{Database, ReadableTable, TableDefinition};
 use serde_json::{Value, json};
 
-use crate::support::client::{Client, PASSWORD};
+use crate::support::client::{Client, PASSWORD, session_cookie};
 use crate::support::files;
 use crate::support::fleet::{host_by_secret, mint};
 use crate::support::identity::{Identity, ROTATE, present_secret, present_token};
@@ -17,11 +19,13 @@ use crate::support::server::{Server, text};
 struct Trail {
     admin: Client,
     seen: u64,
+    /// The actions of all records up to here.
+    actions: BTreeSet<String>,
 }
 
 impl Trail {
     async fn new(server: &Server) -> Self {
-        let mut this = Self { admin: Client::admin(server).await, seen: 0 };
+        let mut this = Self { admin: Client::admin(server).await, seen: 0, actions: BTreeSet::new() };
         this.news().await;
         this
     }
@@ -33,6 +37,7 @@ impl Trail {
         let mut news: Vec<_> =
             records.iter().filter(|record| record["seq"].as_u64().unwrap() > self.seen).cloned().collect();
         news.reverse();
+        self.actions.extend(news.iter().map(|record| text(record, "action")));
         self.seen = records[0]["seq"].as_u64().unwrap();
         news
     }
@@ -57,6 +62,73 @@ impl Trail {
         assert_eq!((&record["action"], &record["outcome"]), (&json!(action), &json!("refused")), "{record}");
         assert_eq!(record["reason"], reason, "{record}");
         record
+    }
+}
+
+/// What asks and changes nothing, although its method could.
+const ASKS: &[(&str, &str)] = &[("POST", "/v1/vouch")];
+
+/// What only the local operator reaches, and the action of the record that it leaves.
+const LOCAL: &[(&str, Option<AuditAction>)] = &[
+    ("/backup", Some(AuditAction::StoreBackup)),
+    ("/check", None),
+    ("/agent-ca", Some(AuditAction::AgentCaInit)),
+    ("/agent-ca/request", None),
+    ("/agent-ca/request-revocation", None),
+    ("/agent-ca/renew", Some(AuditAction::AgentCaRenew)),
+    ("/agent-ca/revoke-intermediate", Some(AuditAction::AgentCaRevokeIntermediate)),
+    ("/agent-ca/publish-revocation", Some(AuditAction::AgentCaPublishList)),
+    ("/agent-ca/issue-now", Some(AuditAction::AgentCaRenew)),
+];
+
+/// The test that has the record of an action, where `every_change_leaves_one_record` has not.
+const ELSEWHERE: &[(AuditAction, &str)] = &[
+    (
+        AuditAction::AgentCaDestroyKey,
+        "app::keep::old_keys::a_key_goes_when_its_last_svid_is_over_and_its_last_list_stays",
+    ),
+    (AuditAction::AgentCaReseal, "reseal::the_new_key_opens_everything_and_the_old_one_nothing"),
+    (AuditAction::ApiTokenUse, "trail::uses_of_a_revoked_token_and_of_a_junk_session_leave_a_trace"),
+    (AuditAction::AuditRecordsMissing, "audit::an_older_copy_of_the_trail_is_found_out"),
+    (AuditAction::CertificateDeny, "vouch::who_is_not_a_live_agent_of_the_tenant_is_refused_with_the_reason"),
+    (AuditAction::HostPossibleClone, "clones::a_second_live_successor_is_a_sign_of_a_clone"),
+    (AuditAction::RequestDenied, "audit::refusals_are_recorded_with_their_true_reason"),
+    (AuditAction::SessionUse, "trail::uses_of_a_revoked_token_and_of_a_junk_session_leave_a_trace"),
+    (AuditAction::StoreReplayRevocations, "journal::an_older_copy_of_the_store_brings_nobody_back"),
+    (AuditAction::StoreRestore, "backup::who_was_revoked_after_the_backup_stays_out_by_the_journal"),
+];
+
+/// Demands that `every_change_leaves_one_record` has left nothing out: no route that changes something, none of the local
+/// operator, no action.
+async fn assert_complete(trail: &Trail) {
+    let done = trail.admin.http.done();
+    let document = trail.admin.get("/openapi.json").await.expect(200);
+    let matches = |template: &str, path: &str| {
+        let path = path.split('?').next().unwrap();
+        let (wanted, given): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+        let fits = |(wanted, given): (&&str, &&str)| wanted.starts_with('{') || wanted == given;
+        wanted.len() == given.len() && wanted.iter().zip(&given).all(fits)
+    };
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
+            let changes = method != "GET" && !ASKS.contains(&(&method, path));
+            let tried = done.iter().any(|(by, at)| *by == method && matches(path, at));
+            assert!(tried || !changes, "what record does {method} {path} leave?");
+        }
+    }
+    let table = include_str!("../../src/http/routes/table.rs");
+    let local = table.split("pub(crate) fn local()").nth(1).unwrap().split("\n}").next().unwrap();
+    let routes = local.split(".route(\"").skip(1).map(|route| route.split('"').next().unwrap());
+    assert_eq!(routes.collect::<Vec<_>>(), LOCAL.iter().map(|(path, _)| *path).collect::<Vec<_>>());
+    for action in AuditAction::ALL {
+        let elsewhere = ELSEWHERE.iter().find(|(other, _)| other == action).map(|(_, test)| *test);
+        match elsewhere {
+            None => assert!(trail.actions.contains(action.as_str()), "no record of {action}"),
+            Some(test) => assert!(crate::claims::tests().contains(test), "{action}: there is no test {test}"),
+        }
+    }
+    for action in LOCAL.iter().filter_map(|(_, action)| *action) {
+        assert!(trail.actions.contains(action.as_str()), "no record of {action}");
     }
 }
 
@@ -133,10 +205,60 @@ async fn every_change_leaves_one_record() {
     assert_eq!(admin.delete(&format!("/v1/api-tokens/{}", text(&token, "id"))).await.status, 204);
     trail.one("api_token.revoke", me, here).await;
 
-    let again = Client::admin(&server).await;
+    // From elsewhere, by the client that counts.
+    let elsewhere = admin.clone().without("cookie");
+    let sign_in = async || {
+        let answer = elsewhere.try_sign_in("admin", server.hello.admin_password.as_deref().unwrap()).await;
+        answer.expect(200);
+        session_cookie(&answer)
+    };
+    let again = elsewhere.clone().with_cookie(&sign_in().await);
     trail.one("session.create", me, here).await;
     again.delete("/v1/session").await;
     trail.one("session.end", me, here).await;
+    sign_in().await;
+    trail.one("session.create", me, here).await;
+    let sessions = admin.items("/v1/account/sessions").await;
+    let other = sessions.iter().find(|session| session["current"] == false).unwrap();
+    let ended = admin.delete(&format!("/v1/account/sessions/{}", text(other, "id"))).await;
+    assert_eq!(ended.status, 204, "{ended}");
+    trail.one("session.end", me, here).await;
+    let password = json!({"current": server.hello.admin_password, "new": PASSWORD});
+    admin.put("/v1/account/password", &password).await.expect(200);
+    let record = trail.one("user.change", me, here).await;
+    assert!(!record.to_string().contains(PASSWORD), "{record}");
+
+    // What the local operator does.
+    let (operator, socket) = (format!("local:{}", rustix::process::getuid().as_raw()), "socket");
+    let root_key = std::fs::read_to_string(server.file("root-key.pem")).unwrap();
+    let run = |arguments: &[&str]| {
+        tokio::task::block_in_place(|| server.cli(arguments).stdin(&root_key).run()).ok().stdout
+    };
+    let backup = server.room().join("backup");
+    run(&["backup", backup.to_str().unwrap()]);
+    trail.one("store.backup", &operator, socket).await;
+    // Signed in advance, and then made to issue.
+    run(&["agent-ca", "renew"]);
+    trail.one("agent_ca.renew", &operator, socket).await;
+    run(&["agent-ca", "renew", "--now"]);
+    trail.one("agent_ca.renew", &operator, socket).await;
+    let shown: Value = serde_json::from_str(&run(&["agent-ca", "show", "--json"])).unwrap();
+    let [old, new] = [1, 2].map(|place| text(&shown["certificates"][place], "sha256"));
+    let holder = Identity::enroll(&server, "holder").await;
+    let mut connection = holder.peer(&server).connect().await.unwrap();
+    // The list waits for it.
+    let session = connection.session().await.unwrap();
+    trail.news().await;
+    run(&["agent-ca", "revoke-intermediate", &new]);
+    let record = trail.one("agent_ca.revoke_intermediate", &operator, socket).await;
+    assert_eq!(record["detail"]["revoked"], new, "{record}");
+    run(&["agent-ca", "revoke-intermediate", "--now", &new]);
+    trail.one("agent_ca.publish_list", &operator, socket).await;
+    run(&["agent-ca", "revoke-intermediate", "--now", &old]);
+    let record = trail.one("agent_ca.revoke_intermediate", &operator, socket).await;
+    assert_eq!(record["detail"]["revoked"], old, "{record}");
+    drop((session, connection));
+    tokio::task::block_in_place(|| server.cli(&["check"]).run());
 
     // Looking leaves no trace, and neither does what was wrong in itself.
     admin.get("/v1/hosts").await.expect(200);
@@ -144,6 +266,7 @@ async fn every_change_leaves_one_record() {
     admin.delete(&format!("/v1/hosts/{host}")).await.refused(404, "not_found");
     assert_eq!(trail.news().await, Vec::<Value>::new());
     server.cli(&["audit", "verify"]).run().ok();
+    assert_complete(&trail).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

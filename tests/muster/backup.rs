@@ -3,11 +3,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use x509_parser::prelude::{FromDer, ReasonCode};
+use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate};
 
 use crate::support::cli::{Cli, Output};
 use crate::support::files;
 use crate::support::identity::{Identity, present_secret, present_token};
+use crate::support::judges::fetch;
 use crate::support::keys::Key;
 use crate::support::server::{Server, text};
 use crate::support::wait::until_answered;
@@ -189,6 +192,53 @@ async fn who_was_revoked_after_the_backup_stays_out_by_the_revocation_list() {
     assert!(!restored.stderr.contains("WARNING"), "{restored}");
     server.start_again();
     assert_out(&server, &revoked).await;
+}
+
+/// What a revoked intermediate has signed is on every list, for relying parties; its agents are to rotate at our doors.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_takes_out_nobody_because_an_intermediate_was_revoked() {
+    let mut server = Server::quickstart();
+    let (held, out) = (Identity::enroll(&server, "held").await, Identity::enroll(&server, "out").await);
+    let before = backup(&server, "before.age");
+    let root_key = std::fs::read_to_string(server.file("root-key.pem")).unwrap();
+    let shown = server.cli(&["agent-ca", "show", "--json"]).run().json();
+    let old = text(&shown["certificates"][1], "sha256");
+    let command = ["agent-ca", "revoke-intermediate", "--now", "--json", &old];
+    server.cli(&command).stdin(&root_key).run().ok();
+    let after = backup(&server, "after.age");
+    server.revoke("out");
+    // The new intermediate's, the old one's, the root's.
+    let both = [ReasonCode::CACompromise, ReasonCode::PrivilegeWithdrawn];
+    let lists =
+        until_answered("both are on the lists of both intermediates, each with its reason", async || {
+            let lists = fetch(&server).await;
+            lists[..2].iter().all(|list| reasons(list) == both).then_some(lists)
+        });
+    let lists = lists.await;
+    for (path, list) in [(after, &lists[0]), (before, &lists[1])] {
+        lose_the_store(&mut server);
+        std::fs::remove_file(server.file(JOURNAL)).unwrap();
+        let file = server.room().join("list.crl");
+        std::fs::write(&file, list).unwrap();
+        let restored = restore(&server, &path, &["--crl", file.to_str().unwrap(), "--json"]).json();
+        assert_eq!(
+            (&restored["certificates_denied"], &restored["identities_denied"]),
+            (&json!(1), &json!(1))
+        );
+        server.start_again();
+        assert_out(&server, &out).await;
+        held.peer(&server).reports().await.unwrap();
+        held.rotate(&server.http()).await;
+    }
+}
+
+/// Why each entry of a list is there.
+fn reasons(list: &[u8]) -> Vec<ReasonCode> {
+    let (_, list) = CertificateRevocationList::from_der(list).unwrap();
+    let reason = |entry: &RevokedCertificate<'_>| entry.reason_code().unwrap().1;
+    let mut reasons: Vec<_> = list.iter_revoked_certificates().map(reason).collect();
+    reasons.sort_by_key(|reason| reason.0);
+    reasons
 }
 
 #[tokio::test(flavor = "multi_thread")]

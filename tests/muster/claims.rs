@@ -11,7 +11,7 @@ fn root() -> &'static Path {
 }
 
 /// Every test by its module and name: `revoke::…` of the black-box tests, `store::rows::…` of the crate's own.
-fn tests() -> &'static BTreeSet<String> {
+pub fn tests() -> &'static BTreeSet<String> {
     static TESTS: OnceLock<BTreeSet<String>> = OnceLock::new();
     TESTS.get_or_init(gathered)
 }

@@ -1,13 +1,10 @@
 //! JWT-SVIDs: signed by the server, fetched and checked through the agent, judged by libraries of others.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use muster::grpc::proto::SignJwtRequest;
-use rustix::process::Signal;
 use serde_json::{Value, json};
-use spiffe::WorkloadApiClient;
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 
@@ -16,44 +13,11 @@ use crate::support::cli::python;
 use crate::support::clock::Clock;
 use crate::support::grpc::Connection;
 use crate::support::identity::Identity;
-use crate::support::process::Process;
+use crate::support::served::Served;
 use crate::support::server::Server;
 use crate::support::wait;
 
 const ISSUER: &str = "https://id.example/muster";
-
-/// An enrolled machine whose agent serves the Workload API.
-struct Served {
-    server: Server,
-    machine: Machine,
-    agent: Process,
-    socket: PathBuf,
-}
-
-impl Served {
-    fn start(env: &[(&str, &str)]) -> Self {
-        let server = Server::quickstart_with(env);
-        let machine = Machine::new();
-        machine.enroll_at(&server, &server.join_token_for("web-1"));
-        let config = machine.configure(&server, None);
-        let socket = machine.with_workload_api(&config);
-        let agent = machine.run(&config, &[]);
-        agent.wait_for_log("session open", wait::PATIENCE);
-        server.wait_for_log("keys of JWT-SVIDs have changed", wait::PATIENCE);
-        Self { server, machine, agent, socket }
-    }
-
-    async fn client(&self) -> WorkloadApiClient {
-        WorkloadApiClient::connect_to(format!("unix://{}", self.socket.display())).await.unwrap()
-    }
-
-    fn start_agent_again(&mut self) {
-        self.agent.signal(Signal::TERM);
-        self.agent.wait();
-        self.agent = self.machine.run(&self.machine.home().join("agent.yml"), &[]);
-        self.agent.wait_for_log("serving the Workload API", wait::PATIENCE);
-    }
-}
 
 fn alg(token: &str) -> Value {
     let header = data_encoding::BASE64URL_NOPAD.decode(token.split('.').next().unwrap().as_bytes()).unwrap();
@@ -91,7 +55,7 @@ fn python_s_libraries_believe_a_token_and_the_keys_of_agent_and_server() {
     let url = served.server.hello.url.trim_end_matches('/');
     let args = [served.socket.to_str().unwrap(), url, ca.to_str().unwrap(), ISSUER];
     let result = python(served.machine.home(), "jwt_svids.py", &args).json();
-    let id = format!("spiffe://muster/tenant/{}/agent/web-1", served.server.hello.tenant_id);
+    let id = served.id();
     let expected = json!({
         "ids": [id], "audience": ["api", "db"], "lives": 300, "issuer": true, "jwks_uri": true,
         "header": ["alg", "kid", "typ"], "same_again": true, "other_audience": "INVALID_ARGUMENT",
@@ -112,11 +76,7 @@ async fn another_algorithm_s_key_is_made_at_once_and_the_one_before_signs_on() {
     assert_eq!(first.get(&domain).unwrap().jwt_authorities().count(), 1);
     let (before, sequence) = bundle(&served.server).await;
 
-    tokio::task::block_in_place(|| {
-        served.server.stop();
-        served.server.set_env("MUSTER_JWT_SVID_ALG", "ES256");
-        served.server.start_again_on_the_same_ports();
-    });
+    tokio::task::block_in_place(|| served.sign_with("ES256"));
     let (after, grown) = bundle_with(&served.server, "two keys", |kids| kids.len() == 2).await;
     assert!(after[0] == before[0] && grown > sequence, "{before:?} {sequence}, {after:?} {grown}");
     // Another audience is another token. Verifiers that fetch keys once a day don't know the new one yet.
@@ -130,13 +90,7 @@ async fn another_algorithm_s_key_is_made_at_once_and_the_one_before_signs_on() {
     }
 
     // Where keys are replaced at once, that a token's key is new tells the agent to ask for the keys.
-    tokio::task::block_in_place(|| {
-        let shown = served.server.cli(&["agent-ca", "show", "--json"]).run().json();
-        let intermediate = shown["certificates"][1]["serial"].as_str().unwrap().to_owned();
-        let key = served.server.data_dir().join("root-key.pem");
-        let command = ["agent-ca", "revoke-intermediate", &intermediate, "--root-key", key.to_str().unwrap()];
-        served.server.cli(&command).run().ok();
-    });
+    tokio::task::block_in_place(|| served.replace_keys());
     let (kids, _) =
         bundle_with(&served.server, "another key alone", |kids| kids.len() == 1 && !after.contains(&kids[0]))
             .await;

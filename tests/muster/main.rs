@@ -136,6 +136,8 @@ mod secrecy;
 mod secret_discovery;
 /// Files with secrets: in no message, out of others' reach, read by whoever must.
 mod secret_files;
+/// Secret discovery as its protocol has it, with clients that Envoy would not be.
+mod secret_streams;
 /// Enrollment secrets: made, counted, capped, revoked.
 mod secrets;
 /// The server's wall clock steps, stands at the edge of a second, and comes back.
@@ -144,6 +146,10 @@ mod server_clock;
 mod settings;
 /// The orderly end: quick, with open work told about it, and reported to the supervisor.
 mod shutdown;
+/// The SPIFFE libraries for Go, Java, Python and Rust: what they fetch verifies, through rotations.
+mod spiffe_libraries;
+/// SPIRE's commands for workloads, at our agent's socket.
+mod spire_agent;
 /// A store that can't grow: refusals without harm, and work again once there is room.
 mod store_full;
 /// Servers, clients, agents and clocks that the others stand on.

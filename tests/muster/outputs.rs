@@ -389,6 +389,22 @@ fn lists_that_are_incomplete_or_forged_replace_nothing() {
     drop(process);
 }
 
+/// Programs that look for the agent's certificate alone refuse all that it has signed for want of its list.
+#[test]
+fn an_intermediate_that_its_root_has_revoked_has_no_list() {
+    let provider = Provider::start();
+    let ca = &provider.ca;
+    let place = dir(&provider, "pem");
+    let serial = X509Certificate::from_der(&ca.intermediate).unwrap().1.serial.to_bytes_be();
+    let root_list = ca.list_of(&ca.root_issuer, &[&serial]);
+    let crl = vec![ca.list(&ca.issuer, &[7]), root_list.clone()];
+    provider.give(X509svidResponse { svids: vec![ca.svid()], crl, ..Default::default() });
+    provider.outputs(json!([{"dir": place}])).run(&["--once"]).ok();
+    let written = fs::read(place.join("crl.pem")).unwrap();
+    let written: Vec<_> = Pem::iter_from_buffer(&written).map(|block| block.unwrap().contents).collect();
+    assert_eq!(written, [root_list]);
+}
+
 #[test]
 fn files_outlive_the_provider_and_an_identity_is_waited_for() {
     let mut provider = Provider::start();

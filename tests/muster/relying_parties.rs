@@ -1,5 +1,5 @@
-//! nginx, HAProxy and PostgreSQL with the lists that they have fetched: they let in exactly the agents that are not revoked,
-//! through a renewal, a revoked intermediate, and days without the server.
+//! nginx, HAProxy, PostgreSQL and Envoy with the lists that they have fetched: they let in exactly the agents that are not
+//! revoked, through a renewal, a revoked intermediate, and days without the server.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::support::cli::{Output, openssl, program_with};
+use crate::support::client::Client;
 use crate::support::clock::Clock;
 use crate::support::doors::{Door, Program, later};
+use crate::support::fleet::named_host;
+use crate::support::grpc::{Connection, Session};
 use crate::support::identity::Identity;
-use crate::support::judges::{Agent, entries, fetch};
+use crate::support::judges::{Agent, entries, fetch, judged};
 use crate::support::server::Server;
-use crate::support::wait::until_answered;
+use crate::support::wait::{PATIENCE, until_answered};
 
 fn root_key(server: &Server) -> String {
     fs::read_to_string(server.file("root-key.pem")).unwrap()
@@ -96,6 +99,100 @@ async fn haproxy_lets_in_exactly_the_unrevoked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_lets_in_exactly_the_unrevoked() {
     lets_in_exactly_the_unrevoked(Program::PostgreSql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_lets_in_exactly_the_unrevoked() {
+    lets_in_exactly_the_unrevoked(Program::Envoy).await;
+}
+
+/// An agent in session.
+struct Live {
+    agent: Agent,
+    session: Session,
+    _connection: Connection,
+}
+
+impl Live {
+    async fn begin(server: &Server, agent: Agent) -> Self {
+        let mut connection = agent.identity.peer(server).connect().await.unwrap();
+        let session = connection.session().await.unwrap();
+        Self { agent, session, _connection: connection }
+    }
+
+    /// Its session has never ended: it reports and is answered.
+    async fn goes_on(&mut self) {
+        self.session.report().await;
+        let answer = self.session.next(PATIENCE).await;
+        assert!(matches!(answer, Ok(Some(_))), "{}: {answer:?}", self.agent.name);
+    }
+
+    /// It takes a certificate from whoever issues now, and goes on with it.
+    async fn rotates(self, server: &Server) -> Self {
+        let identity = self.agent.identity.rotate(&server.http()).await;
+        Self::begin(server, Agent::with(server, &self.agent.name, identity)).await
+    }
+}
+
+/// The agents whom verifiers judge one by one, and servers by a sample: of a side, so many.
+const SAMPLE: usize = 3;
+
+async fn each_is_judged(server: &Server, live: &[Live], revoked: &[&Agent], when: &str) {
+    let good: Vec<&Agent> = live.iter().map(|live| &live.agent).collect();
+    fetch_with(server, revoked.len()).await;
+    judged(server, &good, revoked).await;
+    let sample = [&good[..SAMPLE], &good[good.len() - SAMPLE..]].concat();
+    for program in [Program::Nginx, Program::HaProxy, Program::PostgreSql, Program::Envoy] {
+        assert_lets_in(program, server, &sample, revoked, when).await;
+    }
+}
+
+/// `renew --now` under fifty live agents, two revoked on each side, at every verifier and every server.
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_live_agents_come_through_a_renewal_and_the_revoked_stay_out() {
+    let server = Server::quickstart();
+    let operator = Client::admin(&server).await;
+    let enrolled = async |name: String| {
+        let identity = named_host(&operator, "", &name).await;
+        Agent::with(&server, &name, identity)
+    };
+    let mut live = Vec::new();
+    for number in 0..50 {
+        live.push(Live::begin(&server, enrolled(format!("live-{number}")).await).await);
+    }
+    let old_bad = [revoked(&server, "old-bad").await, enrolled("old-worse".to_owned()).await];
+    each_is_judged(&server, &live, &[&old_bad[0]], "before").await;
+
+    agent_ca(&server, &["renew"]);
+    for agent in &mut live {
+        agent.goes_on().await;
+    }
+    each_is_judged(&server, &live, &[&old_bad[0]], "while the new one waits").await;
+
+    agent_ca(&server, &["renew", "--now"]);
+    for agent in &mut live {
+        agent.goes_on().await;
+    }
+    // Half of them rotate. Of the old one's agents one is revoked when it issues no more.
+    let mut two_sides: Vec<Live> = live.drain(..25).collect();
+    for agent in live {
+        two_sides.push(agent.rotates(&server).await);
+    }
+    let issuer = |agent: &Agent| agent.identity.chain_der().remove(1);
+    let issuers: std::collections::BTreeSet<_> = two_sides.iter().map(|live| issuer(&live.agent)).collect();
+    assert_eq!(issuers.len(), 2);
+    tokio::task::block_in_place(|| server.revoke("old-worse"));
+    let new_bad = [revoked(&server, "new-bad").await, revoked(&server, "new-worse").await];
+    assert!(old_bad.iter().all(|agent| issuer(agent) == issuer(&two_sides[0].agent)));
+    assert!(new_bad.iter().all(|agent| issuer(agent) == issuer(&two_sides[49].agent)));
+    for agent in &mut two_sides {
+        agent.goes_on().await;
+    }
+    let bad: Vec<&Agent> = old_bad.iter().chain(&new_bad).collect();
+    each_is_judged(&server, &two_sides, &bad, "with two in force").await;
+    for agent in &mut two_sides {
+        agent.goes_on().await;
+    }
 }
 
 const DAY: i64 = 86_400;

@@ -11,6 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::support::agent::Machine;
+use crate::support::cli::Cli;
 use crate::support::client::Client;
 use crate::support::fleet::named_host;
 use crate::support::hierarchy::Hierarchy;
@@ -272,6 +273,104 @@ async fn it_goes_on_deciding_while_the_server_is_away_and_after_a_restart() {
     // It catches up.
     server.revoke("web-1");
     beside.until(&good, 403).refused("identity_revoked");
+}
+
+/// The server and the agent beside a relying party say the same of what a revoked intermediate has signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_revoked_intermediate_signed_is_vouched_for_until_that_is_published() {
+    for at_once in [false, true] {
+        let server = Server::quickstart();
+        let (beside, admin) = (Beside::start(&server, &json!({})), Client::admin(&server).await);
+        let held = Identity::enroll(&server, "held").await;
+        let pem = held.field("certificate");
+        let by_server = async |pem: &str| admin.post("/v1/vouch", &json!({ "certificate": pem })).await;
+        beside.until(&pem, 204);
+        assert_eq!(by_server(&pem).await.status, 200);
+
+        // The list waits for this one.
+        let mut connection = held.peer(&server).connect().await.unwrap();
+        let session = connection.session().await.unwrap();
+        let shown = server.cli(&["agent-ca", "show", "--json"]).run().json();
+        let old = shown["certificates"][1]["sha256"].as_str().unwrap().to_owned();
+        let key = server.file("root-key.pem");
+        let command = ["agent-ca", "revoke-intermediate", &old, "--root-key", key.to_str().unwrap()];
+        server.cli(&[&command[..], if at_once { &["--now"] } else { &[] }].concat()).run().ok();
+        let new = Identity::enroll(&server, "new").await;
+        beside.until(&new.field("certificate"), 204);
+        if !at_once {
+            assert_eq!((beside.asked(&pem).status, by_server(&pem).await.status), (204, 200));
+            drop((session, connection));
+        }
+        beside.until(&pem, 403).refused("bad_chain");
+        by_server(&pem).await.refused(403, "bad_chain");
+        // With its intermediate beside it, too.
+        beside.vouch(&json!({ "certificate": held.chain() })).refused("bad_chain");
+        by_server(&held.chain()).await.refused(403, "bad_chain");
+
+        let rotated = held.rotate(&server.http()).await.field("certificate");
+        for pem in [rotated, new.field("certificate")] {
+            assert_eq!((beside.asked(&pem).status, by_server(&pem).await.status), (204, 200));
+        }
+        // The agent beside it has rotated in its session, and goes on.
+        server.revoke("new");
+        beside.until(&new.field("certificate"), 403).refused("identity_revoked");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_how_old_what_the_agent_believes_is() {
+    let mut server = Server::quickstart();
+    let mut beside = Beside::start(&server, &json!({"max_age": "1h"}));
+    let status = |beside: &Beside, json: bool| {
+        let dir = beside.machine.dir();
+        let args = ["agent", "status", "--dir", dir.to_str().unwrap()];
+        let args = [&args[..], if json { &["--json"] } else { &[] }].concat();
+        Cli::new(beside.machine.home(), &args).run().stdout
+    };
+    let until = |beside: &Beside, what: &str, state: &str| {
+        wait::until(what, || {
+            let status: Value = serde_json::from_str(&status(beside, true)).unwrap();
+            Some(status["trust"].clone()).filter(|trust| trust["state"] == state)
+        })
+    };
+    let out = Identity::enroll(&server, "out").await;
+    let current = until(&beside, "the server has confirmed it", "current");
+    server.revoke("out");
+    let denied = wait::until("the version of the revocation", || {
+        let trust = until(&beside, "current", "current");
+        (trust["denied"] == 1).then_some(trust)
+    });
+    assert!(denied["version"].as_u64() > current["version"].as_u64(), "{denied} {current}");
+    assert_eq!(denied["epoch"], current["epoch"]);
+    assert!(denied["age_seconds"].as_u64().unwrap() < 180 && denied["trouble"].is_null(), "{denied}");
+    let listen = format!("unix:{}", beside.socket.display());
+    let party = json!({"listen": listen, "max_age_seconds": 3600, "decides": true});
+    assert_eq!(denied["relying_party"], party);
+    let shown = status(&beside, false);
+    assert!(shown.contains(&format!("trust          version {}", denied["version"])), "{shown}");
+    assert!(shown.contains(&format!("relying party  {listen} decides")), "{shown}");
+
+    server.stop();
+    let behind = until(&beside, "the server is missed", "behind");
+    assert_eq!((&behind["version"], &behind["relying_party"]), (&denied["version"], &party));
+    let shown = status(&beside, false);
+    let since = format!("behind since {}", &behind["confirmed_at"].as_str().unwrap()[..19]);
+    assert!(shown.contains(&since) && shown.contains("what to do"), "{shown}");
+    // One that is started then knows as much.
+    beside.restart();
+    assert_eq!(until(&beside, "still missed", "behind")["version"], denied["version"]);
+    server.start_again_on_the_same_ports();
+    until(&beside, "the server is back", "current");
+    drop(out);
+
+    // Where nobody wants to know, nothing is said of it.
+    let machine = Machine::new();
+    machine.enroll_at(&server, &server.join_token_for("alone"));
+    let agent = machine.run(&machine.configure(&server, None), &[]);
+    agent.wait_for_log("session open", wait::PATIENCE);
+    let dir = machine.dir();
+    let args = ["agent", "status", "--json", "--dir", dir.to_str().unwrap()];
+    assert_eq!(Cli::new(machine.home(), &args).run().json()["trust"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]

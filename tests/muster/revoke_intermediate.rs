@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::agent::Machine;
 use crate::support::cli::Output;
+use crate::support::client::Client;
 use crate::support::clock::Clock;
 use crate::support::hierarchy::Hierarchy;
 use crate::support::identity::Identity;
@@ -90,6 +91,8 @@ async fn relying_parties_are_told_when_agents_in_session_have_rotated() {
             assert_eq!(judged.code == Some(0), let_in, "{}: {judged}", agent.name);
         }
     }
+    let by_its_own_list = held.by_openssl_of_the_leaf(&room).stderr;
+    assert!(by_its_own_list.contains("certificate revoked"), "{by_its_own_list}");
     // Programs that read one list alone find them there, whichever it is; nobody is asked for who merely rotated.
     let lists = fetch(&server).await;
     assert!(issuer(&lists[0]).contains(revoked["issuing"]["serial"].as_str().unwrap().split_at(24).1));
@@ -186,6 +189,57 @@ async fn an_agent_in_session_rotates_and_then_the_list_is_published() {
     let intermediate = keys::certificates(&machine.read("cert.pem")).remove(1);
     assert_ne!(keys::fingerprint(&intermediate), old, "the list waited for the agent");
     machine.assert_key_matches();
+}
+
+/// While relying parties still let in what the revoked one signed, somebody who asks is told, and can end it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_waits_is_a_finding_until_now_publishes_it() {
+    let clock = Clock::new();
+    let mut server = Server::quickstart_with(&clock.env());
+    let identity = Identity::enroll(&server, "web-1").await;
+    let mut connection = identity.peer(&server).connect().await.unwrap();
+    let session = connection.session().await.unwrap();
+    let found = |server: &Server| {
+        // Where no server runs, the command goes by its own clock.
+        let command = clock
+            .env()
+            .into_iter()
+            .fold(server.cli(&["check", "--json"]), |command, (name, value)| command.env(name, value));
+        let told = tokio::task::block_in_place(|| command.run());
+        let told: Value = serde_json::from_str(&told.stdout).unwrap_or_else(|e| panic!("{e}: {told}"));
+        let found = told["findings"].as_array().unwrap().iter().find(|it| it["code"] == "root_list_waiting");
+        found.cloned().unwrap_or_default()
+    };
+    assert_eq!(found(&server), Value::Null);
+    let old = fingerprint(&server, 0);
+    let revoked = revoke(&server, &[&old]).json();
+    let told = found(&server);
+    assert_eq!((&told["severity"], &told["at"]), (&json!("soon"), &revoked["publish_by"]), "{told}");
+    let since = intermediates(&server)[0]["revoked_at"].as_str().unwrap()[..19].to_owned();
+    assert!(told["message"].as_str().unwrap().contains(&format!("waiting since {since}")), "{told}");
+    let way_out = format!("muster agent-ca revoke-intermediate {} --now", &old[..12]);
+    assert!(told["hint"].as_str().unwrap().contains(&way_out), "{told}");
+    let admin = Client::admin(&server).await;
+    let overview = admin.get("/v1/overview").await.expect(200);
+    let shown = overview["warnings"].as_array().unwrap().iter().any(|it| it["code"] == "root_list_waiting");
+    assert!(shown, "{overview}");
+
+    // Where no server runs, nobody publishes it.
+    drop((session, connection));
+    server.stop();
+    clock.set_off(SignedDuration::from_mins(12));
+    assert_eq!(found(&server)["severity"], "critical");
+    let again = revoke(&server, &[&old]).failed();
+    assert!(again.stderr.contains("with --now they are told at once"), "{again}");
+    // The root key is not asked for any more.
+    let command = ["agent-ca", "revoke-intermediate", "--now", "--json", &old[..12]];
+    let published = tokio::task::block_in_place(|| server.cli(&command).run().json());
+    assert_eq!(published["revoked"]["sha256"], old, "{published}");
+    assert_eq!(published["issuing"], revoked["issuing"], "{published}");
+    assert_eq!((&published["publish_by"], found(&server)), (&Value::Null, Value::Null));
+    server.start_again();
+    assert_eq!(entries(fetch(&server).await.last().unwrap()), 1);
+    assert_eq!(server.audit("agent_ca.publish_list").len(), 1);
 }
 
 /// The list that waits is on disk, and published by the server itself when its time comes, by whatever clock.

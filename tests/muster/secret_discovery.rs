@@ -82,6 +82,60 @@ fn secret(name: &str) -> Value {
     json!({"name": name, "sds_config": {"resource_api_version": "V3", "api_config_source": source}})
 }
 
+/// Takes programs of this machine without TLS, and calls on as its agent.
+fn way_out() -> Value {
+    let manager = manager("main", &json!({"match": {"prefix": "/"}, "route": {"cluster": "called"}}));
+    json!({
+        "name": "main",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    })
+}
+
+/// Whom it calls: one agent, with a handshake for each request.
+fn called(address: &str, id: &str) -> Value {
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let address = json!({"socket_address": {"address": host, "port_value": port.parse::<u16>().unwrap()}});
+    let endpoint = json!({"endpoint": {"address": address}});
+    let options = json!({
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "common_http_protocol_options": {"max_requests_per_connection": 1},
+        "explicit_http_config": {"http_protocol_options": {}},
+    });
+    let context = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "max_session_keys": 0,
+        "common_tls_context": {
+            "tls_certificate_sds_secret_configs": [secret("default")],
+            "combined_validation_context": {
+                "default_validation_context": {
+                    "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": id}}],
+                },
+                "validation_context_sds_secret_config": secret("ROOTCA"),
+            },
+        },
+    });
+    json!({
+        "name": "called",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+        "load_assignment": {"cluster_name": "called", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "transport_socket": {"name": "tls", "typed_config": context},
+    })
+}
+
+fn manager(name: &str, route: &Value) -> Value {
+    let router = json!({
+        "name": "router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+    });
+    json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "http_filters": [router],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+    })
+}
+
 fn listener(name: &str, certificate: &str, roots: &str) -> Value {
     let context = json!({
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
@@ -91,17 +145,7 @@ fn listener(name: &str, certificate: &str, roots: &str) -> Value {
             "validation_context_sds_secret_config": secret(roots),
         },
     });
-    let router = json!({
-        "name": "router",
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-    });
-    let route = json!({"match": {"prefix": "/"}, "direct_response": {"status": 200}});
-    let manager = json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": name,
-        "http_filters": [router],
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-    });
+    let manager = manager(name, &json!({"match": {"prefix": "/"}, "direct_response": {"status": 200}}));
     json!({
         "name": name,
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
@@ -114,6 +158,10 @@ fn listener(name: &str, certificate: &str, roots: &str) -> Value {
 
 impl Envoy {
     async fn start(home: &Path, socket: &Path, listeners: &[Value]) -> Self {
+        Self::start_with(home, socket, listeners, &[]).await
+    }
+
+    async fn start_with(home: &Path, socket: &Path, listeners: &[Value], others: &[Value]) -> Self {
         let http2 = json!({
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
             "explicit_http_config": {"http2_protocol_options": {}},
@@ -124,10 +172,11 @@ impl Envoy {
             "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
             "load_assignment": {"cluster_name": "agent", "endpoints": [{"lb_endpoints": [endpoint]}]},
         });
+        let clusters = [&[agent], others].concat();
         let config = json!({
             "node": {"id": "test", "cluster": "test"},
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
-            "static_resources": {"clusters": [agent], "listeners": listeners},
+            "static_resources": {"clusters": clusters, "listeners": listeners},
         });
         let (path, admin) = (home.join("envoy.json"), home.join("envoy.admin"));
         std::fs::write(&path, config.to_string()).unwrap();
@@ -195,8 +244,12 @@ impl Envoy {
 }
 
 fn served(server: &Server) -> (Machine, PathBuf, Process) {
+    served_as(server, "web-1")
+}
+
+fn served_as(server: &Server, agent: &str) -> (Machine, PathBuf, Process) {
     let machine = Machine::new();
-    machine.enroll_at(server, &server.join_token_for("web-1"));
+    machine.enroll_at(server, &server.join_token_for(agent));
     let config = machine.configure(server, None);
     let socket = machine.with_workload_api(&config);
     let agent = machine.run(&config, &[]);
@@ -218,6 +271,52 @@ async fn envoy_serves_through_a_rotation_without_a_refused_request() {
         shown.push(envoy.call_as(&machine).await.unwrap());
         shown.dedup();
         after += usize::from(shown.len() > 2);
+    }
+}
+
+/// One request without TLS: the answer, or as much of it as there was.
+async fn plain(address: &str) -> String {
+    let asked = async {
+        let mut tcp = TcpStream::connect(address).await?;
+        tcp.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).await?;
+        io::Result::Ok(answer)
+    };
+    timeout(wait::PATIENCE, asked).await.unwrap().unwrap_or_default()
+}
+
+/// A certificate that comes to another one, again and again.
+struct Rotating<'a>(&'a Machine, Vec<String>);
+
+impl Rotating<'_> {
+    fn look(&mut self) -> usize {
+        self.1.push(self.0.read("cert.pem"));
+        self.1.dedup();
+        self.1.len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_calls_and_serves_through_rotations_of_both_ends_without_a_failed_request() {
+    let server = tokio::task::block_in_place(|| {
+        Server::quickstart_with(&[("MUSTER_SVID_TTL", "20s"), ("MUSTER_SVID_SERVER_AUTH", "true")])
+    });
+    let (far, far_socket, _far_agent) = tokio::task::block_in_place(|| served_as(&server, "far"));
+    let (near, near_socket, _near_agent) = tokio::task::block_in_place(|| served_as(&server, "near"));
+    let serving = Envoy::start(far.home(), &far_socket, &[listener("main", "default", "ROOTCA")]).await;
+    let id = format!("spiffe://muster/tenant/{}/agent/far", server.hello.tenant_id);
+    let cluster = called(&serving.address, &id);
+    let calling = Envoy::start_with(near.home(), &near_socket, &[way_out()], &[cluster]).await;
+    let answers = async || plain(&calling.address).await.starts_with("HTTP/1.1 200").then_some(());
+    wait::until_answered("both have their secrets", answers).await;
+    let (mut ends, mut after) = ([Rotating(&far, Vec::new()), Rotating(&near, Vec::new())], 0);
+    // Two rotations of each: whatever both began with is over then.
+    while after < 10 {
+        let answer = plain(&calling.address).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let rotated = ends.iter_mut().map(|end| usize::from(end.look() > 2)).sum::<usize>() == 2;
+        after += usize::from(rotated);
     }
 }
 

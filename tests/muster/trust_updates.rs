@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use muster::grpc::proto::{TrustUpdate, WatchTrustRequest};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 
 use crate::support::client::Client;
+use crate::support::clock::Clock;
 use crate::support::fleet::named_host;
 use crate::support::grpc::Connection;
 use crate::support::identity::Identity;
@@ -158,6 +160,8 @@ async fn a_watcher_goes_on_where_it_was_through_a_restart_and_a_restored_store_i
     assert_eq!((other.snapshots, other.denied.len()), (1, 2));
     drop((resumed, other));
 
+    // What is denied is told with its name also when its host has been deleted.
+    server.cli(&["host", "delete", "--yes", &two.host_id()]).run().ok();
     server.kill();
     server.start_again();
     let same = Watcher::resuming(&server, &watching, &epoch, version).await;
@@ -179,6 +183,35 @@ async fn a_watcher_goes_on_where_it_was_through_a_restart_and_a_restored_store_i
     assert_eq!(restored.snapshots, 1);
     // The journal knows what the backup does not.
     assert!(restored.denied.contains_key(&three.serial()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_until_a_restart_hides_no_denial_from_whoever_goes_on() {
+    let clock = Clock::new();
+    let mut server = Server::quickstart_with(&[&clock.env()[..], &[("MUSTER_SVID_TTL", "4h")]].concat());
+    let (out, back) = (Identity::enroll(&server, "out").await, Identity::enroll(&server, "back").await);
+    server.revoke("out");
+    // Its certificate outlives that of the one that is denied.
+    clock.set_off(SignedDuration::from_hours(2));
+    let watching = Identity::enroll(&server, "watcher").await;
+    clock.set_off(SignedDuration::from_mins(330));
+    let told = Watcher::fresh(&server, &watching).await;
+    assert!(told.denied.is_empty(), "it has ended by this clock");
+    let (epoch, version) = (told.epoch.clone(), told.version);
+    drop(told);
+
+    server.kill();
+    clock.set_off(SignedDuration::ZERO);
+    server.start_again();
+    let mut resumed = Watcher::resuming(&server, &back, &epoch, version).await;
+    resumed.until_denied(&out).await;
+    assert_ne!(resumed.epoch, epoch);
+    // Once.
+    drop(resumed);
+    let epoch = Watcher::fresh(&server, &back).await.epoch;
+    server.stop();
+    server.start_again();
+    assert_eq!(Watcher::fresh(&server, &back).await.epoch, epoch);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -140,9 +140,9 @@ async fn who_is_not_a_live_agent_of_the_tenant_is_refused_with_the_reason() {
 
     // One of hers that is on no record: refused by the identity, and relying parties that go by serials are told of it.
     let unlisted = "0190f0f0f0f0aaaaaaaaaaaaaaaaaaaa";
-    let fresh = stolen.leaf(&[&revoked.field("spiffe_id")], unlisted, &Key::p256());
-    ask(&all, &fresh).await.refused(403, "identity_revoked");
     let serial = HEXLOWER.decode(unlisted.as_bytes()).unwrap();
+    let fresh = stolen.imitate_as(&revoked, &serial, &Key::p256());
+    ask(&all, &fresh).await.refused(403, "identity_revoked");
     until_answered("its serial is listed", async || {
         let list = server.http().get("/agent-ca.crl").await.body;
         list.windows(serial.len()).any(|window| window == serial).then_some(())

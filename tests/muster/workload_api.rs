@@ -23,34 +23,9 @@ use tonic::{Request, Streaming};
 use crate::support::agent::Machine;
 use crate::support::cli::{openssl, python};
 use crate::support::identity::Identity;
-use crate::support::process::Process;
+use crate::support::served::Served;
 use crate::support::server::Server;
 use crate::support::wait;
-
-/// An enrolled machine whose agent serves the Workload API.
-struct Served {
-    server: Server,
-    machine: Machine,
-    agent: Process,
-    socket: std::path::PathBuf,
-}
-
-impl Served {
-    fn start(svid_ttl: &str) -> Self {
-        let server = Server::quickstart_with(&[("MUSTER_SVID_TTL", svid_ttl)]);
-        let machine = Machine::new();
-        machine.enroll_at(&server, &server.join_token_for("web-1"));
-        let config = machine.configure(&server, None);
-        let socket = machine.with_workload_api(&config);
-        let agent = machine.run(&config, &[]);
-        agent.wait_for_log("session open", wait::PATIENCE);
-        Self { server, machine, agent, socket }
-    }
-
-    fn endpoint(&self) -> String {
-        endpoint(&self.socket)
-    }
-}
 
 fn endpoint(socket: &Path) -> String {
     format!("unix://{}", socket.display())
@@ -58,13 +33,12 @@ fn endpoint(socket: &Path) -> String {
 
 #[test]
 fn the_python_library_gets_the_svid_sees_a_rotation_and_connects_with_both() {
-    let served = Served::start("15s");
+    let served = Served::start(&[("MUSTER_SVID_TTL", "15s")]);
     let ca = served.machine.file("server-ca.pem");
     let args = [served.socket.to_str().unwrap(), &served.server.hello.grpc_addr, ca.to_str().unwrap()];
     let result = python(served.machine.home(), "workload_api.py", &args).json();
-    let spiffe_id = format!("spiffe://muster/tenant/{}/agent/web-1", served.server.hello.tenant_id);
     let expected = json!({
-        "spiffe_id": spiffe_id, "same_id": true, "first_serves": true, "second_serves": true, "roots": 1,
+        "spiffe_id": served.id(), "same_id": true, "first_serves": true, "second_serves": true, "roots": 1,
         "bundles": 1, "no_header": "INVALID_ARGUMENT", "wrong_header": "INVALID_ARGUMENT",
     });
     assert_eq!(result, expected);
@@ -75,7 +49,7 @@ fn the_python_library_gets_the_svid_sees_a_rotation_and_connects_with_both() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rust_library_gets_the_svid_and_every_rotation() {
-    let served = tokio::task::block_in_place(|| Served::start("12s"));
+    let served = tokio::task::block_in_place(|| Served::start(&[("MUSTER_SVID_TTL", "12s")]));
     let client = WorkloadApiClient::connect_to(served.endpoint()).await.unwrap();
     let mut contexts = client.stream_x509_contexts().await.unwrap();
     let mut seen = Vec::new();
@@ -93,7 +67,7 @@ async fn the_rust_library_gets_the_svid_and_every_rotation() {
 
 #[test]
 fn the_socket_is_for_the_agents_user_and_group_and_goes_with_the_agent() {
-    let mut served = Served::start("24h");
+    let mut served = Served::start(&[]);
     let metadata = std::fs::symlink_metadata(&served.socket).unwrap();
     assert!(metadata.file_type().is_socket());
     assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
@@ -104,7 +78,7 @@ fn the_socket_is_for_the_agents_user_and_group_and_goes_with_the_agent() {
 
 #[test]
 fn only_a_socket_that_an_agent_left_behind_is_replaced() {
-    let mut served = Served::start("24h");
+    let mut served = Served::start(&[]);
     served.agent.kill();
     assert!(served.socket.exists());
     let config = served.machine.home().join("agent.yml");
@@ -146,7 +120,7 @@ async fn without_an_identity_callers_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_of_callers_is_bounded() {
-    let served = tokio::task::block_in_place(|| Served::start("24h"));
+    let served = tokio::task::block_in_place(|| Served::start(&[]));
     let mut held = Vec::new();
     while held.len() < 300 {
         // No room is left while the agent has not accepted those before.
@@ -228,7 +202,7 @@ fn let_in(room: &Path, identity: &Identity, root: &[u8], lists: &[Vec<u8>]) -> b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn x509_answers_carry_lists_that_verify_and_follow_a_revocation() {
-    let mut served = block_in_place(|| Served::start("24h"));
+    let mut served = block_in_place(|| Served::start(&[]));
     let (good, gone) =
         (Identity::enroll(&served.server, "good").await, Identity::enroll(&served.server, "gone").await);
     let mut answers = bundles(&served.socket).await;

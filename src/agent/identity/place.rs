@@ -21,6 +21,7 @@ const AGENT_CA: &str = "ca.pem";
 const SERVER_CA: &str = "server-ca.pem";
 const NOTES: &str = "agent.json";
 const TRUST: &str = "trust.bin";
+const TRUST_NOTES: &str = "trust.json";
 /// Largest trust update that is read, in bytes: with all that an agent holds it is smaller.
 const TRUST_BYTES_MAX: u64 = 160 << 20;
 /// Appended to the names of a pair that is not in use yet.
@@ -89,6 +90,11 @@ impl IdentityDir {
     /// The last trust update.
     pub(crate) fn trust_file(&self) -> PathBuf {
         self.dir.join(TRUST)
+    }
+
+    /// How trust updates stand, for `agent status`.
+    pub(crate) fn trust_notes_file(&self) -> PathBuf {
+        self.dir.join(TRUST_NOTES)
     }
 
     pub(crate) fn read_trust_file(&self) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {

@@ -1,5 +1,6 @@
 //! `relying_party` in `agent.yml`: where programs on this machine ask, who may, and whose agents are let in.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -68,6 +69,15 @@ pub enum RelyingPartyError {
     /// No length of time.
     #[error("max_age: a time such as 1h is wanted, of 1 s at the least")]
     MaxAge,
+}
+
+impl fmt::Display for VouchAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Loopback(address) => address.fmt(f),
+        }
+    }
 }
 
 impl FromStr for VouchAddress {

@@ -28,6 +28,7 @@ use crate::agent::run::session::{Dial, Ended, Terms};
 use crate::agent::run::suspend::Wakefulness;
 use crate::agent::run::{reports, session};
 use crate::agent::trust::kept::TrustFile;
+use crate::agent::trust::noted::TrustNotesFile;
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::jwt::{BundleSource, JwtDesk, ServerCalls};
 use crate::agent::workload::listener::{WorkloadListener, WorkloadParts};
@@ -135,7 +136,13 @@ pub async fn run(
     }
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
-    let mut keeping_trust = tokio::spawn(kept.keep(trust.clone(), over.clone()));
+    let noted = TrustNotesFile::of(dir.place(), config.relying_party.as_ref());
+    let mut keeping_trust = Vec::from([tokio::spawn(kept.keep(trust.clone(), over.clone()))]);
+    if config.workload_socket.is_some() || config.relying_party.is_some() {
+        keeping_trust.push(tokio::spawn(noted.keep(trust.clone(), over.clone())));
+    } else {
+        noted.remove();
+    }
     reports.note(reports::ReportedEvent::Started);
     let surroundings = Surroundings { offer, servers, reports: Arc::clone(&reports), turned_away };
     let keeper = Rotator::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, surroundings)
@@ -158,7 +165,12 @@ pub async fn run(
         vouching.end(matches!(kept, Ok(Ok(RunEnd::Revoked(_))))).await;
     }
     over.cancel();
-    let _ = tokio::time::timeout(LAST_WRITE, &mut keeping_trust).await;
+    let written = async {
+        for keeping in &mut keeping_trust {
+            let _ = keeping.await;
+        }
+    };
+    let _ = tokio::time::timeout(LAST_WRITE, written).await;
     match kept {
         Ok(Ok(revoked @ RunEnd::Revoked(_))) => Ok(revoked),
         _ if stop.is_cancelled() => {

@@ -22,7 +22,7 @@ use crate::error_chain::chain;
 use crate::grpc::proto::{Denied, TrustUpdate};
 
 /// How the file begins; the number is that of its form.
-const MAGIC: &[u8] = b"muster trust 1\n";
+pub(in crate::agent::trust) const MAGIC: &[u8] = b"muster trust 1\n";
 const DIGEST: usize = 32;
 /// Between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -106,7 +106,7 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     durable::replace(path, OWNER_ONLY, content)
 }
 
-fn encode(state: &TrustState, holder: &str) -> Vec<u8> {
+pub(in crate::agent::trust) fn encode(state: &TrustState, holder: &str) -> Vec<u8> {
     let denied = state.denied.iter().map(|(serial, DeniedSerial { until, spiffe_id })| Denied {
         serial: serial.as_bytes().to_vec(),
         until_ms: until.as_millisecond(),
@@ -134,7 +134,7 @@ fn encode(state: &TrustState, holder: &str) -> Vec<u8> {
     [MAGIC, &sha256(&[&body]), &body].concat()
 }
 
-fn decode(content: &[u8], holder: &str) -> Option<TrustState> {
+pub(in crate::agent::trust) fn decode(content: &[u8], holder: &str) -> Option<TrustState> {
     let (digest, body) = content.strip_prefix(MAGIC)?.split_at_checked(DIGEST)?;
     if sha256(&[body]) != digest {
         return None;

@@ -136,6 +136,11 @@ impl SharedTrust {
         Watching(Arc::clone(&self.0))
     }
 
+    /// How many watches the server has accepted and not ended.
+    pub(crate) fn watches(&self) -> watch::Receiver<usize> {
+        self.0.watching.subscribe()
+    }
+
     /// Returns when there are lists, when the server is not being watched, or after a moment: whoever asks for the first time
     /// should have them with the first answer.
     pub(crate) async fn first_lists(&self, patience: Duration) {

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, UdsConnectInfo};
+use tonic::{Request, Status};
 
 use crate::agent::workload::connection_limit::Guest;
 
@@ -51,9 +52,29 @@ pub(crate) struct FixAuthority {
 /// Who is at the other end.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkloadCaller {
-    pub unix: UdsConnectInfo,
+    unix: UdsConnectInfo,
     /// Why every call is refused.
-    pub refusal: Option<Arc<str>>,
+    refusal: Option<Arc<str>>,
+}
+
+/// Whose process calls, for the log.
+#[derive(Debug, Default)]
+pub(crate) struct CallerProcess {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub pid: Option<i32>,
+}
+
+impl WorkloadCaller {
+    /// Who makes a call; a connection that is one too many is there only to be told so.
+    pub(crate) fn admitted<T>(request: &Request<T>) -> Result<CallerProcess, Status> {
+        let Some(caller) = request.extensions().get::<Self>() else { return Ok(CallerProcess::default()) };
+        if let Some(refusal) = &caller.refusal {
+            return Err(Status::resource_exhausted(&**refusal));
+        }
+        let Some(peer) = caller.unix.peer_cred else { return Ok(CallerProcess::default()) };
+        Ok(CallerProcess { uid: Some(peer.uid()), gid: Some(peer.gid()), pid: peer.pid() })
+    }
 }
 
 impl FixAuthority {

@@ -6,27 +6,18 @@ include!("generated/local.rs");
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use crate::grpc::generated_code::GeneratedCode;
 
-    /// `make regenerate` writes the file instead of comparing it.
+    /// `make regenerate` writes the files instead of comparing them.
     #[test]
     fn generated_code_is_current() {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agent/workload");
-        let kept = here.join("generated/local.rs");
-        let fresh = tempfile::tempdir().unwrap();
-        let descriptors = protox::compile(["local.proto"], [&here]).unwrap();
-        tonic_prost_build::configure()
-            .codec_path("crate::grpc::codec::SmallBuffers")
-            .out_dir(fresh.path())
-            .compile_fds(descriptors)
-            .unwrap();
-        let fresh = std::fs::read(fresh.path().join("muster.agent.local.v1.rs")).unwrap();
-        if std::env::var_os("MUSTER_REGENERATE").is_some() {
-            std::fs::write(&kept, &fresh).unwrap();
-        }
-        assert!(
-            std::fs::read(kept).is_ok_and(|kept| kept == fresh),
-            "local.rs is out of date: `make regenerate`"
-        );
+        let code = GeneratedCode {
+            dir: "agent/workload",
+            sources: "agent/workload",
+            protos: &["local.proto"],
+            client: true,
+            files: &[("muster.agent.local.v1.rs", "local.rs")],
+        };
+        code.assert_current();
     }
 }

@@ -49,15 +49,6 @@ impl LocalApi {
     }
 }
 
-/// A crowded connection is there only to be told so.
-fn admit(request: &Request<impl Sized>) -> Result<(), Status> {
-    let caller = request.extensions().get::<WorkloadCaller>();
-    match caller.and_then(|caller| caller.refusal.as_deref()) {
-        Some(refusal) => Err(Status::resource_exhausted(refusal)),
-        None => Ok(()),
-    }
-}
-
 #[tonic::async_trait]
 impl LocalService for LocalApi {
     type WatchDeniedStream = ReceiverStream<Result<DeniedSnapshot, Status>>;
@@ -66,7 +57,7 @@ impl LocalService for LocalApi {
         &self,
         request: Request<WatchDeniedRequest>,
     ) -> Result<Response<Self::WatchDeniedStream>, Status> {
-        admit(&request)?;
+        WorkloadCaller::admitted(&request)?;
         let Ok(place) = Arc::clone(&self.watchers).try_acquire_owned() else {
             return Err(Status::resource_exhausted(format!("{WATCHERS_MAX} watch already")));
         };
@@ -86,7 +77,7 @@ impl LocalService for LocalApi {
         &self,
         request: Request<ReportOutputRequest>,
     ) -> Result<Response<ReportOutputResponse>, Status> {
-        admit(&request)?;
+        WorkloadCaller::admitted(&request)?;
         let ReportOutputRequest { dir, recovered, reason } = request.into_inner();
         if dir.is_empty() {
             return Err(Status::invalid_argument("dir: whose files it is about is missing"));

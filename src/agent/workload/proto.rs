@@ -6,28 +6,19 @@ include!("generated/workload.rs");
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use crate::grpc::generated_code::GeneratedCode;
 
-    /// `make regenerate` writes the file instead of comparing it.
+    /// `make regenerate` writes the files instead of comparing them.
     #[test]
     fn generated_code_is_current() {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agent/workload");
-        let kept = here.join("generated/workload.rs");
-        let fresh = tempfile::tempdir().unwrap();
-        let descriptors = protox::compile(["workload.proto"], [&here]).unwrap();
-        tonic_prost_build::configure()
-            .codec_path("crate::grpc::codec::SmallBuffers")
-            .out_dir(fresh.path())
-            .compile_fds(descriptors)
-            .unwrap();
-        // A file without a package has no better name.
-        let fresh = std::fs::read(fresh.path().join("_.rs")).unwrap();
-        if std::env::var_os("MUSTER_REGENERATE").is_some() {
-            std::fs::write(&kept, &fresh).unwrap();
-        }
-        assert!(
-            std::fs::read(kept).is_ok_and(|kept| kept == fresh),
-            "workload.rs is out of date: `make regenerate`"
-        );
+        let code = GeneratedCode {
+            dir: "agent/workload",
+            sources: "agent/workload",
+            protos: &["workload.proto"],
+            client: true,
+            // A file without a package has no better name.
+            files: &[("_.rs", "workload.rs")],
+        };
+        code.assert_current();
     }
 }

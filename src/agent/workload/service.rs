@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::Offered;
-use super::authority::WorkloadCaller;
+use super::authority::{CallerProcess, WorkloadCaller};
 use super::jwt::JwtDesk;
 use super::proto::spiffe_workload_api_server::SpiffeWorkloadApi;
 use super::proto::{
@@ -51,13 +51,7 @@ impl WorkloadApi {
         if request.metadata().get(HEADER).is_none_or(|value| value != "true") {
             return Err(Status::invalid_argument(format!("the metadata {HEADER}: true is missing")));
         }
-        let caller = request.extensions().get::<WorkloadCaller>();
-        if let Some(refusal) = caller.and_then(|caller| caller.refusal.as_deref()) {
-            return Err(Status::resource_exhausted(refusal));
-        }
-        let peer = caller.and_then(|caller| caller.unix.peer_cred);
-        let (uid, gid) = peer.map(|peer| (peer.uid(), peer.gid())).unzip();
-        let pid = peer.and_then(|peer| peer.pid());
+        let CallerProcess { uid, gid, pid } = WorkloadCaller::admitted(request)?;
         let id = self.offered.borrow().as_ref().map(|offered| offered.spiffe_id().clone());
         info!(call, uid, gid, pid, served = id.is_some(), "Workload API");
         id.ok_or_else(|| Status::permission_denied("this machine has no identity that is in force"))

@@ -1,10 +1,13 @@
 //! What the operator has to see to, or soon will have to: for the overview and for `muster check`.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::app::insight::overview::AgentCaExpiries;
+use crate::app::insight::overview::{AgentCaExpiries, WaitingRevocation};
 use crate::app::{App, Unavailable};
 use crate::domain::insight::finding::{Finding, Severity};
+
+/// A server that runs publishes a list that waited within seconds.
+const PUBLISHED_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 
 impl App {
     /// What concerns the whole deployment, as far as the store knows.
@@ -61,7 +64,40 @@ fn of_agent_ca(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Findin
         )
         .target("/settings/agent-ca")
     });
-    intermediate.into_iter().chain(root).chain(unlisted).collect()
+    let waiting = agent_ca.waiting_revocation.as_ref().map(|waiting| of_waiting(waiting, now));
+    intermediate.into_iter().chain(root).chain(unlisted).chain(waiting).collect()
+}
+
+/// Relying parties still let in what a revoked intermediate has signed.
+fn of_waiting(waiting: &WaitingRevocation, now: Timestamp) -> Finding {
+    let WaitingRevocation { fingerprint, since, publish_by } = waiting;
+    let at_once =
+        format!("muster agent-ca revoke-intermediate {} --now", fingerprint.get(..12).unwrap_or(fingerprint));
+    let overdue = now.duration_since(*publish_by) > PUBLISHED_WITHIN;
+    let (severity, told, hint) = if overdue {
+        (
+            Severity::Critical,
+            format!("it should have been published at {publish_by:.0}"),
+            format!(
+                "A server that runs publishes it: start it, or see in its log what fails. So does: {at_once}"
+            ),
+        )
+    } else {
+        (
+            Severity::Soon,
+            format!(
+                "its agents in session are given time to rotate, and it is published when they have, at {publish_by:.0} at the latest"
+            ),
+            format!(
+                "Until then relying parties let in whoever has its key. To end the waiting, although agents that have not \
+                 rotated are refused then: {at_once}"
+            ),
+        )
+    };
+    let message = format!(
+        "The root's list that names a revoked intermediate has been waiting since {since:.0}: {told}"
+    );
+    Finding::new("root_list_waiting", severity, message, hint).at(*publish_by).target("/settings/agent-ca")
 }
 
 #[cfg(test)]
@@ -80,6 +116,7 @@ mod tests {
                 root: Some(days(3_000)),
                 roots_have_lists: true,
                 intermediate: Some(intermediate),
+                waiting_revocation: None,
             };
             of_agent_ca(Some(&expiries), now)
         };
@@ -93,5 +130,35 @@ mod tests {
         assert_eq!(over.severity, Severity::Critical);
         assert_eq!(over.message, "The agent CA's intermediate expired 1 day ago");
         assert_eq!(of_agent_ca(None, now)[0].code, "no_agent_ca");
+    }
+
+    #[test]
+    fn a_list_that_waits_is_told_with_when_and_why_and_one_that_is_late_is_urgent() {
+        let waiting = WaitingRevocation {
+            fingerprint: "0123456789abcdef".repeat(4),
+            since: "2026-11-26T12:00:00.5Z".parse().unwrap(),
+            publish_by: "2026-11-26T12:10:00.5Z".parse().unwrap(),
+        };
+        let told = |now: &str| of_waiting(&waiting, now.parse().unwrap());
+        let soon = told("2026-11-26T12:10:30Z");
+        assert_eq!((soon.severity, soon.at), (Severity::Soon, Some(waiting.publish_by)));
+        for part in
+            ["since 2026-11-26T12:00:00Z: its agents", "rotate", "at 2026-11-26T12:10:00Z at the latest"]
+        {
+            assert!(soon.message.contains(part), "{part}: {}", soon.message);
+        }
+        assert!(
+            soon.hint.ends_with("muster agent-ca revoke-intermediate 0123456789ab --now"),
+            "{}",
+            soon.hint
+        );
+        let late = told("2026-11-26T12:12:00Z");
+        assert_eq!(late.severity, Severity::Critical);
+        assert!(
+            late.message.ends_with("should have been published at 2026-11-26T12:10:00Z"),
+            "{}",
+            late.message
+        );
+        assert!(late.hint.contains("--now"), "{}", late.hint);
     }
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::app::insight::fleet::Census;
 use crate::app::{App, Unavailable};
 use crate::ca::hierarchy::{self, CaRole};
-use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::hierarchy::{Hierarchy, IntermediateRevocation};
 use crate::domain::ids::TenantId;
 use crate::domain::insight::finding::{Finding, Severity, ranked};
 use crate::store::day_of;
@@ -47,6 +47,19 @@ pub struct AgentCaExpiries {
     pub intermediate: Option<Timestamp>,
     /// Whether every root has signed a revocation list; those of before 0.2.0 have not.
     pub roots_have_lists: bool,
+    /// That relying parties are yet to be told of a revoked intermediate.
+    pub waiting_revocation: Option<WaitingRevocation>,
+}
+
+/// A revoked intermediate whose agents still have time to rotate, before relying parties are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingRevocation {
+    /// The SHA-256 of the one that was revoked first.
+    pub fingerprint: String,
+    /// When that was.
+    pub since: Timestamp,
+    /// When relying parties are told at the latest.
+    pub publish_by: Timestamp,
 }
 
 /// When SVIDs would have run out if the server stopped now.
@@ -107,11 +120,23 @@ impl AgentCaExpiries {
         let expiry = |role: CaRole| {
             summaries.iter().rfind(|summary| summary.role == role).map(|summary| summary.not_after)
         };
+        let unpublished = summaries.iter().filter_map(|summary| match summary.revocation {
+            Some(IntermediateRevocation { at, published: false }) => Some((at, &summary.fingerprint)),
+            _ => None,
+        });
+        let publish_by = stored.waiting_lists.iter().map(|waiting| waiting.publish_by).min();
+        let waiting = unpublished.min().zip(publish_by);
+        let waiting_revocation = waiting.map(|((since, fingerprint), publish_by)| WaitingRevocation {
+            fingerprint: fingerprint.clone(),
+            since,
+            publish_by,
+        });
         Self {
             trust_domain: stored.trust_domain.to_string(),
             root: expiry(CaRole::Root),
             intermediate: expiry(CaRole::Intermediate),
             roots_have_lists: hierarchy::root_lists(stored).len() == stored.roots.len(),
+            waiting_revocation,
         }
     }
 }

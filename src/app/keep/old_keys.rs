@@ -61,8 +61,9 @@ impl App {
         if due.is_empty() && over.is_empty() {
             return Ok(());
         }
-        let listing = before.clone();
-        let revoked = self.query_long(move |app| app.listed(&listing, now)).await?;
+        let moment = self.next_lists().await;
+        let (listing, at) = (before.clone(), *moment);
+        let revoked = self.query_long(move |app| app.listed(&listing, at)).await?;
         let (mut after, mut authority) = (before.clone(), (*authority).clone());
         let mut event =
             AuditEvent::by_muster("server", AuditAction::AgentCaDestroyKey, None, &after.trust_domain);
@@ -75,8 +76,8 @@ impl App {
         for place in due {
             let intermediate = &mut after.intermediates[place];
             intermediate.sealed_key = None;
-            let number = self.next_list_number(now);
-            intermediate.last_list = authority.last_list(&intermediate.certificate, &revoked, number, now)?;
+            let number = self.next_list_number(at);
+            intermediate.last_list = authority.last_list(&intermediate.certificate, &revoked, number, at)?;
             authority =
                 authority.without_key_of(&intermediate.certificate, intermediate.last_list.as_deref());
         }
@@ -87,6 +88,7 @@ impl App {
         }
         self.replace_hierarchy(Some(before), after, event, OldKeyError::Changed).await?;
         self.set_authority(authority);
+        drop(moment);
         Ok(())
     }
 

@@ -3,8 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::MutexGuard;
 
 use crate::app::issue::issuing::IssuingError;
 use crate::app::{App, Unavailable};
@@ -12,6 +14,7 @@ pub use crate::ca::authority::IssuerList;
 use crate::ca::crl::{CrlSignError, ListOrder, ListedReason, RevokedEntry, number_at};
 use crate::ca::hierarchy;
 use crate::ca::revocation::{self, RefusedIssuers};
+use crate::clock;
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::serial::Serial;
@@ -24,6 +27,10 @@ const LIST_SVID_LIFETIMES: i32 = 2;
 
 /// How long after its revocation an intermediate's last SVIDs may still be recorded, which were signed before.
 const RECORDED_AFTERWARDS: SignedDuration = SignedDuration::from_mins(10);
+
+/// The longest that lists wait for their second. Where the clock was set back, they are made without one of their own: the
+/// lists of before are wrong then, whatever programs take them for.
+const SECOND_AWAITED: Duration = Duration::from_secs(1);
 
 /// The revocation lists of all issuers, each by its own issuer (RFC 5280 6.3.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,17 +84,38 @@ impl App {
     /// The list of every issuer with all unexpired revocations. It is a walk over all of them, so it is not for requests,
     /// and holds up no enrollment.
     pub async fn revocation_lists(self: &Arc<Self>) -> Result<RevocationLists, CrlError> {
-        self.query_long(|app| app.sign_revocation_lists()).await
+        let moment = self.next_lists().await;
+        let at = *moment;
+        let signed = self.query_long(move |app| app.sign_revocation_lists(at)).await;
+        drop(moment);
+        signed
     }
 
-    fn sign_revocation_lists(&self) -> Result<RevocationLists, CrlError> {
+    /// The moment of the next lists (RFC 5280 5.1.2.4, `thisUpdate`), in a later second than those before: it is written in
+    /// whole seconds, and OpenSSL, which finds two lists of an issuer in a folder, takes the one that is newer by one.
+    /// To be held until they are signed.
+    ///
+    /// The lists of a process that has just ended count as before: this one begins with the second in which it opened the store.
+    pub(crate) async fn next_lists(&self) -> MutexGuard<'_, Timestamp> {
+        let mut newest = self.lists_made.lock().await;
+        let at = newest.as_second().saturating_add(1);
+        let given_up = clock::timer() + SECOND_AWAITED;
+        while self.clock.now().as_second() < at && clock::timer() < given_up {
+            let left = Timestamp::from_second(at).unwrap_or(*newest).duration_since(self.clock.now());
+            let left = Duration::try_from(left).unwrap_or_default();
+            tokio::time::sleep_until((clock::timer() + left).min(given_up)).await;
+        }
+        *newest = self.clock.now();
+        newest
+    }
+
+    fn sign_revocation_lists(&self, at: Timestamp) -> Result<RevocationLists, CrlError> {
         let authority = self.authority().ok_or(IssuingError::NoAuthority)?;
         let hierarchy = self.hierarchy()?.ok_or(IssuingError::NoAuthority)?;
         // A bundle must not name an intermediate whose list is not there.
         if !authority.is_of(&hierarchy) {
             return Err(CrlError::Changing);
         }
-        let at = self.clock.now();
         let revoked = self.listed(&hierarchy, at)?;
         let longest = hierarchy.longest_svid_lifetime(at).max(self.policy.svid_ttl);
         let lifetime = (longest * LIST_SVID_LIFETIMES).max(LIST_LIFETIME_MIN);
@@ -165,5 +193,48 @@ impl App {
         known.found = Arc::new(found);
         known.read_to = Some(now);
         Ok(Arc::clone(&known.found))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Policy;
+    use crate::app::access::caller::{Caller, LocalVia};
+    use crate::ca::envelope::{Envelope, EnvelopeSettings};
+    use crate::ca::parse::revocation_list;
+    use crate::clock::{Clock, SystemClock};
+
+    /// A change right after another one, and after a start.
+    #[tokio::test]
+    async fn each_list_of_an_issuer_is_newer_by_a_second() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || {
+            Arc::new(App::open(directory.path(), Arc::new(SystemClock), Policy::default(), |_| {}).unwrap())
+        };
+        let mut app = open();
+        let settings =
+            EnvelopeSettings { data_dir: directory.path().to_owned(), ..EnvelopeSettings::default() };
+        let (envelope, _) = Envelope::find_or_create(&settings, SystemClock.now()).unwrap();
+        let caller = Caller::Local { uid: 0, via: LocalVia::Process };
+        app.init_agent_ca(&caller, &"muster".parse().unwrap(), &envelope, |_| Ok(())).await.unwrap();
+        app.unseal(&envelope).unwrap();
+        let mut seconds = Vec::new();
+        for is_first_of_process in [false, false, true] {
+            if is_first_of_process {
+                drop(app);
+                app = open();
+                app.unseal(&envelope).unwrap();
+            }
+            let list = app.revocation_lists().await.unwrap().intermediates.remove(0).der;
+            let list = revocation_list::read(&list, &app.hierarchy().unwrap().unwrap()).unwrap();
+            seconds.push(list.issued_at);
+        }
+        assert!(seconds.is_sorted_by(|before, after| before < after), "{seconds:?}");
+        // After a rest nobody waits.
+        tokio::time::sleep(SECOND_AWAITED).await;
+        let begun = clock::timer();
+        let _ = app.next_lists().await;
+        assert!(begun.elapsed() < SECOND_AWAITED / 2);
     }
 }

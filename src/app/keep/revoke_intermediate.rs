@@ -174,16 +174,42 @@ impl App {
         }))
     }
 
+    /// Ends the waiting of a revocation whose list has been signed: relying parties refuse whoever has not rotated.
+    pub async fn publish_revocation(
+        self: &Arc<Self>,
+        caller: &Caller,
+        intermediate: &str,
+    ) -> Result<RevokedIntermediate, RenewAgentCaError> {
+        let hierarchy = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
+        let mut revoked = revocation::find_waiting(&hierarchy, intermediate)?;
+        if let Some(revocation) = &mut revoked.revocation {
+            revocation.published = true;
+        }
+        let now = self.clock.now();
+        let issues = |it: &CertificateSummary| {
+            it.revocation.is_none() && it.issuing_from.is_some_and(|from| from <= now)
+        };
+        let issuing = hierarchy::describe(&hierarchy)?.into_iter().rfind(issues).ok_or(DamagedCertificate)?;
+        let event = caller.event(AuditAction::AgentCaPublishList, None, &hierarchy.trust_domain);
+        self.to_its_end(|app| async move { app.publish_lists(event).await }).await?;
+        Ok(RevokedIntermediate { issuing, revoked, publish_by: None })
+    }
+
     /// Publishes the list that waits: from now on relying parties refuse whoever has not rotated.
     pub async fn publish_waiting_list(&self) -> Result<(), RenewAgentCaError> {
+        let hierarchy = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
+        let event =
+            AuditEvent::by_muster("server", AuditAction::AgentCaPublishList, None, &hierarchy.trust_domain);
+        self.publish_lists(event).await
+    }
+
+    async fn publish_lists(&self, event: AuditEvent) -> Result<(), RenewAgentCaError> {
         let _one_at_a_time = self.hierarchy_changes.lock().await;
         let before = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
         if before.waiting_lists.is_empty() {
             return Ok(());
         }
         let after = revocation::published(&before);
-        let event =
-            AuditEvent::by_muster("server", AuditAction::AgentCaPublishList, None, &after.trust_domain);
         self.replace_hierarchy(Some(before), after, event, RenewAgentCaError::Changed).await?;
         self.trust.send_replace(());
         Ok(())

@@ -25,31 +25,38 @@ impl TrustFeed {
         Self { log, store, pool: Arc::new(Pool::of(1)) }
     }
 
-    /// Everything that is to be told now. What was denied before the start is looked up the first time.
+    /// Everything that is to be told now.
     pub async fn snapshot(&self, now: Timestamp) -> Result<TrustSnapshot, Unavailable> {
-        let (log, store) = (Arc::clone(&self.log), self.store.clone());
-        self.pool
-            .run(move || {
-                if let Some(unknown) = log.without_holder() {
-                    let mut found = Vec::new();
-                    store.read(|view| {
-                        for serial in unknown {
-                            found.extend(view.holder_of(serial)?.map(|holder| (serial, holder)));
-                        }
-                        Ok::<_, Unavailable>(())
-                    })?;
-                    log.put_holders(found);
-                }
-                Ok(log.snapshot(now))
-            })
-            .await?
+        let log = Arc::clone(&self.log);
+        self.pool.run(move || log.snapshot(now)).await
     }
 
-    /// Has everybody told everything anew.
-    pub async fn begin_epoch(&self) -> Result<(), Unavailable> {
-        let change = Change::BeginTrustEpoch(TrustEpoch::from_bytes(entropy()?));
-        let begun = self.store.write(move |_, _| Ok(Verdict::<_, Unavailable>::accept((), vec![change])));
-        begun.await?
+    /// Takes note of a moment by which it is judged what has ended, on disk before anybody is told by it: whether the clock was
+    /// ahead is known after a restart, too.
+    pub async fn judge(&self, now: Timestamp) {
+        if !self.log.judge(now) {
+            return;
+        }
+        match self.write(vec![Change::JudgeTrust(now)]).await {
+            Ok(()) => self.log.judged_on_disk(now),
+            // What is denied goes out all the same.
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "by which clock watchers of trust are told could not be noted");
+            }
+        }
+    }
+
+    /// Has everybody told everything anew, by the clock as it is now.
+    pub async fn begin_epoch(&self, now: Timestamp) -> Result<(), Unavailable> {
+        let epoch = TrustEpoch::from_bytes(entropy()?);
+        self.write(vec![Change::BeginTrustEpoch(epoch), Change::JudgeTrust(now)]).await?;
+        self.log.judge_anew(now);
+        Ok(())
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> Result<(), Unavailable> {
+        self.store.write(move |_, _| Ok(Verdict::<_, Unavailable>::accept((), changes))).await?
     }
 
     /// For tests of rooms above.
@@ -57,6 +64,18 @@ impl TrustFeed {
     pub(crate) fn in_memory() -> Self {
         let store = Store::in_memory(Arc::new(crate::clock::SystemClock));
         Self::new(Arc::default(), store)
+    }
+
+    /// The same as after a restart.
+    #[cfg(test)]
+    pub(crate) fn reloaded(&self) -> Self {
+        let log = self.store.read(TrustLog::load).unwrap();
+        Self::new(Arc::new(log), self.store.clone())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn stored_epoch(&self) -> Option<TrustEpoch> {
+        self.store.read(|view| view.trust_version()).unwrap().map(|version| version.epoch)
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::domain::identity::deny::{AgentRef, DenyChange};
@@ -20,6 +20,9 @@ use crate::store::{Published, ReadError, View};
 
 /// How long past its end a denied serial is still told: the clocks of relying parties may be a little behind.
 pub(crate) const TOLD_PAST_END: SignedDuration = SignedDuration::from_hours(1);
+
+/// How far it is judged by moments that are later than the one on disk.
+const JUDGED_ON_DISK_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// Most serials that wait for the follower. Beyond that it takes everything anew.
 const NEWS_MAX: usize = 4_096;
@@ -90,8 +93,18 @@ pub type TrustLists = Arc<Vec<Vec<u8>>>;
 #[derive(Debug)]
 pub struct TrustLog {
     held: RwLock<Held>,
+    judged: Mutex<Judged>,
     /// Told after each change, of the lists, too.
     moved: watch::Sender<()>,
+}
+
+/// Moments by which it was judged what has ended.
+#[derive(Debug)]
+struct Judged {
+    /// The latest that it can have been.
+    latest: Timestamp,
+    /// The latest that a restart knows of.
+    on_disk: Timestamp,
 }
 
 #[derive(Debug)]
@@ -99,8 +112,6 @@ struct Held {
     version: TrustVersion,
     bundle: Option<Arc<TrustBundle>>,
     denied: HashMap<Serial, Known>,
-    /// Whether it was looked up whose those certificates are that were denied before the start.
-    holders_known: bool,
     /// `None` while nobody follows.
     news: Option<TrustNews>,
     /// Their number grows with each other ones.
@@ -122,22 +133,51 @@ impl Default for TrustLog {
 
 impl TrustLog {
     fn new(version: TrustVersion, bundle: Option<Arc<TrustBundle>>, denied: HashMap<Serial, Known>) -> Self {
-        let holders_known = denied.is_empty();
         let lists = (0, Arc::default());
-        let held = Held { version, bundle, denied, holders_known, news: None, lists };
-        Self { held: RwLock::new(held), moved: watch::Sender::default() }
+        let held = Held { version, bundle, denied, news: None, lists };
+        let judged = Judged { latest: Timestamp::MIN, on_disk: Timestamp::MIN };
+        Self { held: RwLock::new(held), judged: Mutex::new(judged), moved: watch::Sender::default() }
     }
 
-    /// From a store. Whose certificates are denied is looked up later: a start does not wait for that.
+    /// From a store.
     pub(crate) fn load(view: &View<'_>) -> Result<Self, ReadError> {
         let version = view.trust_version()?;
         let version = version.unwrap_or(TrustVersion::first(TrustEpoch::from_bytes([0; 16])));
         let bundle = view.hierarchy()?.as_ref().map(TrustBundle::from).map(Arc::new);
         let mut denied = HashMap::new();
-        view.denied_until(|serial, until| {
-            denied.insert(serial, Known { until, holder: None });
+        view.denied_certificates(|serial, until, holder| {
+            denied.insert(serial, Known { until, holder: holder.map(Arc::new) });
         })?;
-        Ok(Self::new(version, bundle, denied))
+        let mut this = Self::new(version, bundle, denied);
+        if let Some(on_disk) = view.trust_judged_at()? {
+            let latest = on_disk.saturating_add(JUDGED_ON_DISK_WITHIN).unwrap_or(Timestamp::MAX);
+            *this.judged.get_mut() = Judged { latest, on_disk };
+        }
+        Ok(this)
+    }
+
+    /// Takes note of a moment by which it is judged what has ended; whether that has to be on disk before anybody is told by it.
+    pub(crate) fn judge(&self, now: Timestamp) -> bool {
+        let mut judged = self.judged.lock();
+        judged.latest = judged.latest.max(now);
+        now.duration_since(judged.on_disk) > JUDGED_ON_DISK_WITHIN
+    }
+
+    /// It is on disk.
+    pub(crate) fn judged_on_disk(&self, at: Timestamp) {
+        let mut judged = self.judged.lock();
+        judged.on_disk = judged.on_disk.max(at);
+    }
+
+    /// Whether it was judged by a clock that was ahead of this moment, so that certificates may be good again that were taken to
+    /// have ended. It may have been before a restart.
+    pub fn clock_was_set_back(&self, now: Timestamp) -> bool {
+        self.judged.lock().latest.duration_since(now) > TOLD_PAST_END
+    }
+
+    /// From now on it is judged by this clock.
+    pub(crate) fn judge_anew(&self, now: Timestamp) {
+        *self.judged.lock() = Judged { latest: now, on_disk: now };
     }
 
     /// Takes what a commit has changed. Called by the store's writer, so it is quick.
@@ -212,24 +252,6 @@ impl TrustLog {
         });
         TrustSnapshot { version: held.version, bundle: held.bundle.clone(), denied: denied.collect() }
     }
-
-    /// Those whose holders have not been looked up; `None` when that was done.
-    pub(crate) fn without_holder(&self) -> Option<Vec<Serial>> {
-        let held = self.held.read();
-        let unknown = || held.denied.iter().filter(|(_, known)| known.holder.is_none());
-        (!held.holders_known).then(|| unknown().map(|(serial, _)| *serial).collect())
-    }
-
-    /// Takes what was found of them.
-    pub(crate) fn put_holders(&self, found: Vec<(Serial, AgentRef)>) {
-        let mut held = self.held.write();
-        for (serial, holder) in found {
-            if let Some(known) = held.denied.get_mut(&serial) {
-                known.holder = Some(Arc::new(holder));
-            }
-        }
-        held.holders_known = true;
-    }
 }
 
 impl TrustNews {
@@ -290,11 +312,11 @@ impl Held {
 
     /// The store was opened anew: what it holds may be more or less than what was known.
     fn replace(&mut self, published: &Published) {
-        let mut before = std::mem::take(&mut self.denied);
-        self.holders_known = false;
+        let mut holders: HashMap<_, _> = published.holders.iter().cloned().collect();
+        self.denied.clear();
         for change in &published.deny {
             if let DenyChange::Serial { serial, not_after } = change {
-                let holder = before.remove(serial).and_then(|known| known.holder);
+                let holder = holders.remove(serial).map(Arc::new);
                 self.denied.insert(*serial, Known { until: *not_after, holder });
             }
         }

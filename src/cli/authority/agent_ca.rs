@@ -2,9 +2,11 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Subcommand;
 use data_encoding::BASE64;
+use jiff::Timestamp;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -93,7 +95,8 @@ pub(crate) enum AgentCaCommand {
         /// The intermediate's serial or SHA-256 as 'muster agent-ca show' prints it, or the first 8 digits or more
         #[arg(value_name = "ID")]
         id: String,
-        /// Publish the root's list first of all: agents are refused by relying parties until they have rotated
+        /// Publish the root's list first of all: agents are refused by relying parties until they have rotated; where one
+        /// that names this intermediate is waiting, publish that one, without the root's key
         #[arg(long)]
         now: bool,
         /// A file with the root's private key, PKCS#8 or SEC 1 PEM [default: stdin]
@@ -265,7 +268,7 @@ async fn renew(global: &Global, now: bool, root_key: Option<&Path>) -> Result<()
     let root_key = read_root_key(root_key)?;
     let root_key = hierarchy::read_root_key(&root_key)?;
     let request: RequestedIntermediate = control.call(Call::post("/local/agent-ca/request")).await?.read()?;
-    let signed = sign(&request, &root_key)?;
+    let signed = sign(&request, &root_key).await?;
     drop(root_key);
     let body = RenewBody {
         certificate: pem::certificate(&signed.certificate),
@@ -285,12 +288,16 @@ async fn revoke_intermediate(
     root_key: Option<&Path>,
 ) -> Result<(), CliError> {
     let control = Control::open_local(global).await?;
+    let wanted = RequestRevocationBody { intermediate: id };
+    if now && is_revoked_and_waits(&control, &wanted.intermediate).await? {
+        let answer = control.call(Call::post("/local/agent-ca/publish-revocation").body(&wanted)).await?;
+        return say_revoked(global, &answer);
+    }
     let root_key = read_root_key(root_key)?;
     let root_key = hierarchy::read_root_key(&root_key)?;
-    let wanted = RequestRevocationBody { intermediate: id };
     let request = control.call(Call::post("/local/agent-ca/request-revocation").body(&wanted)).await?;
     let request: RequestedIntermediate = request.read()?;
-    let signed = sign(&request, &root_key)?;
+    let signed = sign(&request, &root_key).await?;
     drop(root_key);
     let body = RevokeIntermediateBody {
         certificate: pem::certificate(&signed.certificate),
@@ -301,6 +308,20 @@ async fn revoke_intermediate(
     };
     let answer = control.call(Call::post("/local/agent-ca/revoke-intermediate").body(&body)).await?;
     eprintln!("Take the root key offline again. Where the bundle was exported, export it again.");
+    say_revoked(global, &answer)
+}
+
+/// Whether the list that names this intermediate has been signed and is not published. Whether the id is one is for the server to
+/// say.
+async fn is_revoked_and_waits(control: &Control, id: &str) -> Result<bool, CliError> {
+    let agent_ca: AgentCaAnswer = control.call(Call::get("/v1/agent-ca")).await?.read()?;
+    let digits = id.replace(':', "").to_ascii_lowercase();
+    let meant = |it: &CaCertificateItem| it.serial.starts_with(&digits) || it.sha256.starts_with(&digits);
+    let waits = |it: &CaCertificateItem| it.revoked_at.is_some() && !it.revocation_published;
+    Ok(agent_ca.certificates.iter().any(|it| meant(it) && waits(it)))
+}
+
+fn say_revoked(global: &Global, answer: &Received) -> Result<(), CliError> {
     if global.json {
         return print_json(&answer.raw);
     }
@@ -353,7 +374,10 @@ fn read_root_key(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
 }
 
 /// Signs what the server asks for. The root key stays in this process.
-fn sign(request: &RequestedIntermediate, root_key: &PrivateKey) -> Result<SignedIntermediate, CliError> {
+async fn sign(
+    request: &RequestedIntermediate,
+    root_key: &PrivateKey,
+) -> Result<SignedIntermediate, CliError> {
     let unclear = || {
         CliError::new("the server's request can't be understood").hint("update both, and restart the server")
     };
@@ -367,6 +391,11 @@ fn sign(request: &RequestedIntermediate, root_key: &PrivateKey) -> Result<Signed
         revoked: request.revoked.as_deref().map(str::parse).transpose().map_err(|_| unclear())?,
         crl_base: request.crl_url.as_deref().map(str::parse).transpose().map_err(|_| unclear())?,
     };
+    // Programs tell the newer of two lists by whole seconds.
+    let newest = hierarchy::newest_root_list(&request).map(Timestamp::as_second);
+    while newest == Some(SystemClock.now().as_second()) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     Ok(hierarchy::sign(&request, root_key, SystemClock.now())?)
 }
 

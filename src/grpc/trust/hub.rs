@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -96,8 +96,6 @@ pub(in crate::grpc) struct TrustHub {
     pub(super) watches: Watches,
     /// How many rounds of turns have begun.
     turn: AtomicU64,
-    /// The latest moment by which it was judged what has ended.
-    judged_at: Mutex<Timestamp>,
 }
 
 impl TrustHub {
@@ -111,7 +109,6 @@ impl TrustHub {
             wakers: Wakers::default(),
             watches: Watches::default(),
             turn: AtomicU64::new(0),
-            judged_at: Mutex::new(Timestamp::MIN),
         }
     }
 
@@ -133,7 +130,7 @@ impl TrustHub {
                 () = sleep_until(next_wave), if waiting => {
                     waiting = false;
                     let now = clock::timer();
-                    let mut moved = self.take_news();
+                    let mut moved = self.take_news().await;
                     if self.has_new_lists() {
                         if now >= next_lists {
                             self.take_lists();
@@ -165,13 +162,11 @@ impl TrustHub {
     /// Where the clock was ahead, certificates were taken to have ended that are good again, and nobody was told of those.
     async fn tell_anew_if_clock_was_set_back(&self) {
         let now = self.clock.now();
-        let judged_at = *self.judged_at.lock();
-        if judged_at.duration_since(now) <= TOLD_PAST_END {
+        if !self.feed.log.clock_was_set_back(now) {
             return;
         }
-        match self.feed.begin_epoch().await {
+        match self.feed.begin_epoch(now).await {
             Ok(()) => {
-                *self.judged_at.lock() = now;
                 tracing::warn!("the clock was set back; all who watch trust are told everything anew");
             }
             Err(error) => {
@@ -182,19 +177,18 @@ impl TrustHub {
     }
 
     /// Now, by which it is judged what has ended.
-    fn judge(&self) -> Timestamp {
+    async fn judge(&self) -> Timestamp {
         let now = self.clock.now();
-        let mut judged_at = self.judged_at.lock();
-        *judged_at = now.max(*judged_at);
+        self.feed.judge(now).await;
         now
     }
 
     /// Whether there is something to tell to everybody.
-    fn take_news(&self) -> bool {
+    async fn take_news(&self) -> bool {
         let Some(TrustNews { from, to, denied, bundle, gap }) = self.feed.log.news() else { return false };
         let trust_domain = self.trust_domain();
         let count = denied.len();
-        let now = self.judge();
+        let now = self.judge().await;
         let ended = now.saturating_sub(TOLD_PAST_END).unwrap_or(Timestamp::MIN);
         let denied = denied.into_iter().filter(|denied| denied.until >= ended).collect();
         let wave = Wave {
@@ -268,7 +262,7 @@ impl TrustHub {
     /// A snapshot from which the ring goes on.
     pub(super) async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
         let mut newest = self.snapshot.lock().await;
-        let now = self.judge();
+        let now = self.judge().await;
         if let Some(snapshot) = newest.as_ref()
             && snapshot.serves(now)
             && !matches!(self.after(&snapshot.version), Next::Snapshot)
@@ -309,6 +303,7 @@ impl Snapshot {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use parking_lot::Mutex;
     use proptest::prelude::*;
 
     use super::super::encoded::UpdateWriter;
@@ -454,14 +449,14 @@ mod tests {
                             hub.publish(number, &[], Some(bundle));
                         }
                         Op::Wave => {
-                            hub.take_news();
+                            hub.take_news().await;
                         }
                         Op::Hear(watcher) => {
                             watchers[watcher].hear(&hub).await;
                         }
                     }
                 }
-                hub.take_news();
+                hub.take_news().await;
                 let mut fresh = Watcher::new();
                 fresh.hear_all(&hub).await;
                 assert_eq!(fresh.denied.keys().cloned().collect::<BTreeSet<_>>(), expected);
@@ -477,20 +472,20 @@ mod tests {
     #[tokio::test]
     async fn who_is_too_far_behind_or_ahead_or_of_another_epoch_gets_a_snapshot() {
         let hub = hub();
-        hub.take_news();
+        hub.take_news().await;
         let mut watcher = Watcher::new();
         watcher.hear_all(&hub).await;
         assert_eq!((watcher.snapshots, watcher.has), (1, version(1)));
         let waves = u64::try_from(WAVES_KEPT).unwrap();
         for number in 2..=waves + 1 {
             hub.publish(number, &[u32::try_from(number).unwrap()], None);
-            hub.take_news();
+            hub.take_news().await;
         }
         let mut keeps_up = watcher.clone();
         keeps_up.hear_all(&hub).await;
         assert_eq!((keeps_up.snapshots, keeps_up.denied.len()), (1, WAVES_KEPT));
         hub.publish(waves + 2, &[1], None);
-        hub.take_news();
+        hub.take_news().await;
         watcher.hear_all(&hub).await;
         assert_eq!((watcher.snapshots, watcher.denied.len()), (2, WAVES_KEPT + 1));
 
@@ -499,7 +494,7 @@ mod tests {
         assert!(matches!(hub.after(&foreign), Next::Snapshot));
         // One flood of revocations is not told one by one.
         hub.publish(waves + 3, &(0..5000).collect::<Vec<_>>(), None);
-        hub.take_news();
+        hub.take_news().await;
         watcher.hear_all(&hub).await;
         assert_eq!((watcher.snapshots, watcher.denied.len()), (3, 5000));
     }
@@ -521,7 +516,7 @@ mod tests {
         let hub = TrustHub::new(TrustFeed::in_memory(), Arc::clone(&clock) as Arc<dyn Clock>);
         hub.feed.log.follow();
         hub.publish(1, &[1], Some(0));
-        hub.take_news();
+        hub.take_news().await;
         let mut watcher = Watcher::new();
         watcher.hear_all(&hub).await;
         assert_eq!((watcher.snapshots, watcher.denied.len()), (1, 0));
@@ -532,9 +527,30 @@ mod tests {
             trust: Some(TrustVersion::first(TrustEpoch::from_bytes([8; 16]))),
             ..Published::default()
         });
-        hub.take_news();
+        hub.take_news().await;
         watcher.hear_all(&hub).await;
         assert_eq!((watcher.snapshots, watcher.denied.len()), (2, 1));
-        assert_eq!(*hub.judged_at.lock(), clock.now());
+        assert!(!hub.feed.log.clock_was_set_back(clock.now()));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_ahead_before_a_restart_is_found_out_after_it() {
+        let right = Timestamp::from_second(4_000_000_000).unwrap();
+        for (ahead, anew) in [(SignedDuration::from_mins(45), false), (SignedDuration::from_mins(61), true)] {
+            let clock = Arc::new(Set(Mutex::new(right + ahead)));
+            let before = TrustHub::new(TrustFeed::in_memory(), Arc::clone(&clock) as Arc<dyn Clock>);
+            before.publish(1, &[1], Some(0));
+            before.snapshot().await.unwrap();
+            *clock.0.lock() = right;
+            let after = TrustHub::new(before.feed.reloaded(), Arc::clone(&clock) as Arc<dyn Clock>);
+            let epoch = after.feed.stored_epoch();
+            after.tell_anew_if_clock_was_set_back().await;
+            assert_eq!(after.feed.stored_epoch() != epoch, anew, "{ahead}");
+            // Once.
+            let epoch = after.feed.stored_epoch();
+            let later = TrustHub::new(after.feed.reloaded(), Arc::clone(&clock) as Arc<dyn Clock>);
+            later.tell_anew_if_clock_was_set_back().await;
+            assert_eq!(later.feed.stored_epoch(), epoch, "{ahead}");
+        }
     }
 }

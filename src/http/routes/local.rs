@@ -19,7 +19,7 @@ use crate::api::local::{AgentCaPresence, CheckVerdict, CheckedTableItem};
 use crate::api::overview::WarningItem;
 use crate::app::keep::agent_ca::{IntermediateRequest, Issuing, SignedIntermediate, SignedRequest};
 use crate::app::keep::check::CheckedTable;
-use crate::app::keep::revoke_intermediate::Publishing;
+use crate::app::keep::revoke_intermediate::{Publishing, RevokedIntermediate};
 use crate::http::input::body::Json;
 use crate::http::input::extract::Local;
 use crate::http::problem::{Problem, with_causes};
@@ -154,11 +154,25 @@ pub(crate) async fn revoke_intermediate(
     let envelope = &shared.facts.envelope;
     let revoked = shared.app.revoke_intermediate(&caller, signed, serial, publishing, envelope).await?;
     shared.renew_trust_documents().await;
-    Ok(axum::Json(RevokedIntermediateAnswer {
-        issuing: revoked.issuing.into(),
-        revoked: revoked.revoked.into(),
-        publish_by: revoked.publish_by,
-    }))
+    Ok(axum::Json(revoked.into()))
+}
+
+/// The list that names a revoked intermediate waits no longer.
+pub(crate) async fn publish_revocation(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+    Json(body): Json<RequestRevocationBody>,
+) -> Result<axum::Json<RevokedIntermediateAnswer>, Problem> {
+    let published = shared.app.publish_revocation(&caller, &body.intermediate).await?;
+    shared.renew_trust_documents().await;
+    Ok(axum::Json(published.into()))
+}
+
+impl From<RevokedIntermediate> for RevokedIntermediateAnswer {
+    fn from(revoked: RevokedIntermediate) -> Self {
+        let RevokedIntermediate { issuing, revoked, publish_by } = revoked;
+        Self { issuing: issuing.into(), revoked: revoked.into(), publish_by }
+    }
 }
 
 /// The intermediate that waits issues at once.

@@ -115,6 +115,7 @@ pub(crate) fn local() -> Router<Shared> {
         .route("/agent-ca/request-revocation", post(local::request_revocation))
         .route("/agent-ca/renew", post(local::renew_agent_ca))
         .route("/agent-ca/revoke-intermediate", post(local::revoke_intermediate))
+        .route("/agent-ca/publish-revocation", post(local::publish_revocation))
         .route("/agent-ca/issue-now", post(local::issue_now))
 }
 

@@ -41,6 +41,10 @@ const STEPS: &[Step] = &[
         run: |_| Ok(()),
     },
     Step { gained: "keys of JWT-SVIDs", run: |_| Ok(()) },
+    Step {
+        gained: "whose certificates are denied, and by which clock watchers of trust were told",
+        run: |batch| batch.note_whose_denied_serials_are(),
+    },
 ];
 
 /// The layout that this version reads and writes.

@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::hierarchy::{
     Hierarchy, Intermediate, IntermediateRevocation, SvidLifetime, WaitingList,
 };
 use crate::domain::identity::jwt_keys::{JwtKey, JwtKeys, JwtPublicKey};
-use crate::domain::identity::spiffe::TrustDomain;
+use crate::domain::identity::spiffe::{AgentId, TrustDomain};
 use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
+use crate::domain::ids::TenantId;
 use crate::domain::insight::audit::{ChainHead, KnownLoss, MissingRecords};
 use crate::store::record::encoding::{
     base64, base64s, list, millis, on_disk, optional, optional_base64, seconds,
@@ -27,6 +29,7 @@ on_disk! {
     KnownLoss as LossRecord,
     ChainHead as HeadRecord,
     TrustVersion as TrustVersionRecord,
+    AgentRef as AgentRefRecord,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -153,12 +156,22 @@ mod epoch {
     }
 }
 
-/// Why and until when a serial is denied.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "AgentRef")]
+struct AgentRefRecord {
+    tenant: TenantId,
+    agent: AgentId,
+}
+
+/// Why and until when a serial is denied, and whose it is or was: watchers of trust are told that also when the host has been
+/// deleted.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct DeniedSerialRecord {
     pub(crate) not_after: Timestamp,
     pub(crate) since: Timestamp,
     pub(crate) reason: RevocationReason,
+    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
+    pub(crate) holder: Option<AgentRef>,
 }
 
 /// What the wall clock has shown while the server ran; times that it ran are in milliseconds.

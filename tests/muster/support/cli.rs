@@ -1,6 +1,7 @@
 //! `muster …` as an operator's shell runs it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -92,14 +93,20 @@ impl std::fmt::Display for Output {
 
 /// A script of `tests/clients`, run by a Python that has the libraries of `tests/requirements.txt`.
 pub fn python(home: &Path, script: &str, args: &[&str]) -> Output {
+    let mut process = Process::start(python_command(home, script).args(args));
+    process.feed(b"");
+    let Finished { status, stdout, stderr } = process.wait();
+    Output { code: status.code(), stdout, stderr, call: format!("{script} {}", args.join(" ")) }
+}
+
+/// The same, to be started and left running.
+pub fn python_command(home: &Path, script: &str) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join("target/python/bin/python");
     assert!(python.exists(), "{} is missing: run .ci/prepare first", python.display());
-    let script = root.join("tests/clients").join(script);
-    let mut process = Process::start(command(python.to_str().unwrap(), home).arg(&script).args(args));
-    process.feed(b"");
-    let Finished { status, stdout, stderr } = process.wait();
-    Output { code: status.code(), stdout, stderr, call: format!("{} {}", script.display(), args.join(" ")) }
+    let mut command = command(python.to_str().unwrap(), home);
+    command.arg(root.join("tests/clients").join(script));
+    command
 }
 
 /// `openssl …`: a judge that was not written for Muster.

@@ -1,5 +1,5 @@
 //! A wall clock that is off, for one process: a preloaded library that answers `clock_gettime`. The monotonic clock
-//! stays as it is, as it does when somebody sets the clock of a machine.
+//! stays as it is, as it does when somebody sets the clock of a machine, unless a test has the process run for hours.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,8 +9,8 @@ use std::process::Command;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
-/// Off by `CLOCK_OFF_SECONDS` from the start, or as `CLOCK_FILE` says at the moment: nanoseconds to add, and the
-/// nanosecond since 1970 at which the clock stands still (0 when it goes).
+/// Off by `CLOCK_OFF_SECONDS` from the start, or as `CLOCK_FILE` says at the moment: nanoseconds to add, the
+/// nanosecond since 1970 at which the clock stands still (0 when it goes), and nanoseconds to add to the monotonic clock.
 const SOURCE: &str = r#"
 #include <fcntl.h>
 #include <stdlib.h>
@@ -26,13 +26,18 @@ static const volatile long long *setting;
 __attribute__((constructor)) static void read_setting(void) {
     const char *path = getenv("CLOCK_FILE");
     if (!path) return;
-    void *at = mmap(0, 16, PROT_READ, MAP_SHARED, open(path, O_RDONLY | O_CLOEXEC), 0);
+    void *at = mmap(0, 24, PROT_READ, MAP_SHARED, open(path, O_RDONLY | O_CLOEXEC), 0);
     if (at == MAP_FAILED) abort();
     setting = at;
 }
 
 int clock_gettime(clockid_t id, struct timespec *at) {
     int failed = syscall(SYS_clock_gettime, id, at);
+    if (!failed && id == CLOCK_MONOTONIC && setting) {
+        long long now = at->tv_sec * SECOND + at->tv_nsec + setting[2];
+        at->tv_sec = now / SECOND;
+        at->tv_nsec = now % SECOND;
+    }
     if (failed || id != CLOCK_REALTIME) return failed;
     const char *off = getenv("CLOCK_OFF_SECONDS");
     if (off) at->tv_sec += atol(off);
@@ -73,7 +78,7 @@ impl Clock {
     pub fn new() -> Self {
         let room = tempfile::tempdir().unwrap();
         let path = room.path().join("setting");
-        std::fs::write(&path, [0; 16]).unwrap();
+        std::fs::write(&path, [0; 24]).unwrap();
         let setting = File::options().write(true).open(&path).unwrap();
         Self { library: shim(room.path()), path, setting, _room: room }
     }
@@ -91,6 +96,11 @@ impl Clock {
     /// From now on it is this moment.
     pub fn stand_still_at(&self, moment: Timestamp) {
         self.write(1, moment.as_nanosecond());
+    }
+
+    /// From now on it has run for so much longer than it has.
+    pub fn has_run_longer(&self, by: SignedDuration) {
+        self.write(2, by.as_nanos());
     }
 
     fn write(&self, word: u64, nanoseconds: i128) {

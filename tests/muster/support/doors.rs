@@ -1,4 +1,4 @@
-//! Relying parties with a door: nginx, HAProxy and PostgreSQL, each started on what it has fetched, and asked by its own clients
+//! Relying parties with a door: nginx, HAProxy, PostgreSQL and Envoy, each started on what it has fetched, and asked by its own clients
 //! whom it lets in.
 
 use std::fs;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::cli::{Output, program};
@@ -22,6 +23,7 @@ pub enum Program {
     Nginx,
     HaProxy,
     PostgreSql,
+    Envoy,
 }
 
 /// One that runs, in a directory of its own.
@@ -49,6 +51,7 @@ impl Door {
             Program::Nginx => nginx(&room, port),
             Program::HaProxy => haproxy(&room, port),
             Program::PostgreSql => postgresql(&room, port),
+            Program::Envoy => envoy(&room, port),
         };
         if ahead > 0 {
             let library = later(room.path());
@@ -71,7 +74,7 @@ impl Door {
         let chain = from.join(format!("{}.chain.pem", agent.name));
         let (chain, key) = (chain.to_str().unwrap(), key.to_str().unwrap());
         let asked = || match self.program {
-            Program::Nginx | Program::HaProxy => {
+            Program::Nginx | Program::HaProxy | Program::Envoy => {
                 let url = format!("https://127.0.0.1:{}/", self.port);
                 program("curl", from, &["-sSk", "--max-time", "30", "--cert", chain, "--key", key, &url])
             }
@@ -94,7 +97,10 @@ impl Door {
     /// Says in or out, and nothing else counts: a program that is not there lets nobody in either.
     fn judge(&self, answer: &Output) -> bool {
         let let_in = answer.code == Some(0) && answer.stdout.trim() == "in";
+        // Envoy may close before curl has read why: it was there, and has ended what stood.
+        let ended = ["getpeername() failed", "reset by peer"];
         let refused = ["alert", "SSL certificate error", "certificate revoked", "unexpected eof", "revoked"];
+        let refused = [&refused[..], if self.program == Program::Envoy { &ended } else { &[] }].concat();
         let refused = refused.iter().any(|word| answer.stdout.contains(word) || answer.stderr.contains(word));
         assert!(let_in != refused, "{:?}: {answer}\n{}", self.program, self.process.stderr.text());
         let_in
@@ -198,6 +204,49 @@ fn haproxy(room: &TempDir, port: u16) -> Command {
     let mut command = command(&found(&["/usr/sbin/haproxy", "haproxy"]), room.path());
     command.args(["-db", "-f", &place("haproxy.cfg")]);
     command
+}
+
+/// Envoy as it is by default: every issuer of a chain must have a list (`only_verify_leaf_cert_crl` is not set).
+fn envoy(room: &TempDir, port: u16) -> Command {
+    let place = |name: &str| json!({"filename": room.path().join(name)});
+    let typed = |name: &str, mut settings: serde_json::Value| {
+        settings["@type"] = json!(format!("type.googleapis.com/envoy.extensions.{name}"));
+        json!({"name": name, "typed_config": settings})
+    };
+    let tls = json!({
+        "require_client_certificate": true,
+        "common_tls_context": {
+            "tls_certificates": [{"certificate_chain": place("server.pem"), "private_key": place("server.pem")}],
+            "validation_context": {"trusted_ca": place("root.pem"), "crl": place("crl.pem")},
+        },
+    });
+    let answer = json!({"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "in"}}});
+    let http = json!({
+        "stat_prefix": "agents",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [answer]}]},
+        "http_filters": [typed("filters.http.router.v3.Router", json!({}))],
+    });
+    let listener = json!({
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{
+            "transport_socket": typed("transport_sockets.tls.v3.DownstreamTlsContext", tls),
+            "filters": [typed("filters.network.http_connection_manager.v3.HttpConnectionManager", http)],
+        }],
+    });
+    write(room, "envoy.json", &json!({"static_resources": {"listeners": [listener]}}).to_string());
+    let program = envoy_program();
+    let mut command = command(program.to_str().unwrap(), room.path());
+    command.args(["--use-dynamic-base-id", "--concurrency", "1", "-c"]).arg(room.path().join("envoy.json"));
+    command
+}
+
+/// Envoy, which `.ci/prepare` has fetched from PyPI.
+pub fn envoy_program() -> PathBuf {
+    let packages = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/lib");
+    let found = fs::read_dir(packages).into_iter().flatten().flatten();
+    let program =
+        found.map(|python| python.path().join("site-packages/envoy/_bin/envoy")).find(|path| path.exists());
+    program.unwrap_or_else(|| panic!("no Envoy in {packages}: run .ci/prepare first"))
 }
 
 /// PostgreSQL refuses to run as root, and its files must be its own.

@@ -3,6 +3,7 @@
 //! TLS session resumption is left on and the configuration is reused for every handshake of a peer: a server that
 //! let a revoked peer resume would be caught here, and would go unnoticed with a fresh configuration each time.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use muster::grpc::proto::agent_service_client::AgentServiceClient;
 use muster::grpc::proto::{
     HeartbeatRequest, HeartbeatResponse, HostEvent, HostFacts, ReportRequest, SessionRequest,
-    SessionResponse, TrustUpdate, WatchTrustRequest, session_request,
+    SessionResponse, TrustUpdate, WatchTrustRequest, session_request, session_response,
 };
 use parking_lot::Mutex;
 use prost::bytes::{Buf, BufMut};
@@ -51,6 +52,8 @@ pub struct Connection {
 pub struct Session {
     up: mpsc::Sender<SessionRequest>,
     down: Streaming<SessionResponse>,
+    /// What came before the answer to the first report.
+    early: VecDeque<SessionResponse>,
 }
 
 impl Peer {
@@ -186,9 +189,17 @@ impl Connection {
         let (up, reports) = mpsc::channel(8);
         up.send(report(facts("web-1"))).await.unwrap();
         let mut down = self.client.session(ReceiverStream::new(reports)).await?.into_inner();
-        let first = tokio::time::timeout(PATIENCE, down.message()).await;
-        first.map_err(|_| Status::deadline_exceeded("no answer to the first report"))??;
-        Ok(Session { up, down })
+        let mut early = VecDeque::new();
+        loop {
+            let next = tokio::time::timeout(PATIENCE, down.message()).await;
+            match next.map_err(|_| Status::deadline_exceeded("no answer to the first report"))?? {
+                Some(SessionResponse { message: Some(session_response::Message::Heartbeat(_)) }) | None => {
+                    break;
+                }
+                Some(other) => early.push_back(other),
+            }
+        }
+        Ok(Session { up, down, early })
     }
 }
 
@@ -199,6 +210,9 @@ impl Session {
 
     /// What the server says next; `None` when it has ended the session in good order.
     pub async fn next(&mut self, patience: Duration) -> Result<Option<SessionResponse>, Status> {
+        if let Some(early) = self.early.pop_front() {
+            return Ok(Some(early));
+        }
         let next = tokio::time::timeout(patience, self.down.message()).await;
         next.map_err(|_| Status::deadline_exceeded("the server said nothing"))?
     }

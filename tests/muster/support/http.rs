@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -22,6 +23,8 @@ pub struct Http {
     client: reqwest::Client,
     base: String,
     tls: Arc<ClientConfig>,
+    /// What clones of this have done: method and path of each request that was a success.
+    done: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 #[derive(Debug)]
@@ -58,7 +61,8 @@ fn requester(tls: &ClientConfig, from: Option<IpAddr>) -> reqwest::Client {
 impl Http {
     pub fn new(url: &str, ca: &str) -> Self {
         let tls = Arc::new(trusting(ca).with_no_client_auth());
-        Self { client: requester(&tls, None), base: url.trim_end_matches('/').to_owned(), tls }
+        let base = url.trim_end_matches('/').to_owned();
+        Self { client: requester(&tls, None), base, tls, done: Arc::default() }
     }
 
     /// The same from another address of this machine.
@@ -101,6 +105,9 @@ impl Http {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let endless = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
         let body = if endless { Vec::new() } else { answer.bytes().await?.to_vec() };
+        if (200..300).contains(&status) {
+            self.done.lock().push((method.to_owned(), path.to_owned()));
+        }
         Ok(Answer { status, headers, body, call: format!("{method} {path}") })
     }
 
@@ -118,6 +125,11 @@ impl Http {
             request = request.header(name, value);
         }
         if body.is_empty() { request } else { request.body(body) }
+    }
+
+    /// Method and path of each request of this client and its clones that was a success.
+    pub fn done(&self) -> Vec<(String, String)> {
+        self.done.lock().clone()
     }
 
     /// Where this client's server is, as an `Origin` header names it.

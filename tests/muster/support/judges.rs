@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tempfile::TempDir;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
@@ -57,12 +58,23 @@ impl Agent {
         )
     }
 
-    /// NSS takes lists into a database, each for itself.
+    /// By NSS, which takes in what is fetched first.
     pub fn by_nss(&self, room: &Path) -> Output {
-        let database = room.join(format!("nss-{}", self.name));
-        let _ = fs::remove_dir_all(&database);
-        fs::create_dir(&database).unwrap();
-        let name = format!("sql:{}", database.display());
+        Nss::with_what_is_fetched(room).judge(self)
+    }
+}
+
+/// NSS, which looks for roots and lists in a database of its own.
+#[derive(Debug)]
+pub struct Nss {
+    database: TempDir,
+}
+
+impl Nss {
+    pub fn with_what_is_fetched(room: &Path) -> Self {
+        let this = Self { database: tempfile::tempdir().unwrap() };
+        let (name, scrap) = (this.name(), this.database.path().join("block.der"));
+        let scrap = scrap.to_str().unwrap();
         program("certutil", room, &["-N", "-d", &name, "--empty-password"]).ok();
         program("certutil", room, &["-A", "-d", &name, "-n", "root", "-t", "CT,C,C", "-a", "-i", "root.pem"])
             .ok();
@@ -70,18 +82,25 @@ impl Agent {
         for (number, issuer) in
             pem_blocks(&fs::read(room.join("bundle.pem")).unwrap()).iter().enumerate().skip(1)
         {
-            let file = format!("{}.{number}.der", self.name);
-            fs::write(room.join(&file), issuer).unwrap();
-            program("certutil", room, &["-A", "-d", &name, "-n", &file, "-t", ",,", "-i", &file]).ok();
+            fs::write(scrap, issuer).unwrap();
+            let called = format!("issuer {number}");
+            program("certutil", room, &["-A", "-d", &name, "-n", &called, "-t", ",,", "-i", scrap]).ok();
         }
-        for (number, list) in pem_blocks(&fs::read(room.join("crl.pem")).unwrap()).iter().enumerate() {
-            let file = format!("{}.{number}.crl", self.name);
-            fs::write(room.join(&file), list).unwrap();
+        for list in pem_blocks(&fs::read(room.join("crl.pem")).unwrap()) {
+            fs::write(scrap, list).unwrap();
             // That of an intermediate which is revoked and no longer in the bundle is of no use to it.
-            drop(program("crlutil", room, &["-I", "-d", &name, "-i", &file]));
+            drop(program("crlutil", room, &["-I", "-d", &name, "-i", scrap]));
         }
-        let leaf = format!("{}.pem", self.name);
-        program("vfychain", room, &["-d", &name, "-u", "0", "-a", &leaf])
+        this
+    }
+
+    fn name(&self) -> String {
+        format!("sql:{}", self.database.path().display())
+    }
+
+    pub fn judge(&self, agent: &Agent) -> Output {
+        let leaf = format!("{}.pem", agent.name);
+        program("vfychain", &agent.room, &["-d", &self.name(), "-u", "0", "-a", &leaf])
     }
 }
 
@@ -117,9 +136,10 @@ pub async fn judged(server: &Server, good: &[&Agent], revoked: &[&Agent]) {
     });
     until_listed.await;
     let room = server.room();
+    let nss = Nss::with_what_is_fetched(room);
     for (agents, let_in) in [(good, true), (revoked, false)] {
         for agent in agents {
-            for judged in [agent.by_openssl(room), agent.by_gnutls(room), agent.by_nss(room)] {
+            for judged in [agent.by_openssl(room), agent.by_gnutls(room), nss.judge(agent)] {
                 assert_eq!(judged.code == Some(0), let_in, "{}: {judged}", agent.name);
             }
         }

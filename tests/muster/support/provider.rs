@@ -86,13 +86,19 @@ impl OtherCa {
     }
 
     pub fn list(&self, issuer: &Issuer<'static, KeyPair>, revoked: &[u64]) -> Vec<u8> {
+        let revoked: Vec<_> = revoked.iter().map(|serial| serial.to_be_bytes()).collect();
+        self.list_of(issuer, &revoked.iter().map(|serial| &serial[..]).collect::<Vec<_>>())
+    }
+
+    /// The same with serials of any length, big-endian.
+    pub fn list_of(&self, issuer: &Issuer<'static, KeyPair>, revoked: &[&[u8]]) -> Vec<u8> {
         let day = |days: i64| {
             let date = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
             let date = date.to_zoned(jiff::tz::TimeZone::UTC).date();
             rcgen::date_time_ymd(date.year().into(), date.month().cast_unsigned(), date.day().cast_unsigned())
         };
         let revoked = revoked.iter().map(|serial| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
+            serial_number: SerialNumber::from_slice(serial),
             revocation_time: day(-1),
             reason_code: None,
             invalidity_date: None,

@@ -46,7 +46,7 @@ async fn caddy_as_its_page_sets_it_up() {
         let machine = Machine::new(&cast, &backend).await;
         is_there(&machine);
         machine.play(page, &["Ask the agent"]);
-        machine.lets_in_live_agents_alone(&cast, &backend).await;
+        assert!(machine.lets_in_live_agents_alone(&cast, &backend).await, "Caddy speaks HTTP/2");
         machine.asks_about_each_request(&cast).await;
         machine.play(page, &["Call as this agent"]);
         machine.calls_as_the_agent().await;

@@ -13,6 +13,7 @@ use super::harness::entrance::{Entrance, Outcome};
 use super::harness::machine::{Machine, own_group};
 use super::harness::stage::Stage;
 use super::harness::unit::{Reload, Unit};
+use super::more::resumption::Resumption;
 use crate::support::process::{Finished, Process};
 use crate::support::wait::{PATIENCE, until};
 
@@ -163,6 +164,8 @@ async fn postgresql_as_its_page_sets_it_up() {
             Process::start(standing.args(["-c", &format!("{{ echo \"SELECT 'here';\"; cat; }} | {lines}")]));
         let here = standing.stdout.wait_for_line(PATIENCE, |line| line == "here");
         assert!(here.is_some(), "{}", standing.stderr.text());
+        let sessions = Resumption::of(&cast.later, &machine.stage, machine.door.port, "-starttls postgres");
+        assert!(sessions.resumed().is_empty(), "{:?}", sessions.resumed());
         machine.play(page, &["After a revocation"]);
         database.shuts_for(&cast.later).await;
         database.lets_in(&[&cast.good]).await;

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::account::whole;
 use super::harness::machine::Machine;
-use super::harness::programs::{self, Way, own_home};
+use super::harness::programs::{self, Way};
 use crate::support::process::MUSTER;
+use crate::support::toolchains::own_home;
 
 /// The Cargo that has built the tests, which finds most crates built already: the versions are Muster's, and so is the place.
 /// Optimising would take minutes and tell nothing.

@@ -2,6 +2,10 @@
 //!
 //! A file that lacks one issuer's list is worse than an old file: some programs refuse all agents of that issuer, others
 //! let its revoked ones in. So a set that is incomplete takes the place of nothing.
+//!
+//! The list of an intermediate that its root's list names goes, at once and for good. Programs that look for the agent's
+//! certificate alone, and never for the intermediate's, then refuse all that it has signed because there is no list: what a
+//! thief of its key has signed stands on none, so with its list they would let that in.
 
 use jiff::Timestamp;
 use x509_parser::extensions::ParsedExtension;
@@ -51,7 +55,6 @@ pub(crate) fn judge(lists: &[Vec<u8>], authorities: &[Vec<u8>], now: Timestamp) 
                 .then_some((index, issuer))
         });
         let Some(first) = named.next() else {
-            // Of an issuer that is not ours to know; whoever needs it has its certificate.
             tracing::debug!(number, issuer = %list.issuer(), "a list of an unknown issuer is left out");
             continue;
         };
@@ -70,9 +73,16 @@ pub(crate) fn judge(lists: &[Vec<u8>], authorities: &[Vec<u8>], now: Timestamp) 
             serials: serials.collect(),
         });
     }
+    let revoked = |issuer: &X509Certificate<'_>| is_revoked(issuer, &issuers, &verified);
+    let kept = verified.iter().filter(|list| {
+        issuers.get(list.issuer).and_then(Option::as_ref).is_none_or(|(_, issuer)| !revoked(issuer))
+    });
+    let kept: Vec<_> = kept.cloned().collect();
     let in_force = |issuer: &X509Certificate<'_>| issuer.validity().not_after.timestamp() >= now.as_second();
     for (index, issuer) in issuers.iter().enumerate() {
-        let Some((_, issuer)) = issuer.as_ref().filter(|(_, issuer)| in_force(issuer)) else { continue };
+        let Some((_, issuer)) = issuer.as_ref().filter(|(_, it)| in_force(it) && !revoked(it)) else {
+            continue;
+        };
         let same_key = |other: usize| {
             issuers.get(other).and_then(Option::as_ref).is_some_and(|(_, other)| {
                 other.subject().as_raw() == issuer.subject().as_raw()
@@ -84,7 +94,21 @@ pub(crate) fn judge(lists: &[Vec<u8>], authorities: &[Vec<u8>], now: Timestamp) 
             return JudgedLists::Unusable(format!("the provider has no list of {issuer}"));
         }
     }
-    JudgedLists::Complete(verified)
+    JudgedLists::Complete(kept)
+}
+
+/// Whether an authority stands on the list of the one that signed it.
+fn is_revoked(
+    authority: &X509Certificate<'_>,
+    issuers: &[Option<(&[u8], X509Certificate<'_>)>],
+    lists: &[VerifiedList],
+) -> bool {
+    let serial = trimmed(authority.raw_serial());
+    lists.iter().any(|list| {
+        let issuer = issuers.get(list.issuer).and_then(Option::as_ref);
+        issuer.is_some_and(|(_, issuer)| issuer.subject().as_raw() == authority.issuer().as_raw())
+            && list.serials.contains(&serial)
+    })
 }
 
 /// RFC 5280 5.2.1: the list names its issuer's key. One that names none may be anybody's of that name.

@@ -51,10 +51,22 @@ impl<'a> Secrets<'a> {
         names.iter().filter_map(|name| self.resource(name)).collect()
     }
 
-    /// Whether there is one of this name.
+    /// Whether this is a name of roots, which come with lists only and wait for them.
+    pub(crate) fn awaits_lists(&self, name: &str) -> bool {
+        self.names_roots(name) && self.lists().is_empty()
+    }
+
+    /// Whether there is one of this name, now or once there are lists.
     pub(crate) fn knows(&self, name: &str) -> bool {
-        let id = self.offered.spiffe_id();
-        name == OWN_CERTIFICATE || name == OWN_ROOTS || name == id.to_string() || name == id.trust_domain.id()
+        self.names_certificate(name) || self.names_roots(name)
+    }
+
+    fn names_certificate(&self, name: &str) -> bool {
+        name == OWN_CERTIFICATE || name == self.offered.spiffe_id().to_string()
+    }
+
+    fn names_roots(&self, name: &str) -> bool {
+        name == OWN_ROOTS || name == self.offered.spiffe_id().trust_domain.id()
     }
 
     /// Revocation lists, PEM; empty where there are none.
@@ -64,18 +76,20 @@ impl<'a> Secrets<'a> {
     }
 
     fn resource(&self, name: &str) -> Option<Any> {
-        let id = self.offered.spiffe_id();
         let parts = self.offered.pem();
-        let content = if name == OWN_CERTIFICATE || name == id.to_string() {
+        let content = if self.names_certificate(name) {
             Type::TlsCertificate(TlsCertificate {
                 certificate_chain: inline(&parts.chain),
                 private_key: inline(&parts.key),
             })
-        } else if name == OWN_ROOTS || name == id.trust_domain.id() {
+        } else if self.names_roots(name) {
             let lists = self.lists();
-            let crl = if lists.is_empty() { None } else { inline(&lists) };
+            // Roots by themselves are no answer: Envoy would take them, and let in whoever is revoked.
+            if lists.is_empty() {
+                return None;
+            }
             let trusted_ca = inline(&self.offered.roots_pem(self.trust));
-            Type::ValidationContext(CertificateValidationContext { trusted_ca, crl })
+            Type::ValidationContext(CertificateValidationContext { trusted_ca, crl: inline(&lists) })
         } else {
             return None;
         };

@@ -17,10 +17,10 @@ use super::secrets::{Secrets, TYPE_URL};
 use crate::agent::enroll::requests::REFUSAL_CHARS_MAX;
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::workload::Offered;
-use crate::agent::workload::authority::WorkloadCaller;
+use crate::agent::workload::authority::{CallerProcess, WorkloadCaller};
 use crate::domain::printable::printable;
 
-/// How long a first answer waits for revocation lists, where there are to be some.
+/// How long a single answer waits for revocation lists, where there are to be some. A stream is told when they are there.
 const FIRST_LISTS_WITHIN: Duration = Duration::from_secs(2);
 /// Names in one request, and characters of each.
 const NAMES_MAX: usize = 16;
@@ -42,6 +42,8 @@ struct Subscription {
     version: String,
     /// A complaint has been logged.
     complained: bool,
+    /// It has been logged that lists are waited for.
+    waits: bool,
 }
 
 impl SecretDiscovery {
@@ -52,13 +54,7 @@ impl SecretDiscovery {
 
 /// Refuses whoever has too many connections, and notes who asks.
 fn admitted<T>(call: &'static str, request: &Request<T>) -> Result<(), Status> {
-    let caller = request.extensions().get::<WorkloadCaller>();
-    if let Some(refusal) = caller.and_then(|caller| caller.refusal.as_deref()) {
-        return Err(Status::resource_exhausted(refusal));
-    }
-    let peer = caller.and_then(|caller| caller.unix.peer_cred);
-    let (uid, gid) = peer.map(|peer| (peer.uid(), peer.gid())).unzip();
-    let pid = peer.and_then(|peer| peer.pid());
+    let CallerProcess { uid, gid, pid } = WorkloadCaller::admitted(request)?;
     info!(call, uid, gid, pid, "secret discovery");
     Ok(())
 }
@@ -100,6 +96,10 @@ impl Subscription {
             let there_are = "default, ROOTCA, the agent's SPIFFE id and the trust domain's id";
             warn!(name, there_are, "a client asks for a secret that there is not");
         }
+        let waiting = self.names.iter().find(|name| secrets.awaits_lists(name));
+        if let Some(name) = waiting.filter(|_| !std::mem::replace(&mut self.waits, true)) {
+            info!(name, "a client is told the roots when the server has told the revocation lists");
+        }
         let version = secrets.version();
         if !asked && version == self.version {
             return None;
@@ -126,12 +126,13 @@ async fn serve(
     let mut documents = trust.document_changes();
     // Envoy takes lists for as long as it listens here.
     let _lists_wanted = trust.lists_wanted();
-    trust.first_lists(FIRST_LISTS_WITHIN).await;
     loop {
         let asked = tokio::select! {
             request = requests.next() => match request {
                 Some(Ok(request)) => subscription.take(request),
-                Some(Err(_)) | None => return,
+                // One that is too large, say. Who has gone does not hear it.
+                Some(Err(status)) => Err(status),
+                None => return,
             },
             changed = offered.changed() => match changed {
                 Ok(()) => Ok(false),
@@ -190,12 +191,17 @@ impl SecretDiscoveryService for SecretDiscovery {
         admitted("FetchSecrets", &request)?;
         let request = request.into_inner();
         judge(&request)?;
+        let _lists_wanted = self.trust.lists_wanted();
+        self.trust.first_lists(FIRST_LISTS_WITHIN).await;
         let offered = self.offered.borrow();
         let offered = offered
             .as_ref()
             .ok_or_else(|| Status::permission_denied("this machine has no identity that is in force"))?;
         let trust = self.trust.read();
         let secrets = Secrets::of(offered, trust.as_ref());
+        if request.resource_names.iter().any(|name| secrets.awaits_lists(name)) {
+            return Err(Status::unavailable("the server has told no revocation lists yet; ask again"));
+        }
         let resources = secrets.resources(&request.resource_names);
         if resources.is_empty() {
             return Err(Status::not_found(
@@ -209,9 +215,13 @@ impl SecretDiscoveryService for SecretDiscovery {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use jiff::Timestamp;
     use prost::Message;
 
     use super::*;
+    use crate::agent::trust::state::TrustState;
     use crate::agent::workload::sds::proto::envoy::extensions::transport_sockets::tls::v3::Secret;
     use crate::agent::workload::sds::proto::envoy::extensions::transport_sockets::tls::v3::secret::Type;
     use crate::agent::workload::sds::proto::google::rpc;
@@ -223,6 +233,21 @@ mod tests {
         DiscoveryRequest { resource_names, response_nonce: nonce.to_owned(), ..DiscoveryRequest::default() }
     }
 
+    /// What the server has told, with a list or without.
+    fn trust(lists: &[&[u8]]) -> TrustState {
+        TrustState {
+            epoch: "1".to_owned(),
+            version: 1,
+            roots: vec![b"root".to_vec()],
+            intermediates: Vec::new(),
+            denied: HashMap::new(),
+            denied_ids: HashSet::new(),
+            lists: lists.iter().map(|list| list.to_vec()).collect(),
+            confirmed_at: Timestamp::UNIX_EPOCH,
+            forgotten_before: Timestamp::UNIX_EPOCH,
+        }
+    }
+
     /// What a stream would be told to a request.
     fn told(
         subscription: &mut Subscription,
@@ -230,7 +255,7 @@ mod tests {
         request: DiscoveryRequest,
     ) -> Option<DiscoveryResponse> {
         let asked = subscription.take(request).unwrap();
-        subscription.answer(&Secrets::of(offered, None), asked)
+        subscription.answer(&Secrets::of(offered, Some(&trust(&[b"list"]))), asked)
     }
 
     fn secrets(response: &DiscoveryResponse) -> Vec<(String, bool)> {
@@ -252,14 +277,39 @@ mod tests {
             assert_eq!(secrets(&response), [(name.to_owned(), is_certificate)]);
             assert_eq!((response.nonce.as_str(), response.type_url.as_str()), ("1", TYPE_URL));
             assert!(told(stream, &first, request(&[name], "1")).is_none(), "accepted");
-            assert!(stream.answer(&Secrets::of(&first, None), false).is_none(), "nothing has changed");
-            let changed = stream.answer(&Secrets::of(&second, None), false).unwrap();
+            let trust = trust(&[b"list"]);
+            assert!(
+                stream.answer(&Secrets::of(&first, Some(&trust)), false).is_none(),
+                "nothing has changed"
+            );
+            let changed = stream.answer(&Secrets::of(&second, Some(&trust)), false).unwrap();
             assert!(changed.version_info != response.version_info && changed.nonce == "2");
             assert!(told(stream, &second, request(&["other"], "1")).is_none(), "about an older response");
             let error_detail = Some(rpc::Status { code: 3, message: "no\u{1b}[2J".to_owned() });
             let refused = DiscoveryRequest { error_detail, ..request(&[name], "2") };
             assert!(told(stream, &second, refused).is_none(), "the same is not sent again to who refuses it");
-            assert!(stream.answer(&Secrets::of(&first, None), false).is_some(), "the next change is");
+            let next = stream.answer(&Secrets::of(&first, Some(&trust)), false);
+            assert!(next.is_some(), "the next change is");
+        }
+    }
+
+    #[test]
+    fn roots_wait_for_lists_and_certificates_do_not() {
+        let offered = Offered::specimen(ID, "1");
+        for name in ["ROOTCA", "spiffe://muster"] {
+            for before in [None, Some(trust(&[]))] {
+                let stream = &mut Subscription::default();
+                assert!(stream.take(request(&[name], "")).unwrap());
+                assert!(stream.answer(&Secrets::of(&offered, before.as_ref()), true).is_none());
+                let lists = stream.answer(&Secrets::of(&offered, Some(&trust(&[b"list"]))), false).unwrap();
+                assert_eq!(secrets(&lists), [(name.to_owned(), false)]);
+            }
+            let stream = &mut Subscription::default();
+            assert!(stream.take(request(&["default", name], "")).unwrap());
+            let first = stream.answer(&Secrets::of(&offered, None), true).unwrap();
+            assert_eq!(secrets(&first), [("default".to_owned(), true)]);
+            let both = stream.answer(&Secrets::of(&offered, Some(&trust(&[b"list"]))), false).unwrap();
+            assert_eq!(secrets(&both), [("default".to_owned(), true), (name.to_owned(), false)]);
         }
     }
 

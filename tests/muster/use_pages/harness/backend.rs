@@ -51,9 +51,3 @@ impl Backend {
         std::mem::take(&mut self.heads.lock())
     }
 }
-
-/// The values of a header in a request's head.
-pub fn header<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
-    let named = |line: &'a str| line.split_once(':').filter(|(key, _)| key.eq_ignore_ascii_case(name));
-    head.lines().filter_map(named).map(|(_, value)| value.trim()).collect()
-}

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::Timestamp;
-use rcgen::{CertificateParams, DistinguishedName, DnType};
+use rcgen::{CertificateParams, DistinguishedName, DnType, SanType, SerialNumber};
 use serde_json::json;
-use x509_parser::prelude::{CertificateRevocationList, FromDer};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, GeneralName, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 use super::stage::{EXAMPLE_TENANT, Stage};
@@ -26,16 +26,30 @@ pub struct Visitor {
     pub shows: Option<(Vec<Vec<u8>>, Vec<u8>)>,
     pub chain_pem: String,
     pub key_pem: String,
+    /// What it can rotate, if it is an agent of ours.
+    identity: Option<Identity>,
 }
 
 impl Visitor {
     pub fn new(name: &'static str, identity: &Identity) -> Self {
-        Self::with_chain(name, identity.chain(), &identity.key)
+        let chain = Self::with_chain(name, identity.chain(), &identity.key);
+        Self { identity: Some(identity.clone()), ..chain }
     }
 
     pub fn with_chain(name: &'static str, chain_pem: String, key: &Key) -> Self {
         let shows = Some((certificates(&chain_pem), key.pair().serialize_der()));
-        Self { name, shows, chain_pem, key_pem: key.pem() }
+        Self { name, shows, chain_pem, key_pem: key.pem(), identity: None }
+    }
+
+    /// The same agent with a fresh certificate.
+    pub async fn rotated(&self, name: &'static str, cast: &Cast) -> Self {
+        let identity = self.identity.as_ref().unwrap();
+        Self::new(name, &identity.rotate(&cast.server.http()).await)
+    }
+
+    /// The certificate of its intermediate, DER.
+    pub fn intermediate(&self) -> &[u8] {
+        &self.shows.as_ref().unwrap().0[1]
     }
 
     /// Writes its certificate and key to the stage as `NAME.pem` and `NAME.key`, in a folder.
@@ -67,6 +81,8 @@ pub struct Cast {
     pub expired: Visitor,
     /// Our agent's words, of another CA.
     pub foreign: Visitor,
+    /// Our agent's words, by a thief of our intermediate's key: on no record, and on no list once that is revoked.
+    pub forged: Visitor,
     pub nobody: Visitor,
     machines: AtomicU32,
 }
@@ -91,6 +107,9 @@ impl Cast {
         let revoked = enrolled(&operator, "", "web-3").await;
         let namesake = enrolled(&operator, &format!("?tenant={theirs}"), "web-1").await;
         let foreign = imitation("an agent of another CA", &Hierarchy::foreign(), &good, |_| ());
+        let forged = imitation("a forged agent", &own, &good, |params| {
+            params.serial_number = Some(SerialNumber::from_slice(&[1; 16]));
+        });
         let expired = imitation("an expired agent", &own, &good, |params| {
             let days_ago = |days: i64| Timestamp::now().as_second() - days * 86_400;
             let date = |seconds| ASN1Time::from_timestamp(seconds).unwrap().to_datetime();
@@ -107,9 +126,11 @@ impl Cast {
                 shows: None,
                 chain_pem: String::new(),
                 key_pem: String::new(),
+                identity: None,
             },
             expired,
             foreign,
+            forged,
             ours,
             theirs,
             operator,
@@ -164,6 +185,17 @@ pub async fn enrolled(operator: &Client, query: &str, agent: &str) -> Identity {
     Identity { key, answer }
 }
 
+/// The DNS names of a certificate.
+fn dns_names(der: &[u8]) -> Vec<SanType> {
+    let certificate = X509Certificate::from_der(der).unwrap().1;
+    let names = certificate.subject_alternative_name().unwrap().unwrap().value.general_names.iter();
+    let names = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(SanType::DnsName((*name).try_into().unwrap())),
+        _ => None,
+    });
+    names.collect()
+}
+
 /// What an agent's certificate says, signed by this hierarchy for a key of its own.
 fn imitation(
     name: &'static str,
@@ -178,6 +210,7 @@ fn imitation(
         subject.push(DnType::OrganizationalUnitName, of.field("tenant_id"));
         subject.push(DnType::OrganizationName, "muster");
         params.distinguished_name = subject;
+        params.subject_alt_names.extend(dns_names(&of.chain_der()[0]));
         change(params);
     });
     Visitor::with_chain(name, leaf + &by.intermediate_pem, &key)

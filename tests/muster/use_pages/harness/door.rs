@@ -45,6 +45,13 @@ pub struct Caller {
     tls: Arc<ClientConfig>,
 }
 
+/// Somebody who asks again and again, on as few connections as the door allows.
+pub struct Visit {
+    who: &'static str,
+    caller: Caller,
+    standing: Option<Connection>,
+}
+
 /// A connection that stays open between requests.
 pub struct Connection {
     stream: TlsStream<TcpStream>,
@@ -81,6 +88,11 @@ impl Door {
         Caller { door: self.clone(), tls: Arc::new(tls) }
     }
 
+    /// Somebody who asks more than once.
+    pub fn visit(&self, who: &Visitor) -> Visit {
+        Visit { who: who.name, caller: self.caller(who), standing: None }
+    }
+
     /// A request with headers of the visitor's own.
     pub async fn knock_with(&self, who: &Visitor, headers: &[(&str, &str)]) -> Outcome {
         self.caller(who).knock(headers).await.0
@@ -93,12 +105,48 @@ impl Entrance for Door {
     }
 }
 
+impl Visit {
+    /// A request on the connection of before, where it has not been closed, and where it has on a new one.
+    pub async fn ask(&mut self, headers: &[(&str, &str)]) -> Outcome {
+        let asking = async {
+            if let Some(mut standing) = self.standing.take() {
+                let outcome = standing.ask(headers).await;
+                if !matches!(outcome, Outcome::Closed(_)) {
+                    self.standing = Some(standing);
+                    return outcome;
+                }
+            }
+            match self.caller.connect().await {
+                Ok(standing) => self.standing.insert(standing).ask(headers).await,
+                Err(e) => Outcome::Closed(e.to_string()),
+            }
+        };
+        tokio::time::timeout(PATIENCE, asking).await.expect("an answer or an end")
+    }
+
+    /// Demands that a request is refused.
+    pub async fn is_refused(&mut self, headers: &[(&str, &str)]) {
+        let outcome = self.ask(headers).await;
+        assert!(!outcome.is_let_in(), "{} came in with {headers:?}", self.who);
+    }
+}
+
 impl Caller {
-    pub async fn connect(&self) -> std::io::Result<Connection> {
+    /// One who would like to speak this (RFC 7301).
+    pub fn with_protocol(mut self, name: &str) -> Self {
+        Arc::make_mut(&mut self.tls).alpn_protocols = vec![name.into()];
+        self
+    }
+
+    /// A connection on which nothing has been said.
+    pub async fn dial(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], self.door.port))).await?;
         let name = ServerName::try_from(self.door.name.clone()).unwrap();
-        let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await?;
-        Ok(Connection { stream, host: self.door.name.clone() })
+        TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await
+    }
+
+    pub async fn connect(&self) -> std::io::Result<Connection> {
+        Ok(Connection { stream: self.dial().await?, host: self.door.name.clone() })
     }
 
     /// One request, and whether the TLS session of an earlier one was resumed.

@@ -66,13 +66,14 @@ impl Machine {
         });
     }
 
-    /// Live agents of our tenant come in, nobody else does, and nobody by what clients write into headers.
-    pub async fn lets_in_live_agents_alone(&self, cast: &Cast, backend: &Backend) {
+    /// Live agents of our tenant come in, nobody else does, and nobody by what clients write into headers. Whether the
+    /// program speaks HTTP/2.
+    pub async fn lets_in_live_agents_alone(&self, cast: &Cast, backend: &Backend) -> bool {
         self.door.opens_for(&cast.good).await;
         self.door.lets_in(&[&cast.good, &cast.later, &cast.good]).await;
         self.door.keeps_out(&cast.outsiders()).await;
-        attack::nobody_comes_in_by_a_header(cast, &self.door).await;
-        attack::the_application_hears_the_proxy_alone(cast, &self.door, backend).await;
+        attack::nobody_comes_in_by_a_header(cast, &self.door, backend).await;
+        attack::the_application_hears_the_proxy_alone(cast, &self.door, backend).await
     }
 
     /// Where the agent is asked: a revocation holds for connections and sessions of before, nothing having been reloaded, and

@@ -1,8 +1,6 @@
 //! Programs of a team's own, in whatever language: a page's server and client, built and run as the page says, each known by
 //! the SPIFFE id of the agent on its machine.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, WELCOME};
@@ -33,32 +31,6 @@ pub enum Way {
 
 /// Short enough to see some rotations of.
 const LIFETIME: Duration = Duration::from_secs(15);
-
-/// Where programs are, unless the search path has them already.
-const ELSEWHERE: [&str; 3] = ["/usr/local/go/bin", "/usr/local/bin", "/usr/bin"];
-
-/// A program of this machine that a page needs, or a word to whoever runs the tests that its page's test can't run.
-pub fn found(program: &str, page: &str) -> Option<PathBuf> {
-    let path: OsString = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(ELSEWHERE.map(PathBuf::from));
-    let found = folders.map(|folder| folder.join(program)).find(|path| path.is_file());
-    if found.is_none() {
-        eprintln!("docs/use/{page}.md was not run: there is no {program} on this machine");
-    }
-    found
-}
-
-/// The folder of whoever runs the tests, for what builds may share.
-pub fn own_home() -> PathBuf {
-    std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from)
-}
-
-/// A folder below `target/`, which stays from one run to the next.
-pub fn kept(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name);
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
 
 /// A machine of such a page.
 async fn machine(cast: &Cast, page: &Page, prepare: &dyn Fn(&Machine)) -> Machine {

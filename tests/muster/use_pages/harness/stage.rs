@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::page::{Block, Kind, Page};
-use super::unit::Units;
+use super::unit::{Reload, Unit, Units};
 use crate::support::process::{Finished, Process, command};
 
 /// What pages name from the root on, and is a folder of the stage here.
@@ -211,8 +212,11 @@ impl Drop for Stage {
 const SYSTEMCTL: &str = r#"at=REQUESTS/$$
 printf '%s\n' "$*" > "$at.new"
 mv "$at.new" "$at.request"
-while [ ! -e "$at.answer" ]; do sleep 0.01; done
-read -r refusal < "$at.answer" || true
+while [ ! -e "$at.answer" ]; do
+    [ -d "REQUESTS" ] || exit 1
+    sleep 0.01
+done
+refusal=$(cat "$at.answer")
 rm -f "$at.answer"
 [ -z "$refusal" ] || { echo "$refusal" >&2; exit 1; }"#;
 
@@ -224,7 +228,10 @@ fn manage(requests: &Path, units: &Units, is_over: &AtomicBool) {
             if request.extension().is_some_and(|extension| extension == "request") {
                 let line = fs::read_to_string(&request).unwrap();
                 fs::remove_file(&request).unwrap();
-                let answer = units.obey(line.trim()).err().unwrap_or_default().replace('\n', " / ");
+                // Whoever asked waits for an answer, whatever comes of it.
+                let obeyed = catch_unwind(AssertUnwindSafe(|| units.obey(line.trim())));
+                let obeyed = obeyed.unwrap_or_else(|_| Err(format!("systemctl {line} failed the test")));
+                let answer = obeyed.err().unwrap_or_default();
                 let (new, answered) = (request.with_extension("new"), request.with_extension("answer"));
                 fs::write(&new, answer + "\n").unwrap();
                 fs::rename(new, answered).unwrap();
@@ -251,4 +258,19 @@ fn a_page_means_the_stage() {
     }
     let refused = stage.shell("systemctl reload nothing");
     assert!(!refused.status.success() && refused.stderr.contains("no unit nothing"), "{refused:?}");
+}
+
+#[test]
+fn a_unit_that_ends_before_it_is_ready_says_why() {
+    let stage = Stage::new();
+    let start = stage.template("sh", &["-c", "echo the port is taken >&2; exit 3"]);
+    stage.units.add("app", Unit::new(Reload::Not, start).ready(|| false));
+    for verb in ["start", "restart"] {
+        stage.units.obey("stop app").unwrap();
+        let refused = stage.shell(&format!("systemctl {verb} app"));
+        assert!(!refused.status.success(), "{refused:?}");
+        for wanted in ["app has ended before it was ready", "exit status: 3", "the port is taken"] {
+            assert!(refused.stderr.contains(wanted), "{refused:?}");
+        }
+    }
 }

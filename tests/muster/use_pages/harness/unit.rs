@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::process::{Finished, Process};
-use crate::support::wait::until;
+use crate::support::wait::PATIENCE;
 
 /// How a program is run: how it starts, and what tells it to read its configuration again.
 pub struct Unit {
@@ -33,13 +34,17 @@ impl Group {
     fn start(mut command: Command) -> Self {
         Self(Process::start(command.process_group(0)))
     }
+
+    fn kill(&self) {
+        // The group outlives its leader, so its id is still its own.
+        let leader = Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
+        let _ = kill_process_group(leader, Signal::KILL);
+    }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // The group outlives its leader, so its id is still its own.
-        let leader = Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
-        let _ = kill_process_group(leader, Signal::KILL);
+        self.kill();
     }
 }
 
@@ -54,20 +59,44 @@ impl Unit {
         self
     }
 
-    fn start(&mut self, name: &str) {
+    /// What it has against it: one that ends before it is ready says why in its log.
+    fn start(&mut self, name: &str) -> Result<(), String> {
         let group = self.running.insert(Group::start((self.start)()));
-        if let Some(is_ready) = &self.ready {
-            until(&format!("{name} is ready"), || {
-                let Group(process) = &mut *group;
-                assert!(process.is_running(), "{name} has ended: {}", process.stderr.text());
-                is_ready().then_some(())
-            });
+        let Some(is_ready) = &self.ready else { return Ok(()) };
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            if !group.0.is_running() {
+                // Its children may hold its log open.
+                group.kill();
+                let status = group.0.wait().status;
+                let said = last_lines(&group.0);
+                return Err(format!("{name} has ended before it was ready, {status}:\n{said}"));
+            }
+            if is_ready() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let said = last_lines(&group.0);
+                return Err(format!("{name} is not ready after {READY_WITHIN:?}:\n{said}"));
+            }
+            std::thread::sleep(PAUSE);
         }
     }
 }
 
+/// The end of what a program has said.
+fn last_lines(process: &Process) -> String {
+    let said = process.stderr.text() + &process.stdout.text();
+    let from = said.lines().count().saturating_sub(LAST_LINES);
+    said.lines().skip(from).map(|line| format!("    {line}\n")).collect()
+}
+
 /// So much of a log says why something failed.
 const LAST_LINES: usize = 12;
+/// Less than the patience of whoever runs `systemctl`, who should hear why.
+const READY_WITHIN: Duration = PATIENCE.saturating_sub(Duration::from_secs(10));
+/// Between two looks at whether a unit is ready.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The units of one machine.
 #[derive(Clone, Default)]
@@ -93,13 +122,13 @@ impl Units {
             match (verb, now) {
                 ("start", _) | ("enable", true) => {
                     if unit.running.is_none() {
-                        unit.start(name);
+                        unit.start(name)?;
                     }
                 }
                 ("enable", false) => {}
                 ("restart", _) => {
                     stop(unit);
-                    unit.start(name);
+                    unit.start(name)?;
                 }
                 ("stop", _) => stop(unit),
                 ("reload", _) => reload(unit, name)?,
@@ -118,10 +147,7 @@ impl Units {
     pub fn print_logs(&self) {
         for (name, unit) in &*self.0.lock() {
             if let Some(Group(process)) = &unit.running {
-                let said = process.stderr.text() + &process.stdout.text();
-                let from = said.lines().count().saturating_sub(LAST_LINES);
-                eprintln!("{name} has said:");
-                said.lines().skip(from).for_each(|line| eprintln!("    {line}"));
+                eprintln!("{name} has said:\n{}", last_lines(process));
             }
         }
     }

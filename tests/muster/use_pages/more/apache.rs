@@ -12,6 +12,7 @@ use crate::use_pages::harness::cast::Cast;
 use crate::use_pages::harness::entrance::Entrance;
 use crate::use_pages::harness::machine::Machine;
 use crate::use_pages::harness::unit::{Reload, Unit};
+use crate::use_pages::renewal::{one_is_revoked, two_in_force};
 
 /// Apache as Debian sets it up, without a site.
 fn is_there(Machine { stage, door, .. }: &Machine) {
@@ -66,6 +67,7 @@ async fn apache_as_its_page_sets_it_up() {
         reports.lets_in(&[&cast.good]).await;
         reports.keeps_out(&[&cast.later]).await;
         reports.keeps_out(&cast.outsiders()).await;
+        let renewed = two_in_force(&cast, &machine.door).await;
         machine.play(page, &["Call as this agent"]);
         machine.calls_as_the_agent().await;
         let sessions = Resumption::of(&cast.later, stage, port, "");
@@ -74,6 +76,7 @@ async fn apache_as_its_page_sets_it_up() {
         assert!(standing.ask(&[]).await.is_let_in());
         machine.takes_in_lists(&cast, page).await;
         standing.comes_to_an_end().await;
+        one_is_revoked(&cast, &renewed, &machine.door).await;
 
         reloads_fail(&machine, || machine.stage.units.obey("reload apache2").unwrap());
         let returning = machine.door.caller(&cast.sooner);

@@ -14,6 +14,7 @@ use crate::use_pages::harness::entrance::Entrance;
 use crate::use_pages::harness::machine::Machine;
 use crate::use_pages::harness::stage::free_port;
 use crate::use_pages::harness::unit::{Reload, Unit};
+use crate::use_pages::renewal::{one_is_revoked, two_in_force};
 
 /// etcd with the page's settings, behind HAProxy.
 fn is_there(machine: &Machine) {
@@ -58,6 +59,7 @@ async fn etcd_as_its_page_sets_it_up() {
         store.opens_for(&cast.good).await;
         store.lets_in(&[&cast.later]).await;
         store.keeps_out(&cast.outsiders()).await;
+        let renewed = two_in_force(&cast, &store).await;
 
         let lines = client(Papers::of(&cast.later, stage).as_ref()).replace("timeout 30", "exec");
         let lines = lines.replace("ETCDCTL_API=3 exec", "exec env ETCDCTL_API=3");
@@ -74,8 +76,7 @@ async fn etcd_as_its_page_sets_it_up() {
         });
         let sessions = Resumption::of(&cast.later, stage, port, "");
         machine.play(page, &["After a revocation"]);
-        store.shuts_for(&cast.later).await;
-        store.opens_for(&cast.good).await;
+        one_is_revoked(&cast, &renewed, &store).await;
         sessions.are_forgotten();
         // It tries to come back for ever, so what ends is what it hears.
         tokio::task::block_in_place(|| {

@@ -4,10 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-
 use crate::support::process::Finished;
-use crate::support::wait::until;
 use crate::use_pages::harness::backend::WELCOME;
 use crate::use_pages::harness::cast::{Cast, Visitor};
 use crate::use_pages::harness::entrance::{Entrance, Outcome};
@@ -70,15 +67,25 @@ pub fn reloads_fail(machine: &Machine, reload: impl Fn()) {
     tokio::task::block_in_place(|| {
         machine.stage.units.obey("restart muster-agent-outputs").unwrap();
         reload();
-        // OpenSSL prefers the list that is newer by a second.
-        let before = Timestamp::now().as_second();
-        until("the next second", || (Timestamp::now().as_second() > before).then_some(()));
     });
 }
 
-/// Revokes the intermediate that issued the cast's certificates: its agents are refused.
+/// Demands that an agent is refused because its intermediate's list names it: without that list the alert is another one
+/// (`unknown CA`).
+pub fn is_refused_by_a_list(who: &Visitor, stage: &Stage, port: u16) {
+    let own = Papers::options(Papers::of(who, stage).as_ref(), "-cert", "-key");
+    let chain = own.split_whitespace().nth(1).unwrap();
+    // In TLS 1.2 the alert comes before the end of the handshake.
+    let ask = format!("openssl s_client -tls1_2 -connect 127.0.0.1:{port} {own} -cert_chain {chain}");
+    let said = stage.shell(&format!("sleep 1 | timeout 20 {ask} 2>&1 || true")).stdout;
+    assert!(said.contains("alert certificate revoked"), "{said}");
+}
+
+/// Revokes the intermediate that issued the cast's certificates: its agents are refused, and so is what a thief of its key
+/// has made.
 pub async fn its_issuer_is_revoked(cast: &Cast, entrance: &impl Entrance) {
     entrance.opens_for(&cast.good).await;
+    entrance.opens_for(&cast.forged).await;
     tokio::task::block_in_place(|| {
         let shown = cast.server.cli(&["agent-ca", "show", "--json"]).run().json();
         let issuing = shown["certificates"][1]["sha256"].as_str().unwrap();
@@ -87,4 +94,11 @@ pub async fn its_issuer_is_revoked(cast: &Cast, entrance: &impl Entrance) {
         cast.server.cli(&command).stdin(&root_key).run().ok();
     });
     entrance.shuts_for(&cast.good).await;
+    entrance.shuts_for(&cast.forged).await;
+}
+
+/// The lists as everybody may fetch them from the server, in a file of the stage.
+pub async fn lists_are_fetched(cast: &Cast, stage: &Stage) -> PathBuf {
+    let lists = cast.server.http().get("/agent-ca.crl.pem").await;
+    stage.write("/srv/fetched.pem", &String::from_utf8(lists.body).unwrap())
 }

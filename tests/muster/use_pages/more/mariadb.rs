@@ -14,6 +14,7 @@ use crate::use_pages::harness::cast::Cast;
 use crate::use_pages::harness::entrance::Entrance;
 use crate::use_pages::harness::machine::Machine;
 use crate::use_pages::harness::unit::{Reload, Unit};
+use crate::use_pages::renewal::{comes_to, renewed};
 
 /// A server of its own, as Debian sets it up.
 fn is_there(Machine { stage, door, .. }: &Machine) {
@@ -73,6 +74,9 @@ async fn mariadb_as_its_page_sets_it_up() {
         for user in ["web-1", "web-2", "root"] {
             as_user(user).keeps_out(&cast.outsiders()).await;
         }
+        let renewed = renewed(&cast).await;
+        comes_to(&as_user("web-1"), &cast.good, &[&renewed.good], &cast.outsiders()).await;
+        comes_to(&as_user("web-2"), &cast.later, &[&renewed.later], &cast.outsiders()).await;
         let called = tokio::task::block_in_place(|| stage.play_part(page, "Call as this agent"));
         assert!(called.contains("app-1@%"), "{called}");
 
@@ -94,6 +98,8 @@ async fn mariadb_as_its_page_sets_it_up() {
         assert_eq!(connected("web-2"), "1");
         machine.play(page, &["After a revocation"]);
         as_user("web-2").shuts_for(&cast.later).await;
+        as_user("web-2").shuts_for(&renewed.later).await;
+        as_user("web-1").lets_in(&[&cast.good, &renewed.good]).await;
         until("the standing connection is gone", || (connected("web-2") == "0").then_some(()));
         sessions.are_forgotten();
         assert_eq!(connected("web-1"), "1", "everybody else stays");

@@ -8,5 +8,5 @@ mod mosquitto;
 mod nats;
 mod openvpn;
 mod rabbitmq;
-mod resumption;
+pub mod resumption;
 mod stunnel;

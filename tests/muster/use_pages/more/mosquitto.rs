@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use rustix::process::Signal;
 
-use super::guest::{ByCommand, Papers, its_issuer_is_revoked};
+use super::guest::{ByCommand, Papers, is_refused_by_a_list, its_issuer_is_revoked, lists_are_fetched};
 use super::resumption::Resumption;
 use crate::support::process::Process;
 use crate::support::wait::{PATIENCE, until};
@@ -16,6 +16,7 @@ use crate::use_pages::harness::entrance::Entrance;
 use crate::use_pages::harness::machine::Machine;
 use crate::use_pages::harness::stage::free_port;
 use crate::use_pages::harness::unit::{Reload, Unit};
+use crate::use_pages::renewal::{one_is_revoked, two_in_force};
 
 /// A broker of its own, as Debian sets it up but for its user.
 fn is_there(Machine { stage, door, .. }: &Machine) {
@@ -82,10 +83,10 @@ async fn mosquitto_as_its_page_sets_it_up() {
         let standing = format!("exec {stands} -t hosts/web-2/# -t config/#");
         let standing = Process::start(stage.command("sh").args(["-c", &standing]));
         assert!(standing.stdout.wait_for_line(PATIENCE, |line| line.contains("application")).is_some());
+        let renewed = two_in_force(&cast, &config).await;
         let sessions = Resumption::of(&cast.later, stage, port, "");
         machine.play(page, &["After a revocation"]);
-        config.shuts_for(&cast.later).await;
-        config.opens_for(&cast.good).await;
+        one_is_revoked(&cast, &renewed, &config).await;
         sessions.are_forgotten();
         // It tries to come back for ever, and hears nothing.
         let heard = standing.stdout.text().lines().count();
@@ -101,6 +102,20 @@ async fn mosquitto_as_its_page_sets_it_up() {
         drop(standing);
 
         its_issuer_is_revoked(&cast, &config).await;
+        config.opens_for(&renewed.good).await;
+        config.keeps_out(&[&cast.good, &cast.forged, &cast.later, &renewed.later]).await;
+        // With lists that were fetched from the server, the revoked one's names each of its agents.
+        let fetched = lists_are_fetched(&cast, stage).await;
+        let place = stage.path("/etc/mosquitto/conf.d/muster.conf");
+        let usual = stage.path("/etc/mosquitto/muster/crl.pem");
+        let lines = fs::read_to_string(&place).unwrap();
+        fs::write(&place, lines.replace(usual.to_str().unwrap(), fetched.to_str().unwrap())).unwrap();
+        tokio::task::block_in_place(|| {
+            stage.units.obey("restart mosquitto").unwrap();
+            is_refused_by_a_list(&cast.good, stage, port);
+        });
+        config.opens_for(&renewed.good).await;
+        config.keeps_out(&[&cast.good, &cast.later, &renewed.later]).await;
     })
     .await;
 }

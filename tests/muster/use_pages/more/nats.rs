@@ -15,6 +15,7 @@ use crate::use_pages::harness::entrance::Entrance;
 use crate::use_pages::harness::machine::Machine;
 use crate::use_pages::harness::stage::Stage;
 use crate::use_pages::harness::unit::{Reload, Unit};
+use crate::use_pages::renewal::{one_is_revoked, two_in_force};
 
 /// Comes in and says so. Told to stay, it waits for the end, and then comes again with the session that it had.
 const VISITOR: &str = r#"
@@ -95,6 +96,7 @@ async fn nats_as_its_page_sets_it_up() {
         server.lets_in(&[&cast.later]).await;
         server.keeps_out(&[&cast.sooner]).await;
         server.keeps_out(&cast.outsiders()).await;
+        let renewed = two_in_force(&cast, &server).await;
         machine.play(page, &["Call as this agent"]);
 
         let stands = |who, version: &str| {
@@ -106,8 +108,7 @@ async fn nats_as_its_page_sets_it_up() {
         };
         let standing = ["TLSv1_2", "TLSv1_3"].map(|version| stands(&cast.later, version));
         machine.play(page, &["After a revocation"]);
-        server.shuts_for(&cast.later).await;
-        server.lets_in(&[&cast.good]).await;
+        one_is_revoked(&cast, &renewed, &server).await;
         tokio::task::block_in_place(|| {
             for process in &standing {
                 until("a connection ends, and its session is worth nothing", || {

@@ -3,12 +3,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use super::guest::{ByCommand, Papers, its_issuer_is_revoked};
+use crate::support::clock::Clock;
+use crate::support::judges::{issuer, pem_blocks};
 use crate::support::process::Process;
-use crate::support::wait::until;
+use crate::support::wait::{until, until_answered, until_past};
 use crate::use_pages::account::whole;
 use crate::use_pages::harness::backend::{Backend, WELCOME};
 use crate::use_pages::harness::cast::{Cast, Visitor, enrolled};
@@ -113,6 +119,12 @@ async fn openvpn_as_its_page_sets_it_up() {
     .await;
 }
 
+fn renew(cast: &Cast, arguments: &[&str]) {
+    let root_key = fs::read_to_string(cast.server.file("root-key.pem")).unwrap();
+    let arguments = [&["agent-ca", "renew", "--json"], arguments].concat();
+    tokio::task::block_in_place(|| cast.server.cli(&arguments).stdin(&root_key).run().ok());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "make test-use"]
 async fn openvpn_lets_in_exactly_the_unrevoked_through_a_renewal() {
@@ -126,15 +138,10 @@ async fn openvpn_lets_in_exactly_the_unrevoked_through_a_renewal() {
     let network = network(&machine);
     network.opens_for(&cast.good).await;
     comes_to(&network, &cast.good, &[&cast.later, &cast.sooner], &cast.outsiders()).await;
-    let renew = |arguments: &[&str], root_key: &str| {
-        let arguments = [&["agent-ca", "renew", "--json"], arguments].concat();
-        tokio::task::block_in_place(|| cast.server.cli(&arguments).stdin(root_key).run().ok());
-    };
-    let root_key = fs::read_to_string(cast.server.file("root-key.pem")).unwrap();
-    renew(&[], &root_key);
+    renew(&cast, &[]);
     cast.revoke("web-4").await;
     comes_to(&network, &cast.good, &[&cast.later], &[&cast.sooner, &cast.revoked]).await;
-    renew(&["--now"], "");
+    renew(&cast, &["--now"]);
     let of_the_new = enrolled(&cast.operator, "", "web-5").await;
     let of_the_new = Visitor::new("a good agent of the new intermediate", &of_the_new);
     let revoked = enrolled(&cast.operator, "", "web-6").await;
@@ -151,5 +158,49 @@ async fn openvpn_lets_in_exactly_the_unrevoked_through_a_renewal() {
     comes_to(&network, &of_the_new, &[], &[&cast.good]).await;
     tokio::task::block_in_place(|| machine.stage.units.obey("restart openvpn-server@agents")).unwrap();
     network.opens_for(&of_the_new).await;
-    network.keeps_out(&[&cast.good, &cast.later, &revoked]).await;
+    network.keeps_out(&[&cast.good, &cast.forged, &cast.later, &revoked]).await;
+}
+
+/// A server's old intermediate has its key until its last certificate is over by the wall clock, with a minute to spare, and
+/// the server has run for some time since.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "make test-use"]
+async fn openvpn_lets_in_exactly_the_unrevoked_when_an_old_key_is_gone() {
+    let clock = Clock::new();
+    let [preload, file] = clock.env();
+    let cast = Cast::assemble_with(&[preload, file, ("MUSTER_SVID_TTL", "60s")]).await;
+    let machine = Machine::new(&cast, &Backend::start().await).await;
+    is_there(&machine);
+    machine.play(&Page::open("openvpn"), &["By files"]);
+    for agent in ["web-5", "web-6", "web-7"] {
+        machine.stage.write(&format!("/etc/openvpn/agents/{agent}_{}", cast.ours), "");
+    }
+    let network = network(&machine);
+    let of_the_old = Visitor::new("an agent of the old one", &enrolled(&cast.operator, "", "web-7").await);
+    network.opens_for(&of_the_old).await;
+    renew(&cast, &["--now"]);
+    until_past(&(Timestamp::now() + SignedDuration::from_secs(60 + 60)).to_string()).await;
+    let mut longer = SignedDuration::ZERO;
+    until_answered("the key of the old intermediate is gone", async || {
+        longer += SignedDuration::from_hours(2);
+        clock.has_run_longer(longer);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let destroyed = tokio::task::block_in_place(|| cast.server.audit("agent_ca.destroy_key"));
+        (!destroyed.is_empty()).then_some(())
+    })
+    .await;
+    let revoked = enrolled(&cast.operator, "", "web-6").await;
+    let revoked = Visitor::new("a revoked agent of the new intermediate", &revoked);
+    cast.revoke("web-6").await;
+    let good = Visitor::new("a good agent", &enrolled(&cast.operator, "", "web-5").await);
+    network.opens_for(&good).await;
+    comes_to(&network, &good, &[], &[&revoked, &of_the_old, &cast.revoked]).await;
+    let old = X509Certificate::from_der(of_the_old.intermediate()).unwrap().1;
+    let lists = fs::read(machine.stage.path("/etc/openvpn/muster/crl.pem")).unwrap();
+    assert!(pem_blocks(&lists).iter().any(|list| issuer(list) == old.subject().to_string()));
+    // As after a start, when it knows no list of before.
+    tokio::task::block_in_place(|| machine.stage.units.obey("restart openvpn-server@agents")).unwrap();
+    let good = Visitor::new("another good agent", &enrolled(&cast.operator, "", "web-7").await);
+    network.opens_for(&good).await;
+    comes_to(&network, &good, &[], &[&revoked, &of_the_old]).await;
 }

@@ -15,6 +15,7 @@ use crate::use_pages::harness::entrance::Entrance;
 use crate::use_pages::harness::machine::Machine;
 use crate::use_pages::harness::stage::free_port;
 use crate::use_pages::harness::unit::{Reload, Unit};
+use crate::use_pages::renewal::{one_is_revoked, two_in_force};
 
 /// Comes in, says so, and stays if it is told to until the server ends it.
 const VISITOR: &str = r#"
@@ -98,6 +99,7 @@ async fn rabbitmq_as_its_page_sets_it_up() {
         queue.opens_for(&cast.good).await;
         queue.lets_in(&[&cast.later]).await;
         queue.keeps_out(&cast.outsiders()).await;
+        let renewed = two_in_force(&cast, &queue).await;
         machine.play(page, &["Call as this agent"]);
 
         let stands = |who| {
@@ -111,8 +113,7 @@ async fn rabbitmq_as_its_page_sets_it_up() {
         let sessions = Resumption::of(&cast.later, stage, port, "");
         assert!(sessions.resumed().is_empty(), "{:?}", sessions.resumed());
         machine.play(page, &["After a revocation"]);
-        queue.shuts_for(&cast.later).await;
-        queue.lets_in(&[&cast.good]).await;
+        one_is_revoked(&cast, &renewed, &queue).await;
         tokio::task::block_in_place(|| {
             until("the standing connection is ended", || {
                 standing.stdout.text().contains("revoked").then_some(())

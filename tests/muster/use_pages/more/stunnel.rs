@@ -1,11 +1,12 @@
 //! `docs/use/stunnel.md`.
 
+use std::fs;
 use std::net::TcpStream;
 
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::guest::{ByCommand, Papers, its_issuer_is_revoked};
+use super::guest::{ByCommand, Papers, is_refused_by_a_list, its_issuer_is_revoked, lists_are_fetched};
 use super::resumption::Resumption;
 use crate::support::process::Process;
 use crate::support::wait::{PATIENCE, until};
@@ -16,6 +17,7 @@ use crate::use_pages::harness::entrance::Entrance;
 use crate::use_pages::harness::machine::Machine;
 use crate::use_pages::harness::stage::{EXAMPLE_TENANT, free_port};
 use crate::use_pages::harness::unit::{Reload, Unit};
+use crate::use_pages::renewal::{one_is_revoked, two_in_force};
 
 /// The names of our agents, as the page has it: the server is started with it before it has a tenant.
 const SUFFIX: &str = "01a20522-87ef-71c3-91b1-d6df30adc77e.identities.muster.example.org";
@@ -83,6 +85,7 @@ async fn stunnel_as_its_page_sets_it_up() {
             until("a call as the agent", || called().contains(WELCOME).then_some(()));
         });
 
+        let renewed = two_in_force(&cast, &redis).await;
         let sessions = Resumption::of(&cast.later, stage, port, "");
         assert!(sessions.resumed().is_empty(), "{:?}", sessions.resumed());
         let lines = format!("{{ echo PING; cat; }} | {}", connect(Papers::of(&cast.later, stage).as_ref()));
@@ -92,14 +95,28 @@ async fn stunnel_as_its_page_sets_it_up() {
         let connected = || stage.shell(&format!("redis-cli -p {behind} CLIENT LIST")).stdout.lines().count();
         assert_eq!(connected(), 2);
         machine.play(page, &["After a revocation"]);
-        redis.shuts_for(&cast.later).await;
-        redis.opens_for(&cast.good).await;
+        one_is_revoked(&cast, &renewed, &redis).await;
         tokio::task::block_in_place(|| {
             until("the standing connection is gone", || (connected() == 1).then_some(()));
         });
         drop(standing);
 
         its_issuer_is_revoked(&cast, &redis).await;
+        redis.opens_for(&renewed.good).await;
+        redis.keeps_out(&[&cast.good, &cast.forged, &cast.later, &renewed.later]).await;
+        // With lists that were fetched from the server, the revoked one's names each of its agents.
+        let fetched = lists_are_fetched(&cast, stage).await;
+        let place = stage.path("/etc/stunnel/redis.conf");
+        let usual = format!("CRLpath = {}", stage.path("/etc/stunnel/muster/crl.d").display());
+        let lines = fs::read_to_string(&place).unwrap();
+        assert!(lines.contains(&usual), "{lines}");
+        fs::write(&place, lines.replace(&usual, &format!("CRLfile = {}", fetched.display()))).unwrap();
+        tokio::task::block_in_place(|| {
+            stage.units.obey("restart stunnel@redis").unwrap();
+            is_refused_by_a_list(&cast.good, stage, port);
+        });
+        redis.opens_for(&renewed.good).await;
+        redis.keeps_out(&[&cast.good, &cast.later, &renewed.later]).await;
     })
     .await;
 }
