@@ -1,10 +1,12 @@
 //! The use cases' way to the store: reads on snapshots, long ones in a pool of their own; decisions queued with the
 //! writer; records that nothing decides about.
 
+use std::future::Future;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tracing::Instrument;
 
 use crate::app::{App, Unavailable};
 use crate::store::{Change, ReadError, Verdict, View};
@@ -49,6 +51,21 @@ impl App {
         D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
     {
         self.store.write(decision).await.map_err(Unavailable::from)?
+    }
+
+    /// Does work to its end, whether or not whoever asked for it still waits: where something in memory follows a commit, a
+    /// connection that is closed between the two must not part them.
+    pub(crate) async fn to_its_end<T, E, F>(
+        self: &Arc<Self>,
+        work: impl FnOnce(Arc<Self>) -> F,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let working = tokio::spawn(work(Arc::clone(self)).in_current_span());
+        working.await.map_err(|_| Unavailable::Failed)?
     }
 
     /// Records what has happened and nothing decides about, such as a refusal.

@@ -2,6 +2,7 @@
 
 use std::hash::Hash;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,17 +20,20 @@ use crate::app::insight::history::History;
 use crate::app::issue::clones::Suspicions;
 use crate::app::issue::jwt_svids::{JwtPolicy, JwtSvids};
 use crate::app::issue::refusals::RefusalLog;
+use crate::app::issue::shown_denied::ShownDenied;
 use crate::app::issue::vouch::VouchIssuers;
 use crate::app::issue::{enroll, rotate};
 use crate::app::keep::revocation_lists::RefusedSvids;
 use crate::app::pool::Pool;
 use crate::app::trust::log::TrustLog;
 use crate::ca::authority::Authority;
+use crate::ca::crl::number_at;
 use crate::clock::Clock;
 use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, WhenFull};
 use crate::domain::host::ClonePolicy;
 use crate::domain::identity::deny::DenyChange;
 use crate::domain::identity::dns_suffix::DnsSuffixes;
+use crate::domain::identity::outage::sign_of_life_every;
 use crate::domain::identity::reserved_ids::ReservedIds;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::ids::HostId;
@@ -105,6 +109,11 @@ pub struct App {
     pub(crate) authority: RwLock<Option<Arc<Authority>>>,
     /// Held by whoever replaces the agent CA, from reading the old one until the new one is unsealed.
     pub(crate) hierarchy_changes: tokio::sync::Mutex<()>,
+    /// Held by whoever replaces keys of JWT-SVIDs, from reading the old ones until the new ones sign. Whoever holds both has
+    /// taken the other one first.
+    pub(crate) jwt_key_changes: tokio::sync::Mutex<()>,
+    /// The number of the newest revocation list.
+    pub(crate) list_number: AtomicU64,
     /// Agents whose SVIDs were made before this are asked to rotate.
     pub(crate) rotation_asked: watch::Sender<Option<Timestamp>>,
     /// What relying parties refuse because its issuer was revoked.
@@ -126,6 +135,7 @@ pub struct App {
     pub(crate) passwords: Passwords,
     pub(crate) refusals: RefusalLog,
     pub(crate) suspicions: Arc<Suspicions>,
+    pub(crate) shown_denied: ShownDenied,
     /// Attempts of decommissioned machines to come back with a secret, each of which may be told in a timeline.
     pub(crate) readmissions: Mutex<RateLimiter<HostId>>,
     /// Every rotation adds rows that stay.
@@ -197,7 +207,9 @@ impl App {
                     }
                 }
                 tell(&events, published);
-                if published.whole || !published.deny.is_empty() {
+                // What is forgotten stands on no list any more.
+                let matters = |change: &DenyChange| !matches!(change, DenyChange::Forget(_));
+                if published.whole || published.deny.iter().any(matters) {
                     trust.send_replace(());
                 }
             })
@@ -214,6 +226,9 @@ impl App {
         let rotations = limiter(rotate::rate(policy.svid_ttl));
         let writes = limiter(write_pace::rate(policy.write_pace));
         let jwt = Arc::new(JwtSvids::new(policy.jwt.clone()));
+        // The newest list of the run before may be a little younger than its last sign of life.
+        let alive = store.read(|view| view.last_alive())?.unwrap_or(Timestamp::UNIX_EPOCH);
+        let list_number = alive.saturating_add(sign_of_life_every(policy.svid_ttl)).unwrap_or(alive);
         let lists_made = tokio::sync::Mutex::new(clock.now());
         let ran_before = store.read(|view| view.clock_marks())?.ran.saturating_sub(clock.running());
         Ok(Self {
@@ -227,6 +242,8 @@ impl App {
             data_dir: data_dir.to_owned(),
             authority: RwLock::default(),
             hierarchy_changes: tokio::sync::Mutex::default(),
+            jwt_key_changes: tokio::sync::Mutex::default(),
+            list_number: AtomicU64::new(number_at(list_number)),
             rotation_asked: watch::Sender::default(),
             refused: Mutex::default(),
             lists_made,
@@ -239,6 +256,7 @@ impl App {
             passwords: Passwords::default(),
             refusals: RefusalLog::default(),
             suspicions,
+            shown_denied: ShownDenied::default(),
             readmissions: limiter(enroll::READMISSIONS_TOLD),
             rotations,
             writes,
@@ -257,9 +275,13 @@ impl App {
 
     /// Hands over the unsealed issuing key; from now on enrollments and rotations are answered.
     pub fn set_authority(&self, authority: Authority) {
-        let rotate = authority.rotate_what_is_older_than(self.clock.now());
-        *self.authority.write() = Some(Arc::new(authority));
-        self.rotation_asked.send_replace(rotate);
+        let authority = Arc::new(authority);
+        let before = self.authority.write().replace(Arc::clone(&authority));
+        // Until the line before, the one that is revoked has signed: that moment counts, not the one that is on record.
+        let now = self.clock.now();
+        let rotate = authority.rotate_what_is_older_than(before.as_deref(), now);
+        self.rotation_asked
+            .send_modify(|asked| *asked = rotate.map(|rotate| asked.map_or(rotate, |it| it.max(rotate))));
         self.authority_changed.send_replace(());
         self.trust.send_replace(());
     }

@@ -18,7 +18,7 @@ use crate::ca::parse::lint;
 use crate::ca::parse::lint::{ExpectedProfile, OutOfProfile};
 use crate::ca::parse::validity::Validity;
 use crate::domain::enroll::enrollment::SVID_LIFETIME_MAX;
-use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
 use crate::domain::network::crl_base::CrlBase;
@@ -110,14 +110,13 @@ pub enum IssueError {
 }
 
 impl Authority {
-    /// Unseals the keys of the intermediates that have not expired, and checks that each is its certificate's.
-    pub fn open(hierarchy: &Hierarchy, envelope: &Envelope, now: Timestamp) -> Result<Self, AuthorityError> {
+    /// Unseals the keys of the intermediates, and checks that each is its certificate's. Whatever the clock says of their ends:
+    /// it may be ahead, and is put right while the server runs.
+    pub fn open(hierarchy: &Hierarchy, envelope: &Envelope) -> Result<Self, AuthorityError> {
         let mut intermediates = Vec::new();
-        for (age, stored) in hierarchy.intermediates.iter().rev().enumerate() {
+        for stored in hierarchy.intermediates.iter().rev() {
             let certificate = CaCertificate::read(&stored.certificate)?;
-            // The newest one is opened however old it is, so that a wrong envelope is always found.
-            let needed = age == 0 || certificate.validity.not_after >= now;
-            let issuer = match stored.sealed_key.as_ref().filter(|_| needed) {
+            let issuer = match &stored.sealed_key {
                 Some(sealed_key) => {
                     let pkcs8 = envelope.unseal(sealed_key)?;
                     let key = IssuingKey::from_pkcs8(&pkcs8).map_err(AuthorityError::Key)?;
@@ -155,12 +154,31 @@ impl Authority {
     }
 
     /// Agents whose SVIDs were made before this are to rotate: an intermediate was revoked then, and some of what it signed may
-    /// not have expired.
-    pub fn rotate_what_is_older_than(&self, now: Timestamp) -> Option<Timestamp> {
-        let revoked_at =
-            self.intermediates.iter().filter_map(|intermediate| intermediate.revoked_at).max()?;
-        let still_out = now.duration_since(revoked_at) < SVID_LIFETIME_MAX;
-        still_out.then(|| revoked_at.saturating_add(MADE_MEANWHILE).unwrap_or(revoked_at))
+    /// not have expired. Where the authority that this one has just taken the place of still issued from it, that is now.
+    pub fn rotate_what_is_older_than(&self, before: Option<&Self>, now: Timestamp) -> Option<Timestamp> {
+        let recorded = self.newest_revocation()?;
+        if now.duration_since(recorded) >= SVID_LIFETIME_MAX {
+            return None;
+        }
+        let issued_until_now = before.is_some_and(|before| before.newest_revocation() != Some(recorded));
+        let stopped = if issued_until_now { recorded.max(now) } else { recorded };
+        Some(stopped.saturating_add(MADE_MEANWHILE).unwrap_or(stopped))
+    }
+
+    fn newest_revocation(&self) -> Option<Timestamp> {
+        self.intermediates.iter().filter_map(|intermediate| intermediate.revoked_at).max()
+    }
+
+    /// Whether it is what a hierarchy comes to: the lists that it signs go with that one's certificates.
+    pub fn is_of(&self, hierarchy: &Hierarchy) -> bool {
+        let same = |(held, stored): (&IssuingCa, &Intermediate)| {
+            held.certificate.der == stored.certificate
+                && held.issuing_from == stored.issuing_from.unwrap_or(held.certificate.validity.not_before)
+                && held.revoked_at == stored.revocation.map(|revocation| revocation.at)
+                && held.issuer.is_some() == stored.sealed_key.is_some()
+        };
+        let pairs = self.intermediates.iter().zip(hierarchy.intermediates.iter().rev());
+        self.intermediates.len() == hierarchy.intermediates.len() && pairs.into_iter().all(same)
     }
 
     /// Whether it holds the key of the intermediate with this certificate.
@@ -190,12 +208,13 @@ impl Authority {
         &self,
         certificate: &[u8],
         revoked: &[RevokedEntry],
+        number: u64,
         at: Timestamp,
     ) -> Result<Option<Vec<u8>>, CrlSignError> {
         let Some(intermediate) = self.of(certificate) else { return Ok(None) };
         let next_update = intermediate.certificate.validity.not_after;
         let Some(issuer) = intermediate.issuer.as_ref().filter(|_| next_update > at) else { return Ok(None) };
-        let order = ListOrder { revoked, number: crl::number_at(at), at, next_update };
+        let order = ListOrder { revoked, number, at, next_update };
         crl::sign(&intermediate.certificate, issuer, &order).map(Some)
     }
 
@@ -203,9 +222,7 @@ impl Authority {
     pub fn issue(&self, csr: &VerifiedCsr, order: &SvidOrder) -> Result<IssuedSvid, IssueError> {
         let intermediate = self.issuing_at(order.at);
         let validity = intermediate.validity(order.at, order.lifetime)?;
-        let issuer = intermediate.issuer.as_deref();
-        let not_after = intermediate.certificate.validity.not_after;
-        let issuer = issuer.ok_or(IssueError::IntermediateExpired { not_after })?;
+        let issuer = intermediate.key()?;
         let key_identifier = HEXLOWER.encode(&intermediate.certificate.key_identifier);
         let crl_url = order.crl_base.as_ref().map(|base| base.of_issuer(&key_identifier));
         let params = profile::svid(order, validity, crl_url.clone())?;
@@ -227,7 +244,9 @@ impl Authority {
 
     /// Whether an SVID of this lifetime can be issued at a time.
     pub fn issues_at(&self, at: Timestamp, lifetime: SignedDuration) -> Result<(), IssueError> {
-        self.issuing_at(at).validity(at, lifetime).map(|_| ())
+        let intermediate = self.issuing_at(at);
+        intermediate.validity(at, lifetime)?;
+        intermediate.key().map(|_| ())
     }
 
     /// Signs the list of each intermediate that has not expired: the issuing one's first, then the others', newest first.
@@ -245,6 +264,7 @@ impl Authority {
             let der = match (&intermediate.issuer, &intermediate.last_list) {
                 (Some(issuer), _) => crl::sign(certificate, issuer, order)?,
                 (None, Some(last_list)) => last_list.clone(),
+                // It is over; see `Intermediate::is_over`.
                 (None, None) => return Ok(None),
             };
             Ok(Some(IssuerList { issuer: HEXLOWER.encode(&certificate.key_identifier), der }))
@@ -285,6 +305,11 @@ impl Authority {
 }
 
 impl IssuingCa {
+    fn key(&self) -> Result<&Issuer<'static, IssuingKey>, IssueError> {
+        let not_after = self.certificate.validity.not_after;
+        self.issuer.as_deref().ok_or(IssueError::IntermediateExpired { not_after })
+    }
+
     fn validity(&self, at: Timestamp, lifetime: SignedDuration) -> Result<Validity, IssueError> {
         if self.revoked_at.is_some() {
             return Err(IssueError::IntermediateRevoked);
@@ -396,25 +421,44 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_ready_to_issue_without_a_key() {
+        let ca = Ca::new();
+        let lifetime = SignedDuration::from_hours(24);
+        ca.authority.issues_at(now(), lifetime).unwrap();
+        let without = ca.authority.without_key_of(&ca.hierarchy.intermediates[0].certificate, None);
+        assert!(without.issues_at(now(), lifetime).is_err());
+    }
+
+    #[test]
+    fn who_rotates_goes_by_when_the_revoked_one_ceased_to_issue() {
+        let ca = Ca::new();
+        let at = |seconds| now() + SignedDuration::from_secs(seconds);
+        let mut revoked = ca.authority.clone();
+        assert_eq!(revoked.rotate_what_is_older_than(Some(&ca.authority), at(5)), None);
+        revoked.intermediates[0].revoked_at = Some(now());
+        assert_eq!(revoked.rotate_what_is_older_than(None, at(5)), Some(at(1)), "after a start");
+        assert_eq!(revoked.rotate_what_is_older_than(Some(&ca.authority), at(5)), Some(at(6)));
+        assert_eq!(revoked.rotate_what_is_older_than(Some(&revoked), at(50)), Some(at(1)));
+        assert_eq!(revoked.rotate_what_is_older_than(None, at(8 * 86_400)), None);
+    }
+
+    #[test]
     fn authorities_open_only_with_their_key() {
         let ca = Ca::new();
-        let error = Authority::open(&ca.hierarchy, &envelope(), now()).unwrap_err();
+        let error = Authority::open(&ca.hierarchy, &envelope()).unwrap_err();
         assert!(matches!(error, AuthorityError::Unseal(EnvelopeError::OtherEnvelope)));
 
         let mut swapped = ca.hierarchy.clone();
         let other = Ca::new();
         let key = other.intermediate_key();
         swapped.intermediates[0].sealed_key = Some(ca.envelope.seal(key.pkcs8()).unwrap());
-        let error = Authority::open(&swapped, &ca.envelope, now()).unwrap_err();
+        let error = Authority::open(&swapped, &ca.envelope).unwrap_err();
         assert!(matches!(error, AuthorityError::Certificate(CaCertificateError::OtherKey)));
 
         swapped.intermediates[0].sealed_key = Some(ca.envelope.seal(b"not a key").unwrap());
-        assert!(matches!(Authority::open(&swapped, &ca.envelope, now()), Err(AuthorityError::Key(_))));
+        assert!(matches!(Authority::open(&swapped, &ca.envelope), Err(AuthorityError::Key(_))));
         swapped.intermediates.clear();
-        assert!(matches!(
-            Authority::open(&swapped, &ca.envelope, now()),
-            Err(AuthorityError::NoIntermediate)
-        ));
+        assert!(matches!(Authority::open(&swapped, &ca.envelope), Err(AuthorityError::NoIntermediate)));
         assert!(!format!("{:?}", ca.authority).contains("PRIVATE"));
     }
 
@@ -471,7 +515,7 @@ mod tests {
             "Cessation Of Operation",
             "Superseded",
             "18446744073709551615",
-            "Last Update: Nov 21 10:00:00 2026 GMT",
+            "Last Update: Nov 21 09:55:00 2026 GMT",
             "Next Update: Nov 21 11:00:00 2026 GMT",
         ] {
             assert!(text.contains(part), "{part} in {text}");

@@ -1,11 +1,12 @@
 //! Revocation lists are signed here (RFC 5280 section 5): one for each issuer, by that issuer.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     CertificateRevocationListParams, Issuer, KeyIdMethod, RevokedCertParams, SerialNumber, SigningKey,
 };
 
 use super::ca_certificate::CaCertificate;
+use crate::ca::parse::revocation_list::RevocationList;
 use crate::ca::parse::validity::{OutOfRange, x509_time};
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::serial::Serial;
@@ -29,10 +30,15 @@ pub struct ListOrder<'a> {
     pub revoked: &'a [RevokedEntry],
     /// Grows with every list of an issuer (RFC 5280 5.2.3).
     pub number: u64,
+    /// When it is made. It says that it is a little older.
     pub at: Timestamp,
     /// When relying parties begin to refuse everybody because the list is old.
     pub next_update: Timestamp,
 }
+
+/// Lists say that they are older than they are, by as much as certificates do: verifiers refuse everybody because of a list from
+/// what their clocks take for the future.
+const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 
 /// Why a list was not signed.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +65,7 @@ pub(crate) fn sign(
         })
     };
     let list = CertificateRevocationListParams {
-        this_update: x509_time(order.at)?.to_datetime(),
+        this_update: x509_time(order.at.saturating_sub(BACKDATED).unwrap_or(order.at))?.to_datetime(),
         next_update: x509_time(order.next_update)?.to_datetime(),
         crl_number: SerialNumber::from(order.number),
         issuing_distribution_point: None,
@@ -72,6 +78,12 @@ pub(crate) fn sign(
 /// The number of a list made at a time: it grows as long as the clock does, whoever made the list before.
 pub fn number_at(at: Timestamp) -> u64 {
     u64::try_from(at.as_millisecond()).unwrap_or(0)
+}
+
+/// When a list was made, as far as its number and its own time tell.
+pub fn made_at(list: &RevocationList) -> Timestamp {
+    let numbered = i64::try_from(list.number).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
+    numbered.map_or(list.issued_at, |numbered| numbered.max(list.issued_at))
 }
 
 /// An operator who revokes an agent withdraws its privilege; whether its key leaked is not known here.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::authority::IssuerList;
 use super::ca_certificate::{CaCertificate, CaCertificateError};
-use super::crl::{CrlSignError, ListedReason, RevokedEntry};
+use super::crl::{self, CrlSignError, ListedReason, RevokedEntry};
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
@@ -126,8 +126,10 @@ pub enum RenewError {
     Unsuitable(#[source] rcgen::Error),
     #[error("a stored root can't sign")]
     Root(#[from] CaCertificateError),
-    #[error("this is not the key of this agent CA's root")]
-    OtherKey,
+    #[error(
+        "this is not the key of this agent CA's root; wanted is that of the root with the SHA-256 {wanted}"
+    )]
+    OtherKey { wanted: String },
     #[error("the root expired at {not_after}")]
     RootExpired { not_after: Timestamp },
     #[error(transparent)]
@@ -182,7 +184,7 @@ pub fn request(
 pub fn newest_root_list(request: &IntermediateRequest) -> Option<Timestamp> {
     let roots: Vec<_> = request.roots.iter().filter_map(|root| CaCertificate::read(root).ok()).collect();
     let of_a_root = |list: &Vec<u8>| roots.iter().find_map(|root| revocation_list::read_of(list, root).ok());
-    request.root_lists.iter().filter_map(of_a_root).map(|list| list.issued_at).max()
+    request.root_lists.iter().filter_map(of_a_root).map(|list| crl::made_at(&list)).max()
 }
 
 /// What a root signs for a renewal.
@@ -204,7 +206,9 @@ pub fn sign(
     let key = IssuingKey::read(root_key).map_err(RenewError::Unsuitable)?;
     let roots = request.roots.iter().map(|known| CaCertificate::read(known));
     let roots = roots.collect::<Result<Vec<_>, _>>()?;
-    let root = roots.iter().rfind(|root| root.is_of(&key)).ok_or(RenewError::OtherKey)?;
+    let wanted = || roots.iter().map(|root| Pin::of(&root.der).to_string()).collect::<Vec<_>>().join(" or ");
+    let root = roots.iter().rfind(|root| root.is_of(&key));
+    let root = root.ok_or_else(|| RenewError::OtherKey { wanted: wanted() })?;
     if root.validity.not_after <= now {
         return Err(RenewError::RootExpired { not_after: root.validity.not_after });
     }
@@ -519,7 +523,7 @@ mod tests {
             accept(&ca.hierarchy, signed, request.sealed_key, at, &ca.envelope, at)
         };
         let hierarchy = renew(&ca.root_key_pem, later).unwrap();
-        let authority = Authority::open(&hierarchy, &ca.envelope, now()).unwrap();
+        let authority = Authority::open(&hierarchy, &ca.envelope).unwrap();
         assert!(authority.intermediate_not_after(later) > ca.authority.intermediate_not_after(now()));
         assert_eq!(authority.intermediate_not_after(now()), ca.authority.intermediate_not_after(now()));
         assert_eq!(authority.next_begins(now()), Some(later));
@@ -527,7 +531,12 @@ mod tests {
         let after_the_root = now() + jiff::SignedDuration::from_hours(24 * 366 * 10);
         assert!(matches!(renew(&ca.root_key_pem, after_the_root), Err(RenewError::RootExpired { .. })));
         let other = Ca::new();
-        assert!(matches!(renew(&other.root_key_pem, later), Err(RenewError::OtherKey)));
+        let error = renew(&other.root_key_pem, later).unwrap_err();
+        let wanted = Pin::of(&ca.hierarchy.roots[0]).to_string();
+        assert!(
+            matches!(&error, RenewError::OtherKey { .. }) && error.to_string().contains(&wanted),
+            "{error}"
+        );
         let bundle = bundle_pem(&ca.hierarchy);
         let doubled = format!("{0}{0}", *ca.root_key_pem);
         for garbage in ["", "garbage", &bundle, &doubled, &ca.root_key_pem[..100]] {

@@ -25,9 +25,13 @@ pub enum RevokeIntermediateError {
         "an intermediate is named by its serial or its SHA-256, or by the first {DIGITS_MIN} digits of one at least"
     )]
     NotAnId,
-    #[error("no intermediate of this agent CA has a serial or a SHA-256 that begins like this")]
+    #[error(
+        "no intermediate of this agent CA has a serial or a SHA-256 that begins like this; 'muster agent-ca show' lists them"
+    )]
     Unknown,
-    #[error("more than one intermediate has a serial or a SHA-256 that begins like this")]
+    #[error(
+        "more than one intermediate has a serial or a SHA-256 that begins like this; give more of its digits"
+    )]
     Ambiguous,
     #[error("this intermediate was revoked at {at}")]
     Already { at: Timestamp },
@@ -68,17 +72,54 @@ fn named(hierarchy: &Hierarchy, id: &str) -> Result<CertificateSummary, RevokeIn
 /// One that can be revoked.
 pub fn find(hierarchy: &Hierarchy, id: &str, now: Timestamp) -> Result<Serial, RevokeIntermediateError> {
     let found = named(hierarchy, id)?;
+    let serial = found.serial.parse().map_err(|_| DamagedCertificate)?;
     match found.revocation {
-        Some(IntermediateRevocation { at, published: true }) => {
+        Some(IntermediateRevocation { at, published: true }) if is_named(hierarchy, serial) => {
             return Err(RevokeIntermediateError::Already { at });
         }
+        // After a restore the root's list may lack it, and is made again like this.
+        Some(IntermediateRevocation { published: true, .. }) | None => {}
         Some(IntermediateRevocation { at, .. }) => return Err(RevokeIntermediateError::Waits { at }),
-        None => {}
     }
     if found.not_after < now {
         return Err(RevokeIntermediateError::Expired { not_after: found.not_after });
     }
-    found.serial.parse().map_err(|_| DamagedCertificate.into())
+    Ok(serial)
+}
+
+/// Whether a root's list names an intermediate, be it one that waits.
+fn is_named(hierarchy: &Hierarchy, serial: Serial) -> bool {
+    let roots: Vec<_> = hierarchy.roots.iter().filter_map(|root| CaCertificate::read(root).ok()).collect();
+    let waiting = hierarchy.waiting_lists.iter().map(|waiting| &waiting.list);
+    let mut lists = waiting.chain(&hierarchy.root_lists);
+    lists.any(|list| {
+        let read = roots.iter().find_map(|root| revocation_list::read_of(list, root).ok());
+        read.is_some_and(|read| read.revoked.iter().any(|(named, ..)| *named == serial))
+    })
+}
+
+/// The serials of all intermediates. Relying parties find those that are revoked on the root's list, in their time.
+pub fn serials(hierarchy: &Hierarchy) -> Vec<Serial> {
+    hierarchy.intermediates.iter().filter_map(|it| serial_of(&it.certificate)).collect()
+}
+
+/// The intermediates that are not revoked, each by its serial.
+pub fn unrevoked(hierarchy: &Hierarchy) -> Vec<Serial> {
+    let unrevoked = hierarchy.intermediates.iter().filter(|it| it.revocation.is_none());
+    unrevoked.filter_map(|it| serial_of(&it.certificate)).collect()
+}
+
+/// The hierarchy with these intermediates revoked, whose serials are denied: it is older than their revocation. The root's list
+/// lacks them until the root signs another; nobody is told of them from now on.
+#[must_use]
+pub fn revoked_again(hierarchy: &Hierarchy, denied: &[Serial], now: Timestamp) -> Hierarchy {
+    let mut after = hierarchy.clone();
+    for intermediate in &mut after.intermediates {
+        if serial_of(&intermediate.certificate).is_some_and(|serial| denied.contains(&serial)) {
+            intermediate.revocation = Some(IntermediateRevocation { at: now, published: true });
+        }
+    }
+    after
 }
 
 /// One that is revoked, and that the root's published list does not name yet.
@@ -108,7 +149,8 @@ pub fn accept(
     }
     for intermediate in &mut after.intermediates {
         if serial_of(&intermediate.certificate) == Some(revoked) {
-            intermediate.revocation = Some(IntermediateRevocation { at: now, published: false });
+            let published = intermediate.revocation_is_published();
+            intermediate.revocation = Some(IntermediateRevocation { at: now, published });
         }
     }
     // Another revocation that waits is on this list, too. Its agents have no less time than they were promised at the most.
@@ -217,7 +259,7 @@ mod tests {
             ("", "first 8 digits"),
             (&summary.serial[..7], "first 8 digits"),
             ("not hex digits", "first 8 digits"),
-            ("ffffffffff", "no intermediate"),
+            ("ffffffffff", "'muster agent-ca show'"),
             // A root is none.
             (&hierarchy::describe(&ca.hierarchy).unwrap()[0].fingerprint, "no intermediate"),
         ] {
@@ -248,7 +290,7 @@ mod tests {
         assert_eq!(find_waiting(&waiting, &first.to_string()).unwrap().serial, first.to_string());
         let error = find_waiting(&waiting, &serial(&waiting, 1).to_string()).unwrap_err();
         assert!(matches!(error, RevokeIntermediateError::NotRevoked), "{error}");
-        let authority = Authority::open(&waiting, &ca.envelope, now()).unwrap();
+        let authority = Authority::open(&waiting, &ca.envelope).unwrap();
         let signer = authority.issue(&csr().0, &order("web-1")).unwrap();
         assert_eq!(RefusedIssuers::of(&waiting).have_signed(&signer.der), None);
 
@@ -277,6 +319,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_restored_store_forgot_is_revoked_again_and_the_root_s_list_can_follow() {
+        let ca = Ca::new();
+        let first = serial(&ca.hierarchy, 0);
+        assert_eq!(unrevoked(&ca.hierarchy), [first]);
+        assert_eq!(revoked_again(&ca.hierarchy, &[], now()), ca.hierarchy);
+        let again = revoked_again(&ca.hierarchy, &[first], now());
+        assert_eq!((unrevoked(&again).len(), again.believed().count(), root_entries(&again)), (0, 0, 0));
+        let error = Authority::open(&again, &ca.envelope).unwrap().issue(&csr().0, &order("a")).unwrap_err();
+        assert!(matches!(error, IssueError::IntermediateRevoked), "{error}");
+        // Its revocation stays in force while the list that names it waits.
+        assert_eq!(find(&again, &first.to_string(), now()).unwrap(), first);
+        let named = revoke(&ca, &again, first, Some(now() + SignedDuration::from_mins(10)));
+        assert_eq!(named.believed().count(), 1);
+        assert!(find(&named, &first.to_string(), now()).is_err());
+        assert_eq!(root_entries(&published(&named)), 1);
+    }
+
+    #[test]
     fn what_is_revoked_never_issues_again() {
         let ca = Ca::new();
         let later = now() + SignedDuration::from_hours(24);
@@ -287,7 +347,7 @@ mod tests {
             hierarchy::accept(&ca.hierarchy, signed, request.sealed_key, later, &ca.envelope, now()).unwrap();
         // The one that waits is revoked before it ever issued.
         let revoked = revoke(&ca, &waiting, serial(&waiting, 1), None);
-        let authority = Authority::open(&revoked, &ca.envelope, now()).unwrap();
+        let authority = Authority::open(&revoked, &ca.envelope).unwrap();
         let newest = crate::pem::certificate(&revoked.intermediates[2].certificate);
         assert_eq!(authority.intermediate_pem(now()), newest);
         assert_eq!(authority.intermediate_pem(later), newest);
@@ -296,7 +356,7 @@ mod tests {
         for intermediate in &mut all.intermediates {
             intermediate.revocation = Some(IntermediateRevocation { at: now(), published: true });
         }
-        let authority = Authority::open(&all, &ca.envelope, now()).unwrap();
+        let authority = Authority::open(&all, &ca.envelope).unwrap();
         let order = SvidOrder { at: later, ..order("web-1") };
         let error = authority.issue(&csr().0, &order).unwrap_err();
         assert!(matches!(error, IssueError::IntermediateRevoked), "{error}");

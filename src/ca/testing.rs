@@ -38,7 +38,7 @@ impl Ca {
     pub(crate) fn new() -> Self {
         let envelope = envelope();
         let made = hierarchy::init(&"muster".parse().unwrap(), &envelope, None, now()).unwrap();
-        let authority = Authority::open(&made.hierarchy, &envelope, now()).unwrap();
+        let authority = Authority::open(&made.hierarchy, &envelope).unwrap();
         Self { envelope, hierarchy: made.hierarchy, root_key_pem: made.root_key_pem, authority }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A connection outlives the moment of its handshake: the certificate may be revoked or may expire while
 //! it is open. So this is asked for every request, and for every message of a stream. The same goes for how fast it
-//! speaks: one pace for each identity, over all its connections and whatever it calls but `SignJwt`, whose use case keeps a
-//! pace of its own.
+//! speaks: one pace for each identity, over all its connections and whatever it calls but `SignJwt`, which has a pace of its
+//! own.
 
 use std::sync::Arc;
 

@@ -18,7 +18,7 @@ use tower::ServiceExt;
 use super::gate::Gate;
 use super::proto::FILE_DESCRIPTOR_SET;
 use super::proto::agent_service_server::AgentServiceServer;
-use super::service::AgentApi;
+use super::service::{AgentApi, jwt_refused};
 use super::status::AgentRefusal;
 use super::trust::door::{AgentDoor, TrustDoor};
 use super::trust::hub::TrustHub;
@@ -76,6 +76,7 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
     } = deps;
     let hub = Arc::new(TrustHub::new(trust, Arc::clone(&clock)));
     let gate = Gate::new(deny, clock);
+    let tokens = Arc::clone(&jwt);
     let watchers = TrustDoor::new(Arc::clone(&hub), gate.clone(), shutdown.clone());
     let api = AgentApi {
         gate: gate.clone(),
@@ -91,7 +92,7 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
     let routes = routes(api, watchers).await;
     let config = ListenerConfig::grpc(certificate, verifier, live).counting(refused);
     let serving = Listener::new(listener, config)
-        .serve(move |peer| gated(routes.clone(), gate.clone(), peer), shutdown.clone());
+        .serve(move |peer| gated(routes.clone(), gate.clone(), Arc::clone(&tokens), peer), shutdown.clone());
     tokio::join!(serving, hub.run(shutdown));
 }
 
@@ -121,10 +122,11 @@ async fn routes(api: AgentApi, watchers: TrustDoor) -> Routes {
 fn gated(
     routes: Routes,
     gate: Gate,
+    tokens: Arc<JwtSvids>,
     connection: Connection,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Send {
     service_fn(move |mut request: Request<Incoming>| {
-        let admitted = admitted(&gate, connection.peer.as_ref(), request.uri().path()).cloned();
+        let admitted = admitted(&gate, &tokens, connection.peer.as_ref(), request.uri().path()).cloned();
         let routes = routes.clone();
         async move {
             match admitted {
@@ -132,23 +134,28 @@ fn gated(
                     request.extensions_mut().insert(peer);
                     routes.oneshot(request).await
                 }
-                Err(refused) => Ok(Status::from(refused).into_http()),
+                Err(refused) => Ok(refused.into_http()),
             }
         }
     })
 }
 
-/// The call that has a pace of its own, which its use case keeps: an agent serves many programs with it.
+/// The call that has a pace of its own: an agent serves many programs with it.
 const SIGN_JWT: &str = "/muster.agent.v1.AgentService/SignJwt";
 
 fn admitted<'a>(
     gate: &Gate,
+    tokens: &JwtSvids,
     peer: Option<&'a Arc<LivePeer>>,
     method: &str,
-) -> Result<&'a Arc<LivePeer>, AgentRefusal> {
+) -> Result<&'a Arc<LivePeer>, Status> {
     let peer = peer.ok_or(AgentRefusal::NoIdentity)?;
     match method {
-        SIGN_JWT => gate.check(peer.identity())?,
+        // Here, because a body that can't be read never comes to the use case.
+        SIGN_JWT => {
+            gate.check(peer.identity())?;
+            tokens.take_pace(peer.identity().host()).map_err(|refused| jwt_refused(&refused))?;
+        }
         _ => gate.admit(peer.identity())?,
     }
     Ok(peer)
@@ -170,6 +177,7 @@ mod tests {
     use tokio::time::timeout;
     use tokio_rustls::TlsConnector;
     use tokio_stream::wrappers::ReceiverStream;
+    use tonic::codegen::http::uri::PathAndQuery;
     use tonic::transport::{Channel, Endpoint, Uri};
     use tonic::{Code, Streaming};
     use tonic_health::pb::HealthCheckRequest;
@@ -186,7 +194,8 @@ mod tests {
     use crate::domain::ids::HostId;
     use crate::grpc::proto::agent_service_client::AgentServiceClient;
     use crate::grpc::proto::{
-        HeartbeatRequest, HostFacts, SessionRequest, SessionResponse, session_request, session_response,
+        HeartbeatRequest, HeartbeatResponse, HostFacts, SessionRequest, SessionResponse, SignJwtResponse,
+        session_request, session_response,
     };
     use crate::tls::specimens::{
         Recorded, ServerFiles, SpecimenCa, agent, identity, serial, svid_params, verifier,
@@ -545,6 +554,37 @@ mod tests {
         assert!(f64::from(heard) <= most && heard >= 40, "{heard} of at most {most}");
         unary(&other.connect().await.unwrap()).await.expect("another identity has a pace of its own");
         until_heard(&channels[0]).await;
+    }
+
+    #[tokio::test]
+    async fn questions_for_tokens_that_can_t_be_read_count() {
+        let site = Site::open().await;
+        let channel = site.agent("web-1", 1).connect().await.unwrap();
+        let ask = |channel| async move {
+            let unreadable = HeartbeatResponse { next_interval_ms: 1, ..HeartbeatResponse::default() };
+            let mut raw = tonic::client::Grpc::new(channel);
+            raw.ready().await.unwrap();
+            let codec = tonic_prost::ProstCodec::<HeartbeatResponse, SignJwtResponse>::default();
+            raw.unary(tonic::Request::new(unreadable), PathAndQuery::from_static(SIGN_JWT), codec)
+                .await
+                .unwrap_err()
+        };
+        let first = ask(channel.clone()).await;
+        assert!(first.message().contains("wire type"), "{first:?}");
+        let hasty = (0..8).map(|_| {
+            let channel = channel.clone();
+            tokio::spawn(async move {
+                for _ in 0..500 {
+                    if ask(channel.clone()).await.code() == Code::ResourceExhausted {
+                        return true;
+                    }
+                }
+                false
+            })
+        });
+        for hasty in hasty.collect::<Vec<_>>() {
+            assert!(hasty.await.unwrap(), "never too fast");
+        }
     }
 
     #[tokio::test]

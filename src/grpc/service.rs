@@ -131,7 +131,6 @@ impl AgentService for AgentApi {
         let SignJwtRequest { audience, ttl_seconds } = request.into_inner();
         let identity = peer.identity();
         let caller = JwtCaller {
-            host: identity.host(),
             identity: identity.identity().clone(),
             serial: identity.serial(),
             not_after: identity.not_after(),
@@ -148,7 +147,7 @@ impl AgentService for AgentApi {
     }
 }
 
-fn jwt_refused(refused: &JwtRefusal) -> Status {
+pub(crate) fn jwt_refused(refused: &JwtRefusal) -> Status {
     let code = match refused {
         JwtRefusal::Audiences | JwtRefusal::Audience => Code::BadRequest,
         JwtRefusal::TooFast => Code::Throttled,

@@ -124,6 +124,8 @@ impl Shared {
                 Ok(Some(Lists::from(made)))
             }
             Err(CrlError::Issuing(IssuingError::NoAuthority)) => Ok(None),
+            // Bundle and lists go together, so both stay; the new authority makes itself known when it is there.
+            Err(CrlError::Changing) => return Err(Failed),
             Err(error) => Err(error),
         };
         let failed = bundles.is_err() || lists.is_err() || discovery.is_err();

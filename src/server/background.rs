@@ -137,6 +137,20 @@ pub(crate) async fn watch_for_clones(app: Arc<App>, ending: CancellationToken) {
     }
 }
 
+pub(crate) async fn deny_what_is_shown(app: Arc<App>, ending: CancellationToken) {
+    loop {
+        let denied = tokio::select! {
+            () = ending.cancelled() => return,
+            denied = app.deny_what_was_shown() => denied,
+        };
+        let failed = denied.is_err();
+        warn_of(denied, "a revoked agent's certificate is not denied by its serial; it will be tried again");
+        if failed {
+            tokio::time::sleep(PUBLISHED_AGAIN_AFTER).await;
+        }
+    }
+}
+
 /// Looks this often whether the agents that a list waits for have rotated.
 const PUBLISHABLE_LOOKED_AT: Duration = Duration::from_secs(1);
 /// After a start, agents need this long to come back; until then nobody can say that they have rotated.
@@ -155,11 +169,19 @@ pub(crate) async fn publish_waiting_lists(app: Arc<App>, live: LivePeers, ending
     let publishing = async {
         loop {
             changes.borrow_and_update();
-            let Ok(Some(waiting)) = app.waiting_publication() else {
-                deadline = None;
-                // The sender lives as long as the app.
-                let _ = changes.changed().await;
-                continue;
+            let waiting = match app.waiting_publication() {
+                Ok(Some(waiting)) => waiting,
+                Ok(None) => {
+                    deadline = None;
+                    // The sender lives as long as the app.
+                    let _ = changes.changed().await;
+                    continue;
+                }
+                // What was waiting waits on, and no longer than it would have.
+                Err(_) => {
+                    let _ = timeout(PUBLISHED_AGAIN_AFTER, changes.changed()).await;
+                    continue;
+                }
             };
             let (now, deadline) = (clock::timer(), *deadline.get_or_insert(clock::timer() + TIME_TO_ROTATE));
             let settled = !waited_at_the_start || now >= began + BACK_IN_SESSION;

@@ -12,7 +12,6 @@ use crate::app::insight::fleet::HEARTBEAT_INTERVAL;
 use crate::app::keep::agent_ca::UnsealError;
 use crate::ca::authority::Authority;
 use crate::ca::envelope::Envelope;
-use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::network::host_port::HostPort;
 use crate::domain::network::pin::Pin;
@@ -22,9 +21,9 @@ use crate::http::transport::socket::Socket;
 use crate::http::{ServerFacts, Shared, router};
 use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
-    housekeeping, jwt_keys_kept, keep_jwt_keys, publish_waiting_lists, save_presence, sign_of_life,
-    signs_of_life, tidying, warn_of, warn_of_addresses, warn_of_names_and_lists, watch_addresses,
-    watch_for_clones,
+    deny_what_is_shown, housekeeping, jwt_keys_kept, keep_jwt_keys, publish_waiting_lists, save_presence,
+    sign_of_life, signs_of_life, tidying, warn_of, warn_of_addresses, warn_of_names_and_lists,
+    watch_addresses, watch_for_clones,
 };
 use crate::server::prepare::{
     INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, prepare_data_dir, reach,
@@ -62,7 +61,7 @@ impl Server {
         let (hierarchy, has_hosts) = stored.unwrap_or_default();
         if let Some(hierarchy) = hierarchy {
             let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
-            let opened = Authority::open(&hierarchy, &envelope, SystemClock.now());
+            let opened = Authority::open(&hierarchy, &envelope);
             drop(opened.map_err(UnsealError::from)?);
             anchors_for(&configured, &hierarchy)?;
         }
@@ -101,6 +100,8 @@ impl Server {
         let agents = AgentAnchors { verifier: Arc::clone(&verifier), configured: configured_roots(config)? };
         if app.hierarchy()?.is_some() {
             let envelope = Envelope::find(&envelope_settings(config))?.ok_or(StartError::NoEnvelope)?;
+            // Before anything is issued by what was stolen.
+            app.revoke_denied_intermediates().await?;
             agents.follow(&app.unseal(&envelope)?)?;
         } else {
             tracing::warn!(
@@ -218,6 +219,7 @@ impl Server {
                 ending.clone(),
             )),
             tokio::spawn(watch_for_clones(Arc::clone(&self.app), ending.clone())),
+            tokio::spawn(deny_what_is_shown(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), changes, ending.clone())),
             tokio::spawn(watch_addresses(self.shared.clone(), ending.clone())),
             tokio::spawn(publish_waiting_lists(Arc::clone(&self.app), self.live.clone(), ending.clone())),

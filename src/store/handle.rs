@@ -128,6 +128,11 @@ impl Store {
         self.writer.is_healthy()
     }
 
+    /// Whether a commit failed of which only the store, once it is open again, can say if it has reached the disk.
+    pub fn is_in_doubt(&self) -> bool {
+        self.writer.is_in_doubt()
+    }
+
     /// Commits that failed since the store was opened.
     pub fn failed_commits(&self) -> u64 {
         self.writer.failed_commits()

@@ -60,6 +60,8 @@ pub(crate) struct Writer {
 struct Health {
     /// The store is being opened anew and nothing can be decided.
     reopening: AtomicBool,
+    /// What the store holds is known once it is open again; that the journal is in doubt is no reason.
+    in_doubt: AtomicBool,
     /// The latest commit failed. That the file opens again does not say that the next one will succeed: the disk that
     /// was full may still be.
     failing: AtomicBool,
@@ -117,6 +119,11 @@ impl Writer {
     /// Whether the latest commit succeeded and the next one can be tried.
     pub(crate) fn is_healthy(&self) -> bool {
         !self.health.reopening.load(Ordering::Acquire) && !self.health.failing.load(Ordering::Acquire)
+    }
+
+    /// Whether a commit failed of which nobody can say yet if it has reached the disk.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.health.in_doubt.load(Ordering::Acquire)
     }
 
     pub(crate) fn failed_commits(&self) -> u64 {
@@ -214,6 +221,7 @@ impl Run {
                     self.health.failed.fetch_add(1, Ordering::Relaxed);
                     self.health.failing.store(true, Ordering::Release);
                     self.health.reopening.store(true, Ordering::Release);
+                    self.health.in_doubt.store(reopen == Reopen::Store, Ordering::Release);
                     // Who is revoked in the store is out, whatever else is still to be done.
                     committed.iter().for_each(|published| self.publish(published));
                     replies.into_iter().for_each(|reply| reply(Err(WriteError::Commit)));
@@ -274,6 +282,7 @@ impl Run {
         if *reopen == Reopen::Store {
             self.disk.reopen()?;
             self.publish(&self.everything()?);
+            self.health.in_doubt.store(false, Ordering::Release);
             *reopen = Reopen::Journal;
         }
         let Some(journal) = &mut self.journal else { return Ok(()) };
@@ -281,6 +290,7 @@ impl Run {
         let (opened, missing) =
             open::journal(&database, journal.path(), self.clock.now()).map_err(|error| {
                 if !matches!(error, OpenError::Journal(_)) {
+                    self.health.in_doubt.store(true, Ordering::Release);
                     *reopen = Reopen::Store;
                 }
                 error

@@ -90,6 +90,7 @@ const ELSEWHERE: &[(AuditAction, &str)] = &[
     (AuditAction::AgentCaReseal, "reseal::the_new_key_opens_everything_and_the_old_one_nothing"),
     (AuditAction::ApiTokenUse, "trail::uses_of_a_revoked_token_and_of_a_junk_session_leave_a_trace"),
     (AuditAction::AuditRecordsMissing, "audit::an_older_copy_of_the_trail_is_found_out"),
+    (AuditAction::CertificateDeny, "vouch::who_is_not_a_live_agent_of_the_tenant_is_refused_with_the_reason"),
     (AuditAction::HostPossibleClone, "clones::a_second_live_successor_is_a_sign_of_a_clone"),
     (AuditAction::RequestDenied, "audit::refusals_are_recorded_with_their_true_reason"),
     (AuditAction::SessionUse, "trail::uses_of_a_revoked_token_and_of_a_junk_session_leave_a_trace"),

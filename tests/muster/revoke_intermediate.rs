@@ -267,3 +267,30 @@ async fn a_list_that_waits_survives_a_restart_and_is_published_in_time() {
     session.report().await;
     assert!(session.next(PATIENCE).await.unwrap().is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_brings_no_revoked_intermediate_back() {
+    let mut server = Server::quickstart();
+    let copy = server.room().join("copy");
+    let copy = copy.to_str().unwrap();
+    tokio::task::block_in_place(|| server.cli(&["backup", copy]).run().ok());
+    let old = fingerprint(&server, 0);
+    revoke(&server, &[&old[..12], "--now"]).ok();
+    until_published(&server, 1).await;
+    let restored = tokio::task::block_in_place(|| {
+        server.stop();
+        fs::remove_file(server.store_file()).unwrap();
+        let restored = server.cli(&["restore", copy, "--json"]).run().json();
+        server.start_again();
+        restored
+    });
+    assert_eq!(restored["intermediates_revoked"], 1, "{restored}");
+    // The new one was made after the backup, so nothing issues, and nobody is told to believe the old one.
+    assert_eq!(server.http().get("/readyz").await.status, 503);
+    let told = String::from_utf8(server.http().get("/agent-ca.crt").await.body).unwrap();
+    assert_eq!(keys::certificates(&told).len(), 1, "{told}");
+
+    revoke(&server, &[&old[..12], "--now"]).ok();
+    until_published(&server, 1).await;
+    Identity::enroll(&server, "web-1").await.peer(&server).reports().await.unwrap();
+}

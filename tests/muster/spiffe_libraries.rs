@@ -169,6 +169,7 @@ async fn what_the_libraries_fetch_verifies_through_rotations_and_restarts() {
             seen.serials.len() >= 2 && seen.signed_with("ES256") >= 2
         });
         served.sign_with("RS256");
+        served.replace_keys();
         all_see("a token by the new key", &|_, seen| seen.signed_with("RS256") > 0);
         served.start_agent_again();
         all_see("a rotation and a token after its agent's restart", &|before, seen| {

@@ -1,7 +1,7 @@
 //! Vouching by the server: a certificate is a live agent's of the tenant asked for, or 403 says why not; proxies pass it on
 //! in one header, and whatever else a client sends lets nobody in.
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
@@ -12,6 +12,7 @@ use crate::support::http::Answer;
 use crate::support::identity::Identity;
 use crate::support::keys::Key;
 use crate::support::server::Server;
+use crate::support::wait::until_answered;
 
 const HEADER: &str = "X-Client-Cert";
 
@@ -136,6 +137,19 @@ async fn who_is_not_a_live_agent_of_the_tenant_is_refused_with_the_reason() {
     // From one request to the next.
     admin.act(&format!("/v1/hosts/{}/decommission", good.host_id())).await.expect(200);
     ask(&all, &pem(&good)).await.refused(403, "identity_revoked");
+
+    // One of hers that is on no record: refused by the identity, and relying parties that go by serials are told of it.
+    let unlisted = "0190f0f0f0f0aaaaaaaaaaaaaaaaaaaa";
+    let serial = HEXLOWER.decode(unlisted.as_bytes()).unwrap();
+    let fresh = stolen.imitate_as(&revoked, &serial, &Key::p256());
+    ask(&all, &fresh).await.refused(403, "identity_revoked");
+    until_answered("its serial is listed", async || {
+        let list = server.http().get("/agent-ca.crl").await.body;
+        list.windows(serial.len()).any(|window| window == serial).then_some(())
+    })
+    .await;
+    let audit = admin.get("/v1/audit?action=certificate.deny").await.json();
+    assert_eq!(audit["items"][0]["detail"]["serial"], unlisted, "{audit}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,11 +164,7 @@ impl App {
     /// What stands in the setting as a tenant and is none.
     pub(crate) fn unknown_in_dns_suffixes(&self) -> Result<Vec<String>, Unavailable> {
         let tenants = self.query(|view| view.tenants())?;
-        let known = |named: &str| {
-            tenants.iter().any(|tenant| tenant.name.as_str() == named || tenant.id.to_string() == named)
-        };
-        let named = self.policy.svid_dns_suffixes.named();
-        Ok(named.filter(|named| !known(named)).map(str::to_owned).collect())
+        Ok(self.policy.svid_dns_suffixes.unknown_among(&tenants))
     }
 }
 

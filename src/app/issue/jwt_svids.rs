@@ -52,8 +52,6 @@ impl Default for JwtPolicy {
 /// Who asks for a token, by the certificate of its connection.
 #[derive(Debug, Clone)]
 pub struct JwtCaller {
-    /// Whose pace it is.
-    pub host: HostId,
     /// Whom the token names.
     pub identity: AgentRef,
     /// Of the certificate: who verifies tokens can hold it against what is denied.
@@ -146,8 +144,13 @@ impl JwtSvids {
         self.signed.load(Ordering::Relaxed)
     }
 
+    /// Counts a question for a token, whatever is asked: before anything of it is read.
+    pub fn take_pace(&self, host: HostId) -> Result<(), JwtRefusal> {
+        self.pace.lock().take(host, 1.0, clock::monotonic()).map_err(|_| JwtRefusal::TooFast)
+    }
+
     /// Signs a token for those that it names, for so long, or for as long as tokens may live. Whether the caller may still
-    /// speak is asked before and after.
+    /// speak is asked before and after; that the question was counted, before.
     pub async fn sign(
         &self,
         caller: &JwtCaller,
@@ -155,8 +158,6 @@ impl JwtSvids {
         ttl: Option<SignedDuration>,
         now: Timestamp,
     ) -> Result<SignedJwt, JwtRefusal> {
-        let paced = self.pace.lock().take(caller.host, 1.0, clock::monotonic());
-        paced.map_err(|_| JwtRefusal::TooFast)?;
         judge(&audience)?;
         let signing = self.signing.read().clone().ok_or(JwtRefusal::NoKey)?;
         let ttl = ttl.unwrap_or(self.policy.ttl).min(self.policy.ttl);

@@ -12,5 +12,6 @@ pub mod refusals;
 pub mod revoke;
 pub mod rotate;
 pub mod secrets;
+pub(crate) mod shown_denied;
 pub mod tokens;
 pub mod vouch;

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::domain::enroll::enrollment::{Enrollment, SpkiHash, Via};
 use crate::domain::fairness::rate::Rate;
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::insight::audit_action::AuditAction;
@@ -223,6 +224,11 @@ impl App {
     ) -> Result<Entitlement<Box<(Proven, SignedSvid)>>, RotateError> {
         let csr = VerifiedCsr::from_pem(&request.csr)?;
         chain.verify_proof(csr.der(), &request.proof)?;
+        let identity = AgentRef { tenant: chain.id().tenant, agent: chain.id().agent.clone() };
+        let denied = self.store.deny_list();
+        if denied.denies(chain.serial(), &identity) && !denied.denies_serial(chain.serial()) {
+            self.note_shown_denied(chain.leaf(), chain.serial(), &identity);
+        }
         let proven = Proven { chain, csr };
         let judged = self.store.read(|view| standing(view, &proven, now, self.terms()));
         let Renewal { host, lost, .. } = match judged? {

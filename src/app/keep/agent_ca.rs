@@ -1,6 +1,8 @@
 //! The agent CA: created once, unsealed at every start, shown to whoever wants to verify.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,10 +16,11 @@ pub use crate::ca::hierarchy::{
 };
 use crate::ca::revocation::RevokeIntermediateError;
 use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
-use crate::store::{Change, ReadError, Verdict, View};
+use crate::store::{Change, ReadError, Verdict, View, WriteError};
 
 /// Why no agent CA was made or taken over. None is stored then.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +70,7 @@ pub enum RenewAgentCaError {
     #[error(transparent)]
     Revoking(#[from] RevokeIntermediateError),
     /// To be asked for again, from the agent CA as it is now.
-    #[error("the agent CA was changed by somebody else at the same time")]
+    #[error("the agent CA was changed by somebody else at the same time; run the command again")]
     Changed,
     /// One at a time.
     #[error(
@@ -96,6 +99,9 @@ pub const ROOT_KEY_FILE: &str = "root-key.pem";
 
 /// How long a new intermediate is public before it issues: relying parties fetch bundle and lists once a day at least.
 const PUBLIC_BEFORE_ISSUING: SignedDuration = SignedDuration::from_hours(24);
+
+/// How often somebody looks who waits for the store to be open again.
+const OPEN_AGAIN_LOOKED_AT: Duration = Duration::from_millis(50);
 
 /// From when on an intermediate issues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,19 +180,34 @@ impl App {
     /// Takes over an agent CA that the local operator's command has made, whose root key this process never sees, and
     /// issues from it from now on.
     pub async fn install_agent_ca(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         made: Hierarchy,
         settings: &EnvelopeSettings,
+    ) -> Result<(), InitAgentCaError> {
+        let (caller, settings) = (caller.clone(), settings.clone());
+        self.to_its_end(|app| async move { app.install_made(&caller, made, settings).await }).await
+    }
+
+    async fn install_made(
+        &self,
+        caller: &Caller,
+        mut made: Hierarchy,
+        settings: EnvelopeSettings,
     ) -> Result<(), InitAgentCaError> {
         let _one_at_a_time = self.hierarchy_changes.lock().await;
         if self.hierarchy()?.is_some() {
             return Err(InitAgentCaError::Exists);
         }
-        let envelope = Envelope::find(settings)?.ok_or(InitAgentCaError::NoEnvelope)?;
-        // What could not be used must not be stored.
-        let authority =
-            Authority::open(&made, &envelope, self.clock.now()).map_err(InitAgentCaError::Unusable)?;
+        // What it issues before the next start must not be forgotten by a start with another setting.
+        made.note_svid_lifetime(self.policy.svid_ttl, self.clock.now());
+        let opening = move || {
+            let envelope = Envelope::find(&settings)?.ok_or(InitAgentCaError::NoEnvelope)?;
+            // What could not be used must not be stored.
+            let authority = Authority::open(&made, &envelope).map_err(InitAgentCaError::Unusable)?;
+            Ok::<_, InitAgentCaError>((made, authority))
+        };
+        let (made, authority) = self.pool.run(opening).await??;
         self.put_agent_ca(caller, made).await?;
         self.set_authority(authority);
         Ok(())
@@ -211,7 +232,8 @@ impl App {
         self.replace_hierarchy_with(before, after, event, changed, |_, _| Ok(Vec::new())).await
     }
 
-    /// The same with further changes in the same commit.
+    /// The same with further changes in the same commit. Of a commit that failed, the store says whether it came to be: what
+    /// is on disk and what issues must not part.
     pub(crate) async fn replace_hierarchy_with<E: From<Unavailable> + Send + 'static>(
         &self,
         before: Option<Hierarchy>,
@@ -220,15 +242,32 @@ impl App {
         changed: E,
         also: impl FnOnce(&View<'_>, Timestamp) -> Result<Vec<Change>, ReadError> + Send + 'static,
     ) -> Result<(), E> {
-        self.decide(move |view, now| {
+        let wanted = after.clone();
+        let replacing = move |view: &View<'_>, now| {
             if view.hierarchy()? != before {
-                return Ok(Verdict::refuse(changed));
+                return Ok(Verdict::accept(false, Vec::new()));
             }
             let mut changes = also(view, now)?;
             changes.extend([Change::PutHierarchy(after), Change::Audit(event)]);
-            Ok(Verdict::accept((), changes))
-        })
-        .await
+            Ok(Verdict::<_, Unavailable>::accept(true, changes))
+        };
+        match self.decide(replacing).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(changed),
+            Err(Unavailable::Write(WriteError::Commit)) if self.is_stored(&wanted).await => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether this is the hierarchy in the store, once that can be read again after a commit that failed.
+    async fn is_stored(&self, wanted: &Hierarchy) -> bool {
+        loop {
+            let stored = (!self.store.is_in_doubt()).then(|| self.hierarchy());
+            if let Some(Ok(stored)) = stored {
+                return stored.as_ref() == Some(wanted);
+            }
+            tokio::time::sleep(OPEN_AGAIN_LOOKED_AT).await;
+        }
     }
 
     /// Takes note of how long SVIDs live from now on: revocation lists outlast those that are still out, and an old
@@ -246,7 +285,7 @@ impl App {
     }
 
     /// Makes the key of another intermediate, for the root to sign elsewhere. Nothing is stored.
-    pub fn request_intermediate(
+    pub async fn request_intermediate(
         &self,
         settings: &EnvelopeSettings,
     ) -> Result<IntermediateRequest, RenewAgentCaError> {
@@ -254,9 +293,22 @@ impl App {
         if let Some(from) = self.waiting_since_now(&hierarchy) {
             return Err(RenewAgentCaError::Waiting { from });
         }
-        let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
-        let crl_base = self.policy.crl_url.clone();
-        Ok(hierarchy::request(&hierarchy, &envelope, None, crl_base).map_err(RenewError::from)?)
+        self.request_from_root(hierarchy, None, settings).await
+    }
+
+    /// A key in the pool: where the envelope is a passphrase, sealing it takes most of a second.
+    pub(crate) async fn request_from_root(
+        &self,
+        hierarchy: Hierarchy,
+        revoked: Option<Serial>,
+        settings: &EnvelopeSettings,
+    ) -> Result<IntermediateRequest, RenewAgentCaError> {
+        let (settings, crl_base) = (settings.clone(), self.policy.crl_url.clone());
+        let requesting = move || {
+            let envelope = Envelope::find(&settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
+            Ok(hierarchy::request(&hierarchy, &envelope, revoked, crl_base).map_err(RenewError::from)?)
+        };
+        self.pool.run(requesting).await?
     }
 
     /// From when on the newest intermediate issues, if that time has not come.
@@ -268,23 +320,28 @@ impl App {
     /// Adds an intermediate that the root has signed for a request. It is public at once and issues from now on, or when
     /// relying parties have got to know it.
     pub async fn install_intermediate(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         signed: SignedRequest,
         issuing: Issuing,
         settings: &EnvelopeSettings,
     ) -> Result<CertificateSummary, RenewAgentCaError> {
-        let _one_at_a_time = self.hierarchy_changes.lock().await;
-        let SignedRequest { signed, sealed_key } = signed;
-        let before = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
-        let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
-        let now = self.clock.now();
-        let from = match issuing {
-            Issuing::Now => now,
-            Issuing::Later => self.issues_when_known(&before, now)?,
-        };
-        let after = hierarchy::accept(&before, signed, sealed_key, from, &envelope, now)?;
-        self.renew_to(caller, before, after, &envelope).await
+        let (caller, settings) = (caller.clone(), settings.clone());
+        self.to_its_end(|app| async move {
+            let _one_at_a_time = app.hierarchy_changes.lock().await;
+            let SignedRequest { signed, sealed_key } = signed;
+            let before = app.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
+            let now = app.clock.now();
+            let from = match issuing {
+                Issuing::Now => now,
+                Issuing::Later => app.issues_when_known(&before, now)?,
+            };
+            let accept = move |before: &Hierarchy, envelope: &Envelope| {
+                Ok(hierarchy::accept(before, signed, sealed_key, from, envelope, now)?)
+            };
+            app.renew_to(&caller, before, accept, settings).await
+        })
+        .await
     }
 
     /// A day from now, sooner where the present intermediate would shorten SVIDs before that, or can't issue any more.
@@ -297,33 +354,57 @@ impl App {
 
     /// Lets the intermediate that waits issue at once.
     pub async fn issue_from_waiting(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         settings: &EnvelopeSettings,
     ) -> Result<CertificateSummary, RenewAgentCaError> {
-        let _one_at_a_time = self.hierarchy_changes.lock().await;
-        let before = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
-        if self.waiting_since_now(&before).is_none() {
-            return Err(RenewAgentCaError::NoneWaiting);
-        }
-        let envelope = Envelope::find(settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
-        let mut after = before.clone();
-        if let Some(newest) = after.intermediates.iter_mut().rfind(|it| it.revocation.is_none()) {
-            newest.issuing_from = Some(self.clock.now());
-        }
-        self.renew_to(caller, before, after, &envelope).await
+        let (caller, settings) = (caller.clone(), settings.clone());
+        self.to_its_end(|app| async move {
+            let _one_at_a_time = app.hierarchy_changes.lock().await;
+            let before = app.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
+            if app.waiting_since_now(&before).is_none() {
+                return Err(RenewAgentCaError::NoneWaiting);
+            }
+            let from = app.clock.now();
+            let take = move |before: &Hierarchy, _: &Envelope| {
+                let mut after = before.clone();
+                if let Some(newest) = after.intermediates.iter_mut().rfind(|it| it.revocation.is_none()) {
+                    newest.issuing_from = Some(from);
+                }
+                Ok(after)
+            };
+            app.renew_to(&caller, before, take, settings).await
+        })
+        .await
+    }
+
+    /// What a hierarchy becomes, and what then issues. In the pool: where the envelope is a passphrase, each key takes most of
+    /// a second.
+    pub(crate) async fn opened_anew(
+        &self,
+        before: &Hierarchy,
+        change: impl FnOnce(&Hierarchy, &Envelope) -> Result<Hierarchy, RenewAgentCaError> + Send + 'static,
+        settings: EnvelopeSettings,
+    ) -> Result<(Hierarchy, Authority), RenewAgentCaError> {
+        let before = before.clone();
+        let opening = move || {
+            let envelope = Envelope::find(&settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
+            let after = change(&before, &envelope)?;
+            // What could not be used must not be stored.
+            let authority = Authority::open(&after, &envelope).map_err(RenewAgentCaError::Unusable)?;
+            Ok((after, authority))
+        };
+        self.pool.run(opening).await?
     }
 
     async fn renew_to(
         &self,
         caller: &Caller,
         before: Hierarchy,
-        after: Hierarchy,
-        envelope: &Envelope,
+        change: impl FnOnce(&Hierarchy, &Envelope) -> Result<Hierarchy, RenewAgentCaError> + Send + 'static,
+        settings: EnvelopeSettings,
     ) -> Result<CertificateSummary, RenewAgentCaError> {
-        // What could not be used must not be stored.
-        let opened = Authority::open(&after, envelope, self.clock.now());
-        let authority = opened.map_err(RenewAgentCaError::Unusable)?;
+        let (after, authority) = self.opened_anew(&before, change, settings).await?;
         let newest = hierarchy::describe(&after)?.pop().ok_or(DamagedCertificate)?;
         let mut event = caller.event(AuditAction::AgentCaRenew, None, &after.trust_domain);
         event.detail.insert("intermediate", newest.fingerprint.clone());
@@ -382,7 +463,7 @@ impl App {
     /// Unseals the issuing key; from now on enrollments and rotations are answered.
     pub fn unseal(&self, envelope: &Envelope) -> Result<Hierarchy, UnsealError> {
         let hierarchy = self.hierarchy()?.ok_or(UnsealError::Missing)?;
-        self.set_authority(Authority::open(&hierarchy, envelope, self.clock.now())?);
+        self.set_authority(Authority::open(&hierarchy, envelope)?);
         self.open_jwt_keys(&hierarchy.trust_domain, envelope)?;
         Ok(hierarchy)
     }

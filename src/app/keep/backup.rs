@@ -52,10 +52,7 @@ impl App {
     ) -> Result<Backup, BackupError> {
         let envelope = Envelope::find(settings)?.ok_or(BackupError::NoEnvelope)?;
         if let Some(hierarchy) = self.hierarchy()? {
-            drop(
-                Authority::open(&hierarchy, &envelope, self.clock.now())
-                    .map_err(BackupError::OtherEnvelope)?,
-            );
+            drop(Authority::open(&hierarchy, &envelope).map_err(BackupError::OtherEnvelope)?);
         }
         let begun_at = self.clock.now();
         let event = caller.event(AuditAction::StoreBackup, None, store::FILE_NAME);

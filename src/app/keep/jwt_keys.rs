@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::MutexGuard;
+
 use crate::app::issue::jwt_svids::JwtPolicy;
 use crate::app::{App, Unavailable};
 use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings};
@@ -66,6 +68,7 @@ impl App {
         if self.authority().is_none() {
             return Ok(());
         }
+        let _one_at_a_time = self.jwt_key_changes.lock().await;
         let before = self.query(|view| view.jwt_keys())?;
         let JwtPolicy { alg, ttl, .. } = self.policy.jwt;
         let now = self.clock.now();
@@ -94,8 +97,12 @@ impl App {
     }
 
     /// Makes another key, which signs at once, and withdraws all others with every token that they have signed: whoever may
-    /// have got hold of one can sign nothing any more.
-    pub async fn replace_jwt_keys(&self, settings: &EnvelopeSettings) -> Result<(), JwtKeysError> {
+    /// have got hold of one can sign nothing any more. For whoever holds the right to change them.
+    pub(crate) async fn replace_jwt_keys(
+        &self,
+        settings: &EnvelopeSettings,
+        _one_at_a_time: &MutexGuard<'_, ()>,
+    ) -> Result<(), JwtKeysError> {
         let before = self.query(|view| view.jwt_keys())?;
         let JwtPolicy { alg, ttl, .. } = self.policy.jwt;
         let (settings, now) = (settings.clone(), self.clock.now());

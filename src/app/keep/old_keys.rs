@@ -35,8 +35,8 @@ pub enum OldKeyError {
 
 impl App {
     /// Destroys the key of each old intermediate whose last SVID has expired beyond doubt, after it has signed a list that is good
-    /// until its own end. What is denied later stands on the other intermediates' lists. Goes by what the clock was noted to
-    /// have shown.
+    /// until its own end. What is denied later stands on the other intermediates' lists. When that end has come, too, the list is
+    /// dropped, and nobody is told of the intermediate any more. Goes by what the clock was noted to have shown.
     pub async fn destroy_old_keys(self: &Arc<Self>) -> Result<(), OldKeyError> {
         let _one_at_a_time = self.hierarchy_changes.lock().await;
         let (Some(before), Some(authority)) = (self.hierarchy()?, self.authority()) else { return Ok(()) };
@@ -45,29 +45,46 @@ impl App {
         let all = before.svid_lifetimes.iter().map(|known| known.lifetime);
         let longest = all.max().unwrap_or_default().max(self.policy.svid_ttl);
         let ends = last_svids_end(&before, longest)?;
+        let past = |end| marks.surely_past(end, longest, SignedDuration::ZERO, now);
         let due: Vec<usize> = ends
             .into_iter()
-            .filter(|(_, end)| marks.surely_past(*end, longest, SignedDuration::ZERO, now))
-            .map(|(place, _)| place)
+            // A last list ends with its issuer. Where only a clock that may be wrong says that this one has, it is waited for.
+            .filter(|due| past(due.svids) && (due.intermediate > now || past(due.intermediate)))
+            .map(|due| due.place)
             .collect();
-        if due.is_empty() {
+        let summaries = hierarchy::describe(&before)?;
+        let (_, intermediates) = summaries.split_at(before.roots.len());
+        let has_last_list = |place: &usize| before.intermediates[*place].last_list.is_some();
+        let over: Vec<usize> = (0..intermediates.len())
+            .filter(|place| has_last_list(place) && past(intermediates[*place].not_after))
+            .collect();
+        if due.is_empty() && over.is_empty() {
             return Ok(());
         }
         let moment = self.next_lists().await;
-        let revoked = self.listed(&before, *moment)?;
+        let (listing, at) = (before.clone(), *moment);
+        let revoked = self.query_long(move |app| app.listed(&listing, at)).await?;
         let (mut after, mut authority) = (before.clone(), (*authority).clone());
         let mut event =
             AuditEvent::by_muster("server", AuditAction::AgentCaDestroyKey, None, &after.trust_domain);
-        let summaries = hierarchy::describe(&before)?;
-        let (_, intermediates) = summaries.split_at(before.roots.len());
-        let destroyed: Vec<_> = due.iter().map(|place| intermediates[*place].fingerprint.clone()).collect();
-        event.detail.insert("intermediates", destroyed.join(" "));
+        let named = |places: &[usize]| {
+            let named: Vec<_> = places.iter().map(|place| &intermediates[*place].fingerprint[..]).collect();
+            (!named.is_empty()).then(|| named.join(" "))
+        };
+        event.detail.extend(named(&due).map(|destroyed| ("intermediates", destroyed)));
+        event.detail.extend(named(&over).map(|over| ("over", over)));
         for place in due {
             let intermediate = &mut after.intermediates[place];
             intermediate.sealed_key = None;
-            intermediate.last_list = authority.last_list(&intermediate.certificate, &revoked, *moment)?;
+            let number = self.next_list_number(at);
+            intermediate.last_list = authority.last_list(&intermediate.certificate, &revoked, number, at)?;
             authority =
                 authority.without_key_of(&intermediate.certificate, intermediate.last_list.as_deref());
+        }
+        for place in over {
+            let intermediate = &mut after.intermediates[place];
+            intermediate.last_list = None;
+            authority = authority.without_key_of(&intermediate.certificate, None);
         }
         self.replace_hierarchy(Some(before), after, event, OldKeyError::Changed).await?;
         self.set_authority(authority);
@@ -84,11 +101,21 @@ impl App {
     }
 }
 
-/// Of each intermediate that has a key and issues no more, its place and when the last SVID that it signed has expired.
+/// The key of an intermediate that issues no more.
+struct OldKey {
+    /// Of the intermediate, among all of them.
+    place: usize,
+    /// When the last SVID that it signed has expired.
+    svids: Timestamp,
+    /// Its own end.
+    intermediate: Timestamp,
+}
+
+/// The old keys that are still there.
 fn last_svids_end(
     hierarchy: &Hierarchy,
     longest: SignedDuration,
-) -> Result<Vec<(usize, Timestamp)>, hierarchy::DamagedCertificate> {
+) -> Result<Vec<OldKey>, hierarchy::DamagedCertificate> {
     let summaries = hierarchy::describe(hierarchy)?;
     let (_, summaries) = summaries.split_at(hierarchy.roots.len());
     let mut ends = Vec::new();
@@ -102,7 +129,8 @@ fn last_svids_end(
         let revoked = intermediate.revocation.map(|revocation| revocation.at);
         let Some(stopped) = taken_over.into_iter().chain(revoked).min() else { continue };
         let last = stopped.saturating_add(longest + SIGNED_AFTERWARDS).unwrap_or(Timestamp::MAX);
-        ends.push((place, last.min(summaries[place].not_after)));
+        let intermediate = summaries[place].not_after;
+        ends.push(OldKey { place, svids: last.min(intermediate), intermediate });
     }
     Ok(ends)
 }
@@ -115,6 +143,7 @@ mod tests {
     use crate::app::Policy;
     use crate::app::access::caller::{Caller, LocalVia};
     use crate::app::keep::agent_ca::{Issuing, SignedRequest};
+    use crate::app::trust::log::TrustBundle;
     use crate::ca::envelope::{Envelope, EnvelopeSettings};
     use crate::ca::parse::revocation_list;
     use crate::clock::Clock;
@@ -169,7 +198,7 @@ mod tests {
         app.unseal(&envelope).unwrap();
         app.note_svid_lifetime().await.unwrap();
 
-        let request = app.request_intermediate(&settings).unwrap();
+        let request = app.request_intermediate(&settings).await.unwrap();
         let key = hierarchy::read_root_key(root_key.as_bytes()).unwrap();
         let signed = hierarchy::sign(&request, &key, begins).unwrap();
         let signed = SignedRequest { signed, sealed_key: request.sealed_key };
@@ -209,12 +238,18 @@ mod tests {
         app.unseal(&envelope).unwrap();
         assert_eq!(served().await[1].der, last);
         assert!(app.authority().unwrap().has_key_of(&after.intermediates[1].certificate));
-        // When it has expired, nobody asks for its list.
+        // When it has expired beyond doubt, nobody is told of it any more, and its list is gone.
+        let told = || TrustBundle::from(&app.hierarchy().unwrap().unwrap()).intermediates.len();
         clock.pass(HOUR * 24 * 366, HOUR);
         look().await;
-        assert!(
-            app.hierarchy().unwrap().unwrap().intermediates[1].sealed_key.is_some(),
-            "the newest one's stays"
-        );
+        assert_eq!(told(), 2, "the clock may be wrong");
+        for _ in 0..80 {
+            clock.pass(HOUR, HOUR);
+            look().await;
+        }
+        let over = app.hierarchy().unwrap().unwrap();
+        assert_eq!((told(), over.intermediates[0].last_list.as_ref()), (1, None));
+        assert_eq!(hierarchy::bundle_pem(&over).matches("BEGIN").count(), 2, "the root and the newest one");
+        assert!(over.intermediates[1].sealed_key.is_some(), "the newest one's stays");
     }
 }

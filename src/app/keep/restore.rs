@@ -8,10 +8,12 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::app::access::caller::Caller;
-use crate::ca::crl::ListedReason;
+use crate::app::keep::revoke_intermediate::denied_intermediates;
+use crate::ca::crl::{self, ListedReason};
 use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::ca::parse::revocation_list;
 use crate::ca::parse::revocation_list::{RevocationList, RevocationListError};
+use crate::ca::revocation;
 use crate::ca::seal::Unauthenticated;
 use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
@@ -38,7 +40,7 @@ pub enum RestoreError {
     /// It is no list that an intermediate of the backup's agent CA has signed.
     #[error("the revocation list can't be used")]
     List(#[from] RevocationListError),
-    /// Lists count in whole seconds, so one of the backup's own second is taken.
+    /// The times of lists count in whole seconds, so one of the backup's own second is taken.
     #[error("the revocation list ({issued_at}) is older than the backup ({created_at}) and says nothing new")]
     OlderList {
         /// When it was signed.
@@ -74,6 +76,8 @@ pub struct Restored {
     /// The same of identities. A list names none, so whoever held a certificate on it that was not merely
     /// superseded counts.
     pub identities_denied: usize,
+    /// Intermediates of the agent CA that were revoked after the backup, and are again. The root's list lacks them.
+    pub intermediates_revoked: usize,
     /// Join tokens that were open in the backup. They may have been used since.
     pub tokens_voided: usize,
     /// All that were in the backup: whoever held one signs in again.
@@ -123,6 +127,7 @@ pub fn restore(
         list: list.is_some(),
         certificates_denied: 0,
         identities_denied: 0,
+        intermediates_revoked: 0,
         tokens_voided: 0,
         sessions_ended: 0,
     };
@@ -132,7 +137,13 @@ pub fn restore(
         denials.extend(restoring.view(|view| denied_by(list, view))?);
     }
     (restored.certificates_denied, restored.identities_denied) = denials.count();
+    let in_journal = |serial| denials.serials.contains(&serial);
+    let hierarchies = restoring.view(|view| denied_intermediates(view, in_journal, now))?;
+    restored.intermediates_revoked = hierarchies.as_ref().map_or(0, |(before, after)| {
+        revocation::unrevoked(before).len() - revocation::unrevoked(after).len()
+    });
     let mut changes: Vec<Change> = denials.all.into_iter().map(Change::Deny).collect();
+    changes.extend(hierarchies.map(|(_, after)| Change::PutHierarchy(after)));
     let tokens = restoring.view(|view| void_tokens(view, now))?;
     restored.tokens_voided = tokens.len();
     changes.extend(tokens);
@@ -165,10 +176,9 @@ fn in_charge(view: &View<'_>) -> Result<InCharge, ReadError> {
 fn read_list(restoring: &Restoring, der: &[u8]) -> Result<RevocationList, RestoreError> {
     let hierarchy = restoring.view(|view| view.hierarchy())?.ok_or(RestoreError::NoAgentCa)?;
     let list = revocation_list::read(der, &hierarchy)?;
-    // Lists count in whole seconds.
-    let created_at = restoring.created_at;
-    if list.issued_at.as_second() < created_at.as_second() {
-        return Err(RestoreError::OlderList { issued_at: list.issued_at, created_at });
+    let (issued_at, created_at) = (crl::made_at(&list), restoring.created_at);
+    if issued_at.as_second() < created_at.as_second() {
+        return Err(RestoreError::OlderList { issued_at, created_at });
     }
     Ok(list)
 }
@@ -254,6 +264,7 @@ fn event(caller: &Caller, restored: &Restored) -> AuditEvent {
     event.detail.insert("crl", present(restored.list).to_owned());
     event.detail.insert("certificates_denied", restored.certificates_denied.to_string());
     event.detail.insert("identities_denied", restored.identities_denied.to_string());
+    event.detail.insert("intermediates_revoked", restored.intermediates_revoked.to_string());
     event.detail.insert("tokens_voided", restored.tokens_voided.to_string());
     if let Some(missing) = &restored.missing {
         event.detail.extend(crate::app::insight::audit::detail(missing));

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +13,7 @@ use crate::app::{App, Unavailable};
 pub use crate::ca::authority::IssuerList;
 use crate::ca::crl::{CrlSignError, ListOrder, ListedReason, RevokedEntry, number_at};
 use crate::ca::hierarchy;
-use crate::ca::revocation::RefusedIssuers;
+use crate::ca::revocation::{self, RefusedIssuers};
 use crate::clock;
 use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::hierarchy::Hierarchy;
@@ -48,6 +49,9 @@ pub enum CrlError {
     /// There is no unsealed key to sign it with, or signing failed.
     #[error(transparent)]
     Issuing(#[from] IssuingError),
+    /// Between the commit of another agent CA and its taking over. It is told when that is done.
+    #[error("the agent CA is being replaced")]
+    Changing,
     /// A list could not be signed.
     #[error(transparent)]
     Signing(#[from] CrlSignError),
@@ -108,15 +112,27 @@ impl App {
     fn sign_revocation_lists(&self, at: Timestamp) -> Result<RevocationLists, CrlError> {
         let authority = self.authority().ok_or(IssuingError::NoAuthority)?;
         let hierarchy = self.hierarchy()?.ok_or(IssuingError::NoAuthority)?;
+        // A bundle must not name an intermediate whose list is not there.
+        if !authority.is_of(&hierarchy) {
+            return Err(CrlError::Changing);
+        }
         let revoked = self.listed(&hierarchy, at)?;
         let longest = hierarchy.longest_svid_lifetime(at).max(self.policy.svid_ttl);
         let lifetime = (longest * LIST_SVID_LIFETIMES).max(LIST_LIFETIME_MIN);
         let next_update = at.saturating_add(lifetime).unwrap_or(at);
-        let order = ListOrder { revoked: &revoked, number: number_at(at), at, next_update };
+        let order = ListOrder { revoked: &revoked, number: self.next_list_number(at), at, next_update };
         let intermediates = authority.lists(&order)?;
         let roots = hierarchy::root_lists(&hierarchy);
         let complete = roots.len() == hierarchy.roots.len();
         Ok(RevocationLists { intermediates, roots, complete })
+    }
+
+    /// The number of a list that is made at a time: more than any before, also where the clock was set back (RFC 5280 5.2.3).
+    pub(crate) fn next_list_number(&self, at: Timestamp) -> u64 {
+        let next = |last: u64| number_at(at).max(last.saturating_add(1));
+        let last =
+            self.list_number.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+        next(last.unwrap_or_else(|last| last))
     }
 
     /// What every intermediate's list has: each denied serial that has not expired, and each that an intermediate has signed
@@ -127,8 +143,10 @@ impl App {
         at: Timestamp,
     ) -> Result<Vec<RevokedEntry>, Unavailable> {
         let denied = self.query(|view| view.revoked_serials(at))?;
+        let intermediates = revocation::serials(hierarchy);
         let mut listed: Vec<RevokedEntry> = denied
             .into_iter()
+            .filter(|(serial, ..)| !intermediates.contains(serial))
             .map(|(serial, since, reason)| (serial, since, ListedReason::Revoked(reason)))
             .collect();
         let refused = self.refused_svids(hierarchy)?;

@@ -104,6 +104,11 @@ impl PresentedChain {
         &self.id
     }
 
+    /// DER.
+    pub fn leaf(&self) -> &[u8] {
+        &self.leaf
+    }
+
     pub const fn serial(&self) -> Serial {
         self.serial
     }

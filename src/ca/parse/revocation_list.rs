@@ -18,6 +18,7 @@ use crate::domain::identity::serial::Serial;
 pub struct RevocationList {
     /// Grows with every list of an issuer (RFC 5280 5.2.3); 0 where it says none.
     pub number: u64,
+    /// As it says; see `crl::made_at`.
     pub issued_at: Timestamp,
     pub next_update: Timestamp,
     pub revoked: Vec<RevokedEntry>,
@@ -102,7 +103,8 @@ mod tests {
         let order = ListOrder { revoked: &revoked, number: 7, at: now(), next_update: until };
         let der = ca.authority.lists(&order).unwrap().remove(0).der;
         let next_update = at + SignedDuration::from_hours(24);
-        let read_back = RevocationList { number: 7, issued_at: at, next_update, revoked: revoked.clone() };
+        let issued_at = at - SignedDuration::from_mins(5);
+        let read_back = RevocationList { number: 7, issued_at, next_update, revoked: revoked.clone() };
         assert_eq!(read(&der, &ca.hierarchy), Ok(read_back));
         assert_eq!(read(&der, &Ca::new().hierarchy), Err(RevocationListError::Foreign));
         for at in 0..der.len() {

@@ -4,12 +4,19 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 use rcgen::CertificateParams;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 
 /// Certificates begin this long before they are issued, for peers whose clocks are behind.
 const BACKDATING: SignedDuration = SignedDuration::from_mins(5);
 
 const ONE_SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+/// The last second of a certificate (DER), if it can be read.
+pub(crate) fn not_after_of(certificate: &[u8]) -> Option<Timestamp> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(Validity::read(&certificate).ok()?.not_after)
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Validity {

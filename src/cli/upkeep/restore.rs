@@ -150,6 +150,21 @@ fn report(restored: &Restored) {
              denied."
         );
     }
+    if restored.intermediates_revoked > 0 {
+        eprintln!(
+            "WARNING: {} INTERMEDIATES OF THE AGENT CA WERE REVOKED AFTER THE BACKUP, AND ARE REVOKED AGAIN.",
+            restored.intermediates_revoked
+        );
+        eprintln!(
+            "  The root's revocation list lacks them until the root signs another one; have it signed for each that 'muster agent-ca \
+             show' lists as revoked: muster agent-ca revoke-intermediate ID --now"
+        );
+    } else if !restored.journal {
+        eprintln!(
+            "  An intermediate of the agent CA that was revoked after the backup issues again: revoke it again (muster agent-ca \
+             revoke-intermediate)."
+        );
+    }
     eprintln!(
         "  {} open join tokens were voided and {} sessions ended.",
         restored.tokens_voided, restored.sessions_ended
@@ -173,6 +188,7 @@ fn document(restored: &Restored) -> serde_json::Value {
         "crl_applied": restored.list,
         "certificates_denied": restored.certificates_denied,
         "identities_denied": restored.identities_denied,
+        "intermediates_revoked": restored.intermediates_revoked,
         "tokens_voided": restored.tokens_voided,
         "sessions_ended": restored.sessions_ended,
     })

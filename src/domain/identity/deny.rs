@@ -117,6 +117,11 @@ impl DenyList {
         sets.serials.contains(&serial) || sets.identities.contains(identity)
     }
 
+    /// Whether the certificate itself is denied, which is all that relying parties go by.
+    pub fn denies_serial(&self, serial: Serial) -> bool {
+        self.0.read().serials.contains(&serial)
+    }
+
     /// Takes steps in commit order; all are in force when this returns.
     pub fn apply(&self, changes: impl IntoIterator<Item = DenyChange>) {
         let mut sets = self.0.write();

@@ -24,7 +24,8 @@ pub struct DnsSuffixes(Vec<(SuffixOf, DnsSuffix)>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum SuffixOf {
     Default,
-    /// Its name or its id.
+    Id(TenantId),
+    /// A name that is no id: a tenant can't take another one's suffix by being called like its id.
     Named(String),
 }
 
@@ -40,6 +41,9 @@ pub enum NotDnsSuffixes {
     /// A tenant has two, or two tenants have the same.
     #[error("a tenant or a suffix stands there twice")]
     Twice,
+    /// Programs that go by the end of a name would take the one tenant's agents for the other's.
+    #[error("a suffix is below another tenant's; give each one that is not the end of another")]
+    Below,
 }
 
 fn is_label(text: &str) -> bool {
@@ -49,6 +53,10 @@ fn is_label(text: &str) -> bool {
 }
 
 impl DnsSuffix {
+    fn is_below(&self, other: &Self) -> bool {
+        self.0.strip_suffix(&other.0).is_some_and(|rest| rest.ends_with('.'))
+    }
+
     /// The name of an agent, if its id is a label of a DNS name: an id with dots would stand below another one's name.
     pub fn name_of(&self, agent: &AgentId) -> Option<String> {
         let name = format!("{agent}.{}", self.0);
@@ -87,21 +95,28 @@ impl DnsSuffixes {
         self.0.is_empty()
     }
 
-    /// The suffix of a tenant.
+    /// The suffix of a tenant. Where it stands there by its id and by its name, the id's.
     pub fn of(&self, tenant: &Tenant, default: TenantId) -> Option<&DnsSuffix> {
-        let is_it = |of: &SuffixOf| match of {
+        let by_id = |of: &SuffixOf| match of {
             SuffixOf::Default => tenant.id == default,
-            SuffixOf::Named(named) => *named == tenant.id.to_string() || *named == tenant.name.as_str(),
+            SuffixOf::Id(id) => tenant.id == *id,
+            SuffixOf::Named(_) => false,
         };
-        self.0.iter().find(|(of, _)| is_it(of)).map(|(_, suffix)| suffix)
+        let by_name = |of: &SuffixOf| matches!(of, SuffixOf::Named(name) if *name == tenant.name.as_str());
+        let found = self.0.iter().find(|(of, _)| by_id(of));
+        found.or_else(|| self.0.iter().find(|(of, _)| by_name(of))).map(|(_, suffix)| suffix)
     }
 
-    /// What is given as tenants, to be compared with those that there are.
-    pub fn named(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|(of, _)| match of {
+    /// What stands there as a tenant and is none of these.
+    pub fn unknown_among(&self, tenants: &[Tenant]) -> Vec<String> {
+        let unknown = self.0.iter().filter_map(|(of, _)| match of {
             SuffixOf::Default => None,
-            SuffixOf::Named(named) => Some(named.as_str()),
-        })
+            SuffixOf::Id(id) => tenants.iter().all(|tenant| tenant.id != *id).then(|| id.to_string()),
+            SuffixOf::Named(name) => {
+                tenants.iter().all(|tenant| tenant.name.as_str() != name).then(|| name.clone())
+            }
+        });
+        unknown.collect()
     }
 }
 
@@ -119,12 +134,17 @@ impl FromStr for DnsSuffixes {
         for item in items {
             // A tenant's name may have anything in it, a suffix has no '='.
             let (tenant, suffix) = item.rsplit_once('=').ok_or(NotDnsSuffixes::Tenant)?;
-            let (of, suffix) = (SuffixOf::Named(tenant.trim().to_owned()), suffix.trim().parse()?);
-            if of == SuffixOf::Named(String::new()) {
+            let tenant = tenant.trim();
+            let of = tenant.parse().map_or_else(|_| SuffixOf::Named(tenant.to_owned()), SuffixOf::Id);
+            let suffix: DnsSuffix = suffix.trim().parse()?;
+            if tenant.is_empty() {
                 return Err(NotDnsSuffixes::Tenant);
             }
             if suffixes.iter().any(|(other, taken)| *other == of || *taken == suffix) {
                 return Err(NotDnsSuffixes::Twice);
+            }
+            if suffixes.iter().any(|(_, taken)| taken.is_below(&suffix) || suffix.is_below(taken)) {
+                return Err(NotDnsSuffixes::Below);
             }
             suffixes.push((of, suffix));
         }
@@ -169,9 +189,9 @@ mod tests {
     fn each_tenant_has_a_suffix_of_its_own() {
         let refused = |text: &str| text.parse::<DnsSuffixes>().unwrap_err();
         assert!("".parse::<DnsSuffixes>().unwrap().is_empty());
-        assert_eq!("a.example".parse::<DnsSuffixes>().unwrap().named().count(), 0);
+        assert!("a.example".parse::<DnsSuffixes>().unwrap().unknown_among(&[]).is_empty());
         let two: DnsSuffixes = "shop=shop.example, the bank=bank.example".parse().unwrap();
-        assert_eq!(two.named().collect::<Vec<_>>(), ["shop", "the bank"]);
+        assert_eq!(two.unknown_among(&[]), ["shop", "the bank"]);
         for bad in ["Example.org", "*.example.org", ".a", "a.", "a..b", "a b", "10.0.0.1", "a=", "x=A.b"] {
             assert_eq!(refused(bad), NotDnsSuffixes::Suffix, "{bad}");
         }
@@ -181,6 +201,27 @@ mod tests {
         for bad in ["x=a.b,y=a.b", "x=a.b,x=c.d"] {
             assert_eq!(refused(bad), NotDnsSuffixes::Twice, "{bad}");
         }
-        assert!("x=a.b,y=c.a.b".parse::<DnsSuffixes>().is_ok());
+        for bad in ["x=a.b,y=c.a.b", "x=c.a.b,y=a.b"] {
+            assert_eq!(refused(bad), NotDnsSuffixes::Below, "{bad}");
+        }
+        assert!("x=a.b,y=ca.b".parse::<DnsSuffixes>().is_ok());
+    }
+
+    #[test]
+    fn a_tenant_called_like_another_one_s_id_has_no_part_in_its_suffix() {
+        let tenant = |id: &str, name: &str| Tenant {
+            id: id.parse().unwrap(),
+            name: name.parse().unwrap(),
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let (first, second) =
+            ("01890000-0000-7000-8000-000000000001", "01890000-0000-7000-8000-000000000002");
+        let (shop, posing) = (tenant(first, "shop"), tenant(second, first));
+        let suffixes: DnsSuffixes = format!("shop=a.example,{first}=b.example").parse().unwrap();
+        let default = "01890000-0000-7000-8000-000000000003".parse().unwrap();
+        let of = |tenant| suffixes.of(tenant, default).map(ToString::to_string);
+        assert_eq!((of(&shop).as_deref(), of(&posing)), (Some("b.example"), None));
+        assert!(suffixes.unknown_among(&[shop]).is_empty());
+        assert_eq!(suffixes.unknown_among(&[posing]), ["shop", first]);
     }
 }

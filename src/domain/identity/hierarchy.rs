@@ -67,7 +67,8 @@ pub struct SvidLifetime {
 impl Hierarchy {
     /// Those whose certificates relying parties are to believe.
     pub fn believed(&self) -> impl Iterator<Item = &Intermediate> {
-        self.intermediates.iter().filter(|intermediate| !intermediate.revocation_is_published())
+        let told = |it: &&Intermediate| !it.revocation_is_published() && !it.is_over();
+        self.intermediates.iter().filter(told)
     }
 
     /// Takes note that SVIDs are given this lifetime from now on, and no other. Whether that is news.
@@ -93,6 +94,11 @@ impl Hierarchy {
 }
 
 impl Intermediate {
+    /// Whether it has expired beyond doubt: it has neither a key nor a list that somebody might still ask for.
+    pub const fn is_over(&self) -> bool {
+        self.sealed_key.is_none() && self.last_list.is_none()
+    }
+
     /// Whether relying parties refuse what it signed.
     pub const fn revocation_is_published(&self) -> bool {
         matches!(self.revocation, Some(IntermediateRevocation { published: true, .. }))

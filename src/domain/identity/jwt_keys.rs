@@ -94,14 +94,13 @@ impl JwtKeys {
         Self { keys }
     }
 
-    /// From when on another key is to sign, if it is time to make that one.
+    /// From when on another key is to sign, if it is time to make that one. One of another algorithm waits its day like any
+    /// other: verifiers that don't know it yet would refuse its tokens.
     pub fn next_due(&self, at: Timestamp, alg: JwtAlg) -> Option<Timestamp> {
-        let Some(newest) = self.keys.last().filter(|newest| newest.public.alg() == alg) else {
-            return Some(at);
-        };
+        let Some(newest) = self.keys.last() else { return Some(at) };
         let from = newest.signs_from.saturating_add(KEY_SIGNS).ok()?;
         let known = at.saturating_add(PUBLIC_BEFORE_SIGNING).ok()?;
-        (from <= known).then_some(known)
+        (from <= known || newest.public.alg() != alg).then_some(known)
     }
 
     /// The public halves, which is what others see of them.
@@ -156,15 +155,20 @@ mod tests {
     }
 
     #[test]
-    fn another_algorithm_comes_at_once_and_tokens_of_before_stay_good() {
+    fn another_algorithm_s_key_is_public_for_a_day_too_and_tokens_of_before_stay_good() {
         let mut keys =
             JwtKeys { keys: vec![key("a", JwtAlg::Es256, at(0)), key("b", JwtAlg::Es256, at(100))] };
         keys = keys.needed_at(at(90), JwtAlg::Rs256, TTL);
         assert_eq!(kids(&keys), "a", "one that was to sign never will");
-        assert_eq!(keys.next_due(at(90), JwtAlg::Rs256), Some(at(90)));
-        keys.keys.push(key("c", JwtAlg::Rs256, at(90)));
-        assert_eq!(kids(&keys.needed_at(at(90), JwtAlg::Rs256, TTL)), "ac");
-        assert_eq!(kids(&keys.needed_at(at(91), JwtAlg::Rs256, TTL)), "c");
+        assert_eq!(keys.next_due(at(90), JwtAlg::Rs256), Some(at(114)));
+        keys.keys.push(key("c", JwtAlg::Rs256, at(114)));
+        assert_eq!(keys.next_due(at(90), JwtAlg::Rs256), None, "one is waiting");
+        for (hour, signs) in [(90, "a"), (113, "a"), (114, "c")] {
+            assert_eq!(keys.signing_at(at(hour)).unwrap().kid, signs, "hour {hour}");
+            assert_eq!(kids(&keys.needed_at(at(hour), JwtAlg::Rs256, TTL)), "ac");
+        }
+        assert_eq!(kids(&keys.needed_at(at(115), JwtAlg::Rs256, TTL)), "c");
+        assert_eq!(kids(&keys.needed_at(at(100), JwtAlg::Es256, TTL)), "a", "the setting was put back");
     }
 
     #[test]

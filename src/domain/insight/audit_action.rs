@@ -24,6 +24,8 @@ vocabulary! {
         ApiTokenUse = "api_token.use",
         /// Records at the end of the trail were found to be gone.
         AuditRecordsMissing = "audit.records_missing",
+        /// An SVID that was on no record was shown while its identity was denied.
+        CertificateDeny = "certificate.deny",
         EnrollmentSecretCreate = "enrollment_secret.create",
         EnrollmentSecretRevoke = "enrollment_secret.revoke",
         HostDecommission = "host.decommission",

@@ -92,7 +92,7 @@ pub(crate) async fn request_intermediate(
     Local(_): Local,
     State(shared): State<Shared>,
 ) -> Result<axum::Json<RequestedIntermediate>, Problem> {
-    Ok(axum::Json(shared.app.request_intermediate(&shared.facts.envelope)?.into()))
+    Ok(axum::Json(shared.app.request_intermediate(&shared.facts.envelope).await?.into()))
 }
 
 /// The same for one in whose favour another one is revoked.
@@ -101,7 +101,8 @@ pub(crate) async fn request_revocation(
     State(shared): State<Shared>,
     Json(body): Json<RequestRevocationBody>,
 ) -> Result<axum::Json<RequestedIntermediate>, Problem> {
-    Ok(axum::Json(shared.app.request_revocation(&body.intermediate, &shared.facts.envelope)?.into()))
+    let requested = shared.app.request_revocation(&body.intermediate, &shared.facts.envelope).await?;
+    Ok(axum::Json(requested.into()))
 }
 
 impl From<IntermediateRequest> for RequestedIntermediate {

@@ -76,7 +76,8 @@ pub(crate) async fn forward_auth(
 ) -> Result<(HeaderMap, NoContent), Problem> {
     let values = |name: &'static str| headers.get_all(name).iter().map(HeaderValue::as_bytes);
     let certificate = narrowed.header.value(values).map_err(NotVouched::from)?;
-    let vouched = shared.app.vouch(&caller, certificate, narrowed.tenant.as_deref(), &narrowed.tags)?;
+    let vouched = shared.app.vouch(&caller, certificate, narrowed.tenant.as_deref(), &narrowed.tags);
+    let vouched = vouched.map_err(refused_by_proxy)?;
     let mut told = HeaderMap::new();
     for (name, value) in identity_headers(&vouched.id, vouched.serial) {
         if let Ok(value) = HeaderValue::try_from(value) {
@@ -84,6 +85,17 @@ pub(crate) async fn forward_auth(
         }
     }
     Ok((told, NoContent))
+}
+
+/// Proxies take 403 for a no and other statuses for a fault of theirs, also where the server is at fault.
+fn refused_by_proxy(error: VouchError) -> NotVouched {
+    match error {
+        VouchError::Refused(refusal) => refusal,
+        VouchError::Unavailable(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "nobody can be vouched for");
+            NotVouched::Unknowing("the registry can't be read; the server's log says why".into())
+        }
+    }
 }
 
 impl From<LiveAgent> for VouchedAnswer {

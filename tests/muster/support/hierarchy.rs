@@ -72,10 +72,20 @@ impl Hierarchy {
 
     /// The same, and ends in an hour, as an SVID that the server would issue now.
     pub fn imitate_closely(&self, identity: &Identity, key: &Key) -> String {
+        self.imitate_with(identity, key.pair(), Self::end_in_an_hour)
+    }
+
+    /// The same under another serial.
+    pub fn imitate_as(&self, identity: &Identity, serial: &[u8], key: &Key) -> String {
         self.imitate_with(identity, key.pair(), |params| {
-            let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
-            params.not_after = ASN1Time::from_timestamp(until.as_second()).unwrap().to_datetime();
+            params.serial_number = Some(SerialNumber::from_slice(serial));
+            Self::end_in_an_hour(params);
         })
+    }
+
+    fn end_in_an_hour(params: &mut CertificateParams) {
+        let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+        params.not_after = ASN1Time::from_timestamp(until.as_second()).unwrap().to_datetime();
     }
 
     /// A certificate for `key` that claims what another identity's certificate says, and never ends.

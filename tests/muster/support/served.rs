@@ -52,7 +52,16 @@ impl Served {
         self.agent.wait_for_log("serving the Workload API", PATIENCE);
     }
 
-    /// Starts the server again with another algorithm, which signs with another key at once.
+    /// Replaces the keys of tokens at once, as only the revocation of an intermediate does while the server runs.
+    pub fn replace_keys(&self) {
+        let shown = self.server.cli(&["agent-ca", "show", "--json"]).run().json();
+        let intermediate = shown["certificates"][1]["serial"].as_str().unwrap().to_owned();
+        let key = self.server.data_dir().join("root-key.pem");
+        let command = ["agent-ca", "revoke-intermediate", &intermediate, "--root-key", key.to_str().unwrap()];
+        self.server.cli(&command).run().ok();
+    }
+
+    /// Starts the server again with another algorithm, whose key signs a day later.
     pub fn sign_with(&mut self, algorithm: &str) {
         self.server.stop();
         self.server.set_env("MUSTER_JWT_SVID_ALG", algorithm);
