@@ -90,7 +90,6 @@ impl Unit {
             }
             std::thread::sleep(PAUSE);
         }
-        Ok(())
     }
 }
 
