@@ -72,9 +72,9 @@ impl Voucher {
         self.0.header
     }
 
-    /// Whole seconds since the server last confirmed that what is known is the newest.
+    /// Whole seconds since the server last confirmed that what is known is the newest, where that can be told.
     pub(crate) fn trust_age(&self) -> Option<u64> {
-        self.0.trust.age().map(|age| age.as_secs())
+        self.0.trust.age().filter(|age| *age < Duration::MAX).map(|age| age.as_secs())
     }
 
     /// Whether a certificate in one of the forms of `vouch::presented` is a live agent's, of a tenant that is let in and is
@@ -96,6 +96,9 @@ impl Voucher {
         let own = own.ok_or(NotVouched::Unknowing("the agent that is asked has no identity yet".into()))?;
         if !tags.is_empty() {
             return Err(NotVouched::MissingTag("agents know no tags; ask the server"));
+        }
+        if let Some(why) = trust.withdrawn() {
+            return Err(NotVouched::Unknowing(why.into()));
         }
         let named = tenant.map(|named| tenant_of(named, own)).transpose()?;
         let issuers = self.issuers(own)?;
