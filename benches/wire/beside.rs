@@ -132,7 +132,7 @@ impl Nginx {
         let (asking, by_files, socket) = (self.asking, self.by_files, agent.socket());
         let config = format!(
             "
-            daemon off; pid {room}/pid; error_log {room}/log; worker_processes 1;
+            user root; daemon off; pid {room}/pid; error_log {room}/log; worker_processes 1;
             events {{ worker_connections 256; }}
             http {{
                 access_log off;

@@ -121,7 +121,8 @@ impl TrustHub {
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_wave = clock::timer();
         let mut next_lists = clock::timer();
-        let mut waiting = true;
+        // What is denied never waits for lists.
+        let (mut waiting, mut lists_waiting) = (true, false);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -131,23 +132,21 @@ impl TrustHub {
                     waiting = false;
                     let now = clock::timer();
                     let mut moved = self.take_news().await;
-                    if self.has_new_lists() {
-                        if now >= next_lists {
-                            self.take_lists();
-                            moved = true;
-                            next_lists = now + LISTS_PAUSE;
-                        } else {
-                            waiting = true;
-                        }
+                    lists_waiting = self.has_new_lists();
+                    if lists_waiting && now >= next_lists {
+                        self.take_lists();
+                        (moved, lists_waiting, next_lists) = (true, false, now + LISTS_PAUSE);
                     }
                     if moved {
                         self.wakers.wake(0, 1);
                     }
                     let watchers = u32::try_from(self.wakers.count()).unwrap_or(u32::MAX);
                     next_wave = clock::timer() + PAUSE_PER_WATCHER * watchers;
-                    if waiting {
-                        next_wave = next_wave.max(next_lists);
-                    }
+                }
+                () = sleep_until(next_lists), if lists_waiting && !waiting => {
+                    self.take_lists();
+                    (lists_waiting, next_lists) = (false, clock::timer() + LISTS_PAUSE);
+                    self.wakers.wake(0, 1);
                 }
                 _ = turns.tick() => {
                     let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
@@ -497,6 +496,32 @@ mod tests {
         hub.take_news().await;
         watcher.hear_all(&hub).await;
         assert_eq!((watcher.snapshots, watcher.denied.len()), (3, 5000));
+    }
+
+    #[tokio::test]
+    async fn lists_that_wait_for_their_time_hold_up_no_denial() {
+        let hub = Arc::new(hub());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn({
+            let (hub, stop) = (Arc::clone(&hub), stop.clone());
+            async move { hub.run(stop).await }
+        });
+        let until = async |is_so: &dyn Fn() -> bool| {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        hub.feed.log.put_lists(vec![vec![1]]);
+        until(&|| hub.lists().number == 1).await;
+        hub.feed.log.put_lists(vec![vec![2]]);
+        for number in 2..5 {
+            hub.publish(number, &[u32::try_from(number).unwrap()], None);
+            until(&|| hub.ring.read().told == version(number)).await;
+            assert_eq!(hub.lists().number, 1, "told with the lists, a second after the ones before");
+        }
+        until(&|| hub.lists().number == 2).await;
+        stop.cancel();
+        running.await.unwrap();
     }
 
     /// A clock that stands where it is set.
