@@ -56,6 +56,8 @@ pub struct Visit {
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     host: String,
+    /// The program has said that it will close it. Envoy takes a second for that, in which it answers nothing.
+    closing: bool,
 }
 
 impl Door {
@@ -121,7 +123,9 @@ impl Visit {
                 Err(e) => Outcome::Closed(e.to_string()),
             }
         };
-        tokio::time::timeout(PATIENCE, asking).await.expect("an answer or an end")
+        let outcome = tokio::time::timeout(PATIENCE, asking).await.expect("an answer or an end");
+        self.standing.take_if(|standing| standing.closing);
+        outcome
     }
 
     /// Demands that a request is refused.
@@ -146,7 +150,7 @@ impl Caller {
     }
 
     pub async fn connect(&self) -> std::io::Result<Connection> {
-        Ok(Connection { stream: self.dial().await?, host: self.door.name.clone() })
+        Ok(Connection { stream: self.dial().await?, host: self.door.name.clone(), closing: false })
     }
 
     /// One request, and whether the TLS session of an earlier one was resumed.
@@ -201,6 +205,8 @@ impl Connection {
         let mut received = Vec::new();
         loop {
             if let Some(answer) = answer(&received) {
+                let text = String::from_utf8_lossy(&received).to_ascii_lowercase();
+                self.closing = text.contains("\r\nconnection: close\r\n");
                 return Ok(answer);
             }
             if self.stream.read_buf(&mut received).await? == 0 {
