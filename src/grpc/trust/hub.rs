@@ -187,9 +187,14 @@ impl TrustHub {
         let Some(TrustNews { from, to, denied, bundle, gap }) = self.feed.log.news() else { return false };
         let trust_domain = self.trust_domain();
         let count = denied.len();
-        let now = self.judge().await;
-        let ended = now.saturating_sub(TOLD_PAST_END).unwrap_or(Timestamp::MIN);
-        let denied = denied.into_iter().filter(|denied| denied.until >= ended).collect();
+        // Nothing is judged where nothing is told of, or everybody is told everything: judging may need a commit.
+        let denied = if denied.is_empty() || gap {
+            Vec::new()
+        } else {
+            let now = self.judge().await;
+            let ended = now.saturating_sub(TOLD_PAST_END).unwrap_or(Timestamp::MIN);
+            denied.into_iter().filter(|denied| denied.until >= ended).collect()
+        };
         let wave = Wave {
             from,
             to,
