@@ -29,9 +29,7 @@ impl Admission for App {
     ) -> Result<HostId, NotAdmitted> {
         let identity = AgentRef { tenant: id.tenant, agent: id.agent.clone() };
         if self.store.deny_list().denies(serial, &identity) {
-            if !self.store.deny_list().denies_serial(serial) {
-                self.note_shown_denied(leaf, serial, &identity);
-            }
+            self.note_shown_denied(leaf, serial, &identity);
             return Err(NotAdmitted::Revoked);
         }
         let now = self.clock.now();

@@ -225,8 +225,7 @@ impl App {
         let csr = VerifiedCsr::from_pem(&request.csr)?;
         chain.verify_proof(csr.der(), &request.proof)?;
         let identity = AgentRef { tenant: chain.id().tenant, agent: chain.id().agent.clone() };
-        let denied = self.store.deny_list();
-        if denied.denies(chain.serial(), &identity) && !denied.denies_serial(chain.serial()) {
+        if self.store.deny_list().denies(chain.serial(), &identity) {
             self.note_shown_denied(chain.leaf(), chain.serial(), &identity);
         }
         let proven = Proven { chain, csr };

@@ -38,8 +38,12 @@ struct Waiting {
 }
 
 impl App {
-    /// Takes note of a certificate of this agent CA (DER) that was shown while its identity is denied. Runs inside handshakes.
+    /// Takes note of a certificate of this agent CA (DER) that was shown and is denied, where that is by its identity alone.
+    /// Runs inside handshakes.
     pub(crate) fn note_shown_denied(&self, leaf: &[u8], serial: Serial, identity: &AgentRef) {
+        if self.store.deny_list().denies_serial(serial) {
+            return;
+        }
         let Some(not_after) = not_after_of(leaf) else { return };
         let mut waiting = self.shown_denied.waiting.lock();
         if waiting.shown.len() >= WAITING_MAX || waiting.shown.contains_key(&serial) {
