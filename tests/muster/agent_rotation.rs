@@ -57,7 +57,7 @@ fn kill_and_kill_again(server: &Server, agent_id: &str) -> Tally {
     let config = machine.configure(server, None);
     let place = IdentityDir::new(machine.dir());
     let serial = || place.read().unwrap().unwrap().svid.serial;
-    let usual = Times::of_a_rotation(&machine, &config);
+    let mut usual = Times::of_a_rotation(&machine, &config);
     let mut tally = Tally::default();
     let random = RandomState::new();
     for kill in 0..KILLS_PER_MACHINE {
@@ -65,19 +65,27 @@ fn kill_and_kill_again(server: &Server, agent_id: &str) -> Tally {
         machine.make_rotation_due();
         let begun = writing(&machine);
         let mut agent = machine.run(&config, &[]);
+        let is_aimed = kill % 2 == 1;
         let share = f64::from(u32::try_from(random.hash_one(kill) >> 32).unwrap()) / f64::from(u32::MAX);
         // From before the agent has read its identity, or has written any of the next, until after.
-        if kill % 2 == 0 {
-            std::thread::sleep(usual.whole.mul_f64(share * 1.3));
-        } else {
+        if is_aimed {
             wait_for_write(&machine, begun);
             std::thread::sleep(usual.writing.mul_f64(share * 1.3));
+        } else {
+            std::thread::sleep(usual.whole.mul_f64(share * 1.3));
         }
         agent.kill();
         let has_begun = writing(&machine) != begun;
-        tally.interrupted += usize::from(has_begun && machine.file("key.pem.next").exists());
+        let is_interrupted = has_begun && machine.file("key.pem.next").exists();
+        tally.interrupted += usize::from(is_interrupted);
         // Reading demands that key and certificate are a pair.
-        tally.rotations += usize::from(serial() != before);
+        let has_rotated = serial() != before;
+        tally.rotations += usize::from(has_rotated);
+        if is_aimed {
+            follow(&mut usual.writing, !is_interrupted);
+        } else {
+            follow(&mut usual.whole, has_rotated);
+        }
         let log = agent.stderr.text();
         assert!(!log.contains("rotation failed") && !log.contains("error:"), "kill {kill}: {log}");
     }
@@ -98,6 +106,11 @@ fn kill_and_kill_again(server: &Server, agent_id: &str) -> Tally {
 /// Changes when the agent begins to write a new identity: this file is replaced first.
 fn writing(machine: &Machine) -> u64 {
     std::fs::metadata(machine.file("ca.pem")).unwrap().ino()
+}
+
+/// The machine is not as busy all the time: what was too long a wait becomes shorter, what was too short longer.
+fn follow(usual: &mut Duration, was_too_long: bool) {
+    *usual = usual.mul_f64(if was_too_long { 0.8 } else { 1.25 });
 }
 
 fn wait_for_write(machine: &Machine, begun: u64) {

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use crate::support::cli::openssl;
 use crate::support::judges::{Agent, entries, fetch};
 use crate::support::keys;
+use crate::support::ports::free_port;
 use crate::support::server::Server;
 use crate::support::wait::{PATIENCE, until, until_answered};
 
 /// A server whose certificates point to its own listener.
 fn server() -> (Server, String) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let address = format!("127.0.0.1:{port}");
     let base = format!("http://{address}");
     let server = Server::quickstart_with(&[("MUSTER_CRL_URL", &base), ("MUSTER_CRL_LISTEN", &address)]);

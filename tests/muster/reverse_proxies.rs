@@ -2,7 +2,6 @@
 //! with what proxies say in headers.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::json;
@@ -10,6 +9,7 @@ use serde_json::json;
 use crate::support::client::Client;
 use crate::support::http::Http;
 use crate::support::keys::Key;
+use crate::support::ports::free_port;
 use crate::support::process::{Process, command};
 use crate::support::server::Server;
 use crate::support::wait::until_answered;
@@ -145,10 +145,6 @@ impl Nginx {
         until_answered("nginx passes requests on", answers).await;
         Self { http, url, _process: process }
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The block of the documentation that is nginx's.

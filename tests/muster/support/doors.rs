@@ -2,7 +2,6 @@
 //! whom it lets in.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +13,7 @@ use tempfile::TempDir;
 use super::cli::{Output, program};
 use super::clock;
 use super::judges::Agent;
+use super::ports::free_port;
 use super::process::{Process, command};
 use super::wait::{self, PATIENCE};
 
@@ -46,7 +46,7 @@ impl Door {
         let certificate = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
         let certificate = certificate.self_signed(&key).unwrap().pem();
         write(&room, "server.pem", &(certificate + &key.serialize_pem()));
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut command = match program {
             Program::Nginx => nginx(&room, port),
             Program::HaProxy => haproxy(&room, port),

@@ -18,6 +18,7 @@ pub mod impostor;
 pub mod judges;
 pub mod keys;
 pub mod notify;
+pub mod ports;
 pub mod process;
 pub mod profile;
 pub mod provider;

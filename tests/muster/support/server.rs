@@ -12,10 +12,16 @@ use super::cli::Cli;
 use super::client::PASSWORD;
 use super::http::Http;
 use super::keys::certificates;
+use super::ports::free_port;
 use super::process::{Finished, MUSTER, Process, command};
 use super::wait::PATIENCE;
 
 const ANY_PORT: &str = "127.0.0.1:0";
+
+/// Where a server is found again after it was away.
+fn own_port() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
 
 /// The first line of `muster quickstart --json`.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -57,7 +63,7 @@ impl Server {
     pub fn quickstart_on(fill: impl FnOnce(&Path)) -> Self {
         let room = tempfile::tempdir().unwrap();
         fill(&room.path().join("data"));
-        let (process, hello, first_line) = launch(room.path(), &[], None, ANY_PORT, ANY_PORT).unwrap();
+        let (process, hello, first_line) = launch(room.path(), &[], None, &own_port(), &own_port()).unwrap();
         Self { process, hello, first_line, env: Vec::new(), descriptors: None, room }
     }
 
@@ -70,7 +76,7 @@ impl Server {
         let room = tempfile::tempdir().unwrap();
         let env: Vec<_> = env.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
         let (process, hello, first_line) =
-            launch(room.path(), &env, descriptors, ANY_PORT, ANY_PORT).unwrap();
+            launch(room.path(), &env, descriptors, &own_port(), &own_port()).unwrap();
         Self { process, hello, first_line, env, descriptors, room }
     }
 

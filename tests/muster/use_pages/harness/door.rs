@@ -14,8 +14,9 @@ use super::anybody::trusting_anybody;
 use super::backend::WELCOME;
 use super::cast::Visitor;
 use super::entrance::{Entrance, Outcome};
-use super::stage::{Stage, free_port};
+use super::stage::Stage;
 use crate::support::http::trusting;
+use crate::support::ports::free_port;
 use crate::support::wait::{PATIENCE, until_answered};
 
 /// What the pages protect.

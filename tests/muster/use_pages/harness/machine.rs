@@ -11,7 +11,8 @@ use super::door::Door;
 use super::entrance::{Entrance, Outcome};
 use super::outputs;
 use super::page::{Block, Page};
-use super::stage::{Stage, free_port};
+use super::stage::Stage;
+use crate::support::ports::free_port;
 use crate::support::wait::until_answered;
 
 /// The group of whoever runs the tests, who may give files to no other.

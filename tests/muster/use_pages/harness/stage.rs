@@ -1,7 +1,6 @@
 //! A machine to run a page on: its folders in a temporary one, its programs real, its service manager a stand-in.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -33,11 +32,6 @@ pub struct Stage {
     builds: AtomicBool,
     is_over: Arc<AtomicBool>,
     manager: Option<JoinHandle<()>>,
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Stage {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::guest::{ByCommand, Papers, reloads_fail};
 use super::resumption::Resumption;
+use crate::support::ports::free_port;
 use crate::support::process::Process;
 use crate::support::wait::{PATIENCE, until};
 use crate::use_pages::account::whole;
@@ -14,7 +15,6 @@ use crate::use_pages::harness::cast::Cast;
 use crate::use_pages::harness::entrance::Entrance;
 use crate::use_pages::harness::machine::Machine;
 use crate::use_pages::harness::page::Page;
-use crate::use_pages::harness::stage::free_port;
 use crate::use_pages::harness::unit::{Reload, Unit};
 use crate::use_pages::renewal::{one_is_revoked, two_in_force};
 

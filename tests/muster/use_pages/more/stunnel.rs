@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::guest::{ByCommand, Papers, is_refused_by_a_list, its_issuer_is_revoked, lists_are_fetched};
 use super::resumption::Resumption;
+use crate::support::ports::free_port;
 use crate::support::process::Process;
 use crate::support::wait::{PATIENCE, until};
 use crate::use_pages::account::whole;
@@ -15,7 +16,7 @@ use crate::use_pages::harness::backend::{Backend, WELCOME};
 use crate::use_pages::harness::cast::{Cast, Visitor, enrolled};
 use crate::use_pages::harness::entrance::Entrance;
 use crate::use_pages::harness::machine::Machine;
-use crate::use_pages::harness::stage::{EXAMPLE_TENANT, free_port};
+use crate::use_pages::harness::stage::EXAMPLE_TENANT;
 use crate::use_pages::harness::unit::{Reload, Unit};
 use crate::use_pages::renewal::{one_is_revoked, two_in_force};
 
