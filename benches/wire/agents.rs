@@ -22,6 +22,7 @@ use crate::figures::{Times, line};
 use crate::https::{Https, post, trusting};
 use crate::machines::{Fleet, Host};
 use crate::server::Server;
+use crate::still::StillWatchers;
 use crate::{Settings, tokens, vouching, watchers};
 
 /// Agents that connect at the same time.
@@ -31,7 +32,7 @@ const HOT: usize = 100;
 const BEAT: Duration = Duration::from_millis(50);
 /// Heartbeats that a session may send in one go, with some to spare: the server takes 40.
 const BURST: usize = 30;
-const REVOKED: usize = 200;
+pub const REVOKED: usize = 200;
 /// Those whose revocation is told to watchers.
 const TOLD: usize = 20;
 /// How long the server has to come to rest before its memory is read.
@@ -44,12 +45,14 @@ struct Agent {
     down: Streaming<SessionResponse>,
     /// The connection lives as long as its client.
     client: AgentServiceClient<Channel>,
+    dial: Dial,
 }
 
 pub async fn measure(server: &Server, fleet: &mut Fleet, settings: &Settings) {
     let before = server.resident_mib();
     line("memory, idle", &format!("{before:.1} MiB resident"));
-    let mut agents = attach(server, &fleet.take(settings.agents.min(room()))).await;
+    let count = settings.agents.min(room());
+    let mut agents = attach(server, &fleet.take(count)).await;
     tokio::time::sleep(REST).await;
     // The pages of the store that the handshakes have read are in it, too: up to 64 MiB of cache.
     let now = server.resident_mib();
@@ -65,10 +68,14 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, settings: &Settings) {
     let gone = agents.split_off(agents.len().saturating_sub(TOLD)).into_iter().map(|agent| agent.id);
     let clients: Vec<_> = agents.iter().map(|agent| agent.client.clone()).collect();
     tokens::measure(server, &clients, settings.phase).await;
-    let watching = watchers::measure(server, &bearer, clients, gone.collect()).await;
-    vouching::measure(server, fleet, &bearer, watching.len(), settings.phase).await;
-    drop(watching);
+    watchers::measure(server, &bearer, clients, gone.collect()).await;
     revoke(server, &mut agents, &bearer).await;
+
+    // They let go of their sessions, and some come in place of those that are out.
+    let mut dials: Vec<Dial> = agents.into_iter().map(|agent| agent.dial).collect();
+    dials.extend(fleet.take(count - dials.len()).iter().map(|host| Dial::new(server, host)));
+    let watchers = tokio::task::block_in_place(|| StillWatchers::start(dials));
+    vouching::measure(server, fleet, &bearer, watchers, settings.phase).await;
 }
 
 /// How many agents fit under this machine's bound on descriptors, which the server inherits: it lets agents have
@@ -95,7 +102,8 @@ async fn attach(server: &Server, hosts: &[Host]) -> Vec<Agent> {
 }
 
 /// Where an agent connects, and as whom.
-struct Dial {
+#[derive(Clone)]
+pub struct Dial {
     id: String,
     address: SocketAddr,
     tls: TlsConnector,
@@ -111,9 +119,9 @@ impl Dial {
         Self { id: host.svid.agent_id.clone(), address: server.grpc, tls: TlsConnector::from(Arc::new(tls)) }
     }
 
-    /// Opens a session and waits for the answer to its first heartbeat.
-    async fn attach(self) -> Agent {
-        let Self { id, address, tls } = self;
+    /// A connection.
+    pub async fn connect(&self) -> AgentServiceClient<Channel> {
+        let Self { address, tls, .. } = self.clone();
         let connector = tower::service_fn(move |_: Uri| {
             let tls = tls.clone();
             async move {
@@ -125,12 +133,17 @@ impl Dial {
         });
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URI");
         let channel = endpoint.connect_with_connector(connector).await.expect("a connection");
-        let mut client = AgentServiceClient::new(channel);
+        AgentServiceClient::new(channel)
+    }
+
+    /// Opens a session and waits for the answer to its first heartbeat.
+    async fn attach(self) -> Agent {
+        let (mut client, id) = (self.connect().await, self.id.clone());
         let (up, requests) = mpsc::channel(1);
         let facts = HostFacts { hostname: id.clone(), arch: "x86_64".to_owned(), ..HostFacts::default() };
         up.send(heartbeat(Some(facts))).await.expect("it is open");
         let down = client.session(ReceiverStream::new(requests)).await.expect("a session").into_inner();
-        let mut agent = Agent { id, up, down, client };
+        let mut agent = Agent { id, up, down, client, dial: self };
         agent.answer().await;
         agent
     }

@@ -13,6 +13,9 @@ const CLIENTS: u8 = 16;
 /// Requests that are prepared for each second. A phase that has used them up ends early; the rate is as good.
 const PREPARED_PER_SECOND: usize = 5_000;
 
+/// How long it may take to enroll what the phases have left out.
+const FILLED_WITHIN: Duration = Duration::from_secs(300);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Connections {
     Fresh,
@@ -31,6 +34,16 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, phase: Duration) {
     let hosts = fleet.take(fleet.enrolled() / 2);
     let machines = hosts.iter().map(rotating).collect();
     load(server, "rotation, kept connections", Connections::Kept, machines, phase).await;
+}
+
+/// Enrolls until so many hosts are at hand.
+pub async fn fill(server: &Server, fleet: &mut Fleet, count: usize) {
+    let missing = count.saturating_sub(fleet.at_hand());
+    if missing > 0 {
+        let machines = fleet.newcomers(missing);
+        let name = "enrollment, the rest of the fleet";
+        fleet.welcome(load(server, name, Connections::Kept, machines, FILLED_WITHIN).await);
+    }
 }
 
 /// Lets machines ask until all have or the time is over, and prints how it went.

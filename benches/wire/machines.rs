@@ -96,6 +96,11 @@ impl Fleet {
         self.enrolled
     }
 
+    /// How many can be taken.
+    pub fn at_hand(&self) -> usize {
+        self.hosts.len()
+    }
+
     /// Hosts, as long as there are some.
     pub fn take(&mut self, count: usize) -> Vec<Host> {
         self.hosts.drain(..count.min(self.hosts.len())).collect()

@@ -16,6 +16,7 @@ mod https;
 mod machines;
 mod server;
 mod starts;
+mod still;
 mod tokens;
 mod vouching;
 mod watchers;
@@ -60,6 +61,7 @@ async fn run(settings: &Settings) {
 
     let mut fleet = Fleet::new(&server);
     doors::measure(&server, &mut fleet, settings.phase).await;
+    doors::fill(&server, &mut fleet, settings.agents + agents::REVOKED + vouching::HOSTS).await;
     line("store", &format!("{} hosts, {:.0} MiB on disk", fleet.enrolled(), server.store_mib()));
 
     // What the enrollments left in memory would hide what an agent needs.

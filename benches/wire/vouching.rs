@@ -21,11 +21,14 @@ use crate::figures::{Times, line};
 use crate::https::{Connection, Https, post};
 use crate::machines::{Fleet, Host};
 use crate::server::{Server, cpu_of};
+use crate::still::StillWatchers;
 
 /// Certificates that come again.
 const KNOWN: usize = 1_000;
 /// Certificates that come once.
-const FIRST_SIGHTS: usize = 20_000;
+const FIRST_SIGHTS: usize = 6_000;
+/// How many hosts all of this takes.
+pub const HOSTS: usize = KNOWN + 2 * FIRST_SIGHTS + REVOKED + REVOKED_BY_FILES;
 /// Connections of a proxy's workers.
 const CONNECTIONS: usize = 16;
 /// And of one that is not busy.
@@ -35,11 +38,22 @@ const REVOKED: usize = 400;
 const REVOKED_BY_FILES: usize = 10;
 /// `outputs` runs a command at most once in this time, so whoever wants to see a first change waits as long.
 const MIN_INTERVAL: Duration = Duration::from_secs(6);
+/// Between two revocations: until the server would tell another one at once.
+const REST: Duration = Duration::from_millis(30);
+const REST_FOR_EACH: Duration = Duration::from_micros(30);
+/// How often it is asked whether a refusal has come: asking without a pause would take a processor from those who are told.
+const KNOCK_EVERY: Duration = Duration::from_micros(200);
 /// How long a refusal may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The agent, the nginx, and the revocations of an administrator.
-pub async fn measure(server: &Server, fleet: &mut Fleet, bearer: &str, watchers: usize, phase: Duration) {
+pub async fn measure(
+    server: &Server,
+    fleet: &mut Fleet,
+    bearer: &str,
+    watchers: StillWatchers,
+    phase: Duration,
+) {
     let (mut asking, by_files) = (fleet.take(REVOKED), fleet.take(REVOKED_BY_FILES));
     let at_nginx = asking.split_off(asking.len() / 2);
     let agent = Agent::start(server, fleet.secret());
@@ -50,41 +64,62 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, bearer: &str, watchers:
     let many = usize::MAX;
     ask(&agent, "vouch, the same again, 16 connections", &known, CONNECTIONS, many, phase).await;
     ask(&agent, "vouch, the same again, 4 connections", &known, FEW, many, phase).await;
-    let strangers: Arc<[Vec<u8>]> = fleet.take(FIRST_SIGHTS).iter().map(question).collect();
-    ask(&agent, "vouch, first sights", &strangers, CONNECTIONS, strangers.len(), phase).await;
+    let mut first_sights = async |name| {
+        let strangers: Arc<[Vec<u8>]> = fleet.take(FIRST_SIGHTS).iter().map(question).collect();
+        ask(&agent, name, &strangers, CONNECTIONS, strangers.len(), phase).await;
+    };
+    first_sights("vouch, first sights, one core").await;
+    agent.takes_every_core();
+    first_sights("vouch, first sights, every core").await;
 
-    let mut admin = Admin::new(server, bearer).await;
+    let admin = Admin::new(server, bearer).await;
+    let mut revoking = Revoking { server, admin, watchers, cpu: Duration::ZERO, count: 0 };
     let mut refused = Vec::new();
     for host in asking {
         let mut door = Door::unix(&agent.socket()).await;
         let question = question(&host);
         assert_eq!(door.status(&question).await, 204);
-        let answered = admin.revoke(&host.svid.agent_id).await;
-        refused.push(until_refused(answered, async || door.status(&question).await == 403).await);
+        refused.push(revoking.one(&host, async || door.status(&question).await, 403).await);
     }
-    let watchers = format!("{watchers} other watchers");
-    line("revocation, to the agent's refusal", &format!("{}, {watchers}", Times::from_iter(refused)));
+    let others = format!("{} other watchers", revoking.watchers.count());
+    line("revocation, to the agent's refusal", &format!("{}, {others}", Times::from_iter(refused)));
+    let each = revoking.cpu.as_secs_f64() / revoking.count as f64;
+    line("  CPU of the server each", &format!("{each:.3} s ({others})"));
     let Some(mut nginx) = Nginx::prepare() else {
         line("revocation, to nginx's refusal", "not measured: there is no nginx here");
         return;
     };
     let outputs = agent.outputs(server, &nginx);
     nginx.start(&agent);
-    through_nginx([at_nginx, by_files], &mut admin, &nginx, &watchers).await;
+    through_nginx([at_nginx, by_files], &mut revoking, &nginx, &others).await;
     drop(outputs);
 }
 
-async fn through_nginx([asking, by_files]: [Vec<Host>; 2], admin: &mut Admin, nginx: &Nginx, watchers: &str) {
+async fn through_nginx(
+    [asking, by_files]: [Vec<Host>; 2],
+    revoking: &mut Revoking<'_>,
+    nginx: &Nginx,
+    others: &str,
+) {
     let mut refused = Vec::new();
     for host in asking {
         let mut door = Door::tls(&host, nginx.asking).await.expect("a handshake");
         assert_eq!(door.status(GET).await, 404, "what is behind it is not there, but it was let in");
-        let answered = admin.revoke(&host.svid.agent_id).await;
-        refused.push(until_refused(answered, async || door.status(GET).await == 403).await);
+        let knock = async || {
+            let status = door.status(GET).await;
+            // A reload for the files of the other server ends connections that are kept.
+            if status == 400 {
+                door = Door::tls(&host, nginx.asking).await.expect("a handshake");
+            }
+            status
+        };
+        refused.push(revoking.one(&host, knock, 403).await);
     }
-    line("  to nginx's, which asks the agent", &format!("{}, {watchers}", Times::from_iter(refused)));
+    line("  to nginx's, which asks the agent", &format!("{}, {others}", Times::from_iter(refused)));
 
     let mut refused = Vec::new();
+    // A command may still be due because of those.
+    tokio::time::sleep(MIN_INTERVAL).await;
     for host in by_files {
         tokio::time::sleep(MIN_INTERVAL).await;
         let knock = async || match Door::tls(&host, nginx.by_files).await {
@@ -92,19 +127,39 @@ async fn through_nginx([asking, by_files]: [Vec<Host>; 2], admin: &mut Admin, ng
             Err(_) => 400,
         };
         assert_eq!(knock().await, 404, "what is behind it is not there, but it was let in");
-        let answered = admin.revoke(&host.svid.agent_id).await;
-        refused.push(until_refused(answered, async || knock().await == 400).await);
+        refused.push(revoking.one(&host, knock, 400).await);
     }
-    line("  to nginx's, by outputs and a reload", &format!("{}", Times::from_iter(refused)));
+    line("  to nginx's, by outputs and a reload", &format!("{}, {others}", Times::from_iter(refused)));
 }
 
-/// How long it takes from there until it is so.
-async fn until_refused(from: Instant, mut is_refused: impl AsyncFnMut() -> bool) -> Duration {
-    loop {
-        if is_refused().await {
-            return from.elapsed();
+/// Revocations one by one: each is told to everybody before the next.
+struct Revoking<'s> {
+    server: &'s Server,
+    admin: Admin,
+    watchers: StillWatchers,
+    /// What the server has spent on them.
+    cpu: Duration,
+    count: usize,
+}
+
+impl Revoking<'_> {
+    /// How long it takes from the answer to the refusal.
+    async fn one(&mut self, host: &Host, mut knock: impl AsyncFnMut() -> u16, refusal: u16) -> Duration {
+        let meter = self.server.meter();
+        let answered = self.admin.revoke(&host.svid.agent_id).await;
+        let mut status = knock().await;
+        while status != refusal {
+            assert!(answered.elapsed() < PATIENCE, "the answer is still {status}");
+            tokio::task::block_in_place(|| std::thread::sleep(KNOCK_EVERY));
+            status = knock().await;
         }
-        assert!(from.elapsed() < PATIENCE, "it is still let in");
+        let refused = answered.elapsed();
+        tokio::task::block_in_place(|| self.watchers.catch_up(1));
+        self.cpu += meter.spent().server_cpu;
+        self.count += 1;
+        tokio::time::sleep(REST + REST_FOR_EACH * u32::try_from(self.watchers.count()).unwrap_or(u32::MAX))
+            .await;
+        refused
     }
 }
 

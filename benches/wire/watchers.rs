@@ -19,13 +19,13 @@ const REST: Duration = Duration::from_secs(1);
 /// How long the last watcher may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// `clients` watch, `gone` are revoked one after the other. They watch for as long as the answer lives.
+/// `clients` watch, `gone` are revoked one after the other.
 pub async fn measure(
     server: &Server,
     bearer: &str,
     clients: Vec<AgentServiceClient<Channel>>,
     gone: Vec<String>,
-) -> JoinSet<()> {
+) {
     let before = server.resident_mib();
     let count = clients.len();
     let meter = server.meter();
@@ -75,7 +75,6 @@ pub async fn measure(
     line("  from there to a watcher", &all.into_iter().collect::<Times>().to_string());
     line("  from there to the last one", &last.into_iter().collect::<Times>().to_string());
     line("  CPU of the server each", &format!("{:.3} s ({count} watchers)", each));
-    watching
 }
 
 /// Says when it hears of a denial.

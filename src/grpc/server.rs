@@ -77,7 +77,7 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
     let hub = Arc::new(TrustHub::new(trust, Arc::clone(&clock)));
     let gate = Gate::new(deny, clock);
     let tokens = Arc::clone(&jwt);
-    let watchers = TrustDoor::new(Arc::clone(&hub), gate.clone(), shutdown.clone());
+    let watchers = TrustDoor::new(Arc::clone(&hub), gate.clone());
     let api = AgentApi {
         gate: gate.clone(),
         fleet,

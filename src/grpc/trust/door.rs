@@ -10,7 +10,6 @@ use std::time::Duration;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::Codec;
 use tonic::server::NamedService;
@@ -45,7 +44,6 @@ pub(in crate::grpc) struct AgentDoor {
 pub(in crate::grpc) struct TrustDoor {
     hub: Arc<TrustHub>,
     gate: Gate,
-    shutdown: CancellationToken,
 }
 
 impl NamedService for AgentDoor {
@@ -71,8 +69,8 @@ impl Service<Request<Body>> for AgentDoor {
 }
 
 impl TrustDoor {
-    pub(in crate::grpc) const fn new(hub: Arc<TrustHub>, gate: Gate, shutdown: CancellationToken) -> Self {
-        Self { hub, gate, shutdown }
+    pub(in crate::grpc) const fn new(hub: Arc<TrustHub>, gate: Gate) -> Self {
+        Self { hub, gate }
     }
 
     /// The gate has let the agent through.
@@ -80,7 +78,7 @@ impl TrustDoor {
         let peer = request.extensions().get::<Arc<LivePeer>>().cloned().ok_or(AgentRefusal::NoIdentity)?;
         let open = self.hub.watches.open(peer.identity().host()).ok_or(AgentRefusal::TooManyWatches)?;
         let asked = timeout(REQUEST_WITHIN, asked(request)).await.map_err(|_| AgentRefusal::TooSlow)??;
-        let watch = TrustWatch::new(self.hub, self.gate, peer, open, self.shutdown, &asked);
+        let watch = TrustWatch::new(self.hub, self.gate, peer, open, &asked);
         let mut response = Response::new(Body::new(watch));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         response.extensions_mut().insert(SharedBody);

@@ -4,9 +4,9 @@
 //! Of a burst the first change is told at once and the others together, after a pause that grows with the number of watchers:
 //! telling ten thousand costs two tenths of a second of processor, and enrollments want some, too.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::body::Bytes;
@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::encoded::{self, EncodedDenied};
+use super::encoded::{self, EncodedDenied, UpdateWriter};
 use super::places::Watches;
 use super::wakers::Wakers;
 use crate::app::Unavailable;
@@ -24,6 +24,7 @@ use crate::app::trust::log::{TOLD_PAST_END, TrustNews};
 use crate::clock::{self, Clock};
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::identity::trust_version::TrustVersion;
+use crate::domain::ids::TenantId;
 
 /// Waves that a watcher may be behind before it gets a snapshot.
 const WAVES_KEPT: usize = 256;
@@ -49,6 +50,23 @@ pub(super) struct Wave {
     pub(super) bundle: Bytes,
     /// How many serials are denied in it.
     count: usize,
+    /// What it is to each tenant, once a watcher of it was told.
+    told: RwLock<HashMap<TenantId, VecDeque<Bytes>>>,
+}
+
+impl Wave {
+    /// What the watchers of a tenant are told, who share it.
+    pub(super) fn told_to(&self, tenant: TenantId) -> VecDeque<Bytes> {
+        if let Some(told) = self.told.read().get(&tenant) {
+            return told.clone();
+        }
+        let mut update = UpdateWriter::new(self.to, false);
+        update.add(self.bundle.clone());
+        update.add_denied(&self.denied, tenant);
+        let told = update.finish();
+        self.told.write().insert(tenant, told.clone());
+        told
+    }
 }
 
 /// Everything as of a version.
@@ -96,6 +114,8 @@ pub(in crate::grpc) struct TrustHub {
     pub(super) watches: Watches,
     /// How many rounds of turns have begun.
     turn: AtomicU64,
+    /// Nothing will be told any more.
+    ended: AtomicBool,
 }
 
 impl TrustHub {
@@ -109,6 +129,7 @@ impl TrustHub {
             wakers: Wakers::default(),
             watches: Watches::default(),
             turn: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -155,7 +176,12 @@ impl TrustHub {
                 }
             }
         }
+        self.ended.store(true, Ordering::Release);
         self.wakers.wake(0, 1);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Where the clock was ahead, certificates were taken to have ended that are good again, and nobody was told of those.
@@ -201,6 +227,7 @@ impl TrustHub {
             denied: EncodedDenied::new(denied, trust_domain.as_ref()),
             bundle: bundle.as_deref().map(encoded::bundle).unwrap_or_default(),
             count,
+            told: RwLock::default(),
         };
         let mut ring = self.ring.write();
         if gap || to.epoch != ring.told.epoch {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame};
 use hyper::header::HeaderMap;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::encoded::UpdateWriter;
@@ -29,7 +29,6 @@ pub(super) struct TrustWatch {
     hub: Arc<TrustHub>,
     gate: Gate,
     peer: Arc<LivePeer>,
-    shutdown: CancellationToken,
     revoked: Pin<Box<WaitForCancellationFutureOwned>>,
     place: Place,
     _open: OpenWatch,
@@ -60,7 +59,6 @@ impl TrustWatch {
         gate: Gate,
         peer: Arc<LivePeer>,
         open: OpenWatch,
-        shutdown: CancellationToken,
         request: &WatchTrustRequest,
     ) -> Self {
         let place = hub.wakers.enter();
@@ -75,7 +73,6 @@ impl TrustWatch {
             hub,
             gate,
             peer,
-            shutdown,
             place,
         }
     }
@@ -85,14 +82,18 @@ impl TrustWatch {
     }
 
     /// Why the stream has to end now. Nothing is told to whom that is true of.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Option<AgentRefusal> {
-        if self.revoked.as_mut().poll(cx).is_ready() {
-            return Some(AgentRefusal::Revoked);
-        }
-        if self.shutdown.is_cancelled() {
+    fn end_before_telling(&self) -> Option<AgentRefusal> {
+        if self.hub.has_ended() {
             return Some(AgentRefusal::Stopping);
         }
         self.gate.check(self.peer.identity()).err()
+    }
+
+    /// Sees to it that the stream is polled when there may be something to tell, and when it has to end. That may be now.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Option<AgentRefusal> {
+        self.place.wait(cx.waker());
+        let revoked = self.revoked.as_mut().poll(cx).is_ready().then_some(AgentRefusal::Revoked);
+        revoked.or_else(|| self.end_before_telling())
     }
 
     /// What there is to tell at present, if it is no snapshot.
@@ -104,11 +105,10 @@ impl TrustWatch {
             }
             Next::Wave(wave) => {
                 self.has = wave.to;
-                let mut update = UpdateWriter::new(wave.to, false);
-                update.add(wave.bundle.clone());
-                update.add_denied(&wave.denied, self.tenant());
                 // The lists follow when everything is told that is older than they are.
-                return Ok(Some(self.said(update)));
+                let told = wave.told_to(self.tenant());
+                self.note_said();
+                return Ok(Some(told));
             }
             Next::Nothing => UpdateWriter::new(self.has, false),
         };
@@ -130,9 +130,13 @@ impl TrustWatch {
     }
 
     fn said(&mut self, update: UpdateWriter) -> VecDeque<Bytes> {
+        self.note_said();
+        update.finish()
+    }
+
+    fn note_said(&mut self) {
         self.greeted = true;
         self.turns = self.hub.turns_of(self.place.number());
-        update.finish()
     }
 
     fn tell_snapshot(&mut self, snapshot: &Snapshot) -> Result<VecDeque<Bytes>, Status> {
@@ -184,34 +188,56 @@ impl Body for TrustWatch {
         if matches!(this.phase, Phase::Over) {
             return Poll::Ready(None);
         }
-        this.place.wait(cx.waker());
-        if let Some(refused) = this.poll_end(cx) {
-            return this.end(&refused.into());
-        }
+        // What a wave tells is given without a look at who else is to be woken: all are, at the same moment.
+        let mut waits = false;
         loop {
             match &mut this.phase {
                 Phase::Over => return Poll::Ready(None),
-                Phase::Sending(rest) => match rest.pop_front() {
-                    Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                    None => this.phase = Phase::Following,
-                },
-                Phase::Making(making) => match making.as_mut().poll(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(snapshot)) => match this.tell_snapshot(&snapshot) {
-                        Ok(pieces) => this.phase = Phase::Sending(pieces),
-                        Err(status) => return this.end(&status),
-                    },
-                    Poll::Ready(Err(error)) => {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::error!(error, "no snapshot of what is denied could be made for a watcher");
-                        return this
-                            .end(&Status::unavailable("trust can't be told at present; try again later"));
+                Phase::Sending(rest) if rest.is_empty() => this.phase = Phase::Following,
+                Phase::Sending(rest) => {
+                    let next = rest.pop_front();
+                    if let Some(refused) = this.end_before_telling() {
+                        return this.end(&refused.into());
                     }
-                },
+                    return Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))));
+                }
+                Phase::Making(making) => {
+                    let made = making.as_mut().poll(cx);
+                    if made.is_pending() && !waits {
+                        waits = true;
+                        if let Some(refused) = this.wait(cx) {
+                            return this.end(&refused.into());
+                        }
+                    }
+                    match made {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(snapshot)) => match this.tell_snapshot(&snapshot) {
+                            Ok(pieces) => this.phase = Phase::Sending(pieces),
+                            Err(status) => return this.end(&status),
+                        },
+                        Poll::Ready(Err(error)) => {
+                            let error = &error as &dyn std::error::Error;
+                            tracing::error!(
+                                error,
+                                "no snapshot of what is denied could be made for a watcher"
+                            );
+                            return this.end(&Status::unavailable(
+                                "trust can't be told at present; try again later",
+                            ));
+                        }
+                    }
+                }
                 Phase::Following => match this.next() {
                     Err(making) => this.phase = Phase::Making(making),
                     Ok(Some(pieces)) => this.phase = Phase::Sending(pieces),
-                    Ok(None) => return Poll::Pending,
+                    Ok(None) if waits => return Poll::Pending,
+                    Ok(None) => {
+                        // Then it is looked once more, so that nothing is missed.
+                        waits = true;
+                        if let Some(refused) = this.wait(cx) {
+                            return this.end(&refused.into());
+                        }
+                    }
                 },
             }
         }

@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -39,7 +41,7 @@ use crate::tls::listener::refused::RefusedHandshakes;
 pub use crate::tls::listener::requests::{Answering, ChargedTo, SharedBody, Unproven};
 use crate::tls::listener::requests::{Noting, RequestTracking, STREAM};
 pub use crate::tls::listener::send_budget::{Ender, SendLimits};
-use crate::tls::listener::send_budget::{Payer, SWEEP_EVERY, SendBudget};
+use crate::tls::listener::send_budget::{Payer, SWEEP_EVERY, SendBudget, StreamTask};
 use crate::tls::listener::stall::{RequestClock, StallLimit};
 use crate::tls::live::{LivePeer, LivePeers};
 use crate::tls::server_certificate::LiveCertificate;
@@ -434,15 +436,24 @@ impl Shared {
     where
         S: Answering,
     {
+        let interrupted = async {
+            tokio::select! {
+                biased;
+                // A newcomer has its room, so there is none for a farewell.
+                () = pushed_out.cancelled() => None,
+                // The listener waits for its connections, and aborts them in the end.
+                () = self.shutdown.cancelled() => Some(Duration::MAX),
+                () = some_time_after_revocation(peer) => Some(REVOKED_LINGER),
+            }
+        };
+        // HTTP is polled with every message; this is, when it was woken itself. Its signals have locks that all connections share.
+        let mut interruptions = FuturesUnordered::from_iter([interrupted]);
         let patience = tokio::select! {
             biased;
             _ = http.as_mut() => return,
-            // A newcomer has its room, so there is none for a farewell.
-            () = pushed_out.cancelled() => return,
-            // The listener waits for its connections, and aborts them in the end.
-            () = self.shutdown.cancelled() => Duration::MAX,
-            () = some_time_after_revocation(peer) => REVOKED_LINGER,
+            Some(patience) = interruptions.next() => patience,
         };
+        let Some(patience) = patience else { return };
         http.as_mut().graceful_shutdown();
         tokio::select! {
             biased;
@@ -478,8 +489,9 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, task: F) {
-        let end = CancellationToken::new();
-        self.0.spawn(async move { end.run_until_cancelled(STREAM.scope(end.clone(), task)).await });
+        let stream = StreamTask::default();
+        let running = self.0.spawn(STREAM.scope(stream.clone(), task));
+        stream.is(running.abort_handle());
     }
 }
 

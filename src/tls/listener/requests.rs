@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::network::networks::accountable;
 use crate::tls::listener::admission::{OpenRequest, Requests};
-use crate::tls::listener::send_budget::{Charge, Ender, Payer, SendBudget};
+use crate::tls::listener::send_budget::{Charge, Ender, Payer, SendBudget, Standing, StreamTask};
 use crate::tls::listener::stall::{RequestClock, RequestInProgress};
 
 /// Largest piece of an answer that is handed over at once, in bytes: what the HTTP/2 library keeps for a slow
@@ -28,8 +28,8 @@ use crate::tls::listener::stall::{RequestClock, RequestInProgress};
 const PIECE_MAX: usize = 64 * 1024;
 
 tokio::task_local! {
-    /// Ends the HTTP/2 stream that the current task serves.
-    pub(crate) static STREAM: CancellationToken;
+    /// The task itself, where it serves an HTTP/2 stream.
+    pub(crate) static STREAM: StreamTask;
 }
 
 /// What answers the requests of one connection.
@@ -118,7 +118,7 @@ impl<S: Answering> Service<Request<Incoming>> for Noting<S> {
         // Nothing of it runs before it is awaited.
         let answering = self.service.call(request);
         Box::pin(async move {
-            if let Ok(stream) = STREAM.try_with(CancellationToken::clone) {
+            if let Ok(stream) = STREAM.try_with(StreamTask::clone) {
                 ender.runs_on(stream);
             }
             if let Some(strangers) = notes.strangers.clone() {
@@ -134,14 +134,15 @@ impl<S: Answering> Service<Request<Incoming>> for Noting<S> {
             let sending = Sending { budget: notes.budget, payer, ender, place };
             let held = match size {
                 // Without a body there is nothing to hold; one of unknown length is charged piece by piece.
-                Some(0) | None => sending.hold(None),
+                Some(0) => sending.hold(None),
                 Some(size) => sending.hold(Some(if shared { 0 } else { size })),
+                None if shared => sending.stand(),
+                None => sending.hold(None),
             };
             Ok(response.map(|body| NotedBody {
                 body: Box::pin(body),
                 rest: Bytes::new(),
-                charged_whole: size.is_some(),
-                shared,
+                charged_whole: size.is_some() || shared,
                 held,
                 sending,
                 open,
@@ -163,16 +164,33 @@ struct Sending {
 impl Sending {
     /// Charges so many bytes, if any.
     fn hold(&self, bytes: Option<u64>) -> Arc<Held> {
-        let charge = bytes.map(|bytes| self.budget.charge(self.payer.clone(), bytes, self.ender.clone()));
-        Arc::new(Held { charge, _place: self.place.clone() })
+        let charge = match bytes {
+            Some(bytes) => Cost::Charge(self.budget.charge(self.payer.clone(), bytes, self.ender.clone())),
+            None => Cost::Nothing,
+        };
+        Arc::new(Held { cost: charge, _place: self.place.clone() })
+    }
+
+    /// Charges nothing, whatever is said.
+    fn stand(&self) -> Arc<Held> {
+        let cost = Cost::Standing(self.budget.stand(self.ender.clone()));
+        Arc::new(Held { cost, _place: self.place.clone() })
     }
 }
 
 /// What an answer holds as long as any of it is here.
 #[derive(Debug)]
 struct Held {
-    charge: Option<Charge>,
+    cost: Cost,
     _place: Unproven,
+}
+
+#[derive(Debug)]
+enum Cost {
+    Nothing,
+    Charge(Charge),
+    /// What is said bit by bit to everybody costs nothing, but somebody has to take it.
+    Standing(Standing),
 }
 
 /// The body of an answer whose request is open for as long as this is there.
@@ -181,10 +199,9 @@ pub(crate) struct NotedBody<B> {
     body: Pin<Box<B>>,
     /// What the body has given and has not been handed over.
     rest: Bytes,
-    /// Whether the length was known, and is paid for as a whole. Otherwise each piece is, while it waits.
+    /// Whether it is paid for as a whole, because the length was known or the bytes are there anyway. Otherwise each piece
+    /// is, while it waits.
     charged_whole: bool,
-    /// Whether its bytes are there anyway.
-    shared: bool,
     held: Arc<Held>,
     sending: Sending,
     open: Option<OpenRequest>,
@@ -199,8 +216,11 @@ impl<B> NotedBody<B> {
         let held = if self.charged_whole {
             Arc::clone(&self.held)
         } else {
-            self.sending.hold(Some(if self.shared { 0 } else { bytes.len() as u64 }))
+            self.sending.hold(Some(bytes.len() as u64))
         };
+        if let Cost::Standing(standing) = &held.cost {
+            standing.says();
+        }
         HeldBytes { bytes, held }
     }
 }
@@ -266,8 +286,18 @@ impl Buf for HeldBytes {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        if let Some(charge) = &self.held.charge {
-            charge.moved();
+        match &self.held.cost {
+            Cost::Nothing => {}
+            Cost::Charge(charge) => charge.moved(),
+            Cost::Standing(standing) => standing.moved(),
+        }
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        if let Cost::Standing(standing) = &self.held.cost {
+            standing.is_gone();
         }
     }
 }

@@ -10,11 +10,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -58,11 +59,27 @@ pub(crate) enum Payer {
     Agent(AgentRef),
 }
 
+/// The task of an HTTP/2 stream, which is known once it has been spawned.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StreamTask(Arc<OnceLock<AbortHandle>>);
+
+impl StreamTask {
+    pub(crate) fn is(&self, task: AbortHandle) {
+        // Something is spawned once, so nothing was there before.
+        let _ = self.0.set(task);
+    }
+
+    /// Ends it; `false` where it is not known yet.
+    pub(crate) fn end(&self) -> bool {
+        self.0.get().map(AbortHandle::abort).is_some()
+    }
+}
+
 /// How an answer is ended before its time.
 #[derive(Debug, Clone)]
 pub struct Ender {
     /// The HTTP/2 stream's task, once it runs; HTTP/1 has none.
-    stream: Arc<OnceLock<CancellationToken>>,
+    stream: Arc<OnceLock<StreamTask>>,
     connection: CancellationToken,
 }
 
@@ -72,14 +89,16 @@ impl Ender {
     }
 
     /// From now on the stream can be ended alone.
-    pub(crate) fn runs_on(&self, stream: CancellationToken) {
+    pub(crate) fn runs_on(&self, stream: StreamTask) {
         // A stream has one task, so nothing was there before.
         let _ = self.stream.set(stream);
     }
 
     /// Ends the stream, or the connection where an answer has it for itself.
     pub fn end(&self) {
-        self.stream.get().unwrap_or(&self.connection).cancel();
+        if !self.stream.get().is_some_and(StreamTask::end) {
+            self.connection.cancel();
+        }
     }
 }
 
@@ -96,6 +115,8 @@ struct Table {
     accounts: HashMap<Payer, Account>,
     bytes: u64,
     next_id: u64,
+    /// Streams on which things are said that everybody is told.
+    standing: HashMap<u64, Arc<Transfer>>,
     /// Transfers that were told to end, and when.
     ending: Vec<(u64, Weak<Transfer>)>,
 }
@@ -114,17 +135,24 @@ struct Account {
 struct Transfer {
     bytes: u64,
     since: u64,
+    /// How many pieces there are that could be taken.
+    waiting: AtomicUsize,
     moved: AtomicU64,
     ender: Ender,
 }
 
 impl Transfer {
+    fn new(bytes: u64, waiting: usize, now: u64, ender: Ender) -> Arc<Self> {
+        Arc::new(Self { bytes, since: now, waiting: waiting.into(), moved: now.into(), ender })
+    }
+
     fn cost(&self, now: u64) -> u128 {
         u128::from(self.bytes) * u128::from(now.saturating_sub(self.since) + 1)
     }
 
     fn stalled(&self, now: u64, limit: u64) -> bool {
-        now.saturating_sub(self.moved.load(Ordering::Relaxed)) >= limit
+        self.waiting.load(Ordering::Acquire) > 0
+            && now.saturating_sub(self.moved.load(Ordering::Relaxed)) >= limit
     }
 }
 
@@ -189,7 +217,9 @@ impl Table {
                 given_up.extend(ended);
             }
         }
-        self.accounts.retain(|_, account| !account.transfers.is_empty());
+        if !given_up.is_empty() {
+            self.accounts.retain(|_, account| !account.transfers.is_empty());
+        }
         given_up
     }
 
@@ -211,6 +241,9 @@ impl Table {
         }
         self.bytes -= overdue.iter().map(|transfer| transfer.bytes).sum::<u64>();
         self.accounts.retain(|_, account| !account.transfers.is_empty());
+        overdue.extend(
+            self.standing.extract_if(|_, said| said.stalled(now, limits.stall)).map(|(_, said)| said),
+        );
         overdue
     }
 
@@ -241,7 +274,7 @@ impl SendBudget {
     /// Charges bytes that are about to be sent to this payer, if need be at the cost of others.
     pub(crate) fn charge(self: &Arc<Self>, payer: Payer, body_bytes: u64, ender: Ender) -> Charge {
         let (now, bytes) = (self.now(), body_bytes.saturating_add(OVERHEAD));
-        let transfer = Arc::new(Transfer { bytes, since: now, moved: now.into(), ender });
+        let transfer = Transfer::new(bytes, 1, now, ender);
         let mut table = self.table.lock();
         let given_up = table.make_room(&payer, bytes, now, &self.limits);
         let id = table.charge(&payer, Arc::clone(&transfer));
@@ -249,6 +282,18 @@ impl SendBudget {
         drop(table);
         end(&given_up);
         Charge { id, payer, transfer, budget: Arc::clone(self) }
+    }
+
+    /// A stream on which things are said that everybody is told: they cost nothing, and each has to be taken in time. That is
+    /// said ten thousand times at once, so nothing is entered for it.
+    pub(crate) fn stand(self: &Arc<Self>, ender: Ender) -> Standing {
+        let said = Transfer::new(0, 0, self.now(), ender);
+        let mut table = self.table.lock();
+        let id = table.next_id;
+        table.next_id += 1;
+        table.standing.insert(id, Arc::clone(&said));
+        drop(table);
+        Standing { id, said, budget: Arc::clone(self) }
     }
 
     /// Ends what has been held for too long.
@@ -314,6 +359,41 @@ impl Drop for Charge {
     }
 }
 
+/// A stream on which things are said, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    id: u64,
+    said: Arc<Transfer>,
+    budget: Arc<SendBudget>,
+}
+
+impl Standing {
+    /// A piece is about to be sent.
+    pub(crate) fn says(&self) {
+        // Others that wait have not been taken because of this one.
+        if self.said.waiting.load(Ordering::Acquire) == 0 {
+            self.moved();
+        }
+        self.said.waiting.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Some of what was said has been taken.
+    pub(crate) fn moved(&self) {
+        self.said.moved.store(self.budget.now(), Ordering::Relaxed);
+    }
+
+    /// A piece is gone.
+    pub(crate) fn is_gone(&self) {
+        self.said.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.budget.table.lock().standing.remove(&self.id);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,8 +417,7 @@ mod tests {
             end(&self.table.make_room(&payer, bytes, now, &LIMITS));
             let connection = CancellationToken::new();
             let ender = Ender::new(connection.clone());
-            let id =
-                self.table.charge(&payer, Arc::new(Transfer { bytes, since: now, moved: now.into(), ender }));
+            let id = self.table.charge(&payer, Transfer::new(bytes, 1, now, ender));
             self.enders.insert(id, connection);
             id
         }
@@ -422,17 +501,38 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_outlives_its_stream_ends_its_connection() {
+    fn what_is_said_to_everybody_has_to_be_taken_and_silence_is_no_stall() {
+        let budget = Arc::new(SendBudget::new(LIMITS));
+        let ender = Ender::new(CancellationToken::new());
+        let standing = budget.stand(ender.clone());
+        assert!(budget.table.lock().overdue(u64::MAX, &LIMITS).is_empty(), "nothing has been said");
+        standing.says();
+        standing.says();
+        standing.is_gone();
+        assert!(budget.table.lock().overdue(999, &LIMITS).is_empty());
+        standing.said.moved.store(900, Ordering::Relaxed);
+        assert!(budget.table.lock().overdue(1_899, &LIMITS).is_empty());
+        end(&budget.table.lock().overdue(1_900, &LIMITS));
+        assert!(ender.connection.is_cancelled());
+        drop(standing);
+        assert!(budget.table.lock().standing.is_empty() && budget.table.lock().bytes == 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_outlives_its_stream_ends_its_connection() {
         let budget = Arc::new(SendBudget { start: Instant::now(), ..SendBudget::new(LIMITS) });
-        let (stream, connection) = (CancellationToken::new(), CancellationToken::new());
+        let (stream, connection) = (StreamTask::default(), CancellationToken::new());
+        let task = tokio::spawn(std::future::pending::<()>());
+        stream.is(task.abort_handle());
         let ender = Ender::new(connection.clone());
-        ender.runs_on(stream.clone());
+        ender.runs_on(stream);
         let charge = budget.charge(address(1), 0, ender);
         let overdue = budget.table.lock().overdue(5000, &LIMITS);
         SendBudget::note_ending(&mut budget.table.lock(), &overdue, 0);
         end(&overdue);
         drop(overdue);
-        assert!(stream.is_cancelled() && !connection.is_cancelled());
+        assert!(!connection.is_cancelled());
+        assert!(task.await.unwrap_err().is_cancelled());
         let later = SendBudget {
             start: Instant::now() - Duration::from_secs(5),
             limits: LIMITS,
