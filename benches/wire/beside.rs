@@ -7,12 +7,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::server::Server;
 
 /// How long a program may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// And to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A process that ends with this value.
 #[derive(Debug)]
@@ -26,6 +29,12 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // In good order where it can be: an nginx has workers that would outlive it.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let deadline = Instant::now() + ENDS_WITHIN;
+        while Instant::now() < deadline && matches!(self.0.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         drop(self.0.kill());
         drop(self.0.wait());
     }

@@ -1,7 +1,7 @@
 //! Ports for programs that must be told one before they listen, or that listen on the same one again later.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,7 +24,9 @@ pub fn free_port() -> u16 {
     loop {
         let nth = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = LOWEST + u16::try_from(nth % u64::from(*HANDED_OUT_FROM - LOWEST)).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Who listens to find out is heard for a while: a process that another test is just starting has the socket, too,
+        // until it becomes its program.
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }

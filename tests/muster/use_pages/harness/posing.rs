@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::net::{Shutdown, shutdown};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncReadExt;
@@ -16,6 +17,7 @@ use super::cast::Visitor;
 pub struct Poser {
     heard: Arc<Mutex<Vec<u8>>>,
     callers: Arc<Mutex<usize>>,
+    listener: Arc<TcpListener>,
     listening: JoinHandle<()>,
 }
 
@@ -31,11 +33,12 @@ impl Poser {
             .with_single_cert(chain, PrivateKeyDer::try_from(key).unwrap())
             .unwrap();
         let tls = TlsAcceptor::from(Arc::new(tls));
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let listener = Arc::new(TcpListener::bind(("127.0.0.1", port)).await.unwrap());
         let (heard, callers) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
         let (hears, counts) = (Arc::clone(&heard), Arc::clone(&callers));
+        let accepts = Arc::clone(&listener);
         let listening = tokio::spawn(async move {
-            while let Ok((tcp, _)) = listener.accept().await {
+            while let Ok((tcp, _)) = accepts.accept().await {
                 *counts.lock() += 1;
                 let Ok(mut stream) = tls.accept(tcp).await else { continue };
                 let mut received = Vec::new();
@@ -43,13 +46,15 @@ impl Poser {
                 hears.lock().append(&mut received);
             }
         });
-        Self { heard, callers, listening }
+        Self { heard, callers, listener, listening }
     }
 
     /// Leaves the port: how many called, and what they said.
     pub async fn leave(self) -> (usize, String) {
         self.listening.abort();
         let _ = self.listening.await;
+        // To close it is not enough: a process that another test is just starting has it, too, until it becomes its program.
+        shutdown(&self.listener, Shutdown::Read).unwrap();
         let callers = *self.callers.lock();
         (callers, String::from_utf8_lossy(&self.heard.lock()).into_owned())
     }
