@@ -48,8 +48,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Enrolls and runs. On one core, where the machine has a program that can say so and more than one.
-    pub fn start(server: &Server, secret: &str) -> Self {
+    /// Enrolls and runs, by way of a program that ends in it.
+    pub fn start(server: &Server, secret: &str, by_way_of: &[&str]) -> Self {
         let room = tempfile::tempdir_in(".").expect("a directory on a real disk");
         let path = room.path().canonicalize().expect("it is there");
         fs::write(path.join("secret"), secret).expect("a file");
@@ -68,7 +68,7 @@ impl Agent {
             "relying_party": {"listen": format!("unix:{}", path.join("vouch.sock").display())},
         });
         fs::write(path.join("agent.yml"), config.to_string()).expect("a file");
-        let mut command = server.command(&["taskset", "-c", "0"], &path);
+        let mut command = server.command(by_way_of, &path);
         command.args(["agent", "run", "--config"]).arg(path.join("agent.yml"));
         let process = Running(command.spawn().expect("an agent"));
         let agent = Self { room, process };
@@ -78,15 +78,6 @@ impl Agent {
 
     pub fn socket(&self) -> PathBuf {
         self.path("vouch.sock")
-    }
-
-    /// It may use all of the machine from now on.
-    pub fn takes_every_core(&self) {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let mut taskset = Command::new("taskset");
-        taskset.args(["-a", "-c", "-p", &format!("0-{}", cores - 1), &self.process.id().to_string()]);
-        // Where there is no such program it has had all of them from the beginning.
-        drop(taskset.stdout(Stdio::null()).status());
     }
 
     fn path(&self, name: &str) -> PathBuf {
