@@ -14,10 +14,11 @@ use crate::agent::workload::fix_authority;
 use crate::ca::envelope::{Envelope, EnvelopeSettings};
 use crate::ca::hierarchy;
 use crate::ca::parse::csr::VerifiedCsr;
-use crate::ca::parse::presented::PresentedChain;
+use crate::ca::parse::presented::{ChainError, PresentedChain};
 use crate::config::{Config, Overrides};
 use crate::domain::enroll::join_link::JoinLink;
 use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::serial::Serial;
 use crate::pem;
 use crate::store::fuzzing::{read_journal_line, read_record};
 use crate::svid::Svid;
@@ -59,14 +60,19 @@ fn now() -> Timestamp {
     Timestamp::from_second(1_795_000_000).expect("within range")
 }
 
+/// As of one of whom nothing is on record.
+fn nothing_on_record(_: Serial) -> Result<Option<Vec<u8>>, ChainError> {
+    Ok(None)
+}
+
 /// The chain that a rotation shows: whatever stands for the leaf, before an intermediate that is known. Nobody but the CA
 /// can have signed a leaf that is accepted.
 pub fn chain(data: &[u8]) {
     let intermediate = pem::certificate(&AGENT_CA.intermediates[0].certificate);
     let text = format!("{}{intermediate}", pem::certificate(data));
-    assert!(PresentedChain::verify(&text, &AGENT_CA, now()).is_err());
+    assert!(PresentedChain::verify(&text, &AGENT_CA, now(), nothing_on_record).is_err());
     if let Ok(text) = std::str::from_utf8(data) {
-        assert!(PresentedChain::verify(text, &AGENT_CA, now()).is_err());
+        assert!(PresentedChain::verify(text, &AGENT_CA, now(), nothing_on_record).is_err());
     }
 }
 

@@ -23,7 +23,7 @@ use crate::https::{Https, post, trusting};
 use crate::machines::{Fleet, Host};
 use crate::server::Server;
 use crate::still::StillWatchers;
-use crate::{Settings, tokens, vouching, watchers};
+use crate::{Settings, renewals, tokens, vouching, watchers};
 
 /// Agents that connect at the same time.
 const ATTACHING: usize = 64;
@@ -68,6 +68,7 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, settings: &Settings) {
     let gone = agents.split_off(agents.len().saturating_sub(TOLD)).into_iter().map(|agent| agent.id);
     let clients: Vec<_> = agents.iter().map(|agent| agent.client.clone()).collect();
     tokens::measure(server, &clients, settings.phase).await;
+    renewals::measure(server, &clients, settings.phase).await;
     watchers::measure(server, &bearer, clients, gone.collect()).await;
     revoke(server, &mut agents, &bearer).await;
 

@@ -116,6 +116,6 @@ pub fn rotating(host: &Host) -> Machine {
     Machine { key, request: post("/enroll/agent/rotate", "", &body.to_string()) }
 }
 
-fn csr(key: &KeyPair) -> rcgen::CertificateSigningRequest {
+pub fn csr(key: &KeyPair) -> rcgen::CertificateSigningRequest {
     CertificateParams::default().serialize_request(key).expect("a request")
 }

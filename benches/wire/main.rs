@@ -14,6 +14,7 @@ mod doors;
 mod figures;
 mod https;
 mod machines;
+mod renewals;
 mod server;
 mod starts;
 mod still;

@@ -30,9 +30,9 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::network::pin::Pin;
 use crate::grpc::proto::agent_service_server::{AgentService, AgentServiceServer};
 use crate::grpc::proto::{
-    HeartbeatRequest, HeartbeatResponse, HostEvent, ReportRequest, ReportResponse, SessionRequest,
-    SessionResponse, SignJwtRequest, SignJwtResponse, TrustUpdate, WatchTrustRequest, session_request,
-    session_response,
+    HeartbeatRequest, HeartbeatResponse, HostEvent, RenewRequest, RenewResponse, ReportRequest,
+    ReportResponse, SessionRequest, SessionResponse, SignJwtRequest, SignJwtResponse, TrustUpdate,
+    WatchTrustRequest, session_request, session_response,
 };
 use crate::pem;
 use crate::svid::Svid;
@@ -369,6 +369,10 @@ impl AgentService for TestAgentService {
         &self,
         _: Request<WatchTrustRequest>,
     ) -> Result<Response<Self::WatchTrustStream>, Status> {
+        Err(Status::unimplemented("sessions only"))
+    }
+
+    async fn renew(&self, _: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
         Err(Status::unimplemented("sessions only"))
     }
 

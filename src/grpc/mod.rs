@@ -12,6 +12,7 @@ pub(crate) mod reconnect_window;
 pub mod server;
 
 mod gate;
+pub(crate) mod renew;
 mod report;
 mod rotation_requests;
 mod service;

@@ -18,10 +18,12 @@ use tower::ServiceExt;
 use super::gate::Gate;
 use super::proto::FILE_DESCRIPTOR_SET;
 use super::proto::agent_service_server::AgentServiceServer;
-use super::service::{AgentApi, jwt_refused};
+use super::renew::{Renewals, SvidAnswers};
+use super::service::{AgentApi, CameFrom, jwt_refused};
 use super::status::AgentRefusal;
 use super::trust::door::{AgentDoor, TrustDoor};
 use super::trust::hub::TrustHub;
+use crate::app::App;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
 use crate::app::issue::jwt_svids::JwtSvids;
@@ -56,6 +58,10 @@ pub struct GrpcDeps {
     /// Agents whose SVIDs were made before this are asked to rotate.
     pub rotations_asked: watch::Receiver<Option<Timestamp>>,
     pub jwt: Arc<JwtSvids>,
+    /// For what is judged and recorded in one transaction.
+    pub app: Arc<App>,
+    /// What agents are answered with their SVIDs.
+    pub answers: Arc<dyn SvidAnswers>,
 }
 
 /// Serves agents until `shutdown`, and returns when the last connection is closed.
@@ -73,6 +79,8 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         heartbeat_interval,
         rotations_asked,
         jwt,
+        app,
+        answers,
     } = deps;
     let hub = Arc::new(TrustHub::new(trust, Arc::clone(&clock)));
     let gate = Gate::new(deny, clock);
@@ -83,6 +91,7 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         fleet,
         history,
         jwt,
+        renewals: Renewals { app, answers },
         live: live.clone(),
         heartbeat_interval,
         rotations_asked,
@@ -127,11 +136,12 @@ fn gated(
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Send {
     service_fn(move |mut request: Request<Incoming>| {
         let admitted = admitted(&gate, &tokens, connection.peer.as_ref(), request.uri().path()).cloned();
-        let routes = routes.clone();
+        let (routes, remote) = (routes.clone(), connection.remote.ip());
         async move {
             match admitted {
                 Ok(peer) => {
                     request.extensions_mut().insert(peer);
+                    request.extensions_mut().insert(CameFrom(remote));
                     routes.oneshot(request).await
                 }
                 Err(refused) => Ok(refused.into_http()),
@@ -171,6 +181,7 @@ mod tests {
     use parking_lot::Mutex;
     use rustls::ClientConfig;
     use rustls::pki_types::ServerName;
+    use tempfile::TempDir;
     use tokio::net::TcpStream;
     use tokio::sync::mpsc;
     use tokio::task::JoinHandle;
@@ -188,14 +199,16 @@ mod tests {
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
     use super::*;
+    use crate::app::Policy;
+    use crate::app::issue::issuing::IssuedAnswer;
     use crate::app::issue::jwt_svids::JwtPolicy;
     use crate::domain::identity::deny::DenyChange;
     use crate::domain::identity::serial::Serial;
     use crate::domain::ids::HostId;
     use crate::grpc::proto::agent_service_client::AgentServiceClient;
     use crate::grpc::proto::{
-        HeartbeatRequest, HeartbeatResponse, HostFacts, SessionRequest, SessionResponse, SignJwtResponse,
-        session_request, session_response,
+        HeartbeatRequest, HeartbeatResponse, HostFacts, RenewResponse, SessionRequest, SessionResponse,
+        SignJwtResponse, session_request, session_response,
     };
     use crate::tls::specimens::{
         Recorded, ServerFiles, SpecimenCa, agent, identity, serial, svid_params, verifier,
@@ -214,8 +227,19 @@ mod tests {
         }
     }
 
+    /// Nobody renews here.
+    #[derive(Debug)]
+    struct NoAnswers;
+
+    impl SvidAnswers for NoAnswers {
+        fn answer(&self, _: IssuedAnswer) -> RenewResponse {
+            RenewResponse::default()
+        }
+    }
+
     /// A gRPC listener and what stands behind it.
     struct Site {
+        _data: TempDir,
         ca: SpecimenCa,
         files: ServerFiles,
         registry: Arc<Recorded>,
@@ -237,6 +261,9 @@ mod tests {
             let (live, fleet) = (LivePeers::default(), Arc::new(Fleet::empty()));
             let clock = Arc::new(SetClock(Mutex::new(Timestamp::now())));
             let rotations = watch::Sender::default();
+            let data = tempfile::tempdir().unwrap();
+            let of_app = Arc::clone(&clock) as Arc<dyn Clock>;
+            let app = App::open(data.path(), of_app, Policy::default(), |_| {}).unwrap();
             let deps = GrpcDeps {
                 certificate: files.live(),
                 verifier: verifier(&ca, &registry),
@@ -250,10 +277,24 @@ mod tests {
                 heartbeat_interval: SignedDuration::from_secs(30),
                 rotations_asked: rotations.subscribe(),
                 jwt: Arc::new(JwtSvids::new(JwtPolicy::default())),
+                app: Arc::new(app),
+                answers: Arc::new(NoAnswers),
             };
             let shutdown = CancellationToken::new();
             let serving = tokio::spawn(serve(listener, deps, shutdown.clone()));
-            Self { ca, files, registry, live, fleet, clock, rotations, address, shutdown, serving }
+            Self {
+                _data: data,
+                ca,
+                files,
+                registry,
+                live,
+                fleet,
+                clock,
+                rotations,
+                address,
+                shutdown,
+                serving,
+            }
         }
 
         fn agent(&self, name: &str, number: u8) -> Agent {

@@ -1,25 +1,29 @@
 //! `AgentService`: heartbeats into presence, and sessions that end when they must.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::gate::Gate;
 use super::proto::agent_service_server::AgentService;
 use super::proto::{
-    Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, ReportRequest, ReportResponse, Rotate,
-    SessionRequest, SessionResponse, SignJwtRequest, SignJwtResponse, TrustUpdate, WatchTrustRequest,
-    session_request, session_response,
+    Goodbye, HeartbeatRequest, HeartbeatResponse, HostFacts, RenewRequest, RenewResponse, ReportRequest,
+    ReportResponse, Rotate, SessionRequest, SessionResponse, SignJwtRequest, SignJwtResponse, TrustUpdate,
+    WatchTrustRequest, session_request, session_response,
 };
+use super::renew::Renewals;
 use super::report::ReportCall;
 use super::status::{AgentRefusal, status};
 use crate::app::insight::fleet::Fleet;
@@ -46,6 +50,7 @@ pub(crate) struct AgentApi {
     pub fleet: Arc<Fleet>,
     pub history: Arc<History>,
     pub jwt: Arc<JwtSvids>,
+    pub renewals: Renewals,
     pub live: LivePeers,
     pub heartbeat_interval: SignedDuration,
     /// Agents whose SVIDs were made before this are asked to rotate.
@@ -81,6 +86,10 @@ fn bounded(facts: &HostFacts) -> host::HostFacts {
     let ips = ips.iter().filter_map(|ip| ip.parse().ok());
     host::HostFacts::bounded([hostname, os, arch, machine_id, agent_version], ips)
 }
+
+/// In a request: the address that its connection came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CameFrom(pub(crate) IpAddr);
 
 /// The agent that the gate let through.
 fn peer<T>(request: &Request<T>) -> Result<&Arc<LivePeer>, AgentRefusal> {
@@ -126,6 +135,12 @@ impl AgentService for AgentApi {
         Err(Status::internal("a watch of trust came to the wrong door"))
     }
 
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
+        let peer = Arc::clone(peer(&request)?);
+        let address = request.extensions().get::<CameFrom>().map(|came_from| came_from.0);
+        self.renewals.renew(peer.identity(), request.into_inner(), address).await.map(Response::new)
+    }
+
     async fn sign_jwt(&self, request: Request<SignJwtRequest>) -> Result<Response<SignJwtResponse>, Status> {
         let peer = Arc::clone(peer(&request)?);
         let SignJwtRequest { audience, ttl_seconds } = request.into_inner();
@@ -166,11 +181,22 @@ pub(crate) struct AgentSession {
     api: AgentApi,
     peer: Arc<LivePeer>,
     incoming: Streaming<SessionRequest>,
-    revoked: Pin<Box<WaitForCancellationFutureOwned>>,
-    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Its one future is polled when it was woken, not with every message: the signal to stop is one that all share.
+    ends: FuturesUnordered<Ending>,
     expiry_look: Pin<Box<Sleep>>,
     rotation: RotationRequests,
     phase: Phase,
+}
+
+type Ending = Pin<Box<dyn Future<Output = AgentRefusal> + Send>>;
+
+/// Why a session ends before its certificate does.
+async fn ending(peer: Arc<LivePeer>, shutdown: CancellationToken) -> AgentRefusal {
+    tokio::select! {
+        biased;
+        () = peer.revoked().cancelled() => AgentRefusal::Revoked,
+        () = shutdown.cancelled() => AgentRefusal::Stopping,
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,9 +209,9 @@ enum Phase {
 
 impl AgentSession {
     fn new(api: AgentApi, peer: Arc<LivePeer>, incoming: Streaming<SessionRequest>) -> Self {
+        let ending: Ending = Box::pin(ending(Arc::clone(&peer), api.shutdown.clone()));
         let mut session = Self {
-            revoked: Box::pin(peer.revoked().clone().cancelled_owned()),
-            stopping: Box::pin(api.shutdown.clone().cancelled_owned()),
+            ends: FuturesUnordered::from_iter([ending]),
             expiry_look: Box::pin(tokio::time::sleep(Duration::ZERO)),
             rotation: RotationRequests::new(api.rotations_asked.clone(), peer.identity().serial()),
             phase: Phase::Open,
@@ -206,8 +232,8 @@ impl AgentSession {
 
     /// Why the session has to end now, or the moment to look again is noted.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Option<AgentRefusal> {
-        if self.revoked.as_mut().poll(cx).is_ready() {
-            return Some(AgentRefusal::Revoked);
+        if let Poll::Ready(Some(refusal)) = self.ends.poll_next_unpin(cx) {
+            return Some(refusal);
         }
         while self.expiry_look.as_mut().poll(cx).is_ready() {
             if let Err(refused) = self.api.gate.check(self.peer.identity()) {
@@ -215,7 +241,7 @@ impl AgentSession {
             }
             self.schedule_expiry_look();
         }
-        self.stopping.as_mut().poll(cx).is_ready().then_some(AgentRefusal::Stopping)
+        None
     }
 
     fn answer(&mut self, request: SessionRequest) -> Result<Option<SessionResponse>, AgentRefusal> {

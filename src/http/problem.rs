@@ -174,18 +174,13 @@ fn identity_revoked() -> Problem {
 
 impl From<RotateError> for Problem {
     fn from(error: RotateError) -> Self {
-        let code = match error {
-            RotateError::BadChain(_) => Code::BadChain,
-            RotateError::BadProof(_) => Code::BadProof,
-            RotateError::UnknownSerial => Code::UnknownSerial,
-            RotateError::SvidExpired => Code::SvidExpired,
-            RotateError::IdentityRevoked => return identity_revoked(),
-            RotateError::TooOften => return Self::new(Code::Throttled, error.to_string()).retry_after(60),
-            RotateError::BadCsr(_) | RotateError::KeyReused => Code::BadCsr,
-            RotateError::Issuing(error) => return error.into(),
-            RotateError::Unavailable(error) => return error.into(),
-        };
-        Self::new(code, error.to_string())
+        match error {
+            RotateError::IdentityRevoked => identity_revoked(),
+            RotateError::TooOften => Self::new(error.code(), error.to_string()).retry_after(60),
+            RotateError::Issuing(error) => error.into(),
+            RotateError::Unavailable(error) => error.into(),
+            error => Self::new(error.code(), error.to_string()),
+        }
     }
 }
 

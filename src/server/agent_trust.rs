@@ -50,7 +50,8 @@ pub(crate) struct AgentAnchors {
 impl AgentAnchors {
     pub(crate) fn follow(&self, hierarchy: &Hierarchy) -> Result<(), StartError> {
         let roots = anchors_for(&self.configured, hierarchy)?;
-        Ok(self.verifier.replace_roots(hierarchy.trust_domain.clone(), roots)?)
+        let intermediates: Vec<_> = hierarchy.intermediates.iter().map(|it| it.certificate.clone()).collect();
+        Ok(self.verifier.replace_roots(hierarchy.trust_domain.clone(), roots, &intermediates)?)
     }
 
     /// Takes over every agent CA that comes while the server runs.

@@ -1,5 +1,6 @@
 //! The server put together: what starts in which order, who hears of what, and how it all ends.
 
+mod agent_answers;
 mod agent_trust;
 mod background;
 pub mod own_certificate;

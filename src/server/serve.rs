@@ -19,6 +19,7 @@ use crate::grpc::server::GrpcDeps;
 use crate::http::reach::{Listening, Reach};
 use crate::http::transport::socket::Socket;
 use crate::http::{ServerFacts, Shared, router};
+use crate::server::agent_answers::AgentAnswers;
 use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
     deny_what_is_shown, housekeeping, jwt_keys_kept, keep_jwt_keys, publish_waiting_lists, save_presence,
@@ -191,6 +192,8 @@ impl Server {
             heartbeat_interval: HEARTBEAT_INTERVAL,
             rotations_asked: self.app.rotations_asked(),
             jwt: Arc::clone(&self.app.jwt),
+            app: Arc::clone(&self.app),
+            answers: Arc::new(AgentAnswers(Arc::clone(&self.shared.facts))),
         };
         let router = router(self.shared.clone());
         let https = crate::http::transport::tls::serve(

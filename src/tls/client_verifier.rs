@@ -176,13 +176,22 @@ impl PeerVerifier {
     }
 
     /// Believes certificates of `trust_domain` under these roots (DER) from the next handshake on.
-    pub fn replace_roots(&self, trust_domain: TrustDomain, roots: &[Vec<u8>]) -> Result<(), RootsError> {
+    ///
+    /// The intermediates that are known to be under them are believed by themselves: what they signed costs one signature
+    /// less, and does not outlive them, because it is issued like that and on record.
+    pub fn replace_roots(
+        &self,
+        trust_domain: TrustDomain,
+        roots: &[Vec<u8>],
+        intermediates: &[Vec<u8>],
+    ) -> Result<(), RootsError> {
         if roots.is_empty() {
             return Err(RootsError::None);
         }
         let mut store = RootCertStore::empty();
-        for root in roots {
-            store.add(CertificateDer::from(root.as_slice())).map_err(RootsError::Bad)?;
+        let below = intermediates.iter().filter(|intermediate| vouch_for(roots, intermediate));
+        for anchor in roots.iter().chain(below) {
+            store.add(CertificateDer::from(anchor.as_slice())).map_err(RootsError::Bad)?;
         }
         let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider())
             .build()
@@ -436,11 +445,11 @@ mod tests {
         let error = handshake(&server, &client).map(|_| ()).unwrap_err();
         assert_eq!(refused(&error), CertificateError::UnknownIssuer);
 
-        assert!(matches!(verifier.replace_roots(trust_domain(), &[]), Err(RootsError::None)));
-        assert!(matches!(verifier.replace_roots(trust_domain(), &[vec![0]]), Err(RootsError::Bad(_))));
-        verifier.replace_roots(trust_domain(), &ca.roots()).unwrap();
+        assert!(matches!(verifier.replace_roots(trust_domain(), &[], &[]), Err(RootsError::None)));
+        assert!(matches!(verifier.replace_roots(trust_domain(), &[vec![0]], &[]), Err(RootsError::Bad(_))));
+        verifier.replace_roots(trust_domain(), &ca.roots(), &[]).unwrap();
         handshake(&server, &client).unwrap();
-        verifier.replace_roots(trust_domain(), &SpecimenCa::new().roots()).unwrap();
+        verifier.replace_roots(trust_domain(), &SpecimenCa::new().roots(), &[]).unwrap();
         assert!(handshake(&server, &client).is_err(), "the old root is no longer believed");
     }
 }

@@ -254,7 +254,7 @@ impl Admission for Recorded {
 /// A verifier that trusts `ca` and asks `registry`.
 pub(crate) fn verifier(ca: &SpecimenCa, registry: &Arc<Recorded>) -> Arc<PeerVerifier> {
     let verifier = PeerVerifier::new(Arc::clone(registry) as Arc<dyn Admission>);
-    verifier.replace_roots(trust_domain(), &ca.roots()).unwrap();
+    verifier.replace_roots(trust_domain(), &ca.roots(), &[]).unwrap();
     Arc::new(verifier)
 }
 

@@ -156,6 +156,8 @@ mod store_full;
 mod support;
 /// DNS names in SVIDs: who gets one, and that ordinary TLS clients believe it.
 mod svid_names;
+/// Renewal over the agent's own connection, which has proved the current identity.
+mod svid_renewal;
 /// Walls between tenants: what is on the other side can't be seen, counted, named or touched.
 mod tenants;
 /// What stands in the audit trail: bounded whatever strangers send, by name and findable.

@@ -185,8 +185,8 @@ mod tests {
     use crate::agent::trust::update::tests::{authority, update};
     use crate::grpc::proto::agent_service_server::{AgentService, AgentServiceServer};
     use crate::grpc::proto::{
-        HeartbeatRequest, HeartbeatResponse, ReportRequest, ReportResponse, SessionRequest, SessionResponse,
-        SignJwtRequest, SignJwtResponse,
+        HeartbeatRequest, HeartbeatResponse, RenewRequest, RenewResponse, ReportRequest, ReportResponse,
+        SessionRequest, SessionResponse, SignJwtRequest, SignJwtResponse,
     };
 
     /// Tells updates that break off at their end, and counts how often it is asked.
@@ -223,6 +223,10 @@ mod tests {
             &self,
             _: Request<Streaming<ReportRequest>>,
         ) -> Result<Response<ReportResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn renew(&self, _: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
             Err(Status::unimplemented(""))
         }
 

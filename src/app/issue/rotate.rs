@@ -16,6 +16,7 @@ use crate::app::{App, Unavailable, entropy};
 use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::ca::parse::presented::{ChainError, PresentedChain, ProofError};
 use crate::clock;
+use crate::domain::code::Code;
 use crate::domain::enroll::enrollment::{Enrollment, SpkiHash, Via};
 use crate::domain::fairness::rate::Rate;
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
@@ -46,6 +47,19 @@ pub struct RotateRequest {
     pub csr: String,
     /// ASN.1 DER ECDSA signature by the current key over the CSR's DER.
     pub proof: Vec<u8>,
+    /// The machine's address; for the record alone.
+    pub peer: Option<IpAddr>,
+}
+
+/// A request to renew, as it came over the connection of the agent itself.
+#[derive(Debug)]
+pub struct RenewRequest {
+    /// Whose certificate the connection has shown, and which: both admitted at its handshake.
+    pub holder: AgentRef,
+    /// Of that certificate.
+    pub serial: Serial,
+    /// DER; for a key that the host has never had.
+    pub csr: Vec<u8>,
     /// The machine's address; for the record alone.
     pub peer: Option<IpAddr>,
 }
@@ -97,6 +111,21 @@ impl RotateError {
         matches!(self, Self::BadChain(_) | Self::BadProof(_))
     }
 
+    /// What it is called wherever it is told.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::BadChain(_) => Code::BadChain,
+            Self::BadProof(_) => Code::BadProof,
+            Self::UnknownSerial => Code::UnknownSerial,
+            Self::SvidExpired => Code::SvidExpired,
+            Self::IdentityRevoked => Code::IdentityRevoked,
+            Self::TooOften => Code::Throttled,
+            Self::BadCsr(_) | Self::KeyReused => Code::BadCsr,
+            Self::Issuing(_) => Code::CaUnavailable,
+            Self::Unavailable(_) => Code::Unavailable,
+        }
+    }
+
     pub(crate) const fn reason(&self) -> Option<AuditReason> {
         Some(match self {
             Self::BadChain(_) => AuditReason::BadChain,
@@ -114,8 +143,23 @@ impl RotateError {
 
 /// A request whose proof was good: the caller holds the current key.
 struct Proven {
-    chain: PresentedChain,
+    current: CurrentSvid,
     csr: VerifiedCsr,
+}
+
+/// The SVID that a request is made with.
+struct CurrentSvid {
+    holder: AgentRef,
+    serial: Serial,
+    by: ProvenBy,
+}
+
+/// How its sender has shown to hold it.
+enum ProvenBy {
+    /// By a signature over the request, for which the certificate came with it. Its key is this.
+    Signature(SpkiHash),
+    /// By a handshake, in which the certificate was compared with the one on record. Whoever can have one is not expired.
+    Connection,
 }
 
 /// The right to a new certificate.
@@ -155,11 +199,41 @@ impl App {
         let app = Arc::clone(self);
         let Prepared { presented, entitled } =
             self.pool.run(move || app.prepare_rotation(&request)).await??;
-        let answer = match entitled {
-            Entitlement::Retry(answered) => issuing::reissue(self, *answered).map_err(RotateError::from),
-            Entitlement::Fresh(prepared) => self.decide_rotation(prepared.0, prepared.1, peer).await,
+        let answer = self.answer_rotation(entitled, peer).await;
+        answer.map_err(|error| RotateRefusal { error, presented: Some(presented) })
+    }
+
+    /// The same over the agent's own connection.
+    pub async fn renew(self: &Arc<Self>, request: RenewRequest) -> Result<IssuedAnswer, RotateRefusal> {
+        let RenewRequest { holder, serial, csr, peer } = request;
+        let Some(authority) = self.authority() else {
+            return Err(RotateError::from(IssuingError::NoAuthority).into());
+        };
+        let trust_domain = authority.trust_domain().clone();
+        let id = SpiffeId { trust_domain, tenant: holder.tenant, agent: holder.agent.clone() };
+        let presented = Box::new((id, serial));
+        let app = Arc::clone(self);
+        let prepared = self.pool.run(move || {
+            let csr = VerifiedCsr::from_der(csr)?;
+            let current = CurrentSvid { holder, serial, by: ProvenBy::Connection };
+            app.entitle(Proven { current, csr }, app.clock.now())
+        });
+        let answer = match prepared.await? {
+            Ok(entitled) => self.answer_rotation(entitled, peer).await,
+            Err(error) => Err(error),
         };
         answer.map_err(|error| RotateRefusal { error, presented: Some(presented) })
+    }
+
+    async fn answer_rotation(
+        self: &Arc<Self>,
+        entitled: Entitlement<Box<(Proven, SignedSvid)>>,
+        peer: Option<IpAddr>,
+    ) -> Result<IssuedAnswer, RotateError> {
+        match entitled {
+            Entitlement::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
+            Entitlement::Fresh(prepared) => self.decide_rotation(prepared.0, prepared.1, peer).await,
+        }
     }
 
     /// Records a refused rotation with its true reason.
@@ -208,9 +282,10 @@ impl App {
         let Some(hierarchy) = self.query(|view| view.hierarchy())? else {
             return Err(RotateError::from(IssuingError::NoAuthority).into());
         };
-        let chain = PresentedChain::verify(&request.chain, &hierarchy, now)?;
+        let recorded = |serial| self.query(|view| view.certificate(serial)).map_err(RotateError::from);
+        let chain = PresentedChain::verify(&request.chain, &hierarchy, now, recorded)?;
         let presented = Box::new((chain.id().clone(), chain.serial()));
-        match self.prepare_for(chain, request, now) {
+        match self.prepare_for(&chain, request, now) {
             Ok(entitled) => Ok(Prepared { presented, entitled }),
             Err(error) => Err(RotateRefusal { error, presented: Some(presented) }),
         }
@@ -218,7 +293,7 @@ impl App {
 
     fn prepare_for(
         &self,
-        chain: PresentedChain,
+        chain: &PresentedChain,
         request: &RotateRequest,
         now: Timestamp,
     ) -> Result<Entitlement<Box<(Proven, SignedSvid)>>, RotateError> {
@@ -228,13 +303,23 @@ impl App {
         if self.store.deny_list().denies(chain.serial(), &identity) {
             self.note_shown_denied(chain.leaf(), chain.serial(), &identity);
         }
-        let proven = Proven { chain, csr };
+        let current =
+            CurrentSvid { holder: identity, serial: chain.serial(), by: ProvenBy::Signature(chain.spki()) };
+        self.entitle(Proven { current, csr }, now)
+    }
+
+    /// Judges whether there is a right to a new certificate, and signs one. Blocking.
+    fn entitle(
+        &self,
+        proven: Proven,
+        now: Timestamp,
+    ) -> Result<Entitlement<Box<(Proven, SignedSvid)>>, RotateError> {
         let judged = self.store.read(|view| standing(view, &proven, now, self.terms()));
         let Renewal { host, lost, .. } = match judged? {
             Entitlement::Fresh(renewal) => renewal,
             Entitlement::Retry(answered) => return Ok(Entitlement::Retry(answered)),
         };
-        self.compare_shown(host.id, proven.chain.serial());
+        self.compare_shown(host.id, proven.current.serial);
         // Walks the host's history, so it happens here and not on the writer's thread. A key that the
         // host takes meanwhile is found by the index of live keys.
         if !lost && self.query(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
@@ -262,17 +347,18 @@ struct Terms {
 /// Decides what the holder of a proven SVID gets. The one place where that is decided.
 fn standing(
     view: &View<'_>,
-    Proven { chain, csr }: &Proven,
+    Proven { current: shown, csr }: &Proven,
     now: Timestamp,
     terms: Terms,
 ) -> Result<Entitlement<Renewal>, RotateError> {
-    let current = view.any_tenant().enrollment(chain.serial())?.ok_or(RotateError::UnknownSerial)?;
+    let current = view.any_tenant().enrollment(shown.serial)?.ok_or(RotateError::UnknownSerial)?;
     let host = view.any_tenant().host(current.host)?.ok_or(RotateError::UnknownSerial)?;
     let identity = host.identity();
-    if identity.tenant != chain.id().tenant
-        || identity.agent != chain.id().agent
-        || current.spki != chain.spki()
-    {
+    let same_key = match shown.by {
+        ProvenBy::Signature(key) => current.spki == key,
+        ProvenBy::Connection => true,
+    };
+    if identity != shown.holder || !same_key {
         return Err(RotateError::UnknownSerial);
     }
     if current.revocation.is_some() || view.identity_denied(&identity)?.is_some() {
@@ -284,6 +370,9 @@ fn standing(
         return Ok(Entitlement::Retry(Box::new(answered)));
     }
     let recovered = current.expired(now);
+    if recovered && matches!(shown.by, ProvenBy::Connection) {
+        return Err(RotateError::SvidExpired);
+    }
     let mut lost = false;
     if recovered {
         let newest = view.any_tenant().enrollment(host.newest_serial)?.ok_or(RotateError::UnknownSerial)?;
@@ -319,10 +408,10 @@ fn answered_before(
 fn suspicion(
     view: &View<'_>,
     host: &Host,
-    Proven { chain, csr }: &Proven,
+    Proven { current, csr }: &Proven,
     now: Timestamp,
 ) -> Result<Option<Suspicion>, ReadError> {
-    let presented = chain.serial();
+    let presented = current.serial;
     // The next certificate has been shown already, and now somebody rotates from the one before it.
     if host.newest_shown.is_some_and(|newest| newest > presented) {
         return Ok(Some(Suspicion::OlderShown(presented)));
@@ -363,12 +452,12 @@ fn decide(
         Err(RotateError::Unavailable(Unavailable::Read(error))) => return Err(error),
         Err(error) => return Ok(Verdict::refuse(error)),
     };
-    let enrollment = signed.enrollment(&proven.csr, Via::Rotation { from: proven.chain.serial() }, peer);
+    let enrollment = signed.enrollment(&proven.csr, Via::Rotation { from: proven.current.serial }, peer);
     let mut event =
         Caller::Anonymous { address: peer }.event(AuditAction::AgentRotate, Some(host.tenant), host.id);
     event.actor = format!("agent:{}", signed.order.id);
     event.detail.insert("serial", enrollment.serial.to_string());
-    event.detail.insert("from_serial", proven.chain.serial().to_string());
+    event.detail.insert("from_serial", proven.current.serial.to_string());
     if recovered {
         event.detail.insert("recovered", "true".to_owned());
     }

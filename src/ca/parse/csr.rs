@@ -36,9 +36,13 @@ pub struct VerifiedCsr {
 }
 
 impl VerifiedCsr {
-    /// The only way to make one.
+    /// The way to make one of what people and programs write.
     pub fn from_pem(text: &str) -> Result<Self, CsrError> {
-        let der = pem::single(text, LABELS).map_err(CsrError::Pem)?;
+        Self::from_der(pem::single(text, LABELS).map_err(CsrError::Pem)?)
+    }
+
+    /// The same of one that is not PEM.
+    pub fn from_der(der: Vec<u8>) -> Result<Self, CsrError> {
         let spki = verified_spki(&der)?.to_vec();
         Ok(Self { der, spki })
     }

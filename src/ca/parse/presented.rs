@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ca::ca_certificate::CaCertificate;
-use crate::ca::parse::der::Malformed;
+use crate::ca::parse::der::{self, Malformed};
 use crate::ca::parse::ecdsa::{BadSignature, KeyError, PublicKey};
 use crate::ca::parse::signed::{SignatureError, SignedData};
 use crate::domain::enroll::enrollment::SpkiHash;
@@ -60,8 +60,31 @@ pub struct PresentedChain {
 }
 
 impl PresentedChain {
-    /// The only way to make one.
-    pub fn verify(text: &str, hierarchy: &Hierarchy, now: Timestamp) -> Result<Self, ChainError> {
+    /// The only way to make one. `recorded` finds the certificate (DER) that is on record by a serial: a leaf that is the same,
+    /// octet for octet, is one that was verified when it was signed, and costs no second look at its signature.
+    ///
+    /// # Errors
+    /// Where the chain is none of ours, or `recorded` fails.
+    pub fn verify<E: From<ChainError>>(
+        text: &str,
+        hierarchy: &Hierarchy,
+        now: Timestamp,
+        recorded: impl FnOnce(Serial) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Self, E> {
+        let (leaf, issuer) = Self::read(text, hierarchy)?;
+        let signed = SignedData::read(&leaf).map_err(ChainError::Malformed)?;
+        let known = match serial_of(&signed) {
+            Some(serial) => recorded(serial)?,
+            None => None,
+        };
+        // The lenient parser sees only what our intermediate signed.
+        if known.is_none_or(|known| known != leaf) {
+            signed.verify(&issuer.key).map_err(ChainError::Signature)?;
+        }
+        Ok(Self::of_ours(leaf, &issuer, hierarchy, now)?)
+    }
+
+    fn read(text: &str, hierarchy: &Hierarchy) -> Result<(Vec<u8>, CaCertificate), ChainError> {
         let certificates = pem::sequence(text, pem::CERTIFICATE, 2).map_err(|error| match error {
             PemError::TooManyBlocks => ChainError::NotTwoCertificates,
             other => ChainError::Pem(other),
@@ -72,10 +95,15 @@ impl PresentedChain {
             return Err(ChainError::UnknownIntermediate);
         }
         let issuer = CaCertificate::read(&intermediate).map_err(|_| ChainError::UnknownIntermediate)?;
+        Ok((leaf, issuer))
+    }
 
-        // The lenient parser sees only what our intermediate signed.
-        let signed = SignedData::read(&leaf).map_err(ChainError::Malformed)?;
-        signed.verify(&issuer.key).map_err(ChainError::Signature)?;
+    fn of_ours(
+        leaf: Vec<u8>,
+        issuer: &CaCertificate,
+        hierarchy: &Hierarchy,
+        now: Timestamp,
+    ) -> Result<Self, ChainError> {
         let svid = Svid::from_der(&leaf)?;
         if svid.issuer != issuer.name {
             return Err(ChainError::Issuer);
@@ -122,6 +150,13 @@ impl PresentedChain {
     }
 }
 
+/// The serial that a certificate states (RFC 5280 4.1), if it is of our form. Nothing is proved by it.
+fn serial_of(signed: &SignedData<'_>) -> Option<Serial> {
+    let mut fields = signed.body.children();
+    fields.expect(der::CONTEXT_0).ok()?;
+    Serial::from_der_integer(fields.expect(der::INTEGER).ok()?.content).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -146,6 +181,11 @@ mod tests {
         pem::certificate(leaf) + &pem::certificate(intermediate)
     }
 
+    /// As of one of whom nothing is on record.
+    fn verify(text: &str, hierarchy: &Hierarchy, now: Timestamp) -> Result<PresentedChain, ChainError> {
+        PresentedChain::verify(text, hierarchy, now, |_| Ok(None))
+    }
+
     fn issued(ca: &Ca) -> (Vec<u8>, KeyPair) {
         let (csr, key) = csr();
         (ca.authority.issue(&csr, &order("web-1")).unwrap().der, key)
@@ -159,7 +199,7 @@ mod tests {
         let text = chain(&svid.der, ca.intermediate_der());
         for later in [0, 48, 24 * 365] {
             let now = now() + SignedDuration::from_hours(later);
-            let presented = PresentedChain::verify(&text, &ca.hierarchy, now).unwrap();
+            let presented = verify(&text, &ca.hierarchy, now).unwrap();
             assert_eq!(*presented.id(), order("web-1").id);
             assert_eq!(presented.serial(), order("web-1").serial);
             assert_eq!(presented.leaf_der(), svid.der);
@@ -168,12 +208,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_on_record_is_believed_octet_for_octet_and_nothing_else_is() {
+        let ca = Ca::new();
+        let (leaf, _) = issued(&ca);
+        let verify = |leaf: &[u8], recorded: Option<&[u8]>| {
+            let mut asked = None;
+            let recorded = recorded.map(<[u8]>::to_vec);
+            let outcome =
+                PresentedChain::verify(&chain(leaf, ca.intermediate_der()), &ca.hierarchy, now(), |serial| {
+                    asked = Some(serial);
+                    Ok::<_, ChainError>(recorded)
+                });
+            assert_eq!(asked, Some(order("web-1").serial));
+            outcome.map(|_| ())
+        };
+        let mut forged = leaf.clone();
+        *forged.last_mut().unwrap() ^= 1;
+        let bad = Err(ChainError::Signature(SignatureError::Bad(BadSignature)));
+        for recorded in [None, Some(&leaf[..])] {
+            assert_eq!(verify(&leaf, recorded), Ok(()));
+            assert_eq!(verify(&forged, recorded), bad, "the record says something else");
+        }
+        assert_eq!(verify(&leaf, Some(&forged)), Ok(()), "its signature is good, whatever is on record");
+        assert_eq!(verify(&forged, Some(&forged)), Ok(()), "the signature was not looked at");
+    }
+
+    #[test]
     fn an_older_intermediate_is_still_ours() {
         let mut ca = Ca::new();
         let (leaf, _) = issued(&ca);
         let text = chain(&leaf, ca.intermediate_der());
         ca.hierarchy.intermediates.extend(Ca::new().hierarchy.intermediates);
-        assert!(PresentedChain::verify(&text, &ca.hierarchy, now()).is_ok());
+        assert!(verify(&text, &ca.hierarchy, now()).is_ok());
     }
 
     #[test]
@@ -185,7 +251,7 @@ mod tests {
         let leaf_pem = pem::certificate(&leaf);
         let good = chain(&leaf, intermediate);
         let check = |text: &str, expected: ChainError| {
-            let error = PresentedChain::verify(text, &ca.hierarchy, now()).unwrap_err();
+            let error = verify(text, &ca.hierarchy, now()).unwrap_err();
             assert_eq!(error, expected, "{text:.200}");
         };
         let no_block = ChainError::Pem(PemError::NoBlock { expected: pem::CERTIFICATE });
@@ -219,7 +285,7 @@ mod tests {
         let (foreign_leaf, _) = issued(&foreign);
         let text = chain(&foreign_leaf, foreign.intermediate_der());
         let check = |text: &str, expected| {
-            assert_eq!(PresentedChain::verify(text, &ca.hierarchy, now()).unwrap_err(), expected);
+            assert_eq!(verify(text, &ca.hierarchy, now()).unwrap_err(), expected);
         };
         check(&text, ChainError::UnknownIntermediate);
         let bad = ChainError::Signature(SignatureError::Bad(BadSignature));
@@ -251,7 +317,7 @@ mod tests {
         let issuer = Issuer::new(CertificateParams::default(), ca.intermediate_key());
         let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
         let text = chain(leaf.der(), ca.intermediate_der());
-        let error = PresentedChain::verify(&text, &ca.hierarchy, now()).unwrap_err();
+        let error = verify(&text, &ca.hierarchy, now()).unwrap_err();
         assert_eq!(error, ChainError::Issuer);
     }
 
@@ -265,7 +331,7 @@ mod tests {
             tamper(&mut params);
             let leaf = params.signed_by(&KeyPair::generate().unwrap(), &ca.intermediate()).unwrap();
             let text = chain(leaf.der(), ca.intermediate_der());
-            assert_eq!(PresentedChain::verify(&text, &ca.hierarchy, now()).err(), expected);
+            assert_eq!(verify(&text, &ca.hierarchy, now()).err(), expected);
         };
         let uri = |text: String| SanType::URI(text.try_into().unwrap());
         let refused = |reason| Some(ChainError::NotAnSvid(reason));
@@ -324,7 +390,7 @@ mod tests {
             let (old_csr, key) = csr_with(algorithm);
             let leaf = ca.authority.issue(&old_csr, &order("web-1")).unwrap().der;
             let text = chain(&leaf, ca.intermediate_der());
-            let presented = PresentedChain::verify(&text, &ca.hierarchy, now()).unwrap();
+            let presented = verify(&text, &ca.hierarchy, now()).unwrap();
             let (new_csr, new_key) = csr();
             let message = new_csr.der();
             let proof = key.sign(message).unwrap();
@@ -357,7 +423,7 @@ mod tests {
         let ca = Ca::new();
         let (leaf, key) = issued(&ca);
         let text = chain(&leaf, ca.intermediate_der());
-        let presented = PresentedChain::verify(&text, &ca.hierarchy, now()).unwrap();
+        let presented = verify(&text, &ca.hierarchy, now()).unwrap();
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("key.pem"), key.serialize_pem()).unwrap();
         fs::write(directory.path().join("message"), "message").unwrap();
@@ -380,10 +446,10 @@ mod tests {
         let mut same = 0;
         for round in 0..1_500 {
             let mutated = dice.mutate(&leaf);
-            let outcome = PresentedChain::verify(&chain(&mutated, intermediate), &ca.hierarchy, now());
+            let outcome = verify(&chain(&mutated, intermediate), &ca.hierarchy, now());
             assert_eq!(outcome.is_ok(), mutated == leaf, "round {round}");
             let text = dice.mutate_text(&good);
-            if let Ok(presented) = PresentedChain::verify(&text, &ca.hierarchy, now()) {
+            if let Ok(presented) = verify(&text, &ca.hierarchy, now()) {
                 assert_eq!(presented.leaf_der(), leaf, "round {round}");
                 same += 1;
             }

@@ -162,6 +162,48 @@ pub struct Denied {
     pub spiffe_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewRequest {
+    /// PKCS#10, DER, for a key that the host has never had. At most 64 KiB.
+    #[prost(bytes = "vec", tag = "1")]
+    pub csr: ::prost::alloc::vec::Vec<u8>,
+}
+/// The fields of an enrollment's answer, by the same names.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewResponse {
+    #[prost(string, tag = "1")]
+    pub agent_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub host_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub tenant_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub spiffe_id: ::prost::alloc::string::String,
+    /// PEM, as are the two that follow.
+    #[prost(string, tag = "5")]
+    pub certificate: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub intermediate: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub trust_bundle: ::prost::alloc::string::String,
+    /// The CA of the server's own certificate, PEM, where it is known.
+    #[prost(string, optional, tag = "8")]
+    pub server_ca: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "9")]
+    pub grpc_addr: ::core::option::Option<::prost::alloc::string::String>,
+    /// Absent where no address is set by which the server is reached: what was told before stays.
+    #[prost(string, repeated, tag = "10")]
+    pub servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "11")]
+    pub grpc_addrs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "12")]
+    pub serial: ::prost::alloc::string::String,
+    /// RFC 3339, as is the next.
+    #[prost(string, tag = "13")]
+    pub issued_at: ::prost::alloc::string::String,
+    #[prost(string, tag = "14")]
+    pub not_after: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignJwtRequest {
     #[prost(string, repeated, tag = "1")]
     pub audience: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
@@ -365,6 +407,30 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("muster.agent.v1.AgentService", "WatchTrust"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// The next SVID, for a new key. The connection has proved the current one, so the request is alone what the new key
+        /// signs. What may be renewed is what POST /enroll/agent/rotate renews, judged at the moment of the call, but for an SVID
+        /// that has expired: whoever holds one has no connection.
+        pub async fn renew(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenewRequest>,
+        ) -> std::result::Result<tonic::Response<super::RenewResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::grpc::codec::SmallBuffers::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.agent.v1.AgentService/Renew",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.agent.v1.AgentService", "Renew"));
+            self.inner.unary(req, path, codec).await
+        }
         /// A JWT-SVID of the caller's identity.
         pub async fn sign_jwt(
             &mut self,
@@ -451,6 +517,13 @@ pub mod agent_service_server {
             &self,
             request: tonic::Request<super::WatchTrustRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchTrustStream>, tonic::Status>;
+        /// The next SVID, for a new key. The connection has proved the current one, so the request is alone what the new key
+        /// signs. What may be renewed is what POST /enroll/agent/rotate renews, judged at the moment of the call, but for an SVID
+        /// that has expired: whoever holds one has no connection.
+        async fn renew(
+            &self,
+            request: tonic::Request<super::RenewRequest>,
+        ) -> std::result::Result<tonic::Response<super::RenewResponse>, tonic::Status>;
         /// A JWT-SVID of the caller's identity.
         async fn sign_jwt(
             &self,
@@ -715,6 +788,50 @@ pub mod agent_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.agent.v1.AgentService/Renew" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenewSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::RenewRequest> for RenewSvc<T> {
+                        type Response = super::RenewResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenewRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::renew(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenewSvc(inner);
+                        let codec = crate::grpc::codec::SmallBuffers::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
