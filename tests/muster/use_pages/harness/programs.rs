@@ -48,7 +48,7 @@ async fn machine(cast: &Cast, page: &Page, prepare: &dyn Fn(&Machine)) -> Machin
     // The group is the one of whoever runs the tests.
     stage.stand_in("groupadd", "[ \"$*\" = '-f -r app' ]");
     prepare(&machine);
-    stage.builds_programs();
+    stage.takes_its_time();
     machine.play(page, &[SET_UP]);
     let unit = page.part(SERVER).into_iter().find(|block| block.text.contains("ExecStart=")).unwrap();
     let line = unit.text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();

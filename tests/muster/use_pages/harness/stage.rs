@@ -144,7 +144,7 @@ impl Stage {
     }
 
     /// From now on commands may take as long as they want.
-    pub fn builds_programs(&self) {
+    pub fn takes_its_time(&self) {
         self.builds.store(true, Ordering::Relaxed);
     }
 

@@ -49,6 +49,8 @@ fn scripts() -> PathBuf {
 /// A node of its own with an `epmd` of its own, as Debian sets it up but for its user.
 fn is_there(Machine { stage, door, .. }: &Machine) {
     let (plain, distribution, mapper) = (free_port(), free_port(), free_port());
+    // Each command starts a virtual machine, which takes its time on a machine that is busy.
+    stage.takes_its_time();
     stage.say("listeners.ssl.default = 5671", format!("listeners.ssl.default = 127.0.0.1:{}", door.port));
     stage.say("host=\"app.example.org\"", "host=\"localhost\"");
     stage.say("port=5671", format!("port={}", door.port));
