@@ -188,7 +188,7 @@ impl Body for TrustWatch {
         if matches!(this.phase, Phase::Over) {
             return Poll::Ready(None);
         }
-        // What a wave tells is given without a look at who else is to be woken: all are, at the same moment.
+        // Whether this poll has asked to be woken. It does when there is nothing to tell: hyper polls again after each frame.
         let mut waits = false;
         loop {
             match &mut this.phase {
