@@ -1,16 +1,15 @@
 //! Writing: every change, with the indexes that follow from it.
 
-use std::borrow::Borrow;
 use std::ops::ControlFlow;
-
-use redb::WriteTransaction;
 
 use super::by_tenant::Kind;
 use super::change::Change;
+use super::layers::delta::Delta;
+use super::layers::snapshot::Snapshot;
 use super::record::{
     ClockMarksRecord, DeniedSerialRecord, ReportRecord, SessionRecord, StoredHost, ToDisk, decode, encode,
 };
-use super::rows::{Rows, Span, Table, Tables, protect};
+use super::rows::{Rows, Span, Table, Visit, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
 use crate::domain::enroll::enrollment::{Enrollment, Revocation, RevocationReason, Via};
@@ -25,11 +24,10 @@ use crate::domain::people::access::AccessChange;
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
 
-type OpenTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
-
-/// The tables of one write transaction, opened together: decisions read them, changes write them.
-pub(crate) struct Batch<'t> {
-    tables: Vec<OpenTable<'t>>,
+/// Decisions that become one frame of the change log: each sees what those before it have changed.
+pub(crate) struct Batch {
+    base: Snapshot,
+    delta: Delta,
     chain: ChainHead,
     published: Published,
     denials: Vec<Denial>,
@@ -38,8 +36,9 @@ pub(crate) struct Batch<'t> {
     trust_changed: bool,
 }
 
-/// What the rest of the process, and the revocation journal, must learn of a batch.
+/// What a batch has come to: for the change log, the rest of the process, and the revocation journal.
 pub(crate) struct Finished {
+    pub(crate) delta: Delta,
     pub(crate) published: Published,
     pub(crate) denials: Vec<Denial>,
     /// How far the audit trail comes with it.
@@ -47,24 +46,37 @@ pub(crate) struct Finished {
     pub(crate) loss_accepted: bool,
 }
 
-impl<'t> Tables for Batch<'t> {
-    type Open = OpenTable<'t>;
+impl Rows for Batch {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        self.base.below(&self.delta).get(table, key)
+    }
 
-    fn open(&self, table: Table) -> Result<impl Borrow<OpenTable<'t>>, ReadError> {
-        Ok(&self.tables[table as usize])
+    fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError> {
+        self.base.below(&self.delta).scan(table, span, visit)
+    }
+
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError> {
+        self.base.below(&self.delta).last_key(table)
+    }
+
+    fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError> {
+        self.base.below(&self.delta).count(table, span, enough)
     }
 }
 
-impl<'t> Batch<'t> {
-    /// Opens all tables, creating those that a new store lacks.
-    pub(crate) fn begin(transaction: &'t WriteTransaction) -> Result<Self, ReadError> {
-        let open = |table: &Table| transaction.open_table(table.definition()).map_err(|e| table.error(e));
-        let tables = Table::ALL.iter().map(open).collect::<Result<_, _>>()?;
-        let (chain, published, denials) = (ChainHead::genesis(), Published::default(), Vec::new());
-        let mut batch =
-            Self { tables, chain, published, denials, loss_accepted: false, trust_changed: false };
-        batch.chain = View::new(&batch).audit_head()?;
-        Ok(batch)
+impl Batch {
+    /// `base`: everything that was decided before.
+    pub(crate) fn begin(base: Snapshot) -> Result<Self, ReadError> {
+        let chain = View::new(&base).audit_head()?;
+        Ok(Self {
+            base,
+            delta: Delta::default(),
+            chain,
+            published: Published::default(),
+            denials: Vec::new(),
+            loss_accepted: false,
+            trust_changed: false,
+        })
     }
 
     /// Counts the version on where trust has changed, so that it is told with the change or not at all.
@@ -75,8 +87,8 @@ impl<'t> Batch<'t> {
             self.put(Table::Meta, meta::TRUST_VERSION, &version.next())?;
             self.published.trust = Some(version.next());
         }
-        let Self { published, denials, chain: head, loss_accepted, .. } = self;
-        Ok(Finished { published, denials, head, loss_accepted })
+        let Self { delta, published, denials, chain: head, loss_accepted, .. } = self;
+        Ok(Finished { delta, published, denials, head, loss_accepted })
     }
 
     /// Begins another epoch: what watchers know of this store may be of a history that it has lost.
@@ -440,13 +452,12 @@ impl<'t> Batch<'t> {
     }
 
     pub(crate) fn insert(&mut self, table: Table, key: &[u8], content: &[u8]) -> Result<(), ReadError> {
-        let value = protect(table, key, content);
-        self.tables[table as usize].insert(key, value.as_slice()).map_err(|e| table.error(e))?;
+        self.delta.put(table, key, protect(table, key, content));
         Ok(())
     }
 
     pub(crate) fn remove(&mut self, table: Table, key: &[u8]) -> Result<(), ReadError> {
-        self.tables[table as usize].remove(key).map_err(|e| table.error(e))?;
+        self.delta.remove(table, key);
         Ok(())
     }
 }

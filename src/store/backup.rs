@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ReadError;
-use super::rows::{Rows, Snapshot, Span, Table};
+use super::layers::snapshot::Snapshot;
+use super::rows::{Rows, Span, Table};
 
 const MAGIC: &[u8; 16] = b"muster backup 1\n";
 

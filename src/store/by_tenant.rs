@@ -208,7 +208,7 @@ fn tenant_of_record(record: &AuditRecord) -> Option<TenantId> {
     record.tenant_id.as_ref()?.parse().ok()
 }
 
-impl Batch<'_> {
+impl Batch {
     /// Notes whose a row is.
     pub(super) fn index(&mut self, kind: Kind, tenant: Option<TenantId>, id: &[u8]) -> Result<(), ReadError> {
         self.insert(Table::ByTenant, &key(kind, tenant, id), &[])
@@ -332,8 +332,8 @@ mod tests {
     use super::*;
     use crate::domain::enroll::credential::{Credential, CredentialKind};
     use crate::store::change::Change;
+    use crate::store::layers::snapshot::Snapshot;
     use crate::store::opening::open;
-    use crate::store::rows::Snapshot;
     use crate::store::view::tenant::TenantRows;
 
     fn token(number: u8, tenant: TenantId, end: i64) -> JoinToken {
@@ -375,7 +375,7 @@ mod tests {
         let mut changes = [join_token, api_token(2, Some(own)), api_token(3, None)].into_iter();
         let now = Timestamp::UNIX_EPOCH;
         open::write(&database, |batch| changes.try_for_each(|change| batch.apply(change, now))).unwrap();
-        let snapshot = Snapshot { transaction: database.begin_read().unwrap() };
+        let snapshot = Snapshot::of_file(database.begin_read().unwrap());
         let view = View::new(&snapshot);
         let check = |rows: TenantRows<'_>, expected: [bool; 3]| {
             let [join, own, nobodys] = [1, 2, 3].map(|number| CredentialId::from_bytes([number; 10]));
@@ -423,7 +423,7 @@ mod tests {
             table.insert([number; 10].as_slice(), b"damaged!".as_slice()).unwrap();
         }
         transaction.commit().unwrap();
-        let snapshot = Snapshot { transaction: database.begin_read().unwrap() };
+        let snapshot = Snapshot::of_file(database.begin_read().unwrap());
         let view = View::new(&snapshot);
         let list = |tenant, before| {
             let mut ids = Vec::new();

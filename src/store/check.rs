@@ -8,10 +8,11 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 
 use super::ReadError;
+use super::layers::snapshot::Snapshot;
 use super::record::{
     ClockMarksRecord, DeniedSerialRecord, FromDisk, ReportRecord, SessionRecord, StoredHost, decode,
 };
-use super::rows::{Rows, Snapshot, Span, Table};
+use super::rows::{Rows, Span, Table};
 use super::view::{View, host_serial_key, identity_key, identity_of_key, meta};
 use crate::domain::enroll::enrollment::Enrollment;
 use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
@@ -257,7 +258,7 @@ mod tests {
 
     fn checked(database: &Database) -> Result<usize, Damage> {
         let mut tables = 0;
-        let snapshot = Snapshot { transaction: database.begin_read().unwrap() };
+        let snapshot = Snapshot::of_file(database.begin_read().unwrap());
         check(&snapshot, Timestamp::UNIX_EPOCH, &mut |_| tables += 1)?;
         Ok(tables)
     }

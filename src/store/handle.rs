@@ -14,9 +14,11 @@ use crate::store::change::Verdict;
 use crate::store::check::{CheckedTable, Damage};
 use crate::store::journal::audit_checkpoints::Loss;
 use crate::store::journal::file::Journal;
+use crate::store::layers::snapshot::Snapshot;
+use crate::store::log::change_log::ChangeLog;
 use crate::store::opening::disk::Disk;
-use crate::store::opening::open::OpenError;
-use crate::store::rows::Snapshot;
+use crate::store::opening::open;
+use crate::store::opening::open::{OpenError, OpenedJournal};
 use crate::store::view::View;
 use crate::store::writer::{WriteError, Writer};
 use crate::store::{Publish, ReadError, backup, check};
@@ -27,10 +29,13 @@ pub const FILE_NAME: &str = "muster.redb";
 /// The revocation journal's file, beside the store's.
 pub const JOURNAL_NAME: &str = "revocations.log";
 
+/// The change log's directory, beside the store's file while it is open.
+pub const CHANGES_NAME: &str = "changes";
+
 /// A handle to the open store. Clones share it; the file closes when the last one is dropped.
 #[derive(Debug, Clone)]
 pub struct Store {
-    // The writer is dropped first: it drains its queue and commits while the database is still open.
+    // The writer is dropped first: it drains its queue and puts everything into the file while that is still open.
     pub(crate) writer: Arc<Writer>,
     pub(crate) disk: Arc<Disk>,
     pub(crate) deny: DenyList,
@@ -41,10 +46,15 @@ impl Store {
     /// Opens the store at `path`, creating it if there is none, and proves its integrity before anything
     /// is read from it.
     pub fn open(path: &Path, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
-        let database = crate::store::opening::open::open(path, clock.now())?;
-        let (journal, missing) =
-            crate::store::opening::open::journal(&database, &path.with_file_name(JOURNAL_NAME), clock.now())?;
-        let store = Self::start(Disk::new(Some(path.to_owned()), database), Some(journal), clock, publish)?;
+        let mut opened = open::open(path, clock.now())?;
+        let journal = path.with_file_name(JOURNAL_NAME);
+        let OpenedJournal { journal, missing, lesson } =
+            open::journal(opened.snapshot()?, &journal, clock.now())?;
+        if !lesson.is_empty() {
+            lesson.teach(opened.whole()?, clock.now())?;
+        }
+        let (disk, log) = Disk::new(path.to_owned(), opened);
+        let store = Self::start(disk, Some(log), Some(journal), clock, publish)?;
         store.loss.found(missing);
         Ok(store)
     }
@@ -55,34 +65,35 @@ impl Store {
         path: &Path,
         read: impl FnOnce(&View<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Option<T> {
-        crate::store::opening::open::apart(path, move |path| {
-            let transaction = crate::store::opening::open::read_only(path)?.begin_read().ok()?;
-            read(&View::new(&Snapshot { transaction })).ok()
+        open::apart(path, move |path| {
+            let transaction = open::read_only(path)?.begin_read().ok()?;
+            read(&View::new(&Snapshot::of_file(transaction))).ok()
         })
         .ok()??
     }
 
     pub(crate) fn start(
         disk: Disk,
+        log: Option<ChangeLog>,
         journal: Option<Journal>,
         clock: Arc<dyn Clock>,
         publish: Publish,
     ) -> Result<Self, OpenError> {
         let disk = Arc::new(disk);
         let deny = DenyList::default();
-        let snapshot = Snapshot { transaction: disk.begin_read()? };
+        let snapshot = disk.snapshot()?;
         deny.apply(View::new(&snapshot).denied()?);
         drop(snapshot);
         let loss = Arc::new(Loss::default());
         let writer =
-            Writer::start(Arc::clone(&disk), journal, Arc::clone(&loss), clock, deny.clone(), publish)?;
+            Writer::start(Arc::clone(&disk), log, journal, Arc::clone(&loss), clock, deny.clone(), publish)?;
         Ok(Self { writer: Arc::new(writer), disk, deny, loss })
     }
 
     /// Reads from a consistent snapshot. Meant for point reads and short pages; long scans belong on a
     /// blocking thread.
     pub fn read<T, E: From<ReadError>>(&self, read: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
-        let snapshot = Snapshot { transaction: self.disk.begin_read()? };
+        let snapshot = self.disk.snapshot()?;
         read(&View::new(&snapshot))
     }
 
@@ -92,12 +103,12 @@ impl Store {
         now: Timestamp,
         to: &mut dyn std::io::Write,
     ) -> Result<BackedUp, SnapshotWriteError> {
-        backup::write(&Snapshot { transaction: self.disk.begin_read()? }, now, to)
+        backup::write(&self.disk.snapshot()?, now, to)
     }
 
     /// Reads everything that is committed now and holds it together. Blocking and long.
     pub fn check(&self, now: Timestamp, report: &mut dyn FnMut(CheckedTable)) -> Result<(), Damage> {
-        check::check(&Snapshot { transaction: self.disk.begin_read()? }, now, report)
+        check::check(&self.disk.snapshot()?, now, report)
     }
 
     /// Queues a decision and waits until its changes are on disk.
@@ -125,17 +136,17 @@ impl Store {
 
     /// Whether the store takes writes, as far as is known: not from a failed commit until one has succeeded.
     pub fn takes_writes(&self) -> bool {
-        self.writer.is_healthy()
+        self.writer.health().is_good()
     }
 
     /// Whether a commit failed of which only the store, once it is open again, can say if it has reached the disk.
     pub fn is_in_doubt(&self) -> bool {
-        self.writer.is_in_doubt()
+        self.writer.health().is_in_doubt()
     }
 
     /// Commits that failed since the store was opened.
     pub fn failed_commits(&self) -> u64 {
-        self.writer.failed_commits()
+        self.writer.health().failed_writes()
     }
 
     /// Opens a store that lives in memory, for tests of rooms above.
@@ -143,7 +154,8 @@ impl Store {
     pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
         let backend = redb::backends::InMemoryBackend::new();
         let database = redb::Builder::new().create_with_backend(backend).expect("memory does not fail");
-        crate::store::opening::open::initialise(&database, clock.now()).expect("memory does not fail");
-        Self::start(Disk::new(None, database), None, clock, Box::new(|_| {})).expect("a fresh store opens")
+        open::initialise(&database, clock.now()).expect("memory does not fail");
+        Self::start(Disk::in_memory(database), None, None, clock, Box::new(|_| {}))
+            .expect("a fresh store opens")
     }
 }

@@ -1,8 +1,9 @@
-//! The store: one redb file, one writer thread, any number of readers.
+//! The store: one redb file and a change log beside it, one writer thread, any number of readers.
 //!
 //! This is the only room that names redb. Requests queue a decision; the writer runs the decisions that are
-//! waiting against one transaction, commits them together, publishes what others must know, and then
-//! answers. Nothing is answered that is not on disk.
+//! waiting as one batch, appends what they change to the change log as one frame, publishes what others must know, and
+//! then answers. Nothing is answered that is not on disk. A checkpoint puts many frames into the file at once; until then
+//! readers see them above it.
 
 #![warn(missing_docs)]
 
@@ -15,7 +16,10 @@ mod error;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod handle;
+mod health;
 pub mod journal;
+pub(crate) mod layers;
+pub mod log;
 pub mod opening;
 mod published;
 pub(crate) mod record;
@@ -31,8 +35,9 @@ pub use by_tenant::Numbered;
 pub use change::{Change, Verdict};
 pub use check::{CheckedTable, Damage};
 pub use error::ReadError;
-pub use handle::{FILE_NAME, JOURNAL_NAME, Store};
+pub use handle::{CHANGES_NAME, FILE_NAME, JOURNAL_NAME, Store};
 pub use journal::file::{JournalError, OnlyInJournal};
+pub use log::error::ChangeLogError;
 pub use opening::durability::Durability;
 pub use opening::open::{CHECK_THREAD, OpenError};
 pub use published::{HostChange, Publish, Published};

@@ -9,7 +9,8 @@ use tempfile::NamedTempFile;
 
 use super::backup::{self, Item};
 use super::change::Change;
-use super::rows::{Snapshot, Table, protect};
+use super::layers::snapshot::Snapshot;
+use super::rows::{Table, protect};
 use super::view::View;
 use super::{FILE_NAME, JOURNAL_NAME, ReadError};
 use crate::store::journal::file;
@@ -97,7 +98,7 @@ impl Restoring {
     /// Reads what is restored so far, as it will stand in the store.
     pub fn view<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, ReadError>) -> Result<T, ReadError> {
         let transaction = self.database.begin_read().map_err(|error| Table::Meta.error(error))?;
-        read(&View::new(&Snapshot { transaction }))
+        read(&View::new(&Snapshot::of_file(transaction)))
     }
 
     /// What the revocation journal beside the store's future place knows and the backup does not: denials, and
@@ -105,7 +106,7 @@ impl Restoring {
     pub fn unknown(&self, now: Timestamp) -> Result<Option<OnlyInJournal>, SnapshotReadError> {
         let transaction = self.database.begin_read().map_err(|error| Table::Meta.error(error))?;
         let journal = self.path.with_file_name(JOURNAL_NAME);
-        Ok(file::unknown_to(&View::new(&Snapshot { transaction }), &journal, now)?)
+        Ok(file::unknown_to(&View::new(&Snapshot::of_file(transaction)), &journal, now)?)
     }
 
     /// Changes what was restored, before it is in place, and begins another epoch of trust.
@@ -133,6 +134,9 @@ impl Restoring {
         })?;
         // A server that starts at this moment has the journal to itself.
         let Ok(held) = open::builder().open(&path) else { return Ok(()) };
+        if let Err(error) = open::set_changes_aside(&path) {
+            tracing::warn!(%error, "the change log of the store that was here cannot be set aside");
+        }
         let rebased = Journal::rebase(&path.with_file_name(JOURNAL_NAME), &head);
         drop(held);
         if let Err(error) = rebased {

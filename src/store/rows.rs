@@ -3,8 +3,7 @@
 //! redb does not verify page checksums when it reads, so a flipped bit would come back as data. Every value
 //! therefore starts with eight octets of SHA-256 over its table, key and content.
 
-use std::borrow::Borrow;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 
 use redb::{ReadableTable, TableDefinition};
 
@@ -129,8 +128,13 @@ pub(crate) fn protect(table: Table, key: &[u8], content: &[u8]) -> Vec<u8> {
     [checksum(table, key, content).as_slice(), content].concat()
 }
 
+/// The content of a value that was made or proved by this process.
+pub(crate) fn content(value: &[u8]) -> &[u8] {
+    value.get(CHECKSUM..).unwrap_or_default()
+}
+
 /// The content of a value read from disk, if it is what was written.
-fn verified<'a>(table: Table, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], ReadError> {
+pub(crate) fn verified<'a>(table: Table, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], ReadError> {
     let (sum, content) = value.split_at_checked(CHECKSUM).ok_or(table.damaged())?;
     if sum == checksum(table, key, content) { Ok(content) } else { Err(table.damaged()) }
 }
@@ -163,6 +167,15 @@ impl Span {
         Self { newest_first: true, ..self }
     }
 
+    /// Where it ends; `None` when it has no keys.
+    pub(crate) fn end(&self) -> Option<Bound<&[u8]>> {
+        match &self.until {
+            Some(until) if *until <= self.from => None,
+            Some(until) => Some(Bound::Excluded(until)),
+            None => Some(Bound::Unbounded),
+        }
+    }
+
     /// The part that a page of a list covers: behind a key of the span, in the list's direction.
     pub(crate) fn behind(mut self, key: Option<Vec<u8>>, newest_first: bool) -> Self {
         self.newest_first = newest_first;
@@ -188,7 +201,7 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// Rows that can be read: a snapshot, or the transaction that a batch of decisions shares.
+/// Rows that can be read: a snapshot, or what a batch of decisions has made of one.
 pub(crate) trait Rows {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
     fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError>;
@@ -202,73 +215,11 @@ pub(crate) trait Rows {
     fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError>;
 }
 
-/// Whatever has the tables of a store open, or opens them.
-pub(crate) trait Tables {
-    type Open: ReadableTable<&'static [u8], &'static [u8]>;
-
-    fn open(&self, table: Table) -> Result<impl Borrow<Self::Open>, ReadError>;
-}
-
-impl<T: Tables> Rows for T {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        let open = self.open(table)?;
-        let Some(value) = open.borrow().get(key).map_err(|e| table.error(e))? else {
-            return Ok(None);
-        };
-        Ok(Some(verified(table, key, value.value())?.to_vec()))
-    }
-
-    fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError> {
-        let open = self.open(table)?;
-        let Some(mut range) = range(table, open.borrow(), span)? else { return Ok(()) };
-        loop {
-            let row = if span.newest_first { range.next_back() } else { range.next() };
-            let Some(row) = row else {
-                return Ok(());
-            };
-            let (key, value) = row.map_err(|e| table.error(e))?;
-            if visit(key.value(), verified(table, key.value(), value.value())?)?.is_break() {
-                return Ok(());
-            }
-        }
-    }
-
-    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, ReadError> {
-        let open = self.open(table)?;
-        let last = open.borrow().last().map_err(|e| table.error(e))?;
-        Ok(last.map(|(key, _)| key.value().to_vec()))
-    }
-
-    fn count(&self, table: Table, span: &Span, enough: usize) -> Result<usize, ReadError> {
-        let open = self.open(table)?;
-        let rows = range(table, open.borrow(), span)?.into_iter().flatten().take(enough);
-        let mut counted = 0;
-        for row in rows {
-            row.map_err(|e| table.error(e))?;
-            counted += 1;
-        }
-        Ok(counted)
-    }
-}
-
-/// A consistent view of everything committed before it was taken.
-pub(crate) struct Snapshot {
-    pub(crate) transaction: redb::ReadTransaction,
-}
-
-impl Tables for Snapshot {
-    type Open = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
-
-    fn open(&self, table: Table) -> Result<impl Borrow<Self::Open>, ReadError> {
-        self.transaction.open_table(table.definition()).map_err(|e| table.error(e))
-    }
-}
-
 /// Rows of a table, one after the other.
 type Range<'t> = redb::Range<'t, &'static [u8], &'static [u8]>;
 
-/// The rows of a span; `None` when it can't have any.
-fn range<'t>(
+/// The rows of a span in the file; `None` when it can't have any.
+pub(crate) fn range<'t>(
     table: Table,
     open: &'t impl ReadableTable<&'static [u8], &'static [u8]>,
     span: &Span,

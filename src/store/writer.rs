@@ -1,19 +1,19 @@
-//! The one writer: a thread that runs waiting decisions as a batch and commits them together.
+//! The one writer: a thread that runs waiting decisions as a batch and puts what they change on disk together, as one frame
+//! of the change log.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use redb::WriteTransaction;
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{Batch, Finished};
 use super::change::{Change, Verdict};
-use super::rows::Snapshot;
+use super::health::Health;
+use super::layers::delta::Delta;
 use super::view::View;
 use super::{HostChange, Publish, Published, ReadError};
 use crate::clock::{self, Clock};
@@ -21,14 +21,17 @@ use crate::domain::identity::deny::{Denial, DenyList};
 use crate::domain::insight::audit::ChainHead;
 use crate::store::journal::audit_checkpoints::Loss;
 use crate::store::journal::file::{Journal, JournalError};
+use crate::store::layers::checkpoint;
+use crate::store::layers::checkpoint::Checkpointer;
+use crate::store::layers::overlay::Overlay;
+use crate::store::log::change_log::ChangeLog;
 use crate::store::opening::disk::Disk;
-use crate::store::opening::durability::Durability;
 use crate::store::opening::open;
-use crate::store::opening::open::OpenError;
+use crate::store::opening::open::{OpenError, OpenedJournal};
 
 /// Decisions that may wait; callers beyond that wait to get in, bounded by their own timeouts.
 const QUEUE: usize = 1_024;
-/// Decisions that share one commit. More would only lengthen the wait of the first.
+/// Decisions that share one frame. More would only lengthen the wait of the first.
 const BATCH: usize = 256;
 
 /// Why a decision left no trace.
@@ -45,27 +48,22 @@ pub enum WriteError {
     Stopped,
 }
 
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Reply = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 type Job = Box<dyn FnOnce(&View<'_>, Timestamp) -> (Vec<Change>, Reply) + Send>;
 
-pub(crate) struct Writer {
-    // `None` once the writer is being dropped: closing the queue is what ends the thread.
-    queue: Option<mpsc::Sender<Job>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    health: Arc<Health>,
+/// What the writer is given to do.
+enum Work {
+    Decide(Job),
+    /// A checkpoint failed, and what the file holds is in doubt.
+    Reopen(Failure),
 }
 
-/// How the commits go.
-#[derive(Debug, Default)]
-struct Health {
-    /// The store is being opened anew and nothing can be decided.
-    reopening: AtomicBool,
-    /// What the store holds is known once it is open again; that the journal is in doubt is no reason.
-    in_doubt: AtomicBool,
-    /// The latest commit failed. That the file opens again does not say that the next one will succeed: the disk that
-    /// was full may still be.
-    failing: AtomicBool,
-    failed: AtomicU64,
+pub(crate) struct Writer {
+    // `None` once the writer is being dropped: closing the queue is what ends the thread.
+    queue: Option<mpsc::Sender<Work>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    health: Arc<Health>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -87,16 +85,26 @@ impl Drop for Writer {
 impl Writer {
     pub(crate) fn start(
         disk: Arc<Disk>,
+        log: Option<ChangeLog>,
         journal: Option<Journal>,
         loss: Arc<Loss>,
         clock: Arc<dyn Clock>,
         deny: DenyList,
         publish: Publish,
     ) -> Result<Self, std::io::Error> {
-        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (queue, work) = mpsc::channel(QUEUE);
         let health = Arc::new(Health::default());
+        let to_writer = queue.downgrade();
+        let checkpointer = Checkpointer::start(Arc::clone(&disk), move |error| {
+            // Without a writer nobody waits for the file.
+            if let Some(writer) = to_writer.upgrade() {
+                let _ = writer.blocking_send(Work::Reopen(error.into()));
+            }
+        })?;
         let mut run = Run {
             disk,
+            log,
+            checkpointer: Some(checkpointer),
             journal,
             loss,
             head: None,
@@ -107,7 +115,7 @@ impl Writer {
             health: Arc::clone(&health),
         };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
-            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.until_closed(jobs)));
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.until_closed(work)));
             if ended.is_err() {
                 tracing::error!("the store's writer failed; stopping before anything else is promised");
                 std::process::abort();
@@ -116,18 +124,8 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)), health })
     }
 
-    /// Whether the latest commit succeeded and the next one can be tried.
-    pub(crate) fn is_healthy(&self) -> bool {
-        !self.health.reopening.load(Ordering::Acquire) && !self.health.failing.load(Ordering::Acquire)
-    }
-
-    /// Whether a commit failed of which nobody can say yet if it has reached the disk.
-    pub(crate) fn is_in_doubt(&self) -> bool {
-        self.health.in_doubt.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn failed_commits(&self) -> u64 {
-        self.health.failed.load(Ordering::Relaxed)
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     pub(crate) async fn submit<T, E, D>(&self, decision: D) -> Result<Result<T, E>, WriteError>
@@ -149,17 +147,17 @@ impl Writer {
             (changes, reply)
         });
         let queue = self.queue.as_ref().ok_or(WriteError::Stopped)?;
-        queue.send(job).await.map_err(|_| WriteError::Stopped)?;
+        queue.send(Work::Decide(job)).await.map_err(|_| WriteError::Stopped)?;
         answer.await.map_err(|_| WriteError::Stopped)?
     }
 }
 
+/// How long a batch waits for a checkpoint, when as much again stands above the file already.
+const ROOM_WITHIN: Duration = Duration::from_secs(10);
 /// How often a file that does not open is tried again.
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 /// How often the journal is told how far the audit trail has come, when no revocation does it anyway.
 const MARK_EVERY: Duration = Duration::from_secs(60);
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What has to be opened anew before anything else is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +188,10 @@ impl FailedBatch {
 struct Run {
     disk: Arc<Disk>,
     /// `None` for a store that lives in memory.
+    log: Option<ChangeLog>,
+    /// `None` when the writer ends.
+    checkpointer: Option<Checkpointer>,
+    /// `None` for a store that lives in memory.
     journal: Option<Journal>,
     loss: Arc<Loss>,
     /// How far the audit trail has come; `None` before the first commit.
@@ -203,30 +205,37 @@ struct Run {
 }
 
 impl Run {
-    fn until_closed(&mut self, mut jobs: mpsc::Receiver<Job>) {
+    fn until_closed(&mut self, mut work: mpsc::Receiver<Work>) {
         let mut waiting = Vec::with_capacity(BATCH);
-        while jobs.blocking_recv_many(&mut waiting, BATCH) > 0 {
-            let mut replies = Vec::with_capacity(waiting.len());
-            match self.commit(waiting.drain(..), &mut replies) {
+        while work.blocking_recv_many(&mut waiting, BATCH) > 0 {
+            let mut jobs = Vec::with_capacity(waiting.len());
+            let mut in_doubt = None;
+            for given in waiting.drain(..) {
+                match given {
+                    Work::Decide(job) => jobs.push(job),
+                    Work::Reopen(error) => in_doubt = Some(error),
+                }
+            }
+            if let Some(error) = in_doubt {
+                // Nothing can be decided. Dropping a job drops its reply, which its caller reads as "stopped".
+                drop(jobs);
+                self.failed(FailedBatch::store(error), Vec::new(), &mut work);
+                continue;
+            }
+            if !self.disk.wait_for_room(ROOM_WITHIN) {
+                self.health.refused();
+                tracing::error!(
+                    "the store's file does not take what stands above it; writes are refused until it does"
+                );
+                continue;
+            }
+            let mut replies = Vec::with_capacity(jobs.len());
+            match self.commit(jobs.into_iter(), &mut replies) {
                 Ok(published) => {
                     self.publish(&published);
                     replies.into_iter().for_each(|reply| reply(Ok(())));
                 }
-                Err(FailedBatch { reopen, error, committed }) => {
-                    tracing::error!(
-                        error = &*error as &dyn std::error::Error,
-                        in_doubt = ?reopen,
-                        "a write failed; opening anew what is in doubt"
-                    );
-                    self.health.failed.fetch_add(1, Ordering::Relaxed);
-                    self.health.failing.store(true, Ordering::Release);
-                    self.health.reopening.store(true, Ordering::Release);
-                    self.health.in_doubt.store(reopen == Reopen::Store, Ordering::Release);
-                    // Who is revoked in the store is out, whatever else is still to be done.
-                    committed.iter().for_each(|published| self.publish(published));
-                    replies.into_iter().for_each(|reply| reply(Err(WriteError::Commit)));
-                    self.recover(reopen, &mut jobs);
-                }
+                Err(failed) => self.failed(failed, replies, &mut work),
             }
         }
         if let Err(error) = self.mark() {
@@ -235,6 +244,28 @@ impl Run {
                 "the end of the audit trail is not marked"
             );
         }
+        self.checkpointer = None;
+        if let Err(error) = self.disk.settle(self.log.take()) {
+            tracing::error!(
+                error = &*error as &dyn std::error::Error,
+                "the store was not closed cleanly; its change log is read when it is opened again"
+            );
+        }
+    }
+
+    /// Tells everybody that a batch failed, and opens anew what is in doubt.
+    fn failed(&mut self, failed: FailedBatch, replies: Vec<Reply>, work: &mut mpsc::Receiver<Work>) {
+        let FailedBatch { reopen, error, committed } = failed;
+        tracing::error!(
+            error = &*error as &dyn std::error::Error,
+            in_doubt = ?reopen,
+            "a write failed; opening anew what is in doubt"
+        );
+        self.health.failed(reopen == Reopen::Store);
+        // Who is revoked in the store is out, whatever else is still to be done.
+        committed.iter().for_each(|published| self.publish(published));
+        replies.into_iter().for_each(|reply| reply(Err(WriteError::Commit)));
+        self.recover(reopen, work);
     }
 
     fn publish(&self, published: &Published) {
@@ -251,7 +282,7 @@ impl Run {
 
     /// Opens what is in doubt anew until it works, refusing what comes in meanwhile, and tells everybody what is in
     /// the store.
-    fn recover(&mut self, mut reopen: Reopen, jobs: &mut mpsc::Receiver<Job>) {
+    fn recover(&mut self, mut reopen: Reopen, jobs: &mut mpsc::Receiver<Work>) {
         loop {
             // Dropping a job drops its reply, which its caller reads as "stopped".
             while jobs.try_recv().is_ok() {}
@@ -260,7 +291,7 @@ impl Run {
             }
             match self.reopen(&mut reopen) {
                 Ok(()) => {
-                    self.health.reopening.store(false, Ordering::Release);
+                    self.health.reopened();
                     tracing::warn!("the store is open again");
                     return;
                 }
@@ -280,21 +311,32 @@ impl Run {
     /// a store that is whole again is not closed because of it.
     fn reopen(&mut self, reopen: &mut Reopen) -> Result<(), Failure> {
         if *reopen == Reopen::Store {
-            self.disk.reopen()?;
+            self.log = Some(self.disk.reopen()?);
             self.publish(&self.everything()?);
-            self.health.in_doubt.store(false, Ordering::Release);
+            self.health.set_in_doubt(false);
             *reopen = Reopen::Journal;
         }
         let Some(journal) = &mut self.journal else { return Ok(()) };
         let database = self.disk.database().ok_or(ReadError::Reopening)?;
-        let (opened, missing) =
-            open::journal(&database, journal.path(), self.clock.now()).map_err(|error| {
-                if !matches!(error, OpenError::Journal(_)) {
-                    self.health.in_doubt.store(true, Ordering::Release);
-                    *reopen = Reopen::Store;
-                }
-                error
-            })?;
+        let path = journal.path().to_owned();
+        let now = self.clock.now();
+        let opened =
+            self.disk.snapshot().map_err(OpenError::from).and_then(|store| open::journal(store, &path, now));
+        let compared = opened.and_then(|OpenedJournal { journal, missing, lesson }| {
+            if !lesson.is_empty() {
+                self.disk
+                    .put_all_in_file(&database)
+                    .map_err(|e| OpenError::Start(std::io::Error::other(e)))?;
+                lesson.teach(&database, now)?;
+            }
+            Ok((journal, missing))
+        });
+        let (opened, missing) = compared.inspect_err(|error| {
+            if !matches!(error, OpenError::Journal(_)) {
+                self.health.set_in_doubt(true);
+                *reopen = Reopen::Store;
+            }
+        })?;
         *journal = opened;
         self.loss.found(missing);
         // The store may have learned something of the journal.
@@ -304,7 +346,7 @@ impl Run {
 
     /// What others must know of the whole store: a failed commit may have reached the disk all the same.
     fn everything(&self) -> Result<Published, Failure> {
-        let snapshot = Snapshot { transaction: self.disk.begin_read()? };
+        let snapshot = self.disk.snapshot()?;
         let view = View::new(&snapshot);
         let deny = view.denied()?;
         let (hierarchy, trust) = (view.hierarchy()?.map(Box::new), view.trust_version()?);
@@ -319,9 +361,9 @@ impl Run {
         Ok(published)
     }
 
-    /// Commits, and writes what denies or lifts into the journal.
+    /// Puts a batch on disk, and writes what denies or lifts into the journal.
     ///
-    /// Lifts go into the journal before the commit and denials after it. So, wherever a crash strikes, what the
+    /// Lifts go into the journal before the change log and denials after it. So, wherever a crash strikes, what the
     /// journal denies and the database does not is a revocation that the database has lost, and never an
     /// identity that was let in again.
     fn commit(
@@ -329,15 +371,15 @@ impl Run {
         jobs: impl Iterator<Item = Job>,
         replies: &mut Vec<Reply>,
     ) -> Result<Published, FailedBatch> {
-        let (transaction, decided) = self.decide(jobs, replies).map_err(FailedBatch::store)?;
-        let Finished { published, denials, head, loss_accepted } = decided;
-        let Some(transaction) = transaction else {
+        let Finished { delta, published, denials, head, loss_accepted } =
+            self.decide(jobs, replies).map_err(FailedBatch::store)?;
+        if delta.is_empty() {
             return Ok(published);
-        };
+        }
         let (lifted, denied): (Vec<_>, Vec<_>) =
             coalesce(denials).into_iter().partition(|denial| matches!(denial, Denial::Lifted { .. }));
         self.journal(&lifted, None).map_err(FailedBatch::journal)?;
-        transaction.commit().map_err(FailedBatch::store)?;
+        self.append(delta).map_err(FailedBatch::store)?;
         if loss_accepted {
             self.loss.accept();
         }
@@ -348,7 +390,7 @@ impl Run {
         });
         match noted {
             Ok(()) => {
-                self.health.failing.store(false, Ordering::Release);
+                self.health.written();
                 Ok(published)
             }
             Err(error) => {
@@ -357,32 +399,40 @@ impl Run {
         }
     }
 
-    /// Runs the decisions against one transaction, which is returned when they change something.
-    fn decide(
-        &self,
-        jobs: impl Iterator<Item = Job>,
-        replies: &mut Vec<Reply>,
-    ) -> Result<(Option<WriteTransaction>, Finished), Failure> {
-        let database = self.disk.database().ok_or(ReadError::Reopening)?;
-        let mut transaction = database.begin_write()?;
-        Durability::QuickRepair.prepare(&mut transaction);
-        let mut batch = Batch::begin(&transaction)?;
-        let mut changed = false;
+    /// Runs the decisions, each against what those before it have changed.
+    fn decide(&self, jobs: impl Iterator<Item = Job>, replies: &mut Vec<Reply>) -> Result<Finished, Failure> {
+        let mut batch = Batch::begin(self.disk.snapshot()?)?;
         for job in jobs {
             let now = self.clock.now();
             let (changes, reply) = job(&View::new(&batch), now);
             replies.push(reply);
-            changed |= !changes.is_empty();
             for change in changes {
                 batch.apply(change, now)?;
             }
         }
-        let finished = batch.finish()?;
-        if changed {
-            return Ok((Some(transaction), finished));
+        Ok(batch.finish()?)
+    }
+
+    /// Puts what a batch changes on disk, and above the file for those who read.
+    fn append(&mut self, delta: Delta) -> Result<(), Failure> {
+        let mut position = None;
+        if let Some(log) = &mut self.log {
+            if !log.is_begun() {
+                let begun = log.begin()?;
+                let database = self.disk.database().ok_or(ReadError::Reopening)?;
+                checkpoint::commit_overlay(&database, &Overlay::default(), Some(&begun))?;
+                log.has_begun();
+            }
+            log.append(&delta, self.disk.in_file())?;
+            position = Some(log.head());
         }
-        transaction.abort()?;
-        Ok((None, finished))
+        self.disk.install(delta, position);
+        if self.disk.window_is_full()
+            && let Some(checkpointer) = &self.checkpointer
+        {
+            checkpointer.ask();
+        }
+        Ok(())
     }
 
     /// A mark would hide that records are missing, so there is none before that is on record.

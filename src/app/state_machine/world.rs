@@ -98,6 +98,15 @@ pub(crate) fn copied(from: &Path) -> TempDir {
     for name in [store::FILE_NAME, store::JOURNAL_NAME, "envelope.key"] {
         std::fs::copy(from.join(name), to.path().join(name)).unwrap();
     }
+    let [changes, copy] = [from, to.path()].map(|directory| directory.join(store::CHANGES_NAME));
+    // There is none yet in a store that nothing was written to.
+    if let Ok(segments) = std::fs::read_dir(changes) {
+        std::fs::create_dir(&copy).unwrap();
+        for segment in segments {
+            let segment = segment.unwrap();
+            std::fs::copy(segment.path(), copy.join(segment.file_name())).unwrap();
+        }
+    }
     to
 }
 

@@ -133,8 +133,9 @@ mod tests {
     use crate::domain::insight::audit::{AuditEvent, Outcome};
     use crate::domain::insight::audit_action::AuditAction;
     use crate::store::change::Change;
+    use crate::store::layers::snapshot::Snapshot;
     use crate::store::opening::open;
-    use crate::store::rows::{Snapshot, Table};
+    use crate::store::rows::Table;
 
     /// A store in memory, whose trail's records tell one `branch` from another.
     struct Trail(redb::Database);
@@ -173,7 +174,7 @@ mod tests {
         }
 
         fn view<T>(&self, read: impl FnOnce(&View<'_>) -> T) -> T {
-            let snapshot = Snapshot { transaction: self.0.begin_read().unwrap() };
+            let snapshot = Snapshot::of_file(self.0.begin_read().unwrap());
             read(&View::new(&snapshot))
         }
 

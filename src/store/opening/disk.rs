@@ -1,19 +1,26 @@
-//! The open file, and how it is opened anew after a failed commit.
+//! The open file with what stands above it, and how it is opened anew after a failed write.
 //!
-//! After a failed write redb does not say any more what is on disk. Opening the file again does: it proves
-//! what was committed. Until then nothing is read from it.
+//! After a failed write redb does not say any more what is on disk. Opening the file again does, and the change log says
+//! what has to be in it besides. Until then nothing is read from it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
-use redb::{Database, ReadTransaction, ReadableDatabase};
+use parking_lot::{Condvar, Mutex, RwLock};
+use redb::{Database, ReadableDatabase};
 
 use crate::clock;
 use crate::store::ReadError;
+use crate::store::layers::checkpoint;
+use crate::store::layers::checkpoint::WINDOW;
+use crate::store::layers::delta::Delta;
+use crate::store::layers::overlay::Overlay;
+use crate::store::layers::snapshot::Snapshot;
+use crate::store::log::change_log::ChangeLog;
+use crate::store::log::position::LogPosition;
 use crate::store::opening::open;
-use crate::store::opening::open::OpenError;
+use crate::store::opening::open::{OpenError, Opened};
 use crate::store::rows::Table;
 
 /// How long readers may take to let go of the file before it is opened anew.
@@ -24,11 +31,58 @@ pub(crate) struct Disk {
     /// `None` for a store that lives in memory.
     path: Option<PathBuf>,
     database: RwLock<Option<Arc<Database>>>,
+    layers: Mutex<Layers>,
+    /// Told when there is room for another window.
+    room: Condvar,
+}
+
+/// What stands above the file.
+#[derive(Debug, Default)]
+struct Layers {
+    /// What is written now.
+    open: Arc<Overlay>,
+    /// Where in the log that ends.
+    reached: Option<LogPosition>,
+    /// What is on its way into the file, and where in the log that ends.
+    closed: Option<(Arc<Overlay>, Option<LogPosition>)>,
+    /// The number of the last frame that is in the file.
+    in_file: u64,
+    /// Counts the moments at which the file may have come to hold something else than before.
+    generation: u64,
+}
+
+impl Layers {
+    /// Right after an opening.
+    fn above(tail: Overlay, in_file: u64, head: LogPosition) -> Self {
+        Self { open: Arc::new(tail), reached: Some(head), in_file, ..Self::default() }
+    }
+}
+
+/// What goes into the file together.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) overlay: Arc<Overlay>,
+    /// Where the file will have come; `None` for a store that lives in memory.
+    pub(crate) position: Option<LogPosition>,
+    generation: u64,
 }
 
 impl Disk {
-    pub(crate) fn new(path: Option<PathBuf>, database: Database) -> Self {
-        Self { path, database: RwLock::new(Some(Arc::new(database))) }
+    /// The file of a store that was opened, and the log for its writer.
+    pub(crate) fn new(path: PathBuf, opened: Opened) -> (Self, ChangeLog) {
+        let Opened { database, log, tail, in_file } = opened;
+        let layers = Layers::above(tail, in_file, log.head());
+        (Self::with(Some(path), database, layers), log)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_memory(database: Database) -> Self {
+        Self::with(None, database, Layers::default())
+    }
+
+    fn with(path: Option<PathBuf>, database: Database, layers: Layers) -> Self {
+        let (database, layers) = (RwLock::new(Some(Arc::new(database))), Mutex::new(layers));
+        Self { path, database, layers, room: Condvar::new() }
     }
 
     /// The open database; `None` while it is being opened anew.
@@ -36,13 +90,97 @@ impl Disk {
         self.database.read().clone()
     }
 
-    pub(crate) fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
-        let database = self.database().ok_or(ReadError::Reopening)?;
-        database.begin_read().map_err(|error| Table::Meta.error(error))
+    /// Everything that was promised by now.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        loop {
+            let (generation, overlays) = {
+                let layers = self.layers.lock();
+                let closed = layers.closed.as_ref().map(|(closed, _)| closed);
+                (layers.generation, std::iter::once(&layers.open).chain(closed).map(Arc::clone).collect())
+            };
+            let database = self.database().ok_or(ReadError::Reopening)?;
+            let transaction = database.begin_read().map_err(|error| Table::Meta.error(error))?;
+            // The file is as old as the layers, or has come to hold the closed one, which says the same.
+            if self.layers.lock().generation == generation {
+                return Ok(Snapshot::new(transaction, overlays));
+            }
+        }
+    }
+
+    /// Puts what a batch has changed above the file; `position`: where in the log that ends.
+    pub(crate) fn install(&self, delta: Delta, position: Option<LogPosition>) {
+        let mut layers = self.layers.lock();
+        Arc::make_mut(&mut layers.open).apply(delta);
+        layers.reached = position;
+    }
+
+    /// Whether so much stands above the file that it should go in.
+    pub(crate) fn window_is_full(&self) -> bool {
+        self.layers.lock().open.octets() >= WINDOW
+    }
+
+    /// Waits until there is room above the file; whether there is.
+    pub(crate) fn wait_for_room(&self, within: Duration) -> bool {
+        let mut layers = self.layers.lock();
+        let full = |layers: &mut Layers| layers.closed.is_some() && layers.open.octets() >= WINDOW;
+        !self.room.wait_while_for(&mut layers, full, within).timed_out()
+    }
+
+    /// The number of the last frame that is in the file.
+    pub(crate) fn in_file(&self) -> u64 {
+        self.layers.lock().in_file
+    }
+
+    /// What stands above the file, to be put into it: what was on its way already, or what is written now. `None` when there
+    /// is nothing.
+    pub(crate) fn close_window(&self) -> Option<Window> {
+        let mut layers = self.layers.lock();
+        if layers.closed.is_none() && !layers.open.is_empty() {
+            layers.closed = Some((std::mem::take(&mut layers.open), layers.reached));
+            layers.generation += 1;
+        }
+        let (overlay, position) = layers.closed.clone()?;
+        Some(Window { overlay, position, generation: layers.generation })
+    }
+
+    /// The window is in the file.
+    pub(crate) fn is_in_file(&self, window: &Window) {
+        let mut layers = self.layers.lock();
+        // Otherwise the file was opened anew meanwhile.
+        if layers.generation == window.generation {
+            layers.closed = None;
+            layers.in_file = window.position.map_or(0, |position| position.number);
+            layers.generation += 1;
+        }
+        drop(layers);
+        self.room.notify_all();
+    }
+
+    /// Puts everything that stands above the file into it.
+    pub(crate) fn put_all_in_file(&self, database: &Database) -> Result<(), redb::Error> {
+        while let Some(window) = self.close_window() {
+            // The checkpoint may do the same at the same time: then it is done twice, one after the other.
+            checkpoint::commit_overlay(database, &window.overlay, window.position.as_ref())?;
+            self.is_in_file(&window);
+        }
+        Ok(())
+    }
+
+    /// Puts everything into the file, notes there that it was closed, and removes the log.
+    pub(crate) fn settle(
+        &self,
+        log: Option<ChangeLog>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let Some(database) = self.database() else { return Ok(()) };
+        self.put_all_in_file(&database)?;
+        let Some(log) = log.filter(ChangeLog::is_begun) else { return Ok(()) };
+        let closed = LogPosition { in_use: false, ..log.head() };
+        checkpoint::commit_overlay(&database, &Overlay::default(), Some(&closed))?;
+        Ok(log.close()?)
     }
 
     /// Closes the file and opens it again, with every check.
-    pub(crate) fn reopen(&self) -> Result<(), OpenError> {
+    pub(crate) fn reopen(&self) -> Result<ChangeLog, OpenError> {
         let Some(path) = &self.path else {
             return Err(OpenError::Start(std::io::Error::other("a store in memory cannot be opened anew")));
         };
@@ -59,8 +197,13 @@ impl Disk {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        let database = open::open_existing(path)?;
+        let Opened { database, log, tail, in_file } = open::open_existing(path)?;
+        let mut layers = self.layers.lock();
+        let generation = layers.generation + 1;
+        *layers = Layers { generation, ..Layers::above(tail, in_file, log.head()) };
+        drop(layers);
         *self.database.write() = Some(Arc::new(database));
-        Ok(())
+        self.room.notify_all();
+        Ok(log)
     }
 }

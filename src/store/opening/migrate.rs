@@ -8,9 +8,10 @@
 use redb::{Database, ReadableDatabase};
 
 use crate::store::apply::Batch;
+use crate::store::layers::snapshot::Snapshot;
 use crate::store::opening::open;
 use crate::store::record::decode;
-use crate::store::rows::{Rows, Snapshot, Table};
+use crate::store::rows::{Rows, Table};
 use crate::store::view::meta;
 use crate::store::{OpenError, ReadError};
 
@@ -18,7 +19,7 @@ use crate::store::{OpenError, ReadError};
 struct Step {
     /// What the layout has gained, for the log.
     gained: &'static str,
-    run: fn(&mut Batch<'_>) -> Result<(), ReadError>,
+    run: fn(&mut Batch) -> Result<(), ReadError>,
 }
 
 /// The steps in the order of their layouts: the first leads from 1 to 2. They are never changed once released.
@@ -45,6 +46,7 @@ const STEPS: &[Step] = &[
         gained: "whose certificates are denied, and by which clock watchers of trust were told",
         run: |batch| batch.note_whose_denied_serials_are(),
     },
+    Step { gained: "a change log beside the store", run: |_| Ok(()) },
 ];
 
 /// The layout that this version reads and writes.
@@ -61,7 +63,7 @@ pub(crate) enum Unusable {
 /// The layout of a store, if this version can work with it.
 pub(crate) fn known_layout(database: &impl ReadableDatabase) -> Result<Result<u32, Unusable>, ReadError> {
     let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
-    let Ok(Some(content)) = (Snapshot { transaction }).get(Table::Meta, meta::SCHEMA) else {
+    let Ok(Some(content)) = Snapshot::of_file(transaction).get(Table::Meta, meta::SCHEMA) else {
         return Ok(Err(Unusable::Nonsense("it does not say which layout it has".to_owned())));
     };
     Ok(match decode::<u32>(Table::Meta, &content)? {

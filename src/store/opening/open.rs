@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::rand;
 use jiff::Timestamp;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableHandle};
 use tempfile::NamedTempFile;
 
 use crate::domain::enroll::enrollment::past_not_after;
@@ -21,13 +22,19 @@ use crate::durable;
 use crate::store::apply::Batch;
 use crate::store::change::Change;
 use crate::store::journal::file::{Journal, JournalError, OnlyInJournal};
+use crate::store::layers::checkpoint;
+use crate::store::layers::overlay::Overlay;
+use crate::store::layers::snapshot::Snapshot;
+use crate::store::log::change_log::ChangeLog;
+use crate::store::log::directory::{Directory, Segments};
+use crate::store::log::error::ChangeLogError;
+use crate::store::log::position;
 use crate::store::opening::dry_run::Rehearsal;
-use crate::store::opening::durability::Durability;
 use crate::store::opening::migrate;
 use crate::store::opening::migrate::{LAYOUT, Unusable};
-use crate::store::rows::{Snapshot, Table};
+use crate::store::rows::Table;
 use crate::store::view::View;
-use crate::store::{JOURNAL_NAME, ReadError};
+use crate::store::{CHANGES_NAME, JOURNAL_NAME, ReadError};
 
 /// How the names of stores begin that are being made.
 const UNFINISHED: &str = ".muster.redb.";
@@ -89,9 +96,40 @@ pub enum OpenError {
     /// lost.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The change log beside it can't be used, and without it the store lacks what was promised last.
+    #[error(transparent)]
+    Log(#[from] ChangeLogError),
 }
 
-pub(crate) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
+/// A store's file, the change log, and what the log has and the file does not. That goes in later, as what is written from
+/// now on does: on a full disk a store must open.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) database: Database,
+    pub(crate) log: ChangeLog,
+    pub(crate) tail: Overlay,
+    /// The number of the last frame that is in the file.
+    pub(crate) in_file: u64,
+}
+
+impl Opened {
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        let transaction = self.database.begin_read().map_err(|e| Table::Meta.error(e))?;
+        Ok(Snapshot::new(transaction, vec![Arc::new(self.tail.clone())]))
+    }
+
+    /// The file, with everything in it.
+    pub(crate) fn whole(&mut self) -> Result<&Database, OpenError> {
+        if !self.tail.is_empty() {
+            let head = self.log.head();
+            checkpoint::commit_overlay(&self.database, &self.tail, Some(&head)).map_err(failed)?;
+            (self.tail, self.in_file) = (Overlay::default(), head.number);
+        }
+        Ok(&self.database)
+    }
+}
+
+pub(crate) fn open(path: &Path, now: Timestamp) -> Result<Opened, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     match path.symlink_metadata() {
         Ok(found) if !found.file_type().is_file() => {
@@ -104,26 +142,59 @@ pub(crate) fn open(path: &Path, now: Timestamp) -> Result<Database, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, now)?,
         Err(error) => return Err(io(error)),
     }
-    let database = open_existing(path)?;
+    let opened = open_existing(path)?;
     // Whoever holds the store is alone here; a restore that still goes on could not give its file this name.
     if let Err(error) = durable::sweep_named(path.parent().unwrap_or(Path::new(".")), UNFINISHED) {
         tracing::warn!(%error, "what an interrupted restore has left cannot be removed");
     }
-    Ok(database)
+    Ok(opened)
 }
 
 /// Opens a store that is there, and brings it to the layout of this version.
-pub(crate) fn open_existing(path: &Path) -> Result<Database, OpenError> {
-    let (database, found) = checked(path)?;
-    complete(&database)?;
-    migrate::migrate(&database, found)?;
-    let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
-    let has_epoch = View::new(&Snapshot { transaction }).trust_version()?.is_some();
-    if !has_epoch {
-        let epoch = trust_epoch()?;
-        write(&database, |batch| batch.begin_trust_epoch(epoch))?;
+pub(crate) fn open_existing(path: &Path) -> Result<Opened, OpenError> {
+    let (mut opened, found) = checked(path)?;
+    complete(&opened.database)?;
+    if found < LAYOUT {
+        migrate::migrate(opened.whole()?, found)?;
     }
-    Ok(database)
+    if View::new(&opened.snapshot()?).trust_version()?.is_none() {
+        let epoch = trust_epoch()?;
+        write(opened.whole()?, |batch| batch.begin_trust_epoch(epoch))?;
+    }
+    Ok(opened)
+}
+
+/// The change log of a store that was moved away belongs to that one. A new store has none.
+pub(crate) fn set_changes_aside(path: &Path) -> io::Result<()> {
+    let changes = path.with_file_name(CHANGES_NAME);
+    if changes.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let aside = Directory::new(changes).set_aside()?;
+    tracing::warn!(
+        changes = %aside.display(),
+        "the store that was here was not closed; the change log with the last of what it had promised was set aside"
+    );
+    Ok(())
+}
+
+/// Reads the change log beside a store.
+fn recovered(path: &Path, database: Database) -> Result<Opened, OpenError> {
+    recover(database, changes_beside(path))
+}
+
+fn changes_beside(path: &Path) -> Box<dyn Segments> {
+    Box::new(Directory::new(path.with_file_name(CHANGES_NAME)))
+}
+
+pub(crate) fn recover(database: Database, segments: Box<dyn Segments>) -> Result<Opened, OpenError> {
+    let position = position::of(&database)?;
+    let (log, tail) = ChangeLog::recover(segments, position)?;
+    let changes = log.head().number - position.number;
+    if changes > 0 {
+        tracing::info!(changes, "the store was not closed; what its file lacks was read from the change log");
+    }
+    Ok(Opened { database, log, tail, in_file: position.number })
 }
 
 /// A new one.
@@ -136,7 +207,8 @@ pub(crate) fn trust_epoch() -> io::Result<TrustEpoch> {
 /// Opens a cleanly closed store of the newest layout for reading alone.
 pub(crate) fn read_only(path: &Path) -> Option<redb::ReadOnlyDatabase> {
     let database = builder().open_read_only(path).ok()?;
-    matches!(migrate::known_layout(&database), Ok(Ok(LAYOUT))).then_some(database)
+    let is_whole = matches!(position::of(&database), Ok(position) if !position.in_use);
+    (is_whole && matches!(migrate::known_layout(&database), Ok(Ok(LAYOUT)))).then_some(database)
 }
 
 /// Where the store as it was in an older layout is kept: beside it, so that the older program can be put back.
@@ -218,7 +290,7 @@ pub(crate) fn builder() -> Builder {
 
 /// Opens the file, after an opening that was only rehearsed has walked all of it: so a file that is refused has
 /// not been touched. Returns with it the layout that it has.
-fn checked(path: &Path) -> Result<(Database, u32), OpenError> {
+fn checked(path: &Path) -> Result<(Opened, u32), OpenError> {
     let opened = apart(path, |path| {
         let rehearsal = Rehearsal::of(path).map_err(|e| opening(path, e))?;
         let mut rehearsed = builder().create_with_backend(rehearsal).map_err(|e| opening(path, e))?;
@@ -228,11 +300,21 @@ fn checked(path: &Path) -> Result<(Database, u32), OpenError> {
             Err(error) => return Err(damaged(path, &error.to_string())),
         }
         let found = known_layout(&rehearsed, path)?;
+        let position = position::of(&rehearsed)?;
         drop(rehearsed);
+        if position.in_use {
+            // A store whose log is refused has not been touched either.
+            drop(ChangeLog::recover(changes_beside(path), position)?);
+        }
+        let open = || recovered(path, builder().open(path).map_err(|e| opening(path, e))?);
         if found < LAYOUT {
+            if position.in_use {
+                // What was promised belongs into the copy.
+                open()?.whole()?;
+            }
             keep_copy(path, found)?;
         }
-        Ok((builder().open(path).map_err(|e| opening(path, e))?, found))
+        Ok((open()?, found))
     })?;
     opened.unwrap_or_else(|| Err(damaged(path, "its pages make no sense")))
 }
@@ -263,38 +345,59 @@ pub(crate) fn initialise(database: &Database, now: Timestamp) -> Result<(), Open
     let name = DEFAULT_TENANT.parse().expect("the default tenant's name is a valid label");
     let tenant = Tenant { id: TenantId::new(now, entropy), name, created_at: now };
     let epoch = trust_epoch()?;
+    complete(database)?;
     write(database, |batch| {
         batch.first_rows(&tenant, LAYOUT)?;
         batch.begin_trust_epoch(epoch)
     })
 }
 
-/// One transaction of the store's own, before or without a writer thread.
+/// One batch of the store's own, before or without a writer thread: straight into the file.
 pub(crate) fn write(
     database: &Database,
-    change: impl FnOnce(&mut Batch<'_>) -> Result<(), ReadError>,
+    change: impl FnOnce(&mut Batch) -> Result<(), ReadError>,
 ) -> Result<(), OpenError> {
-    let failed = |error: redb::Error| OpenError::Start(io::Error::other(error));
-    let mut transaction = database.begin_write().map_err(|e| failed(e.into()))?;
-    Durability::QuickRepair.prepare(&mut transaction);
-    let mut batch = Batch::begin(&transaction)?;
+    let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
+    let mut batch = Batch::begin(Snapshot::of_file(transaction))?;
     change(&mut batch)?;
-    drop(batch.finish()?);
-    transaction.commit().map_err(|e| failed(e.into()))
+    checkpoint::commit_delta(database, &batch.finish()?.delta).map_err(failed)
 }
 
-/// Opens the revocation journal at `path` and teaches the database what only the journal knows: then the
-/// database is an older copy of itself.
-///
-/// Returns with it what the audit trail has lost. That is put on record by the start of a server, not by whoever
-/// happens to look.
-pub(crate) fn journal(
-    database: &Database,
-    path: &Path,
-    now: Timestamp,
-) -> Result<(Journal, Option<MissingRecords>), OpenError> {
-    let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
-    let snapshot = Snapshot { transaction };
+fn failed(error: redb::Error) -> OpenError {
+    OpenError::Start(io::Error::other(error))
+}
+
+/// The revocation journal, and what comes of opening it.
+pub(crate) struct OpenedJournal {
+    pub(crate) journal: Journal,
+    /// What the audit trail has lost. That is put on record by the start of a server, not by whoever happens to look.
+    pub(crate) missing: Option<MissingRecords>,
+    /// What the store has to learn: only the journal knows it, so the store is an older copy of itself.
+    pub(crate) lesson: Lesson,
+}
+
+#[derive(Default)]
+pub(crate) struct Lesson {
+    changes: Vec<Change>,
+    epoch: Option<TrustEpoch>,
+}
+
+impl Lesson {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.epoch.is_none()
+    }
+
+    /// `database`: with everything in it.
+    pub(crate) fn teach(self, database: &Database, now: Timestamp) -> Result<(), OpenError> {
+        write(database, |batch| {
+            self.changes.into_iter().try_for_each(|change| batch.apply(change, now))?;
+            self.epoch.map_or(Ok(()), |epoch| batch.begin_trust_epoch(epoch))
+        })
+    }
+}
+
+/// Opens the revocation journal at `path` and compares it with what the store holds.
+pub(crate) fn journal(snapshot: Snapshot, path: &Path, now: Timestamp) -> Result<OpenedJournal, OpenError> {
     let (journal, OnlyInJournal { denials: unknown, records }) =
         Journal::open(path, &View::new(&snapshot), now)?;
     let known = View::new(&snapshot).known_loss()?.map(|known| known.missing);
@@ -342,13 +445,7 @@ pub(crate) fn journal(
     }
     // Watchers of trust may know more than this store, under a version that it comes to a second time.
     let epoch = (!old_news || records.is_some()).then(trust_epoch).transpose()?;
-    if !changes.is_empty() || epoch.is_some() {
-        write(database, |batch| {
-            changes.into_iter().try_for_each(|change| batch.apply(change, now))?;
-            epoch.map_or(Ok(()), |epoch| batch.begin_trust_epoch(epoch))
-        })?;
-    }
-    Ok((journal, records))
+    Ok(OpenedJournal { journal, missing: records, lesson: Lesson { changes, epoch } })
 }
 
 /// Brings what was restored from a backup to the layout of this version.
@@ -370,10 +467,13 @@ fn known_layout(database: &Database, path: &Path) -> Result<u32, OpenError> {
 fn complete(database: &Database) -> Result<(), OpenError> {
     let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
     let tables = transaction.list_tables().map_err(|e| Table::Meta.error(e))?;
-    if tables.count() >= Table::ALL.len() {
+    let there: Vec<_> = tables.map(|table| table.name().to_owned()).collect();
+    drop(transaction);
+    let mut missing =
+        Table::ALL.iter().filter(|table| !there.iter().any(|name| name == table.name())).peekable();
+    if missing.peek().is_none() {
         return Ok(());
     }
-    drop(transaction);
-    // Opening a batch creates them.
-    write(database, |_| Ok(()))
+    // Opening a table creates it.
+    checkpoint::commit(database, missing.map(|table| (*table, std::iter::empty())), None).map_err(failed)
 }

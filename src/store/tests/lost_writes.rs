@@ -30,10 +30,10 @@ use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::testing::Dice;
 use crate::store::opening::disk::Disk;
 use crate::store::opening::open;
-use crate::store::rows::{Rows, Snapshot, Span, Table};
+use crate::store::rows::{Rows, Span, Table};
 use crate::store::tests::power_cut;
-use crate::store::tests::power_cut::Weather;
-use crate::store::{Change, FILE_NAME, JOURNAL_NAME, ReadError, Store, Verdict, View};
+use crate::store::tests::power_cut::{SegmentImages, Weather};
+use crate::store::{CHANGES_NAME, Change, FILE_NAME, JOURNAL_NAME, ReadError, Store, Verdict, View};
 
 /// Cuts that are tried unless the environment asks for more.
 const CUTS: u32 = 100;
@@ -54,7 +54,7 @@ impl Clock for Noon {
 type Dump = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
 fn dump(disk: &Disk) -> Dump {
-    let snapshot = Snapshot { transaction: disk.begin_read().unwrap() };
+    let snapshot = disk.snapshot().unwrap();
     let mut dump = Dump::new();
     for &table in Table::ALL {
         let each = &mut |key: &[u8], content: &[u8]| {
@@ -79,9 +79,11 @@ impl Run {
         let directory = tempfile::tempdir().unwrap();
         let (path, journal) = (directory.path().join(FILE_NAME), directory.path().join(JOURNAL_NAME));
         drop(open::open(&path, Noon.now()).unwrap());
-        let disk = power_cut::PowerCutDisk::new(std::fs::read(&path).unwrap(), &journal);
+        let image = std::fs::read(&path).unwrap();
+        let disk = power_cut::PowerCutDisk::new(image, SegmentImages::new(), &journal);
         let database = open::builder().create_with_backend(disk.clone()).unwrap();
-        let (opened, _) = open::journal(&database, &journal, Noon.now()).unwrap();
+        let recovered = open::recover(database, Box::new(disk.clone())).unwrap();
+        let opened = open::journal(recovered.snapshot().unwrap(), &journal, Noon.now()).unwrap().journal;
         let (dumps, watched) = (Arc::new(Mutex::new(Vec::new())), Arc::new(OnceLock::<Arc<Disk>>::new()));
         let publish = {
             let (disk, dumps, watched) = (disk.clone(), Arc::clone(&dumps), Arc::clone(&watched));
@@ -91,7 +93,8 @@ impl Run {
                 disk.committed();
             })
         };
-        let store = Store::start(Disk::new(None, database), Some(opened), Arc::new(Noon), publish).unwrap();
+        let (file, log) = Disk::new(path, recovered);
+        let store = Store::start(file, Some(log), Some(opened), Arc::new(Noon), publish).unwrap();
         dumps.lock().push(dump(&store.disk));
         watched.set(Arc::clone(&store.disk)).unwrap();
         tokio::runtime::Runtime::new().unwrap().block_on(live(&store));
@@ -262,10 +265,18 @@ fn cut() -> impl Strategy<Value = (Index, Weather)> {
 }
 
 /// Opens what a cut has left on a disk that remembers what opening does to it.
-fn mended(image: Vec<u8>, journal: &Path) -> Result<power_cut::PowerCutDisk, TestCaseError> {
-    let disk = power_cut::PowerCutDisk::new(image, journal);
+fn mended(
+    image: Vec<u8>,
+    segments: SegmentImages,
+    journal: &Path,
+) -> Result<power_cut::PowerCutDisk, TestCaseError> {
+    let disk = power_cut::PowerCutDisk::new(image, segments, journal);
     let opened = open::builder().create_with_backend(disk.clone());
-    opened.map_err(|error| TestCaseError::fail(format!("it does not open: {error}")))?;
+    let database = opened.map_err(|error| TestCaseError::fail(format!("it does not open: {error}")))?;
+    let recovered = open::recover(database, Box::new(disk.clone()));
+    let recovered = recovered.map_err(|error| TestCaseError::fail(format!("its log is refused: {error}")))?;
+    let whole = { recovered }.whole().map(drop);
+    whole.map_err(|error| TestCaseError::fail(format!("its log does not go in: {error}")))?;
     Ok(disk)
 }
 
@@ -275,14 +286,20 @@ fn survives(
     again: &[(Index, Weather)],
 ) -> Result<(), TestCaseError> {
     let left = run.disk.cut(at.index(run.disk.moments()), weather);
-    let mut image = left.image;
+    let (mut image, mut segments) = (left.image, left.segments);
     for (at, weather) in again {
-        let disk = mended(image, run.directory.path())?;
-        image = disk.cut(at.index(disk.moments()), *weather).image;
+        let disk = mended(image, segments, run.directory.path())?;
+        let left = disk.cut(at.index(disk.moments()), *weather);
+        (image, segments) = (left.image, left.segments);
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE_NAME);
     std::fs::write(&path, image).unwrap();
+    let changes = directory.path().join(CHANGES_NAME);
+    std::fs::create_dir(&changes).unwrap();
+    for (number, octets) in segments {
+        std::fs::write(changes.join(format!("{number:020}.frames")), octets).unwrap();
+    }
     let (least, most) = left.journal.into_inner();
     let torn = least + weather.seed % (most - least + 1);
     let mut journal = run.journal[..usize::try_from(torn).unwrap()].to_vec();

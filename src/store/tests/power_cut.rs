@@ -11,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use redb::StorageBackend;
 
 use crate::domain::testing::Dice;
+use crate::store::log::directory::Segments;
 
 /// What happened to the disk, or because of it.
 #[derive(Debug)]
@@ -21,9 +22,21 @@ enum Event {
     },
     SetLen(usize),
     Sync,
+    SegmentMade(u64, usize),
+    SegmentRenamed(u64, u64),
+    SegmentRemoved(u64),
+    SegmentWrite {
+        segment: u64,
+        offset: usize,
+        data: Vec<u8>,
+    },
+    SegmentSync,
     /// Somebody was told that everything up to here is on disk.
     Committed,
 }
+
+/// The segments of a change log, by their numbers.
+pub(crate) type SegmentImages = BTreeMap<u64, Vec<u8>>;
 
 /// A disk, and all that has happened to it. Clones are the same disk.
 #[derive(Debug, Clone)]
@@ -35,6 +48,8 @@ struct Recording {
     first: Vec<u8>,
     /// What a reader sees now.
     seen: Vec<u8>,
+    first_segments: SegmentImages,
+    seen_segments: SegmentImages,
     /// With the length that the journal had then.
     events: Vec<(Event, u64)>,
     journal: PathBuf,
@@ -54,6 +69,7 @@ pub(crate) struct Weather {
 #[derive(Debug)]
 pub(crate) struct Left {
     pub image: Vec<u8>,
+    pub segments: SegmentImages,
     /// How much of the journal is left, between what it had and what it may have been getting.
     pub journal: RangeInclusive<u64>,
     /// How often somebody had been told that all is on disk.
@@ -61,11 +77,16 @@ pub(crate) struct Left {
 }
 
 impl PowerCutDisk {
-    /// A disk with an image on it, beside a journal.
-    pub(crate) fn new(image: Vec<u8>, journal: &Path) -> Self {
-        let seen = image.clone();
-        let journal = journal.to_owned();
-        Self(Arc::new(Mutex::new(Recording { first: image, seen, events: Vec::new(), journal })))
+    /// A disk with an image and a change log on it, beside a journal.
+    pub(crate) fn new(image: Vec<u8>, segments: SegmentImages, journal: &Path) -> Self {
+        Self(Arc::new(Mutex::new(Recording {
+            seen: image.clone(),
+            first: image,
+            seen_segments: segments.clone(),
+            first_segments: segments,
+            events: Vec::new(),
+            journal: journal.to_owned(),
+        })))
     }
 
     fn recording(&self) -> MutexGuard<'_, Recording> {
@@ -107,14 +128,61 @@ impl Recording {
             match event {
                 Event::Write { offset, data } => put(&mut image, *offset, data),
                 Event::SetLen(len) => image.resize(*len, 0),
-                Event::Sync | Event::Committed => {}
+                _ => {}
             }
         }
         lose(&mut image, loose, weather);
+        let segments = self.segments_left(after, weather);
         let had = past.last().map_or(0, |(_, journal)| *journal);
         let gets = future.first().map_or_else(|| self.journal_len(), |(_, journal)| *journal);
         let committed = past.iter().filter(|(event, _)| matches!(event, Event::Committed)).count();
-        Left { image, journal: had..=gets.max(had), committed }
+        Left { image, segments, journal: had..=gets.max(had), committed }
+    }
+
+    /// Names are there for good as soon as they are given; of what was written to a segment and not synced, some grains get
+    /// through.
+    fn segments_left(&self, after: usize, Weather { grain, kept, seed }: Weather) -> SegmentImages {
+        let (past, future) = self.events.split_at(after);
+        let mut dice = Dice::new(seed ^ 1);
+        let mut segments = self.first_segments.clone();
+        let synced = past.iter().rposition(|(event, _)| matches!(event, Event::SegmentSync)).unwrap_or(0);
+        for (at, (event, _)) in past.iter().enumerate() {
+            match event {
+                Event::SegmentWrite { segment, offset, data } => {
+                    let image = segments.get_mut(segment).expect("only what is there is written to");
+                    for (_, part) in grains(*offset, data.len(), grain) {
+                        if at < synced || dice.roll(8) < kept {
+                            put(image, offset + part.start, &data[part]);
+                        }
+                    }
+                }
+                other => follow(&mut segments, other),
+            }
+        }
+        // One that was just being made may be there in part.
+        if let Some((Event::SegmentMade(segment, octets), _)) = future.first()
+            && dice.roll(2) == 0
+        {
+            segments.insert(*segment, vec![0; dice.roll(*octets + 1)]);
+        }
+        segments
+    }
+}
+
+/// What becomes of the segments, but for what is written to them.
+fn follow(segments: &mut SegmentImages, event: &Event) {
+    match event {
+        Event::SegmentMade(segment, octets) => {
+            segments.insert(*segment, vec![0; *octets]);
+        }
+        Event::SegmentRenamed(from, to) => {
+            let image = segments.remove(from).expect("only what is there is renamed");
+            segments.insert(*to, image);
+        }
+        Event::SegmentRemoved(segment) => {
+            segments.remove(segment);
+        }
+        _ => {}
     }
 }
 
@@ -138,7 +206,7 @@ fn lose(image: &mut Vec<u8>, loose: &[(Event, u64)], Weather { grain, kept, seed
                 longest = longest.max(*len);
                 lengths.push(*len);
             }
-            Event::Sync | Event::Committed => {}
+            _ => {}
         }
     }
     for writes in writes_to.values_mut() {
@@ -209,6 +277,63 @@ impl StorageBackend for PowerCutDisk {
     }
 }
 
+impl Segments for PowerCutDisk {
+    fn path(&self) -> &Path {
+        Path::new("(recorded)")
+    }
+
+    fn list(&self) -> io::Result<Vec<u64>> {
+        Ok(self.recording().seen_segments.keys().copied().collect())
+    }
+
+    fn read(&self, segment: u64) -> io::Result<Vec<u8>> {
+        self.recording().seen_segments.get(&segment).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn create(&mut self, segment: u64, octets: u64) -> io::Result<()> {
+        assert!(!self.recording().seen_segments.contains_key(&segment), "{segment} is there");
+        self.happens(Event::SegmentMade(segment, usize::try_from(octets).map_err(io::Error::other)?));
+        Ok(())
+    }
+
+    fn recycle(&mut self, segment: u64, becomes: u64) -> io::Result<u64> {
+        self.happens(Event::SegmentRenamed(segment, becomes));
+        Ok(self.recording().seen_segments[&becomes].len() as u64)
+    }
+
+    fn write(&mut self, segment: u64, offset: u64, octets: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let mut recording = self.recording();
+        let image = recording.seen_segments.get_mut(&segment).ok_or(io::ErrorKind::NotFound)?;
+        assert!(offset + octets.len() <= image.len(), "a segment does not grow");
+        put(image, offset, octets);
+        recording.push(Event::SegmentWrite { segment, offset, data: octets.to_vec() });
+        recording.push(Event::SegmentSync);
+        Ok(())
+    }
+
+    fn remove(&mut self, segment: u64) -> io::Result<()> {
+        self.happens(Event::SegmentRemoved(segment));
+        Ok(())
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_aside(&mut self) -> io::Result<PathBuf> {
+        panic!("a store is never older than its own log")
+    }
+}
+
+impl PowerCutDisk {
+    fn happens(&self, event: Event) {
+        let mut recording = self.recording();
+        follow(&mut recording.seen_segments, &event);
+        recording.push(event);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,13 +345,13 @@ mod tests {
     fn what_was_synced_is_there_and_the_rest_may_be_lost() {
         let directory = tempfile::tempdir().unwrap();
         let journal = directory.path().join("journal");
-        let disk = PowerCutDisk::new(vec![1; 8], &journal);
-        disk.write(2, &[2; 4]).unwrap();
+        let disk = PowerCutDisk::new(vec![1; 8], SegmentImages::new(), &journal);
+        StorageBackend::write(&disk, 2, &[2; 4]).unwrap();
         disk.sync_data().unwrap();
         disk.committed();
         std::fs::write(&journal, "line").unwrap();
         disk.set_len(12).unwrap();
-        disk.write(6, &[3; 6]).unwrap();
+        StorageBackend::write(&disk, 6, &[3; 6]).unwrap();
         let synced = [1, 1, 2, 2, 2, 2, 1, 1];
         let all = [1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3];
         assert_eq!(disk.moments(), 6);
@@ -240,7 +365,7 @@ mod tests {
         let torn = (0..100).map(|seed| disk.cut(5, Weather { grain: 1, kept: 4, seed }).image);
         assert!(torn.into_iter().any(|image| image != synced && image != all));
         let mut seen = [0; 12];
-        disk.read(0, &mut seen).unwrap();
+        StorageBackend::read(&disk, 0, &mut seen).unwrap();
         assert_eq!(seen, all);
     }
 }

@@ -1,0 +1,146 @@
+//! Checkpoint: what stands above the store's file goes into it, in one transaction with the position in the change log, on a
+//! thread of its own. Nobody's answer waits for it unless the next window is full before it is done.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use redb::Database;
+
+use super::delta::Delta;
+use super::overlay::Overlay;
+use crate::clock;
+use crate::store::log::position;
+use crate::store::log::position::LogPosition;
+use crate::store::opening::disk::{Disk, Window};
+use crate::store::opening::durability::Durability;
+use crate::store::rows::Table;
+
+/// How much may stand above the file before it goes in, in octets of memory.
+#[cfg(not(test))]
+pub(crate) const WINDOW: usize = 16 << 20;
+#[cfg(test)]
+pub(crate) const WINDOW: usize = 16 << 10;
+/// How long it may stand there.
+const EVERY: Duration = Duration::from_secs(30);
+/// How long it waits after a checkpoint that failed.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// A row of a checkpoint: a value as it goes to disk, or `None` where it is removed.
+type Row<'r> = (&'r [u8], Option<&'r [u8]>);
+
+/// Puts rows into the file.
+pub(crate) fn commit<'r, R: Iterator<Item = Row<'r>>>(
+    database: &Database,
+    tables: impl Iterator<Item = (Table, R)>,
+    position: Option<&LogPosition>,
+) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    Durability::QuickRepair.prepare(&mut transaction);
+    for (table, rows) in tables {
+        let mut open = transaction.open_table(table.definition())?;
+        for (key, value) in rows {
+            match value {
+                Some(value) => drop(open.insert(key, value)?),
+                None => drop(open.remove(key)?),
+            }
+        }
+    }
+    if let Some(position) = position {
+        position::put(&transaction, position)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// The same of an overlay.
+pub(crate) fn commit_overlay(
+    database: &Database,
+    overlay: &Overlay,
+    position: Option<&LogPosition>,
+) -> Result<(), redb::Error> {
+    commit(database, overlay.tables(), position)
+}
+
+/// The same of what one batch changes.
+pub(crate) fn commit_delta(database: &Database, delta: &Delta) -> Result<(), redb::Error> {
+    let rows = delta
+        .tables()
+        .map(|(table, rows)| (table, rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))));
+    commit(database, rows, None)
+}
+
+/// The thread, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Checkpointer {
+    ring: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    /// `failed`: told of a checkpoint that failed; the file has to be opened anew.
+    pub(crate) fn start(
+        disk: Arc<Disk>,
+        failed: impl Fn(redb::Error) + Send + 'static,
+    ) -> Result<Self, std::io::Error> {
+        let (ring, rings) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("store-checkpoint".to_owned()).spawn(move || {
+            let ended =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&disk, &rings, &failed)));
+            if ended.is_err() {
+                tracing::error!("the store's checkpoint failed; stopping before anything else is promised");
+                std::process::abort();
+            }
+        })?;
+        Ok(Self { ring: Some(ring), thread: Some(thread) })
+    }
+
+    /// Asks for a checkpoint now. One that goes on is followed by another.
+    pub(crate) fn ask(&self) {
+        // Where one was asked for already, that is enough.
+        let _ = self.ring.as_ref().map(|ring| ring.try_send(()));
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.ring = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has already ended the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(disk: &Disk, rings: &Receiver<()>, failed: &impl Fn(redb::Error)) {
+    while !matches!(rings.recv_timeout(EVERY), Err(RecvTimeoutError::Disconnected)) {
+        let Some(window) = disk.close_window() else { continue };
+        if let Err(error) = put_in(disk, &window) {
+            failed(error);
+            // On a full disk every try means that the store is opened anew.
+            if rests(rings, AGAIN_AFTER).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits, whoever rings.
+fn rests(rings: &Receiver<()>, wait: Duration) -> Result<(), RecvTimeoutError> {
+    let begun = clock::monotonic();
+    loop {
+        match rings.recv_timeout(wait.saturating_sub(begun.elapsed())) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(ended @ RecvTimeoutError::Disconnected) => return Err(ended),
+        }
+    }
+}
+
+fn put_in(disk: &Disk, window: &Window) -> Result<(), redb::Error> {
+    // It is being opened anew, and reads what stands above it from the log.
+    let Some(database) = disk.database() else { return Ok(()) };
+    commit_overlay(&database, &window.overlay, window.position.as_ref())?;
+    disk.is_in_file(window);
+    Ok(())
+}

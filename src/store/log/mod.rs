@@ -1,0 +1,7 @@
+//! The change log: what was promised and is not in the store's file yet, one frame for each batch of decisions.
+
+pub(crate) mod change_log;
+pub(crate) mod directory;
+pub mod error;
+pub(crate) mod frame;
+pub(crate) mod position;
