@@ -21,7 +21,7 @@ pub(crate) enum Door<'a> {
 
 impl<'a> Door<'a> {
     /// Asks for a new certificate of the same identity for `key`, which must be new.
-    pub(crate) async fn ask(self, current: &Identity, key: &KeyPair) -> Result<Issued, RotateError> {
+    pub(crate) async fn ask(self, current: &Identity, key: &KeyPair) -> Result<Issued, RotationError> {
         match self {
             Self::Session(renewal) => Ok(renewal.renew(current, key).await?),
             Self::Https(client) => Ok(client.rotate(current, key).await?),
@@ -54,7 +54,7 @@ impl<'a> Door<'a> {
 
 /// Why a rotation failed. The identity in use stays in use.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RotateError {
+pub(crate) enum RotationError {
     #[error("it is not known at which server to rotate")]
     NoServer,
     #[error(transparent)]
@@ -67,7 +67,7 @@ pub(crate) enum RotateError {
     Unusable(#[from] rustls::Error),
 }
 
-impl RotateError {
+impl RotationError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::NoServer => "set identity.server to https://HOST:PORT",

@@ -22,7 +22,7 @@ use crate::agent::enroll::requests::{EnrollmentClient, ServerRefusal};
 use crate::agent::enroll::server_trust;
 use crate::agent::identity::{Identity, NewIdentity, OwnedDir};
 use crate::agent::run::backoff::{place_in, random_permille};
-use crate::agent::run::door::{Door, RotateError};
+use crate::agent::run::door::{Door, RotationError};
 use crate::agent::run::readiness::{Notify, Readiness};
 use crate::agent::run::renewal::RenewalClient;
 use crate::agent::run::reports::{PendingReports, ReportedEvent};
@@ -264,7 +264,7 @@ impl Rotator {
     }
 
     /// Writes down and logs why an attempt failed; the refusal if the identity is gone for good.
-    fn explain(&mut self, error: &RotateError) -> Option<ServerRefusal> {
+    fn explain(&mut self, error: &RotationError) -> Option<ServerRefusal> {
         let refusal = error.refusal().cloned();
         self.schedule
             .failed(refusal.as_ref().is_some_and(|refusal| !refusal.is_temporary()), random_permille());
@@ -320,7 +320,7 @@ impl Rotator {
     }
 
     /// Over the session's connection where that gives a certificate or a verdict, or else over HTTPS.
-    async fn try_rotate(&mut self, suspected: bool) -> Result<(), RotateError> {
+    async fn try_rotate(&mut self, suspected: bool) -> Result<(), RotationError> {
         // Whether an identity that may have been refused still counts is not for the connection in doubt to say.
         if let Some((number, renewal)) = self.renewal().filter(|_| !suspected) {
             let error = match self.rotate_at(Door::Session(&renewal)).await {
@@ -354,7 +354,7 @@ impl Rotator {
     }
 
     /// At the first address that gives a certificate or a reason.
-    async fn rotate_over_https(&mut self) -> Result<(), RotateError> {
+    async fn rotate_over_https(&mut self) -> Result<(), RotationError> {
         let mut servers = addresses::servers(&self.config, &self.notes).into_iter().peekable();
         let mut failure = None;
         while let Some(server) = servers.next() {
@@ -370,15 +370,15 @@ impl Rotator {
             }
             failure.get_or_insert(error);
         }
-        Err(failure.unwrap_or(RotateError::NoServer))
+        Err(failure.unwrap_or(RotationError::NoServer))
     }
 
-    async fn rotate_at_server(&mut self, server: ServerUrl) -> Result<(), RotateError> {
+    async fn rotate_at_server(&mut self, server: ServerUrl) -> Result<(), RotationError> {
         let client = EnrollmentClient::new(server, &self.config.later_trust(), &self.config.dialer)?;
         self.rotate_at(Door::Https(&client)).await
     }
 
-    async fn rotate_at(&mut self, door: Door<'_>) -> Result<(), RotateError> {
+    async fn rotate_at(&mut self, door: Door<'_>) -> Result<(), RotationError> {
         let requested = self.request(door).await;
         if let Some(millis) = door.clock_difference_ms(self.clock.now()) {
             self.note_clock(millis, CLOCK_DIFFERENCE_MS_NOTED_HTTP);
@@ -448,10 +448,10 @@ impl Rotator {
     }
 
     /// Asks with the key whose answer may have been lost; if that very key is refused, with a new one.
-    async fn request(&self, door: Door<'_>) -> Result<(KeyPair, Issued), RotateError> {
+    async fn request(&self, door: Door<'_>) -> Result<(KeyPair, Issued), RotationError> {
         let (key, reused) = self.dir.pending_key()?;
         let answer = door.ask(&self.identity, &key).await;
-        if !answer.as_ref().is_err_and(RotateError::refuses_key) {
+        if !answer.as_ref().is_err_and(RotationError::refuses_key) {
             return Ok((key, answer?));
         }
         self.dir.discard_pending_key()?;
