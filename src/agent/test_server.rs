@@ -132,6 +132,10 @@ impl TestCa {
 /// An answer: status, content type, body.
 pub(crate) type Reply = (u16, &'static str, Vec<u8>);
 
+/// Statuses of replies that never arrive: the way breaks, or nothing comes.
+pub(crate) const LOST: u16 = 0;
+pub(crate) const SILENCE: u16 = 1;
+
 pub(crate) fn problem(status: u16, code: &str) -> Reply {
     let body = json!({"status": status, "code": code, "detail": format!("because {code}")});
     (status, "application/problem+json", serde_json::to_vec(&body).unwrap())
@@ -156,13 +160,17 @@ pub(crate) struct Knobs {
     pub twist: Option<Twist>,
     /// Sessions of these certificates are refused.
     pub denied: Vec<Serial>,
+    /// Whether rotations are taken over sessions, too.
+    pub renews: bool,
     /// What reports are answered with, if not with a yes.
     pub report_refusal: Option<tonic::Code>,
 }
 
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// Path and body of every request.
+    /// Renewals that were asked for while there were none.
+    pub renewals_unknown: usize,
+    /// Path and body of every request; a renewal has the path `Renew`.
     pub requests: Vec<(String, Value)>,
     issued: HashMap<Vec<u8>, Vec<u8>>,
     /// Sessions that are or were open, oldest first.
@@ -202,6 +210,7 @@ impl TestServer {
                 lifetime: SignedDuration::from_hours(24),
                 twist: None,
                 denied: Vec::new(),
+                renews: false,
                 report_refusal: None,
             }),
             seen: Mutex::default(),
@@ -275,23 +284,27 @@ impl TestServer {
     }
 
     async fn handle(self: Arc<Self>, path: String, body: Vec<u8>) -> axum::response::Response {
-        let body: Value = serde_json::from_slice(&body).unwrap();
-        self.seen.lock().requests.push((path.clone(), body.clone()));
-        let good = self.reply(&path, &body);
+        let (status, kind, text) = self.decide(&path, &serde_json::from_slice(&body).unwrap());
+        axum::response::Response::builder()
+            .status(status)
+            .header("content-type", kind)
+            .body(axum::body::Body::from(text))
+            .unwrap()
+    }
+
+    fn decide(&self, path: &str, body: &Value) -> Reply {
+        self.seen.lock().requests.push((path.to_owned(), body.clone()));
+        let good = self.reply(path, body);
         let twist = self.knobs.lock().twist.take();
-        let (status, kind, text) = match &twist {
-            Some(twist) => twist(&self, &body, good),
+        let reply = match &twist {
+            Some(twist) => twist(self, body, good),
             None => good,
         };
         let mut knobs = self.knobs.lock();
         if knobs.twist.is_none() {
             knobs.twist = twist;
         }
-        axum::response::Response::builder()
-            .status(status)
-            .header("content-type", kind)
-            .body(axum::body::Body::from(text))
-            .unwrap()
+        reply
     }
 }
 
@@ -340,6 +353,32 @@ async fn serve_grpc(listener: TcpListener, acceptor: TlsAcceptor, server: Arc<Te
 
 struct TestAgentService(Arc<TestServer>);
 
+/// The answer of HTTPS in the words of gRPC.
+fn renewed(answer: &Value) -> RenewResponse {
+    let text = |name: &str| answer[name].as_str().map(str::to_owned);
+    let texts = |name: &str| {
+        let texts = answer[name].as_array().into_iter().flatten();
+        texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    let required = |name: &str| text(name).unwrap_or_default();
+    RenewResponse {
+        agent_id: required("agent_id"),
+        host_id: required("host_id"),
+        tenant_id: required("tenant_id"),
+        spiffe_id: required("spiffe_id"),
+        certificate: required("certificate"),
+        intermediate: required("intermediate"),
+        trust_bundle: required("trust_bundle"),
+        server_ca: text("server_ca"),
+        grpc_addr: text("grpc_addr"),
+        servers: texts("servers"),
+        grpc_addrs: texts("grpc_addrs"),
+        serial: required("serial"),
+        issued_at: required("issued_at"),
+        not_after: required("not_after"),
+    }
+}
+
 #[tonic::async_trait]
 impl AgentService for TestAgentService {
     async fn heartbeat(&self, _: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
@@ -372,8 +411,25 @@ impl AgentService for TestAgentService {
         Err(Status::unimplemented("sessions only"))
     }
 
-    async fn renew(&self, _: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
-        Err(Status::unimplemented("sessions only"))
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
+        if !self.0.knobs.lock().renews {
+            self.0.seen.lock().renewals_unknown += 1;
+            return Err(Status::unimplemented("sessions only"));
+        }
+        let csr = pem::encode("CERTIFICATE REQUEST", &request.into_inner().csr);
+        let (status, _, text) = self.0.decide("Renew", &json!({"csr": csr, "over": "session"}));
+        if status == SILENCE {
+            std::future::pending::<()>().await;
+        }
+        let answer: Value = serde_json::from_slice(&text).unwrap_or_default();
+        match status {
+            LOST => Err(Status::unavailable("the connection broke")),
+            200 => Ok(Response::new(renewed(&answer))),
+            _ => {
+                let code = answer["code"].as_str().unwrap().parse().unwrap();
+                Err(crate::grpc::status::status(code, answer["detail"].as_str().unwrap()))
+            }
+        }
     }
 
     async fn sign_jwt(&self, _: Request<SignJwtRequest>) -> Result<Response<SignJwtResponse>, Status> {

@@ -16,5 +16,5 @@ pub(crate) mod renew;
 mod report;
 mod rotation_requests;
 mod service;
-mod status;
+pub(crate) mod status;
 mod trust;

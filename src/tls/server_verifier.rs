@@ -208,6 +208,16 @@ impl FirstContact {
         verify_chain(&anchors, &accepted.presented).is_ok()
     }
 
+    /// The same server, judged by what is trusted now; `None` if that does not vouch for it.
+    pub fn judged_by(&self, trust: &Trust) -> Result<Option<Self>, TrustError> {
+        let contact = Self::new(trust)?;
+        let vouched = self.accepted().is_some_and(|accepted| {
+            let Presented { end_entity, intermediates, server_name, now } = accepted.presented;
+            contact.verify_server_cert(&end_entity, &intermediates, &server_name, &[], now).is_ok()
+        });
+        Ok(vouched.then_some(contact))
+    }
+
     fn accepted(&self) -> Option<Accepted> {
         self.accepted.lock().clone()
     }

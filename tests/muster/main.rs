@@ -20,6 +20,8 @@ mod agent_install;
 mod agent_network;
 /// A server that was away for longer than an SVID lives: its agents come back.
 mod agent_outage;
+/// Agents rotate over their sessions: with no way to the HTTPS door, and whatever becomes of the answer.
+mod agent_renewal;
 /// `kill -9` at any moment of a rotation leaves an identity that works.
 mod agent_rotation;
 /// `muster agent run`: enrolls on boot, stays online, rotates in time, stops when it is revoked.

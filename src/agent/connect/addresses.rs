@@ -22,9 +22,19 @@ pub struct ServerAddresses {
     pub unusable: usize,
 }
 
+/// By which way an answer came.
+#[derive(Debug, Clone, Copy)]
+pub enum AnsweredAt<'a> {
+    /// It was asked for there.
+    Https(&'a ServerUrl),
+    /// Over the connection of a session. By which address HTTPS is reached is not known there, so what the answer leaves
+    /// out is no news.
+    Session(&'a HostPort),
+}
+
 impl ServerAddresses {
-    /// From an answer that came from `at`. A server that names no gRPC address has it beside the HTTPS one.
-    pub(crate) fn read(answer: &SvidAnswer, at: &ServerUrl) -> Self {
+    /// From an answer that came from `at`.
+    pub(crate) fn read(answer: &SvidAnswer, at: AnsweredAt<'_>) -> Self {
         let mut told = Self::default();
         for text in answer.servers.iter().take(TOLD_MAX) {
             let usable = text.parse::<ServerUrl>().ok();
@@ -34,17 +44,42 @@ impl ServerAddresses {
         }
         let named = answer.grpc_addrs.iter().take(TOLD_MAX).chain(&answer.grpc_addr).map(String::as_str);
         let mut named: Vec<_> = named.map(Some).collect();
-        if named.is_empty() {
-            named.push(None);
-        }
+        let beside = match at {
+            // A server that names no gRPC address has it beside the HTTPS one.
+            AnsweredAt::Https(server) => {
+                if named.is_empty() {
+                    named.push(None);
+                }
+                server.clone()
+            }
+            AnsweredAt::Session(addr) => ServerUrl::from(addr.clone()),
+        };
         for text in named {
-            let usable = at.grpc_addr(text).ok();
+            let usable = beside.grpc_addr(text).ok();
             told.unusable += usize::from(usable.is_none());
             told.grpc.extend(usable);
         }
         told.servers = distinct(told.servers);
         told.grpc = distinct(told.grpc);
         told
+    }
+
+    /// What is to be noted in the place of what was noted earlier. Where it was before is better than nowhere.
+    pub(crate) fn after(&self, at: AnsweredAt<'_>, servers: &[ServerUrl], grpc: &[HostPort]) -> Self {
+        let mut next = self.clone();
+        match at {
+            AnsweredAt::Session(addr) if next.servers.is_empty() => {
+                next.servers = servers.to_vec();
+                // The server has to guess by which name it is reached, and this one has just been good.
+                next.grpc.insert(0, addr.clone());
+                next.grpc = distinct(next.grpc);
+            }
+            _ => {}
+        }
+        if next.grpc.is_empty() {
+            next.grpc = grpc.to_vec();
+        }
+        next
     }
 }
 
@@ -93,10 +128,34 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_over_a_session_takes_no_address_away_that_it_can_not_know() {
+        let (old, by): (ServerUrl, HostPort) = ("https://old:8443".parse().unwrap(), "by:1".parse().unwrap());
+        let check = |addresses: Value, servers: &[&str], grpc: &[&str]| {
+            let at = AnsweredAt::Session(&by);
+            let told = ServerAddresses::read(&answer(&addresses), at);
+            let noted = told.after(at, std::slice::from_ref(&old), &["old:9443".parse().unwrap()]);
+            let found: Vec<_> = noted.servers.iter().map(ToString::to_string).collect();
+            assert_eq!(found, servers, "{addresses}");
+            let found: Vec<_> = noted.grpc.iter().map(ToString::to_string).collect();
+            assert_eq!(found, grpc, "{addresses}");
+        };
+        check(json!({}), &["https://old:8443"], &["by:1"]);
+        check(json!({"grpc_addr": "guessed:9443"}), &["https://old:8443"], &["by:1", "guessed:9443"]);
+        check(json!({"grpc_addrs": [":9443", "by:1"]}), &["https://old:8443"], &["by:1", "by:9443"]);
+        check(
+            json!({"servers": ["https://new:8443"], "grpc_addr": "new:9443"}),
+            &["https://new:8443"],
+            &["new:9443"],
+        );
+        check(json!({"servers": ["https://new:8443"]}), &["https://new:8443"], &["old:9443"]);
+        check(json!({"servers": ["nonsense"]}), &["https://old:8443"], &["by:1"]);
+    }
+
+    #[test]
     fn what_can_not_be_used_is_left_out() {
         let at: ServerUrl = "https://control.example:8443".parse().unwrap();
         let check = |addresses: Value, servers: &[&str], grpc: &[&str], unusable: usize| {
-            let told = ServerAddresses::read(&answer(&addresses), &at);
+            let told = ServerAddresses::read(&answer(&addresses), AnsweredAt::Https(&at));
             let shown =
                 |items: &[&dyn std::fmt::Display]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
             let found: Vec<_> = told.servers.iter().map(|one| one as &dyn std::fmt::Display).collect();
@@ -124,7 +183,7 @@ mod tests {
         check(named, &["https://a:1", "https://c:443"], &["control.example:9443"], 2);
         let many: Vec<_> = (1..100).map(|port| format!("a:{port}")).collect();
         let many = answer(&json!({ "grpc_addrs": many }));
-        assert_eq!(ServerAddresses::read(&many, &at).grpc.len(), TOLD_MAX);
+        assert_eq!(ServerAddresses::read(&many, AnsweredAt::Https(&at)).grpc.len(), TOLD_MAX);
     }
 
     #[test]

@@ -5,3 +5,4 @@ pub mod dial;
 pub mod https;
 pub mod proxy;
 pub mod server_url;
+pub(crate) mod session_connection;

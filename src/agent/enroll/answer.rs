@@ -11,13 +11,13 @@ use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use tracing::warn;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::agent::connect::addresses::ServerAddresses;
-use crate::agent::connect::server_url::ServerUrl;
+use crate::agent::connect::addresses::{AnsweredAt, ServerAddresses};
 use crate::agent::state_file::AgentState;
 use crate::api::enroll::SvidAnswer;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{AgentId, SpiffeId};
 use crate::domain::ids::{HostId, TenantId};
+use crate::grpc::proto::RenewResponse;
 use crate::pem;
 use crate::pem::file::PemFileError;
 use crate::svid::{NotAnSvid, Svid};
@@ -53,7 +53,7 @@ pub struct ExpectedIdentity<'a> {
     pub public_key: &'a [u8],
     /// The identity that rotates; `None` at a first enrollment, when the server chooses.
     pub spiffe_id: Option<&'a SpiffeId>,
-    pub server: &'a ServerUrl,
+    pub at: AnsweredAt<'a>,
 }
 
 /// Why an answer was not believed. Nothing has been written.
@@ -85,7 +85,7 @@ impl Issued {
     /// What is worth remembering of an answer.
     pub(crate) fn notes(
         &self,
-        server: &ServerUrl,
+        at: AnsweredAt<'_>,
         clock_difference_ms: Option<i64>,
         earlier: &AgentState,
     ) -> AgentState {
@@ -96,13 +96,16 @@ impl Issued {
                 "the server names addresses that can't be used here; have its public_url and grpc_addr corrected"
             );
         }
-        // Where it was before is better than nowhere.
-        let grpc_addrs = if told.grpc.is_empty() { &earlier.grpc_addrs } else { &told.grpc };
+        let ServerAddresses { servers, grpc, .. } = told.after(at, &earlier.servers, &earlier.grpc_addrs);
+        let server = match at {
+            AnsweredAt::Https(server) => Some(server.clone()),
+            AnsweredAt::Session(_) => earlier.server.clone(),
+        };
         AgentState {
-            server: Some(server.clone()),
-            grpc_addr: grpc_addrs.first().cloned(),
-            servers: told.servers.clone(),
-            grpc_addrs: grpc_addrs.clone(),
+            server,
+            grpc_addr: grpc.first().cloned(),
+            servers,
+            grpc_addrs: grpc,
             spiffe_id: Some(self.svid.spiffe_id.to_string()),
             host_id: Some(self.host),
             serial: Some(self.svid.serial),
@@ -119,8 +122,51 @@ impl Issued {
 impl Issued {
     /// Reads an answer and believes of it what can be checked.
     pub(crate) fn read(body: &[u8], expected: ExpectedIdentity<'_>) -> Result<Self, AnswerError> {
-        let answer: SvidAnswer =
-            serde_json::from_slice(body).map_err(|error| AnswerError::Shape(error.into()))?;
+        let answer = serde_json::from_slice(body).map_err(|error| AnswerError::Shape(error.into()))?;
+        Self::believe(answer, expected)
+    }
+
+    /// The same of an answer that came over the session's connection.
+    pub(crate) fn of_renewal(
+        renewed: RenewResponse,
+        expected: ExpectedIdentity<'_>,
+    ) -> Result<Self, AnswerError> {
+        let RenewResponse {
+            agent_id,
+            host_id,
+            tenant_id,
+            spiffe_id,
+            certificate,
+            intermediate,
+            trust_bundle,
+            server_ca,
+            grpc_addr,
+            servers,
+            grpc_addrs,
+            serial,
+            issued_at,
+            not_after,
+        } = renewed;
+        let answer = SvidAnswer {
+            agent_id,
+            host_id,
+            tenant_id,
+            spiffe_id,
+            certificate,
+            intermediate,
+            trust_bundle,
+            server_ca,
+            grpc_addr,
+            servers,
+            grpc_addrs,
+            serial,
+            issued_at: value(&issued_at)?,
+            not_after: value(&not_after)?,
+        };
+        Self::believe(answer, expected)
+    }
+
+    fn believe(answer: SvidAnswer, expected: ExpectedIdentity<'_>) -> Result<Self, AnswerError> {
         let (agent, tenant): (AgentId, TenantId) = (value(&answer.agent_id)?, value(&answer.tenant_id)?);
         let (host, spiffe_id) = (value(&answer.host_id)?, value::<SpiffeId>(&answer.spiffe_id)?);
         let serial: Serial = value(&answer.serial)?;
@@ -155,7 +201,7 @@ impl Issued {
             host,
             chain: [&leaf, &intermediate].map(|certificate| pem::certificate(certificate)).concat(),
             agent_ca: roots.iter().map(|certificate| pem::certificate(certificate)).collect(),
-            told: ServerAddresses::read(&answer, expected.server),
+            told: ServerAddresses::read(&answer, expected.at),
             server_ca: answer.server_ca,
             issued_at: answer.issued_at,
         })

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::agent::connect::addresses::AnsweredAt;
 use crate::agent::enroll::requests::{CallError, EnrollmentClient};
 use crate::agent::facts::Subject;
 use crate::agent::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
@@ -57,7 +58,7 @@ pub async fn enroll(
     }
     let issued = answer?;
     let difference = client.clock_difference_ms(clock.now());
-    let notes = issued.notes(&client.https.server, difference, &AgentState::default());
+    let notes = issued.notes(AnsweredAt::Https(&client.https.server), difference, &AgentState::default());
     Ok(dir.install(&NewIdentity {
         key: &key,
         chain: &issued.chain,

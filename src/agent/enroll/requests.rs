@@ -19,6 +19,7 @@ use rcgen::{
 use serde::Serialize;
 use tokio::time::timeout;
 
+use crate::agent::connect::addresses::AnsweredAt;
 use crate::agent::connect::dial::Dialer;
 use crate::agent::connect::https::{HttpsCaller, HttpsError};
 use crate::agent::connect::server_url::ServerUrl;
@@ -38,7 +39,7 @@ use crate::{clock, pem};
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// Largest answer that is read, in bytes. A real one has about 5 KiB.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// The code of a refusal that came without one of ours: something other than Muster may be answering.
 const UNEXPLAINED: &str = "http";
 /// Most characters of a refusal that are passed on.
@@ -110,10 +111,9 @@ impl CallError {
         }
     }
 
-    /// Whether another key may be taken: an old one may be held by another identity, one that was cloned with its disk,
-    /// or enrolled without ever learning it.
+    /// Whether another key may be taken.
     pub fn refuses_key(&self) -> bool {
-        self.refusal().is_some_and(|refusal| refusal.code == Code::BadCsr.as_str())
+        self.refusal().is_some_and(ServerRefusal::refuses_key)
     }
 
     pub const fn refusal(&self) -> Option<&ServerRefusal> {
@@ -166,6 +166,12 @@ impl ServerRefusal {
     /// Whether this identity has been taken away for good.
     pub fn is_revocation(&self) -> bool {
         self.status == 403 && self.code == Code::IdentityRevoked.as_str()
+    }
+
+    /// Whether another key may be taken: an old one may be held by another identity, one that was cloned with its disk,
+    /// or enrolled without ever learning it.
+    pub fn refuses_key(&self) -> bool {
+        self.code == Code::BadCsr.as_str()
     }
 
     /// What to do about it.
@@ -227,7 +233,8 @@ impl EnrollmentClient {
 
     fn check(&self, body: &[u8], key: &KeyPair, spiffe_id: Option<&SpiffeId>) -> Result<Issued, CallError> {
         let server = &self.https.server;
-        let expected = ExpectedIdentity { public_key: &key.subject_public_key_info(), spiffe_id, server };
+        let at = AnsweredAt::Https(server);
+        let expected = ExpectedIdentity { public_key: &key.subject_public_key_info(), spiffe_id, at };
         Issued::read(body, expected).map_err(|source| CallError::Answer { server: server.clone(), source })
     }
 
@@ -297,7 +304,7 @@ fn refusal(status: u16, problem: Option<ProblemDocument>) -> ServerRefusal {
 }
 
 /// The server decides every field of the certificate, so the request names nothing.
-fn request_for(key: &KeyPair) -> Result<CertificateSigningRequest, CallError> {
+pub(crate) fn request_for(key: &KeyPair) -> Result<CertificateSigningRequest, CallError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.serialize_request(key).map_err(|error| CallError::Request(error.into()))

@@ -1,7 +1,9 @@
 //! `muster agent run`: the identity rotates, the session stays open.
 
 pub mod backoff;
+mod door;
 pub mod readiness;
+mod renewal;
 pub mod reports;
 pub mod rotator;
 pub mod runtime;

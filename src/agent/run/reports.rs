@@ -76,6 +76,8 @@ pub struct PendingReports {
 struct Waiting {
     events: VecDeque<(u64, Timestamp, ReportedEvent)>,
     next_number: u64,
+    /// The last word has been noted.
+    is_over: bool,
 }
 
 impl PendingReports {
@@ -91,6 +93,11 @@ impl PendingReports {
     /// Takes note of what has just happened.
     pub fn note(&self, event: ReportedEvent) {
         let mut waiting = self.waiting.lock();
+        // A rotation may end after the agent has said that it stops; whether it did, the server knows by itself.
+        if waiting.is_over {
+            return;
+        }
+        waiting.is_over = matches!(event, ReportedEvent::Stopping);
         if waiting.events.len() == WAITING_MAX {
             waiting.events.pop_front();
         }
@@ -196,6 +203,9 @@ mod tests {
         let newest: Vec<_> = (968..1000).map(|seconds| ReportedEvent::ClockOff { seconds }).collect();
         assert_eq!(waiting, newest);
         assert_eq!(*reports.count.borrow(), WAITING_MAX);
+        reports.note(ReportedEvent::Stopping);
+        reports.note(ReportedEvent::Started);
+        assert_eq!(reports.waiting.lock().events.back().unwrap().2, ReportedEvent::Stopping);
     }
 
     #[test]

@@ -9,19 +9,22 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::KeyPair;
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::agent::advice;
 use crate::agent::advice::Case;
 use crate::agent::config::AgentConfig;
 use crate::agent::connect::addresses;
 use crate::agent::connect::server_url::ServerUrl;
+use crate::agent::connect::session_connection::ServerCalls;
 use crate::agent::enroll::answer::Issued;
-use crate::agent::enroll::requests::{CallError, EnrollmentClient, ServerRefusal};
+use crate::agent::enroll::requests::{EnrollmentClient, ServerRefusal};
 use crate::agent::enroll::server_trust;
-use crate::agent::identity::{Identity, IdentityError, NewIdentity, OwnedDir};
+use crate::agent::identity::{Identity, NewIdentity, OwnedDir};
 use crate::agent::run::backoff::{place_in, random_permille};
+use crate::agent::run::door::{Door, RotationError};
 use crate::agent::run::readiness::{Notify, Readiness};
+use crate::agent::run::renewal::RenewalClient;
 use crate::agent::run::reports::{PendingReports, ReportedEvent};
 use crate::agent::run::runtime::RunEnd;
 use crate::agent::run::schedule::{Schedule, WAIT_MIN, schedule, suspicion_gap};
@@ -33,6 +36,7 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::network::host_port::HostPort;
 use crate::error_chain::chain;
 use crate::tls::client_config::LiveIdentity;
+use crate::tls::server_verifier::FirstContact;
 
 /// A change of the difference that is worth writing down.
 const CLOCK_DIFFERENCE_MS_NOTED: i64 = 1_000;
@@ -64,6 +68,8 @@ pub struct InUse {
 pub struct Surroundings {
     /// What the programs on this machine are given.
     pub offer: Offer,
+    /// The connection of the open session.
+    pub calls: ServerCalls,
     /// Where the server is to be asked over HTTPS, in the order in which to try.
     pub servers: watch::Sender<Vec<ServerUrl>>,
     pub reports: Arc<PendingReports>,
@@ -88,6 +94,8 @@ pub struct Rotator {
     /// Tells the sessions that a new identity is in use.
     pub(crate) in_use: watch::Sender<InUse>,
     around: Surroundings,
+    /// The session's connection whose server is older than renewals.
+    cannot_renew: Option<u64>,
     /// The failure that was reported last, until a rotation goes well.
     reported_failure: Option<String>,
     /// The server has answered a report of this run.
@@ -121,6 +129,7 @@ impl Rotator {
             acquittals: 0,
             in_use,
             around,
+            cannot_renew: None,
             reported_failure: None,
             reported: false,
         })
@@ -245,7 +254,7 @@ impl Rotator {
     async fn rotate(&mut self) -> Option<ServerRefusal> {
         self.schedule.last_attempt = Some(clock::monotonic());
         let suspected = std::mem::take(&mut self.schedule.suspected);
-        match self.try_rotate().await {
+        match self.try_rotate(suspected).await {
             Ok(()) => {
                 self.acquittals += u32::from(suspected);
                 None
@@ -255,7 +264,7 @@ impl Rotator {
     }
 
     /// Writes down and logs why an attempt failed; the refusal if the identity is gone for good.
-    fn explain(&mut self, error: &RotateError) -> Option<ServerRefusal> {
+    fn explain(&mut self, error: &RotationError) -> Option<ServerRefusal> {
         let refusal = error.refusal().cloned();
         self.schedule
             .failed(refusal.as_ref().is_some_and(|refusal| !refusal.is_temporary()), random_permille());
@@ -310,12 +319,46 @@ impl Rotator {
         self.save_notes();
     }
 
+    /// Over the session's connection where that gives a certificate or a verdict, or else over HTTPS.
+    async fn try_rotate(&mut self, suspected: bool) -> Result<(), RotationError> {
+        // Whether an identity that may have been refused still counts is not for the connection in doubt to say.
+        if let Some((number, renewal)) = self.renewal().filter(|_| !suspected) {
+            let error = match self.rotate_at(Door::Session(&renewal)).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !error.leaves_it_to_https() {
+                return Err(error);
+            }
+            if error.is_of_an_older_server() {
+                self.cannot_renew = Some(number);
+                debug!(error = %chain(&error), "rotating over HTTPS");
+            } else {
+                warn!(error = %chain(&error), "no rotation over the session; asking over HTTPS");
+            }
+        }
+        self.rotate_over_https().await
+    }
+
+    /// The connection of the session, if it is good for a rotation, and which of all it is.
+    fn renewal(&self) -> Option<(u64, RenewalClient)> {
+        if past_not_after(self.identity.svid.not_after, self.server_now()) {
+            return None;
+        }
+        let (number, connection) = self.around.calls.connection()?;
+        // One of an earlier identity would make the server see two successors of that, which is what a clone has.
+        if self.cannot_renew == Some(number) || connection.serial != self.identity.svid.serial {
+            return None;
+        }
+        Some((number, RenewalClient::new(connection, &self.config.later_trust())?))
+    }
+
     /// At the first address that gives a certificate or a reason.
-    async fn try_rotate(&mut self) -> Result<(), RotateError> {
+    async fn rotate_over_https(&mut self) -> Result<(), RotationError> {
         let mut servers = addresses::servers(&self.config, &self.notes).into_iter().peekable();
         let mut failure = None;
         while let Some(server) = servers.next() {
-            let error = match self.rotate_at(server).await {
+            let error = match self.rotate_at_server(server).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -327,22 +370,26 @@ impl Rotator {
             }
             failure.get_or_insert(error);
         }
-        Err(failure.unwrap_or(RotateError::NoServer))
+        Err(failure.unwrap_or(RotationError::NoServer))
     }
 
-    async fn rotate_at(&mut self, server: ServerUrl) -> Result<(), RotateError> {
+    async fn rotate_at_server(&mut self, server: ServerUrl) -> Result<(), RotationError> {
         let client = EnrollmentClient::new(server, &self.config.later_trust(), &self.config.dialer)?;
-        let requested = self.request(&client).await;
-        if let Some(millis) = client.clock_difference_ms(self.clock.now()) {
+        self.rotate_at(Door::Https(&client)).await
+    }
+
+    async fn rotate_at(&mut self, door: Door<'_>) -> Result<(), RotationError> {
+        let requested = self.request(door).await;
+        if let Some(millis) = door.clock_difference_ms(self.clock.now()) {
             self.note_clock(millis, CLOCK_DIFFERENCE_MS_NOTED_HTTP);
         }
         let (key, issued) = requested?;
-        let notes = issued.notes(&client.https.server, self.notes.clock_difference_ms, &self.notes);
+        let notes = issued.notes(door.at(), self.notes.clock_difference_ms, &self.notes);
         let identity = self.dir.install(&NewIdentity {
             key: &key,
             chain: &issued.chain,
             agent_ca: &issued.agent_ca,
-            server_ca: self.new_server_ca(&client, &issued).as_deref(),
+            server_ca: self.new_server_ca(door.server(), &issued).as_deref(),
             notes: &notes,
         })?;
         self.live.replace(identity.certified_key()?);
@@ -352,6 +399,7 @@ impl Rotator {
         self.identity = identity;
         self.notes = notes;
         info!(old_serial = %old, new_serial = %new, next_rotation = %self.schedule.due, "rotated");
+        debug!(serial = %new, by = ?door.at(), "the way of the rotation");
         self.reported_failure = None;
         self.around.reports.note(ReportedEvent::Rotated { serial: new.to_string() });
         let grpc_addrs = addresses::grpc(&self.config, &self.notes);
@@ -383,9 +431,9 @@ impl Rotator {
     }
 
     /// What the answer says of the server's CA, when that changes what is trusted.
-    fn new_server_ca(&self, client: &EnrollmentClient, issued: &Issued) -> Option<String> {
+    fn new_server_ca(&self, contact: &FirstContact, issued: &Issued) -> Option<String> {
         let told = issued.server_ca.as_ref().filter(|_| self.config.keeps_server_ca())?;
-        match server_trust::successor(&client.first_contact, told, issued.issued_at) {
+        match server_trust::successor(contact, told, issued.issued_at) {
             Ok(successor) => {
                 if successor.is_some() {
                     info!(file = %self.dir.place().server_ca().display(), "the server's CA changes");
@@ -400,10 +448,10 @@ impl Rotator {
     }
 
     /// Asks with the key whose answer may have been lost; if that very key is refused, with a new one.
-    async fn request(&self, client: &EnrollmentClient) -> Result<(KeyPair, Issued), RotateError> {
+    async fn request(&self, door: Door<'_>) -> Result<(KeyPair, Issued), RotationError> {
         let (key, reused) = self.dir.pending_key()?;
-        let answer = client.rotate(&self.identity, &key).await;
-        if !answer.as_ref().is_err_and(CallError::refuses_key) {
+        let answer = door.ask(&self.identity, &key).await;
+        if !answer.as_ref().is_err_and(RotationError::refuses_key) {
             return Ok((key, answer?));
         }
         self.dir.discard_pending_key()?;
@@ -411,48 +459,13 @@ impl Rotator {
             answer?;
         }
         let (key, _) = self.dir.pending_key()?;
-        let issued = client.rotate(&self.identity, &key).await?;
+        let issued = door.ask(&self.identity, &key).await?;
         Ok((key, issued))
     }
 
     fn save_notes(&self) {
         if let Err(error) = self.dir.write_notes(&self.notes) {
             warn!(error = %chain(&error), "notes for `muster agent status` could not be written");
-        }
-    }
-}
-
-/// Why a rotation failed. The identity in use stays in use.
-#[derive(Debug, thiserror::Error)]
-enum RotateError {
-    #[error("it is not known at which server to rotate")]
-    NoServer,
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    #[error("the new key and certificate can't be used for TLS")]
-    Unusable(#[from] rustls::Error),
-}
-
-impl RotateError {
-    fn hint(&self) -> &'static str {
-        match self {
-            Self::NoServer => "set identity.server to https://HOST:PORT",
-            Self::Call(error) => error.hint(),
-            Self::Identity(error) => error.hint(),
-            Self::Unusable(_) => "report it with this message",
-        }
-    }
-
-    fn is_of_this_address(&self) -> bool {
-        matches!(self, Self::Call(error) if error.is_of_this_address())
-    }
-
-    const fn refusal(&self) -> Option<&ServerRefusal> {
-        match self {
-            Self::Call(error) => error.refusal(),
-            _ => None,
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::agent::config::AgentConfig;
+use crate::agent::connect::session_connection::ServerCalls;
 use crate::agent::enroll::enroll_on_start::{BootError, Patience, identity_at_boot};
 use crate::agent::enroll::requests::ServerRefusal;
 use crate::agent::identity::IdentityError;
@@ -30,7 +31,7 @@ use crate::agent::run::{reports, session};
 use crate::agent::trust::kept::TrustFile;
 use crate::agent::trust::noted::TrustNotesFile;
 use crate::agent::trust::shared::SharedTrust;
-use crate::agent::workload::jwt::{BundleSource, JwtDesk, ServerCalls};
+use crate::agent::workload::jwt::{BundleSource, JwtDesk};
 use crate::agent::workload::listener::{WorkloadListener, WorkloadParts};
 use crate::agent::workload::{ConnectionLimit, TurnedAway};
 use crate::clock::{self, Clock};
@@ -144,7 +145,8 @@ pub async fn run(
         noted.remove();
     }
     reports.note(reports::ReportedEvent::Started);
-    let surroundings = Surroundings { offer, servers, reports: Arc::clone(&reports), turned_away };
+    let surroundings =
+        Surroundings { offer, servers, calls: calls.clone(), reports: Arc::clone(&reports), turned_away };
     let keeper = Rotator::new(dir, Arc::clone(&config), Arc::clone(&clock), identity, surroundings)
         .map_err(|error| RunError::Unusable(path, error))?;
     if keeper.in_use.borrow().grpc_addrs.is_empty() {
@@ -331,6 +333,7 @@ impl Supervisor {
             dialer: Arc::clone(&self.config.dialer),
             trust: self.config.later_trust(),
             identity: Arc::clone(&self.live),
+            serial,
             clock: Arc::clone(&self.clock),
             subject: self.config.subject.clone(),
             reports: Arc::clone(&self.reports),
@@ -417,7 +420,7 @@ impl Supervisor {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -442,12 +445,12 @@ mod tests {
     use crate::grpc::proto::session_response::Message;
     use crate::grpc::proto::{Goodbye, Rotate};
 
-    struct Running {
+    pub(crate) struct Running {
         stop: CancellationToken,
-        task: JoinHandle<Result<RunEnd, RunError>>,
+        pub(crate) task: JoinHandle<Result<RunEnd, RunError>>,
     }
 
-    fn start(dir: &Path, server: &TestServer) -> Running {
+    pub(crate) fn start(dir: &Path, server: &TestServer) -> Running {
         start_elsewhere(dir, server, None, Arc::new(SystemClock))
     }
 
@@ -502,7 +505,7 @@ mod tests {
     }
 
     impl Running {
-        async fn stop(self) {
+        pub(crate) async fn stop(self) {
             self.stop.cancel();
             assert_eq!(self.task.await.unwrap().unwrap(), RunEnd::Stopped);
         }
@@ -510,7 +513,7 @@ mod tests {
 
     /// Waits as long as a busy machine may take; an agent whose certificate ran out meanwhile waits half a minute
     /// between attempts.
-    async fn until(what: &str, condition: impl Fn() -> bool) {
+    pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(90);
         while !condition() {
             assert!(Instant::now() < deadline, "{what} did not happen");
@@ -518,7 +521,7 @@ mod tests {
         }
     }
 
-    fn sessions_total(server: &TestServer) -> usize {
+    pub(crate) fn sessions_total(server: &TestServer) -> usize {
         server.seen.lock().sessions.len()
     }
 
@@ -769,7 +772,7 @@ mod tests {
     }
 
     /// What the server names besides, in every answer from now on.
-    fn name(server: &TestServer, fields: serde_json::Value) {
+    pub(crate) fn name(server: &TestServer, fields: serde_json::Value) {
         server.twist(move |_, _, (status, kind, body)| {
             let mut body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             for (field, value) in fields.as_object().unwrap() {

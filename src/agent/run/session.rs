@@ -22,6 +22,7 @@ use tracing::{debug, info};
 
 use crate::agent::connect::dial::Dialer;
 use crate::agent::connect::https::server_name;
+use crate::agent::connect::session_connection::{ServerCalls, SessionConnection};
 use crate::agent::enroll::requests::REFUSAL_CHARS_MAX;
 use crate::agent::facts;
 use crate::agent::facts::Subject;
@@ -29,9 +30,9 @@ use crate::agent::run::reports::PendingReports;
 use crate::agent::run::rotator::News;
 use crate::agent::trust::shared::SharedTrust;
 use crate::agent::trust::watcher;
-use crate::agent::workload::jwt::ServerCalls;
 use crate::clock::{self, Clock};
 use crate::domain::host::HostFacts;
+use crate::domain::identity::serial::Serial;
 use crate::domain::network::host_port::HostPort;
 use crate::domain::printable::printable;
 use crate::error_chain::chain;
@@ -69,6 +70,8 @@ pub struct Dial {
     pub dialer: Arc<Dialer>,
     pub trust: Trust,
     pub identity: Arc<LiveIdentity>,
+    /// Of the identity in use before the first dial.
+    pub serial: Serial,
     pub clock: Arc<dyn Clock>,
     pub subject: Subject,
     /// What there is to tell besides.
@@ -137,11 +140,13 @@ pub async fn hold(
         opening = open(dial) => opening,
         () = close.cancelled() => return Ended::Closed,
     };
-    let Opened { addr, client, up, down } = match opening {
+    let Opened { addr, client, server, up, down } = match opening {
         Ok(opened) => opened,
         Err(ended) => return ended,
     };
-    let (mut lent, lendable) = (None, client.clone());
+    let lendable =
+        SessionConnection { client: client.clone(), addr: addr.clone(), serial: dial.serial, server };
+    let mut lent = None;
     // PendingReports go along once the server has accepted the identity and told its time.
     let (accept, accepted) = oneshot::channel();
     let delivery = async {
@@ -183,6 +188,7 @@ pub async fn hold(
 struct Opened {
     addr: HostPort,
     client: AgentServiceClient<Channel>,
+    server: Arc<FirstContact>,
     up: Up,
     down: Streaming<SessionResponse>,
 }
@@ -211,7 +217,7 @@ async fn open(dial: &Dial) -> Result<Opened, Ended> {
 }
 
 async fn open_at(dial: &Dial, addr: &HostPort) -> Result<Opened, Ended> {
-    let tls = connect(dial, addr).await?;
+    let (tls, server) = connect(dial, addr).await?;
     // From here on the server may be turning the certificate down: in TLS 1.3 the client is done first.
     let channel = match timeout(OPENING_STEP, speak_http2(addr, tls)).await {
         Ok(channel) => channel.map_err(|error| Ended::PerhapsRefused(chain(error.as_ref())))?,
@@ -223,17 +229,18 @@ async fn open_at(dial: &Dial, addr: &HostPort) -> Result<Opened, Ended> {
         Ok(answer) => answer.map_err(|status| ended_by(&status, false))?,
         Err(_) => return Err(Ended::Lost("the server did not answer in time".to_owned())),
     };
-    Ok(Opened { addr: addr.clone(), client, up, down: answer.into_inner() })
+    Ok(Opened { addr: addr.clone(), client, server, up, down: answer.into_inner() })
 }
 
-async fn connect(dial: &Dial, addr: &HostPort) -> Result<TlsStream<TcpStream>, Ended> {
+async fn connect(dial: &Dial, addr: &HostPort) -> Result<(TlsStream<TcpStream>, Arc<FirstContact>), Ended> {
     let first_contact = FirstContact::new(&dial.trust).map_err(|error| Ended::Lost(chain(&error)))?;
-    let config = grpc_client(Arc::new(first_contact), Arc::clone(&dial.identity));
+    let first_contact = Arc::new(first_contact);
+    let config = grpc_client(Arc::clone(&first_contact), Arc::clone(&dial.identity));
     let name = server_name(&addr.host)
         .ok_or_else(|| Ended::Lost("the server's name is not one that TLS can check".to_owned()))?;
     let tcp = dial.dialer.connect(addr).await.map_err(|error| Ended::Lost(chain(&error)))?;
     match timeout(OPENING_STEP, TlsConnector::from(Arc::new(config)).connect(name, tcp)).await {
-        Ok(Ok(tls)) => Ok(tls),
+        Ok(Ok(tls)) => Ok((tls, first_contact)),
         Ok(Err(error)) => Err(match ServerRefused::in_error(&error) {
             Some(refused) => Ended::Lost(refused.to_string()),
             None => Ended::PerhapsRefused(chain(&error)),

@@ -128,6 +128,13 @@ impl Server {
         address.split_whitespace().next().unwrap().to_owned()
     }
 
+    /// The same of the listener for agents.
+    pub fn listening_for_agents(&self) -> String {
+        let line = self.wait_for_log("https=127.0.0.1:", PATIENCE);
+        let (_, address) = line.split_once(" grpc=").unwrap();
+        address.split_whitespace().next().unwrap().to_owned()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill();

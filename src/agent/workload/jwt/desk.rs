@@ -12,9 +12,9 @@ use tonic::Status;
 
 use super::bundle::JwtBundle;
 use super::bundle_keeper::{BundleKeeper, BundleSource};
-use super::server_calls::ServerCalls;
 use super::token_cache::TokenCache;
 use super::validation::{InvalidJwt, JwtQuestion, ValidJwt, key_of, validate};
+use crate::agent::connect::session_connection::ServerCalls;
 use crate::agent::trust::shared::SharedTrust;
 use crate::domain::identity::spiffe::SpiffeId;
 

@@ -3,10 +3,8 @@
 mod bundle;
 mod bundle_keeper;
 mod desk;
-mod server_calls;
 mod token_cache;
 mod validation;
 
 pub use bundle_keeper::BundleSource;
 pub(crate) use desk::JwtDesk;
-pub use server_calls::ServerCalls;

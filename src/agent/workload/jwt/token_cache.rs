@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
-use super::server_calls::ServerCalls;
+use crate::agent::connect::session_connection::ServerCalls;
 use crate::agent::enroll::requests::REFUSAL_CHARS_MAX;
 use crate::clock;
 use crate::domain::printable::printable;
