@@ -158,26 +158,26 @@ impl TrustHub {
                         self.take_lists();
                         (moved, lists_waiting, next_lists) = (true, false, now + LISTS_PAUSE);
                     }
-                    if moved {
-                        self.wakers.wake(0, 1);
-                    }
                     let watchers = u32::try_from(self.wakers.count()).unwrap_or(u32::MAX);
                     next_wave = clock::timer() + PAUSE_PER_WATCHER * watchers;
+                    if moved {
+                        self.wakers.wake(0, 1).await;
+                    }
                 }
                 () = sleep_until(next_lists), if lists_waiting && !waiting => {
                     self.take_lists();
                     (lists_waiting, next_lists) = (false, clock::timer() + LISTS_PAUSE);
-                    self.wakers.wake(0, 1);
+                    self.wakers.wake(0, 1).await;
                 }
                 _ = turns.tick() => {
                     let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
-                    self.wakers.wake(usize::try_from(turn % TURNS).unwrap_or(0), TURNS_STRIDE);
+                    self.wakers.wake(usize::try_from(turn % TURNS).unwrap_or(0), TURNS_STRIDE).await;
                     self.tell_anew_if_clock_was_set_back().await;
                 }
             }
         }
         self.ended.store(true, Ordering::Release);
-        self.wakers.wake(0, 1);
+        self.wakers.wake(0, 1).await;
     }
 
     pub(super) fn has_ended(&self) -> bool {
