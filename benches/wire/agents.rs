@@ -34,7 +34,7 @@ const BEAT: Duration = Duration::from_millis(50);
 const BURST: usize = 30;
 pub const REVOKED: usize = 200;
 /// Those whose revocation is told to watchers.
-const TOLD: usize = 20;
+pub const TOLD: usize = 20;
 /// How long the server has to come to rest before its memory is read.
 const REST: Duration = Duration::from_secs(2);
 

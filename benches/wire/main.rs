@@ -62,7 +62,8 @@ async fn run(settings: &Settings) {
 
     let mut fleet = Fleet::new(&server);
     doors::measure(&server, &mut fleet, settings.phase).await;
-    doors::fill(&server, &mut fleet, settings.agents + agents::REVOKED + vouching::HOSTS).await;
+    doors::fill(&server, &mut fleet, settings.agents + agents::REVOKED + agents::TOLD + vouching::HOSTS)
+        .await;
     line("store", &format!("{} hosts, {:.0} MiB on disk", fleet.enrolled(), server.store_mib()));
 
     // What the enrollments left in memory would hide what an agent needs.

@@ -1,8 +1,10 @@
 //! Watchers of trust that hear when it is not being measured. In a real fleet they are other machines; here they share the
 //! server's processor, so they read what they were told after each revocation, when its times have been taken.
 
+use std::fmt;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use muster::grpc::proto::agent_service_client::AgentServiceClient;
 use muster::grpc::proto::{TrustUpdate, WatchTrustRequest};
 use tokio::runtime::Runtime;
@@ -23,6 +25,8 @@ pub struct StillWatchers {
     /// Nothing of it runs but while they catch up. It is there until the end.
     runtime: Option<Runtime>,
     watches: Vec<Watch>,
+    /// How many say that relying parties ask them: the server tells those first.
+    asked: usize,
     /// Serials that each of them must have been told of.
     denied: usize,
 }
@@ -31,8 +35,7 @@ pub struct StillWatchers {
 struct Watch {
     updates: Streaming<TrustUpdate>,
     denied: usize,
-    /// The connection lives as long as it.
-    _client: AgentServiceClient<Channel>,
+    client: AgentServiceClient<Channel>,
 }
 
 impl StillWatchers {
@@ -51,11 +54,22 @@ impl StillWatchers {
             }
             watches.into_iter().map(|watch| watch.expect("it does not panic")).collect()
         });
-        Self { runtime: Some(runtime), watches, denied: 0 }
+        Self { runtime: Some(runtime), watches, asked: 0, denied: 0 }
     }
 
     pub fn count(&self) -> usize {
         self.watches.len()
+    }
+
+    /// So many, spread among them, watch anew and say that relying parties ask them; the others say that nobody does.
+    pub fn ask(&mut self, asked: usize) {
+        let (count, watches) = (self.watches.len(), &mut self.watches);
+        let anew = async |(place, watch): (usize, &mut Watch)| {
+            watch.anew((place + 1) * asked / count > place * asked / count).await;
+        };
+        let anew = stream::iter(watches.iter_mut().enumerate()).for_each_concurrent(CONNECTING, anew);
+        self.runtime.as_ref().expect("it is there").block_on(anew);
+        (self.asked, self.denied) = (asked, 0);
     }
 
     /// Everybody hears of so many more revocations.
@@ -83,13 +97,31 @@ impl Drop for StillWatchers {
     }
 }
 
+impl fmt::Display for StillWatchers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} other watchers, {} of them asked, too", self.count(), self.asked)
+    }
+}
+
+/// A watch that has heard its snapshot; `answers`: relying parties ask whoever watches.
+async fn follow(client: &mut AgentServiceClient<Channel>, answers: bool) -> Streaming<TrustUpdate> {
+    let request = WatchTrustRequest { answers, ..WatchTrustRequest::default() };
+    let mut updates = client.watch_trust(request).await.expect("a watch").into_inner();
+    while updates.message().await.expect("an open watch").expect("a snapshot").more {}
+    updates
+}
+
 impl Watch {
     async fn open(dial: Dial) -> Self {
         let mut client = dial.connect().await;
-        let mut updates =
-            client.watch_trust(WatchTrustRequest::default()).await.expect("a watch").into_inner();
-        while updates.message().await.expect("an open watch").expect("a snapshot").more {}
-        Self { updates, denied: 0, _client: client }
+        let updates = follow(&mut client, false).await;
+        Self { updates, denied: 0, client }
+    }
+
+    /// In place of the watch before: there is one at a time.
+    async fn anew(&mut self, answers: bool) {
+        self.updates = follow(&mut self.client, answers).await;
+        self.denied = 0;
     }
 
     async fn hear(&mut self, denied: usize) {

@@ -28,16 +28,21 @@ const KNOWN: usize = 1_000;
 /// Certificates that come once.
 const FIRST_SIGHTS: usize = 6_000;
 /// How many hosts all of this takes.
-pub const HOSTS: usize = KNOWN + 2 * FIRST_SIGHTS + REVOKED + REVOKED_BY_FILES;
+pub const HOSTS: usize = KNOWN + 2 * FIRST_SIGHTS + (FLEETS.len() + 1) * REVOKED + REVOKED_BY_FILES;
 /// Where the machine has a program that can say so. As many threads answer as there are cores.
 const ONE_CORE: &[&str] = &["taskset", "-c", "0"];
 /// Connections of a proxy's workers.
 const CONNECTIONS: usize = 16;
 /// And of one that is not busy.
 const FEW: usize = 4;
-/// Revocations that are waited for: half of them at the agent, half at an nginx that asks it; and some that go by files.
-const REVOKED: usize = 400;
+/// Revocations that are waited for at the agent, as often as there are fleets, and at an nginx that asks it; and some that go by
+/// files. With ten thousand watchers each takes most of a second, so they end after some phases.
+const REVOKED: usize = 200;
+const PHASES: u32 = 10;
 const REVOKED_BY_FILES: usize = 10;
+/// How many of a hundred other watchers say that relying parties ask them, and so are told first, with the agent. It has come
+/// last, so it is told after all of those.
+const FLEETS: [usize; 2] = [100, 10];
 /// `outputs` runs a command at most once in this time, so whoever wants to see a first change waits as long.
 const MIN_INTERVAL: Duration = Duration::from_secs(6);
 /// Between two revocations: until the server would tell another one at once.
@@ -56,8 +61,6 @@ pub async fn measure(
     watchers: StillWatchers,
     phase: Duration,
 ) {
-    let (mut asking, by_files) = (fleet.take(REVOKED), fleet.take(REVOKED_BY_FILES));
-    let at_nginx = asking.split_off(asking.len() / 2);
     let secret = fleet.secret().to_owned();
     let agent = Agent::start(server, &secret, ONE_CORE);
     let known: Arc<[Vec<u8>]> = fleet.take(KNOWN).iter().map(question).collect();
@@ -79,24 +82,33 @@ pub async fn measure(
 
     let admin = Admin::new(server, bearer).await;
     let mut revoking = Revoking { server, admin, watchers, cpu: Duration::ZERO, count: 0 };
-    let mut refused = Vec::new();
-    for host in asking {
-        let mut door = Door::unix(&agent.socket()).await;
-        let question = question(&host);
-        assert_eq!(door.status(&question).await, 204);
-        refused.push(revoking.one(&host, async || door.status(&question).await, 403).await);
+    let enough = phase * PHASES;
+    for asked in FLEETS {
+        let asked = revoking.watchers.count() * asked / 100;
+        tokio::task::block_in_place(|| revoking.watchers.ask(asked));
+        // The connection may have been quiet for too long meanwhile.
+        revoking.admin = Admin::new(server, bearer).await;
+        (revoking.cpu, revoking.count) = (Duration::ZERO, 0);
+        let (mut refused, begun) = (Vec::new(), Instant::now());
+        for host in fleet.take(REVOKED).into_iter().take_while(|_| begun.elapsed() < enough) {
+            let mut door = Door::unix(&agent.socket()).await;
+            let question = question(&host);
+            assert_eq!(door.status(&question).await, 204);
+            refused.push(revoking.one(&host, async || door.status(&question).await, 403).await);
+        }
+        let refused = Times::from_iter(refused);
+        line("revocation, to the agent's refusal", &format!("{refused}, {}", revoking.watchers));
+        let each = revoking.cpu.as_secs_f64() / revoking.count as f64;
+        line("  CPU of the server each", &format!("{each:.4} s"));
     }
-    let others = format!("{} other watchers", revoking.watchers.count());
-    line("revocation, to the agent's refusal", &format!("{}, {others}", Times::from_iter(refused)));
-    let each = revoking.cpu.as_secs_f64() / revoking.count as f64;
-    line("  CPU of the server each", &format!("{each:.3} s ({others})"));
     let Some(mut nginx) = Nginx::prepare() else {
         line("revocation, to nginx's refusal", "not measured: there is no nginx here");
         return;
     };
     let outputs = agent.outputs(server, &nginx);
     nginx.start(&agent);
-    through_nginx([at_nginx, by_files], &mut revoking, &nginx, &others).await;
+    let hosts = [fleet.take(REVOKED), fleet.take(REVOKED_BY_FILES)];
+    through_nginx(hosts, &mut revoking, &nginx, enough).await;
     drop(outputs);
 }
 
@@ -104,10 +116,10 @@ async fn through_nginx(
     [asking, by_files]: [Vec<Host>; 2],
     revoking: &mut Revoking<'_>,
     nginx: &Nginx,
-    others: &str,
+    enough: Duration,
 ) {
-    let mut refused = Vec::new();
-    for host in asking {
+    let (mut refused, begun) = (Vec::new(), Instant::now());
+    for host in asking.into_iter().take_while(|_| begun.elapsed() < enough) {
         let mut door = Door::tls(&host, nginx.asking).await.expect("a handshake");
         assert_eq!(door.status(GET).await, 404, "what is behind it is not there, but it was let in");
         let knock = async || {
@@ -120,7 +132,8 @@ async fn through_nginx(
         };
         refused.push(revoking.one(&host, knock, 403).await);
     }
-    line("  to nginx's, which asks the agent", &format!("{}, {others}", Times::from_iter(refused)));
+    let refused = Times::from_iter(refused);
+    line("  to nginx's, which asks the agent", &format!("{refused}, {}", revoking.watchers));
 
     let mut refused = Vec::new();
     // A command may still be due because of those.
@@ -134,7 +147,8 @@ async fn through_nginx(
         assert_eq!(knock().await, 404, "what is behind it is not there, but it was let in");
         refused.push(revoking.one(&host, knock, 400).await);
     }
-    line("  to nginx's, by outputs and a reload", &format!("{}, {others}", Times::from_iter(refused)));
+    let refused = Times::from_iter(refused);
+    line("  to nginx's, by outputs and a reload", &format!("{refused}, {}", revoking.watchers));
 }
 
 /// Revocations one by one: each is told to everybody before the next.

@@ -16,7 +16,6 @@ mod error;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod handle;
-mod health;
 pub mod journal;
 pub(crate) mod layers;
 pub mod log;
@@ -28,6 +27,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod view;
+mod write_health;
 mod writer;
 
 pub use backup::{BackedUp, SnapshotWriteError};

@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{Batch, Finished};
 use super::change::{Change, Verdict};
-use super::health::Health;
 use super::layers::delta::Delta;
 use super::view::View;
+use super::write_health::WriteHealth;
 use super::{HostChange, Publish, Published, ReadError};
 use crate::clock::{self, Clock};
 use crate::domain::identity::deny::{Denial, DenyList};
@@ -63,7 +63,7 @@ pub(crate) struct Writer {
     // `None` once the writer is being dropped: closing the queue is what ends the thread.
     queue: Option<mpsc::Sender<Work>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    health: Arc<Health>,
+    health: Arc<WriteHealth>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -93,7 +93,7 @@ impl Writer {
         publish: Publish,
     ) -> Result<Self, std::io::Error> {
         let (queue, work) = mpsc::channel(QUEUE);
-        let health = Arc::new(Health::default());
+        let health = Arc::new(WriteHealth::default());
         let to_writer = queue.downgrade();
         let checkpointer = Checkpointer::start(Arc::clone(&disk), move |error| {
             // Without a writer nobody waits for the file.
@@ -124,7 +124,7 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)), health })
     }
 
-    pub(crate) fn health(&self) -> &Health {
+    pub(crate) fn health(&self) -> &WriteHealth {
         &self.health
     }
 
@@ -201,7 +201,7 @@ struct Run {
     clock: Arc<dyn Clock>,
     deny: DenyList,
     publish: Publish,
-    health: Arc<Health>,
+    health: Arc<WriteHealth>,
 }
 
 impl Run {

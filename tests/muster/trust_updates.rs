@@ -55,7 +55,7 @@ impl Watcher {
     }
 
     async fn resuming(server: &Server, identity: &Identity, epoch: &str, version: u64) -> Self {
-        let request = WatchTrustRequest { epoch: epoch.to_owned(), version, lists: false };
+        let request = WatchTrustRequest { epoch: epoch.to_owned(), version, ..WatchTrustRequest::default() };
         let mut watcher = Self::open(server, identity, request).await;
         watcher.hear().await.unwrap();
         watcher
@@ -287,7 +287,8 @@ async fn what_is_no_request_is_refused_and_a_stopping_server_says_so() {
         let status = connection.send_octets(watch, octets).await.unwrap_err();
         assert!(matches!(status.code(), Code::InvalidArgument | Code::OutOfRange), "{status:?}");
     }
-    let strange = WatchTrustRequest { epoch: "ä\n".repeat(100), version: u64::MAX, lists: true };
+    let strange =
+        WatchTrustRequest { epoch: "ä\n".repeat(100), version: u64::MAX, lists: true, answers: true };
     let mut watcher = Watcher::open(&server, &identity, strange).await;
     watcher.hear().await.unwrap();
     assert_eq!(watcher.snapshots, 1);

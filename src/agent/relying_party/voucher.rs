@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 
 use crate::agent::relying_party::settings::{RelyingPartySettings, TenantChoices};
-use crate::agent::trust::shared::{SharedTrust, UpdatesWanted};
+use crate::agent::trust::shared::{AnswersWanted, SharedTrust};
 use crate::agent::trust::state::TrustState;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::ids::TenantId;
@@ -25,7 +25,7 @@ pub(crate) struct Voucher(Arc<State>);
 struct State {
     trust: SharedTrust,
     /// The agent watches for as long as somebody may ask.
-    _watching: UpdatesWanted,
+    _watching: AnswersWanted,
     tenants: TenantChoices,
     header: CertificateHeader,
     max_age: Option<Duration>,
@@ -45,7 +45,7 @@ struct KnownIntermediates {
 impl Voucher {
     pub(crate) fn new(trust: SharedTrust, settings: &RelyingPartySettings) -> Self {
         Self(Arc::new(State {
-            _watching: trust.updates_wanted(),
+            _watching: trust.answers_wanted(),
             trust,
             tenants: settings.tenants.clone(),
             header: settings.header,

@@ -56,15 +56,21 @@ pub(crate) struct TrustWanted {
     updates: usize,
     /// How many want revocation lists, too.
     lists: usize,
+    /// How many answer relying parties by them.
+    answers: usize,
 }
 
 impl TrustWanted {
     pub(crate) const fn any(self) -> bool {
-        self.updates + self.lists > 0
+        self.updates + self.lists + self.answers > 0
     }
 
     pub(crate) const fn lists(self) -> bool {
         self.lists > 0
+    }
+
+    pub(crate) const fn answers(self) -> bool {
+        self.answers > 0
     }
 }
 
@@ -85,6 +91,16 @@ pub(crate) struct ListsWanted(Arc<Shared>);
 impl Drop for ListsWanted {
     fn drop(&mut self) {
         self.0.wanted.send_modify(|wanted| wanted.lists -= 1);
+    }
+}
+
+/// While it lives, the agent watches and is told before those whom nobody asks.
+#[derive(Debug)]
+pub(crate) struct AnswersWanted(Arc<Shared>);
+
+impl Drop for AnswersWanted {
+    fn drop(&mut self) {
+        self.0.wanted.send_modify(|wanted| wanted.answers -= 1);
     }
 }
 
@@ -240,6 +256,13 @@ impl SharedTrust {
     pub(crate) fn lists_wanted(&self) -> ListsWanted {
         self.0.wanted.send_modify(|wanted| wanted.lists += 1);
         ListsWanted(Arc::clone(&self.0))
+    }
+
+    /// Has the agent watch because relying parties ask it, for as long as the guard lives.
+    #[must_use]
+    pub(crate) fn answers_wanted(&self) -> AnswersWanted {
+        self.0.wanted.send_modify(|wanted| wanted.answers += 1);
+        AnswersWanted(Arc::clone(&self.0))
     }
 
     /// Who wants updates, and changes of that.

@@ -60,8 +60,8 @@ async fn watch_with(
     let _attended = trust.attended();
     loop {
         // The sender lives as long as `trust`.
-        let lists = wanted.wait_for(|wanted| wanted.any()).await.is_ok_and(|wanted| wanted.lists());
-        let request = request(trust, std::mem::take(&mut anew), lists);
+        let wants = wanted.wait_for(|wanted| wanted.any()).await.map(|wanted| *wanted).unwrap_or_default();
+        let request = request(trust, std::mem::take(&mut anew), wants);
         match follow(trust, &mut client, &mut wanted, request, &mut backoff).await {
             Left::Otherwise => continue,
             Left::Unknown => {
@@ -81,10 +81,10 @@ async fn watch_with(
     }
 }
 
-fn request(trust: &SharedTrust, anew: bool, lists: bool) -> WatchTrustRequest {
+fn request(trust: &SharedTrust, anew: bool, wants: TrustWanted) -> WatchTrustRequest {
     let has = if anew { None } else { trust.resume() };
     let (epoch, version) = has.unwrap_or_default();
-    WatchTrustRequest { epoch, version, lists }
+    WatchTrustRequest { epoch, version, lists: wants.lists(), answers: wants.answers() }
 }
 
 async fn follow(
@@ -94,7 +94,7 @@ async fn follow(
     request: WatchTrustRequest,
     backoff: &mut Backoff,
 ) -> Left {
-    let with_lists = request.lists;
+    let WatchTrustRequest { lists: with_lists, answers: with_answers, .. } = request;
     let mut updates = match timeout(ANSWER_WITHIN, client.watch_trust(request)).await {
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) => return left(&status),
@@ -125,7 +125,8 @@ async fn follow(
             },
             _ = wanted.changed() => {
                 let wanted = *wanted.borrow_and_update();
-                if !wanted.any() || wanted.lists() && !with_lists {
+                let too_little = wanted.lists() && !with_lists || wanted.answers() && !with_answers;
+                if !wanted.any() || too_little {
                     return ended(updates);
                 }
                 let unwanted = with_lists && !wanted.lists();
@@ -240,6 +241,25 @@ mod tests {
         ) -> Result<Response<Self::SessionStream>, Status> {
             Err(Status::unimplemented(""))
         }
+    }
+
+    #[test]
+    fn the_server_is_told_whether_relying_parties_ask() {
+        let trust = SharedTrust::new(Arc::new(SetClocks::default()));
+        let wanted = trust.wanted();
+        let says = || {
+            let wants = *wanted.borrow();
+            let WatchTrustRequest { lists, answers, .. } = request(&trust, false, wants);
+            (wants.any(), lists, answers)
+        };
+        let _updates = trust.updates_wanted();
+        assert_eq!(says(), (true, false, false));
+        let asked = trust.answers_wanted();
+        assert_eq!(says(), (true, false, true));
+        let _lists = trust.lists_wanted();
+        assert_eq!(says(), (true, true, true));
+        drop(asked);
+        assert_eq!(says(), (true, true, false));
     }
 
     #[tokio::test]

@@ -120,6 +120,10 @@ pub struct WatchTrustRequest {
     /// Whether it wants revocation lists, too.
     #[prost(bool, tag = "3")]
     pub lists: bool,
+    /// Relying parties ask the watcher and wait for no network, so it is told before those that only keep files. What it is
+    /// told is the same.
+    #[prost(bool, tag = "4")]
+    pub answers: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TrustUpdate {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -32,12 +33,24 @@ const WAVES_KEPT: usize = 256;
 const KEPT_MAX: usize = 65_536;
 /// The pause after a wave, for each watcher.
 const PAUSE_PER_WATCHER: Duration = Duration::from_micros(20);
+/// Between those who answer and the others: they have to take what they were told, often on this machine.
+const FIRST_PAUSE: Duration = Duration::from_millis(3);
+/// Between two groups of the others. Ten thousand are told within half a second.
+const PAUSE: Duration = Duration::from_millis(1);
 /// The least time between two tellings of lists.
 const LISTS_PAUSE: Duration = Duration::from_secs(1);
 /// How often some watchers are told epoch and version again, and in how many rounds everybody had their turn: 30 seconds.
 const TURN_EVERY: Duration = Duration::from_millis(500);
 const TURNS: u64 = 60;
 const TURNS_STRIDE: usize = 60;
+
+/// Who is being woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    WhoAnswers,
+    Others,
+    Nobody,
+}
 
 /// What was changed by one or some commits.
 #[derive(Debug)]
@@ -144,6 +157,7 @@ impl TrustHub {
         let mut next_lists = clock::timer();
         // What is denied never waits for lists.
         let (mut waiting, mut lists_waiting) = (true, false);
+        let (mut telling, mut next_group) = (Telling::Nobody, clock::timer());
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -159,15 +173,29 @@ impl TrustHub {
                         (moved, lists_waiting, next_lists) = (true, false, now + LISTS_PAUSE);
                     }
                     if moved {
-                        self.wakers.wake(0, 1);
+                        self.wakers.begin();
+                        telling = Telling::WhoAnswers;
+                        let watchers = u32::try_from(self.wakers.count()).unwrap_or(u32::MAX);
+                        next_wave = now + PAUSE_PER_WATCHER * watchers;
                     }
-                    let watchers = u32::try_from(self.wakers.count()).unwrap_or(u32::MAX);
-                    next_wave = clock::timer() + PAUSE_PER_WATCHER * watchers;
                 }
                 () = sleep_until(next_lists), if lists_waiting && !waiting => {
                     self.take_lists();
                     (lists_waiting, next_lists) = (false, clock::timer() + LISTS_PAUSE);
-                    self.wakers.wake(0, 1);
+                    self.wakers.begin();
+                    telling = Telling::WhoAnswers;
+                }
+                () = yield_now(), if telling == Telling::WhoAnswers => {
+                    if !self.wakers.wake_answering() {
+                        telling = Telling::Others;
+                        next_group = clock::timer() + FIRST_PAUSE;
+                    }
+                }
+                () = sleep_until(next_group), if telling == Telling::Others => {
+                    if !self.wakers.wake_others() {
+                        telling = Telling::Nobody;
+                    }
+                    next_group = clock::timer() + PAUSE;
                 }
                 _ = turns.tick() => {
                     let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;

@@ -61,7 +61,7 @@ impl TrustWatch {
         open: OpenWatch,
         request: &WatchTrustRequest,
     ) -> Self {
-        let place = hub.wakers.enter();
+        let place = hub.wakers.enter(request.answers);
         Self {
             revoked: Box::pin(peer.revoked().clone().cancelled_owned()),
             turns: hub.turns_of(place.number()),

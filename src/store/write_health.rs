@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[derive(Debug, Default)]
-pub(crate) struct Health {
+pub(crate) struct WriteHealth {
     /// The store is being opened anew and nothing can be decided.
     reopening: AtomicBool,
     /// What the store holds is known once it is open again; that the journal is in doubt is no reason.
@@ -14,7 +14,7 @@ pub(crate) struct Health {
     failed: AtomicU64,
 }
 
-impl Health {
+impl WriteHealth {
     /// Whether the latest write succeeded and the next one can be tried.
     pub(crate) fn is_good(&self) -> bool {
         !self.reopening.load(Ordering::Acquire) && !self.failing.load(Ordering::Acquire)
