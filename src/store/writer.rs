@@ -324,9 +324,7 @@ impl Run {
             self.disk.snapshot().map_err(OpenError::from).and_then(|store| open::journal(store, &path, now));
         let compared = opened.and_then(|OpenedJournal { journal, missing, lesson }| {
             if !lesson.is_empty() {
-                self.disk
-                    .put_all_in_file(&database)
-                    .map_err(|e| OpenError::Start(std::io::Error::other(e)))?;
+                self.disk.put_all_in_file().map_err(|e| OpenError::Start(std::io::Error::other(e)))?;
                 lesson.teach(&database, now)?;
             }
             Ok((journal, missing))

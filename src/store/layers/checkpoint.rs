@@ -13,7 +13,7 @@ use super::overlay::Overlay;
 use crate::clock;
 use crate::store::log::position;
 use crate::store::log::position::LogPosition;
-use crate::store::opening::disk::{Disk, Window};
+use crate::store::opening::disk::Disk;
 use crate::store::opening::durability::Durability;
 use crate::store::rows::Table;
 
@@ -114,8 +114,7 @@ impl Drop for Checkpointer {
 
 fn run(disk: &Disk, rings: &Receiver<()>, failed: &impl Fn(redb::Error)) {
     while !matches!(rings.recv_timeout(EVERY), Err(RecvTimeoutError::Disconnected)) {
-        let Some(window) = disk.close_window() else { continue };
-        if let Err(error) = put_in(disk, &window) {
+        if let Err(error) = disk.put_in_file() {
             failed(error);
             // On a full disk every try means that the store is opened anew.
             if rests(rings, AGAIN_AFTER).is_err() {
@@ -135,12 +134,4 @@ fn rests(rings: &Receiver<()>, wait: Duration) -> Result<(), RecvTimeoutError> {
             Err(ended @ RecvTimeoutError::Disconnected) => return Err(ended),
         }
     }
-}
-
-fn put_in(disk: &Disk, window: &Window) -> Result<(), redb::Error> {
-    // It is being opened anew, and reads what stands above it from the log.
-    let Some(database) = disk.database() else { return Ok(()) };
-    commit_overlay(&database, &window.overlay, window.position.as_ref())?;
-    disk.is_in_file(window);
-    Ok(())
 }

@@ -32,6 +32,9 @@ pub(crate) struct Disk {
     path: Option<PathBuf>,
     database: RwLock<Option<Arc<Database>>>,
     layers: Mutex<Layers>,
+    /// Held by whoever puts a window into the file, from taking it to its end: one that was taken earlier would write over
+    /// what is newer.
+    filing: Mutex<()>,
     /// Told when there is room for another window.
     room: Condvar,
 }
@@ -60,10 +63,10 @@ impl Layers {
 
 /// What goes into the file together.
 #[derive(Debug)]
-pub(crate) struct Window {
-    pub(crate) overlay: Arc<Overlay>,
+struct Window {
+    overlay: Arc<Overlay>,
     /// Where the file will have come; `None` for a store that lives in memory.
-    pub(crate) position: Option<LogPosition>,
+    position: Option<LogPosition>,
     generation: u64,
 }
 
@@ -82,7 +85,7 @@ impl Disk {
 
     fn with(path: Option<PathBuf>, database: Database, layers: Layers) -> Self {
         let (database, layers) = (RwLock::new(Some(Arc::new(database))), Mutex::new(layers));
-        Self { path, database, layers, room: Condvar::new() }
+        Self { path, database, layers, filing: Mutex::new(()), room: Condvar::new() }
     }
 
     /// The open database; `None` while it is being opened anew.
@@ -133,7 +136,7 @@ impl Disk {
 
     /// What stands above the file, to be put into it: what was on its way already, or what is written now. `None` when there
     /// is nothing.
-    pub(crate) fn close_window(&self) -> Option<Window> {
+    fn close_window(&self) -> Option<Window> {
         let mut layers = self.layers.lock();
         if layers.closed.is_none() && !layers.open.is_empty() {
             layers.closed = Some((std::mem::take(&mut layers.open), layers.reached));
@@ -144,7 +147,7 @@ impl Disk {
     }
 
     /// The window is in the file.
-    pub(crate) fn is_in_file(&self, window: &Window) {
+    fn is_in_file(&self, window: &Window) {
         let mut layers = self.layers.lock();
         // Otherwise the file was opened anew meanwhile.
         if layers.generation == window.generation {
@@ -156,13 +159,20 @@ impl Disk {
         self.room.notify_all();
     }
 
+    /// Puts what stands above the file into it: what was on its way already, or what is written now. Whether there was any.
+    pub(crate) fn put_in_file(&self) -> Result<bool, redb::Error> {
+        let _filing = self.filing.lock();
+        // It is being opened anew, and then what stands above it is read from the log.
+        let Some(database) = self.database() else { return Ok(false) };
+        let Some(window) = self.close_window() else { return Ok(false) };
+        checkpoint::commit_overlay(&database, &window.overlay, window.position.as_ref())?;
+        self.is_in_file(&window);
+        Ok(true)
+    }
+
     /// Puts everything that stands above the file into it.
-    pub(crate) fn put_all_in_file(&self, database: &Database) -> Result<(), redb::Error> {
-        while let Some(window) = self.close_window() {
-            // The checkpoint may do the same at the same time: then it is done twice, one after the other.
-            checkpoint::commit_overlay(database, &window.overlay, window.position.as_ref())?;
-            self.is_in_file(&window);
-        }
+    pub(crate) fn put_all_in_file(&self) -> Result<(), redb::Error> {
+        while self.put_in_file()? {}
         Ok(())
     }
 
@@ -172,7 +182,7 @@ impl Disk {
         log: Option<ChangeLog>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let Some(database) = self.database() else { return Ok(()) };
-        self.put_all_in_file(&database)?;
+        self.put_all_in_file()?;
         let Some(log) = log.filter(ChangeLog::is_begun) else { return Ok(()) };
         let closed = LogPosition { in_use: false, ..log.head() };
         checkpoint::commit_overlay(&database, &Overlay::default(), Some(&closed))?;
@@ -198,6 +208,7 @@ impl Disk {
             }
         }
         let Opened { database, log, tail, in_file } = open::open_existing(path)?;
+        let _filing = self.filing.lock();
         let mut layers = self.layers.lock();
         let generation = layers.generation + 1;
         *layers = Layers { generation, ..Layers::above(tail, in_file, log.head()) };
