@@ -4,13 +4,25 @@
 use std::fs;
 
 use crate::support::cli::Output;
-use crate::support::judges::{Agent, fetch, issuer, judged};
+use crate::support::judges::{Agent, fetch, fetch_with, issuer, judged};
 use crate::support::keys;
 use crate::support::server::Server;
+use data_encoding::HEXLOWER;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 fn renew(server: &Server, arguments: &[&str], root_key: &str) -> Output {
     server.cli(&[&["agent-ca", "renew", "--json"], arguments].concat()).stdin(root_key).run()
+}
+
+/// Of the key that signed a list, in lower-case hexadecimal.
+fn key_identifier(list: &[u8]) -> String {
+    let parsed = CertificateRevocationList::from_der(list).unwrap().1;
+    let identifier = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(named) => named.key_identifier.as_ref(),
+        _ => None,
+    });
+    HEXLOWER.encode(identifier.unwrap().0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,25 +49,21 @@ async fn verifiers_let_in_exactly_the_unrevoked_through_a_renewal() {
     assert_ne!(new.identity.chain_der()[1], old.identity.chain_der()[1]);
     tokio::task::block_in_place(|| server.revoke("new-revoked"));
     judged(&server, &[&old, &waiting, &new], &[&old_revoked, &new_revoked]).await;
-    let now = fetch(&server).await;
-    assert_eq!(issuer(&now[0]), issuer(&lists[1]), "the issuing one's comes first");
-
     // Each list by its issuer's name, and the issuing one's by the name that there always was.
     let http = server.http();
-    assert_eq!(http.get("/agent-ca.crl").await.body, now[0]);
+    let by_name = async |lists: &[Vec<u8>]| {
+        let mut named = vec![http.get("/agent-ca.crl").await.body];
+        for list in lists {
+            named.push(http.get(&format!("/agent-ca/crl/{}.crl", key_identifier(list))).await.body);
+        }
+        named
+    };
+    let (now, mut named) = fetch_with(&server, by_name).await;
+    assert_eq!(issuer(&now[0]), issuer(&lists[1]), "the issuing one's comes first");
+    assert_eq!(named.remove(0), now[0]);
+    assert_eq!(named, now);
     for list in &now {
-        let parsed = CertificateRevocationList::from_der(list).unwrap().1;
-        let key_identifier =
-            parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-                x509_parser::extensions::ParsedExtension::AuthorityKeyIdentifier(named) => {
-                    named.key_identifier.as_ref().map(|id| id.0.to_vec())
-                }
-                _ => None,
-            });
-        let hex: String = key_identifier.unwrap().iter().map(|octet| format!("{octet:02x}")).collect();
-        let answer = http.get(&format!("/agent-ca/crl/{hex}.crl")).await;
-        assert_eq!((answer.status, &answer.body), (200, list), "{hex}");
-        assert_eq!(http.get(&format!("/agent-ca/crl/{hex}")).await.status, 404);
+        assert_eq!(http.get(&format!("/agent-ca/crl/{}", key_identifier(list))).await.status, 404);
     }
     assert_eq!(http.get("/agent-ca/crl/00.crl").await.status, 404);
 }

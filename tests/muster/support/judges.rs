@@ -119,6 +119,16 @@ pub async fn fetch(server: &Server) -> Vec<Vec<u8>> {
     pem_blocks(&lists.body)
 }
 
+/// What is fetched and what else is asked, of one publication: another one may come in between, a second after the last.
+pub async fn fetch_with<T>(server: &Server, mut ask: impl AsyncFnMut(&[Vec<u8>]) -> T) -> (Vec<Vec<u8>>, T) {
+    until_answered("no other lists came in between", async || {
+        let before = fetch(server).await;
+        let asked = ask(&before).await;
+        (fetch(server).await == before).then_some((before, asked))
+    })
+    .await
+}
+
 pub fn entries(list: &[u8]) -> usize {
     CertificateRevocationList::from_der(list).unwrap().1.iter_revoked_certificates().count()
 }
