@@ -8,7 +8,7 @@ CARGO ?= cargo
 # How long each target of `make fuzz` runs, and which.
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= csr svid chain pem join_link journal_line record settings http2_frames certificate_header \
-	trust_updates trust_file
+	trust_updates trust_file change_frame
 
 .PHONY: run test test-web test-use lint bench fuzz regenerate help
 

@@ -20,7 +20,7 @@ use crate::domain::enroll::join_link::JoinLink;
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::serial::Serial;
 use crate::pem;
-use crate::store::fuzzing::{read_journal_line, read_record};
+use crate::store::fuzzing::{read_change_frame, read_journal_line, read_record};
 use crate::svid::Svid;
 use crate::vouch::certificate_header::CertificateHeader;
 use crate::vouch::issuers::Issuers;
@@ -107,6 +107,11 @@ pub fn journal_line(data: &[u8]) {
 /// A record of the store; the first octet says of which table.
 pub fn record(data: &[u8]) {
     read_record(data);
+}
+
+/// A frame of the change log, as it lies on disk and as a body whose digest fits.
+pub fn change_frame(data: &[u8]) {
+    read_change_frame(data);
 }
 
 /// The settings of the server and of the agent.

@@ -1,4 +1,4 @@
-//! Doors for the fuzz targets: journal lines and records, read as the store reads them.
+//! Doors for the fuzz targets: journal lines, records and frames of the change log, read as the store reads them.
 
 use crate::domain::enroll::enrollment::Enrollment;
 use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
@@ -10,6 +10,7 @@ use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
 use crate::store::journal::line::{Line, sum};
+use crate::store::log::frame::{Frame, FrameDigest, LogId, decode_body, encode_body};
 use crate::store::record::{
     ClockMarksRecord, DeniedSerialRecord, ReportRecord, SessionRecord, StoredHost, decode,
 };
@@ -59,4 +60,18 @@ pub(crate) fn read_record(data: &[u8]) {
         DeniedSerialRecord,
         KnownLoss
     );
+}
+
+/// A frame of the change log: as it is, and as the body of one that is whole. What is read says the same when it is written
+/// again.
+pub(crate) fn read_change_frame(data: &[u8]) {
+    let _ = Frame::decode(data);
+    let frame = Frame { log: LogId([1; 16]), number: 1, previous: FrameDigest::NONE };
+    let (octets, digest) = frame.encode(data).expect("what is fuzzed is short");
+    let found = Frame::decode(&octets).expect("what was written can be read");
+    assert_eq!((found.frame, found.digest, found.body), (frame, digest, data));
+    if let Some(delta) = decode_body(data) {
+        let again = encode_body(&delta).expect("it was as long before");
+        assert_eq!(decode_body(&again), Some(delta));
+    }
 }

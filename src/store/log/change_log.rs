@@ -17,7 +17,9 @@ use super::position::LogPosition;
 use crate::store::layers::delta::Delta;
 use crate::store::layers::overlay::Overlay;
 
-/// The length of a segment, unless one frame needs more.
+/// The length of a log's first segment. A store in which little happens needs no more.
+const FIRST_SEGMENT: u64 = 256 << 10;
+/// The length of a segment in the end, unless one frame needs more: each one that is made is twice as long as that before.
 const SEGMENT: u64 = 4 << 20;
 
 #[derive(Debug)]
@@ -130,7 +132,7 @@ impl ChangeLog {
         rand::fill(&mut id).map_err(|_| io::Error::other("the system gave no random bytes"))?;
         self.head = LogPosition { log: LogId(id), begun_after: self.head.number, ..self.head };
         if self.held.is_empty() {
-            self.make(SEGMENT)?;
+            self.make(FIRST_SEGMENT)?;
         }
         Ok(LogPosition { in_use: true, ..self.head })
     }
@@ -153,7 +155,8 @@ impl ChangeLog {
         let number = self.head.number + 1;
         let frame = Frame { log: self.head.log, number, previous: self.head.digest };
         let too_long = || io::Error::other("a batch of changes is too long for the change log");
-        let (octets, digest) = frame.encode(&encode_body(delta)).ok_or_else(too_long)?;
+        let body = encode_body(delta).ok_or_else(too_long)?;
+        let (octets, digest) = frame.encode(&body).ok_or_else(too_long)?;
         let length = octets.len() as u64;
         if self.held.back().is_none_or(|segment| self.at + length > segment.octets) {
             self.next_segment(length, applied)?;
@@ -176,7 +179,7 @@ impl ChangeLog {
         while self.held.get(1).is_some_and(|second| second.first <= applied) {
             let Some(oldest) = self.held.pop_front() else { break };
             let is_spare = self.held.get(1).is_some_and(|second| second.first <= applied);
-            if oldest.octets >= length && !is_spare {
+            if oldest.octets >= length.max(SEGMENT) && !is_spare {
                 let octets = self.segments.recycle(oldest.first, becomes)?;
                 self.held.push_back(Segment { first: becomes, octets });
                 self.at = 0;
@@ -184,7 +187,8 @@ impl ChangeLog {
             }
             self.segments.remove(oldest.first)?;
         }
-        self.make(length.max(SEGMENT))
+        let longer = self.held.back().map_or(FIRST_SEGMENT, |last| last.octets.saturating_mul(2));
+        self.make(length.max(longer.min(SEGMENT)))
     }
 
     fn make(&mut self, octets: u64) -> io::Result<()> {

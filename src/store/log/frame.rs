@@ -68,7 +68,7 @@ impl Frame {
         octets.extend_from_slice(MAGIC);
         octets.extend_from_slice(&self.log.0);
         octets.extend_from_slice(&self.number.to_be_bytes());
-        octets.extend_from_slice(&u32::try_from(body.len()).ok()?.to_be_bytes());
+        octets.extend_from_slice(&length(body.len())?);
         octets.extend_from_slice(&self.previous.0);
         let digest = FrameDigest(sha256(&[&octets, body]));
         octets.extend_from_slice(&digest.0);
@@ -95,28 +95,27 @@ const fn padded(octets: usize) -> usize {
     octets.next_multiple_of(GRAIN)
 }
 
-/// A body.
-pub(crate) fn encode_body(delta: &Delta) -> Vec<u8> {
+/// A body. `None` where something in it is longer than its length can say.
+pub(crate) fn encode_body(delta: &Delta) -> Option<Vec<u8>> {
     let mut body = Vec::new();
-    let counted = |body: &mut Vec<u8>, octets: &[u8]| {
-        // Keys and values are bounded far below, as the bodies of requests are.
-        body.extend_from_slice(&u32::try_from(octets.len()).unwrap_or(u32::MAX).to_be_bytes());
-        body.extend_from_slice(octets);
-    };
     for (table, rows) in delta.tables() {
         let name = table.name().as_bytes();
-        body.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+        body.push(u8::try_from(name.len()).ok()?);
         body.extend_from_slice(name);
-        body.extend_from_slice(&u32::try_from(rows.len()).unwrap_or(u32::MAX).to_be_bytes());
+        body.extend_from_slice(&length(rows.len())?);
         for (key, value) in rows {
             body.push(if value.is_some() { PUT } else { REMOVED });
-            counted(&mut body, key);
-            if let Some(value) = value {
-                counted(&mut body, value);
+            for octets in std::iter::once(key).chain(value) {
+                body.extend_from_slice(&length(octets.len())?);
+                body.extend_from_slice(octets);
             }
         }
     }
-    body
+    Some(body)
+}
+
+fn length(octets: usize) -> Option<[u8; 4]> {
+    Some(u32::try_from(octets).ok()?.to_be_bytes())
 }
 
 /// What a body changes; `None` where it makes no sense to this version.
@@ -184,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_read_as_it_was_written() {
-        let (octets, digest) = frame().encode(&encode_body(&delta())).unwrap();
+        let (octets, digest) = frame().encode(&encode_body(&delta()).unwrap()).unwrap();
         assert_eq!(octets.len() % GRAIN, 0);
         let behind = [octets.as_slice(), &[7; GRAIN]].concat();
         let found = Frame::decode(&behind).unwrap();
@@ -194,8 +193,8 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_or_a_cut_is_noticed_anywhere() {
-        let (octets, _) = frame().encode(&encode_body(&delta())).unwrap();
-        let used = HEAD + encode_body(&delta()).len();
+        let (octets, _) = frame().encode(&encode_body(&delta()).unwrap()).unwrap();
+        let used = HEAD + encode_body(&delta()).unwrap().len();
         for bit in (0..used * 8).step_by(7) {
             let mut damaged = octets.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -208,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_body_that_makes_no_sense_is_none() {
-        let body = encode_body(&delta());
+        let body = encode_body(&delta()).unwrap();
         assert!((1..body.len()).filter(|length| decode_body(&body[..*length]).is_some()).count() <= 1);
         let mut unknown = body;
         unknown[1] = b'X';
