@@ -29,6 +29,7 @@ use crate::app::trust::log::TrustLog;
 use crate::ca::authority::Authority;
 use crate::ca::crl::number_at;
 use crate::clock::Clock;
+use crate::domain::code::Code;
 use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, WhenFull};
 use crate::domain::host::ClonePolicy;
 use crate::domain::identity::deny::DenyChange;
@@ -162,6 +163,9 @@ pub enum Unavailable {
     /// Nothing takes up work any more.
     #[error("the work was given up, because the server is stopping")]
     Stopping,
+    /// More is asked for than can be answered in time, and what came earlier goes on.
+    #[error("more is asked for than can be answered in time; try again in a moment")]
+    Busy,
     /// Enrollment was decided three times, and each time its host had come or gone meanwhile.
     #[error("the registry kept changing under the request")]
     Contended,
@@ -171,6 +175,16 @@ pub enum Unavailable {
     /// The system's source failed, so there is no id, salt or key to be had.
     #[error("the system gave no random bytes")]
     NoRandomness,
+}
+
+impl Unavailable {
+    /// What it is called wherever it is told.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Busy => Code::Busy,
+            _ => Code::Unavailable,
+        }
+    }
 }
 
 impl App {
@@ -248,8 +262,8 @@ impl App {
             refused: Mutex::default(),
             lists_made,
             authority_changed: watch::Sender::default(),
-            pool: Pool::default(),
-            readers: Pool::default(),
+            pool: Pool::issuing(),
+            readers: Pool::reading(),
             walkers: Pool::of(2),
             verifier: Pool::of(1),
             verified: tokio::sync::Mutex::default(),

@@ -1,6 +1,7 @@
 //! The issuing authority: the unsealed intermediates. One of them signs SVIDs, each signs its own revocation list.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
@@ -27,6 +28,10 @@ use crate::pem;
 /// The shortest SVID that is of any use to an agent.
 const USEFUL_LIFETIME: SignedDuration = SignedDuration::from_secs(10);
 
+/// Of so many SVIDs of an intermediate, the first has its signature verified. So a signer that is broken signs no more than
+/// these, and none of them is kept by its agent, which verifies each.
+const VERIFIED_OF: u64 = 16;
+
 /// What was asked for before a revocation may have been signed by the old intermediate this much later.
 const MADE_MEANWHILE: SignedDuration = SignedDuration::from_secs(1);
 
@@ -48,6 +53,8 @@ struct IssuingCa {
     issuer: Option<Arc<Issuer<'static, IssuingKey>>>,
     /// What it signed before its key was destroyed.
     last_list: Option<Vec<u8>>,
+    /// How many SVIDs this process has signed with it.
+    signed: Arc<AtomicU64>,
 }
 
 /// The revocation list of one issuer.
@@ -130,6 +137,7 @@ impl Authority {
                 last_list: stored.last_list.clone(),
                 certificate,
                 issuer,
+                signed: Arc::default(),
             });
         }
         if intermediates.is_empty() {
@@ -237,6 +245,7 @@ impl Authority {
             dns_name: order.dns_name.as_deref(),
             crl_url: crl_url.as_deref(),
             issuer: &intermediate.certificate,
+            verified: intermediate.signed.fetch_add(1, Ordering::Relaxed).is_multiple_of(VERIFIED_OF),
         };
         lint::svid(&der, &expected)?;
         Ok(IssuedSvid { der, not_before: validity.not_before, not_after: validity.not_after })

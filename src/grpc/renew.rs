@@ -8,9 +8,9 @@ use tonic::Status;
 
 use super::proto::{RenewRequest, RenewResponse};
 use super::status::status;
-use crate::app::App;
 use crate::app::issue::issuing::IssuedAnswer;
 use crate::app::issue::rotate::{RenewRequest as Renewal, RotateError, RotateRefusal};
+use crate::app::{App, Unavailable};
 use crate::domain::code::Code;
 use crate::tls::client_verifier::PeerIdentity;
 
@@ -58,6 +58,7 @@ fn status_of(error: &RotateError) -> Status {
             tracing::error!(error = error as &dyn std::error::Error, "no certificate could be issued");
             status(Code::CaUnavailable, "the agent CA can't issue at present; try again later")
         }
+        RotateError::Unavailable(error @ Unavailable::Busy) => status(error.code(), error.to_string()),
         RotateError::Unavailable(error) => {
             tracing::error!(error = error as &dyn std::error::Error, "a renewal could not be served");
             unavailable()

@@ -168,7 +168,8 @@ pub(crate) fn jwt_refused(refused: &JwtRefusal) -> Status {
         JwtRefusal::TooFast => Code::Throttled,
         JwtRefusal::Expired => Code::SvidExpired,
         JwtRefusal::NoKey => Code::CaUnavailable,
-        JwtRefusal::Signing(_) | JwtRefusal::Unavailable(_) => Code::Unavailable,
+        JwtRefusal::Signing(_) => Code::Unavailable,
+        JwtRefusal::Unavailable(error) => error.code(),
     };
     status(code, refused.to_string())
 }

@@ -98,6 +98,11 @@ impl Problem {
         Self::new(Code::Busy, detail).retry_after(5)
     }
 
+    /// More is asked for than can be answered in time.
+    pub fn overloaded() -> Self {
+        Self::busy("More is asked of the server than it can answer in time.").retry_after(2)
+    }
+
     pub fn internal() -> Self {
         Self::new(Code::Internal, "The server failed. Its log says why.")
     }
@@ -135,6 +140,10 @@ impl IntoResponse for Problem {
 
 impl From<Unavailable> for Problem {
     fn from(error: Unavailable) -> Self {
+        if matches!(error, Unavailable::Busy) {
+            // Nothing is wrong, and a line for each would make it worse.
+            return Self::overloaded();
+        }
         tracing::error!(error = &error as &dyn Error, "a request could not be served");
         Self::unavailable()
     }

@@ -26,8 +26,10 @@ use crate::tls::server_verifier::{FirstContact, Trust};
 /// same: the same key gets the same certificate over HTTPS.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
-/// What HTTPS would say as well. Anything else is asked there: what has expired has grace, another address may be better off.
-const VERDICTS: [Code; 4] = [Code::IdentityRevoked, Code::UnknownSerial, Code::BadCsr, Code::Throttled];
+/// What HTTPS would say as well, or a reason not to ask for more. Anything else is asked there: what has expired has grace,
+/// another address may be better off.
+const VERDICTS: [Code; 5] =
+    [Code::IdentityRevoked, Code::UnknownSerial, Code::BadCsr, Code::Throttled, Code::Busy];
 
 /// A caller of `Renew` on a session's connection.
 #[derive(Debug)]

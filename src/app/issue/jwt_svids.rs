@@ -116,7 +116,7 @@ impl JwtSvids {
     /// Without keys yet.
     pub(crate) fn new(policy: JwtPolicy) -> Self {
         let pace = Mutex::new(RateLimiter::new(PACE, KEYS_MAX, WhenFull::Forget));
-        Self { policy, signing: RwLock::default(), pool: Pool::default(), pace, signed: AtomicU64::new(0) }
+        Self { policy, signing: RwLock::default(), pool: Pool::issuing(), pace, signed: AtomicU64::new(0) }
     }
 
     /// Signs with these keys from now on.

@@ -12,6 +12,7 @@ use crate::app::issue::issuing::{Entitlement, IssuedAnswer, IssuingError, PastAn
 use crate::app::issue::refusals::ProofLevel as Whom;
 use crate::app::issue::{clones, issuing};
 use crate::app::keep::outages::excused;
+use crate::app::pool::Urgency;
 use crate::app::{App, Unavailable, entropy};
 use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::ca::parse::presented::{ChainError, PresentedChain, ProofError};
@@ -122,7 +123,7 @@ impl RotateError {
             Self::TooOften => Code::Throttled,
             Self::BadCsr(_) | Self::KeyReused => Code::BadCsr,
             Self::Issuing(_) => Code::CaUnavailable,
-            Self::Unavailable(_) => Code::Unavailable,
+            Self::Unavailable(error) => error.code(),
         }
     }
 
@@ -198,7 +199,7 @@ impl App {
         let peer = request.peer;
         let app = Arc::clone(self);
         let Prepared { presented, entitled } =
-            self.pool.run(move || app.prepare_rotation(&request)).await??;
+            self.pool.run_as(Urgency::Urgent, move || app.prepare_rotation(&request)).await??;
         let answer = self.answer_rotation(entitled, peer).await;
         answer.map_err(|error| RotateRefusal { error, presented: Some(presented) })
     }
@@ -213,7 +214,7 @@ impl App {
         let id = SpiffeId { trust_domain, tenant: holder.tenant, agent: holder.agent.clone() };
         let presented = Box::new((id, serial));
         let app = Arc::clone(self);
-        let prepared = self.pool.run(move || {
+        let prepared = self.pool.run_as(Urgency::Urgent, move || {
             let csr = VerifiedCsr::from_der(csr)?;
             let current = CurrentSvid { holder, serial, by: ProvenBy::Connection };
             app.entitle(Proven { current, csr }, app.clock.now())

@@ -22,6 +22,15 @@ enum Curve {
     P384,
 }
 
+impl Curve {
+    const fn hash(self) -> Hash {
+        match self {
+            Self::P256 => Hash::Sha256,
+            Self::P384 => Hash::Sha384,
+        }
+    }
+}
+
 /// What an ECDSA signature is made over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hash {
@@ -64,6 +73,8 @@ pub(crate) struct PublicKey {
     curve: Curve,
     /// Uncompressed, and known to be on the curve.
     point: Vec<u8>,
+    /// The same, to be verified with under the hash that goes with the curve.
+    parsed: ParsedPublicKey,
 }
 
 impl PublicKey {
@@ -87,9 +98,9 @@ impl PublicKey {
         if point.first() != Some(&0x04) || point.len() != 1 + 2 * coordinate {
             return Err(KeyError::Point);
         }
-        let on_curve = ParsedPublicKey::new(verification(curve, Hash::Sha256), point);
-        on_curve.map_err(|_| KeyError::Point)?;
-        Ok(Self { curve, point: point.to_vec() })
+        let parsed = ParsedPublicKey::new(verification(curve, curve.hash()), point);
+        let parsed = parsed.map_err(|_| KeyError::Point)?;
+        Ok(Self { curve, point: point.to_vec(), parsed })
     }
 
     /// The affine coordinates of a P-256 key, as a JWK carries them (RFC 7518 6.2.1).
@@ -101,17 +112,18 @@ impl PublicKey {
 
     /// The hash that goes with the curve's strength.
     pub(crate) fn hash(&self) -> Hash {
-        match self.curve {
-            Curve::P256 => Hash::Sha256,
-            Curve::P384 => Hash::Sha384,
-        }
+        self.curve.hash()
     }
 
     /// Verifies an ASN.1 DER signature (RFC 3279 2.2.3).
     pub(crate) fn verify(&self, hash: Hash, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
-        signature::UnparsedPublicKey::new(verification(self.curve, hash), &self.point)
-            .verify(message, signature)
-            .map_err(|_| BadSignature)
+        let verified = if hash == self.hash() {
+            self.parsed.verify_sig(message, signature)
+        } else {
+            signature::UnparsedPublicKey::new(verification(self.curve, hash), &self.point)
+                .verify(message, signature)
+        };
+        verified.map_err(|_| BadSignature)
     }
 }
 

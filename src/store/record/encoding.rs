@@ -33,8 +33,11 @@ impl<T: DeserializeOwned> FromDisk for T {
     }
 }
 
+/// The length of most records, in octets.
+const TYPICAL: usize = 640;
+
 pub(in crate::store) fn encode(record: &impl ToDisk) -> Vec<u8> {
-    let mut content = Vec::new();
+    let mut content = Vec::with_capacity(TYPICAL);
     let written = record.to_disk(&mut serde_json::Serializer::new(&mut content));
     written.expect("records are plain data with text keys and always become JSON");
     content
