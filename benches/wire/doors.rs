@@ -59,7 +59,8 @@ async fn load(
     for (number, machine) in machines.into_iter().enumerate() {
         queues[number % usize::from(CLIENTS)].push(machine);
     }
-    let (meter, written) = (server.meter(), server.written_kib());
+    let (meter, device) = (server.meter(), server.device());
+    let before = device.written();
     let until = Instant::now() + phase;
     let mut clients = tokio::task::JoinSet::new();
     for (number, queue) in (1..).zip(queues) {
@@ -75,8 +76,8 @@ async fn load(
     }
     let spent = meter.spent();
     let count = times.len();
-    let written = (server.written_kib() - written) / count as f64;
-    line(name, &format!("{}, {written:.1} KiB to disk", spent.each(count)));
+    let written = device.written().zip(before).map(|(now, before)| now.each(before, count));
+    line(name, &format!("{}, {}", spent.each(count), written.as_deref().unwrap_or("no device")));
     line("  answered in", &format!("{}", times.into_iter().collect::<Times>()));
     answered
 }

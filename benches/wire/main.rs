@@ -10,6 +10,7 @@
 
 mod agents;
 mod beside;
+mod device;
 mod doors;
 mod figures;
 mod https;

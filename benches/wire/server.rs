@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::device::Device;
 use crate::figures::Spent;
 
 /// Clock ticks of /proc/PID/stat per second; Linux shows 100 to programs on every architecture that we run on.
@@ -114,11 +115,9 @@ impl Server {
         kib.expect("every process has it") / 1024.0
     }
 
-    /// What the server has caused to be written to disk so far.
-    pub fn written_kib(&self) -> f64 {
-        let octets =
-            self.proc("io").lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
-        octets.unwrap_or(f64::NAN) / 1024.0
+    /// What its store lies on.
+    pub fn device(&self) -> Device {
+        Device::of(self.room.path())
     }
 
     pub fn store_mib(&self) -> f64 {

@@ -290,7 +290,7 @@ impl Stream for AgentSession {
                 return Poll::Ready(Some(Err(refused.into())));
             }
         }
-        if this.rotation.poll_asked(cx, &this.api.live) {
+        if this.rotation.poll_asked(cx, &this.api.live, &*this.api.gate.clock) {
             return Poll::Ready(Some(Ok(message(session_response::Message::Rotate(Rotate {})))));
         }
         loop {

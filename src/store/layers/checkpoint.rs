@@ -27,6 +27,10 @@ const EVERY: Duration = Duration::from_secs(30);
 /// How long it waits after a checkpoint that failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
+/// How nice its thread is to the others (`setpriority(2)`): on a busy machine answers come first, until they have to wait for
+/// it, and then nothing else has much to do.
+const NICE: i32 = 5;
+
 /// A row of a checkpoint: a value as it goes to disk, or `None` where it is removed.
 type Row<'r> = (&'r [u8], Option<&'r [u8]>);
 
@@ -85,6 +89,8 @@ impl Checkpointer {
     ) -> Result<Self, std::io::Error> {
         let (ring, rings) = sync_channel(1);
         let thread = std::thread::Builder::new().name("store-checkpoint".to_owned()).spawn(move || {
+            // Without it, it only competes.
+            let _ = rustix::process::setpriority_process(None, NICE);
             let ended =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&disk, &rings, &failed)));
             if ended.is_err() {
