@@ -36,6 +36,17 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, phase: Duration) {
     load(server, "rotation, kept connections", Connections::Kept, machines, phase).await;
 }
 
+/// How many enrollments a second are answered to clients that wait for each answer.
+pub async fn capacity(server: &Server, fleet: &mut Fleet, phase: Duration) -> f64 {
+    let seconds = usize::try_from(phase.as_secs()).expect("a short time");
+    let machines = fleet.newcomers(PREPARED_PER_SECOND * seconds);
+    let begun = Instant::now();
+    let answered = load(server, "enrollment, before overload", Connections::Kept, machines, phase).await;
+    let rate = answered.len() as f64 / begun.elapsed().as_secs_f64();
+    fleet.welcome(answered);
+    rate
+}
+
 /// Enrolls until so many hosts are at hand.
 pub async fn fill(server: &Server, fleet: &mut Fleet, count: usize) {
     let missing = count.saturating_sub(fleet.at_hand());

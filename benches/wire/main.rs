@@ -15,6 +15,7 @@ mod doors;
 mod figures;
 mod https;
 mod machines;
+mod overload;
 mod renewals;
 mod server;
 mod starts;
@@ -63,6 +64,7 @@ async fn run(settings: &Settings) {
 
     let mut fleet = Fleet::new(&server);
     doors::measure(&server, &mut fleet, settings.phase).await;
+    overload::measure(&server, &mut fleet, settings.phase).await;
     doors::fill(&server, &mut fleet, settings.agents + agents::REVOKED + agents::TOLD + vouching::HOSTS)
         .await;
     line("store", &format!("{} hosts, {:.0} MiB on disk", fleet.enrolled(), server.store_mib()));

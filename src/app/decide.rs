@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tracing::Instrument;
 
 use crate::app::{App, Unavailable};
-use crate::store::{Change, ReadError, Verdict, View};
+use crate::store::{Change, Queued, ReadError, Verdict, View};
 
 impl App {
     /// Reads from a consistent snapshot, on the caller's thread: for point reads and short pages.
@@ -50,7 +50,26 @@ impl App {
         E: From<Unavailable> + Send + 'static,
         D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
     {
-        self.store.write(decision).await.map_err(Unavailable::from)?
+        Self::decided(self.begin_decision(decision)).await
+    }
+
+    /// Queues a decision from a thread of a pool, which is run whether or not anybody waits for it.
+    pub(crate) fn begin_decision<T, E, D>(&self, decision: D) -> Queued<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+        D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
+    {
+        self.store.begin_write(decision)
+    }
+
+    /// What it came to, once that is on disk.
+    pub(crate) async fn decided<T, E>(queued: Queued<T, E>) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+    {
+        queued.answer().await.map_err(Unavailable::from)?
     }
 
     /// Does work to its end, whether or not whoever asked for it still waits: where something in memory follows a commit, a

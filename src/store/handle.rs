@@ -19,8 +19,9 @@ use crate::store::log::change_log::ChangeLog;
 use crate::store::opening::disk::Disk;
 use crate::store::opening::open;
 use crate::store::opening::open::{OpenError, OpenedJournal};
+use crate::store::queued::{Queued, WriteError};
 use crate::store::view::View;
-use crate::store::writer::{WriteError, Writer};
+use crate::store::writer::Writer;
 use crate::store::{Publish, ReadError, backup, check};
 
 /// The store's file inside the data directory.
@@ -112,16 +113,26 @@ impl Store {
     }
 
     /// Queues a decision and waits until its changes are on disk.
-    ///
-    /// The decision runs on the writer thread: it must be quick, finish every check before it returns
-    /// changes, and leave hashing and signing to its caller.
     pub async fn write<T, E, D>(&self, decision: D) -> Result<Result<T, E>, WriteError>
     where
         T: Send + 'static,
         E: Send + 'static,
         D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
     {
-        self.writer.submit(decision).await
+        self.begin_write(decision).answer().await
+    }
+
+    /// Queues a decision, for those who wait elsewhere.
+    ///
+    /// The decision runs on the writer thread: it must be quick, finish every check before it returns
+    /// changes, and leave hashing and signing to its caller.
+    pub fn begin_write<T, E, D>(&self, decision: D) -> Queued<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
+    {
+        self.writer.begin(decision)
     }
 
     /// The live deny list, kept by the writer.

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::apply::{Batch, Finished};
-use super::change::{Change, Verdict};
+use super::change::Verdict;
 use super::layers::delta::Delta;
+use super::queued::{Job, Queued, Reply, WriteError};
 use super::view::View;
 use super::write_health::WriteHealth;
 use super::{HostChange, Publish, Published, ReadError};
@@ -23,7 +24,6 @@ use crate::store::journal::audit_checkpoints::Loss;
 use crate::store::journal::file::{Journal, JournalError};
 use crate::store::layers::checkpoint;
 use crate::store::layers::checkpoint::Checkpointer;
-use crate::store::layers::overlay::Overlay;
 use crate::store::log::change_log::ChangeLog;
 use crate::store::opening::disk::Disk;
 use crate::store::opening::open;
@@ -34,26 +34,10 @@ const QUEUE: usize = 1_024;
 /// Decisions that share one frame. More would only lengthen the wait of the first.
 const BATCH: usize = 256;
 
-/// Why a decision left no trace.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The decision could not be made.
-    #[error("cannot read what the decision needs")]
-    Read(#[from] ReadError),
-    /// Whether the changes are on disk is known once the file has been opened anew.
-    #[error("cannot commit to disk")]
-    Commit,
-    /// Nothing of it was written. After a failed commit it may be tried again, once the store takes writes.
-    #[error("the store takes no writes, because it is closing or a commit failed")]
-    Stopped,
-}
-
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-type Reply = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
-type Job = Box<dyn FnOnce(&View<'_>, Timestamp) -> (Vec<Change>, Reply) + Send>;
 
 /// What the writer is given to do.
-enum Work {
+pub(super) enum Work {
     Decide(Job),
     /// A checkpoint failed, and what the file holds is in doubt.
     Reopen(Failure),
@@ -128,27 +112,14 @@ impl Writer {
         &self.health
     }
 
-    pub(crate) async fn submit<T, E, D>(&self, decision: D) -> Result<Result<T, E>, WriteError>
+    /// Queues a decision, which is run whether or not anybody waits for it.
+    pub(crate) fn begin<T, E, D>(&self, decision: D) -> Queued<T, E>
     where
         T: Send + 'static,
         E: Send + 'static,
         D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
     {
-        let (sender, answer) = oneshot::channel();
-        let job: Job = Box::new(move |view, now| {
-            let (outcome, changes) = match decision(view, now) {
-                Ok(Verdict { outcome, changes }) => (Ok(outcome), changes),
-                Err(error) => (Err(WriteError::Read(error)), Vec::new()),
-            };
-            let reply: Reply = Box::new(move |written| {
-                // A caller that went away has no use for the answer.
-                let _ = sender.send(outcome.and_then(|outcome| written.map(|()| outcome)));
-            });
-            (changes, reply)
-        });
-        let queue = self.queue.as_ref().ok_or(WriteError::Stopped)?;
-        queue.send(Work::Decide(job)).await.map_err(|_| WriteError::Stopped)?;
-        answer.await.map_err(|_| WriteError::Stopped)?
+        Queued::new(self.queue.as_ref(), decision)
     }
 }
 
@@ -324,7 +295,7 @@ impl Run {
             self.disk.snapshot().map_err(OpenError::from).and_then(|store| open::journal(store, &path, now));
         let compared = opened.and_then(|OpenedJournal { journal, missing, lesson }| {
             if !lesson.is_empty() {
-                self.disk.put_all_in_file().map_err(|e| OpenError::Start(std::io::Error::other(e)))?;
+                self.disk.put_all_in_file().map_err(open::failed)?;
                 lesson.teach(&database, now)?;
             }
             Ok((journal, missing))
@@ -418,7 +389,7 @@ impl Run {
             if !log.is_begun() {
                 let begun = log.begin()?;
                 let database = self.disk.database().ok_or(ReadError::Reopening)?;
-                checkpoint::commit_overlay(&database, &Overlay::default(), Some(&begun))?;
+                checkpoint::commit_position(&database, &begun)?;
                 log.has_begun();
             }
             log.append(&delta, self.disk.in_file())?;

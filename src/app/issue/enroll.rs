@@ -31,7 +31,7 @@ use crate::domain::ids::{CredentialId, HostId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::insight::timeline::TimelineKind;
-use crate::store::{Change, ReadError, Verdict, View};
+use crate::store::{Change, Queued, ReadError, Verdict, View};
 
 /// How long a repeated request is answered with the certificate already issued.
 const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
@@ -218,52 +218,54 @@ impl App {
         // Before anything that costs CPU, and before the CSR is even looked at.
         let row = self.store.read(|view| find_row(view, &credential))?;
         let now = self.clock.now();
-        let credential = Arc::new(credential);
+        let asked = Arc::new(Asked { credential, facts, peer, caller: caller.clone() });
         // One trip to the pool: each costs two switches between threads.
-        let facts = Arc::new(facts);
-        let first = (Arc::clone(self), Arc::clone(&credential), Arc::clone(&facts));
+        let (app, first) = (Arc::clone(self), Arc::clone(&asked));
         let first = self.pool.run(move || {
             let csr = Arc::new(VerifiedCsr::from_pem(&csr)?);
-            let prepared = first.0.prepare(&first.1, &csr, &first.2);
-            Ok((csr, prepared))
+            let begun = app.begin_enrollment(&first, &csr);
+            Ok((csr, begun))
         });
-        let (csr, prepared) = match first.await? {
+        let (csr, begun) = match first.await? {
             Ok(first) => first,
             // Without a key this can't be a retry, so the credential's own state is judged first.
             Err(error) => return Err(row.refusal(now).unwrap_or(EnrollError::BadCsr(error))),
         };
-        let mut first = Some(prepared);
+        let mut first = Some(begun);
         for _ in 0..ATTEMPTS {
-            let prepared = match first.take() {
-                Some(prepared) => prepared?,
+            let begun = match first.take() {
+                Some(begun) => begun?,
                 None => {
-                    let app = Arc::clone(self);
-                    let (credential, csr, facts) =
-                        (Arc::clone(&credential), Arc::clone(&csr), Arc::clone(&facts));
-                    self.pool.run(move || app.prepare(&credential, &csr, &facts)).await??
+                    let (app, asked, csr) = (Arc::clone(self), Arc::clone(&asked), Arc::clone(&csr));
+                    self.pool.run(move || app.begin_enrollment(&asked, &csr)).await??
                 }
             };
-            let signed = match prepared {
+            let deciding = match begun {
                 Entitlement::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
-                Entitlement::Fresh(signed) => signed,
+                Entitlement::Fresh(deciding) => deciding,
             };
-            let deciding = Deciding {
-                credential: Arc::clone(&credential),
-                csr: Arc::clone(&csr),
-                signed,
-                app: Arc::clone(self),
-                facts: HostFacts::clone(&facts),
-                peer,
-                caller: caller.clone(),
-                salt: entropy()?,
-            };
-            match self.decide(move |view, now| deciding.decide(view, now)).await? {
+            match Self::decided(deciding).await? {
                 Decided::Issued(signed) => return Ok(signed.into_svid()),
                 Decided::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
                 Decided::Outdated => {}
             }
         }
         Err(EnrollError::Unavailable(Unavailable::Contended))
+    }
+
+    /// Checks, signs, and has it decided. Blocking.
+    fn begin_enrollment(
+        self: &Arc<Self>,
+        asked: &Arc<Asked>,
+        csr: &Arc<VerifiedCsr>,
+    ) -> Result<Entitlement<Queued<Decided, EnrollError>>, EnrollError> {
+        let signed = match self.prepare(&asked.credential, csr, &asked.facts)? {
+            Entitlement::Retry(answered) => return Ok(Entitlement::Retry(answered)),
+            Entitlement::Fresh(signed) => signed,
+        };
+        let (app, asked, csr) = (Arc::clone(self), Arc::clone(asked), Arc::clone(csr));
+        let deciding = Deciding { app, asked, csr, signed, salt: entropy()? };
+        Ok(Entitlement::Fresh(self.begin_decision(move |view, now| deciding.decide(view, now))))
     }
 
     /// Checks against a snapshot and signs. Blocking.
@@ -302,23 +304,28 @@ enum Decided {
     Outdated,
 }
 
-/// Everything the writer needs to decide one enrollment.
-struct Deciding {
-    credential: Arc<Credential>,
-    csr: Arc<VerifiedCsr>,
-    signed: SignedSvid,
-    app: Arc<App>,
+/// An enrollment as it was asked for.
+struct Asked {
+    credential: Credential,
     facts: HostFacts,
     peer: Option<IpAddr>,
     caller: Caller,
+}
+
+/// Everything the writer needs to decide one enrollment.
+struct Deciding {
+    app: Arc<App>,
+    asked: Arc<Asked>,
+    csr: Arc<VerifiedCsr>,
+    signed: SignedSvid,
     /// For the host's name in the audit record.
     salt: [u8; 16],
 }
 
 impl Deciding {
     fn decide(self, view: &View<'_>, now: Timestamp) -> Result<Verdict<Decided, EnrollError>, ReadError> {
-        let judged = find_row(view, &self.credential)
-            .and_then(|row| self.app.standing(view, row, self.csr.spki(), &self.facts, now));
+        let judged = find_row(view, &self.asked.credential)
+            .and_then(|row| self.app.standing(view, row, self.csr.spki(), &self.asked.facts, now));
         let admitted = match judged {
             Ok(Entitlement::Fresh(admitted)) => admitted,
             Ok(Entitlement::Retry(answered)) => {
@@ -354,9 +361,9 @@ impl Deciding {
             let (at, newest_shown) = (host.last_seen, host.newest_shown);
             changes.push(Change::SaveReport { host: host.id, at, facts: None, newest_shown });
         }
-        let enrollment = self.signed.enrollment(&self.csr, row.via(), self.peer);
+        let enrollment = self.signed.enrollment(&self.csr, row.via(), self.asked.peer);
         let id = &self.signed.order.id;
-        let mut event = self.caller.event(AuditAction::AgentEnroll, Some(id.tenant), enrollment.host);
+        let mut event = self.asked.caller.event(AuditAction::AgentEnroll, Some(id.tenant), enrollment.host);
         event.detail.insert("spiffe_id", id.to_string());
         event.detail.insert("serial", enrollment.serial.to_string());
         event.detail.insert("via", enrollment.via.as_str().to_owned());
@@ -369,7 +376,7 @@ impl Deciding {
         ];
         changes.push(timeline(enrollment.host, now, TimelineKind::Enrolled, told));
         let first_enrolled_at = host.as_ref().map_or(now, |host| host.first_enrolled_at);
-        let facts = self.facts.or(&host.map(|host| host.facts).unwrap_or_default());
+        let facts = self.asked.facts.clone().or(&host.map(|host| host.facts).unwrap_or_default());
         event.name_host(enrollment.host, facts.hostname.as_deref(), self.salt);
         changes.push(Change::PutHost(Host {
             id: enrollment.host,

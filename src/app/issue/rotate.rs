@@ -27,7 +27,7 @@ use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::insight::timeline::TimelineKind;
-use crate::store::{Change, ReadError, Verdict, View};
+use crate::store::{Change, Queued, ReadError, Verdict, View};
 
 /// Rotations of a host at once after a quiet time.
 const BURST: f64 = 100.0;
@@ -172,10 +172,13 @@ struct Renewal {
     lost: bool,
 }
 
+/// What is decided of a rotation, once it is on disk.
+type Deciding = Queued<Entitlement<Box<SignedSvid>>, RotateError>;
+
 /// A request that was looked at, with the SVID that it presented.
 struct Prepared {
     presented: Box<(SpiffeId, Serial)>,
-    entitled: Entitlement<Box<(Proven, SignedSvid)>>,
+    entitled: Entitlement<Deciding>,
 }
 
 /// A refusal, with the SVID that was presented once its chain has been verified.
@@ -196,11 +199,10 @@ impl<E: Into<RotateError>> From<E> for RotateRefusal {
 impl App {
     /// Rotates an identity. When this returns `Ok`, the new certificate is on record and on disk.
     pub async fn rotate(self: &Arc<Self>, request: RotateRequest) -> Result<IssuedAnswer, RotateRefusal> {
-        let peer = request.peer;
         let app = Arc::clone(self);
         let Prepared { presented, entitled } =
             self.pool.run_as(Urgency::Urgent, move || app.prepare_rotation(&request)).await??;
-        let answer = self.answer_rotation(entitled, peer).await;
+        let answer = self.answer_rotation(entitled).await;
         answer.map_err(|error| RotateRefusal { error, presented: Some(presented) })
     }
 
@@ -217,10 +219,10 @@ impl App {
         let prepared = self.pool.run_as(Urgency::Urgent, move || {
             let csr = VerifiedCsr::from_der(csr)?;
             let current = CurrentSvid { holder, serial, by: ProvenBy::Connection };
-            app.entitle(Proven { current, csr }, app.clock.now())
+            app.entitle(Proven { current, csr }, app.clock.now(), peer)
         });
         let answer = match prepared.await? {
-            Ok(entitled) => self.answer_rotation(entitled, peer).await,
+            Ok(entitled) => self.answer_rotation(entitled).await,
             Err(error) => Err(error),
         };
         answer.map_err(|error| RotateRefusal { error, presented: Some(presented) })
@@ -228,12 +230,15 @@ impl App {
 
     async fn answer_rotation(
         self: &Arc<Self>,
-        entitled: Entitlement<Box<(Proven, SignedSvid)>>,
-        peer: Option<IpAddr>,
+        entitled: Entitlement<Deciding>,
     ) -> Result<IssuedAnswer, RotateError> {
-        match entitled {
+        let decided = match entitled {
+            Entitlement::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
+            Entitlement::Fresh(deciding) => Self::decided(deciding).await?,
+        };
+        match decided {
+            Entitlement::Fresh(signed) => Ok(signed.into_svid()),
             Entitlement::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
-            Entitlement::Fresh(prepared) => self.decide_rotation(prepared.0, prepared.1, peer).await,
         }
     }
 
@@ -252,21 +257,6 @@ impl App {
         event.detail.extend(refused.presented.iter().map(|presented| ("serial", presented.1.to_string())));
         let whom = if refused.error.proved_nothing() { Whom::Stranger } else { Whom::Somebody };
         self.record_refusal(event, whom, reason).await
-    }
-
-    async fn decide_rotation(
-        self: &Arc<Self>,
-        proven: Proven,
-        signed: SignedSvid,
-        peer: Option<IpAddr>,
-    ) -> Result<IssuedAnswer, RotateError> {
-        let terms = self.terms();
-        let salts = (entropy()?, clones::Salts::new()?);
-        let decided = self.decide(move |view, now| decide(view, now, terms, &proven, signed, peer, salts));
-        match decided.await? {
-            Entitlement::Fresh(signed) => Ok(signed.into_svid()),
-            Entitlement::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
-        }
     }
 
     fn terms(&self) -> Terms {
@@ -297,7 +287,7 @@ impl App {
         chain: &PresentedChain,
         request: &RotateRequest,
         now: Timestamp,
-    ) -> Result<Entitlement<Box<(Proven, SignedSvid)>>, RotateError> {
+    ) -> Result<Entitlement<Deciding>, RotateError> {
         let csr = VerifiedCsr::from_pem(&request.csr)?;
         chain.verify_proof(csr.der(), &request.proof)?;
         let identity = AgentRef { tenant: chain.id().tenant, agent: chain.id().agent.clone() };
@@ -306,15 +296,17 @@ impl App {
         }
         let current =
             CurrentSvid { holder: identity, serial: chain.serial(), by: ProvenBy::Signature(chain.spki()) };
-        self.entitle(Proven { current, csr }, now)
+        self.entitle(Proven { current, csr }, now, request.peer)
     }
 
-    /// Judges whether there is a right to a new certificate, and signs one. Blocking.
+    /// Judges whether there is a right to a new certificate, signs one, and has it decided: waiting for that is not for a thread
+    /// of the pool, and going back to the caller in between costs two switches between threads. Blocking.
     fn entitle(
         &self,
         proven: Proven,
         now: Timestamp,
-    ) -> Result<Entitlement<Box<(Proven, SignedSvid)>>, RotateError> {
+        peer: Option<IpAddr>,
+    ) -> Result<Entitlement<Deciding>, RotateError> {
         let judged = self.store.read(|view| standing(view, &proven, now, self.terms()));
         let Renewal { host, lost, .. } = match judged? {
             Entitlement::Fresh(renewal) => renewal,
@@ -332,7 +324,11 @@ impl App {
         // What the agent has just reported may not be saved yet.
         let facts = self.fleet.host(host.id).map_or(host.facts, |now| now.host.facts);
         let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent, &facts)??;
-        Ok(Entitlement::Fresh(Box::new((proven, signed))))
+        let (terms, salts) = (self.terms(), (entropy()?, clones::Salts::new()?));
+        let deciding = self.begin_decision(move |view, now| {
+            decide(view, now, terms, &proven, Box::new(signed), peer, salts)
+        });
+        Ok(Entitlement::Fresh(deciding))
     }
 }
 
@@ -441,10 +437,10 @@ fn decide(
     now: Timestamp,
     terms: Terms,
     proven: &Proven,
-    signed: SignedSvid,
+    signed: Box<SignedSvid>,
     peer: Option<IpAddr>,
     (salt, salts_of_clone): ([u8; 16], clones::Salts),
-) -> Result<Verdict<Entitlement<SignedSvid>, RotateError>, ReadError> {
+) -> Result<Verdict<Entitlement<Box<SignedSvid>>, RotateError>, ReadError> {
     let (mut host, recovered) = match standing(view, proven, now, terms) {
         Ok(Entitlement::Fresh(Renewal { host, recovered, .. })) => (*host, recovered),
         Ok(Entitlement::Retry(answered)) => {

@@ -66,7 +66,12 @@ pub(crate) fn commit_overlay(
     commit(database, overlay.tables(), position)
 }
 
-/// The same of what one batch changes.
+/// Notes in the file where it stands, and nothing else.
+pub(crate) fn commit_position(database: &Database, position: &LogPosition) -> Result<(), redb::Error> {
+    commit_overlay(database, &Overlay::default(), Some(position))
+}
+
+/// Puts what one batch changes into the file.
 pub(crate) fn commit_delta(database: &Database, delta: &Delta) -> Result<(), redb::Error> {
     let rows = delta
         .tables()

@@ -185,7 +185,7 @@ impl Disk {
         self.put_all_in_file()?;
         let Some(log) = log.filter(ChangeLog::is_begun) else { return Ok(()) };
         let closed = LogPosition { in_use: false, ..log.head() };
-        checkpoint::commit_overlay(&database, &Overlay::default(), Some(&closed))?;
+        checkpoint::commit_position(&database, &closed)?;
         Ok(log.close()?)
     }
 

@@ -178,15 +178,12 @@ pub(crate) fn set_changes_aside(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the change log beside a store.
-fn recovered(path: &Path, database: Database) -> Result<Opened, OpenError> {
-    recover(database, changes_beside(path))
-}
-
+/// The change log of a store.
 fn changes_beside(path: &Path) -> Box<dyn Segments> {
     Box::new(Directory::new(path.with_file_name(CHANGES_NAME)))
 }
 
+/// Reads what is in the change log and not in the file.
 pub(crate) fn recover(database: Database, segments: Box<dyn Segments>) -> Result<Opened, OpenError> {
     let position = position::of(&database)?;
     let (log, tail) = ChangeLog::recover(segments, position)?;
@@ -306,7 +303,10 @@ fn checked(path: &Path) -> Result<(Opened, u32), OpenError> {
             // A store whose log is refused has not been touched either.
             drop(ChangeLog::recover(changes_beside(path), position)?);
         }
-        let open = || recovered(path, builder().open(path).map_err(|e| opening(path, e))?);
+        let open = || {
+            let database = builder().open(path).map_err(|e| opening(path, e))?;
+            recover(database, changes_beside(path))
+        };
         if found < LAYOUT {
             if position.in_use {
                 // What was promised belongs into the copy.
@@ -363,7 +363,8 @@ pub(crate) fn write(
     checkpoint::commit_delta(database, &batch.finish()?.delta).map_err(failed)
 }
 
-fn failed(error: redb::Error) -> OpenError {
+/// What the file did not take.
+pub(crate) fn failed(error: redb::Error) -> OpenError {
     OpenError::Start(io::Error::other(error))
 }
 

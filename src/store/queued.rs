@@ -1,0 +1,81 @@
+//! A decision on its way through the writer, and how it comes back.
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::ReadError;
+use super::change::{Change, Verdict};
+use super::view::View;
+use super::writer::Work;
+
+/// Why a decision left no trace.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The decision could not be made.
+    #[error("cannot read what the decision needs")]
+    Read(#[from] ReadError),
+    /// Whether the changes are on disk is known once the file has been opened anew.
+    #[error("cannot commit to disk")]
+    Commit,
+    /// Nothing of it was written. After a failed commit it may be tried again, once the store takes writes.
+    #[error("the store takes no writes, because it is closing or a commit failed")]
+    Stopped,
+}
+
+pub(super) type Reply = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
+pub(super) type Job = Box<dyn FnOnce(&View<'_>, Timestamp) -> (Vec<Change>, Reply) + Send>;
+
+/// A decision that the writer will run, unless the server ends before.
+#[derive(Debug)]
+pub struct Queued<T, E> {
+    /// Where the queue was full, and the queue.
+    unsent: Option<Unsent>,
+    answer: oneshot::Receiver<Result<Result<T, E>, WriteError>>,
+}
+
+struct Unsent {
+    queue: mpsc::Sender<Work>,
+    work: Work,
+}
+
+impl std::fmt::Debug for Unsent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Unsent")
+    }
+}
+
+impl<T: Send + 'static, E: Send + 'static> Queued<T, E> {
+    /// `queue`: `None` where the writer has ended.
+    pub(super) fn new<D>(queue: Option<&mpsc::Sender<Work>>, decision: D) -> Self
+    where
+        D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
+    {
+        let (sender, answer) = oneshot::channel();
+        let job: Job = Box::new(move |view, now| {
+            let (outcome, changes) = match decision(view, now) {
+                Ok(Verdict { outcome, changes }) => (Ok(outcome), changes),
+                Err(error) => (Err(WriteError::Read(error)), Vec::new()),
+            };
+            let reply: Reply = Box::new(move |written| {
+                // A caller that went away has no use for the answer.
+                let _ = sender.send(outcome.and_then(|outcome| written.map(|()| outcome)));
+            });
+            (changes, reply)
+        });
+        // Dropping the job drops its reply, which is read as "stopped".
+        let unsent = queue.and_then(|queue| match queue.try_send(Work::Decide(job)) {
+            Ok(()) | Err(TrySendError::Closed(_)) => None,
+            Err(TrySendError::Full(work)) => Some(Unsent { queue: queue.clone(), work }),
+        });
+        Self { unsent, answer }
+    }
+
+    /// What was decided, once it is on disk.
+    pub(crate) async fn answer(self) -> Result<Result<T, E>, WriteError> {
+        if let Some(Unsent { queue, work }) = self.unsent {
+            queue.send(work).await.map_err(|_| WriteError::Stopped)?;
+        }
+        self.answer.await.map_err(|_| WriteError::Stopped)?
+    }
+}
