@@ -27,7 +27,7 @@ use crate::agent::run::readiness::{Notify, Readiness};
 use crate::agent::run::renewal::RenewalClient;
 use crate::agent::run::reports::{PendingReports, ReportedEvent};
 use crate::agent::run::runtime::RunEnd;
-use crate::agent::run::schedule::{Schedule, WAIT_MIN, schedule, suspicion_gap};
+use crate::agent::run::schedule::{FailedAttempt, Schedule, WAIT_MIN, schedule, suspicion_gap};
 use crate::agent::state_file::{AgentState, CLOCK_DIFFERENCE_MS_WARNED, Failed, LastRefusal};
 use crate::agent::workload::{Offer, Offered, TurnedAway};
 use crate::clock::{self, Clock};
@@ -266,8 +266,7 @@ impl Rotator {
     /// Writes down and logs why an attempt failed; the refusal if the identity is gone for good.
     fn explain(&mut self, error: &RotationError) -> Option<ServerRefusal> {
         let refusal = error.refusal().cloned();
-        self.schedule
-            .failed(refusal.as_ref().is_some_and(|refusal| !refusal.is_temporary()), random_permille());
+        self.schedule.failed(FailedAttempt::of(refusal.as_ref()), random_permille());
         let servers = addresses::servers(&self.config, &self.notes);
         let place = self.dir.place();
         let case = Case {
@@ -473,6 +472,7 @@ impl Rotator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::code::Code;
 
     fn schedule_of(lifetime_secs: i64) -> (Schedule, Timestamp) {
         let issued = Timestamp::from_second(1_790_000_000).unwrap();
@@ -515,14 +515,21 @@ mod tests {
         let (mut schedule, _) = schedule_of(86_400);
         let now = Instant::now();
         schedule.last_attempt = Some(now);
-        let mut retry_after = |refused: bool| {
-            schedule.failed(refused, 500);
-            schedule.wait(schedule.due, now).as_secs() / 60
+        let refused = |status, code: Code| {
+            let refusal = ServerRefusal { status, code: code.as_str().to_owned(), detail: String::new() };
+            FailedAttempt::of(Some(&refusal))
         };
-        assert_eq!([false, false].map(&mut retry_after), [1, 1]);
+        let mut retry_after = |attempt| {
+            schedule.failed(attempt, 500);
+            schedule.wait(schedule.due, now).as_secs()
+        };
+        let unavailable = refused(503, Code::Unavailable);
+        assert_eq!([FailedAttempt::of(None), unavailable].map(&mut retry_after), [60, 60]);
         // The longest wait is a quarter of an hour, jitter included.
-        assert_eq!([true; 5].map(&mut retry_after), [2, 4, 8, 13, 13]);
-        assert_eq!(retry_after(false), 1);
+        let refusals = [refused(403, Code::SvidExpired); 5];
+        assert_eq!(refusals.map(&mut retry_after).map(|seconds| seconds / 60), [2, 4, 8, 13, 13]);
+        assert_eq!(retry_after(unavailable), 60);
+        assert_eq!(retry_after(refused(503, Code::Busy)), 4);
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::agent::enroll::requests::ServerRefusal;
 use crate::agent::identity::Identity;
 use crate::agent::run::backoff::{after_refusals, jittered};
 use crate::agent::state_file::AgentState;
+use crate::domain::code::Code;
 use crate::domain::identity::rotation::{check_interval, due_at, jitter};
 use crate::domain::identity::serial::Serial;
 
@@ -81,12 +83,38 @@ impl Schedule {
 
     /// After an attempt that failed: soon again, because the cause may pass; ever more rarely when the server has
     /// refused for good, because then somebody must do something first.
-    pub(crate) fn failed(&mut self, refused: bool, permille: u16) {
-        self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
-        self.retry = match self.refusals {
-            0 => jittered(self.gap(), permille),
-            refusals => after_refusals(self.gap(), refusals, permille),
+    pub(crate) fn failed(&mut self, attempt: FailedAttempt, permille: u16) {
+        self.refusals = if attempt == FailedAttempt::Refused { self.refusals.saturating_add(1) } else { 0 };
+        self.retry = match attempt {
+            FailedAttempt::Passing => jittered(self.gap(), permille),
+            FailedAttempt::Busy => jittered(self.gap().min(BUSY_RETRY), permille),
+            FailedAttempt::Refused => after_refusals(self.gap(), self.refusals, permille),
         };
+    }
+}
+
+/// How long to wait for a server that has more to do than it can in time. It says so at once, which costs it little, and
+/// everybody may be waiting for a certificate at the same moment.
+const BUSY_RETRY: Duration = Duration::from_secs(4);
+
+/// Why an attempt brought no certificate, as far as the next one depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailedAttempt {
+    /// It may go better next time.
+    Passing,
+    /// The server has too much to do.
+    Busy,
+    /// The server has refused for good.
+    Refused,
+}
+
+impl FailedAttempt {
+    pub(crate) fn of(refusal: Option<&ServerRefusal>) -> Self {
+        match refusal {
+            Some(refusal) if refusal.code == Code::Busy.as_str() => Self::Busy,
+            Some(refusal) if !refusal.is_temporary() => Self::Refused,
+            _ => Self::Passing,
+        }
     }
 }
 
