@@ -17,10 +17,11 @@ pub fn keep_files_private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 
-/// Every agent holds a connection open; the hard limit is what the machine's owner allows.
-pub fn allow_descriptors() -> Result<(), ProcessError> {
+/// Every agent holds a connection open; the hard limit is what the machine's owner allows. Says how many may be open now.
+pub fn allow_descriptors() -> Result<u64, ProcessError> {
     let files = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).map_err(refused)
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).map_err(refused)?;
+    Ok(files.maximum.unwrap_or(u64::MAX))
 }
 
 fn refused(error: Errno) -> ProcessError {

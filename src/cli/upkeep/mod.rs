@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod demo;
+mod leash;
 pub(crate) mod quickstart;
 pub(crate) mod restore;
 pub(crate) mod serve;

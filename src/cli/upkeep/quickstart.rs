@@ -17,6 +17,7 @@ use crate::cli::Global;
 use crate::cli::authority::gen_cert::envelope_for_new_keys;
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::SecretOutput;
+use crate::cli::upkeep::leash::Leash;
 use crate::cli::upkeep::serve::{run, stop_on_signal};
 use crate::config::{Config, Overrides};
 use crate::domain::enroll::join_link::JoinLink;
@@ -45,6 +46,8 @@ pub(crate) struct QuickstartCommand {
     /// Enroll and run this many agents inside the server, to have something to look at
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
     demo_agents: u16,
+    #[command(flatten)]
+    leash: Leash,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -64,6 +67,7 @@ impl QuickstartCommand {
         allow_descriptors()?;
         let mut output = SecretOutput::open()?;
         let stop = stop_on_signal()?;
+        self.leash.hold(&stop);
         Server::examine(&config)?;
         Server::examine_address(&config)?;
         server::prepare_data_dir(&config.data_dir)?;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::Global;
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::print;
+use crate::cli::upkeep::leash::Leash;
 use crate::config::Overrides;
 use crate::process::{NotifyState, OnHangup, allow_descriptors, notify, stop_on_signals};
 use crate::server::Server;
@@ -34,6 +35,8 @@ pub(crate) struct ServeCommand {
     /// Say whether the server would start with these settings, and don't
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    leash: Leash,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -54,6 +57,7 @@ impl ServeCommand {
             return verdict(global.json);
         }
         let stop = stop_on_signal()?;
+        self.leash.hold(&stop);
         let server = Server::start(&config).await?;
         if global.json {
             print(&format!("{}\n", listening(&server)))?;
