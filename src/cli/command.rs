@@ -87,6 +87,7 @@ pub(crate) enum Command {
     Backup(crate::cli::upkeep::backup::BackupCommand),
     Restore(crate::cli::upkeep::restore::RestoreCommand),
     Check(crate::cli::upkeep::check::CheckCommand),
+    Selftest(crate::cli::selftest::SelftestCommand),
     /// Enroll this machine, and run the agent that keeps its identity fresh
     #[command(subcommand)]
     Agent(crate::cli::agent::command::AgentCommand),
@@ -153,6 +154,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Backup(command) => command.run(&global).await?,
         Command::Restore(command) => command.run(&global).await?,
         Command::Check(command) => return command.run(&global).await,
+        Command::Selftest(command) => command.run(&global).await?,
         Command::Tenant(command) => command.run(&global).await?,
         Command::User(command) => command.run(&global).await?,
         Command::ApiToken(command) => command.run(&global).await?,
@@ -203,6 +205,11 @@ impl Global {
                 .hint("run it there, without --server and MUSTER_SERVER"));
         }
         self.config(None, Overrides::default(), std::net::Ipv4Addr::LOCALHOST)
+    }
+
+    /// Starts logging where the flags ask for more, for commands whose result is all there is to say otherwise.
+    pub(crate) fn log_if_asked(&self) -> Result<(), CliError> {
+        if self.verbose > 0 { self.log(None) } else { Ok(()) }
     }
 
     /// Starts logging: what the flags ask for, else what the configuration says, else `info`.

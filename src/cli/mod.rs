@@ -1,6 +1,6 @@
 //! The command line: one file per command.
 //!
-//! Everything but `serve`, `quickstart` and `agent` is a client of the router, reached over the UNIX socket
+//! Everything but `serve`, `quickstart`, `selftest` and `agent` is a client of the router, reached over the UNIX socket
 //! while a server runs and in process while none does.
 
 pub mod agent;
@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod output;
 pub mod people;
 mod received;
+pub mod selftest;
 mod ttl;
 pub mod upkeep;
 mod word;

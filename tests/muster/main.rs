@@ -142,6 +142,8 @@ mod secret_files;
 mod secret_streams;
 /// Enrollment secrets: made, counted, capped, revoked.
 mod secrets;
+/// `muster selftest`: the proof on a user's own machine, which leaves nothing behind however it ends.
+mod selftest;
 /// The server's wall clock steps, stands at the edge of a second, and comes back.
 mod server_clock;
 /// Settings and files that would leave agents outside are refused before anything is made.

@@ -2,6 +2,7 @@
 
 pub mod backoff;
 mod door;
+pub(crate) mod in_memory;
 pub mod readiness;
 mod renewal;
 pub mod reports;
