@@ -33,7 +33,8 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, phase: Duration) {
     let phase = phase.min(LONGEST);
     let capacity = doors::capacity(server, fleet, phase).await;
     let rate = capacity * TIMES;
-    let machines = fleet.newcomers((rate * phase.as_secs_f64()) as usize);
+    let within_phase = |number: &u32| f64::from(*number) / rate < phase.as_secs_f64();
+    let machines = fleet.newcomers((0_u32..).take_while(within_phase).count());
     let mut queues: Vec<_> = (0..CLIENTS).map(|_| Vec::new()).collect();
     let https = Https::new(server);
     // They are all connected before the first request.
@@ -78,14 +79,13 @@ async fn client(https: Https, from: IpAddr, queue: Vec<(Instant, Machine)>) -> A
     for (at, machine) in queue {
         tokio::time::sleep_until(at.into()).await;
         let (status, body) = connection.exchange(&machine.request).await.expect("an answer");
-        match status {
-            201 => {
-                answers.accepted.push(at.elapsed());
-                answers.bodies.push((machine, body));
-            }
-            503 => answers.refused.push(at.elapsed()),
-            _ => panic!("{status} {}", String::from_utf8_lossy(&body)),
+        if status == 503 {
+            answers.refused.push(at.elapsed());
+            continue;
         }
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+        answers.accepted.push(at.elapsed());
+        answers.bodies.push((machine, body));
     }
     answers
 }
