@@ -1,27 +1,20 @@
 //! Live agents: what it costs to attach them, to have them, to hear from them, and how fast one is put out.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper_util::rt::TokioIo;
 use muster::grpc::proto::agent_service_client::AgentServiceClient;
 use muster::grpc::proto::{HeartbeatRequest, HostFacts, SessionRequest, SessionResponse, session_request};
-use rustls::ClientConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
-use crate::figures::{Times, line};
-use crate::https::{Https, post, trusting};
-use crate::machines::{Fleet, Host};
-use crate::server::Server;
+use crate::load::dial::Dial;
+use crate::load::figures::{Times, line};
+use crate::load::https::post;
+use crate::load::machines::{Fleet, Host};
+use crate::load::server::Server;
 use crate::still::StillWatchers;
 use crate::{Settings, renewals, tokens, vouching, watchers};
 
@@ -37,6 +30,10 @@ pub const REVOKED: usize = 200;
 pub const TOLD: usize = 20;
 /// How long the server has to come to rest before its memory is read.
 const REST: Duration = Duration::from_secs(2);
+
+fn heartbeat(facts: Option<HostFacts>) -> SessionRequest {
+    SessionRequest { message: Some(session_request::Message::Heartbeat(HeartbeatRequest { facts })) }
+}
 
 /// An agent with an open session.
 struct Agent {
@@ -94,7 +91,7 @@ async fn attach(server: &Server, hosts: &[Host]) -> Vec<Agent> {
         if attaching.len() >= ATTACHING {
             agents.extend(attaching.join_next().await);
         }
-        attaching.spawn(dial.attach());
+        attaching.spawn(Agent::attach(dial));
     }
     agents.extend(attaching.join_all().await.into_iter().map(Ok));
     let spent = meter.spent();
@@ -102,59 +99,19 @@ async fn attach(server: &Server, hosts: &[Host]) -> Vec<Agent> {
     agents.into_iter().map(|agent| agent.expect("it does not panic")).collect()
 }
 
-/// Where an agent connects, and as whom.
-#[derive(Clone)]
-pub struct Dial {
-    id: String,
-    address: SocketAddr,
-    tls: TlsConnector,
-}
-
-impl Dial {
-    fn new(server: &Server, host: &Host) -> Self {
-        let chain = CertificateDer::pem_slice_iter(host.svid.chain().as_bytes()).collect::<Result<_, _>>();
-        let key = PrivateKeyDer::try_from(host.key.serialize_der()).expect("a key");
-        let tls = trusting(server).with_client_auth_cert(chain.expect("certificates"), key);
-        let mut tls: ClientConfig = tls.expect("an identity");
-        tls.alpn_protocols = vec![b"h2".to_vec()];
-        Self { id: host.svid.agent_id.clone(), address: server.grpc, tls: TlsConnector::from(Arc::new(tls)) }
-    }
-
-    /// A connection.
-    pub async fn connect(&self) -> AgentServiceClient<Channel> {
-        let Self { address, tls, .. } = self.clone();
-        let connector = tower::service_fn(move |_: Uri| {
-            let tls = tls.clone();
-            async move {
-                let tcp = TcpStream::connect(address).await?;
-                tcp.set_nodelay(true)?;
-                let stream = tls.connect(ServerName::from(address.ip()), tcp).await?;
-                Ok::<_, std::io::Error>(TokioIo::new(stream))
-            }
-        });
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URI");
-        let channel = endpoint.connect_with_connector(connector).await.expect("a connection");
-        AgentServiceClient::new(channel)
-    }
-
+impl Agent {
     /// Opens a session and waits for the answer to its first heartbeat.
-    async fn attach(self) -> Agent {
-        let (mut client, id) = (self.connect().await, self.id.clone());
+    async fn attach(dial: Dial) -> Self {
+        let (mut client, id) = (dial.connect().await, dial.id.clone());
         let (up, requests) = mpsc::channel(1);
         let facts = HostFacts { hostname: id.clone(), arch: "x86_64".to_owned(), ..HostFacts::default() };
         up.send(heartbeat(Some(facts))).await.expect("it is open");
         let down = client.session(ReceiverStream::new(requests)).await.expect("a session").into_inner();
-        let mut agent = Agent { id, up, down, client, dial: self };
+        let mut agent = Self { id, up, down, client, dial };
         agent.answer().await;
         agent
     }
-}
 
-fn heartbeat(facts: Option<HostFacts>) -> SessionRequest {
-    SessionRequest { message: Some(session_request::Message::Heartbeat(HeartbeatRequest { facts })) }
-}
-
-impl Agent {
     async fn answer(&mut self) {
         self.down.message().await.expect("an open session").expect("an answer");
     }
@@ -212,7 +169,7 @@ where
 
 /// Revokes live agents one after the other while the others stay.
 async fn revoke(server: &Server, agents: &mut Vec<Agent>, bearer: &str) {
-    let mut admin = Https::new(server).connect(server.https.ip()).await.expect("a connection");
+    let mut admin = server.door().connect(server.https.ip()).await.expect("a connection");
     let (mut answers, mut ends) = (Vec::new(), Vec::new());
     for mut agent in agents.split_off(agents.len().saturating_sub(REVOKED)) {
         let request = post(&format!("/v1/agents/{}/revoke", agent.id), bearer, "");

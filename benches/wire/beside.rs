@@ -10,7 +10,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::server::Server;
+use crate::load::server::Server;
 
 /// How long a program may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -10,14 +10,12 @@
 
 mod agents;
 mod beside;
-mod device;
 mod doors;
-mod figures;
-mod https;
-mod machines;
+#[path = "../load/mod.rs"]
+#[allow(dead_code, reason = "each benchmark uses its part")]
+mod load;
 mod overload;
 mod renewals;
-mod server;
 mod starts;
 mod still;
 mod tokens;
@@ -25,12 +23,12 @@ mod vouching;
 mod watchers;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use figures::{line, load_average};
-use machines::Fleet;
-use server::Server;
+use load::arguments::flag;
+use load::figures::{line, load_average};
+use load::machines::Fleet;
+use load::server::Server;
 
 /// What the command line may change.
 #[derive(Debug)]
@@ -49,11 +47,6 @@ fn main() {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     runtime.block_on(run(&settings));
-}
-
-fn flag<T: FromStr>(name: &str) -> Option<T> {
-    let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
-    arguments.next()?.parse().ok()
 }
 
 async fn run(settings: &Settings) {

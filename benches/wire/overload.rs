@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::doors;
-use crate::figures::{Times, line};
-use crate::https::Https;
-use crate::machines::{Fleet, Machine};
-use crate::server::Server;
+use crate::load::figures::{Times, line};
+use crate::load::https::Https;
+use crate::load::machines::{Fleet, Machine};
+use crate::load::server::Server;
 
 /// Clients that ask when their time has come, whether or not the others were answered.
 const CLIENTS: u32 = 800;
@@ -36,7 +36,7 @@ pub async fn measure(server: &Server, fleet: &mut Fleet, phase: Duration) {
     let within_phase = |number: &u32| f64::from(*number) / rate < phase.as_secs_f64();
     let machines = fleet.newcomers((0_u32..).take_while(within_phase).count());
     let mut queues: Vec<_> = (0..CLIENTS).map(|_| Vec::new()).collect();
-    let https = Https::new(server);
+    let https = server.door();
     // They are all connected before the first request.
     let begins = Instant::now() + Duration::from_secs(3);
     for (number, machine) in machines.into_iter().enumerate() {

@@ -3,10 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use crate::figures::{Times, line};
-use crate::https::Https;
-use crate::machines::Fleet;
-use crate::server::Server;
+use crate::load::figures::{Times, line};
+use crate::load::machines::Fleet;
+use crate::load::server::Server;
 
 /// Starts of each kind.
 const STARTS: usize = 5;
@@ -15,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for the first answer that says "ready".
 pub async fn answer(server: &Server) {
-    let https = Https::new(server);
+    let https = server.door();
     let ready = b"GET /readyz HTTP/1.1\r\nHost: muster\r\n\r\n";
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -38,7 +37,7 @@ pub async fn measure(server: &mut Server, fleet: &mut Fleet) {
     for _ in 0..STARTS {
         // A store that was written to since it was opened.
         let machine = fleet.newcomers(1).remove(0);
-        let mut connection = Https::new(server).connect(Ipv4Addr::LOCALHOST.into()).await.expect("it runs");
+        let mut connection = server.door().connect(Ipv4Addr::LOCALHOST.into()).await.expect("it runs");
         let (_, body) = connection.exchange(&machine.request).await.expect("an answer");
         fleet.welcome([(machine, body)]);
         server.kill();

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use crate::agents::Dial;
+use crate::load::dial::Dial;
 
 /// How many connect at the same time.
 const CONNECTING: usize = 64;

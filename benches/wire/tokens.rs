@@ -7,8 +7,8 @@ use muster::grpc::proto::agent_service_client::AgentServiceClient;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
-use crate::figures::{Times, line};
-use crate::server::Server;
+use crate::load::figures::{Times, line};
+use crate::load::server::Server;
 
 /// Agents that ask at a time.
 const ASKING: usize = 16;

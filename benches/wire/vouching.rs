@@ -17,10 +17,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::beside::{Agent, Nginx};
-use crate::figures::{Times, line};
-use crate::https::{Connection, Https, post};
-use crate::machines::{Fleet, Host};
-use crate::server::{Server, cpu_of};
+use crate::load::figures::{Times, line};
+use crate::load::https::{Connection, post};
+use crate::load::machines::{Fleet, Host};
+use crate::load::meter::cpu_of;
+use crate::load::server::Server;
 use crate::still::StillWatchers;
 
 /// Certificates that come again.
@@ -244,7 +245,7 @@ struct Admin {
 
 impl Admin {
     async fn new(server: &Server, bearer: &str) -> Self {
-        let connection = Https::new(server).connect(server.https.ip()).await.expect("a connection");
+        let connection = server.door().connect(server.https.ip()).await.expect("a connection");
         Self { connection, bearer: bearer.to_owned() }
     }
 

@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use crate::figures::{Times, line};
-use crate::https::{Https, post};
-use crate::server::Server;
+use crate::load::figures::{Times, line};
+use crate::load::https::post;
+use crate::load::server::Server;
 
 /// Revocations that are told, and how long the machine rests before each.
 const TOLD: usize = 20;
@@ -49,7 +49,7 @@ pub async fn measure(
     let each = (server.resident_mib() - before) * 1024.0 / count as f64;
     line("memory, watchers", &format!("{each:.1} KiB each ({count} watchers)"));
 
-    let mut admin = Https::new(server).connect(server.https.ip()).await.expect("a connection");
+    let mut admin = server.door().connect(server.https.ip()).await.expect("a connection");
     let (mut all, mut last, mut answers, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Duration::ZERO);
     for agent in gone.iter().take(TOLD) {
         tokio::time::sleep(REST).await;

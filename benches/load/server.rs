@@ -10,11 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::device::Device;
-use crate::figures::Spent;
-
-/// Clock ticks of /proc/PID/stat per second; Linux shows 100 to programs on every architecture that we run on.
-const TICKS: u64 = 100;
+use crate::load::device::Device;
+use crate::load::https::Https;
+use crate::load::meter::Meter;
 
 #[derive(Debug)]
 pub struct Server {
@@ -103,9 +101,18 @@ impl Server {
     }
 
     /// Starts to count what both sides spend.
-    pub fn meter(&self) -> Meter<'_> {
-        let client = cpu_ticks(std::process::id());
-        Meter { server: self, begun: Instant::now(), ticks: cpu_ticks(self.child.id()), client }
+    pub fn meter(&self) -> Meter {
+        Meter::of(self.id())
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What connects to it over HTTPS.
+    pub fn door(&self) -> Https {
+        Https::new(self.https, &self.ca)
     }
 
     pub fn resident_mib(&self) -> f64 {
@@ -135,37 +142,4 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// Counts what both sides spend.
-#[derive(Debug)]
-pub struct Meter<'s> {
-    server: &'s Server,
-    begun: Instant,
-    ticks: u64,
-    client: u64,
-}
-
-impl Meter<'_> {
-    pub fn spent(&self) -> Spent {
-        let cpu = |process, before| Duration::from_millis((cpu_ticks(process) - before) * 1000 / TICKS);
-        Spent {
-            elapsed: self.begun.elapsed(),
-            server_cpu: cpu(self.server.child.id(), self.ticks),
-            client_cpu: cpu(std::process::id(), self.client),
-        }
-    }
-}
-
-/// User and system time of a process with all its threads so far.
-pub fn cpu_of(process: u32) -> Duration {
-    Duration::from_millis(cpu_ticks(process) * 1000 / TICKS)
-}
-
-/// In clock ticks, proc(5).
-fn cpu_ticks(process: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
-    let (_, after_name) = stat.rsplit_once(") ").expect("a name in parentheses");
-    let fields: Vec<&str> = after_name.split(' ').collect();
-    [11, 12].iter().map(|&field| fields[field].parse::<u64>().expect("a number")).sum()
 }

@@ -1,6 +1,7 @@
 //! What reaches the device that a store lies on, by its own counters. `/proc/PID/io` counts a whole folio of the page cache for
 //! each octet that changes in it, which is wrong by more than ten where little is written at a time.
 
+use std::fmt;
 use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -11,11 +12,11 @@ const SECTOR: u64 = 512;
 #[derive(Debug)]
 pub struct Device(Option<PathBuf>);
 
-/// What a device has been given since it was attached.
+/// What a device has been given, since it was attached or by each operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Written {
-    kib: f64,
-    flushes: f64,
+    pub kib: f64,
+    pub flushes: f64,
 }
 
 impl Device {
@@ -37,10 +38,15 @@ impl Device {
 }
 
 impl Written {
-    /// Of each of so many operations, since an earlier moment.
-    pub fn each(self, earlier: Self, count: usize) -> String {
+    /// By each of so many operations, since an earlier moment.
+    pub fn each(self, earlier: Self, count: usize) -> Self {
         let each = |now: f64, before: f64| (now - before) / count as f64;
-        let (kib, flushes) = (each(self.kib, earlier.kib), each(self.flushes, earlier.flushes));
-        format!("{kib:.1} KiB and {flushes:.2} flushes to the device")
+        Self { kib: each(self.kib, earlier.kib), flushes: each(self.flushes, earlier.flushes) }
+    }
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} KiB and {:.2} flushes to the device", self.kib, self.flushes)
     }
 }

@@ -28,7 +28,7 @@ impl Times {
     }
 
     /// In milliseconds; not a number where nothing was timed.
-    fn at(&self, percent: usize) -> f64 {
+    pub fn at(&self, percent: usize) -> f64 {
         let last = self.0.len().saturating_sub(1);
         self.0.get(last * percent / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
     }

@@ -14,12 +14,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::server::Server;
-
-/// What a TLS client needs that trusts this server and nobody else.
-pub fn trusting(server: &Server) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+/// What a TLS client needs that trusts servers of this CA (PEM) and nobody else.
+pub fn trusting(ca: &str) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(server.ca.as_bytes()) {
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
         roots.add(certificate.expect("a certificate")).expect("a root");
     }
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -41,11 +39,11 @@ pub struct Connection {
 }
 
 impl Https {
-    pub fn new(server: &Server) -> Self {
-        let mut tls = trusting(server).with_no_client_auth();
+    pub fn new(address: SocketAddr, ca: &str) -> Self {
+        let mut tls = trusting(ca).with_no_client_auth();
         // A machine that enrolls has not been here before.
         tls.resumption = Resumption::disabled();
-        Self { address: server.https, tls: TlsConnector::from(Arc::new(tls)) }
+        Self { address, tls: TlsConnector::from(Arc::new(tls)) }
     }
 
     /// Connects from an address of this machine: each has ports of its own, so they don't run out.
