@@ -17,7 +17,7 @@ help:
 	@echo "make test   install what the tests need and run every test, those in a browser last"
 	@echo "make test-use  the pages of docs/use/ whose programs not everybody has, Debian's packages and NATS, and SPIRE's agent"
 	@echo "make lint   formatting, clippy, licences and sources of dependencies, systemd units"
-	@echo "make bench  the benchmarks"
+	@echo "make bench  the benchmarks, last the table of docs/performance.md, which \`cargo bench --bench table\` prints alone"
 	@echo "make fuzz   every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)), with a nightly compiler and cargo-fuzz"
 	@echo "make regenerate  everything that is generated and checked in: protobuf code, the API's document, its types"
 
@@ -51,8 +51,10 @@ lint:
 	@if command -v systemd-analyze >/dev/null; then .ci/check-units; \
 	else echo "systemd-analyze is not installed: the units were not checked"; fi
 
+# Each is named so that the table comes last.
 bench:
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench commit_modes --bench fleet --bench wire
+	$(CARGO) bench --locked --bench table
 
 # New inputs go to fuzz/corpus, which is not checked in; what breaks something becomes a test.
 fuzz:
