@@ -30,7 +30,7 @@ pub struct Server {
 impl Server {
     /// `muster quickstart` in a new data directory.
     pub fn first_start(binary: &Path) -> Self {
-        let room = tempfile::tempdir_in(".").expect("a directory on a real disk");
+        let room = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a real disk");
         let binary = binary.canonicalize().expect("a server to measure");
         let mut quickstart = Self::command_in(&binary, room.path());
         quickstart.args(["quickstart", "--json", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
