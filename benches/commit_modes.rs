@@ -59,7 +59,7 @@ fn write(database: &Database, mode: Durability, first: u64, count: u64) {
 }
 
 fn commits(mode: Durability, batch: u64) {
-    let directory = tempfile::tempdir_in(".").expect("a directory on a real disk");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a real disk");
     let database = open(&directory.path().join("bench.redb"));
     write(&database, mode, 0, 20_000);
     let mut times = Vec::new();
@@ -88,7 +88,7 @@ fn fill_and_crash(path: &Path, mode: u64, rows: u64) -> ! {
 }
 
 fn reopening(mode: Durability, index: usize, rows: u64) {
-    let directory = tempfile::tempdir_in(".").expect("a directory on a real disk");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a real disk");
     let path = directory.path().join("bench.redb");
     let own = std::env::current_exe().expect("this program");
     let crashed = Command::new(own)

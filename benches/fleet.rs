@@ -41,7 +41,7 @@ fn main() {
 }
 
 async fn run(hosts: usize) {
-    let directory = tempfile::tempdir_in(".").expect("a directory on a real disk");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a real disk");
     let app = open(directory.path());
     let settings = EnvelopeSettings { data_dir: directory.path().to_owned(), ..EnvelopeSettings::default() };
     let (envelope, _) = Envelope::find_or_create(&settings, SystemClock.now()).expect("an envelope");

@@ -50,7 +50,7 @@ pub struct Agent {
 impl Agent {
     /// Enrolls and runs, by way of a program that ends in it.
     pub fn start(server: &Server, secret: &str, by_way_of: &[&str]) -> Self {
-        let room = tempfile::tempdir_in(".").expect("a directory on a real disk");
+        let room = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a real disk");
         let path = room.path().canonicalize().expect("it is there");
         fs::write(path.join("secret"), secret).expect("a file");
         fs::write(path.join("server-ca.pem"), &server.ca).expect("a file");
@@ -114,7 +114,7 @@ impl Nginx {
     pub fn prepare() -> Option<Self> {
         let program = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/bin/nginx"];
         let program = (*program.iter().find(|program| Path::new(program).exists())?).to_owned();
-        let room = tempfile::tempdir_in(".").expect("a directory on a real disk");
+        let room = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a real disk");
         fs::create_dir(room.path().join("muster")).expect("a directory");
         Some(Self { room, program, asking: free_port(), by_files: free_port(), process: None })
     }

@@ -18,7 +18,7 @@ pub struct Bare {
 
 impl Bare {
     pub fn start() -> Self {
-        let room = tempfile::tempdir_in(".").expect("a directory on a real disk");
+        let room = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a real disk");
         let program = std::env::current_exe().expect("it is known");
         let mut command = Command::new(program);
         command.arg("--bare").arg(room.path()).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped());
