@@ -53,7 +53,7 @@ impl App {
         Self::decided(self.begin_decision(decision)).await
     }
 
-    /// Queues a decision from a thread of a pool, which is run whether or not anybody waits for it.
+    /// Queues a decision from a thread of a pool. Once queued, it is run whether or not anybody waits for it.
     pub(crate) fn begin_decision<T, E, D>(&self, decision: D) -> Queued<T, E>
     where
         T: Send + 'static,

@@ -159,6 +159,11 @@ impl State {
         self.average.saturating_mul(per_slot)
     }
 
+    /// One long piece, as a backup is, says little of the next, so it counts for no more than the longest wait.
+    fn note(&mut self, took: Duration, within: Duration) {
+        self.average = (self.average * (AVERAGED - 1) + took.min(within)) / AVERAGED;
+    }
+
     fn next(&mut self) -> Option<Waiting> {
         self.urgent.pop_front().or_else(|| self.ordinary.pop_front())
     }
@@ -192,7 +197,7 @@ impl Shared {
                 drop(state);
                 let took = self.take(waiting);
                 state = self.state.lock();
-                state.average = (state.average * (AVERAGED - 1) + took) / AVERAGED;
+                state.note(took, self.within);
                 continue;
             }
             state.idle += 1;
@@ -282,15 +287,24 @@ mod tests {
         assert!(heard.recv().is_err());
     }
 
+    #[test]
+    fn a_backup_keeps_no_page_waiting_outside() {
+        let mut state = State::default();
+        state.note(Duration::from_secs(3600), READING_WITHIN);
+        assert!(state.average * 15 < READING_WITHIN, "{:?}", state.average);
+    }
+
     #[tokio::test]
-    async fn work_whose_caller_has_given_up_by_now_is_not_begun() {
-        let (pool, hold) = held(Duration::from_millis(1), Duration::ZERO).await;
+    async fn what_has_waited_too_long_is_not_begun() {
+        let (pool, hold) = held(Duration::from_secs(1), Duration::ZERO).await;
         let late = tokio::spawn({
             let pool = Arc::clone(&pool);
             async move { pool.run(|| ()).await }
         });
         until_waiting(&pool, 1).await;
-        std::thread::sleep(Duration::from_millis(20));
+        for waiting in &mut pool.shared.state.lock().ordinary {
+            waiting.since = waiting.since.checked_sub(Duration::from_secs(5)).unwrap();
+        }
         drop(hold);
         assert!(matches!(late.await.unwrap(), Err(Unavailable::Busy)));
     }

@@ -112,7 +112,8 @@ impl Writer {
         &self.health
     }
 
-    /// Queues a decision, which is run whether or not anybody waits for it.
+    /// Queues a decision, which then is run whether or not anybody waits for it. Where the queue is full, it waits with its
+    /// caller.
     pub(crate) fn begin<T, E, D>(&self, decision: D) -> Queued<T, E>
     where
         T: Send + 'static,
