@@ -24,6 +24,7 @@ use crate::app::issue::shown_denied::ShownDenied;
 use crate::app::issue::vouch::VouchIssuers;
 use crate::app::issue::{enroll, rotate};
 use crate::app::keep::revocation_lists::RefusedSvids;
+use crate::app::keep::scrub::Scrubbed;
 use crate::app::pool::Pool;
 use crate::app::trust::log::TrustLog;
 use crate::ca::authority::Authority;
@@ -137,6 +138,7 @@ pub struct App {
     pub(crate) refusals: RefusalLog,
     pub(crate) suspicions: Arc<Suspicions>,
     pub(crate) shown_denied: ShownDenied,
+    pub(crate) scrubbed: Scrubbed,
     /// Attempts of decommissioned machines to come back with a secret, each of which may be told in a timeline.
     pub(crate) readmissions: Mutex<RateLimiter<HostId>>,
     /// Every rotation adds rows that stay.
@@ -230,12 +232,17 @@ impl App {
         };
         let store = Store::open(&data_dir.join(store::FILE_NAME), Arc::clone(&clock), publish)?;
         let suspicions: Arc<Suspicions> = Arc::default();
-        let load = |view: &store::View<'_>| Fleet::load(view, Arc::clone(&events), Arc::clone(&suspicions));
-        let fleet = Arc::new(store.read(load)?);
+        let fleet = Arc::new(Fleet::of(store.reader(), Arc::clone(&events), Arc::clone(&suspicions)));
         let trust_log = Arc::new(store.read(TrustLog::load)?);
         // Nothing has been written yet: writes come from use cases, and there are none before this returns.
         let _ = following.set(Arc::clone(&fleet));
         let _ = watching.set(Arc::clone(&trust_log));
+        // A store that was not walked is large, and nobody should wait for it.
+        if store.was_walked() {
+            fleet.load()?;
+        } else {
+            Fleet::load_behind(&fleet)?;
+        }
         let history = Arc::new(History::new(store.clone()));
         let rotations = limiter(rotate::rate(policy.svid_ttl));
         let writes = limiter(write_pace::rate(policy.write_pace));
@@ -271,6 +278,7 @@ impl App {
             refusals: RefusalLog::default(),
             suspicions,
             shown_denied: ShownDenied::default(),
+            scrubbed: Scrubbed::default(),
             readmissions: limiter(enroll::READMISSIONS_TOLD),
             rotations,
             writes,

@@ -97,6 +97,27 @@ pub(crate) async fn tidying(app: Arc<App>, shared: Shared, ending: CancellationT
     }
 }
 
+/// How often all of the store is read.
+const SCRUB_EVERY: Duration = Duration::from_hours(24);
+
+/// Reads all of the store, at once where the start has not.
+pub(crate) async fn scrubbing(app: Arc<App>, ending: CancellationToken) {
+    let mut due = tokio::time::interval(SCRUB_EVERY);
+    if app.store.was_walked() {
+        due.reset();
+    }
+    loop {
+        let done = tokio::select! {
+            () = ending.cancelled() => return,
+            done = async {
+                due.tick().await;
+                app.scrub().await
+            } => done,
+        };
+        warn_of(done, "the store could not be read through; it will be tried again");
+    }
+}
+
 /// How often the keys of JWT-SVIDs are looked after.
 const JWT_KEYS_EVERY: Duration = Duration::from_secs(10);
 

@@ -23,7 +23,7 @@ use crate::server::agent_answers::AgentAnswers;
 use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
     deny_what_is_shown, housekeeping, jwt_keys_kept, keep_jwt_keys, publish_waiting_lists, save_presence,
-    sign_of_life, signs_of_life, tidying, warn_of, warn_of_addresses, warn_of_names_and_lists,
+    scrubbing, sign_of_life, signs_of_life, tidying, warn_of, warn_of_addresses, warn_of_names_and_lists,
     watch_addresses, watch_for_clones,
 };
 use crate::server::prepare::{
@@ -226,6 +226,7 @@ impl Server {
             tokio::spawn(self.agents.keep_following(Arc::clone(&self.app), changes, ending.clone())),
             tokio::spawn(watch_addresses(self.shared.clone(), ending.clone())),
             tokio::spawn(publish_waiting_lists(Arc::clone(&self.app), self.live.clone(), ending.clone())),
+            tokio::spawn(scrubbing(Arc::clone(&self.app), ending.clone())),
         ];
         stop.cancelled().await;
         tracing::info!("stopping");
@@ -237,6 +238,7 @@ impl Server {
             }
         }
         warn_of(save_presence(&self.app).await, "the last reports could not be saved");
+        warn_of(self.app.save_all_presence().await, "the last reports could not be saved");
         let recorded = self.app.record_repeated_refusals(true).await;
         warn_of(recorded, "repeated refusals could not be recorded");
         let left = sign_of_life(&self.app, &self.certificate).await;

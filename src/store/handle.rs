@@ -1,5 +1,6 @@
 //! The store as everybody holds it: reads on snapshots, writes through the writer.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,18 +12,19 @@ use crate::domain::identity::deny::DenyList;
 use crate::domain::insight::audit::MissingRecords;
 use crate::store::backup::{BackedUp, SnapshotWriteError};
 use crate::store::change::Verdict;
-use crate::store::check::{CheckedTable, Damage};
 use crate::store::journal::audit_checkpoints::Loss;
 use crate::store::journal::file::Journal;
 use crate::store::layers::snapshot::Snapshot;
 use crate::store::log::change_log::ChangeLog;
+use crate::store::opening::checked;
 use crate::store::opening::disk::Disk;
 use crate::store::opening::open;
 use crate::store::opening::open::{OpenError, OpenedJournal};
+use crate::store::proof::check::{CheckedTable, Damage, Proof, check};
 use crate::store::queued::{Queued, WriteError};
 use crate::store::view::View;
 use crate::store::writer::Writer;
-use crate::store::{Publish, ReadError, backup, check};
+use crate::store::{Publish, ReadError, backup};
 
 /// The store's file inside the data directory.
 pub const FILE_NAME: &str = "muster.redb";
@@ -41,13 +43,28 @@ pub struct Store {
     pub(crate) disk: Arc<Disk>,
     pub(crate) deny: DenyList,
     pub(crate) loss: Arc<Loss>,
+    walked: bool,
+}
+
+/// Reads what is in the store, and does not keep its writer.
+#[derive(Debug, Clone)]
+pub struct StoreReader {
+    disk: Arc<Disk>,
+}
+
+impl StoreReader {
+    /// Reads from a consistent snapshot, as [`Store::read`] does.
+    pub fn read<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        read(&View::new(&self.disk.snapshot()?))
+    }
 }
 
 impl Store {
-    /// Opens the store at `path`, creating it if there is none, and proves its integrity before anything
-    /// is read from it.
+    /// Opens the store at `path`, creating it if there is none, and proves what nobody may be served without; all of it
+    /// where that is quick.
     pub fn open(path: &Path, clock: Arc<dyn Clock>, publish: Publish) -> Result<Self, OpenError> {
         let mut opened = open::open(path, clock.now())?;
+        let walked = opened.walked;
         let journal = path.with_file_name(JOURNAL_NAME);
         let OpenedJournal { journal, missing, lesson } =
             open::journal(opened.snapshot()?, &journal, clock.now())?;
@@ -57,7 +74,7 @@ impl Store {
         let (disk, log) = Disk::new(path.to_owned(), opened);
         let store = Self::start(disk, Some(log), Some(journal), clock, publish)?;
         store.loss.found(missing);
-        Ok(store)
+        Ok(Self { walked, ..store })
     }
 
     /// Reads from a store without opening it for writing, and so without touching the file; `None` when there
@@ -66,7 +83,7 @@ impl Store {
         path: &Path,
         read: impl FnOnce(&View<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Option<T> {
-        open::apart(path, move |path| {
+        checked::apart(path, move |path| {
             let transaction = open::read_only(path)?.begin_read().ok()?;
             read(&View::new(&Snapshot::of_file(transaction))).ok()
         })
@@ -88,7 +105,7 @@ impl Store {
         let loss = Arc::new(Loss::default());
         let writer =
             Writer::start(Arc::clone(&disk), log, journal, Arc::clone(&loss), clock, deny.clone(), publish)?;
-        Ok(Self { writer: Arc::new(writer), disk, deny, loss })
+        Ok(Self { writer: Arc::new(writer), disk, deny, loss, walked: true })
     }
 
     /// Reads from a consistent snapshot. Meant for point reads and short pages; long scans belong on a
@@ -96,6 +113,11 @@ impl Store {
     pub fn read<T, E: From<ReadError>>(&self, read: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
         let snapshot = self.disk.snapshot()?;
         read(&View::new(&snapshot))
+    }
+
+    /// For those who read and never write.
+    pub fn reader(&self) -> StoreReader {
+        StoreReader { disk: Arc::clone(&self.disk) }
     }
 
     /// Writes every row of a consistent snapshot, taken now, to `to`. Blocking and long.
@@ -109,7 +131,32 @@ impl Store {
 
     /// Reads everything that is committed now and holds it together. Blocking and long.
     pub fn check(&self, now: Timestamp, report: &mut dyn FnMut(CheckedTable)) -> Result<(), Damage> {
-        check::check(&self.disk.snapshot()?, now, report)
+        check(&self.disk.snapshot()?, now, report)
+    }
+
+    /// Whether everything in the file was proved when it was opened.
+    pub const fn was_walked(&self) -> bool {
+        self.walked
+    }
+
+    /// Begins to do what [`Self::check`] does, in short steps.
+    pub fn begin_proof() -> Proof {
+        Proof::begin()
+    }
+
+    /// Reads on, so many rows at most; whether that was all. Blocking.
+    pub fn go_on_proving(
+        &self,
+        proof: &mut Proof,
+        now: Timestamp,
+        rows: usize,
+    ) -> Result<ControlFlow<()>, Damage> {
+        proof.go_on(&self.disk.snapshot()?, now, rows, &mut |_| {})
+    }
+
+    /// Proves the structure of a file that nobody has open, however large it is.
+    pub fn prove_file(path: &Path) -> Result<(), OpenError> {
+        checked::prove(path)
     }
 
     /// Queues a decision and waits until its changes are on disk.

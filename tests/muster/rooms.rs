@@ -38,7 +38,7 @@ const ROOMS: &[Room] = &[
         &["domain", "durable", "secret_file", "pem", "svid"],
         &["rcgen", "x509_parser", "age", "rustls"],
     ),
-    room("store", &["domain", "clock", "durable"], &["redb"]),
+    room("store", &["domain", "clock", "durable", "error_chain"], &["redb"]),
     room(
         "tls",
         &["domain", "clock", "secret_file", "shell", "pem", "svid"],
@@ -46,7 +46,7 @@ const ROOMS: &[Room] = &[
     ),
     // Of rustls only the types that it shares with webpki.
     room("vouch", &["domain", "pem", "svid"], &["webpki", "x509_parser", "rustls"]),
-    room("app", &["domain", "ca", "store", "clock", "pem", "vouch"], &[]),
+    room("app", &["domain", "ca", "store", "clock", "pem", "vouch", "error_chain"], &[]),
     room("api", &["domain"], &[]),
     room(
         "http",

@@ -28,6 +28,8 @@ pub struct Figures {
     pub ready: bool,
     /// Commits to disk that failed since this process started.
     pub failed_commits: u64,
+    /// Whether the last look at all of the store found damage.
+    pub store_damaged: bool,
     /// `None` before the agent CA was made.
     pub agent_ca: Option<AgentCaExpiries>,
     /// Records that the audit trail got since this process started, by what they say.
@@ -69,6 +71,7 @@ impl App {
 
     fn measure(&self) -> Result<Figures, Unavailable> {
         let stored = self.query(|view| view.hierarchy())?;
+        self.fleet.wait_until_whole()?;
         let totals = self.fleet.totals();
         let (denied_serials, denied_identities) = self.store.deny_list().size();
         Ok(Figures {
@@ -80,6 +83,7 @@ impl App {
             denied_identities,
             ready: self.readiness().is_ok(),
             failed_commits: self.store.failed_commits(),
+            store_damaged: self.scrubbed.finding().is_some(),
             agent_ca: stored.map(|stored| AgentCaExpiries::of(&stored)),
             audited: self.counts.audited.lock().clone(),
             refused: self.counts.refused.lock().clone(),

@@ -26,6 +26,7 @@ impl App {
                 "Make room on the disk of the data directory; the server's log says what failed.",
             ));
         }
+        findings.extend(self.scrubbed.finding());
         findings
     }
 }

@@ -6,9 +6,11 @@
 mod entry;
 pub(crate) mod host_index;
 mod leaf;
+mod loading;
 mod query;
 #[cfg(test)]
 mod testing;
+mod unsaved;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,9 +22,12 @@ use crate::app::insight::events::Events;
 use crate::app::insight::fleet::entry::{Entry, Shown};
 pub(crate) use crate::app::insight::fleet::host_index::HostIndex;
 pub use crate::app::insight::fleet::host_index::{HostNow, HostPage, Totals};
+use crate::app::insight::fleet::loading::Loading;
 pub use crate::app::insight::fleet::query::{
     HostCursor, HostOrder, HostQuery, HostSortKey, NotAPlace, NotAnOrder,
 };
+pub(crate) use crate::app::insight::fleet::unsaved::ToSave;
+use crate::app::insight::fleet::unsaved::Unsaved;
 use crate::app::issue::clones::{Suspicion, Suspicions};
 use crate::domain::host::{Host, HostFacts};
 use crate::domain::identity::dns_suffix::DnsSuffix;
@@ -30,7 +35,7 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::live_kind::LiveKind;
 use crate::domain::version::AgentVersion;
-use crate::store::{HostChange, ReadError, View};
+use crate::store::{HostChange, StoreReader};
 
 /// How often an agent is asked to report.
 pub const HEARTBEAT_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
@@ -45,6 +50,7 @@ const TOLD_ONE_BY_ONE: usize = 50;
 #[derive(Debug)]
 pub struct Fleet {
     rows: RwLock<Rows>,
+    loading: Loading,
     events: Arc<Events>,
     suspicions: Arc<Suspicions>,
 }
@@ -53,9 +59,11 @@ pub struct Fleet {
 struct Rows {
     tenants: HashMap<HostId, TenantId>,
     indexes: HashMap<TenantId, HostIndex>,
-    unsaved: HashSet<HostId>,
+    unsaved: Unsaved,
     /// Hosts whose facts have changed and of which nobody has been told yet.
     changed: HashSet<(TenantId, HostId)>,
+    /// Hosts that were removed while others were still being read: an older snapshot has them.
+    gone: HashSet<HostId>,
 }
 
 /// What a host has reported since its row was last saved.
@@ -84,18 +92,9 @@ pub(crate) struct Census {
 }
 
 impl Fleet {
-    /// Reads every host from the store.
-    pub(crate) fn load(
-        view: &View<'_>,
-        events: Arc<Events>,
-        suspicions: Arc<Suspicions>,
-    ) -> Result<Self, ReadError> {
-        let mut rows = Rows::default();
-        view.all_hosts(None, |host| {
-            rows.put(host);
-            std::ops::ControlFlow::Continue(())
-        })?;
-        Ok(Self { rows: RwLock::new(rows), events, suspicions })
+    /// The hosts of a store, none of which has been read.
+    pub(crate) fn of(reader: StoreReader, events: Arc<Events>, suspicions: Arc<Suspicions>) -> Self {
+        Self { rows: RwLock::default(), loading: Loading::from(reader), events, suspicions }
     }
 
     /// Follows what the store has committed. Called by the writer, in commit order.
@@ -107,7 +106,12 @@ impl Fleet {
         for change in changes {
             match change {
                 HostChange::Put(host) => rows.put(Host::clone(host)),
-                HostChange::Removed { tenant, id } => rows.remove(*tenant, *id),
+                HostChange::Removed { tenant, id } => {
+                    rows.remove(*tenant, *id);
+                    if !self.loading.is_done() {
+                        rows.gone.insert(*id);
+                    }
+                }
             }
         }
         drop(rows);
@@ -130,13 +134,18 @@ impl Fleet {
                 rows.put(Host::clone(host));
             }
         }
+        let reading = !self.loading.is_done();
         for (id, tenant) in gone {
             rows.remove(tenant, id);
+            if reading {
+                rows.gone.insert(id);
+            }
         }
     }
 
     /// Records a report of a host that has proved its identity with this SVID.
     pub fn report(&self, id: HostId, serial: Serial, facts: Option<HostFacts>, at: Timestamp) {
+        self.meet_early(id);
         let mut rows = self.rows.write();
         let Some((tenant, index)) = rows.index_mut(id) else {
             return;
@@ -147,7 +156,7 @@ impl Fleet {
         let tells = |facts: &HostFacts| index.change(id, |entry| entry.tells(serial, facts)) == Some(true);
         let alternates = facts.as_ref().is_some_and(tells);
         let learned = facts.is_some_and(|facts| index.learn(id, facts));
-        rows.unsaved.insert(id);
+        rows.unsaved.add(id, learned);
         if learned && !appeared {
             // However often a machine changes its mind, people are told once with each sweep.
             rows.changed.insert((tenant, id));
@@ -180,26 +189,32 @@ impl Fleet {
 
     /// Records that a host has shown an SVID, and tells whether it is older than one shown before.
     pub(crate) fn shown(&self, id: HostId, serial: Serial) -> bool {
+        self.meet_early(id);
         let mut rows = self.rows.write();
         let shown = rows.index_mut(id).and_then(|(_, index)| index.change(id, |entry| entry.shown(serial)));
         if shown == Some(Shown::Newer) {
-            rows.unsaved.insert(id);
+            rows.unsaved.add(id, true);
         }
         shown == Some(Shown::Older)
     }
 
-    /// Some of the reports that came in since they were last taken. They come back unless they are saved.
-    pub(crate) fn take_unsaved(&self, limit: usize) -> Taken<'_> {
+    /// Whose reports are to be saved now.
+    pub(crate) fn to_save(&self, which: ToSave) -> Vec<HostId> {
+        self.rows.write().unsaved.to_save(which)
+    }
+
+    /// What these hosts have reported since that was last taken. It comes back unless it is saved.
+    pub(crate) fn take_unsaved(&self, hosts: &[HostId]) -> Taken<'_> {
         let mut rows = self.rows.write();
-        let ids: Vec<HostId> = rows.unsaved.iter().take(limit).copied().collect();
-        let mut taken = Vec::with_capacity(ids.len());
-        for id in ids {
-            rows.unsaved.remove(&id);
-            if let Some(entry) = rows.index(id).and_then(|index| index.entry(id)) {
+        let mut taken = Vec::with_capacity(hosts.len());
+        for id in hosts {
+            if rows.unsaved.take(*id)
+                && let Some(entry) = rows.index(*id).and_then(|index| index.entry(*id))
+            {
                 let Host { facts, newest_shown, .. } = &*entry.host;
                 let report =
                     Report { at: entry.last_seen(), facts: facts.clone(), newest_shown: *newest_shown };
-                taken.push((id, report));
+                taken.push((*id, report));
             }
         }
         drop(rows);
@@ -232,6 +247,7 @@ impl Fleet {
 
     /// A host as it is now, whosever it is: the caller looks at its tenant.
     pub fn host(&self, id: HostId) -> Option<HostNow> {
+        self.meet_early(id);
         let rows = self.rows.read();
         let index = rows.index(id)?;
         index.entry(id).map(|entry| index.now(entry))
@@ -316,7 +332,7 @@ impl Drop for Taken<'_> {
         let mut rows = self.fleet.rows.write();
         for (host, _) in &self.reports {
             if rows.tenants.contains_key(host) {
-                rows.unsaved.insert(*host);
+                rows.unsaved.add(*host, true);
             }
         }
     }
@@ -339,7 +355,7 @@ impl Rows {
 
     fn remove(&mut self, tenant: TenantId, id: HostId) {
         self.tenants.remove(&id);
-        self.unsaved.remove(&id);
+        self.unsaved.take(id);
         if let Some(index) = self.indexes.get_mut(&tenant) {
             index.remove(id);
         }
@@ -410,7 +426,7 @@ mod tests {
         put("enrolled-anew");
         assert_eq!(name(), "enrolled-anew");
         fleet.report(id, Serial::from_bytes([1; 16]), Some(host(1, "web-9").facts), Timestamp::UNIX_EPOCH);
-        fleet.take_unsaved(10).saved();
+        fleet.take_unsaved(&[id]).saved();
         put("enrolled-anew");
         assert_eq!(name(), "enrolled-anew", "the store had the newer facts, and got others since");
     }
@@ -439,10 +455,10 @@ mod tests {
         assert!(!fleet.host(id).unwrap().online);
         // What was taken and not saved, because the save failed or was given up, comes back.
         for _ in 0..2 {
-            assert_eq!(fleet.take_unsaved(10).reports().len(), 1);
+            assert_eq!(fleet.take_unsaved(&[id]).reports().len(), 1);
         }
-        fleet.take_unsaved(10).saved();
-        assert!(fleet.take_unsaved(10).reports().is_empty());
+        fleet.take_unsaved(&[id]).saved();
+        assert!(fleet.take_unsaved(&[id]).reports().is_empty());
     }
 
     #[test]

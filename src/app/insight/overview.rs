@@ -83,6 +83,7 @@ impl App {
         let now = self.clock.now();
         let dns_suffix = self.dns_suffix(tenant)?;
         let a_day_ago = now - SignedDuration::from_hours(24);
+        self.fleet.wait_until_whole()?;
         let Census { totals, silent, duplicates, expiries, without_dns_name } =
             self.fleet.census(tenant, now, a_day_ago, dns_suffix.as_ref());
         let clones = totals.possible_clones;

@@ -217,6 +217,10 @@ impl App {
         let EnrollRequest { csr, facts, peer, .. } = request;
         // Before anything that costs CPU, and before the CSR is even looked at.
         let row = self.store.read(|view| find_row(view, &credential))?;
+        if matches!(row, Row::Secret(_)) && !self.fleet.is_whole() {
+            // Whether the machine is a decommissioned host's is asked of all hosts.
+            self.query_long(|app| app.fleet.wait_until_whole()).await?;
+        }
         let now = self.clock.now();
         let asked = Arc::new(Asked { credential, facts, peer, caller: caller.clone() });
         // One trip to the pool: each costs two switches between threads.

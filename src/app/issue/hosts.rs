@@ -129,6 +129,7 @@ impl App {
             let host = self.query(|view| view.host_of(&AgentRef { tenant, agent }))?;
             query.named.extend(host.map(|host| host.id));
         }
+        self.fleet.wait_until_whole()?;
         let HostPage { hosts, total, next } = self.fleet.page(tenant, &query, limit);
         let credentials = self.query(|view| credentials_of(view.tenant(tenant), &hosts, self.clock.now()))?;
         let hosts = hosts.into_iter().map(|now| HostDetail::of(now, &credentials)).collect();

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use crate::app::insight::fleet::Report;
+use crate::app::insight::fleet::{Report, ToSave};
 use crate::app::{App, Unavailable};
 use crate::domain::identity::clock_marks::ClockMarks;
+use crate::domain::ids::HostId;
 use crate::store::{Change, Verdict};
 
 /// How long after a certificate's expiry its bytes and key index are kept at least, so that an agent that is
@@ -17,12 +18,12 @@ const KEEP_EXPIRED: SignedDuration = SignedDuration::from_hours(48);
 const REPORTS_PER_COMMIT: usize = 1_000;
 
 impl App {
-    /// Writes the reports that came in since the last call.
-    pub async fn save_presence(&self) -> Result<(), Unavailable> {
-        loop {
-            let taken = self.fleet.take_unsaved(REPORTS_PER_COMMIT);
+    /// Writes what these hosts have reported.
+    async fn save(&self, hosts: &[HostId]) -> Result<(), Unavailable> {
+        for hosts in hosts.chunks(REPORTS_PER_COMMIT) {
+            let taken = self.fleet.take_unsaved(hosts);
             if taken.reports().is_empty() {
-                return Ok(());
+                continue;
             }
             let reports = taken.reports().to_vec();
             self.decide(move |view, _| {
@@ -38,6 +39,17 @@ impl App {
             .await?;
             taken.saved();
         }
+        Ok(())
+    }
+
+    /// Writes down the reports of those whose turn it is.
+    pub async fn save_presence(&self) -> Result<(), Unavailable> {
+        self.save(&self.fleet.to_save(ToSave::Due)).await
+    }
+
+    /// Writes down everybody's reports.
+    pub async fn save_all_presence(&self) -> Result<(), Unavailable> {
+        self.save(&self.fleet.to_save(ToSave::All)).await
     }
 
     /// Notes what the wall clock shows, so that what it says can be doubted later.

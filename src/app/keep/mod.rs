@@ -2,7 +2,6 @@
 
 pub mod agent_ca;
 pub mod backup;
-pub mod check;
 pub mod housekeeping;
 pub mod jwt_keys;
 pub mod old_keys;
@@ -11,3 +10,4 @@ pub mod reseal;
 pub mod restore;
 pub mod revocation_lists;
 pub mod revoke_intermediate;
+pub mod scrub;

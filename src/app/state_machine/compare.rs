@@ -113,6 +113,7 @@ impl World<'_> {
         }
         for decommissioned in [false, true] {
             let query = HostQuery { decommissioned, ..HostQuery::default() };
+            self.app().fleet.wait_until_whole().unwrap();
             let listed = self.app().fleet.page(self.tenant, &query, MANY).total;
             let expected = hosts.values().filter(|host| host.decommissioned == decommissioned).count();
             assert_eq!(listed, expected, "listed");

@@ -195,7 +195,7 @@ impl<'b> World<'b> {
                 self.model.deleted(id, self.clock.now());
             }
             Step::Tidy => {
-                self.app().save_presence().await.unwrap();
+                self.app().save_all_presence().await.unwrap();
                 // The first time notes what the clock shows, and at the second the server has run for long.
                 self.app().forget_expired().await.unwrap();
                 self.app().forget_expired().await.unwrap();
@@ -207,7 +207,7 @@ impl<'b> World<'b> {
                 self.clock.move_by(behind.max(SignedDuration::ZERO));
             }
             Step::Away(seconds) => {
-                self.app().save_presence().await.unwrap();
+                self.app().save_all_presence().await.unwrap();
                 self.app().sign_of_life(true).await.unwrap();
                 self.model.saved();
                 self.model.alive(self.clock.now());
@@ -215,7 +215,7 @@ impl<'b> World<'b> {
                 self.reopen(false).await;
             }
             Step::Reopen => {
-                self.app().save_presence().await.unwrap();
+                self.app().save_all_presence().await.unwrap();
                 self.model.saved();
                 self.reopen(false).await;
             }

@@ -15,20 +15,27 @@ use crate::cli::output::error::CliError;
 use crate::cli::output::table::{column, print_table};
 use crate::cli::output::values::print_json;
 use crate::domain::insight::finding::Severity;
+use crate::server;
+use crate::store::{self, OpenError, Store};
 
 /// Check that the store is whole and what needs somebody, while the server runs or not
 ///
 /// Exit status 0: nothing to do. 4: something needs somebody soon. 1: something is broken or could not be checked.
 ///
 /// Reads every record with its checksum, holds every index against its rows and follows the audit chain. The
-/// structure of the file itself is checked whenever it is opened: by this command when no server runs, else by
-/// the server when it started. Names the first damage found.
+/// structure of the file itself is walked, too, when no server runs. Names the first damage found. A server that runs does
+/// the same with all records once a day, and after a start.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  muster check\n  muster check --json | jq .findings")]
 pub(crate) struct CheckCommand {}
 
 impl CheckCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let store = global.local_config()?.data_dir.join(store::FILE_NAME);
+        // Where it can't be opened, as while a server runs, what follows says so or does without.
+        if let Err(error @ OpenError::Damaged { .. }) = Store::prove_file(&store) {
+            return Err(server::StartError::Store(error).into());
+        }
         let control = Control::open_local(global).await?;
         let answer = control.bytes(Call::post("/local/check")).await?;
         let unclear = || CliError::new("the check broke off").hint("the server's log says why");

@@ -18,8 +18,8 @@ use crate::api::authority::{
 use crate::api::local::{AgentCaPresence, CheckVerdict, CheckedTableItem};
 use crate::api::overview::WarningItem;
 use crate::app::keep::agent_ca::{IntermediateRequest, Issuing, SignedIntermediate, SignedRequest};
-use crate::app::keep::check::CheckedTable;
 use crate::app::keep::revoke_intermediate::{Publishing, RevokedIntermediate};
+use crate::app::keep::scrub::CheckedTable;
 use crate::http::input::body::Json;
 use crate::http::input::extract::Local;
 use crate::http::problem::{Problem, with_causes};
@@ -57,10 +57,7 @@ pub(crate) async fn check(Local(_): Local, State(shared): State<Shared>) -> Resp
         });
         let damage = match checked.await {
             Ok(Ok(())) => None,
-            Ok(Err(damage)) => {
-                tracing::error!(error = &damage as &dyn std::error::Error, "THE STORE IS DAMAGED");
-                Some(with_causes(&damage))
-            }
+            Ok(Err(damage)) => Some(with_causes(&damage)),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the check was not finished");
                 return;

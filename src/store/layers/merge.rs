@@ -1,6 +1,7 @@
 //! One view of several layers: of each row the newest says what it is, and the file is below them all.
 
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::{AccessGuard, ReadableTable};
 
@@ -29,6 +30,12 @@ pub(crate) type VisitRow<'v> = &'v mut dyn FnMut(&[u8], Value<'_>) -> Result<Con
 
 type Guard<'t> = AccessGuard<'t, &'static [u8]>;
 
+/// Reads from the file. redb takes a page for what it was written as, and may panic on one that makes no sense: that is damage,
+/// and nobody's bug.
+pub(crate) fn guarded<T>(table: Table, read: impl FnOnce() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(table.damaged()))
+}
+
 /// The rows of a span, from the newest layer first to the file last.
 pub(crate) fn walk(
     layers: &[&dyn Layer],
@@ -37,10 +44,12 @@ pub(crate) fn walk(
     span: &Span,
     visit: VisitRow<'_>,
 ) -> Result<(), ReadError> {
-    let Some(mut rows) = range(table, file, span)? else { return Ok(()) };
+    let Some(mut rows) = guarded(table, || range(table, file, span))? else { return Ok(()) };
     let mut next_of_file = || -> Result<Option<(Guard<'_>, Guard<'_>)>, ReadError> {
-        let row = if span.newest_first { rows.next_back() } else { rows.next() };
-        row.transpose().map_err(|e| table.error(e))
+        guarded(table, || {
+            let row = if span.newest_first { rows.next_back() } else { rows.next() };
+            row.transpose().map_err(|e| table.error(e))
+        })
     };
     let mut layers: Vec<Head<'_>> = layers
         .iter()

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use redb::{ReadOnlyTable, ReadTransaction};
 
-use super::merge::{Layer, Value, VisitRow, walk};
+use super::merge::{Layer, Value, VisitRow, guarded, walk};
 use super::overlay::Overlay;
 use crate::store::ReadError;
 use crate::store::rows::{Rows, Span, Table, Visit, content, verified};
@@ -38,7 +38,8 @@ impl Snapshot {
         if let Some(open) = place.get() {
             return Ok(open);
         }
-        let open = self.transaction.open_table(table.definition()).map_err(|e| table.error(e))?;
+        let open =
+            guarded(table, || self.transaction.open_table(table.definition()).map_err(|e| table.error(e)))?;
         Ok(place.get_or_init(|| open))
     }
 
@@ -76,10 +77,11 @@ impl Rows for Topped<'_> {
         if let Some(value) = said {
             return Ok(value.map(|value| content(value).to_vec()));
         }
-        let Some(value) = self.snapshot.open(table)?.get(key).map_err(|e| table.error(e))? else {
-            return Ok(None);
-        };
-        Ok(Some(verified(table, key, value.value())?.to_vec()))
+        let open = self.snapshot.open(table)?;
+        guarded(table, || {
+            let Some(value) = open.get(key).map_err(|e| table.error(e))? else { return Ok(None) };
+            Ok(Some(verified(table, key, value.value())?.to_vec()))
+        })
     }
 
     fn scan(&self, table: Table, span: &Span, visit: Visit<'_>) -> Result<(), ReadError> {

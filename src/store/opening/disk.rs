@@ -73,7 +73,7 @@ struct Window {
 impl Disk {
     /// The file of a store that was opened, and the log for its writer.
     pub(crate) fn new(path: PathBuf, opened: Opened) -> (Self, ChangeLog) {
-        let Opened { database, log, tail, in_file } = opened;
+        let Opened { database, log, tail, in_file, .. } = opened;
         let layers = Layers::above(tail, in_file, log.head());
         (Self::with(Some(path), database, layers), log)
     }
@@ -207,7 +207,7 @@ impl Disk {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        let Opened { database, log, tail, in_file } = open::open_existing(path)?;
+        let Opened { database, log, tail, in_file, .. } = open::open_existing(path)?;
         let _filing = self.filing.lock();
         let mut layers = self.layers.lock();
         let generation = layers.generation + 1;

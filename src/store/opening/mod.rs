@@ -1,5 +1,6 @@
 //! Opening the file: created, migrated, tried as a dry run, proved whole, and opened anew after a failed commit.
 
+pub(crate) mod checked;
 pub(crate) mod disk;
 pub(crate) mod dry_run;
 pub(crate) mod durability;

@@ -1,4 +1,4 @@
-//! Opening: create, migrate, and prove the file whole before anything is read from it.
+//! Opening: create, migrate, and prove what is needed before anything is served; what is small is proved whole.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::rand;
 use jiff::Timestamp;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableHandle};
+use redb::{Builder, Database, ReadableDatabase, TableHandle};
 use tempfile::NamedTempFile;
 
 use crate::domain::enroll::enrollment::past_not_after;
@@ -29,7 +29,7 @@ use crate::store::log::change_log::ChangeLog;
 use crate::store::log::directory::{Directory, Segments};
 use crate::store::log::error::ChangeLogError;
 use crate::store::log::position;
-use crate::store::opening::dry_run::Rehearsal;
+use crate::store::opening::checked::{checked, damaged};
 use crate::store::opening::migrate;
 use crate::store::opening::migrate::{LAYOUT, Unusable};
 use crate::store::rows::Table;
@@ -110,6 +110,8 @@ pub(crate) struct Opened {
     pub(crate) tail: Overlay,
     /// The number of the last frame that is in the file.
     pub(crate) in_file: u64,
+    /// Whether the whole file was walked.
+    pub(crate) walked: bool,
 }
 
 impl Opened {
@@ -179,7 +181,7 @@ pub(crate) fn set_changes_aside(path: &Path) -> io::Result<()> {
 }
 
 /// The change log of a store.
-fn changes_beside(path: &Path) -> Box<dyn Segments> {
+pub(crate) fn changes_beside(path: &Path) -> Box<dyn Segments> {
     Box::new(Directory::new(path.with_file_name(CHANGES_NAME)))
 }
 
@@ -191,7 +193,7 @@ pub(crate) fn recover(database: Database, segments: Box<dyn Segments>) -> Result
     if changes > 0 {
         tracing::info!(changes, "the store was not closed; what its file lacks was read from the change log");
     }
-    Ok(Opened { database, log, tail, in_file: position.number })
+    Ok(Opened { database, log, tail, in_file: position.number, walked: false })
 }
 
 /// A new one.
@@ -206,40 +208,6 @@ pub(crate) fn read_only(path: &Path) -> Option<redb::ReadOnlyDatabase> {
     let database = builder().open_read_only(path).ok()?;
     let is_whole = matches!(position::of(&database), Ok(position) if !position.in_use);
     (is_whole && matches!(migrate::known_layout(&database), Ok(Ok(LAYOUT)))).then_some(database)
-}
-
-/// Where the store as it was in an older layout is kept: beside it, so that the older program can be put back.
-fn copy_of_layout(path: &Path, layout: u32) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".layout-{layout}"));
-    path.with_file_name(name)
-}
-
-/// Keeps a copy of a store that nobody has open, before its layout changes.
-fn keep_copy(path: &Path, layout: u32) -> Result<(), OpenError> {
-    let copy = copy_of_layout(path, layout);
-    let failed = |source| OpenError::Copy { path: copy.clone(), source };
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let file = unnamed(directory).map_err(failed)?;
-    std::fs::File::open(path)
-        .and_then(|mut store| io::copy(&mut store, &mut file.as_file()))
-        .and_then(|_| file.as_file().sync_all())
-        .map_err(failed)?;
-    file.persist(&copy).map_err(|e| failed(e.error))?;
-    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-    tracing::info!(copy = %copy.display(), "the store was copied before its layout changes");
-    Ok(())
-}
-
-/// Works on a file whose pages may make no sense, on a thread of its own: redb may panic on one, and there a
-/// panic is one more way to find damage. `None` when it did.
-pub(crate) fn apart<T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce(&Path) -> T + Send + 'static,
-) -> io::Result<Option<T>> {
-    let path = path.to_owned();
-    let working = std::thread::Builder::new().name(CHECK_THREAD.to_owned()).spawn(move || work(&path))?;
-    Ok(working.join().ok())
 }
 
 /// Creates the store under a temporary name, so that a file of the right name is always a whole store.
@@ -260,7 +228,7 @@ pub(crate) fn create_unnamed(directory: &Path) -> io::Result<(NamedTempFile, Dat
 }
 
 /// A file for a store, which goes away unless it gets a name.
-fn unnamed(directory: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn unnamed(directory: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new()
         .prefix(UNFINISHED)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
@@ -283,60 +251,6 @@ pub(crate) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     builder
-}
-
-/// Opens the file, after an opening that was only rehearsed has walked all of it: so a file that is refused has
-/// not been touched. Returns with it the layout that it has.
-fn checked(path: &Path) -> Result<(Opened, u32), OpenError> {
-    let opened = apart(path, |path| {
-        let rehearsal = Rehearsal::of(path).map_err(|e| opening(path, e))?;
-        let mut rehearsed = builder().create_with_backend(rehearsal).map_err(|e| opening(path, e))?;
-        match rehearsed.check_integrity() {
-            Ok(true) => {}
-            Ok(false) => return Err(damaged(path, "its checksums do not match")),
-            Err(error) => return Err(damaged(path, &error.to_string())),
-        }
-        let found = known_layout(&rehearsed, path)?;
-        let position = position::of(&rehearsed)?;
-        drop(rehearsed);
-        if position.in_use {
-            // A store whose log is refused has not been touched either.
-            drop(ChangeLog::recover(changes_beside(path), position)?);
-        }
-        let open = || {
-            let database = builder().open(path).map_err(|e| opening(path, e))?;
-            recover(database, changes_beside(path))
-        };
-        if found < LAYOUT {
-            if position.in_use {
-                // What was promised belongs into the copy.
-                open()?.whole()?;
-            }
-            keep_copy(path, found)?;
-        }
-        Ok((open()?, found))
-    })?;
-    opened.unwrap_or_else(|| Err(damaged(path, "its pages make no sense")))
-}
-
-/// The thread on which a panic means "damaged", not "a bug"; the panic hook stays silent on it.
-pub const CHECK_THREAD: &str = "store-check";
-
-fn damaged(path: &Path, damage: &str) -> OpenError {
-    OpenError::Damaged { path: path.to_owned(), damage: damage.to_owned() }
-}
-
-fn opening(path: &Path, error: DatabaseError) -> OpenError {
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_owned()),
-        DatabaseError::Storage(redb::StorageError::Io(source))
-            if source.kind() != io::ErrorKind::InvalidData
-                && source.kind() != io::ErrorKind::UnexpectedEof =>
-        {
-            OpenError::Io { path: path.to_owned(), source }
-        }
-        other => damaged(path, &other.to_string()),
-    }
 }
 
 pub(crate) fn initialise(database: &Database, now: Timestamp) -> Result<(), OpenError> {
@@ -457,7 +371,7 @@ pub(crate) fn migrate(database: &Database, path: &Path) -> Result<(), OpenError>
 }
 
 /// Demands a layout that this version can work with.
-fn known_layout(database: &Database, path: &Path) -> Result<u32, OpenError> {
+pub(crate) fn known_layout(database: &Database, path: &Path) -> Result<u32, OpenError> {
     migrate::known_layout(database)?.map_err(|unusable| match unusable {
         Unusable::Newer(found) => OpenError::Newer { path: path.to_owned(), found },
         Unusable::Nonsense(damage) => damaged(path, &damage),

@@ -42,7 +42,7 @@ const CUTS: u32 = 100;
 const DECISIONS: usize = 80;
 
 #[derive(Debug)]
-struct Noon;
+pub(super) struct Noon;
 
 impl Clock for Noon {
     fn now(&self) -> Timestamp {
@@ -51,9 +51,9 @@ impl Clock for Noon {
 }
 
 /// Every row of every table.
-type Dump = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
+pub(super) type Dump = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
-fn dump(disk: &Disk) -> Dump {
+pub(super) fn dump(disk: &Disk) -> Dump {
     let snapshot = disk.snapshot().unwrap();
     let mut dump = Dump::new();
     for &table in Table::ALL {
@@ -107,7 +107,7 @@ impl Run {
 }
 
 /// What the recorded store goes through: decisions one by one, and some that share a commit.
-async fn live(store: &Store) {
+pub(super) async fn live(store: &Store) {
     let mut dice = Dice::new(7);
     let mut hosts = 0_u8;
     let mut taken = 0;

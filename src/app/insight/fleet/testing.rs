@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 
 use crate::app::insight::events::Events;
 use crate::app::insight::fleet::Fleet;
+use crate::app::insight::fleet::loading::Loading;
 use crate::domain::host::{Host, HostFacts};
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{HostId, TenantId};
@@ -15,7 +16,8 @@ use crate::domain::ids::{HostId, TenantId};
 impl Fleet {
     /// A fleet that no store knows, for tests of rooms above.
     pub(crate) fn empty() -> Self {
-        Self { rows: RwLock::default(), events: Arc::new(Events::new(0)), suspicions: Arc::default() }
+        let (events, suspicions) = (Arc::new(Events::new(0)), Arc::default());
+        Self { rows: RwLock::default(), loading: Loading::nothing(), events, suspicions }
     }
 
     /// Adds a host that no store knows.

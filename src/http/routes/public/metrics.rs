@@ -115,6 +115,8 @@ fn registry(
     gauge("possible_clones", "Hosts whose identity may be in use twice", number(figures.possible_clones));
     gauge("denied_serials", "Revoked certificates that may not have expired", number(figures.denied_serials));
     gauge("denied_identities", "Revoked identities", number(figures.denied_identities));
+    let damaged = "Whether the last look at all of the store found damage";
+    gauge("store_damaged", damaged, i64::from(figures.store_damaged));
     gauge("ready", "Whether an enrollment that arrives now would be answered", i64::from(figures.ready));
     // When what must be renewed in time runs out; seconds since the epoch, to compare with time().
     let (root, intermediate) =

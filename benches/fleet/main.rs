@@ -1,13 +1,20 @@
-//! How the API answers with 100,000 hosts: list, search and overview at 100 requests a second; and how long such a
-//! store takes to open.
+//! How the API answers with 100,000 hosts: list, search and overview at 100 requests a second; and how long the server takes to
+//! start and to stop with them.
 //!
 //! The hosts come in through the real write path: each one enrolls with a key, a request and a signature of
 //! its own. Requests go through the router as a local command's do, so everything but TLS is in the figures.
-//! Run with `cargo bench --bench fleet [-- --hosts N]`.
+//! Run with `cargo bench --bench fleet [-- --hosts N --store DIRECTORY --binary PATH]`; a store of an earlier run that was kept in a
+//! directory of yours is used again, and then only starts are measured.
 
+#![allow(unreachable_pub, reason = "nothing leaves a benchmark")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures")]
 
-use std::path::Path;
+#[path = "../load/mod.rs"]
+#[allow(dead_code, reason = "each benchmark uses its part")]
+mod load;
+mod starts;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +22,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
+use load::arguments::flag;
 use muster::app::access::caller::{Caller, LocalVia};
 use muster::app::issue::enroll::EnrollRequest;
 use muster::app::issue::secrets::SecretOrder;
@@ -33,17 +41,24 @@ const SECONDS: u32 = 10;
 const AT_ONCE: usize = 64;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let at = arguments.iter().position(|argument| argument == "--hosts");
-    let hosts = at.and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(100_000);
+    let hosts = flag("--hosts").unwrap_or(100_000);
+    let binary: PathBuf = flag("--binary").unwrap_or_else(|| env!("CARGO_BIN_EXE_muster").into());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
-    runtime.block_on(run(hosts));
+    runtime.block_on(async {
+        let room = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a real disk");
+        let kept: Option<PathBuf> = flag("--store");
+        let directory = kept.as_deref().unwrap_or(room.path());
+        if !directory.join(muster::store::FILE_NAME).exists() {
+            std::fs::create_dir_all(directory).expect("a directory");
+            run(directory, hosts).await;
+        }
+        starts::measure(directory, &binary).await;
+    });
 }
 
-async fn run(hosts: usize) {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a real disk");
-    let app = open(directory.path());
-    let settings = EnvelopeSettings { data_dir: directory.path().to_owned(), ..EnvelopeSettings::default() };
+async fn run(directory: &Path, hosts: usize) {
+    let app = open(directory);
+    let settings = EnvelopeSettings { data_dir: directory.to_owned(), ..EnvelopeSettings::default() };
     let (envelope, _) = Envelope::find_or_create(&settings, SystemClock.now()).expect("an envelope");
     let operator = Caller::Local { uid: 0, via: LocalVia::Process };
     let domain = "muster".parse().expect("a trust domain");
@@ -67,11 +82,6 @@ async fn run(hosts: usize) {
     ] {
         measure(&router, name, path).await;
     }
-
-    drop(router);
-    let begun = Instant::now();
-    drop(open(directory.path()));
-    println!("{:<18} {:.0} ms, the whole file checked", "opening again", begun.elapsed().as_secs_f64() * 1e3);
 }
 
 fn open(directory: &Path) -> Arc<App> {

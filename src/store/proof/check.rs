@@ -1,19 +1,13 @@
 //! The proof that a store is whole: every record can be read, and every index agrees with its rows.
 //!
-//! The file's own structure is proved whenever it is opened; this looks at what stands in it.
+//! It looks at what stands in the file, part by part where nobody waits for it: a snapshot that is held for long keeps the file
+//! from using pages again.
 
 use std::ops::ControlFlow;
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 
-use super::ReadError;
-use super::layers::snapshot::Snapshot;
-use super::record::{
-    ClockMarksRecord, DeniedSerialRecord, FromDisk, ReportRecord, SessionRecord, StoredHost, decode,
-};
-use super::rows::{Rows, Span, Table};
-use super::view::{View, host_serial_key, identity_key, identity_of_key, meta};
 use crate::domain::enroll::enrollment::Enrollment;
 use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
@@ -27,6 +21,13 @@ use crate::domain::insight::timeline::HostEvent;
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
+use crate::store::ReadError;
+use crate::store::layers::snapshot::Snapshot;
+use crate::store::record::{
+    ClockMarksRecord, DeniedSerialRecord, FromDisk, ReportRecord, SessionRecord, StoredHost, decode,
+};
+use crate::store::rows::{Rows, Span, Table};
+use crate::store::view::{View, host_serial_key, identity_key, identity_of_key, meta};
 
 /// The first thing found that is not as it must be.
 #[derive(Debug, thiserror::Error)]
@@ -55,20 +56,69 @@ pub struct CheckedTable {
     pub rows: u64,
 }
 
-/// Reads everything, and reports each table when it is done.
-pub(crate) fn check(
-    snapshot: &Snapshot,
-    now: Timestamp,
-    report: &mut dyn FnMut(CheckedTable),
-) -> Result<(), Damage> {
-    let mut check = Check { rows: snapshot, now, head: ChainHead::genesis() };
-    for &table in Table::ALL {
-        let mut rows = 0;
+/// How far a proof has come.
+#[derive(Debug)]
+pub struct Proof {
+    /// The table, by its place among all.
+    table: usize,
+    /// The last row of it that was read.
+    after: Option<Vec<u8>>,
+    /// Rows of it that were read.
+    rows: u64,
+    /// Where the audit chain has come.
+    head: ChainHead,
+}
+
+impl Proof {
+    /// From the start.
+    pub(crate) fn begin() -> Self {
+        Self { table: 0, after: None, rows: 0, head: ChainHead::genesis() }
+    }
+
+    /// Reads on, so many rows at most, and reports each table when it is done; whether that was all.
+    pub(crate) fn go_on(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Timestamp,
+        enough: usize,
+        report: &mut dyn FnMut(CheckedTable),
+    ) -> Result<ControlFlow<()>, Damage> {
+        let mut left = enough;
+        while let Some(&table) = Table::ALL.get(self.table) {
+            self.go_on_in(table, snapshot, now, &mut left)?;
+            if self.after.is_some() {
+                return Ok(ControlFlow::Continue(()));
+            }
+            report(CheckedTable { table: table.name(), rows: self.rows });
+            (self.table, self.rows) = (self.table + 1, 0);
+        }
+        Ok(ControlFlow::Break(()))
+    }
+
+    /// Reads on in a table, until it ends or nothing is left of what was to be read.
+    fn go_on_in(
+        &mut self,
+        table: Table,
+        snapshot: &Snapshot,
+        now: Timestamp,
+        left: &mut usize,
+    ) -> Result<(), Damage> {
+        let mut check = Check { rows: snapshot, now, head: self.head.clone() };
         let mut damage = None;
-        snapshot.scan(table, &Span::all(), &mut |key, content| {
-            rows += 1;
+        let span = Span::all().behind(self.after.take(), false);
+        snapshot.scan(table, &span, &mut |key, content| {
+            if *left == 0 {
+                return Ok(ControlFlow::Break(()));
+            }
+            *left -= 1;
+            self.rows += 1;
             match check.row(table, key, content) {
-                Ok(Ok(())) => Ok(ControlFlow::Continue(())),
+                Ok(Ok(())) => {
+                    if *left == 0 {
+                        self.after = Some(key.to_vec());
+                    }
+                    Ok(ControlFlow::Continue(()))
+                }
                 Ok(Err(what)) => {
                     let row = HEXLOWER.encode(key);
                     damage = Some(Damage::Inconsistent { table: table.name(), row, what });
@@ -77,12 +127,31 @@ pub(crate) fn check(
                 Err(error) => Err(error),
             }
         })?;
-        if let Some(damage) = damage {
-            return Err(damage);
-        }
-        report(CheckedTable { table: table.name(), rows });
+        self.head = check.head;
+        damage.map_or(Ok(()), Err)
     }
+}
+
+/// What nobody may be served without, beside the deny list: who decides, and by which CA.
+const VITAL: [Table; 4] = [Table::Meta, Table::Tenants, Table::Users, Table::UsersByName];
+
+/// Reads what has to be whole before anything is served.
+pub(crate) fn check_vital(snapshot: &Snapshot) -> Result<(), Damage> {
+    for table in VITAL {
+        // The clock decides what certificates need, and nothing here.
+        Proof::begin().go_on_in(table, snapshot, Timestamp::UNIX_EPOCH, &mut usize::MAX.clone())?;
+    }
+    View::new(snapshot).denials(drop)?;
     Ok(())
+}
+
+/// Reads everything, and reports each table when it is done.
+pub(crate) fn check(
+    snapshot: &Snapshot,
+    now: Timestamp,
+    report: &mut dyn FnMut(CheckedTable),
+) -> Result<(), Damage> {
+    Proof::begin().go_on(snapshot, now, usize::MAX, report).map(|_| ())
 }
 
 struct Check<'r> {
@@ -243,11 +312,11 @@ impl<'r> Check<'r> {
 mod tests {
     use redb::{Database, ReadableDatabase};
 
-    use super::super::record::encode;
-    use super::super::rows::protect;
     use super::*;
     use crate::domain::ids::{HostId, UserId};
     use crate::store::opening::open;
+    use crate::store::record::encode;
+    use crate::store::rows::protect;
 
     fn store() -> Database {
         let backend = redb::backends::InMemoryBackend::new();

@@ -1,0 +1,89 @@
+//! Scrubbing: all of the store is read again and again behind what else is done, so that damage is known before the record is
+//! needed. A start proves only what nobody may be served without.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::app::{App, Unavailable};
+use crate::clock;
+use crate::domain::insight::finding::{Finding, Severity};
+use crate::error_chain::chain;
+pub use crate::store::CheckedTable;
+use crate::store::{Damage, ReadError, Store};
+
+/// Rows that are read from one snapshot.
+const STEP: usize = 2_000;
+/// How many times as long as a step took it rests after it.
+const RESTS: u32 = 3;
+/// How long it waits for a store that is being opened anew.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What was last found amiss with the store, as a clause.
+#[derive(Debug, Default)]
+pub(crate) struct Scrubbed(Mutex<Option<String>>);
+
+impl Scrubbed {
+    fn found(&self, damage: Option<&Damage>) {
+        if let Some(damage) = damage {
+            let error = damage as &dyn std::error::Error;
+            tracing::error!(error, "THE STORE IS DAMAGED: keep its file and restore a backup");
+        }
+        *self.0.lock() = damage.map(|damage| chain(damage));
+    }
+
+    /// What people have to be told of it.
+    pub(crate) fn finding(&self) -> Option<Finding> {
+        let damage = self.0.lock().clone()?;
+        let hint = "Stop the server, move muster.redb away and keep it, and restore a backup. Whoever is denied is known: that \
+                    list was proved when the server started.";
+        Some(Finding::new(
+            "store_damaged",
+            Severity::Critical,
+            format!("The store is damaged: {damage}"),
+            hint,
+        ))
+    }
+}
+
+impl App {
+    /// Reads all of the store at a quarter of a processor's time and takes note of the first damage.
+    pub async fn scrub(self: &Arc<Self>) -> Result<(), Unavailable> {
+        let mut proof = Store::begin_proof();
+        loop {
+            let begun = clock::monotonic();
+            let (so_far, step) = self
+                .walk(move |app| {
+                    let step = app.store.go_on_proving(&mut proof, app.clock.now(), STEP);
+                    Ok((proof, step))
+                })
+                .await?;
+            proof = so_far;
+            match step {
+                Ok(ControlFlow::Continue(())) => tokio::time::sleep(begun.elapsed() * RESTS).await,
+                Ok(ControlFlow::Break(())) => {
+                    self.scrubbed.found(None);
+                    return Ok(());
+                }
+                Err(Damage::Unreadable(ReadError::Reopening)) => tokio::time::sleep(AGAIN_AFTER).await,
+                Err(damage) => {
+                    self.scrubbed.found(Some(&damage));
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Reads all of the store at once and hears of each table that is whole; the first damage ends it.
+    pub async fn check(
+        self: &Arc<Self>,
+        mut report: impl FnMut(CheckedTable) + Send + 'static,
+    ) -> Result<Result<(), Damage>, Unavailable> {
+        let app = Arc::clone(self);
+        let checked = self.readers.run(move || app.store.check(app.clock.now(), &mut report)).await?;
+        self.scrubbed.found(checked.as_ref().err());
+        Ok(checked)
+    }
+}

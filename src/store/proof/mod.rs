@@ -1,0 +1,3 @@
+//! What proves that a store is whole.
+
+pub(crate) mod check;
