@@ -10,12 +10,13 @@ FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= csr svid chain pem join_link journal_line record settings http2_frames certificate_header \
 	trust_updates trust_file change_frame
 
-.PHONY: run test test-web test-use lint bench fuzz regenerate help
+.PHONY: run test test-web test-use test-crash lint bench fuzz regenerate help
 
 help:
 	@echo "make run    build muster and start a demo server on this machine, data in $(DATA_DIR)"
 	@echo "make test   install what the tests need and run every test, those in a browser last"
 	@echo "make test-use  the pages of docs/use/ whose programs not everybody has, Debian's packages and NATS, and SPIRE's agent"
+	@echo "make test-crash  a server that is killed 1,000 times under load, against what it had answered"
 	@echo "make lint   formatting, clippy, licences and sources of dependencies, systemd units"
 	@echo "make bench  the benchmarks, last the table of docs/performance.md, which \`cargo bench --bench table\` prints alone"
 	@echo "make fuzz   every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)), with a nightly compiler and cargo-fuzz"
@@ -41,6 +42,11 @@ test-web:
 test-use:
 	.ci/prepare-use
 	$(CARGO) test --locked --test muster -- --ignored use_pages::more spire_agent
+
+# The longer run of what the tests do a few times: MUSTER_KILL_CYCLES and PROPTEST_CASES ask for more or fewer.
+test-crash:
+	$(CARGO) test --locked --test muster -- --ignored --nocapture kill_cycles
+	PROPTEST_CASES=$${PROPTEST_CASES:-1500} $(CARGO) test --locked --lib lost_writes
 
 lint:
 	$(CARGO) fmt --check

@@ -20,6 +20,7 @@ use crate::domain::identity::dns_suffix::DnsSuffixes;
 use crate::domain::identity::jwt_issuer::JwtIssuer;
 use crate::domain::identity::jwt_keys::JwtAlg;
 use crate::domain::identity::reserved_ids::ReservedIds;
+use crate::domain::insight::retention::Retention;
 use crate::domain::network::crl_base::CrlBase;
 use crate::domain::network::host_port::{HostName, HostPort, NotAHostPort};
 use crate::domain::network::networks::Networks;
@@ -65,6 +66,8 @@ pub struct Config {
     pub max_open_join_tokens: usize,
     /// Agent ids that no join token may name.
     pub reserved_agent_ids: ReservedIds,
+    /// How long history is kept that nothing is decided by.
+    pub retention: Retention,
     pub log: LogFilter,
     pub log_format: LogFormat,
 }
@@ -186,6 +189,7 @@ settings! {
     write_pace = "MUSTER_WRITE_PACE": Number,
     max_open_join_tokens = "MUSTER_MAX_OPEN_JOIN_TOKENS": Number,
     reserved_agent_ids = "MUSTER_RESERVED_AGENT_IDS": AgentIds,
+    retention = "MUSTER_RETENTION": Retention,
     envelope_key_file = "MUSTER_ENVELOPE_KEY_FILE": Path,
     envelope_passphrase_file = "MUSTER_ENVELOPE_PASSPHRASE_FILE": Path,
     log = "MUSTER_LOG": LogFilter,
@@ -328,6 +332,7 @@ impl Config {
                 .optional("max_open_join_tokens", max_open_join_tokens)?
                 .unwrap_or(OPEN_JOIN_TOKENS_DEFAULT),
             reserved_agent_ids: source.parsed("reserved_agent_ids", None, ReservedIds::default())?,
+            retention: source.optional("retention", Retention::read)?.unwrap_or_default(),
             log: source.parsed("log", None, LogFilter::default())?,
             log_format: source.parsed("log_format", None, LogFormat::Text)?,
             data_dir,
@@ -489,6 +494,7 @@ mod tests {
             SettingKind::ClonePolicy => "revoke",
             SettingKind::JwtAlg => "RS256",
             SettingKind::Issuer => "https://muster.example.org",
+            SettingKind::Retention => "{enrollments: 30d, events: 100d}",
             SettingKind::LogFilter => "info,muster::http=debug",
             SettingKind::LogFormat => "json",
         }

@@ -24,9 +24,9 @@ use axum::http::Request;
 use http_body_util::BodyExt;
 use load::arguments::flag;
 use muster::app::access::caller::{Caller, LocalVia};
-use muster::app::issue::enroll::EnrollRequest;
+use muster::app::issue::enroll::{EnrollError, EnrollRequest};
 use muster::app::issue::secrets::SecretOrder;
-use muster::app::{App, Policy};
+use muster::app::{App, Policy, Unavailable};
 use muster::ca::envelope::{Envelope, EnvelopeSettings};
 use muster::clock::{Clock, SystemClock};
 use muster::domain::enroll::credential::CredentialKind;
@@ -115,9 +115,17 @@ async fn seed(app: &Arc<App>, operator: &Caller, hosts: usize) {
                 ],
                 [ip],
             );
-            let request =
-                EnrollRequest { kind: CredentialKind::EnrollmentSecret, credential, csr, facts, peer: None };
-            app.enroll(request).await.expect("it enrolls");
+            loop {
+                let (credential, csr, facts) = (credential.clone(), csr.clone(), facts.clone());
+                let kind = CredentialKind::EnrollmentSecret;
+                let answer = app.enroll(EnrollRequest { kind, credential, csr, facts, peer: None }).await;
+                if !matches!(answer, Err(EnrollError::Unavailable(Unavailable::Busy))) {
+                    answer.expect("it enrolls");
+                    return;
+                }
+                // The machine is busy with something else.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
         });
     }
     while let Some(enrolled) = enrolling.join_next().await {

@@ -42,6 +42,9 @@ pub(crate) struct HostItem {
     /// What let it in; `null` when that is not on record any more.
     pub(crate) credential: Option<HostCredential>,
     pub(crate) flags: Vec<Word<HostFlag>>,
+    /// How many of its certificates are not on record any more. Lists do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificates_taken_by_retention: Option<u64>,
 }
 
 /// What let a host in.

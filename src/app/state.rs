@@ -40,6 +40,7 @@ use crate::domain::identity::reserved_ids::ReservedIds;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::ids::HostId;
 use crate::domain::insight::live_kind::LiveKind;
+use crate::domain::insight::retention::Retention;
 use crate::domain::network::crl_base::CrlBase;
 use crate::domain::people::access::AccessChange;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
@@ -67,6 +68,8 @@ pub struct Policy {
     pub clone_policy: ClonePolicy,
     /// Whether an enrollment secret lets the machine of a decommissioned host in again, as a new host.
     pub readmit_decommissioned: bool,
+    /// How long history is kept that nothing is decided by.
+    pub retention: Retention,
     /// How JWT-SVIDs are.
     pub jwt: JwtPolicy,
 }
@@ -90,6 +93,7 @@ impl Default for Policy {
             reserved_agent_ids: ReservedIds::default(),
             clone_policy: ClonePolicy::Flag,
             readmit_decommissioned: false,
+            retention: Retention::default(),
             jwt: JwtPolicy::default(),
         }
     }

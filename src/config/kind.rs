@@ -26,6 +26,8 @@ pub enum SettingKind {
     ClonePolicy,
     JwtAlg,
     Issuer,
+    /// How long history is kept.
+    Retention,
     LogFilter,
     LogFormat,
 }
@@ -51,6 +53,9 @@ impl SettingKind {
             Self::ClonePolicy => "flag or revoke",
             Self::JwtAlg => "ES256 or RS256",
             Self::Issuer => "an https address that never changes, such as https://muster.example.org",
+            Self::Retention => {
+                "how long to keep what, such as {enrollments: 90d, events: 365d}; in the environment enrollments=90d,events=365d"
+            }
             Self::LogFilter => {
                 "off, error, warn, info, debug or trace, and the same for a part, such as info,muster::http=debug"
             }
@@ -81,7 +86,10 @@ impl SettingKind {
             SettingValue::Number(number) if self == Self::Number => Ok(number.clone()),
             SettingValue::Number(_) if self == Self::Duration => Err("a number without a unit stands there"),
             SettingValue::Number(_) => Err("a number stands there"),
-            SettingValue::Mapping => Err("a mapping stands there"),
+            SettingValue::Mapping(parts) if self == Self::Retention && !parts.is_empty() => {
+                Ok(parts.join(","))
+            }
+            SettingValue::Mapping(_) => Err("a mapping stands there"),
             SettingValue::Mixed => Err("a list of something other than texts stands there"),
         }
     }
@@ -95,7 +103,8 @@ pub(crate) enum SettingValue {
     Text(String),
     List(Vec<String>),
     Number(String),
-    Mapping,
+    /// Its entries, `key=value`; what is no scalar has no value.
+    Mapping(Vec<String>),
     /// A list with something in it that is no text.
     Mixed,
 }
@@ -110,7 +119,16 @@ impl From<Value> for SettingValue {
             Value::Sequence(items) => {
                 items.into_iter().map(text).collect::<Option<_>>().map_or(Self::Mixed, Self::List)
             }
-            Value::Mapping(_) | Value::Tagged(_) | Value::Null => Self::Mapping,
+            Value::Mapping(entries) => {
+                let text = |value: Value| match Self::from(value) {
+                    Self::Text(text) | Self::Number(text) => text,
+                    _ => String::new(),
+                };
+                let entries =
+                    entries.into_iter().map(|(key, value)| format!("{}={}", text(key), text(value)));
+                Self::Mapping(entries.collect())
+            }
+            Value::Tagged(_) | Value::Null => Self::Mapping(Vec::new()),
         }
     }
 }

@@ -97,6 +97,24 @@ pub(crate) async fn tidying(app: Arc<App>, shared: Shared, ending: CancellationT
     }
 }
 
+/// How often history is looked through for what is past retention.
+const RETENTION_EVERY: Duration = Duration::from_hours(6);
+
+/// Takes what is past retention off the record.
+pub(crate) async fn retaining(app: Arc<App>, ending: CancellationToken) {
+    let mut due = tokio::time::interval(RETENTION_EVERY);
+    loop {
+        let done = tokio::select! {
+            () = ending.cancelled() => return,
+            done = async {
+                due.tick().await;
+                app.keep_retention().await.map(drop)
+            } => done,
+        };
+        warn_of(done, "what is past retention has not gone; it will be tried again");
+    }
+}
+
 /// How often all of the store is read.
 const SCRUB_EVERY: Duration = Duration::from_hours(24);
 

@@ -106,6 +106,7 @@ fn policy(config: &Config) -> Policy {
         reserved_agent_ids: config.reserved_agent_ids.clone(),
         clone_policy: config.clone_policy,
         readmit_decommissioned: config.readmit_decommissioned,
+        retention: config.retention,
         jwt: JwtPolicy {
             alg: config.jwt_svid_alg,
             ttl: config.jwt_svid_ttl,

@@ -22,9 +22,9 @@ use crate::http::{ServerFacts, Shared, router};
 use crate::server::agent_answers::AgentAnswers;
 use crate::server::agent_trust::{AgentAnchors, anchors_for, configured_roots};
 use crate::server::background::{
-    deny_what_is_shown, housekeeping, jwt_keys_kept, keep_jwt_keys, publish_waiting_lists, save_presence,
-    scrubbing, sign_of_life, signs_of_life, tidying, warn_of, warn_of_addresses, warn_of_names_and_lists,
-    watch_addresses, watch_for_clones,
+    deny_what_is_shown, housekeeping, jwt_keys_kept, keep_jwt_keys, publish_waiting_lists, retaining,
+    save_presence, scrubbing, sign_of_life, signs_of_life, tidying, warn_of, warn_of_addresses,
+    warn_of_names_and_lists, watch_addresses, watch_for_clones,
 };
 use crate::server::prepare::{
     INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, prepare_data_dir, reach,
@@ -227,6 +227,7 @@ impl Server {
             tokio::spawn(watch_addresses(self.shared.clone(), ending.clone())),
             tokio::spawn(publish_waiting_lists(Arc::clone(&self.app), self.live.clone(), ending.clone())),
             tokio::spawn(scrubbing(Arc::clone(&self.app), ending.clone())),
+            tokio::spawn(retaining(Arc::clone(&self.app), ending.clone())),
         ];
         stop.cancelled().await;
         tracing::info!("stopping");

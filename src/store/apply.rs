@@ -1,5 +1,7 @@
 //! Writing: every change, with the indexes that follow from it.
 
+mod retained;
+
 use std::ops::ControlFlow;
 
 use super::by_tenant::Kind;
@@ -202,6 +204,8 @@ impl Batch {
                 }
                 Ok(())
             }
+            Change::TakeEnrollments(serials) => self.take_enrollments(&serials),
+            Change::TakeReported(events) => self.take_reported(&events),
             Change::BeginTrustEpoch(epoch) => {
                 self.trust_changed = true;
                 self.begin_trust_epoch(epoch)
@@ -396,7 +400,7 @@ impl Batch {
             self.remove(Table::Certificates, &serial)?;
             self.remove(Table::EnrollmentsByHost, &key)?;
         }
-        for table in [Table::HostEvents, Table::ReportedEvents] {
+        for table in [Table::HostEvents, Table::ReportedEvents, Table::UsedKeys] {
             for key in self.keys(table, &prefix)? {
                 self.remove(table, &key)?;
             }

@@ -15,7 +15,7 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::TrustEpoch;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
-use crate::domain::insight::timeline::{HostEvent, Reported};
+use crate::domain::insight::timeline::{EventKey, HostEvent, Reported};
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::session::{Session, SessionKey};
 use crate::domain::people::tenant::Tenant;
@@ -120,6 +120,10 @@ pub enum Change {
         /// These go off the deny list: nobody can present them any more.
         denied: Vec<Serial>,
     },
+    /// Takes rotations off the record that are past retention. Which keys they had stays.
+    TakeEnrollments(Vec<Serial>),
+    /// Takes what agents have reported long ago out of timelines.
+    TakeReported(Vec<(HostId, EventKey)>),
     /// What watchers of trust know may lack something, so they are told everything anew.
     BeginTrustEpoch(TrustEpoch),
     /// Watchers of trust are told what has not ended by this moment, or by one that is little later.

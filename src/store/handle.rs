@@ -17,6 +17,7 @@ use crate::store::journal::file::Journal;
 use crate::store::layers::snapshot::Snapshot;
 use crate::store::log::change_log::ChangeLog;
 use crate::store::opening::checked;
+use crate::store::opening::compaction::CompactionError;
 use crate::store::opening::disk::Disk;
 use crate::store::opening::open;
 use crate::store::opening::open::{OpenError, OpenedJournal};
@@ -157,6 +158,27 @@ impl Store {
     /// Proves the structure of a file that nobody has open, however large it is.
     pub fn prove_file(path: &Path) -> Result<(), OpenError> {
         checked::prove(path)
+    }
+
+    /// How large the file is, in octets.
+    pub fn file_octets(&self) -> u64 {
+        self.disk.path().and_then(|path| path.metadata().ok()).map_or(0, |file| file.len())
+    }
+
+    /// Writes all rows into a new file that takes the place of this one, a part with each call of `rest`, which says whether to
+    /// go on. Blocking and long; everything else goes on.
+    pub fn compact(&self, mut rest: impl FnMut() -> bool) -> Result<(), CompactionError> {
+        let Some(path) = self.disk.path() else { return Ok(()) };
+        let mut copied = self.disk.begin_compaction(path)?;
+        let done = loop {
+            match self.disk.go_on_compacting(&mut copied) {
+                Ok(true) => break self.disk.end_compaction(path),
+                Ok(false) if rest() => {}
+                Ok(false) => break Err(CompactionError::GivenUp),
+                Err(error) => break Err(error),
+            }
+        };
+        done.inspect_err(|_| self.disk.give_up_compaction())
     }
 
     /// Queues a decision and waits until its changes are on disk.

@@ -50,6 +50,8 @@ tables! {
         EnrollmentsByHost = "enrollments_by_host_v1",
         /// serial → certificate DER, kept while the certificate can still be presented
         Certificates = "certificates_v1",
+        /// host id, number → eight octets each of the hashes of keys whose enrollments retention has taken
+        UsedKeys = "used_keys_v1",
         /// SPKI hash → serial of the unexpired certificate that holds the key
         LiveKeys = "live_keys_v1",
         /// credential id → join token

@@ -1,6 +1,7 @@
 //! Typed reading: what a decision or a query sees.
 
 mod history;
+pub(super) mod retained;
 mod sessions;
 pub(super) mod tenant;
 
@@ -135,7 +136,7 @@ impl<'r> View<'r> {
             used = spki == key.as_bytes();
             Ok(if used { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        Ok(used)
+        Ok(used || self.used_before_retention(host, key)?)
     }
 
     /// The enrollment that last took this key, if its certificate may still be unexpired.

@@ -76,6 +76,8 @@ mod journal;
 mod jwt_svids;
 /// Connections between two requests are kept for longer than proxies keep theirs.
 mod keep_alive;
+/// A server that is killed again and again under load, against all that it had answered.
+mod kill_cycles;
 /// What lies where the server writes: links, and files that are not the server's.
 mod local_files;
 /// No two public types share a name.

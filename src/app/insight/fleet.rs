@@ -200,7 +200,7 @@ impl Fleet {
 
     /// Whose reports are to be saved now.
     pub(crate) fn to_save(&self, which: ToSave) -> Vec<HostId> {
-        self.rows.write().unsaved.to_save(which)
+        self.rows.write().unsaved.whose_turn(which)
     }
 
     /// What these hosts have reported since that was last taken. It comes back unless it is saved.

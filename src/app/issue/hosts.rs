@@ -50,6 +50,8 @@ pub struct HostDetail {
     pub now: HostNow,
     /// `None`: the store did not tell, or the credential's row is gone.
     pub credential: Option<CredentialNow>,
+    /// How many of its certificates retention has taken off the record; `None`: nobody has counted.
+    pub taken_by_retention: Option<u64>,
 }
 
 /// A page of hosts.
@@ -69,7 +71,7 @@ type Credentials = BTreeMap<CredentialId, CredentialNow>;
 impl HostDetail {
     fn of(now: HostNow, credentials: &Credentials) -> Self {
         let credential = now.host.let_in_by.and_then(|by| credentials.get(&by.id()).cloned());
-        Self { now, credential }
+        Self { now, credential, taken_by_retention: None }
     }
 }
 
@@ -108,8 +110,11 @@ impl App {
     /// The same with what else a page about it shows.
     pub fn host_in_detail(&self, tenant: TenantId, id: HostId) -> Result<HostDetail, HostError> {
         let now = self.host(tenant, id)?;
-        let credentials = self.query(|view| credentials_of(view.tenant(tenant), [&now], self.clock.now()))?;
-        Ok(HostDetail::of(now, &credentials))
+        let (credentials, taken) = self.query(|view| {
+            let credentials = credentials_of(view.tenant(tenant), [&now], self.clock.now())?;
+            Ok((credentials, view.taken_by_retention(id)?))
+        })?;
+        Ok(HostDetail { taken_by_retention: Some(taken), ..HostDetail::of(now, &credentials) })
     }
 
     /// A page of a tenant's hosts, those that are wanted.

@@ -53,7 +53,7 @@ impl App {
     }
 
     /// Notes what the wall clock shows, so that what it says can be doubted later.
-    async fn note_clock(&self) -> Result<ClockMarks, Unavailable> {
+    pub(crate) async fn note_clock(&self) -> Result<ClockMarks, Unavailable> {
         let ran = self.has_run();
         self.decide(move |view, now| {
             let mut marks = view.clock_marks()?;

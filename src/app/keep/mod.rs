@@ -8,6 +8,7 @@ pub mod old_keys;
 pub mod outages;
 pub mod reseal;
 pub mod restore;
+pub mod retention;
 pub mod revocation_lists;
 pub mod revoke_intermediate;
 pub mod scrub;

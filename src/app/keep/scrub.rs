@@ -21,6 +21,13 @@ const RESTS: u32 = 3;
 /// How long it waits for a store that is being opened anew.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// Smaller files are left as they are.
+const COMPACTED_FROM: u64 = 64 << 20;
+/// How large a compacted file is, in percent of the octets of its rows: leaves are not full, and there are pages above them.
+const FILE_PER_ROWS_PERCENT: u64 = 150;
+/// How long the copying rests after each part.
+const COMPACTION_RESTS: Duration = Duration::from_millis(20);
+
 /// What was last found amiss with the store, as a clause.
 #[derive(Debug, Default)]
 pub(crate) struct Scrubbed(Mutex<Option<String>>);
@@ -65,7 +72,7 @@ impl App {
                 Ok(ControlFlow::Continue(())) => tokio::time::sleep(begun.elapsed() * RESTS).await,
                 Ok(ControlFlow::Break(())) => {
                     self.scrubbed.found(None);
-                    return Ok(());
+                    return self.compact_if_worth_it(proof.octets()).await;
                 }
                 Err(Damage::Unreadable(ReadError::Reopening)) => tokio::time::sleep(AGAIN_AFTER).await,
                 Err(damage) => {
@@ -74,6 +81,45 @@ impl App {
                 }
             }
         }
+    }
+
+    /// Compacts the file where that frees half of it or more; `octets`: of all rows.
+    async fn compact_if_worth_it(self: &Arc<Self>, octets: u64) -> Result<(), Unavailable> {
+        let file = self.store.file_octets();
+        let compacted = octets.saturating_mul(FILE_PER_ROWS_PERCENT) / 100;
+        if file < COMPACTED_FROM || compacted > file / 2 {
+            return Ok(());
+        }
+        let free = rustix::fs::statvfs(&self.data_dir).map_or(0, |disk| disk.f_bavail * disk.f_frsize);
+        if free < file.saturating_mul(2) {
+            tracing::info!(
+                file,
+                free,
+                "the store's file could be half as large, but there is no room to write a new one"
+            );
+            return Ok(());
+        }
+        let app = Arc::downgrade(self);
+        let compacted = self
+            .walk(move |app_now| {
+                Ok(app_now.store.compact(|| {
+                    std::thread::sleep(COMPACTION_RESTS);
+                    app.strong_count() > 1
+                }))
+            })
+            .await?;
+        match compacted {
+            Ok(()) => tracing::info!(
+                before = file,
+                after = self.store.file_octets(),
+                "the store's file was compacted"
+            ),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the store's file was not compacted; it will be tried again tomorrow");
+            }
+        }
+        Ok(())
     }
 
     /// Reads all of the store at once and hears of each table that is whole; the first damage ends it.

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::api::hosts::EnrollmentItem;
+use crate::api::hosts::{EnrollmentItem, HostItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::output::error::CliError;
@@ -11,7 +11,8 @@ use crate::cli::output::table::column;
 /// List the certificates issued to a host
 ///
 /// An enrollment is one issued certificate: its serial, how it came (token, secret, rotation), until when it is
-/// valid, and whether and why it was revoked. Rows stay when certificates expire.
+/// valid, and whether and why it was revoked. Rows stay when certificates expire; rotations that were never revoked go when
+/// they are past `retention`.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:\n  muster enrollment list HOST-ID")]
 pub(crate) enum EnrollmentCommand {
@@ -30,7 +31,7 @@ impl EnrollmentCommand {
         let control = Control::open(global).await?;
         let Self::List { host_id, tenant } = self;
         let path = format!("/v1/hosts/{}/enrollments", escape(&host_id));
-        let enrollments = control.list(Call::get(&path).query("tenant", tenant)).await?;
+        let enrollments = control.list(Call::get(&path).query("tenant", tenant.clone())).await?;
         let columns = [
             column("SERIAL", |enrollment: &EnrollmentItem| &enrollment.serial),
             column("VIA", |enrollment| &enrollment.via),
@@ -40,6 +41,14 @@ impl EnrollmentCommand {
             column("REVOKED", |enrollment| &enrollment.revoked_at),
             column("REASON", |enrollment| &enrollment.reason),
         ];
-        enrollments.print_list(global.json, &columns, "No certificates.")
+        enrollments.print_list(global.json, &columns, "No certificates.")?;
+        let host = format!("/v1/hosts/{}", escape(&host_id));
+        let host: HostItem = control.call(Call::get(&host).query("tenant", tenant)).await?.read()?;
+        if let Some(taken) = host.certificates_taken_by_retention.filter(|taken| *taken > 0) {
+            eprintln!(
+                "{taken} older ones were rotations that expired long ago, and retention has taken them."
+            );
+        }
+        Ok(())
     }
 }

@@ -5,4 +5,5 @@ pub mod audit_action;
 pub mod audit_reason;
 pub mod finding;
 pub mod live_kind;
+pub mod retention;
 pub mod timeline;

@@ -25,7 +25,7 @@ impl From<CredentialNow> for HostCredential {
 
 impl HostItem {
     pub(crate) fn new(detail: HostDetail, trust_domain: Option<&TrustDomain>) -> Self {
-        let HostDetail { now: HostNow { host, online }, credential } = detail;
+        let HostDetail { now: HostNow { host, online }, credential, taken_by_retention } = detail;
         let state = host.state();
         let spiffe_id = trust_domain.cloned().map(|trust_domain| {
             SpiffeId { trust_domain, tenant: host.tenant, agent: host.agent.clone() }.to_string()
@@ -50,6 +50,7 @@ impl HostItem {
             credential: credential.map(HostCredential::from),
             svid_not_after: host.svid_not_after,
             flags: host.flags.into_iter().map(Word::Known).collect(),
+            certificates_taken_by_retention: taken_by_retention,
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::store::rows::Table;
 #[cfg(not(test))]
 const WALKED_UP_TO: u64 = 16 << 20;
 #[cfg(test)]
-const WALKED_UP_TO: u64 = 0;
+const WALKED_UP_TO: u64 = 1;
 
 /// Where the store as it was in an older layout is kept: beside it, so that the older program can be put back.
 fn copy_of_layout(path: &Path, layout: u32) -> PathBuf {

@@ -3,7 +3,7 @@
 //! After a failed write redb does not say any more what is on disk. Opening the file again does, and the change log says
 //! what has to be in it besides. Until then nothing is read from it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::store::layers::overlay::Overlay;
 use crate::store::layers::snapshot::Snapshot;
 use crate::store::log::change_log::ChangeLog;
 use crate::store::log::position::LogPosition;
+use crate::store::opening::compaction::Rewritten;
 use crate::store::opening::open;
 use crate::store::opening::open::{OpenError, Opened};
 use crate::store::rows::Table;
@@ -30,13 +31,20 @@ const LET_GO_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) struct Disk {
     /// `None` for a store that lives in memory.
     path: Option<PathBuf>,
-    database: RwLock<Option<Arc<Database>>>,
+    pub(super) database: RwLock<Option<Arc<Database>>>,
     layers: Mutex<Layers>,
     /// Held by whoever puts a window into the file, from taking it to its end: one that was taken earlier would write over
     /// what is newer.
-    filing: Mutex<()>,
+    pub(super) filing: Mutex<Filing>,
     /// Told when there is room for another window.
     room: Condvar,
+}
+
+/// Where windows go.
+#[derive(Debug, Default)]
+pub(super) struct Filing {
+    /// Beside the store's file a new one that is to take its place.
+    pub(super) rewritten: Option<Rewritten>,
 }
 
 /// What stands above the file.
@@ -85,7 +93,12 @@ impl Disk {
 
     fn with(path: Option<PathBuf>, database: Database, layers: Layers) -> Self {
         let (database, layers) = (RwLock::new(Some(Arc::new(database))), Mutex::new(layers));
-        Self { path, database, layers, filing: Mutex::new(()), room: Condvar::new() }
+        Self { path, database, layers, filing: Mutex::default(), room: Condvar::new() }
+    }
+
+    /// Where it is; `None` for a store that lives in memory.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// The open database; `None` while it is being opened anew.
@@ -161,12 +174,19 @@ impl Disk {
 
     /// Puts what stands above the file into it: what was on its way already, or what is written now. Whether there was any.
     pub(crate) fn put_in_file(&self) -> Result<bool, redb::Error> {
-        let _filing = self.filing.lock();
+        let mut filing = self.filing.lock();
         // It is being opened anew, and then what stands above it is read from the log.
         let Some(database) = self.database() else { return Ok(false) };
         let Some(window) = self.close_window() else { return Ok(false) };
         checkpoint::commit_overlay(&database, &window.overlay, window.position.as_ref())?;
         self.is_in_file(&window);
+        if let Some(Rewritten { database, .. }) = &filing.rewritten
+            && let Err(error) = checkpoint::commit_overlay(database, &window.overlay, None)
+        {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "compaction of the store was given up");
+            filing.rewritten = None;
+        }
         Ok(true)
     }
 
@@ -208,7 +228,8 @@ impl Disk {
             }
         }
         let Opened { database, log, tail, in_file, .. } = open::open_existing(path)?;
-        let _filing = self.filing.lock();
+        let mut filing = self.filing.lock();
+        filing.rewritten = None;
         let mut layers = self.layers.lock();
         let generation = layers.generation + 1;
         *layers = Layers { generation, ..Layers::above(tail, in_file, log.head()) };

@@ -379,7 +379,7 @@ pub(crate) fn known_layout(database: &Database, path: &Path) -> Result<u32, Open
 }
 
 /// Adds the tables that this version has and the file lacks, so that readers find them all.
-fn complete(database: &Database) -> Result<(), OpenError> {
+pub(crate) fn complete(database: &Database) -> Result<(), OpenError> {
     let transaction = database.begin_read().map_err(|e| Table::Meta.error(e))?;
     let tables = transaction.list_tables().map_err(|e| Table::Meta.error(e))?;
     let there: Vec<_> = tables.map(|table| table.name().to_owned()).collect();

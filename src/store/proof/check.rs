@@ -27,6 +27,7 @@ use crate::store::record::{
     ClockMarksRecord, DeniedSerialRecord, FromDisk, ReportRecord, SessionRecord, StoredHost, decode,
 };
 use crate::store::rows::{Rows, Span, Table};
+use crate::store::view::retained::KEY_OCTETS;
 use crate::store::view::{View, host_serial_key, identity_key, identity_of_key, meta};
 
 /// The first thing found that is not as it must be.
@@ -67,12 +68,19 @@ pub struct Proof {
     rows: u64,
     /// Where the audit chain has come.
     head: ChainHead,
+    /// Octets of all rows that were read, keys and values.
+    octets: u64,
 }
 
 impl Proof {
     /// From the start.
     pub(crate) fn begin() -> Self {
-        Self { table: 0, after: None, rows: 0, head: ChainHead::genesis() }
+        Self { table: 0, after: None, rows: 0, head: ChainHead::genesis(), octets: 0 }
+    }
+
+    /// How many octets the rows have that were read.
+    pub const fn octets(&self) -> u64 {
+        self.octets
     }
 
     /// Reads on, so many rows at most, and reports each table when it is done; whether that was all.
@@ -112,6 +120,7 @@ impl Proof {
             }
             *left -= 1;
             self.rows += 1;
+            self.octets += u64::try_from(key.len() + content.len()).unwrap_or(0);
             match check.row(table, key, content) {
                 Ok(Ok(())) => {
                     if *left == 0 {
@@ -204,6 +213,13 @@ impl<'r> Check<'r> {
             }
             Table::Certificates => {
                 Ok(demand(self.enrollment_at(key)?.is_some(), "it belongs to no enrollment"))
+            }
+            Table::UsedKeys => {
+                let host = self.rows.get(Table::Hosts, key.get(..16).unwrap_or_default())?;
+                if host.is_none() {
+                    return Ok(Err("it is of a host that is not there"));
+                }
+                Ok(demand(content.len().is_multiple_of(KEY_OCTETS), "it holds a part of a key"))
             }
             Table::LiveKeys => {
                 let enrollment = any.enrollment(decode(table, content)?)?;

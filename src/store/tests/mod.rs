@@ -1,5 +1,7 @@
-//! The store against loss of power, and against a disk that gives back something else than it was given.
+//! The store against loss of power, against a disk that gives back something else than it was given, and while it is compacted.
 
+#[cfg(test)]
+mod compaction;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]

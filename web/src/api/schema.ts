@@ -1192,6 +1192,11 @@ export interface components {
             agent_id: string;
             agent_version: string | null;
             arch: string | null;
+            /**
+             * Format: uint64
+             * @description How many of its certificates are not on record any more. Lists do not have it.
+             */
+            certificates_taken_by_retention?: number | null;
             /** @description What let it in; `null` when that is not on record any more. */
             credential: components["schemas"]["HostCredential"] | null;
             /** Format: date-time */

@@ -4,7 +4,8 @@
 //! searched text of its hosts in one piece, and what is asked of every host lies beside its id. What is only
 //! counted is not walked for at all: counts are kept with every change.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 
 use jiff::Timestamp;
 
@@ -55,13 +56,18 @@ pub(crate) struct HostIndex {
     /// None is empty; their hosts follow each other by id, which grows with time.
     leaves: Vec<Leaf>,
     totals: Totals,
-    /// Who reports a machine id, of the hosts in service.
-    machines: HashMap<String, HashSet<HostId>>,
+    /// Who reports which machine id, of the hosts in service.
+    machines: Machines,
     /// Hosts in service that report a machine id which another one reports, too.
-    duplicates: usize,
-    /// Who reported a machine id last, of the decommissioned hosts.
-    retired_machines: HashMap<String, HashSet<HostId>>,
+    duplicates: BTreeSet<HostId>,
+    /// Who reported which machine id last, of the decommissioned hosts.
+    retired_machines: Machines,
+    hasher: RandomState,
 }
+
+/// Hashes of machine ids, with who reports them: the ids themselves would be most of the index. Two ids may have one hash, so
+/// who is found is asked for the id itself.
+type Machines = BTreeSet<(u64, HostId)>;
 
 impl HostIndex {
     pub(crate) const fn totals(&self) -> Totals {
@@ -69,8 +75,8 @@ impl HostIndex {
     }
 
     /// How many hosts in service report a machine id that another one reports, too.
-    pub(crate) const fn duplicates(&self) -> usize {
-        self.duplicates
+    pub(crate) fn duplicates(&self) -> usize {
+        self.duplicates.len()
     }
 
     pub(crate) fn entry(&self, id: HostId) -> Option<&Entry> {
@@ -89,17 +95,32 @@ impl HostIndex {
 
     /// Whether more than one host in service reports the machine id of this one.
     pub(crate) fn is_duplicate(&self, entry: &Entry) -> bool {
-        let hosts = entry.machine().and_then(|machine| self.machines.get(machine));
-        hosts.is_some_and(|hosts| hosts.len() > 1)
+        match entry.machine() {
+            _ if self.duplicates.is_empty() => false,
+            Some(machine) if !entry.in_service => self.reporting(&self.machines, machine).nth(1).is_some(),
+            _ => self.duplicates.contains(&entry.id),
+        }
+    }
+
+    /// The hosts among these that report a machine id.
+    fn reporting<'i>(
+        &'i self,
+        machines: &'i Machines,
+        machine: &'i str,
+    ) -> impl Iterator<Item = HostId> + 'i {
+        let hash = self.hasher.hash_one(machine);
+        let ids = (hash, HostId::from_bytes([0; 16]))..=(hash, HostId::from_bytes([u8::MAX; 16]));
+        let reports = move |id: &HostId| self.entry(*id).and_then(Entry::machine) == Some(machine);
+        machines.range(ids).map(|(_, id)| *id).filter(reports)
     }
 
     /// The decommissioned host that reported a machine id, if no other host has or had it.
     pub(crate) fn decommissioned_machine(&self, machine_id: &str) -> Option<HostId> {
-        if self.machines.contains_key(machine_id) {
+        if self.reporting(&self.machines, machine_id).next().is_some() {
             return None;
         }
-        let mut hosts = self.retired_machines.get(machine_id)?.iter();
-        let host = hosts.next().copied();
+        let mut hosts = self.reporting(&self.retired_machines, machine_id);
+        let host = hosts.next();
         host.filter(|_| hosts.next().is_none())
     }
 
@@ -347,32 +368,34 @@ impl HostIndex {
     fn link_machine(&mut self, leaf: usize, position: usize) {
         let entry = &self.leaves[leaf].entries[position];
         let Some(machine) = entry.machine() else { return };
-        let machines = if entry.in_service { &mut self.machines } else { &mut self.retired_machines };
-        let hosts = match machines.get_mut(machine) {
-            Some(hosts) => hosts,
-            None => machines.entry(machine.to_owned()).or_default(),
-        };
-        if hosts.insert(entry.id) && entry.in_service {
-            // With the second one the first is a possible duplicate, too.
-            self.duplicates += match hosts.len() {
-                1 => 0,
-                2 => 2,
-                _ => 1,
-            };
-        }
-    }
-
-    fn unlink_machine(&mut self, entry: &Entry) {
-        let Some(machine) = entry.machine() else { return };
-        let machines = if entry.in_service { &mut self.machines } else { &mut self.retired_machines };
-        let Some(hosts) = machines.get_mut(machine) else { return };
-        if !hosts.remove(&entry.id) {
+        let (id, place) = (entry.id, (self.hasher.hash_one(machine), entry.id));
+        if !entry.in_service {
+            self.retired_machines.insert(place);
             return;
         }
-        match hosts.len() {
-            0 => drop(machines.remove(machine)),
-            1 => self.duplicates -= 2 * usize::from(entry.in_service),
-            _ => self.duplicates -= usize::from(entry.in_service),
+        let others: Vec<_> = self.reporting(&self.machines, machine).filter(|other| *other != id).collect();
+        if !others.is_empty() {
+            self.duplicates.insert(id);
+            self.duplicates.extend(others);
+        }
+        self.machines.insert(place);
+    }
+
+    /// `entry`: as it was; it has left its leaf.
+    fn unlink_machine(&mut self, entry: &Entry) {
+        let Some(machine) = entry.machine() else { return };
+        let place = (self.hasher.hash_one(machine), entry.id);
+        if !entry.in_service {
+            self.retired_machines.remove(&place);
+            return;
+        }
+        self.machines.remove(&place);
+        if self.duplicates.remove(&entry.id) {
+            let mut others = self.reporting(&self.machines, machine);
+            if let (Some(alone), None) = (others.next(), others.next()) {
+                drop(others);
+                self.duplicates.remove(&alone);
+            }
         }
     }
 }

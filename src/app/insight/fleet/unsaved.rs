@@ -46,7 +46,7 @@ impl Unsaved {
         self.hosts.remove(&host)
     }
 
-    pub(crate) fn to_save(&mut self, which: ToSave) -> Vec<HostId> {
+    pub(crate) fn whose_turn(&mut self, which: ToSave) -> Vec<HostId> {
         if which == ToSave::All {
             return self.hosts.iter().copied().collect();
         }
@@ -81,7 +81,7 @@ mod tests {
             all_report(&mut unsaved);
             let last = host(fleet - 1);
             unsaved.add(last, true);
-            let due = unsaved.to_save(ToSave::Due);
+            let due = unsaved.whose_turn(ToSave::Due);
             assert!(due.contains(&last), "turn {turn}");
             assert!(due.len() <= 166, "turn {turn}: {}", due.len());
             due.iter().for_each(|id| assert!(unsaved.take(*id)));
@@ -89,11 +89,11 @@ mod tests {
         }
         assert_eq!(saved.len(), 9_900);
         all_report(&mut unsaved);
-        assert_eq!(unsaved.to_save(ToSave::All).len(), 9_900);
+        assert_eq!(unsaved.whose_turn(ToSave::All).len(), 9_900);
         let mut few = Unsaved::default();
         (0..40).for_each(|number| few.add(host(number), false));
         for _ in 0..3 {
-            assert_eq!(few.to_save(ToSave::Due).len(), 40);
+            assert_eq!(few.whose_turn(ToSave::Due).len(), 40);
         }
     }
 }
