@@ -43,11 +43,11 @@ struct Oracle(BTreeMap<String, Known>);
 
 impl Oracle {
     /// Whose host it was about.
-    fn learn(&mut self, answered: Answered) -> String {
+    fn learn(&mut self, answered: &Answered) -> String {
         let (Answered::Enrolled { host, .. } | Answered::Rotated { host, .. } | Answered::Revoked { host }) =
-            &answered;
+            answered;
         let known = self.0.entry(host.clone()).or_default();
-        match &answered {
+        match answered {
             Answered::Enrolled { serial, .. } | Answered::Rotated { serial, .. } => {
                 known.serials.push(serial.clone());
             }
@@ -91,19 +91,19 @@ async fn live(
         let key = Key::p256();
         let request = json!({"secret": secret, "csr": key.csr().pem});
         let Some(answer) = http.try_post(ENROLL, &request).await else { continue };
-        let Some(answer) = taken(answer, 201) else { continue };
+        let Some(answer) = taken(&answer, 201) else { continue };
         let host = text(&answer, "host_id");
         let _ = report.send(Answered::Enrolled { host: host.clone(), serial: text(&answer, "serial") });
         let agent = text(&answer, "agent_id");
         let identity = Identity { key, answer };
         let Some(answer) = http.try_post(ROTATE, &identity.rotation(&Key::p256())).await else { continue };
-        if let Some(answer) = taken(answer, 200) {
+        if let Some(answer) = taken(&answer, 200) {
             let _ = report.send(Answered::Rotated { host: host.clone(), serial: text(&answer, "serial") });
         }
         if turn % 3 == 0 {
             let path = format!("/v1/agents/{agent}/revoke");
             let Some(answer) = operator.try_post(&path, None).await else { continue };
-            if taken(answer, 200).is_some() {
+            if taken(&answer, 200).is_some() {
                 let _ = report.send(Answered::Revoked { host });
             }
         }
@@ -111,7 +111,7 @@ async fn live(
 }
 
 /// The answer; none where the server asks to come again in a moment.
-fn taken(answer: Answer, status: u16) -> Option<Value> {
+fn taken(answer: &Answer, status: u16) -> Option<Value> {
     if answer.status == 503 {
         return None;
     }
@@ -151,7 +151,7 @@ async fn what_was_answered_outlives_a_thousand_kills() {
         }
         block_in_place(|| server.start_again());
         let operator = Client::bearer(&server, &token);
-        let mut hosts: Vec<_> = answered.into_iter().map(|answered| oracle.learn(answered)).collect();
+        let mut hosts: Vec<_> = answered.into_iter().map(|answered| oracle.learn(&answered)).collect();
         if cycle % ALL_EVERY == 0 || cycle == cycles {
             hosts = oracle.0.keys().cloned().collect();
             let log = server.log();
