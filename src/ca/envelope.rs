@@ -3,6 +3,8 @@
 //! It is an X25519 identity file as `age-keygen` writes it, or a passphrase. Whoever has both the envelope
 //! and what it sealed has the CA, so a key file that others can read is refused, not warned about.
 
+pub mod recovery;
+
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::{fmt, iter};
@@ -10,11 +12,12 @@ use std::{fmt, iter};
 use age::secrecy::{ExposeSecret, SecretString};
 use age::stream::StreamWriter;
 use age::{Decryptor, Encryptor, scrypt, x25519};
-use aws_lc_rs::hmac;
+use aws_lc_rs::signature::Ed25519KeyPair;
 use jiff::Timestamp;
+pub use recovery::{NotARecipient, RECOVERY_FILE, RecoveryRecipient};
 use zeroize::Zeroizing;
 
-use super::seal;
+use super::seal::{self, Sealer};
 use crate::durable;
 use crate::secret_file::{SecretFileError, SecretReader};
 
@@ -65,9 +68,7 @@ pub enum EnvelopeError {
     Seal(#[source] age::EncryptError),
     #[error("can't write what was sealed")]
     Output(#[source] io::Error),
-    #[error(
-        "a passphrase can't be replaced this way, because nothing can be sealed for it and for a key at once"
-    )]
+    #[error("the envelope is a passphrase, and nothing can be sealed for a passphrase and for a key at once")]
     Passphrase,
     #[error("the envelope key is not the one in the data directory, so the new one must be given as a file")]
     KeptElsewhere,
@@ -79,12 +80,22 @@ pub enum EnvelopeError {
     OtherEnvelope,
     #[error("it is not authenticated, so whoever knows the envelope's public key could have made it")]
     Unauthenticated,
+    #[error("it was sealed by another envelope ({sealer}) than the one in use, which only opens it")]
+    OtherSealer { sealer: Sealer },
+    #[error("{} has a line that is no recovery recipient (age1…, as age-keygen prints it)", path.display())]
+    Recovery { path: PathBuf, source: NotARecipient },
     #[error("can't open what was sealed: it is damaged, or not of this envelope")]
     Damaged(#[source] age::DecryptError),
 }
 
 /// A key that seals and unseals.
-pub struct Envelope(Key);
+pub struct Envelope {
+    key: Key,
+    /// Who opens everything that is sealed from now on, too.
+    recovery: Vec<RecoveryRecipient>,
+    /// Whose seals count as ours beside the key's own: an identity file says so where it recovers from another envelope.
+    trusted: Vec<Sealer>,
+}
 
 enum Key {
     X25519(x25519::Identity),
@@ -95,6 +106,10 @@ impl Envelope {
     /// Reads the envelope from where the settings say, or from where it is found unless they say.
     /// `None` when nothing is set and nothing is there.
     pub fn find(settings: &EnvelopeSettings) -> Result<Option<Self>, EnvelopeError> {
+        Self::find_key(settings)?.map(|envelope| envelope.with_recovery(&settings.data_dir)).transpose()
+    }
+
+    fn find_key(settings: &EnvelopeSettings) -> Result<Option<Self>, EnvelopeError> {
         let credentials = settings.credentials_directory.as_deref();
         match (&settings.key_file, &settings.passphrase_file) {
             (Some(_), Some(_)) => return Err(EnvelopeError::BothSet),
@@ -133,21 +148,23 @@ impl Envelope {
         let path = settings.data_dir.join(FILE_NAME);
         let identity = x25519::Identity::generate();
         match durable::create(&path, durable::OWNER_ONLY, identity_file(&identity, now).as_bytes()) {
-            Ok(()) => Ok((Self(Key::X25519(identity)), Some(path))),
+            Ok(()) => Ok((Self::of(Key::X25519(identity)).with_recovery(&settings.data_dir)?, Some(path))),
             // Another command was quicker; there must not be two envelopes.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Ok((Self::from_key_file(&path, None)?, None))
+                Ok((Self::from_key_file(&path, None)?.with_recovery(&settings.data_dir)?, None))
             }
             Err(source) => Err(EnvelopeError::Create { path, source }),
         }
     }
 
+    const fn of(key: Key) -> Self {
+        Self { key, recovery: Vec::new(), trusted: Vec::new() }
+    }
+
     pub fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
-        let sealed = match &self.0 {
-            Key::X25519(identity) => age::encrypt(&identity.to_public(), plaintext),
-            Key::Passphrase(passphrase) => age::encrypt(&scrypt_recipient(passphrase), plaintext),
-        };
-        sealed.map_err(EnvelopeError::Seal)
+        let mut sealing = self.encrypting(Vec::new())?;
+        sealing.write_all(plaintext).map_err(EnvelopeError::Output)?;
+        sealing.finish().map_err(EnvelopeError::Output)
     }
 
     pub fn unseal(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
@@ -158,28 +175,35 @@ impl Envelope {
         Ok(plaintext)
     }
 
-    /// Seals so that each of these envelopes opens it. Passphrases seal alone or not at all.
+    /// Seals so that each of these envelopes opens it, and each of their recovery recipients. Passphrases seal alone or not
+    /// at all.
     pub fn seal_for(envelopes: &[&Self], plaintext: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
-        let recipient = |envelope: &&Self| match &envelope.0 {
-            Key::X25519(identity) => Ok(identity.to_public()),
-            Key::Passphrase(_) => Err(EnvelopeError::Passphrase),
-        };
-        let recipients = envelopes.iter().map(recipient).collect::<Result<Vec<_>, _>>()?;
-        let recipients = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
-        let encryptor = Encryptor::with_recipients(recipients).map_err(EnvelopeError::Seal)?;
-        let mut sealing = encryptor.wrap_output(Vec::new()).map_err(EnvelopeError::Output)?;
+        if let [envelope] = envelopes {
+            return envelope.seal(plaintext);
+        }
+        let mut recipients = Vec::new();
+        for envelope in envelopes {
+            recipients.push(envelope.recipient().ok_or(EnvelopeError::Passphrase)?);
+            recipients.extend(envelope.recovery.iter().cloned());
+        }
+        let mut sealing = encrypting_for(recipients, Vec::new())?;
         sealing.write_all(plaintext).map_err(EnvelopeError::Output)?;
         sealing.finish().map_err(EnvelopeError::Output)
     }
 
     /// Encrypts what is written, as it is written. Nothing of it says who wrote it: that is for [`super::seal`].
     pub(crate) fn encrypting<W: Write>(&self, output: W) -> Result<StreamWriter<W>, EnvelopeError> {
-        let recipient: Box<dyn age::Recipient> = match &self.0 {
-            Key::X25519(identity) => Box::new(identity.to_public()),
-            Key::Passphrase(passphrase) => Box::new(scrypt_recipient(passphrase)),
-        };
-        let encryptor = Encryptor::with_recipients(iter::once(&*recipient)).map_err(EnvelopeError::Seal)?;
-        encryptor.wrap_output(output).map_err(EnvelopeError::Output)
+        match (&self.key, self.recipient()) {
+            (Key::Passphrase(passphrase), _) => {
+                let recipient = scrypt_recipient(passphrase);
+                let encryptor = Encryptor::with_recipients(iter::once(&recipient as &dyn age::Recipient))
+                    .map_err(EnvelopeError::Seal)?;
+                encryptor.wrap_output(output).map_err(EnvelopeError::Output)
+            }
+            (Key::X25519(_), own) => {
+                encrypting_for(own.into_iter().chain(self.recovery.iter().cloned()).collect(), output)
+            }
+        }
     }
 
     /// Decrypts, as it is read. An end that comes too early is an error.
@@ -188,7 +212,7 @@ impl Envelope {
         sealed: R,
     ) -> Result<impl Read + use<'r, R>, EnvelopeError> {
         let decryptor = Decryptor::new_buffered(sealed).map_err(EnvelopeError::Damaged)?;
-        let opened = match &self.0 {
+        let opened = match &self.key {
             Key::X25519(identity) => decryptor.decrypt(iter::once(identity as &dyn age::Identity)),
             Key::Passphrase(passphrase) => {
                 let mut identity = scrypt::Identity::new(passphrase.clone());
@@ -203,10 +227,28 @@ impl Envelope {
     }
 
     /// What says that content was sealed by whoever has this envelope.
-    pub(crate) fn authentication_key(&self) -> hmac::Key {
-        match &self.0 {
-            Key::X25519(identity) => seal::key(identity.to_string().expose_secret().as_bytes()),
-            Key::Passphrase(passphrase) => seal::key(passphrase.expose_secret().as_bytes()),
+    pub(crate) fn signing_key(&self) -> Ed25519KeyPair {
+        match &self.key {
+            Key::X25519(identity) => seal::signing_key(identity.to_string().expose_secret().as_bytes()),
+            Key::Passphrase(passphrase) => seal::signing_key(passphrase.expose_secret().as_bytes()),
+        }
+    }
+
+    /// By whom this envelope's seals say they were made.
+    pub fn sealer(&self) -> Sealer {
+        Sealer::of(&self.signing_key())
+    }
+
+    /// Whether a seal by these is one of ours.
+    pub(crate) fn trusts(&self, sealer: Sealer) -> bool {
+        self.sealer() == sealer || self.trusted.contains(&sealer)
+    }
+
+    /// The public key, to which anyone can seal. A passphrase has none.
+    pub fn recipient(&self) -> Option<RecoveryRecipient> {
+        match &self.key {
+            Key::X25519(identity) => Some(RecoveryRecipient::new(identity.to_public())),
+            Key::Passphrase(_) => None,
         }
     }
 
@@ -221,7 +263,11 @@ impl Envelope {
         let identity = key.parse().map_err(|_| {
             unusable("holds no age identity (a line AGE-SECRET-KEY-1…, as age-keygen writes it)")
         })?;
-        Ok(Self(Key::X25519(identity)))
+        let sealers = text.lines().filter_map(|line| line.trim().strip_prefix(Sealer::LINE));
+        let trusted = sealers.map(|sealer| sealer.trim().parse()).collect::<Result<_, _>>();
+        let trusted =
+            trusted.map_err(|_| unusable("has a line '# muster envelope:' without 64 hexadecimal digits"))?;
+        Ok(Self { trusted, ..Self::of(Key::X25519(identity)) })
     }
 
     fn from_passphrase_file(path: &Path, credentials: Option<&Path>) -> Result<Self, EnvelopeError> {
@@ -234,7 +280,7 @@ impl Envelope {
         if passphrase.contains(['\r', '\n']) {
             return Err(unusable("has more than one line"));
         }
-        Ok(Self(Key::Passphrase(SecretString::from(passphrase.to_owned()))))
+        Ok(Self::of(Key::Passphrase(SecretString::from(passphrase.to_owned()))))
     }
 }
 
@@ -268,8 +314,9 @@ impl Successor {
         let envelope = match new_key_file {
             Some(path) => Envelope::from_key_file(path, settings.credentials_directory.as_deref())?,
             None if elsewhere => return Err(EnvelopeError::KeptElsewhere),
-            None => Envelope(Key::X25519(x25519::Identity::generate())),
+            None => Envelope::of(Key::X25519(x25519::Identity::generate())),
         };
+        let envelope = envelope.with_recovery(&settings.data_dir)?;
         Ok(Self { envelope, files: (!elsewhere).then_some((current, old)), created: now })
     }
 
@@ -283,7 +330,7 @@ impl Successor {
         let Some((current, old)) = &self.files else {
             return Ok(None);
         };
-        let Key::X25519(identity) = &self.envelope.0 else {
+        let Key::X25519(identity) = &self.envelope.key else {
             return Err(EnvelopeError::Passphrase);
         };
         let text = read(current, None)?;
@@ -297,7 +344,7 @@ impl Successor {
 
 impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.key {
             Key::X25519(_) => "Envelope([age identity])",
             Key::Passphrase(_) => "Envelope([passphrase])",
         })
@@ -308,6 +355,18 @@ fn scrypt_recipient(passphrase: &SecretString) -> scrypt::Recipient {
     let mut recipient = scrypt::Recipient::new(passphrase.clone());
     recipient.set_work_factor(WORK_FACTOR);
     recipient
+}
+
+/// Encrypts for each of these, who are named once each.
+fn encrypting_for<W: Write>(
+    mut recipients: Vec<RecoveryRecipient>,
+    output: W,
+) -> Result<StreamWriter<W>, EnvelopeError> {
+    recipients.sort();
+    recipients.dedup();
+    let recipients = recipients.iter().map(|recipient| recipient.as_age() as &dyn age::Recipient);
+    let encryptor = Encryptor::with_recipients(recipients).map_err(EnvelopeError::Seal)?;
+    encryptor.wrap_output(output).map_err(EnvelopeError::Output)
 }
 
 /// As `age-keygen` writes it, so that age's own tools read it.
@@ -339,16 +398,6 @@ mod tests {
 
     use super::*;
     use crate::ca::testing::now;
-
-    impl Envelope {
-        /// The public key, to which anyone can seal. A passphrase has none.
-        fn recipient(&self) -> Option<String> {
-            match &self.0 {
-                Key::X25519(identity) => Some(identity.to_public().to_string()),
-                Key::Passphrase(_) => None,
-            }
-        }
-    }
 
     /// A data directory and the settings that name it.
     fn place() -> (TempDir, EnvelopeSettings) {

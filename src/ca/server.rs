@@ -3,12 +3,15 @@
 //! Agents pin this CA at first contact, so it stays when the server's certificate is made anew. Its key lies
 //! sealed beside it; the server's key is the one key on the disk in the clear.
 
+mod kept;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{fmt, io};
 
 use jiff::Timestamp;
+pub use kept::{KeptServerFiles, PutBackError};
 use rcgen::string::Ia5String;
 use rcgen::{Issuer, SanType};
 use x509_parser::certificate::X509Certificate;
@@ -110,7 +113,10 @@ pub enum ServerCaError {
     Read { path: PathBuf, source: io::Error },
     #[error("can't write {path}")]
     Write { path: PathBuf, source: io::Error },
-    #[error("{missing} is missing beside {present}; restore it, or move {present} away to start a new CA")]
+    #[error(
+        "{missing} is missing beside {present}; bring it back from a backup (muster restore --only-tls FILE). A new CA, which \
+         no agent trusts that trusts this one, begins where both are moved away"
+    )]
     HalfAPair { present: PathBuf, missing: PathBuf },
     #[error("{path} is not one PEM certificate")]
     NotACertificate { path: PathBuf, source: PemError },
@@ -122,7 +128,10 @@ pub enum ServerCaError {
         "the names in {path} can't be taken over; say which names the new certificate is for with --name"
     )]
     NamesUnclear { path: PathBuf },
-    #[error("the server CA in {path} expired; move it and its key away to start a new CA")]
+    #[error(
+        "the server CA in {path} expired, so no agent trusts the server any more; move it and its key away to start a new CA, \
+         and give each agent its pin"
+    )]
     Expired { path: PathBuf },
     #[error("can't use the server CA in {path}")]
     Ca { path: PathBuf, source: CaCertificateError },
@@ -195,6 +204,11 @@ pub fn generate(
 /// Whether an earlier run has left a key in the directory.
 pub fn has_key(directory: &Path) -> bool {
     directory.join(KEY_FILE).exists()
+}
+
+/// Whether an earlier run has left a CA in the directory, or half of one.
+pub fn has_ca(directory: &Path) -> bool {
+    [CA_FILE, CA_KEY_FILE].iter().any(|name| directory.join(name).symlink_metadata().is_ok())
 }
 
 /// The names in the server certificate of an earlier run; `None` where there is none.

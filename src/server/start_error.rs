@@ -78,7 +78,8 @@ impl StartError {
                 "ports below 1024 need a privilege; choose a higher one"
             }
             Self::Certificate(CertificateError::Missing { .. }) => {
-                "make one with 'muster gen-cert', or set tls_cert_file and tls_key_file"
+                "where agents trust a certificate already, bring it back from a backup (muster restore --only-tls FILE); \
+                 otherwise make one with 'muster gen-cert', or set tls_cert_file and tls_key_file"
             }
             _ => return None,
         })

@@ -10,7 +10,7 @@ use redb::ReadableDatabase;
 use crate::clock::Clock;
 use crate::domain::identity::deny::DenyList;
 use crate::domain::insight::audit::MissingRecords;
-use crate::store::backup::{BackedUp, SnapshotWriteError};
+use crate::store::backup::{BackedUp, BackedUpFile, SnapshotWriteError};
 use crate::store::change::Verdict;
 use crate::store::journal::audit_checkpoints::Loss;
 use crate::store::journal::file::Journal;
@@ -121,13 +121,14 @@ impl Store {
         StoreReader { disk: Arc::clone(&self.disk) }
     }
 
-    /// Writes every row of a consistent snapshot, taken now, to `to`. Blocking and long.
+    /// Writes files, and every row of a consistent snapshot, taken now, to `to`. Blocking and long.
     pub fn back_up(
         &self,
+        files: Vec<BackedUpFile>,
         now: Timestamp,
         to: &mut dyn std::io::Write,
     ) -> Result<BackedUp, SnapshotWriteError> {
-        backup::write(&self.disk.snapshot()?, now, to)
+        backup::write(&self.disk.snapshot()?, files, now, to)
     }
 
     /// Reads everything that is committed now and holds it together. Blocking and long.

@@ -8,7 +8,7 @@
 #![warn(missing_docs)]
 
 mod apply;
-mod backup;
+pub mod backup;
 mod by_tenant;
 mod change;
 mod error;
@@ -31,7 +31,7 @@ mod view;
 mod write_health;
 mod writer;
 
-pub use backup::{BackedUp, SnapshotWriteError};
+pub use backup::{BackedUp, BackedUpFile, SnapshotWriteError};
 pub use by_tenant::Numbered;
 pub use change::{Change, Verdict};
 pub use error::ReadError;
@@ -45,7 +45,7 @@ pub use opening::open::OpenError;
 pub use proof::check::{CheckedTable, Damage, Proof};
 pub use published::{HostChange, Publish, Published};
 pub use queued::{Queued, WriteError};
-pub use restore::{Restoring, SnapshotReadError};
+pub use restore::{Restoring, SnapshotReadError, TakeFile};
 pub use view::retained::{OldBy, PastRetention};
 pub use view::tenant::TenantRows;
 pub use view::{View, day_of};

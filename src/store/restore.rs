@@ -1,6 +1,6 @@
 //! A store made from a backup: under a temporary name until it is whole.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use super::layers::snapshot::Snapshot;
 use super::rows::{Table, protect};
 use super::view::View;
 use super::{FILE_NAME, JOURNAL_NAME, ReadError};
+use crate::durable::Unfinished;
 use crate::store::journal::file;
 use crate::store::journal::file::{Journal, JournalError, OnlyInJournal};
 use crate::store::opening::open;
@@ -41,6 +42,9 @@ pub enum SnapshotReadError {
     /// A newer muster has made it.
     #[error("the backup has a table '{0}' that this version of muster does not know; use a newer muster")]
     UnknownTable(String),
+    /// The same of a file.
+    #[error("the backup has a file '{0}' that this version of muster does not know; use a newer muster")]
+    UnknownFile(String),
     /// Rows are missing, or are too many.
     #[error("the backup counts {counted} rows, but {found} came out of it")]
     Count {
@@ -55,6 +59,12 @@ pub enum SnapshotReadError {
     /// The revocation journal beside the store's place can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A record does not follow the one before it.
+    #[error("the backup's audit trail is broken after record {after}")]
+    Chain {
+        /// The last record that follows the one before it.
+        after: u64,
+    },
     /// What was written from it can't be read again.
     #[error("the backup's content cannot be read")]
     Read(#[from] ReadError),
@@ -66,6 +76,8 @@ pub struct Restoring {
     database: Database,
     file: NamedTempFile,
     path: PathBuf,
+    /// The backup's journal, where no other is in its place.
+    journal: Option<Unfinished>,
     /// When the backup was begun.
     pub created_at: Timestamp,
     /// How many were in it, of all tables together.
@@ -83,16 +95,26 @@ impl Restoring {
         }
     }
 
-    /// Reads a whole backup into a new file beside its future place.
-    pub fn read(directory: &Path, from: &mut impl Read) -> Result<Self, SnapshotReadError> {
+    /// Reads a whole backup into a new file beside its future place, and hands on each piece of each file in it that is not
+    /// the store's.
+    pub fn read(
+        directory: &Path,
+        from: &mut impl Read,
+        other: TakeFile<'_>,
+    ) -> Result<Self, SnapshotReadError> {
         Self::vacant(directory)?;
         let write = |source| SnapshotReadError::Write { path: directory.to_owned(), source };
         let head = backup::read_head(from).map_err(SnapshotReadError::Backup)?;
         let (file, database) = open::create_unnamed(directory).map_err(write)?;
-        let rows = read_rows(&database, from, directory)?;
+        let mut journal = None;
+        let mut take = |name: &str, piece: &[u8]| match name {
+            JOURNAL_NAME => spool(&mut journal, directory, piece).map_err(write),
+            _ => take_file(other, name, piece),
+        };
+        let rows = read_rows(&database, from, directory, &mut take)?;
         let path = directory.join(FILE_NAME);
         open::migrate(&database, &path).map_err(SnapshotReadError::Content)?;
-        Ok(Self { database, file, path, created_at: head.created_at, rows })
+        Ok(Self { database, file, path, journal: journal.flatten(), created_at: head.created_at, rows })
     }
 
     /// Reads what is restored so far, as it will stand in the store.
@@ -126,8 +148,15 @@ impl Restoring {
     /// store has accepted as lost stands in the store.
     pub fn put_in_place(self) -> Result<(), SnapshotReadError> {
         let head = self.view(|view| view.audit_head())?;
-        let Self { database, file, path, .. } = self;
+        let Self { database, file, path, journal, .. } = self;
         drop(database);
+        // Before the store has its name: who opens it makes a journal where there is none.
+        match journal.map(Unfinished::finish) {
+            Some(Err(source)) if source.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(SnapshotReadError::Write { path: path.with_file_name(JOURNAL_NAME), source });
+            }
+            _ => {}
+        }
         open::name(file, &path).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => SnapshotReadError::Exists(path.clone()),
             _ => SnapshotReadError::Write { path: path.clone(), source },
@@ -149,8 +178,37 @@ impl Restoring {
     }
 }
 
-/// Copies rows, a bounded amount in each commit.
-fn read_rows(database: &Database, from: &mut impl Read, directory: &Path) -> Result<u64, SnapshotReadError> {
+/// Takes a piece of a file out of a backup; whether it knows the file.
+pub type TakeFile<'t> = &'t mut dyn FnMut(&str, &[u8]) -> io::Result<bool>;
+
+pub(super) fn take_file(take: TakeFile<'_>, name: &str, piece: &[u8]) -> Result<(), SnapshotReadError> {
+    match take(name, piece).map_err(SnapshotReadError::Backup)? {
+        true => Ok(()),
+        false => Err(SnapshotReadError::UnknownFile(name.to_owned())),
+    }
+}
+
+/// Keeps a piece of the backup's journal. One that is there already may know more, and stays.
+fn spool(journal: &mut Option<Option<Unfinished>>, directory: &Path, piece: &[u8]) -> io::Result<()> {
+    let begin = || match Unfinished::begin(&directory.join(JOURNAL_NAME)) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(error),
+    };
+    let spooled = match journal {
+        Some(spooled) => spooled,
+        None => journal.insert(begin()?),
+    };
+    spooled.as_mut().map_or(Ok(()), |file| file.write_all(piece))
+}
+
+/// Copies rows, a bounded amount in each commit, and hands on the files between them.
+fn read_rows(
+    database: &Database,
+    from: &mut impl Read,
+    directory: &Path,
+    file: &mut dyn FnMut(&str, &[u8]) -> Result<(), SnapshotReadError>,
+) -> Result<u64, SnapshotReadError> {
     let failed = |error: redb::Error| SnapshotReadError::Write {
         path: directory.to_owned(),
         source: io::Error::other(error),
@@ -178,6 +236,7 @@ fn read_rows(database: &Database, from: &mut impl Read, directory: &Path) -> Res
                     octets += key.len() + value.len();
                     found += 1;
                 }
+                Item::File { name, piece } => file(&name, &piece)?,
                 Item::End { rows } => end = Some(rows),
             }
         }

@@ -403,7 +403,7 @@ async fn a_backup_made_with_the_public_key_alone_is_refused() {
     let (mut server, attacker) = (Server::quickstart(), Server::quickstart());
     attacker.add_user("mallory", "admin", None);
     let content = decrypted(&attacker, &backup(&attacker, "attack.age"));
-    assert!(content.starts_with(b"muster sealed 1\n"));
+    assert!(content.starts_with(b"muster sealed 2\n"));
     let key = std::fs::read_to_string(server.file("envelope.key")).unwrap();
     let recipient = key.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
     let recipient: age::x25519::Recipient = recipient.parse().unwrap();
@@ -413,16 +413,17 @@ async fn a_backup_made_with_the_public_key_alone_is_refused() {
         path
     };
     let sealed = forge("sealed.age", &content);
-    let bare = forge("bare.age", &content[16..content.len() - 32]);
+    let bare = forge("bare.age", &content[48..content.len() - 64]);
     let good = backup(&server, "good.age");
     server.stop();
     let store = server.store_file();
     std::fs::rename(&store, server.room().join("lost.redb")).unwrap();
     let before = files::contents(&server.data_dir());
     for (path, more, why) in [
-        (&sealed, &[][..], "authentication code is wrong"),
-        (&sealed, &["--accept-unauthenticated"], "authentication code is wrong"),
+        (&sealed, &[][..], "sealed by another envelope"),
         (&bare, &[], "not authenticated"),
+        // The agents' server is this one.
+        (&bare, &["--accept-unauthenticated"], "another server certificate"),
     ] {
         let refused = restore(&server, path, more).failed();
         assert!(refused.stderr.contains(why), "{refused}");
@@ -430,13 +431,17 @@ async fn a_backup_made_with_the_public_key_alone_is_refused() {
     }
     // Who insists is shown first whom it puts in charge. The journal beside it is another store's.
     std::fs::remove_file(server.file("revocations.log")).unwrap();
+    std::fs::rename(server.file("tls"), server.room().join("tls")).unwrap();
     let accepted = restore(&server, &bare, &["--accept-unauthenticated"]).ok();
     let bundle = attacker.cli(&["agent-ca", "export", "-"]).run().ok().stdout;
     let root = crate::support::keys::fingerprint(&crate::support::keys::certificates(&bundle)[0]);
     assert!(accepted.stderr.starts_with("WARNING: THIS BACKUP IS NOT AUTHENTICATED"), "{accepted}");
     assert!(accepted.stderr.contains(&root) && accepted.stderr.contains("admin, mallory"), "{accepted}");
     std::fs::remove_file(&store).unwrap();
+    std::fs::remove_dir_all(server.file("tls")).unwrap();
     restore(&server, &good, &[]).ok();
+    let ca = |directory: &Path| std::fs::read(directory.join("ca.crt")).unwrap();
+    assert_eq!(ca(&server.file("tls")), ca(&server.room().join("tls")));
 }
 
 /// The envelope in use must be the one that everything is sealed with, or nobody can ever open the backup.

@@ -32,6 +32,8 @@ mod audit;
 mod authorization;
 /// `muster backup` and `muster restore`: everything comes back, and nobody who was revoked.
 mod backup;
+/// What a backup is worth on the worst day: whole, provably ours, verified without a server, made by itself.
+mod backups;
 /// Bad requests by the thousand: others don't notice, nothing grows, nobody learns more.
 mod bad_requests;
 /// Certificates that must open no door, shown at both.

@@ -1,4 +1,8 @@
-//! Backing up while serving: one snapshot, sealed with the envelope as it is written.
+//! Backing up while serving: one snapshot and what belongs beside it, sealed with the envelope as it is written.
+
+pub mod contents;
+pub mod server_files;
+pub mod verify;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -10,6 +14,7 @@ use crate::app::{App, Unavailable};
 use crate::ca::authority::{Authority, AuthorityError};
 pub use crate::ca::envelope::EnvelopeSettings;
 use crate::ca::envelope::{Envelope, EnvelopeError};
+use crate::ca::server::ServerCaError;
 use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{self, Change};
 
@@ -27,6 +32,9 @@ pub enum BackupError {
         "the envelope is not the one that the agent CA is sealed with, so the backup could never be used"
     )]
     OtherEnvelope(#[source] AuthorityError),
+    /// What lies in `tls/` can't be read.
+    #[error("what agents trust the server by could not be read")]
+    ServerFiles(#[from] ServerCaError),
     /// The snapshot could not be read, or the output took no more.
     #[error(transparent)]
     Store(#[from] store::SnapshotWriteError),
@@ -69,8 +77,10 @@ impl Backup {
     }
 
     fn write(self, output: impl Write) -> Result<u64, BackupError> {
+        // Before the snapshot: a journal that knew more than the store would say that records are missing.
+        let files = contents::files_of(&self.app.data_dir)?;
         let mut sealing = self.envelope.sealing(output)?;
-        let backed_up = self.app.store.back_up(self.begun_at, &mut sealing)?;
+        let backed_up = self.app.store.back_up(files, self.begun_at, &mut sealing)?;
         let mut output = sealing.finish().map_err(store::SnapshotWriteError::Write)?;
         output.flush().map_err(store::SnapshotWriteError::Write)?;
         Ok(backed_up.rows)

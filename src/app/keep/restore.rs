@@ -8,6 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::app::access::caller::Caller;
+use crate::app::keep::backup::contents::{self, BesideTheStore};
 use crate::app::keep::revoke_intermediate::denied_intermediates;
 use crate::ca::crl::{self, ListedReason};
 use crate::ca::envelope::{Envelope, EnvelopeError};
@@ -15,6 +16,7 @@ use crate::ca::parse::revocation_list;
 use crate::ca::parse::revocation_list::{RevocationList, RevocationListError};
 use crate::ca::revocation;
 use crate::ca::seal::Unauthenticated;
+use crate::ca::server::{KeptServerFiles, PutBackError};
 use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
 use crate::domain::identity::deny::{AgentRef, Denial};
@@ -37,6 +39,15 @@ pub enum RestoreError {
     /// Without one the list's signature can't be checked.
     #[error("the backup has no agent CA, so no revocation list can belong to it")]
     NoAgentCa,
+    /// Another deployment's backup would put other people in charge, and no agent would trust it.
+    #[error("the root of the agent CA in the backup is {}, not the one that was expected", listed(.found))]
+    OtherRoot {
+        /// The SHA-256 of each root in the backup.
+        found: Vec<Pin>,
+    },
+    /// Agents trust the server by what lies in `tls/`.
+    #[error(transparent)]
+    ServerFiles(#[from] PutBackError),
     /// It is no list that an intermediate of the backup's agent CA has signed.
     #[error("the revocation list can't be used")]
     List(#[from] RevocationListError),
@@ -65,6 +76,10 @@ pub struct Restored {
     pub rows: u64,
     /// Whether the backup was sealed by whoever has the envelope.
     pub authenticated: bool,
+    /// The SHA-256 of each root of the agent CA.
+    pub roots: Vec<Pin>,
+    /// What became of the server's own certificate.
+    pub server_files: ServerFilesAfter,
     /// Whether there was a revocation journal beside the store's place.
     pub journal: bool,
     /// Records of the audit trail that the journal has seen and the backup lacks.
@@ -84,6 +99,30 @@ pub struct Restored {
     pub sessions_ended: usize,
 }
 
+/// What became of `tls/`, by which agents trust the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerFilesAfter {
+    /// The backup's are in their place.
+    Restored,
+    /// What was there stays; who trusts the one trusts the other, or the operator wants it so.
+    Kept,
+    /// The backup has none.
+    NotInBackup,
+}
+
+/// What an operator says about a backup before it is read.
+#[derive(Debug, Clone, Default)]
+pub struct Expectations {
+    /// Takes one that is not authenticated, and shows first whom it puts in charge.
+    pub accept_unauthenticated: Option<fn(&InCharge)>,
+    /// A root of the agent CA that must be in it.
+    pub root: Option<Pin>,
+    /// Takes one with another root all the same.
+    pub accept_other_root: bool,
+    /// Leaves `tls/` as it is.
+    pub keep_tls: bool,
+}
+
 /// Whom a backup would put in charge: what an operator looks at who can't know where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InCharge {
@@ -100,21 +139,28 @@ pub fn restore(
     data_dir: &Path,
     sealed: impl BufRead,
     envelope: &Envelope,
-    accept_unauthenticated: Option<fn(&InCharge)>,
+    expected: &Expectations,
     list: Option<&[u8]>,
     caller: &Caller,
     now: Timestamp,
 ) -> Result<Restored, RestoreError> {
     Restoring::vacant(data_dir)?;
+    let accept_unauthenticated = expected.accept_unauthenticated;
     let unauthenticated =
         if accept_unauthenticated.is_some() { Unauthenticated::Accept } else { Unauthenticated::Refuse };
     let mut opening = envelope.opening(sealed, unauthenticated)?;
     let authenticated = opening.is_authenticated();
     // It comes back only when the whole backup has been read and its authentication code is right.
-    let restoring = Restoring::read(data_dir, &mut opening)?;
+    let mut beside = BesideTheStore::default();
+    let restoring = Restoring::read(data_dir, &mut opening, &mut |name, piece| beside.take(name, piece))?;
     if let Some(show) = accept_unauthenticated.filter(|_| !authenticated) {
         show(&restoring.view(in_charge)?);
     }
+    let roots = expected_roots(&restoring, expected)?;
+    let server_files = match expected.keep_tls {
+        true => KeptServerFiles::default(),
+        false => beside.to_put_back(data_dir)?,
+    };
     let list = list.map(|der| read_list(&restoring, der)).transpose()?;
     let from_journal = restoring.unknown(now)?;
 
@@ -122,6 +168,12 @@ pub fn restore(
         created_at: restoring.created_at,
         rows: restoring.rows,
         authenticated,
+        roots,
+        server_files: match (server_files.is_empty(), beside.server().is_empty()) {
+            (false, _) => ServerFilesAfter::Restored,
+            (true, false) => ServerFilesAfter::Kept,
+            (true, true) => ServerFilesAfter::NotInBackup,
+        },
         journal: from_journal.is_some(),
         missing: from_journal.as_ref().and_then(|only_there| only_there.records.clone()),
         list: list.is_some(),
@@ -157,8 +209,24 @@ pub fn restore(
     changes.push(Change::Audit(event(caller, &restored)));
     changes.extend(restored.missing.clone().map(Change::AcceptLoss));
     restoring.write(changes, now)?;
+    // The store comes last: without it, a restore that was cut off is begun anew.
+    contents::put_back(&server_files, data_dir).map_err(PutBackError::from)?;
+    beside.put_recovery_back(data_dir)?;
     restoring.put_in_place()?;
     Ok(restored)
+}
+
+/// The roots in the backup, if the one that was expected is among them.
+fn expected_roots(restoring: &Restoring, expected: &Expectations) -> Result<Vec<Pin>, RestoreError> {
+    let hierarchy = restoring.view(|view| view.hierarchy())?;
+    let found: Vec<Pin> = hierarchy.iter().flat_map(|it| &it.roots).map(|root| Pin::of(root)).collect();
+    let fits = expected.root.is_none_or(|root| found.contains(&root)) || expected.accept_other_root;
+    if fits { Ok(found) } else { Err(RestoreError::OtherRoot { found }) }
+}
+
+fn listed(roots: &[Pin]) -> String {
+    let roots: Vec<_> = roots.iter().map(ToString::to_string).collect();
+    if roots.is_empty() { "none".to_owned() } else { roots.join(", ") }
 }
 
 fn in_charge(view: &View<'_>) -> Result<InCharge, ReadError> {

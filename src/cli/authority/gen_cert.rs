@@ -39,6 +39,12 @@ pub(crate) struct GenCertCommand {
     /// With --new-key, go on although hosts depend on the server
     #[arg(long)]
     yes: bool,
+    /// Make a new CA although hosts are on record, who trust another one and will refuse the server for good
+    ///
+    /// Only where the CA that they trust is lost: each of them has to be told the new pin, one by one. Where a backup is
+    /// left, 'muster restore --only-tls FILE' brings that CA back instead.
+    #[arg(long)]
+    new_ca: bool,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -57,7 +63,10 @@ impl GenCertCommand {
                 .hint("make one: muster gen-cert --name NAME"));
         }
         if self.new_key && ca::server::has_key(&tls) && !self.yes {
-            refuse_for_hosts(global).await?;
+            refuse_new_key(hosts_on_record(global, &config).await?)?;
+        }
+        if !self.new_ca && !ca::server::has_ca(&tls) {
+            refuse_new_ca(hosts_on_record(global, &config).await?, &tls)?;
         }
         let names = self.names_after(before, &config)?;
         let new_key = if self.new_key { NewKey::Always } else { NewKey::IfNone };
@@ -100,11 +109,10 @@ impl GenCertCommand {
     }
 }
 
-/// Another key needs a word where hosts depend on the server: the registry does not know what each of them trusts.
-async fn refuse_for_hosts(global: &Global) -> Result<(), CliError> {
-    let config = global.local_config()?;
+/// How many hosts depend on the server.
+async fn hosts_on_record(global: &Global, config: &Config) -> Result<usize, CliError> {
     if !config.data_dir.join(store::FILE_NAME).exists() {
-        return Ok(());
+        return Ok(0);
     }
     let control = Control::open_local(global).await?;
     let mut hosts = 0;
@@ -112,12 +120,33 @@ async fn refuse_for_hosts(global: &Global) -> Result<(), CliError> {
         let overview = control.call(Call::get("/v1/overview").query("tenant", Some(tenant.id))).await?;
         hosts += overview.read::<OverviewAnswer>()?.hosts_total;
     }
+    Ok(hosts)
+}
+
+/// Another key needs a word where hosts depend on the server: the registry does not know what each of them trusts.
+fn refuse_new_key(hosts: usize) -> Result<(), CliError> {
     match hosts {
         0 => Ok(()),
         hosts => Err(CliError::new(format!(
             "hosts are on record ({hosts}), and those that trust the server's own certificate instead of its CA will refuse another key"
         ))
         .hint("leave --new-key out to keep the key; to go on all the same: --yes")),
+    }
+}
+
+/// Another CA locks every host out that trusts the one before.
+fn refuse_new_ca(hosts: usize, tls: &std::path::Path) -> Result<(), CliError> {
+    match hosts {
+        0 => Ok(()),
+        hosts => Err(CliError::new(format!(
+            "hosts are on record ({hosts}), and {} has no CA: they trust the one that was there, or elsewhere, and would \
+             refuse a server with a new one for good",
+            tls.display()
+        ))
+        .hint(
+            "bring it back from a backup: muster restore --only-tls FILE; where it is lost, --new-ca makes another one, and \
+             then each host has to be given the new pin",
+        )),
     }
 }
 

@@ -8,19 +8,24 @@ use clap::Args;
 use serde_json::json;
 
 use crate::app::access::caller::{Caller, LocalVia};
-use crate::app::keep::restore::{InCharge, RestoreError, Restored, restore};
+use crate::app::keep::backup::server_files::restore_server_files;
+use crate::app::keep::restore::{Expectations, InCharge, RestoreError, Restored, ServerFilesAfter, restore};
 use crate::ca::envelope::{Envelope, EnvelopeError};
+use crate::ca::server::PutBackError;
 use crate::cli::Global;
 use crate::cli::authority::custody::Custody;
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::{Progress, print_json};
 use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::domain::network::pin::Pin;
 use crate::server::{self, StartError};
-use crate::store;
+use crate::store::{self, SnapshotReadError};
 
 /// Put a backup in the place of a store that was lost
 ///
-/// The data directory must be without a store; whatever else is in it stays. Nobody comes back who was revoked
+/// The data directory must be without a store; whatever else is in it stays. The server's certificate (tls/) comes back with
+/// the store, so on another machine the backup and the envelope key are enough. Nobody comes back who was revoked
 /// since the backup: the revocation journal beside the lost store is applied if it is still there, and so is a
 /// newer revocation list given with --crl. Join tokens that were open are voided and people sign in again.
 /// Certificates issued since the backup are unknown afterwards: their hosts must enroll again.
@@ -36,13 +41,28 @@ pub(crate) struct RestoreCommand {
     /// it puts in charge
     #[arg(long)]
     accept_unauthenticated: bool,
+    /// Refuse a backup of another agent CA than the one with this root: the SHA-256 of its certificate, as any agent has it
+    #[arg(long, value_name = "SHA256")]
+    expect_root: Option<Pin>,
+    /// Take a backup of another agent CA all the same
+    #[arg(long)]
+    accept_other_root: bool,
+    /// Leave tls/ as it is, though the agents trust the server by what is in the backup
+    #[arg(long)]
+    keep_tls: bool,
+    /// Bring back tls/ alone, where the store is well and the server's certificate is lost
+    #[arg(long, conflicts_with_all = ["crl", "accept_unauthenticated", "expect_root", "accept_other_root", "keep_tls"])]
+    only_tls: bool,
 }
 
 const EXAMPLES: &str = "Examples:
   systemctl stop muster
   mv /var/lib/muster/muster.redb /var/lib/muster/muster.redb.lost     # revocations.log stays where it is
   muster restore /backup/muster-2026-11-22.age
-  systemctl start muster";
+  systemctl start muster
+
+On another machine, with the envelope key as envelope.key in the data directory:
+  muster restore muster-2026-11-22.age";
 
 /// Longest revocation list that is read, in octets: a million entries.
 const LIST_MAX: u64 = 64 << 20;
@@ -51,6 +71,9 @@ impl RestoreCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let config = global.local_config()?;
         global.log(Some(&config))?;
+        if self.only_tls {
+            return only_tls(global, config, &self.path).await;
+        }
         store::Restoring::vacant(&config.data_dir).map_err(|error| {
             CliError::caused(&error)
                 .hint("stop the server and move muster.redb away; keep revocations.log where it is")
@@ -62,12 +85,23 @@ impl RestoreCommand {
         server::prepare_data_dir(&config.data_dir)?;
         let _custody = Custody::of(&config.data_dir);
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
-        let accept_unauthenticated = self.accept_unauthenticated;
+        let expected = Expectations {
+            accept_unauthenticated: self.accept_unauthenticated.then_some(show),
+            root: self.expect_root,
+            accept_other_root: self.accept_other_root,
+            keep_tls: self.keep_tls,
+        };
         let restoring = tokio::task::spawn_blocking(move || {
-            let sealed =
-                BufReader::new(Watched { file: backup, octets: 0, progress: Progress::new("Restore") });
-            let accept: Option<fn(&InCharge)> = if accept_unauthenticated { Some(show) } else { None };
-            restore(&config.data_dir, sealed, &envelope, accept, list.as_deref(), &caller, SystemClock.now())
+            let sealed = BufReader::new(Watched::new(backup, "Restore"));
+            restore(
+                &config.data_dir,
+                sealed,
+                &envelope,
+                &expected,
+                list.as_deref(),
+                &caller,
+                SystemClock.now(),
+            )
         });
         let restored = restoring.await?;
         let restored = restored.map_err(|error| refused(&error))?;
@@ -76,7 +110,26 @@ impl RestoreCommand {
     }
 }
 
-fn open(path: &Path) -> Result<File, CliError> {
+async fn only_tls(global: &Global, config: Config, path: &Path) -> Result<(), CliError> {
+    let backup = open(path)?;
+    let envelope = Envelope::find(&server::envelope_settings(&config))?
+        .ok_or_else(|| CliError::from(StartError::NoEnvelope).hint(server::FIND_THE_ENVELOPE))?;
+    server::prepare_data_dir(&config.data_dir)?;
+    let _custody = Custody::of(&config.data_dir);
+    let restoring = tokio::task::spawn_blocking(move || {
+        let sealed = BufReader::new(Watched::new(backup, "Restore"));
+        restore_server_files(&config.data_dir, sealed, &envelope)
+    });
+    let after = restoring.await?.map_err(|error| refused(&error))?;
+    if after == ServerFilesAfter::NotInBackup {
+        return Err(CliError::new("the backup has no server certificate")
+            .hint("take another backup, or put back what tls_cert_file and tls_key_file name"));
+    }
+    say_server_files(after);
+    if global.json { print_json(&json!({ "server_certificate": word_for(after) })) } else { Ok(()) }
+}
+
+pub(super) fn open(path: &Path) -> Result<File, CliError> {
     let failed = |error: std::io::Error| CliError::new(format!("cannot read {}: {error}", path.display()));
     let file = File::open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_file() {
@@ -112,15 +165,22 @@ fn listed(names: &[String]) -> String {
 fn refused(error: &RestoreError) -> CliError {
     let said = CliError::caused(error);
     match error {
-        RestoreError::Envelope(EnvelopeError::Unauthenticated) => {
-            said.hint("backups of 0.1.0 are like that: --accept-unauthenticated takes one of which you know where it comes from")
-        }
-        RestoreError::Envelope(EnvelopeError::OtherEnvelope) => {
-            said.hint("a backup opens only with the envelope that the server had when it was made")
-        }
-        RestoreError::Envelope(_) | RestoreError::Store(store::SnapshotReadError::Backup(_)) => {
-            said.hint("the backup is cut short or damaged; nothing was restored")
-        }
+        RestoreError::Envelope(error) => match for_envelope(error) {
+            Some(hint) => said.hint(hint),
+            None => said,
+        },
+        RestoreError::OtherRoot { .. } => said.hint(
+            "it is another deployment's, or --expect-root is wrong; --accept-other-root takes it all the same",
+        ),
+        RestoreError::ServerFiles(PutBackError::Other { .. }) => said.hint(
+            "move tls/ away, and the backup's takes its place; --keep-tls keeps it, and no agent trusts the server before it is told the new pin",
+        ),
+        RestoreError::Store(
+            SnapshotReadError::Backup(_)
+            | SnapshotReadError::Count { .. }
+            | SnapshotReadError::Chain { .. }
+            | SnapshotReadError::Read(_),
+        ) => said.hint(DAMAGED),
         RestoreError::OlderList { .. } => {
             said.hint("leave --crl out, or give a list fetched after the backup")
         }
@@ -128,10 +188,32 @@ fn refused(error: &RestoreError) -> CliError {
     }
 }
 
+pub(super) const DAMAGED: &str = "the backup is cut short or damaged, so nothing of it was used; take an older one, or another copy of this one";
+
+/// What helps where a backup does not open, or nobody whom we know has sealed it.
+pub(super) const fn for_envelope(error: &EnvelopeError) -> Option<&'static str> {
+    match error {
+        EnvelopeError::Unauthenticated => Some(
+            "backups of 0.1.0 are like that: --accept-unauthenticated takes one of which you know where it comes from",
+        ),
+        EnvelopeError::OtherSealer { .. } => Some(
+            "a recovery identity believes the envelope that its file names: put the line '# muster envelope: …' into it that \
+             'muster envelope recovery add' printed. Without that line, --accept-unauthenticated takes a backup of which you \
+             know where it comes from",
+        ),
+        EnvelopeError::OtherEnvelope => Some(
+            "a backup opens with the envelope that the server had when it was made, and with the recovery identities of then",
+        ),
+        EnvelopeError::Damaged(_) => Some(DAMAGED),
+        _ => None,
+    }
+}
+
 /// Says what an operator must know now, loudest what they must not overlook.
 fn report(restored: &Restored) {
     let Restored { created_at, rows, certificates_denied, identities_denied, .. } = restored;
     eprintln!("Restored the backup of {created_at}: {rows} rows.");
+    say_server_files(restored.server_files);
     if !restored.journal && !restored.list {
         eprintln!(
             "WARNING: NO REVOCATION JOURNAL AND NO --crl. WHOEVER WAS REVOKED AFTER THE BACKUP IS BACK."
@@ -179,11 +261,37 @@ fn report(restored: &Restored) {
     eprintln!("  Certificates issued after the backup are unknown now; their hosts must enroll again.");
 }
 
+fn say_server_files(after: ServerFilesAfter) {
+    eprintln!(
+        "  {}",
+        match after {
+            ServerFilesAfter::Restored => {
+                "tls/ is restored: agents trust this server as they trusted the one that was lost."
+            }
+            ServerFilesAfter::Kept => "tls/ was there and stays as it is.",
+            ServerFilesAfter::NotInBackup => {
+                "The backup has no server certificate. Before the server is started, put back the one that the agents \
+                 trust: tls/, or what tls_cert_file and tls_key_file name."
+            }
+        }
+    );
+}
+
+const fn word_for(after: ServerFilesAfter) -> &'static str {
+    match after {
+        ServerFilesAfter::Restored => "restored",
+        ServerFilesAfter::Kept => "kept",
+        ServerFilesAfter::NotInBackup => "not_in_backup",
+    }
+}
+
 fn document(restored: &Restored) -> serde_json::Value {
     json!({
         "backup_of": restored.created_at,
         "rows": restored.rows,
         "authenticated": restored.authenticated,
+        "roots": restored.roots.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "server_certificate": word_for(restored.server_files),
         "journal_applied": restored.journal,
         "crl_applied": restored.list,
         "certificates_denied": restored.certificates_denied,
@@ -195,10 +303,16 @@ fn document(restored: &Restored) -> serde_json::Value {
 }
 
 /// The backup's file, with an eye on how much of it has been read.
-struct Watched {
+pub(super) struct Watched {
     file: File,
     octets: u64,
     progress: Progress,
+}
+
+impl Watched {
+    pub(super) fn new(file: File, what: &'static str) -> Self {
+        Self { file, octets: 0, progress: Progress::new(what) }
+    }
 }
 
 impl Read for Watched {

@@ -1,0 +1,170 @@
+//! What a backup is worth on the worst day: whole, provably ours, verified without a server, made by itself.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::cli::{Cli, Output};
+use crate::support::files;
+use crate::support::identity::Identity;
+use crate::support::server::{Server, text};
+
+fn backup(server: &Server, name: &str) -> PathBuf {
+    let path = server.room().join(name);
+    server.cli(&["backup", path.to_str().unwrap()]).run().ok();
+    path
+}
+
+/// A command on another machine, which has a data directory of its own and, where it is given, a key.
+fn elsewhere(data: &Path, key: Option<&Path>, args: &[&str]) -> Output {
+    let home = data.parent().unwrap();
+    let mut cli = Cli::new(home, args).env("MUSTER_DATA_DIR", data.to_str().unwrap());
+    if let Some(key) = key {
+        cli = cli.env("MUSTER_ENVELOPE_KEY_FILE", key.to_str().unwrap());
+    }
+    cli.run()
+}
+
+fn pin_of_a_root(server: &Server) -> String {
+    let shown = server.cli(&["agent-ca", "show", "--json"]).run().json();
+    text(&shown["certificates"][0], "sha256")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_and_the_envelope_key_are_enough_on_another_machine() {
+    let mut server = Server::quickstart();
+    let (kept, revoked) =
+        (Identity::enroll(&server, "web-1").await, Identity::enroll(&server, "web-2").await);
+    server.revoke("web-2");
+    let (root, pin) = (pin_of_a_root(&server), server.hello.ca_pin.clone());
+    let path = backup(&server, "backup.age");
+    let file = path.to_str().unwrap();
+
+    // Verified where there is nothing but the key.
+    let spare = tempfile::tempdir().unwrap();
+    let key = server.room().join("kept.key");
+    std::fs::copy(server.file("envelope.key"), &key).unwrap();
+    let verified =
+        elsewhere(&spare.path().join("none"), Some(&key), &["backup", "verify", file, "--json"]).json();
+    assert_eq!(verified["hosts"], 2, "{verified}");
+    assert_eq!((&verified["certificates_denied"], &verified["identities_denied"]), (&1.into(), &1.into()));
+    assert_eq!(verified["roots"], Value::from(vec![root.clone()]));
+    assert_eq!((&verified["trust_domain"], &verified["server_pin"]), (&"muster".into(), &pin.clone().into()));
+    assert_eq!((&verified["authenticated"], &verified["journal"]), (&true.into(), &true.into()));
+    assert!(verified["audit_records"].as_u64().unwrap() > 3, "{verified}");
+    assert!(!spare.path().join("none").exists(), "it makes nothing");
+    let told = elsewhere(&spare.path().join("none"), Some(&key), &["backup", "verify", file]).ok().stdout;
+    assert!(
+        told.contains("is whole") && told.contains(&root) && told.contains("Hosts            2"),
+        "{told}"
+    );
+
+    // The machine is gone, and another one has its address.
+    server.kill();
+    std::fs::rename(server.data_dir(), server.room().join("lost")).unwrap();
+    std::fs::create_dir(server.data_dir()).unwrap();
+    std::fs::copy(&key, server.file("envelope.key")).unwrap();
+    let other = "0".repeat(64);
+    let refused = server.cli(&["restore", file, "--expect-root", &other]).run().failed();
+    assert!(refused.stderr.contains(&root) && refused.stderr.contains("another deployment's"), "{refused}");
+    assert_eq!(files::below(&server.data_dir()).len(), 1, "nothing is left of it");
+    let restored = server.cli(&["restore", file, "--expect-root", &root, "--json"]).run().json();
+    assert_eq!(restored["server_certificate"], "restored", "{restored}");
+    assert_eq!(
+        restored["journal_applied"], false,
+        "the one in the backup knows nothing that the backup does not"
+    );
+    server.start_again_on_the_same_ports();
+    assert_eq!(server.hello.ca_pin, pin, "agents trust it as before");
+    assert!(!server.log().contains("JOURNAL WAS MISSING"), "{}", server.log());
+    kept.peer(&server).reports().await.unwrap();
+    revoked.peer(&server).assert_refused().await;
+}
+
+/// The table of what somebody may have done to a file, and what is said of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_not_a_whole_backup_of_ours_is_refused_and_says_what_to_do() {
+    let (server, other) = (Server::quickstart(), Server::quickstart());
+    Identity::enroll(&server, "web-1").await;
+    let whole = std::fs::read(backup(&server, "whole.age")).unwrap();
+    let foreign = std::fs::read(backup(&other, "foreign.age")).unwrap();
+    let read_key = |server: &Server| std::fs::read_to_string(server.file("envelope.key")).unwrap();
+    let identity = |text: &str| {
+        let line = text.lines().find(|line| !line.starts_with('#')).unwrap();
+        line.parse::<age::x25519::Identity>().unwrap()
+    };
+    let (ours, theirs) = (identity(&read_key(&server)), identity(&read_key(&other)));
+    let sealed_by_them = age::decrypt(&theirs, &foreign).unwrap();
+    let sealed_by_us = age::decrypt(&ours, &whole).unwrap();
+    let to_us = |content: &[u8]| age::encrypt(&ours.to_public(), content).unwrap();
+    let turned = |at: usize| {
+        let mut content = sealed_by_us.clone();
+        content[at] ^= 1;
+        content
+    };
+    let middle = sealed_by_us.len() / 2;
+    let table: &[(&str, Vec<u8>, &str, &str)] = &[
+        ("empty", Vec::new(), "damaged", "another copy"),
+        ("noise", vec![7; 5000], "damaged", "another copy"),
+        ("its head alone", whole[..100].to_vec(), "damaged", "another copy"),
+        ("half", whole[..whole.len() / 2].to_vec(), "", "another copy"),
+        ("all but an octet", whole[..whole.len() - 1].to_vec(), "", "another copy"),
+        ("an octet more", [&whole[..], b"x"].concat(), "", "another copy"),
+        ("another deployment's", foreign.clone(), "another envelope", "the envelope that the server had"),
+        ("its own, sealed to us", to_us(&sealed_by_them), "sealed by another envelope", "# muster envelope"),
+        ("without a seal", to_us(&sealed_by_us[48..sealed_by_us.len() - 64]), "not authenticated", "0.1.0"),
+        ("changed and sealed to us", to_us(&turned(middle)), "", "another copy"),
+        ("signed by nobody", to_us(&turned(sealed_by_us.len() - 1)), "signature is wrong", "another copy"),
+        ("cut and sealed to us", to_us(&sealed_by_us[..middle]), "", "another copy"),
+    ];
+    let spare = tempfile::tempdir().unwrap();
+    let data = spare.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::copy(server.file("envelope.key"), data.join("envelope.key")).unwrap();
+    let before = files::contents(&data);
+    let file = spare.path().join("file.age");
+    for (what, content, why, next) in table {
+        std::fs::write(&file, content).unwrap();
+        for command in [&["backup", "verify"][..], &["restore"]] {
+            let refused = elsewhere(&data, None, &[command, &[file.to_str().unwrap()]].concat()).failed();
+            assert!(refused.stderr.contains(why) && refused.stderr.contains(next), "{what}: {refused}");
+            assert_eq!(files::contents(&data), before, "{what}");
+        }
+    }
+    std::fs::write(&file, &whole).unwrap();
+    elsewhere(&data, None, &["restore", file.to_str().unwrap()]).ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_new_ca_is_made_where_hosts_trust_another_one() {
+    let mut server = Server::quickstart();
+    let identity = Identity::enroll(&server, "web-1").await;
+    let path = backup(&server, "backup.age");
+    server.stop();
+    let (tls, lost) = (server.file("tls"), server.room().join("lost"));
+    std::fs::rename(&tls, &lost).unwrap();
+    let refused = server.try_start_again().unwrap_err();
+    assert!(refused.stderr.contains("restore --only-tls"), "{}", refused.stderr);
+    let refused = server.cli(&["gen-cert", "--name", "127.0.0.1"]).run().failed();
+    assert!(refused.stderr.contains("hosts are on record (1)"), "{refused}");
+    assert!(
+        refused.stderr.contains("restore --only-tls") && refused.stderr.contains("--new-ca"),
+        "{refused}"
+    );
+    assert!(!tls.exists());
+
+    let only_tls = || server.cli(&["restore", "--only-tls", path.to_str().unwrap()]).run();
+    only_tls().ok();
+    let same = |name: &str| std::fs::read(tls.join(name)).unwrap() == std::fs::read(lost.join(name)).unwrap();
+    assert!(["ca.crt", "ca.key.age", "server.crt", "server.key"].into_iter().all(same));
+    server.start_again();
+    identity.peer(&server).reports().await.unwrap();
+    server.stop();
+
+    // Who says so gets one, and then the backup's does not replace it unasked.
+    std::fs::remove_dir_all(&tls).unwrap();
+    server.cli(&["gen-cert", "--name", "127.0.0.1", "--new-ca"]).run().ok();
+    assert!(!same("ca.crt"));
+    let refused = server.cli(&["restore", "--only-tls", path.to_str().unwrap()]).run().failed();
+    assert!(refused.stderr.contains("another server certificate"), "{refused}");
+}
