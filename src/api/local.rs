@@ -1,5 +1,6 @@
 //! What `/local/*` answers: to commands on the server's own machine, never over the network.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A line of `POST /local/check`: a table that is whole.
@@ -23,6 +24,22 @@ pub(crate) struct CheckVerdict<Finding> {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct AgentCaPresence {
     pub(crate) exists: bool,
+}
+
+/// `POST /local/envelope/recovery` and `POST /local/envelope/recovery/remove`
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecoveryBody {
+    /// An age recipient.
+    pub(crate) recipient: String,
+}
+
+/// What `/local/envelope/recovery` answers.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RecoveryAnswer {
+    pub(crate) recipients: Vec<String>,
+    /// The line that belongs into the file of a recovery identity.
+    pub(crate) line: String,
 }
 
 /// A value that may be `null` and must be there: by itself serde takes a missing one for `null`.

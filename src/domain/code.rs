@@ -92,6 +92,7 @@ codes! {
         LastAdmin = 409 "last_admin" => "make another administrator first: muster user add NAME --role admin",
         NotCreated = 422 "not_created",
         NotRenewed = 422 "not_renewed",
+        NotSealed = 422 "not_sealed",
         BackupFailed = 503 "backup_failed",
         NoEnvelope = 422 "no_envelope"
             => "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …",

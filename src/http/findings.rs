@@ -1,6 +1,7 @@
 //! What the operator has to see to about the server's certificate and the addresses that are given out.
 
 use super::Shared;
+use crate::app::insight::findings::of_envelope;
 use crate::domain::insight::finding::{Finding, Severity};
 
 /// Findings of the listeners' side; those of the store are the application's.
@@ -41,5 +42,6 @@ pub(crate) fn of_server(shared: &Shared) -> Vec<Finding> {
             hint,
         ));
     }
+    findings.extend(of_envelope(&shared.facts.envelope));
     findings
 }

@@ -24,6 +24,7 @@ use crate::app::issue::secrets::SecretError;
 use crate::app::issue::tokens::TokenError;
 use crate::app::keep::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError};
 use crate::app::keep::backup::BackupError;
+use crate::app::keep::recovery::RecoveryError;
 use crate::domain::code::Code;
 use crate::error_chain::chain;
 
@@ -324,6 +325,17 @@ impl From<BackupError> for Problem {
             BackupError::Unavailable(error) => error.into(),
             BackupError::NoEnvelope => Self::new(Code::NoEnvelope, with_causes(&error)),
             _ => Self::new(Code::BackupFailed, with_causes(&error)),
+        }
+    }
+}
+
+impl From<RecoveryError> for Problem {
+    fn from(error: RecoveryError) -> Self {
+        match error {
+            RecoveryError::Unavailable(error) => error.into(),
+            RecoveryError::NoEnvelope => Self::new(Code::NoEnvelope, with_causes(&error)),
+            RecoveryError::Unknown => Self::not_found(&error.to_string()),
+            _ => Self::new(Code::NotSealed, with_causes(&error)),
         }
     }
 }

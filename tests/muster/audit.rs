@@ -79,6 +79,8 @@ const LOCAL: &[(&str, Option<AuditAction>)] = &[
     ("/agent-ca/revoke-intermediate", Some(AuditAction::AgentCaRevokeIntermediate)),
     ("/agent-ca/publish-revocation", Some(AuditAction::AgentCaPublishList)),
     ("/agent-ca/issue-now", Some(AuditAction::AgentCaRenew)),
+    ("/envelope/recovery", Some(AuditAction::EnvelopeAddRecovery)),
+    ("/envelope/recovery/remove", Some(AuditAction::EnvelopeRemoveRecovery)),
 ];
 
 /// The test that has the record of an action, where `every_change_leaves_one_record` has not.
@@ -258,6 +260,12 @@ async fn every_change_leaves_one_record() {
     let record = trail.one("agent_ca.revoke_intermediate", &operator, socket).await;
     assert_eq!(record["detail"]["revoked"], old, "{record}");
     drop((session, connection));
+    let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    for (command, action) in [("add", "envelope.add_recovery"), ("remove", "envelope.remove_recovery")] {
+        run(&["envelope", "recovery", command, recipient]);
+        let record = trail.one(action, &operator, socket).await;
+        assert_eq!(record["target"], recipient, "{record}");
+    }
     tokio::task::block_in_place(|| server.cli(&["check"]).run());
 
     // Looking leaves no trace, and neither does what was wrong in itself.

@@ -1,7 +1,9 @@
 //! What a backup is worth on the worst day: whole, provably ours, verified without a server, made by itself.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use age::secrecy::ExposeSecret;
 use serde_json::Value;
 
 use crate::support::cli::{Cli, Output};
@@ -167,4 +169,69 @@ async fn no_new_ca_is_made_where_hosts_trust_another_one() {
     assert!(!same("ca.crt"));
     let refused = server.cli(&["restore", "--only-tls", path.to_str().unwrap()]).run().failed();
     assert!(refused.stderr.contains("another server certificate"), "{refused}");
+}
+
+/// The names of the findings of `check`, and its exit status.
+fn checked(server: &Server) -> (Option<i32>, Vec<String>) {
+    let checked = server.cli(&["check", "--json"]).run();
+    let document: Value = serde_json::from_str(&checked.stdout).unwrap();
+    let findings = document["findings"].as_array().unwrap();
+    (checked.code, findings.iter().map(|finding| text(finding, "code")).collect())
+}
+
+fn key_file(path: &Path, content: &str) {
+    std::fs::write(path, content).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_identity_alone_opens_a_backup_and_runs_the_server() {
+    let mut server = Server::quickstart();
+    let kept = Identity::enroll(&server, "web-1").await;
+    assert_eq!(checked(&server), (Some(4), vec!["envelope_beside_data".to_owned()]));
+    let before = backup(&server, "before.age");
+    let identity = age::x25519::Identity::generate();
+    let recipient = identity.to_public().to_string();
+    let recovery = |action: &str, recipient: &str| {
+        server.cli(&["envelope", "recovery", action, recipient, "--json"]).run()
+    };
+    for no_other in ["nobody", identity.to_string().expose_secret()] {
+        assert_eq!(recovery("add", no_other).code, Some(2), "wrong usage");
+    }
+    recovery("remove", &recipient).failed();
+    let line = text(&recovery("add", &recipient).json(), "line");
+    assert_eq!(recovery("add", &recipient).json()["recipients"], Value::from(vec![recipient.clone()]));
+    assert_eq!(checked(&server), (Some(0), Vec::new()));
+    let own = std::fs::read_to_string(server.file("envelope.key")).unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned();
+    let refused = recovery("add", &own).failed();
+    assert!(refused.stderr.contains("kept elsewhere"), "{refused}");
+    let with = backup(&server, "with.age");
+    let removed = server.cli(&["envelope", "recovery", "remove", &recipient]).run().ok();
+    assert!(removed.stderr.contains("made before"), "{removed}");
+    let after = backup(&server, "after.age");
+    let (with, key) = (with.to_str().unwrap(), server.room().join("recovery.key"));
+    key_file(&key, identity.to_string().expose_secret());
+
+    server.kill();
+    std::fs::remove_dir_all(server.data_dir()).unwrap();
+    std::fs::create_dir(server.data_dir()).unwrap();
+    server.set_env("MUSTER_ENVELOPE_KEY_FILE", key.to_str().unwrap());
+    let restore = |file: &str| elsewhere(&server.data_dir(), Some(&key), &["restore", file]);
+    for sealed_for_the_envelope_alone in [&before, &after] {
+        let refused = restore(sealed_for_the_envelope_alone.to_str().unwrap()).failed();
+        assert!(refused.stderr.contains("another envelope"), "{refused}");
+    }
+    // Anybody can make a file for this recipient, with an envelope of their own.
+    let refused = restore(with).failed();
+    assert!(refused.stderr.contains("# muster envelope"), "{refused}");
+    key_file(&key, &format!("{line}\n{}\n", identity.to_string().expose_secret()));
+    restore(with).ok();
+    server.start_again_on_the_same_ports();
+    kept.peer(&server).reports().await.unwrap();
+    kept.rotate(&server.http()).await;
+    let listed = elsewhere(&server.data_dir(), Some(&key), &["envelope", "recovery", "list"]).ok();
+    assert_eq!(listed.stdout.trim(), recipient);
+    let again = backup(&server, "again.age");
+    elsewhere(&server.data_dir(), Some(&key), &["backup", "verify", again.to_str().unwrap()]).ok();
 }

@@ -230,7 +230,7 @@ async fn every_sync_in_turn(mishap: Mishap) -> u64 {
         life.assert_complete(&server).await;
         if spared {
             server.cli(&["audit", "verify"]).run().ok();
-            server.cli(&["check"]).run().ok();
+            server.cli(&["check"]).run().well();
             assert!(!server.log().contains("panicked"), "{}", server.log());
             return number - 1;
         }
@@ -281,7 +281,7 @@ async fn killed_at_any_sync_of_an_end_or_a_start_the_server_has_what_it_answered
         if ended && started {
             assert!(number > 2, "no sync in an end and a start");
             server.cli(&["audit", "verify"]).run().ok();
-            server.cli(&["check"]).run().ok();
+            server.cli(&["check"]).run().well();
             return;
         }
     }

@@ -60,7 +60,7 @@ async fn every_public_url_is_told_and_the_first_is_shown() {
     let minted = serving.cli(&["enroll-token", "--json"]).run().json();
     assert_eq!(minted["server"], "https://muster.example.org:443");
     assert_eq!(minted["server_warning"], Value::Null);
-    serving.cli(&["check"]).run().ok();
+    serving.cli(&["check"]).run().well();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +85,7 @@ async fn an_address_that_the_certificate_lacks_is_warned_about_wherever_it_is_gi
     serving.cli(&["gen-cert"]).run().ok();
     assert!(serving.certificate_names().contains("late.example.org"));
     serving.process().wait_for_log("server certificate replaced", PATIENCE);
-    serving.cli(&["check"]).run().ok();
+    serving.cli(&["check"]).run().well();
 }
 
 /// A certificate and its key with these names, under no CA of ours.

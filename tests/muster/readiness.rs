@@ -57,7 +57,7 @@ async fn without_an_agent_ca_it_serves_and_takes_one_over_that_is_made_beside_it
     let identity = Identity::with_token(&http, &token).await;
     assert!(identity.field("spiffe_id").starts_with("spiffe://example.org/"));
     serving.peer(&identity).reports().await.unwrap();
-    serving.cli(&["check"]).run().ok();
+    serving.cli(&["check"]).run().well();
     let again = serving.cli(&["agent-ca", "init"]).run().failed();
     assert!(again.stderr.contains("exists already"), "{again}");
     let audited = serving.cli(&["audit", "list", "--search", "agent_ca.init", "--json"]).run().items();

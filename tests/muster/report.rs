@@ -262,7 +262,7 @@ async fn what_nobody_vouches_for_lands_nowhere() {
     };
     assert!(!told);
     assert_eq!(reported(&admin, &live.host_id()).await, Vec::<String>::new());
-    server.cli(&["check"]).run().ok();
+    server.cli(&["check"]).run().well();
 }
 
 #[tokio::test(flavor = "multi_thread")]

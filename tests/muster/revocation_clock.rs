@@ -73,7 +73,7 @@ async fn who_is_taken_out_under_a_clock_that_is_ahead_stays_out() {
         assert_dead(&server, identity).await;
     }
     bystander.peer(&server).reports().await.unwrap();
-    server.cli(&["check"]).run().ok();
+    server.cli(&["check"]).run().well();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +101,7 @@ async fn housekeeping_under_a_clock_that_is_ahead_forgets_no_denial_and_no_certi
     for identity in [&revoked, &deleted] {
         assert_dead(&server, identity).await;
     }
-    server.cli(&["check"]).run().ok();
+    server.cli(&["check"]).run().well();
     bystander.peer(&server).reports().await.unwrap();
     // Nobody else may take its key.
     let token = mint(&operator, "", &json!({})).await;

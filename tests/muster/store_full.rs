@@ -172,7 +172,7 @@ async fn a_revocation_does_not_wait_for_room_in_the_journal() {
     assert!(journal.contains(&revoked.serial()), "what was in the store alone is there as well");
     // What changes nothing is no commit.
     until_it_works(async || admin.get("/readyz").await.status).await;
-    server.cli(&["check"]).run().ok();
+    server.cli(&["check"]).run().well();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,5 +201,5 @@ async fn memory_follows_what_a_failed_write_has_left_on_disk() {
     let returned = Identity { key, answer };
     returned.peer(&server).reports().await.unwrap();
     assert_eq!(hosts().await, 1);
-    server.cli(&["check"]).run().ok();
+    server.cli(&["check"]).run().well();
 }

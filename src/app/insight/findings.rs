@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::app::insight::overview::{AgentCaExpiries, WaitingRevocation};
 use crate::app::{App, Unavailable};
+use crate::ca::envelope::{Envelope, EnvelopeSettings};
 use crate::domain::insight::finding::{Finding, Severity};
 
 /// A server that runs publishes a list that waited within seconds.
@@ -29,6 +30,21 @@ impl App {
         findings.extend(self.scrubbed.finding());
         findings
     }
+}
+
+/// Whoever loses the data directory would lose what opens its backups, too.
+pub fn of_envelope(settings: &EnvelopeSettings) -> Option<Finding> {
+    // One that can't be used is told of elsewhere.
+    let alone = || Envelope::find(settings).is_ok_and(|found| found.is_some_and(|it| !it.has_recovery()));
+    (settings.lies_beside_the_data() && alone()).then(|| {
+        Finding::new(
+            "envelope_beside_data",
+            Severity::Soon,
+            "The envelope key lies in the data directory and nothing else opens what it seals: with that disk, every backup is lost",
+            "Keep an identity of age-keygen elsewhere and name its recipient: muster envelope recovery add age1…; or keep the \
+             key elsewhere (MUSTER_ENVELOPE_KEY_FILE, or a credential of the unit).",
+        )
+    })
 }
 
 fn of_agent_ca(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Finding> {

@@ -6,6 +6,7 @@ pub mod housekeeping;
 pub mod jwt_keys;
 pub mod old_keys;
 pub mod outages;
+pub mod recovery;
 pub mod reseal;
 pub mod restore;
 pub mod retention;

@@ -13,7 +13,18 @@ use crate::ca::envelope::{Envelope, EnvelopeError, EnvelopeSettings, Successor};
 use crate::ca::hierarchy;
 use crate::ca::jwt;
 use crate::ca::server::{self, ServerCaError};
+use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
+use crate::store::Change;
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resealed {
+    /// Where the old key is kept, if the new one was put in its place.
+    pub old_key: Option<PathBuf>,
+    /// The line that belongs into the files of recovery identities now, if there are any.
+    pub recovery_line: Option<String>,
+}
 
 /// Why the envelope key was not replaced. Whichever key is in its place opens everything that is sealed.
 #[derive(Debug, thiserror::Error)]
@@ -39,21 +50,21 @@ pub enum ResealError {
 }
 
 impl App {
-    /// Seals every key that is sealed with a new envelope key: the one in `new_key_file`, or a fresh one. Returns
-    /// where the old key is kept, if this has put the new one in its place.
+    /// Seals every key that is sealed with a new envelope key: the one in `new_key_file`, or a fresh one.
     pub async fn reseal(
         &self,
         caller: &Caller,
         settings: &EnvelopeSettings,
         new_key_file: Option<&Path>,
-    ) -> Result<Option<PathBuf>, ResealError> {
+    ) -> Result<Resealed, ResealError> {
         let old = Envelope::find(settings)?.ok_or(ResealError::NoEnvelope)?;
         let successor = Successor::prepare(settings, new_key_file, self.clock.now())?;
         let new = successor.envelope();
         self.seal_for(caller, &old, &[&old, new], "both keys").await?;
-        let kept = successor.take_over()?;
+        let old_key = successor.take_over()?;
         self.seal_for(caller, new, &[new], "the new key").await?;
-        Ok(kept)
+        let recovery_line = new.has_recovery().then(|| new.sealer_line());
+        Ok(Resealed { old_key, recovery_line })
     }
 
     async fn seal_for(
@@ -63,12 +74,29 @@ impl App {
         to: &[&Envelope],
         meaning: &'static str,
     ) -> Result<(), ResealError> {
-        let before = self.hierarchy()?.ok_or(ResealError::Missing)?;
-        let after = hierarchy::reseal(&before, from, to)?;
-        server::reseal(&self.data_dir.join("tls"), from, to)?;
-        let mut event = caller.event(AuditAction::AgentCaReseal, None, &after.trust_domain);
+        let trust_domain = self.hierarchy()?.ok_or(ResealError::Missing)?.trust_domain;
+        let mut event = caller.event(AuditAction::AgentCaReseal, None, &trust_domain);
         event.detail.insert("sealed_for", meaning.to_owned());
-        self.replace_hierarchy(Some(before), after, event, ResealError::Changed).await?;
+        self.seal_anew(from, to, event).await
+    }
+
+    /// Seals all that is sealed anew, and puts that on record. For whoever holds the right to change the agent CA, or has the
+    /// store alone.
+    pub(crate) async fn seal_anew(
+        &self,
+        from: &Envelope,
+        to: &[&Envelope],
+        event: AuditEvent,
+    ) -> Result<(), ResealError> {
+        server::reseal(&self.data_dir.join("tls"), from, to)?;
+        match self.hierarchy()? {
+            Some(before) => {
+                let after = hierarchy::reseal(&before, from, to)?;
+                self.replace_hierarchy(Some(before), after, event, ResealError::Changed).await?;
+            }
+            None => self.record(vec![Change::Audit(event)]).await?,
+        }
+        let _one_at_a_time = self.jwt_key_changes.lock().await;
         let before = self.query(|view| view.jwt_keys())?;
         let after = jwt::reseal(&before, from, to)?;
         self.replace_stored_jwt_keys(before, after, ResealError::Changed).await

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use age::x25519;
 
 use super::{Envelope, EnvelopeError, EnvelopeSettings, FILE_LENGTH_MAX, FILE_NAME, Key};
+use crate::ca::seal::Sealer;
 use crate::durable;
 use crate::secret_file::{SecretFileError, SecretReader};
 
@@ -54,7 +55,7 @@ impl fmt::Display for RecoveryRecipient {
 
 impl fmt::Debug for RecoveryRecipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RecoveryRecipient({self})")
+        f.debug_tuple("RecoveryRecipient").field(&format_args!("{self}")).finish()
     }
 }
 
@@ -129,6 +130,17 @@ impl Envelope {
     /// Who opens what is sealed from now on, too.
     pub fn recovery(&self) -> &[RecoveryRecipient] {
         &self.recovery
+    }
+
+    /// Whether somebody else opens what is sealed, too: a server may run with a recovery identity.
+    pub fn has_recovery(&self) -> bool {
+        let own = self.recipient();
+        self.recovery.iter().any(|recipient| Some(recipient) != own.as_ref())
+    }
+
+    /// The line by which the file of a recovery identity says that it believes this envelope's seals.
+    pub fn sealer_line(&self) -> String {
+        format!("{}{}", Sealer::LINE, self.sealer())
     }
 
     /// Writes down who the recovery recipients are: from now on whatever is sealed, by whichever command, is sealed to them.

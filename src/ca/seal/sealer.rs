@@ -44,7 +44,7 @@ impl fmt::Display for Sealer {
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sealer({self})")
+        f.debug_tuple("Sealer").field(&format_args!("{self}")).finish()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::api::authority::{
 use crate::api::local::AgentCaPresence;
 use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::keep::agent_ca::InitAgentCaError;
-use crate::app::keep::reseal::ResealError;
+use crate::app::keep::reseal::{ResealError, Resealed};
 use crate::ca::envelope::EnvelopeError;
 use crate::ca::hierarchy::{self, IntermediateRequest, SignedIntermediate};
 use crate::cli::Global;
@@ -416,14 +416,14 @@ async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Resu
     let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
     let settings = server::envelope_settings(&config);
     let resealed = app.reseal(&caller, &settings, new_key_file).await;
-    let kept = resealed.map_err(|error| match error {
+    let Resealed { old_key: kept, recovery_line } = resealed.map_err(|error| match error {
         ResealError::Envelope(EnvelopeError::KeptElsewhere) => {
             CliError::caused(&error).hint("make one with age-keygen and give it with --new-key-file")
         }
         error => CliError::caused(&error),
     })?;
     if global.json {
-        return print_json(&json!({ "old_key_file": kept }));
+        return print_json(&json!({ "old_key_file": kept, "recovery_line": recovery_line }));
     }
     eprintln!("The CA keys are sealed with the new envelope key.");
     match kept {
@@ -434,6 +434,10 @@ async fn reseal(global: &Global, new_key_file: Option<&std::path::Path>) -> Resu
         None => eprintln!(
             "  Point envelope_key_file, or the unit's credential, at the new key before the next start."
         ),
+    }
+    if let Some(line) = recovery_line {
+        eprintln!("Put this line into the files of the recovery identities, beside the one that is there:");
+        eprintln!("  {line}");
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod envelope;
 mod leash;
 pub(crate) mod quickstart;
 pub(crate) mod restore;

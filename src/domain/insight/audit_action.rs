@@ -28,6 +28,9 @@ vocabulary! {
         CertificateDeny = "certificate.deny",
         EnrollmentSecretCreate = "enrollment_secret.create",
         EnrollmentSecretRevoke = "enrollment_secret.revoke",
+        /// Whoever has the identity opens all that is sealed.
+        EnvelopeAddRecovery = "envelope.add_recovery",
+        EnvelopeRemoveRecovery = "envelope.remove_recovery",
         HostDecommission = "host.decommission",
         HostDelete = "host.delete",
         HostPossibleClone = "host.possible_clone",

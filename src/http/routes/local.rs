@@ -15,9 +15,11 @@ use crate::api::authority::{
     AgentCaBody, CaCertificateItem, RenewBody, RequestRevocationBody, RequestedIntermediate,
     RevokeIntermediateBody, RevokedIntermediateAnswer,
 };
-use crate::api::local::{AgentCaPresence, CheckVerdict, CheckedTableItem};
+use crate::api::local::{AgentCaPresence, CheckVerdict, CheckedTableItem, RecoveryAnswer, RecoveryBody};
 use crate::api::overview::WarningItem;
+use crate::app::access::caller::Caller;
 use crate::app::keep::agent_ca::{IntermediateRequest, Issuing, SignedIntermediate, SignedRequest};
+use crate::app::keep::recovery::{Recovery, RecoveryChange};
 use crate::app::keep::revoke_intermediate::{Publishing, RevokedIntermediate};
 use crate::app::keep::scrub::CheckedTable;
 use crate::http::input::body::Json;
@@ -202,6 +204,48 @@ pub(crate) async fn install_agent_ca(
     shared.app.install_agent_ca(&caller, made, &shared.facts.envelope).await?;
     shared.renew_trust_documents().await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who opens what the envelope seals.
+pub(crate) async fn recovery(
+    Local(_): Local,
+    State(shared): State<Shared>,
+) -> Result<axum::Json<RecoveryAnswer>, Problem> {
+    Ok(axum::Json(shared.app.recovery(&shared.facts.envelope)?.into()))
+}
+
+pub(crate) async fn add_recovery(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+    Json(body): Json<RecoveryBody>,
+) -> Result<axum::Json<RecoveryAnswer>, Problem> {
+    change_recovery(&caller, &shared, RecoveryChange::Add, &body).await
+}
+
+pub(crate) async fn remove_recovery(
+    Local(caller): Local,
+    State(shared): State<Shared>,
+    Json(body): Json<RecoveryBody>,
+) -> Result<axum::Json<RecoveryAnswer>, Problem> {
+    change_recovery(&caller, &shared, RecoveryChange::Remove, &body).await
+}
+
+async fn change_recovery(
+    caller: &Caller,
+    shared: &Shared,
+    change: RecoveryChange,
+    body: &RecoveryBody,
+) -> Result<axum::Json<RecoveryAnswer>, Problem> {
+    let recipient = body.recipient.parse().map_err(|_| Problem::bad_request("The recipient is none."))?;
+    let changed = shared.app.change_recovery(caller, &shared.facts.envelope, change, recipient).await?;
+    Ok(axum::Json(changed.into()))
+}
+
+impl From<Recovery> for RecoveryAnswer {
+    fn from(recovery: Recovery) -> Self {
+        let recipients = recovery.recipients.iter().map(ToString::to_string).collect();
+        Self { recipients, line: recovery.line }
+    }
 }
 
 /// An answer that is written from another thread.

@@ -117,6 +117,8 @@ pub(crate) fn local() -> Router<Shared> {
         .route("/agent-ca/revoke-intermediate", post(local::revoke_intermediate))
         .route("/agent-ca/publish-revocation", post(local::publish_revocation))
         .route("/agent-ca/issue-now", post(local::issue_now))
+        .route("/envelope/recovery", post(local::add_recovery).get(local::recovery))
+        .route("/envelope/recovery/remove", post(local::remove_recovery))
 }
 
 fn account(api: Api) -> Api {
