@@ -14,6 +14,7 @@ use kind::SettingValue;
 pub use log_filter::LogFilter;
 use serde::Deserialize;
 
+use crate::domain::backups::BackupSchedule;
 use crate::domain::duration;
 use crate::domain::host::ClonePolicy;
 use crate::domain::identity::dns_suffix::DnsSuffixes;
@@ -68,6 +69,8 @@ pub struct Config {
     pub reserved_agent_ids: ReservedIds,
     /// How long history is kept that nothing is decided by.
     pub retention: Retention,
+    /// How often the server backs up by itself; `None`: it does not.
+    pub backup: Option<BackupSchedule>,
     pub log: LogFilter,
     pub log_format: LogFormat,
 }
@@ -192,6 +195,7 @@ settings! {
     retention = "MUSTER_RETENTION": Retention,
     envelope_key_file = "MUSTER_ENVELOPE_KEY_FILE": Path,
     envelope_passphrase_file = "MUSTER_ENVELOPE_PASSPHRASE_FILE": Path,
+    backup = "MUSTER_BACKUP": Backup,
     log = "MUSTER_LOG": LogFilter,
     log_format = "MUSTER_LOG_FORMAT": LogFormat,
 }
@@ -333,6 +337,9 @@ impl Config {
                 .unwrap_or(OPEN_JOIN_TOKENS_DEFAULT),
             reserved_agent_ids: source.parsed("reserved_agent_ids", None, ReservedIds::default())?,
             retention: source.optional("retention", Retention::read)?.unwrap_or_default(),
+            backup: source
+                .optional("backup", BackupSchedule::read)?
+                .unwrap_or_else(|| Some(BackupSchedule::default())),
             log: source.parsed("log", None, LogFilter::default())?,
             log_format: source.parsed("log_format", None, LogFormat::Text)?,
             data_dir,
@@ -495,6 +502,7 @@ mod tests {
             SettingKind::JwtAlg => "RS256",
             SettingKind::Issuer => "https://muster.example.org",
             SettingKind::Retention => "{enrollments: 30d, events: 100d}",
+            SettingKind::Backup => "{every: 12h, keep: 3, dir: /mnt/nas}",
             SettingKind::LogFilter => "info,muster::http=debug",
             SettingKind::LogFormat => "json",
         }

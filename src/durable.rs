@@ -54,6 +54,11 @@ pub fn sweep_named(directory: &Path, beginning: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a file of this name is being written, or was when a crash came.
+pub fn is_unfinished(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
+}
+
 /// A file that is written bit by bit and gets its name when it is whole; until then it goes away by itself.
 #[derive(Debug)]
 pub struct Unfinished {

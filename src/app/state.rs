@@ -23,6 +23,7 @@ use crate::app::issue::refusals::RefusalLog;
 use crate::app::issue::shown_denied::ShownDenied;
 use crate::app::issue::vouch::VouchIssuers;
 use crate::app::issue::{enroll, rotate};
+use crate::app::keep::backup::scheduled::ScheduledBackups;
 use crate::app::keep::revocation_lists::RefusedSvids;
 use crate::app::keep::scrub::Scrubbed;
 use crate::app::pool::Pool;
@@ -30,6 +31,7 @@ use crate::app::trust::log::TrustLog;
 use crate::ca::authority::Authority;
 use crate::ca::crl::number_at;
 use crate::clock::Clock;
+use crate::domain::backups::BackupSchedule;
 use crate::domain::code::Code;
 use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, WhenFull};
 use crate::domain::host::ClonePolicy;
@@ -72,6 +74,8 @@ pub struct Policy {
     pub retention: Retention,
     /// How JWT-SVIDs are.
     pub jwt: JwtPolicy,
+    /// How often the server backs up by itself; `None`: it does not.
+    pub backups: Option<BackupSchedule>,
 }
 
 /// Changes per second of one person or one API token, unless the operator chose another pace.
@@ -95,6 +99,7 @@ impl Default for Policy {
             readmit_decommissioned: false,
             retention: Retention::default(),
             jwt: JwtPolicy::default(),
+            backups: None,
         }
     }
 }
@@ -153,6 +158,8 @@ pub struct App {
     /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
     pub(crate) trust: watch::Sender<()>,
     pub(crate) vouch_issuers: VouchIssuers,
+    /// What is known of the backups that the server makes by itself.
+    pub(crate) backups: ScheduledBackups,
     /// What watchers of trust are told.
     pub(crate) trust_log: Arc<TrustLog>,
 }
@@ -290,6 +297,7 @@ impl App {
             jwt,
             vouch_issuers: VouchIssuers::new(trust.subscribe()),
             trust,
+            backups: ScheduledBackups::default(),
             trust_log,
         })
     }

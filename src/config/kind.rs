@@ -28,6 +28,8 @@ pub enum SettingKind {
     Issuer,
     /// How long history is kept.
     Retention,
+    /// How often to back up, how many to keep, and where.
+    Backup,
     LogFilter,
     LogFormat,
 }
@@ -56,6 +58,9 @@ impl SettingKind {
             Self::Retention => {
                 "how long to keep what, such as {enrollments: 90d, events: 365d}; in the environment enrollments=90d,events=365d"
             }
+            Self::Backup => {
+                "off, or how often, how many and where, such as {every: 24h, keep: 14, dir: /mnt/nas/muster}; in the environment every=24h,keep=14,dir=/mnt/nas/muster"
+            }
             Self::LogFilter => {
                 "off, error, warn, info, debug or trace, and the same for a part, such as info,muster::http=debug"
             }
@@ -71,6 +76,8 @@ impl SettingKind {
     pub(crate) fn text(self, value: &SettingValue) -> Result<String, &'static str> {
         match value {
             SettingValue::Truth(value) if self == Self::Truth => Ok(value.to_string()),
+            // In YAML of before 1.2 that is how `off` is written.
+            SettingValue::Truth(false) if self == Self::Backup => Ok("off".to_owned()),
             SettingValue::Truth(_) => Err("a truth value stands there"),
             SettingValue::Text(text) if text.trim().is_empty() && !self.is_list() => {
                 Err("nothing stands there")
@@ -88,6 +95,11 @@ impl SettingKind {
             SettingValue::Number(_) => Err("a number stands there"),
             SettingValue::Mapping(parts) if self == Self::Retention && !parts.is_empty() => {
                 Ok(parts.join(","))
+            }
+            SettingValue::Mapping(parts) if self == Self::Backup && !parts.is_empty() => {
+                // A directory comes last: it may have commas in it.
+                let (dirs, rest): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part.starts_with("dir="));
+                Ok(rest.into_iter().chain(dirs).cloned().collect::<Vec<_>>().join(","))
             }
             SettingValue::Mapping(_) => Err("a mapping stands there"),
             SettingValue::Mixed => Err("a list of something other than texts stands there"),

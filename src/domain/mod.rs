@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+pub mod backups;
 pub mod code;
 pub mod duration;
 pub mod enroll;

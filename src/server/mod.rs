@@ -3,6 +3,7 @@
 mod agent_answers;
 mod agent_trust;
 mod background;
+mod backups;
 pub mod own_certificate;
 mod prepare;
 mod serve;

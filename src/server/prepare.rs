@@ -107,6 +107,7 @@ fn policy(config: &Config) -> Policy {
         clone_policy: config.clone_policy,
         readmit_decommissioned: config.readmit_decommissioned,
         retention: config.retention,
+        backups: config.backup.clone(),
         jwt: JwtPolicy {
             alg: config.jwt_svid_alg,
             ttl: config.jwt_svid_ttl,

@@ -26,6 +26,7 @@ use crate::server::background::{
     save_presence, scrubbing, sign_of_life, signs_of_life, tidying, warn_of, warn_of_addresses,
     warn_of_names_and_lists, watch_addresses, watch_for_clones,
 };
+use crate::server::backups::back_up_by_itself;
 use crate::server::prepare::{
     INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, prepare_data_dir, reach,
 };
@@ -217,6 +218,11 @@ impl Server {
             tokio::spawn(signs_of_life(Arc::clone(&self.app), Arc::clone(&self.certificate), ending.clone())),
             tokio::spawn(tidying(Arc::clone(&self.app), self.shared.clone(), ending.clone())),
             tokio::spawn(keep_jwt_keys(
+                Arc::clone(&self.app),
+                self.shared.facts.envelope.clone(),
+                ending.clone(),
+            )),
+            tokio::spawn(back_up_by_itself(
                 Arc::clone(&self.app),
                 self.shared.facts.envelope.clone(),
                 ending.clone(),

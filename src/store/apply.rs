@@ -214,6 +214,10 @@ impl Batch {
             Change::NoteClock(marks) => {
                 self.put(Table::Meta, meta::CLOCK_MARKS, &ClockMarksRecord::from(&marks))
             }
+            Change::BackedUp { at, asked_for } => {
+                let key = if asked_for { meta::BACKED_UP } else { meta::BACKED_UP_BY_ITSELF };
+                self.put(Table::Meta, key, &at)
+            }
             Change::Alive => self.put(Table::Meta, meta::ALIVE, &now),
             Change::RecordOutage(outage) => {
                 let key = outage.from.as_millisecond().to_be_bytes();

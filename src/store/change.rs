@@ -130,6 +130,13 @@ pub enum Change {
     JudgeTrust(Timestamp),
     /// What the wall clock has shown while the server ran.
     NoteClock(ClockMarks),
+    /// A backup was made, and it was whole.
+    BackedUp {
+        /// When it was begun.
+        at: Timestamp,
+        /// Whether somebody asked for it, or the server made it by itself.
+        asked_for: bool,
+    },
     /// A sign of life: the server serves.
     Alive,
     /// The server has come back. One of the same beginning is replaced.

@@ -202,12 +202,15 @@ fn spool(journal: &mut Option<Option<Unfinished>>, directory: &Path, piece: &[u8
     spooled.as_mut().map_or(Ok(()), |file| file.write_all(piece))
 }
 
+/// Hands a piece of a file on to whoever keeps it.
+type HandOn<'h> = &'h mut dyn FnMut(&str, &[u8]) -> Result<(), SnapshotReadError>;
+
 /// Copies rows, a bounded amount in each commit, and hands on the files between them.
 fn read_rows(
     database: &Database,
     from: &mut impl Read,
     directory: &Path,
-    file: &mut dyn FnMut(&str, &[u8]) -> Result<(), SnapshotReadError>,
+    file: HandOn<'_>,
 ) -> Result<u64, SnapshotReadError> {
     let failed = |error: redb::Error| SnapshotReadError::Write {
         path: directory.to_owned(),

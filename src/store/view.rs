@@ -30,6 +30,8 @@ pub(crate) mod meta {
     pub(crate) const SCHEMA: &[u8] = b"schema";
     pub(crate) const HIERARCHY: &[u8] = b"agent_ca";
     pub(crate) const ALIVE: &[u8] = b"alive";
+    pub(crate) const BACKED_UP: &[u8] = b"backed_up";
+    pub(crate) const BACKED_UP_BY_ITSELF: &[u8] = b"backed_up_by_itself";
     pub(crate) const CLOCK_MARKS: &[u8] = b"clock_marks";
     pub(crate) const DEFAULT_TENANT: &[u8] = b"default_tenant";
     pub(crate) const AUDIT_LOSS: &[u8] = b"audit_loss";
@@ -193,6 +195,21 @@ impl<'r> View<'r> {
     pub fn clock_marks(&self) -> Result<ClockMarks, ReadError> {
         let record: Option<ClockMarksRecord> = self.record(Table::Meta, meta::CLOCK_MARKS)?;
         Ok(record.unwrap_or_default().into())
+    }
+
+    /// When the newest backup that somebody asked for was begun.
+    pub fn backed_up(&self) -> Result<Option<Timestamp>, ReadError> {
+        self.record(Table::Meta, meta::BACKED_UP)
+    }
+
+    /// When the newest backup was begun that the server made by itself.
+    pub fn backed_up_by_itself(&self) -> Result<Option<Timestamp>, ReadError> {
+        self.record(Table::Meta, meta::BACKED_UP_BY_ITSELF)
+    }
+
+    /// When the store was made.
+    pub fn born(&self) -> Result<Option<Timestamp>, ReadError> {
+        Ok(self.tenants()?.iter().map(|tenant| tenant.created_at).min())
     }
 
     /// When the server last showed that it serves.

@@ -4,12 +4,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret;
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::support::cli::{Cli, Output};
+use crate::support::clock::Clock;
 use crate::support::files;
+use crate::support::http::Http;
 use crate::support::identity::Identity;
 use crate::support::server::{Server, text};
+use crate::support::wait::until_answered;
 
 fn backup(server: &Server, name: &str) -> PathBuf {
     let path = server.room().join(name);
@@ -112,7 +116,7 @@ async fn whatever_is_not_a_whole_backup_of_ours_is_refused_and_says_what_to_do()
         ("half", whole[..whole.len() / 2].to_vec(), "", "another copy"),
         ("all but an octet", whole[..whole.len() - 1].to_vec(), "", "another copy"),
         ("an octet more", [&whole[..], b"x"].concat(), "", "another copy"),
-        ("another deployment's", foreign.clone(), "another envelope", "the envelope that the server had"),
+        ("another deployment's", foreign, "another envelope", "the envelope that the server had"),
         ("its own, sealed to us", to_us(&sealed_by_them), "sealed by another envelope", "# muster envelope"),
         ("without a seal", to_us(&sealed_by_us[48..sealed_by_us.len() - 64]), "not authenticated", "0.1.0"),
         ("changed and sealed to us", to_us(&turned(middle)), "", "another copy"),
@@ -234,4 +238,68 @@ async fn a_recovery_identity_alone_opens_a_backup_and_runs_the_server() {
     assert_eq!(listed.stdout.trim(), recipient);
     let again = backup(&server, "again.age");
     elsewhere(&server.data_dir(), Some(&key), &["backup", "verify", again.to_str().unwrap()]).ok();
+}
+
+async fn figures(http: &Http) -> String {
+    String::from_utf8(http.get("/metrics").await.body.to_vec()).unwrap()
+}
+
+/// The files that the server's own backups are in, the oldest first.
+fn made_by_itself(server: &Server) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(server.file("backups")) else { return Vec::new() };
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ext| ext == "age"));
+    files.sort();
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_backs_itself_up_and_says_where_it_could_not() {
+    let clock = Clock::new();
+    let mut env = clock.env().to_vec();
+    env.push(("MUSTER_BACKUP", "every=6h,keep=2"));
+    let server = Server::quickstart_with(&env);
+    let http = server.http();
+    assert!(!figures(&http).await.contains("muster_backup_newest_seconds"));
+    let recipient = age::x25519::Identity::generate().to_public().to_string();
+    server.cli(&["envelope", "recovery", "add", &recipient]).run().ok();
+    // Soon after its birth, then every six hours, and the oldest makes way.
+    let mut last = PathBuf::new();
+    for (hours, kept) in [(2, 1), (9, 2), (16, 2)] {
+        clock.set_off(SignedDuration::from_hours(hours));
+        let made = until_answered("a backup is made", async || {
+            let made = made_by_itself(&server);
+            made.last().filter(|newest| **newest != last && made.len() <= 2).cloned()
+        });
+        last = made.await;
+        assert_eq!(made_by_itself(&server).len(), kept);
+    }
+    assert_eq!(std::fs::metadata(&last).unwrap().permissions().mode() & 0o777, 0o600);
+    let verified = server.cli(&["backup", "verify", last.to_str().unwrap(), "--json"]).run().json();
+    assert_eq!(verified["server_pin"], server.hello.ca_pin.clone());
+    let shown = figures(&http).await;
+    for figure in ["muster_backup_newest_seconds ", "muster_backup_size_bytes ", "muster_backup_failed 0"] {
+        assert!(shown.contains(figure), "{shown}");
+    }
+    assert_eq!(checked(&server), (Some(0), vec!["backup_same_disk".to_owned()]));
+    let audit = server.cli(&["audit", "list", "--json"]).run().items();
+    let scheduled = audit.iter().filter(|record| record["source"] == "schedule");
+    assert!(
+        scheduled.clone().all(|record| record["action"] == "store.backup" && record["actor"] == "muster")
+    );
+    assert_eq!(scheduled.count(), 3);
+
+    // Somebody takes one elsewhere, and then its directory is lost.
+    backup(&server, "elsewhere.age");
+    assert_eq!(checked(&server), (Some(0), Vec::new()));
+    std::fs::remove_dir_all(server.file("backups")).unwrap();
+    std::fs::write(server.file("backups"), "in the way").unwrap();
+    clock.set_off(SignedDuration::from_hours(100));
+    let told = until_answered("the failure is told", async || {
+        let told = tokio::task::block_in_place(|| checked(&server));
+        told.1.contains(&"backup_failed".to_owned()).then_some(told)
+    });
+    assert_eq!(told.await.0, Some(4));
+    assert!(figures(&http).await.contains("muster_backup_failed 1"));
+    assert!(server.log().contains("could not back itself up"), "{}", server.log());
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::app::insight::overview::AgentCaExpiries;
+use crate::app::keep::backup::scheduled::BackupFigures;
 use crate::app::{App, Unavailable};
 use crate::domain::insight::audit::AuditKind;
 
@@ -30,6 +31,8 @@ pub struct Figures {
     pub failed_commits: u64,
     /// Whether the last look at all of the store found damage.
     pub store_damaged: bool,
+    /// How backups stand.
+    pub backups: BackupFigures,
     /// `None` before the agent CA was made.
     pub agent_ca: Option<AgentCaExpiries>,
     /// Records that the audit trail got since this process started, by what they say.
@@ -84,6 +87,7 @@ impl App {
             ready: self.readiness().is_ok(),
             failed_commits: self.store.failed_commits(),
             store_damaged: self.scrubbed.finding().is_some(),
+            backups: self.backup_figures()?,
             agent_ca: stored.map(|stored| AgentCaExpiries::of(&stored)),
             audited: self.counts.audited.lock().clone(),
             refused: self.counts.refused.lock().clone(),

@@ -28,6 +28,7 @@ impl App {
             ));
         }
         findings.extend(self.scrubbed.finding());
+        findings.extend(self.backup_findings());
         findings
     }
 }

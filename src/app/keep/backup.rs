@@ -1,6 +1,7 @@
 //! Backing up while serving: one snapshot and what belongs beside it, sealed with the envelope as it is written.
 
 pub mod contents;
+pub mod scheduled;
 pub mod server_files;
 pub mod verify;
 
@@ -15,6 +16,7 @@ use crate::ca::authority::{Authority, AuthorityError};
 pub use crate::ca::envelope::EnvelopeSettings;
 use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::ca::server::ServerCaError;
+use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{self, Change};
 
@@ -49,6 +51,8 @@ pub struct Backup {
     app: Arc<App>,
     envelope: Envelope,
     begun_at: Timestamp,
+    /// Whether somebody asked for it, who keeps it somewhere.
+    asked_for: bool,
 }
 
 impl App {
@@ -58,22 +62,36 @@ impl App {
         caller: &Caller,
         settings: &EnvelopeSettings,
     ) -> Result<Backup, BackupError> {
+        let event = caller.event(AuditAction::StoreBackup, None, store::FILE_NAME);
+        self.begin(event, settings, true).await
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        event: AuditEvent,
+        settings: &EnvelopeSettings,
+        asked_for: bool,
+    ) -> Result<Backup, BackupError> {
         let envelope = Envelope::find(settings)?.ok_or(BackupError::NoEnvelope)?;
         if let Some(hierarchy) = self.hierarchy()? {
             drop(Authority::open(&hierarchy, &envelope).map_err(BackupError::OtherEnvelope)?);
         }
         let begun_at = self.clock.now();
-        let event = caller.event(AuditAction::StoreBackup, None, store::FILE_NAME);
         self.record(vec![Change::Audit(event)]).await?;
-        Ok(Backup { app: Arc::clone(self), envelope, begun_at })
+        Ok(Backup { app: Arc::clone(self), envelope, begun_at, asked_for })
     }
 }
 
 impl Backup {
     /// Writes the sealed backup; how many rows are in it.
     pub async fn write_to(self, output: impl Write + Send + 'static) -> Result<u64, BackupError> {
-        let app = Arc::clone(&self.app);
-        app.query_long(move |_| self.write(output)).await
+        let (app, begun_at, asked_for) = (Arc::clone(&self.app), self.begun_at, self.asked_for);
+        let rows = app.query_long(move |_| self.write(output)).await?;
+        // What the server makes by itself is not in its place yet.
+        if asked_for {
+            app.note_backup(begun_at, true).await;
+        }
+        Ok(rows)
     }
 
     fn write(self, output: impl Write) -> Result<u64, BackupError> {

@@ -140,6 +140,7 @@ fn understood(table: Table, key: &[u8], content: &[u8]) -> Result<(), ReadError>
         Table::Outages => as_record::<(Timestamp, Timestamp)>(table, content),
         Table::Audit
         | Table::EnrollmentsByHost
+        | Table::UsedKeys
         | Table::Certificates
         | Table::ByTenant
         | Table::OpenJoinTokens

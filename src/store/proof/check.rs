@@ -268,6 +268,7 @@ impl<'r> Check<'r> {
             meta::HIERARCHY => readable::<Hierarchy>(table, content),
             meta::JWT_KEYS => readable::<JwtKeys>(table, content),
             meta::BUNDLE_SEQUENCE => readable::<u64>(table, content),
+            meta::BACKED_UP | meta::BACKED_UP_BY_ITSELF => readable::<Timestamp>(table, content),
             meta::ALIVE => readable::<Timestamp>(table, content),
             meta::CLOCK_MARKS => readable::<ClockMarksRecord>(table, content),
             meta::AUDIT_LOSS => readable::<KnownLoss>(table, content),

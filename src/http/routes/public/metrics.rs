@@ -118,6 +118,22 @@ fn registry(
     let damaged = "Whether the last look at all of the store found damage";
     gauge("store_damaged", damaged, i64::from(figures.store_damaged));
     gauge("ready", "Whether an enrollment that arrives now would be answered", i64::from(figures.ready));
+    let backups = &figures.backups;
+    gauge(
+        "backup_failed",
+        "Whether the server could not back itself up when it last tried",
+        i64::from(backups.failed),
+    );
+    let newest = "When the newest backup was begun, by the server or by somebody, seconds since the epoch";
+    let octets = backups.octets.map(|octets| i64::try_from(octets).unwrap_or(i64::MAX));
+    for (name, help, value) in [
+        ("backup_newest_seconds", newest, backups.newest.map(Timestamp::as_second)),
+        ("backup_size_bytes", "How long the newest backup is that the server made by itself", octets),
+    ] {
+        if let Some(value) = value {
+            gauge(name, help, value);
+        }
+    }
     // When what must be renewed in time runs out; seconds since the epoch, to compare with time().
     let (root, intermediate) =
         figures.agent_ca.as_ref().map_or((None, None), |ca| (ca.root, ca.intermediate));
