@@ -37,7 +37,7 @@ use crate::domain::fairness::rate::{KEYS_MAX, Rate, RateLimiter, WhenFull};
 use crate::domain::host::ClonePolicy;
 use crate::domain::identity::deny::DenyChange;
 use crate::domain::identity::dns_suffix::DnsSuffixes;
-use crate::domain::identity::outage::sign_of_life_every;
+use crate::domain::identity::outage::{Outage, sign_of_life_every};
 use crate::domain::identity::reserved_ids::ReservedIds;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::ids::HostId;
@@ -111,6 +111,8 @@ pub struct App {
     pub(crate) clock: Arc<dyn Clock>,
     /// How long servers had run on this store before this process opened it, less what the process had run then.
     pub(crate) ran_before: SignedDuration,
+    /// From the last sign of life before this process opened the store until then.
+    pub(crate) woke: Option<Outage>,
     pub(crate) policy: Policy,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) events: Arc<Events>,
@@ -259,7 +261,9 @@ impl App {
         let writes = limiter(write_pace::rate(policy.write_pace));
         let jwt = Arc::new(JwtSvids::new(policy.jwt.clone()));
         // The newest list of the run before may be a little younger than its last sign of life.
-        let alive = store.read(|view| view.last_alive())?.unwrap_or(Timestamp::UNIX_EPOCH);
+        let last_alive = store.read(|view| view.last_alive())?;
+        let woke = last_alive.map(|from| Outage { from, until: clock.now() });
+        let alive = last_alive.unwrap_or(Timestamp::UNIX_EPOCH);
         let list_number = alive.saturating_add(sign_of_life_every(policy.svid_ttl)).unwrap_or(alive);
         let lists_made = tokio::sync::Mutex::new(clock.now());
         let ran_before = store.read(|view| view.clock_marks())?.ran.saturating_sub(clock.running());
@@ -267,6 +271,7 @@ impl App {
             store,
             clock,
             ran_before,
+            woke,
             policy,
             fleet,
             events,

@@ -87,6 +87,8 @@ vocabulary! {
         PossibleClone = "possible_clone",
         /// Another host of the tenant reports the same machine id.
         PossibleDuplicate = "possible_duplicate",
+        /// It came back after a restore with a certificate that was on no record.
+        Recovered = "recovered",
     }
 }
 

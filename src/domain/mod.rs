@@ -23,6 +23,7 @@ pub(crate) mod sha256;
 pub(crate) mod text;
 pub mod version;
 pub mod vocabulary;
+pub mod withdrawal;
 
 #[cfg(test)]
 pub mod testing;

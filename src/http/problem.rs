@@ -19,7 +19,7 @@ use crate::app::issue::enroll::EnrollError;
 use crate::app::issue::hosts::HostError;
 use crate::app::issue::issuing::IssuingError;
 use crate::app::issue::revoke::RevokeError;
-use crate::app::issue::rotate::RotateError;
+use crate::app::issue::rotate::error::RotateError;
 use crate::app::issue::secrets::SecretError;
 use crate::app::issue::tokens::TokenError;
 use crate::app::keep::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError};

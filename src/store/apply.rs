@@ -1,5 +1,6 @@
 //! Writing: every change, with the indexes that follow from it.
 
+mod restored;
 mod retained;
 
 use std::ops::ControlFlow;
@@ -10,6 +11,7 @@ use super::layers::delta::Delta;
 use super::layers::snapshot::Snapshot;
 use super::record::{
     ClockMarksRecord, DeniedSerialRecord, ReportRecord, SessionRecord, StoredHost, ToDisk, decode, encode,
+    suspended_key,
 };
 use super::rows::{Rows, Span, Table, Visit, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
@@ -25,6 +27,7 @@ use crate::domain::insight::timeline::{EventKey, HostEvent, REPORTED_KEPT, Repor
 use crate::domain::people::access::AccessChange;
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
+use crate::domain::withdrawal::{Suspended, Withdrawal};
 
 /// Decisions that become one frame of the change log: each sees what those before it have changed.
 pub(crate) struct Batch {
@@ -33,6 +36,9 @@ pub(crate) struct Batch {
     chain: ChainHead,
     published: Published,
     denials: Vec<Denial>,
+    /// What else the revocation journal keeps.
+    withdrawals: Vec<Withdrawal>,
+    alive: Option<jiff::Timestamp>,
     loss_accepted: bool,
     /// Whether there is something to tell to watchers of trust.
     trust_changed: bool,
@@ -43,6 +49,9 @@ pub(crate) struct Finished {
     pub(crate) delta: Delta,
     pub(crate) published: Published,
     pub(crate) denials: Vec<Denial>,
+    pub(crate) withdrawals: Vec<Withdrawal>,
+    /// The last sign of life among the changes.
+    pub(crate) alive: Option<jiff::Timestamp>,
     /// How far the audit trail comes with it.
     pub(crate) head: ChainHead,
     pub(crate) loss_accepted: bool,
@@ -76,6 +85,8 @@ impl Batch {
             chain,
             published: Published::default(),
             denials: Vec::new(),
+            withdrawals: Vec::new(),
+            alive: None,
             loss_accepted: false,
             trust_changed: false,
         })
@@ -89,8 +100,8 @@ impl Batch {
             self.put(Table::Meta, meta::TRUST_VERSION, &version.next())?;
             self.published.trust = Some(version.next());
         }
-        let Self { delta, published, denials, chain: head, loss_accepted, .. } = self;
-        Ok(Finished { delta, published, denials, head, loss_accepted })
+        let Self { delta, published, denials, withdrawals, alive, chain: head, loss_accepted, .. } = self;
+        Ok(Finished { delta, published, denials, withdrawals, alive, head, loss_accepted })
     }
 
     /// Begins another epoch: what watchers know of this store may be of a history that it has lost.
@@ -142,7 +153,7 @@ impl Batch {
                 }
                 self.deny(denial)
             }
-            Change::DeleteHost(host) => self.delete_host(&host),
+            Change::DeleteHost(host) => self.delete_host(&host, now),
             Change::HostEvent { host, event } => self.host_event(host, &event, Source::Server),
             Change::ReportedEvents { host, tenant, events } => {
                 self.published.reports.push((tenant, host));
@@ -153,6 +164,7 @@ impl Batch {
                 self.put(Table::JoinTokens, token.id.as_bytes(), &token)
             }
             Change::PutEnrollmentSecret(secret) => {
+                self.note_secret(&secret)?;
                 self.index(Kind::EnrollmentSecret, Some(secret.tenant), secret.id.as_bytes())?;
                 self.put(Table::EnrollmentSecrets, secret.id.as_bytes(), &secret)?;
                 self.published.secrets.push((secret.tenant, secret.id));
@@ -162,6 +174,7 @@ impl Batch {
                 self.index_user(&user)?;
                 self.put(Table::UsersByName, user.username.key().as_bytes(), &user.id)?;
                 let before = View::new(self).any_tenant().user(user.id)?;
+                self.note_person(before.as_ref(), &user)?;
                 self.put(Table::Users, user.id.as_bytes(), &user)?;
                 // How somebody wants to see things is no right.
                 let preferences = user.preferences;
@@ -184,6 +197,8 @@ impl Batch {
                 self.put(Table::ApiTokens, token.id.as_bytes(), &token)
             }
             Change::DeleteApiToken(id) => {
+                self.withdrawals.push(Withdrawal::ApiToken(id));
+                self.remove(Table::Suspended, &suspended_key(Suspended::ApiToken(id)))?;
                 self.forget_api_token(id)?;
                 self.published.access.push(AccessChange::ApiToken(id));
                 self.remove(Table::ApiTokens, id.as_bytes())
@@ -218,7 +233,11 @@ impl Batch {
                 let key = if asked_for { meta::BACKED_UP } else { meta::BACKED_UP_BY_ITSELF };
                 self.put(Table::Meta, key, &at)
             }
-            Change::Alive => self.put(Table::Meta, meta::ALIVE, &now),
+            Change::Restored(change) => self.apply_restored(change, now),
+            Change::Alive => {
+                self.alive = Some(now);
+                self.put(Table::Meta, meta::ALIVE, &now)
+            }
             Change::RecordOutage(outage) => {
                 let key = outage.from.as_millisecond().to_be_bytes();
                 self.put(Table::Outages, &key, &(outage.from, outage.until))
@@ -301,10 +320,13 @@ impl Batch {
             }
             Denial::Identity { identity, since } => {
                 self.put(Table::DeniedIdentities, &identity_key(identity), since)?;
+                self.tell_of_identity()?;
                 self.publish_host_of(identity)?;
             }
-            Denial::Lifted { identity, .. } => {
+            Denial::Lifted { identity, at } => {
                 self.remove(Table::DeniedIdentities, &identity_key(identity))?;
+                self.bar_recovery(identity, RevocationReason::Decommissioned, *at)?;
+                self.tell_of_identity()?;
                 self.publish_host_of(identity)?;
             }
         }
@@ -393,7 +415,10 @@ impl Batch {
         keys.iter().take(beyond).try_for_each(|key| self.remove(table, key))
     }
 
-    fn delete_host(&mut self, host: &Host) -> Result<(), ReadError> {
+    fn delete_host(&mut self, host: &Host, now: jiff::Timestamp) -> Result<(), ReadError> {
+        let identity = host.identity();
+        self.bar_recovery(&identity, RevocationReason::Deleted, now)?;
+        self.withdrawals.push(Withdrawal::Host { id: host.id, identity });
         let prefix = Span::prefix(host.id.as_bytes());
         for key in self.keys(Table::EnrollmentsByHost, &prefix)? {
             let serial = key.get(16..).unwrap_or_default().to_vec();
@@ -404,7 +429,7 @@ impl Batch {
             self.remove(Table::Certificates, &serial)?;
             self.remove(Table::EnrollmentsByHost, &key)?;
         }
-        for table in [Table::HostEvents, Table::ReportedEvents, Table::UsedKeys] {
+        for table in [Table::HostEvents, Table::ReportedEvents, Table::UsedKeys, Table::Returned] {
             for key in self.keys(table, &prefix)? {
                 self.remove(table, &key)?;
             }

@@ -11,6 +11,7 @@ use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::jwt_keys::JwtKeys;
 use crate::domain::identity::outage::Outage;
+use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreEpoch, RolledBack};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::TrustEpoch;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
@@ -20,6 +21,7 @@ use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::session::{Session, SessionKey};
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
+use crate::domain::withdrawal::{StoreId, Suspended};
 
 /// One thing to write. Indexes follow by themselves.
 #[derive(Debug)]
@@ -141,6 +143,8 @@ pub enum Change {
     Alive,
     /// The server has come back. One of the same beginning is replaced.
     RecordOutage(Outage),
+    /// What a restore leaves behind, and what follows from it.
+    Restored(RestoredChange),
     /// There was no outage that begins then.
     ForgetOutage(Timestamp),
     /// Appends a record to the audit trail, with its place in the chain and the moment of the decision.
@@ -149,6 +153,42 @@ pub enum Change {
     FindLoss(MissingRecords),
     /// The trail goes on from here, though it has lost records. The change before this one puts that on record.
     AcceptLoss(MissingRecords),
+}
+
+/// One thing to write that has to do with restores.
+#[derive(Debug)]
+pub enum RestoredChange {
+    /// Which store this is.
+    SetStoreId(StoreId),
+    /// Begins a restore epoch: the last sign of life is that of the server that was lost, and what was found out about the
+    /// store's age is explained by it.
+    Begin(RestoreEpoch),
+    /// Bars SVIDs of an identity that are on no record, unless it is barred for longer.
+    Bar(AgentRef, RecoveryBar),
+    /// Another machine has taken an identity over: nothing that is on no record comes back of it.
+    TakenOver {
+        /// Which.
+        identity: AgentRef,
+        /// The first SVID of the new one.
+        by: Serial,
+    },
+    /// A host got a certificate while a restore epoch is in force.
+    Returned {
+        /// Which.
+        host: HostId,
+        /// The SVID that it showed.
+        with: Serial,
+        /// Which epoch that is, by the moment of the restore.
+        restored_at: Timestamp,
+    },
+    /// The store was found to be older than it had been.
+    RolledBack(RolledBack),
+    /// Something counts for nothing until the operator confirms it.
+    Suspend(Suspended),
+    /// It counts again.
+    Confirm(Suspended),
+    /// What there is to say of a restore until an administrator has seen it; `None`: one has.
+    Notice(Option<String>),
 }
 
 /// What a decision came to: an outcome for the caller, and changes to make durable before the caller

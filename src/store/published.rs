@@ -3,6 +3,7 @@
 use crate::domain::host::Host;
 use crate::domain::identity::deny::{AgentRef, DenyChange};
 use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreEpoch};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::TrustVersion;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
@@ -20,6 +21,10 @@ pub struct Published {
     pub hierarchy: Option<Box<Hierarchy>>,
     /// How far the store has come, where watchers of trust have something to be told.
     pub trust: Option<TrustVersion>,
+    /// All restore epochs, where there is another one.
+    pub restore_epochs: Option<Vec<RestoreEpoch>>,
+    /// Of which identities SVIDs that are on no record never come back.
+    pub bars: Vec<(AgentRef, RecoveryBar)>,
     /// Hosts whose rows were written or removed, or whose identities were denied or lifted.
     pub hosts: Vec<HostChange>,
     /// Hosts that got a certificate.

@@ -78,6 +78,12 @@ tables! {
         EnrollmentsPerDay = "enrollments_per_day_v1",
         /// start of an outage (Unix milliseconds) → its end
         Outages = "outages_v1",
+        /// host id, serial → when the store was restored: SVIDs with which hosts got certificates in a restore epoch
+        Returned = "returned_v1",
+        /// tenant id, agent id → which SVIDs that are on no record never come back
+        RecoveryBars = "recovery_bars_v1",
+        /// kind, id → since when a credential or a password is suspended
+        Suspended = "suspended_v1",
         /// sequence number → audit record
         Audit = "audit_v1",
         /// kind, tenant id (zeros: none), id → nothing: which credentials and people a tenant has

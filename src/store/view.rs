@@ -1,6 +1,7 @@
 //! Typed reading: what a decision or a query sees.
 
 mod history;
+mod restored;
 pub(super) mod retained;
 mod sessions;
 pub(super) mod tenant;
@@ -39,6 +40,10 @@ pub(crate) mod meta {
     pub(crate) const BUNDLE_SEQUENCE: &[u8] = b"bundle_sequence";
     pub(crate) const TRUST_VERSION: &[u8] = b"trust_version";
     pub(crate) const TRUST_JUDGED_AT: &[u8] = b"trust_judged_at";
+    pub(crate) const STORE_ID: &[u8] = b"store_id";
+    pub(crate) const RESTORE_EPOCHS: &[u8] = b"restore_epochs";
+    pub(crate) const ROLLED_BACK: &[u8] = b"rolled_back";
+    pub(crate) const RESTORE_NOTICE: &[u8] = b"restore_notice";
 }
 
 /// A consistent view of the store.

@@ -20,8 +20,10 @@ use super::{HostChange, Publish, Published, ReadError};
 use crate::clock::{self, Clock};
 use crate::domain::identity::deny::{Denial, DenyList};
 use crate::domain::insight::audit::ChainHead;
+use crate::domain::withdrawal::Withdrawal;
 use crate::store::journal::audit_checkpoints::Loss;
 use crate::store::journal::file::{Journal, JournalError};
+use crate::store::journal::line::Line;
 use crate::store::layers::checkpoint;
 use crate::store::layers::checkpoint::Checkpointer;
 use crate::store::log::change_log::ChangeLog;
@@ -92,6 +94,8 @@ impl Writer {
             journal,
             loss,
             head: None,
+            alive: None,
+            marked_alive: false,
             marked: clock::monotonic(),
             clock,
             deny,
@@ -168,6 +172,10 @@ struct Run {
     loss: Arc<Loss>,
     /// How far the audit trail has come; `None` before the first commit.
     head: Option<ChainHead>,
+    /// The last sign of life, until the journal is told.
+    alive: Option<Timestamp>,
+    /// Whether it was told of one.
+    marked_alive: bool,
     /// When the journal was last told.
     marked: Instant,
     clock: Arc<dyn Clock>,
@@ -324,6 +332,8 @@ impl Run {
         view.denied_certificates(|serial, _, holder| {
             published.holders.extend(holder.map(|holder| (serial, holder)));
         })?;
+        view.recovery_bars(|identity, bar| published.bars.push((identity, bar)))?;
+        published.restore_epochs = Some(view.restore_epochs()?);
         view.all_hosts(None, |host| {
             published.hosts.push(HostChange::Put(Box::new(host)));
             std::ops::ControlFlow::Continue(())
@@ -341,23 +351,25 @@ impl Run {
         jobs: impl Iterator<Item = Job>,
         replies: &mut Vec<Reply>,
     ) -> Result<Published, FailedBatch> {
-        let Finished { delta, published, denials, head, loss_accepted } =
+        let Finished { delta, published, denials, withdrawals, alive, head, loss_accepted } =
             self.decide(jobs, replies).map_err(FailedBatch::store)?;
         if delta.is_empty() {
             return Ok(published);
         }
         let (lifted, denied): (Vec<_>, Vec<_>) =
             coalesce(denials).into_iter().partition(|denial| matches!(denial, Denial::Lifted { .. }));
-        self.journal(&lifted, None).map_err(FailedBatch::journal)?;
+        let (changed, withdrawn): (Vec<_>, Vec<_>) =
+            withdrawals.into_iter().partition(|it| matches!(it, Withdrawal::Person { .. }));
+        self.journal(&lifted, changed, None).map_err(FailedBatch::journal)?;
         self.append(delta).map_err(FailedBatch::store)?;
         if loss_accepted {
             self.loss.accept();
         }
-        let noted = self.journal(&denied, Some(&head));
+        let noted = self.journal(&denied, withdrawn, Some(&head));
         self.head = Some(head);
-        let noted = noted.and_then(|()| {
-            if loss_accepted || self.marked.elapsed() >= MARK_EVERY { self.mark() } else { Ok(()) }
-        });
+        self.alive = alive.or(self.alive);
+        let noted =
+            noted.and_then(|()| if loss_accepted || self.mark_is_due() { self.mark() } else { Ok(()) });
         match noted {
             Ok(()) => {
                 self.health.written();
@@ -406,23 +418,33 @@ impl Run {
     }
 
     /// A mark would hide that records are missing, so there is none before that is on record.
-    fn journal(&mut self, denials: &[Denial], head: Option<&ChainHead>) -> Result<(), Failure> {
-        match &mut self.journal {
-            Some(journal) if !denials.is_empty() => {
-                Ok(journal.append(denials, head.filter(|_| !self.loss.is_open()))?)
-            }
-            _ => Ok(()),
-        }
+    fn journal(
+        &mut self,
+        denials: &[Denial],
+        withdrawals: Vec<Withdrawal>,
+        head: Option<&ChainHead>,
+    ) -> Result<(), Failure> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let head = head.filter(|_| !denials.is_empty() && !self.loss.is_open());
+        let now = self.clock.now();
+        let denials = denials.iter().cloned().map(Line::Denial);
+        let withdrawals = withdrawals.into_iter().map(|withdrawal| Line::Withdrawal(withdrawal, now));
+        Ok(journal.append_lines(denials.chain(withdrawals).collect(), head)?)
+    }
+
+    /// Once a minute, and with the first sign of life.
+    fn mark_is_due(&self) -> bool {
+        let first = self.alive.is_some() && !self.marked_alive;
+        first || self.marked.elapsed() >= MARK_EVERY
     }
 
     /// Tells the journal how far the audit trail has come. An error means that it has to be opened anew.
     fn mark(&mut self) -> Result<(), Failure> {
         self.marked = clock::monotonic();
-        if self.loss.is_open() {
-            return Ok(());
-        }
-        let (Some(journal), Some(head)) = (&mut self.journal, &self.head) else { return Ok(()) };
-        match journal.append(&[], Some(head)) {
+        self.marked_alive |= self.alive.is_some();
+        let head = self.head.as_ref().filter(|_| !self.loss.is_open());
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        match journal.append_lines(self.alive.take().map(Line::Alive).into_iter().collect(), head) {
             Err(error @ JournalError::InDoubt { .. }) => Err(error.into()),
             Err(error) => {
                 tracing::warn!(

@@ -249,7 +249,11 @@ async fn a_restore_with_neither_journal_nor_list_says_so_loudly() {
     server.revoke("web-1");
     lose_the_store(&mut server);
     std::fs::remove_file(server.file(JOURNAL)).unwrap();
-    let restored = restore(&server, &path, &[]).ok();
+    let before = files::contents(&server.data_dir());
+    let refused = restore(&server, &path, &[]).failed();
+    assert!(refused.stderr.contains("--accept-revocation-loss"), "{refused}");
+    assert_eq!(files::contents(&server.data_dir()), before);
+    let restored = restore(&server, &path, &["--accept-revocation-loss"]).ok();
     assert!(restored.stderr.contains("WARNING: NO REVOCATION JOURNAL"), "{restored}");
     server.start_again();
     spared.peer(&server).reports().await.unwrap();
@@ -338,7 +342,8 @@ async fn a_restore_works_on_another_machine_with_the_envelope_or_a_passphrase() 
     };
     muster("one", &["agent-ca", "init"]).ok();
     muster("one", &["backup", "backup.age"]).ok();
-    let restored: Value = muster("two", &["restore", "backup.age", "--json"]).json();
+    let restored: Value =
+        muster("two", &["restore", "backup.age", "--accept-revocation-loss", "--json"]).json();
     assert!(restored["rows"].as_u64().unwrap() > 3, "{restored}");
     let bundle = |data| muster(data, &["agent-ca", "export", "-"]).ok().stdout;
     assert_eq!(bundle("one"), bundle("two"));
@@ -375,7 +380,7 @@ fn what_root_makes_is_the_server_s_own() {
     server.cli(&["gen-cert"]).run().ok();
     std::fs::remove_file(server.file(STORE)).unwrap();
     std::fs::remove_file(server.file(JOURNAL)).unwrap();
-    restore(&server, &path, &[]).ok();
+    restore(&server, &path, &["--accept-revocation-loss"]).ok();
     server.cli(&["agent-ca", "reseal"]).run().ok();
     let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&path.symlink_metadata().unwrap());
     assert_eq!((owner(&path), owner(&foreign), owner(&foreign.join("shadow"))), (0, 0, 0));
@@ -429,16 +434,22 @@ async fn a_backup_made_with_the_public_key_alone_is_refused() {
         assert!(refused.stderr.contains(why), "{refused}");
         assert_eq!(files::contents(&server.data_dir()), before, "{why}");
     }
-    // Who insists is shown first whom it puts in charge. The journal beside it is another store's.
-    std::fs::remove_file(server.file("revocations.log")).unwrap();
+    // The journal beside it is another store's.
+    let insisting = ["--accept-unauthenticated", "--accept-revocation-loss"];
+    let refused = restore(&server, &bare, &insisting).failed();
+    assert!(refused.stderr.contains("is another store's; move it away"), "{refused}");
+    let journal = server.room().join("kept.log");
+    std::fs::rename(server.file(JOURNAL), &journal).unwrap();
+    // Who insists is shown first whom it puts in charge.
     std::fs::rename(server.file("tls"), server.room().join("tls")).unwrap();
-    let accepted = restore(&server, &bare, &["--accept-unauthenticated"]).ok();
+    let accepted = restore(&server, &bare, &insisting).ok();
     let bundle = attacker.cli(&["agent-ca", "export", "-"]).run().ok().stdout;
     let root = crate::support::keys::fingerprint(&crate::support::keys::certificates(&bundle)[0]);
     assert!(accepted.stderr.starts_with("WARNING: THIS BACKUP IS NOT AUTHENTICATED"), "{accepted}");
     assert!(accepted.stderr.contains(&root) && accepted.stderr.contains("admin, mallory"), "{accepted}");
     std::fs::remove_file(&store).unwrap();
     std::fs::remove_dir_all(server.file("tls")).unwrap();
+    std::fs::rename(&journal, server.file(JOURNAL)).unwrap();
     restore(&server, &good, &[]).ok();
     let ca = |directory: &Path| std::fs::read(directory.join("ca.crt")).unwrap();
     assert_eq!(ca(&server.file("tls")), ca(&server.room().join("tls")));

@@ -118,6 +118,8 @@ mod renew;
 mod report;
 /// `muster agent-ca reseal`: another envelope key opens everything, and the old one nothing.
 mod reseal;
+/// After a restore: who comes back, and what never does.
+mod restored;
 /// Muster behind a reverse proxy, with nginx as it is documented and as it is by itself.
 mod reverse_proxies;
 /// A clock that is ahead for a while voids no revocation.

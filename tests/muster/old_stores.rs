@@ -99,7 +99,7 @@ fn a_backup_of_each_released_version_is_restored_to_the_layout_of_today() {
             let refused = restore(&[]);
             let said = String::from_utf8_lossy(&refused.stderr);
             assert!(!refused.status.success() && said.contains("--accept-unauthenticated"), "{said}");
-            let out = restore(&["--accept-unauthenticated"]);
+            let out = restore(&["--accept-unauthenticated", "--accept-revocation-loss"]);
             let said = String::from_utf8_lossy(&out.stderr);
             assert!(out.status.success(), "{said}");
             assert!(said.contains("Administrators:  admin"), "{said}");

@@ -4,15 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 
 use crate::agent::relying_party::settings::{RelyingPartySettings, TenantChoices};
 use crate::agent::trust::shared::{AnswersWanted, SharedTrust};
-use crate::agent::trust::state::TrustState;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::ids::TenantId;
-use crate::svid::Svid;
 use crate::vouch::certificate_header::CertificateHeader;
 use crate::vouch::issuers::{Issuers, VerifiedSvid};
 use crate::vouch::refusal::NotVouched;
@@ -110,7 +107,7 @@ impl Voucher {
             return Err(NotVouched::OtherTenant);
         }
         let denied = match &*trust.read() {
-            Some(state) => denied(state, svid),
+            Some(state) => state.denies_of(&svid.serial, &svid.spiffe_id),
             None => true,
         };
         if denied { Err(NotVouched::Revoked) } else { Ok(verified) }
@@ -150,13 +147,4 @@ impl Voucher {
 /// The tenant that a question names.
 fn tenant_of(named: &str, own: &SpiffeId) -> Result<TenantId, NotVouched> {
     if named == "own" { Ok(own.tenant) } else { named.parse().map_err(|_| NotVouched::TenantName) }
-}
-
-/// Whether the serial is denied, or, while a restore epoch lasts, the SPIFFE id.
-fn denied(state: &TrustState, svid: &Svid) -> bool {
-    state.denies(&svid.serial)
-        || (!state.denied_ids.is_empty() && {
-            let hash = digest(&SHA256, svid.spiffe_id.to_string().as_bytes());
-            <[u8; 32]>::try_from(hash.as_ref()).is_ok_and(|hash| state.denied_ids.contains(&hash))
-        })
 }

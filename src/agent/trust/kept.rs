@@ -21,7 +21,7 @@ use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::sha256::sha256;
 use crate::durable::{self, OWNER_ONLY};
 use crate::error_chain::chain;
-use crate::grpc::proto::{Denied, TrustUpdate};
+use crate::grpc::proto::{BarredId, Denied, TrustUpdate};
 
 /// How the file begins; the number is that of its form.
 pub(in crate::agent::trust) const MAGIC: &[u8] = b"muster trust 1\n";
@@ -128,6 +128,11 @@ impl KeptTrust {
             denied: Vec::new(),
             lists: Vec::new(),
             denied_ids: state.denied_ids.iter().map(|id| id.to_vec()).collect(),
+            barred: state
+                .barred
+                .iter()
+                .map(|(id, before)| BarredId { id: id.to_vec(), made_before_ms: before.as_millisecond() })
+                .collect(),
         };
         Self {
             confirmed_at: state.confirmed_at,
@@ -201,6 +206,7 @@ mod tests {
             intermediates: vec![root],
             lists: vec![list],
             denied_ids: vec![vec![3; 32]],
+            barred: vec![BarredId { id: vec![4; 32], made_before_ms: 5 }],
             ..update(9, vec![denied(1, 5_000, HOLDER), denied(2, 6_000, "")])
         };
         let whole = UpdateReader::default().take(told).unwrap().unwrap();

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::agent::trust::update::{self, DENIED_MAX, TrustUpdateError, WholeUpdate};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
+use crate::domain::sha256::sha256;
 
 /// How long past its end a denied serial is kept: the server's clock may have been a little ahead.
 const KEPT_PAST_END: SignedDuration = SignedDuration::from_hours(1);
@@ -29,6 +30,8 @@ pub(crate) struct TrustState {
     pub denied: HashMap<Serial, DeniedSerial>,
     /// SHA-256 of SPIFFE ids.
     pub denied_ids: HashSet<[u8; 32]>,
+    /// The same of which certificates are denied that were made before a moment.
+    pub barred: HashMap<[u8; 32], Timestamp>,
     /// Revocation lists, DER: the issuing intermediate's first, the roots' last. Empty until some were asked for.
     pub lists: Arc<Vec<Vec<u8>>>,
     /// When the server last confirmed that this is the newest, by its clock.
@@ -75,7 +78,7 @@ impl TrustState {
         update: WholeUpdate,
         now: Timestamp,
     ) -> Result<Self, TrustUpdateError> {
-        let WholeUpdate { epoch, version, snapshot, roots, intermediates, denied, denied_ids, lists } =
+        let WholeUpdate { epoch, version, snapshot, roots, intermediates, denied, denied_ids, barred, lists } =
             update;
         if !snapshot {
             return Err(TrustUpdateError::NoBase);
@@ -88,6 +91,7 @@ impl TrustState {
             intermediates,
             denied,
             denied_ids,
+            barred,
             lists: Arc::new(lists),
             confirmed_at: now,
             forgotten_before: before.map_or(never, |before| before.forgotten_before),
@@ -109,21 +113,24 @@ impl TrustState {
 
     /// Takes an update that is no snapshot, `now` by the server's clock. After an error everything is as it was.
     pub(crate) fn apply(&mut self, update: WholeUpdate, now: Timestamp) -> Result<Applied, TrustUpdateError> {
-        let WholeUpdate { epoch, version, snapshot, roots, intermediates, denied, denied_ids, lists } =
+        let WholeUpdate { epoch, version, snapshot, roots, intermediates, denied, denied_ids, barred, lists } =
             update;
         if snapshot || epoch != self.epoch {
             return Err(TrustUpdateError::NoBase);
         }
         let new = denied.keys().filter(|serial| !self.denied.contains_key(*serial)).count();
         let new_ids = denied_ids.difference(&self.denied_ids).count();
-        if self.denied.len() + new > DENIED_MAX || self.denied_ids.len() + new_ids > DENIED_MAX {
+        let new_bars = barred.iter().filter(|(id, before)| self.barred.get(*id) != Some(before)).count();
+        let most = [self.denied.len() + new, self.denied_ids.len() + new_ids, self.barred.len() + new_bars];
+        if most.into_iter().any(|count| count > DENIED_MAX) {
             return Err(TrustUpdateError::TooMuch);
         }
-        let mut changed = new + new_ids > 0;
+        let mut changed = new + new_ids + new_bars > 0;
         for (serial, denied) in denied {
             update::merge(&mut self.denied, serial, denied);
         }
         self.denied_ids.extend(denied_ids);
+        self.barred.extend(barred);
         if version < self.version {
             return Ok(if changed { Applied::Changed } else { Applied::Older });
         }
@@ -156,6 +163,17 @@ impl TrustState {
     /// Whether this certificate is denied.
     pub(crate) fn denies(&self, serial: &Serial) -> bool {
         self.denied.contains_key(serial)
+    }
+
+    /// Whether this certificate of an identity is denied: by its serial, or, while a restore epoch lasts, because nobody knows
+    /// the serials of all that is denied.
+    pub(crate) fn denies_of(&self, serial: &Serial, id: &SpiffeId) -> bool {
+        if self.denies(serial) || (self.denied_ids.is_empty() && self.barred.is_empty()) {
+            return self.denies(serial);
+        }
+        let hash = sha256(&[id.to_string().as_bytes()]);
+        self.denied_ids.contains(&hash)
+            || self.barred.get(&hash).is_some_and(|before| serial.made_at() < *before)
     }
 
     /// From which epoch and version a watcher goes on: from none, where a clock that was ahead may have had serials

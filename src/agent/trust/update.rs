@@ -11,7 +11,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use crate::agent::trust::state::DeniedSerial;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
-use crate::grpc::proto::{Denied, TrustUpdate};
+use crate::grpc::proto::{BarredId, Denied, TrustUpdate};
 
 /// Longest epoch that is read; real ones are 32 hex digits.
 const EPOCH_OCTETS_MAX: usize = 64;
@@ -58,6 +58,7 @@ pub(crate) struct WholeUpdate {
     pub intermediates: Vec<Vec<u8>>,
     pub denied: HashMap<Serial, DeniedSerial>,
     pub denied_ids: HashSet<[u8; 32]>,
+    pub barred: HashMap<[u8; 32], Timestamp>,
     pub lists: Vec<Vec<u8>>,
 }
 
@@ -105,7 +106,7 @@ const fn legal(octet: u8) -> bool {
 
 impl WholeUpdate {
     fn add(&mut self, message: TrustUpdate) -> Result<(), TrustUpdateError> {
-        let TrustUpdate { roots, intermediates, denied, lists, denied_ids, .. } = message;
+        let TrustUpdate { roots, intermediates, denied, lists, denied_ids, barred, .. } = message;
         for (held, more) in [(&mut self.roots, roots), (&mut self.intermediates, intermediates)] {
             if held.len() + more.len() > CERTIFICATES_MAX {
                 return Err(TrustUpdateError::TooMuch);
@@ -130,7 +131,12 @@ impl WholeUpdate {
         for id in denied_ids {
             self.denied_ids.insert(id.try_into().map_err(|_| TrustUpdateError::Denied)?);
         }
-        if self.denied.len() > DENIED_MAX || self.denied_ids.len() > DENIED_MAX {
+        for BarredId { id, made_before_ms } in barred {
+            let id = id.try_into().map_err(|_| TrustUpdateError::Denied)?;
+            let before = Timestamp::from_millisecond(made_before_ms).map_err(|_| TrustUpdateError::Denied)?;
+            self.barred.insert(id, before);
+        }
+        if self.denied.len().max(self.denied_ids.len()).max(self.barred.len()) > DENIED_MAX {
             return Err(TrustUpdateError::TooMuch);
         }
         Ok(())
@@ -208,6 +214,10 @@ pub(crate) mod tests {
         Denied { serial: vec![number; 16], until_ms, spiffe_id: spiffe_id.to_owned() }
     }
 
+    fn barred(octets: usize, made_before_ms: i64) -> BarredId {
+        BarredId { id: vec![0; octets], made_before_ms }
+    }
+
     pub(crate) fn update(version: u64, denied: Vec<Denied>) -> TrustUpdate {
         TrustUpdate { epoch: "e1".to_owned(), version, denied, ..TrustUpdate::default() }
     }
@@ -268,6 +278,16 @@ pub(crate) mod tests {
                 TrustUpdateError::Denied,
             ),
             ("a short hash", with(&|u| u.denied_ids = vec![vec![0; 31]]), TrustUpdateError::Denied),
+            (
+                "a short hash that is barred",
+                with(&|u| u.barred = vec![barred(31, 0)]),
+                TrustUpdateError::Denied,
+            ),
+            (
+                "barred beyond time",
+                with(&|u| u.barred = vec![barred(32, i64::MAX)]),
+                TrustUpdateError::Denied,
+            ),
         ];
         for (what, update, error) in cases {
             assert_eq!(UpdateReader::default().take(update).unwrap_err(), error, "{what}");

@@ -16,7 +16,7 @@ use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::session::{Session, SessionId, SessionKey};
-use crate::domain::people::user::{InvalidPassword, NewPassword, PasswordHash, User};
+use crate::domain::people::user::{InvalidPassword, NewPassword, User};
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// A person, signed in, who asks for something about themselves.
@@ -111,7 +111,8 @@ impl App {
             let Some(user) = view.any_tenant().user(user.id)?.filter(unchanged).filter(|_| live) else {
                 return Ok(Verdict::refuse(AccountError::SignedOut));
             };
-            set_own_password(view, &caller, user, session, password, end_api_tokens)
+            let user = User { password, password_set_at: Some(now), ..user };
+            set_own_password(view, &caller, user, session, end_api_tokens)
         })
         .await
     }
@@ -159,7 +160,6 @@ fn set_own_password(
     caller: &Caller,
     user: User,
     session: SessionKey,
-    password: PasswordHash,
     end_api_tokens: bool,
 ) -> Result<Verdict<Vec<ApiToken>, AccountError>, ReadError> {
     let mut changes = end_sessions(view, &user, Some(session))?;
@@ -167,7 +167,7 @@ fn set_own_password(
     let mut event = caller.event(AuditAction::UserChange, user.tenant, user.id);
     event.detail.insert("username", user.username.to_string());
     event.detail.insert("password", "changed".to_owned());
-    changes.extend([Change::PutUser(User { password, ..user }), Change::Audit(event)]);
+    changes.extend([Change::PutUser(user), Change::Audit(event)]);
     changes.extend(end_tokens(caller, &ended, "their maker has changed the password"));
     Ok(Verdict::accept(ended, changes))
 }

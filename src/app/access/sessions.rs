@@ -20,6 +20,7 @@ use crate::domain::people::api_token::{ApiToken, GENERATIONS_MAX, Maker};
 use crate::domain::people::permission::Permission;
 use crate::domain::people::session::{PER_USER_MAX, Session, SessionKey, SessionToken, TOUCH_EVERY};
 use crate::domain::people::user::{Preferences, User, Username};
+use crate::domain::withdrawal::Suspended;
 use crate::store::{Change, ReadError, Verdict, View};
 
 /// Why nobody was signed in, or no password was hashed.
@@ -62,6 +63,7 @@ impl App {
         // A name that nobody has is not recorded: it may be a password, typed into the wrong field.
         let target = found.as_ref().map(|user| user.username.to_string()).unwrap_or_default();
         let user = found.filter(|user| user.disabled_at.is_none());
+        let user = self.query(|view| with_a_password(view, user))?;
         let asker = Asker::of(&caller);
         let hash = user.as_ref().map(|user| user.password.clone());
         let right = self.passwords.verify(asker, password, hash).await?;
@@ -135,6 +137,9 @@ impl App {
             }
             if token.expired(now) {
                 return Ok(Err((tenant, ProofLevel::Somebody, AuditReason::Expired)));
+            }
+            if view.suspended(Suspended::ApiToken(id))?.is_some() {
+                return Ok(Err((tenant, ProofLevel::Somebody, AuditReason::Suspended)));
             }
             let Some(permissions) = effective(view, &token, now)? else {
                 return Ok(Err((tenant, ProofLevel::Somebody, AuditReason::MakerGone)));
@@ -230,7 +235,8 @@ fn open(
     // The password may have been changed, or the person disabled, while it was being checked.
     let unchanged =
         |now: &User| now.disabled_at.is_none() && now.password.as_phc() == checked.password.as_phc();
-    let Some(user) = view.any_tenant().user(checked.id)?.filter(unchanged) else {
+    let user = view.any_tenant().user(checked.id)?.filter(unchanged);
+    let Some(user) = with_a_password(view, user)? else {
         return Ok(Verdict::refuse(SignInError::Wrong));
     };
     let mut sessions = view.sessions()?;
@@ -248,6 +254,13 @@ fn open(
     };
     changes.extend([Change::PutSession(session.clone()), Change::Audit(event)]);
     Ok(Verdict::accept(SignedIn { user, session }, changes))
+}
+
+/// Somebody whose password counts: not after a restore, until the operator says so.
+fn with_a_password(view: &View<'_>, user: Option<User>) -> Result<Option<User>, ReadError> {
+    let Some(user) = user else { return Ok(None) };
+    let suspended = view.suspended(Suspended::Person(user.id))?;
+    Ok(Some(user).filter(|_| suspended.is_none()))
 }
 
 /// A session that has not ended, and its person, who may still sign in.
@@ -278,11 +291,16 @@ fn effective(
     token: &ApiToken,
     now: Timestamp,
 ) -> Result<Option<BTreeSet<Permission>>, ReadError> {
+    if view.suspended(Suspended::ApiToken(token.id))?.is_some() {
+        return Ok(None);
+    }
     let mut permissions = token.permissions.clone();
     let mut parent = token.parent;
     for _ in 0..GENERATIONS_MAX {
         let Some(id) = parent else { break };
-        let Some(above) = view.any_tenant().api_token(id)?.filter(|above| !above.expired(now)) else {
+        let suspended = view.suspended(Suspended::ApiToken(id))?.is_some();
+        let above = view.any_tenant().api_token(id)?;
+        let Some(above) = above.filter(|above| !suspended && !above.expired(now)) else {
             return Ok(None);
         };
         permissions.retain(|permission| above.permissions.contains(permission));

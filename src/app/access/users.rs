@@ -156,7 +156,18 @@ impl App {
     ) -> Result<User, Unavailable> {
         let created_at = self.clock.now();
         let (id, preferences) = (UserId::new(created_at, entropy()?), Preferences::default());
-        Ok(User { id, username, role, tenant, password, created_at, disabled_at: None, preferences })
+        let (password_set_at, disabled_at) = (None, None);
+        Ok(User {
+            id,
+            username,
+            role,
+            tenant,
+            password,
+            password_set_at,
+            created_at,
+            disabled_at,
+            preferences,
+        })
     }
 
     /// Users that the caller may see, in the order of their creation.
@@ -325,7 +336,7 @@ fn decide_change(
     }
     let new_password = password.is_some();
     if let Some(password) = password {
-        after.password = password;
+        (after.password, after.password_set_at) = (password, Some(now));
         event.detail.insert("password", "changed".to_owned());
     }
     if before.is_global_admin() && !after.is_global_admin() && !another_admin(view, before.id)? {

@@ -170,6 +170,7 @@ mod tests {
             tenant: None,
             password: PasswordHash::from_phc(String::new()),
             created_at: Timestamp::UNIX_EPOCH,
+            password_set_at: None,
             disabled_at: None,
             preferences: Preferences::default(),
         };

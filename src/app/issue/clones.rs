@@ -33,6 +33,8 @@ pub(crate) enum Suspicion {
     OlderShown(Serial),
     /// Another live SVID has been rotated from this one already.
     SecondSuccessor { of: Serial, first: Serial },
+    /// After a restore this SVID has come back, and another one of its identity before.
+    ReturnedTwice(Serial),
     /// Under this serial two machines seem to report by turns.
     AlternatingFacts(Serial),
 }
@@ -42,6 +44,7 @@ impl Suspicion {
         match self {
             Self::OlderShown(_) => "older_shown",
             Self::SecondSuccessor { .. } => "second_successor",
+            Self::ReturnedTwice(_) => "returned_twice",
             Self::AlternatingFacts(_) => "alternating_facts",
         }
     }
@@ -50,14 +53,14 @@ impl Suspicion {
     const fn about(self) -> (&'static str, Serial) {
         match self {
             Self::OlderShown(older) => ("older_serial", older),
-            Self::SecondSuccessor { of, .. } => ("from_serial", of),
+            Self::SecondSuccessor { of, .. } | Self::ReturnedTwice(of) => ("from_serial", of),
             Self::AlternatingFacts(serial) => ("serial", serial),
         }
     }
 
     /// Whether it rests on keys that were proved to be held, and not on what somebody says.
     const fn is_proved(self) -> bool {
-        matches!(self, Self::OlderShown(_) | Self::SecondSuccessor { .. })
+        !matches!(self, Self::AlternatingFacts(_))
     }
 }
 

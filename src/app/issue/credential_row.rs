@@ -10,6 +10,7 @@ use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::audit_reason::AuditReason;
+use crate::domain::withdrawal::Suspended;
 use crate::store::{Change, View};
 
 /// The row that a presented credential was found to be.
@@ -105,5 +106,13 @@ pub(crate) fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, 
         }
         CredentialKind::ApiToken => return Err(EnrollError::Unauthorized(AuditReason::UnknownCredential)),
     };
-    if hash.matches(credential) { Ok(row) } else { Err(EnrollError::Unauthorized(AuditReason::WrongSecret)) }
+    if !hash.matches(credential) {
+        return Err(EnrollError::Unauthorized(AuditReason::WrongSecret));
+    }
+    if let Row::Secret(secret) = &row
+        && view.suspended(Suspended::Secret(secret.id))?.is_some()
+    {
+        return Err(EnrollError::Unauthorized(AuditReason::Suspended));
+    }
+    Ok(row)
 }

@@ -31,7 +31,7 @@ use crate::domain::ids::{CredentialId, HostId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::insight::timeline::TimelineKind;
-use crate::store::{Change, Queued, ReadError, Verdict, View};
+use crate::store::{Change, Queued, ReadError, RestoredChange, Verdict, View};
 
 /// How long a repeated request is answered with the certificate already issued.
 const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
@@ -364,6 +364,13 @@ impl Deciding {
             // What the machine says now replaces what it last reported.
             let (at, newest_shown) = (host.last_seen, host.newest_shown);
             changes.push(Change::SaveReport { host: host.id, at, facts: None, newest_shown });
+        }
+        if matches!(row, Row::Token(_)) && !view.restore_epochs()?.is_empty() {
+            let (identity, by) = (
+                AgentRef { tenant: row.tenant(), agent: self.signed.order.id.agent.clone() },
+                self.signed.order.serial,
+            );
+            changes.push(Change::Restored(RestoredChange::TakenOver { identity, by }));
         }
         let enrollment = self.signed.enrollment(&self.csr, row.via(), self.asked.peer);
         let id = &self.signed.order.id;

@@ -1,5 +1,8 @@
 //! Rotation: the holder of an SVID proves it and gets the next one, for a new key.
 
+pub mod error;
+mod recovery;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,14 +13,14 @@ use crate::app::insight::timeline::timeline;
 use crate::app::issue::clones::Suspicion;
 use crate::app::issue::issuing::{Entitlement, IssuedAnswer, IssuingError, PastAnswer, SignedSvid};
 use crate::app::issue::refusals::ProofLevel as Whom;
+use crate::app::issue::rotate::error::{RotateError, RotateRefusal};
 use crate::app::issue::{clones, issuing};
 use crate::app::keep::outages::excused;
 use crate::app::pool::Urgency;
 use crate::app::{App, Unavailable, entropy};
-use crate::ca::parse::csr::{CsrError, VerifiedCsr};
-use crate::ca::parse::presented::{ChainError, PresentedChain, ProofError};
+use crate::ca::parse::csr::VerifiedCsr;
+use crate::ca::parse::presented::PresentedChain;
 use crate::clock;
-use crate::domain::code::Code;
 use crate::domain::enroll::enrollment::{Enrollment, SpkiHash, Via};
 use crate::domain::fairness::rate::Rate;
 use crate::domain::host::{ClonePolicy, Host, HostFlag};
@@ -25,7 +28,6 @@ use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::insight::audit_action::AuditAction;
-use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::insight::timeline::TimelineKind;
 use crate::store::{Change, Queued, ReadError, Verdict, View};
 
@@ -65,83 +67,6 @@ pub struct RenewRequest {
     pub peer: Option<IpAddr>,
 }
 
-/// Why an SVID was not renewed.
-#[derive(Debug, thiserror::Error)]
-pub enum RotateError {
-    /// It proves nothing, so its sender is told no more than that. [`ChainError`] is for logs.
-    #[error("the certificate chain is not one that this server issued")]
-    BadChain(#[from] ChainError),
-    /// The chain is ours, but its sender did not prove to hold its key for this request.
-    #[error("the proof is not a signature by the current key over the new request")]
-    BadProof(#[from] ProofError),
-    /// The chain is ours and the record is not there, or contradicts it: the store may be an older copy.
-    #[error("the certificate is not in the registry; enroll again with a join token")]
-    UnknownSerial,
-    /// It is out of grace, and no outage of the server excuses it; or it is not the host's newest.
-    #[error("the certificate has expired; enroll again with a join token that names this agent id")]
-    SvidExpired,
-    /// The certificate or its identity was revoked, be it because this rotation gave a clone away.
-    #[error("this identity is revoked")]
-    IdentityRevoked,
-    /// The new request is no proof that its sender holds a key that is good enough.
-    #[error(transparent)]
-    BadCsr(#[from] CsrError),
-    /// By this host at any time, or by another one in a certificate that may still be in force.
-    #[error("the new key was used before; rotation needs a new key")]
-    KeyReused,
-    /// A host that rotates without need fills the registry.
-    #[error("This identity rotates too often. Wait and try again.")]
-    TooOften,
-    /// The right is proved, and no certificate could be made.
-    #[error(transparent)]
-    Issuing(#[from] IssuingError),
-    /// The store or the machine could not answer; not the agent's fault.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
-impl From<ReadError> for RotateError {
-    fn from(error: ReadError) -> Self {
-        Self::Unavailable(error.into())
-    }
-}
-
-impl RotateError {
-    /// Whether the caller showed nothing that only a rightful caller has. Only such failures are throttled.
-    pub const fn proved_nothing(&self) -> bool {
-        matches!(self, Self::BadChain(_) | Self::BadProof(_))
-    }
-
-    /// What it is called wherever it is told.
-    pub const fn code(&self) -> Code {
-        match self {
-            Self::BadChain(_) => Code::BadChain,
-            Self::BadProof(_) => Code::BadProof,
-            Self::UnknownSerial => Code::UnknownSerial,
-            Self::SvidExpired => Code::SvidExpired,
-            Self::IdentityRevoked => Code::IdentityRevoked,
-            Self::TooOften => Code::Throttled,
-            Self::BadCsr(_) | Self::KeyReused => Code::BadCsr,
-            Self::Issuing(_) => Code::CaUnavailable,
-            Self::Unavailable(error) => error.code(),
-        }
-    }
-
-    pub(crate) const fn reason(&self) -> Option<AuditReason> {
-        Some(match self {
-            Self::BadChain(_) => AuditReason::BadChain,
-            Self::BadProof(_) => AuditReason::BadProof,
-            Self::UnknownSerial => AuditReason::UnknownSerial,
-            Self::SvidExpired => AuditReason::SvidExpired,
-            Self::IdentityRevoked => AuditReason::IdentityRevoked,
-            Self::BadCsr(_) => AuditReason::BadCsr,
-            Self::KeyReused => AuditReason::KeyReused,
-            Self::TooOften => AuditReason::TooOften,
-            Self::Issuing(_) | Self::Unavailable(_) => return None,
-        })
-    }
-}
-
 /// A request whose proof was good: the caller holds the current key.
 struct Proven {
     current: CurrentSvid,
@@ -157,19 +82,42 @@ struct CurrentSvid {
 
 /// How its sender has shown to hold it.
 enum ProvenBy {
-    /// By a signature over the request, for which the certificate came with it. Its key is this.
-    Signature(SpkiHash),
+    /// By a signature over the request, for which the certificate came with it.
+    Signature(ShownCertificate),
     /// By a handshake, in which the certificate was compared with the one on record. Whoever can have one is not expired.
     Connection,
+}
+
+/// What a certificate says that came with a request. Its chain is good.
+struct ShownCertificate {
+    key: SpkiHash,
+    not_after: Timestamp,
+    /// DER.
+    issuer: Vec<u8>,
 }
 
 /// The right to a new certificate.
 struct Renewal {
     host: Box<Host>,
-    /// The one presented had run out.
-    recovered: bool,
+    by: Right,
     /// The key is that of its successor, whose answer was lost.
     lost: bool,
+}
+
+/// What a right to a new certificate rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Right {
+    /// The certificate on record, in its time.
+    Current,
+    /// The same after its end.
+    Expired,
+    /// One that is on no record, because the store was restored.
+    Returned {
+        /// When that was.
+        restored_at: Timestamp,
+        /// Another of its identity got a certificate since.
+        perhaps_cloned: bool,
+    },
 }
 
 /// What is decided of a rotation, once it is on disk.
@@ -179,21 +127,6 @@ type Deciding = Queued<Entitlement<Box<SignedSvid>>, RotateError>;
 struct Prepared {
     presented: Box<(SpiffeId, Serial)>,
     entitled: Entitlement<Deciding>,
-}
-
-/// A refusal, with the SVID that was presented once its chain has been verified.
-#[derive(Debug)]
-pub struct RotateRefusal {
-    /// Why nothing was renewed.
-    pub error: RotateError,
-    /// Who it says the sender is, for the audit record; `None`: nothing has been verified.
-    pub presented: Option<Box<(SpiffeId, Serial)>>,
-}
-
-impl<E: Into<RotateError>> From<E> for RotateRefusal {
-    fn from(error: E) -> Self {
-        Self { error: error.into(), presented: None }
-    }
 }
 
 impl App {
@@ -294,9 +227,14 @@ impl App {
         if self.store.deny_list().denies(chain.serial(), &identity) {
             self.note_shown_denied(chain.leaf(), chain.serial(), &identity);
         }
-        let current =
-            CurrentSvid { holder: identity, serial: chain.serial(), by: ProvenBy::Signature(chain.spki()) };
-        self.entitle(Proven { current, csr }, now, request.peer)
+        let (key, not_after) = (chain.spki(), chain.not_after());
+        let by = ProvenBy::Signature(ShownCertificate { key, not_after, issuer: chain.issuer().to_vec() });
+        let current = CurrentSvid { holder: identity, serial: chain.serial(), by };
+        let entitled = self.entitle(Proven { current, csr }, now, request.peer);
+        if matches!(entitled, Err(RotateError::UnknownSerial)) {
+            self.note_unrecorded(chain, now)?;
+        }
+        entitled
     }
 
     /// Judges whether there is a right to a new certificate, signs one, and has it decided: waiting for that is not for a thread
@@ -308,11 +246,14 @@ impl App {
         peer: Option<IpAddr>,
     ) -> Result<Entitlement<Deciding>, RotateError> {
         let judged = self.store.read(|view| standing(view, &proven, now, self.terms()));
-        let Renewal { host, lost, .. } = match judged? {
+        let Renewal { host, by, lost } = match judged? {
             Entitlement::Fresh(renewal) => renewal,
             Entitlement::Retry(answered) => return Ok(Entitlement::Retry(answered)),
         };
-        self.compare_shown(host.id, proven.current.serial);
+        // By the serial of one that is on no record nothing can be told: another clock has made it.
+        if !matches!(by, Right::Returned { .. }) {
+            self.compare_shown(host.id, proven.current.serial);
+        }
         // Walks the host's history, so it happens here and not on the writer's thread. A key that the
         // host takes meanwhile is found by the index of live keys.
         if !lost && self.query(|view| view.host_has_used_key(host.id, proven.csr.spki()))? {
@@ -348,11 +289,13 @@ fn standing(
     now: Timestamp,
     terms: Terms,
 ) -> Result<Entitlement<Renewal>, RotateError> {
-    let current = view.any_tenant().enrollment(shown.serial)?.ok_or(RotateError::UnknownSerial)?;
+    let Some(current) = view.any_tenant().enrollment(shown.serial)? else {
+        return recovery::standing(view, shown, csr, now);
+    };
     let host = view.any_tenant().host(current.host)?.ok_or(RotateError::UnknownSerial)?;
     let identity = host.identity();
-    let same_key = match shown.by {
-        ProvenBy::Signature(key) => current.spki == key,
+    let same_key = match &shown.by {
+        ProvenBy::Signature(certificate) => current.spki == certificate.key,
         ProvenBy::Connection => true,
     };
     if identity != shown.holder || !same_key {
@@ -361,7 +304,7 @@ fn standing(
     if current.revocation.is_some() || view.identity_denied(&identity)?.is_some() {
         return Err(RotateError::IdentityRevoked);
     }
-    if let Some(answered) = answered_before(view, &current, csr.spki(), now)? {
+    if let Some(answered) = answered_before(view, current.serial, csr.spki(), now)? {
         let certificate = view.certificate(answered.serial)?.ok_or(RotateError::UnknownSerial)?;
         let answered = PastAnswer { enrollment: answered, agent: host.agent, certificate };
         return Ok(Entitlement::Retry(Box::new(answered)));
@@ -387,17 +330,18 @@ fn standing(
     if holder.is_some_and(|holder| !holder.expired(now)) {
         return Err(RotateError::KeyReused);
     }
-    Ok(Entitlement::Fresh(Renewal { host: Box::new(host), recovered, lost }))
+    let by = if recovered { Right::Expired } else { Right::Current };
+    Ok(Entitlement::Fresh(Renewal { host: Box::new(host), by, lost }))
 }
 
 /// The enrollment that already answered this very request: the same certificate with the same new key.
 fn answered_before(
     view: &View<'_>,
-    current: &Enrollment,
+    from: Serial,
     key: SpkiHash,
     now: Timestamp,
 ) -> Result<Option<Enrollment>, ReadError> {
-    let via = Via::Rotation { from: current.serial };
+    let via = Via::Rotation { from };
     Ok(view.holder_of_key(key)?.filter(|holder| holder.via == via && holder.live(now)))
 }
 
@@ -437,30 +381,37 @@ fn decide(
     now: Timestamp,
     terms: Terms,
     proven: &Proven,
-    signed: Box<SignedSvid>,
+    mut signed: Box<SignedSvid>,
     peer: Option<IpAddr>,
     (salt, salts_of_clone): ([u8; 16], clones::Salts),
 ) -> Result<Verdict<Entitlement<Box<SignedSvid>>, RotateError>, ReadError> {
-    let (mut host, recovered) = match standing(view, proven, now, terms) {
-        Ok(Entitlement::Fresh(Renewal { host, recovered, .. })) => (*host, recovered),
+    let (mut host, by) = match standing(view, proven, now, terms) {
+        Ok(Entitlement::Fresh(Renewal { host, by, .. })) => (*host, by),
         Ok(Entitlement::Retry(answered)) => {
             return Ok(Verdict::accept(Entitlement::Retry(answered), Vec::new()));
         }
         Err(RotateError::Unavailable(Unavailable::Read(error))) => return Err(error),
         Err(error) => return Ok(Verdict::refuse(error)),
     };
-    let enrollment = signed.enrollment(&proven.csr, Via::Rotation { from: proven.current.serial }, peer);
+    // Somebody else may have been registered of the same identity since it was signed.
+    signed.host = host.id;
+    let from = proven.current.serial;
+    let enrollment = signed.enrollment(&proven.csr, Via::Rotation { from }, peer);
     let mut event =
         Caller::Anonymous { address: peer }.event(AuditAction::AgentRotate, Some(host.tenant), host.id);
     event.actor = format!("agent:{}", signed.order.id);
     event.detail.insert("serial", enrollment.serial.to_string());
-    event.detail.insert("from_serial", proven.current.serial.to_string());
-    if recovered {
+    event.detail.insert("from_serial", from.to_string());
+    if by != Right::Current {
         event.detail.insert("recovered", "true".to_owned());
     }
     event.name_host(host.id, host.facts.hostname.as_deref(), salt);
-    let mut changes = Vec::new();
-    if let Some(suspicion) = suspicion(view, &host, proven, now)? {
+    let mut changes = recovery::changes(view, &host, from, by, now, &mut event)?;
+    let suspicion = match by {
+        Right::Returned { perhaps_cloned, .. } => perhaps_cloned.then_some(Suspicion::ReturnedTwice(from)),
+        Right::Current | Right::Expired => suspicion(view, &host, proven, now)?,
+    };
+    if let Some(suspicion) = suspicion {
         let suspected = clones::suspect(view, &host, suspicion, terms.clone_policy, now, salts_of_clone)?;
         if suspected.revoked {
             return Ok(Verdict { outcome: Err(RotateError::IdentityRevoked), changes: suspected.changes });
@@ -468,7 +419,10 @@ fn decide(
         changes.extend(suspected.changes);
         host.flags.insert(HostFlag::PossibleClone);
     }
-    let kind = if recovered { TimelineKind::Recovered } else { TimelineKind::Rotated };
+    if matches!(by, Right::Returned { .. }) {
+        host.flags.insert(HostFlag::Recovered);
+    }
+    let kind = if by == Right::Current { TimelineKind::Rotated } else { TimelineKind::Recovered };
     changes.extend([
         timeline(host.id, now, kind, [("serial", enrollment.serial.to_string())]),
         // Of two rotations at once, the one signed later may be decided first.

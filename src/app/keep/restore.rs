@@ -1,14 +1,20 @@
 //! Restoring a backup where no store is, without bringing anybody back who was revoked since.
 
+pub mod confirm;
+pub mod declare;
+pub mod epoch;
+
 use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::app::access::caller::Caller;
 use crate::app::keep::backup::contents::{self, BesideTheStore};
+use crate::app::keep::restore::confirm::SuspendedCounts;
+use crate::app::keep::restore::epoch::LostBy;
 use crate::app::keep::revoke_intermediate::denied_intermediates;
 use crate::ca::crl::{self, ListedReason};
 use crate::ca::envelope::{Envelope, EnvelopeError};
@@ -21,11 +27,12 @@ use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
 use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::jwt_keys::JwtKeys;
+use crate::domain::identity::restore_epoch::RestoreEpoch;
 use crate::domain::identity::serial::Serial;
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::network::pin::Pin;
-use crate::store::{self, Change, ReadError, Restoring, View};
+use crate::store::{self, Change, ReadError, RestoredChange, Restoring, View};
 
 /// Why nothing was restored. The data directory is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +66,41 @@ pub enum RestoreError {
         /// When the backup was begun.
         created_at: Timestamp,
     },
+    /// Nothing says who was revoked after the backup.
+    #[error("there is neither a revocation journal that reaches beyond the backup nor a revocation list")]
+    RevocationLoss,
+    /// No server has been lost yet at that moment.
+    #[error("the server can't have been lost at {0}, which is yet to come")]
+    LostLater(Timestamp),
 }
 
 impl From<ReadError> for RestoreError {
     fn from(error: ReadError) -> Self {
         Self::Store(error.into())
     }
+}
+
+/// What an operator asks of a restore, beside the backup.
+#[derive(Debug, Default)]
+pub struct RestoreWishes {
+    /// Shows whom a backup puts in charge that is not authenticated, and takes it.
+    pub accept_unauthenticated: Option<fn(&InCharge)>,
+    /// A revocation list, DER.
+    pub list: Option<Vec<u8>>,
+    /// Takes a backup where nothing says who was revoked since.
+    pub accept_revocation_loss: bool,
+    /// Nobody comes back whose certificate is on no record.
+    pub strict: bool,
+    /// When the server was lost, where nothing else tells.
+    pub lost_at: Option<Timestamp>,
+    /// Lifetime of the SVIDs that this server issues.
+    pub svid_ttl: SignedDuration,
+    /// A root that the backup's agent CA must have.
+    pub root: Option<Pin>,
+    /// Takes another agent CA's all the same.
+    pub accept_other_root: bool,
+    /// Leaves `tls/` as it is.
+    pub keep_tls: bool,
 }
 
 /// What a restore did.
@@ -80,8 +116,20 @@ pub struct Restored {
     pub roots: Vec<Pin>,
     /// What became of the server's own certificate.
     pub server_files: ServerFilesAfter,
-    /// Whether there was a revocation journal beside the store's place.
+    /// The time that was lost.
+    pub epoch: RestoreEpoch,
+    /// What says when the server was lost.
+    pub lost_by: LostBy,
+    /// Hosts in the backup that are in service: whoever of them has rotated since comes back by itself.
+    pub hosts: usize,
+    /// Whether there was a revocation journal beside the store's place that reaches beyond the backup.
     pub journal: bool,
+    /// Whether there was one that does not.
+    pub older_journal: bool,
+    /// What was taken from somebody after the backup, and is again: how many of each.
+    pub withdrawn: Vec<(&'static str, usize)>,
+    /// What counts for nothing until the operator confirms it.
+    pub suspended: SuspendedCounts,
     /// Records of the audit trail that the journal has seen and the backup lacks.
     pub missing: Option<MissingRecords>,
     /// Whether a revocation list was given.
@@ -110,19 +158,6 @@ pub enum ServerFilesAfter {
     NotInBackup,
 }
 
-/// What an operator says about a backup before it is read.
-#[derive(Debug, Clone, Default)]
-pub struct Expectations {
-    /// Takes one that is not authenticated, and shows first whom it puts in charge.
-    pub accept_unauthenticated: Option<fn(&InCharge)>,
-    /// A root of the agent CA that must be in it.
-    pub root: Option<Pin>,
-    /// Takes one with another root all the same.
-    pub accept_other_root: bool,
-    /// Leaves `tls/` as it is.
-    pub keep_tls: bool,
-}
-
 /// Whom a backup would put in charge: what an operator looks at who can't know where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InCharge {
@@ -139,13 +174,15 @@ pub fn restore(
     data_dir: &Path,
     sealed: impl BufRead,
     envelope: &Envelope,
-    expected: &Expectations,
-    list: Option<&[u8]>,
+    wishes: &RestoreWishes,
     caller: &Caller,
     now: Timestamp,
 ) -> Result<Restored, RestoreError> {
     Restoring::vacant(data_dir)?;
-    let accept_unauthenticated = expected.accept_unauthenticated;
+    if let Some(later) = wishes.lost_at.filter(|at| *at > now) {
+        return Err(RestoreError::LostLater(later));
+    }
+    let accept_unauthenticated = wishes.accept_unauthenticated;
     let unauthenticated =
         if accept_unauthenticated.is_some() { Unauthenticated::Accept } else { Unauthenticated::Refuse };
     let mut opening = envelope.opening(sealed, unauthenticated)?;
@@ -156,16 +193,33 @@ pub fn restore(
     if let Some(show) = accept_unauthenticated.filter(|_| !authenticated) {
         show(&restoring.view(in_charge)?);
     }
-    let roots = expected_roots(&restoring, expected)?;
-    let server_files = match expected.keep_tls {
+    let roots = expected_roots(&restoring, wishes)?;
+    let server_files = match wishes.keep_tls {
         true => KeptServerFiles::default(),
         false => beside.to_put_back(data_dir)?,
     };
-    let list = list.map(|der| read_list(&restoring, der)).transpose()?;
+    let list = wishes.list.as_deref().map(|der| read_list(&restoring, der)).transpose()?;
     let from_journal = restoring.unknown(now)?;
+    let created_at = restoring.created_at;
+    // The one that a backup was made beside says nothing of what came after it, but is as good as any for what came before.
+    let journal = from_journal.as_ref().filter(|journal| journal.reaches(created_at));
+    if journal.is_none() && list.is_none() && !wishes.accept_revocation_loss {
+        return Err(RestoreError::RevocationLoss);
+    }
+    let lost = epoch::Lost {
+        journal: journal.and_then(|journal| journal.last_sign),
+        told: wishes.lost_at,
+        list: list.as_ref().map(crl::made_at),
+    };
+    let (lost_at, lost_by) = lost.at(created_at);
+    let lifetime = restoring.view(|view| epoch::lifetime(view, created_at, wishes.svid_ttl))?;
+    let epoch = RestoreEpoch::new(created_at, lost_at, now, lifetime, wishes.strict);
+    // What the journal keeps of people and credentials it has kept since it says whose it is.
+    let complete = journal.is_some_and(|journal| journal.store.is_some());
+    let suspend = if complete { Vec::new() } else { restoring.view(confirm::everything)? };
 
     let mut restored = Restored {
-        created_at: restoring.created_at,
+        created_at,
         rows: restoring.rows,
         authenticated,
         roots,
@@ -174,7 +228,16 @@ pub fn restore(
             (true, false) => ServerFilesAfter::Kept,
             (true, true) => ServerFilesAfter::NotInBackup,
         },
-        journal: from_journal.is_some(),
+        epoch,
+        lost_by,
+        hosts: restoring.view(epoch::hosts_in_service)?,
+        journal: journal.is_some(),
+        older_journal: from_journal.is_some() && journal.is_none(),
+        withdrawn: from_journal
+            .as_ref()
+            .map(|journal| journal.withdrawn.counts().to_vec())
+            .unwrap_or_default(),
+        suspended: SuspendedCounts::of(&suspend),
         missing: from_journal.as_ref().and_then(|only_there| only_there.records.clone()),
         list: list.is_some(),
         certificates_denied: 0,
@@ -184,7 +247,11 @@ pub fn restore(
         sessions_ended: 0,
     };
     let mut denials = Denials::default();
-    denials.extend(from_journal.map(|only_there| only_there.denials).unwrap_or_default());
+    let store = from_journal.as_ref().and_then(|journal| journal.store);
+    let unnamed = restoring.view(|view| view.store_id())?.is_none();
+    let (from_journal, withdrawn) =
+        from_journal.map(|it| (it.denials, it.withdrawn.changes)).unwrap_or_default();
+    denials.extend(from_journal);
     if let Some(list) = &list {
         denials.extend(restoring.view(|view| denied_by(list, view))?);
     }
@@ -196,6 +263,10 @@ pub fn restore(
     });
     let mut changes: Vec<Change> = denials.all.into_iter().map(Change::Deny).collect();
     changes.extend(hierarchies.map(|(_, after)| Change::PutHierarchy(after)));
+    changes.extend(withdrawn);
+    changes.extend(store.filter(|_| unnamed).map(RestoredChange::SetStoreId).map(Change::Restored));
+    changes.extend(suspend.into_iter().map(RestoredChange::Suspend).map(Change::Restored));
+    changes.push(Change::Restored(RestoredChange::Begin(epoch)));
     let tokens = restoring.view(|view| void_tokens(view, now))?;
     restored.tokens_voided = tokens.len();
     changes.extend(tokens);
@@ -206,6 +277,7 @@ pub fn restore(
     if !restoring.view(|view| view.jwt_keys())?.keys.is_empty() {
         changes.push(Change::PutJwtKeys(JwtKeys::default()));
     }
+    changes.push(Change::Restored(RestoredChange::Notice(Some(epoch::notice(&restored)))));
     changes.push(Change::Audit(event(caller, &restored)));
     changes.extend(restored.missing.clone().map(Change::AcceptLoss));
     restoring.write(changes, now)?;
@@ -217,10 +289,10 @@ pub fn restore(
 }
 
 /// The roots in the backup, if the one that was expected is among them.
-fn expected_roots(restoring: &Restoring, expected: &Expectations) -> Result<Vec<Pin>, RestoreError> {
+fn expected_roots(restoring: &Restoring, wishes: &RestoreWishes) -> Result<Vec<Pin>, RestoreError> {
     let hierarchy = restoring.view(|view| view.hierarchy())?;
     let found: Vec<Pin> = hierarchy.iter().flat_map(|it| &it.roots).map(|root| Pin::of(root)).collect();
-    let fits = expected.root.is_none_or(|root| found.contains(&root)) || expected.accept_other_root;
+    let fits = wishes.root.is_none_or(|root| found.contains(&root)) || wishes.accept_other_root;
     if fits { Ok(found) } else { Err(RestoreError::OtherRoot { found }) }
 }
 
@@ -338,5 +410,8 @@ fn event(caller: &Caller, restored: &Restored) -> AuditEvent {
         event.detail.extend(crate::app::insight::audit::detail(missing));
     }
     event.detail.insert("sessions_ended", restored.sessions_ended.to_string());
+    epoch::tell(&restored.epoch, restored.lost_by, &mut event);
+    let told = restored.withdrawn.iter().copied().chain(restored.suspended.by_name());
+    event.detail.extend(told.filter(|(_, count)| *count > 0).map(|(name, count)| (name, count.to_string())));
     event
 }

@@ -3,8 +3,8 @@
 //! The store's writer feeds it with each commit, after the deny list and before anybody is answered. So whoever was told that
 //! somebody is revoked can count on it that watchers are being told, too.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -69,6 +69,29 @@ pub struct TrustSnapshot {
     pub bundle: Option<Arc<TrustBundle>>,
     /// Those whose certificates have not ended for long.
     pub denied: Vec<DeniedCertificate>,
+    /// None where no restore epoch lasts.
+    pub identities: DeniedIdentities,
+}
+
+/// Whose certificates are denied although nobody knows their serials: those on no record, while a restore epoch lasts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeniedIdentities {
+    /// With every certificate.
+    pub denied: Vec<AgentRef>,
+    /// With those that were made before a moment.
+    pub barred: Vec<(AgentRef, Timestamp)>,
+}
+
+impl DeniedIdentities {
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.denied.len() + self.barred.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// What has changed since the follower last looked.
@@ -80,6 +103,8 @@ pub struct TrustNews {
     pub to: TrustVersion,
     /// Newly denied.
     pub denied: Vec<DeniedCertificate>,
+    /// The same of identities, where a restore epoch is on record.
+    pub identities: DeniedIdentities,
     /// Where it is another one now.
     pub bundle: Option<Arc<TrustBundle>>,
     /// This is not all of it: everything has to be taken anew.
@@ -112,6 +137,10 @@ struct Held {
     version: TrustVersion,
     bundle: Option<Arc<TrustBundle>>,
     denied: HashMap<Serial, Known>,
+    identities: HashSet<AgentRef>,
+    barred: HashMap<AgentRef, Timestamp>,
+    /// When the last restore epoch ends; `None`: there was none lately.
+    epoch_until: Option<Timestamp>,
     /// `None` while nobody follows.
     news: Option<TrustNews>,
     /// Their number grows with each other ones.
@@ -134,7 +163,16 @@ impl Default for TrustLog {
 impl TrustLog {
     fn new(version: TrustVersion, bundle: Option<Arc<TrustBundle>>, denied: HashMap<Serial, Known>) -> Self {
         let lists = (0, Arc::default());
-        let held = Held { version, bundle, denied, news: None, lists };
+        let held = Held {
+            version,
+            bundle,
+            denied,
+            identities: HashSet::new(),
+            barred: HashMap::new(),
+            epoch_until: None,
+            news: None,
+            lists,
+        };
         let judged = Judged { latest: Timestamp::MIN, on_disk: Timestamp::MIN };
         Self { held: RwLock::new(held), judged: Mutex::new(judged), moved: watch::Sender::default() }
     }
@@ -149,6 +187,15 @@ impl TrustLog {
             denied.insert(serial, Known { until, holder: holder.map(Arc::new) });
         })?;
         let mut this = Self::new(version, bundle, denied);
+        let held = this.held.get_mut();
+        held.identities.extend(view.denied()?.into_iter().filter_map(|change| match change {
+            DenyChange::Identity(identity) => Some(identity),
+            _ => None,
+        }));
+        view.recovery_bars(|identity, bar| {
+            held.barred.insert(identity, bar.told_before);
+        })?;
+        held.epoch_until = view.restore_epochs()?.iter().map(|epoch| epoch.until).max();
         if let Some(on_disk) = view.trust_judged_at()? {
             let latest = on_disk.saturating_add(JUDGED_ON_DISK_WITHIN).unwrap_or(Timestamp::MAX);
             *this.judged.get_mut() = Judged { latest, on_disk };
@@ -182,7 +229,10 @@ impl TrustLog {
 
     /// Takes what a commit has changed. Called by the store's writer, so it is quick.
     pub(crate) fn publish(&self, published: &Published) {
-        let concerns = published.trust.is_some() || published.whole || !published.deny.is_empty();
+        let concerns = published.trust.is_some()
+            || published.whole
+            || !published.deny.is_empty()
+            || !published.bars.is_empty();
         if !concerns {
             return;
         }
@@ -250,13 +300,25 @@ impl TrustLog {
             until: known.until,
             holder: known.holder.as_deref().cloned(),
         });
-        TrustSnapshot { version: held.version, bundle: held.bundle.clone(), denied: denied.collect() }
+        let identities = if held.epoch_until.is_some_and(|until| now <= until) {
+            let barred = held.barred.iter().map(|(identity, before)| (identity.clone(), *before));
+            DeniedIdentities { denied: held.identities.iter().cloned().collect(), barred: barred.collect() }
+        } else {
+            DeniedIdentities::default()
+        };
+        TrustSnapshot {
+            version: held.version,
+            bundle: held.bundle.clone(),
+            denied: denied.collect(),
+            identities,
+        }
     }
 }
 
 impl TrustNews {
     const fn none_since(version: TrustVersion) -> Self {
-        Self { from: version.number, to: version, denied: Vec::new(), bundle: None, gap: false }
+        let identities = DeniedIdentities { denied: Vec::new(), barred: Vec::new() };
+        Self { from: version.number, to: version, denied: Vec::new(), identities, bundle: None, gap: false }
     }
 }
 
@@ -274,9 +336,24 @@ impl Held {
                     self.denied.remove(serial);
                 }
                 // Relying parties are told serials, and those of an identity are denied with it. They stay denied when the
-                // identity is let in again.
-                DenyChange::Identity(_) | DenyChange::LiftIdentity(_) => {}
+                // identity is let in again. Only while a restore epoch lasts there are others, and identities are told.
+                DenyChange::Identity(identity) => {
+                    self.identities.insert(identity.clone());
+                    self.tell(|told| told.denied.push(identity.clone()));
+                }
+                DenyChange::LiftIdentity(identity) => {
+                    self.identities.remove(identity);
+                    self.tell_anew();
+                }
             }
+        }
+        for (identity, bar) in &published.bars {
+            self.barred.insert(identity.clone(), bar.told_before);
+            self.tell(|told| told.barred.push((identity.clone(), bar.told_before)));
+        }
+        if let Some(epochs) = &published.restore_epochs {
+            self.epoch_until = epochs.iter().map(|epoch| epoch.until).max();
+            self.tell_anew();
         }
         if let Some(hierarchy) = published.hierarchy.as_deref() {
             let bundle = Arc::new(TrustBundle::from(hierarchy));
@@ -286,6 +363,26 @@ impl Held {
             self.bundle = Some(bundle);
         }
         self.go_on_to(published.trust);
+    }
+
+    /// Adds to what is told of identities, where that is told.
+    fn tell(&mut self, add: impl FnOnce(&mut DeniedIdentities)) {
+        let told = self.epoch_until.is_some();
+        if let Some(news) = self.news.as_mut().filter(|_| told) {
+            if news.identities.len() < NEWS_MAX {
+                add(&mut news.identities);
+            } else {
+                news.gap = true;
+            }
+        }
+    }
+
+    /// What was told of an identity is taken back by a snapshot alone.
+    fn tell_anew(&mut self) {
+        let told = self.epoch_until.is_some();
+        if let Some(news) = self.news.as_mut().filter(|_| told) {
+            news.gap = true;
+        }
     }
 
     fn deny(&mut self, serial: Serial, until: Timestamp, holder: Option<AgentRef>) {
@@ -314,12 +411,19 @@ impl Held {
     fn replace(&mut self, published: &Published) {
         let mut holders: HashMap<_, _> = published.holders.iter().cloned().collect();
         self.denied.clear();
+        self.identities.clear();
         for change in &published.deny {
             if let DenyChange::Serial { serial, not_after } = change {
                 let holder = holders.remove(serial).map(Arc::new);
                 self.denied.insert(*serial, Known { until: *not_after, holder });
             }
+            if let DenyChange::Identity(identity) = change {
+                self.identities.insert(identity.clone());
+            }
         }
+        self.barred =
+            published.bars.iter().map(|(identity, bar)| (identity.clone(), bar.told_before)).collect();
+        self.epoch_until = published.restore_epochs.iter().flatten().map(|epoch| epoch.until).max();
         self.bundle = published.hierarchy.as_deref().map(TrustBundle::from).map(Arc::new);
         if let Some(news) = &mut self.news {
             news.gap = true;

@@ -53,8 +53,10 @@ pub struct ProofError(#[from] BadSignature);
 #[derive(Debug, Clone)]
 pub struct PresentedChain {
     leaf: Vec<u8>,
+    issuer: Vec<u8>,
     id: SpiffeId,
     serial: Serial,
+    not_after: Timestamp,
     spki: SpkiHash,
     key: PublicKey,
 }
@@ -119,6 +121,8 @@ impl PresentedChain {
             key: PublicKey::from_spki(&svid.public_key).map_err(ChainError::Key)?,
             id: svid.spiffe_id,
             serial: svid.serial,
+            not_after: svid.not_after,
+            issuer: issuer.der.clone(),
             leaf,
         })
     }
@@ -139,6 +143,15 @@ impl PresentedChain {
 
     pub const fn serial(&self) -> Serial {
         self.serial
+    }
+
+    /// The intermediate, DER.
+    pub fn issuer(&self) -> &[u8] {
+        &self.issuer
+    }
+
+    pub const fn not_after(&self) -> Timestamp {
+        self.not_after
     }
 
     pub fn leaf_der(&self) -> &[u8] {

@@ -69,7 +69,7 @@ pub(crate) struct Listing {
     #[arg(long, value_parser = ["decommissioned", "revoked", "never_reported", "in_service"])]
     state: Option<String>,
     /// Only hosts with this flag
-    #[arg(long, value_parser = ["possible_clone", "possible_duplicate"])]
+    #[arg(long, value_parser = ["possible_clone", "possible_duplicate", "recovered"])]
     flag: Option<String>,
     /// Only hosts that this enrollment secret let in
     #[arg(long, value_name = "ID")]

@@ -5,11 +5,14 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::keep::backup::server_files::restore_server_files;
-use crate::app::keep::restore::{Expectations, InCharge, RestoreError, Restored, ServerFilesAfter, restore};
+use crate::app::keep::restore::confirm::SuspendedCounts;
+use crate::app::keep::restore::epoch::LostBy;
+use crate::app::keep::restore::{InCharge, RestoreError, RestoreWishes, Restored, ServerFilesAfter, restore};
 use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::ca::server::PutBackError;
 use crate::cli::Global;
@@ -18,6 +21,7 @@ use crate::cli::output::error::CliError;
 use crate::cli::output::values::{Progress, print_json};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::domain::identity::restore_epoch::RestoreEpoch;
 use crate::domain::network::pin::Pin;
 use crate::server::{self, StartError};
 use crate::store::{self, SnapshotReadError};
@@ -27,8 +31,10 @@ use crate::store::{self, SnapshotReadError};
 /// The data directory must be without a store; whatever else is in it stays. The server's certificate (tls/) comes back with
 /// the store, so on another machine the backup and the envelope key are enough. Nobody comes back who was revoked
 /// since the backup: the revocation journal beside the lost store is applied if it is still there, and so is a
-/// newer revocation list given with --crl. Join tokens that were open are voided and people sign in again.
-/// Certificates issued since the backup are unknown afterwards: their hosts must enroll again.
+/// newer revocation list given with --crl. Without either, nothing is restored unless that loss is accepted. Agents that
+/// enrolled or rotated since the backup come back by themselves, without a token. Join tokens that were open are voided and
+/// people sign in again. Without a journal, enrollment secrets, API tokens and passwords count for nothing until they are
+/// confirmed: 'muster restore confirm'.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RestoreCommand {
@@ -53,6 +59,18 @@ pub(crate) struct RestoreCommand {
     /// Bring back tls/ alone, where the store is well and the server's certificate is lost
     #[arg(long, conflicts_with_all = ["crl", "accept_unauthenticated", "expect_root", "accept_other_root", "keep_tls"])]
     only_tls: bool,
+    /// Take the backup although nothing says who was revoked after it
+    ///
+    /// Whoever was revoked since the backup comes back, and secrets, API tokens and people's passwords count for nothing until
+    /// they are confirmed: muster restore confirm.
+    #[arg(long)]
+    accept_revocation_loss: bool,
+    /// When the server was lost, where no journal tells: agents whose certificates had run out by then must enroll again
+    #[arg(long, value_name = "TIME")]
+    lost_at: Option<Timestamp>,
+    /// Let no agent come back with a certificate that was issued after the backup: each must enroll again
+    #[arg(long)]
+    strict: bool,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -85,23 +103,21 @@ impl RestoreCommand {
         server::prepare_data_dir(&config.data_dir)?;
         let _custody = Custody::of(&config.data_dir);
         let caller = Caller::Local { uid: rustix::process::getuid().as_raw(), via: LocalVia::Process };
-        let expected = Expectations {
-            accept_unauthenticated: self.accept_unauthenticated.then_some(show),
+        let accept: Option<fn(&InCharge)> = if self.accept_unauthenticated { Some(show) } else { None };
+        let wishes = RestoreWishes {
+            accept_unauthenticated: accept,
+            list,
+            accept_revocation_loss: self.accept_revocation_loss,
+            strict: self.strict,
+            lost_at: self.lost_at,
+            svid_ttl: config.svid_ttl,
             root: self.expect_root,
             accept_other_root: self.accept_other_root,
             keep_tls: self.keep_tls,
         };
         let restoring = tokio::task::spawn_blocking(move || {
             let sealed = BufReader::new(Watched::new(backup, "Restore"));
-            restore(
-                &config.data_dir,
-                sealed,
-                &envelope,
-                &expected,
-                list.as_deref(),
-                &caller,
-                SystemClock.now(),
-            )
+            restore(&config.data_dir, sealed, &envelope, &wishes, &caller, SystemClock.now())
         });
         let restored = restoring.await?;
         let restored = restored.map_err(|error| refused(&error))?;
@@ -184,6 +200,10 @@ fn refused(error: &RestoreError) -> CliError {
         RestoreError::OlderList { .. } => {
             said.hint("leave --crl out, or give a list fetched after the backup")
         }
+        RestoreError::RevocationLoss => said.hint(
+            "put revocations.log of the lost server into the data directory, or give a revocation list that was fetched from it \
+             with --crl; --accept-revocation-loss restores without: whoever was revoked after the backup is back then",
+        ),
         _ => said,
     }
 }
@@ -209,15 +229,25 @@ pub(super) const fn for_envelope(error: &EnvelopeError) -> Option<&'static str> 
     }
 }
 
-/// Says what an operator must know now, loudest what they must not overlook.
+/// Says what happened, what will happen, and to whom; loudest what must not be overlooked.
 fn report(restored: &Restored) {
-    let Restored { created_at, rows, certificates_denied, identities_denied, .. } = restored;
+    let Restored { created_at, rows, certificates_denied, identities_denied, epoch, .. } = restored;
     eprintln!("Restored the backup of {created_at}: {rows} rows.");
     say_server_files(restored.server_files);
+    let by = match restored.lost_by {
+        LostBy::Journal => "its last sign of life in the revocation journal",
+        LostBy::Told => "as you say",
+        LostBy::List => "when it signed the revocation list",
+        LostBy::Backup => "the moment of the backup, because nothing tells more; --lost-at does",
+    };
+    eprintln!("  The server was lost at {:.0}: {by}.", epoch.lost_at);
     if !restored.journal && !restored.list {
         eprintln!(
             "WARNING: NO REVOCATION JOURNAL AND NO --crl. WHOEVER WAS REVOKED AFTER THE BACKUP IS BACK."
         );
+        if restored.older_journal {
+            eprintln!("  The journal in the data directory does not reach beyond the backup.");
+        }
         eprintln!(
             "  Revoke them again before the server is started: muster revoke-agent, muster host decommission."
         );
@@ -231,6 +261,10 @@ fn report(restored: &Restored) {
             "  From {source}: {certificates_denied} more certificates and {identities_denied} more identities are \
              denied."
         );
+    }
+    let taken: Vec<_> = restored.withdrawn.iter().filter(|(_, count)| *count > 0).collect();
+    for (name, count) in taken {
+        eprintln!("  Taken away after the backup, and again now: {count} {}.", words(name));
     }
     if restored.intermediates_revoked > 0 {
         eprintln!(
@@ -251,14 +285,53 @@ fn report(restored: &Restored) {
         "  {} open join tokens were voided and {} sessions ended.",
         restored.tokens_voided, restored.sessions_ended
     );
-    eprintln!(
-        "  Enrollment secrets count only the uses that the backup knows of; what was revoked or deleted since"
-    );
-    eprintln!("  among secrets, API tokens and users is back: look through them.");
     if let Some(missing) = &restored.missing {
         eprintln!("  Of the audit trail, {missing}. It goes on from there.");
     }
-    eprintln!("  Certificates issued after the backup are unknown now; their hosts must enroll again.");
+    what_will_happen(restored);
+}
+
+fn what_will_happen(restored: &Restored) {
+    let Restored { created_at, hosts, epoch, suspended, .. } = restored;
+    eprintln!("What will happen when the server is started:");
+    eprintln!(
+        "  {hosts} hosts are in service in the backup; those that have not rotated since go on as before."
+    );
+    if epoch.strict {
+        eprintln!(
+            "  Agents that enrolled or rotated after {created_at:.0} must enroll again, because of --strict."
+        );
+    } else {
+        eprintln!(
+            "  Agents that enrolled or rotated after {created_at:.0} come back by themselves, without a token, until {:.0}; hosts that \
+             the backup does not know are registered from their certificates. Each is flagged: muster host list --flag recovered",
+            epoch.until
+        );
+        eprintln!(
+            "  Agents whose certificates had run out by {:.0}, and everybody who was revoked or deleted, stay out.",
+            epoch.lost_at
+        );
+    }
+    if suspended.total() > 0 {
+        let SuspendedCounts { secrets, api_tokens, people } = suspended;
+        eprintln!(
+            "  {secrets} enrollment secrets, {api_tokens} API tokens and the passwords of {people} people count for nothing until you \
+             confirm them, because nobody knows which were revoked or changed: muster restore confirm secrets, muster restore \
+             confirm api-tokens, muster restore confirm people"
+        );
+    }
+}
+
+/// A name of a record, in words.
+fn words(name: &str) -> &'static str {
+    match name {
+        "secrets_revoked" => "enrollment secrets",
+        "secrets_used" => "capped enrollment secrets' used-up slots",
+        "api_tokens_revoked" => "API tokens",
+        "hosts_deleted" => "hosts that were deleted",
+        "people_restricted" => "people's rights",
+        _ => "passwords that were changed: set new ones with 'muster user set-password'",
+    }
 }
 
 fn say_server_files(after: ServerFilesAfter) {
@@ -286,17 +359,29 @@ const fn word_for(after: ServerFilesAfter) -> &'static str {
 }
 
 fn document(restored: &Restored) -> serde_json::Value {
+    let RestoreEpoch { lost_at, restored_at, until, strict, .. } = restored.epoch;
+    let counted = |counts: &[(&'static str, usize)]| {
+        let counts = counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count)));
+        serde_json::Value::Object(counts.collect())
+    };
     json!({
         "backup_of": restored.created_at,
         "rows": restored.rows,
         "authenticated": restored.authenticated,
         "roots": restored.roots.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "server_certificate": word_for(restored.server_files),
+        "lost_at": lost_at,
+        "lost_at_by": restored.lost_by,
+        "restored_at": restored_at,
+        "comes_back_until": (!strict).then_some(until),
+        "hosts_in_service": restored.hosts,
         "journal_applied": restored.journal,
         "crl_applied": restored.list,
         "certificates_denied": restored.certificates_denied,
         "identities_denied": restored.identities_denied,
         "intermediates_revoked": restored.intermediates_revoked,
+        "withdrawn": counted(&restored.withdrawn),
+        "suspended": counted(&restored.suspended.by_name()),
         "tokens_voided": restored.tokens_voided,
         "sessions_ended": restored.sessions_ended,
     })

@@ -9,6 +9,7 @@ pub mod jwt_issuer;
 pub mod jwt_keys;
 pub mod outage;
 pub mod reserved_ids;
+pub mod restore_epoch;
 pub mod rotation;
 pub mod serial;
 pub mod spiffe;

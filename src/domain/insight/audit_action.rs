@@ -44,9 +44,15 @@ vocabulary! {
         /// Only refusals: a session that is not there.
         SessionUse = "session.use",
         StoreBackup = "store.backup",
+        /// What was suspended after a restore counts again.
+        StoreConfirm = "store.confirm",
+        /// A restore epoch was begun for a store that was found to be older than it had been.
+        StoreDeclare = "store.declare",
         /// Revocations that only the journal knew are in force again.
         StoreReplayRevocations = "store.replay_revocations",
         StoreRestore = "store.restore",
+        /// The store was found to be older than it had been.
+        StoreRolledBack = "store.rolled_back",
         TenantCreate = "tenant.create",
         UserChange = "user.change",
         UserCreate = "user.create",

@@ -32,6 +32,8 @@ vocabulary! {
         MalformedCredential = "malformed_credential",
         MalformedToken = "malformed_token",
         Revoked = "revoked",
+        /// After a restore nobody has said yet that it is still good.
+        Suspended = "suspended",
         TooOften = "too_often",
         UnknownCredential = "unknown_credential",
         UnknownSession = "unknown_session",

@@ -28,6 +28,8 @@ pub struct User {
     pub tenant: Option<TenantId>,
     /// What is kept of the password.
     pub password: PasswordHash,
+    /// When it was last changed; `None`: never, or by a version that did not tell.
+    pub password_set_at: Option<Timestamp>,
     /// When the account was made.
     pub created_at: Timestamp,
     /// Since when they can't sign in.

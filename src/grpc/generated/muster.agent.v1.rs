@@ -151,6 +151,20 @@ pub struct TrustUpdate {
     /// SHA-256 of each denied SPIFFE id, while a restore epoch lasts.
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub denied_ids: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// SPIFFE ids of which older certificates are denied whose serials nobody knows, while a restore epoch lasts.
+    #[prost(message, repeated, tag = "10")]
+    pub barred: ::prost::alloc::vec::Vec<BarredId>,
+}
+/// An identity that was let in again, taken over by another machine or deleted after a restore: what was issued before it lets
+/// nobody in, and what was issued since does.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BarredId {
+    /// SHA-256 of the SPIFFE id.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    /// Certificates that were made before this, by the leading bits of their serials, in Unix milliseconds.
+    #[prost(int64, tag = "2")]
+    pub made_before_ms: i64,
 }
 /// A certificate that lets nobody in any more, although it has not expired.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

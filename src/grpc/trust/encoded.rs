@@ -10,11 +10,13 @@ use std::ops::Range;
 use hyper::body::Bytes;
 use prost::Message;
 
-use crate::app::trust::log::{DeniedCertificate, TrustBundle};
+use crate::app::trust::log::{DeniedCertificate, DeniedIdentities, TrustBundle};
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
 use crate::domain::identity::trust_version::TrustVersion;
 use crate::domain::ids::TenantId;
-use crate::grpc::proto::{Denied, TrustUpdate};
+use crate::domain::sha256::sha256;
+use crate::grpc::proto::{BarredId, Denied, TrustUpdate};
 
 /// Largest message, but for a list that is larger than that.
 pub(super) const MESSAGE_MAX: usize = 1 << 20;
@@ -118,6 +120,31 @@ pub(super) fn bundle(bundle: &TrustBundle) -> Bytes {
     update.encode_to_vec().into()
 }
 
+/// Identities in one piece of what is told: 32 octets for each, and a few more.
+const IDENTITIES_AT_ONCE: usize = 16_384;
+
+/// The fields of denied identities, in pieces that a message has room for. They are hashed, so that nobody learns of another
+/// tenant's.
+pub(super) fn identities(identities: &DeniedIdentities, trust_domain: Option<&TrustDomain>) -> Vec<Bytes> {
+    let Some(trust_domain) = trust_domain else { return Vec::new() };
+    let hash = |AgentRef { tenant, agent }: &AgentRef| {
+        let id = SpiffeId { trust_domain: trust_domain.clone(), tenant: *tenant, agent: agent.clone() };
+        sha256(&[id.to_string().as_bytes()]).to_vec()
+    };
+    let denied = identities
+        .denied
+        .chunks(IDENTITIES_AT_ONCE)
+        .map(|some| TrustUpdate { denied_ids: some.iter().map(hash).collect(), ..TrustUpdate::default() });
+    let barred = identities.barred.chunks(IDENTITIES_AT_ONCE).map(|some| TrustUpdate {
+        barred: some
+            .iter()
+            .map(|(id, before)| BarredId { id: hash(id), made_before_ms: before.as_millisecond() })
+            .collect(),
+        ..TrustUpdate::default()
+    });
+    denied.chain(barred).map(|update| update.encode_to_vec().into()).collect()
+}
+
 /// The fields of revocation lists, each for itself.
 pub(super) fn lists(lists: &[Vec<u8>]) -> Vec<Bytes> {
     let one = |list: &Vec<u8>| TrustUpdate { lists: vec![list.clone()], ..TrustUpdate::default() };
@@ -219,7 +246,6 @@ pub(super) mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::domain::identity::deny::AgentRef;
     use crate::domain::identity::serial::Serial;
     use crate::domain::identity::trust_version::TrustEpoch;
 

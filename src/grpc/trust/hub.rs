@@ -61,7 +61,9 @@ pub(super) struct Wave {
     pub(super) denied: EncodedDenied,
     /// Empty where it is the same.
     pub(super) bundle: Bytes,
-    /// How many serials are denied in it.
+    /// Denied identities; the same to every tenant.
+    pub(super) identities: Vec<Bytes>,
+    /// How many serials and identities are denied in it.
     count: usize,
     /// What it is to each tenant, once a watcher of it was told.
     told: RwLock<HashMap<TenantId, VecDeque<Bytes>>>,
@@ -76,6 +78,7 @@ impl Wave {
         let mut update = UpdateWriter::new(self.to, false);
         update.add(self.bundle.clone());
         update.add_denied(&self.denied, tenant);
+        self.identities.iter().for_each(|fields| update.add(fields.clone()));
         let told = update.finish();
         self.told.write().insert(tenant, told.clone());
         told
@@ -88,6 +91,7 @@ pub(super) struct Snapshot {
     pub(super) version: TrustVersion,
     pub(super) bundle: Bytes,
     pub(super) denied: EncodedDenied,
+    pub(super) identities: Vec<Bytes>,
     made_at: Timestamp,
 }
 
@@ -238,9 +242,11 @@ impl TrustHub {
 
     /// Whether there is something to tell to everybody.
     async fn take_news(&self) -> bool {
-        let Some(TrustNews { from, to, denied, bundle, gap }) = self.feed.log.news() else { return false };
+        let Some(TrustNews { from, to, denied, identities, bundle, gap }) = self.feed.log.news() else {
+            return false;
+        };
         let trust_domain = self.trust_domain();
-        let count = denied.len();
+        let count = denied.len() + identities.len();
         // Nothing is judged where nothing is told of, or everybody is told everything: judging may need a commit.
         let denied = if denied.is_empty() || gap {
             Vec::new()
@@ -254,6 +260,7 @@ impl TrustHub {
             to,
             denied: EncodedDenied::new(denied, trust_domain.as_ref()),
             bundle: bundle.as_deref().map(encoded::bundle).unwrap_or_default(),
+            identities: encoded::identities(&identities, trust_domain.as_ref()),
             count,
             told: RwLock::default(),
         };
@@ -335,6 +342,7 @@ impl TrustHub {
                 version: made.version,
                 bundle: bundle.map(encoded::bundle).unwrap_or_default(),
                 denied: EncodedDenied::new(made.denied, bundle.map(|bundle| &bundle.trust_domain)),
+                identities: encoded::identities(&made.identities, bundle.map(|bundle| &bundle.trust_domain)),
                 made_at: now,
             }
         };

@@ -154,6 +154,8 @@ impl TrustWatch {
         for denied in std::iter::once(&snapshot.denied).chain(since.iter().map(|wave| &wave.denied)) {
             update.add_denied(denied, self.tenant());
         }
+        let told = std::iter::once(&snapshot.identities).chain(since.iter().map(|wave| &wave.identities));
+        told.flatten().for_each(|fields| update.add(fields.clone()));
         // Lists that were told before are told again: a snapshot replaces everything.
         self.lists = self.lists.map(|_| 0);
         self.add_lists(&mut update);

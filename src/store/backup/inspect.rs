@@ -141,6 +141,9 @@ fn understood(table: Table, key: &[u8], content: &[u8]) -> Result<(), ReadError>
         Table::Audit
         | Table::EnrollmentsByHost
         | Table::UsedKeys
+        | Table::Returned
+        | Table::RecoveryBars
+        | Table::Suspended
         | Table::Certificates
         | Table::ByTenant
         | Table::OpenJoinTokens

@@ -49,6 +49,12 @@ impl Marks {
         self.kept.last()
     }
 
+    /// Whether this may be the trail that they are of: the last one lies on it, or beyond its end.
+    pub(crate) fn may_be_of(&self, view: &View<'_>) -> Result<bool, ReadError> {
+        let Some(last) = self.last() else { return Ok(true) };
+        Ok(last.seq > view.audit_end()? || holds(view, last)?)
+    }
+
     /// What the trail has lost. Only the last mark counts: those before it may be of a trail that was given up
     /// on the record.
     pub(crate) fn missing_from(&self, view: &View<'_>) -> Result<Option<MissingRecords>, ReadError> {

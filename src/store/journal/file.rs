@@ -6,22 +6,22 @@
 //! damaged, because only that can be the work of a crash. Between those lines stand marks of how far the audit trail
 //! has come; most of them are dropped when there are many.
 
-use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rustix::fs::OFlags;
 
-use crate::domain::identity::clock_marks::{ClockMarks, DENIALS_KEPT};
-use crate::domain::identity::deny::{AgentRef, Denial};
-use crate::domain::identity::serial::Serial;
+use crate::domain::identity::deny::Denial;
 use crate::domain::insight::audit::{ChainHead, MissingRecords};
+use crate::domain::withdrawal::StoreId;
 use crate::durable;
 use crate::store::ReadError;
 use crate::store::journal::audit_checkpoints::Marks;
+use crate::store::journal::comparison::Comparison;
+use crate::store::journal::facts::{JournalFacts, Spare, Withdrawn};
 use crate::store::journal::line::{Line, Written};
 use crate::store::view::View;
 
@@ -33,10 +33,6 @@ const UNFINISHED: &str = ".revocations.";
 
 /// Marks of the audit trail that a journal may hold; beyond, it is written anew with those that are kept.
 const MARKS_MAX: usize = 1024;
-
-/// How long after a certificate's expiry its revocation can still matter: longer than any grace for late
-/// rotations.
-const MATTERS_FOR: SignedDuration = SignedDuration::from_hours(100 * 24);
 
 /// Why the journal can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +70,9 @@ pub enum JournalError {
         /// Why it could not be put right.
         source: io::Error,
     },
+    /// Whatever it denies and takes away concerns somebody else.
+    #[error("the revocation journal {} is another store's; move it away", .0.display())]
+    Foreign(PathBuf),
     /// The store beside it could not be read.
     #[error("cannot compare the revocation journal with the store")]
     Read(#[from] ReadError),
@@ -85,7 +84,8 @@ pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     marks: Marks,
-    /// With more lines of marks than this it is written anew.
+    facts: JournalFacts,
+    /// With more lines of marks and of what later lines supersede it is written anew.
     marks_max: usize,
 }
 
@@ -96,14 +96,25 @@ pub struct OnlyInJournal {
     pub denials: Vec<Denial>,
     /// What the audit trail once had and lacks now, as far as the journal was told.
     pub records: Option<MissingRecords>,
+    /// What else was taken from somebody.
+    pub withdrawn: Withdrawn,
+    /// The last sign of life of the server that wrote it.
+    pub last_sign: Option<Timestamp>,
+    /// Which store it belongs to; `None` in one of before.
+    pub store: Option<StoreId>,
+    /// When something was last written that says when.
+    pub last_written: Option<Timestamp>,
+    /// Whether it knows of records beyond the end of the store's audit trail.
+    pub goes_on: bool,
 }
 
 impl Journal {
     /// Opens the journal, creating it if there is none, and writes into it what only the database knows.
-    /// Returns with it what only the journal knows.
+    /// Returns with it what only the journal knows. `fresh`: for a store that has no id, if the journal has none either.
     pub(crate) fn open(
         path: &Path,
         view: &View<'_>,
+        fresh: StoreId,
         now: Timestamp,
     ) -> Result<(Self, OnlyInJournal), JournalError> {
         let (file, created) = open_file(path, true).map_err(|source| io_error(path, source))?;
@@ -115,6 +126,10 @@ impl Journal {
         }
         let mut comparison = Comparison::begin(view, now)?;
         let mut journal = Self::read_to_its_end(path, file, |denial| comparison.journal_says(denial))?;
+        let known = view.store_id()?;
+        if journal.facts.store.is_some_and(|store| known.is_some_and(|known| known != store)) {
+            return Err(JournalError::Foreign(path.to_owned()));
+        }
         let (unwritten, denials) = comparison.end();
         if created && !unwritten.is_empty() {
             tracing::warn!(
@@ -123,9 +138,15 @@ impl Journal {
                  copy, revocations since then are lost"
             );
         }
-        let records = journal.marks.missing_from(view)?;
-        journal.append(&unwritten, None)?;
-        Ok((journal, OnlyInJournal { denials, records }))
+        let only_there = OnlyInJournal::of(denials, &journal.marks, &journal.facts, view, now)?;
+        let store = journal.facts.store.or(known).unwrap_or(fresh);
+        let mut lines: Vec<_> = unwritten.into_iter().map(Line::Denial).collect();
+        if journal.facts.store.is_none() {
+            lines.insert(0, Line::Store(store));
+        }
+        lines.extend(journal.facts.lacks(view)?.into_iter().map(|it| Line::Withdrawal(it, now)));
+        journal.append_lines(lines, None)?;
+        Ok((journal, OnlyInJournal { store: Some(store), ..only_there }))
     }
 
     /// From now on this is how far the trail had come, whatever the journal said before. A journal that is not
@@ -149,12 +170,16 @@ impl Journal {
         if !file.metadata().map_err(io)?.is_file() {
             return Err(JournalError::NotAFile(path.to_owned()));
         }
-        let mut marks = Marks::default();
+        let (mut marks, mut facts) = (Marks::default(), JournalFacts::default());
         let mut later: u64 = 0;
         let torn = read(path, &file, |_, line| match line {
-            Some(Line::Denial(denial)) => visit(denial),
-            Some(Line::Mark(mark)) => {
-                marks.add(mark);
+            Some(line) => {
+                facts.add(&line);
+                match line {
+                    Line::Denial(denial) => visit(denial)?,
+                    Line::Mark(mark) => marks.add(mark),
+                    Line::Store(_) | Line::Alive(_) | Line::Withdrawal(..) => {}
+                }
                 Ok(())
             }
             None => {
@@ -177,7 +202,7 @@ impl Journal {
             );
             file.set_len(whole).and_then(|()| file.sync_data()).map_err(io)?;
         }
-        Ok(Self { path: path.to_owned(), file, marks, marks_max: MARKS_MAX })
+        Ok(Self { path: path.to_owned(), file, marks, facts, marks_max: MARKS_MAX })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -190,28 +215,37 @@ impl Journal {
         denials: &[Denial],
         head: Option<&ChainHead>,
     ) -> Result<(), JournalError> {
+        self.append_lines(denials.iter().cloned().map(Line::Denial).collect(), head)
+    }
+
+    /// The same for lines of any kind.
+    pub(crate) fn append_lines(
+        &mut self,
+        mut lines: Vec<Line>,
+        head: Option<&ChainHead>,
+    ) -> Result<(), JournalError> {
         let mark = head.filter(|head| head.seq > 0 && Some(*head) != self.marks.last());
-        let denials = denials.iter().cloned().map(Line::Denial);
-        let lines = denials.chain(mark.cloned().map(Line::Mark)).enumerate();
-        let lines: String = lines.map(|(nth, line)| line.to_text(nth)).collect();
+        lines.extend(mark.cloned().map(Line::Mark));
         if lines.is_empty() {
             return Ok(());
         }
-        self.write(&lines)?;
+        let text: String = lines.iter().enumerate().map(|(nth, line)| line.to_text(nth)).collect();
+        self.write(&text)?;
+        lines.iter().for_each(|line| self.facts.add(line));
         if let Some(mark) = mark {
             self.marks.add(mark.clone());
         }
-        if self.marks.lines <= self.marks_max {
+        if self.marks.lines + self.facts.spare <= self.marks_max {
             return Ok(());
         }
         match self.drop_old_marks() {
             Ok(directory) => {
-                self.marks_max = MARKS_MAX;
+                self.marks_max = MARKS_MAX + self.facts.spare;
                 directory.sync_all().map_err(|source| self.in_doubt(source))
             }
             Err(error) => {
                 // It is as good as before, only longer. A full disk must not have it written anew with every line.
-                self.marks_max = self.marks.lines + MARKS_MAX;
+                self.marks_max = self.marks.lines + self.facts.spare + MARKS_MAX;
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     journal = %self.path.display(),
@@ -250,11 +284,18 @@ impl Journal {
             .map_err(io)?;
         let appending = open_file(fresh.path(), false).map_err(io)?.0;
         let mut kept = self.marks.kept().peekable();
+        let mut spare = Spare::of(&self.facts);
         let mut writer = BufWriter::new(fresh.as_file());
         let mut failed = None;
         read(&self.path, &File::open(&self.path).map_err(io)?, |octets, line| {
-            if let Some(Line::Mark(mark)) = line
-                && kept.next_if_eq(&&mark).is_none()
+            let later = line;
+            if let Some(Line::Mark(mark)) = &later
+                && kept.next_if_eq(&mark).is_none()
+            {
+                return Ok(());
+            }
+            if let Some(line) = &later
+                && !spare.keeps(line)
             {
                 return Ok(());
             }
@@ -264,12 +305,14 @@ impl Journal {
             Ok(())
         })?;
         drop(kept);
+        let spare = spare.kept();
         failed.map_or(Ok(()), Err).and_then(|()| writer.flush()).map_err(io)?;
         drop(writer);
         fresh.as_file().sync_all().map_err(io)?;
         fresh.persist(&self.path).map_err(|error| io(error.error))?;
         self.file = appending;
         self.marks.only_kept();
+        self.facts.spare = spare;
         Ok(directory)
     }
 }
@@ -298,16 +341,52 @@ pub(crate) fn unknown_to(
         return Err(JournalError::NotAFile(path.to_owned()));
     }
     let (mut comparison, mut marks) = (Comparison::begin(view, now)?, Marks::default());
-    read(path, &file, |_, line| match line {
-        Some(Line::Denial(denial)) => comparison.journal_says(denial),
-        Some(Line::Mark(mark)) => {
-            marks.add(mark);
-            Ok(())
+    let mut facts = JournalFacts::default();
+    read(path, &file, |_, line| {
+        let Some(line) = line else { return Ok(()) };
+        facts.add(&line);
+        match line {
+            Line::Denial(denial) => comparison.journal_says(denial)?,
+            Line::Mark(mark) => marks.add(mark),
+            Line::Store(_) | Line::Alive(_) | Line::Withdrawal(..) => {}
         }
-        None => Ok(()),
+        Ok(())
     })?;
+    let foreign = match (facts.store, view.store_id()?) {
+        (Some(journal), Some(store)) => journal != store,
+        // One of before says only how far the trail had come.
+        _ => !marks.may_be_of(view)?,
+    };
+    if foreign {
+        return Err(JournalError::Foreign(path.to_owned()));
+    }
     let (_, denials) = comparison.end();
-    Ok(Some(OnlyInJournal { denials, records: marks.missing_from(view)? }))
+    Ok(Some(OnlyInJournal::of(denials, &marks, &facts, view, now)?))
+}
+
+impl OnlyInJournal {
+    /// Whether the journal was written to after a moment at which a backup was made.
+    pub fn reaches(&self, backup_at: Timestamp) -> bool {
+        self.goes_on || self.last_written.is_some_and(|written| written > backup_at)
+    }
+
+    fn of(
+        denials: Vec<Denial>,
+        marks: &Marks,
+        facts: &JournalFacts,
+        view: &View<'_>,
+        now: Timestamp,
+    ) -> Result<Self, ReadError> {
+        Ok(Self {
+            denials,
+            records: marks.missing_from(view)?,
+            withdrawn: facts.withdrawn_from(view, now)?,
+            last_sign: facts.last_sign(now),
+            store: facts.store,
+            last_written: facts.last_written(),
+            goes_on: marks.last().map(|last| last.seq) > Some(view.audit_end()?),
+        })
+    }
 }
 
 /// Reads every line; one of a kind that only a newer version knows is visited as `None`. When a crash has left what
@@ -362,99 +441,12 @@ fn open_file(path: &Path, create: bool) -> io::Result<(File, bool)> {
     }
 }
 
-/// What the database and the journal know, side by side.
-struct Comparison<'v, 'r> {
-    view: &'v View<'r>,
-    now: Timestamp,
-    marks: ClockMarks,
-    /// What the database denies and the journal has not mentioned yet.
-    unwritten_serials: BTreeMap<Serial, Denial>,
-    denied_identities: BTreeMap<AgentRef, Timestamp>,
-    /// What the journal denies in the end.
-    journal_identities: BTreeMap<AgentRef, Timestamp>,
-    unknown_serials: Vec<Denial>,
-    seen: HashSet<Serial>,
-}
-
-impl<'v, 'r> Comparison<'v, 'r> {
-    fn begin(view: &'v View<'r>, now: Timestamp) -> Result<Self, ReadError> {
-        let mut this = Self {
-            view,
-            now,
-            marks: view.clock_marks()?,
-            unwritten_serials: BTreeMap::new(),
-            denied_identities: BTreeMap::new(),
-            journal_identities: BTreeMap::new(),
-            unknown_serials: Vec::new(),
-            seen: HashSet::new(),
-        };
-        view.denials(|denial| match denial {
-            Denial::Serial { serial, .. } => {
-                this.unwritten_serials.insert(serial, denial);
-            }
-            Denial::Identity { identity, since } => {
-                this.denied_identities.insert(identity, since);
-            }
-            Denial::Lifted { .. } => {}
-        })?;
-        Ok(this)
-    }
-
-    fn journal_says(&mut self, denial: Denial) -> Result<(), ReadError> {
-        match denial {
-            Denial::Serial { serial, not_after, .. } => {
-                if self.unwritten_serials.remove(&serial).is_none()
-                    && self.lacks(serial, not_after)?
-                    && self.seen.insert(serial)
-                {
-                    self.unknown_serials.push(denial);
-                }
-            }
-            Denial::Identity { identity, since } => {
-                self.journal_identities.insert(identity, since);
-            }
-            Denial::Lifted { identity, .. } => {
-                self.journal_identities.remove(&identity);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the database does not know of a revocation that can still matter: one that it would not have
-    /// forgotten by itself. What it has forgotten, it may still know from the enrollment.
-    fn lacks(&self, serial: Serial, not_after: Timestamp) -> Result<bool, ReadError> {
-        let past = |kept| self.marks.long_past(serial, not_after, kept, self.now);
-        if past(MATTERS_FOR) || self.view.serial_denied(serial)? {
-            return Ok(false);
-        }
-        Ok(match self.view.any_tenant().enrollment(serial)? {
-            Some(enrollment) => enrollment.revocation.is_none(),
-            None => !past(DENIALS_KEPT),
-        })
-    }
-
-    /// What the journal lacks, and what the database lacks.
-    fn end(self) -> (Vec<Denial>, Vec<Denial>) {
-        let absent_from = |from: &BTreeMap<AgentRef, Timestamp>, of: &BTreeMap<AgentRef, Timestamp>| {
-            let absent = of.iter().filter(|(identity, _)| !from.contains_key(identity));
-            let denial = |(identity, since): (&AgentRef, &Timestamp)| Denial::Identity {
-                identity: identity.clone(),
-                since: *since,
-            };
-            absent.map(denial).collect::<Vec<_>>()
-        };
-        let mut unwritten: Vec<_> = self.unwritten_serials.into_values().collect();
-        unwritten.extend(absent_from(&self.journal_identities, &self.denied_identities));
-        let mut unknown = self.unknown_serials;
-        unknown.extend(absent_from(&self.denied_identities, &self.journal_identities));
-        (unwritten, unknown)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::enroll::enrollment::RevocationReason;
+    use crate::domain::identity::deny::AgentRef;
+    use crate::domain::identity::serial::Serial;
     use crate::domain::ids::TenantId;
 
     fn denials() -> Vec<Denial> {

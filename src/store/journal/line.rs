@@ -9,9 +9,12 @@ use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
 use crate::domain::insight::audit::ChainHead;
+use crate::domain::octets::decoded;
+use crate::domain::people::user::Role;
 use crate::domain::sha256::sha256;
+use crate::domain::withdrawal::{PersonStanding, StoreId, Withdrawal};
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,12 @@ pub(crate) enum Line {
     Denial(Denial),
     /// How far the audit trail had come.
     Mark(ChainHead),
+    /// Whose journal it is.
+    Store(StoreId),
+    /// The server was alive.
+    Alive(Timestamp),
+    /// Something was taken from somebody that is no denial, and when that was written.
+    Withdrawal(Withdrawal, Timestamp),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -29,10 +38,29 @@ enum Entry {
     Identity { tenant: TenantId, agent: AgentId, since: Timestamp },
     Lifted { tenant: TenantId, agent: AgentId, at: Timestamp },
     Audit { seq: u64, hash: String },
+    Store { id: String },
+    Alive { at: Timestamp },
+    SecretRevoked { id: CredentialId, at: Timestamp },
+    SecretUses { id: CredentialId, uses: u32, at: Timestamp },
+    ApiTokenRevoked { id: CredentialId, at: Timestamp },
+    HostDeleted { id: HostId, tenant: TenantId, agent: AgentId, at: Timestamp },
+    Person { id: UserId, role: Role, disabled: bool, password_set_at: Option<Timestamp>, at: Timestamp },
 }
 
 /// The kinds of [`Entry`].
-const KINDS: [&str; 4] = ["serial", "identity", "lifted", "audit"];
+const KINDS: [&str; 11] = [
+    "serial",
+    "identity",
+    "lifted",
+    "audit",
+    "store",
+    "alive",
+    "secret_revoked",
+    "secret_uses",
+    "api_token_revoked",
+    "host_deleted",
+    "person",
+];
 
 /// What lines of all versions have in common.
 #[derive(Deserialize)]
@@ -57,13 +85,34 @@ impl From<&Line> for Entry {
                 Self::Lifted { tenant, agent, at }
             }
             Line::Mark(ChainHead { seq, hash }) => Self::Audit { seq, hash },
+            Line::Store(id) => Self::Store { id: id.to_string() },
+            Line::Alive(at) => Self::Alive { at },
+            Line::Withdrawal(what, at) => Self::of(what, at),
         }
     }
 }
 
-impl From<Entry> for Line {
-    fn from(entry: Entry) -> Self {
-        Self::Denial(match entry {
+impl Entry {
+    fn of(what: Withdrawal, at: Timestamp) -> Self {
+        match what {
+            Withdrawal::Secret(id) => Self::SecretRevoked { id, at },
+            Withdrawal::SecretUses { id, uses } => Self::SecretUses { id, uses, at },
+            Withdrawal::ApiToken(id) => Self::ApiTokenRevoked { id, at },
+            Withdrawal::Host { id, identity: AgentRef { tenant, agent } } => {
+                Self::HostDeleted { id, tenant, agent, at }
+            }
+            Withdrawal::Person { id, standing: PersonStanding { role, disabled, password_set_at } } => {
+                Self::Person { id, role, disabled, password_set_at, at }
+            }
+        }
+    }
+}
+
+impl TryFrom<Entry> for Line {
+    type Error = Damaged;
+
+    fn try_from(entry: Entry) -> Result<Self, Damaged> {
+        Ok(Self::Denial(match entry {
             Entry::Serial { serial, not_after, since, reason } => {
                 Denial::Serial { serial, not_after, since, reason }
             }
@@ -73,8 +122,26 @@ impl From<Entry> for Line {
             Entry::Lifted { tenant, agent, at } => {
                 Denial::Lifted { identity: AgentRef { tenant, agent }, at }
             }
-            Entry::Audit { seq, hash } => return Self::Mark(ChainHead { seq, hash }),
-        })
+            Entry::Audit { seq, hash } => return Ok(Self::Mark(ChainHead { seq, hash })),
+            Entry::Store { id } => {
+                let id = decoded(&HEXLOWER, &id).ok_or(Damaged)?;
+                return Ok(Self::Store(StoreId::from_bytes(id)));
+            }
+            Entry::Alive { at } => return Ok(Self::Alive(at)),
+            Entry::SecretRevoked { id, at } => return Ok(Self::Withdrawal(Withdrawal::Secret(id), at)),
+            Entry::SecretUses { id, uses, at } => {
+                return Ok(Self::Withdrawal(Withdrawal::SecretUses { id, uses }, at));
+            }
+            Entry::ApiTokenRevoked { id, at } => return Ok(Self::Withdrawal(Withdrawal::ApiToken(id), at)),
+            Entry::HostDeleted { id, tenant, agent, at } => {
+                let identity = AgentRef { tenant, agent };
+                return Ok(Self::Withdrawal(Withdrawal::Host { id, identity }, at));
+            }
+            Entry::Person { id, role, disabled, password_set_at, at } => {
+                let standing = PersonStanding { role, disabled, password_set_at };
+                return Ok(Self::Withdrawal(Withdrawal::Person { id, standing }, at));
+            }
+        }))
     }
 }
 
@@ -117,7 +184,7 @@ impl Line {
         };
         let object = format!("{{{entry}");
         if let Ok(entry) = serde_json::from_str::<Entry>(&object) {
-            return Ok(Written { continues, line: Some(entry.into()) });
+            return Ok(Written { continues, line: Some(entry.try_into()?) });
         }
         // A kind that is known and says something else than we know may deny somebody in a way that we would miss.
         match serde_json::from_str::<AnyEntry>(&object) {

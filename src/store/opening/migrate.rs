@@ -47,6 +47,7 @@ const STEPS: &[Step] = &[
         run: |batch| batch.note_whose_denied_serials_are(),
     },
     Step { gained: "a change log beside the store", run: |_| Ok(()) },
+    Step { gained: "restore epochs, and what waits for the operator after one", run: |_| Ok(()) },
 ];
 
 /// The layout that this version reads and writes.

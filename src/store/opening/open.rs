@@ -18,9 +18,10 @@ use crate::domain::ids::TenantId;
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::people::tenant::{DEFAULT_TENANT, Tenant};
+use crate::domain::withdrawal::StoreId;
 use crate::durable;
 use crate::store::apply::Batch;
-use crate::store::change::Change;
+use crate::store::change::{Change, RestoredChange};
 use crate::store::journal::file::{Journal, JournalError, OnlyInJournal};
 use crate::store::layers::checkpoint;
 use crate::store::layers::overlay::Overlay;
@@ -198,9 +199,18 @@ pub(crate) fn recover(database: Database, segments: Box<dyn Segments>) -> Result
 
 /// A new one.
 pub(crate) fn trust_epoch() -> io::Result<TrustEpoch> {
-    let mut epoch = [0; 16];
-    rand::fill(&mut epoch).map_err(|_| io::Error::other("the system gave no random bytes"))?;
-    Ok(TrustEpoch::from_bytes(epoch))
+    random().map(TrustEpoch::from_bytes)
+}
+
+/// A new one.
+fn store_id() -> io::Result<StoreId> {
+    random().map(StoreId::from_bytes)
+}
+
+fn random() -> io::Result<[u8; 16]> {
+    let mut octets = [0; 16];
+    rand::fill(&mut octets).map_err(|_| io::Error::other("the system gave no random bytes"))?;
+    Ok(octets)
 }
 
 /// Opens a cleanly closed store of the newest layout for reading alone.
@@ -258,10 +268,11 @@ pub(crate) fn initialise(database: &Database, now: Timestamp) -> Result<(), Open
     rand::fill(&mut entropy).map_err(|_| io::Error::other("the system gave no random bytes"))?;
     let name = DEFAULT_TENANT.parse().expect("the default tenant's name is a valid label");
     let tenant = Tenant { id: TenantId::new(now, entropy), name, created_at: now };
-    let epoch = trust_epoch()?;
+    let (epoch, id) = (trust_epoch()?, store_id()?);
     complete(database)?;
     write(database, |batch| {
         batch.first_rows(&tenant, LAYOUT)?;
+        batch.apply(Change::Restored(RestoredChange::SetStoreId(id)), now)?;
         batch.begin_trust_epoch(epoch)
     })
 }
@@ -313,8 +324,9 @@ impl Lesson {
 
 /// Opens the revocation journal at `path` and compares it with what the store holds.
 pub(crate) fn journal(snapshot: Snapshot, path: &Path, now: Timestamp) -> Result<OpenedJournal, OpenError> {
-    let (journal, OnlyInJournal { denials: unknown, records }) =
-        Journal::open(path, &View::new(&snapshot), now)?;
+    let (journal, OnlyInJournal { denials: unknown, records, withdrawn, store, .. }) =
+        Journal::open(path, &View::new(&snapshot), store_id()?, now)?;
+    let unnamed = View::new(&snapshot).store_id()?.is_none();
     let known = View::new(&snapshot).known_loss()?.map(|known| known.missing);
     let found = records.clone().filter(|missing| known.as_ref() != Some(missing));
     // Of a certificate that is not on record and has expired, the store may simply have forgotten the denial. It is
@@ -341,14 +353,18 @@ pub(crate) fn journal(snapshot: Snapshot, path: &Path, now: Timestamp) -> Result
     let certificates = unknown.len() - identities;
     // The loss before anything is written behind the cut.
     let mut changes: Vec<_> = found.map(Change::FindLoss).into_iter().collect();
+    changes.extend(store.filter(|_| unnamed).map(RestoredChange::SetStoreId).map(Change::Restored));
     changes.extend(unknown.into_iter().map(Change::Deny));
+    old_news &= withdrawn.is_empty();
+    let counts = withdrawn.counts();
+    changes.extend(withdrawn.changes);
     if !old_news {
         tracing::warn!(
             certificates,
             identities,
             journal = %path.display(),
             "THE STORE IS OLDER THAN ITS REVOCATION JOURNAL: the revocations that it had lost are in force again. \
-             Certificates issued since then are unknown to it, and their hosts must enroll again"
+             Certificates issued since then are unknown to it; let their agents come back with: muster restore declare"
         );
         let mut event =
             AuditEvent::by_muster("store", AuditAction::StoreReplayRevocations, None, JOURNAL_NAME);
@@ -356,6 +372,9 @@ pub(crate) fn journal(snapshot: Snapshot, path: &Path, now: Timestamp) -> Result
             ("certificates", certificates.to_string()),
             ("identities", identities.to_string()),
         ]);
+        event.detail.extend(
+            counts.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name, count.to_string())),
+        );
         changes.push(Change::Audit(event));
     }
     // Watchers of trust may know more than this store, under a version that it comes to a second time.

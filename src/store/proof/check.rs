@@ -14,6 +14,7 @@ use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::Host;
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::jwt_keys::JwtKeys;
+use crate::domain::identity::restore_epoch::{RecoveryBar, RolledBack};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::TrustVersion;
 use crate::domain::insight::audit::{AuditRecord, ChainHead, KnownLoss};
@@ -21,10 +22,12 @@ use crate::domain::insight::timeline::HostEvent;
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
+use crate::domain::withdrawal::StoreId;
 use crate::store::ReadError;
 use crate::store::layers::snapshot::Snapshot;
 use crate::store::record::{
-    ClockMarksRecord, DeniedSerialRecord, FromDisk, ReportRecord, SessionRecord, StoredHost, decode,
+    ClockMarksRecord, DeniedSerialRecord, EpochsRecord, FromDisk, ReportRecord, SessionRecord, StoredHost,
+    decode, suspended_of_key,
 };
 use crate::store::rows::{Rows, Span, Table};
 use crate::store::view::retained::KEY_OCTETS;
@@ -252,6 +255,15 @@ impl<'r> Check<'r> {
             Table::ByTenant | Table::OpenJoinTokens | Table::AuditByTenant | Table::AuditNames => {
                 self.view().index_finding(table, key, content)
             }
+            Table::Returned => readable::<Timestamp>(table, content),
+            Table::RecoveryBars => {
+                decode::<RecoveryBar>(table, content)?;
+                Ok(demand(identity_of_key(key).is_some(), "it names no identity"))
+            }
+            Table::Suspended => {
+                decode::<Timestamp>(table, content)?;
+                Ok(demand(suspended_of_key(key).is_some(), "it names nothing that can be suspended"))
+            }
             Table::Audit => {
                 let record: AuditRecord = decode(table, content)?;
                 let follows = record.follows(&self.head) && key == record.seq.to_be_bytes();
@@ -274,6 +286,10 @@ impl<'r> Check<'r> {
             meta::AUDIT_LOSS => readable::<KnownLoss>(table, content),
             meta::TRUST_VERSION => readable::<TrustVersion>(table, content),
             meta::TRUST_JUDGED_AT => readable::<Timestamp>(table, content),
+            meta::STORE_ID => readable::<StoreId>(table, content),
+            meta::RESTORE_EPOCHS => readable::<EpochsRecord>(table, content),
+            meta::ROLLED_BACK => readable::<RolledBack>(table, content),
+            meta::RESTORE_NOTICE => readable::<String>(table, content),
             meta::DEFAULT_TENANT => {
                 let known = self.view().has_tenant(decode(table, content)?)?;
                 Ok(demand(known, "the default tenant is not there"))

@@ -9,9 +9,11 @@ mod encoding;
 mod enroll;
 mod host;
 mod people;
+mod restored;
 mod upkeep;
 
 pub(super) use encoding::{FromDisk, ToDisk, decode, encode};
 pub(super) use host::{ReportRecord, StoredHost};
 pub(super) use people::SessionRecord;
+pub(super) use restored::{EpochsRecord, suspended_key, suspended_of_key};
 pub(super) use upkeep::{ClockMarksRecord, DeniedSerialRecord};

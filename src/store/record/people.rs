@@ -39,6 +39,8 @@ struct UserRecord {
     tenant: Option<TenantId>,
     #[serde(with = "phc")]
     password: PasswordHash,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password_set_at: Option<Timestamp>,
     created_at: Timestamp,
     disabled_at: Option<Timestamp>,
     #[serde(default)]

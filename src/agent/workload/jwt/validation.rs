@@ -8,7 +8,6 @@ use super::bundle::JwtBundle;
 use crate::agent::trust::shared::SharedTrust;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{SpiffeId, TrustDomain};
-use crate::domain::sha256::sha256;
 
 /// Longest token that is looked into, in octets.
 const TOKEN_OCTETS_MAX: usize = 16 * 1024;
@@ -90,10 +89,7 @@ pub(crate) fn validate(
     let id = id.filter(|id| id.trust_domain == *question.trust_domain).ok_or(InvalidJwt::Subject)?;
     let serial = text("svid_serial").and_then(|serial| serial.parse::<Serial>().ok());
     let serial = serial.ok_or(InvalidJwt::Subject)?;
-    let denied = trust.read().as_ref().is_some_and(|state| {
-        let of_id = || state.denied_ids.contains(&sha256(&[id.to_string().as_bytes()]));
-        state.denies(&serial) || of_id()
-    });
+    let denied = trust.read().as_ref().is_some_and(|state| state.denies_of(&serial, &id));
     if denied { Err(InvalidJwt::Denied) } else { Ok(ValidJwt { id, claims }) }
 }
 

@@ -24,6 +24,7 @@ pub(crate) struct Entry {
     pub(crate) in_service: bool,
     pub(crate) revoked: bool,
     pub(crate) possible_clone: bool,
+    pub(crate) recovered: bool,
     pub(crate) let_in_by: Option<CredentialId>,
     pub(crate) version: AgentVersion,
     /// As stored, with newer facts laid over; when it was last seen is above.

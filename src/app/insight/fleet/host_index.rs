@@ -294,6 +294,7 @@ impl HostIndex {
             in_service: host.decommissioned_at.is_none(),
             revoked: host.revoked_at.is_some(),
             possible_clone: host.flags.contains(&HostFlag::PossibleClone),
+            recovered: host.flags.contains(&HostFlag::Recovered),
             let_in_by: host.let_in_by.map(LetInBy::id),
             version: AgentVersion::stated(host.facts.agent_version.as_deref()),
             host: Box::new(host),

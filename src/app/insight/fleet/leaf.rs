@@ -169,6 +169,7 @@ impl<'q> Wanted<'q> {
         };
         let flagged = || match query.flag {
             Some(HostFlag::PossibleClone) => entry.possible_clone,
+            Some(HostFlag::Recovered) => entry.recovered,
             Some(HostFlag::PossibleDuplicate) => self.index.is_duplicate(entry),
             None => true,
         };

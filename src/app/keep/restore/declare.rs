@@ -1,0 +1,1 @@
+//! A restore epoch for a store that is older than it was.
