@@ -1,7 +1,13 @@
 //! What `/local/*` answers: to commands on the server's own machine, never over the network.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::api::encoding::word::Word;
+use crate::domain::identity::restore_epoch::LostBy;
 
 /// A line of `POST /local/check`: a table that is whole.
 #[derive(Serialize, Deserialize)]
@@ -18,6 +24,71 @@ pub(crate) struct CheckVerdict<Finding> {
     pub(crate) damage: Option<String>,
     #[serde(default = "Vec::new")]
     pub(crate) findings: Vec<Finding>,
+}
+
+/// `POST /local/restore/declare`
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeclareBody {
+    /// Whether the journal of before lies in the data directory under the name that is kept for it.
+    pub(crate) journal: bool,
+    /// The same of a revocation list.
+    pub(crate) crl: bool,
+    pub(crate) lost_at: Option<Timestamp>,
+    pub(crate) strict: bool,
+    pub(crate) accept_revocation_loss: bool,
+}
+
+/// What a restore epoch begins with.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct EpochAnswer {
+    /// What was answered before is on record.
+    pub(crate) backup_of: Timestamp,
+    pub(crate) lost_at: Timestamp,
+    /// `journal`, `lost_at`, `crl` or `backup`: what tells when the server was lost.
+    pub(crate) lost_at_by: Word<LostBy>,
+    pub(crate) restored_at: Timestamp,
+    /// How long agents come back by themselves; `null`: none does.
+    pub(crate) comes_back_until: Option<Timestamp>,
+    pub(crate) hosts_in_service: usize,
+    pub(crate) journal_applied: bool,
+    pub(crate) crl_applied: bool,
+    pub(crate) certificates_denied: usize,
+    pub(crate) identities_denied: usize,
+    pub(crate) intermediates_revoked: usize,
+    /// By what it is, how many were taken away in the time that was lost, and are again.
+    pub(crate) withdrawn: BTreeMap<String, usize>,
+    /// The same of what counts for nothing until it is confirmed.
+    pub(crate) suspended: BTreeMap<String, usize>,
+    pub(crate) tokens_voided: usize,
+    pub(crate) sessions_ended: usize,
+}
+
+/// `POST /local/restore/confirm`
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConfirmBody {
+    /// `secrets`, `api-tokens` or `people`
+    pub(crate) kind: String,
+    /// Ids, or user names; none: all of the kind.
+    pub(crate) ids: Vec<String>,
+}
+
+/// Something that waits to be confirmed, or was.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SuspendedItem {
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) since: Timestamp,
+}
+
+/// What `POST /local/restore/confirm` answers.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ConfirmedAnswer {
+    pub(crate) confirmed: Vec<SuspendedItem>,
+    /// What was named and does not wait: then nothing was confirmed.
+    pub(crate) unknown: Vec<String>,
 }
 
 /// `GET /local/agent-ca`

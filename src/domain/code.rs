@@ -93,6 +93,7 @@ codes! {
         NotCreated = 422 "not_created",
         NotRenewed = 422 "not_renewed",
         NotSealed = 422 "not_sealed",
+        NotDeclared = 422 "not_declared",
         BackupFailed = 503 "backup_failed",
         NoEnvelope = 422 "no_envelope"
             => "set MUSTER_ENVELOPE_KEY_FILE; where the service gets the key as an encrypted credential, run the command with it: systemd-run --pipe --wait -p LoadCredentialEncrypted=envelope.key:/etc/credstore.encrypted/muster-envelope.key muster …",

@@ -25,6 +25,7 @@ use crate::app::issue::tokens::TokenError;
 use crate::app::keep::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError};
 use crate::app::keep::backup::BackupError;
 use crate::app::keep::recovery::RecoveryError;
+use crate::app::keep::restore::declare::DeclareError;
 use crate::domain::code::Code;
 use crate::error_chain::chain;
 
@@ -356,6 +357,15 @@ impl From<RenewAgentCaError> for Problem {
             RenewAgentCaError::NoEnvelope => Self::new(Code::NoEnvelope, with_causes(&error)),
             RenewAgentCaError::NoneWaiting => Self::not_found("No intermediate waits to issue."),
             _ => Self::new(Code::NotRenewed, with_causes(&error)),
+        }
+    }
+}
+
+impl From<DeclareError> for Problem {
+    fn from(error: DeclareError) -> Self {
+        match error {
+            DeclareError::Unavailable(error) => error.into(),
+            _ => Self::new(Code::NotDeclared, with_causes(&error)),
         }
     }
 }

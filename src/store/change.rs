@@ -11,7 +11,7 @@ use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::jwt_keys::JwtKeys;
 use crate::domain::identity::outage::Outage;
-use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreEpoch, RolledBack};
+use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreEpoch, RestoreNotice, RolledBack};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::TrustEpoch;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
@@ -160,9 +160,10 @@ pub enum Change {
 pub enum RestoredChange {
     /// Which store this is.
     SetStoreId(StoreId),
-    /// Begins a restore epoch: the last sign of life is that of the server that was lost, and what was found out about the
-    /// store's age is explained by it.
+    /// Begins a restore epoch, which explains what was found out about the store's age.
     Begin(RestoreEpoch),
+    /// The last sign of life was left then: by the server that was lost.
+    LastAlive(Timestamp),
     /// Bars SVIDs of an identity that are on no record, unless it is barred for longer.
     Bar(AgentRef, RecoveryBar),
     /// Another machine has taken an identity over: nothing that is on no record comes back of it.
@@ -187,8 +188,8 @@ pub enum RestoredChange {
     Suspend(Suspended),
     /// It counts again.
     Confirm(Suspended),
-    /// What there is to say of a restore until an administrator has seen it; `None`: one has.
-    Notice(Option<String>),
+    /// What there is to say of a restore until an administrator has seen it.
+    Notice(RestoreNotice),
 }
 
 /// What a decision came to: an outcome for the caller, and changes to make durable before the caller

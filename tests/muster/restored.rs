@@ -216,3 +216,116 @@ async fn what_was_withdrawn_from_people_and_programs_stays_withdrawn() {
     server.cli(&["user", "set-password", "changed"]).stdin("yet another pass phrase").run().ok();
     assert!(signs_in("changed", "yet another pass phrase").await, "a new password needs nobody's word");
 }
+
+/// The codes of what `muster check` finds.
+fn findings(server: &Server) -> Vec<String> {
+    let checked: Value = serde_json::from_str(&server.cli(&["check", "--json"]).run().stdout).unwrap();
+    checked["findings"].as_array().unwrap().iter().map(|finding| text(finding, "code")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_journal_everything_waits_for_the_operator() {
+    let mut server = Server::quickstart();
+    let password = server.hello.admin_password.clone().unwrap();
+    let (secret_id, secret) = server.secret(&[]);
+    let token = server.api_token(&["agent.read"], None);
+    server.add_user("ada", "viewer", None);
+    let agent = Identity::enroll(&server, "web-1").await;
+    backup(&server);
+    let since = agent.rotate(&server.http()).await;
+    lose(&mut server);
+    std::fs::remove_file(server.file("revocations.log")).unwrap();
+    restore(&server, &[]).failed();
+    let restored = restore(&server, &["--accept-revocation-loss"]).json();
+    let suspended = json!({"secrets_suspended": 1, "api_tokens_suspended": 1, "people_suspended": 2});
+    assert_eq!((&restored["suspended"], &restored["lost_at_by"]), (&suspended, &json!("backup")));
+    server.start_again();
+    let http = server.http();
+    // Agents come back all the same.
+    since.rotate(&http).await;
+    let sign_in = async |name: &str| Client::nobody(&server).try_sign_in(name, PASSWORD).await;
+    sign_in("ada").await.refused(401, "unauthenticated");
+    present_secret(&http, &secret, &Key::p256().csr()).await.refused(401, "unauthorized");
+    let hosts = async || Client::bearer(&server, &token).get("/v1/hosts").await;
+    hosts().await.refused(401, "unauthenticated");
+    let found = findings(&server);
+    assert!(found.contains(&"suspended".to_owned()) && found.contains(&"restored".to_owned()), "{found:?}");
+
+    server.cli(&["restore", "confirm", "people", "ada", "nobody"]).run().failed();
+    sign_in("ada").await.refused(401, "unauthenticated");
+    server.cli(&["restore", "confirm", "people", "ADA"]).run().ok();
+    sign_in("ada").await.expect(200);
+    let confirmed = server.cli(&["restore", "confirm", "secrets", "--json"]).run().json();
+    assert_eq!(confirmed["confirmed"][0]["id"], secret_id);
+    present_secret(&http, &secret, &Key::p256().csr()).await.expect(201);
+    server.cli(&["restore", "confirm", "api-tokens"]).run().ok();
+    hosts().await.expect(200);
+    server.cli(&["restore", "confirm", "people"]).run().ok();
+    assert!(!findings(&server).contains(&"suspended".to_owned()));
+    // Until an administrator has seen it, and for a while after that.
+    let admin = Client::sign_in(&server, "admin", &password).await;
+    for _ in 0..2 {
+        let overview = admin.get("/v1/overview").await.expect(200);
+        let warnings = overview["warnings"].as_array().unwrap();
+        assert!(warnings.iter().any(|warning| warning["code"] == "restored"), "{warnings:?}");
+    }
+    let records = server.audit("store.confirm");
+    assert_eq!(records.len(), 4, "{records:?}");
+}
+
+/// The data directory is copied back from an hour ago by hand: nothing says so but what agents show.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_wakes_older_is_noticed_and_its_agents_come_back() {
+    let mut server = Server::quickstart();
+    let before = enrolled(&server, &["back", "revoked", "still"]).await;
+    server.stop();
+    let files = ["muster.redb", "revocations.log"];
+    for file in files {
+        std::fs::copy(server.file(file), server.room().join(file)).unwrap();
+    }
+    server.start_again();
+    let http = server.http();
+    let (back, revoked) = (before[0].rotate(&http).await, before[1].rotate(&http).await);
+    server.revoke("revoked");
+    server.kill();
+    let journal = server.room().join("kept.log");
+    std::fs::copy(server.file("revocations.log"), &journal).unwrap();
+    for file in files {
+        std::fs::copy(server.room().join(file), server.file(file)).unwrap();
+    }
+    std::fs::remove_dir_all(server.file("changes")).unwrap();
+    server.start_again();
+    assert!(!findings(&server).contains(&"rolled_back".to_owned()), "nobody has told yet");
+
+    refused(&server, &back, 401, "unknown_serial").await;
+    let noticed = async || findings(&server).contains(&"rolled_back".to_owned()).then_some(());
+    until_answered("the store is found to be older than it was", noticed).await;
+    server.wait_for_log("THE STORE IS OLDER THAN IT WAS", Duration::from_secs(10));
+    assert_eq!(server.cli(&["check"]).run().code, Some(1));
+    let declare = |more: &[&str]| server.cli(&[&["restore", "declare", "--json"], more].concat()).run();
+    let refusal = declare(&[]).failed();
+    assert!(refusal.stderr.contains("--accept-revocation-loss"), "{refusal}");
+    let other = Server::quickstart();
+    let refusal = declare(&["--journal", other.file("revocations.log").to_str().unwrap()]).failed();
+    assert!(refusal.stderr.contains("another store's"), "{refusal}");
+    refused(&server, &back, 401, "unknown_serial").await;
+
+    let declared = declare(&["--journal", journal.to_str().unwrap()]).json();
+    assert_eq!((&declared["certificates_denied"], &declared["identities_denied"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&declared["lost_at_by"], &declared["suspended"]["people_suspended"]),
+        (&json!("journal"), &json!(0))
+    );
+    let http = server.http();
+    back.rotate(&http).await.peer(&server).reports().await.unwrap();
+    refused(&server, &revoked, 403, "identity_revoked").await;
+    before[1].assert_out(&server).await;
+    before[2].rotate(&http).await.peer(&server).reports().await.unwrap();
+    assert!(!findings(&server).contains(&"rolled_back".to_owned()));
+    assert!(!server.file(".declared.log").exists());
+    assert_eq!((server.audit("store.rolled_back").len(), server.audit("store.declare").len()), (1, 1));
+    server.cli(&["audit", "verify"]).run().ok();
+    server.stop();
+    server.start_again();
+    refused(&server, &revoked, 403, "identity_revoked").await;
+}

@@ -196,7 +196,7 @@ mod tests {
     use super::*;
     use crate::agent::trust::update::UpdateReader;
     use crate::agent::trust::update::tests::{authority, denied, serial, update};
-    use crate::grpc::proto::{Denied, TrustUpdate};
+    use crate::grpc::proto::{BarredId, Denied, TrustUpdate};
 
     const DAY: i64 = 86_400_000;
 
@@ -227,6 +227,29 @@ mod tests {
         let mut known: Vec<_> = state.denied.iter().map(one).collect();
         known.sort_unstable();
         known
+    }
+
+    #[test]
+    fn an_identity_is_denied_with_what_it_held_and_not_with_what_it_got_since() {
+        let id: SpiffeId =
+            "spiffe://muster/tenant/01890000-0000-7000-8000-000000000000/agent/web-1".parse().unwrap();
+        let other: SpiffeId =
+            "spiffe://muster/tenant/01890000-0000-7000-8000-000000000000/agent/web-2".parse().unwrap();
+        let hash = sha256(&[id.to_string().as_bytes()]).to_vec();
+        let made = |ms: i64| Serial::new(at(ms), [7; 10]);
+        let mut state = TrustState::from_snapshot(None, snapshot("e1", 3, Vec::new()), at(0)).unwrap();
+        assert!(!state.denies_of(&made(5), &id));
+        let told = TrustUpdate { denied_ids: vec![hash.clone()], ..update(4, Vec::new()) };
+        assert_eq!(state.apply(whole(told), at(0)), Ok(Applied::Changed));
+        assert!(state.denies_of(&made(5), &id) && !state.denies_of(&made(5), &other));
+        // It was let in again, which a snapshot tells.
+        let barred = BarredId { id: hash, made_before_ms: 6 };
+        let again = TrustUpdate { barred: vec![barred], ..update(5, Vec::new()) };
+        let (root, list) = authority();
+        let again = TrustUpdate { snapshot: true, roots: vec![root], lists: vec![list], ..again };
+        let state = TrustState::from_snapshot(Some(&state), whole(again), at(0)).unwrap();
+        assert!(state.denies_of(&made(5), &id) && !state.denies_of(&made(6), &id));
+        assert!(!state.denies_of(&made(5), &other));
     }
 
     #[test]

@@ -2,10 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::app::access::caller::Caller;
 use crate::app::insight::overview::{AgentCaExpiries, WaitingRevocation};
+use crate::app::keep::restore::confirm::SuspendedCounts;
 use crate::app::{App, Unavailable};
 use crate::ca::envelope::{Envelope, EnvelopeSettings};
+use crate::domain::identity::restore_epoch::{RestoreNotice, RolledBack};
 use crate::domain::insight::finding::{Finding, Severity};
+use crate::store::{Change, ReadError, RestoredChange, Verdict, View};
 
 /// A server that runs publishes a list that waited within seconds.
 const PUBLISHED_WITHIN: SignedDuration = SignedDuration::from_mins(1);
@@ -17,8 +21,25 @@ impl App {
         Ok(self.findings_about(stored.map(|stored| AgentCaExpiries::of(&stored)).as_ref()))
     }
 
+    /// Takes note that an administrator of everything is shown what there is to say of a restore.
+    pub async fn note_restore_seen(&self, caller: &Caller) -> Result<(), Unavailable> {
+        let Caller::User { user, .. } = caller else { return Ok(()) };
+        let unseen = |view: &View<'_>| Ok(view.restore_notice()?.filter(|notice| notice.seen_at.is_none()));
+        if !user.is_global_admin() || self.query(unseen)?.is_none() {
+            return Ok(());
+        }
+        self.decide(move |view, now| {
+            let seen = unseen(view)?.map(|notice| RestoreNotice { seen_at: Some(now), ..notice });
+            let changes = seen.map(RestoredChange::Notice).map(Change::Restored).into_iter().collect();
+            Ok(Verdict::accept((), changes))
+        })
+        .await
+    }
+
     pub(crate) fn findings_about(&self, agent_ca: Option<&AgentCaExpiries>) -> Vec<Finding> {
         let mut findings = of_agent_ca(agent_ca, self.clock.now());
+        // Where the store can't be read, that is found elsewhere.
+        findings.extend(self.query(|view| of_restores(view, self.clock.now())).unwrap_or_default());
         if !self.store.takes_writes() {
             findings.push(Finding::new(
                 "commit_failed",
@@ -46,6 +67,38 @@ pub fn of_envelope(settings: &EnvelopeSettings) -> Option<Finding> {
              key elsewhere (MUSTER_ENVELOPE_KEY_FILE, or a credential of the unit).",
         )
     })
+}
+
+/// What restores have left to do, and that one is due.
+fn of_restores(view: &View<'_>, now: Timestamp) -> Result<Vec<Finding>, ReadError> {
+    let mut findings = Vec::new();
+    if let Some(RolledBack { noticed_at, woke_from, .. }) = view.rolled_back()? {
+        let message = format!(
+            "The store is older than it was: an agent shows a certificate that was issued after {woke_from:.0}, the store's last sign \
+             of life, and is on no record"
+        );
+        let hint = "Let its agents come back, and nobody who was revoked, on the server's machine: muster restore declare --journal \
+                    FILE, with the revocations.log of before";
+        findings.push(Finding::new("rolled_back", Severity::Critical, message, hint).at(noticed_at));
+    }
+    let suspended = SuspendedCounts::of(view.all_suspended()?.iter().map(|(what, _)| what));
+    if suspended.total() > 0 {
+        let SuspendedCounts { secrets, api_tokens, people } = suspended;
+        let message = format!(
+            "Since a restore without a journal {secrets} enrollment secrets, {api_tokens} API tokens and the passwords of {people} \
+             people count for nothing"
+        );
+        let hint = "Look through them, and confirm those that were not revoked or changed: muster restore confirm secrets, muster \
+                    restore confirm api-tokens, muster restore confirm people";
+        let count = u64::try_from(suspended.total()).unwrap_or(u64::MAX);
+        findings.push(Finding::new("suspended", Severity::Soon, message, hint).counting(count));
+    }
+    if let Some(notice) = view.restore_notice()?.filter(|notice| notice.is_open(now)) {
+        let hint = "Hosts that came back by themselves are flagged: look through them.";
+        let found = Finding::new("restored", Severity::Tidy, notice.text, hint).at(notice.at);
+        findings.push(found.target("/hosts?flag=recovered"));
+    }
+    Ok(findings)
 }
 
 fn of_agent_ca(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Finding> {

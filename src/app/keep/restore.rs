@@ -14,7 +14,6 @@ use jiff::{SignedDuration, Timestamp};
 use crate::app::access::caller::Caller;
 use crate::app::keep::backup::contents::{self, BesideTheStore};
 use crate::app::keep::restore::confirm::SuspendedCounts;
-use crate::app::keep::restore::epoch::LostBy;
 use crate::app::keep::revoke_intermediate::denied_intermediates;
 use crate::ca::crl::{self, ListedReason};
 use crate::ca::envelope::{Envelope, EnvelopeError};
@@ -26,8 +25,9 @@ use crate::ca::server::{KeptServerFiles, PutBackError};
 use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
 use crate::domain::identity::deny::{AgentRef, Denial};
+use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::jwt_keys::JwtKeys;
-use crate::domain::identity::restore_epoch::RestoreEpoch;
+use crate::domain::identity::restore_epoch::{CLOCKS_APART, LostBy, RestoreEpoch};
 use crate::domain::identity::serial::Serial;
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
 use crate::domain::insight::audit_action::AuditAction;
@@ -179,7 +179,7 @@ pub fn restore(
     now: Timestamp,
 ) -> Result<Restored, RestoreError> {
     Restoring::vacant(data_dir)?;
-    if let Some(later) = wishes.lost_at.filter(|at| *at > now) {
+    if let Some(later) = wishes.lost_at.filter(|at| at.duration_since(now) > CLOCKS_APART) {
         return Err(RestoreError::LostLater(later));
     }
     let accept_unauthenticated = wishes.accept_unauthenticated;
@@ -267,6 +267,8 @@ pub fn restore(
     changes.extend(store.filter(|_| unnamed).map(RestoredChange::SetStoreId).map(Change::Restored));
     changes.extend(suspend.into_iter().map(RestoredChange::Suspend).map(Change::Restored));
     changes.push(Change::Restored(RestoredChange::Begin(epoch)));
+    // The outage that lets come back who ran out because nobody was there begins with the loss.
+    changes.push(Change::Restored(RestoredChange::LastAlive(epoch.lost_at)));
     let tokens = restoring.view(|view| void_tokens(view, now))?;
     restored.tokens_voided = tokens.len();
     changes.extend(tokens);
@@ -277,7 +279,7 @@ pub fn restore(
     if !restoring.view(|view| view.jwt_keys())?.keys.is_empty() {
         changes.push(Change::PutJwtKeys(JwtKeys::default()));
     }
-    changes.push(Change::Restored(RestoredChange::Notice(Some(epoch::notice(&restored)))));
+    changes.push(Change::Restored(RestoredChange::Notice(epoch::notice(&restored))));
     changes.push(Change::Audit(event(caller, &restored)));
     changes.extend(restored.missing.clone().map(Change::AcceptLoss));
     restoring.write(changes, now)?;
@@ -313,9 +315,16 @@ fn in_charge(view: &View<'_>) -> Result<InCharge, ReadError> {
     Ok(InCharge { roots: roots.iter().map(|root| Pin::of(root).to_string()).collect(), administrators })
 }
 
+/// Longest revocation list that is read, in octets: a million entries.
+pub const LIST_MAX: u64 = 64 << 20;
+
+pub(crate) fn read_list_of(hierarchy: &Hierarchy, der: &[u8]) -> Result<RevocationList, RevocationListError> {
+    revocation_list::read(der, hierarchy)
+}
+
 fn read_list(restoring: &Restoring, der: &[u8]) -> Result<RevocationList, RestoreError> {
     let hierarchy = restoring.view(|view| view.hierarchy())?.ok_or(RestoreError::NoAgentCa)?;
-    let list = revocation_list::read(der, &hierarchy)?;
+    let list = read_list_of(&hierarchy, der)?;
     let (issued_at, created_at) = (crl::made_at(&list), restoring.created_at);
     if issued_at.as_second() < created_at.as_second() {
         return Err(RestoreError::OlderList { issued_at, created_at });
@@ -397,21 +406,26 @@ fn void_tokens(view: &View<'_>, now: Timestamp) -> Result<Vec<Change>, ReadError
 
 fn event(caller: &Caller, restored: &Restored) -> AuditEvent {
     let mut event = caller.event(AuditAction::StoreRestore, None, store::FILE_NAME);
-    let present = |present| if present { "applied" } else { "missing" };
     event.detail.insert("backup_of", restored.created_at.to_string());
     event.detail.insert("authenticated", restored.authenticated.to_string());
+    if let Some(missing) = &restored.missing {
+        event.detail.extend(crate::app::insight::audit::detail(missing));
+    }
+    detail(restored, &mut event);
+    event
+}
+
+/// What a record says of it, and of an epoch that was declared.
+fn detail(restored: &Restored, event: &mut AuditEvent) {
+    let present = |present| if present { "applied" } else { "missing" };
     event.detail.insert("journal", present(restored.journal).to_owned());
     event.detail.insert("crl", present(restored.list).to_owned());
     event.detail.insert("certificates_denied", restored.certificates_denied.to_string());
     event.detail.insert("identities_denied", restored.identities_denied.to_string());
     event.detail.insert("intermediates_revoked", restored.intermediates_revoked.to_string());
     event.detail.insert("tokens_voided", restored.tokens_voided.to_string());
-    if let Some(missing) = &restored.missing {
-        event.detail.extend(crate::app::insight::audit::detail(missing));
-    }
     event.detail.insert("sessions_ended", restored.sessions_ended.to_string());
-    epoch::tell(&restored.epoch, restored.lost_by, &mut event);
+    epoch::tell(&restored.epoch, restored.lost_by, event);
     let told = restored.withdrawn.iter().copied().chain(restored.suspended.by_name());
     event.detail.extend(told.filter(|(_, count)| *count > 0).map(|(name, count)| (name, count.to_string())));
-    event
 }

@@ -12,7 +12,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fstat, openat, statat};
 
 /// What commands make in a data directory for the server. The root key is not for the server.
-const FILES: [&CStr; 4] = [c"muster.redb", c"revocations.log", c"envelope.key", c"envelope.key.old"];
+const FILES: [&CStr; 6] = [
+    c"muster.redb",
+    c"revocations.log",
+    c"envelope.key",
+    c"envelope.key.old",
+    c".declared.log",
+    c".declared.crl",
+];
 /// The one directory of ours inside a data directory, and what they make there.
 const INSIDE: &CStr = c"tls";
 const INSIDE_FILES: [&CStr; 4] = [c"ca.crt", c"ca.key.age", c"server.crt", c"server.key"];

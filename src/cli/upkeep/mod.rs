@@ -7,4 +7,5 @@ pub(crate) mod envelope;
 mod leash;
 pub(crate) mod quickstart;
 pub(crate) mod restore;
+pub(crate) mod restored;
 pub(crate) mod serve;

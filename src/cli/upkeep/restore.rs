@@ -11,17 +11,19 @@ use serde_json::json;
 use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::keep::backup::server_files::restore_server_files;
 use crate::app::keep::restore::confirm::SuspendedCounts;
-use crate::app::keep::restore::epoch::LostBy;
-use crate::app::keep::restore::{InCharge, RestoreError, RestoreWishes, Restored, ServerFilesAfter, restore};
+use crate::app::keep::restore::{
+    InCharge, LIST_MAX, RestoreError, RestoreWishes, Restored, ServerFilesAfter, restore,
+};
 use crate::ca::envelope::{Envelope, EnvelopeError};
 use crate::ca::server::PutBackError;
 use crate::cli::Global;
 use crate::cli::authority::custody::Custody;
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::{Progress, print_json};
+use crate::cli::upkeep::restored::RestoreStep;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::domain::identity::restore_epoch::RestoreEpoch;
+use crate::domain::identity::restore_epoch::{LostBy, RestoreEpoch};
 use crate::domain::network::pin::Pin;
 use crate::server::{self, StartError};
 use crate::store::{self, SnapshotReadError};
@@ -36,10 +38,13 @@ use crate::store::{self, SnapshotReadError};
 /// people sign in again. Without a journal, enrollment secrets, API tokens and passwords count for nothing until they are
 /// confirmed: 'muster restore confirm'.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct RestoreCommand {
+    #[command(subcommand)]
+    step: Option<RestoreStep>,
     /// The backup, as 'muster backup' wrote it
-    path: PathBuf,
+    #[arg(required = true)]
+    path: Option<PathBuf>,
     /// A revocation list newer than the backup, DER, as it was served at /agent-ca.crl
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
@@ -82,21 +87,22 @@ const EXAMPLES: &str = "Examples:
 On another machine, with the envelope key as envelope.key in the data directory:
   muster restore muster-2026-11-22.age";
 
-/// Longest revocation list that is read, in octets: a million entries.
-const LIST_MAX: u64 = 64 << 20;
-
 impl RestoreCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
+        if let Some(step) = self.step {
+            return step.run(global).await;
+        }
+        let path = self.path.unwrap_or_default();
         let config = global.local_config()?;
         global.log(Some(&config))?;
         if self.only_tls {
-            return only_tls(global, config, &self.path).await;
+            return only_tls(global, config, &path).await;
         }
         store::Restoring::vacant(&config.data_dir).map_err(|error| {
             CliError::caused(&error)
                 .hint("stop the server and move muster.redb away; keep revocations.log where it is")
         })?;
-        let backup = open(&self.path)?;
+        let backup = open(&path)?;
         let list = self.crl.as_deref().map(read_list).transpose()?;
         let envelope = Envelope::find(&server::envelope_settings(&config))?
             .ok_or_else(|| CliError::from(StartError::NoEnvelope).hint(server::FIND_THE_ENVELOPE))?;
@@ -323,7 +329,7 @@ fn what_will_happen(restored: &Restored) {
 }
 
 /// A name of a record, in words.
-fn words(name: &str) -> &'static str {
+pub(super) fn words(name: &str) -> &'static str {
     match name {
         "secrets_revoked" => "enrollment secrets",
         "secrets_used" => "capped enrollment secrets' used-up slots",

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::enroll::enrollment::{RevocationReason, past_not_after};
 use crate::domain::identity::outage::AMNESTY;
 use crate::domain::identity::serial::Serial;
+use crate::domain::vocabulary::vocabulary;
 
 /// How far the clocks of the lost machine and of this one may be apart.
 pub const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(5);
@@ -56,6 +57,20 @@ impl RestoreEpoch {
     /// No certificate that is on no record because of it was made later.
     pub fn last_made(&self) -> Timestamp {
         self.restored_at.saturating_add(CLOCKS_APART).unwrap_or(Timestamp::MAX)
+    }
+}
+
+vocabulary! {
+    /// What says when the server was lost.
+    wire pub enum LostBy {
+        // Its last sign of life in the revocation journal.
+        Journal = "journal",
+        // The operator.
+        Told = "lost_at",
+        // A revocation list that it signed.
+        List = "crl",
+        // Nothing says more than that it made a backup.
+        Backup = "backup",
     }
 }
 
@@ -152,6 +167,27 @@ pub struct RolledBack {
     pub woke_from: Timestamp,
     /// When it was next seen to live.
     pub woke_at: Timestamp,
+}
+
+/// What there is to say of a restore on the overview.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreNotice {
+    /// What happened, what will happen, and to whom, as a clause.
+    pub text: String,
+    /// When it was.
+    pub at: Timestamp,
+    /// When an administrator first saw it.
+    pub seen_at: Option<Timestamp>,
+}
+
+/// How long a notice stays that an administrator has begun to read.
+const READ_WITHIN: SignedDuration = SignedDuration::from_hours(1);
+
+impl RestoreNotice {
+    /// Whether it is still to be shown.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        self.seen_at.is_none_or(|seen| now.duration_since(seen) < READ_WITHIN)
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub(crate) mod hosts;
 pub(crate) mod local;
 pub(crate) mod overview;
 pub mod public;
+pub(crate) mod restored;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
 pub(crate) mod table;

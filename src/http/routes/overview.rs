@@ -15,6 +15,7 @@ pub(crate) async fn show(
 ) -> Result<axum::Json<OverviewAnswer>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let mut overview = shared.app.overview(tenant).await?;
+    shared.app.note_restore_seen(&allowed.caller).await?;
     overview.warnings.extend(findings::of_server(&shared));
     overview.warnings = ranked(overview.warnings);
     let certificate = shared.facts.certificate().map(|certificate| ServerCertificateItem {

@@ -8,8 +8,8 @@ use crate::http::Shared;
 use crate::http::openapi::registration::Api;
 use crate::http::routes::public::{agent_ca, enroll, health, install, metrics};
 use crate::http::routes::{
-    account, api_tokens, audit, events, hosts, local, overview, secrets, sessions, tenants, tokens, users,
-    vouch,
+    account, api_tokens, audit, events, hosts, local, overview, restored, secrets, sessions, tenants, tokens,
+    users, vouch,
 };
 
 const GET: Method = Method::GET;
@@ -110,6 +110,8 @@ pub(crate) fn local() -> Router<Shared> {
     Router::new()
         .route("/backup", post(local::backup))
         .route("/check", post(local::check))
+        .route("/restore/declare", post(restored::declare))
+        .route("/restore/confirm", post(restored::confirm).get(restored::suspended))
         .route("/agent-ca", post(local::install_agent_ca).get(local::has_agent_ca))
         .route("/agent-ca/request", post(local::request_intermediate))
         .route("/agent-ca/request-revocation", post(local::request_revocation))

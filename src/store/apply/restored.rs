@@ -33,8 +33,8 @@ impl Batch {
             RestoredChange::RolledBack(found) => self.put(Table::Meta, meta::ROLLED_BACK, &found),
             RestoredChange::Suspend(what) => self.put(Table::Suspended, &suspended_key(what), &now),
             RestoredChange::Confirm(what) => self.remove(Table::Suspended, &suspended_key(what)),
-            RestoredChange::Notice(Some(text)) => self.put(Table::Meta, meta::RESTORE_NOTICE, &text),
-            RestoredChange::Notice(None) => self.remove(Table::Meta, meta::RESTORE_NOTICE),
+            RestoredChange::LastAlive(at) => self.put(Table::Meta, meta::ALIVE, &at),
+            RestoredChange::Notice(notice) => self.put(Table::Meta, meta::RESTORE_NOTICE, &notice),
         }
     }
 
@@ -44,7 +44,6 @@ impl Batch {
         let beyond = epochs.len().saturating_sub(EPOCHS_MAX);
         epochs.drain(..beyond);
         self.put(Table::Meta, meta::RESTORE_EPOCHS, &EpochsRecord::from(epochs.clone()))?;
-        self.put(Table::Meta, meta::ALIVE, &epoch.lost_at)?;
         self.remove(Table::Meta, meta::ROLLED_BACK)?;
         self.published.restore_epochs = Some(epochs);
         self.trust_changed = true;

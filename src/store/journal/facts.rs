@@ -220,7 +220,10 @@ impl JournalFacts {
     ) -> Result<(), ReadError> {
         let marks = view.clock_marks()?;
         for (id, (_, at)) in &self.hosts {
-            let Some(host) = view.any_tenant().host(*id)? else { continue };
+            // A row of later has its id from a name in a certificate.
+            let Some(host) = view.any_tenant().host(*id)?.filter(|host| host.first_enrolled_at <= *at) else {
+                continue;
+            };
             withdrawn.hosts += 1;
             let revocation = Revocation { at: *at, reason: RevocationReason::Deleted };
             view.any_tenant().enrollments_of(*id, None, |enrollment| {

@@ -14,7 +14,7 @@ use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::host::Host;
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::jwt_keys::JwtKeys;
-use crate::domain::identity::restore_epoch::{RecoveryBar, RolledBack};
+use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreNotice, RolledBack};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::TrustVersion;
 use crate::domain::insight::audit::{AuditRecord, ChainHead, KnownLoss};
@@ -289,7 +289,7 @@ impl<'r> Check<'r> {
             meta::STORE_ID => readable::<StoreId>(table, content),
             meta::RESTORE_EPOCHS => readable::<EpochsRecord>(table, content),
             meta::ROLLED_BACK => readable::<RolledBack>(table, content),
-            meta::RESTORE_NOTICE => readable::<String>(table, content),
+            meta::RESTORE_NOTICE => readable::<RestoreNotice>(table, content),
             meta::DEFAULT_TENANT => {
                 let known = self.view().has_tenant(decode(table, content)?)?;
                 Ok(demand(known, "the default tenant is not there"))

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::enroll::enrollment::RevocationReason;
-use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreEpoch, RolledBack};
+use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreEpoch, RestoreNotice, RolledBack};
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, UserId};
 use crate::domain::withdrawal::{StoreId, Suspended};
@@ -14,6 +14,7 @@ on_disk! {
     RestoreEpoch as RestoreEpochRecord,
     RecoveryBar as RecoveryBarRecord,
     RolledBack as RolledBackRecord,
+    RestoreNotice as RestoreNoticeRecord,
     StoreId as store_id,
 }
 
@@ -58,6 +59,14 @@ struct RolledBackRecord {
     serial: Serial,
     woke_from: Timestamp,
     woke_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RestoreNotice")]
+struct RestoreNoticeRecord {
+    text: String,
+    at: Timestamp,
+    seen_at: Option<Timestamp>,
 }
 
 /// Its text.

@@ -1,14 +1,18 @@
 //! What restores have left in the store: epochs, who has come back in them, who never does, and what waits for the operator.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
-use crate::domain::enroll::enrollment::RevocationReason;
+use crate::domain::enroll::enrollment::{Enrollment, RevocationReason};
 use crate::domain::identity::deny::AgentRef;
-use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreEpoch, RolledBack};
+use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreEpoch, RestoreNotice, RolledBack};
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
 use crate::domain::withdrawal::{StoreId, Suspended};
 use crate::store::ReadError;
+use crate::store::journal::file;
+use crate::store::journal::file::{JournalError, OnlyInJournal};
 use crate::store::record::{DeniedSerialRecord, EpochsRecord, decode, suspended_key, suspended_of_key};
 use crate::store::rows::{Span, Table};
 use crate::store::view::{View, host_serial_key, identity_key, identity_of_key, meta};
@@ -30,9 +34,32 @@ impl View<'_> {
         self.record(Table::Meta, meta::ROLLED_BACK)
     }
 
-    /// What the last restore has to say, until an administrator has seen it.
-    pub fn restore_notice(&self) -> Result<Option<String>, ReadError> {
+    /// What the last restore has to say.
+    pub fn restore_notice(&self) -> Result<Option<RestoreNotice>, ReadError> {
         self.record(Table::Meta, meta::RESTORE_NOTICE)
+    }
+
+    /// What another revocation journal of this store knows and the store does not; `None`: there is none at this path.
+    pub fn compare_journal(
+        &self,
+        path: &Path,
+        now: Timestamp,
+    ) -> Result<Option<OnlyInJournal>, JournalError> {
+        file::unknown_to(self, path, now)
+    }
+
+    /// Certificates that were made at a moment or later, and are on record.
+    pub fn enrollments_made_from(
+        &self,
+        at: Timestamp,
+        mut visit: impl FnMut(Enrollment),
+    ) -> Result<(), ReadError> {
+        let table = Table::Enrollments;
+        let span = Span::all().behind(Some(Serial::new(at, [0; 10]).as_bytes().to_vec()), false);
+        self.rows.each(table, &span, &mut |_, content| {
+            visit(decode(table, content)?);
+            Ok(())
+        })
     }
 
     /// Why a certificate is denied by its serial, if it is.

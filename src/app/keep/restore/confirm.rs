@@ -14,12 +14,11 @@ use crate::store::{Change, ReadError, RestoredChange, Verdict, View};
 
 vocabulary! {
     /// What is suspended, by kinds.
-    #[schemars(rename = "SuspendedKindName")]
-    wire pub enum SuspendedKind {
-        // Enrollment secrets.
+    pub enum SuspendedKind {
+        /// Enrollment secrets.
         Secrets = "secrets",
         ApiTokens = "api-tokens",
-        // Passwords of people.
+        /// Passwords of people.
         People = "people",
     }
 }

@@ -6,24 +6,9 @@ use std::ops::ControlFlow;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::app::keep::restore::Restored;
-use crate::domain::identity::restore_epoch::RestoreEpoch;
+use crate::domain::identity::restore_epoch::{LostBy, RestoreEpoch, RestoreNotice};
 use crate::domain::insight::audit::AuditEvent;
-use crate::domain::vocabulary::vocabulary;
 use crate::store::{ReadError, View};
-
-vocabulary! {
-    /// What says when the server was lost.
-    wire pub enum LostBy {
-        // Its last sign of life in the revocation journal.
-        Journal = "journal",
-        // The operator.
-        Told = "lost_at",
-        // A revocation list that it signed.
-        List = "crl",
-        // Nothing says more than that it made a backup.
-        Backup = "backup",
-    }
-}
 
 /// What there is to tell when the server was lost.
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,8 +65,9 @@ pub(crate) fn tell(epoch: &RestoreEpoch, lost_by: LostBy, event: &mut AuditEvent
 }
 
 /// What the overview says of a restore.
-pub(crate) fn notice(restored: &Restored) -> String {
-    let Restored { created_at, epoch, hosts, certificates_denied, identities_denied, .. } = restored;
+pub(crate) fn notice(restored: &Restored) -> RestoreNotice {
+    let Restored { created_at, epoch, hosts, certificates_denied, identities_denied, suspended, .. } =
+        restored;
     let returning = if epoch.strict {
         "agents that rotated since must enroll again".to_owned()
     } else {
@@ -94,11 +80,16 @@ pub(crate) fn notice(restored: &Restored) -> String {
     } else {
         "who was revoked since is not known".to_owned()
     };
-    format!(
-        "The store was restored from the backup of {created_at:.0}, with {hosts} hosts in service; the server was lost at {:.0}; \
-         {returning}; {known}",
+    let suspended = match suspended.total() {
+        0 => String::new(),
+        count => format!("; {count} secrets, API tokens and passwords wait to be confirmed"),
+    };
+    let text = format!(
+        "The store was put back to {created_at:.0}, with {hosts} hosts in service; its server was lost at {:.0}; {returning}; \
+         {known}{suspended}",
         epoch.lost_at
-    )
+    );
+    RestoreNotice { text, at: epoch.restored_at, seen_at: None }
 }
 
 #[cfg(test)]
