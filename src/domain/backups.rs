@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::duration;
+use crate::domain::ids::TenantId;
 
 /// How often the server backs up by itself, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,15 +109,18 @@ pub struct BackupFile {
 }
 
 impl BackupFile {
-    /// What the one that is begun now is called.
-    pub fn name_at(at: Timestamp) -> String {
-        format!("muster-{}.age", at.strftime("%Y%m%dT%H%M%SZ"))
+    /// What the one of this deployment is called that is begun now. Several may share a directory.
+    pub fn name_at(of: TenantId, at: Timestamp) -> String {
+        // The first half of the id is the time of its making, the second is random.
+        let [.., a, b, c, d] = *of.as_bytes();
+        format!("muster-{:08x}-{}.age", u32::from_be_bytes([a, b, c, d]), at.strftime("%Y%m%dT%H%M%SZ"))
     }
 
     /// When the one of this name was begun; `None`: it is none of ours.
-    pub fn begun(name: &str) -> Option<Timestamp> {
-        let at = name.strip_prefix("muster-")?.strip_suffix(".age")?.parse().ok()?;
-        (Self::name_at(at) == name).then_some(at)
+    pub fn begun(of: TenantId, name: &str) -> Option<Timestamp> {
+        let (_, at) = name.strip_suffix(".age")?.rsplit_once('-')?;
+        let at = at.parse().ok()?;
+        (Self::name_at(of, at) == name).then_some(at)
     }
 }
 
@@ -241,16 +245,18 @@ mod tests {
 
     #[test]
     fn a_file_says_when_it_was_begun() {
-        let name = BackupFile::name_at(at(0));
-        assert_eq!(name, "muster-20270115T080000Z.age");
-        assert_eq!(BackupFile::begun(&name), Some(at(0)));
+        let of = TenantId::from_bytes([0xab; 16]);
+        let name = BackupFile::name_at(of, at(0));
+        assert_eq!(name, "muster-abababab-20270115T080000Z.age");
+        assert_eq!(BackupFile::begun(of, &name), Some(at(0)));
+        assert_eq!(BackupFile::begun(TenantId::from_bytes([1; 16]), &name), None, "of another deployment");
         for other in [
-            "muster-2027.age",
-            "muster-20270115T080000Z.age.part",
+            "muster-abababab-2027.age",
+            "muster-abababab-20270115T080000Z.age.part",
             "muster.age",
-            "muster-2027-01-15T08:00:00Z.age",
+            "muster-abababab-2027-01-15T08:00:00Z.age",
         ] {
-            assert_eq!(BackupFile::begun(other), None, "{other}");
+            assert_eq!(BackupFile::begun(of, other), None, "{other}");
         }
     }
 

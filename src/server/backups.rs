@@ -14,6 +14,7 @@ use crate::app::{App, Unavailable};
 use crate::ca::envelope::EnvelopeSettings;
 use crate::clock;
 use crate::domain::backups::{BackupDisk, BackupFile, BackupRoom, NoBackupRoom, room_for, too_many};
+use crate::domain::ids::TenantId;
 use crate::durable::{self, Unfinished};
 use crate::error_chain::chain;
 use crate::store;
@@ -103,7 +104,8 @@ async fn back_up(
 ) -> Result<(), ScheduledBackupError> {
     let Some(dir) = app.backup_dir() else { return Ok(()) };
     let begun_at = app.clock.now();
-    let name = BackupFile::name_at(begun_at);
+    let of = app.default_tenant()?;
+    let name = BackupFile::name_at(of, begun_at);
     let failed = |source| ScheduledBackupError::Write { dir: dir.display().to_string(), source };
     let prepared = {
         let (app, dir, path) = (Arc::clone(app), dir.clone(), dir.join(&name));
@@ -111,7 +113,7 @@ async fn back_up(
     };
     let (file, room) = prepared.map_err(|_| Unavailable::Failed)??;
     for gone in &room.go_first {
-        remove(&dir, gone);
+        remove(&dir, of, gone);
     }
     let backup = app.begin_scheduled_backup(&name, envelope).await?;
     let shared = Arc::new(parking_lot::Mutex::new(Some(file)));
@@ -123,7 +125,7 @@ async fn back_up(
     app.note_backup(begun_at, false).await;
     tracing::info!(file = %dir.join(&name).display(), "the server has backed itself up");
     let files = look(app).await.unwrap_or_default();
-    too_many(keep, &files).iter().for_each(|gone| remove(&dir, gone));
+    too_many(keep, &files).iter().for_each(|gone| remove(&dir, of, gone));
     Ok(())
 }
 
@@ -173,8 +175,8 @@ fn drop_abandoned(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn remove(dir: &Path, file: &BackupFile) {
-    let path = dir.join(BackupFile::name_at(file.at));
+fn remove(dir: &Path, of: TenantId, file: &BackupFile) {
+    let path = dir.join(BackupFile::name_at(of, file.at));
     match fs::remove_file(&path) {
         Ok(()) => tracing::info!(file = %path.display(), "an old backup of the server's own made way"),
         Err(error) => tracing::warn!(file = %path.display(), %error, "an old backup cannot be removed"),

@@ -214,7 +214,8 @@ impl<'r> View<'r> {
 
     /// When the store was made.
     pub fn born(&self) -> Result<Option<Timestamp>, ReadError> {
-        Ok(self.tenants()?.iter().map(|tenant| tenant.created_at).min())
+        let first: Option<Tenant> = self.record(Table::Tenants, self.default_tenant()?.as_bytes())?;
+        Ok(first.map(|tenant| tenant.created_at))
     }
 
     /// When the server last showed that it serves.

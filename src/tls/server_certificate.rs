@@ -42,7 +42,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Why a certificate and its key can't be served.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    #[error("{} does not exist", .file.display())]
+    #[error("{} does not exist; put it back, or name the right file in the configuration", .file.display())]
     Missing { file: PathBuf },
     #[error("{} can't be read; let the user that runs the server read it", .file.display())]
     Unreadable { file: PathBuf, source: io::Error },

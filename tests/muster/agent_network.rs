@@ -190,6 +190,8 @@ fn what_is_missing_on_the_command_line_is_wrong_usage() {
         &["enroll-token", "--server", url],
         &["backup", "x", "--server", url],
         &["restore", "x", "--server", url],
+        &["backup", "verify", "x", "--server", url],
+        &["envelope", "recovery", "list", "--server", url],
         &["check", "--server", url],
         &["gen-cert", "--server", url],
         &["agent-ca", "init", "--server", url],

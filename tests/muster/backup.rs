@@ -381,7 +381,10 @@ fn what_root_makes_is_the_server_s_own() {
     std::fs::remove_file(server.file(STORE)).unwrap();
     std::fs::remove_file(server.file(JOURNAL)).unwrap();
     restore(&server, &path, &["--accept-revocation-loss"]).ok();
-    server.cli(&["agent-ca", "reseal"]).run().ok();
+    let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    server.cli(&["envelope", "recovery", "add", recipient]).run().ok();
+    let resealed = server.cli(&["agent-ca", "reseal"]).run().ok();
+    assert!(resealed.stderr.contains("# muster envelope: "), "{resealed}");
     let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&path.symlink_metadata().unwrap());
     assert_eq!((owner(&path), owner(&foreign), owner(&foreign.join("shadow"))), (0, 0, 0));
     assert_eq!(owner(&real.join("d")), 0, "it is none of ours");

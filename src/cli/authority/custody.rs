@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fstat, openat, statat};
 
 /// What commands make in a data directory for the server. The root key is not for the server.
-const FILES: [&CStr; 6] = [
+const FILES: [&CStr; 7] = [
     c"muster.redb",
     c"revocations.log",
     c"envelope.key",
     c"envelope.key.old",
     c".declared.log",
     c".declared.crl",
+    c"envelope.recovery",
 ];
 /// The one directory of ours inside a data directory, and what they make there.
 const INSIDE: &CStr = c"tls";

@@ -30,7 +30,8 @@ use crate::server::{self, StartError};
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    subcommand_value_name = "verify FILE",
+    override_usage = "muster backup [OPTIONS] <PATH>\n       muster backup verify [OPTIONS] <FILE>",
+    disable_help_subcommand = true,
     subcommand_help_heading = "Or"
 )]
 pub(crate) struct BackupCommand {

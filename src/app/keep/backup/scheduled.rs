@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::{Backup, BackupError, EnvelopeSettings};
 use crate::app::{App, Unavailable};
 use crate::domain::backups::{BackupFile, BackupSchedule};
+use crate::domain::ids::TenantId;
 use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::finding::{Finding, Severity};
@@ -80,7 +81,8 @@ impl App {
     /// Looks what is there, for those who ask later. Blocking.
     pub fn look_at_backups(&self) -> io::Result<Vec<BackupFile>> {
         let Some(dir) = self.backup_dir() else { return Ok(Vec::new()) };
-        let seen = look(&dir, &self.data_dir)?;
+        let of = self.default_tenant().map_err(io::Error::other)?;
+        let seen = look(&dir, &self.data_dir, of)?;
         self.backups.0.lock().seen = Some(seen.clone());
         Ok(seen.files)
     }
@@ -212,7 +214,7 @@ fn newest_of(files: &[BackupFile], now: Timestamp) -> Option<BackupFile> {
 }
 
 /// A directory that is not there has none.
-fn look(dir: &Path, data_dir: &Path) -> io::Result<Seen> {
+fn look(dir: &Path, data_dir: &Path, of: TenantId) -> io::Result<Seen> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::default()),
@@ -221,7 +223,7 @@ fn look(dir: &Path, data_dir: &Path) -> io::Result<Seen> {
     let mut files = Vec::new();
     for entry in entries {
         let entry = entry?;
-        if let Some(at) = entry.file_name().to_str().and_then(BackupFile::begun)
+        if let Some(at) = entry.file_name().to_str().and_then(|name| BackupFile::begun(of, name))
             && let Ok(metadata) = entry.metadata()
             && metadata.is_file()
         {
