@@ -146,7 +146,7 @@ pub struct BackupRoom {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoBackupRoom {
     /// Backups must not be what fills a disk.
-    #[error("it would take about {} MiB, and backups take no more than a tenth of a disk: here {} MiB", mib(*needed), mib(*tenth))]
+    #[error("it would take about {}, and backups take no more than a tenth of a disk: here {}", size(*needed), size(*tenth))]
     Tenth {
         /// About so many octets.
         needed: u64,
@@ -154,7 +154,7 @@ pub enum NoBackupRoom {
         tenth: u64,
     },
     /// The store comes first.
-    #[error("it would take about {} MiB of {} MiB that are free, and leave less than three times the store's size", mib(*needed), mib(*free))]
+    #[error("it would take about {} of {} that are free, and leave less than three times the store's size", size(*needed), size(*free))]
     Free {
         /// About so many octets.
         needed: u64,
@@ -166,8 +166,9 @@ pub enum NoBackupRoom {
 /// How many times the store's size stays free.
 const STORES_FREE: u64 = 3;
 
-const fn mib(octets: u64) -> u64 {
-    octets.div_ceil(1 << 20)
+/// As people read it.
+fn size(octets: u64) -> String {
+    if octets < 10 << 20 { format!("{} KiB", octets >> 10) } else { format!("{} MiB", octets >> 20) }
 }
 
 /// The room for a backup of about `needed` octets, of a store of `store` octets, beside those that are kept. Of those, the
