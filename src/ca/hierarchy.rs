@@ -290,6 +290,12 @@ pub(crate) fn take(
     Ok((after, AcceptedList { root, list: root_list, read: read_list }))
 }
 
+/// Whether a root of the hierarchy has signed this intermediate (DER), be it on record or not.
+pub(crate) fn is_below_a_root_of(hierarchy: &Hierarchy, certificate: &[u8]) -> bool {
+    let roots = hierarchy.roots.iter().filter_map(|root| CaCertificate::read(root).ok());
+    roots.into_iter().any(|root| is_intermediate_below(&root, certificate, &hierarchy.trust_domain))
+}
+
 fn is_intermediate_below(root: &CaCertificate, certificate: &[u8], trust_domain: &TrustDomain) -> bool {
     let Ok(signed) = SignedData::read(certificate) else { return false };
     let Ok((_, read)) = X509Certificate::from_der(certificate) else { return false };

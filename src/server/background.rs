@@ -89,6 +89,7 @@ pub(crate) async fn tidying(app: Arc<App>, shared: Shared, ending: CancellationT
                 tidy.tick().await;
                 shared.tidy();
                 app.forget_expired().await?;
+                app.forget_what_came_back().await?;
                 app.destroy_old_keys_or_log().await;
                 Ok(())
             } => done,

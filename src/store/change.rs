@@ -182,6 +182,13 @@ pub enum RestoredChange {
         /// Which epoch that is, by the moment of the restore.
         restored_at: Timestamp,
     },
+    /// Drops what no SVID that is still good can be concerned by.
+    Forget {
+        /// Bars of these identities.
+        bars: Vec<AgentRef>,
+        /// That these hosts came back with these SVIDs.
+        returned: Vec<(HostId, Serial)>,
+    },
     /// The store was found to be older than it had been.
     RolledBack(RolledBack),
     /// Something counts for nothing until the operator confirms it.

@@ -128,7 +128,8 @@ impl Restoring {
     pub fn unknown(&self, now: Timestamp) -> Result<Option<OnlyInJournal>, SnapshotReadError> {
         let transaction = self.database.begin_read().map_err(|error| Table::Meta.error(error))?;
         let journal = self.path.with_file_name(JOURNAL_NAME);
-        Ok(file::unknown_to(&View::new(&Snapshot::of_file(transaction)), &journal, now)?)
+        let lost = (self.created_at, Timestamp::MAX);
+        Ok(file::unknown_to(&View::new(&Snapshot::of_file(transaction)), &journal, lost, now)?)
     }
 
     /// Changes what was restored, before it is in place, and begins another epoch of trust.

@@ -329,3 +329,30 @@ async fn a_store_that_wakes_older_is_noticed_and_its_agents_come_back() {
     server.start_again();
     refused(&server, &revoked, 403, "identity_revoked").await;
 }
+
+/// The agent CA was renewed since the backup: the intermediate is as unknown as what it has signed, and a root vouches for both.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_intermediate_of_the_lost_time_has_signed_comes_back_until_one_is_revoked() {
+    let mut server = Server::quickstart();
+    let before = enrolled(&server, &["soon", "late"]).await;
+    backup(&server);
+    let root_key = std::fs::read_to_string(server.file("root-key.pem")).unwrap();
+    server.cli(&["agent-ca", "renew", "--now"]).stdin(&root_key).run().ok();
+    let http = server.http();
+    let (soon, late) = (before[0].rotate(&http).await, before[1].rotate(&http).await);
+    assert_ne!(soon.field("intermediate"), before[0].field("intermediate"));
+    // A sign of life after the backup.
+    server.stop();
+    std::fs::remove_file(server.file("muster.redb")).unwrap();
+    restore(&server, &[]).ok();
+    server.start_again();
+    let back = soon.rotate(&server.http()).await;
+    assert_eq!(back.field("intermediate"), before[0].field("intermediate"));
+    back.peer(&server).reports().await.unwrap();
+    let shown = server.cli(&["agent-ca", "show", "--json"]).run().json();
+    let old = text(&shown["certificates"][1], "sha256");
+    server.cli(&["agent-ca", "revoke-intermediate", "--now", &old]).stdin(&root_key).run().ok();
+    refused(&server, &late, 401, "unknown_serial").await;
+    // What is on record rotates all the same.
+    back.rotate(&server.http()).await.peer(&server).reports().await.unwrap();
+}

@@ -9,6 +9,7 @@ export function hostName(host: Host): string {
 const FLAGS: Record<HostFlag, string> = {
   possible_clone: 'possible clone',
   possible_duplicate: 'possible duplicate',
+  recovered: 'came back after a restore',
 };
 
 export function flagName(flag: HostFlag): string {

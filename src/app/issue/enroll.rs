@@ -293,7 +293,8 @@ impl App {
             None => HostId::new(now, entropy()?),
         };
         let agent = row.agent_for(host_id);
-        let signed = issuing::sign(self, csr, host_id, row.tenant(), agent, facts)??;
+        let newest = host.as_ref().map(|host| host.newest_serial);
+        let signed = issuing::sign(self, csr, (host_id, newest), row.tenant(), agent, facts)??;
         Ok(Entitlement::Fresh(signed))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::app::{App, Unavailable, entropy};
 use crate::ca::authority::{Authority, IssueError, IssuedSvid, SvidOrder};
@@ -99,11 +99,14 @@ impl SignedSvid {
     }
 }
 
-/// Signs an SVID for a host. Blocking.
+/// How far serials may be ahead of a clock that was behind when the server came up, on another machine say.
+const SERIALS_AHEAD_MAX: SignedDuration = SignedDuration::from_mins(10);
+
+/// Signs an SVID for a host, with a serial that comes after the newest one that it had. Blocking.
 pub(crate) fn sign(
     app: &App,
     csr: &VerifiedCsr,
-    host: HostId,
+    (host, newest): (HostId, Option<Serial>),
     tenant: TenantId,
     agent: AgentId,
     facts: &HostFacts,
@@ -116,7 +119,7 @@ pub(crate) fn sign(
     let id = SpiffeId { trust_domain: authority.trust_domain().clone(), tenant, agent };
     let order = SvidOrder {
         id,
-        serial: Serial::new(at, entropy()?),
+        serial: Serial::new(serial_at(at, newest), entropy()?),
         at,
         lifetime: app.policy.svid_ttl,
         server_auth: app.policy.svid_server_auth,
@@ -128,6 +131,12 @@ pub(crate) fn sign(
         Err(IssueError::IntermediateExpired { .. }) => Err(IssuingError::IntermediateExpired),
         Err(error) => Err(IssuingError::Signing(error)),
     })
+}
+
+/// What is shown later has the higher serial, although the clock may be behind that of the machine before.
+fn serial_at(now: Timestamp, newest: Option<Serial>) -> Timestamp {
+    let after = newest.and_then(|newest| newest.made_at().checked_add(SignedDuration::from_millis(1)).ok());
+    after.filter(|after| after.duration_since(now) <= SERIALS_AHEAD_MAX).map_or(now, |after| after.max(now))
 }
 
 /// The DNS name that an agent's SVID has beside its id, if its tenant has a suffix. Agents of before refuse such a certificate,
@@ -200,4 +209,23 @@ pub(crate) fn reissue(app: &App, answered: PastAnswer) -> Result<IssuedAnswer, I
         issued_at: enrollment.issued_at,
         not_after: enrollment.not_after,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serials_of_a_host_grow_through_a_clock_that_is_a_little_behind() {
+        let at = |second: i64| Timestamp::from_second(1_790_000_000 + second).unwrap();
+        let newest = |second| Some(Serial::new(at(second), [255; 10]));
+        assert_eq!(serial_at(at(0), None), at(0));
+        assert_eq!(serial_at(at(0), newest(-5)), at(0));
+        for ahead in [0, 180, 599] {
+            let next = Serial::new(serial_at(at(0), newest(ahead)), [0; 10]);
+            assert!(Some(next) > newest(ahead), "{ahead} s");
+        }
+        // A clock that was ahead for long is no measure.
+        assert_eq!(serial_at(at(0), newest(3_600)), at(0));
+    }
 }

@@ -94,6 +94,7 @@ struct ShownCertificate {
     not_after: Timestamp,
     /// DER.
     issuer: Vec<u8>,
+    issuer_serial: Option<Serial>,
 }
 
 /// The right to a new certificate.
@@ -203,11 +204,17 @@ impl App {
     /// Checks the request from the cheapest proof to the dearest, and signs. Blocking.
     fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, RotateRefusal> {
         let now = self.clock.now();
-        let Some(hierarchy) = self.query(|view| view.hierarchy())? else {
+        let (hierarchy, epochs) = self.query(|view| Ok((view.hierarchy()?, view.restore_epochs()?)))?;
+        let Some(hierarchy) = hierarchy else {
             return Err(RotateError::from(IssuingError::NoAuthority).into());
         };
         let recorded = |serial| self.query(|view| view.certificate(serial)).map_err(RotateError::from);
-        let chain = PresentedChain::verify(&request.chain, &hierarchy, now, recorded)?;
+        let chain = if epochs.iter().any(|epoch| epoch.in_force(now)) {
+            PresentedChain::verify_below_roots(&request.chain, &hierarchy, now, recorded)
+        } else {
+            PresentedChain::verify(&request.chain, &hierarchy, now, recorded)
+        };
+        let chain = chain?;
         let presented = Box::new((chain.id().clone(), chain.serial()));
         match self.prepare_for(&chain, request, now) {
             Ok(entitled) => Ok(Prepared { presented, entitled }),
@@ -228,7 +235,12 @@ impl App {
             self.note_shown_denied(chain.leaf(), chain.serial(), &identity);
         }
         let (key, not_after) = (chain.spki(), chain.not_after());
-        let by = ProvenBy::Signature(ShownCertificate { key, not_after, issuer: chain.issuer().to_vec() });
+        let by = ProvenBy::Signature(ShownCertificate {
+            key,
+            not_after,
+            issuer: chain.issuer().to_vec(),
+            issuer_serial: chain.issuer_serial(),
+        });
         let current = CurrentSvid { holder: identity, serial: chain.serial(), by };
         let entitled = self.entitle(Proven { current, csr }, now, request.peer);
         if matches!(entitled, Err(RotateError::UnknownSerial)) {
@@ -262,9 +274,11 @@ impl App {
         if self.rotations.lock().take(host.id, 1.0, clock::monotonic()).is_err() {
             return Err(RotateError::TooOften);
         }
+        let newest = host.newest_serial.max(proven.current.serial);
         // What the agent has just reported may not be saved yet.
         let facts = self.fleet.host(host.id).map_or(host.facts, |now| now.host.facts);
-        let signed = issuing::sign(self, &proven.csr, host.id, host.tenant, host.agent, &facts)??;
+        let signed =
+            issuing::sign(self, &proven.csr, (host.id, Some(newest)), host.tenant, host.agent, &facts)??;
         let (terms, salts) = (self.terms(), (entropy()?, clones::Salts::new()?));
         let deciding = self.begin_decision(move |view, now| {
             decide(view, now, terms, &proven, Box::new(signed), peer, salts)

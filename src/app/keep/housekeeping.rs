@@ -8,7 +8,7 @@ use crate::app::insight::fleet::{Report, ToSave};
 use crate::app::{App, Unavailable};
 use crate::domain::identity::clock_marks::ClockMarks;
 use crate::domain::ids::HostId;
-use crate::store::{Change, Verdict};
+use crate::store::{Change, RestoredChange, Verdict};
 
 /// How long after a certificate's expiry its bytes and key index are kept at least, so that an agent that is
 /// allowed to come back late can still be recognised.
@@ -61,6 +61,24 @@ impl App {
             Ok(Verdict::accept(marks.clone(), vec![Change::NoteClock(marks)]))
         })
         .await
+    }
+
+    /// Drops what a restore epoch has left when the last one is over, and bars that are older than any certificate.
+    pub async fn forget_what_came_back(self: &Arc<Self>) -> Result<(), Unavailable> {
+        loop {
+            let forgotten = self.decide(|view, now| {
+                let bars = view.bars_that_are_over(&view.clock_marks()?, now)?;
+                let lasts = view.restore_epochs()?.iter().any(|epoch| epoch.in_force(now));
+                let returned = if lasts { Vec::new() } else { view.returned()? };
+                let any = !bars.is_empty() || !returned.is_empty();
+                let forget = Change::Restored(RestoredChange::Forget { bars, returned });
+                let changes = any.then_some(forget).into_iter().collect();
+                Ok(Verdict::<_, Unavailable>::accept(any, changes))
+            });
+            if !forgotten.await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Drops what certificates leave behind that have expired beyond doubt; enrollments themselves are history

@@ -202,7 +202,7 @@ pub fn restore(
     let from_journal = restoring.unknown(now)?;
     let created_at = restoring.created_at;
     // The one that a backup was made beside says nothing of what came after it, but is as good as any for what came before.
-    let journal = from_journal.as_ref().filter(|journal| journal.reaches(created_at));
+    let journal = from_journal.as_ref().filter(|journal| journal.reaches_beyond());
     if journal.is_none() && list.is_none() && !wishes.accept_revocation_loss {
         return Err(RestoreError::RevocationLoss);
     }

@@ -6,11 +6,12 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ca::ca_certificate::CaCertificate;
+use crate::ca::hierarchy::is_below_a_root_of;
 use crate::ca::parse::der::{self, Malformed};
 use crate::ca::parse::ecdsa::{BadSignature, KeyError, PublicKey};
 use crate::ca::parse::signed::{SignatureError, SignedData};
 use crate::domain::enroll::enrollment::SpkiHash;
-use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::hierarchy::{Hierarchy, Intermediate};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::pem::{self, PemError};
@@ -54,6 +55,7 @@ pub struct ProofError(#[from] BadSignature);
 pub struct PresentedChain {
     leaf: Vec<u8>,
     issuer: Vec<u8>,
+    issuer_serial: Option<Serial>,
     id: SpiffeId,
     serial: Serial,
     not_after: Timestamp,
@@ -62,6 +64,35 @@ pub struct PresentedChain {
 }
 
 impl PresentedChain {
+    /// The same where an intermediate may be on no record, as after a restore: one that a root of ours has signed will do.
+    ///
+    /// # Errors
+    /// Where the chain is none of ours, or `recorded` fails.
+    pub fn verify_below_roots<E: From<ChainError>>(
+        text: &str,
+        hierarchy: &Hierarchy,
+        now: Timestamp,
+        recorded: impl FnOnce(Serial) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Self, E> {
+        let issuer = Self::certificates(text).ok().map(|[_, intermediate]| intermediate);
+        let known = |der: &[u8]| hierarchy.intermediates.iter().any(|known| known.certificate == der);
+        match issuer.filter(|der| !known(der) && is_below_a_root_of(hierarchy, der)) {
+            Some(certificate) => {
+                let mut whole = hierarchy.clone();
+                let unknown = Intermediate {
+                    certificate,
+                    sealed_key: None,
+                    issuing_from: None,
+                    revocation: None,
+                    last_list: None,
+                };
+                whole.intermediates.push(unknown);
+                Self::verify(text, &whole, now, recorded)
+            }
+            None => Self::verify(text, hierarchy, now, recorded),
+        }
+    }
+
     /// The only way to make one. `recorded` finds the certificate (DER) that is on record by a serial: a leaf that is the same,
     /// octet for octet, is one that was verified when it was signed, and costs no second look at its signature.
     ///
@@ -86,13 +117,16 @@ impl PresentedChain {
         Ok(Self::of_ours(leaf, &issuer, hierarchy, now)?)
     }
 
-    fn read(text: &str, hierarchy: &Hierarchy) -> Result<(Vec<u8>, CaCertificate), ChainError> {
+    fn certificates(text: &str) -> Result<[Vec<u8>; 2], ChainError> {
         let certificates = pem::sequence(text, pem::CERTIFICATE, 2).map_err(|error| match error {
             PemError::TooManyBlocks => ChainError::NotTwoCertificates,
             other => ChainError::Pem(other),
         })?;
-        let [leaf, intermediate] =
-            <[Vec<u8>; 2]>::try_from(certificates).map_err(|_| ChainError::NotTwoCertificates)?;
+        certificates.try_into().map_err(|_| ChainError::NotTwoCertificates)
+    }
+
+    fn read(text: &str, hierarchy: &Hierarchy) -> Result<(Vec<u8>, CaCertificate), ChainError> {
+        let [leaf, intermediate] = Self::certificates(text)?;
         if !hierarchy.intermediates.iter().any(|known| known.certificate == intermediate) {
             return Err(ChainError::UnknownIntermediate);
         }
@@ -123,6 +157,7 @@ impl PresentedChain {
             serial: svid.serial,
             not_after: svid.not_after,
             issuer: issuer.der.clone(),
+            issuer_serial: issuer.serial,
             leaf,
         })
     }
@@ -148,6 +183,11 @@ impl PresentedChain {
     /// The intermediate, DER.
     pub fn issuer(&self) -> &[u8] {
         &self.issuer
+    }
+
+    /// The intermediate's serial, if it is of our form.
+    pub const fn issuer_serial(&self) -> Option<Serial> {
+        self.issuer_serial
     }
 
     pub const fn not_after(&self) -> Timestamp {

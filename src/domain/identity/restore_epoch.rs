@@ -192,6 +192,8 @@ impl RestoreNotice {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(minute: i64) -> Timestamp {
@@ -309,6 +311,65 @@ mod tests {
                 if matches!(strict, Recovery::Revoked) { Recovery::Revoked } else { Recovery::Unknown };
             assert_eq!(strict, refused, "strict: {what}");
             assert_eq!(recovery(&[], svid, at(*now)), Recovery::Unknown, "without a restore: {what}");
+        }
+    }
+
+    fn any_reason() -> impl Strategy<Value = Option<RevocationReason>> {
+        prop_oneof![
+            4 => Just(None),
+            1 => (0..RevocationReason::ALL.len()).prop_map(|at| RevocationReason::ALL.get(at).copied()),
+        ]
+    }
+
+    prop_compose! {
+        fn any_svid()(
+            (made, lives) in (-30..220i64, 0..200i64),
+            (issuer_revoked, identity_denied, spent) in (any_seldom(), any_seldom(), any_seldom()),
+            serial_denied in any_reason(),
+            (barred, bar_at) in (any_reason(), -30..220i64),
+            others in prop_oneof![Just(None), Just(Some(90)), Just(Some(190))],
+        ) -> UnrecordedSvid {
+            UnrecordedSvid {
+                serial: serial(made),
+                not_after: at(made + lives),
+                issuer_revoked,
+                serial_denied,
+                identity_denied,
+                bar: barred.and_then(|reason| bar(reason, bar_at)),
+                spent,
+                others_returned: others.map(at),
+            }
+        }
+    }
+
+    fn any_seldom() -> impl Strategy<Value = bool> {
+        prop::bool::weighted(0.1)
+    }
+
+    proptest! {
+        /// Whoever is let in has every single one of these in his favour, in an epoch that is in force.
+        #[test]
+        fn nobody_comes_back_whom_anything_speaks_against(
+            svid in any_svid(),
+            now in 90..4_000i64,
+            strict in any::<[bool; 2]>(),
+        ) {
+            let day = SignedDuration::from_hours(24);
+            let epochs = [
+                RestoreEpoch { strict: strict[0], ..epoch() },
+                RestoreEpoch::new(at(100), at(160), at(190), day, strict[1]),
+            ];
+            let Recovery::Granted { restored_at, perhaps_cloned } = recovery(&epochs, &svid, at(now)) else {
+                return Ok(());
+            };
+            prop_assert!(!svid.issuer_revoked && !svid.identity_denied && !svid.spent);
+            prop_assert_eq!(svid.serial_denied, None);
+            prop_assert!(svid.bar.is_none_or(|bar| svid.serial.made_at() >= bar.made_before));
+            let epoch = epochs.iter().find(|epoch| epoch.restored_at == restored_at).unwrap();
+            prop_assert!(epoch.in_force(at(now)) && !epoch.strict && epoch.covers(svid.serial));
+            prop_assert!(!past_not_after(svid.not_after, epoch.lost_at));
+            prop_assert_eq!(perhaps_cloned, svid.others_returned == Some(restored_at));
+            prop_assert!(!perhaps_cloned || !past_not_after(svid.not_after, at(now)));
         }
     }
 

@@ -30,6 +30,13 @@ impl Batch {
             RestoredChange::Returned { host, with, restored_at } => {
                 self.put(Table::Returned, &host_serial_key(host, with), &restored_at)
             }
+            RestoredChange::Forget { bars, returned } => {
+                for identity in bars {
+                    self.remove(Table::RecoveryBars, &identity_key(&identity))?;
+                }
+                let mut keys = returned.into_iter().map(|(host, serial)| host_serial_key(host, serial));
+                keys.try_for_each(|key| self.remove(Table::Returned, &key))
+            }
             RestoredChange::RolledBack(found) => self.put(Table::Meta, meta::ROLLED_BACK, &found),
             RestoredChange::Suspend(what) => self.put(Table::Suspended, &suspended_key(what), &now),
             RestoredChange::Confirm(what) => self.remove(Table::Suspended, &suspended_key(what)),

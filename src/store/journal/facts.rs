@@ -33,6 +33,10 @@ pub(crate) struct JournalFacts {
     alive: Option<Timestamp>,
     /// When it last took something from somebody.
     took: Option<Timestamp>,
+    /// A time of which is asked whether the server said that it was alive.
+    lost: Option<(Timestamp, Timestamp)>,
+    /// The last moment of that time at which it did.
+    alive_then: Option<Timestamp>,
     lifts: BTreeMap<AgentRef, Timestamp>,
     revoked_secrets: BTreeSet<CredentialId>,
     uses: BTreeMap<CredentialId, u32>,
@@ -81,6 +85,11 @@ impl Withdrawn {
 }
 
 impl JournalFacts {
+    /// Asks whether the server said that it was alive between two moments.
+    pub(crate) fn asking(lost: (Timestamp, Timestamp)) -> Self {
+        Self { lost: Some(lost), ..Self::default() }
+    }
+
     pub(crate) fn add(&mut self, line: &Line) {
         match line {
             Line::Denial(Denial::Serial { since, .. } | Denial::Identity { since, .. }) => {
@@ -98,6 +107,9 @@ impl JournalFacts {
             Line::Alive(at) => {
                 self.spare += 1;
                 self.alive = Some(*at);
+                if self.lost.is_some_and(|(from, until)| from < *at && *at < until) {
+                    self.alive_then = self.alive_then.max(Some(*at));
+                }
             }
             Line::Withdrawal(withdrawal, at) => {
                 self.took = Some(*at);
@@ -142,9 +154,9 @@ impl JournalFacts {
         }
     }
 
-    /// When something was last written that says when.
-    pub(crate) fn last_written(&self) -> Option<Timestamp> {
-        self.alive.max(self.took)
+    /// The last moment of the time asked for at which it did.
+    pub(crate) const fn alive_then(&self) -> Option<Timestamp> {
+        self.alive_then
     }
 
     /// What the journal lacks of what the store has.

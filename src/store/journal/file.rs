@@ -102,8 +102,8 @@ pub struct OnlyInJournal {
     pub last_sign: Option<Timestamp>,
     /// Which store it belongs to; `None` in one of before.
     pub store: Option<StoreId>,
-    /// When something was last written that says when.
-    pub last_written: Option<Timestamp>,
+    /// The last sign of life of a server in the time that the store has lost.
+    pub alive_then: Option<Timestamp>,
     /// Whether it knows of records beyond the end of the store's audit trail.
     pub goes_on: bool,
 }
@@ -325,10 +325,12 @@ fn io_error(path: &Path, source: io::Error) -> JournalError {
     JournalError::Io { path: path.to_owned(), source }
 }
 
-/// What a journal knows that the database does not, without touching the journal; `None` when there is none.
+/// What a journal knows that the database does not, without touching the journal; `None` when there is none. `lost`: the
+/// time of which the database knows nothing.
 pub(crate) fn unknown_to(
     view: &View<'_>,
     path: &Path,
+    lost: (Timestamp, Timestamp),
     now: Timestamp,
 ) -> Result<Option<OnlyInJournal>, JournalError> {
     let io = |source| io_error(path, source);
@@ -341,7 +343,7 @@ pub(crate) fn unknown_to(
         return Err(JournalError::NotAFile(path.to_owned()));
     }
     let (mut comparison, mut marks) = (Comparison::begin(view, now)?, Marks::default());
-    let mut facts = JournalFacts::default();
+    let mut facts = JournalFacts::asking(lost);
     read(path, &file, |_, line| {
         let Some(line) = line else { return Ok(()) };
         facts.add(&line);
@@ -365,9 +367,10 @@ pub(crate) fn unknown_to(
 }
 
 impl OnlyInJournal {
-    /// Whether the journal was written to after a moment at which a backup was made.
-    pub fn reaches(&self, backup_at: Timestamp) -> bool {
-        self.goes_on || self.last_written.is_some_and(|written| written > backup_at)
+    /// Whether the journal knows of a time that the store has lost.
+    pub const fn reaches_beyond(&self) -> bool {
+        let lacks = !self.denials.is_empty() || !self.withdrawn.is_empty();
+        self.goes_on || self.alive_then.is_some() || lacks
     }
 
     fn of(
@@ -383,7 +386,7 @@ impl OnlyInJournal {
             withdrawn: facts.withdrawn_from(view, now)?,
             last_sign: facts.last_sign(now),
             store: facts.store,
-            last_written: facts.last_written(),
+            alive_then: facts.alive_then(),
             goes_on: marks.last().map(|last| last.seq) > Some(view.audit_end()?),
         })
     }

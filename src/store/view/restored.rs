@@ -1,21 +1,27 @@
 //! What restores have left in the store: epochs, who has come back in them, who never does, and what waits for the operator.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use crate::domain::enroll::enrollment::{Enrollment, RevocationReason};
+use crate::domain::identity::clock_marks::ClockMarks;
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreEpoch, RestoreNotice, RolledBack};
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
 use crate::domain::withdrawal::{StoreId, Suspended};
 use crate::store::ReadError;
+use crate::store::journal::facts::is_over;
 use crate::store::journal::file;
 use crate::store::journal::file::{JournalError, OnlyInJournal};
 use crate::store::record::{DeniedSerialRecord, EpochsRecord, decode, suspended_key, suspended_of_key};
 use crate::store::rows::{Span, Table};
 use crate::store::view::{View, host_serial_key, identity_key, identity_of_key, meta};
+
+/// Rows that are dropped in one commit.
+const AT_ONCE: usize = 1_000;
 
 impl View<'_> {
     /// Which store this is; `None` in one of before that has not met its journal yet.
@@ -39,13 +45,15 @@ impl View<'_> {
         self.record(Table::Meta, meta::RESTORE_NOTICE)
     }
 
-    /// What another revocation journal of this store knows and the store does not; `None`: there is none at this path.
+    /// What a revocation journal of this store knows and the store does not, as of a time that it has lost; `None`: there is
+    /// none at this path.
     pub fn compare_journal(
         &self,
         path: &Path,
+        lost: (Timestamp, Timestamp),
         now: Timestamp,
     ) -> Result<Option<OnlyInJournal>, JournalError> {
-        file::unknown_to(self, path, now)
+        file::unknown_to(self, path, lost, now)
     }
 
     /// Certificates that were made at a moment or later, and are on record.
@@ -80,6 +88,33 @@ impl View<'_> {
             visit(identity_of_key(key).ok_or(table.damaged())?, decode(table, content)?);
             Ok(())
         })
+    }
+
+    /// Bars that concern no SVID that is still good, whatever the clock may do, up to a bound.
+    pub fn bars_that_are_over(&self, marks: &ClockMarks, now: Timestamp) -> Result<Vec<AgentRef>, ReadError> {
+        let table = Table::RecoveryBars;
+        let mut over = Vec::new();
+        self.rows.scan(table, &Span::all(), &mut |key, content| {
+            let bar: RecoveryBar = decode(table, content)?;
+            if is_over(marks, bar.made_before, now) {
+                over.push(identity_of_key(key).ok_or(table.damaged())?);
+            }
+            Ok(if over.len() < AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(over)
+    }
+
+    /// Who has come back in which restore epoch, up to a bound.
+    pub fn returned(&self) -> Result<Vec<(HostId, Serial)>, ReadError> {
+        let mut returned = Vec::new();
+        self.rows.scan(Table::Returned, &Span::all(), &mut |key, _| {
+            let damaged = || Table::Returned.damaged();
+            let (host, serial) = key.split_first_chunk().ok_or_else(damaged)?;
+            let serial: [u8; 16] = serial.try_into().map_err(|_| damaged())?;
+            returned.push((HostId::from_bytes(*host), Serial::from_bytes(serial)));
+            Ok(if returned.len() < AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(returned)
     }
 
     /// When the newest epoch began in which a host got a certificate with an SVID other than this one.

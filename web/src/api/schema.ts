@@ -1186,7 +1186,7 @@ export interface components {
             next_cursor: string | null;
         };
         /** @description Something about a host that a person should look at. */
-        HostFlag: "possible_clone" | "possible_duplicate";
+        HostFlag: "possible_clone" | "possible_duplicate" | "recovered";
         /** @description A host and whether it is there. */
         HostItem: {
             agent_id: string;

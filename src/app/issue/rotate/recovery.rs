@@ -17,7 +17,7 @@ use crate::domain::enroll::enrollment::Via;
 use crate::domain::host::{Host, HostFacts};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::outage::Outage;
-use crate::domain::identity::restore_epoch::{Recovery, RolledBack, UnrecordedSvid, recovery};
+use crate::domain::identity::restore_epoch::{Recovery, RestoreEpoch, RolledBack, UnrecordedSvid, recovery};
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::HostId;
 use crate::domain::insight::audit::AuditEvent;
@@ -48,7 +48,7 @@ pub(super) fn standing(
     let svid = UnrecordedSvid {
         serial: shown.serial,
         not_after: certificate.not_after,
-        issuer_revoked: !issues(view, &certificate.issuer)?,
+        issuer_revoked: !is_believed(view, certificate, &epochs)?,
         serial_denied: view.serial_denied_for(shown.serial)?,
         identity_denied: view.identity_denied(&shown.holder)?.is_some() || host.decommissioned_at.is_some(),
         bar: view.recovery_bar(&shown.holder)?,
@@ -74,11 +74,24 @@ pub(super) fn standing(
     Ok(Entitlement::Fresh(Renewal { host: Box::new(host), by, lost: is_its }))
 }
 
-/// Whether an intermediate (DER) is one of ours that is not revoked.
-fn issues(view: &View<'_>, issuer: &[u8]) -> Result<bool, ReadError> {
+/// Whether what a certificate was signed with is not revoked. One that is on no record, as a root of ours has signed it, may
+/// have been made in the time that was lost. Nobody can revoke that one by its name, so none of these counts any more once
+/// any intermediate was revoked after the restore.
+fn is_believed(
+    view: &View<'_>,
+    certificate: &ShownCertificate,
+    epochs: &[RestoreEpoch],
+) -> Result<bool, ReadError> {
     let Some(hierarchy) = view.hierarchy()? else { return Ok(false) };
-    let found = hierarchy.intermediates.iter().find(|known| known.certificate == issuer);
-    Ok(found.is_some_and(|found| found.revocation.is_none()))
+    let mut known = hierarchy.intermediates.iter();
+    if let Some(known) = known.find(|known| known.certificate == certificate.issuer) {
+        return Ok(known.revocation.is_none());
+    }
+    let Some(serial) = certificate.issuer_serial else { return Ok(false) };
+    let Some(epoch) = epochs.iter().rev().find(|epoch| epoch.covers(serial)) else { return Ok(false) };
+    let revocations = hierarchy.intermediates.iter().filter_map(|known| known.revocation);
+    let revoked_since = revocations.into_iter().any(|revocation| revocation.at > epoch.restored_at);
+    Ok(!revoked_since && !view.serial_denied(serial)?)
 }
 
 /// A host of which only a certificate tells: without facts, tags and a credential. It has the id that it had, where that is

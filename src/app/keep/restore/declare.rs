@@ -110,7 +110,11 @@ impl App {
         let declaring = Declaring {
             caller: caller.clone(),
             declaration,
-            journal: self.data_dir.join(DECLARED_JOURNAL),
+            journal: self.data_dir.join(if declaration.journal {
+                DECLARED_JOURNAL
+            } else {
+                store::JOURNAL_NAME
+            }),
             list: declaration.list.then_some(list),
             woke: self.woke,
             svid_ttl: self.policy.svid_ttl,
@@ -171,8 +175,9 @@ impl Declaring {
         if let Some(later) = lost_at.filter(|at| at.duration_since(now) > CLOCKS_APART) {
             return Err(DeclareError::LostLater(later));
         }
-        let given = if self.declaration.journal { view.compare_journal(&self.journal, now)? } else { None };
-        let reaches = given.as_ref().is_some_and(|journal| journal.reaches(backup_at));
+        // The one beside the store tells where it alone was put back: it was written in that time.
+        let given = view.compare_journal(&self.journal, (gap.from, gap.until), now)?;
+        let reaches = given.as_ref().is_some_and(|journal| journal.reaches_beyond());
         let list = match (&self.list, view.hierarchy()?) {
             (Some(der), Some(hierarchy)) => Some(read_list_of(&hierarchy, der)?),
             _ => None,
@@ -184,7 +189,7 @@ impl Declaring {
         if !reaches && list.is_none() && !accept_revocation_loss {
             return Err(DeclareError::RevocationLoss);
         }
-        let last_sign = given.as_ref().filter(|_| reaches).and_then(|journal| journal.last_sign);
+        let last_sign = given.as_ref().and_then(|journal| journal.alive_then);
         let (lost_at, lost_by) = Lost { journal: last_sign, told: lost_at, list: listed_at }.at(backup_at);
         let lifetime = epoch::lifetime(view, backup_at, self.svid_ttl)?;
         let begun = RestoreEpoch::new(backup_at, lost_at, now, lifetime, strict);

@@ -3,7 +3,7 @@ import type { HostQuery } from '../../api/client';
 import type { HostFlag, HostSort, HostState } from '../../api/types';
 
 const STATES: readonly HostState[] = ['decommissioned', 'revoked', 'never_reported', 'in_service'];
-const FLAGS: readonly HostFlag[] = ['possible_clone', 'possible_duplicate'];
+const FLAGS: readonly HostFlag[] = ['possible_clone', 'possible_duplicate', 'recovered'];
 const SORTS: readonly HostSort[] = [
   'enrolled',
   '-enrolled',
