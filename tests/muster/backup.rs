@@ -438,13 +438,13 @@ async fn a_backup_made_with_the_public_key_alone_is_refused() {
         assert_eq!(files::contents(&server.data_dir()), before, "{why}");
     }
     // The journal beside it is another store's.
+    std::fs::rename(server.file("tls"), server.room().join("tls")).unwrap();
     let insisting = ["--accept-unauthenticated", "--accept-revocation-loss"];
     let refused = restore(&server, &bare, &insisting).failed();
     assert!(refused.stderr.contains("is another store's; move it away"), "{refused}");
     let journal = server.room().join("kept.log");
     std::fs::rename(server.file(JOURNAL), &journal).unwrap();
     // Who insists is shown first whom it puts in charge.
-    std::fs::rename(server.file("tls"), server.room().join("tls")).unwrap();
     let accepted = restore(&server, &bare, &insisting).ok();
     let bundle = attacker.cli(&["agent-ca", "export", "-"]).run().ok().stdout;
     let root = crate::support::keys::fingerprint(&crate::support::keys::certificates(&bundle)[0]);

@@ -74,7 +74,10 @@ async fn a_backup_and_the_envelope_key_are_enough_on_another_machine() {
     let refused = server.cli(&["restore", file, "--expect-root", &other]).run().failed();
     assert!(refused.stderr.contains(&root) && refused.stderr.contains("another deployment's"), "{refused}");
     assert_eq!(files::below(&server.data_dir()).len(), 1, "nothing is left of it");
-    let restored = server.cli(&["restore", file, "--expect-root", &root, "--json"]).run().json();
+    let restored = server
+        .cli(&["restore", file, "--expect-root", &root, "--accept-revocation-loss", "--json"])
+        .run()
+        .json();
     assert_eq!(restored["server_certificate"], "restored", "{restored}");
     assert_eq!(
         restored["journal_applied"], false,
@@ -138,7 +141,7 @@ async fn whatever_is_not_a_whole_backup_of_ours_is_refused_and_says_what_to_do()
         }
     }
     std::fs::write(&file, &whole).unwrap();
-    elsewhere(&data, None, &["restore", file.to_str().unwrap()]).ok();
+    elsewhere(&data, None, &["restore", file.to_str().unwrap(), "--accept-revocation-loss"]).ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,7 +224,10 @@ async fn a_recovery_identity_alone_opens_a_backup_and_runs_the_server() {
     std::fs::remove_dir_all(server.data_dir()).unwrap();
     std::fs::create_dir(server.data_dir()).unwrap();
     server.set_env("MUSTER_ENVELOPE_KEY_FILE", key.to_str().unwrap());
-    let restore = |file: &str| elsewhere(&server.data_dir(), Some(&key), &["restore", file]);
+    // The journal is lost with the machine.
+    let restore = |file: &str| {
+        elsewhere(&server.data_dir(), Some(&key), &["restore", file, "--accept-revocation-loss"])
+    };
     for sealed_for_the_envelope_alone in [&before, &after] {
         let refused = restore(sealed_for_the_envelope_alone.to_str().unwrap()).failed();
         assert!(refused.stderr.contains("another envelope"), "{refused}");

@@ -54,14 +54,14 @@ pub enum RecoveryChange {
 
 /// Who opens what the envelope seals.
 #[derive(Debug, Clone)]
-pub struct Recovery {
+pub struct RecoveryRecipients {
     /// In the order in which they were added.
     pub recipients: Vec<RecoveryRecipient>,
     /// The line by which an identity's file says whose seals its owner believes.
     pub line: String,
 }
 
-impl Recovery {
+impl RecoveryRecipients {
     fn of(envelope: &Envelope) -> Self {
         Self { recipients: envelope.recovery().to_vec(), line: envelope.sealer_line() }
     }
@@ -69,8 +69,8 @@ impl Recovery {
 
 impl App {
     /// The recovery recipients.
-    pub fn recovery(&self, settings: &EnvelopeSettings) -> Result<Recovery, RecoveryError> {
-        Ok(Recovery::of(&Envelope::find(settings)?.ok_or(RecoveryError::NoEnvelope)?))
+    pub fn recovery(&self, settings: &EnvelopeSettings) -> Result<RecoveryRecipients, RecoveryError> {
+        Ok(RecoveryRecipients::of(&Envelope::find(settings)?.ok_or(RecoveryError::NoEnvelope)?))
     }
 
     /// Adds one or removes it, and seals all that is sealed anew. One that is there is sealed for again.
@@ -80,7 +80,7 @@ impl App {
         settings: &EnvelopeSettings,
         change: RecoveryChange,
         recipient: RecoveryRecipient,
-    ) -> Result<Recovery, RecoveryError> {
+    ) -> Result<RecoveryRecipients, RecoveryError> {
         let (caller, settings) = (caller.clone(), settings.clone());
         self.to_its_end(
             |app| async move { app.change_recovery_now(&caller, settings, change, recipient).await },
@@ -94,7 +94,7 @@ impl App {
         settings: EnvelopeSettings,
         change: RecoveryChange,
         recipient: RecoveryRecipient,
-    ) -> Result<Recovery, RecoveryError> {
+    ) -> Result<RecoveryRecipients, RecoveryError> {
         let _one_at_a_time = self.hierarchy_changes.lock().await;
         let before = Envelope::find(&settings)?.ok_or(RecoveryError::NoEnvelope)?;
         if change == RecoveryChange::Add && before.recipient().as_ref() == Some(&recipient) {
@@ -121,6 +121,6 @@ impl App {
         after.keep_recovery(&settings.data_dir)?;
         let event = caller.event(action, None, recipient);
         self.seal_anew(&after, &[&after], event).await?;
-        Ok(Recovery::of(&after))
+        Ok(RecoveryRecipients::of(&after))
     }
 }

@@ -19,7 +19,7 @@ use crate::api::local::{AgentCaPresence, CheckVerdict, CheckedTableItem, Recover
 use crate::api::overview::WarningItem;
 use crate::app::access::caller::Caller;
 use crate::app::keep::agent_ca::{IntermediateRequest, Issuing, SignedIntermediate, SignedRequest};
-use crate::app::keep::recovery::{Recovery, RecoveryChange};
+use crate::app::keep::recovery::{RecoveryChange, RecoveryRecipients};
 use crate::app::keep::revoke_intermediate::{Publishing, RevokedIntermediate};
 use crate::app::keep::scrub::CheckedTable;
 use crate::http::input::body::Json;
@@ -241,8 +241,8 @@ async fn change_recovery(
     Ok(axum::Json(changed.into()))
 }
 
-impl From<Recovery> for RecoveryAnswer {
-    fn from(recovery: Recovery) -> Self {
+impl From<RecoveryRecipients> for RecoveryAnswer {
+    fn from(recovery: RecoveryRecipients) -> Self {
         let recipients = recovery.recipients.iter().map(ToString::to_string).collect();
         Self { recipients, line: recovery.line }
     }
