@@ -95,7 +95,6 @@ impl Writer {
             loss,
             head: None,
             alive: None,
-            marked_alive: false,
             marked: clock::monotonic(),
             clock,
             deny,
@@ -174,8 +173,6 @@ struct Run {
     head: Option<ChainHead>,
     /// The last sign of life, until the journal is told.
     alive: Option<Timestamp>,
-    /// Whether it was told of one.
-    marked_alive: bool,
     /// When the journal was last told.
     marked: Instant,
     clock: Arc<dyn Clock>,
@@ -368,8 +365,13 @@ impl Run {
         let noted = self.journal(&denied, withdrawn, Some(&head));
         self.head = Some(head);
         self.alive = alive.or(self.alive);
-        let noted =
-            noted.and_then(|()| if loss_accepted || self.mark_is_due() { self.mark() } else { Ok(()) });
+        let noted = noted.and_then(|()| {
+            if loss_accepted || self.marked.elapsed() >= MARK_EVERY {
+                self.mark()
+            } else {
+                self.tell_journal(None)
+            }
+        });
         match noted {
             Ok(()) => {
                 self.health.written();
@@ -432,17 +434,15 @@ impl Run {
         Ok(journal.append_lines(denials.chain(withdrawals).collect(), head)?)
     }
 
-    /// Once a minute, and with the first sign of life.
-    fn mark_is_due(&self) -> bool {
-        let first = self.alive.is_some() && !self.marked_alive;
-        first || self.marked.elapsed() >= MARK_EVERY
-    }
-
     /// Tells the journal how far the audit trail has come. An error means that it has to be opened anew.
     fn mark(&mut self) -> Result<(), Failure> {
         self.marked = clock::monotonic();
-        self.marked_alive |= self.alive.is_some();
-        let head = self.head.as_ref().filter(|_| !self.loss.is_open());
+        let head = self.head.clone().filter(|_| !self.loss.is_open());
+        self.tell_journal(head.as_ref())
+    }
+
+    /// Tells it of a sign of life, too: it outlives the store, and says when that was lost.
+    fn tell_journal(&mut self, head: Option<&ChainHead>) -> Result<(), Failure> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         match journal.append_lines(self.alive.take().map(Line::Alive).into_iter().collect(), head) {
             Err(error @ JournalError::InDoubt { .. }) => Err(error.into()),

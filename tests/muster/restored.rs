@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use jiff::SignedDuration;
 use muster::grpc::proto::{TrustUpdate, WatchTrustRequest};
 use serde_json::{Value, json};
 
 use crate::support::agent::Machine;
 use crate::support::cli::Output;
 use crate::support::client::{Client, PASSWORD};
+use crate::support::clock::Clock;
 use crate::support::identity::{Identity, ROTATE, present_secret, present_token};
 use crate::support::keys::Key;
 use crate::support::server::{Server, text};
@@ -355,4 +357,42 @@ async fn what_an_intermediate_of_the_lost_time_has_signed_comes_back_until_one_i
     refused(&server, &late, 401, "unknown_serial").await;
     // What is on record rotates all the same.
     back.rotate(&server.http()).await.peer(&server).reports().await.unwrap();
+}
+
+/// Who had run out while the server of before lived stays out; and the new machine's clock is three minutes behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_had_run_out_before_the_loss_stays_out_and_a_clock_that_is_behind_leaves_nobody_out() {
+    let clock = Clock::new();
+    let mut server = Server::quickstart_with(&clock.env());
+    let before = enrolled(&server, &["expired", "honest", "never"]).await;
+    backup(&server);
+    let http = server.http();
+    let (expired, first) = (before[0].rotate(&http).await, before[1].rotate(&http).await);
+    let hours = SignedDuration::from_hours;
+    clock.set_off(hours(23));
+    let second = first.rotate(&http).await;
+    clock.set_off(hours(25));
+    let last = second.rotate(&http).await;
+    server.stop();
+    std::fs::remove_file(server.file("muster.redb")).unwrap();
+    clock.set_off(hours(25) - SignedDuration::from_mins(3));
+    let backup = server.room().join("backup.age");
+    let [(preload, library), (file, place)] = clock.env();
+    let restoring = server.cli(&["restore", backup.to_str().unwrap(), "--json"]).env(preload, library);
+    let restored = restoring.env(file, place).run().json();
+    assert_eq!(restored["lost_at_by"], "journal");
+    assert!(restored["lost_at"].as_str() > restored["restored_at"].as_str(), "{restored}");
+    server.start_again();
+    let http = server.http();
+    for identity in [&expired, &first, &before[2], &before[0]] {
+        refused(&server, identity, 401, "svid_expired").await;
+    }
+    let back = last.rotate(&http).await;
+    assert!(back.serial() > last.serial(), "by whichever clock");
+    back.peer(&server).reports().await.unwrap();
+    let flags = || server.host(&back.host_id())["flags"].clone();
+    assert!(!flags().to_string().contains("possible_clone"));
+    // A thief who has the key of before, which is still good, is let in as well, and told of.
+    second.rotate(&http).await;
+    assert!(flags().to_string().contains("possible_clone"));
 }
