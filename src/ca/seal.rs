@@ -282,16 +282,16 @@ mod tests {
     #[test]
     fn a_cut_and_a_turned_bit_are_found_anywhere() {
         let envelope = envelope();
-        let content: Vec<u8> = (0..150_000_u32).map(|index| index.to_be_bytes()[3]).collect();
+        // Longer than what age seals at once.
+        let content: Vec<u8> = (0..70_000_u32).map(|index| index.to_be_bytes()[3]).collect();
         let whole = sealed(&envelope, &content);
-        let edges = (0..300).chain(whole.len() - 300..whole.len());
-        for at in edges.chain((0..whole.len()).step_by(1000)) {
-            for unauthenticated in [Unauthenticated::Refuse, Unauthenticated::Accept] {
-                assert!(opened(&envelope, &whole[..at], unauthenticated).is_err(), "cut at {at}");
-                let mut turned = whole.clone();
-                turned[at] ^= 1 << (at % 8);
-                assert!(opened(&envelope, &turned, unauthenticated).is_err(), "turned at {at}");
-            }
+        let edges = (0..260).chain(whole.len() - 120..whole.len());
+        for (number, at) in edges.chain((0..whole.len()).step_by(1000)).enumerate() {
+            let mut turned = whole.clone();
+            turned[at] ^= 1 << (at % 8);
+            let accepted = if number % 7 == 0 { Unauthenticated::Accept } else { Unauthenticated::Refuse };
+            assert!(opened(&envelope, &whole[..at], accepted).is_err(), "cut at {at}");
+            assert!(opened(&envelope, &turned, accepted).is_err(), "turned at {at}");
         }
         let longer = [&whole[..], b"\0"].concat();
         assert!(opened(&envelope, &longer, Unauthenticated::Refuse).is_err());
