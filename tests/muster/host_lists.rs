@@ -200,3 +200,46 @@ async fn a_token_for_a_revoked_identity_comes_with_a_warning() {
     let run = server.cli(&["enroll-token"]).run().ok();
     assert!(!run.stderr.contains("revoked"), "{run}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_take_hosts_by_the_names_that_people_know() {
+    let server = Server::quickstart();
+    let admin = Client::admin(&server).await;
+    let named = |name: &str| json!({"hostname": name, "os": "Debian 12", "ips": ["10.0.0.1"]});
+    let web = host_with_facts(&admin, &named("Web-1.example.org")).await;
+    let (one, other) =
+        (host_with_facts(&admin, &named("db-1")).await, host_with_facts(&admin, &named("db-1")).await);
+    let agent = named_host(&admin, "", "mail-1").await;
+    for (name, host) in [
+        (web.host_id(), &web),
+        ("web-1.EXAMPLE.org".to_owned(), &web),
+        ("mail-1".to_owned(), &agent),
+        (one.agent_id(), &one),
+    ] {
+        let shown = server.cli(&["host", "show", &name, "--json"]).run().json();
+        assert_eq!(shown["id"], host.host_id(), "{name}");
+        let enrollments = server.cli(&["enrollment", "list", &name, "--json"]).run().items();
+        assert_eq!(enrollments[0]["serial"], host.serial(), "{name}");
+    }
+    let unclear = server.cli(&["host", "decommission", "db-1"]).run().failed();
+    for id in [one.host_id(), other.host_id()] {
+        assert!(unclear.stderr.contains(&id), "{unclear}");
+    }
+    // A part of a name is none.
+    for nobody in ["web-1", "db", "nobody"] {
+        let refused = server.cli(&["host", "show", nobody]).run().failed();
+        assert!(refused.stderr.contains(&format!("there is no host '{nobody}'")), "{refused}");
+    }
+    // Several at once: each is said, and one that fails keeps the others from nothing.
+    let done = server.cli(&["host", "decommission", "web-1.example.org", "nobody", "mail-1"]).run();
+    assert_eq!(done.code, Some(1), "{done}");
+    assert!(done.stdout.contains("Web-1.example.org decommissioned"), "{done}");
+    assert!(done.stderr.contains("nobody: there is no host") && done.stderr.contains("1 of 3 hosts"), "{done}");
+    for host in [&web, &agent] {
+        assert_eq!(server.host(&host.host_id())["state"], "decommissioned");
+    }
+    let again = server.cli(&["host", "re-enable", "Web-1.example.org", "mail-1", "--json"]).run().json();
+    assert_eq!(again["items"].as_array().unwrap().len(), 2, "{again}");
+    server.cli(&["host", "delete", "mail-1", &one.host_id(), "--yes"]).run().ok();
+    assert_eq!(server.hosts().len(), 2);
+}

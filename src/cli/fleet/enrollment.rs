@@ -5,6 +5,7 @@ use clap::Subcommand;
 use crate::api::hosts::{EnrollmentItem, HostItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
+use crate::cli::fleet::which_host::host_id;
 use crate::cli::output::error::CliError;
 use crate::cli::output::table::column;
 
@@ -14,12 +15,12 @@ use crate::cli::output::table::column;
 /// valid, and whether and why it was revoked. Rows stay when certificates expire; rotations that were never revoked go when
 /// they are past `retention`.
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:\n  muster enrollment list HOST-ID")]
+#[command(after_help = "Examples:\n  muster enrollment list web-1")]
 pub(crate) enum EnrollmentCommand {
     /// List every certificate ever issued to a host, newest first
     List {
-        /// The host's id, as 'muster host list' shows it
-        host_id: String,
+        /// The host's id, its agent id, or a hostname that only one host has
+        host: String,
         /// The host's tenant
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
@@ -29,7 +30,8 @@ pub(crate) enum EnrollmentCommand {
 impl EnrollmentCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
-        let Self::List { host_id, tenant } = self;
+        let Self::List { host, tenant } = self;
+        let host_id = host_id(&control, &host, tenant.as_deref()).await?;
         let path = format!("/v1/hosts/{}/enrollments", escape(&host_id));
         let enrollments = control.list(Call::get(&path).query("tenant", tenant.clone())).await?;
         let columns = [

@@ -1,16 +1,16 @@
 //! `muster host`
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::encoding::word::Word;
 use crate::api::hosts::{HostEventItem, HostItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
+use crate::cli::fleet::which_host::host_id;
 use crate::cli::output::error::CliError;
 use crate::cli::output::table::{column, made, print_fields};
 use crate::cli::output::values::{print, print_json, print_whole};
-use crate::cli::received::Received;
 use crate::domain::host::HostState;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::identity::subject;
@@ -27,17 +27,17 @@ pub(crate) enum HostCommand {
     List(Listing),
     /// Show one host and the latest of its timeline
     Show(WhichHost),
-    /// Take a host out of service: its certificates are revoked, its streams end, its history stays
-    Decommission(WhichHost),
-    /// Let a decommissioned or revoked host enroll again
+    /// Take hosts out of service: their certificates are revoked, their streams end, their history stays
+    Decommission(WhichHosts),
+    /// Let decommissioned or revoked hosts enroll again
     ///
-    /// Its old certificates stay revoked. It comes back by enrolling with a join token that names its agent id:
+    /// Their old certificates stay revoked. Each comes back by enrolling with a join token that names its agent id:
     /// muster enroll-token --agent AGENT-ID
-    ReEnable(WhichHost),
-    /// Remove a host with its certificates and history; what stays is the audit record
+    ReEnable(WhichHosts),
+    /// Remove hosts with their certificates and history; what stays is the audit record
     Delete {
         #[command(flatten)]
-        which: WhichHost,
+        which: WhichHosts,
         /// Really do it
         #[arg(long)]
         yes: bool,
@@ -48,8 +48,8 @@ const EXAMPLES: &str = "Examples:
   muster host list --search 10.0.0. --status offline
   muster host list --state revoked --sort -last_seen
   muster host list -o spiffe > allowed-agents
-  muster host decommission HOST-ID
-  muster host re-enable HOST-ID && muster enroll-token --agent AGENT-ID";
+  muster host decommission web-1 web-2
+  muster host re-enable web-1 && muster enroll-token --agent AGENT-ID";
 
 /// Which hosts to list, and how.
 #[derive(Debug, clap::Args)]
@@ -144,34 +144,105 @@ impl Listing {
 /// A host and its tenant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WhichHost {
-    /// The host's id, as the list shows it
-    id: String,
+    /// The host's id, its agent id, or a hostname that only one host has
+    host: String,
     /// The host's tenant [default: the tenant 'default']
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
 }
 
-async fn act(
-    global: &Global,
-    control: &Control,
-    which: WhichHost,
-    verb: &str,
-    done: &str,
-) -> Result<(), CliError> {
-    let path = format!("/v1/hosts/{}/{verb}", escape(&which.id));
-    let answer = control.call(Call::post(&path).query("tenant", which.tenant)).await?;
+/// Several hosts of a tenant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WhichHosts {
+    /// Their ids, agent ids, or hostnames that only one host each has
+    #[arg(required = true, value_name = "HOST")]
+    hosts: Vec<String>,
+    /// Their tenant [default: the tenant 'default']
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
+}
+
+/// What is done to hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Decommission,
+    ReEnable,
+    Delete,
+}
+
+impl Deed {
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Decommission => "decommissioned",
+            Self::ReEnable => "re-enabled",
+            Self::Delete => "deleted",
+        }
+    }
+
+    /// Does it to one host; the answer, and a line that says so.
+    async fn to(
+        self,
+        control: &Control,
+        host: &str,
+        tenant: Option<&str>,
+    ) -> Result<(Value, String), CliError> {
+        let id = host_id(control, host, tenant).await?;
+        let path = match self {
+            Self::Decommission => format!("/v1/hosts/{}/decommission", escape(&id)),
+            Self::ReEnable => format!("/v1/hosts/{}/re-enable", escape(&id)),
+            Self::Delete => format!("/v1/hosts/{}", escape(&id)),
+        };
+        if self == Self::Delete {
+            control.call(Call::delete(&path).query("tenant", tenant)).await?;
+            return Ok((json!({ "id": id, "deleted": true }), format!("Host {host} is deleted.\n")));
+        }
+        let answer = control.call(Call::post(&path).query("tenant", tenant)).await?;
+        let raw = answer.raw.clone();
+        let host: HostItem = answer.read()?;
+        let line = format!("{} {}\n", host.hostname.as_deref().unwrap_or(&host.agent_id), self.done());
+        Ok((raw, line))
+    }
+}
+
+/// Does it to each, one after the other, and says what became of each; one that fails keeps the others from nothing.
+async fn act(global: &Global, control: &Control, which: WhichHosts, deed: Deed) -> Result<(), CliError> {
+    let WhichHosts { hosts, tenant } = which;
+    let (mut documents, mut failed) = (Vec::new(), Vec::new());
+    for host in &hosts {
+        match deed.to(control, host, tenant.as_deref()).await {
+            Ok((document, _)) if global.json => documents.push(document),
+            Ok((document, line)) => {
+                print(&line)?;
+                if let (Deed::ReEnable, Some(agent)) = (deed, document["agent_id"].as_str()) {
+                    eprintln!(
+                        "Its old certificates stay revoked. Enroll it again: muster enroll-token --agent {}",
+                        quoted(agent)
+                    );
+                }
+            }
+            Err(error) if hosts.len() == 1 => return Err(error),
+            Err(error) => {
+                if global.json {
+                    documents.push(json!({ "host": host, "error": error.message }));
+                } else {
+                    eprintln!("{host}: {}", error.message);
+                }
+                failed.push(error);
+            }
+        }
+    }
     if global.json {
-        return print_json(&answer.raw);
+        // One answer as it came, several as a list.
+        match documents.as_slice() {
+            [document] if hosts.len() == 1 => print_json(document)?,
+            several => print_json(&json!({ "items": several }))?,
+        }
     }
-    let host: HostItem = answer.read()?;
-    print(&format!("{} {done}\n", host.hostname.as_deref().unwrap_or(&host.agent_id)))?;
-    if verb == "re-enable" {
-        eprintln!(
-            "Its old certificates stay revoked. Enroll it again: muster enroll-token --agent {}",
-            quoted(&host.agent_id)
-        );
+    match failed.len() {
+        0 => Ok(()),
+        count => Err(CliError::new(format!("{count} of {} hosts were not {}", hosts.len(), deed.done()))
+            .hint("what went wrong with each is said above; the others are done")),
     }
-    Ok(())
 }
 
 impl HostCommand {
@@ -207,8 +278,8 @@ impl HostCommand {
                 };
                 hosts.print_list(global.json, &columns, none)
             }
-            Self::Decommission(which) => act(global, &control, which, "decommission", "decommissioned").await,
-            Self::ReEnable(which) => act(global, &control, which, "re-enable", "re-enabled").await,
+            Self::Decommission(which) => act(global, &control, which, Deed::Decommission).await,
+            Self::ReEnable(which) => act(global, &control, which, Deed::ReEnable).await,
             Self::Delete { which, yes } => {
                 if !yes {
                     return Err(CliError::usage(
@@ -216,13 +287,11 @@ impl HostCommand {
                     )
                     .hint("repeat the command with --yes, or keep the history: muster host decommission"));
                 }
-                let path = format!("/v1/hosts/{}", escape(&which.id));
-                control.call(Call::delete(&path).query("tenant", which.tenant)).await?;
-                let deleted = Received { raw: json!({ "id": which.id, "deleted": true }) };
-                deleted.print_done(global.json, &format!("Host {} is deleted.", which.id))
+                act(global, &control, which, Deed::Delete).await
             }
             Self::Show(which) => {
-                let path = format!("/v1/hosts/{}", escape(&which.id));
+                let id = host_id(&control, &which.host, which.tenant.as_deref()).await?;
+                let path = format!("/v1/hosts/{}", escape(&id));
                 let answer = control.call(Call::get(&path).query("tenant", which.tenant.as_deref())).await?;
                 if global.json {
                     return print_json(&answer.raw);
@@ -250,7 +319,7 @@ impl HostCommand {
                     column("Flags", |host| &host.flags),
                 ];
                 print_fields(&answer.read()?, &fields)?;
-                show_timeline(&control, which).await
+                show_timeline(&control, &id, which.tenant).await
             }
         }
     }
@@ -259,9 +328,9 @@ impl HostCommand {
 /// Events of the timeline that are shown beside a host.
 const LATEST: usize = 10;
 
-async fn show_timeline(control: &Control, which: WhichHost) -> Result<(), CliError> {
-    let path = format!("/v1/hosts/{}/events", escape(&which.id));
-    let events = control.list_up_to(Call::get(&path).query("tenant", which.tenant), LATEST).await?;
+async fn show_timeline(control: &Control, id: &str, tenant: Option<String>) -> Result<(), CliError> {
+    let path = format!("/v1/hosts/{}/events", escape(id));
+    let events = control.list_up_to(Call::get(&path).query("tenant", tenant), LATEST).await?;
     print("\n")?;
     let columns = [
         column("AT", |event: &HostEventItem| &event.at),

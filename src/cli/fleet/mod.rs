@@ -5,3 +5,4 @@ pub(crate) mod enrollment;
 pub(crate) mod host;
 pub(crate) mod revoke_agent;
 pub(crate) mod secret;
+pub(crate) mod which_host;
