@@ -297,7 +297,11 @@ pub(crate) fn is_below_a_root_of(hierarchy: &Hierarchy, certificate: &[u8]) -> b
 }
 
 fn is_intermediate_below(root: &CaCertificate, certificate: &[u8], trust_domain: &TrustDomain) -> bool {
-    let Ok(signed) = SignedData::read(certificate) else { return false };
+    // The lenient parser sees only what the root signed.
+    let signed = SignedData::read(certificate).is_ok_and(|signed| signed.verify(&root.key).is_ok());
+    if !signed {
+        return false;
+    }
     let Ok((_, read)) = X509Certificate::from_der(certificate) else { return false };
     let constraints = read.basic_constraints().ok().flatten().map(|extension| extension.value.clone());
     let usage = read.key_usage().ok().flatten().is_some_and(|extension| extension.value.key_cert_sign());
@@ -306,8 +310,7 @@ fn is_intermediate_below(root: &CaCertificate, certificate: &[u8], trust_domain:
         [GeneralName::URI(uri)] => *uri == trust_domain.id(),
         _ => false,
     });
-    signed.verify(&root.key).is_ok()
-        && read.issuer().as_raw() == root.name
+    read.issuer().as_raw() == root.name
         && constraints.is_some_and(|it| it.ca && it.path_len_constraint == Some(0))
         && usage
         && named

@@ -253,6 +253,8 @@ async fn without_a_journal_everything_waits_for_the_operator() {
     let found = findings(&server);
     assert!(found.contains(&"suspended".to_owned()) && found.contains(&"restored".to_owned()), "{found:?}");
 
+    let waiting = server.cli(&["restore", "confirm", "people", "--list", "--json"]).run().items();
+    assert_eq!(waiting.iter().map(|item| text(item, "name")).collect::<Vec<_>>(), ["admin", "ada"]);
     server.cli(&["restore", "confirm", "people", "ada", "nobody"]).run().failed();
     sign_in("ada").await.refused(401, "unauthenticated");
     server.cli(&["restore", "confirm", "people", "ADA"]).run().ok();

@@ -85,11 +85,11 @@ fn of_restores(view: &View<'_>, now: Timestamp) -> Result<Vec<Finding>, ReadErro
     if suspended.total() > 0 {
         let SuspendedCounts { secrets, api_tokens, people } = suspended;
         let message = format!(
-            "Since a restore without a journal {secrets} enrollment secrets, {api_tokens} API tokens and the passwords of {people} \
+            "Since a restore {secrets} enrollment secrets, {api_tokens} API tokens and the passwords of {people} \
              people count for nothing"
         );
-        let hint = "Look through them, and confirm those that were not revoked or changed: muster restore confirm secrets, muster \
-                    restore confirm api-tokens, muster restore confirm people";
+        let hint = "They may have been revoked or changed in the time that was lost. Look through them and confirm those that are \
+                    good: muster restore confirm secrets, api-tokens or people; --list shows them.";
         let count = u64::try_from(suspended.total()).unwrap_or(u64::MAX);
         findings.push(Finding::new("suspended", Severity::Soon, message, hint).counting(count));
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::api::local::{ConfirmBody, ConfirmedAnswer, DeclareBody, EpochAnswer, SuspendedItem};
 use crate::app::keep::restore::LIST_MAX;
@@ -16,6 +17,7 @@ use crate::cli::Global;
 use crate::cli::authority::custody::Custody;
 use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
+use crate::cli::output::table::{column, print_table};
 use crate::cli::output::values::print_json;
 use crate::durable;
 
@@ -57,6 +59,9 @@ pub(crate) enum RestoreStep {
         kind: SuspendedKind,
         /// Their ids, or names of people [default: all that wait]
         ids: Vec<String>,
+        /// Show what waits, and confirm nothing
+        #[arg(long, conflicts_with = "ids")]
+        list: bool,
     },
 }
 
@@ -76,7 +81,8 @@ impl RestoreStep {
                 };
                 declare(global, body, journal.as_deref(), crl.as_deref()).await
             }
-            Self::Confirm { kind, ids } => confirm(global, kind, ids).await,
+            Self::Confirm { kind, list: true, .. } => list(global, kind).await,
+            Self::Confirm { kind, ids, .. } => confirm(global, kind, ids).await,
         }
     }
 }
@@ -170,6 +176,22 @@ fn say(begun: &EpochAnswer) {
              muster restore confirm api-tokens, muster restore confirm people"
         );
     }
+}
+
+async fn list(global: &Global, kind: SuspendedKind) -> Result<(), CliError> {
+    global.local_config()?;
+    let control = Control::open_local(global).await?;
+    let all: Vec<SuspendedItem> = control.call(Call::get(CONFIRM)).await?.read()?;
+    let waiting: Vec<_> = all.into_iter().filter(|item| item.kind == kind.as_str()).collect();
+    if global.json {
+        return print_json(&json!({ "items": waiting }));
+    }
+    let columns = [
+        column("ID", |item: &SuspendedItem| &item.id),
+        column("NAME", |item| &item.name),
+        column("SINCE", |item| &item.since),
+    ];
+    print_table(&waiting, &columns, "Of these nothing waits to be confirmed.")
 }
 
 async fn confirm(global: &Global, kind: SuspendedKind, ids: Vec<String>) -> Result<(), CliError> {

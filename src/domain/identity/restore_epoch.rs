@@ -114,7 +114,7 @@ pub enum Recovery {
     Granted {
         /// The epoch in which it was made, by the moment of the restore.
         restored_at: Timestamp,
-        /// Another SVID of the identity has got a certificate in that epoch: there may be two machines.
+        /// Another SVID of the identity has got a certificate in that epoch or since: there may be two machines.
         perhaps_cloned: bool,
     },
     /// It, or its identity, was revoked.
@@ -149,7 +149,7 @@ pub fn recovery(epochs: &[RestoreEpoch], svid: &UnrecordedSvid, now: Timestamp) 
     if past_not_after(svid.not_after, epoch.lost_at) {
         return Recovery::Expired;
     }
-    let perhaps_cloned = svid.others_returned == Some(epoch.restored_at);
+    let perhaps_cloned = svid.others_returned >= Some(epoch.restored_at);
     if perhaps_cloned && past_not_after(svid.not_after, now) {
         return Recovery::Expired;
     }
@@ -285,6 +285,12 @@ mod tests {
             ("another has", second(30 + DAY), 100, cloned),
             ("another has, and this one has expired", second(99), 100, Recovery::Expired),
             (
+                "another has, after a later restore",
+                UnrecordedSvid { others_returned: Some(at(95)), ..honest() },
+                100,
+                cloned,
+            ),
+            (
                 "another has, after an earlier restore",
                 UnrecordedSvid { others_returned: Some(at(-900)), ..ends(99) },
                 100,
@@ -368,7 +374,7 @@ mod tests {
             let epoch = epochs.iter().find(|epoch| epoch.restored_at == restored_at).unwrap();
             prop_assert!(epoch.in_force(at(now)) && !epoch.strict && epoch.covers(svid.serial));
             prop_assert!(!past_not_after(svid.not_after, epoch.lost_at));
-            prop_assert_eq!(perhaps_cloned, svid.others_returned == Some(restored_at));
+            prop_assert_eq!(perhaps_cloned, svid.others_returned >= Some(restored_at));
             prop_assert!(!perhaps_cloned || !past_not_after(svid.not_after, at(now)));
         }
     }

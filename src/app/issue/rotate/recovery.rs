@@ -83,6 +83,10 @@ fn is_believed(
     epochs: &[RestoreEpoch],
 ) -> Result<bool, ReadError> {
     let Some(hierarchy) = view.hierarchy()? else { return Ok(false) };
+    let denied = certificate.issuer_serial.map(|serial| view.serial_denied(serial)).transpose()?;
+    if denied == Some(true) {
+        return Ok(false);
+    }
     let mut known = hierarchy.intermediates.iter();
     if let Some(known) = known.find(|known| known.certificate == certificate.issuer) {
         return Ok(known.revocation.is_none());
@@ -91,7 +95,7 @@ fn is_believed(
     let Some(epoch) = epochs.iter().rev().find(|epoch| epoch.covers(serial)) else { return Ok(false) };
     let revocations = hierarchy.intermediates.iter().filter_map(|known| known.revocation);
     let revoked_since = revocations.into_iter().any(|revocation| revocation.at > epoch.restored_at);
-    Ok(!revoked_since && !view.serial_denied(serial)?)
+    Ok(!revoked_since)
 }
 
 /// A host of which only a certificate tells: without facts, tags and a credential. It has the id that it had, where that is
