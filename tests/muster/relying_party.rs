@@ -463,3 +463,40 @@ fn settings_that_can_t_be_served_are_refused_with_what_to_do() {
         assert!(finished.stderr.contains(says), "{says}: {}", finished.stderr);
     }
 }
+
+/// After a restore nobody knows the serials of what was issued since the backup, and so agents are told identities.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_restore_epoch_who_is_denied_is_refused_by_name_and_what_was_issued_since_is_not() {
+    let mut server = Server::quickstart();
+    let mut unrecorded = Vec::new();
+    let mut before = Vec::new();
+    for agent in ["revoked", "let-in-again", "deleted", "taken-over", "good"] {
+        before.push(Identity::enroll(&server, agent).await);
+    }
+    let backup = server.room().join("backup.age");
+    server.cli(&["backup", backup.to_str().unwrap()]).run().ok();
+    for identity in &before {
+        unrecorded.push(identity.rotate(&server.http()).await.field("certificate"));
+    }
+    server.stop();
+    std::fs::remove_file(server.store_file()).unwrap();
+    server.cli(&["restore", backup.to_str().unwrap()]).run().ok();
+    server.start_again();
+    let beside = Beside::start(&server, &json!({}));
+    unrecorded.iter().for_each(|certificate| drop(beside.until(certificate, 204)));
+    server.revoke("revoked");
+    for step in ["decommission", "re-enable"] {
+        server.cli(&["host", step, &before[1].host_id()]).run().ok();
+    }
+    server.cli(&["host", "delete", &before[2].host_id(), "--yes"]).run().ok();
+    let again = Identity::enroll(&server, "let-in-again").await;
+    let anew = Identity::enroll(&server, "deleted").await;
+    let taken = Identity::enroll(&server, "taken-over").await;
+    for certificate in &unrecorded[..4] {
+        beside.until(certificate, 403).refused("identity_revoked");
+    }
+    for certificate in [again, anew, taken].map(|identity| identity.field("certificate")) {
+        assert_eq!(beside.asked(&certificate).status, 204);
+    }
+    assert_eq!(beside.asked(&unrecorded[4]).status, 204, "nobody has taken it away");
+}
