@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::support::identity::{Identity, present_token};
+use crate::support::identity::{Identity, present_secret, present_token};
 use crate::support::keys::Key;
 use crate::support::server::Server;
 
@@ -42,6 +42,7 @@ async fn an_older_copy_of_the_store_brings_nobody_back() {
     let lost = Identity::enroll(&server, "web-1").await;
     let lifted = Identity::enroll(&server, "web-2").await;
     let kept = Identity::enroll(&server, "web-3").await;
+    let (secret_id, secret) = server.secret(&[]);
     server.stop();
     let yesterday = server.room().join("yesterday");
     std::fs::copy(server.store_file(), &yesterday).unwrap();
@@ -49,6 +50,7 @@ async fn an_older_copy_of_the_store_brings_nobody_back() {
     server.revoke("web-1");
     server.revoke("web-2");
     server.cli(&["host", "re-enable", &lifted.host_id()]).run().ok();
+    server.cli(&["secret", "revoke", &secret_id]).run().ok();
     server.stop();
     std::fs::copy(&yesterday, server.store_file()).unwrap();
 
@@ -62,7 +64,11 @@ async fn an_older_copy_of_the_store_brings_nobody_back() {
     let audit = server.cli(&["audit", "list", "--json"]).run().items();
     let replayed = audit.iter().find(|record| record["action"] == "store.replay_revocations").unwrap();
     assert_eq!((&replayed["actor"], &replayed["detail"]["certificates"]), (&"muster".into(), &"2".into()));
-    assert_eq!(replayed["detail"]["identities"], "1");
+    assert_eq!(
+        (&replayed["detail"]["identities"], &replayed["detail"]["secrets_revoked"]),
+        (&"1".into(), &"1".into())
+    );
+    present_secret(&server.http(), &secret, &Key::p256().csr()).await.refused(401, "unauthorized");
     server.cli(&["audit", "verify"]).run().ok();
 
     let before = kinds(&server);

@@ -282,6 +282,7 @@ async fn without_a_journal_everything_waits_for_the_operator() {
 async fn a_store_that_wakes_older_is_noticed_and_its_agents_come_back() {
     let mut server = Server::quickstart();
     let before = enrolled(&server, &["back", "revoked", "still"]).await;
+    let (secret_id, secret) = server.secret(&[]);
     server.stop();
     let files = ["muster.redb", "revocations.log"];
     for file in files {
@@ -291,6 +292,7 @@ async fn a_store_that_wakes_older_is_noticed_and_its_agents_come_back() {
     let http = server.http();
     let (back, revoked) = (before[0].rotate(&http).await, before[1].rotate(&http).await);
     server.revoke("revoked");
+    server.cli(&["secret", "revoke", &secret_id]).run().ok();
     server.kill();
     let journal = server.room().join("kept.log");
     std::fs::copy(server.file("revocations.log"), &journal).unwrap();
@@ -320,7 +322,9 @@ async fn a_store_that_wakes_older_is_noticed_and_its_agents_come_back() {
         (&declared["lost_at_by"], &declared["suspended"]["people_suspended"]),
         (&json!("journal"), &json!(0))
     );
+    assert_eq!(declared["withdrawn"]["secrets_revoked"], 1);
     let http = server.http();
+    present_secret(&http, &secret, &Key::p256().csr()).await.refused(401, "unauthorized");
     back.rotate(&http).await.peer(&server).reports().await.unwrap();
     refused(&server, &revoked, 403, "identity_revoked").await;
     before[1].assert_out(&server).await;

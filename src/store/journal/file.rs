@@ -450,7 +450,8 @@ mod tests {
     use crate::domain::enroll::enrollment::RevocationReason;
     use crate::domain::identity::deny::AgentRef;
     use crate::domain::identity::serial::Serial;
-    use crate::domain::ids::TenantId;
+    use crate::domain::ids::{CredentialId, TenantId};
+    use crate::domain::withdrawal::Withdrawal;
 
     fn denials() -> Vec<Denial> {
         let identity =
@@ -584,6 +585,34 @@ mod tests {
         assert_eq!(again.marks.lines, journal.marks.lines);
         let names = std::fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(names, 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn of_what_later_lines_supersede_the_last_stays_and_what_was_taken_for_good_all_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("revocations.log");
+        let mut journal = opened(&path).0;
+        let at = |second: u32| Timestamp::from_second(1_790_000_000 + i64::from(second)).unwrap();
+        let id = |number: u32| CredentialId::new(at(number), [0; 4]);
+        let last = 3 * u32::try_from(MARKS_MAX).unwrap();
+        for number in 1..=last {
+            let uses = Withdrawal::SecretUses { id: id(number % 2), uses: number };
+            let mut lines = vec![Line::Alive(at(number)), Line::Withdrawal(uses, at(number))];
+            if number % 1_000 == 0 {
+                lines.push(Line::Withdrawal(Withdrawal::ApiToken(id(number)), at(number)));
+            }
+            journal.append_lines(lines, None).unwrap();
+        }
+        let lines = std::fs::read_to_string(&path).unwrap();
+        assert!(lines.lines().count() < MARKS_MAX + 100, "{}", lines.lines().count());
+        let again = opened(&path).0;
+        assert_eq!(again.facts.spare, journal.facts.spare);
+        assert_eq!(again.facts.last_sign(at(last)), Some(at(last)));
+        for number in [last - 1, last] {
+            let kept = format!("\"id\":\"{}\",\"uses\":{number}", id(number % 2));
+            assert_eq!(lines.matches(&kept).count(), 1, "{kept}");
+        }
+        assert_eq!(lines.matches("api_token_revoked").count(), 3);
     }
 
     #[test]
