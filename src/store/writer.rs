@@ -356,7 +356,7 @@ impl Run {
         let (lifted, denied): (Vec<_>, Vec<_>) =
             coalesce(denials).into_iter().partition(|denial| matches!(denial, Denial::Lifted { .. }));
         let (changed, withdrawn): (Vec<_>, Vec<_>) =
-            withdrawals.into_iter().partition(|it| matches!(it, Withdrawal::Person { .. }));
+            newest(withdrawals).into_iter().partition(|it| matches!(it, Withdrawal::Person { .. }));
         self.journal(&lifted, changed, None).map_err(FailedBatch::journal)?;
         self.append(delta).map_err(FailedBatch::store)?;
         if loss_accepted {
@@ -456,6 +456,18 @@ impl Run {
             Ok(()) => Ok(()),
         }
     }
+}
+
+/// What a batch comes to: of several uses of one secret, the last.
+fn newest(withdrawals: Vec<Withdrawal>) -> Vec<Withdrawal> {
+    let mut seen = HashSet::new();
+    let mut net: Vec<_> = withdrawals.into_iter().rev().collect();
+    net.retain(|withdrawal| match withdrawal {
+        Withdrawal::SecretUses { id, .. } => seen.insert(*id),
+        _ => true,
+    });
+    net.reverse();
+    net
 }
 
 /// What a batch comes to: of several steps that concern one identity, the last.

@@ -210,7 +210,9 @@ impl App {
             if host.decommissioned_at.is_none() && !denied {
                 return Ok(Vec::new());
             }
-            host.flags.remove(&HostFlag::PossibleClone);
+            for settled in [HostFlag::PossibleClone, HostFlag::Recovered] {
+                host.flags.remove(&settled);
+            }
             let mut event = caller.event(AuditAction::HostReEnable, Some(tenant), host.id);
             event.name_host(host.id, host.facts.hostname.as_deref(), salt);
             // What an earlier version left unrevoked, because a clock was ahead, does not come back either.
