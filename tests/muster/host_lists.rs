@@ -234,7 +234,10 @@ async fn commands_take_hosts_by_the_names_that_people_know() {
     let done = server.cli(&["host", "decommission", "web-1.example.org", "nobody", "mail-1"]).run();
     assert_eq!(done.code, Some(1), "{done}");
     assert!(done.stdout.contains("Web-1.example.org decommissioned"), "{done}");
-    assert!(done.stderr.contains("nobody: there is no host") && done.stderr.contains("1 of 3 hosts"), "{done}");
+    assert!(
+        done.stderr.contains("nobody: there is no host") && done.stderr.contains("1 of 3 hosts"),
+        "{done}"
+    );
     for host in [&web, &agent] {
         assert_eq!(server.host(&host.host_id())["state"], "decommissioned");
     }
