@@ -134,10 +134,11 @@ impl Disk {
         checkpoint::commit_position(&new, &position::of(&*old)?).map_err(of_database)?;
         drop(old);
         file.persist(path).map_err(|error| error.error)?;
+        // Whoever reads the old one goes on until he is done; both say the same. From here on what has the name is what is written
+        // to, whatever becomes of the sync.
+        *self.database.write() = Some(Arc::new(new));
         std::fs::File::open(path.parent().unwrap_or(Path::new(".")))
             .and_then(|directory| directory.sync_all())?;
-        // Whoever reads the old one goes on until he is done; both say the same.
-        *self.database.write() = Some(Arc::new(new));
         Ok(())
     }
 }

@@ -214,6 +214,9 @@ impl Disk {
         let Some(path) = &self.path else {
             return Err(OpenError::Start(std::io::Error::other("a store in memory cannot be opened anew")));
         };
+        // Nothing goes into the file meanwhile, and no other one takes its name.
+        let mut filing = self.filing.lock();
+        filing.rewritten = None;
         let closing = self.database.write().take();
         if let Some(mut closing) = closing {
             let begun = clock::monotonic();
@@ -228,8 +231,6 @@ impl Disk {
             }
         }
         let Opened { database, log, tail, in_file, .. } = open::open_existing(path)?;
-        let mut filing = self.filing.lock();
-        filing.rewritten = None;
         let mut layers = self.layers.lock();
         let generation = layers.generation + 1;
         *layers = Layers { generation, ..Layers::above(tail, in_file, log.head()) };
