@@ -8,8 +8,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tracing::Instrument;
 
+use crate::app::pool::{Answer, Urgency};
 use crate::app::{App, Unavailable};
-use crate::store::{Change, Queued, ReadError, Verdict, View};
+use crate::store::{Change, Queued, ReadError, Verdict, View, WriteError};
+
+/// What was made ready in a pool.
+pub(crate) enum Ready<T, D> {
+    /// The answer.
+    Done(T),
+    /// A decision, which is still to be made.
+    Decide(D),
+}
 
 impl App {
     /// Reads from a consistent snapshot, on the caller's thread: for point reads and short pages.
@@ -51,6 +60,37 @@ impl App {
         D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
     {
         Self::decided(self.begin_decision(decision)).await
+    }
+
+    /// Makes a decision ready in the pool for that, has it made, and waits for what it comes to. The pool's thread hands it on to
+    /// the writer and the writer answers: going back to the caller in between costs two switches between threads.
+    pub(crate) async fn prepare<T, E, D>(
+        self: &Arc<Self>,
+        urgency: Urgency,
+        make: impl FnOnce(&Arc<Self>) -> Result<Ready<T, D>, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+        D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
+    {
+        let app = Arc::clone(self);
+        let work = move |answer: Answer<Result<T, E>>| {
+            let (made, queue) = (make(&app), app.store.queue());
+            // Whoever is answered may close the store.
+            drop(app);
+            match made {
+                Ok(Ready::Done(done)) => answer.give(Ok(Ok(done))),
+                Err(error) => answer.give(Ok(Err(error))),
+                Ok(Ready::Decide(decision)) => {
+                    let deliver = move |outcome: Result<_, WriteError>| {
+                        answer.give(outcome.map_err(Unavailable::from));
+                    };
+                    queue.write_blocking(decision, deliver);
+                }
+            }
+        };
+        self.pool.run_to(urgency, work).await?
     }
 
     /// Queues a decision from a thread of a pool. Once queued, it is run whether or not anybody waits for it.

@@ -42,6 +42,17 @@ pub(crate) enum Urgency {
     Ordinary,
 }
 
+/// What somebody waits for.
+#[derive(Debug)]
+pub(crate) struct Answer<T>(oneshot::Sender<Result<T, Unavailable>>);
+
+impl<T> Answer<T> {
+    /// Whoever went away has no use for it.
+    pub(crate) fn give(self, answer: Result<T, Unavailable>) {
+        let _ = self.0.send(answer);
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     /// Threads at once.
@@ -120,12 +131,22 @@ impl Pool {
         urgency: Urgency,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unavailable> {
+        self.run_to(urgency, move |answer| answer.give(Ok(work()))).await
+    }
+
+    /// The same for work whose answer is given later, by another thread: who waits is not woken before. An answer that is
+    /// dropped says that the work failed.
+    pub(crate) async fn run_to<T: Send + 'static>(
+        &self,
+        urgency: Urgency,
+        work: impl FnOnce(Answer<T>) + Send + 'static,
+    ) -> Result<T, Unavailable> {
         let (answer, answered) = oneshot::channel();
         let work = Box::new(move |turn| {
             if turn == Turn::TooLate {
                 let _ = answer.send(Err(Unavailable::Busy));
             } else if !answer.is_closed() {
-                let _ = answer.send(Ok(work()));
+                work(Answer(answer));
             }
         });
         self.shared.queue(urgency, Waiting { since: clock::monotonic(), work })?;

@@ -27,6 +27,7 @@ use crate::app::keep::backup::scheduled::ScheduledBackups;
 use crate::app::keep::revocation_lists::RefusedSvids;
 use crate::app::keep::scrub::Scrubbed;
 use crate::app::pool::Pool;
+use crate::app::trust::agent_ca_rows::AgentCaRowsNow;
 use crate::app::trust::log::TrustLog;
 use crate::ca::authority::Authority;
 use crate::ca::crl::number_at;
@@ -164,6 +165,8 @@ pub struct App {
     pub(crate) backups: ScheduledBackups,
     /// What watchers of trust are told.
     pub(crate) trust_log: Arc<TrustLog>,
+    /// What rotations are checked against.
+    pub(crate) agent_ca_rows: Arc<AgentCaRowsNow>,
 }
 
 /// The store could not answer, or the machine is out of what it needs. Not the caller's fault.
@@ -215,14 +218,18 @@ impl App {
         let events = Arc::new(Events::new(run));
         let following: Arc<OnceLock<Arc<Fleet>>> = Arc::default();
         let watching: Arc<OnceLock<Arc<TrustLog>>> = Arc::default();
+        let knowing: Arc<OnceLock<Arc<AgentCaRowsNow>>> = Arc::default();
         let counts: Arc<Counts> = Arc::default();
         let trust = watch::Sender::new(());
         let publish: store::Publish = {
             let (events, following) = (Arc::clone(&events), Arc::clone(&following));
-            let watching = Arc::clone(&watching);
+            let (watching, knowing) = (Arc::clone(&watching), Arc::clone(&knowing));
             let (counts, trust) = (Arc::clone(&counts), trust.clone());
             Box::new(move |published| {
                 on_denied(&published.deny);
+                if let Some(rows) = knowing.get() {
+                    rows.follow(published);
+                }
                 if let Some(log) = watching.get() {
                     log.publish(published);
                 }
@@ -247,9 +254,11 @@ impl App {
         let suspicions: Arc<Suspicions> = Arc::default();
         let fleet = Arc::new(Fleet::of(store.reader(), Arc::clone(&events), Arc::clone(&suspicions)));
         let trust_log = Arc::new(store.read(TrustLog::load)?);
+        let agent_ca_rows = Arc::new(store.read(AgentCaRowsNow::load)?);
         // Nothing has been written yet: writes come from use cases, and there are none before this returns.
         let _ = following.set(Arc::clone(&fleet));
         let _ = watching.set(Arc::clone(&trust_log));
+        let _ = knowing.set(Arc::clone(&agent_ca_rows));
         // A store that was not walked is large, and nobody should wait for it.
         if store.was_walked() {
             fleet.load()?;
@@ -304,6 +313,7 @@ impl App {
             trust,
             backups: ScheduledBackups::default(),
             trust_log,
+            agent_ca_rows,
         })
     }
 

@@ -79,7 +79,12 @@ impl Batch {
     /// `base`: everything that was decided before.
     pub(crate) fn begin(base: Snapshot) -> Result<Self, ReadError> {
         let chain = View::new(&base).audit_head()?;
-        Ok(Self {
+        Ok(Self::after(chain, base))
+    }
+
+    /// The same for who knows already how far the audit trail has come in it.
+    pub(crate) fn after(chain: ChainHead, base: Snapshot) -> Self {
+        Self {
             base,
             delta: Delta::default(),
             chain,
@@ -89,7 +94,7 @@ impl Batch {
             alive: None,
             loss_accepted: false,
             trust_changed: false,
-        })
+        }
     }
 
     /// Counts the version on where trust has changed, so that it is told with the change or not at all.
@@ -130,7 +135,11 @@ impl Batch {
             }
             Change::PutHost(mut host) => {
                 let identity = host.identity();
-                self.put(Table::HostsByAgent, &identity_key(&identity), &host.id)?;
+                let key = identity_key(&identity);
+                // It is so at every rotation, and its place among the others is a random one.
+                if self.get(Table::HostsByAgent, &key)?.as_deref() != Some(&encode(&host.id)[..]) {
+                    self.put(Table::HostsByAgent, &key, &host.id)?;
+                }
                 self.put(Table::Hosts, host.id.as_bytes(), &host)?;
                 host.revoked_at = View::new(self).identity_denied(&identity)?;
                 self.published.hosts.push(HostChange::Put(Box::new(host)));

@@ -215,6 +215,11 @@ impl<T, E> Verdict<T, E> {
         Self { outcome: Ok(outcome), changes }
     }
 
+    /// The same with another word for a refusal.
+    pub fn map_err<F>(self, map: impl FnOnce(E) -> F) -> Verdict<T, F> {
+        Verdict { outcome: self.outcome.map_err(map), changes: self.changes }
+    }
+
     /// It is refused, and nothing is written.
     pub const fn refuse(error: E) -> Self {
         Self { outcome: Err(error), changes: Vec::new() }

@@ -22,7 +22,7 @@ use crate::store::opening::disk::Disk;
 use crate::store::opening::open;
 use crate::store::opening::open::{OpenError, OpenedJournal};
 use crate::store::proof::check::{CheckedTable, Damage, Proof, check};
-use crate::store::queued::{Queued, WriteError};
+use crate::store::queued::{Queued, WriteError, WriteQueue};
 use crate::store::view::View;
 use crate::store::writer::Writer;
 use crate::store::{Publish, ReadError, backup};
@@ -203,6 +203,11 @@ impl Store {
         D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
     {
         self.writer.begin(decision)
+    }
+
+    /// The queue for who must not keep the store open.
+    pub fn queue(&self) -> WriteQueue {
+        self.writer.queue()
     }
 
     /// The live deny list, kept by the writer.

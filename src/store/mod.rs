@@ -44,7 +44,7 @@ pub use opening::durability::Durability;
 pub use opening::open::OpenError;
 pub use proof::check::{CheckedTable, Damage, Proof};
 pub use published::{HostChange, Publish, Published};
-pub use queued::{Queued, WriteError};
+pub use queued::{Queued, WriteError, WriteQueue};
 pub use restore::{Restoring, SnapshotReadError, TakeFile};
 pub use view::retained::{OldBy, PastRetention};
 pub use view::tenant::TenantRows;

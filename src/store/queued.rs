@@ -26,6 +26,84 @@ pub enum WriteError {
 pub(super) type Reply = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 pub(super) type Job = Box<dyn FnOnce(&View<'_>, Timestamp) -> (Vec<Change>, Reply) + Send>;
 
+/// What a decision came to.
+type Outcome<T, E> = Result<Result<T, E>, WriteError>;
+
+/// What the writer runs, and then hands to whom it is for.
+fn job<T, E, D>(decision: D, deliver: impl FnOnce(Outcome<T, E>) + Send + 'static) -> Job
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
+{
+    Box::new(move |view, now| {
+        let (outcome, changes) = match decision(view, now) {
+            Ok(Verdict { outcome, changes }) => (Ok(outcome), changes),
+            Err(error) => (Err(WriteError::Read(error)), Vec::new()),
+        };
+        let reply: Reply =
+            Box::new(move |written| deliver(outcome.and_then(|outcome| written.map(|()| outcome))));
+        (changes, reply)
+    })
+}
+
+/// Hands over what a decision came to, or that the writer dropped it.
+struct Delivery<T, E, F: FnOnce(Outcome<T, E>)> {
+    deliver: Option<F>,
+    of: std::marker::PhantomData<fn(Outcome<T, E>)>,
+}
+
+impl<T, E, F: FnOnce(Outcome<T, E>)> Delivery<T, E, F> {
+    const fn new(deliver: F) -> Self {
+        Self { deliver: Some(deliver), of: std::marker::PhantomData }
+    }
+
+    fn deliver(mut self, outcome: Outcome<T, E>) {
+        if let Some(deliver) = self.deliver.take() {
+            deliver(outcome);
+        }
+    }
+}
+
+impl<T, E, F: FnOnce(Outcome<T, E>)> Drop for Delivery<T, E, F> {
+    fn drop(&mut self) {
+        if let Some(deliver) = self.deliver.take() {
+            deliver(Err(WriteError::Stopped));
+        }
+    }
+}
+
+/// A way to the writer that keeps its thread, and not the store.
+#[derive(Debug)]
+pub struct WriteQueue {
+    /// `None` where the writer has ended.
+    queue: Option<mpsc::Sender<Work>>,
+}
+
+impl WriteQueue {
+    pub(super) const fn of(queue: Option<mpsc::Sender<Work>>) -> Self {
+        Self { queue }
+    }
+
+    /// Queues a decision, and has what it comes to delivered on the writer's thread, which must not block. Where the queue is
+    /// full, it waits on the caller's thread, which may.
+    pub fn write_blocking<T, E, D>(self, decision: D, deliver: impl FnOnce(Outcome<T, E>) + Send + 'static)
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
+    {
+        let delivery = Delivery::new(deliver);
+        let job = job(decision, move |outcome| delivery.deliver(outcome));
+        // Dropping the job delivers "stopped".
+        if let Some(queue) = self.queue
+            && let Err(TrySendError::Full(work)) = queue.try_send(Work::Decide(job))
+        {
+            drop(queue.blocking_send(work));
+        }
+    }
+}
+
 /// A decision that the writer will run, unless the server ends before.
 #[derive(Debug)]
 pub struct Queued<T, E> {
@@ -52,18 +130,8 @@ impl<T: Send + 'static, E: Send + 'static> Queued<T, E> {
         D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
     {
         let (sender, answer) = oneshot::channel();
-        let job: Job = Box::new(move |view, now| {
-            let (outcome, changes) = match decision(view, now) {
-                Ok(Verdict { outcome, changes }) => (Ok(outcome), changes),
-                Err(error) => (Err(WriteError::Read(error)), Vec::new()),
-            };
-            let reply: Reply = Box::new(move |written| {
-                // A caller that went away has no use for the answer.
-                let _ = sender.send(outcome.and_then(|outcome| written.map(|()| outcome)));
-            });
-            (changes, reply)
-        });
-        // Dropping the job drops its reply, which is read as "stopped".
+        // A caller that went away has no use for the answer. Dropping the job drops the sender, which is read as "stopped".
+        let job = job(decision, move |outcome| drop(sender.send(outcome)));
         let unsent = queue.and_then(|queue| match queue.try_send(Work::Decide(job)) {
             Ok(()) | Err(TrySendError::Closed(_)) => None,
             Err(TrySendError::Full(work)) => Some(Unsent { queue: queue.clone(), work }),

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::apply::{Batch, Finished};
 use super::change::Verdict;
 use super::layers::delta::Delta;
-use super::queued::{Job, Queued, Reply, WriteError};
+use super::queued::{Job, Queued, Reply, WriteError, WriteQueue};
 use super::view::View;
 use super::write_health::WriteHealth;
 use super::{HostChange, Publish, Published, ReadError};
@@ -125,6 +125,11 @@ impl Writer {
     {
         Queued::new(self.queue.as_ref(), decision)
     }
+
+    /// Another way into the queue.
+    pub(crate) fn queue(&self) -> WriteQueue {
+        WriteQueue::of(self.queue.clone())
+    }
 }
 
 /// How long a batch waits for a checkpoint, when as much again stands above the file already.
@@ -169,7 +174,7 @@ struct Run {
     /// `None` for a store that lives in memory.
     journal: Option<Journal>,
     loss: Arc<Loss>,
-    /// How far the audit trail has come; `None` before the first commit.
+    /// How far the audit trail has come; `None` before the first commit, and after one that failed.
     head: Option<ChainHead>,
     /// The last sign of life, until the journal is told.
     alive: Option<Timestamp>,
@@ -239,6 +244,7 @@ impl Run {
             "a write failed; opening anew what is in doubt"
         );
         self.health.failed(reopen == Reopen::Store);
+        self.head = None;
         // Who is revoked in the store is out, whatever else is still to be done.
         committed.iter().for_each(|published| self.publish(published));
         replies.into_iter().for_each(|reply| reply(Err(WriteError::Commit)));
@@ -288,7 +294,7 @@ impl Run {
     /// a store that is whole again is not closed because of it.
     fn reopen(&mut self, reopen: &mut Reopen) -> Result<(), Failure> {
         if *reopen == Reopen::Store {
-            self.log = Some(self.disk.reopen()?);
+            self.log = Some(self.disk.reopen(self.clock.now())?);
             self.publish(&self.everything()?);
             self.health.set_in_doubt(false);
             *reopen = Reopen::Journal;
@@ -302,7 +308,7 @@ impl Run {
         let compared = opened.and_then(|OpenedJournal { journal, missing, lesson }| {
             if !lesson.is_empty() {
                 self.disk.put_all_in_file().map_err(open::failed)?;
-                lesson.teach(&database, now)?;
+                self.disk.write_beside(|| lesson.teach(&database, now))?;
             }
             Ok((journal, missing))
         });
@@ -385,7 +391,11 @@ impl Run {
 
     /// Runs the decisions, each against what those before it have changed.
     fn decide(&self, jobs: impl Iterator<Item = Job>, replies: &mut Vec<Reply>) -> Result<Finished, Failure> {
-        let mut batch = Batch::begin(self.disk.snapshot()?)?;
+        let base = self.disk.snapshot()?;
+        let mut batch = match &self.head {
+            Some(head) => Batch::after(head.clone(), base),
+            None => Batch::begin(base)?,
+        };
         for job in jobs {
             let now = self.clock.now();
             let (changes, reply) = job(&View::new(&batch), now);

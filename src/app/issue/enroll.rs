@@ -12,12 +12,14 @@ use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::app::access::caller::Caller;
+use crate::app::decide::Ready;
 use crate::app::insight::timeline::timeline;
 use crate::app::issue::credential_row::{Row, find_row};
 use crate::app::issue::issuing;
 use crate::app::issue::issuing::{Entitlement, IssuedAnswer, IssuingError, PastAnswer, SignedSvid};
 use crate::app::issue::refusals::ProofLevel;
 use crate::app::issue::revoke::revocations;
+use crate::app::pool::Urgency;
 use crate::app::{App, Unavailable, entropy};
 use crate::ca::parse::csr::{CsrError, VerifiedCsr};
 use crate::clock;
@@ -31,7 +33,7 @@ use crate::domain::ids::{CredentialId, HostId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::insight::timeline::TimelineKind;
-use crate::store::{Change, Queued, ReadError, RestoredChange, Verdict, View};
+use crate::store::{Change, ReadError, RestoredChange, Verdict, View};
 
 /// How long a repeated request is answered with the certificate already issued.
 const RETRY_WINDOW: SignedDuration = SignedDuration::from_mins(10);
@@ -222,58 +224,45 @@ impl App {
             self.query_long(|app| app.fleet.wait_until_whole()).await?;
         }
         let now = self.clock.now();
-        let asked = Arc::new(Asked { credential, facts, peer, caller: caller.clone() });
-        // One trip to the pool: each costs two switches between threads.
-        let (app, first) = (Arc::clone(self), Arc::clone(&asked));
-        let first = self.pool.run(move || {
-            let csr = Arc::new(VerifiedCsr::from_pem(&csr)?);
-            let begun = app.begin_enrollment(&first, &csr);
-            Ok((csr, begun))
-        });
-        let (csr, begun) = match first.await? {
-            Ok(first) => first,
-            // Without a key this can't be a retry, so the credential's own state is judged first.
-            Err(error) => return Err(row.refusal(now).unwrap_or(EnrollError::BadCsr(error))),
-        };
-        let mut first = Some(begun);
+        let asked = Arc::new(Asked { credential, csr, facts, peer, caller: caller.clone() });
         for _ in 0..ATTEMPTS {
-            let begun = match first.take() {
-                Some(begun) => begun?,
-                None => {
-                    let (app, asked, csr) = (Arc::clone(self), Arc::clone(&asked), Arc::clone(&csr));
-                    self.pool.run(move || app.begin_enrollment(&asked, &csr)).await??
-                }
-            };
-            let deciding = match begun {
-                Entitlement::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
-                Entitlement::Fresh(deciding) => deciding,
-            };
-            match Self::decided(deciding).await? {
-                Decided::Issued(signed) => return Ok(signed.into_svid()),
-                Decided::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
-                Decided::Outdated => {}
+            let asked = Arc::clone(&asked);
+            let decided = self.prepare(Urgency::Ordinary, move |app| {
+                Ok(match app.prepare_enrollment(asked)? {
+                    Entitlement::Retry(answered) => Ready::Done(Decided::Retry(answered)),
+                    Entitlement::Fresh(deciding) => {
+                        Ready::Decide(move |view: &View<'_>, now| deciding.decide(view, now))
+                    }
+                })
+            });
+            match decided.await {
+                Ok(Decided::Issued(signed)) => return Ok(signed.into_svid()),
+                Ok(Decided::Retry(answered)) => return Ok(issuing::reissue(self, *answered)?),
+                Ok(Decided::Outdated) => {}
+                // Without a key this can't be a retry, so the credential's own state is judged first.
+                Err(error @ EnrollError::BadCsr(_)) => return Err(row.refusal(now).unwrap_or(error)),
+                Err(error) => return Err(error),
             }
         }
         Err(EnrollError::Unavailable(Unavailable::Contended))
     }
 
-    /// Checks, signs, and has it decided. Blocking.
-    fn begin_enrollment(
+    /// Checks, and signs. Blocking.
+    fn prepare_enrollment(
         self: &Arc<Self>,
-        asked: &Arc<Asked>,
-        csr: &Arc<VerifiedCsr>,
-    ) -> Result<Entitlement<Queued<Decided, EnrollError>>, EnrollError> {
-        let signed = match self.prepare(&asked.credential, csr, &asked.facts)? {
+        asked: Arc<Asked>,
+    ) -> Result<Entitlement<Box<Deciding>>, EnrollError> {
+        let csr = VerifiedCsr::from_pem(&asked.csr)?;
+        let signed = match self.sign_enrollment(&asked.credential, &csr, &asked.facts)? {
             Entitlement::Retry(answered) => return Ok(Entitlement::Retry(answered)),
             Entitlement::Fresh(signed) => signed,
         };
-        let (app, asked, csr) = (Arc::clone(self), Arc::clone(asked), Arc::clone(csr));
-        let deciding = Deciding { app, asked, csr, signed, salt: entropy()? };
-        Ok(Entitlement::Fresh(self.begin_decision(move |view, now| deciding.decide(view, now))))
+        let (app, salt) = (Arc::clone(self), entropy()?);
+        Ok(Entitlement::Fresh(Box::new(Deciding { app, asked, csr, signed, salt })))
     }
 
     /// Checks against a snapshot and signs. Blocking.
-    fn prepare(
+    fn sign_enrollment(
         &self,
         credential: &Credential,
         csr: &VerifiedCsr,
@@ -312,6 +301,8 @@ enum Decided {
 /// An enrollment as it was asked for.
 struct Asked {
     credential: Credential,
+    /// PEM.
+    csr: String,
     facts: HostFacts,
     peer: Option<IpAddr>,
     caller: Caller,
@@ -321,7 +312,7 @@ struct Asked {
 struct Deciding {
     app: Arc<App>,
     asked: Arc<Asked>,
-    csr: Arc<VerifiedCsr>,
+    csr: VerifiedCsr,
     signed: SignedSvid,
     /// For the host's name in the audit record.
     salt: [u8; 16],

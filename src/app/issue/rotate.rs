@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::app::access::caller::Caller;
+use crate::app::decide::Ready;
 use crate::app::insight::timeline::timeline;
 use crate::app::issue::clones::Suspicion;
 use crate::app::issue::issuing::{Entitlement, IssuedAnswer, IssuingError, PastAnswer, SignedSvid};
@@ -29,7 +30,7 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::timeline::TimelineKind;
-use crate::store::{Change, Queued, ReadError, Verdict, View};
+use crate::store::{Change, ReadError, Verdict, View};
 
 /// Rotations of a host at once after a quiet time.
 const BURST: f64 = 100.0;
@@ -121,23 +122,34 @@ enum Right {
     },
 }
 
-/// What is decided of a rotation, once it is on disk.
-type Deciding = Queued<Entitlement<Box<SignedSvid>>, RotateError>;
+/// What a rotation comes to.
+type Outcome = Entitlement<Box<SignedSvid>>;
 
-/// A request that was looked at, with the SVID that it presented.
-struct Prepared {
-    presented: Box<(SpiffeId, Serial)>,
-    entitled: Entitlement<Deciding>,
+/// What is left to do for a right to a new certificate: it is signed, and the writer decides.
+struct Deciding {
+    terms: Terms,
+    proven: Proven,
+    signed: Box<SignedSvid>,
+    peer: Option<IpAddr>,
+    salt: [u8; 16],
+    salts_of_clone: clones::Salts,
 }
 
 impl App {
     /// Rotates an identity. When this returns `Ok`, the new certificate is on record and on disk.
     pub async fn rotate(self: &Arc<Self>, request: RotateRequest) -> Result<IssuedAnswer, RotateRefusal> {
-        let app = Arc::clone(self);
-        let Prepared { presented, entitled } =
-            self.pool.run_as(Urgency::Urgent, move || app.prepare_rotation(&request)).await??;
-        let answer = self.answer_rotation(entitled).await;
-        answer.map_err(|error| RotateRefusal { error, presented: Some(presented) })
+        let outcome = self.prepare(Urgency::Urgent, move |app| {
+            let (presented, ready) = app.prepare_rotation(&request)?;
+            let naming = |error| RotateRefusal { error, presented: Some(presented) };
+            Ok(match ready {
+                Err(error) => return Err(naming(error)),
+                Ok(Ready::Done(outcome)) => Ready::Done(outcome),
+                Ok(Ready::Decide(deciding)) => {
+                    Ready::Decide(move |view: &View<'_>, now| Ok(deciding.decide(view, now)?.map_err(naming)))
+                }
+            })
+        });
+        Ok(self.answer_rotation(outcome.await?)?)
     }
 
     /// The same over the agent's own connection.
@@ -148,29 +160,22 @@ impl App {
         };
         let trust_domain = authority.trust_domain().clone();
         let id = SpiffeId { trust_domain, tenant: holder.tenant, agent: holder.agent.clone() };
-        let presented = Box::new((id, serial));
-        let app = Arc::clone(self);
-        let prepared = self.pool.run_as(Urgency::Urgent, move || {
+        let outcome = self.prepare(Urgency::Urgent, move |app| {
             let csr = VerifiedCsr::from_der(csr)?;
             let current = CurrentSvid { holder, serial, by: ProvenBy::Connection };
-            app.entitle(Proven { current, csr }, app.clock.now(), peer)
+            Ok(match app.entitle(Proven { current, csr }, app.clock.now(), peer)? {
+                Ready::Done(outcome) => Ready::Done(outcome),
+                Ready::Decide(deciding) => {
+                    Ready::Decide(move |view: &View<'_>, now| deciding.decide(view, now))
+                }
+            })
         });
-        let answer = match prepared.await? {
-            Ok(entitled) => self.answer_rotation(entitled).await,
-            Err(error) => Err(error),
-        };
-        answer.map_err(|error| RotateRefusal { error, presented: Some(presented) })
+        let answer = outcome.await.and_then(|outcome| self.answer_rotation(outcome));
+        answer.map_err(|error| RotateRefusal { error, presented: Some(Box::new((id, serial))) })
     }
 
-    async fn answer_rotation(
-        self: &Arc<Self>,
-        entitled: Entitlement<Deciding>,
-    ) -> Result<IssuedAnswer, RotateError> {
-        let decided = match entitled {
-            Entitlement::Retry(answered) => return Ok(issuing::reissue(self, *answered)?),
-            Entitlement::Fresh(deciding) => Self::decided(deciding).await?,
-        };
-        match decided {
+    fn answer_rotation(&self, outcome: Outcome) -> Result<IssuedAnswer, RotateError> {
+        match outcome {
             Entitlement::Fresh(signed) => Ok(signed.into_svid()),
             Entitlement::Retry(answered) => Ok(issuing::reissue(self, *answered)?),
         }
@@ -201,25 +206,29 @@ impl App {
         }
     }
 
-    /// Checks the request from the cheapest proof to the dearest, and signs. Blocking.
-    fn prepare_rotation(&self, request: &RotateRequest) -> Result<Prepared, RotateRefusal> {
+    /// Checks the request from the cheapest proof to the dearest, and signs. Blocking. What came of it, beside the SVID that was
+    /// presented.
+    #[expect(clippy::type_complexity, reason = "it is taken apart where it is called")]
+    fn prepare_rotation(
+        &self,
+        request: &RotateRequest,
+    ) -> Result<(Box<(SpiffeId, Serial)>, Result<Ready<Outcome, Deciding>, RotateError>), RotateRefusal> {
         let now = self.clock.now();
-        let (hierarchy, epochs) = self.query(|view| Ok((view.hierarchy()?, view.restore_epochs()?)))?;
+        let ca = self.agent_ca_rows.now();
+        let (hierarchy, epochs) = (ca.hierarchy.as_ref(), &ca.epochs);
         let Some(hierarchy) = hierarchy else {
             return Err(RotateError::from(IssuingError::NoAuthority).into());
         };
         let recorded = |serial| self.query(|view| view.certificate(serial)).map_err(RotateError::from);
         let chain = if epochs.iter().any(|epoch| epoch.in_force(now)) {
-            PresentedChain::verify_below_roots(&request.chain, &hierarchy, now, recorded)
+            PresentedChain::verify_below_roots(&request.chain, hierarchy, now, recorded)
         } else {
-            PresentedChain::verify(&request.chain, &hierarchy, now, recorded)
+            PresentedChain::verify(&request.chain, hierarchy, now, recorded)
         };
         let chain = chain?;
         let presented = Box::new((chain.id().clone(), chain.serial()));
-        match self.prepare_for(&chain, request, now) {
-            Ok(entitled) => Ok(Prepared { presented, entitled }),
-            Err(error) => Err(RotateRefusal { error, presented: Some(presented) }),
-        }
+        let ready = self.prepare_for(&chain, request, now);
+        Ok((presented, ready))
     }
 
     fn prepare_for(
@@ -227,7 +236,7 @@ impl App {
         chain: &PresentedChain,
         request: &RotateRequest,
         now: Timestamp,
-    ) -> Result<Entitlement<Deciding>, RotateError> {
+    ) -> Result<Ready<Outcome, Deciding>, RotateError> {
         let csr = VerifiedCsr::from_pem(&request.csr)?;
         chain.verify_proof(csr.der(), &request.proof)?;
         let identity = AgentRef { tenant: chain.id().tenant, agent: chain.id().agent.clone() };
@@ -249,18 +258,17 @@ impl App {
         entitled
     }
 
-    /// Judges whether there is a right to a new certificate, signs one, and has it decided: waiting for that is not for a thread
-    /// of the pool, and going back to the caller in between costs two switches between threads. Blocking.
+    /// Judges whether there is a right to a new certificate, and signs one. Blocking.
     fn entitle(
         &self,
         proven: Proven,
         now: Timestamp,
         peer: Option<IpAddr>,
-    ) -> Result<Entitlement<Deciding>, RotateError> {
+    ) -> Result<Ready<Outcome, Deciding>, RotateError> {
         let judged = self.store.read(|view| standing(view, &proven, now, self.terms()));
         let Renewal { host, by, lost } = match judged? {
             Entitlement::Fresh(renewal) => renewal,
-            Entitlement::Retry(answered) => return Ok(Entitlement::Retry(answered)),
+            Entitlement::Retry(answered) => return Ok(Ready::Done(Entitlement::Retry(answered))),
         };
         // By the serial of one that is on no record nothing can be told: another clock has made it.
         if !matches!(by, Right::Returned { .. }) {
@@ -279,11 +287,14 @@ impl App {
         let facts = self.fleet.host(host.id).map_or(host.facts, |now| now.host.facts);
         let signed =
             issuing::sign(self, &proven.csr, (host.id, Some(newest)), host.tenant, host.agent, &facts)??;
-        let (terms, salts) = (self.terms(), (entropy()?, clones::Salts::new()?));
-        let deciding = self.begin_decision(move |view, now| {
-            decide(view, now, terms, &proven, Box::new(signed), peer, salts)
-        });
-        Ok(Entitlement::Fresh(deciding))
+        Ok(Ready::Decide(Deciding {
+            terms: self.terms(),
+            proven,
+            signed: Box::new(signed),
+            peer,
+            salt: entropy()?,
+            salts_of_clone: clones::Salts::new()?,
+        }))
     }
 }
 
@@ -390,6 +401,13 @@ fn suspicion(
     Ok(first.map(|first| Suspicion::SecondSuccessor { of: presented, first }))
 }
 
+impl Deciding {
+    fn decide(self, view: &View<'_>, now: Timestamp) -> Result<Verdict<Outcome, RotateError>, ReadError> {
+        let Self { terms, proven, signed, peer, salt, salts_of_clone } = self;
+        decide(view, now, terms, &proven, signed, peer, (salt, salts_of_clone))
+    }
+}
+
 fn decide(
     view: &View<'_>,
     now: Timestamp,
@@ -398,7 +416,7 @@ fn decide(
     mut signed: Box<SignedSvid>,
     peer: Option<IpAddr>,
     (salt, salts_of_clone): ([u8; 16], clones::Salts),
-) -> Result<Verdict<Entitlement<Box<SignedSvid>>, RotateError>, ReadError> {
+) -> Result<Verdict<Outcome, RotateError>, ReadError> {
     let (mut host, by) = match standing(view, proven, now, terms) {
         Ok(Entitlement::Fresh(Renewal { host, by, .. })) => (*host, by),
         Ok(Entitlement::Retry(answered)) => {

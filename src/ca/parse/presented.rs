@@ -50,6 +50,21 @@ pub enum ChainError {
 #[error("the proof is not a signature by the presented certificate's key")]
 pub struct ProofError(#[from] BadSignature);
 
+/// An agent CA with its intermediates as they are read, once for many chains.
+#[derive(Debug, Clone)]
+pub struct ReadHierarchy {
+    hierarchy: Hierarchy,
+    intermediates: Vec<CaCertificate>,
+}
+
+impl From<Hierarchy> for ReadHierarchy {
+    /// An intermediate that can't be read has signed nothing that anybody could verify.
+    fn from(hierarchy: Hierarchy) -> Self {
+        let read = |known: &Intermediate| CaCertificate::read(&known.certificate).ok();
+        Self { intermediates: hierarchy.intermediates.iter().filter_map(read).collect(), hierarchy }
+    }
+}
+
 /// A leaf that one of our intermediates signed. It may be unknown to the store, revoked or expired.
 #[derive(Debug, Clone)]
 pub struct PresentedChain {
@@ -70,10 +85,11 @@ impl PresentedChain {
     /// Where the chain is none of ours, or `recorded` fails.
     pub fn verify_below_roots<E: From<ChainError>>(
         text: &str,
-        hierarchy: &Hierarchy,
+        ca: &ReadHierarchy,
         now: Timestamp,
         recorded: impl FnOnce(Serial) -> Result<Option<Vec<u8>>, E>,
     ) -> Result<Self, E> {
+        let hierarchy = &ca.hierarchy;
         let issuer = Self::certificates(text).ok().map(|[_, intermediate]| intermediate);
         let known = |der: &[u8]| hierarchy.intermediates.iter().any(|known| known.certificate == der);
         match issuer.filter(|der| !known(der) && is_below_a_root_of(hierarchy, der)) {
@@ -87,9 +103,9 @@ impl PresentedChain {
                     last_list: None,
                 };
                 whole.intermediates.push(unknown);
-                Self::verify(text, &whole, now, recorded)
+                Self::verify(text, &whole.into(), now, recorded)
             }
-            None => Self::verify(text, hierarchy, now, recorded),
+            None => Self::verify(text, ca, now, recorded),
         }
     }
 
@@ -100,11 +116,11 @@ impl PresentedChain {
     /// Where the chain is none of ours, or `recorded` fails.
     pub fn verify<E: From<ChainError>>(
         text: &str,
-        hierarchy: &Hierarchy,
+        ca: &ReadHierarchy,
         now: Timestamp,
         recorded: impl FnOnce(Serial) -> Result<Option<Vec<u8>>, E>,
     ) -> Result<Self, E> {
-        let (leaf, issuer) = Self::read(text, hierarchy)?;
+        let (leaf, issuer) = Self::read(text, ca)?;
         let signed = SignedData::read(&leaf).map_err(ChainError::Malformed)?;
         let known = match serial_of(&signed) {
             Some(serial) => recorded(serial)?,
@@ -114,7 +130,7 @@ impl PresentedChain {
         if known.is_none_or(|known| known != leaf) {
             signed.verify(&issuer.key).map_err(ChainError::Signature)?;
         }
-        Ok(Self::of_ours(leaf, &issuer, hierarchy, now)?)
+        Ok(Self::of_ours(leaf, issuer, &ca.hierarchy, now)?)
     }
 
     fn certificates(text: &str) -> Result<[Vec<u8>; 2], ChainError> {
@@ -125,13 +141,10 @@ impl PresentedChain {
         certificates.try_into().map_err(|_| ChainError::NotTwoCertificates)
     }
 
-    fn read(text: &str, hierarchy: &Hierarchy) -> Result<(Vec<u8>, CaCertificate), ChainError> {
+    fn read<'c>(text: &str, ca: &'c ReadHierarchy) -> Result<(Vec<u8>, &'c CaCertificate), ChainError> {
         let [leaf, intermediate] = Self::certificates(text)?;
-        if !hierarchy.intermediates.iter().any(|known| known.certificate == intermediate) {
-            return Err(ChainError::UnknownIntermediate);
-        }
-        let issuer = CaCertificate::read(&intermediate).map_err(|_| ChainError::UnknownIntermediate)?;
-        Ok((leaf, issuer))
+        let issuer = ca.intermediates.iter().find(|known| known.der == intermediate);
+        Ok((leaf, issuer.ok_or(ChainError::UnknownIntermediate)?))
     }
 
     fn of_ours(
@@ -236,7 +249,7 @@ mod tests {
 
     /// As of one of whom nothing is on record.
     fn verify(text: &str, hierarchy: &Hierarchy, now: Timestamp) -> Result<PresentedChain, ChainError> {
-        PresentedChain::verify(text, hierarchy, now, |_| Ok(None))
+        PresentedChain::verify(text, &hierarchy.clone().into(), now, |_| Ok(None))
     }
 
     fn issued(ca: &Ca) -> (Vec<u8>, KeyPair) {
@@ -266,9 +279,10 @@ mod tests {
         let (leaf, _) = issued(&ca);
         let verify = |leaf: &[u8], recorded: Option<&[u8]>| {
             let mut asked = None;
+            let read = ca.hierarchy.clone().into();
             let recorded = recorded.map(<[u8]>::to_vec);
             let outcome =
-                PresentedChain::verify(&chain(leaf, ca.intermediate_der()), &ca.hierarchy, now(), |serial| {
+                PresentedChain::verify(&chain(leaf, ca.intermediate_der()), &read, now(), |serial| {
                     asked = Some(serial);
                     Ok::<_, ChainError>(recorded)
                 });

@@ -200,6 +200,24 @@ pub struct AuditRecord {
     pub hash: String,
 }
 
+/// What of a record its hash is over. Fields are written as they stand here, so they stand in the order of their names.
+#[derive(Serialize)]
+struct Hashed<'a> {
+    action: &'a str,
+    actor: &'a str,
+    at: Timestamp,
+    detail: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    names: BTreeMap<&'a str, &'a str>,
+    outcome: Outcome,
+    prev_hash: &'a str,
+    reason: Option<&'a str>,
+    seq: u64,
+    source: &'a str,
+    target: &'a str,
+    tenant_id: Option<&'a str>,
+}
+
 /// Where the chain stands: the next record continues from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainHead {
@@ -270,17 +288,22 @@ pub struct KnownLoss {
 impl AuditRecord {
     /// The hash that the record's content calls for.
     pub fn computed_hash(&self) -> String {
-        let mut value = serde_json::to_value(self).expect("a record is plain data and always becomes JSON");
-        if let Some(fields) = value.as_object_mut() {
-            fields.remove("hash");
-            if let Some(names) = fields.get_mut("names").and_then(serde_json::Value::as_object_mut) {
-                for name in names.values_mut() {
-                    *name = name["hash"].take();
-                }
-            }
-        }
-        // serde_json's map is a BTreeMap here, so its keys come out sorted.
-        HEXLOWER.encode(&sha256(&[value.to_string().as_bytes()]))
+        let hashed = Hashed {
+            action: &self.action,
+            actor: &self.actor,
+            at: self.at,
+            detail: &self.detail,
+            names: self.names.iter().map(|(kind, name)| (kind.as_str(), name.hash.as_str())).collect(),
+            outcome: self.outcome,
+            prev_hash: &self.prev_hash,
+            reason: self.reason.as_deref(),
+            seq: self.seq,
+            source: &self.source,
+            target: &self.target,
+            tenant_id: self.tenant_id.as_deref(),
+        };
+        let text = serde_json::to_vec(&hashed).expect("a record is plain data and always becomes JSON");
+        HEXLOWER.encode(&sha256(&[&text]))
     }
 
     /// Whether this record continues the chain at `head`.
@@ -331,6 +354,38 @@ mod tests {
         let mut forged = record;
         forged.names.clear();
         assert!(!forged.follows(&ChainHead::genesis()), "a record without its names");
+    }
+
+    /// As the format states it, for who verifies an export with other programs.
+    fn hash_by_sorted_json(record: &AuditRecord) -> String {
+        let mut value = serde_json::to_value(record).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        fields.remove("hash");
+        if let Some(names) = fields.get_mut("names").and_then(serde_json::Value::as_object_mut) {
+            for name in names.values_mut() {
+                *name = name["hash"].take();
+            }
+        }
+        HEXLOWER.encode(&sha256(&[value.to_string().as_bytes()]))
+    }
+
+    #[test]
+    fn the_hash_is_over_json_with_sorted_keys() {
+        let mut head = ChainHead::genesis();
+        let mut full = event("\"quoted\" \u{7f}\n\u{2028} \u{1f600}");
+        full.tenant = Some(TenantId::from_bytes([3; 16]));
+        full.outcome = Outcome::Refused;
+        full.reason = Some(AuditReason::ALL[0]);
+        full.detail.insert("serial", "00\\ff".to_owned());
+        full.name_host(HostId::from_bytes([1; 16]), Some("web-1"), [7; 16]);
+        full.names.insert("another", SaltedName::new("b".to_owned(), [9; 16]));
+        for event in [event(""), full] {
+            let mut record = head.link(Timestamp::UNIX_EPOCH, event);
+            assert_eq!(record.hash, hash_by_sorted_json(&record));
+            record.names.values_mut().for_each(SaltedName::destroy);
+            record.at = "2026-11-28T04:26:35.123456789Z".parse().unwrap();
+            assert_eq!(record.computed_hash(), hash_by_sorted_json(&record));
+        }
     }
 
     #[test]

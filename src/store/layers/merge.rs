@@ -113,7 +113,7 @@ mod tests {
     use crate::store::layers::checkpoint::commit_delta;
     use crate::store::layers::delta::Delta;
     use crate::store::layers::overlay::Overlay;
-    use crate::store::layers::snapshot::Snapshot;
+    use crate::store::layers::snapshot::{FileView, Snapshot};
     use crate::store::rows::{Rows, Span, Table, protect};
 
     const TABLE: Table = Table::Hosts;
@@ -168,7 +168,7 @@ mod tests {
             in_file.put(TABLE, b"zz", protect(TABLE, b"zz", &[1]));
             commit_delta(&database, &in_file).unwrap();
             let overlays = vec![overlay(open), overlay(closed)];
-            let snapshot = Snapshot::new(database.begin_read().unwrap(), overlays);
+            let snapshot = Snapshot::new(Arc::new(FileView::new(database.begin_read().unwrap())), overlays);
             let top = delta(batch);
             let rows = snapshot.below(&top);
             let mut model = BTreeMap::from([(b"zz".to_vec(), 1)]);

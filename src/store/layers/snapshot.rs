@@ -12,25 +12,22 @@ use crate::store::rows::{Rows, Span, Table, Visit, content, verified};
 
 type OpenTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-/// Short-lived: as long as one is there, the file can't use again what was written over since.
-pub(crate) struct Snapshot {
+/// The file as it was at a moment. As long as it is there, the file can't use again what was written over since.
+pub(crate) struct FileView {
     transaction: ReadTransaction,
     /// Opened when they are first read.
     tables: Vec<OnceLock<OpenTable>>,
-    /// Newest first.
-    overlays: Vec<Arc<Overlay>>,
 }
 
-impl Snapshot {
-    /// What is in the file.
-    pub(crate) fn of_file(transaction: ReadTransaction) -> Self {
-        Self::new(transaction, Vec::new())
+impl std::fmt::Debug for FileView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FileView")
     }
+}
 
-    /// What is in the file, and in overlays above it, newest first.
-    pub(crate) fn new(transaction: ReadTransaction, mut overlays: Vec<Arc<Overlay>>) -> Self {
-        overlays.retain(|overlay| !overlay.is_empty());
-        Self { transaction, tables: Table::ALL.iter().map(|_| OnceLock::new()).collect(), overlays }
+impl FileView {
+    pub(crate) fn new(transaction: ReadTransaction) -> Self {
+        Self { transaction, tables: Table::ALL.iter().map(|_| OnceLock::new()).collect() }
     }
 
     fn open(&self, table: Table) -> Result<&OpenTable, ReadError> {
@@ -41,6 +38,26 @@ impl Snapshot {
         let open =
             guarded(table, || self.transaction.open_table(table.definition()).map_err(|e| table.error(e)))?;
         Ok(place.get_or_init(|| open))
+    }
+}
+
+/// Short-lived, for the sake of the file below it.
+pub(crate) struct Snapshot {
+    file: Arc<FileView>,
+    /// Newest first.
+    overlays: Vec<Arc<Overlay>>,
+}
+
+impl Snapshot {
+    /// What is in the file.
+    pub(crate) fn of_file(transaction: ReadTransaction) -> Self {
+        Self::new(Arc::new(FileView::new(transaction)), Vec::new())
+    }
+
+    /// What is in the file, and in overlays above it, newest first.
+    pub(crate) fn new(file: Arc<FileView>, mut overlays: Vec<Arc<Overlay>>) -> Self {
+        overlays.retain(|overlay| !overlay.is_empty());
+        Self { file, overlays }
     }
 
     fn layers<'l>(&'l self, top: Option<&'l dyn Layer>) -> Vec<&'l dyn Layer> {
@@ -65,7 +82,7 @@ pub(crate) struct Topped<'l> {
 
 impl Topped<'_> {
     fn walk(&self, table: Table, span: &Span, visit: VisitRow<'_>) -> Result<(), ReadError> {
-        walk(&self.snapshot.layers(self.top), self.snapshot.open(table)?, table, span, visit)
+        walk(&self.snapshot.layers(self.top), self.snapshot.file.open(table)?, table, span, visit)
     }
 }
 
@@ -77,7 +94,7 @@ impl Rows for Topped<'_> {
         if let Some(value) = said {
             return Ok(value.map(|value| content(value).to_vec()));
         }
-        let open = self.snapshot.open(table)?;
+        let open = self.snapshot.file.open(table)?;
         guarded(table, || {
             let Some(value) = open.get(key).map_err(|e| table.error(e))? else { return Ok(None) };
             Ok(Some(verified(table, key, value.value())?.to_vec()))

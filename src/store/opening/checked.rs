@@ -2,14 +2,17 @@
 //! kept before its layout changes.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use redb::{Database, DatabaseError, ReadableDatabase};
 
 use crate::error_chain::chain;
+use crate::store::journal::file::{JournalError, unknown_to};
 use crate::store::layers::overlay::Overlay;
-use crate::store::layers::snapshot::Snapshot;
+use crate::store::layers::snapshot::{FileView, Snapshot};
 use crate::store::log::change_log::ChangeLog;
 use crate::store::log::position;
 use crate::store::opening::dry_run::Rehearsal;
@@ -19,6 +22,8 @@ use crate::store::opening::open::{
 };
 use crate::store::proof::check::check_vital;
 use crate::store::rows::Table;
+use crate::store::view::View;
+use crate::store::{JOURNAL_NAME, ReadError};
 
 /// Files up to so many octets are walked with all their checksums before anything is read from them. Larger ones are opened as
 /// they are, or a start would grow with the history: each record has a checksum that is verified when it is read, and what walks
@@ -83,10 +88,23 @@ pub(crate) fn prove(path: &Path) -> Result<(), OpenError> {
     walked.unwrap_or_else(|| Err(damaged(path, NONSENSE)))
 }
 
+/// Reads what the journal is compared with once the file is open: by then it has been touched. What the comparison comes to is
+/// nobody's business here.
+fn compare_with_journal(view: &View<'_>, path: &Path, now: Timestamp) -> Result<(), OpenError> {
+    let unreadable = |error: ReadError| Err(damaged(path, &chain(&error)));
+    if let Err(JournalError::Read(error)) =
+        unknown_to(view, &path.with_file_name(JOURNAL_NAME), (now, now), now)
+    {
+        return unreadable(error);
+    }
+    let secrets = view.any_tenant().enrollment_secrets(None, |_| ControlFlow::Continue(()));
+    secrets.or_else(unreadable)
+}
+
 /// Opens the file, after an opening that was only rehearsed: so a file that is refused has not been touched. Returns with it
 /// the layout that it has.
-pub(crate) fn checked(path: &Path) -> Result<(Opened, u32), OpenError> {
-    let opened = apart(path, |path| {
+pub(crate) fn checked(path: &Path, now: Timestamp) -> Result<(Opened, u32), OpenError> {
+    let opened = apart(path, move |path| {
         let mut rehearsed = rehearse(path)?;
         let is_small = path.metadata().is_ok_and(|file| file.len() <= WALKED_UP_TO);
         if is_small {
@@ -107,8 +125,9 @@ pub(crate) fn checked(path: &Path) -> Result<(Opened, u32), OpenError> {
         };
         if !walked {
             let transaction = rehearsed.begin_read().map_err(|e| Table::Meta.error(e))?;
-            let vital = check_vital(&Snapshot::new(transaction, vec![Arc::new(tail)]));
-            vital.map_err(|damage| damaged(path, &chain(&damage)))?;
+            let snapshot = Snapshot::new(Arc::new(FileView::new(transaction)), vec![Arc::new(tail)]);
+            check_vital(&snapshot).map_err(|damage| damaged(path, &chain(&damage)))?;
+            compare_with_journal(&View::new(&snapshot), path, now)?;
         }
         drop(rehearsed);
         let open = || {

@@ -137,6 +137,7 @@ impl Disk {
         // Whoever reads the old one goes on until he is done; both say the same. From here on what has the name is what is written
         // to, whatever becomes of the sync.
         *self.database.write() = Some(Arc::new(new));
+        self.file_changes(&mut filing);
         std::fs::File::open(path.parent().unwrap_or(Path::new(".")))
             .and_then(|directory| directory.sync_all())?;
         Ok(())

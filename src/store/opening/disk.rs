@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::{Condvar, Mutex, RwLock};
 use redb::{Database, ReadableDatabase};
 
@@ -16,7 +17,7 @@ use crate::store::layers::checkpoint;
 use crate::store::layers::checkpoint::WINDOW;
 use crate::store::layers::delta::Delta;
 use crate::store::layers::overlay::Overlay;
-use crate::store::layers::snapshot::Snapshot;
+use crate::store::layers::snapshot::{FileView, Snapshot};
 use crate::store::log::change_log::ChangeLog;
 use crate::store::log::position::LogPosition;
 use crate::store::opening::compaction::Rewritten;
@@ -60,12 +61,27 @@ struct Layers {
     in_file: u64,
     /// Counts the moments at which the file may have come to hold something else than before.
     generation: u64,
+    /// The file as it has been since the last of them, for all who read: to open its tables costs more than most reads. None
+    /// is kept while a window goes in, so that what it writes over can be used again.
+    file: Option<Arc<FileView>>,
 }
 
 impl Layers {
     /// Right after an opening.
     fn above(tail: Overlay, in_file: u64, head: LogPosition) -> Self {
         Self { open: Arc::new(tail), reached: Some(head), in_file, ..Self::default() }
+    }
+
+    /// The file may have come to hold something else than before.
+    fn file_changes(&mut self) {
+        self.generation += 1;
+        self.file = None;
+    }
+
+    /// What stands above the file, newest first.
+    fn overlays(&self) -> Vec<Arc<Overlay>> {
+        let closed = self.closed.as_ref().map(|(closed, _)| closed);
+        std::iter::once(&self.open).chain(closed).map(Arc::clone).collect()
     }
 }
 
@@ -111,14 +127,21 @@ impl Disk {
         loop {
             let (generation, overlays) = {
                 let layers = self.layers.lock();
-                let closed = layers.closed.as_ref().map(|(closed, _)| closed);
-                (layers.generation, std::iter::once(&layers.open).chain(closed).map(Arc::clone).collect())
+                if let Some(file) = &layers.file {
+                    return Ok(Snapshot::new(Arc::clone(file), layers.overlays()));
+                }
+                (layers.generation, layers.overlays())
             };
             let database = self.database().ok_or(ReadError::Reopening)?;
             let transaction = database.begin_read().map_err(|error| Table::Meta.error(error))?;
+            let file = Arc::new(FileView::new(transaction));
+            let mut layers = self.layers.lock();
             // The file is as old as the layers, or has come to hold the closed one, which says the same.
-            if self.layers.lock().generation == generation {
-                return Ok(Snapshot::new(transaction, overlays));
+            if layers.generation == generation {
+                if layers.closed.is_none() {
+                    layers.file = Some(Arc::clone(&file));
+                }
+                return Ok(Snapshot::new(file, overlays));
             }
         }
     }
@@ -153,7 +176,7 @@ impl Disk {
         let mut layers = self.layers.lock();
         if layers.closed.is_none() && !layers.open.is_empty() {
             layers.closed = Some((std::mem::take(&mut layers.open), layers.reached));
-            layers.generation += 1;
+            layers.file_changes();
         }
         let (overlay, position) = layers.closed.clone()?;
         Some(Window { overlay, position, generation: layers.generation })
@@ -166,7 +189,7 @@ impl Disk {
         if layers.generation == window.generation {
             layers.closed = None;
             layers.in_file = window.position.map_or(0, |position| position.number);
-            layers.generation += 1;
+            layers.file_changes();
         }
         drop(layers);
         self.room.notify_all();
@@ -190,6 +213,19 @@ impl Disk {
         Ok(true)
     }
 
+    /// Something else was written into the file, or another one has taken its place. Nothing goes into it meanwhile.
+    pub(super) fn file_changes(&self, _filing: &mut Filing) {
+        self.layers.lock().file_changes();
+    }
+
+    /// Writes into the file beside what stands above it.
+    pub(crate) fn write_beside<T>(&self, write: impl FnOnce() -> T) -> T {
+        let mut filing = self.filing.lock();
+        let written = write();
+        self.file_changes(&mut filing);
+        written
+    }
+
     /// Puts everything that stands above the file into it.
     pub(crate) fn put_all_in_file(&self) -> Result<(), redb::Error> {
         while self.put_in_file()? {}
@@ -206,11 +242,12 @@ impl Disk {
         let Some(log) = log.filter(ChangeLog::is_begun) else { return Ok(()) };
         let closed = LogPosition { in_use: false, ..log.head() };
         checkpoint::commit_position(&database, &closed)?;
+        self.layers.lock().file_changes();
         Ok(log.close()?)
     }
 
     /// Closes the file and opens it again, with every check.
-    pub(crate) fn reopen(&self) -> Result<ChangeLog, OpenError> {
+    pub(crate) fn reopen(&self, now: Timestamp) -> Result<ChangeLog, OpenError> {
         let Some(path) = &self.path else {
             return Err(OpenError::Start(std::io::Error::other("a store in memory cannot be opened anew")));
         };
@@ -218,6 +255,8 @@ impl Disk {
         let mut filing = self.filing.lock();
         filing.rewritten = None;
         let closing = self.database.write().take();
+        // Whoever opens a view of it at this moment does not keep it.
+        self.file_changes(&mut filing);
         if let Some(mut closing) = closing {
             let begun = clock::monotonic();
             // Reads are short; the file closes when the last one is done.
@@ -230,7 +269,7 @@ impl Disk {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        let Opened { database, log, tail, in_file, .. } = open::open_existing(path)?;
+        let Opened { database, log, tail, in_file, .. } = open::open_existing(path, now)?;
         let mut layers = self.layers.lock();
         let generation = layers.generation + 1;
         *layers = Layers { generation, ..Layers::above(tail, in_file, log.head()) };

@@ -25,7 +25,7 @@ use crate::store::change::{Change, RestoredChange};
 use crate::store::journal::file::{Journal, JournalError, OnlyInJournal};
 use crate::store::layers::checkpoint;
 use crate::store::layers::overlay::Overlay;
-use crate::store::layers::snapshot::Snapshot;
+use crate::store::layers::snapshot::{FileView, Snapshot};
 use crate::store::log::change_log::ChangeLog;
 use crate::store::log::directory::{Directory, Segments};
 use crate::store::log::error::ChangeLogError;
@@ -118,7 +118,8 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) fn snapshot(&self) -> Result<Snapshot, ReadError> {
         let transaction = self.database.begin_read().map_err(|e| Table::Meta.error(e))?;
-        Ok(Snapshot::new(transaction, vec![Arc::new(self.tail.clone())]))
+        let file = Arc::new(FileView::new(transaction));
+        Ok(Snapshot::new(file, vec![Arc::new(self.tail.clone())]))
     }
 
     /// The file, with everything in it.
@@ -145,7 +146,7 @@ pub(crate) fn open(path: &Path, now: Timestamp) -> Result<Opened, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, now)?,
         Err(error) => return Err(io(error)),
     }
-    let opened = open_existing(path)?;
+    let opened = open_existing(path, now)?;
     // Whoever holds the store is alone here; a restore that still goes on could not give its file this name.
     if let Err(error) = durable::sweep_named(path.parent().unwrap_or(Path::new(".")), UNFINISHED) {
         tracing::warn!(%error, "what an interrupted restore has left cannot be removed");
@@ -154,8 +155,8 @@ pub(crate) fn open(path: &Path, now: Timestamp) -> Result<Opened, OpenError> {
 }
 
 /// Opens a store that is there, and brings it to the layout of this version.
-pub(crate) fn open_existing(path: &Path) -> Result<Opened, OpenError> {
-    let (mut opened, found) = checked(path)?;
+pub(crate) fn open_existing(path: &Path, now: Timestamp) -> Result<Opened, OpenError> {
+    let (mut opened, found) = checked(path, now)?;
     complete(&opened.database)?;
     if found < LAYOUT {
         migrate::migrate(opened.whole()?, found)?;
