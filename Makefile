@@ -59,7 +59,7 @@ lint:
 
 # Each is named so that the table comes last.
 bench:
-	$(CARGO) bench --locked --bench commit_modes --bench fleet --bench wire
+	$(CARGO) bench --locked --bench commit_modes --bench fleet --bench wire --bench storms
 	$(CARGO) bench --locked --bench table
 
 # New inputs go to fuzz/corpus, which is not checked in; what breaks something becomes a test.

@@ -17,6 +17,13 @@ pub struct Machine {
     pub request: Vec<u8>,
 }
 
+impl Machine {
+    /// With what it was answered.
+    pub fn with(self, svid: Svid) -> Host {
+        Host { key: self.key, svid }
+    }
+}
+
 /// A machine that has its identity.
 #[derive(Debug)]
 pub struct Host {

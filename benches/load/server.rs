@@ -23,6 +23,8 @@ pub struct Server {
     pub grpc: SocketAddr,
     /// PEM.
     pub ca: String,
+    /// Variables of the environment, beside those that every server here has.
+    settings: Vec<(&'static str, String)>,
     /// SHA-256 of the CA's certificate, as agents are told it.
     pub pin: String,
 }
@@ -30,10 +32,16 @@ pub struct Server {
 impl Server {
     /// `muster quickstart` in a new data directory.
     pub fn first_start(binary: &Path) -> Self {
+        Self::first_start_with(binary, &[])
+    }
+
+    /// The same with settings of its own, which it keeps.
+    pub fn first_start_with(binary: &Path, settings: &[(&'static str, String)]) -> Self {
         let room = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a real disk");
         let binary = binary.canonicalize().expect("a server to measure");
         let mut quickstart = Self::command_in(&binary, room.path());
         quickstart.args(["quickstart", "--json", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
+        quickstart.envs(settings.iter().cloned());
         let mut child = quickstart.stdout(Stdio::piped()).spawn().expect("a server");
         let mut hello = String::new();
         let stdout = child.stdout.take().expect("it is piped");
@@ -46,7 +54,7 @@ impl Server {
         let (https, grpc) = (address("url"), address("grpc_addr"));
         let ca = std::fs::read_to_string(room.path().join("data/tls/ca.crt")).expect("the server's CA");
         let pin = hello["ca_pin"].as_str().expect("a text").to_owned();
-        Self { child, binary, room, https, grpc, ca, pin }
+        Self { child, binary, room, https, grpc, ca, settings: settings.to_vec(), pin }
     }
 
     /// The binary with nothing of the caller's environment; what it logs goes to a file, as on a real machine.
@@ -74,7 +82,7 @@ impl Server {
     pub fn serve(&mut self) {
         let mut command = Self::command_in(&self.binary, self.room.path());
         command.arg("serve").env("MUSTER_LISTEN", self.https.to_string());
-        command.env("MUSTER_GRPC_LISTEN", self.grpc.to_string());
+        command.env("MUSTER_GRPC_LISTEN", self.grpc.to_string()).envs(self.settings.iter().cloned());
         self.child = command.spawn().expect("a server");
     }
 
