@@ -13,6 +13,39 @@ pub(crate) struct AgentCaAnswer {
     pub(crate) certificates: Vec<CaCertificateItem>,
     /// The pin of the HTTPS listener's certificate: another CA than this one.
     pub(crate) server_pin: Option<String>,
+    /// That another root takes the place of the one before; `null`: there is none.
+    // Servers before 0.2.0 send neither this nor the next.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) root_change: Option<RootChangeItem>,
+    /// What a root was asked to sign elsewhere and what has not come back.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) open_request: Option<RootRequestItem>,
+}
+
+/// How far another root is. It is the last of the roots.
+#[derive(Serialize, JsonSchema, Deserialize)]
+#[schemars(rename = "RootChange")]
+pub(crate) struct RootChangeItem {
+    /// Since when it is public.
+    pub(crate) prepared_at: Timestamp,
+    /// Since when it issues; `null`: it does not yet.
+    pub(crate) activated_at: Option<Timestamp>,
+    /// When the one before may go at the earliest.
+    pub(crate) retire_from: Option<Timestamp>,
+    /// Agents that were seen in the last week.
+    pub(crate) agents_seen: usize,
+    /// Those of them that have not reported that they know the roots as they are.
+    pub(crate) agents_without: usize,
+}
+
+#[derive(Serialize, JsonSchema, Deserialize)]
+#[schemars(rename = "RootRequest")]
+pub(crate) struct RootRequestItem {
+    /// `renew`, `revoke_intermediate` or `prepare_root`.
+    pub(crate) task: Cow<'static, str>,
+    pub(crate) made_at: Timestamp,
 }
 
 #[derive(Serialize, JsonSchema, Deserialize)]
@@ -160,6 +193,86 @@ pub(crate) struct RenewBody {
     pub(crate) sealed_key: String,
     /// Whether it issues at once, and not when relying parties have got to know it.
     pub(crate) now: bool,
+}
+
+/// `POST /local/agent-ca/root/request`: something for a root to sign that is kept offline.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RootRequestBody {
+    /// `renew`, `revoke_intermediate` or `prepare_root`.
+    pub(crate) task: String,
+    /// The beginning of the serial or SHA-256 of the intermediate that is to be revoked.
+    pub(crate) intermediate: Option<String>,
+    /// Whether what comes of it is in force at once.
+    pub(crate) now: bool,
+}
+
+#[derive(Deserialize, Serialize, JsonSchema)]
+pub(crate) struct RootRequestAnswer {
+    /// PEM: the file that travels.
+    pub(crate) request: String,
+    /// SHA-256 of the key that it is for.
+    pub(crate) new_key: String,
+}
+
+/// `POST /local/agent-ca/root/install`
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InstallSignedBody {
+    /// PEM: the file that came back.
+    pub(crate) signed: String,
+    pub(crate) now: bool,
+}
+
+/// One of them.
+#[derive(Default, Deserialize, Serialize, JsonSchema)]
+pub(crate) struct InstalledAnswer {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) renewed: Option<CaCertificateItem>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revoked: Option<RevokedIntermediateAnswer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) prepared: Option<PreparedRootAnswer>,
+}
+
+/// `POST /local/agent-ca/root/prepare`: another root, and what it has signed.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PrepareRootBody {
+    /// PEM.
+    pub(crate) root: String,
+    /// PEM.
+    pub(crate) certificate: String,
+    /// PEM.
+    pub(crate) root_list: String,
+    /// As it came with the request.
+    pub(crate) sealed_key: String,
+}
+
+#[derive(Deserialize, Serialize, JsonSchema)]
+pub(crate) struct PreparedRootAnswer {
+    pub(crate) root: CaCertificateItem,
+    pub(crate) intermediate: CaCertificateItem,
+}
+
+/// `POST /local/agent-ca/root/activate` and `POST /local/agent-ca/root/retire`
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeRootBody {
+    /// Whether nobody is waited for.
+    pub(crate) force: bool,
+}
+
+#[derive(Deserialize, Serialize, JsonSchema)]
+pub(crate) struct ChangedRootAnswer {
+    pub(crate) root: CaCertificateItem,
+    pub(crate) issuing: CaCertificateItem,
+    /// Agents that were seen in the last week.
+    pub(crate) agents_seen: usize,
+    /// Those of them that have not reported that they know the roots as they were.
+    pub(crate) agents_without: usize,
+    /// Certificates of the root that is gone which had not expired.
+    pub(crate) certificates_lost: usize,
 }
 
 /// `POST /local/agent-ca`: certificates in the clear, the intermediate's key sealed. Octets are in base64.

@@ -42,6 +42,8 @@ pub struct Authority {
     roots_pem: String,
     /// Newest first, with one at least. Those whose end has come, or whose keys are destroyed, sign nothing more.
     intermediates: Vec<IssuingCa>,
+    /// When another root was prepared, or activated: agents rotate to get to know it, and to leave the one before.
+    root_turn: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone)]
@@ -50,6 +52,8 @@ struct IssuingCa {
     /// From when on it signs SVIDs, until a newer one does or it is revoked. It signs its list all the time.
     issuing_from: Timestamp,
     revoked_at: Option<Timestamp>,
+    /// Whether its root is not activated: it signs its list alone.
+    held: bool,
     issuer: Option<Arc<Issuer<'static, IssuingKey>>>,
     /// What it signed before its key was destroyed.
     last_list: Option<Vec<u8>>,
@@ -134,6 +138,7 @@ impl Authority {
             intermediates.push(IssuingCa {
                 issuing_from: stored.issuing_from.unwrap_or(certificate.validity.not_before),
                 revoked_at: stored.revocation.map(|revocation| revocation.at),
+                held: stored.held,
                 last_list: stored.last_list.clone(),
                 certificate,
                 issuer,
@@ -144,12 +149,13 @@ impl Authority {
             return Err(AuthorityError::NoIntermediate);
         }
         let roots_pem = hierarchy.roots.iter().map(|root| pem::certificate(root)).collect();
-        Ok(Self { trust_domain: hierarchy.trust_domain.clone(), roots_pem, intermediates })
+        let root_turn = hierarchy.root_change.map(|change| change.activated_at.unwrap_or(change.prepared_at));
+        Ok(Self { trust_domain: hierarchy.trust_domain.clone(), roots_pem, intermediates, root_turn })
     }
 
     /// The intermediate that issues at a time: the newest one whose time has come.
     fn issuing_at(&self, at: Timestamp) -> &IssuingCa {
-        let mut trusted = self.intermediates.iter().filter(|intermediate| intermediate.revoked_at.is_none());
+        let mut trusted = self.intermediates.iter().filter(|intermediate| intermediate.may_issue());
         let begun = trusted.clone().find(|intermediate| intermediate.issuing_from <= at);
         let oldest = || trusted.next_back().unwrap_or(&self.intermediates[self.intermediates.len() - 1]);
         begun.unwrap_or_else(oldest)
@@ -157,24 +163,25 @@ impl Authority {
 
     /// When another intermediate begins to issue.
     pub fn next_begins(&self, now: Timestamp) -> Option<Timestamp> {
-        let trusted = self.intermediates.iter().filter(|intermediate| intermediate.revoked_at.is_none());
+        let trusted = self.intermediates.iter().filter(|intermediate| intermediate.may_issue());
         trusted.map(|intermediate| intermediate.issuing_from).filter(|begins| *begins > now).min()
     }
 
-    /// Agents whose SVIDs were made before this are to rotate: an intermediate was revoked then, and some of what it signed may
-    /// not have expired. Where the authority that this one has just taken the place of still issued from it, that is now.
+    /// Agents whose SVIDs were made before this are to rotate: an intermediate was revoked then, or another root came, and some of
+    /// what was signed before may not have expired. Where the authority that this one has just taken the place of still issued from it, that is now.
     pub fn rotate_what_is_older_than(&self, before: Option<&Self>, now: Timestamp) -> Option<Timestamp> {
-        let recorded = self.newest_revocation()?;
+        let recorded = self.newest_turn()?;
         if now.duration_since(recorded) >= SVID_LIFETIME_MAX {
             return None;
         }
-        let issued_until_now = before.is_some_and(|before| before.newest_revocation() != Some(recorded));
+        let issued_until_now = before.is_some_and(|before| before.newest_turn() != Some(recorded));
         let stopped = if issued_until_now { recorded.max(now) } else { recorded };
         Some(stopped.saturating_add(MADE_MEANWHILE).unwrap_or(stopped))
     }
 
-    fn newest_revocation(&self) -> Option<Timestamp> {
-        self.intermediates.iter().filter_map(|intermediate| intermediate.revoked_at).max()
+    fn newest_turn(&self) -> Option<Timestamp> {
+        let revoked = self.intermediates.iter().filter_map(|intermediate| intermediate.revoked_at);
+        revoked.chain(self.root_turn).max()
     }
 
     /// Whether it is what a hierarchy comes to: the lists that it signs go with that one's certificates.
@@ -183,6 +190,7 @@ impl Authority {
             held.certificate.der == stored.certificate
                 && held.issuing_from == stored.issuing_from.unwrap_or(held.certificate.validity.not_before)
                 && held.revoked_at == stored.revocation.map(|revocation| revocation.at)
+                && held.held == stored.held
                 && held.issuer.is_some() == stored.sealed_key.is_some()
         };
         let pairs = self.intermediates.iter().zip(hierarchy.intermediates.iter().rev());
@@ -314,6 +322,10 @@ impl Authority {
 }
 
 impl IssuingCa {
+    const fn may_issue(&self) -> bool {
+        self.revoked_at.is_none() && !self.held
+    }
+
     fn key(&self) -> Result<&Issuer<'static, IssuingKey>, IssueError> {
         let not_after = self.certificate.validity.not_after;
         self.issuer.as_deref().ok_or(IssueError::IntermediateExpired { not_after })

@@ -18,15 +18,15 @@ use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
 use super::profile::{self, ProfileError};
 use super::root_list::{self, RootListError};
+pub use crate::ca::described::{CaRole, CertificateSummary, DamagedCertificate, describe, issuing};
 use crate::ca::parse::revocation_list::{self, RevocationList};
 use crate::ca::parse::signed::SignedData;
 use crate::ca::parse::validity::Validity;
-use crate::domain::identity::hierarchy::{Hierarchy, Intermediate, IntermediateRevocation};
+use crate::domain::identity::hierarchy::{Hierarchy, Intermediate, OpenRequest, RootTask};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::network::crl_base::CrlBase;
 use crate::domain::network::pin::Pin;
-use crate::domain::vocabulary::vocabulary;
 use crate::pem;
 use crate::pem::file::{PemFileError, PrivateKey, private_key};
 
@@ -83,6 +83,8 @@ pub fn init(
         waiting_lists: Vec::new(),
         intermediates: vec![intermediate],
         svid_lifetimes: Vec::new(),
+        root_change: None,
+        open_request: None,
     };
     Ok(NewHierarchy { hierarchy, root_key_pem })
 }
@@ -94,7 +96,7 @@ pub fn new_intermediate(
     issuing_from: Option<Timestamp>,
 ) -> Intermediate {
     let sealed_key = Some(sealed_key);
-    Intermediate { certificate, sealed_key, issuing_from, revocation: None, last_list: None }
+    Intermediate { certificate, sealed_key, issuing_from, revocation: None, last_list: None, held: false }
 }
 
 /// What a root signs for another intermediate: a public key, made by whoever will hold the private one.
@@ -136,10 +138,30 @@ pub enum RenewError {
     Making(#[from] InitError),
     #[error("the new certificate is not one that a root of this agent CA signed for an intermediate")]
     NotOurs,
+    #[error(
+        "the new intermediate is signed by a root that does not issue at present; 'muster agent-ca show' says which does"
+    )]
+    OtherRoot,
+    #[error(
+        "the new certificate begins at {not_before}, which is still to come: the clock of this machine or of the one that signed is wrong"
+    )]
+    NotYetValid { not_before: Timestamp },
     #[error("the new certificate is not of the key that came with it")]
     KeyMismatch,
     #[error(transparent)]
     RootList(#[from] RootListError),
+    #[error("the list beside the root key is not this root's; move it away and look which key this is")]
+    KeptListOfAnother,
+    #[error(
+        "the list in the request lacks what this root has revoked ({}): the server is older than it was, or somebody wants that \
+         forgotten. Install what was signed last, or revoke again, and make another request",
+        list(.serials)
+    )]
+    ForgetsEntries { serials: Vec<Serial> },
+}
+
+fn list(serials: &[Serial]) -> String {
+    serials.iter().map(Serial::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The first line of an age file that is not armoured.
@@ -159,25 +181,50 @@ pub fn read_root_key(text: &[u8]) -> Result<PrivateKey, RenewError> {
     })
 }
 
-/// Makes the key of another intermediate, for a root to sign. One that is there may be revoked with it.
+/// Makes the key of another intermediate, for a root to sign. One that is there may be revoked with it: by its own root.
 pub fn request(
     hierarchy: &Hierarchy,
     envelope: &Envelope,
-    revoked: Option<Serial>,
+    task: RootTask,
     crl_base: Option<CrlBase>,
 ) -> Result<IntermediateRequest, InitError> {
     let key = IssuingKey::generate()?;
+    let (roots, revoked) = match task {
+        RootTask::Renew => (hierarchy.issuing_root().into_iter().cloned().collect(), None),
+        RootTask::Revoke(serial) => (vec![root_of(hierarchy, serial)?.der], Some(serial)),
+        RootTask::Prepare => (hierarchy.roots.clone(), None),
+    };
     // Of a root that has both, the one that waits is the newer.
     let waiting = hierarchy.waiting_lists.iter().map(|waiting| &waiting.list);
     Ok(IntermediateRequest {
         trust_domain: hierarchy.trust_domain.clone(),
-        roots: hierarchy.roots.clone(),
         root_lists: waiting.chain(&hierarchy.root_lists).cloned().collect(),
+        roots,
         public_key: key.subject_public_key_info(),
         sealed_key: envelope.seal(key.pkcs8())?,
         revoked,
         crl_base,
     })
+}
+
+/// The root that has signed an intermediate.
+fn root_of(hierarchy: &Hierarchy, intermediate: Serial) -> Result<CaCertificate, CaCertificateError> {
+    let mut stored = hierarchy.intermediates.iter();
+    let is_it = |it: &&Intermediate| {
+        CaCertificate::read(&it.certificate).is_ok_and(|read| read.serial == Some(intermediate))
+    };
+    let found = stored.find(is_it).ok_or(CaCertificateError::Damaged)?;
+    let mut roots = hierarchy.roots.iter().filter_map(|root| CaCertificate::read(root).ok());
+    let root = roots.find(|root| is_intermediate_below(root, &found.certificate, &hierarchy.trust_domain));
+    root.ok_or(CaCertificateError::Damaged)
+}
+
+/// The newest list of the root that is to sign, if it has one.
+pub fn lists_of_signer(request: &IntermediateRequest) -> Vec<Vec<u8>> {
+    let [root] = &request.roots[..] else { return Vec::new() };
+    let Ok(root) = CaCertificate::read(root) else { return Vec::new() };
+    let mut lists = request.root_lists.iter();
+    lists.find(|list| revocation_list::read_of(list, &root).is_ok()).into_iter().cloned().collect()
 }
 
 /// When the newest list was made that a root's next one follows.
@@ -203,25 +250,69 @@ pub fn sign(
     root_key: &PrivateKey,
     now: Timestamp,
 ) -> Result<SignedIntermediate, RenewError> {
+    let (root, issuer) = root_for(request, root_key, now)?;
+    let before = list_before(request, &root, None)?;
+    sign_as(request, &root, &issuer, before.as_ref(), now)
+}
+
+/// The root of a request whose key this is.
+pub(crate) fn root_for(
+    request: &IntermediateRequest,
+    root_key: &PrivateKey,
+    now: Timestamp,
+) -> Result<(CaCertificate, Issuer<'static, IssuingKey>), RenewError> {
     let key = IssuingKey::read(root_key).map_err(RenewError::Unsuitable)?;
     let roots = request.roots.iter().map(|known| CaCertificate::read(known));
     let roots = roots.collect::<Result<Vec<_>, _>>()?;
     let wanted = || roots.iter().map(|root| Pin::of(&root.der).to_string()).collect::<Vec<_>>().join(" or ");
-    let root = roots.iter().rfind(|root| root.is_of(&key));
+    let root = roots.iter().rfind(|root| root.is_of(&key)).cloned();
     let root = root.ok_or_else(|| RenewError::OtherKey { wanted: wanted() })?;
     if root.validity.not_after <= now {
         return Err(RenewError::RootExpired { not_after: root.validity.not_after });
     }
-    let public_key = SubjectPublicKeyInfo::from_der(&request.public_key).map_err(InitError::from)?;
-    let before = request.root_lists.iter().find_map(|list| revocation_list::read_of(list, root).ok());
     let issuer = root.issuer(key)?;
+    Ok((root, issuer))
+}
+
+/// The list that the root's next one follows: the request's, which must have all that the list has that was kept where the key
+/// is.
+pub(crate) fn list_before(
+    request: &IntermediateRequest,
+    root: &CaCertificate,
+    kept: Option<&[u8]>,
+) -> Result<Option<RevocationList>, RenewError> {
+    let before = request.root_lists.iter().find_map(|list| revocation_list::read_of(list, root).ok());
+    let Some(kept) = kept else { return Ok(before) };
+    let kept = revocation_list::read_of(kept, root).map_err(|_| RenewError::KeptListOfAnother)?;
+    let has = |serial: &Serial| {
+        let mut listed = before.iter().flat_map(|list| &list.revoked);
+        request.revoked == Some(*serial) || listed.any(|(listed, ..)| listed == serial)
+    };
+    let serials: Vec<Serial> =
+        kept.revoked.iter().map(|(serial, ..)| *serial).filter(|serial| !has(serial)).collect();
+    if !serials.is_empty() {
+        return Err(RenewError::ForgetsEntries { serials });
+    }
+    let number = kept.number.max(before.as_ref().map_or(0, |list| list.number));
+    Ok(Some(RevocationList { number, ..before.unwrap_or(kept) }))
+}
+
+/// What a root signs for a request, its list continuing another.
+pub(crate) fn sign_as(
+    request: &IntermediateRequest,
+    root: &CaCertificate,
+    issuer: &Issuer<'static, IssuingKey>,
+    before: Option<&RevocationList>,
+    now: Timestamp,
+) -> Result<SignedIntermediate, RenewError> {
+    let public_key = SubjectPublicKeyInfo::from_der(&request.public_key).map_err(InitError::from)?;
     let wanted = Wanted {
-        list_before: before.as_ref(),
+        list_before: before,
         revoked: request.revoked,
         trust_domain: &request.trust_domain,
         crl_base: request.crl_base.as_ref(),
     };
-    Ok(certify(root, &issuer, &public_key, &wanted, now)?)
+    Ok(certify(root, issuer, &public_key, &wanted, now)?)
 }
 
 /// Takes over what [`sign`] made, if it is an intermediate of this hierarchy and of the key that came with it, and the root's
@@ -235,6 +326,9 @@ pub fn accept(
     now: Timestamp,
 ) -> Result<Hierarchy, RenewError> {
     let (mut after, accepted) = take(hierarchy, signed, sealed_key, issuing_from, envelope, now)?;
+    if hierarchy.issuing_root() != Some(&accepted.root.der) {
+        return Err(RenewError::OtherRoot);
+    }
     // While a list waits for agents to rotate, this one waits in its place: it names the same intermediate.
     let waiting = after.waiting_lists.iter().position(|waiting| accepted.is_of_root(&waiting.list));
     match waiting {
@@ -249,7 +343,7 @@ pub fn accept(
 
 /// A root's list that came with an intermediate, and continues the root's newest one. It is in no hierarchy yet.
 pub(crate) struct AcceptedList {
-    root: CaCertificate,
+    pub root: CaCertificate,
     pub list: Vec<u8>,
     pub read: RevocationList,
 }
@@ -280,12 +374,18 @@ pub(crate) fn take(
     let mut roots = hierarchy.roots.iter().filter_map(|root| CaCertificate::read(root).ok());
     let root = roots.find(|root| is_intermediate_below(root, &certificate, &hierarchy.trust_domain));
     let root = root.filter(|_| read.validity.not_after > now).ok_or(RenewError::NotOurs)?;
+    let Validity { not_before, .. } = read.validity;
+    if not_before > now {
+        return Err(RenewError::NotYetValid { not_before });
+    }
     let is_of_root = |list: &&Vec<u8>| revocation_list::read_of(list, &root).is_ok();
     let waiting = hierarchy.waiting_lists.iter().map(|waiting| &waiting.list);
     let before = waiting.chain(&hierarchy.root_lists).find(is_of_root);
     let read_list =
         root_list::accept(&root, before.map(|list| &list[..]), &root_list, read.validity.not_after)?;
     let mut after = hierarchy.clone();
+    // What was asked for has come back.
+    after.open_request = after.open_request.filter(|open| open.sealed_key != sealed_key);
     after.intermediates.push(new_intermediate(certificate, sealed_key, Some(issuing_from)));
     Ok((after, AcceptedList { root, list: root_list, read: read_list }))
 }
@@ -296,7 +396,11 @@ pub(crate) fn is_below_a_root_of(hierarchy: &Hierarchy, certificate: &[u8]) -> b
     roots.into_iter().any(|root| is_intermediate_below(&root, certificate, &hierarchy.trust_domain))
 }
 
-fn is_intermediate_below(root: &CaCertificate, certificate: &[u8], trust_domain: &TrustDomain) -> bool {
+pub(crate) fn is_intermediate_below(
+    root: &CaCertificate,
+    certificate: &[u8],
+    trust_domain: &TrustDomain,
+) -> bool {
     // The lenient parser sees only what the root signed.
     let signed = SignedData::read(certificate).is_ok_and(|signed| signed.verify(&root.key).is_ok());
     if !signed {
@@ -317,15 +421,15 @@ fn is_intermediate_below(root: &CaCertificate, certificate: &[u8], trust_domain:
 }
 
 /// What a root is to sign for an intermediate.
-struct Wanted<'a> {
-    list_before: Option<&'a RevocationList>,
-    revoked: Option<Serial>,
-    trust_domain: &'a TrustDomain,
-    crl_base: Option<&'a CrlBase>,
+pub(crate) struct Wanted<'a> {
+    pub list_before: Option<&'a RevocationList>,
+    pub revoked: Option<Serial>,
+    pub trust_domain: &'a TrustDomain,
+    pub crl_base: Option<&'a CrlBase>,
 }
 
 /// An intermediate's certificate, and the root's list that goes with it.
-fn certify(
+pub(crate) fn certify(
     root: &CaCertificate,
     issuer: &Issuer<'static, IssuingKey>,
     public_key: &impl PublicKeyData,
@@ -351,7 +455,11 @@ pub fn reseal(hierarchy: &Hierarchy, from: &Envelope, to: &[&Envelope]) -> Resul
         Ok(Intermediate { sealed_key, ..stored.clone() })
     };
     let intermediates = hierarchy.intermediates.iter().map(reseal).collect::<Result<_, EnvelopeError>>()?;
-    Ok(Hierarchy { intermediates, ..hierarchy.clone() })
+    let mut open_request = hierarchy.open_request.clone();
+    if let Some(OpenRequest { sealed_key, .. }) = &mut open_request {
+        *sealed_key = Envelope::seal_for(to, &from.unseal(sealed_key)?)?;
+    }
+    Ok(Hierarchy { intermediates, open_request, ..hierarchy.clone() })
 }
 
 /// The public certificates as PEM: roots, then intermediates, oldest first. Not those that relying parties are to refuse: who
@@ -379,62 +487,6 @@ pub fn root_lists(hierarchy: &Hierarchy) -> Vec<IssuerList> {
 /// The affine coordinates of a CA certificate's key, if that is a P-256 one.
 pub fn p256_coordinates(der: &[u8]) -> Option<([u8; 32], [u8; 32])> {
     CaCertificate::read(der).ok()?.key.p256_coordinates()
-}
-
-vocabulary! {
-    /// A certificate's place in the hierarchy.
-    pub enum CaRole {
-        Root = "root",
-        Intermediate = "intermediate",
-    }
-}
-
-/// What an operator wants to know about a CA certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateSummary {
-    pub role: CaRole,
-    pub subject: String,
-    /// Lower-case hex.
-    pub serial: String,
-    pub not_before: Timestamp,
-    pub not_after: Timestamp,
-    /// The SHA-256 of the certificate in lower-case hex.
-    pub fingerprint: String,
-    /// From when on an intermediate issues.
-    pub issuing_from: Option<Timestamp>,
-    /// That an intermediate was revoked.
-    pub revocation: Option<IntermediateRevocation>,
-}
-
-/// A stored certificate can't be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a stored certificate of the agent CA is damaged; check the store with: muster check")]
-pub struct DamagedCertificate;
-
-/// Every certificate of the hierarchy: roots, then intermediates, oldest first.
-pub fn describe(hierarchy: &Hierarchy) -> Result<Vec<CertificateSummary>, DamagedCertificate> {
-    let roots = hierarchy.roots.iter().map(|root| summary(CaRole::Root, root));
-    let intermediates = hierarchy.intermediates.iter().map(|stored| {
-        let summary = summary(CaRole::Intermediate, &stored.certificate)?;
-        let issuing_from = Some(stored.issuing_from.unwrap_or(summary.not_before));
-        Some(CertificateSummary { issuing_from, revocation: stored.revocation, ..summary })
-    });
-    roots.chain(intermediates).map(|summary| summary.ok_or(DamagedCertificate)).collect()
-}
-
-fn summary(role: CaRole, der: &[u8]) -> Option<CertificateSummary> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let Validity { not_before, not_after } = Validity::read(&certificate).ok()?;
-    Some(CertificateSummary {
-        role,
-        subject: certificate.subject().to_string(),
-        serial: HEXLOWER.encode(certificate.raw_serial()),
-        not_before,
-        not_after,
-        fingerprint: Pin::of(der).to_string(),
-        issuing_from: None,
-        revocation: None,
-    })
 }
 
 #[cfg(test)]
@@ -527,7 +579,7 @@ mod tests {
         let ca = Ca::new();
         let later = now() + jiff::SignedDuration::from_hours(24 * 300);
         let renew = |key: &str, at| {
-            let request = request(&ca.hierarchy, &ca.envelope, None, None).unwrap();
+            let request = request(&ca.hierarchy, &ca.envelope, RootTask::Renew, None).unwrap();
             let signed = sign(&request, &read_root_key(key.as_bytes())?, at)?;
             accept(&ca.hierarchy, signed, request.sealed_key, at, &ca.envelope, at)
         };
@@ -568,7 +620,7 @@ mod tests {
     #[test]
     fn only_an_intermediate_of_a_root_and_of_its_own_key_is_accepted() {
         let ca = Ca::new();
-        let request = request(&ca.hierarchy, &ca.envelope, None, None).unwrap();
+        let request = request(&ca.hierarchy, &ca.envelope, RootTask::Renew, None).unwrap();
         let root_key = read_root_key(ca.root_key_pem.as_bytes()).unwrap();
         let good = sign(&request, &root_key, now()).unwrap();
         let accept = |signed: &SignedIntermediate, sealed_key: &[u8], at| {

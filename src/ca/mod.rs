@@ -7,11 +7,13 @@
 
 pub mod authority;
 pub mod crl;
+pub mod described;
 pub mod envelope;
 pub mod hierarchy;
 pub mod jwt;
 pub mod parse;
 pub mod revocation;
+pub mod root;
 pub mod root_list;
 pub mod seal;
 pub mod server;

@@ -30,13 +30,31 @@ pub enum ProfileError {
     Name(#[from] rcgen::Error),
 }
 
-/// The agent root: signs intermediates, and nothing below them.
+/// The first agent root: signs intermediates, and nothing below them.
 pub(crate) fn root(
     domain: &TrustDomain,
     serial: Serial,
     now: Timestamp,
 ) -> Result<CertificateParams, ProfileError> {
-    let subject = subject("Muster agent root CA".to_owned(), domain);
+    root_named("Muster agent root CA".to_owned(), domain, serial, now)
+}
+
+/// One that takes its place. Verifiers find an issuer and its list by name, so this name is no other root's.
+pub(crate) fn next_root(
+    domain: &TrustDomain,
+    serial: Serial,
+    now: Timestamp,
+) -> Result<CertificateParams, ProfileError> {
+    root_named(format!("Muster agent root CA {}", short(serial)), domain, serial, now)
+}
+
+fn root_named(
+    name: String,
+    domain: &TrustDomain,
+    serial: Serial,
+    now: Timestamp,
+) -> Result<CertificateParams, ProfileError> {
+    let subject = subject(name, domain);
     let validity = Validity::spanning(now, Span::new().years(ROOT_YEARS))?;
     ca(subject, serial, validity, 1)
 }

@@ -12,6 +12,7 @@ use super::envelope::Envelope;
 use super::hierarchy::{self, CertificateSummary, DamagedCertificate, RenewError, SignedIntermediate};
 use super::parse::revocation_list;
 use super::parse::validity::Validity;
+use super::root::change::{Standing, standing};
 use crate::domain::identity::hierarchy::{Hierarchy, IntermediateRevocation, WaitingList};
 use crate::domain::identity::serial::Serial;
 
@@ -144,6 +145,18 @@ pub fn accept(
     now: Timestamp,
 ) -> Result<Hierarchy, RevokeIntermediateError> {
     let (mut after, accepted) = hierarchy::take(hierarchy, signed, sealed_key, now, envelope, now)?;
+    // Only the root that issues has another intermediate that does.
+    match standing(hierarchy, &accepted.root.der) {
+        Standing::Issues => {}
+        Standing::Prepared => {
+            if let Some(new) = after.intermediates.last_mut() {
+                (new.held, new.issuing_from) = (true, None);
+            }
+        }
+        Standing::Retiring => {
+            after.intermediates.pop();
+        }
+    }
     if !accepted.read.revoked.iter().any(|(serial, ..)| *serial == revoked) {
         return Err(RevokeIntermediateError::NotNamed);
     }
@@ -227,9 +240,10 @@ mod tests {
     use crate::ca::authority::{Authority, IssueError, SvidOrder};
     use crate::ca::hierarchy::{read_root_key, request, sign};
     use crate::ca::testing::{Ca, csr, now, order};
+    use crate::domain::identity::hierarchy::RootTask;
 
     fn revoke(ca: &Ca, hierarchy: &Hierarchy, serial: Serial, publish_by: Option<Timestamp>) -> Hierarchy {
-        let request = request(hierarchy, &ca.envelope, Some(serial), None).unwrap();
+        let request = request(hierarchy, &ca.envelope, RootTask::Revoke(serial), None).unwrap();
         let key = read_root_key(ca.root_key_pem.as_bytes()).unwrap();
         let signed = sign(&request, &key, now()).unwrap();
         accept(hierarchy, signed, request.sealed_key, serial, publish_by, &ca.envelope, now()).unwrap()
@@ -295,7 +309,7 @@ mod tests {
         assert_eq!(RefusedIssuers::of(&waiting).have_signed(&signer.der), None);
 
         // A renewal while it waits publishes nothing before its time, and loses nothing.
-        let request = request(&waiting, &ca.envelope, None, None).unwrap();
+        let request = request(&waiting, &ca.envelope, RootTask::Renew, None).unwrap();
         let key = read_root_key(ca.root_key_pem.as_bytes()).unwrap();
         let signed = sign(&request, &key, now()).unwrap();
         let renewed =
@@ -340,7 +354,7 @@ mod tests {
     fn what_is_revoked_never_issues_again() {
         let ca = Ca::new();
         let later = now() + SignedDuration::from_hours(24);
-        let request = request(&ca.hierarchy, &ca.envelope, None, None).unwrap();
+        let request = request(&ca.hierarchy, &ca.envelope, RootTask::Renew, None).unwrap();
         let key = read_root_key(ca.root_key_pem.as_bytes()).unwrap();
         let signed = sign(&request, &key, now()).unwrap();
         let waiting =

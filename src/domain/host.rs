@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::ids::{HostId, TenantId};
 use crate::domain::enroll::enrollment::LetInBy;
 use crate::domain::identity::deny::AgentRef;
+use crate::domain::identity::hierarchy::BundleDigest;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::printable::printable;
@@ -30,6 +31,8 @@ pub struct Host {
     pub last_seen: Option<Timestamp>,
     /// The newest SVID that the host has shown, as of the same flush.
     pub newest_shown: Option<Serial>,
+    /// The roots that it has reported to know, as of the same flush.
+    pub bundle: Option<BundleDigest>,
     /// Since when it is out of service.
     pub decommissioned_at: Option<Timestamp>,
     /// Since when its identity is denied. The store knows, whatever is written here when a host is put.

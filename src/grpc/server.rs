@@ -367,7 +367,7 @@ mod tests {
         }
 
         async fn heartbeat(&self) {
-            let heartbeat = HeartbeatRequest { facts: None };
+            let heartbeat = HeartbeatRequest { facts: None, ..HeartbeatRequest::default() };
             let message = Some(session_request::Message::Heartbeat(heartbeat));
             self.up.send(SessionRequest { message }).await.unwrap();
         }
@@ -448,7 +448,7 @@ mod tests {
             ips: (0..100).map(|n| format!("10.0.0.{n}")).chain(["nonsense".to_owned()]).collect(),
             ..HostFacts::default()
         };
-        let heartbeat = HeartbeatRequest { facts: Some(facts) };
+        let heartbeat = HeartbeatRequest { facts: Some(facts), ..HeartbeatRequest::default() };
         let answer = client.heartbeat(heartbeat).await.unwrap().into_inner();
         let now = site.clock.now();
         assert_eq!((answer.next_interval_ms, answer.server_time_ms), (30_000, now.as_millisecond()));
@@ -459,7 +459,10 @@ mod tests {
         assert_eq!((facts.os.map(|os| os.len()), facts.ips.len()), (Some(255), 32));
 
         let huge = HostFacts { hostname: "x".repeat(1 << 20), ..HostFacts::default() };
-        let refused = client.heartbeat(HeartbeatRequest { facts: Some(huge) }).await.unwrap_err();
+        let refused = client
+            .heartbeat(HeartbeatRequest { facts: Some(huge), ..HeartbeatRequest::default() })
+            .await
+            .unwrap_err();
         assert_eq!(refused.code(), Code::OutOfRange);
     }
 

@@ -32,6 +32,7 @@ use crate::app::issue::jwt_svids::{JwtCaller, JwtRefusal, JwtSvids};
 use crate::clock;
 use crate::domain::code::Code;
 use crate::domain::host;
+use crate::domain::identity::hierarchy::BundleDigest;
 use crate::grpc::reconnect_window::{millis, window};
 use crate::grpc::rotation_requests::RotationRequests;
 use crate::tls::client_verifier::PeerIdentity;
@@ -65,6 +66,9 @@ impl AgentApi {
     fn answer(&self, peer: &PeerIdentity, heartbeat: &HeartbeatRequest) -> HeartbeatResponse {
         let now = self.gate.clock.now();
         self.fleet.report(peer.host(), peer.serial(), heartbeat.facts.as_ref().map(bounded), now);
+        if let Some(bundle) = BundleDigest::from_octets(&heartbeat.bundle_digest) {
+            self.fleet.told_bundle(peer.host(), bundle);
+        }
         HeartbeatResponse {
             next_interval_ms: millis(self.interval()),
             server_time_ms: now.as_millisecond(),

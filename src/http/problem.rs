@@ -26,6 +26,8 @@ use crate::app::keep::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaEr
 use crate::app::keep::backup::BackupError;
 use crate::app::keep::recovery::RecoveryError;
 use crate::app::keep::restore::declare::DeclareError;
+use crate::app::keep::root::change::RootChangeRefused;
+use crate::app::keep::root::errands::ErrandRefused;
 use crate::domain::code::Code;
 use crate::error_chain::chain;
 
@@ -356,6 +358,24 @@ impl From<RenewAgentCaError> for Problem {
             RenewAgentCaError::Unavailable(error) => error.into(),
             RenewAgentCaError::NoEnvelope => Self::new(Code::NoEnvelope, with_causes(&error)),
             RenewAgentCaError::NoneWaiting => Self::not_found("No intermediate waits to issue."),
+            _ => Self::new(Code::NotRenewed, with_causes(&error)),
+        }
+    }
+}
+
+impl From<ErrandRefused> for Problem {
+    fn from(error: ErrandRefused) -> Self {
+        match error {
+            ErrandRefused::Refused(error) => error.into(),
+            _ => Self::new(Code::NotRenewed, with_causes(&error)),
+        }
+    }
+}
+
+impl From<RootChangeRefused> for Problem {
+    fn from(error: RootChangeRefused) -> Self {
+        match error {
+            RootChangeRefused::Refused(error) => error.into(),
             _ => Self::new(Code::NotRenewed, with_causes(&error)),
         }
     }

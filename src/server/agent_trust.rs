@@ -34,7 +34,7 @@ pub(crate) fn anchors_for<'a>(
     hierarchy: &'a Hierarchy,
 ) -> Result<&'a [Vec<u8>], StartError> {
     let Some((path, roots)) = configured else { return Ok(&hierarchy.roots) };
-    match hierarchy.intermediates.last() {
+    match hierarchy.intermediates.iter().rfind(|it| !it.held) {
         Some(issuing) if vouch_for(roots, &issuing.certificate) => Ok(roots),
         _ => Err(StartError::ForeignAgentCa { path: path.clone() }),
     }

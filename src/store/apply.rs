@@ -212,8 +212,9 @@ impl Batch {
                 self.published.access.push(AccessChange::ApiToken(id));
                 self.remove(Table::ApiTokens, id.as_bytes())
             }
-            Change::SaveReport { host, at, facts, newest_shown } => {
-                self.put(Table::Reports, host.as_bytes(), &ReportRecord { at, facts, newest_shown })
+            Change::SaveReport { host, at, facts, newest_shown, bundle } => {
+                let bundle = bundle.map(|digest| digest.as_octets().to_vec());
+                self.put(Table::Reports, host.as_bytes(), &ReportRecord { at, facts, newest_shown, bundle })
             }
             Change::ForgetExpired { keys, certificates, denied } => {
                 for key in keys {

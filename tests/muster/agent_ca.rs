@@ -124,3 +124,45 @@ fn the_hierarchy_passes_strict_verification() {
     let text = openssl(room.path(), &["x509", "-noout", "-text", "-in", "root.pem"]).ok().stdout;
     assert!(text.contains("CA:TRUE, pathlen:1"), "{text}");
 }
+
+#[test]
+fn an_encrypted_root_key_is_printed_locked_and_opens_with_its_passphrase_alone() {
+    let room = tempfile::tempdir().unwrap();
+    let secret = |name: &str, content: &str| {
+        let path = room.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let passphrase = secret("passphrase", "correct horse battery staple\n");
+    let short = secret("short", "horse\n");
+    let init = |passphrase: &str| {
+        let arguments = ["agent-ca", "init", "--encrypt", "--root-key-passphrase-file", passphrase];
+        muster(room.path(), &arguments).run()
+    };
+    let refused = init(&short).failed();
+    assert!(refused.stderr.contains("at least 12 characters"), "{refused}");
+    assert!(!room.path().join("data").exists(), "nothing was made");
+    let made = init(&passphrase).ok();
+    assert!(made.stdout.starts_with("-----BEGIN AGE ENCRYPTED FILE-----\n"), "{made}");
+    assert!(!made.stdout.contains("PRIVATE KEY"));
+    let key = secret("root.age", &made.stdout);
+    let renew = |key: &str, passphrase: &str| {
+        let arguments = ["agent-ca", "renew", "--now", "--root-key", key];
+        muster(room.path(), &arguments).env("MUSTER_ROOT_KEY_PASSPHRASE_FILE", passphrase).run()
+    };
+    let wrong = secret("wrong", "correct horse battery stable");
+    let refused = renew(&key, &wrong).failed();
+    assert!(refused.stderr.contains("the passphrase does not open the root key"), "{refused}");
+    let cut = secret("cut.age", &made.stdout[..made.stdout.len() / 2]);
+    let refused = renew(&cut, &passphrase).failed();
+    assert!(refused.stderr.contains("damaged, or cut short"), "{refused}");
+    renew(&key, &passphrase).ok();
+    let bundle = muster(room.path(), &["agent-ca", "export", "-"]).run().ok().stdout;
+    assert_eq!(keys::certificates(&bundle).len(), 3);
+    // Another CA's key in another form.
+    openssl(room.path(), &["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "sec1.pem"]).ok();
+    let other = secret("other.pem", &std::fs::read_to_string(room.path().join("sec1.pem")).unwrap());
+    let refused = renew(&other, &passphrase).failed();
+    assert!(refused.stderr.contains("not the key of this agent CA's root"), "{refused}");
+}

@@ -84,6 +84,8 @@ mod kill_cycles;
 mod local_files;
 /// No two public types share a name.
 mod names;
+/// A root key that never comes to the server: requests travel to it, and what it signs comes back.
+mod offline_root;
 /// Stores of earlier versions are opened, serve, and keep what they knew.
 mod old_stores;
 /// The document that describes the API: complete, unambiguous, and true of what is served.
@@ -136,6 +138,8 @@ mod revoke_intermediate;
 mod rights;
 /// The rooms of the code: who may name whom and which crates, and how large files may be.
 mod rooms;
+/// Another root takes the place of the one before, and nobody is refused meanwhile.
+mod root_rotation;
 /// Rotation: an identity that proves itself gets a new certificate, and nothing else does.
 mod rotate;
 /// Secrets are where they belong: not in the store, not in a log, not in an error.

@@ -82,6 +82,7 @@ impl InMemoryAgent {
             trust: trust.clone(),
             identity: Arc::clone(&self.live),
             serial: self.identity.svid.serial,
+            roots: Arc::default(),
             clock: Arc::clone(&clock),
             subject: self.subject.clone(),
             reports: Arc::new(PendingReports::new(Arc::clone(&clock))),

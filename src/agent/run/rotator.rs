@@ -35,6 +35,7 @@ use crate::domain::enroll::enrollment::past_not_after;
 use crate::domain::identity::serial::Serial;
 use crate::domain::network::host_port::HostPort;
 use crate::error_chain::chain;
+use crate::pem;
 use crate::tls::client_config::LiveIdentity;
 use crate::tls::server_verifier::FirstContact;
 
@@ -61,6 +62,8 @@ pub struct InUse {
     pub serial: Serial,
     /// In the order in which to try.
     pub grpc_addrs: Vec<HostPort>,
+    /// The roots of the agent CA that came with it, DER.
+    pub roots: Arc<Vec<Vec<u8>>>,
 }
 
 /// The parts of the agent that the keeper tells, or hears of.
@@ -115,7 +118,8 @@ impl Rotator {
         let live = Arc::new(LiveIdentity::new(identity.certified_key()?));
         let grpc_addrs = addresses::grpc(&config, &notes);
         around.servers.send_replace(addresses::servers(&config, &notes));
-        let (in_use, _) = watch::channel(InUse { serial: identity.svid.serial, grpc_addrs });
+        let roots = roots_in(&dir);
+        let (in_use, _) = watch::channel(InUse { serial: identity.svid.serial, grpc_addrs, roots });
         Ok(Self {
             dir,
             config,
@@ -403,7 +407,7 @@ impl Rotator {
         self.around.reports.note(ReportedEvent::Rotated { serial: new.to_string() });
         let grpc_addrs = addresses::grpc(&self.config, &self.notes);
         self.around.servers.send_replace(addresses::servers(&self.config, &self.notes));
-        self.in_use.send_replace(InUse { serial: new, grpc_addrs });
+        self.in_use.send_replace(InUse { serial: new, grpc_addrs, roots: roots_in(&self.dir) });
         self.offer_identity();
         Ok(())
     }
@@ -467,6 +471,12 @@ impl Rotator {
             warn!(error = %chain(&error), "notes for `muster agent status` could not be written");
         }
     }
+}
+
+/// The roots that came with the identity. A file that can't be read is none of them; the next rotation brings it back.
+fn roots_in(dir: &OwnedDir) -> Arc<Vec<Vec<u8>>> {
+    let file = std::fs::read(dir.place().agent_ca()).unwrap_or_default();
+    Arc::new(pem::file::certificates(&file).unwrap_or_default())
 }
 
 #[cfg(test)]

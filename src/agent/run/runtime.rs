@@ -327,13 +327,14 @@ impl Supervisor {
         self.opened_total += 1;
         let number = self.opened_total;
         let close = CancellationToken::new();
-        let InUse { serial, grpc_addrs } = self.in_use.borrow_and_update().clone();
+        let InUse { serial, grpc_addrs, roots } = self.in_use.borrow_and_update().clone();
         let dial = Dial {
             addrs: grpc_addrs,
             dialer: Arc::clone(&self.config.dialer),
             trust: self.config.later_trust(),
             identity: Arc::clone(&self.live),
             serial,
+            roots,
             clock: Arc::clone(&self.clock),
             subject: self.config.subject.clone(),
             reports: Arc::clone(&self.reports),

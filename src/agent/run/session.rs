@@ -29,9 +29,11 @@ use crate::agent::facts::Subject;
 use crate::agent::run::reports::PendingReports;
 use crate::agent::run::rotator::News;
 use crate::agent::trust::shared::SharedTrust;
+use crate::agent::trust::state::ToldDocuments;
 use crate::agent::trust::watcher;
 use crate::clock::{self, Clock};
 use crate::domain::host::HostFacts;
+use crate::domain::identity::hierarchy::BundleDigest;
 use crate::domain::identity::serial::Serial;
 use crate::domain::network::host_port::HostPort;
 use crate::domain::printable::printable;
@@ -72,6 +74,8 @@ pub struct Dial {
     pub identity: Arc<LiveIdentity>,
     /// Of the identity in use before the first dial.
     pub serial: Serial,
+    /// The roots that came with that identity, DER.
+    pub roots: Arc<Vec<Vec<u8>>>,
     pub clock: Arc<dyn Clock>,
     pub subject: Subject,
     /// What there is to tell besides.
@@ -80,6 +84,20 @@ pub struct Dial {
     pub calls: ServerCalls,
     /// What the server tells besides: whom to let in on this machine.
     pub(crate) told: SharedTrust,
+}
+
+impl Dial {
+    /// The roots that every program on this machine knows: those that came with the identity, unless what is told besides is
+    /// older than that.
+    fn bundle_digest(&self) -> Option<BundleDigest> {
+        let is_older = |told: &ToldDocuments| told.confirmed_at < self.serial.made_at();
+        let wanted = self.told.wanted();
+        let wanted = wanted.borrow().any();
+        match self.told.documents().filter(|told| wanted && is_older(told)) {
+            Some(told) => Some(BundleDigest::of(&told.roots)),
+            None => (!self.roots.is_empty()).then(|| BundleDigest::of(&self.roots)),
+        }
+    }
 }
 
 /// How a session ended.
@@ -328,7 +346,11 @@ impl Session<'_> {
     fn send_heartbeat(&mut self) -> Step {
         let facts = self.dial.subject.facts();
         let changed = self.told.as_ref() != Some(&facts);
-        let heartbeat = HeartbeatRequest { facts: changed.then(|| facts::to_proto(&facts)) };
+        let bundle_digest = self.dial.bundle_digest().map(|digest| digest.as_octets().to_vec());
+        let heartbeat = HeartbeatRequest {
+            facts: changed.then(|| facts::to_proto(&facts)),
+            bundle_digest: bundle_digest.unwrap_or_default(),
+        };
         self.told = Some(facts);
         let message = Some(session_request::Message::Heartbeat(heartbeat));
         let sent = self.up.try_send(SessionRequest { message });

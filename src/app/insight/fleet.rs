@@ -31,6 +31,7 @@ use crate::app::insight::fleet::unsaved::Unsaved;
 use crate::app::issue::clones::{Suspicion, Suspicions};
 use crate::domain::host::{Host, HostFacts};
 use crate::domain::identity::dns_suffix::DnsSuffix;
+use crate::domain::identity::hierarchy::BundleDigest;
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::live_kind::LiveKind;
@@ -75,6 +76,8 @@ pub struct Report {
     pub facts: HostFacts,
     /// The newest SVID that it has shown.
     pub newest_shown: Option<Serial>,
+    /// The roots that it has said it knows.
+    pub bundle: Option<BundleDigest>,
 }
 
 /// A tenant's hosts in service, summed up.
@@ -198,6 +201,31 @@ impl Fleet {
         shown == Some(Shown::Older)
     }
 
+    /// Records which roots a host says it knows. It says so with every report, and it is seldom news.
+    pub(crate) fn told_bundle(&self, id: HostId, bundle: BundleDigest) {
+        let known = |rows: &Rows| rows.index(id)?.entry(id)?.host.bundle;
+        if known(&self.rows.read()) == Some(bundle) {
+            return;
+        }
+        let mut rows = self.rows.write();
+        let noted = rows
+            .index_mut(id)
+            .and_then(|(_, index)| index.change(id, |entry| entry.host.bundle = Some(bundle)));
+        if noted.is_some() {
+            rows.unsaved.add(id, true);
+        }
+    }
+
+    /// Hosts in service that were seen since then, and those of them that have not said that they know these roots.
+    pub(crate) fn knows_bundle(&self, since: Timestamp, bundle: BundleDigest) -> (usize, usize) {
+        let rows = self.rows.read();
+        let in_service = rows.indexes.values().flat_map(HostIndex::in_service);
+        let seen = in_service.filter(|entry| entry.reported && !entry.revoked && entry.quiet_since >= since);
+        seen.fold((0, 0), |(seen, without), entry| {
+            (seen + 1, without + usize::from(entry.host.bundle != Some(bundle)))
+        })
+    }
+
     /// Whose reports are to be saved now.
     pub(crate) fn to_save(&self, which: ToSave) -> Vec<HostId> {
         self.rows.write().unsaved.whose_turn(which)
@@ -211,9 +239,13 @@ impl Fleet {
             if rows.unsaved.take(*id)
                 && let Some(entry) = rows.index(*id).and_then(|index| index.entry(*id))
             {
-                let Host { facts, newest_shown, .. } = &*entry.host;
-                let report =
-                    Report { at: entry.last_seen(), facts: facts.clone(), newest_shown: *newest_shown };
+                let Host { facts, newest_shown, bundle, .. } = &*entry.host;
+                let report = Report {
+                    at: entry.last_seen(),
+                    facts: facts.clone(),
+                    newest_shown: *newest_shown,
+                    bundle: *bundle,
+                };
                 taken.push((*id, report));
             }
         }
@@ -378,6 +410,7 @@ mod tests {
             first_enrolled_at: Timestamp::UNIX_EPOCH,
             last_seen: None,
             newest_shown: None,
+            bundle: None,
             decommissioned_at: None,
             revoked_at: None,
             let_in_by: None,

@@ -6,10 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::app::insight::fleet::Census;
 use crate::app::{App, Unavailable};
-use crate::ca::hierarchy::{self, CaRole};
+use crate::ca::hierarchy::{self, CaRole, CertificateSummary};
 use crate::domain::identity::hierarchy::{Hierarchy, IntermediateRevocation};
 use crate::domain::ids::TenantId;
 use crate::domain::insight::finding::{Finding, Severity, ranked};
+use crate::domain::network::pin::Pin;
 use crate::store::day_of;
 
 /// Days of enrollments that the overview shows.
@@ -118,8 +119,15 @@ impl App {
 impl AgentCaExpiries {
     pub(crate) fn of(stored: &Hierarchy) -> Self {
         let summaries = hierarchy::describe(stored).unwrap_or_default();
+        // Not those that are prepared: they issue nothing.
+        let issuing_root = stored.issuing_root().map(|root| Pin::of(root).to_string());
+        let issues = |summary: &CertificateSummary| match summary.role {
+            CaRole::Root => issuing_root.as_ref() == Some(&summary.fingerprint),
+            CaRole::Intermediate => summary.issuing_from.is_some(),
+        };
         let expiry = |role: CaRole| {
-            summaries.iter().rfind(|summary| summary.role == role).map(|summary| summary.not_after)
+            let mut of_role = summaries.iter().filter(|summary| summary.role == role);
+            of_role.rfind(|summary| issues(summary)).map(|summary| summary.not_after)
         };
         let unpublished = summaries.iter().filter_map(|summary| match summary.revocation {
             Some(IntermediateRevocation { at, published: false }) => Some((at, &summary.fingerprint)),

@@ -15,8 +15,8 @@ pub use crate::ca::hierarchy::{
     CertificateSummary, IntermediateRequest, SignedIntermediate, new_intermediate,
 };
 use crate::ca::revocation::RevokeIntermediateError;
-use crate::domain::identity::hierarchy::Hierarchy;
-use crate::domain::identity::serial::Serial;
+use crate::ca::root::change::RootChangeError;
+use crate::domain::identity::hierarchy::{Hierarchy, RootTask};
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
@@ -69,6 +69,9 @@ pub enum RenewAgentCaError {
     /// It is not there, or revoked already, or the root did not name it.
     #[error(transparent)]
     Revoking(#[from] RevokeIntermediateError),
+    /// Another root is not what it should be, or it is not its turn.
+    #[error(transparent)]
+    Root(#[from] RootChangeError),
     /// To be asked for again, from the agent CA as it is now.
     #[error("the agent CA was changed by somebody else at the same time; run the command again")]
     Changed,
@@ -293,27 +296,28 @@ impl App {
         if let Some(from) = self.waiting_since_now(&hierarchy) {
             return Err(RenewAgentCaError::Waiting { from });
         }
-        self.request_from_root(hierarchy, None, settings).await
+        self.request_from_root(hierarchy, RootTask::Renew, settings).await
     }
 
     /// A key in the pool: where the envelope is a passphrase, sealing it takes most of a second.
     pub(crate) async fn request_from_root(
         &self,
         hierarchy: Hierarchy,
-        revoked: Option<Serial>,
+        task: RootTask,
         settings: &EnvelopeSettings,
     ) -> Result<IntermediateRequest, RenewAgentCaError> {
         let (settings, crl_base) = (settings.clone(), self.policy.crl_url.clone());
         let requesting = move || {
             let envelope = Envelope::find(&settings)?.ok_or(RenewAgentCaError::NoEnvelope)?;
-            Ok(hierarchy::request(&hierarchy, &envelope, revoked, crl_base).map_err(RenewError::from)?)
+            Ok(hierarchy::request(&hierarchy, &envelope, task, crl_base).map_err(RenewError::from)?)
         };
         self.pool.run(requesting).await?
     }
 
     /// From when on the newest intermediate issues, if that time has not come.
     fn waiting_since_now(&self, hierarchy: &Hierarchy) -> Option<Timestamp> {
-        let newest = hierarchy.intermediates.iter().rfind(|it| it.revocation.is_none())?;
+        let mut issuing = hierarchy.intermediates.iter().filter(|it| !it.held);
+        let newest = issuing.rfind(|it| it.revocation.is_none())?;
         newest.issuing_from.filter(|from| *from > self.clock.now())
     }
 
@@ -346,7 +350,7 @@ impl App {
 
     /// A day from now, sooner where the present intermediate would shorten SVIDs before that, or can't issue any more.
     fn issues_when_known(&self, before: &Hierarchy, now: Timestamp) -> Result<Timestamp, RenewAgentCaError> {
-        let present = hierarchy::describe(before)?.pop().ok_or(DamagedCertificate)?;
+        let present = hierarchy::issuing(before, now)?;
         let whole = present.not_after.saturating_sub(self.policy.svid_ttl).unwrap_or(now);
         let known = now.saturating_add(PUBLIC_BEFORE_ISSUING).unwrap_or(now);
         Ok(known.min(whole).max(now))
@@ -368,7 +372,8 @@ impl App {
             let from = app.clock.now();
             let take = move |before: &Hierarchy, _: &Envelope| {
                 let mut after = before.clone();
-                if let Some(newest) = after.intermediates.iter_mut().rfind(|it| it.revocation.is_none()) {
+                let mut issuing = after.intermediates.iter_mut().filter(|it| !it.held);
+                if let Some(newest) = issuing.rfind(|it| it.revocation.is_none()) {
                     newest.issuing_from = Some(from);
                 }
                 Ok(after)
@@ -405,7 +410,8 @@ impl App {
         settings: EnvelopeSettings,
     ) -> Result<CertificateSummary, RenewAgentCaError> {
         let (after, authority) = self.opened_anew(&before, change, settings).await?;
-        let newest = hierarchy::describe(&after)?.pop().ok_or(DamagedCertificate)?;
+        let newest = hierarchy::describe(&after)?;
+        let newest = newest.into_iter().rfind(|it| it.issuing_from.is_some()).ok_or(DamagedCertificate)?;
         let mut event = caller.event(AuditAction::AgentCaRenew, None, &after.trust_domain);
         event.detail.insert("intermediate", newest.fingerprint.clone());
         event.detail.insert("not_after", newest.not_after.to_string());

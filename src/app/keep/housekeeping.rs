@@ -28,10 +28,16 @@ impl App {
             let reports = taken.reports().to_vec();
             self.decide(move |view, _| {
                 let mut changes = Vec::with_capacity(reports.len());
-                for (host, Report { at, facts, newest_shown }) in reports {
+                for (host, Report { at, facts, newest_shown, bundle }) in reports {
                     // A host deleted since it reported must not leave a report behind.
                     if view.any_tenant().host(host)?.is_some() {
-                        changes.push(Change::SaveReport { host, at, facts: Some(facts), newest_shown });
+                        changes.push(Change::SaveReport {
+                            host,
+                            at,
+                            facts: Some(facts),
+                            newest_shown,
+                            bundle,
+                        });
                     }
                 }
                 Ok(Verdict::<_, Unavailable>::accept((), changes))

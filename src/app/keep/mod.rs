@@ -12,4 +12,5 @@ pub mod restore;
 pub mod retention;
 pub mod revocation_lists;
 pub mod revoke_intermediate;
+pub mod root;
 pub mod scrub;

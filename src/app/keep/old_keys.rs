@@ -121,7 +121,8 @@ fn last_svids_end(
     let mut ends = Vec::new();
     for (place, intermediate) in hierarchy.intermediates.iter().enumerate() {
         // The newest one's key is what shows at a start whether the envelope is the right one.
-        if intermediate.sealed_key.is_none() || place + 1 == hierarchy.intermediates.len() {
+        let is_newest = place + 1 == hierarchy.intermediates.len();
+        if intermediate.sealed_key.is_none() || intermediate.held || is_newest {
             continue;
         }
         let later = summaries[place + 1..].iter().filter(|later| later.revocation.is_none());

@@ -14,7 +14,7 @@ use crate::ca::hierarchy::{self, CertificateSummary, DamagedCertificate, Interme
 use crate::ca::revocation;
 use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::deny::Denial;
-use crate::domain::identity::hierarchy::Hierarchy;
+use crate::domain::identity::hierarchy::{Hierarchy, RootTask};
 use crate::domain::identity::jwt_keys::JwtKeys;
 use crate::domain::identity::serial::Serial;
 use crate::domain::insight::audit::AuditEvent;
@@ -63,7 +63,7 @@ impl App {
     ) -> Result<IntermediateRequest, RenewAgentCaError> {
         let hierarchy = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
         let revoked = revocation::find(&hierarchy, intermediate, self.clock.now())?;
-        self.request_from_root(hierarchy, Some(revoked), settings).await
+        self.request_from_root(hierarchy, RootTask::Revoke(revoked), settings).await
     }
 
     /// Takes over what the root has signed for such a request. From now on the intermediate issues nothing, and agents that hold
@@ -104,8 +104,8 @@ impl App {
             Ok(revocation::accept(before, signed, sealed_key, revoked, publish_by, envelope, now)?)
         };
         let (after, authority) = self.opened_anew(&before, accept, settings.clone()).await?;
-        let mut summaries = hierarchy::describe(&after)?;
-        let issuing = summaries.pop().ok_or(DamagedCertificate)?;
+        let issuing = hierarchy::issuing(&after, now)?;
+        let summaries = hierarchy::describe(&after)?;
         let hex = revoked.to_string();
         let summary = summaries.into_iter().find(|it| it.serial == hex).ok_or(DamagedCertificate)?;
         let publish_by = after.waiting_lists.iter().map(|waiting| waiting.publish_by).min();
@@ -185,11 +185,7 @@ impl App {
         if let Some(revocation) = &mut revoked.revocation {
             revocation.published = true;
         }
-        let now = self.clock.now();
-        let issues = |it: &CertificateSummary| {
-            it.revocation.is_none() && it.issuing_from.is_some_and(|from| from <= now)
-        };
-        let issuing = hierarchy::describe(&hierarchy)?.into_iter().rfind(issues).ok_or(DamagedCertificate)?;
+        let issuing = hierarchy::issuing(&hierarchy, self.clock.now())?;
         let event = caller.event(AuditAction::AgentCaPublishList, None, &hierarchy.trust_domain);
         self.to_its_end(|app| async move { app.publish_lists(event).await }).await?;
         Ok(RevokedIntermediate { issuing, revoked, publish_by: None })

@@ -101,6 +101,7 @@ impl PresentedChain {
                     issuing_from: None,
                     revocation: None,
                     last_list: None,
+                    held: false,
                 };
                 whole.intermediates.push(unknown);
                 Self::verify(text, &whole.into(), now, recorded)

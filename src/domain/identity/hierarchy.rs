@@ -2,7 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::TrustDomain;
+use crate::domain::sha256::sha256;
 
 /// Root certificates and the intermediates below them. Never holds a key in the clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,45 @@ pub struct Hierarchy {
     pub intermediates: Vec<Intermediate>,
     /// Which lifetimes the SVIDs may have that are still out.
     pub svid_lifetimes: Vec<SvidLifetime>,
+    /// That another root takes the place of the one before. It is the last of the roots.
+    pub root_change: Option<RootChange>,
+    /// What a root was asked to sign elsewhere, and what has not come back.
+    pub open_request: Option<OpenRequest>,
+}
+
+/// How far another root has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootChange {
+    /// Since when it is public.
+    pub prepared_at: Timestamp,
+    /// Since when it is the one that issues.
+    pub activated_at: Option<Timestamp>,
+}
+
+/// What a root is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootTask {
+    /// Another intermediate.
+    Renew,
+    /// Another one, and a list that names this one.
+    Revoke(Serial),
+    /// To come into being, with an intermediate and a list.
+    Prepare,
+}
+
+/// A request that has gone to where the root key is. There is one at a time: a newer one takes its place.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OpenRequest {
+    /// SHA-256 of the request, which its answer names.
+    pub digest: Vec<u8>,
+    /// What it asks for.
+    pub task: RootTask,
+    /// Whether what comes of it is to be in force at once.
+    pub now: bool,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// The key that it is for, sealed.
+    pub sealed_key: Vec<u8>,
 }
 
 /// A root's next revocation list: signed, and not published yet.
@@ -44,6 +85,8 @@ pub struct Intermediate {
     pub revocation: Option<IntermediateRevocation>,
     /// The revocation list that it signed last, DER, made just before its key was destroyed.
     pub last_list: Option<Vec<u8>>,
+    /// Whether it is a prepared root's: it issues nothing until that root is activated.
+    pub held: bool,
 }
 
 /// That an intermediate was revoked.
@@ -69,6 +112,14 @@ impl Hierarchy {
     pub fn believed(&self) -> impl Iterator<Item = &Intermediate> {
         let told = |it: &&Intermediate| !it.revocation_is_published() && !it.is_over();
         self.intermediates.iter().filter(told)
+    }
+
+    /// The root whose intermediates issue.
+    pub fn issuing_root(&self) -> Option<&Vec<u8>> {
+        match self.root_change {
+            Some(RootChange { activated_at: None, .. }) => self.roots.iter().rev().nth(1),
+            _ => self.roots.last(),
+        }
     }
 
     /// Takes note that SVIDs are given this lifetime from now on, and no other. Whether that is news.
@@ -105,15 +156,59 @@ impl Intermediate {
     }
 }
 
+impl std::fmt::Debug for OpenRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenRequest")
+            .field("task", &self.task)
+            .field("made_at", &self.made_at)
+            .finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Intermediate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Intermediate").finish_non_exhaustive()
     }
 }
 
+/// By what an agent says which roots it knows: SHA-256 over the SHA-256 of each root, in the order of those: the same roots have the same digest, however they are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BundleDigest([u8; 32]);
+
+impl BundleDigest {
+    /// Of roots in DER.
+    pub fn of<R: AsRef<[u8]>>(roots: &[R]) -> Self {
+        let mut each: Vec<_> = roots.iter().map(|root| sha256(&[root.as_ref()])).collect();
+        each.sort_unstable();
+        each.dedup();
+        Self(sha256(&each.iter().map(|digest| &digest[..]).collect::<Vec<_>>()))
+    }
+
+    /// As it was told or kept; none where it is no digest.
+    pub fn from_octets(octets: &[u8]) -> Option<Self> {
+        Some(Self(octets.try_into().ok()?))
+    }
+
+    /// The digest.
+    pub const fn as_octets(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_order_of_the_roots_makes_no_difference_and_each_root_does() {
+        let digest = |roots: &[&[u8]]| BundleDigest::of(roots);
+        assert_eq!(digest(&[b"one", b"two"]), digest(&[b"two", b"one", b"two"]));
+        assert_ne!(digest(&[b"one", b"two"]), digest(&[b"onetwo"]));
+        assert_ne!(digest(&[b"one"]), digest(&[b"one", b"two"]));
+        let one = digest(&[b"one"]);
+        assert_eq!(BundleDigest::from_octets(one.as_octets()), Some(one));
+        assert_eq!(BundleDigest::from_octets(b"short"), None);
+    }
 
     #[test]
     fn a_shortened_lifetime_counts_until_the_last_long_one_is_over() {
@@ -126,6 +221,8 @@ mod tests {
             waiting_lists: Vec::new(),
             intermediates: Vec::new(),
             svid_lifetimes: Vec::new(),
+            root_change: None,
+            open_request: None,
         };
         assert_eq!(hierarchy.longest_svid_lifetime(at(0)), hours(0));
         assert!(hierarchy.note_svid_lifetime(hours(168), at(0)));

@@ -6,14 +6,19 @@ vocabulary! {
     /// What was done, as `noun.verb`. It is what gets written; a record that is read may have an action of another
     /// version, so there it is a text.
     pub enum AuditAction {
+        AgentCaActivateRoot = "agent_ca.activate_root",
         /// The key of an old intermediate, whose last SVID had expired.
         AgentCaDestroyKey = "agent_ca.destroy_key",
         AgentCaInit = "agent_ca.init",
+        AgentCaPrepareRoot = "agent_ca.prepare_root",
         /// A root's revocation list that had waited for agents to rotate.
         AgentCaPublishList = "agent_ca.publish_list",
         AgentCaRenew = "agent_ca.renew",
+        /// Something for the root to sign where its key is kept.
+        AgentCaRequest = "agent_ca.request",
         /// The CA's key was sealed with another envelope.
         AgentCaReseal = "agent_ca.reseal",
+        AgentCaRetireRoot = "agent_ca.retire_root",
         AgentCaRevokeIntermediate = "agent_ca.revoke_intermediate",
         AgentEnroll = "agent.enroll",
         AgentRevoke = "agent.revoke",

@@ -21,6 +21,10 @@ pub struct HeartbeatRequest {
     /// Absent when nothing has changed since the last report.
     #[prost(message, optional, tag = "1")]
     pub facts: ::core::option::Option<HostFacts>,
+    /// Which roots of the agent CA the host knows: SHA-256 over the SHA-256 of each root (DER), in ascending order of those.
+    /// Empty: it does not say, and counts as knowing none but the first.
+    #[prost(bytes = "vec", tag = "2")]
+    pub bundle_digest: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatResponse {

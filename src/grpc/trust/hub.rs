@@ -441,6 +441,7 @@ mod tests {
             issuing_from: None,
             revocation: None,
             last_list: None,
+            held: false,
         };
         Hierarchy {
             trust_domain: "muster".parse().unwrap(),
@@ -448,6 +449,8 @@ mod tests {
             root_lists: Vec::new(),
             waiting_lists: Vec::new(),
             svid_lifetimes: Vec::new(),
+            root_change: None,
+            open_request: None,
             intermediates: vec![intermediate],
         }
     }

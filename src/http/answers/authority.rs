@@ -19,6 +19,8 @@ impl AgentCaBody {
             root_lists: self.root_lists.iter().map(octets).collect::<Option<_>>()?,
             waiting_lists: Vec::new(),
             svid_lifetimes: Vec::new(),
+            root_change: None,
+            open_request: None,
             intermediates: self.intermediates.iter().map(intermediate).collect::<Option<_>>()?,
         })
     }

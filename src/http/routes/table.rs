@@ -119,6 +119,12 @@ pub(crate) fn local() -> Router<Shared> {
         .route("/agent-ca/revoke-intermediate", post(local::revoke_intermediate))
         .route("/agent-ca/publish-revocation", post(local::publish_revocation))
         .route("/agent-ca/issue-now", post(local::issue_now))
+        .route("/agent-ca/root/request", post(local::root::request))
+        .route("/agent-ca/root/install", post(local::root::install))
+        .route("/agent-ca/root/request-root", post(local::root::request_root))
+        .route("/agent-ca/root/prepare", post(local::root::prepare))
+        .route("/agent-ca/root/activate", post(local::root::activate))
+        .route("/agent-ca/root/retire", post(local::root::retire))
         .route("/envelope/recovery", post(local::add_recovery).get(local::recovery))
         .route("/envelope/recovery/remove", post(local::remove_recovery))
 }

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::domain::enroll::enrollment::LetInBy;
 use crate::domain::host::{Host, HostFacts, HostFlag};
 use crate::domain::identity::deny::AgentRef;
+use crate::domain::identity::hierarchy::BundleDigest;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::timeline::HostEvent;
-use crate::store::record::encoding::{ToDisk, on_disk, optional};
+use crate::store::record::encoding::{ToDisk, on_disk, optional, optional_base64};
 
 on_disk! {
     HostFacts as FactsRecord,
@@ -46,6 +47,8 @@ struct HostRecord {
     last_seen: Option<Timestamp>,
     #[serde(skip)]
     newest_shown: Option<Serial>,
+    #[serde(skip)]
+    bundle: Option<BundleDigest>,
     decommissioned_at: Option<Timestamp>,
     #[serde(skip)]
     revoked_at: Option<Timestamp>,
@@ -89,9 +92,10 @@ impl StoredHost {
         report: Option<ReportRecord>,
         revoked_at: Option<Timestamp>,
     ) -> Host {
-        let ReportRecord { at, facts, newest_shown } = report.unwrap_or_default();
+        let ReportRecord { at, facts, newest_shown, bundle } = report.unwrap_or_default();
+        let bundle = bundle.as_deref().and_then(BundleDigest::from_octets);
         let facts = facts.unwrap_or_default().or(&self.0.facts);
-        Host { facts, last_seen: at, newest_shown, revoked_at, ..self.0 }
+        Host { facts, last_seen: at, newest_shown, bundle, revoked_at, ..self.0 }
     }
 }
 
@@ -103,6 +107,9 @@ pub(in crate::store) struct ReportRecord {
     /// The newest SVID that the host has shown.
     #[serde(default)]
     pub(crate) newest_shown: Option<Serial>,
+    /// The digest of the roots that the host has reported to know.
+    #[serde(default, with = "optional_base64", skip_serializing_if = "Option::is_none")]
+    pub(crate) bundle: Option<Vec<u8>>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -7,9 +7,11 @@ use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::hierarchy::{
-    Hierarchy, Intermediate, IntermediateRevocation, SvidLifetime, WaitingList,
+    Hierarchy, Intermediate, IntermediateRevocation, OpenRequest, RootChange, RootTask, SvidLifetime,
+    WaitingList,
 };
 use crate::domain::identity::jwt_keys::{JwtKey, JwtKeys, JwtPublicKey};
+use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::{AgentId, TrustDomain};
 use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
 use crate::domain::ids::TenantId;
@@ -24,6 +26,8 @@ on_disk! {
     Intermediate as IntermediateRecord,
     IntermediateRevocation as IntermediateRevocationRecord,
     SvidLifetime as SvidLifetimeRecord,
+    RootChange as RootChangeRecord,
+    OpenRequest as OpenRequestRecord,
     JwtKeys as JwtKeysRecord,
     JwtKey as JwtKeyRecord,
     KnownLoss as LossRecord,
@@ -46,6 +50,39 @@ struct HierarchyRecord {
     intermediates: Vec<Intermediate>,
     #[serde(default = "any_lifetime", with = "list")]
     svid_lifetimes: Vec<SvidLifetime>,
+    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
+    root_change: Option<RootChange>,
+    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
+    open_request: Option<OpenRequest>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RootChange")]
+struct RootChangeRecord {
+    prepared_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    activated_at: Option<Timestamp>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "OpenRequest")]
+struct OpenRequestRecord {
+    #[serde(with = "base64")]
+    digest: Vec<u8>,
+    #[serde(with = "RootTaskRecord")]
+    task: RootTask,
+    now: bool,
+    made_at: Timestamp,
+    #[serde(with = "base64")]
+    sealed_key: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RootTask", rename_all = "snake_case")]
+enum RootTaskRecord {
+    Renew,
+    Revoke(Serial),
+    Prepare,
 }
 
 /// A store of before that does not say how long the SVIDs lived that are out: as long as they ever could.
@@ -83,6 +120,8 @@ struct IntermediateRecord {
     revocation: Option<IntermediateRevocation>,
     #[serde(default, with = "optional_base64", skip_serializing_if = "Option::is_none")]
     last_list: Option<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    held: bool,
 }
 
 #[derive(Serialize, Deserialize)]

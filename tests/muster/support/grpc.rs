@@ -151,7 +151,7 @@ impl Connection {
     }
 
     pub async fn report(&mut self, facts: HostFacts) -> Result<HeartbeatResponse, Status> {
-        let request = HeartbeatRequest { facts: Some(facts) };
+        let request = HeartbeatRequest { facts: Some(facts), ..HeartbeatRequest::default() };
         self.client.heartbeat(request).await.map(tonic::Response::into_inner)
     }
 
@@ -275,6 +275,6 @@ pub fn facts(hostname: &str) -> HostFacts {
 }
 
 fn report(facts: HostFacts) -> SessionRequest {
-    let heartbeat = HeartbeatRequest { facts: Some(facts) };
+    let heartbeat = HeartbeatRequest { facts: Some(facts), ..HeartbeatRequest::default() };
     SessionRequest { message: Some(session_request::Message::Heartbeat(heartbeat)) }
 }

@@ -3,7 +3,10 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 
-use crate::api::authority::{AgentCaAnswer, BundleAnswer, CaCertificateItem, DiscoveryAnswer, JwksAnswer};
+use crate::api::authority::{
+    AgentCaAnswer, BundleAnswer, CaCertificateItem, DiscoveryAnswer, JwksAnswer, RootChangeItem,
+    RootRequestItem,
+};
 use crate::app::keep::agent_ca::CertificateSummary;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, Allowed, Id, Nothing, Params};
@@ -120,5 +123,7 @@ pub(crate) async fn show(
         trust_domain: trust_domain.to_string(),
         certificates: summaries.into_iter().map(CaCertificateItem::from).collect(),
         server_pin: shared.facts.server_pin().map(|pin| pin.to_string()),
+        root_change: shared.app.root_change()?.map(RootChangeItem::from),
+        open_request: shared.app.root_request_is_open()?.map(RootRequestItem::from),
     }))
 }

@@ -1,5 +1,7 @@
 //! What keeps a deployment: asked for by the local operator, never over the network.
 
+pub(crate) mod root;
+
 use std::io::{self, Write};
 
 use axum::body::{Body, Bytes};
