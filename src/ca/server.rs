@@ -23,6 +23,8 @@ use super::ca_certificate::{CaCertificate, CaCertificateError};
 use super::entropy::{self, NoEntropy};
 use super::envelope::{Envelope, EnvelopeError};
 use super::issuing_key::IssuingKey;
+use super::parse::signed::SignedData;
+use super::parse::validity::Validity;
 use super::profile::{self, ProfileError};
 use crate::domain::network::pin::Pin;
 use crate::durable::{self, Held, OWNER_ONLY, WORLD_READABLE};
@@ -201,6 +203,33 @@ pub fn generate(
     Ok(GeneratedServerCertificate { ca_file, certificate_file, key_file, ca_pin, names })
 }
 
+/// Makes the certificate of an earlier run anew: of the same CA, for the same key and names. None where it is not of that CA,
+/// where there is no such CA, or where another one would last no longer.
+pub fn renew(
+    directory: &Path,
+    envelope: &Envelope,
+    now: Timestamp,
+) -> Result<Option<GeneratedServerCertificate>, ServerCaError> {
+    let Some(names) = names_of(directory)? else { return Ok(None) };
+    let Some(held) = held_if_there(directory)? else { return Ok(None) };
+    let (Some((ca, _)), Some(text)) = (stored_ca(&held, envelope)?, read(&held, CERTIFICATE_FILE)?) else {
+        return Ok(None);
+    };
+    let ends = first_of_ca(&text, &ca);
+    if !has_key(directory) || ends.is_none_or(|ends| ends >= ca.validity.not_after) {
+        return Ok(None);
+    }
+    generate(directory, &names, envelope, NewKey::IfNone, now).map(Some)
+}
+
+/// The last second of the first certificate of a PEM text, if this CA has signed it.
+fn first_of_ca(text: &[u8], ca: &CaCertificate) -> Option<Timestamp> {
+    let first = pem::file::certificates(text).ok()?.into_iter().next()?;
+    SignedData::read(&first).ok()?.verify(&ca.key).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&first).ok()?;
+    Some(Validity::read(&certificate).ok()?.not_after)
+}
+
 /// Whether an earlier run has left a key in the directory.
 pub fn has_key(directory: &Path) -> bool {
     directory.join(KEY_FILE).exists()
@@ -376,6 +405,31 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<ServerName>(), Err(NotAServerName), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_gen_cert_made_is_renewed_and_nothing_else() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let directory = data_dir.path().join("tls");
+        let envelope = envelope();
+        let later = |days: i64| now() + SignedDuration::from_hours(24 * days);
+        assert_eq!(renew(&directory, &envelope, now()).unwrap(), None, "there is none");
+        let named = names(&["muster.example", "192.0.2.1"]);
+        let made = generate(&directory, &named, &envelope, NewKey::IfNone, now()).unwrap();
+        let key = fs::read(directory.join(KEY_FILE)).unwrap();
+        let renewed = renew(&directory, &envelope, later(600)).unwrap().unwrap();
+        assert_eq!(renewed, made, "the same CA, the same names");
+        assert_eq!(fs::read(directory.join(KEY_FILE)).unwrap(), key);
+        // One that ends with its CA would be no younger.
+        renew(&directory, &envelope, later(3640)).unwrap().unwrap();
+        assert_eq!(renew(&directory, &envelope, later(3645)).unwrap(), None);
+        // Somebody else's certificate in its place stays.
+        let other = data_dir.path().join("other");
+        generate(&other, &named, &envelope, NewKey::IfNone, now()).unwrap();
+        fs::copy(other.join(CERTIFICATE_FILE), directory.join(CERTIFICATE_FILE)).unwrap();
+        assert_eq!(renew(&directory, &envelope, later(600)).unwrap(), None);
+        let wrong = crate::ca::testing::envelope();
+        assert!(renew(&other, &wrong, later(600)).is_err(), "not without the envelope");
     }
 
     #[test]

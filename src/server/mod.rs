@@ -6,6 +6,7 @@ mod background;
 mod backups;
 pub mod own_certificate;
 mod prepare;
+mod renewal;
 mod serve;
 mod start_error;
 

@@ -22,12 +22,15 @@ pub enum OwnCertificateError {
     Ca(#[from] ServerCaError),
 }
 
-/// Whether the settings leave the certificate to us, and there is none.
-pub fn is_missing(config: &Config) -> bool {
+/// Whether the settings leave the certificate to us.
+pub fn is_ours(config: &Config) -> bool {
     let tls = config.data_dir.join("tls");
-    config.tls_cert_file == tls.join("server.crt")
-        && config.tls_key_file == tls.join("server.key")
-        && !config.tls_cert_file.exists()
+    config.tls_cert_file == tls.join("server.crt") && config.tls_key_file == tls.join("server.key")
+}
+
+/// Whether they do, and there is none.
+pub fn is_missing(config: &Config) -> bool {
+    is_ours(config) && !config.tls_cert_file.exists()
 }
 
 /// Makes it. Returns where the envelope key lies, if that had to be made, too.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -11,7 +12,7 @@ use crate::app::App;
 use crate::app::insight::fleet::HEARTBEAT_INTERVAL;
 use crate::app::keep::agent_ca::UnsealError;
 use crate::ca::authority::Authority;
-use crate::ca::envelope::Envelope;
+use crate::ca::envelope::{Envelope, EnvelopeSettings};
 use crate::config::Config;
 use crate::domain::network::host_port::HostPort;
 use crate::domain::network::pin::Pin;
@@ -30,6 +31,7 @@ use crate::server::backups::back_up_by_itself;
 use crate::server::prepare::{
     INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, prepare_data_dir, reach,
 };
+use crate::server::renewal::keep_own_certificate;
 use crate::server::{StartError, own_certificate};
 use crate::store::{self, Store};
 use crate::tls::client_verifier::PeerVerifier;
@@ -42,6 +44,8 @@ pub struct Server {
     app: Arc<App>,
     shared: Shared,
     certificate: Arc<LiveCertificate>,
+    /// Where it lies and what unseals its CA's key, if the settings leave it to us.
+    own_certificate: Option<(PathBuf, EnvelopeSettings)>,
     agents: AgentAnchors,
     live: LivePeers,
     https: TcpListener,
@@ -135,7 +139,22 @@ impl Server {
             install_dir: Some(config.data_dir.join(INSTALL_DIR)),
         };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
-        Ok(Self { app, shared, certificate, agents, live, https, grpc, lists, socket, https_addr, grpc_addr })
+        let own_certificate = own_certificate::is_ours(config)
+            .then(|| (config.data_dir.join("tls"), envelope_settings(config)));
+        Ok(Self {
+            app,
+            shared,
+            certificate,
+            own_certificate,
+            agents,
+            live,
+            https,
+            grpc,
+            lists,
+            socket,
+            https_addr,
+            grpc_addr,
+        })
     }
 
     pub const fn app(&self) -> &Arc<App> {
@@ -234,6 +253,12 @@ impl Server {
             tokio::spawn(publish_waiting_lists(Arc::clone(&self.app), self.live.clone(), ending.clone())),
             tokio::spawn(scrubbing(Arc::clone(&self.app), ending.clone())),
             tokio::spawn(retaining(Arc::clone(&self.app), ending.clone())),
+            tokio::spawn(keep_own_certificate(
+                Arc::clone(&self.app),
+                Arc::clone(&self.certificate),
+                self.own_certificate,
+                ending.clone(),
+            )),
         ];
         stop.cancelled().await;
         tracing::info!("stopping");

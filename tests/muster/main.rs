@@ -154,6 +154,8 @@ mod secret_streams;
 mod secrets;
 /// `muster selftest`: the proof on a user's own machine, which leaves nothing behind however it ends.
 mod selftest;
+/// The server's own certificate: made anew by the server itself.
+mod server_certificate;
 /// The server's wall clock steps, stands at the edge of a second, and comes back.
 mod server_clock;
 /// Settings and files that would leave agents outside are refused before anything is made.

@@ -118,13 +118,13 @@ fn of_agent_ca(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Findin
         "intermediate_expiry",
         "The agent CA's intermediate",
         agent_ca.intermediate,
-        "Renew it with the root key: muster agent-ca renew",
+        "Renew it: muster agent-ca renew --request FILE where the root key is kept offline, else muster agent-ca renew",
     );
     let root = expiry(
         "root_expiry",
         "The agent CA's root",
         agent_ca.root,
-        "Plan a new agent CA; every agent has to enroll again under it.",
+        "Another root takes its place in three steps, and nobody enrolls again: muster agent-ca prepare-root",
     );
     let unlisted = (!agent_ca.roots_have_lists).then(|| {
         Finding::new(

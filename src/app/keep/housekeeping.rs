@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::app::insight::fleet::{Report, ToSave};
 use crate::app::{App, Unavailable};
 use crate::domain::identity::clock_marks::ClockMarks;
 use crate::domain::ids::HostId;
+use crate::domain::insight::audit::AuditEvent;
+use crate::domain::insight::audit_action::AuditAction;
 use crate::store::{Change, RestoredChange, Verdict};
 
 /// How long after a certificate's expiry its bytes and key index are kept at least, so that an agent that is
 /// allowed to come back late can still be recognised.
 const KEEP_EXPIRED: SignedDuration = SignedDuration::from_hours(48);
+
+/// Of the names in a certificate, so many characters are recorded.
+const NAMES_SHOWN: usize = 256;
 
 /// Reports saved in one commit.
 const REPORTS_PER_COMMIT: usize = 1_000;
@@ -56,6 +61,19 @@ impl App {
     /// Writes down everybody's reports.
     pub async fn save_all_presence(&self) -> Result<(), Unavailable> {
         self.save(&self.fleet.to_save(ToSave::All)).await
+    }
+
+    /// Puts on record that the server has made its own certificate anew.
+    pub async fn note_certificate_renewed(
+        &self,
+        not_after: Timestamp,
+        names: &str,
+    ) -> Result<(), Unavailable> {
+        let action = AuditAction::ServerCertificateRenew;
+        let mut event = AuditEvent::by_muster("server", action, None, "server certificate");
+        event.detail.insert("not_after", not_after.to_string());
+        event.detail.insert("names", names.chars().take(NAMES_SHOWN).collect());
+        self.record(vec![Change::Audit(event)]).await
     }
 
     /// Notes what the wall clock shows, so that what it says can be doubted later.

@@ -44,6 +44,8 @@ vocabulary! {
         JoinTokenVoid = "join_token.void",
         /// A request without the permission for its route.
         RequestDenied = "request.denied",
+        /// The server's own certificate was due.
+        ServerCertificateRenew = "server_certificate.renew",
         SessionCreate = "session.create",
         SessionEnd = "session.end",
         /// Only refusals: a session that is not there.
