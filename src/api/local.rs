@@ -26,6 +26,16 @@ pub(crate) struct CheckVerdict<Finding> {
     pub(crate) findings: Vec<Finding>,
 }
 
+/// `GET /local/hosts/server-trust`: how the hosts in service know the server.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ServerTrustAnswer {
+    pub(crate) hosts: usize,
+    /// They know its very certificate, and would refuse another key.
+    pub(crate) leaf_alone: usize,
+    /// They have not said.
+    pub(crate) unsaid: usize,
+}
+
 /// `POST /local/restore/declare`
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

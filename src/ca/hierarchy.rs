@@ -22,7 +22,7 @@ pub use crate::ca::described::{CaRole, CertificateSummary, DamagedCertificate, d
 use crate::ca::parse::revocation_list::{self, RevocationList};
 use crate::ca::parse::signed::SignedData;
 use crate::ca::parse::validity::Validity;
-use crate::domain::identity::hierarchy::{Hierarchy, Intermediate, OpenRequest, RootTask};
+use crate::domain::identity::hierarchy::{Hierarchy, Intermediate, OpenRootRequest, RootTask};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::TrustDomain;
 use crate::domain::network::crl_base::CrlBase;
@@ -421,15 +421,15 @@ pub(crate) fn is_intermediate_below(
 }
 
 /// What a root is to sign for an intermediate.
-pub(crate) struct Wanted<'a> {
-    pub list_before: Option<&'a RevocationList>,
-    pub revoked: Option<Serial>,
-    pub trust_domain: &'a TrustDomain,
-    pub crl_base: Option<&'a CrlBase>,
+struct Wanted<'a> {
+    list_before: Option<&'a RevocationList>,
+    revoked: Option<Serial>,
+    trust_domain: &'a TrustDomain,
+    crl_base: Option<&'a CrlBase>,
 }
 
 /// An intermediate's certificate, and the root's list that goes with it.
-pub(crate) fn certify(
+fn certify(
     root: &CaCertificate,
     issuer: &Issuer<'static, IssuingKey>,
     public_key: &impl PublicKeyData,
@@ -456,7 +456,7 @@ pub fn reseal(hierarchy: &Hierarchy, from: &Envelope, to: &[&Envelope]) -> Resul
     };
     let intermediates = hierarchy.intermediates.iter().map(reseal).collect::<Result<_, EnvelopeError>>()?;
     let mut open_request = hierarchy.open_request.clone();
-    if let Some(OpenRequest { sealed_key, .. }) = &mut open_request {
+    if let Some(OpenRootRequest { sealed_key, .. }) = &mut open_request {
         *sealed_key = Envelope::seal_for(to, &from.unseal(sealed_key)?)?;
     }
     Ok(Hierarchy { intermediates, open_request, ..hierarchy.clone() })

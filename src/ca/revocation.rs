@@ -12,7 +12,7 @@ use super::envelope::Envelope;
 use super::hierarchy::{self, CertificateSummary, DamagedCertificate, RenewError, SignedIntermediate};
 use super::parse::revocation_list;
 use super::parse::validity::Validity;
-use super::root::change::{Standing, standing};
+use super::root::change::{RootStanding, standing};
 use crate::domain::identity::hierarchy::{Hierarchy, IntermediateRevocation, WaitingList};
 use crate::domain::identity::serial::Serial;
 
@@ -147,13 +147,13 @@ pub fn accept(
     let (mut after, accepted) = hierarchy::take(hierarchy, signed, sealed_key, now, envelope, now)?;
     // Only the root that issues has another intermediate that does.
     match standing(hierarchy, &accepted.root.der) {
-        Standing::Issues => {}
-        Standing::Prepared => {
+        RootStanding::Issues => {}
+        RootStanding::Prepared => {
             if let Some(new) = after.intermediates.last_mut() {
                 (new.held, new.issuing_from) = (true, None);
             }
         }
-        Standing::Retiring => {
+        RootStanding::Retiring => {
             after.intermediates.pop();
         }
     }

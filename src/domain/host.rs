@@ -31,8 +31,8 @@ pub struct Host {
     pub last_seen: Option<Timestamp>,
     /// The newest SVID that the host has shown, as of the same flush.
     pub newest_shown: Option<Serial>,
-    /// The roots that it has reported to know, as of the same flush.
-    pub bundle: Option<BundleDigest>,
+    /// Whom it has reported to trust, as of the same flush.
+    pub trust: HostTrust,
     /// Since when it is out of service.
     pub decommissioned_at: Option<Timestamp>,
     /// Since when its identity is denied. The store knows, whatever is written here when a host is put.
@@ -45,6 +45,23 @@ pub struct Host {
     pub svid_not_after: Timestamp,
     /// What a person should look at.
     pub flags: BTreeSet<HostFlag>,
+}
+
+/// Whom a host says that it trusts. What it does not say is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostTrust {
+    /// The roots that it lets other agents in by.
+    pub bundle: Option<BundleDigest>,
+    /// Whether it knows the server by its very certificate, and would refuse another key.
+    pub leaf_alone: Option<bool>,
+}
+
+impl HostTrust {
+    /// What this one does not say, as the other one says it.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { bundle: self.bundle.or(other.bundle), leaf_alone: self.leaf_alone.or(other.leaf_alone) }
+    }
 }
 
 vocabulary! {

@@ -66,9 +66,9 @@ impl AgentApi {
     fn answer(&self, peer: &PeerIdentity, heartbeat: &HeartbeatRequest) -> HeartbeatResponse {
         let now = self.gate.clock.now();
         self.fleet.report(peer.host(), peer.serial(), heartbeat.facts.as_ref().map(bounded), now);
-        if let Some(bundle) = BundleDigest::from_octets(&heartbeat.bundle_digest) {
-            self.fleet.told_bundle(peer.host(), bundle);
-        }
+        let bundle = BundleDigest::from_octets(&heartbeat.bundle_digest);
+        let says = host::HostTrust { bundle, leaf_alone: heartbeat.trusts_leaf_alone };
+        self.fleet.told_trust(peer.host(), says);
         HeartbeatResponse {
             next_interval_ms: millis(self.interval()),
             server_time_ms: now.as_millisecond(),

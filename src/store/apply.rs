@@ -17,7 +17,7 @@ use super::rows::{Rows, Span, Table, Visit, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
 use super::{HostChange, Published, ReadError};
 use crate::domain::enroll::enrollment::{Enrollment, Revocation, RevocationReason, Via};
-use crate::domain::host::Host;
+use crate::domain::host::{Host, HostTrust};
 use crate::domain::identity::deny::{AgentRef, Denial, DenyChange};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
@@ -212,9 +212,11 @@ impl Batch {
                 self.published.access.push(AccessChange::ApiToken(id));
                 self.remove(Table::ApiTokens, id.as_bytes())
             }
-            Change::SaveReport { host, at, facts, newest_shown, bundle } => {
+            Change::SaveReport { host, at, facts, newest_shown, trust } => {
+                let HostTrust { bundle, leaf_alone } = trust;
                 let bundle = bundle.map(|digest| digest.as_octets().to_vec());
-                self.put(Table::Reports, host.as_bytes(), &ReportRecord { at, facts, newest_shown, bundle })
+                let report = ReportRecord { at, facts, newest_shown, bundle, leaf_alone };
+                self.put(Table::Reports, host.as_bytes(), &report)
             }
             Change::ForgetExpired { keys, certificates, denied } => {
                 for key in keys {

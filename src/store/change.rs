@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use crate::domain::enroll::enrollment::{Enrollment, Revocation, SpkiHash};
 use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
-use crate::domain::host::{Host, HostFacts};
+use crate::domain::host::{Host, HostFacts, HostTrust};
 use crate::domain::identity::clock_marks::ClockMarks;
 use crate::domain::identity::deny::{AgentRef, Denial};
-use crate::domain::identity::hierarchy::{BundleDigest, Hierarchy};
+use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::jwt_keys::JwtKeys;
 use crate::domain::identity::outage::Outage;
 use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreEpoch, RestoreNotice, RolledBack};
@@ -112,8 +112,8 @@ pub enum Change {
         facts: Option<HostFacts>,
         /// The newest SVID that it has shown.
         newest_shown: Option<Serial>,
-        /// The roots that it has said it knows.
-        bundle: Option<BundleDigest>,
+        /// Whom it has said it trusts.
+        trust: HostTrust,
     },
     /// Drops what only unexpired certificates need.
     ForgetExpired {

@@ -200,6 +200,12 @@ impl FirstContact {
         }
     }
 
+    /// Whether the server of the latest handshake vouched for itself: no other key of its would be taken.
+    pub fn trusts_leaf_alone(&self) -> bool {
+        matches!(self.anchors, Anchors::Certificates { .. })
+            && self.accepted().is_some_and(|accepted| accepted.itself)
+    }
+
     /// Whether these CA certificates alone would have vouched for the server of the latest handshake.
     pub fn would_accept(&self, authorities: &[CertificateDer<'static>]) -> bool {
         let Some(accepted) = self.accepted() else { return false };

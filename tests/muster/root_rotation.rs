@@ -75,7 +75,7 @@ impl Door {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         if !answer.starts_with("HTTP/1.1 204") {
-            return Some(answer);
+            return Some(answer).filter(|_| !expired(leaf));
         }
         let room = tempfile::tempdir().unwrap();
         std::fs::write(room.path().join("chain.pem"), chain).unwrap();
@@ -87,13 +87,20 @@ impl Door {
         let arguments = ["verify", "-crl_check_all", "-CAfile", "ca.pem", "-CRLfile", "crl.pem"];
         let verified =
             openssl(room.path(), &[&arguments[..], &["-untrusted", "chain.pem", "chain.pem"]].concat());
-        (verified.code != Some(0)).then(|| verified.to_string())
+        (verified.code != Some(0) && !expired(leaf)).then(|| verified.to_string())
     }
 
     fn roots(&self) -> usize {
         let file = std::fs::read_to_string(self.files.join("ca.pem")).unwrap();
         keys::certificates(&file).len()
     }
+}
+
+/// Whether a machine was held up for so long that its agent could not rotate in time.
+fn expired(leaf: &str) -> bool {
+    let leaf = keys::certificates(leaf).remove(0);
+    let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+    leaf.validity().not_after.timestamp() < jiff::Timestamp::now().as_second()
 }
 
 fn cli(server: &Server, arguments: &[&str]) -> Output {

@@ -158,8 +158,20 @@ async fn a_certificate_made_again_keeps_names_and_key() {
     assert_ne!(read("server.key"), key, "nobody depends on it yet");
     let key = read("server.key");
     crate::support::identity::Identity::enroll(&server, "web-1").await;
+    // One knows the server by this very certificate, and says so with its first heartbeat.
+    let pinned = crate::support::agent::Machine::new();
+    let leaf = crate::support::keys::fingerprint(&crate::support::keys::certificates(&read("server.crt"))[0]);
+    let token = server.join_token_for("pinned");
+    crate::support::wait::until("the new certificate is served", || {
+        let enrolled = pinned.enroll(&server.hello.url, &token, &["--ca-pin", &leaf]);
+        (enrolled.code == Some(0)).then_some(())
+    });
+    let agent = pinned.run(&pinned.configure(&server, None), &[]);
+    agent.wait_for_log("session open", crate::support::wait::PATIENCE);
     let refused = server.cli(&["gen-cert", "--new-key"]).run().failed();
-    assert!(refused.stderr.contains("(1)") && refused.stderr.contains("--yes"), "{refused}");
+    let said = "(2): 1 have reported that they trust the server's own certificate";
+    assert!(refused.stderr.contains(said) && refused.stderr.contains("1 have not said"), "{refused}");
+    assert!(refused.stderr.contains("--yes"), "{refused}");
     assert_eq!(read("server.key"), key);
     server.cli(&["gen-cert", "--new-key", "--yes"]).run().ok();
     assert_ne!(read("server.key"), key);

@@ -162,6 +162,7 @@ pub async fn hold(
         Ok(opened) => opened,
         Err(ended) => return ended,
     };
+    let contact = Arc::clone(&server);
     let lendable =
         SessionConnection { client: client.clone(), addr: addr.clone(), serial: dial.serial, server };
     let mut lent = None;
@@ -185,7 +186,8 @@ pub async fn hold(
         let _ = accept.send(difference_ms);
         opened(&addr);
     };
-    let session = Session { dial, news, up, down, told: None, interval: INTERVAL_USUAL, terms };
+    let session =
+        Session { dial, server: contact, news, up, down, told: None, interval: INTERVAL_USUAL, terms };
     let ended = tokio::select! {
         ended = session.run(close, opened) => ended,
         never = &mut delivery => match never {},
@@ -289,6 +291,8 @@ async fn speak_http2(
 
 struct Session<'a> {
     dial: &'a Dial,
+    /// With whom it is.
+    server: Arc<FirstContact>,
     news: &'a mpsc::Sender<News>,
     up: Up,
     down: Streaming<SessionResponse>,
@@ -350,6 +354,7 @@ impl Session<'_> {
         let heartbeat = HeartbeatRequest {
             facts: changed.then(|| facts::to_proto(&facts)),
             bundle_digest: bundle_digest.unwrap_or_default(),
+            trusts_leaf_alone: Some(self.server.trusts_leaf_alone()),
         };
         self.told = Some(facts);
         let message = Some(session_request::Message::Heartbeat(heartbeat));

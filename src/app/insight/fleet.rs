@@ -29,7 +29,7 @@ pub use crate::app::insight::fleet::query::{
 pub(crate) use crate::app::insight::fleet::unsaved::ToSave;
 use crate::app::insight::fleet::unsaved::Unsaved;
 use crate::app::issue::clones::{Suspicion, Suspicions};
-use crate::domain::host::{Host, HostFacts};
+use crate::domain::host::{Host, HostFacts, HostTrust};
 use crate::domain::identity::dns_suffix::DnsSuffix;
 use crate::domain::identity::hierarchy::BundleDigest;
 use crate::domain::identity::serial::Serial;
@@ -76,8 +76,8 @@ pub struct Report {
     pub facts: HostFacts,
     /// The newest SVID that it has shown.
     pub newest_shown: Option<Serial>,
-    /// The roots that it has said it knows.
-    pub bundle: Option<BundleDigest>,
+    /// Whom it has said it trusts.
+    pub trust: HostTrust,
 }
 
 /// A tenant's hosts in service, summed up.
@@ -92,6 +92,17 @@ pub(crate) struct Census {
     pub expiries: Vec<Timestamp>,
     /// Whose SVIDs would have a DNS name, and whose agents do not take one.
     pub without_dns_name: usize,
+}
+
+/// Hosts in service by what another key of the server's would be to them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerTrustCensus {
+    /// All of them.
+    pub hosts: usize,
+    /// Those that know the server by its very certificate, and would refuse it.
+    pub leaf_alone: usize,
+    /// Those that have not said.
+    pub unsaid: usize,
 }
 
 impl Fleet {
@@ -201,19 +212,31 @@ impl Fleet {
         shown == Some(Shown::Older)
     }
 
-    /// Records which roots a host says it knows. It says so with every report, and it is seldom news.
-    pub(crate) fn told_bundle(&self, id: HostId, bundle: BundleDigest) {
-        let known = |rows: &Rows| rows.index(id)?.entry(id)?.host.bundle;
-        if known(&self.rows.read()) == Some(bundle) {
+    /// Records whom a host says it trusts. It says so with every report, and it is seldom news.
+    pub(crate) fn told_trust(&self, id: HostId, says: HostTrust) {
+        let known = |rows: &Rows| Some(rows.index(id)?.entry(id)?.host.trust);
+        if known(&self.rows.read()).is_none_or(|known| says.or(known) == known) {
             return;
         }
         let mut rows = self.rows.write();
         let noted = rows
             .index_mut(id)
-            .and_then(|(_, index)| index.change(id, |entry| entry.host.bundle = Some(bundle)));
+            .and_then(|(_, index)| index.change(id, |entry| entry.host.trust = says.or(entry.host.trust)));
         if noted.is_some() {
             rows.unsaved.add(id, true);
         }
+    }
+
+    /// Hosts in service, and how they know the server.
+    pub(crate) fn knows_server(&self) -> ServerTrustCensus {
+        let rows = self.rows.read();
+        let mut census = ServerTrustCensus::default();
+        for entry in rows.indexes.values().flat_map(HostIndex::in_service) {
+            census.hosts += 1;
+            census.leaf_alone += usize::from(entry.host.trust.leaf_alone == Some(true));
+            census.unsaid += usize::from(entry.host.trust.leaf_alone.is_none());
+        }
+        census
     }
 
     /// Hosts in service that were seen since then, and those of them that have not said that they know these roots.
@@ -222,7 +245,7 @@ impl Fleet {
         let in_service = rows.indexes.values().flat_map(HostIndex::in_service);
         let seen = in_service.filter(|entry| entry.reported && !entry.revoked && entry.quiet_since >= since);
         seen.fold((0, 0), |(seen, without), entry| {
-            (seen + 1, without + usize::from(entry.host.bundle != Some(bundle)))
+            (seen + 1, without + usize::from(entry.host.trust.bundle != Some(bundle)))
         })
     }
 
@@ -239,12 +262,12 @@ impl Fleet {
             if rows.unsaved.take(*id)
                 && let Some(entry) = rows.index(*id).and_then(|index| index.entry(*id))
             {
-                let Host { facts, newest_shown, bundle, .. } = &*entry.host;
+                let Host { facts, newest_shown, trust, .. } = &*entry.host;
                 let report = Report {
                     at: entry.last_seen(),
                     facts: facts.clone(),
                     newest_shown: *newest_shown,
-                    bundle: *bundle,
+                    trust: *trust,
                 };
                 taken.push((*id, report));
             }
@@ -410,7 +433,7 @@ mod tests {
             first_enrolled_at: Timestamp::UNIX_EPOCH,
             last_seen: None,
             newest_shown: None,
-            bundle: None,
+            trust: HostTrust::default(),
             decommissioned_at: None,
             revoked_at: None,
             let_in_by: None,

@@ -355,7 +355,13 @@ impl Deciding {
             changes.extend(revocations(view, host.id, now, RevocationReason::Superseded)?);
             // What the machine says now replaces what it last reported.
             let (at, newest_shown) = (host.last_seen, host.newest_shown);
-            changes.push(Change::SaveReport { host: host.id, at, facts: None, newest_shown, bundle: None });
+            changes.push(Change::SaveReport {
+                host: host.id,
+                at,
+                facts: None,
+                newest_shown,
+                trust: crate::domain::host::HostTrust::default(),
+            });
         }
         if matches!(row, Row::Token(_)) && !view.restore_epochs()?.is_empty() {
             let (identity, by) = (
@@ -389,7 +395,7 @@ impl Deciding {
             first_enrolled_at,
             last_seen: None,
             newest_shown: None,
-            bundle: None,
+            trust: crate::domain::host::HostTrust::default(),
             decommissioned_at: None,
             revoked_at: None,
             let_in_by: enrollment.via.let_in_by(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::app::insight::fleet::{Report, ToSave};
+use crate::app::insight::fleet::{Report, ServerTrustCensus, ToSave};
 use crate::app::{App, Unavailable};
 use crate::domain::identity::clock_marks::ClockMarks;
 use crate::domain::ids::HostId;
@@ -33,7 +33,7 @@ impl App {
             let reports = taken.reports().to_vec();
             self.decide(move |view, _| {
                 let mut changes = Vec::with_capacity(reports.len());
-                for (host, Report { at, facts, newest_shown, bundle }) in reports {
+                for (host, Report { at, facts, newest_shown, trust }) in reports {
                     // A host deleted since it reported must not leave a report behind.
                     if view.any_tenant().host(host)?.is_some() {
                         changes.push(Change::SaveReport {
@@ -41,7 +41,7 @@ impl App {
                             at,
                             facts: Some(facts),
                             newest_shown,
-                            bundle,
+                            trust,
                         });
                     }
                 }
@@ -61,6 +61,15 @@ impl App {
     /// Writes down everybody's reports.
     pub async fn save_all_presence(&self) -> Result<(), Unavailable> {
         self.save(&self.fleet.to_save(ToSave::All)).await
+    }
+
+    /// How the hosts in service know the server.
+    pub async fn server_trust(self: &Arc<Self>) -> Result<ServerTrustCensus, Unavailable> {
+        self.query_long(|app| {
+            app.fleet.wait_until_whole()?;
+            Ok(app.fleet.knows_server())
+        })
+        .await
     }
 
     /// Puts on record that the server has made its own certificate anew.

@@ -97,17 +97,17 @@ pub fn root_key_fingerprint(root_key: &PrivateKey) -> Result<String, RenewError>
 
 /// What a root does at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum RootStanding {
     Issues,
     Prepared,
     Retiring,
 }
 
-pub(crate) fn standing(hierarchy: &Hierarchy, root: &[u8]) -> Standing {
+pub(crate) fn standing(hierarchy: &Hierarchy, root: &[u8]) -> RootStanding {
     match hierarchy.root_change {
-        _ if hierarchy.issuing_root().is_some_and(|issuing| issuing == root) => Standing::Issues,
-        Some(RootChange { activated_at: None, .. }) => Standing::Prepared,
-        _ => Standing::Retiring,
+        _ if hierarchy.issuing_root().is_some_and(|issuing| issuing == root) => RootStanding::Issues,
+        Some(RootChange { activated_at: None, .. }) => RootStanding::Prepared,
+        _ => RootStanding::Retiring,
     }
 }
 

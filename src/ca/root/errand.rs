@@ -134,10 +134,10 @@ fn opened<D: for<'de> Deserialize<'de>>(content: &[u8]) -> Result<D, ErrandError
 fn block(
     text: &str,
     label: &'static str,
-    (other, is_other): (&str, ErrandError),
+    (other, is_other): (&'static str, ErrandError),
     neither: ErrandError,
 ) -> Result<Vec<u8>, ErrandError> {
-    let begins = |label: &str| text.trim_ascii_start().starts_with(&format!("-----BEGIN {label}-----"));
+    let begins = |label| !matches!(pem::single(text, &[label]), Err(PemError::NoBlock { .. }));
     pem::single(text, &[label]).map_err(|error| match error {
         PemError::NoBlock { .. } if begins(other) => is_other,
         PemError::NoBlock { .. } => neither,
@@ -229,7 +229,7 @@ impl SignedErrand {
 
 /// What will be signed, for whoever holds the key to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct SigningPlan {
     pub trust_domain: String,
     /// SHA-256 of the root's certificate; none: it will be made.
     pub root: Option<String>,
@@ -254,9 +254,9 @@ pub fn plan(
     root_key: &PrivateKey,
     kept: Option<&[u8]>,
     now: Timestamp,
-) -> Result<Plan, RootChangeError> {
+) -> Result<SigningPlan, RootChangeError> {
     let request = &errand.request;
-    let mut plan = Plan {
+    let mut plan = SigningPlan {
         trust_domain: request.trust_domain.to_string(),
         root: None,
         new_key: change::key_fingerprint(&request.public_key),

@@ -7,7 +7,7 @@ use age::secrecy::SecretString;
 use age::{DecryptError, Decryptor, Encryptor, scrypt};
 use zeroize::Zeroizing;
 
-use crate::pem;
+use crate::pem::{self, PemError};
 
 /// How age's armour is labelled.
 const ARMOUR: &str = "AGE ENCRYPTED FILE";
@@ -47,9 +47,11 @@ pub fn is_encrypted(text: &[u8]) -> bool {
     text.starts_with(AGE) || armoured(text).is_some()
 }
 
+/// A text that begins as armour does, whether or not it goes on like that.
 fn armoured(text: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(text).ok()?.trim_ascii();
-    text.strip_prefix("-----BEGIN ")?.starts_with(ARMOUR).then_some(text)
+    let text = std::str::from_utf8(text).ok()?;
+    let other = matches!(pem::single(text, &[ARMOUR]), Err(PemError::NoBlock { .. } | PemError::TooLong));
+    (!other).then_some(text)
 }
 
 /// What is in an age file: a root key as it comes from any other file.

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
+use crate::api::local::ServerTrustAnswer;
 use crate::api::overview::OverviewAnswer;
 use crate::api::people::TenantItem;
 use crate::ca::envelope::{Envelope, EnvelopeError};
@@ -62,8 +63,8 @@ impl GenCertCommand {
             return Err(CliError::new(format!("there is no certificate in {} to renew", tls.display()))
                 .hint("make one: muster gen-cert --name NAME"));
         }
-        if self.new_key && ca::server::has_key(&tls) && !self.yes {
-            refuse_new_key(hosts_on_record(global, &config).await?)?;
+        if self.new_key && ca::server::has_key(&tls) {
+            self.another_key(global, &config).await?;
         }
         if !self.new_ca && !ca::server::has_ca(&tls) {
             refuse_new_ca(hosts_on_record(global, &config).await?, &tls)?;
@@ -93,6 +94,28 @@ impl GenCertCommand {
 }
 
 impl GenCertCommand {
+    /// Another key needs a word where hosts depend on the server.
+    async fn another_key(&self, global: &Global, config: &Config) -> Result<(), CliError> {
+        if !config.data_dir.join(store::FILE_NAME).exists() {
+            return Ok(());
+        }
+        let control = Control::open_local(global).await?;
+        let trust: ServerTrustAnswer = control.call(Call::get("/local/hosts/server-trust")).await?.read()?;
+        let ServerTrustAnswer { hosts, leaf_alone, unsaid } = trust;
+        if hosts == 0 {
+            return Ok(());
+        }
+        let who = format!(
+            "hosts are on record ({hosts}): {leaf_alone} have reported that they trust the server's own certificate instead of its CA \
+             and will refuse another key, {unsaid} have not said"
+        );
+        if self.yes {
+            eprintln!("warning: {who}");
+            return Ok(());
+        }
+        Err(CliError::new(who).hint("leave --new-key out to keep the key; to go on all the same: --yes"))
+    }
+
     /// The names that were given, else those that are in use: the fleet knows the server by them.
     fn names_after(
         &self,
@@ -121,17 +144,6 @@ async fn hosts_on_record(global: &Global, config: &Config) -> Result<usize, CliE
         hosts += overview.read::<OverviewAnswer>()?.hosts_total;
     }
     Ok(hosts)
-}
-
-/// Another key needs a word where hosts depend on the server: the registry does not know what each of them trusts.
-fn refuse_new_key(hosts: usize) -> Result<(), CliError> {
-    match hosts {
-        0 => Ok(()),
-        hosts => Err(CliError::new(format!(
-            "hosts are on record ({hosts}), and those that trust the server's own certificate instead of its CA will refuse another key"
-        ))
-        .hint("leave --new-key out to keep the key; to go on all the same: --yes")),
-    }
 }
 
 /// Another CA locks every host out that trusts the one before.

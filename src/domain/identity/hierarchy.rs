@@ -24,7 +24,7 @@ pub struct Hierarchy {
     /// That another root takes the place of the one before. It is the last of the roots.
     pub root_change: Option<RootChange>,
     /// What a root was asked to sign elsewhere, and what has not come back.
-    pub open_request: Option<OpenRequest>,
+    pub open_request: Option<OpenRootRequest>,
 }
 
 /// How far another root has come.
@@ -49,7 +49,7 @@ pub enum RootTask {
 
 /// A request that has gone to where the root key is. There is one at a time: a newer one takes its place.
 #[derive(Clone, PartialEq, Eq)]
-pub struct OpenRequest {
+pub struct OpenRootRequest {
     /// SHA-256 of the request, which its answer names.
     pub digest: Vec<u8>,
     /// What it asks for.
@@ -156,9 +156,9 @@ impl Intermediate {
     }
 }
 
-impl std::fmt::Debug for OpenRequest {
+impl std::fmt::Debug for OpenRootRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OpenRequest")
+        f.debug_struct("OpenRootRequest")
             .field("task", &self.task)
             .field("made_at", &self.made_at)
             .finish_non_exhaustive()

@@ -25,6 +25,10 @@ pub struct HeartbeatRequest {
     /// Empty: it does not say, and counts as knowing none but the first.
     #[prost(bytes = "vec", tag = "2")]
     pub bundle_digest: ::prost::alloc::vec::Vec<u8>,
+    /// Whether the host knows the server by its very certificate, and not by a CA: it would refuse another key. Absent: it does
+    /// not say.
+    #[prost(bool, optional, tag = "3")]
+    pub trusts_leaf_alone: ::core::option::Option<bool>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatResponse {

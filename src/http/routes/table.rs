@@ -6,10 +6,11 @@ use axum::http::Method;
 use crate::domain::code::Code;
 use crate::http::Shared;
 use crate::http::openapi::registration::Api;
+use crate::http::routes::local::{keeping, root};
 use crate::http::routes::public::{agent_ca, enroll, health, install, metrics};
 use crate::http::routes::{
-    account, api_tokens, audit, events, hosts, local, overview, restored, secrets, sessions, tenants, tokens,
-    users, vouch,
+    account, api_tokens, audit, events, hosts, overview, restored, secrets, sessions, tenants, tokens, users,
+    vouch,
 };
 
 const GET: Method = Method::GET;
@@ -106,27 +107,28 @@ pub(crate) fn api() -> Api {
 /// What only the local operator reaches, over the UNIX socket or in process. None of it is part of the API, so
 /// none of it is in the OpenAPI document.
 pub(crate) fn local() -> Router<Shared> {
-    use axum::routing::post;
+    use axum::routing::{get, post};
     Router::new()
-        .route("/backup", post(local::backup))
-        .route("/check", post(local::check))
+        .route("/backup", post(keeping::backup))
+        .route("/check", post(keeping::check))
         .route("/restore/declare", post(restored::declare))
         .route("/restore/confirm", post(restored::confirm).get(restored::suspended))
-        .route("/agent-ca", post(local::install_agent_ca).get(local::has_agent_ca))
-        .route("/agent-ca/request", post(local::request_intermediate))
-        .route("/agent-ca/request-revocation", post(local::request_revocation))
-        .route("/agent-ca/renew", post(local::renew_agent_ca))
-        .route("/agent-ca/revoke-intermediate", post(local::revoke_intermediate))
-        .route("/agent-ca/publish-revocation", post(local::publish_revocation))
-        .route("/agent-ca/issue-now", post(local::issue_now))
-        .route("/agent-ca/root/request", post(local::root::request))
-        .route("/agent-ca/root/install", post(local::root::install))
-        .route("/agent-ca/root/request-root", post(local::root::request_root))
-        .route("/agent-ca/root/prepare", post(local::root::prepare))
-        .route("/agent-ca/root/activate", post(local::root::activate))
-        .route("/agent-ca/root/retire", post(local::root::retire))
-        .route("/envelope/recovery", post(local::add_recovery).get(local::recovery))
-        .route("/envelope/recovery/remove", post(local::remove_recovery))
+        .route("/agent-ca", post(keeping::install_agent_ca).get(keeping::has_agent_ca))
+        .route("/agent-ca/request", post(keeping::request_intermediate))
+        .route("/agent-ca/request-revocation", post(keeping::request_revocation))
+        .route("/agent-ca/renew", post(keeping::renew_agent_ca))
+        .route("/agent-ca/revoke-intermediate", post(keeping::revoke_intermediate))
+        .route("/agent-ca/publish-revocation", post(keeping::publish_revocation))
+        .route("/agent-ca/issue-now", post(keeping::issue_now))
+        .route("/agent-ca/root/request", post(root::request))
+        .route("/agent-ca/root/install", post(root::install))
+        .route("/agent-ca/root/request-root", post(root::request_root))
+        .route("/agent-ca/root/prepare", post(root::prepare))
+        .route("/agent-ca/root/activate", post(root::activate))
+        .route("/agent-ca/root/retire", post(root::retire))
+        .route("/hosts/server-trust", get(keeping::server_trust))
+        .route("/envelope/recovery", post(keeping::add_recovery).get(keeping::recovery))
+        .route("/envelope/recovery/remove", post(keeping::remove_recovery))
 }
 
 fn account(api: Api) -> Api {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::domain::enroll::enrollment::LetInBy;
-use crate::domain::host::{Host, HostFacts, HostFlag};
+use crate::domain::host::{Host, HostFacts, HostFlag, HostTrust};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::hierarchy::BundleDigest;
 use crate::domain::identity::serial::Serial;
@@ -48,7 +48,7 @@ struct HostRecord {
     #[serde(skip)]
     newest_shown: Option<Serial>,
     #[serde(skip)]
-    bundle: Option<BundleDigest>,
+    trust: HostTrust,
     decommissioned_at: Option<Timestamp>,
     #[serde(skip)]
     revoked_at: Option<Timestamp>,
@@ -92,10 +92,10 @@ impl StoredHost {
         report: Option<ReportRecord>,
         revoked_at: Option<Timestamp>,
     ) -> Host {
-        let ReportRecord { at, facts, newest_shown, bundle } = report.unwrap_or_default();
-        let bundle = bundle.as_deref().and_then(BundleDigest::from_octets);
+        let ReportRecord { at, facts, newest_shown, bundle, leaf_alone } = report.unwrap_or_default();
+        let trust = HostTrust { bundle: bundle.as_deref().and_then(BundleDigest::from_octets), leaf_alone };
         let facts = facts.unwrap_or_default().or(&self.0.facts);
-        Host { facts, last_seen: at, newest_shown, bundle, revoked_at, ..self.0 }
+        Host { facts, last_seen: at, newest_shown, trust, revoked_at, ..self.0 }
     }
 }
 
@@ -110,6 +110,9 @@ pub(in crate::store) struct ReportRecord {
     /// The digest of the roots that the host has reported to know.
     #[serde(default, with = "optional_base64", skip_serializing_if = "Option::is_none")]
     pub(crate) bundle: Option<Vec<u8>>,
+    /// Whether it knows the server by its very certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) leaf_alone: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]

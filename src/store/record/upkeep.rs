@@ -7,7 +7,7 @@ use crate::domain::enroll::enrollment::{RevocationReason, SVID_LIFETIME_MAX};
 use crate::domain::identity::clock_marks::{ClockMark, ClockMarks};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::hierarchy::{
-    Hierarchy, Intermediate, IntermediateRevocation, OpenRequest, RootChange, RootTask, SvidLifetime,
+    Hierarchy, Intermediate, IntermediateRevocation, OpenRootRequest, RootChange, RootTask, SvidLifetime,
     WaitingList,
 };
 use crate::domain::identity::jwt_keys::{JwtKey, JwtKeys, JwtPublicKey};
@@ -27,7 +27,7 @@ on_disk! {
     IntermediateRevocation as IntermediateRevocationRecord,
     SvidLifetime as SvidLifetimeRecord,
     RootChange as RootChangeRecord,
-    OpenRequest as OpenRequestRecord,
+    OpenRootRequest as OpenRootRequestRecord,
     JwtKeys as JwtKeysRecord,
     JwtKey as JwtKeyRecord,
     KnownLoss as LossRecord,
@@ -53,7 +53,7 @@ struct HierarchyRecord {
     #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
     root_change: Option<RootChange>,
     #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
-    open_request: Option<OpenRequest>,
+    open_request: Option<OpenRootRequest>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,8 +65,8 @@ struct RootChangeRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "OpenRequest")]
-struct OpenRequestRecord {
+#[serde(remote = "OpenRootRequest")]
+struct OpenRootRequestRecord {
     #[serde(with = "base64")]
     digest: Vec<u8>,
     #[serde(with = "RootTaskRecord")]

@@ -280,7 +280,7 @@ impl HostIndex {
             told.clone_from(&known.told);
             host.last_seen = host.last_seen.max(known.last_seen());
             host.newest_shown = host.newest_shown.max(known.host.newest_shown);
-            host.bundle = known.host.bundle.or(host.bundle);
+            host.trust = known.host.trust.or(host.trust);
             online = known.online && host.decommissioned_at.is_none();
         }
         let text = searched(&host);
@@ -474,7 +474,7 @@ mod tests {
             first_enrolled_at: at(0),
             last_seen: None,
             newest_shown: None,
-            bundle: None,
+            trust: crate::domain::host::HostTrust::default(),
             decommissioned_at: None,
             revoked_at: None,
             let_in_by: None,

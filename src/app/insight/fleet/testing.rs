@@ -30,7 +30,7 @@ impl Fleet {
             first_enrolled_at: Timestamp::UNIX_EPOCH,
             last_seen: None,
             newest_shown: None,
-            bundle: None,
+            trust: crate::domain::host::HostTrust::default(),
             decommissioned_at: None,
             revoked_at: None,
             let_in_by: None,

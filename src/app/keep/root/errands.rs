@@ -12,9 +12,9 @@ use crate::app::keep::revoke_intermediate::{Publishing, RevokedIntermediate};
 use crate::app::keep::root::change::PreparedRoot;
 use crate::app::{App, Unavailable};
 use crate::ca::envelope::EnvelopeSettings;
-use crate::ca::root::change::{MadeRoot, RootChangeError};
+use crate::ca::root::change::{self, MadeRoot};
 pub use crate::ca::root::errand::{Errand, ErrandError, SignedErrand};
-use crate::domain::identity::hierarchy::{Hierarchy, OpenRequest, RootTask};
+use crate::domain::identity::hierarchy::{Hierarchy, OpenRootRequest, RootTask};
 use crate::domain::insight::audit_action::AuditAction;
 
 /// Why nothing was asked for, or nothing taken over. Nothing has changed then.
@@ -67,7 +67,7 @@ pub enum Wish {
 
 /// What came of a signed file.
 #[derive(Debug, Clone)]
-pub enum Installed {
+pub enum InstalledErrand {
     /// Another intermediate.
     Renewed(CertificateSummary),
     /// One in the place of one that is revoked.
@@ -101,7 +101,7 @@ impl App {
         let sent = only_the_newest_list(request.clone());
         let errand = Errand::new(task, &sent, made_at);
         let IntermediateRequest { sealed_key, .. } = request;
-        let open = OpenRequest { digest: errand.digest(), task, now: at_once, made_at, sealed_key };
+        let open = OpenRootRequest { digest: errand.digest(), task, now: at_once, made_at, sealed_key };
         let after = Hierarchy { open_request: Some(open), ..before.clone() };
         let mut event = caller.event(AuditAction::AgentCaRequest, None, &after.trust_domain);
         event.detail.insert("for", word_of(task).to_owned());
@@ -116,7 +116,7 @@ impl App {
         text: &str,
         at_once: bool,
         settings: &EnvelopeSettings,
-    ) -> Result<Installed, ErrandRefused> {
+    ) -> Result<InstalledErrand, ErrandRefused> {
         let SignedErrand { request, root, signed } = SignedErrand::read(text)?;
         let hierarchy = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
         if hierarchy.intermediates.iter().any(|it| it.certificate == signed.certificate) {
@@ -132,18 +132,18 @@ impl App {
                 let issuing = if at_once { Issuing::Now } else { Issuing::Later };
                 let signed = SignedRequest { signed, sealed_key };
                 let renewed = self.install_intermediate(caller, signed, issuing, settings).await?;
-                Ok(Installed::Renewed(renewed))
+                Ok(InstalledErrand::Renewed(renewed))
             }
             (RootTask::Revoke(serial), None) => {
                 let publishing = if at_once { Publishing::Now } else { Publishing::WhenRotated };
                 let signed = SignedRequest { signed, sealed_key };
                 let revoked = self.revoke_intermediate(caller, signed, serial, publishing, settings).await?;
-                Ok(Installed::Revoked(Box::new(revoked)))
+                Ok(InstalledErrand::Revoked(Box::new(revoked)))
             }
             (RootTask::Prepare, Some(root)) => {
                 let made = MadeRoot { root, signed };
                 let prepared = self.prepare_root(caller, made, sealed_key, settings).await?;
-                Ok(Installed::Prepared(Box::new(prepared)))
+                Ok(InstalledErrand::Prepared(Box::new(prepared)))
             }
             _ => Err(ErrandRefused::NotAskedFor),
         }
@@ -155,7 +155,7 @@ impl App {
         settings: &EnvelopeSettings,
     ) -> Result<IntermediateRequest, RenewAgentCaError> {
         let hierarchy = self.hierarchy()?.ok_or(RenewAgentCaError::Missing)?;
-        crate::ca::root::change::preparable(&hierarchy).map_err(RootChangeError::from)?;
+        change::preparable(&hierarchy)?;
         self.request_from_root(hierarchy, RootTask::Prepare, settings).await
     }
 }
@@ -187,6 +187,7 @@ mod tests {
     use crate::app::keep::root::change::{RootChangeRefused, Waiting};
     use crate::ca::envelope::Envelope;
     use crate::ca::hierarchy::{self, RenewError};
+    use crate::ca::root::change::RootChangeError;
     use crate::ca::root::errand;
     use crate::clock::Clock;
     use crate::pem;
@@ -242,7 +243,7 @@ mod tests {
             errand::sign(&errand, key, None, self.clock.now()).unwrap().to_pem()
         }
 
-        async fn install(&self, text: &str) -> Result<Installed, ErrandRefused> {
+        async fn install(&self, text: &str) -> Result<InstalledErrand, ErrandRefused> {
             self.app.install_signed(&CALLER, text, false, &self.settings).await
         }
 
@@ -316,7 +317,7 @@ mod tests {
         let early = errand::sign(&errand, &site.root_key, None, tomorrow).unwrap().to_pem();
         assert!(site.refused(&early).await.contains("still to come"));
 
-        assert!(matches!(site.install(&good).await, Ok(Installed::Renewed(_))));
+        assert!(matches!(site.install(&good).await, Ok(InstalledErrand::Renewed(_))));
         assert!(site.refused(&good).await.contains("installed already"));
         assert!(site.refused(&early).await.contains("no request of this server is open"));
     }
@@ -352,7 +353,7 @@ mod tests {
         let plan = errand::plan(&revoking, &site.root_key, Some(&kept), now).unwrap();
         assert_eq!((plan.entries.len(), plan.entries[0].is_new), (1, false));
         let again = errand::sign(&revoking, &site.root_key, Some(&kept), now).unwrap();
-        assert!(matches!(site.install(&again.to_pem()).await, Ok(Installed::Revoked(_))));
+        assert!(matches!(site.install(&again.to_pem()).await, Ok(InstalledErrand::Revoked(_))));
 
         let damaged = Errand::read(&flipped(&request, request.len() / 3)).unwrap_err();
         assert_eq!(damaged, ErrandError::Damaged);
@@ -377,7 +378,7 @@ mod tests {
         );
         let signed = site.sign(&request, &key);
         let old = site.known();
-        assert!(matches!(site.install(&signed).await, Ok(Installed::Prepared(_))));
+        assert!(matches!(site.install(&signed).await, Ok(InstalledErrand::Prepared(_))));
         assert!(why(retire().await.unwrap_err()).contains("does not issue yet"));
 
         // Before it is activated the old one issues and is renewed; the held intermediate can be revoked, and is replaced.
@@ -387,7 +388,7 @@ mod tests {
         let held = hierarchy::describe(&site.known()).unwrap().remove(3).serial;
         let theft = site.ask(Wish::Revoke(held)).await;
         let theft = site.sign(&theft, &key);
-        let Ok(Installed::Revoked(revoked)) = site.install(&theft).await else { panic!("not revoked") };
+        let Ok(InstalledErrand::Revoked(revoked)) = site.install(&theft).await else { panic!("not revoked") };
         assert_eq!(pem::certificate(&old.intermediates[0].certificate), issuing(site.clock.now()));
         assert_eq!(revoked.issuing.fingerprint, hierarchy::describe(&old).unwrap()[1].fingerprint);
         assert!(site.known().intermediates.last().unwrap().held);
@@ -401,7 +402,7 @@ mod tests {
         let first = hierarchy::describe(&old).unwrap().remove(1).serial;
         let theft = site.ask(Wish::Revoke(first)).await;
         let theft = site.sign(&theft, &site.root_key);
-        assert!(matches!(site.install(&theft).await, Ok(Installed::Revoked(_))));
+        assert!(matches!(site.install(&theft).await, Ok(InstalledErrand::Revoked(_))));
         assert_eq!(issuing(site.clock.now()), new);
         assert_eq!(site.known().intermediates.len(), after.intermediates.len());
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::api::authority::{InstallSignedBody, InstalledAnswer, RootRequestAnswer, RootRequestBody};
 use crate::ca::root::change;
-use crate::ca::root::errand::{self, Errand, Plan};
+use crate::ca::root::errand::{self, Errand, SigningPlan};
 use crate::cli::Global;
 use crate::cli::authority::agent_ca::change::say_next;
 use crate::cli::authority::agent_ca::renew::{past_the_second_of, print_renewed, print_revoked};
@@ -209,8 +209,8 @@ pub(super) async fn sign(global: &Global, request: &Path, signing: &Signing) -> 
     Ok(())
 }
 
-fn show(errand: &Errand, plan: &Plan, has_kept: bool, makes_key: bool, now: Timestamp) {
-    let Plan { trust_domain, root, new_key, entries, crl_url } = plan;
+fn show(errand: &Errand, plan: &SigningPlan, has_kept: bool, makes_key: bool, now: Timestamp) {
+    let SigningPlan { trust_domain, root, new_key, entries, crl_url } = plan;
     let what = match errand.task {
         RootTask::Renew => "another intermediate".to_owned(),
         RootTask::Revoke(serial) => format!("another intermediate, and the revocation of {serial}"),

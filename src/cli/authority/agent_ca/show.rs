@@ -77,13 +77,12 @@ fn due(agent_ca: &AgentCaAnswer, now: Timestamp) -> Vec<String> {
         ));
     }
     let root = agent_ca.certificates.iter().rfind(|it| it.role == "root");
+    let root = root.filter(|_| agent_ca.root_change.is_none());
     if let Some(root) = root.filter(|root| root.not_after.duration_since(now) < ROOT_DUE_BEFORE) {
-        if agent_ca.root_change.is_none() {
-            lines.push(format!(
-                "The root ends at {}, and no intermediate can outlive it. Next: muster agent-ca prepare-root",
-                when(root.not_after)
-            ));
-        }
+        lines.push(format!(
+            "The root ends at {}, and no intermediate can outlive it. Next: muster agent-ca prepare-root",
+            when(root.not_after)
+        ));
     }
     let trusted = |it: &&CaCertificateItem| it.issuing_from.is_some() && it.revoked_at.is_none();
     match agent_ca.certificates.iter().rfind(trusted) {

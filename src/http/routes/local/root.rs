@@ -13,7 +13,7 @@ use crate::app::keep::agent_ca::SignedIntermediate;
 use crate::app::keep::root::change::{
     ChangedRoot, MadeRoot, PreparedRoot, RootChangeStanding, Waiting, key_fingerprint,
 };
-use crate::app::keep::root::errands::{Installed, Wish, word_of};
+use crate::app::keep::root::errands::{InstalledErrand, Wish, word_of};
 use crate::domain::identity::hierarchy::RootTask;
 use crate::http::Shared;
 use crate::http::input::body::Json;
@@ -107,13 +107,13 @@ const fn waiting(body: &ChangeRootBody) -> Waiting {
     if body.force { Waiting::Not } else { Waiting::ForEverybody }
 }
 
-impl From<Installed> for InstalledAnswer {
-    fn from(installed: Installed) -> Self {
+impl From<InstalledErrand> for InstalledAnswer {
+    fn from(installed: InstalledErrand) -> Self {
         let none = Self::default();
         match installed {
-            Installed::Renewed(renewed) => Self { renewed: Some(renewed.into()), ..none },
-            Installed::Revoked(revoked) => Self { revoked: Some((*revoked).into()), ..none },
-            Installed::Prepared(prepared) => Self { prepared: Some((*prepared).into()), ..none },
+            InstalledErrand::Renewed(renewed) => Self { renewed: Some(renewed.into()), ..none },
+            InstalledErrand::Revoked(revoked) => Self { revoked: Some((*revoked).into()), ..none },
+            InstalledErrand::Prepared(prepared) => Self { prepared: Some((*prepared).into()), ..none },
         }
     }
 }
