@@ -26,6 +26,7 @@ use crate::domain::network::crl_base::CrlBase;
 use crate::domain::network::host_port::{HostName, HostPort, NotAHostPort};
 use crate::domain::network::networks::Networks;
 use crate::domain::network::public_url::PublicUrls;
+use crate::domain::replicas::ReplicaSettings;
 
 /// Everything a server needs to know.
 #[derive(Debug, Clone)]
@@ -71,6 +72,8 @@ pub struct Config {
     pub retention: Retention,
     /// How often the server backs up by itself; `None`: it does not.
     pub backup: Option<BackupSchedule>,
+    /// Where every change goes, too.
+    pub replicas: Vec<ReplicaSettings>,
     pub log: LogFilter,
     pub log_format: LogFormat,
 }
@@ -196,6 +199,7 @@ settings! {
     envelope_key_file = "MUSTER_ENVELOPE_KEY_FILE": Path,
     envelope_passphrase_file = "MUSTER_ENVELOPE_PASSPHRASE_FILE": Path,
     backup = "MUSTER_BACKUP": Backup,
+    replicas = "MUSTER_REPLICAS": Replicas,
     log = "MUSTER_LOG": LogFilter,
     log_format = "MUSTER_LOG_FORMAT": LogFormat,
 }
@@ -340,6 +344,7 @@ impl Config {
             backup: source
                 .optional("backup", BackupSchedule::read)?
                 .unwrap_or_else(|| Some(BackupSchedule::default())),
+            replicas: source.optional("replicas", ReplicaSettings::read)?.unwrap_or_default(),
             log: source.parsed("log", None, LogFilter::default())?,
             log_format: source.parsed("log_format", None, LogFormat::Text)?,
             data_dir,
@@ -503,6 +508,9 @@ mod tests {
             SettingKind::Issuer => "https://muster.example.org",
             SettingKind::Retention => "{enrollments: 30d, events: 100d}",
             SettingKind::Backup => "{every: 12h, keep: 3, dir: /mnt/nas}",
+            SettingKind::Replicas => {
+                "[{url: 's3://bucket/muster', every: 2s, synchronous: [revocations, enrollments]}, {url: file:///mnt/nas/muster}]"
+            }
             SettingKind::LogFilter => "info,muster::http=debug",
             SettingKind::LogFormat => "json",
         }

@@ -25,6 +25,15 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     file.finish_with_mode(mode)
 }
 
+/// The same for what may be lost when the machine loses power: the file is there whole, as it was or as it is now.
+pub fn replace_unsynced(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let mut file = Unfinished::begin_replacing(path)?;
+    file.write_all(content)?;
+    file.file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    file.file.persist(&file.path)?;
+    Ok(())
+}
+
 /// Writes a file whose name must be free; otherwise `AlreadyExists`, and nothing has changed.
 pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let mut file = Unfinished { replaces: false, ..Unfinished::begin_replacing(path)? };

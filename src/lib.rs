@@ -31,6 +31,8 @@ pub mod store;
 pub mod tls;
 pub mod vouch;
 
+pub mod replica;
+
 pub mod app;
 
 pub mod api;

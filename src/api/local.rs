@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::api::encoding::word::Word;
 use crate::domain::identity::restore_epoch::LostBy;
+use crate::domain::replicas::ReplicaState;
 
 /// A line of `POST /local/check`: a table that is whole.
 #[derive(Serialize, Deserialize)]
@@ -36,6 +37,27 @@ pub(crate) struct ServerTrustAnswer {
     pub(crate) unsaid: usize,
 }
 
+/// One of `GET /local/replicas`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ReplicaItem {
+    pub(crate) url: String,
+    /// All that is set for it, as in `MUSTER_REPLICAS`.
+    pub(crate) entry: String,
+    /// `null`: no server runs that would write there.
+    pub(crate) state: Option<Word<ReplicaState>>,
+    pub(crate) since: Option<Timestamp>,
+    /// Why it is not following, as a clause.
+    pub(crate) why: Option<String>,
+    /// When the last change was written that it has.
+    pub(crate) last_frame_at: Option<Timestamp>,
+    /// For how long the oldest change has been waiting that it lacks.
+    pub(crate) lag_seconds: Option<i64>,
+    /// How many changes it lacks.
+    pub(crate) unsent: Option<u64>,
+    /// When its newest snapshot was begun.
+    pub(crate) snapshot_at: Option<Timestamp>,
+}
+
 /// `POST /local/restore/declare`
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -55,7 +77,7 @@ pub(crate) struct EpochAnswer {
     /// What was answered before is on record.
     pub(crate) backup_of: Timestamp,
     pub(crate) lost_at: Timestamp,
-    /// `journal`, `lost_at`, `crl` or `backup`: what tells when the server was lost.
+    /// `journal`, `replica`, `lost_at`, `crl` or `backup`: what tells when the server was lost.
     pub(crate) lost_at_by: Word<LostBy>,
     pub(crate) restored_at: Timestamp,
     /// How long agents come back by themselves; `null`: none does.

@@ -24,6 +24,7 @@ use crate::app::issue::shown_denied::ShownDenied;
 use crate::app::issue::vouch::VouchIssuers;
 use crate::app::issue::{enroll, rotate};
 use crate::app::keep::backup::scheduled::ScheduledBackups;
+use crate::app::keep::replicas::Replicas;
 use crate::app::keep::revocation_lists::RefusedSvids;
 use crate::app::keep::scrub::Scrubbed;
 use crate::app::pool::Pool;
@@ -46,6 +47,7 @@ use crate::domain::insight::live_kind::LiveKind;
 use crate::domain::insight::retention::Retention;
 use crate::domain::network::crl_base::CrlBase;
 use crate::domain::people::access::AccessChange;
+use crate::domain::replicas::ReplicaSettings;
 use crate::store::{self, OpenError, Published, ReadError, Store, WriteError};
 
 /// Choices of the operator that use cases obey.
@@ -77,6 +79,8 @@ pub struct Policy {
     pub jwt: JwtPolicy,
     /// How often the server backs up by itself; `None`: it does not.
     pub backups: Option<BackupSchedule>,
+    /// Where every change goes, too.
+    pub replicas: Vec<ReplicaSettings>,
 }
 
 /// Changes per second of one person or one API token, unless the operator chose another pace.
@@ -101,6 +105,7 @@ impl Default for Policy {
             retention: Retention::default(),
             jwt: JwtPolicy::default(),
             backups: None,
+            replicas: Vec::new(),
         }
     }
 }
@@ -163,6 +168,8 @@ pub struct App {
     pub(crate) vouch_issuers: VouchIssuers,
     /// What is known of the backups that the server makes by itself.
     pub(crate) backups: ScheduledBackups,
+    /// How replicas stand.
+    pub(crate) replicas: Replicas,
     /// What watchers of trust are told.
     pub(crate) trust_log: Arc<TrustLog>,
     /// What rotations are checked against.
@@ -251,6 +258,8 @@ impl App {
             })
         };
         let store = Store::open(&data_dir.join(store::FILE_NAME), Arc::clone(&clock), publish)?;
+        // Before anything is written that they would miss.
+        store.tap().follow(policy.replicas.len());
         let suspicions: Arc<Suspicions> = Arc::default();
         let fleet = Arc::new(Fleet::of(store.reader(), Arc::clone(&events), Arc::clone(&suspicions)));
         let trust_log = Arc::new(store.read(TrustLog::load)?);
@@ -312,6 +321,7 @@ impl App {
             vouch_issuers: VouchIssuers::new(trust.subscribe()),
             trust,
             backups: ScheduledBackups::default(),
+            replicas: Replicas::default(),
             trust_log,
             agent_ca_rows,
         })

@@ -24,4 +24,4 @@ mod issuing_key;
 mod profile;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

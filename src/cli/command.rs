@@ -86,6 +86,8 @@ pub(crate) enum Command {
     GenCert(crate::cli::authority::gen_cert::GenCertCommand),
     Backup(crate::cli::upkeep::backup::BackupCommand),
     Restore(crate::cli::upkeep::restore::RestoreCommand),
+    #[command(subcommand)]
+    Replica(crate::cli::upkeep::replica::ReplicaCommand),
     Envelope(crate::cli::upkeep::envelope::EnvelopeCommand),
     Check(crate::cli::upkeep::check::CheckCommand),
     Selftest(crate::cli::selftest::SelftestCommand),
@@ -154,6 +156,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Audit(command) => command.run(&global).await?,
         Command::Backup(command) => command.run(&global).await?,
         Command::Restore(command) => command.run(&global).await?,
+        Command::Replica(command) => return command.run(&global).await,
         Command::Envelope(command) => command.run(&global).await?,
         Command::Check(command) => return command.run(&global).await,
         Command::Selftest(command) => command.run(&global).await?,

@@ -30,6 +30,8 @@ pub enum SettingKind {
     Retention,
     /// How often to back up, how many to keep, and where.
     Backup,
+    /// Where the change log goes, too.
+    Replicas,
     LogFilter,
     LogFormat,
 }
@@ -60,6 +62,9 @@ impl SettingKind {
             }
             Self::Backup => {
                 "off, or how often, how many and where, such as {every: 24h, keep: 14, dir: /mnt/nas/muster}; in the environment every=24h,keep=14,dir=/mnt/nas/muster"
+            }
+            Self::Replicas => {
+                "a list such as [{url: file:///mnt/nas/muster, every: 1s}]; in the environment url=file:///mnt/nas/muster,every=1s with ; between two"
             }
             Self::LogFilter => {
                 "off, error, warn, info, debug or trace, and the same for a part, such as info,muster::http=debug"
@@ -102,6 +107,8 @@ impl SettingKind {
                 Ok(rest.into_iter().chain(dirs).cloned().collect::<Vec<_>>().join(","))
             }
             SettingValue::Mapping(_) => Err("a mapping stands there"),
+            SettingValue::Mappings(entries) if self == Self::Replicas => Ok(entries.join(";")),
+            SettingValue::Mappings(_) => Err("a list of mappings stands there"),
             SettingValue::Mixed => Err("a list of something other than texts stands there"),
         }
     }
@@ -117,6 +124,8 @@ pub(crate) enum SettingValue {
     Number(String),
     /// Its entries, `key=value`; what is no scalar has no value.
     Mapping(Vec<String>),
+    /// Several of these, the entries of each with commas between.
+    Mappings(Vec<String>),
     /// A list with something in it that is no text.
     Mixed,
 }
@@ -128,12 +137,20 @@ impl From<Value> for SettingValue {
             Value::Bool(value) => Self::Truth(value),
             Value::String(text) => Self::Text(text),
             Value::Number(number) => Self::Number(number.to_string()),
+            Value::Sequence(items) if !items.is_empty() && items.iter().all(Value::is_mapping) => {
+                let entries = |item| match Self::from(item) {
+                    Self::Mapping(entries) => entries.join(","),
+                    _ => String::new(),
+                };
+                Self::Mappings(items.into_iter().map(entries).collect())
+            }
             Value::Sequence(items) => {
                 items.into_iter().map(text).collect::<Option<_>>().map_or(Self::Mixed, Self::List)
             }
             Value::Mapping(entries) => {
                 let text = |value: Value| match Self::from(value) {
                     Self::Text(text) | Self::Number(text) => text,
+                    Self::List(items) => items.join("+"),
                     _ => String::new(),
                 };
                 let entries =

@@ -51,6 +51,9 @@ codes! {
         TooManyStreams = 429 "too_many_streams" => "close another one, such as a tab of the web UI",
         /// All places for what costs much are taken; it says nothing of whoever asks.
         Busy = 503 "busy" => "try again in a moment",
+        /// It is done, and a replica that was to have it first does not have it yet.
+        ReplicaBehind = 504 "replica_behind"
+            => "what was asked for is done and in force; 'muster replica status' on the server shows what keeps the replica",
         Unavailable = 503 "unavailable" => "the server's log says why",
         Internal = 500 "internal" => "the server's log says why",
         CaUnavailable = 503 "ca_unavailable" => "the log of the server says why; 'muster agent-ca show' there shows whether there is a CA and until when",

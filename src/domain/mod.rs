@@ -19,6 +19,7 @@ pub mod network;
 pub(crate) mod octets;
 pub mod people;
 pub mod printable;
+pub mod replicas;
 pub(crate) mod sha256;
 pub(crate) mod text;
 pub mod version;

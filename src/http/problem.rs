@@ -25,6 +25,7 @@ use crate::app::issue::tokens::TokenError;
 use crate::app::keep::agent_ca::{DescribeError, InitAgentCaError, RenewAgentCaError};
 use crate::app::keep::backup::BackupError;
 use crate::app::keep::recovery::RecoveryError;
+use crate::app::keep::replicas::ReplicaBehind;
 use crate::app::keep::restore::declare::DeclareError;
 use crate::app::keep::root::change::RootChangeRefused;
 use crate::app::keep::root::errands::ErrandRefused;
@@ -105,6 +106,11 @@ impl Problem {
     /// More is asked for than can be answered in time.
     pub fn overloaded() -> Self {
         Self::busy("More is asked of the server than it can answer in time.").retry_after(2)
+    }
+
+    pub fn replica_behind(behind: &ReplicaBehind) -> Self {
+        let detail = format!("It is done and in force, but the replica {} does not have it yet.", behind.url);
+        Self::new(Code::ReplicaBehind, detail)
     }
 
     pub fn internal() -> Self {

@@ -11,8 +11,10 @@ use crate::domain::enroll::join_lines::KeyPin;
 use crate::domain::enroll::join_link::JoinLink;
 use crate::domain::network::networks::Networks;
 use crate::domain::network::pin::Pin;
+use crate::domain::replicas::Synchronous;
 use crate::http::input::body::BodySlots;
 use crate::http::input::throttle::Throttle;
+use crate::http::problem::Problem;
 use crate::http::reach::Reach;
 use crate::http::routes::events::OpenStreams;
 use crate::http::routes::public::install::DownloadSlots;
@@ -53,6 +55,13 @@ pub struct ServerFacts {
     pub envelope: EnvelopeSettings,
     /// Programs for other platforms than this server's own, each in a folder of its platform.
     pub install_dir: Option<std::path::PathBuf>,
+}
+
+impl Shared {
+    /// Answers that replicas are to have first wait for them.
+    pub(crate) async fn replicated(&self, what: Synchronous) -> Result<(), Problem> {
+        self.app.replicated(what).await.map_err(|behind| Problem::replica_behind(&behind))
+    }
 }
 
 impl ServerFacts {

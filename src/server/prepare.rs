@@ -108,6 +108,7 @@ fn policy(config: &Config) -> Policy {
         readmit_decommissioned: config.readmit_decommissioned,
         retention: config.retention,
         backups: config.backup.clone(),
+        replicas: config.replicas.clone(),
         jwt: JwtPolicy {
             alg: config.jwt_svid_alg,
             ttl: config.jwt_svid_ttl,

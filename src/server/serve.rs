@@ -260,6 +260,8 @@ impl Server {
                 ending.clone(),
             )),
         ];
+        let sent = CancellationToken::new();
+        let shipping = self.app.ship_to_replicas(&self.shared.facts.envelope, &sent);
         stop.cancelled().await;
         tracing::info!("stopping");
         self.shared.end();
@@ -275,6 +277,13 @@ impl Server {
         warn_of(recorded, "repeated refusals could not be recorded");
         let left = sign_of_life(&self.app, &self.certificate).await;
         warn_of(left, "the last sign of life could not be left");
+        // After the last change.
+        sent.cancel();
+        let sending = tokio::task::spawn_blocking(|| {
+            // A panic there has been told of.
+            shipping.into_iter().for_each(|thread| drop(thread.join()));
+        });
+        let _ = sending.await;
         tracing::info!("stopped");
     }
 }

@@ -1,5 +1,7 @@
 //! Doors for the fuzz targets: journal lines, records and frames of the change log, read as the store reads them.
 
+use jiff::Timestamp;
+
 use crate::domain::enroll::enrollment::Enrollment;
 use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
@@ -66,7 +68,8 @@ pub(crate) fn read_record(data: &[u8]) {
 /// again.
 pub(crate) fn read_change_frame(data: &[u8]) {
     let _ = Frame::decode(data);
-    let frame = Frame { log: LogId([1; 16]), number: 1, previous: FrameDigest::NONE };
+    let frame =
+        Frame { log: LogId([1; 16]), number: 1, at: Timestamp::UNIX_EPOCH, previous: FrameDigest::NONE };
     let (octets, digest) = frame.encode(data).expect("what is fuzzed is short");
     let found = Frame::decode(&octets).expect("what was written can be read");
     assert_eq!((found.frame, found.digest, found.body), (frame, digest, data));

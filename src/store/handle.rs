@@ -16,6 +16,8 @@ use crate::store::journal::audit_checkpoints::Loss;
 use crate::store::journal::file::Journal;
 use crate::store::layers::snapshot::Snapshot;
 use crate::store::log::change_log::ChangeLog;
+use crate::store::log::position::LogPosition;
+use crate::store::log::tap::{FramePlace, FrameTap};
 use crate::store::opening::checked;
 use crate::store::opening::compaction::CompactionError;
 use crate::store::opening::disk::Disk;
@@ -44,6 +46,7 @@ pub struct Store {
     pub(crate) disk: Arc<Disk>,
     pub(crate) deny: DenyList,
     pub(crate) loss: Arc<Loss>,
+    tap: Arc<FrameTap>,
     walked: bool,
 }
 
@@ -72,8 +75,11 @@ impl Store {
         if !lesson.is_empty() {
             lesson.teach(opened.whole()?, clock.now())?;
         }
-        let (disk, log) = Disk::new(path.to_owned(), opened);
-        let store = Self::start(disk, Some(log), Some(journal), clock, publish)?;
+        let unlogged = opened.unlogged;
+        let (disk, mut log) = Disk::new(path.to_owned(), opened);
+        let tap = Arc::new(FrameTap::default());
+        tap.begin(log.head(), log.take_found(), unlogged);
+        let store = Self::start(disk, (Some(log), tap), Some(journal), clock, publish)?;
         store.loss.found(missing);
         Ok(Self { walked, ..store })
     }
@@ -93,7 +99,7 @@ impl Store {
 
     pub(crate) fn start(
         disk: Disk,
-        log: Option<ChangeLog>,
+        (log, tap): (Option<ChangeLog>, Arc<FrameTap>),
         journal: Option<Journal>,
         clock: Arc<dyn Clock>,
         publish: Publish,
@@ -104,9 +110,16 @@ impl Store {
         deny.apply(View::new(&snapshot).denied()?);
         drop(snapshot);
         let loss = Arc::new(Loss::default());
-        let writer =
-            Writer::start(Arc::clone(&disk), log, journal, Arc::clone(&loss), clock, deny.clone(), publish)?;
-        Ok(Self { writer: Arc::new(writer), disk, deny, loss, walked: true })
+        let writer = Writer::start(
+            Arc::clone(&disk),
+            (log, Arc::clone(&tap)),
+            journal,
+            Arc::clone(&loss),
+            clock,
+            deny.clone(),
+            publish,
+        )?;
+        Ok(Self { writer: Arc::new(writer), disk, deny, loss, tap, walked: true })
     }
 
     /// Reads from a consistent snapshot. Meant for point reads and short pages; long scans belong on a
@@ -129,6 +142,23 @@ impl Store {
         to: &mut dyn std::io::Write,
     ) -> Result<BackedUp, SnapshotWriteError> {
         backup::write(&self.disk.snapshot()?, files, now, to)
+    }
+
+    /// The same, and where in the change log that is; for a replica, which goes on from there.
+    pub fn back_up_in_log(
+        &self,
+        files: Vec<BackedUpFile>,
+        now: Timestamp,
+        to: &mut dyn std::io::Write,
+    ) -> Result<FramePlace, SnapshotWriteError> {
+        let (snapshot, place) = self.disk.snapshot_in_log()?;
+        backup::write(&snapshot, files, now, to)?;
+        Ok(place.unwrap_or(LogPosition::NONE).into())
+    }
+
+    /// What replicas take frames from.
+    pub const fn tap(&self) -> &Arc<FrameTap> {
+        &self.tap
     }
 
     /// Reads everything that is committed now and holds it together. Blocking and long.
@@ -241,7 +271,7 @@ impl Store {
         let backend = redb::backends::InMemoryBackend::new();
         let database = redb::Builder::new().create_with_backend(backend).expect("memory does not fail");
         open::initialise(&database, clock.now()).expect("memory does not fail");
-        Self::start(Disk::in_memory(database), None, None, clock, Box::new(|_| {}))
+        Self::start(Disk::in_memory(database), (None, Arc::default()), None, clock, Box::new(|_| {}))
             .expect("a fresh store opens")
     }
 }

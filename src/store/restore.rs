@@ -9,13 +9,18 @@ use tempfile::NamedTempFile;
 
 use super::backup::{self, Item};
 use super::change::Change;
+use super::layers::checkpoint;
+use super::layers::overlay::Overlay;
 use super::layers::snapshot::Snapshot;
+use super::log::frame::{Frame, decode_body};
+use super::log::tap::TappedFrame;
 use super::rows::{Table, protect};
 use super::view::View;
 use super::{FILE_NAME, JOURNAL_NAME, ReadError};
 use crate::durable::Unfinished;
 use crate::store::journal::file;
 use crate::store::journal::file::{Journal, JournalError, OnlyInJournal};
+use crate::store::journal::line::Line;
 use crate::store::opening::open;
 use crate::store::opening::open::OpenError;
 
@@ -59,6 +64,9 @@ pub enum SnapshotReadError {
     /// The revocation journal beside the store's place can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A frame of the change log has something that only a newer muster knows.
+    #[error("frame {0} has a table that this version of muster does not know; use a newer muster")]
+    Frame(u64),
     /// A record does not follow the one before it.
     #[error("the backup's audit trail is broken after record {after}")]
     Chain {
@@ -102,6 +110,21 @@ impl Restoring {
         from: &mut impl Read,
         other: TakeFile<'_>,
     ) -> Result<Self, SnapshotReadError> {
+        Self::unpack(directory, from, other)?.migrated()
+    }
+
+    /// Brings what was unpacked, and what was replayed on it, to the layout of this version.
+    pub fn migrated(self) -> Result<Self, SnapshotReadError> {
+        open::migrate(&self.database, &self.path).map_err(SnapshotReadError::Content)?;
+        Ok(self)
+    }
+
+    /// The same as [`Self::read`], in the layout that it was made in: frames of the change log that follow it have that, too.
+    pub fn unpack(
+        directory: &Path,
+        from: &mut impl Read,
+        other: TakeFile<'_>,
+    ) -> Result<Self, SnapshotReadError> {
         Self::vacant(directory)?;
         let write = |source| SnapshotReadError::Write { path: directory.to_owned(), source };
         let head = backup::read_head(from).map_err(SnapshotReadError::Backup)?;
@@ -113,8 +136,41 @@ impl Restoring {
         };
         let rows = read_rows(&database, from, directory, &mut take)?;
         let path = directory.join(FILE_NAME);
-        open::migrate(&database, &path).map_err(SnapshotReadError::Content)?;
         Ok(Self { database, file, path, journal: journal.flatten(), created_at: head.created_at, rows })
+    }
+
+    /// Puts frames of the change log on top that follow what is there.
+    pub fn replay<'f>(&self, frames: impl Iterator<Item = &'f TappedFrame>) -> Result<(), SnapshotReadError> {
+        let mut overlay = Overlay::default();
+        let commit = |overlay: &Overlay| {
+            checkpoint::commit_overlay(&self.database, overlay, None).map_err(|error| {
+                let (path, source) = (self.path.clone(), io::Error::other(error));
+                SnapshotReadError::Write { path, source }
+            })
+        };
+        for frame in frames {
+            let delta = Frame::decode(&frame.octets).and_then(|found| decode_body(found.body));
+            overlay.apply(delta.ok_or(SnapshotReadError::Frame(frame.number))?);
+            if overlay.octets() > COMMIT_OCTETS {
+                commit(&overlay)?;
+                overlay = Overlay::default();
+            }
+        }
+        if overlay.is_empty() { Ok(()) } else { commit(&overlay) }
+    }
+
+    /// Writes into a journal everything that the server of this store would have written there, and how far it had come. What is
+    /// in the journal already stays.
+    pub fn write_journal(&mut self, path: &Path, now: Timestamp) -> Result<(), SnapshotReadError> {
+        if let Some(spooled) = self.journal.take() {
+            spooled.finish().map_err(|source| SnapshotReadError::Write { path: path.to_owned(), source })?;
+        }
+        let transaction = self.database.begin_read().map_err(|error| Table::Meta.error(error))?;
+        let (head, alive) = self.view(|view| Ok((view.audit_head()?, view.last_alive()?)))?;
+        let opened = open::journal(Snapshot::of_file(transaction), path, now);
+        let mut journal = opened.map_err(SnapshotReadError::Content)?.journal;
+        let alive = alive.map(Line::Alive).into_iter().collect();
+        Ok(journal.append_lines(alive, Some(&head))?)
     }
 
     /// Reads what is restored so far, as it will stand in the store.
@@ -126,10 +182,18 @@ impl Restoring {
     /// What the revocation journal beside the store's future place knows and the backup does not: denials, and
     /// records of the audit trail. `None` when there is no journal.
     pub fn unknown(&self, now: Timestamp) -> Result<Option<OnlyInJournal>, SnapshotReadError> {
+        self.unknown_in(&self.path.with_file_name(JOURNAL_NAME), now)
+    }
+
+    /// The same of a journal elsewhere.
+    pub fn unknown_in(
+        &self,
+        journal: &Path,
+        now: Timestamp,
+    ) -> Result<Option<OnlyInJournal>, SnapshotReadError> {
         let transaction = self.database.begin_read().map_err(|error| Table::Meta.error(error))?;
-        let journal = self.path.with_file_name(JOURNAL_NAME);
         let lost = (self.created_at, Timestamp::MAX);
-        Ok(file::unknown_to(&View::new(&Snapshot::of_file(transaction)), &journal, lost, now)?)
+        Ok(file::unknown_to(&View::new(&Snapshot::of_file(transaction)), journal, lost, now)?)
     }
 
     /// Changes what was restored, before it is in place, and begins another epoch of trust.

@@ -27,6 +27,7 @@ use crate::store::journal::line::Line;
 use crate::store::layers::checkpoint;
 use crate::store::layers::checkpoint::Checkpointer;
 use crate::store::log::change_log::ChangeLog;
+use crate::store::log::tap::FrameTap;
 use crate::store::opening::disk::Disk;
 use crate::store::opening::open;
 use crate::store::opening::open::{OpenError, OpenedJournal};
@@ -71,7 +72,7 @@ impl Drop for Writer {
 impl Writer {
     pub(crate) fn start(
         disk: Arc<Disk>,
-        log: Option<ChangeLog>,
+        (log, tap): (Option<ChangeLog>, Arc<FrameTap>),
         journal: Option<Journal>,
         loss: Arc<Loss>,
         clock: Arc<dyn Clock>,
@@ -90,6 +91,7 @@ impl Writer {
         let mut run = Run {
             disk,
             log,
+            tap,
             checkpointer: Some(checkpointer),
             journal,
             loss,
@@ -169,6 +171,7 @@ struct Run {
     disk: Arc<Disk>,
     /// `None` for a store that lives in memory.
     log: Option<ChangeLog>,
+    tap: Arc<FrameTap>,
     /// `None` when the writer ends.
     checkpointer: Option<Checkpointer>,
     /// `None` for a store that lives in memory.
@@ -294,7 +297,9 @@ impl Run {
     /// a store that is whole again is not closed because of it.
     fn reopen(&mut self, reopen: &mut Reopen) -> Result<(), Failure> {
         if *reopen == Reopen::Store {
-            self.log = Some(self.disk.reopen(self.clock.now())?);
+            let log = self.log.insert(self.disk.reopen(self.clock.now())?);
+            // What was in doubt may be in the store and was told to no replica.
+            self.tap.begin(log.head(), Vec::new(), true);
             self.publish(&self.everything()?);
             self.health.set_in_doubt(false);
             *reopen = Reopen::Journal;
@@ -309,6 +314,9 @@ impl Run {
             if !lesson.is_empty() {
                 self.disk.put_all_in_file().map_err(open::failed)?;
                 self.disk.write_beside(|| lesson.teach(&database, now))?;
+                if let Some(log) = &self.log {
+                    self.tap.begin(log.head(), Vec::new(), true);
+                }
             }
             Ok((journal, missing))
         });
@@ -409,7 +417,7 @@ impl Run {
 
     /// Puts what a batch changes on disk, and above the file for those who read.
     fn append(&mut self, delta: Delta) -> Result<(), Failure> {
-        let mut position = None;
+        let (mut position, mut frame) = (None, None);
         if let Some(log) = &mut self.log {
             if !log.is_begun() {
                 let begun = log.begin()?;
@@ -417,10 +425,11 @@ impl Run {
                 checkpoint::commit_position(&database, &begun)?;
                 log.has_begun();
             }
-            log.append(&delta, self.disk.in_file())?;
+            frame = Some(log.append(&delta, self.disk.in_file(), self.clock.now())?);
             position = Some(log.head());
         }
         self.disk.install(delta, position);
+        frame.map(|frame| self.tap.push(frame));
         if self.disk.window_is_full()
             && let Some(checkpointer) = &self.checkpointer
         {

@@ -116,6 +116,8 @@ mod relying_parties;
 mod relying_party;
 /// `muster agent-ca renew`: a new intermediate takes over, and nothing of the old one is lost.
 mod renew;
+/// Replicas: every change goes elsewhere within a second, comes back from there, and two servers never write one history.
+mod replica;
 /// Events that agents report into the history of their hosts: bounded, and the agent's words.
 mod report;
 /// `muster agent-ca reseal`: another envelope key opens everything, and the old one nothing.

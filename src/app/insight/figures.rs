@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::app::insight::overview::AgentCaExpiries;
 use crate::app::keep::backup::scheduled::BackupFigures;
+use crate::app::keep::replicas::ReplicaFigures;
 use crate::app::{App, Unavailable};
 use crate::domain::insight::audit::AuditKind;
 
@@ -33,6 +34,8 @@ pub struct Figures {
     pub store_damaged: bool,
     /// How backups stand.
     pub backups: BackupFigures,
+    /// How replicas stand.
+    pub replicas: Vec<ReplicaFigures>,
     /// `None` before the agent CA was made.
     pub agent_ca: Option<AgentCaExpiries>,
     /// Records that the audit trail got since this process started, by what they say.
@@ -88,6 +91,7 @@ impl App {
             failed_commits: self.store.failed_commits(),
             store_damaged: self.scrubbed.finding().is_some(),
             backups: self.backup_figures()?,
+            replicas: self.replica_figures(),
             agent_ca: stored.map(|stored| AgentCaExpiries::of(&stored)),
             audited: self.counts.audited.lock().clone(),
             refused: self.counts.refused.lock().clone(),

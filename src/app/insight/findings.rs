@@ -50,6 +50,7 @@ impl App {
         }
         findings.extend(self.scrubbed.finding());
         findings.extend(self.backup_findings());
+        findings.extend(self.replica_findings());
         findings
     }
 }

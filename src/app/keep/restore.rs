@@ -3,6 +3,7 @@
 pub mod confirm;
 pub mod declare;
 pub mod epoch;
+pub mod from_replica;
 
 use std::collections::BTreeSet;
 use std::io::BufRead;
@@ -32,7 +33,9 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::network::pin::Pin;
-use crate::store::{self, Change, ReadError, RestoredChange, Restoring, View};
+use crate::replica::history::HistoryError;
+use crate::replica::state::StateFile;
+use crate::store::{self, Change, OnlyInJournal, ReadError, RestoredChange, Restoring, View};
 
 /// Why nothing was restored. The data directory is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,12 @@ pub enum RestoreError {
     /// Nothing says who was revoked after the backup.
     #[error("there is neither a revocation journal that reaches beyond the backup nor a revocation list")]
     RevocationLoss,
+    /// It can't be read, or is not what was written.
+    #[error(transparent)]
+    Replica(#[from] HistoryError),
+    /// What comes back of it could not be put together.
+    #[error("cannot write into the data directory")]
+    Scratch(#[source] std::io::Error),
     /// No server has been lost yet at that moment.
     #[error("the server can't have been lost at {0}, which is yet to come")]
     LostLater(Timestamp),
@@ -126,6 +135,8 @@ pub struct Restored {
     pub journal: bool,
     /// Whether there was one that does not.
     pub older_journal: bool,
+    /// The last change that its replica has, where it came back from that.
+    pub replica: Option<Timestamp>,
     /// What was taken from somebody after the backup, and is again: how many of each.
     pub withdrawn: Vec<(&'static str, usize)>,
     /// What counts for nothing until the operator confirms it.
@@ -178,10 +189,7 @@ pub fn restore(
     caller: &Caller,
     now: Timestamp,
 ) -> Result<Restored, RestoreError> {
-    Restoring::vacant(data_dir)?;
-    if let Some(later) = wishes.lost_at.filter(|at| at.duration_since(now) > CLOCKS_APART) {
-        return Err(RestoreError::LostLater(later));
-    }
+    begins(data_dir, wishes, now)?;
     let accept_unauthenticated = wishes.accept_unauthenticated;
     let unauthenticated =
         if accept_unauthenticated.is_some() { Unauthenticated::Accept } else { Unauthenticated::Refuse };
@@ -193,101 +201,141 @@ pub fn restore(
     if let Some(show) = accept_unauthenticated.filter(|_| !authenticated) {
         show(&restoring.view(in_charge)?);
     }
-    let roots = expected_roots(&restoring, wishes)?;
-    let server_files = match wishes.keep_tls {
-        true => KeptServerFiles::default(),
-        false => beside.to_put_back(data_dir)?,
-    };
-    let list = wishes.list.as_deref().map(|der| read_list(&restoring, der)).transpose()?;
     let from_journal = restoring.unknown(now)?;
-    let created_at = restoring.created_at;
-    // The one that a backup was made beside says nothing of what came after it, but is as good as any for what came before.
-    let journal = from_journal.as_ref().filter(|journal| journal.reaches_beyond());
-    if journal.is_none() && list.is_none() && !wishes.accept_revocation_loss {
-        return Err(RestoreError::RevocationLoss);
-    }
-    let lost = epoch::Lost {
-        journal: journal.and_then(|journal| journal.last_sign),
-        told: wishes.lost_at,
-        list: list.as_ref().map(crl::made_at),
-    };
-    let (lost_at, lost_by) = lost.at(created_at);
-    let lifetime = restoring.view(|view| epoch::lifetime(view, created_at, wishes.svid_ttl))?;
-    let epoch = RestoreEpoch::new(created_at, lost_at, now, lifetime, wishes.strict);
-    // What the journal keeps of people and credentials it has kept since it says whose it is.
-    let complete = journal.is_some_and(|journal| journal.store.is_some());
-    let suspend = if complete { Vec::new() } else { restoring.view(confirm::everything)? };
+    let unpacked = Unpacked { restoring, beside, authenticated, from_journal, replica: None };
+    unpacked.put_in_place(data_dir, wishes, caller, now)
+}
 
-    let mut restored = Restored {
-        created_at,
-        rows: restoring.rows,
-        authenticated,
-        roots,
-        server_files: match (server_files.is_empty(), beside.server().is_empty()) {
-            (false, _) => ServerFilesAfter::Restored,
-            (true, false) => ServerFilesAfter::Kept,
-            (true, true) => ServerFilesAfter::NotInBackup,
-        },
-        epoch,
-        lost_by,
-        hosts: restoring.view(epoch::hosts_in_service)?,
-        journal: journal.is_some(),
-        older_journal: from_journal.is_some() && journal.is_none(),
-        withdrawn: from_journal
-            .as_ref()
-            .map(|journal| journal.withdrawn.counts().to_vec())
-            .unwrap_or_default(),
-        suspended: SuspendedCounts::of(&suspend),
-        missing: from_journal.as_ref().and_then(|only_there| only_there.records.clone()),
-        list: list.is_some(),
-        certificates_denied: 0,
-        identities_denied: 0,
-        intermediates_revoked: 0,
-        tokens_voided: 0,
-        sessions_ended: 0,
-    };
-    let mut denials = Denials::default();
-    let store = from_journal.as_ref().and_then(|journal| journal.store);
-    let unnamed = restoring.view(|view| view.store_id())?.is_none();
-    let (from_journal, withdrawn) =
-        from_journal.map(|it| (it.denials, it.withdrawn.changes)).unwrap_or_default();
-    denials.extend(from_journal);
-    if let Some(list) = &list {
-        denials.extend(restoring.view(|view| denied_by(list, view))?);
+/// What can be refused before anything is read.
+fn begins(data_dir: &Path, wishes: &RestoreWishes, now: Timestamp) -> Result<(), RestoreError> {
+    Restoring::vacant(data_dir)?;
+    match wishes.lost_at.filter(|at| at.duration_since(now) > CLOCKS_APART) {
+        Some(later) => Err(RestoreError::LostLater(later)),
+        None => Ok(()),
     }
-    (restored.certificates_denied, restored.identities_denied) = denials.count();
-    let in_journal = |serial| denials.serials.contains(&serial);
-    let hierarchies = restoring.view(|view| denied_intermediates(view, in_journal, now))?;
-    restored.intermediates_revoked = hierarchies.as_ref().map_or(0, |(before, after)| {
-        revocation::unrevoked(before).len() - revocation::unrevoked(after).len()
-    });
-    let mut changes: Vec<Change> = denials.all.into_iter().map(Change::Deny).collect();
-    changes.extend(hierarchies.map(|(_, after)| Change::PutHierarchy(after)));
-    changes.extend(withdrawn);
-    changes.extend(store.filter(|_| unnamed).map(RestoredChange::SetStoreId).map(Change::Restored));
-    changes.extend(suspend.into_iter().map(RestoredChange::Suspend).map(Change::Restored));
-    changes.push(Change::Restored(RestoredChange::Begin(epoch)));
-    // The outage that lets come back who ran out because nobody was there begins with the loss.
-    changes.push(Change::Restored(RestoredChange::LastAlive(epoch.lost_at)));
-    let tokens = restoring.view(|view| void_tokens(view, now))?;
-    restored.tokens_voided = tokens.len();
-    changes.extend(tokens);
-    let sessions = restoring.view(|view| view.sessions())?;
-    restored.sessions_ended = sessions.len();
-    changes.extend(sessions.into_iter().map(|session| Change::EndSession(session.key)));
-    // Whoever held the keys of then may have signed with them since; the server makes new ones when it starts.
-    if !restoring.view(|view| view.jwt_keys())?.keys.is_empty() {
-        changes.push(Change::PutJwtKeys(JwtKeys::default()));
+}
+
+/// A store that came out of a backup or of a replica, and what is known beside it.
+struct Unpacked {
+    restoring: Restoring,
+    beside: BesideTheStore,
+    authenticated: bool,
+    /// What was taken away after it.
+    from_journal: Option<OnlyInJournal>,
+    /// The last change in the replica that it came out of.
+    replica: Option<Timestamp>,
+}
+
+impl Unpacked {
+    /// Takes from it whatever a restore never brings back, and gives it its place.
+    fn put_in_place(
+        self,
+        data_dir: &Path,
+        wishes: &RestoreWishes,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Result<Restored, RestoreError> {
+        let Self { restoring, beside, authenticated, from_journal, replica } = self;
+        let roots = expected_roots(&restoring, wishes)?;
+        let server_files = match wishes.keep_tls {
+            true => KeptServerFiles::default(),
+            false => beside.to_put_back(data_dir)?,
+        };
+        let list = wishes.list.as_deref().map(|der| read_list(&restoring, der)).transpose()?;
+        let created_at = restoring.created_at;
+        // The one that a backup was made beside says nothing of what came after it, but is as good as any for what came before.
+        let journal = from_journal.as_ref().filter(|journal| journal.reaches_beyond());
+        // A replica has every change up to its last.
+        if journal.is_none() && list.is_none() && replica.is_none() && !wishes.accept_revocation_loss {
+            return Err(RestoreError::RevocationLoss);
+        }
+        let lost = epoch::Lost {
+            journal: journal.and_then(|journal| journal.last_sign),
+            replica,
+            told: wishes.lost_at,
+            list: list.as_ref().map(crl::made_at),
+        };
+        let (lost_at, lost_by) = lost.at(created_at);
+        let lifetime = restoring.view(|view| epoch::lifetime(view, created_at, wishes.svid_ttl))?;
+        let epoch = RestoreEpoch::new(created_at, lost_at, now, lifetime, wishes.strict);
+        // What the journal keeps of people and credentials it has kept since it says whose it is.
+        let complete = replica.is_some() || journal.is_some_and(|journal| journal.store.is_some());
+        let suspend = if complete { Vec::new() } else { restoring.view(confirm::everything)? };
+
+        let mut restored = Restored {
+            created_at,
+            rows: restoring.rows,
+            authenticated,
+            roots,
+            server_files: match (server_files.is_empty(), beside.server().is_empty()) {
+                (false, _) => ServerFilesAfter::Restored,
+                (true, false) => ServerFilesAfter::Kept,
+                (true, true) => ServerFilesAfter::NotInBackup,
+            },
+            epoch,
+            lost_by,
+            hosts: restoring.view(epoch::hosts_in_service)?,
+            journal: journal.is_some(),
+            older_journal: from_journal.is_some() && journal.is_none(),
+            replica,
+            withdrawn: from_journal
+                .as_ref()
+                .map(|journal| journal.withdrawn.counts().to_vec())
+                .unwrap_or_default(),
+            suspended: SuspendedCounts::of(&suspend),
+            missing: from_journal.as_ref().and_then(|only_there| only_there.records.clone()),
+            list: list.is_some(),
+            certificates_denied: 0,
+            identities_denied: 0,
+            intermediates_revoked: 0,
+            tokens_voided: 0,
+            sessions_ended: 0,
+        };
+        let mut denials = Denials::default();
+        let store = from_journal.as_ref().and_then(|journal| journal.store);
+        let unnamed = restoring.view(|view| view.store_id())?.is_none();
+        let (from_journal, withdrawn) =
+            from_journal.map(|it| (it.denials, it.withdrawn.changes)).unwrap_or_default();
+        denials.extend(from_journal);
+        if let Some(list) = &list {
+            denials.extend(restoring.view(|view| denied_by(list, view))?);
+        }
+        (restored.certificates_denied, restored.identities_denied) = denials.count();
+        let in_journal = |serial| denials.serials.contains(&serial);
+        let hierarchies = restoring.view(|view| denied_intermediates(view, in_journal, now))?;
+        restored.intermediates_revoked = hierarchies.as_ref().map_or(0, |(before, after)| {
+            revocation::unrevoked(before).len() - revocation::unrevoked(after).len()
+        });
+        let mut changes: Vec<Change> = denials.all.into_iter().map(Change::Deny).collect();
+        changes.extend(hierarchies.map(|(_, after)| Change::PutHierarchy(after)));
+        changes.extend(withdrawn);
+        changes.extend(store.filter(|_| unnamed).map(RestoredChange::SetStoreId).map(Change::Restored));
+        changes.extend(suspend.into_iter().map(RestoredChange::Suspend).map(Change::Restored));
+        changes.push(Change::Restored(RestoredChange::Begin(epoch)));
+        // The outage that lets come back who ran out because nobody was there begins with the loss.
+        changes.push(Change::Restored(RestoredChange::LastAlive(epoch.lost_at)));
+        let tokens = restoring.view(|view| void_tokens(view, now))?;
+        restored.tokens_voided = tokens.len();
+        changes.extend(tokens);
+        let sessions = restoring.view(|view| view.sessions())?;
+        restored.sessions_ended = sessions.len();
+        changes.extend(sessions.into_iter().map(|session| Change::EndSession(session.key)));
+        // Whoever held the keys of then may have signed with them since; the server makes new ones when it starts.
+        if !restoring.view(|view| view.jwt_keys())?.keys.is_empty() {
+            changes.push(Change::PutJwtKeys(JwtKeys::default()));
+        }
+        changes.push(Change::Restored(RestoredChange::Notice(epoch::notice(&restored))));
+        changes.push(Change::Audit(event(caller, &restored)));
+        changes.extend(restored.missing.clone().map(Change::AcceptLoss));
+        restoring.write(changes, now)?;
+        // The store comes last: without it, a restore that was cut off is begun anew.
+        contents::put_back(&server_files, data_dir).map_err(PutBackError::from)?;
+        beside.put_recovery_back(data_dir)?;
+        // Whatever the lost server wrote to replicas, this one has not written it.
+        StateFile::forget(data_dir).map_err(RestoreError::Scratch)?;
+        restoring.put_in_place()?;
+        Ok(restored)
     }
-    changes.push(Change::Restored(RestoredChange::Notice(epoch::notice(&restored))));
-    changes.push(Change::Audit(event(caller, &restored)));
-    changes.extend(restored.missing.clone().map(Change::AcceptLoss));
-    restoring.write(changes, now)?;
-    // The store comes last: without it, a restore that was cut off is begun anew.
-    contents::put_back(&server_files, data_dir).map_err(PutBackError::from)?;
-    beside.put_recovery_back(data_dir)?;
-    restoring.put_in_place()?;
-    Ok(restored)
 }
 
 /// The roots in the backup, if the one that was expected is among them.

@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod envelope;
 mod leash;
 pub(crate) mod quickstart;
+pub(crate) mod replica;
 pub(crate) mod restore;
 pub(crate) mod restored;
 pub(crate) mod serve;

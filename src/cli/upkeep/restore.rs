@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::app::access::caller::{Caller, LocalVia};
 use crate::app::keep::backup::server_files::restore_server_files;
 use crate::app::keep::restore::confirm::SuspendedCounts;
+use crate::app::keep::restore::from_replica::{ReplicaSource, restore_from};
 use crate::app::keep::restore::{
     InCharge, LIST_MAX, RestoreError, RestoreWishes, Restored, ServerFilesAfter, restore,
 };
@@ -20,6 +21,7 @@ use crate::cli::Global;
 use crate::cli::authority::custody::Custody;
 use crate::cli::output::error::CliError;
 use crate::cli::output::values::{Progress, print_json};
+use crate::cli::upkeep::replica;
 use crate::cli::upkeep::restored::RestoreStep;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -43,8 +45,15 @@ pub(crate) struct RestoreCommand {
     #[command(subcommand)]
     step: Option<RestoreStep>,
     /// The backup, as 'muster backup' wrote it
-    #[arg(required = true)]
+    #[arg(required_unless_present = "from")]
     path: Option<PathBuf>,
+    /// Restore from a replica: its address as in the settings (file:///mnt/nas/muster, s3://bucket/prefix), or all of its entry as in
+    /// MUSTER_REPLICAS
+    #[arg(long, value_name = "REPLICA", conflicts_with_all = ["path", "accept_unauthenticated", "only_tls"])]
+    from: Option<String>,
+    /// The store as it was at this moment; nobody comes back who was taken out later
+    #[arg(long, value_name = "TIME", requires = "from")]
+    at: Option<Timestamp>,
     /// A revocation list newer than the backup, DER, as it was served at /agent-ca.crl
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
@@ -85,7 +94,11 @@ const EXAMPLES: &str = "Examples:
   systemctl start muster
 
 On another machine, with the envelope key as envelope.key in the data directory:
-  muster restore muster-2026-11-22.age";
+  muster restore muster-2026-11-22.age
+
+From a replica, to the last second, or as of a moment before a mistake:
+  muster restore --from file:///mnt/nas/muster
+  muster restore --from s3://bucket/muster --at 2026-11-22T09:30:00Z";
 
 impl RestoreCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
@@ -102,7 +115,11 @@ impl RestoreCommand {
             CliError::caused(&error)
                 .hint("stop the server and move muster.redb away; keep revocations.log where it is")
         })?;
-        let backup = open(&path)?;
+        // A backup that is not there is told of before anything else.
+        let backup = match self.from {
+            Some(_) => None,
+            None => Some(open(&path)?),
+        };
         let list = self.crl.as_deref().map(read_list).transpose()?;
         let envelope = Envelope::find(&server::envelope_settings(&config))?
             .ok_or_else(|| CliError::from(StartError::NoEnvelope).hint(server::FIND_THE_ENVELOPE))?;
@@ -121,9 +138,27 @@ impl RestoreCommand {
             accept_other_root: self.accept_other_root,
             keep_tls: self.keep_tls,
         };
+        let envelope = std::sync::Arc::new(envelope);
+        let source = match &self.from {
+            Some(from) => Some(ReplicaSource {
+                history: replica::history(from, &config, &envelope).await?,
+                runtime: tokio::runtime::Handle::current(),
+                at: self.at,
+            }),
+            None => None,
+        };
         let restoring = tokio::task::spawn_blocking(move || {
-            let sealed = BufReader::new(Watched::new(backup, "Restore"));
-            restore(&config.data_dir, sealed, &envelope, &wishes, &caller, SystemClock.now())
+            let now = SystemClock.now();
+            match (backup, source) {
+                (Some(backup), _) => {
+                    let sealed = BufReader::new(Watched::new(backup, "Restore"));
+                    restore(&config.data_dir, sealed, &envelope, &wishes, &caller, now)
+                }
+                (None, Some(source)) => {
+                    restore_from(&config.data_dir, &source, &envelope, &wishes, &caller, now)
+                }
+                (None, None) => unreachable!("clap wants one of the two"),
+            }
         });
         let restored = restoring.await?;
         let restored = restored.map_err(|error| refused(&error))?;
@@ -203,6 +238,10 @@ fn refused(error: &RestoreError) -> CliError {
             | SnapshotReadError::Chain { .. }
             | SnapshotReadError::Read(_),
         ) => said.hint(DAMAGED),
+        RestoreError::Replica(error) => match replica::advice(error) {
+            Some(hint) => said.hint(hint),
+            None => said,
+        },
         RestoreError::OlderList { .. } => {
             said.hint("leave --crl out, or give a list fetched after the backup")
         }
@@ -238,16 +277,29 @@ pub(super) const fn for_envelope(error: &EnvelopeError) -> Option<&'static str> 
 /// Says what happened, what will happen, and to whom; loudest what must not be overlooked.
 fn report(restored: &Restored) {
     let Restored { created_at, rows, certificates_denied, identities_denied, epoch, .. } = restored;
-    eprintln!("Restored the backup of {created_at}: {rows} rows.");
+    match restored.replica {
+        Some(end) if end > *created_at => eprintln!(
+            "Restored from the replica, as of {created_at}. Whoever was taken out from then on until {end:.0} stays out."
+        ),
+        Some(_) => eprintln!("Restored from the replica, up to its last change at {created_at}."),
+        None => eprintln!("Restored the backup of {created_at}: {rows} rows."),
+    }
     say_server_files(restored.server_files);
     let by = match restored.lost_by {
         LostBy::Journal => "its last sign of life in the revocation journal",
+        LostBy::Replica => "the last change in its replica",
         LostBy::Told => "as you say",
         LostBy::List => "when it signed the revocation list",
         LostBy::Backup => "the moment of the backup, because nothing tells more; --lost-at does",
     };
     eprintln!("  The server was lost at {:.0}: {by}.", epoch.lost_at);
-    if !restored.journal && !restored.list {
+    let from_replica = restored.replica.is_some();
+    if from_replica && !restored.journal && !restored.list {
+        eprintln!(
+            "  The replica has every revocation up to its last change. What was answered after that is lost; the lost server's \
+             revocations.log, if there is one, tells more: put it into the data directory before you restore."
+        );
+    } else if !restored.journal && !restored.list {
         eprintln!(
             "WARNING: NO REVOCATION JOURNAL AND NO --crl. WHOEVER WAS REVOKED AFTER THE BACKUP IS BACK."
         );
@@ -281,7 +333,7 @@ fn report(restored: &Restored) {
             "  The root's revocation list lacks them until the root signs another one; have it signed for each that 'muster agent-ca \
              show' lists as revoked: muster agent-ca revoke-intermediate ID --now"
         );
-    } else if !restored.journal {
+    } else if !restored.journal && !from_replica {
         eprintln!(
             "  An intermediate of the agent CA that was revoked after the backup issues again: revoke it again (muster agent-ca \
              revoke-intermediate)."
@@ -372,6 +424,7 @@ fn document(restored: &Restored) -> serde_json::Value {
     };
     json!({
         "backup_of": restored.created_at,
+        "replica_until": restored.replica,
         "rows": restored.rows,
         "authenticated": restored.authenticated,
         "roots": restored.roots.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -65,6 +65,8 @@ vocabulary! {
     wire pub enum LostBy {
         // Its last sign of life in the revocation journal.
         Journal = "journal",
+        // The last change in its replica.
+        Replica = "replica",
         // The operator.
         Told = "lost_at",
         // A revocation list that it signed.

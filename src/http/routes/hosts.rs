@@ -19,6 +19,7 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::HostId;
 use crate::domain::insight::timeline::EventKey;
+use crate::domain::replicas::Synchronous;
 use crate::http::Shared;
 use crate::http::input::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, One, tenant};
 use crate::http::input::page::{ListRequest, page_query};
@@ -149,7 +150,9 @@ pub(crate) async fn decommission(
     One { caller, tenant, id, .. }: One<HostWrite, HostId>,
     State(shared): State<Shared>,
 ) -> Result<axum::Json<HostItem>, Problem> {
-    Ok(item(&shared, shared.app.decommission(&caller, tenant, id).await?))
+    let host = shared.app.decommission(&caller, tenant, id).await?;
+    shared.replicated(Synchronous::Revocations).await?;
+    Ok(item(&shared, host))
 }
 
 pub(crate) async fn re_enable(
@@ -164,6 +167,7 @@ pub(crate) async fn delete(
     State(shared): State<Shared>,
 ) -> Result<NoContent, Problem> {
     shared.app.delete_host(&caller, tenant, id).await?;
+    shared.replicated(Synchronous::Revocations).await?;
     Ok(NoContent)
 }
 
@@ -172,6 +176,7 @@ pub(crate) async fn revoke(
     State(shared): State<Shared>,
 ) -> Result<axum::Json<RevokedAnswer>, Problem> {
     let revoked = shared.app.revoke(&caller, AgentRef { tenant, agent }).await?;
+    shared.replicated(Synchronous::Revocations).await?;
     Ok(axum::Json(RevokedAnswer {
         agent_id: revoked.identity.agent.to_string(),
         tenant_id: revoked.identity.tenant.to_string(),

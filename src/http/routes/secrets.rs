@@ -9,6 +9,7 @@ use crate::api::page::Page;
 use crate::app::issue::secrets::SecretOrder;
 use crate::domain::code::Code;
 use crate::domain::ids::CredentialId;
+use crate::domain::replicas::Synchronous;
 use crate::http::Shared;
 use crate::http::input::body::{Json, text};
 use crate::http::input::extract::{Allowed, InTenant, One, Params, SecretWrite, tenant};
@@ -68,5 +69,6 @@ pub(crate) async fn revoke(
     State(shared): State<Shared>,
 ) -> Result<axum::Json<SecretItem>, Problem> {
     let secret = shared.app.revoke_secret(&caller, tenant, id).await?;
+    shared.replicated(Synchronous::Revocations).await?;
     Ok(axum::Json(SecretItem::from(&secret)))
 }

@@ -45,6 +45,7 @@ pub(crate) fn open() -> Api {
             Code::IdentityRevoked,
             Code::Throttled,
             Code::CaUnavailable,
+            Code::ReplicaBehind,
         ])
         .operation("rotateAgent", "Replace an SVID by a new one, for a new key")
         .at(POST, "/enroll/agent/rotate", enroll::rotate)
@@ -111,6 +112,7 @@ pub(crate) fn local() -> Router<Shared> {
     Router::new()
         .route("/backup", post(keeping::backup))
         .route("/check", post(keeping::check))
+        .route("/replicas", get(keeping::replicas))
         .route("/restore/declare", post(restored::declare))
         .route("/restore/confirm", post(restored::confirm).get(restored::suspended))
         .route("/agent-ca", post(keeping::install_agent_ca).get(keeping::has_agent_ca))
@@ -194,6 +196,7 @@ fn credentials(api: Api) -> Api {
         .refuses_with(409, Code::TokenUsed)
         .operation("revokeAgent", "Revoke an agent's identity")
         .at(POST, "/agents/{agent_id}/revoke", hosts::revoke)
+        .refuses(&[Code::ReplicaBehind])
         .operation("listEnrollmentSecrets", "Enrollment secrets, newest first")
         .at(GET, "/enrollment-secrets", secrets::list)
         .operation(
@@ -204,6 +207,7 @@ fn credentials(api: Api) -> Api {
         .refuses(&[Code::InvalidName, Code::InvalidMaxUses, Code::InvalidTtl])
         .operation("revokeEnrollmentSecret", "Revoke an enrollment secret for good")
         .at(POST, "/enrollment-secrets/{id}/revoke", secrets::revoke)
+        .refuses(&[Code::ReplicaBehind])
 }
 
 fn fleet(api: Api) -> Api {
@@ -215,12 +219,14 @@ fn fleet(api: Api) -> Api {
         .at(GET, "/hosts/{id}", hosts::show)
         .operation("deleteHost", "Remove a host with everything that hangs on it")
         .at(DELETE, "/hosts/{id}", hosts::delete)
+        .refuses(&[Code::ReplicaBehind])
         .operation("hostEnrollments", "Every certificate ever issued to a host, newest first")
         .at(GET, "/hosts/{id}/enrollments", hosts::enrollments)
         .operation("hostEvents", "A host's timeline, newest first")
         .at(GET, "/hosts/{id}/events", hosts::events)
         .operation("decommissionHost", "Take a host out of service")
         .at(POST, "/hosts/{id}/decommission", hosts::decommission)
+        .refuses(&[Code::ReplicaBehind])
         .operation("reEnableHost", "Let a decommissioned or revoked host enroll again")
         .at(POST, "/hosts/{id}/re-enable", hosts::re_enable)
         .operation("listAudit", "The audit trail")

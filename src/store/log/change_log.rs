@@ -9,11 +9,13 @@ use std::collections::VecDeque;
 use std::io;
 
 use aws_lc_rs::rand;
+use jiff::Timestamp;
 
 use super::directory::Segments;
 use super::error::ChangeLogError;
-use super::frame::{Frame, GRAIN, LogId, decode_body, encode_body};
+use super::frame::{Frame, GRAIN, LogId, decode_body, encode_body, octets_with};
 use super::position::LogPosition;
+use super::tap::TappedFrame;
 use crate::store::layers::delta::Delta;
 use crate::store::layers::overlay::Overlay;
 
@@ -39,6 +41,8 @@ pub(crate) struct ChangeLog {
     held: VecDeque<Segment>,
     /// Where in the last segment the next frame goes.
     at: u64,
+    /// The frames that were found, oldest first: replicas may lack them.
+    found: Vec<TappedFrame>,
 }
 
 /// Where the last frame lies that was found.
@@ -59,7 +63,8 @@ impl ChangeLog {
             return Self::replay(segments, position, &names);
         }
         clear_away(&mut *segments, &position, &names).map_err(|source| io_error(&*segments, source))?;
-        Ok((Self { segments, head: position, held: VecDeque::new(), at: 0 }, Overlay::default()))
+        let log = Self { segments, head: position, held: VecDeque::new(), at: 0, found: Vec::new() };
+        Ok((log, Overlay::default()))
     }
 
     fn replay(
@@ -75,7 +80,7 @@ impl ChangeLog {
         let (mut head, mut overlay, mut held) = (position, Overlay::default(), VecDeque::new());
         // The frame that the file has come to is in the log, unless there was none yet.
         let mut reaches = position.number == position.begun_after;
-        let (mut last, mut at) = (None, 0);
+        let (mut last, mut at, mut kept) = (None, 0, Vec::new());
         for &first in names {
             if first > head.number.saturating_add(1) {
                 return Err(damaged(head.number + 1));
@@ -95,6 +100,7 @@ impl ChangeLog {
                 } else if expected == position.number {
                     reaches = found.digest == position.digest;
                 }
+                kept.push(TappedFrame::found(&found, &octets[offset..]));
                 let whole = octets[offset..offset + found.octets].to_vec();
                 last = Some(LastFrame { segment: first, offset: offset as u64, octets: whole });
                 offset += found.octets;
@@ -110,7 +116,7 @@ impl ChangeLog {
         if !reaches {
             return Err(missing());
         }
-        let mut log = Self { segments, head, held, at };
+        let mut log = Self { segments, head, held, at, found: kept };
         log.confirm(last).map_err(|source| io_error(&*log.segments, source))?;
         Ok((log, overlay))
     }
@@ -119,6 +125,11 @@ impl ChangeLog {
     fn confirm(&mut self, last: Option<LastFrame>) -> io::Result<()> {
         let Some(LastFrame { segment, offset, octets }) = last else { return Ok(()) };
         self.segments.write(segment, offset, &octets)
+    }
+
+    /// The frames that were found when it was opened, once.
+    pub(crate) fn take_found(&mut self) -> Vec<TappedFrame> {
+        std::mem::take(&mut self.found)
     }
 
     /// Whether the store's file says that there is a log to be read.
@@ -148,15 +159,15 @@ impl ChangeLog {
     }
 
     /// Appends what a batch changes, on disk when this returns. After an error what is on disk has to be found out by
-    /// recovery.
+    /// recovery. Returns the frame, for replicas.
     ///
     /// `applied`: the number of the last frame that is in the file.
-    pub(crate) fn append(&mut self, delta: &Delta, applied: u64) -> io::Result<()> {
+    pub(crate) fn append(&mut self, delta: &Delta, applied: u64, now: Timestamp) -> io::Result<TappedFrame> {
         let number = self.head.number + 1;
-        let frame = Frame { log: self.head.log, number, previous: self.head.digest };
+        let frame = Frame { log: self.head.log, number, at: now, previous: self.head.digest };
         let too_long = || io::Error::other("a batch of changes is too long for the change log");
         let body = encode_body(delta).ok_or_else(too_long)?;
-        let (octets, digest) = frame.encode(&body).ok_or_else(too_long)?;
+        let (mut octets, digest) = frame.encode(&body).ok_or_else(too_long)?;
         let length = octets.len() as u64;
         if self.held.back().is_none_or(|segment| self.at + length > segment.octets) {
             self.next_segment(length, applied)?;
@@ -165,7 +176,8 @@ impl ChangeLog {
         self.segments.write(segment, self.at, &octets)?;
         self.at += length;
         (self.head.number, self.head.digest) = (number, digest);
-        Ok(())
+        octets.truncate(octets_with(body.len()));
+        Ok(TappedFrame { number, previous: frame.previous, digest, at: now, octets })
     }
 
     /// Goes on in another segment: one whose frames are all in the file, or a new one.
@@ -280,7 +292,7 @@ mod tests {
         logged.position = log.begin().unwrap();
         log.has_begun();
         for number in 1..=frames {
-            log.append(&delta(number, octets), logged.position.number).unwrap();
+            log.append(&delta(number, octets), logged.position.number, Timestamp::UNIX_EPOCH).unwrap();
             if number <= applied {
                 logged.position = log.head();
             }
@@ -305,7 +317,7 @@ mod tests {
             let logged = logged(frames, octets, applied);
             let (mut log, tail) = logged.recover().unwrap();
             assert_eq!(keys(&tail), (applied + 1..=frames).collect::<Vec<_>>());
-            log.append(&delta(frames + 1, 10), applied).unwrap();
+            log.append(&delta(frames + 1, 10), applied, Timestamp::UNIX_EPOCH).unwrap();
             assert_eq!(keys(&logged.recover().unwrap().1), (applied + 1..=frames + 1).collect::<Vec<_>>());
         }
     }
@@ -318,8 +330,8 @@ mod tests {
         assert!(tail.is_empty());
         // A batch may be longer than a segment.
         let (mut log, _) = logged.recover().unwrap();
-        log.append(&delta(201, 9 << 20), 200).unwrap();
-        log.append(&delta(202, 10), 200).unwrap();
+        log.append(&delta(201, 9 << 20), 200, Timestamp::UNIX_EPOCH).unwrap();
+        log.append(&delta(202, 10), 200, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(keys(&logged.recover().unwrap().1), [201, 202]);
     }
 
@@ -332,7 +344,7 @@ mod tests {
             poke(last, 4 * frame + torn, &[0xaa; 100]);
             let (mut log, tail) = logged.recover().unwrap();
             assert_eq!(keys(&tail), [3, 4]);
-            log.append(&delta(5, 9000), 2).unwrap();
+            log.append(&delta(5, 9000), 2, Timestamp::UNIX_EPOCH).unwrap();
             drop(log);
             assert_eq!(keys(&logged.recover().unwrap().1), [3, 4, 5]);
         }

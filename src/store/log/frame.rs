@@ -1,12 +1,13 @@
-//! Frames: the change log's format, version 1.
+//! Frames: the change log's format, version 2. Version 1 had no time, and was in no release.
 //!
 //! A frame begins at a multiple of 4 KiB. All numbers are big-endian:
 //!
 //! | octets | |
 //! | --- | --- |
-//! | 8 | `MUSTERC1` |
+//! | 8 | `MUSTERC2` |
 //! | 16 | the log's id: random, new each time that a store is opened after it was closed cleanly |
 //! | 8 | the frame's number, one more than that of the one before |
+//! | 8 | when it was written: milliseconds since 1970, by the server's clock |
 //! | 4 | the length of its body |
 //! | 32 | the digest of the frame before; zeros before the first of a store |
 //! | 32 | the digest: SHA-256 of everything above and of the body |
@@ -15,6 +16,10 @@
 //! each table the length of its name (1), the name, and the number of its rows (4); for each row 1 and key and value
 //! (4 octets of length before each) where it is put, and 0 and the key where it is removed. Values are those of the store's
 //! file, with their checksums.
+//!
+//! Segments of a replica (`replica::segment`) hold the same octets without the zeros behind them.
+
+use jiff::Timestamp;
 
 use crate::domain::sha256::sha256;
 use crate::store::layers::delta::Delta;
@@ -22,9 +27,9 @@ use crate::store::rows::Table;
 
 /// Where frames may begin.
 pub(crate) const GRAIN: usize = 4096;
-const MAGIC: &[u8; 8] = b"MUSTERC1";
+const MAGIC: &[u8; 8] = b"MUSTERC2";
 /// What the digest covers of the head.
-const DIGESTED: usize = 68;
+const DIGESTED: usize = 76;
 const HEAD: usize = DIGESTED + 32;
 
 const REMOVED: u8 = 0;
@@ -32,11 +37,21 @@ const PUT: u8 = 1;
 
 /// SHA-256 of a frame: what the next one follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FrameDigest(pub(crate) [u8; 32]);
+pub struct FrameDigest(pub(crate) [u8; 32]);
 
 impl FrameDigest {
     /// What a store's first frame follows.
     pub(crate) const NONE: Self = Self([0; 32]);
+
+    /// The digest with these octets.
+    pub const fn from_bytes(octets: [u8; 32]) -> Self {
+        Self(octets)
+    }
+
+    /// Its octets.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 /// Which log a frame belongs to.
@@ -48,6 +63,8 @@ pub(crate) struct LogId(pub(crate) [u8; 16]);
 pub(crate) struct Frame {
     pub(crate) log: LogId,
     pub(crate) number: u64,
+    /// When it was written, by the server's clock.
+    pub(crate) at: Timestamp,
     pub(crate) previous: FrameDigest,
 }
 
@@ -68,6 +85,7 @@ impl Frame {
         octets.extend_from_slice(MAGIC);
         octets.extend_from_slice(&self.log.0);
         octets.extend_from_slice(&self.number.to_be_bytes());
+        octets.extend_from_slice(&self.at.as_millisecond().to_be_bytes());
         octets.extend_from_slice(&length(body.len())?);
         octets.extend_from_slice(&self.previous.0);
         let digest = FrameDigest(sha256(&[&octets, body]));
@@ -82,13 +100,19 @@ impl Frame {
         let (head, rest) = octets.split_at_checked(HEAD)?;
         let mut parts = Parts(head.strip_prefix(MAGIC.as_slice())?);
         let (log, number) = (LogId(parts.array()?), u64::from_be_bytes(parts.array()?));
+        let at = Timestamp::from_millisecond(i64::from_be_bytes(parts.array()?)).ok()?;
         let length = usize::try_from(parts.length()?).ok()?;
         let (previous, digest) = (FrameDigest(parts.array()?), FrameDigest(parts.array()?));
         let body = rest.get(..length)?;
         let is_whole = digest.0 == sha256(&[&head[..DIGESTED], body]);
-        let frame = Self { log, number, previous };
+        let frame = Self { log, number, at, previous };
         is_whole.then(|| Found { frame, digest, body, octets: padded(HEAD + length).min(octets.len()) })
     }
+}
+
+/// What of an encoded frame is no padding: so much goes to a replica.
+pub(crate) const fn octets_with(body: usize) -> usize {
+    HEAD + body
 }
 
 const fn padded(octets: usize) -> usize {
@@ -178,7 +202,8 @@ mod tests {
     }
 
     fn frame() -> Frame {
-        Frame { log: LogId([3; 16]), number: 9, previous: FrameDigest([4; 32]) }
+        let at = Timestamp::from_millisecond(1_800_000_000_123).unwrap();
+        Frame { log: LogId([3; 16]), number: 9, at, previous: FrameDigest([4; 32]) }
     }
 
     #[test]

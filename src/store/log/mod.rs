@@ -3,5 +3,6 @@
 pub(crate) mod change_log;
 pub(crate) mod directory;
 pub mod error;
-pub(crate) mod frame;
+pub mod frame;
 pub(crate) mod position;
+pub mod tap;

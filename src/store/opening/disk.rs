@@ -124,13 +124,18 @@ impl Disk {
 
     /// Everything that was promised by now.
     pub(crate) fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        Ok(self.snapshot_in_log()?.0)
+    }
+
+    /// The same, and where in the log that is; `None` for a store that lives in memory.
+    pub(crate) fn snapshot_in_log(&self) -> Result<(Snapshot, Option<LogPosition>), ReadError> {
         loop {
-            let (generation, overlays) = {
+            let (generation, reached, overlays) = {
                 let layers = self.layers.lock();
                 if let Some(file) = &layers.file {
-                    return Ok(Snapshot::new(Arc::clone(file), layers.overlays()));
+                    return Ok((Snapshot::new(Arc::clone(file), layers.overlays()), layers.reached));
                 }
-                (layers.generation, layers.overlays())
+                (layers.generation, layers.reached, layers.overlays())
             };
             let database = self.database().ok_or(ReadError::Reopening)?;
             let transaction = database.begin_read().map_err(|error| Table::Meta.error(error))?;
@@ -141,7 +146,7 @@ impl Disk {
                 if layers.closed.is_none() {
                     layers.file = Some(Arc::clone(&file));
                 }
-                return Ok(Snapshot::new(file, overlays));
+                return Ok((Snapshot::new(file, overlays), reached));
             }
         }
     }

@@ -113,6 +113,8 @@ pub(crate) struct Opened {
     pub(crate) in_file: u64,
     /// Whether the whole file was walked.
     pub(crate) walked: bool,
+    /// Whether something was put into the file that is in no frame.
+    pub(crate) unlogged: bool,
 }
 
 impl Opened {
@@ -123,7 +125,10 @@ impl Opened {
     }
 
     /// The file, with everything in it.
+    ///
+    /// For whoever changes it without a frame.
     pub(crate) fn whole(&mut self) -> Result<&Database, OpenError> {
+        self.unlogged = true;
         if !self.tail.is_empty() {
             let head = self.log.head();
             checkpoint::commit_overlay(&self.database, &self.tail, Some(&head)).map_err(failed)?;
@@ -195,7 +200,7 @@ pub(crate) fn recover(database: Database, segments: Box<dyn Segments>) -> Result
     if changes > 0 {
         tracing::info!(changes, "the store was not closed; what its file lacks was read from the change log");
     }
-    Ok(Opened { database, log, tail, in_file: position.number, walked: false })
+    Ok(Opened { database, log, tail, in_file: position.number, walked: false, unlogged: false })
 }
 
 /// A new one.

@@ -94,7 +94,8 @@ impl Run {
             })
         };
         let (file, log) = Disk::new(path, recovered);
-        let store = Store::start(file, Some(log), Some(opened), Arc::new(Noon), publish).unwrap();
+        let store =
+            Store::start(file, (Some(log), Arc::default()), Some(opened), Arc::new(Noon), publish).unwrap();
         dumps.lock().push(dump(&store.disk));
         watched.set(Arc::clone(&store.disk)).unwrap();
         tokio::runtime::Runtime::new().unwrap().block_on(live(&store));

@@ -61,10 +61,16 @@ impl Server {
 
     /// A quickstart on a data directory that has been filled before.
     pub fn quickstart_on(fill: impl FnOnce(&Path)) -> Self {
+        Self::quickstart_on_with(&[], fill)
+    }
+
+    /// The same, with settings in its environment.
+    pub fn quickstart_on_with(env: &[(&str, &str)], fill: impl FnOnce(&Path)) -> Self {
         let room = tempfile::tempdir().unwrap();
         fill(&room.path().join("data"));
-        let (process, hello, first_line) = launch(room.path(), &[], None, &own_port(), &own_port()).unwrap();
-        Self { process, hello, first_line, env: Vec::new(), descriptors: None, room }
+        let env: Vec<_> = env.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let (process, hello, first_line) = launch(room.path(), &env, None, &own_port(), &own_port()).unwrap();
+        Self { process, hello, first_line, env, descriptors: None, room }
     }
 
     /// A quickstart that may have only so many descriptors open.

@@ -15,7 +15,7 @@ const TLS: &str = "tls";
 const RECOVERY_MAX: usize = 64 << 10;
 
 /// The files of a data directory that go into a backup.
-pub(super) fn files_of(data_dir: &Path) -> Result<Vec<BackedUpFile>, BackupError> {
+pub(crate) fn files_of(data_dir: &Path) -> Result<Vec<BackedUpFile>, BackupError> {
     let unreadable = |source| SnapshotWriteError::File { name: store::JOURNAL_NAME, source };
     let mut files: Vec<_> = store::backup::journal(data_dir).map_err(unreadable)?.into_iter().collect();
     for (name, content) in KeptServerFiles::read(&data_dir.join(TLS))?.named() {
@@ -51,6 +51,11 @@ impl BesideTheStore {
         Ok(true)
     }
 
+    /// Takes all of it in place of what came before.
+    pub(crate) fn replace_server(&mut self, server: KeptServerFiles) {
+        self.server = server;
+    }
+
     /// What agents trust the server by.
     pub(crate) const fn server(&self) -> &KeptServerFiles {
         &self.server
@@ -68,6 +73,11 @@ impl BesideTheStore {
             None => Ok(()),
         }
     }
+}
+
+/// What agents trust the server by, as it lies in a data directory.
+pub(crate) fn server_files_of(data_dir: &Path) -> Result<KeptServerFiles, ServerCaError> {
+    KeptServerFiles::read(&data_dir.join(TLS))
 }
 
 /// Writes what [`BesideTheStore::to_put_back`] has found.

@@ -190,7 +190,8 @@ impl Declaring {
             return Err(DeclareError::RevocationLoss);
         }
         let last_sign = given.as_ref().and_then(|journal| journal.alive_then);
-        let (lost_at, lost_by) = Lost { journal: last_sign, told: lost_at, list: listed_at }.at(backup_at);
+        let (lost_at, lost_by) =
+            Lost { journal: last_sign, replica: None, told: lost_at, list: listed_at }.at(backup_at);
         let lifetime = epoch::lifetime(view, backup_at, self.svid_ttl)?;
         let begun = RestoreEpoch::new(backup_at, lost_at, now, lifetime, strict);
         let complete = reaches && given.as_ref().is_some_and(|journal| journal.store.is_some());
@@ -221,6 +222,7 @@ impl Declaring {
             hosts: epoch::hosts_in_service(view)?,
             journal: reaches,
             older_journal,
+            replica: None,
             withdrawn,
             suspended: SuspendedCounts::of(&suspend),
             missing: None,

@@ -15,6 +15,8 @@ use crate::store::{ReadError, View};
 pub(crate) struct Lost {
     /// The last sign of life in its journal.
     pub(crate) journal: Option<Timestamp>,
+    /// The last change in its replica.
+    pub(crate) replica: Option<Timestamp>,
     /// What the operator says.
     pub(crate) told: Option<Timestamp>,
     /// When it signed its last list.
@@ -24,11 +26,14 @@ pub(crate) struct Lost {
 impl Lost {
     /// When it was: what it has left itself counts most, and nothing that says less than the rest.
     pub(crate) fn at(self, backup_at: Timestamp) -> (Timestamp, LostBy) {
-        let first = match (self.journal, self.told) {
-            (Some(at), _) => (at, LostBy::Journal),
-            (None, Some(at)) => (at, LostBy::Told),
-            (None, None) => (backup_at, LostBy::Backup),
+        let journal = self.journal.map(|at| (at, LostBy::Journal));
+        let replica = self.replica.map(|at| (at, LostBy::Replica));
+        let left = match (journal, replica) {
+            (Some(journal), Some(replica)) if replica.0 > journal.0 => Some(replica),
+            (journal, replica) => journal.or(replica),
         };
+        let told = self.told.map(|at| (at, LostBy::Told));
+        let first = left.or(told).unwrap_or((backup_at, LostBy::Backup));
         let list = self.list.map(|at| (at, LostBy::List)).filter(|(at, _)| *at > first.0);
         let (at, by) = list.unwrap_or(first);
         if at < backup_at { (backup_at, LostBy::Backup) } else { (at, by) }
@@ -100,7 +105,8 @@ mod tests {
     fn the_loss_is_no_earlier_than_anything_that_the_server_left() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let lost = |journal: Option<i64>, told: Option<i64>, list: Option<i64>| {
-            let lost = Lost { journal: journal.map(at), told: told.map(at), list: list.map(at) };
+            let lost =
+                Lost { journal: journal.map(at), replica: None, told: told.map(at), list: list.map(at) };
             let (lost_at, by) = lost.at(at(100));
             (lost_at.as_second(), by)
         };

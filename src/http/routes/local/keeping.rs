@@ -15,16 +15,19 @@ use crate::api::authority::{
     AgentCaBody, CaCertificateItem, RenewBody, RequestRevocationBody, RequestedIntermediate,
     RevokeIntermediateBody, RevokedIntermediateAnswer,
 };
+use crate::api::encoding::word::Word;
 use crate::api::local::{
-    AgentCaPresence, CheckVerdict, CheckedTableItem, RecoveryAnswer, RecoveryBody, ServerTrustAnswer,
+    AgentCaPresence, CheckVerdict, CheckedTableItem, RecoveryAnswer, RecoveryBody, ReplicaItem, ServerTrustAnswer,
 };
 use crate::api::overview::WarningItem;
 use crate::app::access::caller::Caller;
 use crate::app::insight::fleet::ServerTrustCensus;
 use crate::app::keep::agent_ca::{IntermediateRequest, Issuing, SignedIntermediate, SignedRequest};
 use crate::app::keep::recovery::{RecoveryChange, RecoveryRecipients};
+use crate::app::keep::replicas::ReplicaFigures;
 use crate::app::keep::revoke_intermediate::{Publishing, RevokedIntermediate};
 use crate::app::keep::scrub::CheckedTable;
+use crate::domain::replicas::ReplicaSettings;
 use crate::http::input::body::Json;
 use crate::http::input::extract::Local;
 use crate::http::problem::{Problem, with_causes};
@@ -81,6 +84,49 @@ pub(crate) async fn check(Local(_): Local, State(shared): State<Shared>) -> Resp
         let _ = last.send(Ok(Bytes::from(verdict))).await;
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+/// How each replica stands.
+pub(crate) async fn replicas(Local(_): Local, State(shared): State<Shared>) -> axum::Json<Vec<ReplicaItem>> {
+    let shipped: Vec<_> = shared.app.replica_figures().into_iter().map(ReplicaItem::from).collect();
+    if !shipped.is_empty() {
+        return axum::Json(shipped);
+    }
+    // No server runs that would know more than what is set.
+    axum::Json(shared.app.set_replicas().iter().map(ReplicaItem::from).collect())
+}
+
+impl From<ReplicaFigures> for ReplicaItem {
+    fn from(figures: ReplicaFigures) -> Self {
+        let ReplicaFigures { standing, settings, lag, unsent } = figures;
+        Self {
+            url: standing.url,
+            entry: settings.to_string(),
+            state: Some(Word::Known(standing.state)),
+            since: Some(standing.since),
+            why: standing.why,
+            last_frame_at: standing.last_frame_at,
+            lag_seconds: Some(lag.as_secs()),
+            unsent: Some(unsent),
+            snapshot_at: standing.snapshot_at,
+        }
+    }
+}
+
+impl From<&ReplicaSettings> for ReplicaItem {
+    fn from(settings: &ReplicaSettings) -> Self {
+        Self {
+            url: settings.place.to_string(),
+            entry: settings.to_string(),
+            state: None,
+            since: None,
+            why: None,
+            last_frame_at: None,
+            lag_seconds: None,
+            unsent: None,
+            snapshot_at: None,
+        }
+    }
 }
 
 fn line_of(line: &impl Serialize) -> Vec<u8> {

@@ -10,6 +10,7 @@ use crate::app::issue::rotate::RotateRequest;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::host::HostFacts;
 use crate::domain::network::host_port::HostPort;
+use crate::domain::replicas::Synchronous;
 use crate::http::Shared;
 use crate::http::input::body::Json;
 use crate::http::input::extract::{CameBy, ClientAddress};
@@ -37,7 +38,11 @@ pub(crate) async fn enroll(
     let hostname = facts.hostname.clone();
     let request = EnrollRequest { kind, credential, csr: body.csr, facts, peer };
     let error = match shared.app.enroll(request).await {
-        Ok(svid) => return Ok(Created(answer(&shared, svid, came_by.as_ref()))),
+        Ok(svid) => {
+            // The same request again is answered with the certificate that is there.
+            shared.replicated(Synchronous::Enrollments).await?;
+            return Ok(Created(answer(&shared, svid, came_by.as_ref())));
+        }
         Err(error) => error,
     };
     if error.proved_nothing() {

@@ -14,8 +14,10 @@ use prometheus_client::registry::Registry;
 
 use crate::app::access::caller::Caller;
 use crate::app::insight::figures::Figures;
+use crate::app::keep::replicas::ReplicaFigures;
 use crate::domain::insight::audit::AuditKind;
 use crate::domain::insight::audit_reason::AuditReason;
+use crate::domain::replicas::ReplicaState;
 use crate::http::Shared;
 use crate::http::input::extract::Known;
 use crate::http::openapi::describe::Input;
@@ -97,6 +99,11 @@ fn prometheus_text(openmetrics: &str) -> String {
     text
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, prometheus_client::encoding::EncodeLabelSet)]
+struct ReplicaLabel {
+    replica: String,
+}
+
 /// All figures, under the names that they have for good.
 fn registry(
     figures: &Figures,
@@ -134,6 +141,12 @@ fn registry(
             gauge(name, help, value);
         }
     }
+    replicas(&mut registry, &figures.replicas);
+    let mut gauge = |name: &str, help: &str, value: i64| {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    };
     // When what must be renewed in time runs out; seconds since the epoch, to compare with time().
     let (root, intermediate) =
         figures.agent_ca.as_ref().map_or((None, None), |ca| (ca.root, ca.intermediate));
@@ -192,6 +205,45 @@ fn counters<const N: usize>(counts: impl Iterator<Item = ([Label; N], u64)>) -> 
         family.get_or_create(&labels).inc_by(count);
     }
     family
+}
+
+/// How each replica stands, by its address.
+fn replicas(registry: &mut Registry, replicas: &[ReplicaFigures]) {
+    if replicas.is_empty() {
+        return;
+    }
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    type Value<'v> = &'v dyn Fn(&ReplicaFigures) -> i64;
+    let all: [(&str, &str, Value<'_>); 6] = [
+        ("replica_following", "Whether a replica takes what is written", &|it| {
+            i64::from(it.standing.state == ReplicaState::Following)
+        }),
+        (
+            "replica_lag_seconds",
+            "For how long the oldest change has been waiting that a replica lacks",
+            &|it| it.lag.as_secs(),
+        ),
+        ("replica_unsent_frames", "Changes that a replica lacks", &|it| number(it.unsent)),
+        (
+            "replica_last_frame_seconds",
+            "When the last change was written that a replica has, seconds since the epoch; 0 before the first",
+            &|it| it.standing.last_frame_at.map_or(0, Timestamp::as_second),
+        ),
+        ("replica_failures", "Attempts to write to a replica that failed since the process started", &|it| {
+            number(it.standing.failures)
+        }),
+        ("replica_sent_bytes", "What was sent to a replica in segments since the process started", &|it| {
+            number(it.standing.sent_octets)
+        }),
+    ];
+    for (name, help, value) in all {
+        let family: Family<ReplicaLabel, Gauge> = Family::default();
+        for figures in replicas {
+            let label = ReplicaLabel { replica: figures.standing.url.clone() };
+            family.get_or_create(&label).set(value(figures));
+        }
+        registry.register(name, help, family);
+    }
 }
 
 #[cfg(test)]
