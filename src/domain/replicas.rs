@@ -68,6 +68,8 @@ pub struct ReplicaSettings {
     pub keep: SignedDuration,
     /// What waits for it.
     pub synchronous: Vec<Synchronous>,
+    /// After how long out of its reach nothing is issued any more.
+    pub fence: Option<SignedDuration>,
     /// The address of an object store other than Amazon's.
     pub endpoint: Option<String>,
     /// The region of a bucket.
@@ -123,6 +125,8 @@ const EVERY: std::ops::RangeInclusive<SignedDuration> =
     SignedDuration::from_millis(50)..=SignedDuration::from_hours(1);
 const SNAPSHOT_EVERY: std::ops::RangeInclusive<SignedDuration> =
     SignedDuration::from_secs(1)..=SignedDuration::from_hours(30 * 24);
+const FENCE: std::ops::RangeInclusive<SignedDuration> =
+    SignedDuration::from_secs(1)..=SignedDuration::from_hours(24);
 const KEEP: std::ops::RangeInclusive<SignedDuration> =
     SignedDuration::from_secs(1)..=SignedDuration::from_hours(3660 * 24);
 
@@ -167,6 +171,9 @@ impl fmt::Display for ReplicaSettings {
             let words: Vec<_> = self.synchronous.iter().map(|word| word.as_str()).collect();
             write!(f, ",synchronous={}", words.join("+"))?;
         }
+        if let Some(fence) = self.fence {
+            write!(f, ",fence={}", milliseconds(fence))?;
+        }
         let texts = [("endpoint", &self.endpoint), ("region", &self.region)];
         for (name, text) in texts.into_iter().filter_map(|(name, text)| Some((name, text.as_ref()?))) {
             write!(f, ",{name}={text}")?;
@@ -188,6 +195,7 @@ impl ReplicaSettings {
             snapshot_every: SignedDuration::from_hours(24),
             keep: SignedDuration::from_hours(30 * 24),
             synchronous: Vec::new(),
+            fence: None,
             endpoint: None,
             region: None,
             credentials_file: None,
@@ -227,6 +235,7 @@ impl ReplicaSettings {
                         between(value, &SNAPSHOT_EVERY, ("snapshot_every", "1s", "30d"))?;
                 }
                 "keep" => replica.keep = between(value, &KEEP, ("keep", "1s", "3660d"))?,
+                "fence" => replica.fence = Some(between(value, &FENCE, ("fence", "1s", "24h"))?),
                 "synchronous" => {
                     let words = value.split('+').filter(|word| !word.is_empty());
                     let words = words.map(str::parse).collect::<Result<_, _>>();
@@ -294,7 +303,7 @@ mod tests {
     #[test]
     fn what_is_left_out_is_as_by_default_and_what_is_wrong_is_named() {
         let read = ReplicaSettings::read(
-            "url=s3://backups/muster/eu,every=5s,synchronous=revocations+enrollments,endpoint=http://127.0.0.1:9000; \
+            "url=s3://backups/muster/eu,every=5s,fence=10m,synchronous=revocations+enrollments,endpoint=http://127.0.0.1:9000; \
              url=file:///mnt/nas",
         );
         let read = read.unwrap();

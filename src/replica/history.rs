@@ -11,15 +11,17 @@ use serde::{Deserialize, Serialize};
 
 use super::data_key::{self, DataKeyError, KeyOf};
 use super::layout::{self, SnapshotName};
-use super::place::{Place, PlaceError};
+use super::place::{OpenPlace, PlaceError};
 use super::segment::{
-    DataKey, Entry, NotASegment, SegmentDigest, SegmentHead, SegmentNumber, SnapshotEntry, digest_of,
+    DataKey, NotASegment, SegmentDigest, SegmentEntry, SegmentHead, SegmentNumber, SnapshotEntry, digest_of,
 };
 use crate::ca::envelope::Envelope;
 use crate::domain::withdrawal::StoreId;
 
 /// Segments that are asked for at once.
 const AT_ONCE: usize = 8;
+/// Segments within which a snapshot is named.
+const NAMED_WITHIN: u64 = 20_000;
 /// The layout of names, and what is in them.
 pub(super) const FORMAT: u32 = 1;
 
@@ -108,18 +110,18 @@ pub struct OpenedSegment {
     /// Of all of it.
     pub digest: SegmentDigest,
     /// What is in it.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<SegmentEntry>,
 }
 
 /// A replica that is read.
-pub struct History {
-    place: Place,
+pub struct ReplicaHistory {
+    place: OpenPlace,
     store: StoreId,
     envelope: Arc<Envelope>,
     keys: Mutex<BTreeMap<(u64, u32), Arc<DataKey>>>,
 }
 
-impl std::fmt::Debug for History {
+impl std::fmt::Debug for ReplicaHistory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("History")
             .field("place", &self.place)
@@ -129,7 +131,7 @@ impl std::fmt::Debug for History {
 }
 
 /// What a replica says of itself; `None` where there is none.
-pub(super) async fn descriptor(place: &Place) -> Result<Option<StoreId>, HistoryError> {
+pub(super) async fn descriptor(place: &OpenPlace) -> Result<Option<StoreId>, HistoryError> {
     let Some(octets) = place.get(layout::DESCRIPTOR).await? else { return Ok(None) };
     let read: Descriptor = serde_json::from_slice(&octets).map_err(|_| HistoryError::Descriptor)?;
     let store = data_encoding::HEXLOWER.decode(read.store.as_bytes()).ok();
@@ -141,7 +143,7 @@ pub(super) async fn descriptor(place: &Place) -> Result<Option<StoreId>, History
 }
 
 /// The number of the last segment of a term; `None` where there is none.
-pub(super) async fn last_segment(place: &Place, term: u64) -> Result<Option<u64>, PlaceError> {
+pub(super) async fn last_segment(place: &OpenPlace, term: u64) -> Result<Option<u64>, PlaceError> {
     let folders = place.folders(Some(&layout::segments(term))).await?;
     for folder in folders.iter().rev() {
         let names = place.names(folder).await?;
@@ -152,9 +154,9 @@ pub(super) async fn last_segment(place: &Place, term: u64) -> Result<Option<u64>
     Ok(None)
 }
 
-impl History {
+impl ReplicaHistory {
     /// The replica that lies there.
-    pub async fn open(place: Place, envelope: Arc<Envelope>) -> Result<Self, HistoryError> {
+    pub async fn open(place: OpenPlace, envelope: Arc<Envelope>) -> Result<Self, HistoryError> {
         let store = descriptor(&place).await?.ok_or(HistoryError::None)?;
         Ok(Self { place, store, envelope, keys: Mutex::default() })
     }
@@ -165,7 +167,7 @@ impl History {
     }
 
     /// Where it lies.
-    pub const fn place(&self) -> &Place {
+    pub const fn place(&self) -> &OpenPlace {
         &self.place
     }
 
@@ -252,13 +254,24 @@ impl History {
         Ok(())
     }
 
-    /// The segment that names a snapshot, if one does.
-    async fn named(&self, term: u64, name: &SnapshotName) -> Result<Option<SnapshotEntry>, HistoryError> {
+    /// Whether a segment names a snapshot soon after it was begun, as it does unless its server ended right then.
+    pub(super) async fn is_named(&self, term: u64, name: &SnapshotName) -> Result<bool, HistoryError> {
+        Ok(self.named(term, name, NAMED_WITHIN).await?.is_some())
+    }
+
+    /// The segment that names a snapshot, if one of so many after it does.
+    async fn named(
+        &self,
+        term: u64,
+        name: &SnapshotName,
+        within: u64,
+    ) -> Result<Option<SnapshotEntry>, HistoryError> {
         let Some(last) = self.last(term).await? else { return Ok(None) };
+        let last = last.min(name.after.saturating_add(within));
         let mut found = None;
         self.walk::<HistoryError>(term, (name.after + 1, last), |segment| {
             found = segment.entries.into_iter().find_map(|entry| match entry {
-                Entry::Snapshot(snapshot) if snapshot.name == name.name => Some(snapshot),
+                SegmentEntry::Snapshot(snapshot) if snapshot.name == name.name => Some(snapshot),
                 _ => None,
             });
             Ok(found.is_none())
@@ -276,7 +289,7 @@ impl History {
             let snapshots = self.snapshots(term).await?;
             let fits = snapshots.into_iter().rev().filter(|snapshot| at.is_none_or(|at| snapshot.at <= at));
             for snapshot in fits {
-                if let Some(entry) = self.named(term, &snapshot).await? {
+                if let Some(entry) = self.named(term, &snapshot, u64::MAX).await? {
                     return Ok((term, snapshot, entry));
                 }
             }

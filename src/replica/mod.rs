@@ -14,6 +14,3 @@ pub mod segment;
 pub mod shipping;
 pub mod state;
 pub mod status;
-
-#[cfg(test)]
-mod tests;

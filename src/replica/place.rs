@@ -57,19 +57,19 @@ pub enum Put {
 
 /// An open place.
 #[derive(Clone)]
-pub struct Place {
+pub struct OpenPlace {
     store: Arc<dyn ObjectStore>,
     prefix: String,
     shown: String,
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for OpenPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Place").field(&self.shown).finish()
     }
 }
 
-impl Place {
+impl OpenPlace {
     /// Reads no more than what is needed to know where it is. A folder is made where its parent is there. Blocking.
     pub fn open(settings: &ReplicaSettings, make: bool) -> Result<Self, PlaceError> {
         let shown = settings.place.to_string();
@@ -91,12 +91,6 @@ impl Place {
             }
         };
         Ok(Self { store, prefix, shown })
-    }
-
-    /// Any store, for tests.
-    #[cfg(test)]
-    pub(super) fn of(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, prefix: String::new(), shown: "a test's".to_owned() }
     }
 
     fn path(&self, name: &str) -> Path {
@@ -215,7 +209,7 @@ async fn within<T>(asked: impl Future<Output = T>) -> Result<T, PlaceError> {
 
 /// Something long that is being written. It is there when it is finished, and not before.
 pub struct Upload<'p> {
-    place: &'p Place,
+    place: &'p OpenPlace,
     name: String,
     begun: Option<Box<dyn MultipartUpload>>,
     /// What is short goes in one piece.

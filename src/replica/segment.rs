@@ -87,7 +87,7 @@ pub type NamedFile = (String, Zeroizing<Vec<u8>>);
 
 /// What a segment holds.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Entry {
+pub enum SegmentEntry {
     /// A frame of the change log.
     Frame(TappedFrame),
     /// `tls/`, as it is from then on.
@@ -101,7 +101,7 @@ pub enum Entry {
     Snapshot(SnapshotEntry),
 }
 
-impl fmt::Debug for Entry {
+impl fmt::Debug for SegmentEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Frame(frame) => f.debug_tuple("Frame").field(&frame.number).finish(),
@@ -130,7 +130,7 @@ pub struct DataKey(LessSafeKey);
 
 impl fmt::Debug for DataKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DataKey")
+        f.write_str("data key")
     }
 }
 
@@ -179,7 +179,7 @@ impl SegmentHead {
     }
 
     /// The whole segment. `None`: the system gives no random octets, or an entry is too long.
-    pub fn seal(&self, entries: &[Entry], key: &DataKey) -> Option<Vec<u8>> {
+    pub fn seal(&self, entries: &[SegmentEntry], key: &DataKey) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE];
         rand::fill(&mut nonce).ok()?;
         let mut octets = self.encode();
@@ -193,7 +193,7 @@ impl SegmentHead {
     }
 
     /// What the segment with this head holds.
-    pub fn open(&self, octets: &[u8], key: &DataKey) -> Result<Vec<Entry>, NotASegment> {
+    pub fn open(&self, octets: &[u8], key: &DataKey) -> Result<Vec<SegmentEntry>, NotASegment> {
         let (head, sealed) = octets.split_at_checked(HEAD).ok_or(NotASegment::Head)?;
         let nonce: [u8; NONCE] = head.last_chunk::<NONCE>().copied().ok_or(NotASegment::Head)?;
         let mut sealed = sealed.to_vec();
@@ -202,13 +202,13 @@ impl SegmentHead {
         let content = opened.map_err(|_| NotASegment::Sealed)?;
         let (mut parts, mut entries) = (Parts(content), Vec::new());
         while !parts.0.is_empty() {
-            entries.push(Entry::decode(&mut parts).ok_or(NotASegment::Content)?);
+            entries.push(SegmentEntry::decode(&mut parts).ok_or(NotASegment::Content)?);
         }
         Ok(entries)
     }
 }
 
-impl Entry {
+impl SegmentEntry {
     /// About how long it is.
     pub fn octets(&self) -> usize {
         match self {
@@ -334,7 +334,7 @@ mod tests {
         let place = FramePlace { number: 9, digest: FrameDigest::from_bytes([8; 32]) };
         let name = "term/x.snapshot".to_owned();
         let snapshot = SnapshotEntry { at, begins_anew: true, place, octets: 10, sha256: [9; 32], name };
-        let entries = vec![Entry::Files { at, files }, Entry::Snapshot(snapshot)];
+        let entries = vec![SegmentEntry::Files { at, files }, SegmentEntry::Snapshot(snapshot)];
         let sealed = head.seal(&entries, &key).unwrap();
         let opened = |octets: &[u8], key: &DataKey| SegmentHead::read(octets)?.open(octets, key);
         assert_eq!(SegmentHead::read(&sealed), Ok(head));

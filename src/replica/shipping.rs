@@ -8,7 +8,7 @@ mod making;
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
@@ -20,13 +20,13 @@ use connecting::probe;
 use making::make_snapshot;
 
 use super::data_key::DataKeyError;
-use super::history::HistoryError;
+use super::history::{self, HistoryError, ReplicaHistory};
 use super::layout::{self, SnapshotName};
-use super::place::{Place, PlaceError, Put};
+use super::place::{OpenPlace, PlaceError, Put};
 use super::segment::{
-    DataKey, Entry, NamedFile, SegmentDigest, SegmentHead, SegmentNumber, SnapshotEntry, digest_of,
+    DataKey, NamedFile, SegmentDigest, SegmentEntry, SegmentHead, SegmentNumber, SnapshotEntry, digest_of,
 };
-use super::state::{StateFile, Written};
+use super::state::{LastWritten, StateFile};
 use super::status::ReplicaStatus;
 use crate::ca::envelope::Envelope;
 use crate::clock;
@@ -43,11 +43,13 @@ const FILES_LOOKED_AT: Duration = Duration::from_secs(5);
 const PROBED: Duration = Duration::from_secs(24 * 3600);
 /// What failed is tried again after this, then after twice as long, up to the last.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// A snapshot that failed while changes arrive is tried again after this.
+const SNAPSHOT_AGAIN: Duration = Duration::from_secs(600);
 /// How long the end of a server waits for what is still to be sent.
 const AT_THE_END: Duration = Duration::from_secs(5);
 
 /// What a server has to give.
-pub trait Source: Send + Sync + 'static {
+pub trait FrameSource: Send + Sync + 'static {
     /// Which store it is.
     fn store(&self) -> Result<StoreId, String>;
     /// In which term it writes.
@@ -68,7 +70,7 @@ enum ShipError {
     #[error(transparent)]
     Place(#[from] PlaceError),
     #[error(transparent)]
-    History(#[from] HistoryError),
+    ReplicaHistory(#[from] HistoryError),
     #[error(transparent)]
     Key(#[from] DataKeyError),
     #[error("{0}")]
@@ -119,7 +121,7 @@ pub struct Shipping {
     /// Where frames come from.
     pub tap: Arc<FrameTap>,
     /// Everything else.
-    pub source: Arc<dyn Source>,
+    pub source: Arc<dyn FrameSource>,
     /// What is remembered of it.
     pub state: StateFile,
     /// What others are told.
@@ -134,7 +136,7 @@ impl std::fmt::Debug for Shipping {
 
 /// What is known of the replica while it is written.
 struct Link {
-    place: Place,
+    place: OpenPlace,
     store: StoreId,
     term: u64,
     key: (u32, DataKey),
@@ -148,7 +150,9 @@ struct Link {
     unbroken: Option<Unbroken>,
     files: Option<Vec<NamedFile>>,
     snapshot_at: Option<Timestamp>,
-    /// Written, and perhaps arrived.
+    /// One that failed is not tried again before.
+    snapshot_again: Option<Instant>,
+    /// LastWritten, and perhaps arrived.
     pending: Option<Pending>,
     making: Option<Making>,
 }
@@ -250,7 +254,9 @@ impl Shipping {
             }
         };
         let _ = tokio::time::timeout(AT_THE_END, sending).await;
-        self.remember(link, None, true).unwrap_or_else(|error| {
+        // What has been given up on may arrive all the same.
+        let next = link.pending.as_ref().map(|pending| pending.digest);
+        self.remember(link, next.as_ref(), true).unwrap_or_else(|error| {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "what was sent to a replica is not noted"
@@ -265,10 +271,12 @@ impl Shipping {
             None => link.insert(self.connect().await?),
         };
         let (mut heads, mut hurries) = (self.tap.heads(), self.tap.hurries());
+        // Whoever is fenced by it asks it while nothing changes.
+        let ask_after = self.settings.fence.map_or(Duration::MAX, |fence| fence.unsigned_abs() / 4);
         let mut probed = clock::monotonic();
         let mut files_due = clock::monotonic();
         // The rest of the time is for the way there.
-        let every = self.settings.every.unsigned_abs() * 3 / 4;
+        let every = self.settings.every.unsigned_abs() / 2;
         loop {
             heads.borrow_and_update();
             let look = clock::monotonic() >= files_due;
@@ -277,6 +285,13 @@ impl Shipping {
             }
             self.begin_snapshot(link)?;
             while self.send_next(link, look).await? {}
+            if self.status.silent_for() >= ask_after {
+                let asked = history::descriptor(&link.place).await?;
+                if asked != Some(link.store) {
+                    return Err(ShipError::Gone);
+                }
+                self.status.answers();
+            }
             *wait = AGAIN.0;
             if link.making.as_ref().is_none_or(|making| making.anew.is_none())
                 && self.status.turns(ReplicaState::Following, None, self.source.now())
@@ -294,7 +309,7 @@ impl Shipping {
                     // Somebody may be waiting already.
                     let _ = tokio::time::timeout(every, hurries.changed()).await;
                 }
-                () = tokio::time::sleep(FILES_LOOKED_AT) => {}
+                () = tokio::time::sleep(FILES_LOOKED_AT.min(ask_after)) => {}
                 () = tokio::time::sleep(Duration::from_millis(50)), if waiting_for_snapshot => {}
             }
         }
@@ -304,7 +319,8 @@ impl Shipping {
     fn begin_snapshot(&self, link: &mut Link) -> Result<(), ShipError> {
         let now = self.source.now();
         let due = link.snapshot_at.is_none_or(|at| now.duration_since(at) >= self.settings.snapshot_every);
-        let waits = link.making.is_some() || link.pending.is_some();
+        let failed = link.snapshot_again.is_some_and(|again| clock::monotonic() < again);
+        let waits = link.making.is_some() || link.pending.is_some() || (failed && link.unbroken.is_some());
         if waits || (link.unbroken.is_some() && !due) {
             return Ok(());
         }
@@ -353,6 +369,7 @@ impl Shipping {
         }
         link.files = then.files.or_else(|| link.files.take());
         self.tap.taken(self.follower, link.frame);
+        self.status.answers();
         self.status.has(link.frame, link.at, octets.len());
         Ok(true)
     }
@@ -361,14 +378,25 @@ impl Shipping {
     async fn next(&self, link: &mut Link, look_at_files: bool) -> Result<Option<Pending>, ShipError> {
         let (mut entries, mut then) = (Vec::new(), After::default());
         if let Some(making) = link.making.take_if(|making| making.task.is_finished()) {
-            let made = making.task.await.map_err(|_| ShipError::Source("a snapshot failed".to_owned()))??;
-            entries.push(Entry::Snapshot(made.clone()));
-            then.snapshot = Some((made, making.anew));
+            let ended = making.task.await;
+            let made = ended.unwrap_or_else(|_| Err(ShipError::Source("a snapshot failed".to_owned())));
+            match made {
+                Ok(made) => {
+                    entries.push(SegmentEntry::Snapshot(made.clone()));
+                    then.snapshot = Some((made, making.anew));
+                }
+                Err(error) if making.anew.is_some() => return Err(error),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, replica = %self.settings.place, "a snapshot failed; changes go on arriving");
+                    link.snapshot_again = Some(clock::monotonic() + SNAPSHOT_AGAIN);
+                }
+            }
         }
         if look_at_files || link.files.is_none() {
             let files = self.source.files().map_err(ShipError::Source)?;
             if link.files.as_ref() != Some(&files) {
-                entries.push(Entry::Files { at: self.source.now(), files: files.clone() });
+                entries.push(SegmentEntry::Files { at: self.source.now(), files: files.clone() });
                 then.files = Some(files);
             }
         }
@@ -379,7 +407,7 @@ impl Shipping {
             match self.tap.after(link.frame, unbroken, SEGMENT_MAX) {
                 Some(frames) => {
                     then.frame = frames.last().map(|frame| (frame.number, frame.at));
-                    entries.extend(frames.iter().map(|frame| Entry::Frame((**frame).clone())));
+                    entries.extend(frames.iter().map(|frame| SegmentEntry::Frame((**frame).clone())));
                 }
                 None => {
                     tracing::warn!(
@@ -406,7 +434,7 @@ impl Shipping {
     }
 
     fn remember(&self, link: &Link, next: Option<&SegmentDigest>, synced: bool) -> io::Result<()> {
-        let written = Written {
+        let written = LastWritten {
             term: link.term,
             segment: link.segment,
             sha256: HEXLOWER.encode(&link.digest),
@@ -421,10 +449,19 @@ impl Shipping {
     async fn drop_old(&self, link: &Link) {
         let dropping = async {
             let until = self.source.now() - self.settings.keep;
-            let names = link.place.names(&layout::snapshots(link.term)).await?;
-            let mut snapshots: Vec<_> = names.iter().filter_map(|name| SnapshotName::read(name)).collect();
-            snapshots.sort_unstable();
-            let Some(base) = snapshots.iter().rev().find(|it| it.at <= until).cloned() else { return Ok(()) };
+            let envelope = Arc::new(self.source.envelope().map_err(ShipError::Source)?);
+            let history = ReplicaHistory::open(link.place.clone(), envelope).await?;
+            let snapshots = history.snapshots(link.term).await?;
+            let mut base = None;
+            for snapshot in snapshots.iter().rev().filter(|it| it.at <= until) {
+                // What opens with an envelope of before counts for as long as it is kept.
+                if matches!(history.is_named(link.term, snapshot).await, Ok(true) | Err(HistoryError::Key(_)))
+                {
+                    base = Some(snapshot.clone());
+                    break;
+                }
+            }
+            let Some(base) = base else { return Ok(()) };
             for snapshot in snapshots.iter().filter(|it| **it < base) {
                 link.place.delete(&snapshot.name).await?;
             }
@@ -438,7 +475,7 @@ impl Shipping {
                     link.place.delete(&name).await?;
                 }
             }
-            Ok::<(), PlaceError>(())
+            Ok::<(), ShipError>(())
         };
         if let Err(error) = dropping.await {
             let error = &error as &dyn std::error::Error;

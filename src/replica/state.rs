@@ -19,11 +19,11 @@ pub const FILE_NAME: &str = "replicas.json";
 
 /// Each replica by its address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remembered(BTreeMap<String, Written>);
+pub struct Remembered(BTreeMap<String, LastWritten>);
 
 /// What was written to one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
+pub struct LastWritten {
     /// The term in which.
     pub term: u64,
     /// The number of the last segment that is there.
@@ -37,7 +37,7 @@ pub struct Written {
     pub at_ms: i64,
 }
 
-impl Written {
+impl LastWritten {
     /// Whether a segment is one that we wrote, or were about to.
     pub fn is_ours(&self, term: u64, number: u64, digest: &SegmentDigest) -> bool {
         let digest = HEXLOWER.encode(digest);
@@ -58,7 +58,7 @@ impl StateFile {
     }
 
     /// What it says of one replica; nothing, where it can't be read.
-    pub fn read(&self, replica: &str) -> Option<Written> {
+    pub fn read(&self, replica: &str) -> Option<LastWritten> {
         self.all().0.remove(replica)
     }
 
@@ -68,7 +68,7 @@ impl StateFile {
     }
 
     /// Notes it. Those who write take turns.
-    pub fn write(&self, replica: &str, written: Written, synced: bool) -> io::Result<()> {
+    pub fn write(&self, replica: &str, written: LastWritten, synced: bool) -> io::Result<()> {
         static TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
         let _turn = TURN.lock();
         let mut all = self.all();

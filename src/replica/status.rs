@@ -1,9 +1,13 @@
 //! How a replica stands: what the shipping writes down, and everybody else reads.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::domain::replicas::ReplicaState;
 
 /// How one stands.
@@ -35,6 +39,9 @@ pub struct ReplicaStatus {
     standing: Mutex<ReplicaStanding>,
     /// The number of the last frame that is there.
     confirmed: watch::Sender<u64>,
+    /// When it answered last, or this process began.
+    answered: Mutex<Instant>,
+    fenced: AtomicBool,
 }
 
 impl ReplicaStatus {
@@ -51,12 +58,44 @@ impl ReplicaStatus {
             failures: 0,
             sent_octets: 0,
         };
-        Self { standing: Mutex::new(standing), confirmed: watch::Sender::new(0) }
+        Self {
+            standing: Mutex::new(standing),
+            confirmed: watch::Sender::new(0),
+            answered: Mutex::new(clock::monotonic()),
+            fenced: AtomicBool::new(false),
+        }
     }
 
     /// How it stands now.
     pub fn get(&self) -> ReplicaStanding {
         self.standing.lock().clone()
+    }
+
+    /// It is within reach, and what it holds is ours.
+    pub fn answers(&self) {
+        *self.answered.lock() = clock::monotonic();
+    }
+
+    /// For how long it has not been within reach.
+    pub fn silent_for(&self) -> Duration {
+        self.answered.lock().elapsed()
+    }
+
+    /// Whether it has been out of reach for so long that nothing may be issued.
+    pub fn is_fenced(&self, fence: SignedDuration) -> bool {
+        let fenced = self.silent_for() > fence.unsigned_abs();
+        if self.fenced.swap(fenced, Ordering::Relaxed) != fenced {
+            let replica = self.standing.lock().url.clone();
+            if fenced {
+                tracing::error!(
+                    replica,
+                    "NOTHING IS ISSUED ANY MORE: a replica has been out of reach for as long as 'fence' says"
+                );
+            } else {
+                tracing::warn!(replica, "certificates are issued again: the replica is within reach");
+            }
+        }
+        fenced
     }
 
     /// Changes with each segment.

@@ -187,6 +187,8 @@ impl Server {
     /// Serves until `stop`, then drains: streams are told, open requests finish, presence is saved, and the
     /// store closes.
     pub async fn run(self, stop: CancellationToken) {
+        let sent = CancellationToken::new();
+        let shipping = self.app.ship_to_replicas(&self.shared.facts.envelope, &sent);
         if let Err(error) = self.app.record_missing_records().await {
             let error = &error as &dyn Error;
             tracing::error!(error, "that the audit trail was cut short is not on record");
@@ -260,8 +262,6 @@ impl Server {
                 ending.clone(),
             )),
         ];
-        let sent = CancellationToken::new();
-        let shipping = self.app.ship_to_replicas(&self.shared.facts.envelope, &sent);
         stop.cancelled().await;
         tracing::info!("stopping");
         self.shared.end();

@@ -39,7 +39,7 @@ pub use handle::{CHANGES_NAME, FILE_NAME, JOURNAL_NAME, Store, StoreReader};
 pub use journal::file::{JournalError, OnlyInJournal};
 pub use log::error::ChangeLogError;
 pub use log::frame::FrameDigest;
-pub use log::tap::{FramePlace, FrameTap, Known, TappedFrame, Unbroken};
+pub use log::tap::{FramePlace, FrameTap, KnownPlace, TappedFrame, Unbroken};
 pub use opening::checked::CHECK_THREAD;
 pub use opening::compaction::CompactionError;
 pub use opening::durability::Durability;

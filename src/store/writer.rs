@@ -417,7 +417,7 @@ impl Run {
 
     /// Puts what a batch changes on disk, and above the file for those who read.
     fn append(&mut self, delta: Delta) -> Result<(), Failure> {
-        let (mut position, mut frame) = (None, None);
+        let mut logged = None;
         if let Some(log) = &mut self.log {
             if !log.is_begun() {
                 let begun = log.begin()?;
@@ -425,11 +425,12 @@ impl Run {
                 checkpoint::commit_position(&database, &begun)?;
                 log.has_begun();
             }
-            frame = Some(log.append(&delta, self.disk.in_file(), self.clock.now())?);
-            position = Some(log.head());
+            logged = Some((log.append(&delta, self.disk.in_file(), self.clock.now())?, log.head()));
         }
-        self.disk.install(delta, position);
-        frame.map(|frame| self.tap.push(frame));
+        self.disk.install(delta, logged.as_ref().map(|(_, head)| *head));
+        if let Some((frame, _)) = logged {
+            self.tap.push(frame);
+        }
         if self.disk.window_is_full()
             && let Some(checkpointer) = &self.checkpointer
         {

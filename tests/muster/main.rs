@@ -118,6 +118,8 @@ mod relying_party;
 mod renew;
 /// Replicas: every change goes elsewhere within a second, comes back from there, and two servers never write one history.
 mod replica;
+/// A replica in an object store.
+mod replica_s3;
 /// Events that agents report into the history of their hosts: bounded, and the agent's words.
 mod report;
 /// `muster agent-ca reseal`: another envelope key opens everything, and the old one nothing.

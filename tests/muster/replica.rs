@@ -1,15 +1,18 @@
 //! Replicas: every change goes elsewhere within a second, comes back from there, and two servers never write one history.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 use crate::support::cli::{Cli, Output};
+use crate::support::client::Client;
 use crate::support::files;
 use crate::support::http::Http;
 use crate::support::identity::{ENROLL, Identity, ROTATE};
@@ -329,6 +332,13 @@ async fn what_a_replica_does_not_take_holds_nobody_up_and_is_caught_up() {
     Identity::enroll(&replicated.server, "after").await;
     replicated.until_it_has_all();
     replicated.server.cli(&["replica", "verify"]).run().ok();
+    // The change log alone tells whose history lies there, too.
+    block_in_place(|| {
+        replicated.server.kill();
+        std::fs::remove_file(replicated.server.file("replicas.json")).unwrap();
+        replicated.server.start_again();
+    });
+    replicated.until_it_has_all();
     // And across an orderly end, with a command in between that no server ships.
     block_in_place(|| {
         replicated.server.stop();
@@ -411,4 +421,126 @@ async fn two_servers_never_write_one_history() {
         shown["items"][0]["why"].as_str().filter(|why| why.contains("another deployment's")).map(drop)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_waits_for_a_replica_waits_five_seconds_and_what_was_done_stands() {
+    let replicated = Replicated::with(",every=1h,synchronous=revocations+enrollments");
+    let server = &replicated.server;
+    let begun = Instant::now();
+    let there = Identity::enroll(server, "there").await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "nobody waits for 'every' who waits for the replica");
+    assert_eq!(replicated.standing()["unsent"], 0, "it is there before it is answered");
+    let token = server.join_token_for("late");
+    let operator = Client::bearer(server, &server.api_token(&["agent.write", "agent.read"], None));
+    // Nobody is in the way of what is already there; what is new can't be written.
+    let term = replicated.folder().join("term-0000000001");
+    std::fs::rename(&term, replicated.disk.path().join("away")).unwrap();
+    std::fs::write(&term, "a file in the way").unwrap();
+    let late = Key::p256();
+    let request = json!({"token": token, "csr": late.csr().pem});
+    let begun = Instant::now();
+    let http = server.http();
+    let (enrolled, revoked) =
+        tokio::join!(http.post(ENROLL, &request), operator.act("/v1/agents/there/revoke"));
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+    enrolled.refused(504, "replica_behind");
+    revoked.refused(504, "replica_behind");
+    there.peer(server).assert_refused().await;
+    std::fs::remove_file(&term).unwrap();
+    std::fs::rename(replicated.disk.path().join("away"), &term).unwrap();
+    // The retry of a lost answer is answered with the certificate that was made then.
+    let answer = until_answered("the replica has it", async || {
+        Some(http.post(ENROLL, &request).await).filter(|answer| answer.status == 201)
+    })
+    .await;
+    let answer = answer.expect(201);
+    Identity { key: late, answer }.peer(server).reports().await.unwrap();
+    operator.act("/v1/agents/there/revoke").await.expect(200);
+    server.cli(&["replica", "verify"]).run().ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_out_of_reach_of_its_fence_issues_nothing_and_revokes_all_the_same() {
+    let replicated = Replicated::with(",every=50ms,fence=2s");
+    let server = &replicated.server;
+    let identity = Identity::enroll(server, "web-1").await;
+    let out = Identity::enroll(server, "web-2").await;
+    let token = server.join_token_for("late");
+    replicated.until_it_has_all();
+    let http = server.http();
+    let ready = async |status: u16| {
+        until_answered("readyz", async || {
+            let answer = http.get("/readyz").await;
+            (answer.status == status).then(|| String::from_utf8(answer.body).unwrap())
+        })
+        .await
+    };
+    // While nothing changes it is asked.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(http.get("/readyz").await.status, 200);
+    let away = replicated.disk.path().join("away");
+    std::fs::rename(replicated.folder(), &away).unwrap();
+    assert!(ready(503).await.contains("fence"));
+    let request = json!({"token": token, "csr": Key::p256().csr().pem});
+    http.post(ENROLL, &request).await.refused(503, "ca_unavailable");
+    http.post(ROTATE, &identity.rotation(&Key::p256())).await.refused(503, "ca_unavailable");
+    server.revoke("web-2");
+    out.peer(server).assert_refused().await;
+    let check = server.cli(&["check", "--json"]).run();
+    assert!(check.code == Some(1) && check.stdout.contains("Nothing is issued"), "{check}");
+    std::fs::rename(&away, replicated.folder()).unwrap();
+    ready(200).await;
+    identity.rotate(&http).await;
+    http.post(ENROLL, &request).await.expect(201);
+}
+
+type Stored = Arc<parking_lot::Mutex<BTreeMap<String, axum::body::Bytes>>>;
+
+/// Takes whatever is put, and gives what was put last.
+async fn answer_to_all(stored: Stored, request: axum::extract::Request) -> axum::response::Response {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    let listed = parts.uri.query().is_some_and(|query| query.contains("list-type"));
+    match parts.method.as_str() {
+        "PUT" => {
+            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+            stored.lock().insert(path, body);
+            ([("etag", "\"1\"")], axum::body::Bytes::new()).into_response()
+        }
+        "GET" if listed => "<ListBucketResult></ListBucketResult>".into_response(),
+        "GET" => match stored.lock().get(&path) {
+            Some(body) => {
+                let headers = [("etag", "\"1\""), ("last-modified", "Fri, 27 Nov 2026 10:00:00 GMT")];
+                (headers, body.clone()).into_response()
+            }
+            None => axum::http::StatusCode::NOT_FOUND.into_response(),
+        },
+        _ => axum::http::StatusCode::NOT_IMPLEMENTED.into_response(),
+    }
+}
+
+/// Object stores that take a name twice: what S3 was until lately, and what some that speak it still are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_takes_a_name_twice_is_refused() {
+    let stored: Stored = Arc::default();
+    let names = Arc::clone(&stored);
+    let answer = move |request: axum::extract::Request| answer_to_all(Arc::clone(&stored), request);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(answer);
+    let serving = tokio::spawn(axum::serve(listener, router).into_future());
+    let setting = format!("url=s3://bucket/muster,endpoint={endpoint}");
+    let keys = [(SETTING, setting.as_str()), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    let server = Server::quickstart_with(&keys);
+    let standing = until("it is looked at", || {
+        let shown = server.cli(&["replica", "status", "--json"]).run().stdout;
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        Some(shown["items"][0].clone()).filter(|it| it["state"] != "starting" && it["state"] != "behind")
+    });
+    assert_eq!(standing["state"], "unsafe", "{standing}");
+    let check = server.cli(&["check", "--json"]).run();
+    assert!(check.code == Some(1) && check.stdout.contains("unsafe_replica"), "{check}");
+    assert!(names.lock().keys().all(|name| name.contains("/probe/")), "nothing of the store went there");
+    serving.abort();
 }

@@ -46,7 +46,12 @@ const ROOMS: &[Room] = &[
     ),
     // Of rustls only the types that it shares with webpki.
     room("vouch", &["domain", "pem", "svid"], &["webpki", "x509_parser", "rustls"]),
-    room("app", &["domain", "ca", "store", "clock", "pem", "vouch", "error_chain"], &[]),
+    room(
+        "replica",
+        &["domain", "ca", "store", "tls", "clock", "durable", "error_chain", "secret_file"],
+        &["object_store", "reqwest"],
+    ),
+    room("app", &["domain", "ca", "store", "replica", "clock", "pem", "vouch", "error_chain"], &[]),
     room("api", &["domain"], &[]),
     room(
         "http",

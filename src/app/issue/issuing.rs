@@ -44,6 +44,9 @@ pub enum IssuingError {
     /// Nothing is issued before an operator has made the agent CA and the server has unsealed its key.
     #[error("the agent CA has not been initialised or its key is sealed")]
     NoAuthority,
+    /// Another server may have taken over.
+    #[error("a replica has been out of reach for as long as 'fence' says")]
+    Fenced,
     /// It has, or it ends before an SVID could be of any use.
     #[error("the agent CA's intermediate certificate has expired")]
     IntermediateExpired,
@@ -111,6 +114,9 @@ pub(crate) fn sign(
     agent: AgentId,
     facts: &HostFacts,
 ) -> Result<Result<SignedSvid, IssuingError>, Unavailable> {
+    if app.is_fenced() {
+        return Ok(Err(IssuingError::Fenced));
+    }
     let Some(authority) = app.authority() else {
         return Ok(Err(IssuingError::NoAuthority));
     };

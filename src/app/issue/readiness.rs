@@ -26,6 +26,11 @@ pub enum NotReady {
         "The store takes no writes since a commit failed. The server's log says why; the disk may be full."
     )]
     CommitFailed,
+    /// Passes by itself when the replica is within reach.
+    #[error(
+        "Nothing is issued, because a replica has been out of reach for as long as 'fence' says. 'muster replica status' says why."
+    )]
+    Fenced,
     /// Not even which tenant is the default one can be read from it.
     #[error("The store can't be read. The server's log says why.")]
     Unreadable,
@@ -39,6 +44,9 @@ impl App {
         }
         if self.default_tenant().is_err() {
             return Err(NotReady::Unreadable);
+        }
+        if self.is_fenced() {
+            return Err(NotReady::Fenced);
         }
         let Some(authority) = self.authority() else {
             let stored = self.hierarchy().map_err(|_| NotReady::Unreadable)?;

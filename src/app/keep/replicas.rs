@@ -18,7 +18,7 @@ use crate::domain::replicas::{ReplicaSettings, ReplicaState, Synchronous};
 use crate::domain::withdrawal::StoreId;
 use crate::error_chain::chain;
 use crate::replica::segment::NamedFile;
-use crate::replica::shipping::{Shipping, Source};
+use crate::replica::shipping::{FrameSource, Shipping};
 use crate::replica::state::StateFile;
 use crate::replica::status::{ReplicaStanding, ReplicaStatus};
 use crate::store::FramePlace;
@@ -45,6 +45,8 @@ pub struct ReplicaFigures {
     pub lag: SignedDuration,
     /// How many frames it lacks.
     pub unsent: u64,
+    /// Whether nothing is issued because it is out of reach.
+    pub fenced: bool,
 }
 
 /// What was done stands, and a replica that was to have it before the answer does not.
@@ -61,7 +63,7 @@ struct Given {
     envelope: EnvelopeSettings,
 }
 
-impl Source for Given {
+impl FrameSource for Given {
     fn store(&self) -> Result<StoreId, String> {
         let id = self.app.query(|view| view.store_id()).map_err(|error| chain(&error))?;
         id.ok_or_else(|| "the store has no id yet".to_owned())
@@ -133,9 +135,25 @@ impl App {
         let of = |(settings, status): &(ReplicaSettings, Arc<ReplicaStatus>)| {
             let standing = status.get();
             let unsent = head.saturating_sub(standing.frame);
-            ReplicaFigures { lag: standing.lag(head, now), unsent, settings: settings.clone(), standing }
+            let fenced = settings.fence.is_some_and(|fence| status.is_fenced(fence));
+            ReplicaFigures {
+                lag: standing.lag(head, now),
+                unsent,
+                fenced,
+                settings: settings.clone(),
+                standing,
+            }
         };
         self.replicas.0.read().iter().map(of).collect()
+    }
+
+    /// Whether a replica has been out of reach for so long that another server may have taken over, so that nothing is issued.
+    pub(crate) fn is_fenced(&self) -> bool {
+        let replicas = self.replicas.0.read();
+        let fenced = |(settings, status): &(ReplicaSettings, Arc<ReplicaStatus>)| {
+            settings.fence.is_some_and(|fence| status.is_fenced(fence))
+        };
+        replicas.iter().any(fenced)
     }
 
     /// What is set, whether or not a server ships there.
@@ -181,6 +199,12 @@ impl ReplicaFigures {
         let ReplicaStanding { url, state, since, why, .. } = &self.standing;
         let why = why.as_deref().unwrap_or("it takes what is written more slowly than it is written");
         let (code, severity, message, hint) = match state {
+            _ if self.fenced => (
+                "replica_behind",
+                Severity::Critical,
+                format!("Nothing is issued, because the replica {url} is out of reach: {why}"),
+                "Bring it back, or take 'fence' out of its entry in 'replicas' if no other server has taken over.",
+            ),
             ReplicaState::Unsafe => (
                 "unsafe_replica",
                 Severity::Critical,
@@ -230,8 +254,13 @@ mod tests {
                 sent_octets: 0,
             };
             let settings = ReplicaSettings::at("file:///a").unwrap();
-            let figures =
-                ReplicaFigures { standing, settings, lag: SignedDuration::from_secs(lag), unsent: 7 };
+            let figures = ReplicaFigures {
+                standing,
+                settings,
+                lag: SignedDuration::from_secs(lag),
+                unsent: 7,
+                fenced: false,
+            };
             figures.finding().map(|finding| (finding.code, finding.severity))
         };
         assert_eq!(of(ReplicaState::Behind, 59), None);

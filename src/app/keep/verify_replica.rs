@@ -12,8 +12,8 @@ use crate::ca::seal::Unauthenticated;
 use crate::domain::withdrawal::StoreId;
 use crate::error_chain::chain;
 use crate::replica::hashed::Hashed;
-use crate::replica::history::{History, HistoryError};
-use crate::replica::segment::{Entry, SnapshotEntry};
+use crate::replica::history::{HistoryError, ReplicaHistory};
+use crate::replica::segment::{SegmentEntry, SnapshotEntry};
 use crate::store;
 use crate::store::FramePlace;
 
@@ -22,7 +22,7 @@ use crate::store::FramePlace;
 pub enum VerifyReplicaError {
     /// Something is missing, was changed, or can't be read.
     #[error(transparent)]
-    History(#[from] HistoryError),
+    ReplicaHistory(#[from] HistoryError),
     /// A snapshot does not read.
     #[error("the snapshot {name} can't be used: {why}")]
     Snapshot {
@@ -59,7 +59,7 @@ pub struct VerifiedReplica {
 
 /// Reads all of a replica. Long.
 pub async fn verify_replica(
-    history: &History,
+    history: &ReplicaHistory,
     envelope: &Arc<Envelope>,
 ) -> Result<VerifiedReplica, VerifyReplicaError> {
     let mut verified = VerifiedReplica {
@@ -85,8 +85,8 @@ pub async fn verify_replica(
                 let number = segment.at.number;
                 for entry in segment.entries {
                     match entry {
-                        Entry::Files { .. } => {}
-                        Entry::Snapshot(snapshot) => {
+                        SegmentEntry::Files { .. } => {}
+                        SegmentEntry::Snapshot(snapshot) => {
                             if snapshot.begins_anew {
                                 if let (Some(until), Some(_)) = (found.until, reached) {
                                     found.gaps.push((until, snapshot.at));
@@ -96,7 +96,7 @@ pub async fn verify_replica(
                             }
                             named.insert(snapshot.name.clone(), snapshot);
                         }
-                        Entry::Frame(frame) => {
+                        SegmentEntry::Frame(frame) => {
                             let follows = reached.is_none_or(|place| {
                                 place.number + 1 == frame.number && place.digest == frame.previous
                             });
@@ -133,7 +133,7 @@ pub async fn verify_replica(
 }
 
 async fn read_snapshot(
-    history: &History,
+    history: &ReplicaHistory,
     envelope: &Arc<Envelope>,
     entry: SnapshotEntry,
 ) -> Result<(), VerifyReplicaError> {

@@ -20,8 +20,8 @@ use crate::config::Config;
 use crate::domain::replicas::{ReplicaSettings, ReplicaState};
 use crate::error_chain::chain;
 use crate::replica::data_key::DataKeyError;
-use crate::replica::history::{History, HistoryError};
-use crate::replica::place::Place;
+use crate::replica::history::{HistoryError, ReplicaHistory};
+use crate::replica::place::OpenPlace;
 use crate::server::{self, StartError};
 
 /// Copies of every change, in a folder or an object store
@@ -115,10 +115,11 @@ pub(super) async fn history(
     text: &str,
     config: &Config,
     envelope: &Arc<Envelope>,
-) -> Result<History, CliError> {
+) -> Result<ReplicaHistory, CliError> {
     let settings = named(text, config)?;
-    let place = tokio::task::spawn_blocking(move || Place::open(&settings, false)).await?;
-    let opened = History::open(place.map_err(|error| refused(&error.into()))?, Arc::clone(envelope)).await;
+    let place = tokio::task::spawn_blocking(move || OpenPlace::open(&settings, false)).await?;
+    let opened =
+        ReplicaHistory::open(place.map_err(|error| refused(&error.into()))?, Arc::clone(envelope)).await;
     opened.map_err(|error| refused(&error))
 }
 
@@ -169,7 +170,7 @@ async fn verify(global: &Global, replica: Option<String>) -> Result<(), CliError
         let verified = verify_replica(&history, &envelope).await.map_err(|error| {
             let said = CliError::new(format!("{url}: {}", chain(&error)));
             match &error {
-                VerifyReplicaError::History(error) => match advice(error) {
+                VerifyReplicaError::ReplicaHistory(error) => match advice(error) {
                     Some(hint) => said.hint(hint),
                     None => said,
                 },

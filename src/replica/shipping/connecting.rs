@@ -12,9 +12,9 @@ use crate::domain::withdrawal::StoreId;
 use crate::replica::data_key::{self, DataKeyError, KeyOf};
 use crate::replica::history::{self, Descriptor, FORMAT, HistoryError};
 use crate::replica::layout;
-use crate::replica::place::{Place, Put};
-use crate::replica::segment::{DataKey, Entry, SegmentNumber, digest_of};
-use crate::store::{FramePlace, Known};
+use crate::replica::place::{OpenPlace, Put};
+use crate::replica::segment::{DataKey, SegmentEntry, SegmentNumber, digest_of};
+use crate::store::{FramePlace, KnownPlace};
 
 /// How many segments before the last are looked through for its last frame.
 const LOOKED_BACK: u64 = 64;
@@ -23,12 +23,12 @@ impl Shipping {
     /// Looks what lies there, and finds out whether this server may go on with it.
     pub(super) async fn connect(&self) -> Result<Link, ShipError> {
         let settings = self.settings.clone();
-        let opening = tokio::task::spawn_blocking(move || Place::open(&settings, true)).await;
+        let opening = tokio::task::spawn_blocking(move || OpenPlace::open(&settings, true)).await;
         let place = opening.map_err(|_| ShipError::Source("looking at it failed".to_owned()))??;
         self.connect_to(place).await
     }
 
-    async fn connect_to(&self, place: Place) -> Result<Link, ShipError> {
+    async fn connect_to(&self, place: OpenPlace) -> Result<Link, ShipError> {
         let store = self.source.store().map_err(ShipError::Source)?;
         let term = self.source.term();
         let remembered = self.state.read(&self.settings.place.to_string());
@@ -68,6 +68,7 @@ impl Shipping {
             unbroken: None,
             files: None,
             snapshot_at: None,
+            snapshot_again: None,
             pending: None,
             making: None,
         };
@@ -81,19 +82,24 @@ impl Shipping {
         let ours = remembered.is_some_and(|it| it.is_ours(term, last, &link.digest));
         let known = if opens { self.where_it_ends(&mut link, envelope).await? } else { None };
         match known {
-            Some(Known::GoesOn(unbroken)) => link.unbroken = Some(unbroken),
-            Some(Known::Foreign) => return Err(NOT_OURS),
+            Some(KnownPlace::GoesOn(unbroken)) => link.unbroken = Some(unbroken),
+            Some(KnownPlace::Foreign) => return Err(NOT_OURS),
             // What was missed meanwhile is in a snapshot.
-            Some(Known::TooOld) | None if ours => {}
-            Some(Known::TooOld) | None => return Err(NOT_OURS),
+            Some(KnownPlace::TooOld) | None if ours => {}
+            Some(KnownPlace::TooOld) | None => return Err(NOT_OURS),
         }
+        self.status.answers();
         self.status.has(link.frame, link.at, 0);
         Ok(link)
     }
 
     /// The frame with which it ends, and whether that is in our log.
-    async fn where_it_ends(&self, link: &mut Link, envelope: Envelope) -> Result<Option<Known>, ShipError> {
-        let history = history::History::open(link.place.clone(), Arc::new(envelope)).await?;
+    async fn where_it_ends(
+        &self,
+        link: &mut Link,
+        envelope: Envelope,
+    ) -> Result<Option<KnownPlace>, ShipError> {
+        let history = history::ReplicaHistory::open(link.place.clone(), Arc::new(envelope)).await?;
         let newest = history.snapshots(link.term).await?.pop();
         link.snapshot_at = newest.map(|snapshot| snapshot.at);
         if let Some(at) = link.snapshot_at {
@@ -104,10 +110,12 @@ impl Shipping {
             let at = SegmentNumber { term: link.term, number };
             let Some((_, segment)) = history.segment(at).await? else { return Ok(None) };
             let place = segment.entries.iter().rev().find_map(|entry| match entry {
-                Entry::Frame(frame) => {
+                SegmentEntry::Frame(frame) => {
                     Some((FramePlace { number: frame.number, digest: frame.digest }, frame.at))
                 }
-                Entry::Snapshot(snapshot) if snapshot.begins_anew => Some((snapshot.place, snapshot.at)),
+                SegmentEntry::Snapshot(snapshot) if snapshot.begins_anew => {
+                    Some((snapshot.place, snapshot.at))
+                }
                 _ => None,
             });
             if let Some((place, at)) = place {
@@ -121,7 +129,7 @@ impl Shipping {
     /// The newest key of the term that our envelope opens, or a new one; whether the newest one opened.
     async fn key(
         &self,
-        place: &Place,
+        place: &OpenPlace,
         store: StoreId,
         term: u64,
         envelope: &Envelope,
@@ -149,7 +157,7 @@ impl Shipping {
 }
 
 /// Writes one name twice: where that is possible, two servers could write one history.
-pub(super) async fn probe(place: &Place, now: Timestamp) -> Result<(), ShipError> {
+pub(super) async fn probe(place: &OpenPlace, now: Timestamp) -> Result<(), ShipError> {
     let mut random = [0; 8];
     rand::fill(&mut random).map_err(|_| ShipError::Seal)?;
     let name = format!("{}/{:015}-{}", layout::PROBES, now.as_millisecond(), HEXLOWER.encode(&random));

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 use tokio::sync::mpsc;
 
-use super::{ShipError, Source};
+use super::{FrameSource, ShipError};
 use crate::replica::layout::SnapshotName;
-use crate::replica::place::{PART, Place};
+use crate::replica::place::{OpenPlace, PART};
 use crate::replica::segment::SnapshotEntry;
 
 pub(super) async fn make_snapshot(
-    place: Place,
-    source: Arc<dyn Source>,
+    place: OpenPlace,
+    source: Arc<dyn FrameSource>,
     name: SnapshotName,
     begins_anew: bool,
 ) -> Result<SnapshotEntry, ShipError> {

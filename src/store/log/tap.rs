@@ -64,7 +64,7 @@ impl From<LogPosition> for FramePlace {
 
 /// What can be said of a place of which somebody says that it is in this log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub enum KnownPlace {
     /// It is, and everything after it can be had.
     GoesOn(Unbroken),
     /// It is none of this log's.
@@ -134,6 +134,7 @@ impl FrameTap {
         if !held.followers.is_empty() {
             held.octets += frame.octets.len();
             held.frames.push_back(Arc::new(frame));
+            held.drop_taken();
             held.bound();
         }
         drop(held);
@@ -171,16 +172,17 @@ impl FrameTap {
     }
 
     /// What can be said of where a replica ends.
-    pub fn knows(&self, place: FramePlace) -> Known {
+    pub fn knows(&self, place: FramePlace) -> KnownPlace {
         let held = self.held.lock();
-        let goes_on = if held.unlogged { Known::TooOld } else { Known::GoesOn(Unbroken(held.unbroken)) };
+        let goes_on =
+            if held.unlogged { KnownPlace::TooOld } else { KnownPlace::GoesOn(Unbroken(held.unbroken)) };
         if place.number >= held.head.number {
-            return if place == held.head { goes_on } else { Known::Foreign };
+            return if place == held.head { goes_on } else { KnownPlace::Foreign };
         }
         match held.frames.iter().find(|frame| frame.number == place.number + 1) {
             Some(next) if next.previous == place.digest => goes_on,
-            Some(_) => Known::Foreign,
-            None => Known::TooOld,
+            Some(_) => KnownPlace::Foreign,
+            None => KnownPlace::TooOld,
         }
     }
 
@@ -220,14 +222,18 @@ impl FrameTap {
         if let Some(reached) = held.followers.get_mut(follower) {
             *reached = number;
         }
-        let all = held.followers.iter().copied().min().unwrap_or(u64::MAX);
-        while let Some(frame) = held.frames.pop_front_if(|frame| frame.number <= all) {
-            held.octets -= frame.octets.len();
-        }
+        held.drop_taken();
     }
 }
 
 impl Held {
+    fn drop_taken(&mut self) {
+        let all = self.followers.iter().copied().min().unwrap_or(u64::MAX);
+        while let Some(frame) = self.frames.pop_front_if(|frame| frame.number <= all) {
+            self.octets -= frame.octets.len();
+        }
+    }
+
     fn bound(&mut self) {
         while self.octets > WAITING_MAX
             && let Some(oldest) = self.frames.pop_front()
@@ -263,11 +269,11 @@ mod tests {
         let tap = FrameTap::default();
         tap.begin(at(10), vec![frame(9, 10), frame(10, 10)], false);
         tap.follow(2);
-        let Known::GoesOn(since) = tap.knows(place(8)) else { panic!("it is known") };
-        assert_eq!(tap.knows(place(10)), Known::GoesOn(since));
-        assert_eq!(tap.knows(place(7)), Known::TooOld);
-        assert_eq!(tap.knows(place(11)), Known::Foreign);
-        assert_eq!(tap.knows(FramePlace { digest: digest(3), ..place(9) }), Known::Foreign);
+        let KnownPlace::GoesOn(since) = tap.knows(place(8)) else { panic!("it is known") };
+        assert_eq!(tap.knows(place(10)), KnownPlace::GoesOn(since));
+        assert_eq!(tap.knows(place(7)), KnownPlace::TooOld);
+        assert_eq!(tap.knows(place(11)), KnownPlace::Foreign);
+        assert_eq!(tap.knows(FramePlace { digest: digest(3), ..place(9) }), KnownPlace::Foreign);
         (11..=20).for_each(|number| tap.push(frame(number, 10)));
         let numbers = |after| {
             let frames = tap.after(after, since, 55)?;
@@ -285,7 +291,7 @@ mod tests {
         assert_eq!(numbers(20), None, "more than is kept");
         tap.begin(at(60), Vec::new(), true);
         assert_eq!(tap.after(60, since, 55), None, "the store was opened anew");
-        assert_eq!(tap.knows(place(60)), Known::TooOld, "a change is in no frame");
+        assert_eq!(tap.knows(place(60)), KnownPlace::TooOld, "a change is in no frame");
         assert_eq!(tap.after(60, tap.unbroken(), 55), Some(Vec::new()));
     }
 }

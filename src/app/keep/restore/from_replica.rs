@@ -17,15 +17,15 @@ use crate::ca::envelope::Envelope;
 use crate::ca::seal::Unauthenticated;
 use crate::ca::server::KeptServerFiles;
 use crate::replica::hashed::Hashed;
-use crate::replica::history::{History, HistoryError, OpenedSegment};
-use crate::replica::segment::{Entry, NamedFile};
+use crate::replica::history::{HistoryError, OpenedSegment, ReplicaHistory};
+use crate::replica::segment::{NamedFile, SegmentEntry};
 use crate::store::{FramePlace, JOURNAL_NAME, Restoring, SnapshotReadError, TappedFrame};
 
 /// Where a store comes from.
 #[derive(Debug)]
 pub struct ReplicaSource {
     /// What is read.
-    pub history: History,
+    pub history: ReplicaHistory,
     /// Who reads it.
     pub runtime: Handle,
     /// As of when; `None`: as it was last.
@@ -56,7 +56,8 @@ pub fn restore_from(
     let from_journal = if source.at.is_none() {
         restoring.unknown(now)?
     } else {
-        let scratch = tempfile::Builder::new().prefix(".muster.restoring.").tempdir_in(data_dir);
+        drop_abandoned(data_dir).map_err(RestoreError::Scratch)?;
+        let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(data_dir);
         let scratch = scratch.map_err(RestoreError::Scratch)?;
         let journal = scratch.path().join(JOURNAL_NAME);
         // The lost server's own may know of the last second.
@@ -75,6 +76,20 @@ pub fn restore_from(
     };
     let unpacked = Unpacked { restoring, beside, authenticated: true, from_journal, replica: Some(end) };
     unpacked.put_in_place(data_dir, wishes, caller, now)
+}
+
+/// How the names of directories begin in which a store is put together that is not to stay.
+const SCRATCH: &str = ".muster.restoring.";
+
+/// Removes what a restore has left that was cut off.
+fn drop_abandoned(data_dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(data_dir)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes()) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// What is read while it is replayed.
@@ -138,16 +153,16 @@ impl Replaying {
         let place = segment.at;
         for entry in segment.entries {
             match entry {
-                Entry::Files { files, .. } => self.files = Some(files),
+                SegmentEntry::Files { files, .. } => self.files = Some(files),
                 // What comes after it lacks what is between.
-                Entry::Snapshot(snapshot) if snapshot.begins_anew => {
+                SegmentEntry::Snapshot(snapshot) if snapshot.begins_anew => {
                     self.done |=
                         snapshot.place != self.reached && snapshot.place.number > self.reached.number;
                 }
-                Entry::Snapshot(_) => {}
-                Entry::Frame(frame) if self.done || frame.number <= self.reached.number => {}
-                Entry::Frame(frame) if at.is_some_and(|at| frame.at > at) => self.done = true,
-                Entry::Frame(frame) => {
+                SegmentEntry::Snapshot(_) => {}
+                SegmentEntry::Frame(frame) if self.done || frame.number <= self.reached.number => {}
+                SegmentEntry::Frame(frame) if at.is_some_and(|at| frame.at > at) => self.done = true,
+                SegmentEntry::Frame(frame) => {
                     let follows = frame.number == self.reached.number + 1;
                     if !follows || frame.previous != self.reached.digest {
                         let (term, segment) = (place.term, place.number);

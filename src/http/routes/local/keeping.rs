@@ -98,7 +98,7 @@ pub(crate) async fn replicas(Local(_): Local, State(shared): State<Shared>) -> a
 
 impl From<ReplicaFigures> for ReplicaItem {
     fn from(figures: ReplicaFigures) -> Self {
-        let ReplicaFigures { standing, settings, lag, unsent } = figures;
+        let ReplicaFigures { standing, settings, lag, unsent, .. } = figures;
         Self {
             url: standing.url,
             entry: settings.to_string(),
