@@ -41,7 +41,7 @@ test-web:
 # workloads at our agent.
 test-use:
 	.ci/prepare-use
-	$(CARGO) test --locked --test muster -- --ignored use_pages::more spire_agent replica_s3
+	$(CARGO) test --locked --test muster -- --ignored use_pages::more spire_agent replica_s3 promtool
 
 # The longer run of what the tests do a few times: MUSTER_KILL_CYCLES and PROPTEST_CASES ask for more or fewer.
 test-crash:

@@ -22,6 +22,7 @@ pub mod durable;
 pub mod error_chain;
 pub mod pem;
 pub mod process;
+pub mod request_id;
 pub mod secret_file;
 pub mod shell;
 pub mod svid;

@@ -15,4 +15,7 @@ pub(crate) struct ProblemDocument {
     pub status: u16,
     pub code: String,
     pub detail: String,
+    /// What the server's log calls the request; also in the header `X-Request-Id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }

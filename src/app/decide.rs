@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tracing::Instrument;
 
 use crate::app::pool::{Answer, Urgency};
 use crate::app::{App, Unavailable};
+use crate::request_id::{RequestId, done_for};
 use crate::store::{Change, Queued, ReadError, Verdict, View, WriteError};
 
 /// What was made ready in a pool.
@@ -123,7 +123,7 @@ impl App {
         E: From<Unavailable> + Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let working = tokio::spawn(work(Arc::clone(self)).in_current_span());
+        let working = tokio::spawn(done_for(RequestId::current(), work(Arc::clone(self))));
         working.await.map_err(|_| Unavailable::Failed)?
     }
 

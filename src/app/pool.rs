@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::app::Unavailable;
 use crate::clock;
+use crate::request_id::{RequestId, run_for};
 
 /// The longest that signing an SVID may wait: longer than that, and those who have come first are answered late as well. An
 /// unoptimised build beside others takes twenty times as long for everything.
@@ -117,6 +118,11 @@ impl Pool {
         Self { shared: Arc::new(Shared { slots, within, state, ready }) }
     }
 
+    /// How much waits for its turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.state.lock().waiting()
+    }
+
     /// Runs work when its turn comes. Work that nobody waits for any more by then is dropped.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -142,11 +148,12 @@ impl Pool {
         work: impl FnOnce(Answer<T>) + Send + 'static,
     ) -> Result<T, Unavailable> {
         let (answer, answered) = oneshot::channel();
+        let request = RequestId::current();
         let work = Box::new(move |turn| {
             if turn == Turn::TooLate {
                 let _ = answer.send(Err(Unavailable::Busy));
             } else if !answer.is_closed() {
-                work(Answer(answer));
+                run_for(request, || work(Answer(answer)));
             }
         });
         self.shared.queue(urgency, Waiting { since: clock::monotonic(), work })?;

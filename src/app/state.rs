@@ -17,6 +17,8 @@ use crate::app::insight::events::Events;
 use crate::app::insight::figures::Counts;
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
+use crate::app::insight::live_counts::LiveCounts;
+use crate::app::insight::premises::LatestSeen;
 use crate::app::issue::clones::Suspicions;
 use crate::app::issue::jwt_svids::{JwtPolicy, JwtSvids};
 use crate::app::issue::refusals::RefusalLog;
@@ -156,12 +158,15 @@ pub struct App {
     pub(crate) suspicions: Arc<Suspicions>,
     pub(crate) shown_denied: ShownDenied,
     pub(crate) scrubbed: Scrubbed,
+    pub(crate) latest_seen: LatestSeen,
     /// Attempts of decommissioned machines to come back with a secret, each of which may be told in a timeline.
     pub(crate) readmissions: Mutex<RateLimiter<HostId>>,
     /// Every rotation adds rows that stay.
     pub(crate) rotations: Mutex<RateLimiter<HostId>>,
     pub(crate) writes: Mutex<RateLimiter<WriteCaller>>,
     pub(crate) counts: Arc<Counts>,
+    /// Agents that are connected.
+    pub(crate) live_counts: LiveCounts,
     pub(crate) jwt: Arc<JwtSvids>,
     /// Told when what relying parties fetch has changed: the agent CA, or what is denied.
     pub(crate) trust: watch::Sender<()>,
@@ -313,10 +318,12 @@ impl App {
             suspicions,
             shown_denied: ShownDenied::default(),
             scrubbed: Scrubbed::default(),
+            latest_seen: LatestSeen::default(),
             readmissions: limiter(enroll::READMISSIONS_TOLD),
             rotations,
             writes,
             counts,
+            live_counts: LiveCounts::default(),
             jwt,
             vouch_issuers: VouchIssuers::new(trust.subscribe()),
             trust,

@@ -28,6 +28,7 @@ use crate::cli::received::Received;
 use crate::domain::code::Code;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::network::networks::Networks;
+use crate::domain::printable::printable;
 use crate::http::reach::Reach;
 use crate::http::transport::origin::Transport;
 use crate::http::transport::socket;
@@ -160,6 +161,7 @@ impl Control {
             reach: Reach { certificate: certificate.map(Arc::new), ..server::reach(&config) },
             refused_handshakes: Arc::default(),
             envelope: server::envelope_settings(&config),
+            secret_files: server::secret_files(&config),
             install_dir: None,
         };
         let router = router(Shared::new(app, facts, Networks::default()));
@@ -325,9 +327,11 @@ fn refusal(path: &str, status: StatusCode, body: &[u8]) -> CliError {
         Some((what, command)) => format!("{what} ({}); run: {command}", problem.code),
         None => format!("{text} ({})", problem.code),
     });
-    match next_step(path, &problem) {
-        Some(hint) => error.hint(hint),
-        None => error,
+    let failed = matches!(problem.code.parse(), Ok(Code::Internal | Code::Unavailable | Code::CaUnavailable));
+    match (next_step(path, &problem), problem.request_id.as_deref().filter(|_| failed)) {
+        (Some(hint), Some(request)) => error.hint(format!("{hint} (request_id {})", printable(request, 32))),
+        (Some(hint), None) => error.hint(hint),
+        (None, _) => error,
     }
 }
 

@@ -167,7 +167,7 @@ pub enum NoBackupRoom {
 const STORES_FREE: u64 = 3;
 
 /// As people read it.
-fn size(octets: u64) -> String {
+pub fn size(octets: u64) -> String {
     if octets < 10 << 20 { format!("{} KiB", octets >> 10) } else { format!("{} MiB", octets >> 20) }
 }
 

@@ -6,6 +6,7 @@
 //! own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -26,19 +27,29 @@ pub(crate) struct Gate {
     pub deny: DenyList,
     pub clock: Arc<dyn Clock>,
     pace: Arc<Mutex<RateLimiter<HostId>>>,
+    /// How often somebody was too fast.
+    throttled: Arc<AtomicU64>,
 }
 
 impl Gate {
     pub(crate) fn new(deny: DenyList, clock: Arc<dyn Clock>) -> Self {
         let pace = Arc::new(Mutex::new(RateLimiter::new(RATE, KEYS_MAX, WhenFull::Forget)));
-        Self { deny, clock, pace }
+        Self { deny, clock, pace, throttled: Arc::default() }
+    }
+
+    /// The same, counting there who is too fast.
+    pub(crate) fn counting(self, throttled: Arc<AtomicU64>) -> Self {
+        Self { throttled, ..self }
     }
 
     /// Whether an agent may be heard once more, which counts.
     pub(crate) fn admit(&self, peer: &PeerIdentity) -> Result<(), AgentRefusal> {
         self.check(peer)?;
         let counted = self.pace.lock().take(peer.host(), 1.0, clock::monotonic());
-        counted.map_err(|TooFast(_)| AgentRefusal::TooFast)
+        counted.map_err(|TooFast(_)| {
+            self.throttled.fetch_add(1, Ordering::Relaxed);
+            AgentRefusal::TooFast
+        })
     }
 
     pub(crate) fn check(&self, peer: &PeerIdentity) -> Result<(), AgentRefusal> {

@@ -30,6 +30,7 @@ use crate::app::issue::jwt_svids::JwtSvids;
 use crate::app::trust::feed::TrustFeed;
 use crate::clock::Clock;
 use crate::domain::identity::deny::DenyList;
+use crate::request_id::{RequestId, done_for};
 use crate::tls::client_verifier::PeerVerifier;
 use crate::tls::listener::accept::{Connection, Listener, ListenerConfig};
 use crate::tls::listener::refused::RefusedHandshakes;
@@ -82,8 +83,10 @@ pub async fn serve(listener: TcpListener, deps: GrpcDeps, shutdown: Cancellation
         app,
         answers,
     } = deps;
-    let hub = Arc::new(TrustHub::new(trust, Arc::clone(&clock)));
-    let gate = Gate::new(deny, clock);
+    let counts = app.live_counts.clone();
+    let hub = TrustHub::new(trust, Arc::clone(&clock)).counting(counts.trust_watchers);
+    let hub = Arc::new(hub);
+    let gate = Gate::new(deny, clock).counting(counts.throttled);
     let tokens = Arc::clone(&jwt);
     let watchers = TrustDoor::new(Arc::clone(&hub), gate.clone());
     let api = AgentApi {
@@ -142,7 +145,7 @@ fn gated(
                 Ok(peer) => {
                     request.extensions_mut().insert(peer);
                     request.extensions_mut().insert(CameFrom(remote));
-                    routes.oneshot(request).await
+                    done_for(Some(RequestId::fresh()), routes.oneshot(request)).await
                 }
                 Err(refused) => Ok(refused.into_http()),
             }

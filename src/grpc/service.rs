@@ -28,6 +28,7 @@ use super::report::ReportCall;
 use super::status::{AgentRefusal, status};
 use crate::app::insight::fleet::Fleet;
 use crate::app::insight::history::History;
+use crate::app::insight::live_counts::Counted;
 use crate::app::issue::jwt_svids::{JwtCaller, JwtRefusal, JwtSvids};
 use crate::clock;
 use crate::domain::code::Code;
@@ -191,6 +192,7 @@ pub(crate) struct AgentSession {
     expiry_look: Pin<Box<Sleep>>,
     rotation: RotationRequests,
     phase: Phase,
+    _counted: Counted,
 }
 
 type Ending = Pin<Box<dyn Future<Output = AgentRefusal> + Send>>;
@@ -220,6 +222,7 @@ impl AgentSession {
             expiry_look: Box::pin(tokio::time::sleep(Duration::ZERO)),
             rotation: RotationRequests::new(api.rotations_asked.clone(), peer.identity().serial()),
             phase: Phase::Open,
+            _counted: api.renewals.app.live_counts.sessions.enter(),
             api,
             peer,
             incoming,

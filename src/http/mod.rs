@@ -5,7 +5,7 @@
 
 mod answers;
 mod document;
-mod findings;
+pub(crate) mod findings;
 pub mod input;
 mod jwt_documents;
 pub mod openapi;

@@ -31,6 +31,7 @@ use crate::app::keep::root::change::RootChangeRefused;
 use crate::app::keep::root::errands::ErrandRefused;
 use crate::domain::code::Code;
 use crate::error_chain::chain;
+use crate::request_id::RequestId;
 
 /// An error as clients see it. Nothing internal has a way in here: texts are written for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +126,7 @@ impl Problem {
             status: self.status.as_u16(),
             code: self.code.as_str().to_owned(),
             detail: self.detail,
+            request_id: RequestId::current().map(|request| request.to_string()),
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = Response::new(Full::from(body));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::header::HOST;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
@@ -19,6 +19,7 @@ use crate::http::problem::Problem;
 use crate::http::transport::origin::Transport;
 use crate::http::ui::UiAnswer;
 use crate::http::{Shared, ui};
+use crate::request_id::{RequestId, done_for};
 
 /// The longest that the head of an answer may take.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -47,7 +48,19 @@ pub fn router(shared: Shared) -> Router {
         .layer(axum::middleware::from_fn(strict_transport))
         .layer(unless_set("content-security-policy", CSP))
         .layer(unless_set("cache-control", "no-store"))
+        .layer(axum::middleware::from_fn_with_state(shared.clone(), named))
         .with_state(shared)
+}
+
+/// Gives the request a name, which the answer, a refusal and every line of the log have.
+pub(crate) async fn named(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let id = RequestId::fresh();
+    let mut answer = done_for(Some(id), next.run(request)).await;
+    shared.answers.note(answer.status().as_u16(), answer.extensions().get().copied());
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        answer.headers_mut().insert("x-request-id", value);
+    }
+    answer
 }
 
 /// Gives up on an answer that takes too long.

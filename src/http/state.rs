@@ -1,11 +1,14 @@
 //! What every handler may ask for: the use cases, what the server knows of itself, and the bounds that requests share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::app::keep::backup::EnvelopeSettings;
+use crate::domain::code::Code;
 use crate::domain::enroll::credential::Credential;
 use crate::domain::enroll::join_lines::KeyPin;
 use crate::domain::enroll::join_link::JoinLink;
@@ -38,10 +41,26 @@ pub struct Shared {
     pub(crate) downloads: Arc<DownloadSlots>,
     /// The agent CA and its revocation list, as they are served.
     pub(crate) trust: Arc<TrustDocuments>,
+    /// How requests were answered.
+    pub(crate) answers: Arc<AnswerCounts>,
     /// Event streams that are open.
     pub(crate) streams: Arc<OpenStreams>,
     /// Cancelled when the server is going away: it is not ready any more, and endless answers end.
     pub(crate) ending: CancellationToken,
+}
+
+/// How many requests were answered with which status and code; both are ours, so there are only so many.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerCounts(Mutex<BTreeMap<(u16, &'static str), u64>>);
+
+impl AnswerCounts {
+    pub(crate) fn note(&self, status: u16, code: Option<Code>) {
+        *self.0.lock().entry((status, code.map_or("", Code::as_str))).or_default() += 1;
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<(u16, &'static str), u64> {
+        self.0.lock().clone()
+    }
 }
 
 /// What the server tells clients about itself.
@@ -53,6 +72,8 @@ pub struct ServerFacts {
     pub refused_handshakes: Arc<RefusedHandshakes>,
     /// Where the envelope is, for what the local operator asks to be sealed.
     pub envelope: EnvelopeSettings,
+    /// Files outside the data directory that nobody else may read.
+    pub secret_files: Vec<std::path::PathBuf>,
     /// Programs for other platforms than this server's own, each in a folder of its platform.
     pub install_dir: Option<std::path::PathBuf>,
 }
@@ -102,6 +123,7 @@ impl Shared {
             bodies: Arc::default(),
             downloads: Arc::default(),
             trust: Arc::default(),
+            answers: Arc::default(),
             streams: Arc::default(),
             ending: CancellationToken::new(),
         }

@@ -4,6 +4,7 @@ mod agent_answers;
 mod agent_trust;
 mod background;
 mod backups;
+mod expiries;
 pub mod own_certificate;
 mod prepare;
 mod renewal;
@@ -12,7 +13,7 @@ mod start_error;
 
 pub(crate) use prepare::{
     FIND_THE_ENVELOPE, envelope_for_new_keys, envelope_settings, has_agent_ca, open_app, prepare_data_dir,
-    reach,
+    reach, secret_files,
 };
 pub use serve::Server;
 pub use start_error::StartError;

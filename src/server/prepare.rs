@@ -144,6 +144,13 @@ pub(crate) fn make_certificate(config: &Config, has_agent_ca: bool) -> Result<()
     Ok(())
 }
 
+/// Files that the settings have elsewhere and that are the server's alone.
+pub(crate) fn secret_files(config: &Config) -> Vec<PathBuf> {
+    let key = Some(config.tls_key_file.clone());
+    let set = [key, config.envelope_key_file.clone(), config.envelope_passphrase_file.clone()];
+    set.into_iter().flatten().collect()
+}
+
 /// What the settings say of the addresses by which others reach the server.
 pub(crate) fn reach(config: &Config) -> Reach {
     Reach {

@@ -28,8 +28,10 @@ use crate::server::background::{
     warn_of_names_and_lists, watch_addresses, watch_for_clones,
 };
 use crate::server::backups::back_up_by_itself;
+use crate::server::expiries::tell_of_expiries;
 use crate::server::prepare::{
     INSTALL_DIR, bind, envelope_settings, has_hosts, make_certificate, open_app, prepare_data_dir, reach,
+    secret_files,
 };
 use crate::server::renewal::keep_own_certificate;
 use crate::server::{StartError, own_certificate};
@@ -136,6 +138,7 @@ impl Server {
             reach,
             refused_handshakes: Arc::default(),
             envelope: envelope_settings(config),
+            secret_files: secret_files(config),
             install_dir: Some(config.data_dir.join(INSTALL_DIR)),
         };
         let shared = Shared::new(Arc::clone(&app), facts, config.trusted_proxies.clone());
@@ -261,6 +264,7 @@ impl Server {
                 self.own_certificate,
                 ending.clone(),
             )),
+            tokio::spawn(tell_of_expiries(self.shared.clone(), ending.clone())),
         ];
         stop.cancelled().await;
         tracing::info!("stopping");

@@ -28,6 +28,7 @@ use crate::domain::people::access::AccessChange;
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
 use crate::domain::withdrawal::{Suspended, Withdrawal};
+use crate::request_id::RequestId;
 
 /// Decisions that become one frame of the change log: each sees what those before it have changed.
 pub(crate) struct Batch {
@@ -42,6 +43,8 @@ pub(crate) struct Batch {
     loss_accepted: bool,
     /// Whether there is something to tell to watchers of trust.
     trust_changed: bool,
+    /// Whose decision is being applied.
+    pub(crate) request: Option<RequestId>,
 }
 
 /// What a batch has come to: for the change log, the rest of the process, and the revocation journal.
@@ -94,6 +97,7 @@ impl Batch {
             alive: None,
             loss_accepted: false,
             trust_changed: false,
+            request: None,
         }
     }
 
@@ -479,7 +483,7 @@ impl Batch {
         let record = self.chain.link(now, event);
         self.put(Table::Audit, &record.seq.to_be_bytes(), &record)?;
         self.index_audit(&record, host)?;
-        self.published.records.push(record);
+        self.published.records.push((record, self.request));
         Ok(())
     }
 

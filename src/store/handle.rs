@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use redb::ReadableDatabase;
 
+use super::CommitFigures;
 use crate::clock::Clock;
 use crate::domain::identity::deny::DenyList;
 use crate::domain::insight::audit::MissingRecords;
@@ -48,6 +49,17 @@ pub struct Store {
     pub(crate) loss: Arc<Loss>,
     tap: Arc<FrameTap>,
     walked: bool,
+}
+
+/// What a store has on disk beside its file, in octets.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BesideTheFile {
+    /// What the file lacks.
+    pub change_log: u64,
+    /// The revocation journal.
+    pub journal: u64,
+    /// When that was last written to.
+    pub journal_written: Option<Timestamp>,
 }
 
 /// Reads what is in the store, and does not keep its writer.
@@ -263,6 +275,31 @@ impl Store {
     /// Commits that failed since the store was opened.
     pub fn failed_commits(&self) -> u64 {
         self.writer.health().failed_writes()
+    }
+
+    /// How commits have gone since then.
+    pub fn commits(&self) -> CommitFigures {
+        self.writer.health().commits().clone()
+    }
+
+    /// How many decisions wait for the writer.
+    pub fn waiting(&self) -> usize {
+        self.writer.waiting()
+    }
+
+    /// What it has on disk beside its file: the change log, and the revocation journal with when it was last written to.
+    pub fn beside_the_file(&self) -> BesideTheFile {
+        let Some(path) = self.disk.path() else { return BesideTheFile::default() };
+        let octets =
+            |entry: std::io::Result<std::fs::DirEntry>| entry.ok()?.metadata().ok().map(|it| it.len());
+        let log = std::fs::read_dir(path.with_file_name(CHANGES_NAME)).ok();
+        let journal = path.with_file_name(JOURNAL_NAME).metadata().ok();
+        let written = journal.as_ref().and_then(|it| it.modified().ok());
+        BesideTheFile {
+            change_log: log.map_or(0, |entries| entries.filter_map(octets).sum()),
+            journal: journal.map_or(0, |it| it.len()),
+            journal_written: written.and_then(|at| Timestamp::try_from(at).ok()),
+        }
     }
 
     /// Opens a store that lives in memory, for tests of rooms above.

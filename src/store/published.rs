@@ -9,6 +9,7 @@ use crate::domain::identity::trust_version::TrustVersion;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::insight::audit::{AuditKind, AuditRecord};
 use crate::domain::people::access::AccessChange;
+use crate::request_id::RequestId;
 
 /// What the writer tells the rest of the process after a commit and before its callers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,8 +36,8 @@ pub struct Published {
     pub secrets: Vec<(TenantId, CredentialId)>,
     /// What the audit trail has got, to be counted.
     pub audited: Vec<AuditKind>,
-    /// The same as it stands in the trail.
-    pub records: Vec<AuditRecord>,
+    /// The same as it stands in the trail, and of which requests it came.
+    pub records: Vec<(AuditRecord, Option<RequestId>)>,
     /// Whose rights have changed: who holds a stream open on the strength of them must prove them anew.
     pub access: Vec<AccessChange>,
     /// This is all of the store and not what has changed in it: denials and hosts that are not named are gone.

@@ -8,6 +8,7 @@ use super::ReadError;
 use super::change::{Change, Verdict};
 use super::view::View;
 use super::writer::Work;
+use crate::request_id::RequestId;
 
 /// Why a decision left no trace.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +25,14 @@ pub enum WriteError {
 }
 
 pub(super) type Reply = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
-pub(super) type Job = Box<dyn FnOnce(&View<'_>, Timestamp) -> (Vec<Change>, Reply) + Send>;
+pub(super) type Run = Box<dyn FnOnce(&View<'_>, Timestamp) -> (Vec<Change>, Reply) + Send>;
+
+/// A decision that waits.
+pub(super) struct Job {
+    pub(super) run: Run,
+    /// Whom it is made for.
+    pub(super) request: Option<RequestId>,
+}
 
 /// What a decision came to.
 type Outcome<T, E> = Result<Result<T, E>, WriteError>;
@@ -36,7 +44,7 @@ where
     E: Send + 'static,
     D: FnOnce(&View<'_>, Timestamp) -> Result<Verdict<T, E>, ReadError> + Send + 'static,
 {
-    Box::new(move |view, now| {
+    let run: Run = Box::new(move |view, now| {
         let (outcome, changes) = match decision(view, now) {
             Ok(Verdict { outcome, changes }) => (Ok(outcome), changes),
             Err(error) => (Err(WriteError::Read(error)), Vec::new()),
@@ -44,7 +52,8 @@ where
         let reply: Reply =
             Box::new(move |written| deliver(outcome.and_then(|outcome| written.map(|()| outcome))));
         (changes, reply)
-    })
+    });
+    Job { run, request: RequestId::current() }
 }
 
 /// Hands over what a decision came to, or that the writer dropped it.

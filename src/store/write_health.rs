@@ -1,6 +1,29 @@
 //! How the writer's writes go, for those who ask whether the store takes any.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::metrics::histogram::Histogram;
+
+/// Bounds of how long a commit takes, in seconds.
+const SECONDS: [f64; 13] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+/// Bounds of how many decisions share one.
+const DECISIONS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// How commits have gone since the store was opened. Clones count together.
+#[derive(Debug, Clone)]
+pub struct CommitFigures {
+    /// From the first look at a batch until it was on disk.
+    pub seconds: Histogram,
+    /// How many decisions were in it.
+    pub decisions: Histogram,
+}
+
+impl Default for CommitFigures {
+    fn default() -> Self {
+        Self { seconds: Histogram::new(SECONDS), decisions: Histogram::new(DECISIONS) }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct WriteHealth {
@@ -12,6 +35,7 @@ pub(crate) struct WriteHealth {
     /// full may still be.
     failing: AtomicBool,
     failed: AtomicU64,
+    commits: CommitFigures,
 }
 
 impl WriteHealth {
@@ -30,8 +54,15 @@ impl WriteHealth {
         self.failed.load(Ordering::Relaxed)
     }
 
-    pub(in crate::store) fn written(&self) {
+    /// How those have gone that have not.
+    pub(crate) const fn commits(&self) -> &CommitFigures {
+        &self.commits
+    }
+
+    pub(in crate::store) fn written(&self, decisions: usize, took: Duration) {
         self.failing.store(false, Ordering::Release);
+        self.commits.seconds.observe(took.as_secs_f64());
+        self.commits.decisions.observe(f64::from(u32::try_from(decisions).unwrap_or(u32::MAX)));
     }
 
     /// Nothing of it was tried.

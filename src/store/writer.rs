@@ -21,6 +21,7 @@ use crate::clock::{self, Clock};
 use crate::domain::identity::deny::{Denial, DenyList};
 use crate::domain::insight::audit::ChainHead;
 use crate::domain::withdrawal::Withdrawal;
+use crate::request_id::run_for;
 use crate::store::journal::audit_checkpoints::Loss;
 use crate::store::journal::file::{Journal, JournalError};
 use crate::store::journal::line::Line;
@@ -115,6 +116,11 @@ impl Writer {
 
     pub(crate) fn health(&self) -> &WriteHealth {
         &self.health
+    }
+
+    /// How many decisions wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
     }
 
     /// Queues a decision, which then is run whether or not anybody waits for it. Where the queue is full, it waits with its
@@ -362,6 +368,7 @@ impl Run {
         jobs: impl Iterator<Item = Job>,
         replies: &mut Vec<Reply>,
     ) -> Result<Published, FailedBatch> {
+        let begun = clock::monotonic();
         let Finished { delta, published, denials, withdrawals, alive, head, loss_accepted } =
             self.decide(jobs, replies).map_err(FailedBatch::store)?;
         if delta.is_empty() {
@@ -388,7 +395,7 @@ impl Run {
         });
         match noted {
             Ok(()) => {
-                self.health.written();
+                self.health.written(replies.len(), begun.elapsed());
                 Ok(published)
             }
             Err(error) => {
@@ -406,8 +413,10 @@ impl Run {
         };
         for job in jobs {
             let now = self.clock.now();
-            let (changes, reply) = job(&View::new(&batch), now);
+            let Job { run, request } = job;
+            let (changes, reply) = run_for(request, || run(&View::new(&batch), now));
             replies.push(reply);
+            batch.request = request;
             for change in changes {
                 batch.apply(change, now)?;
             }

@@ -82,6 +82,10 @@ mod keep_alive;
 mod kill_cycles;
 /// What lies where the server writes: links, and files that are not the server's.
 mod local_files;
+/// Logs: lines of audit records, requests and expiries.
+mod logs;
+/// Figures: served, documented, and asked for by rules and dashboard.
+mod metrics;
 /// No two public types share a name.
 mod names;
 /// A root key that never comes to the server: requests travel to it, and what it signs comes back.

@@ -152,7 +152,7 @@ async fn an_unknown_user_and_a_wrong_password_look_the_same() {
     for (name, password) in others {
         let other = nobody.try_sign_in(name, password).await;
         assert_eq!(other.status, 401, "{name}: {other}");
-        assert_eq!(other.body, wrong.body, "{name}");
+        assert_eq!(other.said(), wrong.said(), "{name}");
         assert!(other.header("set-cookie").is_none(), "{name}");
         let names = |answer: &crate::support::http::Answer| {
             answer.headers.keys().map(ToString::to_string).collect::<Vec<_>>()

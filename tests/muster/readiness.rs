@@ -158,6 +158,10 @@ async fn every_figure_has_its_help_and_its_type_in_both_formats() {
         for line in samples {
             let name = line.split(['{', ' ']).next().unwrap();
             let family = if openmetrics { name.strip_suffix("_total").unwrap_or(name) } else { name };
+            // The parts of a histogram have those of the whole.
+            let parts = ["_bucket", "_sum", "_count"].iter().find_map(|part| family.strip_suffix(part));
+            let family =
+                parts.filter(|it| text.contains(&format!("# TYPE {it} histogram"))).unwrap_or(family);
             for about in ["HELP", "TYPE"] {
                 let told = format!("# {about} {family} ");
                 let help = text.lines().find_map(|line| line.strip_prefix(&told));

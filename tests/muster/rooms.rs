@@ -28,6 +28,7 @@ const ROOMS: &[Room] = &[
     room("durable", &[], &[]),
     room("error_chain", &[], &[]),
     room("process", &[], &[]),
+    room("request_id", &[], &[]),
     room("shell", &[], &[]),
     room("secret_file", &["shell"], &[]),
     room("pem", &[], &[]),
@@ -38,7 +39,7 @@ const ROOMS: &[Room] = &[
         &["domain", "durable", "secret_file", "pem", "svid"],
         &["rcgen", "x509_parser", "age", "rustls"],
     ),
-    room("store", &["domain", "clock", "durable", "error_chain"], &["redb"]),
+    room("store", &["domain", "clock", "durable", "error_chain", "request_id"], &["redb"]),
     room(
         "tls",
         &["domain", "clock", "secret_file", "shell", "pem", "svid"],
@@ -51,16 +52,24 @@ const ROOMS: &[Room] = &[
         &["domain", "ca", "store", "tls", "clock", "durable", "error_chain", "secret_file"],
         &["object_store", "reqwest"],
     ),
-    room("app", &["domain", "ca", "store", "replica", "clock", "pem", "vouch", "error_chain"], &[]),
+    room(
+        "app",
+        &["domain", "ca", "store", "replica", "clock", "pem", "vouch", "error_chain", "request_id"],
+        &[],
+    ),
     room("api", &["domain"], &[]),
     room(
         "http",
-        &["api", "app", "domain", "tls", "pem", "clock", "error_chain", "vouch"],
+        &["api", "app", "domain", "tls", "pem", "clock", "error_chain", "vouch", "process", "request_id"],
         &["axum", "tower_http", "hyper"],
     ),
-    room("grpc", &["app", "domain", "tls", "clock"], &["tonic", "tonic_prost", "prost", "hyper"]),
+    room(
+        "grpc",
+        &["app", "domain", "tls", "clock", "request_id"],
+        &["tonic", "tonic_prost", "prost", "hyper"],
+    ),
     room("config", &["domain"], &[]),
-    room("telemetry", &["config"], &[]),
+    room("telemetry", &["config", "request_id"], &[]),
     Room { name: "server", rooms: Rooms::AllBut(&["cli", "agent"]), crates: &[] },
     // The agent makes its own key and its own request, and checks what a server answers before installing it.
     room(

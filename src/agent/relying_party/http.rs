@@ -126,6 +126,7 @@ fn with_age(voucher: &Voucher, mut answer: Response) -> Response {
 /// A problem (RFC 9457), as the server's.
 fn problem(status: StatusCode, code: Code, detail: &str) -> Response {
     let document = ProblemDocument {
+        request_id: None,
         kind: "about:blank".to_owned(),
         title: status.canonical_reason().unwrap_or("Error").to_owned(),
         status: status.as_u16(),

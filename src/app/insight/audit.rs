@@ -14,6 +14,7 @@ use crate::domain::insight::audit::{
     AuditEvent, AuditOrder, AuditRecord, ChainHead, MissingRecords, Outcome,
 };
 use crate::domain::insight::audit_action::AuditAction;
+use crate::request_id::{RequestId, run_for};
 use crate::store::{self, Change, Numbered, ReadError};
 
 /// Records looked at for one page of a search; a search for something rare continues on the next page.
@@ -252,28 +253,32 @@ pub(crate) fn detail(missing: &MissingRecords) -> BTreeMap<&'static str, String>
 }
 
 /// One line of the log for each record, under a target of its own and with the record's fields.
-pub(crate) fn log(records: &[AuditRecord]) {
-    for record in records {
-        let tenant_id = record.tenant_id.as_deref().unwrap_or_default();
-        let names = record.names.iter().filter_map(|(key, name)| Some((key, name.name.as_ref()?)));
-        tracing::info!(
-            target: "audit",
-            seq = record.seq,
-            at = %record.at,
-            actor = record.actor,
-            source = record.source,
-            tenant_id,
-            action = record.action,
-            // Lines have a target of their own.
-            on = record.target,
-            outcome = %record.outcome,
-            reason = record.reason.as_deref().unwrap_or_default(),
-            detail = %serde_json::json!(record.detail),
-            names = %serde_json::json!(names.collect::<BTreeMap<_, _>>()),
-            hash = record.hash,
-            "audit record"
-        );
+pub(crate) fn log(records: &[(AuditRecord, Option<RequestId>)]) {
+    for (record, request) in records {
+        run_for(*request, || log_one(record));
     }
+}
+
+fn log_one(record: &AuditRecord) {
+    let tenant_id = record.tenant_id.as_deref().unwrap_or_default();
+    let names = record.names.iter().filter_map(|(key, name)| Some((key, name.name.as_ref()?)));
+    tracing::info!(
+        target: "audit",
+        seq = record.seq,
+        at = %record.at,
+        actor = record.actor,
+        source = record.source,
+        tenant_id,
+        action = record.action,
+        // Lines have a target of their own.
+        on = record.target,
+        outcome = %record.outcome,
+        reason = record.reason.as_deref().unwrap_or_default(),
+        detail = %serde_json::json!(record.detail),
+        names = %serde_json::json!(names.collect::<BTreeMap<_, _>>()),
+        hash = record.hash,
+        "audit record"
+    );
 }
 
 fn mentions(record: &AuditRecord, text: &str) -> bool {

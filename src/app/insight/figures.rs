@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -9,7 +10,9 @@ use crate::app::insight::overview::AgentCaExpiries;
 use crate::app::keep::backup::scheduled::BackupFigures;
 use crate::app::keep::replicas::ReplicaFigures;
 use crate::app::{App, Unavailable};
-use crate::domain::insight::audit::AuditKind;
+use crate::domain::insight::audit::{AuditKind, Outcome};
+use crate::domain::insight::audit_action::AuditAction;
+use crate::store::{BesideTheFile, CommitFigures};
 
 /// How the deployment is.
 #[derive(Debug, Clone)]
@@ -30,6 +33,24 @@ pub struct Figures {
     pub ready: bool,
     /// Commits to disk that failed since this process started.
     pub failed_commits: u64,
+    /// How the others have gone.
+    pub commits: CommitFigures,
+    /// How much waits for its turn, by what for.
+    pub queues: [(&'static str, usize); 5],
+    /// Sessions of agents that are open.
+    pub sessions: usize,
+    /// Watches of trust that are open.
+    pub trust_watchers: usize,
+    /// Requests and messages of agents that were refused since this process started because there were too many.
+    pub agents_throttled: u64,
+    /// How long the store's file is.
+    pub store_octets: u64,
+    /// What it has beside the file.
+    pub beside: BesideTheFile,
+    /// Enrollments since this process started.
+    pub enrollments: u64,
+    /// Rotations since this process started.
+    pub rotations: u64,
     /// Whether the last look at all of the store found damage.
     pub store_damaged: bool,
     /// How backups stand.
@@ -80,7 +101,28 @@ impl App {
         self.fleet.wait_until_whole()?;
         let totals = self.fleet.totals();
         let (denied_serials, denied_identities) = self.store.deny_list().size();
+        let audited = self.counts.audited.lock().clone();
+        let done = |action| {
+            let of_kind =
+                audited.iter().filter(|(it, _)| it.action == action && it.outcome == Outcome::Success);
+            of_kind.map(|(_, count)| count).sum()
+        };
         Ok(Figures {
+            commits: self.store.commits(),
+            queues: [
+                ("issuing", self.pool.waiting()),
+                ("reading", self.readers.waiting()),
+                ("walking", self.walkers.waiting()),
+                ("verifying", self.verifier.waiting()),
+                ("writing", self.store.waiting()),
+            ],
+            sessions: self.live_counts.sessions.get(),
+            trust_watchers: self.live_counts.trust_watchers.get(),
+            agents_throttled: self.live_counts.throttled.load(Ordering::Relaxed),
+            store_octets: self.store.file_octets(),
+            beside: self.store.beside_the_file(),
+            enrollments: done(AuditAction::AgentEnroll),
+            rotations: done(AuditAction::AgentRotate),
             hosts: totals.in_service,
             online: totals.online,
             possible_clones: totals.possible_clones,
@@ -93,7 +135,7 @@ impl App {
             backups: self.backup_figures()?,
             replicas: self.replica_figures(),
             agent_ca: stored.map(|stored| AgentCaExpiries::of(&stored)),
-            audited: self.counts.audited.lock().clone(),
+            audited,
             refused: self.counts.refused.lock().clone(),
         })
     }

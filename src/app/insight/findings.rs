@@ -1,24 +1,70 @@
 //! What the operator has to see to, or soon will have to: for the overview and for `muster check`.
 
+use std::ops::AddAssign;
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::app::access::caller::Caller;
+use crate::app::insight::fleet::{Census, CensusQuestion};
 use crate::app::insight::overview::{AgentCaExpiries, WaitingRevocation};
 use crate::app::keep::restore::confirm::SuspendedCounts;
 use crate::app::{App, Unavailable};
 use crate::ca::envelope::{Envelope, EnvelopeSettings};
 use crate::domain::identity::restore_epoch::{RestoreNotice, RolledBack};
-use crate::domain::insight::finding::{Finding, Severity};
+use crate::domain::ids::TenantId;
+use crate::domain::insight::finding::{Ending, Finding, Severity};
+use crate::domain::insight::finding_code::FindingCode;
 use crate::store::{Change, ReadError, RestoredChange, Verdict, View};
+
+/// Who has not reported for so long is silent.
+pub const SILENT_AFTER: SignedDuration = SignedDuration::from_hours(24);
+/// Agents rotate when a third of the lifetime is left, and try again until they have. With less than a quarter left they are
+/// overdue.
+const OVERDUE_PART: i32 = 4;
 
 /// A server that runs publishes a list that waited within seconds.
 const PUBLISHED_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 
 impl App {
-    /// What concerns the whole deployment, as far as the store knows.
-    pub fn findings(&self) -> Result<Vec<Finding>, Unavailable> {
+    /// What concerns the whole deployment, with the hosts of all tenants. Long: not for an async worker.
+    pub(crate) fn findings(&self) -> Result<Vec<Finding>, Unavailable> {
         let stored = self.query(|view| view.hierarchy())?;
-        Ok(self.findings_about(stored.map(|stored| AgentCaExpiries::of(&stored)).as_ref()))
+        let mut findings = self.findings_about(stored.map(|stored| AgentCaExpiries::of(&stored)).as_ref());
+        self.fleet.wait_until_whole()?;
+        let now = self.clock.now();
+        let mut sums = FleetSums::default();
+        for tenant in self.fleet.tenants() {
+            sums += FleetSums::of(&self.census_of(tenant, now)?);
+        }
+        findings.extend(fleet_findings(sums));
+        Ok(findings)
+    }
+
+    /// The same in the pool for long reads.
+    pub async fn all_findings(self: &Arc<Self>) -> Result<Vec<Finding>, Unavailable> {
+        self.query_long(|app| app.findings()).await
+    }
+
+    /// What ends one day and has to be renewed before.
+    pub fn agent_ca_endings(&self) -> Result<Vec<Ending>, Unavailable> {
+        let stored = self.query(|view| view.hierarchy())?;
+        Ok(stored.map(|stored| endings(&AgentCaExpiries::of(&stored))).unwrap_or_default())
+    }
+
+    /// A tenant's hosts, summed up.
+    pub(crate) fn census_of(&self, tenant: TenantId, now: Timestamp) -> Result<Census, Unavailable> {
+        let dns_suffix = self.dns_suffix(tenant)?;
+        self.fleet.wait_until_whole()?;
+        Ok(self.fleet.census(
+            tenant,
+            CensusQuestion {
+                now,
+                silent_before: now - SILENT_AFTER,
+                rotated_before: now + self.policy.svid_ttl / OVERDUE_PART,
+                dns_suffix: dns_suffix.as_ref(),
+            },
+        ))
     }
 
     /// Takes note that an administrator of everything is shown what there is to say of a restore.
@@ -42,7 +88,7 @@ impl App {
         findings.extend(self.query(|view| of_restores(view, self.clock.now())).unwrap_or_default());
         if !self.store.takes_writes() {
             findings.push(Finding::new(
-                "commit_failed",
+                FindingCode::CommitFailed,
                 Severity::Critical,
                 "The store could not be written, and has not been since",
                 "Make room on the disk of the data directory; the server's log says what failed.",
@@ -51,6 +97,14 @@ impl App {
         findings.extend(self.scrubbed.finding());
         findings.extend(self.backup_findings());
         findings.extend(self.replica_findings());
+        if self.root_key_on_disk() {
+            findings.push(Finding::new(
+                FindingCode::RootKeyOnDisk,
+                Severity::Soon,
+                "The agent CA's root key lies on the server's disk",
+                "Move root-key.pem to offline storage and delete it from the data directory.",
+            ));
+        }
         findings
     }
 }
@@ -61,7 +115,7 @@ pub fn of_envelope(settings: &EnvelopeSettings) -> Option<Finding> {
     let alone = || Envelope::find(settings).is_ok_and(|found| found.is_some_and(|it| !it.has_recovery()));
     (settings.lies_beside_the_data() && alone()).then(|| {
         Finding::new(
-            "envelope_beside_data",
+            FindingCode::EnvelopeBesideData,
             Severity::Soon,
             "The envelope key lies in the data directory and nothing else opens what it seals: with that disk, every backup is lost",
             "Keep an identity of age-keygen elsewhere and name its recipient: muster envelope recovery add age1…; or keep the \
@@ -80,7 +134,8 @@ fn of_restores(view: &View<'_>, now: Timestamp) -> Result<Vec<Finding>, ReadErro
         );
         let hint = "Let its agents come back, and nobody who was revoked, on the server's machine: muster restore declare --journal \
                     FILE, with the revocations.log of before";
-        findings.push(Finding::new("rolled_back", Severity::Critical, message, hint).at(noticed_at));
+        findings
+            .push(Finding::new(FindingCode::RolledBack, Severity::Critical, message, hint).at(noticed_at));
     }
     let suspended = SuspendedCounts::of(view.all_suspended()?.iter().map(|(what, _)| what));
     if suspended.total() > 0 {
@@ -92,11 +147,11 @@ fn of_restores(view: &View<'_>, now: Timestamp) -> Result<Vec<Finding>, ReadErro
         let hint = "They may have been revoked or changed in the time that was lost. Look through them and confirm those that are \
                     good: muster restore confirm secrets, api-tokens or people; --list shows them.";
         let count = u64::try_from(suspended.total()).unwrap_or(u64::MAX);
-        findings.push(Finding::new("suspended", Severity::Soon, message, hint).counting(count));
+        findings.push(Finding::new(FindingCode::Suspended, Severity::Soon, message, hint).counting(count));
     }
     if let Some(notice) = view.restore_notice()?.filter(|notice| notice.is_open(now)) {
         let hint = "Hosts that came back by themselves are flagged: look through them.";
-        let found = Finding::new("restored", Severity::Tidy, notice.text, hint).at(notice.at);
+        let found = Finding::new(FindingCode::Restored, Severity::Tidy, notice.text, hint).at(notice.at);
         findings.push(found.target("/hosts?flag=recovered"));
     }
     Ok(findings)
@@ -105,31 +160,17 @@ fn of_restores(view: &View<'_>, now: Timestamp) -> Result<Vec<Finding>, ReadErro
 fn of_agent_ca(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Finding> {
     let Some(agent_ca) = agent_ca else {
         return vec![Finding::new(
-            "no_agent_ca",
+            FindingCode::NoAgentCa,
             Severity::Critical,
             "There is no agent CA, so no host can enroll",
             "Create it on the server's machine with: muster agent-ca init",
         )];
     };
-    let expiry = |code, what, at: Option<Timestamp>, hint| {
-        at.and_then(|at| Finding::expiry(code, what, at, now, hint))
-            .map(|finding| finding.target("/settings/agent-ca"))
-    };
-    let intermediate = expiry(
-        "intermediate_expiry",
-        "The agent CA's intermediate",
-        agent_ca.intermediate,
-        "Renew it: muster agent-ca renew --request FILE where the root key is kept offline, else muster agent-ca renew",
-    );
-    let root = expiry(
-        "root_expiry",
-        "The agent CA's root",
-        agent_ca.root,
-        "Another root takes its place in three steps, and nobody enrolls again: muster agent-ca prepare-root",
-    );
+    let ends = endings(agent_ca);
+    let ends = ends.iter().filter_map(|ending| ending.finding(now)).map(|it| it.target("/settings/agent-ca"));
     let unlisted = (!agent_ca.roots_have_lists).then(|| {
         Finding::new(
-            "root_list_missing",
+            FindingCode::RootListMissing,
             Severity::Soon,
             "The agent CA's root has no revocation list, and some relying parties refuse every agent without it",
             "The next renewal of the intermediate makes it: muster agent-ca renew",
@@ -137,7 +178,24 @@ fn of_agent_ca(agent_ca: Option<&AgentCaExpiries>, now: Timestamp) -> Vec<Findin
         .target("/settings/agent-ca")
     });
     let waiting = agent_ca.waiting_revocation.as_ref().map(|waiting| of_waiting(waiting, now));
-    intermediate.into_iter().chain(root).chain(unlisted).chain(waiting).collect()
+    ends.chain(unlisted).chain(waiting).collect()
+}
+
+/// What of the agent CA ends one day.
+fn endings(agent_ca: &AgentCaExpiries) -> Vec<Ending> {
+    let intermediate = agent_ca.intermediate.map(|at| Ending {
+        code: FindingCode::IntermediateExpiry,
+        what: "The agent CA's intermediate",
+        at,
+        hint: "Renew it: muster agent-ca renew --request FILE where the root key is kept offline, else muster agent-ca renew",
+    });
+    let root = agent_ca.root.map(|at| Ending {
+        code: FindingCode::RootExpiry,
+        what: "The agent CA's root",
+        at,
+        hint: "Another root takes its place in three steps, and nobody enrolls again: muster agent-ca prepare-root",
+    });
+    intermediate.into_iter().chain(root).collect()
 }
 
 /// Relying parties still let in what a revoked intermediate has signed.
@@ -169,7 +227,87 @@ fn of_waiting(waiting: &WaitingRevocation, now: Timestamp) -> Finding {
     let message = format!(
         "The root's list that names a revoked intermediate has been waiting since {since:.0}: {told}"
     );
-    Finding::new("root_list_waiting", severity, message, hint).at(*publish_by).target("/settings/agent-ca")
+    Finding::new(FindingCode::RootListWaiting, severity, message, hint)
+        .at(*publish_by)
+        .target("/settings/agent-ca")
+}
+
+/// Of hosts that somebody should look at, how many there are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct FleetSums {
+    clones: usize,
+    duplicates: usize,
+    without_dns_name: usize,
+    overdue: usize,
+}
+
+impl FleetSums {
+    pub(crate) const fn of(census: &Census) -> Self {
+        let Census { totals, duplicates, without_dns_name, overdue, .. } = census;
+        Self {
+            clones: totals.possible_clones,
+            duplicates: *duplicates,
+            without_dns_name: *without_dns_name,
+            overdue: *overdue,
+        }
+    }
+}
+
+impl AddAssign for FleetSums {
+    fn add_assign(&mut self, other: Self) {
+        self.clones += other.clones;
+        self.duplicates += other.duplicates;
+        self.without_dns_name += other.without_dns_name;
+        self.overdue += other.overdue;
+    }
+}
+
+/// Hosts that may not be who they say they are, or stay behind, each counted as the list that is linked counts it.
+pub(crate) fn fleet_findings(sums: FleetSums) -> Vec<Finding> {
+    let FleetSums { clones, duplicates, without_dns_name, overdue } = sums;
+    let counted = |count: usize, code, severity, one: &str, many: &str, hint, target| {
+        let message = if count == 1 { one.to_owned() } else { format!("{count} {many}") };
+        let counting = u64::try_from(count).unwrap_or(u64::MAX);
+        let found = Finding::new(code, severity, message, hint).counting(counting);
+        (count > 0).then_some(Finding { target, ..found })
+    };
+    let clones = counted(
+        clones,
+        FindingCode::PossibleClones,
+        Severity::Critical,
+        "One host may share its identity with a copy",
+        "hosts may share their identities with copies",
+        "Open the flagged hosts; decommission and enroll again those that were cloned.",
+        Some("/hosts?flag=possible_clone"),
+    );
+    let duplicates = counted(
+        duplicates,
+        FindingCode::PossibleDuplicates,
+        Severity::Tidy,
+        "One host reports a machine id that another one reports, too",
+        "hosts report machine ids that others report, too",
+        "A machine that enrolled anew leaves its old row behind; decommission the silent one.",
+        Some("/hosts?flag=possible_duplicate"),
+    );
+    let without_dns_name = counted(
+        without_dns_name,
+        FindingCode::AgentsWithoutDnsName,
+        Severity::Tidy,
+        "One agent is older than 0.2.0 and gets no DNS name in its certificate",
+        "agents are older than 0.2.0 and get no DNS name in their certificates",
+        "Update them ('muster host list' shows versions); they get it with their next rotation.",
+        None,
+    );
+    let overdue = counted(
+        overdue,
+        FindingCode::AgentsOverdue,
+        Severity::Soon,
+        "One host reports, and has not rotated its certificate in time",
+        "hosts report, and have not rotated their certificates in time",
+        "'muster agent status' there says what keeps it; 'muster host list' shows whose certificate ends first.",
+        None,
+    );
+    clones.into_iter().chain(overdue).chain(duplicates).chain(without_dns_name).collect()
 }
 
 #[cfg(test)]
@@ -196,12 +334,12 @@ mod tests {
         let soon = &of(days(59))[0];
         assert_eq!(
             (soon.code, soon.severity, soon.at),
-            ("intermediate_expiry", Severity::Soon, Some(days(59)))
+            (FindingCode::IntermediateExpiry, Severity::Soon, Some(days(59)))
         );
         let over = &of(days(-1))[0];
         assert_eq!(over.severity, Severity::Critical);
         assert_eq!(over.message, "The agent CA's intermediate expired 1 day ago");
-        assert_eq!(of_agent_ca(None, now)[0].code, "no_agent_ca");
+        assert_eq!(of_agent_ca(None, now)[0].code, FindingCode::NoAgentCa);
     }
 
     #[test]

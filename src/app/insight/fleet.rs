@@ -92,6 +92,19 @@ pub(crate) struct Census {
     pub expiries: Vec<Timestamp>,
     /// Whose SVIDs would have a DNS name, and whose agents do not take one.
     pub without_dns_name: usize,
+    /// That report, and whose SVIDs end before the moment that was asked for: their rotation has failed, or does not come.
+    pub overdue: usize,
+}
+
+/// What a census asks of each host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CensusQuestion<'a> {
+    pub now: Timestamp,
+    /// Who has not reported since is silent.
+    pub silent_before: Timestamp,
+    /// Whoever reports and whose SVID ends before this should have rotated.
+    pub rotated_before: Timestamp,
+    pub dns_suffix: Option<&'a DnsSuffix>,
 }
 
 /// Hosts in service by what another key of the server's would be to them.
@@ -313,14 +326,14 @@ impl Fleet {
         self.rows.read().indexes.get(&tenant).map(|index| index.page(query, limit)).unwrap_or_default()
     }
 
-    /// Sums up a tenant's hosts: which were silent before `silent_before`, and whose SVIDs are valid `now`.
-    pub(crate) fn census(
-        &self,
-        tenant: TenantId,
-        now: Timestamp,
-        silent_before: Timestamp,
-        dns_suffix: Option<&DnsSuffix>,
-    ) -> Census {
+    /// Tenants that have hosts.
+    pub(crate) fn tenants(&self) -> Vec<TenantId> {
+        self.rows.read().indexes.keys().copied().collect()
+    }
+
+    /// Sums up a tenant's hosts.
+    pub(crate) fn census(&self, tenant: TenantId, asked: CensusQuestion<'_>) -> Census {
+        let CensusQuestion { now, silent_before, rotated_before, dns_suffix } = asked;
         let rows = self.rows.read();
         let Some(index) = rows.indexes.get(&tenant) else {
             return Census::default();
@@ -332,6 +345,7 @@ impl Fleet {
             silent: 0,
             expiries: Vec::with_capacity(totals.in_service),
             without_dns_name: 0,
+            overdue: 0,
         };
         let named =
             |entry: &Entry| dns_suffix.is_some_and(|suffix| suffix.name_of(&entry.host.agent).is_some());
@@ -339,6 +353,8 @@ impl Fleet {
             census.silent += usize::from(entry.quiet_since < silent_before);
             let too_old = entry.version < AgentVersion::TAKES_DNS_NAMES;
             census.without_dns_name += usize::from(too_old && named(entry));
+            let reports = entry.reported && entry.quiet_since >= silent_before;
+            census.overdue += usize::from(reports && entry.svid_not_after < rotated_before);
             if entry.svid_not_after > now {
                 census.expiries.push(entry.svid_not_after);
             }

@@ -6,5 +6,7 @@ pub mod figures;
 pub mod findings;
 pub mod fleet;
 pub mod history;
+pub mod live_counts;
 pub mod overview;
+pub(crate) mod premises;
 pub(crate) mod timeline;

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use crate::app::insight::findings::{FleetSums, fleet_findings};
 use crate::app::insight::fleet::Census;
 use crate::app::{App, Unavailable};
 use crate::ca::hierarchy::{self, CaRole, CertificateSummary};
 use crate::domain::identity::hierarchy::{Hierarchy, IntermediateRevocation};
 use crate::domain::ids::TenantId;
-use crate::domain::insight::finding::{Finding, Severity, ranked};
+use crate::domain::insight::finding::{Finding, ranked};
 use crate::domain::network::pin::Pin;
 use crate::store::day_of;
 
@@ -82,27 +83,15 @@ impl App {
 
     fn compose_overview(&self, tenant: TenantId) -> Result<Overview, Unavailable> {
         let now = self.clock.now();
-        let dns_suffix = self.dns_suffix(tenant)?;
-        let a_day_ago = now - SignedDuration::from_hours(24);
-        self.fleet.wait_until_whole()?;
-        let Census { totals, silent, duplicates, expiries, without_dns_name } =
-            self.fleet.census(tenant, now, a_day_ago, dns_suffix.as_ref());
-        let clones = totals.possible_clones;
+        let census = self.census_of(tenant, now)?;
         let today = day_of(now);
         let first = today.saturating_sub(DAYS - 1);
         let (counts, stored) =
             self.query(|view| Ok((view.enrollments_per_day(tenant, first, today)?, view.hierarchy()?)))?;
         let agent_ca = stored.map(|stored| AgentCaExpiries::of(&stored));
         let mut warnings = self.findings_about(agent_ca.as_ref());
-        warnings.extend(fleet_warnings(clones, duplicates, without_dns_name));
-        if self.root_key_on_disk() {
-            warnings.push(Finding::new(
-                "root_key_on_disk",
-                Severity::Soon,
-                "The agent CA's root key lies on the server's disk",
-                "Move root-key.pem to offline storage and delete it from the data directory.",
-            ));
-        }
+        warnings.extend(fleet_findings(FleetSums::of(&census)));
+        let Census { totals, silent, expiries, .. } = census;
         Ok(Overview {
             online: totals.online,
             total: totals.in_service,
@@ -148,44 +137,6 @@ impl AgentCaExpiries {
             waiting_revocation,
         }
     }
-}
-
-/// Hosts that may not be who they say they are, each counted as the list that is linked counts it.
-fn fleet_warnings(clones: usize, duplicates: usize, without_dns_name: usize) -> Vec<Finding> {
-    let counted = |count: usize, code, severity, one: &str, many: &str, hint, target| {
-        let message = if count == 1 { one.to_owned() } else { format!("{count} {many}") };
-        let counting = u64::try_from(count).unwrap_or(u64::MAX);
-        let found = Finding::new(code, severity, message, hint).counting(counting);
-        (count > 0).then_some(Finding { target, ..found })
-    };
-    let clones = counted(
-        clones,
-        "possible_clones",
-        Severity::Critical,
-        "One host may share its identity with a copy",
-        "hosts may share their identities with copies",
-        "Open the flagged hosts; decommission and enroll again those that were cloned.",
-        Some("/hosts?flag=possible_clone"),
-    );
-    let duplicates = counted(
-        duplicates,
-        "possible_duplicates",
-        Severity::Tidy,
-        "One host reports a machine id that another one reports, too",
-        "hosts report machine ids that others report, too",
-        "A machine that enrolled anew leaves its old row behind; decommission the silent one.",
-        Some("/hosts?flag=possible_duplicate"),
-    );
-    let without_dns_name = counted(
-        without_dns_name,
-        "agents_without_dns_name",
-        Severity::Tidy,
-        "One agent is older than 0.2.0 and gets no DNS name in its certificate",
-        "agents are older than 0.2.0 and get no DNS name in their certificates",
-        "Update them ('muster host list' shows versions); they get it with their next rotation.",
-        None,
-    );
-    clones.into_iter().chain(duplicates).chain(without_dns_name).collect()
 }
 
 /// The first, the middle and the last of some moments.

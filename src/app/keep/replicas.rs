@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::ca::envelope::{Envelope, EnvelopeSettings};
 use crate::clock;
 use crate::domain::insight::finding::{Finding, Severity};
+use crate::domain::insight::finding_code::FindingCode;
 use crate::domain::replicas::{ReplicaSettings, ReplicaState, Synchronous};
 use crate::domain::withdrawal::StoreId;
 use crate::error_chain::chain;
@@ -200,19 +201,19 @@ impl ReplicaFigures {
         let why = why.as_deref().unwrap_or("it takes what is written more slowly than it is written");
         let (code, severity, message, hint) = match state {
             _ if self.fenced => (
-                "replica_behind",
+                FindingCode::ReplicaBehind,
                 Severity::Critical,
                 format!("Nothing is issued, because the replica {url} is out of reach: {why}"),
                 "Bring it back, or take 'fence' out of its entry in 'replicas' if no other server has taken over.",
             ),
             ReplicaState::Unsafe => (
-                "unsafe_replica",
+                FindingCode::UnsafeReplica,
                 Severity::Critical,
                 format!("Nothing is written to the replica {url}: {why}"),
                 "Set another address in 'replicas' (MUSTER_REPLICAS); muster replica status shows how each stands.",
             ),
             ReplicaState::Foreign => (
-                "replica_behind",
+                FindingCode::ReplicaBehind,
                 Severity::Critical,
                 format!("Nothing is written to the replica {url} any more: {why}"),
                 "See docs/replicas.md, 'Whose history it is'.",
@@ -227,7 +228,7 @@ impl ReplicaFigures {
                 );
                 let hint =
                     "It catches up by itself once that is mended; muster replica status shows how it stands.";
-                ("replica_behind", Severity::Soon, message, hint)
+                (FindingCode::ReplicaBehind, Severity::Soon, message, hint)
             }
             _ => return None,
         };
@@ -264,9 +265,9 @@ mod tests {
             figures.finding().map(|finding| (finding.code, finding.severity))
         };
         assert_eq!(of(ReplicaState::Behind, 59), None);
-        assert_eq!(of(ReplicaState::Behind, 61), Some(("replica_behind", Severity::Soon)));
+        assert_eq!(of(ReplicaState::Behind, 61), Some((FindingCode::ReplicaBehind, Severity::Soon)));
         assert_eq!(of(ReplicaState::Following, 0), None);
-        assert_eq!(of(ReplicaState::Unsafe, 0), Some(("unsafe_replica", Severity::Critical)));
-        assert_eq!(of(ReplicaState::Foreign, 0), Some(("replica_behind", Severity::Critical)));
+        assert_eq!(of(ReplicaState::Unsafe, 0), Some((FindingCode::UnsafeReplica, Severity::Critical)));
+        assert_eq!(of(ReplicaState::Foreign, 0), Some((FindingCode::ReplicaBehind, Severity::Critical)));
     }
 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::app::{App, Unavailable};
 use crate::clock;
 use crate::domain::insight::finding::{Finding, Severity};
+use crate::domain::insight::finding_code::FindingCode;
 use crate::error_chain::chain;
 pub use crate::store::CheckedTable;
 use crate::store::{Damage, ReadError, Store};
@@ -30,7 +31,7 @@ const COMPACTION_RESTS: Duration = Duration::from_millis(20);
 
 /// What was last found amiss with the store, as a clause.
 #[derive(Debug, Default)]
-pub(crate) struct Scrubbed(Mutex<Option<String>>);
+pub(crate) struct Scrubbed(Mutex<Option<(FindingCode, String)>>);
 
 impl Scrubbed {
     fn found(&self, damage: Option<&Damage>) {
@@ -38,24 +39,32 @@ impl Scrubbed {
             let error = damage as &dyn std::error::Error;
             tracing::error!(error, "THE STORE IS DAMAGED: keep its file and restore a backup");
         }
-        *self.0.lock() = damage.map(|damage| chain(damage));
+        *self.0.lock() = damage.map(|damage| (code(damage), chain(damage)));
     }
 
     /// What people have to be told of it.
     pub(crate) fn finding(&self) -> Option<Finding> {
-        let damage = self.0.lock().clone()?;
+        let (code, damage) = self.0.lock().clone()?;
         let hint = "Stop the server, move muster.redb away and keep it, and restore a backup. Whoever is denied is known: that \
                     list was proved when the server started.";
-        Some(Finding::new(
-            "store_damaged",
-            Severity::Critical,
-            format!("The store is damaged: {damage}"),
-            hint,
-        ))
+        Some(Finding::new(code, Severity::Critical, format!("The store is damaged: {damage}"), hint))
+    }
+}
+
+/// Who can rely on nothing that the trail says is told so by a name of its own.
+fn code(damage: &Damage) -> FindingCode {
+    match damage {
+        Damage::Inconsistent { table, .. } if table.starts_with("audit_v") => FindingCode::ChainBroken,
+        _ => FindingCode::StoreDamaged,
     }
 }
 
 impl App {
+    /// What the last look at all of the store has found amiss.
+    pub fn damage(&self) -> Option<Finding> {
+        self.scrubbed.finding()
+    }
+
     /// Reads all of the store at a quarter of a processor's time and takes note of the first damage.
     pub async fn scrub(self: &Arc<Self>) -> Result<(), Unavailable> {
         let mut proof = Store::begin_proof();

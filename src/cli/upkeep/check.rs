@@ -15,6 +15,7 @@ use crate::cli::output::error::CliError;
 use crate::cli::output::table::{column, print_table};
 use crate::cli::output::values::print_json;
 use crate::domain::insight::finding::Severity;
+use crate::domain::insight::finding_code::FindingCode;
 use crate::server;
 use crate::store::{self, OpenError, Store};
 
@@ -34,6 +35,15 @@ impl CheckCommand {
         let store = global.local_config()?.data_dir.join(store::FILE_NAME);
         // Where it can't be opened, as while a server runs, what follows says so or does without.
         if let Err(error @ OpenError::Damaged { .. }) = Store::prove_file(&store) {
+            let message = crate::error_chain::chain(&error);
+            if global.json {
+                let found = json!([{
+                    "code": FindingCode::StoreDamaged.as_str(), "severity": Severity::Critical, "count": 1,
+                    "at": null, "target": null, "message": message,
+                    "hint": "Move muster.redb away and keep it, and restore a backup.",
+                }]);
+                print_json(&json!({ "damage": message, "tables": [], "findings": found }))?;
+            }
             return Err(server::StartError::Store(error).into());
         }
         let control = Control::open_local(global).await?;
@@ -45,6 +55,9 @@ impl CheckCommand {
         let last = tables.pop().ok_or_else(unclear)?;
         let verdict: CheckVerdict<Value> = serde_json::from_value(last).map_err(|_| unclear())?;
         if let Some(damage) = verdict.damage {
+            if global.json {
+                print_json(&json!({ "damage": damage, "tables": tables, "findings": verdict.findings }))?;
+            }
             return Err(CliError::new(format!("the store is damaged: {damage}"))
                 .hint("stop the server, move muster.redb away and restore a backup"));
         }

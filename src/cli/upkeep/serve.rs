@@ -90,7 +90,8 @@ fn listening(server: &Server) -> serde_json::Value {
 pub(crate) async fn run(server: Server, stop: CancellationToken) {
     let pin = server.pin().map(|pin| pin.to_string());
     let lists = server.lists_addr().map(tracing::field::display);
-    tracing::info!(https = %server.https_addr(), grpc = %server.grpc_addr(), lists, pin, "serving");
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, https = %server.https_addr(), grpc = %server.grpc_addr(), lists, pin, "serving");
     notify(NotifyState::Ready);
     let ending = stop.clone();
     tokio::spawn(async move {

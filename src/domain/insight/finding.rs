@@ -5,6 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::insight::finding_code::FindingCode;
 use crate::domain::vocabulary::vocabulary;
 
 vocabulary! {
@@ -23,14 +24,16 @@ vocabulary! {
 
 /// Time to renew a certificate in peace: until then nobody is bothered with its end.
 pub const EXPIRY_SOON: SignedDuration = SignedDuration::from_hours(60 * 24);
+/// From here on the log tells of an expiry every day, for those who plan ahead.
+pub const EXPIRY_LOGGED: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// From here on an expiry is urgent.
 pub const EXPIRY_CRITICAL: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// One thing to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is called; programs key on it.
-    pub code: &'static str,
+    /// What it is called.
+    pub code: FindingCode,
     /// How long there is to act.
     pub severity: Severity,
     /// How many things it is about; 1 where it is about one.
@@ -48,7 +51,7 @@ pub struct Finding {
 impl Finding {
     /// About one thing, without a moment and a page of its own.
     pub fn new(
-        code: &'static str,
+        code: FindingCode,
         severity: Severity,
         message: impl Into<String>,
         hint: impl Into<String>,
@@ -78,7 +81,7 @@ impl Finding {
     }
 
     /// The end of a certificate, once it is near enough to be somebody's business. `what` begins a sentence.
-    pub fn expiry(code: &'static str, what: &str, at: Timestamp, now: Timestamp, hint: &str) -> Option<Self> {
+    pub fn expiry(code: FindingCode, what: &str, at: Timestamp, now: Timestamp, hint: &str) -> Option<Self> {
         let left = at.duration_since(now);
         let severity = match left {
             left if left < EXPIRY_CRITICAL => Severity::Critical,
@@ -97,6 +100,31 @@ impl Finding {
     }
 }
 
+/// Something that ends one day and has to be renewed before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// What the finding is called once the end is near.
+    pub code: FindingCode,
+    /// What ends; begins a sentence.
+    pub what: &'static str,
+    /// When.
+    pub at: Timestamp,
+    /// What to do about it, as a clause.
+    pub hint: &'static str,
+}
+
+impl Ending {
+    /// Once the end is near enough to be somebody's business.
+    pub fn finding(&self, now: Timestamp) -> Option<Finding> {
+        Finding::expiry(self.code, self.what, self.at, now, self.hint)
+    }
+
+    /// Whether the log says so every day.
+    pub fn is_logged(&self, now: Timestamp) -> bool {
+        self.at.duration_since(now) < EXPIRY_LOGGED
+    }
+}
+
 /// The most urgent first, then what happens first.
 pub fn ranked(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by_key(|finding| (finding.severity, finding.at.is_none(), finding.at, finding.code));
@@ -112,7 +140,7 @@ mod tests {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let check = |hours: i64, expected: Option<(Severity, &str)>| {
             let at = now + SignedDuration::from_hours(hours);
-            let found = Finding::expiry("x_expiry", "The thing", at, now, "Renew it.");
+            let found = Finding::expiry(FindingCode::RootExpiry, "The thing", at, now, "Renew it.");
             let told = found.as_ref().map(|found| (found.severity, found.message.as_str()));
             assert_eq!(told, expected, "{hours} h");
             assert!(found.is_none_or(|found| found.at == Some(at)));
@@ -132,14 +160,22 @@ mod tests {
     fn the_most_urgent_comes_first() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let find = |code, severity| Finding::new(code, severity, "", "");
+        let (disk, clock) = (FindingCode::Disk, FindingCode::Clock);
         let sorted = ranked(vec![
-            find("d", Severity::Tidy),
-            find("c", Severity::Critical),
-            find("b", Severity::Critical).at(at(9)),
-            find("a", Severity::Critical).at(at(10)),
-            find("e", Severity::Soon),
+            find(disk, Severity::Tidy),
+            find(clock, Severity::Critical),
+            find(disk, Severity::Critical).at(at(9)),
+            find(disk, Severity::Critical).at(at(10)),
+            find(disk, Severity::Soon),
         ]);
-        let codes: Vec<_> = sorted.iter().map(|finding| finding.code).collect();
-        assert_eq!(codes, ["b", "a", "c", "e", "d"]);
+        let order: Vec<_> = sorted.iter().map(|it| (it.severity, it.at.map(Timestamp::as_second))).collect();
+        let expected = [
+            (Severity::Critical, Some(9)),
+            (Severity::Critical, Some(10)),
+            (Severity::Critical, None),
+            (Severity::Soon, None),
+            (Severity::Tidy, None),
+        ];
+        assert_eq!(order, expected);
     }
 }

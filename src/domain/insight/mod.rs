@@ -4,6 +4,7 @@ pub mod audit;
 pub mod audit_action;
 pub mod audit_reason;
 pub mod finding;
+pub mod finding_code;
 pub mod live_kind;
 pub mod retention;
 pub mod timeline;

@@ -20,6 +20,7 @@ use super::encoded::{self, EncodedDenied, UpdateWriter};
 use super::places::Watches;
 use super::wakers::Wakers;
 use crate::app::Unavailable;
+use crate::app::insight::live_counts::LiveCount;
 use crate::app::trust::feed::TrustFeed;
 use crate::app::trust::log::{TOLD_PAST_END, TrustNews};
 use crate::clock::{self, Clock};
@@ -148,6 +149,11 @@ impl TrustHub {
             turn: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         }
+    }
+
+    /// The same, counting there who watches.
+    pub(in crate::grpc) fn counting(self, count: LiveCount) -> Self {
+        Self { watches: Watches::counting(count), ..self }
     }
 
     /// Follows the trust log until `shutdown`.

@@ -12,7 +12,7 @@ impl From<Finding> for WarningItem {
     fn from(finding: Finding) -> Self {
         let Finding { code, severity, count, at, target, message, hint } = finding;
         Self {
-            code: code.into(),
+            code: code.as_str().into(),
             severity: severity.into(),
             count,
             at,

@@ -253,6 +253,11 @@ enum Holder {
 pub(crate) struct OpenStreams(Mutex<HashMap<Holder, usize>>);
 
 impl OpenStreams {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().values().sum()
+    }
+
     /// A place for one more stream. At the bound the newest is refused: pushing out an older one would make its
     /// browser come back and push out the next.
     fn enter(self: &Arc<Self>, caller: &Caller) -> Result<Option<Place>, Problem> {

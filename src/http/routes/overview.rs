@@ -3,7 +3,6 @@
 use axum::extract::State;
 
 use crate::api::overview::{OverviewAnswer, ServerCertificateItem};
-use crate::domain::insight::finding::ranked;
 use crate::http::input::extract::{AgentRead, Allowed, InTenant, Params, tenant};
 use crate::http::problem::Problem;
 use crate::http::{Shared, findings};
@@ -16,8 +15,7 @@ pub(crate) async fn show(
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let mut overview = shared.app.overview(tenant).await?;
     shared.app.note_restore_seen(&allowed.caller).await?;
-    overview.warnings.extend(findings::of_server(&shared));
-    overview.warnings = ranked(overview.warnings);
+    overview.warnings = findings::with_those_of_the_server(&shared, overview.warnings);
     let certificate = shared.facts.certificate().map(|certificate| ServerCertificateItem {
         not_after: certificate.facts.not_after,
         pin: certificate.facts.pin.map(|pin| pin.to_string()),

@@ -178,11 +178,13 @@ impl Listener {
             let seat = match shared.occupancy.enter(remote.ip()) {
                 Ok(seat) => {
                     if let Some(standing) = seat.made_way {
+                        shared.config.refused.note_shed(shared.config.name, "made_way");
                         acceptor.pushed_out(standing);
                     }
                     seat
                 }
                 Err(full) => {
+                    shared.config.refused.note_shed(shared.config.name, "turned_away");
                     acceptor.turned_away(remote, full);
                     continue;
                 }

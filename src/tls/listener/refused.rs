@@ -24,6 +24,7 @@ const TOLD_MAX: usize = 256;
 #[derive(Debug)]
 pub struct RefusedHandshakes {
     counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    shed: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     told: Mutex<RateLimiter<(&'static str, &'static str, IpAddr)>>,
 }
 
@@ -32,6 +33,7 @@ impl Default for RefusedHandshakes {
         let rate = Rate { burst: 1.0, per_second: 1.0 / TELL_EVERY.as_secs_f64() };
         Self {
             counts: Mutex::default(),
+            shed: Mutex::default(),
             told: Mutex::new(RateLimiter::new(rate, TOLD_MAX, WhenFull::Refuse)),
         }
     }
@@ -41,6 +43,16 @@ impl RefusedHandshakes {
     /// How many there were, by listener and cause.
     pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
         self.counts.lock().clone()
+    }
+
+    /// Connections that were turned away or had to make way, by listener and what became of them.
+    pub fn shed(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.shed.lock().clone()
+    }
+
+    /// Counts a connection for which there was no room.
+    pub(crate) fn note_shed(&self, listener: &'static str, what: &'static str) {
+        *self.shed.lock().entry((listener, what)).or_default() += 1;
     }
 
     /// Counts one, and tells whether it is to be told.

@@ -205,6 +205,15 @@ impl Answer {
         problem
     }
 
+    /// What it says, but for the name of the request, of which each has another.
+    pub fn said(&self) -> Value {
+        let mut said = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
+        if let Some(members) = said.as_object_mut() {
+            members.remove("request_id");
+        }
+        said
+    }
+
     /// The `code` of a problem, for tests that allow several.
     pub fn code(&self) -> String {
         serde_json::from_slice::<Value>(&self.body)

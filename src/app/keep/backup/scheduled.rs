@@ -18,6 +18,7 @@ use crate::domain::ids::TenantId;
 use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::finding::{Finding, Severity};
+use crate::domain::insight::finding_code::FindingCode;
 use crate::store::Change;
 
 /// The directory for them in the data directory.
@@ -176,7 +177,7 @@ impl About<'_> {
         let message = format!("The server could not back itself up: {why}");
         let hint = "Make room or mend what is said; it is tried again by itself. 'backup' in muster.yml (MUSTER_BACKUP) says \
                     where they go and how many are kept.";
-        Some(Finding::new("backup_failed", Severity::Soon, message, hint).at(*at))
+        Some(Finding::new(FindingCode::BackupFailed, Severity::Soon, message, hint).at(*at))
     }
 
     fn missing(&self, now: Timestamp) -> Option<Finding> {
@@ -191,7 +192,7 @@ impl About<'_> {
         };
         let hint = "Take one, to another disk: muster backup PATH. By itself the server makes them as 'backup' in muster.yml \
                     (MUSTER_BACKUP) says.";
-        Some(Finding::new("backup_missing", Severity::Soon, message, hint))
+        Some(Finding::new(FindingCode::BackupMissing, Severity::Soon, message, hint))
     }
 
     fn same_disk(&self, now: Timestamp) -> Option<Finding> {
@@ -203,7 +204,7 @@ impl About<'_> {
         let message = format!("The server's own backups lie in {dir}, on the disk that they are to outlive");
         let hint = "Better than nothing, and no backup of that disk: point 'backup' (MUSTER_BACKUP) at another one, or copy \
                     them, or 'muster backup PATH', elsewhere.";
-        Some(Finding::new("backup_same_disk", Severity::Tidy, message, hint))
+        Some(Finding::new(FindingCode::BackupSameDisk, Severity::Tidy, message, hint))
     }
 }
 
@@ -255,8 +256,8 @@ mod tests {
         let told = |about: About<'_>| -> Vec<_> {
             about.findings(now).iter().map(|finding| (finding.code, finding.severity)).collect()
         };
-        let missing = ("backup_missing", Severity::Soon);
-        let same_disk = ("backup_same_disk", Severity::Tidy);
+        let missing = (FindingCode::BackupMissing, Severity::Soon);
+        let same_disk = (FindingCode::BackupSameDisk, Severity::Tidy);
         assert_eq!(told(About { born: ago(23), ..about(None, None) }), []);
         assert_eq!(told(about(None, None)), [missing]);
         assert_eq!(told(about(Some(5), None)), [same_disk]);
@@ -268,6 +269,6 @@ mod tests {
         assert_eq!((told(off(Some(190))), told(off(Some(200)))), (vec![], vec![missing]));
         let failed = Some(BackupFailure { at: ago(1), why: "the disk is full".to_owned() });
         let about = About { failed, ..about(Some(5), Some(5)) };
-        assert_eq!(told(about), [("backup_failed", Severity::Soon)]);
+        assert_eq!(told(about), [(FindingCode::BackupFailed, Severity::Soon)]);
     }
 }

@@ -17,7 +17,8 @@ use crate::api::authority::{
 };
 use crate::api::encoding::word::Word;
 use crate::api::local::{
-    AgentCaPresence, CheckVerdict, CheckedTableItem, RecoveryAnswer, RecoveryBody, ReplicaItem, ServerTrustAnswer,
+    AgentCaPresence, CheckVerdict, CheckedTableItem, RecoveryAnswer, RecoveryBody, ReplicaItem,
+    ServerTrustAnswer,
 };
 use crate::api::overview::WarningItem;
 use crate::app::access::caller::Caller;
@@ -63,23 +64,21 @@ pub(crate) async fn check(Local(_): Local, State(shared): State<Shared>) -> Resp
             let line = CheckedTableItem { table: table.to_owned(), rows };
             let _ = parts.write_all(&line_of(&line));
         });
-        let damage = match checked.await {
-            Ok(Ok(())) => None,
-            Ok(Err(damage)) => Some(with_causes(&damage)),
+        let (damage, found) = match checked.await {
+            Ok(Ok(())) => (None, findings::all(&shared).await),
+            // What a damaged store says of itself is not believed.
+            Ok(Err(damage)) => (Some(with_causes(&damage)), Ok(shared.app.damage().into_iter().collect())),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the check was not finished");
                 return;
             }
         };
-        // What a damaged store says of itself is not believed.
-        let stored = if damage.is_some() { Ok(Vec::new()) } else { shared.app.findings() };
-        let Ok(stored) = stored.inspect_err(|error| {
+        let Ok(found) = found.inspect_err(|error| {
             tracing::error!(error = error as &dyn std::error::Error, "the check was not finished");
         }) else {
             return;
         };
-        let findings: Vec<_> =
-            stored.into_iter().chain(findings::of_server(&shared)).map(WarningItem::from).collect();
+        let findings: Vec<_> = found.into_iter().map(WarningItem::from).collect();
         let verdict = line_of(&CheckVerdict { damage, findings });
         let _ = last.send(Ok(Bytes::from(verdict))).await;
     });
