@@ -20,6 +20,8 @@ pub(crate) struct OverviewAnswer {
     pub(crate) enrollments_per_day: Vec<DayCount>,
     pub(crate) agent_ca: Option<AgentCaExpiry>,
     pub(crate) server_certificate: Option<ServerCertificateItem>,
+    pub(crate) server: ServerItem,
+    pub(crate) backups: BackupsItem,
     pub(crate) outage_forecast: ForecastItem,
     pub(crate) warnings: Vec<WarningItem>,
 }
@@ -42,6 +44,31 @@ pub(crate) struct AgentCaExpiry {
 pub(crate) struct ServerCertificateItem {
     pub(crate) not_after: Timestamp,
     pub(crate) pin: Option<String>,
+}
+
+/// The server itself.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct ServerItem {
+    pub(crate) version: String,
+    /// Whether it serves; a command that has opened the store of a stopped server says no.
+    pub(crate) serving: bool,
+    /// Since when.
+    pub(crate) since: Option<Timestamp>,
+    /// The address that is given out.
+    pub(crate) url: Option<String>,
+    /// Why an enrollment that arrives now would not be answered with a certificate.
+    pub(crate) not_ready: Option<String>,
+}
+
+/// How backups stand.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct BackupsItem {
+    /// When the newest was begun, by the server or by somebody.
+    pub(crate) newest_at: Option<Timestamp>,
+    /// How often the server makes one by itself.
+    pub(crate) every_seconds: Option<u64>,
+    /// Whether its last attempt came to nothing.
+    pub(crate) failed: bool,
 }
 
 /// When SVIDs would have run out if the server stopped now.

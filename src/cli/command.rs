@@ -90,6 +90,7 @@ pub(crate) enum Command {
     Replica(crate::cli::upkeep::replica::ReplicaCommand),
     Envelope(crate::cli::upkeep::envelope::EnvelopeCommand),
     Check(crate::cli::upkeep::check::CheckCommand),
+    Status(crate::cli::upkeep::status::StatusCommand),
     Selftest(crate::cli::selftest::SelftestCommand),
     /// Enroll this machine, and run the agent that keeps its identity fresh
     #[command(subcommand)]
@@ -159,6 +160,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Replica(command) => return command.run(&global).await,
         Command::Envelope(command) => command.run(&global).await?,
         Command::Check(command) => return command.run(&global).await,
+        Command::Status(command) => command.run(&global).await?,
         Command::Selftest(command) => command.run(&global).await?,
         Command::Tenant(command) => command.run(&global).await?,
         Command::User(command) => command.run(&global).await?,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,8 @@ pub struct Shared {
     pub(crate) answers: Arc<AnswerCounts>,
     /// Event streams that are open.
     pub(crate) streams: Arc<OpenStreams>,
+    /// Since when it is served.
+    pub(crate) since: Timestamp,
     /// Cancelled when the server is going away: it is not ready any more, and endless answers end.
     pub(crate) ending: CancellationToken,
 }
@@ -115,6 +118,7 @@ impl ServerFacts {
 impl Shared {
     pub fn new(app: Arc<App>, facts: ServerFacts, trusted_proxies: Networks) -> Self {
         Self {
+            since: app.clock.now(),
             app,
             facts: Arc::new(facts),
             trusted_proxies: Arc::new(trusted_proxies),

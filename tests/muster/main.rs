@@ -174,6 +174,8 @@ mod shutdown;
 mod spiffe_libraries;
 /// SPIRE's commands for workloads, at our agent's socket.
 mod spire_agent;
+/// `muster status`: how everything is, on one screen.
+mod status;
 /// A store that can't grow: refusals without harm, and work again once there is room.
 mod store_full;
 /// Servers, clients, agents and clocks that the others stand on.

@@ -1,11 +1,13 @@
 //! The overview: the state of a tenant's fleet on one page.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::app::insight::findings::{FleetSums, fleet_findings};
 use crate::app::insight::fleet::Census;
+use crate::app::keep::backup::scheduled::BackupFigures;
 use crate::app::{App, Unavailable};
 use crate::ca::hierarchy::{self, CaRole, CertificateSummary};
 use crate::domain::identity::hierarchy::{Hierarchy, IntermediateRevocation};
@@ -34,6 +36,10 @@ pub struct Overview {
     pub agent_ca: Option<AgentCaExpiries>,
     /// Of the SVIDs that are valid now.
     pub forecast: Forecast,
+    /// How backups stand.
+    pub backups: BackupFigures,
+    /// How often the server makes one by itself.
+    pub backup_every: Option<Duration>,
     /// The most urgent first.
     pub warnings: Vec<Finding>,
 }
@@ -100,6 +106,8 @@ impl App {
             enrollments_per_day: (first..=today).zip(counts).collect(),
             agent_ca,
             forecast: forecast(expiries),
+            backups: self.backup_figures()?,
+            backup_every: self.backup_schedule().map(|schedule| schedule.every.unsigned_abs()),
             warnings: ranked(warnings),
         })
     }

@@ -72,7 +72,7 @@ pub(crate) fn when(at: Timestamp) -> String {
 }
 
 /// Text of strangers for a terminal: what would move the cursor or turn the writing round is marked instead.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let turns =
         |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().map(|c| if c.is_control() || turns(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()

@@ -10,3 +10,4 @@ pub(crate) mod replica;
 pub(crate) mod restore;
 pub(crate) mod restored;
 pub(crate) mod serve;
+pub(crate) mod status;

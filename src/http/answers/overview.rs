@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use crate::api::overview::{
-    AgentCaExpiry, DayCount, ForecastItem, OverviewAnswer, ServerCertificateItem, WarningItem,
+    AgentCaExpiry, BackupsItem, DayCount, ForecastItem, OverviewAnswer, ServerCertificateItem, ServerItem,
+    WarningItem,
 };
 use crate::app::insight::overview::Overview;
 use crate::domain::insight::finding::Finding;
@@ -24,7 +25,11 @@ impl From<Finding> for WarningItem {
 }
 
 impl OverviewAnswer {
-    pub(crate) fn new(overview: Overview, server_certificate: Option<ServerCertificateItem>) -> Self {
+    pub(crate) fn new(
+        overview: Overview,
+        server: ServerItem,
+        server_certificate: Option<ServerCertificateItem>,
+    ) -> Self {
         let day = |(day, count): (u32, u64)| {
             let at = Timestamp::from_second(i64::from(day) * 86_400).unwrap_or(Timestamp::UNIX_EPOCH);
             DayCount { date: at.strftime("%Y-%m-%d").to_string(), count }
@@ -41,6 +46,12 @@ impl OverviewAnswer {
                 intermediate_not_after: ca.intermediate,
             }),
             server_certificate,
+            server,
+            backups: BackupsItem {
+                newest_at: overview.backups.newest,
+                every_seconds: overview.backup_every.map(|every| every.as_secs()),
+                failed: overview.backups.failed,
+            },
             outage_forecast: ForecastItem {
                 first_expiry: overview.forecast.first,
                 half_expired: overview.forecast.half,

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 
-use crate::api::overview::{OverviewAnswer, ServerCertificateItem};
+use crate::api::overview::{OverviewAnswer, ServerCertificateItem, ServerItem};
 use crate::http::input::extract::{AgentRead, Allowed, InTenant, Params, tenant};
 use crate::http::problem::Problem;
 use crate::http::{Shared, findings};
@@ -20,5 +20,13 @@ pub(crate) async fn show(
         not_after: certificate.facts.not_after,
         pin: certificate.facts.pin.map(|pin| pin.to_string()),
     });
-    Ok(axum::Json(OverviewAnswer::new(overview, certificate)))
+    let serving = findings::serves(&shared);
+    let server = ServerItem {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        serving,
+        since: serving.then_some(shared.since),
+        url: shared.facts.reach.address().map(|address| format!("https://{address}")),
+        not_ready: shared.app.readiness().err().filter(|_| serving).map(|why| why.to_string()),
+    };
+    Ok(axum::Json(OverviewAnswer::new(overview, server, certificate)))
 }
