@@ -31,6 +31,7 @@ pub mod ca;
 pub mod store;
 pub mod tls;
 pub mod vouch;
+pub mod webhook;
 
 pub mod replica;
 

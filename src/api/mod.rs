@@ -17,4 +17,5 @@ pub(crate) mod page;
 pub(crate) mod people;
 pub(crate) mod problem;
 pub(crate) mod vouch;
+pub(crate) mod webhooks;
 pub(crate) mod words;

@@ -13,6 +13,7 @@ mod state;
 #[cfg(test)]
 mod state_machine;
 pub mod trust;
+pub mod webhooks;
 
 pub(crate) use state::entropy;
 pub use state::{App, OPEN_JOIN_TOKENS_DEFAULT, Policy, Unavailable, WRITE_PACE_DEFAULT};

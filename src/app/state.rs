@@ -1,6 +1,8 @@
 //! The use cases' common state: the store, the clock, the fleet in memory, pools and limits, put together at the start.
 
+use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
@@ -32,6 +34,7 @@ use crate::app::keep::scrub::Scrubbed;
 use crate::app::pool::Pool;
 use crate::app::trust::agent_ca_rows::AgentCaRowsNow;
 use crate::app::trust::log::TrustLog;
+use crate::app::webhooks::manage::WebhookHealth;
 use crate::ca::authority::Authority;
 use crate::ca::crl::number_at;
 use crate::clock::Clock;
@@ -44,7 +47,8 @@ use crate::domain::identity::dns_suffix::DnsSuffixes;
 use crate::domain::identity::outage::{Outage, sign_of_life_every};
 use crate::domain::identity::reserved_ids::ReservedIds;
 use crate::domain::identity::spiffe::TrustDomain;
-use crate::domain::ids::HostId;
+use crate::domain::ids::{HostId, WebhookId};
+use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::insight::live_kind::LiveKind;
 use crate::domain::insight::retention::Retention;
 use crate::domain::network::crl_base::CrlBase;
@@ -87,6 +91,10 @@ pub struct Policy {
 
 /// Changes per second of one person or one API token, unless the operator chose another pace.
 pub const WRITE_PACE_DEFAULT: u32 = 50;
+
+/// Webhooks are told of one refused enrollment a minute for each cause and network, and of so many networks.
+const REFUSALS_TOLD: Rate = Rate { burst: 1.0, per_second: 1.0 / 60.0 };
+const REFUSALS_TOLD_MAX: usize = 256;
 
 /// Open join tokens of one tenant, unless the operator chose another bound.
 pub const OPEN_JOIN_TOKENS_DEFAULT: usize = 10_000;
@@ -158,6 +166,12 @@ pub struct App {
     pub(crate) suspicions: Arc<Suspicions>,
     pub(crate) shown_denied: ShownDenied,
     pub(crate) scrubbed: Scrubbed,
+    /// Told when something waits for a webhook.
+    pub(crate) webhook_news: watch::Sender<()>,
+    /// How attempts to tell them have gone.
+    pub(crate) webhook_health: Mutex<HashMap<WebhookId, WebhookHealth>>,
+    /// Refused enrollments of which webhooks are told.
+    pub(crate) refusals_told: Mutex<RateLimiter<(AuditReason, IpAddr)>>,
     pub(crate) latest_seen: LatestSeen,
     /// Attempts of decommissioned machines to come back with a secret, each of which may be told in a timeline.
     pub(crate) readmissions: Mutex<RateLimiter<HostId>>,
@@ -233,10 +247,12 @@ impl App {
         let knowing: Arc<OnceLock<Arc<AgentCaRowsNow>>> = Arc::default();
         let counts: Arc<Counts> = Arc::default();
         let trust = watch::Sender::new(());
+        let webhook_news = watch::Sender::new(());
         let publish: store::Publish = {
             let (events, following) = (Arc::clone(&events), Arc::clone(&following));
             let (watching, knowing) = (Arc::clone(&watching), Arc::clone(&knowing));
             let (counts, trust) = (Arc::clone(&counts), trust.clone());
+            let webhook_news = webhook_news.clone();
             Box::new(move |published| {
                 on_denied(&published.deny);
                 if let Some(rows) = knowing.get() {
@@ -255,6 +271,9 @@ impl App {
                     }
                 }
                 tell(&events, published);
+                if published.webhooks {
+                    webhook_news.send_replace(());
+                }
                 // What is forgotten stands on no list any more.
                 let matters = |change: &DenyChange| !matches!(change, DenyChange::Forget(_));
                 if published.whole || published.deny.iter().any(matters) {
@@ -318,6 +337,9 @@ impl App {
             suspicions,
             shown_denied: ShownDenied::default(),
             scrubbed: Scrubbed::default(),
+            webhook_news,
+            webhook_health: Mutex::default(),
+            refusals_told: Mutex::new(RateLimiter::new(REFUSALS_TOLD, REFUSALS_TOLD_MAX, WhenFull::Refuse)),
             latest_seen: LatestSeen::default(),
             readmissions: limiter(enroll::READMISSIONS_TOLD),
             rotations,

@@ -80,6 +80,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Tenant(crate::cli::people::tenant::TenantCommand),
     #[command(subcommand)]
+    Webhook(crate::cli::people::webhook::WebhookCommand),
+    #[command(subcommand)]
     Audit(crate::cli::people::audit::AuditCommand),
     #[command(subcommand)]
     AgentCa(crate::cli::authority::agent_ca::AgentCaCommand),
@@ -154,6 +156,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Host(command) => command.run(&global).await?,
         Command::Enrollment(command) => command.run(&global).await?,
         Command::RevokeAgent(command) => command.run(&global).await?,
+        Command::Webhook(command) => command.run(&global).await?,
         Command::Audit(command) => command.run(&global).await?,
         Command::Backup(command) => command.run(&global).await?,
         Command::Restore(command) => command.run(&global).await?,

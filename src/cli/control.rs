@@ -355,6 +355,7 @@ fn where_to_look(path: &str) -> Option<&'static str> {
         () if on("/v1/agents/enroll-tokens") => "'muster enroll-token list' lists join tokens",
         () if on("/v1/enrollment-secrets") => "'muster secret list' lists enrollment secrets",
         () if on("/v1/api-tokens") => "'muster api-token list' lists API tokens",
+        () if on("/v1/webhooks") => "'muster webhook list' lists webhooks",
         () if on("/v1/users") => "'muster user list' lists people, 'muster tenant list' tenants",
         () if on("/v1/agent-ca") || on("/agent-ca") => "make one: muster agent-ca init",
         () => return None,

@@ -79,6 +79,8 @@ uuid_ids! {
     pub struct HostId as "host";
     /// A person who signs in.
     pub struct UserId as "user";
+    /// Somebody who is told of events.
+    pub struct WebhookId as "webhook";
 }
 
 octets! {

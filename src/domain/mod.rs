@@ -24,6 +24,7 @@ pub(crate) mod sha256;
 pub(crate) mod text;
 pub mod version;
 pub mod vocabulary;
+pub mod webhook;
 pub mod withdrawal;
 
 #[cfg(test)]

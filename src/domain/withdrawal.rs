@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 
 use crate::domain::identity::deny::AgentRef;
-use crate::domain::ids::{CredentialId, HostId, UserId};
+use crate::domain::ids::{CredentialId, HostId, UserId, WebhookId};
 use crate::domain::octets::octets;
 use crate::domain::people::user::{Role, User};
 use crate::domain::text::debug_as_text;
@@ -33,6 +33,8 @@ pub enum Withdrawal {
     },
     /// An API token was revoked.
     ApiToken(CredentialId),
+    /// A webhook was removed.
+    Webhook(WebhookId),
     /// A host was deleted.
     Host {
         /// Of the row that is gone.

@@ -29,6 +29,7 @@ use crate::app::keep::replicas::ReplicaBehind;
 use crate::app::keep::restore::declare::DeclareError;
 use crate::app::keep::root::change::RootChangeRefused;
 use crate::app::keep::root::errands::ErrandRefused;
+use crate::app::webhooks::manage::WebhookError;
 use crate::domain::code::Code;
 use crate::error_chain::chain;
 use crate::request_id::RequestId;
@@ -296,6 +297,29 @@ impl From<ApiTokenError> for Problem {
             ApiTokenError::TooManyGenerations => Code::TooMany,
             ApiTokenError::NoTenant | ApiTokenError::NotFound => Code::NotFound,
             ApiTokenError::Unavailable(error) => return error.into(),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<WebhookError> for Problem {
+    fn from(error: WebhookError) -> Self {
+        let code = match error {
+            WebhookError::Inside => Code::InvalidUrl,
+            WebhookError::NoEvents => Code::InvalidEvents,
+            WebhookError::BadCa => Code::InvalidCa,
+            WebhookError::TooMany => Code::TooMany,
+            WebhookError::NoTenant | WebhookError::NotFound => Code::NotFound,
+            WebhookError::NotAllowed => Code::PermissionDenied,
+            WebhookError::NoEnvelope => Code::NoEnvelope,
+            WebhookError::Envelope(error) => {
+                tracing::error!(
+                    error = &error as &dyn Error,
+                    "the key of a webhook could not be sealed or unsealed"
+                );
+                return Self::internal();
+            }
+            WebhookError::Unavailable(error) => return error.into(),
         };
         Self::new(code, error.to_string())
     }

@@ -15,8 +15,10 @@ use crate::ca::envelope::EnvelopeSettings;
 use crate::clock;
 use crate::domain::backups::{BackupDisk, BackupFile, BackupRoom, NoBackupRoom, room_for, too_many};
 use crate::domain::ids::TenantId;
+use crate::domain::webhook::event::{WebhookEvent, WebhookEventKind};
 use crate::durable::{self, Unfinished};
 use crate::error_chain::chain;
+use crate::server::background::warn_of;
 use crate::store;
 
 /// How often is looked whether one is due.
@@ -64,7 +66,7 @@ pub(crate) async fn back_up_by_itself(app: Arc<App>, envelope: EnvelopeSettings,
                 continue;
             }
             let done = back_up(&app, &envelope, schedule.keep, &ending).await;
-            note(&app, done.as_ref().err());
+            note(&app, done.as_ref().err()).await;
             not_before = done
                 .is_err()
                 .then(|| clock::monotonic() + TRIED_AGAIN_AFTER.min(schedule.every.unsigned_abs()));
@@ -78,12 +80,19 @@ pub(crate) async fn back_up_by_itself(app: Arc<App>, envelope: EnvelopeSettings,
     }
 }
 
-fn note(app: &App, failed: Option<&ScheduledBackupError>) {
+async fn note(app: &Arc<App>, failed: Option<&ScheduledBackupError>) {
     if let Some(error) = failed {
         tracing::error!(error = error as &dyn std::error::Error, "the server could not back itself up");
     }
     let failure = |error: &ScheduledBackupError| BackupFailure { at: app.clock.now(), why: chain(error) };
-    app.note_scheduled_backup(failed.map(failure));
+    let failed = failed.map(failure);
+    // Again and again the same is no news.
+    let news = failed.clone().filter(|_| !app.backup_has_failed());
+    app.note_scheduled_backup(failed);
+    if let Some(BackupFailure { at, why }) = news {
+        let event = WebhookEvent::of_all(WebhookEventKind::BackupFailed, at, &[("why", why)]);
+        warn_of(app.tell_webhooks(vec![event]).await, "webhooks were not told that a backup failed");
+    }
 }
 
 async fn look(app: &Arc<App>) -> Option<Vec<BackupFile>> {

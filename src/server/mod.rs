@@ -10,6 +10,7 @@ mod prepare;
 mod renewal;
 mod serve;
 mod start_error;
+mod webhooks;
 
 pub(crate) use prepare::{
     FIND_THE_ENVELOPE, envelope_for_new_keys, envelope_settings, has_agent_ca, open_app, prepare_data_dir,

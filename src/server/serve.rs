@@ -34,6 +34,7 @@ use crate::server::prepare::{
     secret_files,
 };
 use crate::server::renewal::keep_own_certificate;
+use crate::server::webhooks::{tell_of_time, tell_receivers};
 use crate::server::{StartError, own_certificate};
 use crate::store::{self, Store};
 use crate::tls::client_verifier::PeerVerifier;
@@ -264,6 +265,8 @@ impl Server {
                 self.own_certificate,
                 ending.clone(),
             )),
+            tokio::spawn(tell_receivers(self.shared.clone(), ending.clone())),
+            tokio::spawn(tell_of_time(self.shared.clone(), ending.clone())),
             tokio::spawn(tell_of_expiries(self.shared.clone(), ending.clone())),
         ];
         stop.cancelled().await;

@@ -1,7 +1,9 @@
 //! Writing: every change, with the indexes that follow from it.
 
+mod audit;
 mod restored;
 mod retained;
+mod webhooks;
 
 use std::ops::ControlFlow;
 
@@ -22,11 +24,12 @@ use crate::domain::identity::deny::{AgentRef, Denial, DenyChange};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::{TrustEpoch, TrustVersion};
 use crate::domain::ids::HostId;
-use crate::domain::insight::audit::{AuditEvent, ChainHead, KnownLoss};
+use crate::domain::insight::audit::{ChainHead, KnownLoss};
 use crate::domain::insight::timeline::{EventKey, HostEvent, REPORTED_KEPT, Reported, Source};
 use crate::domain::people::access::AccessChange;
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
+use crate::domain::webhook::row::Webhook;
 use crate::domain::withdrawal::{Suspended, Withdrawal};
 use crate::request_id::RequestId;
 
@@ -43,6 +46,8 @@ pub(crate) struct Batch {
     loss_accepted: bool,
     /// Whether there is something to tell to watchers of trust.
     trust_changed: bool,
+    /// Who is told of events, once that was asked for.
+    webhooks: Option<Vec<Webhook>>,
     /// Whose decision is being applied.
     pub(crate) request: Option<RequestId>,
 }
@@ -97,6 +102,7 @@ impl Batch {
             alive: None,
             loss_accepted: false,
             trust_changed: false,
+            webhooks: None,
             request: None,
         }
     }
@@ -216,6 +222,7 @@ impl Batch {
                 self.published.access.push(AccessChange::ApiToken(id));
                 self.remove(Table::ApiTokens, id.as_bytes())
             }
+            Change::Webhook(change) => self.apply_webhook(change),
             Change::SaveReport { host, at, facts, newest_shown, trust } => {
                 let HostTrust { bundle, leaf_alone } = trust;
                 let bundle = bundle.map(|digest| digest.as_octets().to_vec());
@@ -476,19 +483,6 @@ impl Batch {
             Ok(())
         })?;
         Ok(keys)
-    }
-
-    fn audit(&mut self, event: AuditEvent, now: jiff::Timestamp) -> Result<(), ReadError> {
-        let host = event.host;
-        let record = self.chain.link(now, event);
-        self.put(Table::Audit, &record.seq.to_be_bytes(), &record)?;
-        self.index_audit(&record, host)?;
-        self.published.records.push((record, self.request));
-        Ok(())
-    }
-
-    fn loss(&mut self, loss: &KnownLoss) -> Result<(), ReadError> {
-        self.put(Table::Meta, meta::AUDIT_LOSS, loss)
     }
 
     pub(in crate::store) fn put(

@@ -14,13 +14,15 @@ use crate::domain::identity::outage::Outage;
 use crate::domain::identity::restore_epoch::{RecoveryBar, RestoreEpoch, RestoreNotice, RolledBack};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::TrustEpoch;
-use crate::domain::ids::{CredentialId, HostId, TenantId};
+use crate::domain::ids::{CredentialId, HostId, TenantId, WebhookId};
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
 use crate::domain::insight::timeline::{EventKey, HostEvent, Reported};
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::session::{Session, SessionKey};
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
+use crate::domain::webhook::event::WebhookEvent;
+use crate::domain::webhook::row::Webhook;
 use crate::domain::withdrawal::{StoreId, Suspended};
 
 /// One thing to write. Indexes follow by themselves.
@@ -102,6 +104,8 @@ pub enum Change {
     /// Removes an API token, and ends what is open on its strength. Those that were made with it have changes
     /// of their own.
     DeleteApiToken(CredentialId),
+    /// What has to do with webhooks.
+    Webhook(WebhookChange),
     /// When hosts last reported, and what they said.
     SaveReport {
         /// Whose report it is.
@@ -155,6 +159,28 @@ pub enum Change {
     FindLoss(MissingRecords),
     /// The trail goes on from here, though it has lost records. The change before this one puts that on record.
     AcceptLoss(MissingRecords),
+}
+
+/// One thing to write that has to do with webhooks.
+#[derive(Debug)]
+pub enum WebhookChange {
+    /// Writes a webhook's row.
+    Put(Webhook),
+    /// Removes a webhook with all that waits for it.
+    Delete(WebhookId),
+    /// Tells every webhook that wants to know. What the audit trail gets is told by itself.
+    Tell(WebhookEvent),
+    /// Takes events out of a queue.
+    Take {
+        /// Whose queue it is.
+        webhook: WebhookId,
+        /// Which.
+        numbers: Vec<u64>,
+        /// Whether they never arrived.
+        dropped: bool,
+    },
+    /// What comes about by time alone has been told up to this moment.
+    LookedAt(Timestamp),
 }
 
 /// One thing to write that has to do with restores.

@@ -33,7 +33,7 @@ mod writer;
 
 pub use backup::{BackedUp, BackedUpFile, SnapshotWriteError};
 pub use by_tenant::Numbered;
-pub use change::{Change, RestoredChange, Verdict};
+pub use change::{Change, RestoredChange, Verdict, WebhookChange};
 pub use error::ReadError;
 pub use handle::{BesideTheFile, CHANGES_NAME, FILE_NAME, JOURNAL_NAME, Store, StoreReader};
 pub use journal::file::{JournalError, OnlyInJournal};

@@ -34,6 +34,8 @@ pub struct Published {
     pub reports: Vec<(TenantId, HostId)>,
     /// Enrollment secrets that were made, used or revoked.
     pub secrets: Vec<(TenantId, CredentialId)>,
+    /// Whether something waits for a webhook, or another one is there.
+    pub webhooks: bool,
     /// What the audit trail has got, to be counted.
     pub audited: Vec<AuditKind>,
     /// The same as it stands in the trail, and of which requests it came.

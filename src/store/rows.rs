@@ -70,6 +70,12 @@ tables! {
         Sessions = "sessions_v1",
         /// credential id → API token
         ApiTokens = "api_tokens_v1",
+        /// webhook id → webhook
+        Webhooks = "webhooks_v1",
+        /// webhook id → how its queue stands
+        WebhookQueues = "webhook_queues_v1",
+        /// webhook id, number → event that waits
+        WebhookEvents = "webhook_events_v1",
         /// host id, event key → entry of the host's timeline
         HostEvents = "host_events_v1",
         /// host id, event key → entry that the host's agent has reported; apart, so that it never displaces the others

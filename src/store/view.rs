@@ -5,12 +5,14 @@ mod restored;
 pub(super) mod retained;
 mod sessions;
 pub(super) mod tenant;
+mod webhooks;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub(in crate::store) use self::webhooks::webhook_event_key;
 use super::ReadError;
 use super::record::{ClockMarksRecord, DeniedSerialRecord, FromDisk, ReportRecord, StoredHost, decode};
 use super::rows::{Rows, Span, Table};
@@ -43,6 +45,7 @@ pub(crate) mod meta {
     pub(crate) const STORE_ID: &[u8] = b"store_id";
     pub(crate) const RESTORE_EPOCHS: &[u8] = b"restore_epochs";
     pub(crate) const ROLLED_BACK: &[u8] = b"rolled_back";
+    pub(crate) const WEBHOOKS_LOOKED_AT: &[u8] = b"webhooks_looked_at";
     pub(crate) const RESTORE_NOTICE: &[u8] = b"restore_notice";
 }
 

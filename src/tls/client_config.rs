@@ -8,10 +8,11 @@ use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, Error, SignatureScheme};
+use rustls::{ClientConfig, Error, RootCertStore, SignatureScheme};
 
+use crate::pem;
 use crate::tls::provider::provider;
-use crate::tls::server_verifier::FirstContact;
+use crate::tls::server_verifier::{FirstContact, TrustError};
 
 /// TLS 1.2 or 1.3 without a client certificate. Sessions are never resumed: each connection verifies anew.
 pub fn https_client(server: Arc<FirstContact>) -> ClientConfig {
@@ -23,6 +24,30 @@ pub fn https_client(server: Arc<FirstContact>) -> ClientConfig {
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     config
+}
+
+/// TLS 1.2 or 1.3 towards a receiver of events, which the system's roots vouch for, or the certificates of a PEM text.
+pub fn receiver_client(ca_pem: Option<&str>) -> Result<ClientConfig, TrustError> {
+    let mut roots = RootCertStore::empty();
+    match ca_pem {
+        Some(text) => {
+            let certificates = pem::file::certificates(text.as_bytes()).map_err(TrustError::NotPemText)?;
+            roots.add_parsable_certificates(certificates.into_iter().map(CertificateDer::from));
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    if roots.is_empty() {
+        return Err(TrustError::NoSystemRoots);
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider supports the default protocol versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 /// TLS 1.3 and HTTP/2 with the client certificate that `identity` holds at the time of each handshake. Sessions

@@ -53,6 +53,8 @@ pub enum TrustError {
     NoCa(PathBuf),
     #[error("certificate {number} of {} can't be understood", path.display())]
     Damaged { path: PathBuf, number: usize },
+    #[error("the trusted certificates are unusable")]
+    NotPemText(#[source] PemFileError),
     #[error("the system has no usable root certificates; give a pin or a CA file instead")]
     NoSystemRoots,
 }

@@ -66,7 +66,7 @@ impl Trail {
 }
 
 /// What asks and changes nothing, although its method could.
-const ASKS: &[(&str, &str)] = &[("POST", "/v1/vouch")];
+const ASKS: &[(&str, &str)] = &[("POST", "/v1/vouch"), ("POST", "/v1/webhooks/{id}/test")];
 
 /// What only the local operator reaches, and the action of the record that it leaves.
 const LOCAL: &[(&str, Option<AuditAction>)] = &[
@@ -236,6 +236,14 @@ async fn every_change_leaves_one_record() {
     trail.one("tenant.create", &format!("token:{}", text(&token, "id")), here).await;
     assert_eq!(admin.delete(&format!("/v1/api-tokens/{}", text(&token, "id"))).await.status, 204);
     trail.one("api_token.revoke", me, here).await;
+    let webhook = admin.post("/v1/webhooks", &json!({"url": "https://127.0.0.1:9/hooks/secret-path"})).await;
+    let webhook = webhook.expect(201);
+    let record = trail.one("webhook.create", me, here).await;
+    assert!(!record.to_string().contains("secret-path"), "{record}");
+    let path = format!("/v1/webhooks/{}", text(&webhook, "id"));
+    assert_eq!(admin.act(&format!("{path}/test")).await.expect(200)["delivered"], false);
+    assert_eq!(admin.delete(&path).await.status, 204);
+    trail.one("webhook.delete", me, here).await;
 
     // From elsewhere, by the client that counts.
     let elsewhere = admin.clone().without("cookie");

@@ -20,7 +20,7 @@ enum Need {
 
 use Need::{Nothing, Permission, Person, SignedIn};
 
-const PERMISSIONS: [&str; 9] = [
+const PERMISSIONS: [&str; 10] = [
     "agent.read",
     "agent.vouch",
     "agent.write",
@@ -29,6 +29,7 @@ const PERMISSIONS: [&str; 9] = [
     "secret.write",
     "user.write",
     "token.write",
+    "webhook.write",
     "tenant.write",
 ];
 
@@ -81,6 +82,10 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/v1/api-tokens", Permission("token.write")),
     ("POST", "/v1/api-tokens", Permission("token.write")),
     ("DELETE", "/v1/api-tokens/{id}", Permission("token.write")),
+    ("GET", "/v1/webhooks", Permission("webhook.write")),
+    ("POST", "/v1/webhooks", Permission("webhook.write")),
+    ("DELETE", "/v1/webhooks/{id}", Permission("webhook.write")),
+    ("POST", "/v1/webhooks/{id}/test", Permission("webhook.write")),
     ("POST", "/v1/tenants", Permission("tenant.write")),
     ("GET", "/v1/audit", Permission("audit.read")),
     ("GET", "/v1/audit/verify", Permission("audit.read")),
@@ -240,6 +245,10 @@ impl World {
                 let body = json!({"name": "victim", "permissions": ["agent.read"]});
                 text(&self.admin.post("/v1/api-tokens", &body).await.expect(201), "id")
             }
+            "/v1/webhooks/" => {
+                let body = json!({"url": "https://127.0.0.1:9/"});
+                text(&self.admin.post("/v1/webhooks", &body).await.expect(201), "id")
+            }
             "/agent-ca/crl/" => "0000.crl".to_owned(),
             other => panic!("`World::path` makes nothing yet for what stands at {other}"),
         };
@@ -264,6 +273,7 @@ impl World {
             ("PUT", "/v1/session/preferences") => json!({"time_zone": "utc", "clock": "24h"}),
             ("POST", "/v1/agents/enroll-tokens") => json!({"name": name}),
             ("POST", "/v1/enrollment-secrets" | "/v1/tenants") => json!({"name": name}),
+            ("POST", "/v1/webhooks") => json!({"url": "https://192.0.2.1/"}),
             ("POST", "/v1/vouch") => json!({"certificate": "none"}),
             ("POST", "/v1/users") => json!({"username": name, "password": PASSWORD, "role": "viewer"}),
             ("PATCH", "/v1/users/{id}") => json!({"disabled": false}),

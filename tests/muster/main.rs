@@ -200,6 +200,8 @@ mod untaken_answers;
 mod use_pages;
 /// Vouching by the server, for relying parties without an agent beside them.
 mod vouch;
+/// Webhooks: who is told of what, in which order, and where nothing goes.
+mod webhooks;
 /// The SPIFFE Workload API, judged by the SPIFFE libraries for Python and Rust.
 mod workload_api;
 /// What people and programs may change in a time: a pace for each, and quotas.

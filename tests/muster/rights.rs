@@ -42,6 +42,7 @@ async fn nobody_makes_changes_or_takes_over_somebody_mightier() {
         "secret.write",
         "user.write",
         "token.write",
+        "webhook.write",
     ];
     let deputy = program(&server, &make(&admin, &most, None).await);
 

@@ -52,6 +52,7 @@ const ROOMS: &[Room] = &[
         &["domain", "ca", "store", "tls", "clock", "durable", "error_chain", "secret_file"],
         &["object_store", "reqwest"],
     ),
+    room("webhook", &["domain", "tls"], &["rustls", "tokio_rustls", "hyper"]),
     room(
         "app",
         &["domain", "ca", "store", "replica", "clock", "pem", "vouch", "error_chain", "request_id"],
@@ -60,7 +61,19 @@ const ROOMS: &[Room] = &[
     room("api", &["domain"], &[]),
     room(
         "http",
-        &["api", "app", "domain", "tls", "pem", "clock", "error_chain", "vouch", "process", "request_id"],
+        &[
+            "api",
+            "app",
+            "domain",
+            "tls",
+            "pem",
+            "clock",
+            "error_chain",
+            "vouch",
+            "process",
+            "request_id",
+            "webhook",
+        ],
         &["axum", "tower_http", "hyper"],
     ),
     room(

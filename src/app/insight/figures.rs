@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use crate::app::insight::overview::AgentCaExpiries;
 use crate::app::keep::backup::scheduled::BackupFigures;
 use crate::app::keep::replicas::ReplicaFigures;
+use crate::app::webhooks::queue::WebhookFigures;
 use crate::app::{App, Unavailable};
 use crate::domain::insight::audit::{AuditKind, Outcome};
 use crate::domain::insight::audit_action::AuditAction;
@@ -53,6 +54,8 @@ pub struct Figures {
     pub rotations: u64,
     /// Whether the last look at all of the store found damage.
     pub store_damaged: bool,
+    /// How webhooks go.
+    pub webhooks: WebhookFigures,
     /// How backups stand.
     pub backups: BackupFigures,
     /// How replicas stand.
@@ -132,6 +135,7 @@ impl App {
             ready: self.readiness().is_ok(),
             failed_commits: self.store.failed_commits(),
             store_damaged: self.scrubbed.finding().is_some(),
+            webhooks: self.webhook_figures()?,
             backups: self.backup_figures()?,
             replicas: self.replica_figures(),
             agent_ca: stored.map(|stored| AgentCaExpiries::of(&stored)),

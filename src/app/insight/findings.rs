@@ -97,6 +97,7 @@ impl App {
         findings.extend(self.scrubbed.finding());
         findings.extend(self.backup_findings());
         findings.extend(self.replica_findings());
+        findings.extend(self.webhook_findings(self.clock.now()));
         if self.root_key_on_disk() {
             findings.push(Finding::new(
                 FindingCode::RootKeyOnDisk,

@@ -331,6 +331,22 @@ impl Fleet {
         self.rows.read().indexes.keys().copied().collect()
     }
 
+    /// Hosts in service that have reported last after one moment and not after another.
+    pub(crate) fn fallen_silent(
+        &self,
+        after: Timestamp,
+        until: Timestamp,
+    ) -> Vec<(TenantId, HostId, Timestamp)> {
+        let rows = self.rows.read();
+        let silent = |(tenant, index): (&TenantId, &HostIndex)| {
+            let its = index
+                .in_service()
+                .filter(|entry| entry.reported && after < entry.quiet_since && entry.quiet_since <= until);
+            its.map(|entry| (*tenant, entry.id, entry.quiet_since)).collect::<Vec<_>>()
+        };
+        rows.indexes.iter().flat_map(silent).collect()
+    }
+
     /// Sums up a tenant's hosts.
     pub(crate) fn census(&self, tenant: TenantId, asked: CensusQuestion<'_>) -> Census {
         let CensusQuestion { now, silent_before, rotated_before, dns_suffix } = asked;
@@ -591,7 +607,15 @@ mod tests {
         assert!(fleet.host(HostId::from_bytes([1; 16])).unwrap().host.flags.is_empty());
         assert_eq!(
             fleet
-                .census(TenantId::from_bytes([1; 16]), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH, None)
+                .census(
+                    TenantId::from_bytes([1; 16]),
+                    CensusQuestion {
+                        now: Timestamp::UNIX_EPOCH,
+                        silent_before: Timestamp::UNIX_EPOCH,
+                        rotated_before: Timestamp::UNIX_EPOCH,
+                        dns_suffix: None,
+                    },
+                )
                 .duplicates,
             0
         );

@@ -43,7 +43,7 @@ impl App {
         let known = self.woke.as_ref().map(|woke| woke.from);
         let clock = self.latest_seen.behind(now, known).map(|(by, seen)| of_clock(now, by, seen));
         let disk = Disk::of(&self.data_dir).and_then(|disk| of_disk(disk, self.store.file_octets()));
-        let files = of_files(open_to_others(&self.data_dir, secrets));
+        let files = of_files(&open_to_others(&self.data_dir, secrets));
         clock.into_iter().chain(disk).chain(files).collect()
     }
 }
@@ -113,7 +113,7 @@ fn open_to_others(data_dir: &Path, secrets: &[PathBuf]) -> Vec<(PathBuf, bool)> 
     open
 }
 
-fn of_files(open: Vec<(PathBuf, bool)>) -> Option<Finding> {
+fn of_files(open: &[(PathBuf, bool)]) -> Option<Finding> {
     let first = open.iter().find(|(_, key)| *key).or(open.first())?.0.display().to_string();
     let severity = if open.iter().any(|(_, key)| *key) { Severity::Critical } else { Severity::Soon };
     let message = match open.len() {
@@ -161,7 +161,7 @@ mod tests {
             path
         };
         let found = |secrets: &[PathBuf]| {
-            of_files(open_to_others(room.path(), secrets)).map(|it| (it.severity, it.count, it.message))
+            of_files(&open_to_others(room.path(), secrets)).map(|it| (it.severity, it.count, it.message))
         };
         put("muster.redb", 0o600);
         put("tls/server.crt", 0o644);

@@ -20,7 +20,8 @@ use crate::domain::insight::audit::{AuditEvent, Outcome};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::network::networks::accountable;
-use crate::store::Change;
+use crate::domain::webhook::event::{WebhookEvent, WebhookEventKind};
+use crate::store::{Change, WebhookChange};
 
 /// Refusals of new kinds that are recorded.
 const RATE: Rate = Rate { burst: 200.0, per_second: 5.0 };
@@ -203,10 +204,25 @@ impl App {
         event.reason = Some(reason);
         self.counts.refused(event.kind());
         let cause = Cause { met, action: event.action, reason, actor: event.actor.clone(), by: Some(by) };
-        if !self.refusals.is_news(cause, &event, self.clock.now(), clock::monotonic()) {
+        let told = self.told_of_refusal(&event, reason);
+        let recorded = self.refusals.is_news(cause, &event, self.clock.now(), clock::monotonic());
+        let changes: Vec<_> = told.into_iter().chain(recorded.then_some(Change::Audit(event))).collect();
+        if changes.is_empty() {
             return Ok(());
         }
-        self.record(vec![Change::Audit(event)]).await
+        self.record(changes).await
+    }
+
+    /// What webhooks are told of a refused enrollment: one a minute for each cause and network.
+    fn told_of_refusal(&self, event: &AuditEvent, reason: AuditReason) -> Option<Change> {
+        if event.action != AuditAction::AgentEnroll {
+            return None;
+        }
+        let network = accountable(event.source.parse().ok()?);
+        self.refusals_told.lock().take((reason, network), 1.0, clock::monotonic()).ok()?;
+        let detail = [("reason", reason.to_string()), ("source", event.source.clone())];
+        let told = WebhookEvent::of_all(WebhookEventKind::EnrollmentRefused, self.clock.now(), &detail);
+        Some(Change::Webhook(WebhookChange::Tell(WebhookEvent { tenant: event.tenant, ..told })))
     }
 
     /// Records how often refusals were repeated in windows that are over; in all of them when the server stops.

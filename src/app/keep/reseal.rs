@@ -15,7 +15,8 @@ use crate::ca::jwt;
 use crate::ca::server::{self, ServerCaError};
 use crate::domain::insight::audit::AuditEvent;
 use crate::domain::insight::audit_action::AuditAction;
-use crate::store::Change;
+use crate::domain::webhook::row::Webhook;
+use crate::store::{Change, Verdict, WebhookChange};
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +81,24 @@ impl App {
         self.seal_anew(from, to, event).await
     }
 
+    /// Seals the keys of webhooks anew; one that was removed meanwhile stays removed.
+    async fn reseal_webhooks(&self, from: &Envelope, to: &[&Envelope]) -> Result<(), ResealError> {
+        let mut sealed = Vec::new();
+        for webhook in self.all_webhooks()? {
+            let key = from.unseal(&webhook.sealed_key)?;
+            sealed.push((webhook.id, Envelope::seal_for(to, &key)?));
+        }
+        self.decide(move |view, _| {
+            let mut changes = Vec::new();
+            for (id, sealed_key) in sealed {
+                let webhook = view.webhook(id)?.map(|webhook| Webhook { sealed_key, ..webhook });
+                changes.extend(webhook.map(|webhook| Change::Webhook(WebhookChange::Put(webhook))));
+            }
+            Ok(Verdict::accept((), changes))
+        })
+        .await
+    }
+
     /// Seals all that is sealed anew, and puts that on record. For whoever holds the right to change the agent CA, or has the
     /// store alone.
     pub(crate) async fn seal_anew(
@@ -96,6 +115,7 @@ impl App {
             }
             None => self.record(vec![Change::Audit(event)]).await?,
         }
+        self.reseal_webhooks(from, to).await?;
         let _one_at_a_time = self.jwt_key_changes.lock().await;
         let before = self.query(|view| view.jwt_keys())?;
         let after = jwt::reseal(&before, from, to)?;

@@ -4,3 +4,4 @@ pub(crate) mod api_token;
 pub(crate) mod audit;
 pub(crate) mod tenant;
 pub(crate) mod user;
+pub(crate) mod webhook;

@@ -64,5 +64,7 @@ vocabulary! {
         UserChange = "user.change",
         UserCreate = "user.create",
         UserPreferences = "user.preferences",
+        WebhookCreate = "webhook.create",
+        WebhookDelete = "webhook.delete",
     }
 }

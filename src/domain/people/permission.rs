@@ -23,6 +23,8 @@ vocabulary! {
         UserWrite = "user.write",
         // API tokens.
         TokenWrite = "token.write",
+        // Webhooks.
+        WebhookWrite = "webhook.write",
         // Tenants.
         TenantWrite = "tenant.write",
     }

@@ -148,6 +148,7 @@ impl Role {
             | Permission::SecretWrite
             | Permission::UserWrite
             | Permission::TokenWrite
+            | Permission::WebhookWrite
             | Permission::TenantWrite => matches!(self, Self::Admin),
         }
     }

@@ -8,3 +8,4 @@ mod events;
 mod hosts;
 mod overview;
 mod people;
+mod webhooks;

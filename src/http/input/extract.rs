@@ -64,7 +64,7 @@ impl Needed for AgentVouch {
     const CHANGES: bool = false;
 }
 
-needed!(AgentRead AgentWrite AuditRead HostWrite SecretWrite UserWrite TokenWrite TenantWrite);
+needed!(AgentRead AgentWrite AuditRead HostWrite SecretWrite UserWrite TokenWrite WebhookWrite TenantWrite);
 
 /// Proof that the caller holds permission `P`. A handler that takes it can't run without.
 #[derive(Debug)]

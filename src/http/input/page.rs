@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::api::page::Page;
 use crate::app::insight::fleet::HostCursor;
 use crate::domain::identity::serial::Serial;
-use crate::domain::ids::{CredentialId, TenantId, UserId};
+use crate::domain::ids::{CredentialId, TenantId, UserId, WebhookId};
 use crate::domain::insight::timeline::EventKey;
 use crate::domain::people::session::SessionId;
 use crate::http::Shared;
@@ -99,6 +99,7 @@ cursor_keys! {
         "^([hse][.][A-Za-z0-9_-]*[.])?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
     TenantId = UUID;
     UserId = UUID;
+    WebhookId = UUID;
     CredentialId = "^[a-z2-7]{16}$";
     Serial = "^[0-9a-f]{32}$";
     SessionId = "^[0-9a-f]{32}$";

@@ -1,13 +1,13 @@
 //! The routes, one file per family, and the table of all of them.
 
 pub(crate) mod account;
-pub(crate) mod api_tokens;
 pub(crate) mod audit;
 pub(crate) mod events;
 pub(crate) mod hosts;
 pub(crate) mod local;
 pub(crate) mod overview;
-pub mod public;
+pub(crate) mod programs;
+pub(crate) mod public;
 pub(crate) mod restored;
 pub(crate) mod secrets;
 pub(crate) mod sessions;

@@ -7,10 +7,10 @@ use crate::domain::code::Code;
 use crate::http::Shared;
 use crate::http::openapi::registration::Api;
 use crate::http::routes::local::{keeping, root};
+use crate::http::routes::programs::{api_tokens, webhooks};
 use crate::http::routes::public::{agent_ca, enroll, health, install, metrics};
 use crate::http::routes::{
-    account, api_tokens, audit, events, hosts, overview, restored, secrets, sessions, tenants, tokens, users,
-    vouch,
+    account, audit, events, hosts, overview, restored, secrets, sessions, tenants, tokens, users, vouch,
 };
 
 const GET: Method = Method::GET;
@@ -178,6 +178,19 @@ fn people(api: Api) -> Api {
         .refuses(&[Code::InvalidName, Code::InvalidPermissions, Code::InvalidTtl, Code::TooMany])
         .operation("deleteApiToken", "Revoke an API token")
         .at(DELETE, "/api-tokens/{id}", api_tokens::delete)
+        .operation("listWebhooks", "Webhooks, the oldest first")
+        .at(GET, "/webhooks", webhooks::list)
+        .operation(
+            "createWebhook",
+            "Have somebody told of events; the key is in this answer and nowhere else",
+        )
+        .at(POST, "/webhooks", webhooks::create)
+        .refuses(&[Code::InvalidUrl, Code::InvalidEvents, Code::InvalidCa, Code::TooMany, Code::NoEnvelope])
+        .operation("deleteWebhook", "Remove a webhook with all that waits for it")
+        .at(DELETE, "/webhooks/{id}", webhooks::delete)
+        .operation("testWebhook", "Send a message to a webhook at once")
+        .at(POST, "/webhooks/{id}/test", webhooks::test)
+        .refuses(&[Code::NoEnvelope])
         .operation("listTenants", "Tenants that the caller may see")
         .at(GET, "/tenants", tenants::list)
         .operation("createTenant", "Create a tenant")

@@ -105,6 +105,9 @@ impl Batch {
         if secret.max_uses.is_some() && secret.uses != uses {
             self.withdrawals.push(Withdrawal::SecretUses { id: secret.id, uses: secret.uses });
         }
+        if secret.max_uses.is_some_and(|max| secret.uses >= max && uses < max) {
+            self.tell_of_exhausted(secret)?;
+        }
         if secret.revoked_at.is_some() && !revoked {
             self.withdrawals.push(Withdrawal::Secret(secret.id));
             self.remove(Table::Suspended, &suspended_key(Suspended::Secret(secret.id)))?;

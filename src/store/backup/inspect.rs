@@ -19,6 +19,7 @@ use crate::domain::insight::timeline::HostEvent;
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
+use crate::domain::webhook::row::Webhook;
 use crate::store::ReadError;
 use crate::store::record::{DeniedSerialRecord, FromDisk, ReportRecord, SessionRecord, StoredHost, decode};
 use crate::store::restore::{SnapshotReadError, TakeFile, take_file};
@@ -135,6 +136,7 @@ fn understood(table: Table, key: &[u8], content: &[u8]) -> Result<(), ReadError>
         Table::UsersByName => as_record::<UserId>(table, content),
         Table::Sessions => as_record::<SessionRecord>(table, content),
         Table::ApiTokens => as_record::<ApiToken>(table, content),
+        Table::Webhooks => as_record::<Webhook>(table, content),
         Table::HostEvents | Table::ReportedEvents => as_record::<HostEvent>(table, content),
         Table::EnrollmentsPerDay => as_record::<u64>(table, content),
         Table::Outages => as_record::<(Timestamp, Timestamp)>(table, content),
@@ -144,6 +146,8 @@ fn understood(table: Table, key: &[u8], content: &[u8]) -> Result<(), ReadError>
         | Table::Returned
         | Table::RecoveryBars
         | Table::Suspended
+        | Table::WebhookQueues
+        | Table::WebhookEvents
         | Table::Certificates
         | Table::ByTenant
         | Table::OpenJoinTokens

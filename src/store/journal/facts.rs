@@ -12,11 +12,11 @@ use crate::domain::identity::clock_marks::{ClockMarks, DENIALS_KEPT};
 use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::restore_epoch::{CLOCKS_APART, RecoveryBar};
 use crate::domain::identity::serial::Serial;
-use crate::domain::ids::{CredentialId, HostId, UserId};
+use crate::domain::ids::{CredentialId, HostId, UserId, WebhookId};
 use crate::domain::people::user::User;
 use crate::domain::withdrawal::{PersonStanding, StoreId, Suspended, Withdrawal};
 use crate::store::ReadError;
-use crate::store::change::{Change, RestoredChange};
+use crate::store::change::{Change, RestoredChange, WebhookChange};
 use crate::store::journal::line::Line;
 use crate::store::view::View;
 
@@ -41,6 +41,7 @@ pub(crate) struct JournalFacts {
     revoked_secrets: BTreeSet<CredentialId>,
     uses: BTreeMap<CredentialId, u32>,
     api_tokens: BTreeSet<CredentialId>,
+    webhooks: BTreeSet<WebhookId>,
     hosts: BTreeMap<HostId, (AgentRef, Timestamp)>,
     people: BTreeMap<UserId, PersonStanding>,
 }
@@ -56,6 +57,8 @@ pub struct Withdrawn {
     pub secret_uses: usize,
     /// Revoked API tokens.
     pub api_tokens: usize,
+    /// Removed webhooks.
+    pub webhooks: usize,
     /// Deleted hosts.
     pub hosts: usize,
     /// People who were disabled, or had their roles lowered.
@@ -67,16 +70,17 @@ pub struct Withdrawn {
 impl Withdrawn {
     /// Whether the store has lost nothing.
     pub const fn is_empty(&self) -> bool {
-        let Self { changes: _, secrets, secret_uses, api_tokens, hosts, people, passwords } = self;
-        *secrets + *secret_uses + *api_tokens + *hosts + *people + *passwords == 0
+        let Self { changes: _, secrets, secret_uses, api_tokens, webhooks, hosts, people, passwords } = self;
+        *secrets + *secret_uses + *api_tokens + *webhooks + *hosts + *people + *passwords == 0
     }
 
     /// How many of each, by names for records.
-    pub const fn counts(&self) -> [(&'static str, usize); 6] {
+    pub const fn counts(&self) -> [(&'static str, usize); 7] {
         [
             ("secrets_revoked", self.secrets),
             ("secrets_used", self.secret_uses),
             ("api_tokens_revoked", self.api_tokens),
+            ("webhooks_removed", self.webhooks),
             ("hosts_deleted", self.hosts),
             ("people_restricted", self.people),
             ("passwords_void", self.passwords),
@@ -130,6 +134,9 @@ impl JournalFacts {
             }
             Withdrawal::ApiToken(id) => {
                 self.api_tokens.insert(*id);
+            }
+            Withdrawal::Webhook(id) => {
+                self.webhooks.insert(*id);
             }
             Withdrawal::Host { id, identity } => {
                 self.hosts.insert(*id, (identity.clone(), at));
@@ -191,6 +198,12 @@ impl JournalFacts {
             if view.any_tenant().api_token(*id)?.is_some() {
                 withdrawn.api_tokens += 1;
                 withdrawn.changes.push(Change::DeleteApiToken(*id));
+            }
+        }
+        for id in &self.webhooks {
+            if view.webhook(*id)?.is_some() {
+                withdrawn.webhooks += 1;
+                withdrawn.changes.push(Change::Webhook(WebhookChange::Delete(*id)));
             }
         }
         self.deleted_hosts(view, now, &mut withdrawn)?;

@@ -9,7 +9,7 @@ use crate::domain::enroll::enrollment::RevocationReason;
 use crate::domain::identity::deny::{AgentRef, Denial};
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
-use crate::domain::ids::{CredentialId, HostId, TenantId, UserId};
+use crate::domain::ids::{CredentialId, HostId, TenantId, UserId, WebhookId};
 use crate::domain::insight::audit::ChainHead;
 use crate::domain::octets::decoded;
 use crate::domain::people::user::Role;
@@ -43,12 +43,13 @@ enum Entry {
     SecretRevoked { id: CredentialId, at: Timestamp },
     SecretUses { id: CredentialId, uses: u32, at: Timestamp },
     ApiTokenRevoked { id: CredentialId, at: Timestamp },
+    WebhookRemoved { id: WebhookId, at: Timestamp },
     HostDeleted { id: HostId, tenant: TenantId, agent: AgentId, at: Timestamp },
     Person { id: UserId, role: Role, disabled: bool, password_set_at: Option<Timestamp>, at: Timestamp },
 }
 
 /// The kinds of [`Entry`].
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "serial",
     "identity",
     "lifted",
@@ -58,6 +59,7 @@ const KINDS: [&str; 11] = [
     "secret_revoked",
     "secret_uses",
     "api_token_revoked",
+    "webhook_removed",
     "host_deleted",
     "person",
 ];
@@ -98,6 +100,7 @@ impl Entry {
             Withdrawal::Secret(id) => Self::SecretRevoked { id, at },
             Withdrawal::SecretUses { id, uses } => Self::SecretUses { id, uses, at },
             Withdrawal::ApiToken(id) => Self::ApiTokenRevoked { id, at },
+            Withdrawal::Webhook(id) => Self::WebhookRemoved { id, at },
             Withdrawal::Host { id, identity: AgentRef { tenant, agent } } => {
                 Self::HostDeleted { id, tenant, agent, at }
             }
@@ -133,6 +136,7 @@ impl TryFrom<Entry> for Line {
                 return Ok(Self::Withdrawal(Withdrawal::SecretUses { id, uses }, at));
             }
             Entry::ApiTokenRevoked { id, at } => return Ok(Self::Withdrawal(Withdrawal::ApiToken(id), at)),
+            Entry::WebhookRemoved { id, at } => return Ok(Self::Withdrawal(Withdrawal::Webhook(id), at)),
             Entry::HostDeleted { id, tenant, agent, at } => {
                 let identity = AgentRef { tenant, agent };
                 return Ok(Self::Withdrawal(Withdrawal::Host { id, identity }, at));

@@ -22,6 +22,8 @@ use crate::domain::insight::timeline::HostEvent;
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::tenant::Tenant;
 use crate::domain::people::user::User;
+use crate::domain::webhook::event::WebhookEvent;
+use crate::domain::webhook::row::{Webhook, WebhookQueue};
 use crate::domain::withdrawal::StoreId;
 use crate::store::ReadError;
 use crate::store::layers::snapshot::Snapshot;
@@ -249,6 +251,9 @@ impl<'r> Check<'r> {
             }
             Table::Sessions => readable::<SessionRecord>(table, content),
             Table::ApiTokens => readable::<ApiToken>(table, content),
+            Table::Webhooks => readable::<Webhook>(table, content),
+            Table::WebhookQueues => readable::<WebhookQueue>(table, content),
+            Table::WebhookEvents => readable::<WebhookEvent>(table, content),
             Table::HostEvents | Table::ReportedEvents => readable::<HostEvent>(table, content),
             Table::EnrollmentsPerDay => readable::<u64>(table, content),
             Table::Outages => readable::<(Timestamp, Timestamp)>(table, content),
@@ -281,7 +286,7 @@ impl<'r> Check<'r> {
             meta::JWT_KEYS => readable::<JwtKeys>(table, content),
             meta::BUNDLE_SEQUENCE => readable::<u64>(table, content),
             meta::BACKED_UP | meta::BACKED_UP_BY_ITSELF => readable::<Timestamp>(table, content),
-            meta::ALIVE => readable::<Timestamp>(table, content),
+            meta::ALIVE | meta::WEBHOOKS_LOOKED_AT => readable::<Timestamp>(table, content),
             meta::CLOCK_MARKS => readable::<ClockMarksRecord>(table, content),
             meta::AUDIT_LOSS => readable::<KnownLoss>(table, content),
             meta::TRUST_VERSION => readable::<TrustVersion>(table, content),

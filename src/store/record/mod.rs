@@ -11,6 +11,7 @@ mod host;
 mod people;
 mod restored;
 mod upkeep;
+mod webhook;
 
 pub(super) use encoding::{FromDisk, ToDisk, decode, encode};
 pub(super) use host::{ReportRecord, StoredHost};

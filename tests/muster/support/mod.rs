@@ -22,6 +22,7 @@ pub mod ports;
 pub mod process;
 pub mod profile;
 pub mod provider;
+pub mod receiver;
 pub mod relay;
 pub mod served;
 pub mod server;

@@ -98,6 +98,11 @@ impl App {
         self.begin(event, settings, false).await
     }
 
+    /// Whether the last attempt came to nothing.
+    pub fn backup_has_failed(&self) -> bool {
+        self.backups.0.lock().failed.is_some()
+    }
+
     /// Takes note of what came of the last attempt.
     pub fn note_scheduled_backup(&self, failed: Option<BackupFailure>) {
         self.backups.0.lock().failed = failed;

@@ -48,6 +48,7 @@ pub(crate) fn registry(
     queued(&mut families, figures);
     at_the_doors(&mut families, doors);
     counted(&mut families, figures);
+    told(&mut families, figures);
     let severity = |it: &Finding| [("code", it.code.as_str()), ("severity", it.severity.as_str())];
     families.labelled(
         "findings",
@@ -241,6 +242,16 @@ fn counted(families: &mut Families<'_>, figures: &Figures) {
             ([action, ("outcome", kind.outcome.to_string()), reason], *count)
         }),
     );
+}
+
+fn told(families: &mut Families<'_>, figures: &Figures) {
+    let webhooks = &figures.webhooks;
+    families.gauge("webhooks", "Receivers that are told of events", number(webhooks.webhooks));
+    families.gauge("webhook_events_waiting", "Events that wait for a receiver", number(webhooks.waiting));
+    let help = "Events that arrived at a receiver since the start";
+    families.counter("webhook_events_delivered", help, webhooks.delivered);
+    let help = "Events that never arrived, since their webhooks were made: too many waited, or for too long";
+    families.counter("webhook_events_dropped", help, webhooks.dropped);
 }
 
 /// The process, under the names that every exporter gives these.
