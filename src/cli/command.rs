@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 use crate::cli::output::error::CliError;
+use crate::cli::output::form::{OutputForm, want};
 use crate::config::{Config, LogFormat, Overrides};
 use crate::domain::network::pin::Pin;
 use crate::process;
@@ -36,7 +37,7 @@ pub(crate) const OUTPUT: &str = "Output";
 pub struct Global {
     /// Where the server keeps everything [default: /var/lib/muster for root, else the XDG data directory]
     #[arg(long, global = true, env = "MUSTER_DATA_DIR", value_name = "DIR", hide_env_values = true, help_heading = WHERE)]
-    data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// Speak to this server instead of the one on this machine (https://HOST:PORT); HTTPS_PROXY and NO_PROXY count
     #[arg(long, global = true, env = "MUSTER_SERVER", value_name = "URL", hide_env_values = true, help_heading = WHERE)]
     pub(crate) server: Option<String>,
@@ -52,6 +53,9 @@ pub struct Global {
     /// Print one JSON document on stdout and nothing else
     #[arg(long, global = true, help_heading = OUTPUT)]
     pub(crate) json: bool,
+    /// How to print the answer [default: a table that fits the terminal]
+    #[arg(short, long, global = true, value_name = "FORM", value_enum, help_heading = OUTPUT)]
+    pub(crate) output: Option<OutputForm>,
     /// Log more (twice: everything)
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
     verbose: u8,
@@ -86,6 +90,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     AgentCa(crate::cli::authority::agent_ca::AgentCaCommand),
     GenCert(crate::cli::authority::gen_cert::GenCertCommand),
+    Login(crate::cli::people::login::LoginCommand),
+    Logout(crate::cli::people::login::LogoutCommand),
+    #[command(subcommand)]
+    Context(crate::cli::people::login::ContextCommand),
     Backup(crate::cli::upkeep::backup::BackupCommand),
     Restore(crate::cli::upkeep::restore::RestoreCommand),
     #[command(subcommand)]
@@ -98,6 +106,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Agent(crate::cli::agent::command::AgentCommand),
     /// Write the completions for a shell to stdout
+    ///
+    /// Those for bash, zsh and fish also offer ids and names that the server knows.
     #[command(
         after_help = "Examples:\n  muster completions bash > /etc/bash_completion.d/muster\n  muster completions zsh > \"${fpath[1]}/_muster\""
     )]
@@ -105,12 +115,24 @@ pub(crate) enum Command {
         /// The shell to complete for
         shell: clap_complete::Shell,
     },
+    /// Say what may come after these words; the scripts of 'completions' ask
+    #[command(hide = true)]
+    Complete {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Write the manual pages into a directory, one for every command
     #[command(after_help = "Examples:\n  muster man /usr/local/share/man/man1")]
     Man {
         /// The directory; it is made if it is not there
         dir: PathBuf,
     },
+}
+
+impl Command {
+    const fn lists_hosts(&self) -> bool {
+        matches!(self, Self::Host(crate::cli::fleet::host::HostCommand::List(_)))
+    }
 }
 
 /// Runs the program.
@@ -141,7 +163,8 @@ pub fn main() -> ExitCode {
 }
 
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    let global = cli.global;
+    let mut global = cli.global;
+    global.settle_output(&cli.command)?;
     if !matches!(cli.command, Command::Agent(_)) {
         // What the server side writes is its owner's alone, whatever the shell's umask says.
         process::keep_files_private();
@@ -158,6 +181,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::RevokeAgent(command) => command.run(&global).await?,
         Command::Webhook(command) => command.run(&global).await?,
         Command::Audit(command) => command.run(&global).await?,
+        Command::Login(command) => command.run(&global).await?,
+        Command::Logout(command) => command.run(&global)?,
+        Command::Context(command) => command.run(&global)?,
         Command::Backup(command) => command.run(&global).await?,
         Command::Restore(command) => command.run(&global).await?,
         Command::Replica(command) => return command.run(&global).await,
@@ -168,11 +194,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Tenant(command) => command.run(&global).await?,
         Command::User(command) => command.run(&global).await?,
         Command::ApiToken(command) => command.run(&global).await?,
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);
-            crate::cli::output::values::print_whole(&script)?;
-        }
+        Command::Completions { shell } => crate::cli::completions::write(shell)?,
+        Command::Complete { words } => crate::cli::completions::complete(global, &words).await?,
         Command::Man { dir } => {
             std::fs::create_dir_all(&dir)
                 .and_then(|()| clap_mangen::generate_to(Cli::command(), &dir))
@@ -195,6 +218,20 @@ pub(crate) fn fail(error: &CliError) -> ExitCode {
 }
 
 impl Global {
+    /// Settles in which form answers are printed, for the whole process.
+    fn settle_output(&mut self, command: &Command) -> Result<(), CliError> {
+        if self.json && self.output.is_some_and(|form| form != OutputForm::Json) {
+            return Err(CliError::usage("--json and --output are two forms of one answer")
+                .hint("leave one of them out"));
+        }
+        if matches!(self.output, Some(OutputForm::Spiffe | OutputForm::Dn)) && !command.lists_hosts() {
+            return Err(CliError::usage("-o spiffe and -o dn are forms of 'muster host list' alone"));
+        }
+        self.json |= matches!(self.output, Some(OutputForm::Json | OutputForm::Yaml));
+        want(self.output);
+        Ok(())
+    }
+
     /// The server's configuration with this command line on top.
     pub(crate) fn config(
         &self,

@@ -23,11 +23,13 @@ use crate::api::page::Page;
 use crate::api::problem::ProblemDocument;
 use crate::app::access::tenants::NO_TENANT;
 use crate::cli::authority::custody::Custody;
+use crate::cli::context::Contexts;
 use crate::cli::output::error::CliError;
 use crate::cli::received::Received;
 use crate::domain::code::Code;
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::network::networks::Networks;
+use crate::domain::network::pin::Pin;
 use crate::domain::printable::printable;
 use crate::http::reach::Reach;
 use crate::http::transport::origin::Transport;
@@ -129,6 +131,19 @@ impl Control {
         if let Some(server) = &global.server {
             return Remote::new(global, server).map(Self::Remote);
         }
+        if let Some(remote) = Remote::of_context(global).await? {
+            return Ok(Self::Remote(remote));
+        }
+        Self::open_here(global).await
+    }
+
+    /// A server elsewhere, and the token to show it.
+    pub(crate) fn elsewhere(global: &Global, server: &str, token: Credential) -> Result<Self, CliError> {
+        Remote::with(server, &Remote::trust(global), token).map(Self::Remote)
+    }
+
+    /// The running server of this machine, or its store.
+    async fn open_here(global: &Global) -> Result<Self, CliError> {
         let config = global.local_config()?;
         let path = config.data_dir.join(socket::FILE_NAME);
         match socket::connect(&path).await {
@@ -179,7 +194,7 @@ impl Control {
     /// The same for what only works on the server's own machine.
     pub(crate) async fn open_local(global: &Global) -> Result<Self, CliError> {
         global.local_config()?;
-        Self::open(global).await
+        Self::open_here(global).await
     }
 
     /// Sends a request and reads its answer as it is.
@@ -246,20 +261,58 @@ fn broke_off(error: &(dyn std::error::Error + 'static)) -> CliError {
 
 impl Remote {
     fn new(global: &Global, server: &str) -> Result<Self, CliError> {
-        let server: ServerUrl = server.parse()?;
-        let trust = match (global.server_pin, &global.server_ca) {
+        let token = api_token(global)?.ok_or_else(|| {
+            CliError::usage("a remote server wants an API token")
+                .hint("put it into a file for --api-token-file, or into MUSTER_API_TOKEN")
+        })?;
+        Self::with(server, &Self::trust(global), token)
+    }
+
+    /// What vouches for a server that the command line names.
+    fn trust(global: &Global) -> Trust {
+        match (global.server_pin, &global.server_ca) {
             (Some(pin), _) => Trust::Pin(pin),
             (None, Some(file)) => Trust::CaFile(file.clone()),
             (None, None) => Trust::SystemRoots,
-        };
-        let first_contact = FirstContact::new(&trust)?;
+        }
+    }
+
+    fn with(server: &str, trust: &Trust, token: Credential) -> Result<Self, CliError> {
+        let server: ServerUrl = server.parse()?;
+        let first_contact = FirstContact::new(trust)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(https_client(Arc::new(first_contact)))
             .redirect(reqwest::redirect::Policy::none())
             .timeout(REMOTE_WITHIN)
             .build();
         let client = client?;
-        Ok(Self { client, server, token: api_token(global)? })
+        Ok(Self { client, server, token })
+    }
+
+    /// The server that was signed in to, unless the local one is meant: by its data directory, or because it runs and root asks.
+    async fn of_context(global: &Global) -> Result<Option<Self>, CliError> {
+        if global.data_dir.is_some() {
+            return Ok(None);
+        }
+        let contexts = Contexts::load()?;
+        let Some((name, context)) = contexts.current() else { return Ok(None) };
+        if rustix::process::geteuid().is_root() {
+            let socket = global.local_config()?.data_dir.join(socket::FILE_NAME);
+            if socket::connect(&socket).await.is_ok() {
+                return Ok(None);
+            }
+        }
+        let pin = context.server_pin.as_deref().map(str::parse::<Pin>).transpose();
+        let pin = pin.map_err(|_| CliError::new(format!("the pin of context '{name}' is none")))?;
+        let trust = match (pin, &context.server_ca) {
+            (Some(pin), _) => Trust::Pin(pin),
+            (None, Some(file)) => Trust::CaFile(file.clone()),
+            (None, None) => Trust::SystemRoots,
+        };
+        let text = SecretText::new(&context.api_token);
+        let source = CredentialSource { kind: CredentialKind::ApiToken, place: CredentialPlace::Given(text) };
+        eprintln!("(server {}, of context {name})", context.server);
+        Self::with(&context.server, &trust, source.read()?).map(Some)
     }
 
     async fn send(&self, request: Request<Body>) -> Result<axum::response::Response, CliError> {
@@ -282,17 +335,14 @@ impl Remote {
     }
 }
 
-/// The API token, from a file, standard input or the environment.
-fn api_token(global: &Global) -> Result<Credential, CliError> {
+/// The API token, from a file, standard input or the environment, if one is given.
+pub(crate) fn api_token(global: &Global) -> Result<Option<Credential>, CliError> {
     let place = match (&global.api_token_file, std::env::var("MUSTER_API_TOKEN")) {
         (Some(path), _) => CredentialPlace::named(path.clone()),
         (None, Ok(text)) => CredentialPlace::Given(SecretText::new(&text)),
-        (None, Err(_)) => {
-            return Err(CliError::usage("a remote server wants an API token")
-                .hint("put it into a file for --api-token-file, or into MUSTER_API_TOKEN"));
-        }
+        (None, Err(_)) => return Ok(None),
     };
-    Ok(CredentialSource { kind: CredentialKind::ApiToken, place }.read()?)
+    Ok(Some(CredentialSource { kind: CredentialKind::ApiToken, place }.read()?))
 }
 
 /// The longest that a remote server may take.

@@ -6,6 +6,8 @@
 pub mod agent;
 pub mod authority;
 mod command;
+mod completions;
+mod context;
 mod control;
 pub mod fleet;
 pub mod output;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::api::page::Page;
 use crate::cli::output::error::CliError;
+use crate::cli::output::form::{OutputForm, wanted};
 use crate::cli::output::table::{Column, print_table};
 use crate::cli::output::values::{print, print_json};
 
@@ -30,6 +31,16 @@ impl Received {
         Ok(page.items)
     }
 
+    /// What each item is known by, a line each.
+    fn names(&self) -> String {
+        let items = self.raw["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let name = |item: &Value| {
+            let known = ["id", "serial", "seq", "name"].into_iter().find_map(|field| item.get(field))?;
+            Some(known.as_str().map_or_else(|| known.to_string(), str::to_owned) + "\n")
+        };
+        items.iter().filter_map(name).collect()
+    }
+
     /// Prints a list: as it came with `--json`, else as a table.
     pub(crate) fn print_list<T: DeserializeOwned>(
         self,
@@ -37,6 +48,9 @@ impl Received {
         columns: &[Column<T>],
         none: &str,
     ) -> Result<(), CliError> {
+        if wanted() == Some(OutputForm::Name) {
+            return print(&self.names());
+        }
         if json { print_json(&self.raw) } else { print_table(&self.items()?, columns, none) }
     }
 

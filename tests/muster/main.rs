@@ -84,6 +84,8 @@ mod kill_cycles;
 mod local_files;
 /// Logs: lines of audit records, requests and expiries.
 mod logs;
+/// Manners of the command line: tables, forms, contexts, following, completions.
+mod manners;
 /// Figures: served, documented, and asked for by rules and dashboard.
 mod metrics;
 /// No two public types share a name.

@@ -175,6 +175,7 @@ async fn what_was_withdrawn_from_people_and_programs_stays_withdrawn() {
     let (revoked_id, revoked) = server.secret(&[]);
     let (_, capped) = server.secret(&["--max-uses", "2"]);
     let token = server.api_token(&["agent.read"], None);
+    let webhook = server.cli(&["webhook", "add", "http://127.0.0.1:9/", "--json"]).run().json();
     for (name, role) in
         [("disabled", "admin"), ("lowered", "admin"), ("changed", "viewer"), ("same", "viewer")]
     {
@@ -187,14 +188,15 @@ async fn what_was_withdrawn_from_people_and_programs_stays_withdrawn() {
     server.cli(&["secret", "revoke", &revoked_id]).run().ok();
     let tokens = server.cli(&["api-token", "list", "--json"]).run().items();
     server.cli(&["api-token", "revoke", &text(&tokens[0], "id")]).run().ok();
+    server.cli(&["webhook", "remove", &text(&webhook, "id")]).run().ok();
     server.cli(&["user", "disable", "disabled"]).run().ok();
     server.cli(&["user", "set-role", "lowered", "viewer"]).run().ok();
     server.cli(&["user", "set-password", "changed"]).stdin("another good pass phrase").run().ok();
     lose(&mut server);
     let restored = restore(&server, &[]).json();
     let withdrawn = json!({
-        "secrets_revoked": 1, "secrets_used": 1, "api_tokens_revoked": 1, "hosts_deleted": 0,
-        "people_restricted": 2, "passwords_void": 1,
+        "secrets_revoked": 1, "secrets_used": 1, "api_tokens_revoked": 1, "webhooks_removed": 1,
+        "hosts_deleted": 0, "people_restricted": 2, "passwords_void": 1,
     });
     assert_eq!(restored["withdrawn"], withdrawn);
     server.start_again();
@@ -213,6 +215,7 @@ async fn what_was_withdrawn_from_people_and_programs_stays_withdrawn() {
     {
         assert!(!signs_in(name, password).await, "{name}");
     }
+    assert_eq!(server.cli(&["webhook", "list", "--json"]).run().items().len(), 0);
     let users = server.cli(&["user", "list", "--json"]).run().items();
     assert_eq!(users.iter().find(|user| user["username"] == "lowered").unwrap()["role"], "viewer");
     server.cli(&["user", "set-password", "changed"]).stdin("yet another pass phrase").run().ok();

@@ -9,6 +9,7 @@ use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::fleet::which_host::host_id;
 use crate::cli::output::error::CliError;
+use crate::cli::output::form::OutputForm;
 use crate::cli::output::table::{column, made, print_fields};
 use crate::cli::output::values::{print, print_json, print_whole};
 use crate::domain::host::HostState;
@@ -89,29 +90,14 @@ pub(crate) struct Listing {
     /// The tenant to look at [default: the tenant 'default']
     #[arg(long, value_name = "ID")]
     tenant: Option<String>,
-    /// Print one name a line, for the list of a program that knows no revocation lists: SPIFFE ids, or subjects as RFC 2253
-    /// has them. Hosts whose identity is revoked are left out
-    #[arg(short, long, value_name = "FORM", value_enum)]
-    output: Option<NameForm>,
 }
 
-/// How names of hosts are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum NameForm {
-    /// spiffe://TRUST-DOMAIN/tenant/TENANT/agent/AGENT
-    Spiffe,
-    /// O=TRUST-DOMAIN,OU=TENANT,CN=AGENT
-    Dn,
-}
-
-impl NameForm {
-    /// The name of a host that may be let in.
-    fn of(self, host: &HostItem) -> Option<String> {
-        let id = host.spiffe_id.as_ref().filter(|_| host.revoked_at.is_none())?;
-        match self {
-            Self::Spiffe => Some(id.clone()),
-            Self::Dn => Some(subject::rfc2253(&id.parse().ok()?)),
-        }
+/// The name of a host that may be let in, for the list of a program that knows no revocation lists.
+fn name_of(form: OutputForm, host: &HostItem) -> Option<String> {
+    let id = host.spiffe_id.as_ref().filter(|_| host.revoked_at.is_none())?;
+    match form {
+        OutputForm::Dn => Some(subject::rfc2253(&id.parse().ok()?)),
+        _ => Some(id.clone()),
     }
 }
 
@@ -250,27 +236,22 @@ impl HostCommand {
         let control = Control::open(global).await?;
         match self {
             Self::List(listing) => {
-                let output = listing.output;
-                if output.is_some() && global.json {
-                    return Err(CliError::usage("--json and --output are two forms of one answer")
-                        .hint("leave one of them out"));
-                }
                 let (call, narrowed) = listing.call();
                 let hosts = control.list(call).await?;
-                if let Some(form) = output {
+                if let Some(form @ (OutputForm::Spiffe | OutputForm::Dn)) = global.output {
                     let names = hosts.items::<HostItem>()?;
-                    let names = names.iter().filter_map(|host| form.of(host));
+                    let names = names.iter().filter_map(|host| name_of(form, host));
                     return print_whole(names.map(|name| name + "\n").collect::<String>().as_bytes());
                 }
                 let columns = [
                     column("ID", |host: &HostItem| &host.id),
                     column("HOSTNAME", |host| &host.hostname),
-                    made("AGENT", agent),
+                    made("AGENT", agent).goes_first(3),
                     made("STATUS", state),
-                    column("LAST SEEN", |host| &host.last_seen),
-                    column("ADDRESSES", |host| &host.ips),
-                    column("OS", |host| &host.os),
-                    column("FLAGS", |host| &host.flags),
+                    column("LAST SEEN", |host: &HostItem| &host.last_seen).goes_first(2),
+                    column("ADDRESSES", |host: &HostItem| &host.ips).goes_first(4),
+                    column("OS", |host: &HostItem| &host.os).goes_first(5),
+                    column("FLAGS", |host: &HostItem| &host.flags).goes_first(1),
                 ];
                 let none = match narrowed {
                     true => "No such hosts.",

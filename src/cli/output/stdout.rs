@@ -19,6 +19,15 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// Writes text that goes on; whether somebody still reads.
+pub(crate) fn print_on(text: &str) -> Result<bool, CliError> {
+    match write(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(failed(&error)),
+        Ok(()) => Ok(true),
+    }
+}
+
 /// Writes what is of use only as a whole.
 pub(crate) fn print_whole(content: &[u8]) -> Result<(), CliError> {
     write(content).map_err(|error| failed(&error))
@@ -26,6 +35,12 @@ pub(crate) fn print_whole(content: &[u8]) -> Result<(), CliError> {
 
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// How many columns it has, where it is a terminal.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
+    Some(size.ws_col.into())
 }
 
 /// Standard output that will take a secret. It is asked for before the secret is made.

@@ -10,25 +10,33 @@ use serde::Serialize;
 
 use crate::api::encoding::word::Word;
 use crate::cli::output::error::CliError;
-use crate::cli::output::stdout::print;
+use crate::cli::output::form::{OutputForm, wanted};
+use crate::cli::output::stdout::{is_terminal, print, terminal_width};
 
 /// A column or a line: its heading, and what it shows of an item.
 pub(crate) struct Column<T> {
     heading: &'static str,
+    /// Columns of a higher rank go first where the terminal is too narrow for all.
+    rank: u8,
     of: Box<dyn Fn(&T) -> String>,
 }
 
 /// Shows a field as it is.
 pub(crate) fn column<T: 'static, C: Cell + 'static>(heading: &'static str, field: fn(&T) -> &C) -> Column<T> {
-    Column { heading, of: Box::new(move |item| field(item).cell()) }
+    Column { heading, rank: 0, of: Box::new(move |item| field(item).cell()) }
 }
 
 /// Shows what a function makes of the item.
 pub(crate) fn made<T: 'static>(heading: &'static str, of: fn(&T) -> String) -> Column<T> {
-    Column { heading, of: Box::new(of) }
+    Column { heading, rank: 0, of: Box::new(of) }
 }
 
 impl<T> Column<T> {
+    /// Goes before others where there is too little room.
+    pub(crate) fn goes_first(self, rank: u8) -> Self {
+        Self { rank, ..self }
+    }
+
     fn of(&self, item: &T) -> String {
         let text = shown(&(self.of)(item));
         if text.is_empty() { NOTHING.to_owned() } else { text }
@@ -46,17 +54,72 @@ pub(crate) fn print_table<T>(items: &[T], columns: &[Column<T>], none: &str) -> 
         print(&format!("{none}\n"))?;
         return Ok(());
     }
+    let rows: Vec<Vec<String>> =
+        items.iter().map(|item| columns.iter().map(|column| column.of(item)).collect()).collect();
+    let kept = match wanted() {
+        Some(OutputForm::Wide) => (0..columns.len()).collect(),
+        _ => fitting(columns, &rows, width()),
+    };
     let mut table = Table::new();
     table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(columns.iter().map(|column| column.heading));
-    for item in items {
-        table.add_row(columns.iter().map(|column| column.of(item)));
+    table.set_header(kept.iter().map(|column| columns[*column].heading));
+    for row in &rows {
+        table.add_row(kept.iter().map(|column| &row[*column]));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, GAP));
     }
     let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
-    print(&lines.collect::<String>())
+    print(&lines.collect::<String>())?;
+    let left_out: Vec<_> = (0..columns.len())
+        .filter(|column| !kept.contains(column))
+        .map(|column| columns[column].heading)
+        .collect();
+    if !left_out.is_empty() && is_terminal() {
+        eprintln!("(too narrow for {}; -o wide shows all)", left_out.join(", "));
+    }
+    Ok(())
+}
+
+/// Columns that stay however narrow it is: what it is, and what it is called.
+const KEPT: usize = 2;
+/// Without a terminal.
+const WIDTH: usize = 80;
+
+/// How wide a table may be.
+fn width() -> usize {
+    let set = std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse().ok());
+    set.filter(|width| *width > 0).or_else(terminal_width).filter(|width| *width > 0).unwrap_or(WIDTH)
+}
+
+/// The columns that there is room for, by their places.
+fn fitting<T>(columns: &[Column<T>], rows: &[Vec<String>], width: usize) -> Vec<usize> {
+    let widths: Vec<usize> = columns
+        .iter()
+        .enumerate()
+        .map(|(place, column)| {
+            let cells = rows.iter().map(|row| row[place].chars().count());
+            cells.max().unwrap_or_default().max(column.heading.chars().count())
+        })
+        .collect();
+    let mut kept: Vec<usize> = (0..columns.len()).collect();
+    let needs = |kept: &[usize]| {
+        let cells: usize = kept.iter().map(|place| widths[*place]).sum();
+        cells + usize::from(GAP) * kept.len().saturating_sub(1)
+    };
+    while needs(&kept) > width {
+        // Of the least important ones the last.
+        let Some(goes) = kept
+            .iter()
+            .copied()
+            .filter(|place| *place >= KEPT)
+            .max_by_key(|place| (columns[*place].rank, *place))
+        else {
+            break;
+        };
+        kept.retain(|place| *place != goes);
+    }
+    kept
 }
 
 /// Prints one item, a line per field.
@@ -137,6 +200,26 @@ mod tests {
 
     fn of<C: Cell + 'static>(cell: &C) -> String {
         column("X", |cell: &C| cell).of(cell)
+    }
+
+    #[test]
+    fn the_least_important_columns_go_first() {
+        let plain = |heading| made(heading, |_: &()| String::new());
+        let columns = [
+            plain("ID"),
+            plain("NAME"),
+            plain("STATUS").goes_first(1),
+            plain("SEEN"),
+            plain("OS").goes_first(1),
+        ];
+        let rows =
+            vec![vec!["1".repeat(10), "web-1".to_owned(), "online".into(), "now".into(), "x".repeat(20)]];
+        let kept = |width| fitting(&columns, &rows, width);
+        assert_eq!(kept(53), [0, 1, 2, 3, 4]);
+        assert_eq!(kept(52), [0, 1, 2, 3]);
+        assert_eq!(kept(30), [0, 1, 3]);
+        assert_eq!(kept(20), [0, 1]);
+        assert_eq!(kept(1), [0, 1], "what it is stays");
     }
 
     #[test]

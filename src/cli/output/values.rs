@@ -6,16 +6,25 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::cli::output::error::CliError;
-pub(crate) use crate::cli::output::stdout::{SecretOutput, print, print_whole};
+use crate::cli::output::form::{OutputForm, wanted};
+pub(crate) use crate::cli::output::stdout::{SecretOutput, print, print_on, print_whole};
 use crate::clock;
 
 pub(crate) fn print_json(value: &Value) -> Result<(), CliError> {
-    print(&format!("{value:#}\n"))
+    print(&document(value))
+}
+
+/// As JSON, or as YAML where that is asked for.
+fn document(value: &Value) -> String {
+    match wanted() {
+        Some(OutputForm::Yaml) => yaml_serde::to_string(value).unwrap_or_else(|_| format!("{value:#}\n")),
+        _ => format!("{value:#}\n"),
+    }
 }
 
 /// The same of a document with a secret in it.
 pub(crate) fn reveal_json(output: SecretOutput, value: &Value) -> Result<(), CliError> {
-    output.reveal(&zeroize::Zeroizing::new(format!("{value:#}\n")))?;
+    output.reveal(&zeroize::Zeroizing::new(document(value)))?;
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use crate::api::audit::{AuditItem, ChainAnswer};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control};
 use crate::cli::output::error::CliError;
-use crate::cli::output::table::{column, made};
-use crate::cli::output::values::{Progress, print, print_json, print_whole};
+use crate::cli::output::table::{column, made, shown, when};
+use crate::cli::output::values::{Progress, print, print_json, print_on, print_whole};
 use crate::cli::received::Received;
 use crate::domain::insight::audit::{AuditRecord, ChainHead, HOSTNAME};
 use crate::durable::Unfinished;
@@ -39,6 +39,9 @@ pub(crate) enum AuditCommand {
         /// Only this tenant's records [default: all that you may see]
         #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
+        /// Go on with what comes, the oldest first; with --json a document a line
+        #[arg(long, short = 'f')]
+        follow: bool,
     },
     /// Walk the hash chain and name the first record that breaks it, or those that are missing at its end
     ///
@@ -59,6 +62,7 @@ pub(crate) enum AuditCommand {
 
 const EXAMPLES: &str = "Examples:
   muster audit list --search web-7 --limit 20
+  muster audit list --follow
   muster audit verify
   muster audit verify /backup/audit-2026-11-26.jsonl
   muster audit export /backup/audit-$(date +%F).jsonl";
@@ -70,19 +74,22 @@ impl AuditCommand {
         }
         let control = Control::open(global).await?;
         match self {
-            Self::List { search, limit, tenant } => {
+            Self::List { search, limit, tenant, follow: true } => {
+                follow(global, &control, search.as_deref(), limit, tenant.as_deref()).await
+            }
+            Self::List { search, limit, tenant, follow: false } => {
                 let call = Call::get("/v1/audit").query("q", search).query("tenant", tenant);
                 let answer = control.list_up_to(call, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
                 let columns = [
                     column("SEQ", |record: &AuditItem| &record.seq),
                     column("AT", |record| &record.at),
                     column("ACTOR", |record| &record.actor),
-                    column("SOURCE", |record| &record.source),
+                    column("SOURCE", |record: &AuditItem| &record.source).goes_first(2),
                     column("ACTION", |record| &record.action),
-                    column("TARGET", |record| &record.target),
+                    column("TARGET", |record: &AuditItem| &record.target).goes_first(1),
                     made("HOST", hostname),
                     made("OUTCOME", outcome),
-                    column("DETAIL", |record| &record.detail),
+                    column("DETAIL", |record: &AuditItem| &record.detail).goes_first(3),
                 ];
                 answer.print_list(global.json, &columns, "No records.")
             }
@@ -90,6 +97,58 @@ impl AuditCommand {
             Self::Export { path } => export(global, &control, &path).await,
         }
     }
+}
+
+/// How often is asked what has come.
+const LOOKED_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Prints the newest records, the oldest of them first, and whatever comes, until nobody reads any more.
+async fn follow(
+    global: &Global,
+    control: &Control,
+    search: Option<&str>,
+    limit: u64,
+    tenant: Option<&str>,
+) -> Result<(), CliError> {
+    let asked = || Call::get("/v1/audit").query("q", search).query("tenant", tenant);
+    let newest = control.list_up_to(asked(), usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+    let mut records: Vec<Value> = newest.items()?;
+    records.reverse();
+    // Without a filter, so that what does not match is not looked through again and again.
+    let last =
+        control.list_up_to(Call::get("/v1/audit").query("tenant", tenant), 1).await?.items::<AuditItem>()?;
+    let mut seen = last.first().map_or(0, |record| record.seq);
+    loop {
+        for record in &records {
+            let line = if global.json { format!("{record}\n") } else { line_of(record)? };
+            if !print_on(&line)? {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(LOOKED_EVERY).await;
+        let call = asked().query("order", Some("oldest")).query("cursor", Some(seen));
+        records = control.list(call).await?.items()?;
+        for record in &records {
+            seen = seen.max(record["seq"].as_u64().unwrap_or_default());
+        }
+    }
+}
+
+/// A record in one line, as it comes.
+fn line_of(record: &Value) -> Result<String, CliError> {
+    let record = AuditItem::deserialize(record)
+        .map_err(|error| CliError::new(format!("the server's answer can't be understood: {error}")))?;
+    let parts = [
+        record.seq.to_string(),
+        when(record.at),
+        record.actor.clone(),
+        record.action.clone(),
+        record.target.clone(),
+        hostname(&record),
+        outcome(&record),
+    ];
+    let parts: Vec<_> = parts.iter().filter(|part| !part.is_empty()).map(|part| shown(part)).collect();
+    Ok(parts.join("  ") + "\n")
 }
 
 /// The name of the host that a record is about, if it has one.

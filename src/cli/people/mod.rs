@@ -2,6 +2,7 @@
 
 pub(crate) mod api_token;
 pub(crate) mod audit;
+pub(crate) mod login;
 pub(crate) mod tenant;
 pub(crate) mod user;
 pub(crate) mod webhook;
