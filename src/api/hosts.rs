@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::encoding::strict::{optional_object, whole_number};
 use crate::api::encoding::word::Word;
 use crate::api::words::{CredentialWord, HostStatus, IssuedVia};
 use crate::domain::enroll::enrollment::RevocationReason;
@@ -39,12 +40,107 @@ pub(crate) struct HostItem {
     /// Since when its identity is revoked; a decommissioned host's is, too.
     pub(crate) revoked_at: Option<Timestamp>,
     pub(crate) svid_not_after: Timestamp,
+    /// When its newest certificate was made.
+    // Servers before 0.2.0 do not send it.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) svid_issued_at: Timestamp,
     /// What let it in; `null` when that is not on record any more.
     pub(crate) credential: Option<HostCredential>,
     pub(crate) flags: Vec<Word<HostFlag>>,
+    /// `key` or `key:value` each, as people gave them.
+    // Servers before 0.2.0 do not send these two.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) tags: Vec<String>,
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) note: Option<String>,
     /// How many of its certificates are not on record any more. Lists do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) certificates_taken_by_retention: Option<u64>,
+}
+
+/// `PATCH /v1/hosts/{id}`: what is left out stays.
+#[derive(Serialize, JsonSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HostPatch {
+    /// The whole list: at most 32, each `key` or `key:value`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(!skip_serializing_if)]
+    pub(crate) tags: Option<Vec<String>>,
+    /// An empty one takes the note away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(!skip_serializing_if)]
+    pub(crate) note: Option<String>,
+}
+
+/// What a batch does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HostBatchAction {
+    Decommission,
+    ReEnable,
+    Tag,
+}
+
+/// `POST /v1/hosts/batch`
+#[derive(Serialize, JsonSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HostBatchBody {
+    pub(crate) action: HostBatchAction,
+    /// Which hosts, at most 1,000. Exactly one of `ids` and `filter` is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(!skip_serializing_if, length(max = 1000))]
+    pub(crate) ids: Option<Vec<String>>,
+    /// All hosts that match, at most 1,000: for tags alone, and with `expect`.
+    #[serde(default, deserialize_with = "optional_object", skip_serializing_if = "Option::is_none")]
+    #[schemars(!skip_serializing_if)]
+    pub(crate) filter: Option<HostFilter>,
+    /// How many hosts are meant. Where others are found, nothing is done.
+    #[serde(default, deserialize_with = "whole_number", skip_serializing_if = "Option::is_none")]
+    #[schemars(!skip_serializing_if, range(min = 0, max = 1000))]
+    pub(crate) expect: Option<i64>,
+    /// Tags that they have afterwards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(!skip_serializing_if)]
+    pub(crate) add: Vec<String>,
+    /// Tags that they have no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(!skip_serializing_if)]
+    pub(crate) remove: Vec<String>,
+}
+
+/// Which hosts match: as the parameters of `GET /v1/hosts`.
+#[derive(Default, Serialize, JsonSchema, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(!default)]
+pub(crate) struct HostFilter {
+    pub(crate) q: Option<String>,
+    pub(crate) status: Option<HostStatus>,
+    pub(crate) state: Option<HostState>,
+    pub(crate) decommissioned: Option<bool>,
+    pub(crate) flag: Option<HostFlag>,
+    pub(crate) secret: Option<String>,
+    pub(crate) os: Option<String>,
+    pub(crate) tag: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) silent_for: Option<String>,
+    pub(crate) overdue: Option<bool>,
+}
+
+/// What a batch came to.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct HostBatchAnswer {
+    /// Each host once.
+    pub(crate) items: Vec<HostBatchItem>,
+}
+
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct HostBatchItem {
+    pub(crate) id: String,
+    /// `done`, `unchanged` or `not_found`.
+    pub(crate) outcome: Cow<'static, str>,
 }
 
 /// What let a host in.

@@ -18,4 +18,7 @@ pub(crate) struct ProblemDocument {
     /// What the server's log calls the request; also in the header `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// How many there are, where another number was expected (`set_changed`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<usize>,
 }

@@ -94,6 +94,10 @@ codes! {
         InvalidEvents = 422 "invalid_events",
         InvalidCa = 422 "invalid_ca",
         UsernameTaken = 409 "username_taken" => "'muster user list' lists people",
+        InvalidTag = 422 "invalid_tag",
+        InvalidNote = 422 "invalid_note",
+        /// A change of all that match was asked for, and others match now.
+        SetChanged = 409 "set_changed" => "look at the list again",
         TenantTaken = 409 "tenant_taken" => "'muster tenant list' lists tenants",
         LastAdmin = 409 "last_admin" => "make another administrator first: muster user add NAME --role admin",
         NotCreated = 422 "not_created",

@@ -12,6 +12,7 @@ use crate::domain::identity::hierarchy::BundleDigest;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::printable::printable;
+use crate::domain::tag::HostMarks;
 use crate::domain::vocabulary::vocabulary;
 
 /// One machine, as the registry knows it.
@@ -45,6 +46,8 @@ pub struct Host {
     pub svid_not_after: Timestamp,
     /// What a person should look at.
     pub flags: BTreeSet<HostFlag>,
+    /// What people say of it.
+    pub marks: HostMarks,
 }
 
 /// Whom a host says that it trusts. What it does not say is not known.

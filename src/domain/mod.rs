@@ -21,6 +21,7 @@ pub mod people;
 pub mod printable;
 pub mod replicas;
 pub(crate) mod sha256;
+pub mod tag;
 pub(crate) mod text;
 pub mod version;
 pub mod vocabulary;

@@ -17,6 +17,7 @@ use crate::app::access::tenants::TenantError;
 use crate::app::access::users::UserError;
 use crate::app::issue::enroll::EnrollError;
 use crate::app::issue::hosts::HostError;
+use crate::app::issue::hosts::batch::BatchError;
 use crate::app::issue::issuing::IssuingError;
 use crate::app::issue::revoke::RevokeError;
 use crate::app::issue::rotate::error::RotateError;
@@ -42,12 +43,14 @@ pub struct Problem {
     pub detail: String,
     /// Seconds after which it is worth trying again.
     pub retry_after: Option<u64>,
+    /// How many there are, where another number was expected.
+    pub found: Option<usize>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(code.status()).expect("the table of codes has statuses of HTTP");
-        Self { status, code, detail: detail.into(), retry_after: None }
+        Self { status, code, detail: detail.into(), retry_after: None, found: None }
     }
 
     /// The same, and after how many seconds it is worth trying again.
@@ -128,6 +131,7 @@ impl Problem {
             code: self.code.as_str().to_owned(),
             detail: self.detail,
             request_id: RequestId::current().map(|request| request.to_string()),
+            found: self.found,
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = Response::new(Full::from(body));
@@ -340,6 +344,20 @@ impl From<SignInError> for Problem {
             SignInError::Wrong => Self::new(Code::Unauthenticated, error.to_string()),
             SignInError::Busy => Self::busy_hashing(),
             SignInError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<BatchError> for Problem {
+    fn from(error: BatchError) -> Self {
+        let detail = error.to_string();
+        match error {
+            BatchError::SetChanged { found } => {
+                Self { found: Some(found), ..Self::new(Code::SetChanged, detail) }
+            }
+            BatchError::TooMany => Self::new(Code::TooMany, detail),
+            BatchError::Tags { .. } => Self::new(Code::InvalidTag, detail),
+            BatchError::Unavailable(error) => error.into(),
         }
     }
 }

@@ -193,6 +193,14 @@ async fn every_change_leaves_one_record() {
     trail.one("join_token.void", me, here).await;
 
     let host = identity.host_id();
+    let path = format!("/v1/hosts/{host}");
+    admin.patch(&path, &json!({"tags": ["eu", "role:web"], "note": "the note itself"})).await.expect(200);
+    let record = trail.one("host.change", me, here).await;
+    assert_eq!((&record["target"], &record["detail"]["added"]), (&json!(host), &json!("eu role:web")));
+    assert!(!record.to_string().contains("the note itself"), "{record}");
+    let batch = json!({"action": "tag", "ids": [host], "remove": ["eu"]});
+    admin.post("/v1/hosts/batch", &batch).await.expect(200);
+    assert_eq!(trail.one("host.change", me, here).await["detail"]["removed"], json!("eu"));
     for (verb, action) in [("decommission", "host.decommission"), ("re-enable", "host.re_enable")] {
         admin.act(&format!("/v1/hosts/{host}/{verb}")).await.expect(200);
         let record = trail.one(action, me, here).await;

@@ -66,6 +66,8 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/v1/hosts/{id}", Permission("agent.read")),
     ("GET", "/v1/hosts/{id}/enrollments", Permission("agent.read")),
     ("GET", "/v1/hosts/{id}/events", Permission("agent.read")),
+    ("PATCH", "/v1/hosts/{id}", Permission("host.write")),
+    ("POST", "/v1/hosts/batch", Permission("host.write")),
     ("POST", "/v1/hosts/{id}/decommission", Permission("host.write")),
     ("POST", "/v1/hosts/{id}/re-enable", Permission("host.write")),
     ("DELETE", "/v1/hosts/{id}", Permission("host.write")),
@@ -276,6 +278,8 @@ impl World {
             ("POST", "/v1/webhooks") => json!({"url": "https://192.0.2.1/"}),
             ("POST", "/v1/vouch") => json!({"certificate": "none"}),
             ("POST", "/v1/users") => json!({"username": name, "password": PASSWORD, "role": "viewer"}),
+            ("PATCH", "/v1/hosts/{id}") => json!({"note": name}),
+            ("POST", "/v1/hosts/batch") => json!({"action": "re_enable", "ids": []}),
             ("PATCH", "/v1/users/{id}") => json!({"disabled": false}),
             // Nobody's token may do more than its maker.
             ("POST", "/v1/api-tokens") => json!({"name": name, "permissions": ["token.write"]}),

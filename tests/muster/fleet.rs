@@ -11,7 +11,7 @@ use crate::support::fleet::{host_by_secret, host_with_facts, mint, named_host, s
 use crate::support::identity::{Identity, ROTATE, present_token};
 use crate::support::keys::Key;
 use crate::support::server::{Server, text};
-use crate::support::wait::PATIENCE;
+use crate::support::wait::{PATIENCE, until_answered};
 
 /// What an ended session may take to reach the client on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -438,4 +438,110 @@ async fn enrollment_list_shows_every_certificate() {
         (&json!("rotation"), &json!(false), &Value::Null)
     );
     server.cli(&["enrollment", "list", "00000000-0000-7000-8000-000000000000"]).run().failed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_tagged_and_noted_and_found_by_it() {
+    let server = Server::quickstart();
+    let admin = Client::admin(&server).await;
+    let web = named_host(&admin, "", "web-1").await;
+    let db = named_host(&admin, "", "db-1").await;
+    let path = format!("/v1/hosts/{}", web.host_id());
+
+    let answer = admin.patch(&path, &json!({"tags": ["role:web", "eu"], "note": "Rack 4\nunit 7"})).await;
+    let host = answer.expect(200);
+    assert_eq!((&host["tags"], &host["note"]), (&json!(["eu", "role:web"]), &json!("Rack 4\nunit 7")));
+    // What is left out stays, and an empty note is none.
+    assert_eq!(admin.patch(&path, &json!({"note": ""})).await.expect(200)["tags"], json!(["eu", "role:web"]));
+    assert_eq!(server.host(&web.host_id())["note"], Value::Null);
+    for (change, code) in [
+        (json!({"tags": ["Role"]}), "invalid_tag"),
+        (json!({"tags": (0..33).map(|n| n.to_string()).collect::<Vec<_>>()}), "invalid_tag"),
+        (json!({"note": "a\u{1b}[31m"}), "invalid_note"),
+    ] {
+        admin.patch(&path, &change).await.refused(422, code);
+    }
+    admin.patch(&path, &json!({"tag": []})).await.refused(400, "bad_request");
+
+    assert_eq!(ids(&admin.items("/v1/hosts?tag=role:web").await), [web.host_id()]);
+    assert!(admin.items("/v1/hosts?tag=role").await.is_empty(), "a part of a tag is another tag");
+    admin.get("/v1/hosts?tag=A").await.refused(400, "bad_request");
+    // A machine that comes back is still what people say it is.
+    let again = named_host(&admin, "", "web-1").await;
+    assert_eq!(server.host(&again.host_id())["tags"], json!(["eu", "role:web"]));
+    // Relying parties may ask for tags.
+    let der: String = again.field("certificate").lines().filter(|line| !line.starts_with("--")).collect();
+    let proxy = admin.clone().with("x-client-cert", &der);
+    assert_eq!(proxy.get("/v1/forward-auth?tag=eu&tag=role:web").await.status, 204);
+    proxy.get("/v1/forward-auth?tag=eu&tag=us").await.refused(403, "missing_tag");
+
+    server.cli(&["host", "tag", "web-1", "db-1", "--add", "prod", "--remove", "eu"]).run().ok();
+    assert_eq!(server.host(&db.host_id())["tags"], json!(["prod"]));
+    assert_eq!(server.cli(&["host", "list", "--tag", "prod", "--json"]).run().items().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_done_to_all_or_to_none() {
+    let server = Server::quickstart();
+    let admin = Client::admin(&server).await;
+    let mut hosts = Vec::new();
+    for number in 1..=3 {
+        hosts.push(named_host(&admin, "", &format!("web-{number}")).await);
+    }
+    let all: Vec<_> = hosts.iter().map(Identity::host_id).collect();
+    let batch = async |body: &Value| admin.post("/v1/hosts/batch", body).await;
+    let outcomes = |answer: &Value| -> Vec<String> {
+        answer["items"].as_array().unwrap().iter().map(|item| text(item, "outcome")).collect()
+    };
+
+    let tag = json!({"action": "tag", "filter": {"q": "web"}, "expect": 2, "add": ["lab"]});
+    assert_eq!(batch(&tag).await.refused(409, "set_changed")["found"], json!(3));
+    assert!(admin.items("/v1/hosts?tag=lab").await.is_empty());
+    let tag = json!({"action": "tag", "filter": {"q": "web"}, "expect": 3, "add": ["lab"]});
+    assert_eq!(outcomes(&batch(&tag).await.expect(200)), ["done"; 3]);
+    assert_eq!(outcomes(&batch(&tag).await.expect(200)), ["unchanged"; 3]);
+
+    let nobody = "01a20522-8885-73ee-af22-1e008f0841d2";
+    let ids = json!([all[0], all[1], all[1], nobody]);
+    let out = json!({"action": "decommission", "ids": ids, "expect": 3});
+    assert_eq!(batch(&out).await.refused(409, "set_changed")["found"], json!(2));
+    assert_eq!(server.hosts().len(), 3);
+    let out = json!({"action": "decommission", "ids": ids, "expect": 2});
+    assert_eq!(outcomes(&batch(&out).await.expect(200)), ["done", "done", "not_found"]);
+    for host in &hosts[..2] {
+        host.peer(&server).assert_refused().await;
+    }
+    hosts[2].peer(&server).reports().await.unwrap();
+    assert_eq!(server.audit("host.decommission").len(), 2);
+    let back = json!({"action": "re_enable", "ids": all});
+    assert_eq!(outcomes(&batch(&back).await.expect(200)), ["done", "done", "unchanged"]);
+
+    for (body, code) in [
+        (json!({"action": "decommission", "filter": {}, "expect": 3}), "bad_request"),
+        (json!({"action": "tag", "filter": {}, "add": ["x"]}), "bad_request"),
+        (json!({"action": "tag", "ids": all}), "bad_request"),
+        (json!({"action": "tag", "add": ["x"]}), "bad_request"),
+        (json!({"action": "re_enable", "ids": ["web-1"]}), "bad_request"),
+    ] {
+        batch(&body).await.refused(400, code);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_reports_and_does_not_renew_needs_somebody() {
+    let server = Server::quickstart_with(&[("MUSTER_SVID_TTL", "10s")]);
+    let admin = Client::admin(&server).await;
+    let late = named_host(&admin, "", "late-1").await;
+    late.peer(&server).reports().await.unwrap();
+    named_host(&admin, "", "silent-1").await;
+    let needs = async || {
+        let overview = admin.get("/v1/overview").await.expect(200);
+        let warnings = overview["warnings"].as_array().unwrap().clone();
+        warnings.into_iter().find(|warning| warning["code"] == "agents_overdue")
+    };
+    assert_eq!(needs().await, None);
+    let warning = until_answered("a warning", async || needs().await).await;
+    assert_eq!((&warning["severity"], &warning["count"]), (&json!("soon"), &json!(1)));
+    let listed = admin.items(&format!("/v1{}", text(&warning, "target"))).await;
+    assert_eq!(ids(&listed), [late.host_id()], "what is linked is what is counted");
 }

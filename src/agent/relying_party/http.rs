@@ -132,6 +132,7 @@ fn problem(status: StatusCode, code: Code, detail: &str) -> Response {
         status: status.as_u16(),
         code: code.as_str().to_owned(),
         detail: detail.to_owned(),
+        found: None,
     };
     (status, [(header::CONTENT_TYPE, "application/problem+json")], json(&document)).into_response()
 }

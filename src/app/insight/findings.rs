@@ -19,9 +19,6 @@ use crate::store::{Change, ReadError, RestoredChange, Verdict, View};
 
 /// Who has not reported for so long is silent.
 pub const SILENT_AFTER: SignedDuration = SignedDuration::from_hours(24);
-/// Agents rotate when a third of the lifetime is left, and try again until they have. With less than a quarter left they are
-/// overdue.
-const OVERDUE_PART: i32 = 4;
 
 /// A server that runs publishes a list that waited within seconds.
 const PUBLISHED_WITHIN: SignedDuration = SignedDuration::from_mins(1);
@@ -58,12 +55,7 @@ impl App {
         self.fleet.wait_until_whole()?;
         Ok(self.fleet.census(
             tenant,
-            CensusQuestion {
-                now,
-                silent_before: now - SILENT_AFTER,
-                rotated_before: now + self.policy.svid_ttl / OVERDUE_PART,
-                dns_suffix: dns_suffix.as_ref(),
-            },
+            CensusQuestion { now, silent_before: now - SILENT_AFTER, dns_suffix: dns_suffix.as_ref() },
         ))
     }
 
@@ -240,16 +232,21 @@ pub(crate) struct FleetSums {
     duplicates: usize,
     without_dns_name: usize,
     overdue: usize,
+    never_reported: usize,
+    gone_silent: usize,
 }
 
 impl FleetSums {
     pub(crate) const fn of(census: &Census) -> Self {
-        let Census { totals, duplicates, without_dns_name, overdue, .. } = census;
+        let Census { totals, duplicates, without_dns_name, overdue, never_reported, gone_silent, .. } =
+            census;
         Self {
             clones: totals.possible_clones,
             duplicates: *duplicates,
             without_dns_name: *without_dns_name,
             overdue: *overdue,
+            never_reported: *never_reported,
+            gone_silent: *gone_silent,
         }
     }
 }
@@ -260,12 +257,14 @@ impl AddAssign for FleetSums {
         self.duplicates += other.duplicates;
         self.without_dns_name += other.without_dns_name;
         self.overdue += other.overdue;
+        self.never_reported += other.never_reported;
+        self.gone_silent += other.gone_silent;
     }
 }
 
 /// Hosts that may not be who they say they are, or stay behind, each counted as the list that is linked counts it.
 pub(crate) fn fleet_findings(sums: FleetSums) -> Vec<Finding> {
-    let FleetSums { clones, duplicates, without_dns_name, overdue } = sums;
+    let FleetSums { clones, duplicates, without_dns_name, overdue, never_reported, gone_silent } = sums;
     let counted = |count: usize, code, severity, one: &str, many: &str, hint, target| {
         let message = if count == 1 { one.to_owned() } else { format!("{count} {many}") };
         let counting = u64::try_from(count).unwrap_or(u64::MAX);
@@ -305,10 +304,29 @@ pub(crate) fn fleet_findings(sums: FleetSums) -> Vec<Finding> {
         Severity::Soon,
         "One host reports, and has not rotated its certificate in time",
         "hosts report, and have not rotated their certificates in time",
-        "'muster agent status' there says what keeps it; 'muster host list' shows whose certificate ends first.",
-        None,
+        "They are left outside when their certificates end: 'muster agent status' there says what keeps it.",
+        Some("/hosts?overdue=true&sort=expires"),
     );
-    clones.into_iter().chain(overdue).chain(duplicates).chain(without_dns_name).collect()
+    let never_reported = counted(
+        never_reported,
+        FindingCode::HostsNeverReported,
+        Severity::Tidy,
+        "One host has enrolled and never reported",
+        "hosts have enrolled and never reported",
+        "No agent runs there: 'muster agent install' makes it a service. What was only tried out can be decommissioned.",
+        Some("/hosts?state=never_reported&silent_for=1h"),
+    );
+    let gone_silent = counted(
+        gone_silent,
+        FindingCode::HostsSilent,
+        Severity::Tidy,
+        "One host has been silent for a day",
+        "hosts have been silent for a day",
+        "Look whether they are still there; decommission those that are gone.",
+        Some("/hosts?state=in_service&silent_for=24h&sort=-last_seen"),
+    );
+    let found = clones.into_iter().chain(overdue).chain(never_reported).chain(gone_silent);
+    found.chain(duplicates).chain(without_dns_name).collect()
 }
 
 #[cfg(test)]

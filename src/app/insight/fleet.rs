@@ -29,7 +29,7 @@ pub use crate::app::insight::fleet::query::{
 pub(crate) use crate::app::insight::fleet::unsaved::ToSave;
 use crate::app::insight::fleet::unsaved::Unsaved;
 use crate::app::issue::clones::{Suspicion, Suspicions};
-use crate::domain::host::{Host, HostFacts, HostTrust};
+use crate::domain::host::{Host, HostFacts, HostState, HostTrust};
 use crate::domain::identity::dns_suffix::DnsSuffix;
 use crate::domain::identity::hierarchy::BundleDigest;
 use crate::domain::identity::serial::Serial;
@@ -40,6 +40,9 @@ use crate::store::{HostChange, StoreReader};
 
 /// How often an agent is asked to report.
 pub const HEARTBEAT_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+
+/// An agent that runs has reported long before.
+const FIRST_REPORT_WITHIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// A host is online while it has missed fewer reports than this.
 const MISSED_BEATS: i32 = 3;
@@ -86,14 +89,18 @@ pub(crate) struct Census {
     pub totals: Totals,
     /// Last heard of, or enrolled, before the moment that was asked for.
     pub silent: usize,
+    /// Of the silent, those that have reported before, and are not revoked.
+    pub gone_silent: usize,
+    /// Enrolled for more than an hour, and never reported.
+    pub never_reported: usize,
+    /// Whose certificates should have been renewed.
+    pub overdue: usize,
     /// Hosts that report a machine id which another one reports, too.
     pub duplicates: usize,
     /// When the SVIDs that are still valid run out, in no order.
     pub expiries: Vec<Timestamp>,
     /// Whose SVIDs would have a DNS name, and whose agents do not take one.
     pub without_dns_name: usize,
-    /// That report, and whose SVIDs end before the moment that was asked for: their rotation has failed, or does not come.
-    pub overdue: usize,
 }
 
 /// What a census asks of each host.
@@ -102,8 +109,6 @@ pub(crate) struct CensusQuestion<'a> {
     pub now: Timestamp,
     /// Who has not reported since is silent.
     pub silent_before: Timestamp,
-    /// Whoever reports and whose SVID ends before this should have rotated.
-    pub rotated_before: Timestamp,
     pub dns_suffix: Option<&'a DnsSuffix>,
 }
 
@@ -349,7 +354,7 @@ impl Fleet {
 
     /// Sums up a tenant's hosts.
     pub(crate) fn census(&self, tenant: TenantId, asked: CensusQuestion<'_>) -> Census {
-        let CensusQuestion { now, silent_before, rotated_before, dns_suffix } = asked;
+        let CensusQuestion { now, silent_before, dns_suffix } = asked;
         let rows = self.rows.read();
         let Some(index) = rows.indexes.get(&tenant) else {
             return Census::default();
@@ -359,18 +364,25 @@ impl Fleet {
             totals,
             duplicates: index.duplicates(),
             silent: 0,
+            gone_silent: 0,
+            never_reported: 0,
+            overdue: 0,
             expiries: Vec::with_capacity(totals.in_service),
             without_dns_name: 0,
-            overdue: 0,
         };
         let named =
             |entry: &Entry| dns_suffix.is_some_and(|suffix| suffix.name_of(&entry.host.agent).is_some());
         for entry in index.in_service() {
-            census.silent += usize::from(entry.quiet_since < silent_before);
+            let silent = entry.quiet_since < silent_before;
+            let state = entry.state();
+            census.silent += usize::from(silent);
+            census.gone_silent += usize::from(silent && state == HostState::InService);
+            let late = state == HostState::NeverReported
+                && now.duration_since(entry.quiet_since) > FIRST_REPORT_WITHIN;
+            census.never_reported += usize::from(late);
+            census.overdue += usize::from(entry.is_overdue(now));
             let too_old = entry.version < AgentVersion::TAKES_DNS_NAMES;
             census.without_dns_name += usize::from(too_old && named(entry));
-            let reports = entry.reported && entry.quiet_since >= silent_before;
-            census.overdue += usize::from(reports && entry.svid_not_after < rotated_before);
             if entry.svid_not_after > now {
                 census.expiries.push(entry.svid_not_after);
             }
@@ -472,6 +484,7 @@ mod tests {
             newest_serial: Serial::from_bytes([number; 16]),
             svid_not_after: Timestamp::UNIX_EPOCH,
             flags: std::collections::BTreeSet::new(),
+            marks: crate::domain::tag::HostMarks::default(),
         }
     }
 
@@ -612,7 +625,6 @@ mod tests {
                     CensusQuestion {
                         now: Timestamp::UNIX_EPOCH,
                         silent_before: Timestamp::UNIX_EPOCH,
-                        rotated_before: Timestamp::UNIX_EPOCH,
                         dns_suffix: None,
                     },
                 )

@@ -385,7 +385,9 @@ impl Deciding {
         ];
         changes.push(timeline(enrollment.host, now, TimelineKind::Enrolled, told));
         let first_enrolled_at = host.as_ref().map_or(now, |host| host.first_enrolled_at);
-        let facts = self.asked.facts.clone().or(&host.map(|host| host.facts).unwrap_or_default());
+        // Whatever people have said of a host, its machine's return changes nothing about it.
+        let (known, marks) = host.map(|host| (host.facts, host.marks)).unwrap_or_default();
+        let facts = self.asked.facts.clone().or(&known);
         event.name_host(enrollment.host, facts.hostname.as_deref(), self.salt);
         changes.push(Change::PutHost(Host {
             id: enrollment.host,
@@ -402,6 +404,7 @@ impl Deciding {
             newest_serial: enrollment.serial,
             svid_not_after: enrollment.not_after,
             flags: BTreeSet::new(),
+            marks,
         }));
         changes.push(Change::RecordEnrollment { enrollment, certificate: self.signed.svid.der.clone() });
         changes.push(row.consumed(now));

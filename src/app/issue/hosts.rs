@@ -1,5 +1,8 @@
 //! Hosts: looked at, decommissioned, re-enabled, deleted.
 
+pub mod batch;
+pub mod marks;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,6 +66,59 @@ pub struct ListedHosts {
     pub total: usize,
     /// Where the next page begins.
     pub next: Option<HostCursor>,
+}
+
+/// What takes a host out of service; nothing, where it is out.
+fn taking_out(
+    view: &View<'_>,
+    now: Timestamp,
+    caller: &Caller,
+    host: Host,
+    salt: [u8; 16],
+) -> Result<Vec<Change>, ReadError> {
+    let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
+    if host.decommissioned_at.is_some() && changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut event = caller.event(AuditAction::HostDecommission, Some(host.tenant), host.id);
+    event.detail.insert("certificates", changes.len().to_string());
+    event.name_host(host.id, host.facts.hostname.as_deref(), salt);
+    if view.identity_denied(&host.identity())?.is_none() {
+        changes.push(Change::DenyIdentity { identity: host.identity(), since: now });
+    }
+    changes.push(timeline(host.id, now, TimelineKind::Decommissioned, [("by", caller.to_string())]));
+    let decommissioned_at = host.decommissioned_at.or(Some(now));
+    changes.push(Change::PutHost(Host { decommissioned_at, ..host }));
+    changes.push(Change::Audit(event));
+    Ok(changes)
+}
+
+/// What lets a host enroll again; nothing, where it may.
+fn letting_back(
+    view: &View<'_>,
+    now: Timestamp,
+    caller: &Caller,
+    mut host: Host,
+    salt: [u8; 16],
+) -> Result<Vec<Change>, ReadError> {
+    let denied = view.identity_denied(&host.identity())?.is_some();
+    if host.decommissioned_at.is_none() && !denied {
+        return Ok(Vec::new());
+    }
+    for settled in [HostFlag::PossibleClone, HostFlag::Recovered] {
+        host.flags.remove(&settled);
+    }
+    let mut event = caller.event(AuditAction::HostReEnable, Some(host.tenant), host.id);
+    event.name_host(host.id, host.facts.hostname.as_deref(), salt);
+    // What an earlier version left unrevoked, because a clock was ahead, does not come back either.
+    let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
+    changes.extend([
+        Change::LiftIdentity(host.identity()),
+        timeline(host.id, now, TimelineKind::ReEnabled, [("by", caller.to_string())]),
+        Change::PutHost(Host { decommissioned_at: None, ..host }),
+        Change::Audit(event),
+    ]);
+    Ok(changes)
 }
 
 /// Credentials by their ids.
@@ -175,24 +231,8 @@ impl App {
         id: HostId,
     ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
-        self.change_host(tenant, id, move |view, now, host| {
-            let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
-            if host.decommissioned_at.is_some() && changes.is_empty() {
-                return Ok(Vec::new());
-            }
-            let mut event = caller.event(AuditAction::HostDecommission, Some(tenant), host.id);
-            event.detail.insert("certificates", changes.len().to_string());
-            event.name_host(host.id, host.facts.hostname.as_deref(), salt);
-            if view.identity_denied(&host.identity())?.is_none() {
-                changes.push(Change::DenyIdentity { identity: host.identity(), since: now });
-            }
-            changes.push(timeline(host.id, now, TimelineKind::Decommissioned, [("by", caller.to_string())]));
-            let decommissioned_at = host.decommissioned_at.or(Some(now));
-            changes.push(Change::PutHost(Host { decommissioned_at, ..host }));
-            changes.push(Change::Audit(event));
-            Ok(changes)
-        })
-        .await?;
+        self.change_host(tenant, id, move |view, now, host| taking_out(view, now, &caller, host, salt))
+            .await?;
         self.host_in_detail(tenant, id)
     }
 
@@ -205,27 +245,8 @@ impl App {
         id: HostId,
     ) -> Result<HostDetail, HostError> {
         let (caller, salt) = (caller.clone(), entropy()?);
-        self.change_host(tenant, id, move |view, now, mut host| {
-            let denied = view.identity_denied(&host.identity())?.is_some();
-            if host.decommissioned_at.is_none() && !denied {
-                return Ok(Vec::new());
-            }
-            for settled in [HostFlag::PossibleClone, HostFlag::Recovered] {
-                host.flags.remove(&settled);
-            }
-            let mut event = caller.event(AuditAction::HostReEnable, Some(tenant), host.id);
-            event.name_host(host.id, host.facts.hostname.as_deref(), salt);
-            // What an earlier version left unrevoked, because a clock was ahead, does not come back either.
-            let mut changes = revocations(view, host.id, now, RevocationReason::Decommissioned)?;
-            changes.extend([
-                Change::LiftIdentity(host.identity()),
-                timeline(host.id, now, TimelineKind::ReEnabled, [("by", caller.to_string())]),
-                Change::PutHost(Host { decommissioned_at: None, ..host }),
-                Change::Audit(event),
-            ]);
-            Ok(changes)
-        })
-        .await?;
+        self.change_host(tenant, id, move |view, now, host| letting_back(view, now, &caller, host, salt))
+            .await?;
         self.host_in_detail(tenant, id)
     }
 

@@ -1,6 +1,7 @@
 //! Vouching by the registry: whether a certificate that a relying party was shown may still open a door. Nothing is
 //! recorded of it: it changes nothing, and relying parties ask with every request of theirs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::ids::HostId;
+use crate::domain::tag::Tag;
 use crate::vouch::issuers::Issuers;
 use crate::vouch::refusal::NotVouched;
 
@@ -28,6 +30,8 @@ pub struct LiveAgent {
     pub serial: Serial,
     /// The last second in which that one is good.
     pub not_after: Timestamp,
+    /// Of its machine.
+    pub tags: BTreeSet<Tag>,
 }
 
 /// Why nobody is vouched for.
@@ -88,10 +92,12 @@ impl App {
                 NotVouched::Unknowing("the registry can't be read; the server's log says why".into())
             }
         })?;
-        if !tags.is_empty() {
-            return Err(NotVouched::MissingTag("the host has no such tag").into());
+        let has = self.fleet.host(host).map(|now| now.host.marks.tags).unwrap_or_default();
+        if !tags.iter().all(|tag| has.iter().any(|had| had.as_str() == tag)) {
+            return Err(NotVouched::MissingTag("the host lacks a tag that is asked for").into());
         }
-        Ok(LiveAgent { id: svid.spiffe_id.clone(), host, serial: svid.serial, not_after: svid.not_after })
+        let (id, serial, not_after) = (svid.spiffe_id.clone(), svid.serial, svid.not_after);
+        Ok(LiveAgent { id, host, serial, not_after, tags: has })
     }
 
     fn vouch_issuers(&self) -> Result<Option<Arc<Issuers>>, Unavailable> {

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::api::encoding::word::Word;
-use crate::api::hosts::{HostEventItem, HostItem};
+use crate::api::hosts::{HostBatchAction, HostBatchAnswer, HostBatchBody, HostEventItem, HostItem};
 use crate::cli::Global;
 use crate::cli::control::{Call, Control, escape};
 use crate::cli::fleet::which_host::host_id;
@@ -17,7 +17,7 @@ use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::identity::subject;
 use crate::shell::quoted;
 
-/// List, show, decommission, re-enable and delete hosts
+/// List, show, tag, decommission, re-enable and delete hosts
 ///
 /// A host is the registry's row for one machine; it outlives its certificates. Decommissioning takes its identity
 /// away within milliseconds and keeps its history. Deleting is for rows that should never have been.
@@ -30,6 +30,17 @@ pub(crate) enum HostCommand {
     Show(WhichHost),
     /// Take hosts out of service: their certificates are revoked, their streams end, their history stays
     Decommission(WhichHosts),
+    /// Give hosts tags, and take tags from them
+    Tag {
+        #[command(flatten)]
+        which: WhichHosts,
+        /// KEY or KEY:VALUE, of a-z, 0-9, '.', '_' and '-'
+        #[arg(long, value_name = "TAG", required_unless_present = "remove")]
+        add: Vec<String>,
+        /// A tag that they shall have no more
+        #[arg(long, value_name = "TAG")]
+        remove: Vec<String>,
+    },
     /// Let decommissioned or revoked hosts enroll again
     ///
     /// Their old certificates stay revoked. Each comes back by enrolling with a join token that names its agent id:
@@ -49,6 +60,7 @@ const EXAMPLES: &str = "Examples:
   muster host list --search 10.0.0. --status offline
   muster host list --state revoked --sort -last_seen
   muster host list -o spiffe > allowed-agents
+  muster host tag web-1 web-2 --add role:web --remove role:db
   muster host decommission web-1 web-2
   muster host re-enable web-1 && muster enroll-token --agent AGENT-ID";
 
@@ -81,6 +93,12 @@ pub(crate) struct Listing {
     /// Only agents of this version (0.2.0), or of older ones ('<0.2.0')
     #[arg(long, value_name = "VERSION")]
     agent_version: Option<String>,
+    /// Only hosts that have this very tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Only hosts that report and have not renewed their certificate although it was time
+    #[arg(long)]
+    overdue: bool,
     /// Only hosts that have not reported for so long, such as 24h
     #[arg(long, value_name = "TIME")]
     silent_for: Option<String>,
@@ -118,7 +136,9 @@ impl Listing {
             ("secret", self.secret),
             ("os", self.os),
             ("version", self.agent_version),
+            ("tag", self.tag),
             ("silent_for", self.silent_for),
+            ("overdue", self.overdue.then(|| true.to_string())),
             ("decommissioned", self.decommissioned.then(|| true.to_string())),
         ];
         let narrowed = filters.iter().any(|(_, value)| value.is_some());
@@ -231,6 +251,36 @@ async fn act(global: &Global, control: &Control, which: WhichHosts, deed: Deed) 
     }
 }
 
+/// All of them in one transaction, or none.
+async fn tag(
+    global: &Global,
+    control: &Control,
+    which: WhichHosts,
+    add: Vec<String>,
+    remove: Vec<String>,
+) -> Result<(), CliError> {
+    let mut ids = Vec::with_capacity(which.hosts.len());
+    for host in &which.hosts {
+        ids.push(host_id(control, host, which.tenant.as_deref()).await?);
+    }
+    let (ids, filter, expect) = (Some(ids), None, None);
+    let body = HostBatchBody { action: HostBatchAction::Tag, ids, filter, expect, add, remove };
+    let call = Call::post("/v1/hosts/batch").query("tenant", which.tenant).body(&body);
+    let answer = control.call(call).await?;
+    if global.json {
+        return print_json(&answer.raw);
+    }
+    let HostBatchAnswer { items } = answer.read()?;
+    for (host, item) in which.hosts.iter().zip(&items) {
+        print(&match item.outcome.as_ref() {
+            "done" => format!("{host} tagged\n"),
+            "unchanged" => format!("{host} was tagged so already\n"),
+            _ => format!("{host} is not there any more\n"),
+        })?;
+    }
+    Ok(())
+}
+
 impl HostCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
@@ -252,6 +302,7 @@ impl HostCommand {
                     column("ADDRESSES", |host: &HostItem| &host.ips).goes_first(4),
                     column("OS", |host: &HostItem| &host.os).goes_first(5),
                     column("FLAGS", |host: &HostItem| &host.flags).goes_first(1),
+                    column("TAGS", |host: &HostItem| &host.tags).goes_first(3),
                 ];
                 let none = match narrowed {
                     true => "No such hosts.",
@@ -260,6 +311,7 @@ impl HostCommand {
                 hosts.print_list(global.json, &columns, none)
             }
             Self::Decommission(which) => act(global, &control, which, Deed::Decommission).await,
+            Self::Tag { which, add, remove } => tag(global, &control, which, add, remove).await,
             Self::ReEnable(which) => act(global, &control, which, Deed::ReEnable).await,
             Self::Delete { which, yes } => {
                 if !yes {
@@ -298,6 +350,8 @@ impl HostCommand {
                     column("Decommissioned", |host| &host.decommissioned_at),
                     column("Revoked", |host| &host.revoked_at),
                     column("Flags", |host| &host.flags),
+                    column("Tags", |host| &host.tags),
+                    column("Note", |host| &host.note),
                 ];
                 print_fields(&answer.read()?, &fields)?;
                 show_timeline(&control, &id, which.tenant).await

@@ -38,6 +38,8 @@ vocabulary! {
         EnvelopeRemoveRecovery = "envelope.remove_recovery",
         HostDecommission = "host.decommission",
         HostDelete = "host.delete",
+        /// What people say of a host: its tags, or its note.
+        HostChange = "host.change",
         HostPossibleClone = "host.possible_clone",
         HostReEnable = "host.re_enable",
         JoinTokenMint = "join_token.mint",

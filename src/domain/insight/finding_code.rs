@@ -31,6 +31,8 @@ vocabulary! {
         Disk = "disk",
         FileMode = "file_mode",
         AgentsOverdue = "agents_overdue",
+        HostsNeverReported = "hosts_never_reported",
+        HostsSilent = "hosts_silent",
         PossibleClones = "possible_clones",
         PossibleDuplicates = "possible_duplicates",
         AgentsWithoutDnsName = "agents_without_dns_name",

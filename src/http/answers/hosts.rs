@@ -49,7 +49,10 @@ impl HostItem {
             revoked_at: host.revoked_at,
             credential: credential.map(HostCredential::from),
             svid_not_after: host.svid_not_after,
+            svid_issued_at: host.newest_serial.made_at(),
             flags: host.flags.into_iter().map(Word::Known).collect(),
+            tags: host.marks.tags.into_iter().map(|tag| tag.to_string()).collect(),
+            note: host.marks.note.map(|note| note.to_string()),
             certificates_taken_by_retention: taken_by_retention,
         }
     }

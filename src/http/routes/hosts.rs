@@ -1,5 +1,6 @@
-//! Hosts over the API: looked at, decommissioned, re-enabled, deleted; and the revocation of an agent.
+//! Hosts over the API: looked at, changed one or many, decommissioned, re-enabled, deleted; and the revocation of an agent.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use axum::extract::State;
@@ -7,11 +8,17 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::hosts::{EnrollmentItem, HostEventItem, HostItem, HostList, RevokedAnswer};
+use crate::api::hosts::{
+    EnrollmentItem, HostBatchAction, HostBatchAnswer, HostBatchBody, HostBatchItem, HostEventItem,
+    HostFilter, HostItem, HostList, HostPatch, RevokedAnswer,
+};
 use crate::api::page::Page;
 use crate::api::words::HostStatus;
 use crate::app::insight::fleet::{HostCursor, HostOrder, HostQuery};
 use crate::app::issue::hosts::HostDetail;
+use crate::app::issue::hosts::batch::{BatchOf, BatchOrder, BatchOutcome};
+use crate::app::issue::hosts::marks::MarksChange;
+use crate::domain::code::Code;
 use crate::domain::duration;
 use crate::domain::host::{HostFlag, HostState};
 use crate::domain::identity::deny::AgentRef;
@@ -20,8 +27,12 @@ use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::HostId;
 use crate::domain::insight::timeline::EventKey;
 use crate::domain::replicas::Synchronous;
+use crate::domain::tag::{InvalidTag, TAGS_MAX, Tag};
 use crate::http::Shared;
-use crate::http::input::extract::{AgentRead, AgentWrite, Allowed, HostWrite, Id, One, tenant};
+use crate::http::input::body::{Json, text};
+use crate::http::input::extract::{
+    AgentRead, AgentWrite, Allowed, HostWrite, Id, InTenant, One, Params, tenant,
+};
 use crate::http::input::page::{ListRequest, page_query};
 use crate::http::problem::Problem;
 use crate::http::reply::NoContent;
@@ -46,11 +57,16 @@ pub(crate) struct HostParams {
     secret: Option<String>,
     /// Part of an operating system, whatever the case.
     os: Option<String>,
+    /// Only hosts that have this very tag: `key` or `key:value`.
+    #[schemars(regex(pattern = r"^[a-z0-9._-]{1,63}(:[a-z0-9._-]{1,63})?$"))]
+    tag: Option<String>,
     /// Only agents of this version (`0.2.0`), or of older ones (`<0.2.0`), as which those count that state none.
     #[schemars(regex(pattern = r"^<?[0-9]+\.[0-9]+\.[0-9]+([-+].*)?$"))]
     version: Option<String>,
     /// Only hosts that have not reported for so long, or not since they enrolled: `24h`, `7d`.
     silent_for: Option<String>,
+    /// Only hosts that report and have not renewed their certificate although it was time.
+    overdue: Option<bool>,
     /// `enrolled` (the newest first, and what is taken when nothing is said), `hostname`, `last_seen` (the latest
     /// first), `expires` (the soonest first); with a `-` in front turned round.
     #[schemars(regex(pattern = r"^-?(enrolled|hostname|last_seen|expires)$"))]
@@ -70,7 +86,11 @@ pub(crate) async fn list(
     ListRequest { query: params, after, limit }: ListRequest<HostCursor, HostParams>,
 ) -> Result<axum::Json<HostList>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
-    let query = params.query(after, shared.app.clock.now())?;
+    let order: HostOrder = parsed("sort", params.sort.as_deref())?.unwrap_or_default();
+    if after.as_ref().is_some_and(|place| !order.has(place)) {
+        return Err(Problem::bad_request("This 'cursor' is of a list in another order."));
+    }
+    let query = HostQuery { order, after, ..wanted(params.filter(), shared.app.clock.now())? };
     let page = shared.app.hosts(tenant, query, limit).await?;
     let trust_domain = shared.app.trust_domain();
     let items = page.hosts.into_iter();
@@ -80,31 +100,44 @@ pub(crate) async fn list(
 }
 
 impl HostParams {
-    fn query(self, after: Option<HostCursor>, now: Timestamp) -> Result<HostQuery, Problem> {
-        let order: HostOrder = parsed("sort", self.sort.as_deref())?.unwrap_or_default();
-        if after.as_ref().is_some_and(|place| !order.has(place)) {
-            return Err(Problem::bad_request("This 'cursor' is of a list in another order."));
-        }
-        let silent_before = self.silent_for.as_deref().map(|text| {
-            let silent = duration::parse(text).ok();
-            let before = silent.map(|silent| now.saturating_sub(silent).unwrap_or(Timestamp::MIN));
-            before.ok_or_else(|| Problem::bad_request("'silent_for' is a time, such as 24h or 7d."))
-        });
-        Ok(HostQuery {
-            text: self.q.filter(|text| !text.is_empty()),
-            named: Vec::new(),
-            online: self.status.map(|status| status == HostStatus::Online),
-            decommissioned: self.decommissioned.unwrap_or(false),
+    fn filter(self) -> HostFilter {
+        HostFilter {
+            q: self.q,
+            status: self.status,
             state: self.state,
+            decommissioned: self.decommissioned,
             flag: self.flag,
-            let_in_by: parsed("secret", self.secret.as_deref())?,
-            os: self.os.filter(|text| !text.is_empty()),
-            version: parsed("version", self.version.as_deref())?,
-            silent_before: silent_before.transpose()?,
-            order,
-            after,
-        })
+            secret: self.secret,
+            os: self.os,
+            tag: self.tag,
+            version: self.version,
+            silent_for: self.silent_for,
+            overdue: self.overdue,
+        }
     }
+}
+
+/// Which hosts a filter wants.
+fn wanted(filter: HostFilter, now: Timestamp) -> Result<HostQuery, Problem> {
+    let silent_before = filter.silent_for.as_deref().map(|text| {
+        let silent = duration::parse(text).ok();
+        let before = silent.map(|silent| now.saturating_sub(silent).unwrap_or(Timestamp::MIN));
+        before.ok_or_else(|| Problem::bad_request("'silent_for' is a time, such as 24h or 7d."))
+    });
+    Ok(HostQuery {
+        text: filter.q.filter(|text| !text.is_empty()),
+        online: filter.status.map(|status| status == HostStatus::Online),
+        decommissioned: filter.decommissioned.unwrap_or(false),
+        state: filter.state,
+        flag: filter.flag,
+        let_in_by: parsed("secret", filter.secret.as_deref())?,
+        os: filter.os.filter(|text| !text.is_empty()),
+        tag: parsed("tag", filter.tag.as_deref())?,
+        version: parsed("version", filter.version.as_deref())?,
+        silent_before: silent_before.transpose()?,
+        overdue_at: filter.overdue.unwrap_or(false).then_some(now),
+        ..HostQuery::default()
+    })
 }
 
 /// Reads a parameter that is a text of its own kind.
@@ -160,6 +193,76 @@ pub(crate) async fn re_enable(
     State(shared): State<Shared>,
 ) -> Result<axum::Json<HostItem>, Problem> {
     Ok(item(&shared, shared.app.re_enable(&caller, tenant, id).await?))
+}
+
+pub(crate) async fn change(
+    One { caller, tenant, id, .. }: One<HostWrite, HostId>,
+    State(shared): State<Shared>,
+    Json(body): Json<HostPatch>,
+) -> Result<axum::Json<HostItem>, Problem> {
+    let tags = body.tags.map(|texts| tags(&texts)).transpose()?;
+    let note = body.note.map(|note| match note.as_str() {
+        "" => Ok(None),
+        note => text(Code::InvalidNote, note).map(Some),
+    });
+    let change = MarksChange { tags, note: note.transpose()? };
+    Ok(item(&shared, shared.app.mark_host(&caller, tenant, id, change).await?))
+}
+
+pub(crate) async fn change_many(
+    allowed: Allowed<HostWrite>,
+    State(shared): State<Shared>,
+    Params(params): Params<InTenant>,
+    Json(body): Json<HostBatchBody>,
+) -> Result<axum::Json<HostBatchAnswer>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let expect = body.expect.map(usize::try_from).transpose();
+    let expect = expect.map_err(|_| Problem::bad_request("'expect' is a number of hosts."))?;
+    let (add, remove) = (tags(&body.add)?, tags(&body.remove)?);
+    let order = match body.action {
+        HostBatchAction::Tag if add.is_empty() && remove.is_empty() => {
+            return Err(Problem::bad_request("Name tags to 'add' or to 'remove'."));
+        }
+        HostBatchAction::Tag => BatchOrder::Tag { add, remove },
+        _ if !(add.is_empty() && remove.is_empty()) => {
+            return Err(Problem::bad_request("'add' and 'remove' are for the action 'tag'."));
+        }
+        HostBatchAction::Decommission => BatchOrder::Decommission,
+        HostBatchAction::ReEnable => BatchOrder::ReEnable,
+    };
+    let of = match (body.ids, body.filter) {
+        (Some(ids), None) => BatchOf::Ids(ids.iter().map(|id| host_id(id)).collect::<Result<_, _>>()?),
+        (None, Some(_)) if !matches!(order, BatchOrder::Tag { .. }) => {
+            return Err(Problem::bad_request(
+                "This action takes 'ids': each host that it is done to is named.",
+            ));
+        }
+        (None, Some(_)) if expect.is_none() => {
+            return Err(Problem::bad_request("A 'filter' comes with 'expect': how many hosts are meant."));
+        }
+        (None, Some(filter)) => BatchOf::Matching(Box::new(wanted(filter, shared.app.clock.now())?)),
+        _ => return Err(Problem::bad_request("Name hosts by 'ids' or by a 'filter'.")),
+    };
+    let items = shared.app.change_hosts(&allowed.caller, tenant, of, expect, order).await?;
+    let item = |(id, outcome): (HostId, BatchOutcome)| HostBatchItem {
+        id: id.to_string(),
+        outcome: outcome.as_str().into(),
+    };
+    Ok(axum::Json(HostBatchAnswer { items: items.into_iter().map(item).collect() }))
+}
+
+/// An id that names nothing is no reason to refuse a batch, and one that is none is.
+fn host_id(text: &str) -> Result<HostId, Problem> {
+    text.parse().map_err(|_| Problem::bad_request("'ids' holds a text that is no id of a host."))
+}
+
+fn tags(texts: &[String]) -> Result<BTreeSet<Tag>, Problem> {
+    let tags: BTreeSet<Tag> =
+        texts.iter().map(|tag| text(Code::InvalidTag, tag)).collect::<Result<_, _>>()?;
+    match tags.len() {
+        0..=TAGS_MAX => Ok(tags),
+        _ => Err(Problem::new(Code::InvalidTag, InvalidTag::TooMany.to_string())),
+    }
 }
 
 pub(crate) async fn delete(

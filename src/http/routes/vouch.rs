@@ -99,7 +99,7 @@ fn refused_by_proxy(error: VouchError) -> NotVouched {
 }
 
 impl From<LiveAgent> for VouchedAnswer {
-    fn from(LiveAgent { id, host, serial, not_after }: LiveAgent) -> Self {
+    fn from(LiveAgent { id, host, serial, not_after, tags }: LiveAgent) -> Self {
         Self {
             spiffe_id: id.to_string(),
             agent_id: id.agent.to_string(),
@@ -107,7 +107,7 @@ impl From<LiveAgent> for VouchedAnswer {
             tenant_id: id.tenant.to_string(),
             serial: serial.to_string(),
             not_after,
-            tags: Vec::new(),
+            tags: tags.into_iter().map(|tag| tag.to_string()).collect(),
         }
     }
 }

@@ -14,11 +14,13 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::timeline::HostEvent;
+use crate::domain::tag::{HostMarks, HostNote, Tag};
 use crate::store::record::encoding::{ToDisk, on_disk, optional, optional_base64};
 
 on_disk! {
     HostFacts as FactsRecord,
     HostEvent as HostEventRecord,
+    HostMarks as MarksRecord,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,6 +60,21 @@ struct HostRecord {
     flags: BTreeSet<HostFlag>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional")]
     let_in_by: Option<LetInBy>,
+    #[serde(default, skip_serializing_if = "is_unmarked", with = "MarksRecord")]
+    marks: HostMarks,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "HostMarks")]
+struct MarksRecord {
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    tags: BTreeSet<Tag>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<HostNote>,
+}
+
+fn is_unmarked(marks: &HostMarks) -> bool {
+    *marks == HostMarks::default()
 }
 
 impl ToDisk for Host {

@@ -582,6 +582,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/hosts/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change many hosts in one transaction, or none
+         * @description Needs the permission `host.write`.
+         */
+        post: operations["changeHosts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/hosts/{id}": {
         parameters: {
             query?: never;
@@ -603,7 +623,11 @@ export interface paths {
         delete: operations["deleteHost"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change what people say of a host: its tags, its note
+         * @description Needs the permission `host.write`.
+         */
+        patch: operations["changeHost"];
         trace?: never;
     };
     "/v1/hosts/{id}/decommission": {
@@ -1144,6 +1168,51 @@ export interface components {
         HealthAnswer: {
             status: string;
         };
+        /**
+         * @description What a batch does.
+         * @enum {string}
+         */
+        HostBatchAction: "decommission" | "re_enable" | "tag";
+        /** @description What a batch came to. */
+        HostBatchAnswer: {
+            /** @description Each host once. */
+            items: components["schemas"]["HostBatchItem"][];
+        };
+        /** @description `POST /v1/hosts/batch` */
+        HostBatchBody: {
+            action: components["schemas"]["HostBatchAction"];
+            /**
+             * @description Tags that they have afterwards.
+             * @default []
+             */
+            add?: string[];
+            /**
+             * Format: int64
+             * @description How many hosts are meant. Where others are found, nothing is done.
+             * @default null
+             */
+            expect?: number | null;
+            /**
+             * @description All hosts that match, at most 1,000: for tags alone, and with `expect`.
+             * @default null
+             */
+            filter?: components["schemas"]["HostFilter"] | null;
+            /**
+             * @description Which hosts, at most 1,000. Exactly one of `ids` and `filter` is there.
+             * @default null
+             */
+            ids?: string[] | null;
+            /**
+             * @description Tags that they have no more.
+             * @default []
+             */
+            remove?: string[];
+        };
+        HostBatchItem: {
+            id: string;
+            /** @description `done`, `unchanged` or `not_found`. */
+            outcome: string;
+        };
         /** @description What a machine says of itself. Unknown facts are ignored, so that newer agents can enroll. */
         HostBody: {
             /** @default null */
@@ -1185,6 +1254,20 @@ export interface components {
             /** @description Where the next page starts; `null` on the last one. */
             next_cursor: string | null;
         };
+        /** @description Which hosts match: as the parameters of `GET /v1/hosts`. */
+        HostFilter: {
+            decommissioned?: boolean | null;
+            flag?: components["schemas"]["HostFlag"] | null;
+            os?: string | null;
+            overdue?: boolean | null;
+            q?: string | null;
+            secret?: string | null;
+            silent_for?: string | null;
+            state?: components["schemas"]["HostState"] | null;
+            status?: components["schemas"]["HostStatus"] | null;
+            tag?: string | null;
+            version?: string | null;
+        };
         /** @description Something about a host that a person should look at. */
         HostFlag: "possible_clone" | "possible_duplicate" | "recovered";
         /** @description A host and whether it is there. */
@@ -1210,6 +1293,7 @@ export interface components {
             /** Format: date-time */
             last_seen: string | null;
             machine_id: string | null;
+            note: string | null;
             os: string | null;
             /**
              * Format: date-time
@@ -1220,8 +1304,15 @@ export interface components {
             /** @description The first that fits. */
             state: components["schemas"]["HostState"];
             status: components["schemas"]["HostStatus"];
+            /**
+             * Format: date-time
+             * @description When its newest certificate was made.
+             */
+            svid_issued_at: string;
             /** Format: date-time */
             svid_not_after: string;
+            /** @description `key` or `key:value` each, as people gave them. */
+            tags: string[];
             tenant_id: string;
         };
         /** @description A page of hosts. */
@@ -1233,6 +1324,19 @@ export interface components {
              * @description How many hosts match in all.
              */
             total: number;
+        };
+        /** @description `PATCH /v1/hosts/{id}`: what is left out stays. */
+        HostPatch: {
+            /**
+             * @description An empty one takes the note away.
+             * @default null
+             */
+            note?: string | null;
+            /**
+             * @description The whole list: at most 32, each `key` or `key:value`.
+             * @default null
+             */
+            tags?: string[] | null;
         };
         /** @description How a host stands: the first that fits. */
         HostState: ("decommissioned" | "in_service") | "revoked" | "never_reported";
@@ -1375,6 +1479,11 @@ export interface components {
         ProblemDocument: {
             code: string;
             detail: string;
+            /**
+             * Format: uint
+             * @description How many there are, where another number was expected (`set_changed`).
+             */
+            found?: number | null;
             /** Format: uint16 */
             status: number;
             title: string;
@@ -4818,6 +4927,8 @@ export interface operations {
                 limit?: number;
                 /** @description Part of an operating system, whatever the case. */
                 os?: string;
+                /** @description Only hosts that report and have not renewed their certificate although it was time. */
+                overdue?: boolean;
                 /**
                  * @description Words, each a part of a hostname, an address or an operating system, whatever the case. A whole hostname,
                  *     agent id or host id finds a decommissioned host, too.
@@ -4836,6 +4947,8 @@ export interface operations {
                 state?: components["schemas"]["HostState"];
                 /** @description Only hosts of this status. */
                 status?: components["schemas"]["HostStatus"];
+                /** @description Only hosts that have this very tag: `key` or `key:value`. */
+                tag?: string;
                 /** @description The tenant to look at, for callers who see all of them. */
                 tenant?: string;
                 /** @description Only agents of this version (`0.2.0`), or of older ones (`<0.2.0`), as which those count that state none. */
@@ -4876,12 +4989,18 @@ export interface operations {
                      *           ],
                      *           "last_seen": "2026-11-22T21:21:19.01Z",
                      *           "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
+                     *           "note": null,
                      *           "os": "Debian GNU/Linux 12 (bookworm)",
                      *           "revoked_at": null,
                      *           "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
                      *           "state": "in_service",
                      *           "status": "online",
+                     *           "svid_issued_at": "2026-11-22T21:21:18.982Z",
                      *           "svid_not_after": "2026-11-23T21:21:17Z",
+                     *           "tags": [
+                     *             "eu",
+                     *             "role:web"
+                     *           ],
                      *           "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
                      *         }
                      *       ],
@@ -4954,6 +5073,191 @@ export interface operations {
             };
         };
     };
+    changeHosts: {
+        parameters: {
+            query?: {
+                /** @description The tenant to work in, for callers who see all of them; `default` when left out. */
+                tenant?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "action": "tag",
+                 *       "add": [
+                 *         "role:web"
+                 *       ],
+                 *       "expect": 2,
+                 *       "filter": {
+                 *         "secret": "agrakiuuyzled3t5"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["HostBatchBody"];
+            };
+        };
+        responses: {
+            /** @description What a batch came to */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "01a20522-8885-73ee-af22-1e008f0841d2",
+                     *           "outcome": "done"
+                     *         },
+                     *         {
+                     *           "id": "01a20522-957a-78e7-a647-ebca4173ef22",
+                     *           "outcome": "unchanged"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["HostBatchAnswer"];
+                };
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: permission_denied */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
+                };
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
+                };
+            };
+            /** @description code: set_changed */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "set_changed";
+                    };
+                };
+            };
+            /** @description code: payload_too_large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
+                };
+            };
+            /** @description code: unsupported_media_type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
+                };
+            };
+            /** @description code: invalid_tag, too_many */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "invalid_tag" | "too_many";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
     host: {
         parameters: {
             query?: {
@@ -4995,12 +5299,18 @@ export interface operations {
                      *       ],
                      *       "last_seen": "2026-11-22T21:21:19.01Z",
                      *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
+                     *       "note": null,
                      *       "os": "Debian GNU/Linux 12 (bookworm)",
                      *       "revoked_at": null,
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
                      *       "state": "in_service",
                      *       "status": "online",
+                     *       "svid_issued_at": "2026-11-22T21:21:18.982Z",
                      *       "svid_not_after": "2026-11-23T21:21:17Z",
+                     *       "tags": [
+                     *         "eu",
+                     *         "role:web"
+                     *       ],
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
                      *     }
                      */
@@ -5164,6 +5474,200 @@ export interface operations {
             };
         };
     };
+    changeHost: {
+        parameters: {
+            query?: {
+                /** @description The tenant to work in, for callers who see all of them; `default` when left out. */
+                tenant?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "note": "Rack 4, unit 7",
+                 *       "tags": [
+                 *         "eu",
+                 *         "role:web"
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["HostPatch"];
+            };
+        };
+        responses: {
+            /** @description A host and whether it is there */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "web-7",
+                     *       "agent_version": "0.1.0",
+                     *       "arch": "x86_64",
+                     *       "credential": {
+                     *         "id": "agrakiuuyzled3t5",
+                     *         "kind": "token",
+                     *         "name": "new web server",
+                     *         "state": "used"
+                     *       },
+                     *       "decommissioned_at": null,
+                     *       "first_enrolled_at": "2026-11-22T21:21:18.982Z",
+                     *       "flags": [],
+                     *       "hostname": "web-7",
+                     *       "id": "01a20522-8885-73ee-af22-1e008f0841d2",
+                     *       "ips": [
+                     *         "192.0.2.17"
+                     *       ],
+                     *       "last_seen": "2026-11-22T21:21:19.01Z",
+                     *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
+                     *       "note": "Rack 4, unit 7",
+                     *       "os": "Debian GNU/Linux 12 (bookworm)",
+                     *       "revoked_at": null,
+                     *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
+                     *       "state": "in_service",
+                     *       "status": "online",
+                     *       "svid_issued_at": "2026-11-22T21:21:18.982Z",
+                     *       "svid_not_after": "2026-11-23T21:21:17Z",
+                     *       "tags": [
+                     *         "eu",
+                     *         "role:web"
+                     *       ],
+                     *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["HostItem"];
+                };
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: permission_denied */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
+                };
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
+                };
+            };
+            /** @description code: payload_too_large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
+                };
+            };
+            /** @description code: unsupported_media_type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
+                };
+            };
+            /** @description code: invalid_note, invalid_tag */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "invalid_note" | "invalid_tag";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
     decommissionHost: {
         parameters: {
             query?: {
@@ -5205,12 +5709,18 @@ export interface operations {
                      *       ],
                      *       "last_seen": "2026-11-22T21:21:19.01Z",
                      *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
+                     *       "note": null,
                      *       "os": "Debian GNU/Linux 12 (bookworm)",
                      *       "revoked_at": "2026-11-22T21:21:22.226Z",
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
                      *       "state": "decommissioned",
                      *       "status": "offline",
+                     *       "svid_issued_at": "2026-11-22T21:21:18.982Z",
                      *       "svid_not_after": "2026-11-23T21:21:17Z",
+                     *       "tags": [
+                     *         "eu",
+                     *         "role:web"
+                     *       ],
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
                      *     }
                      */
@@ -5549,12 +6059,18 @@ export interface operations {
                      *       ],
                      *       "last_seen": "2026-11-22T21:21:19.01Z",
                      *       "machine_id": "8f0c2b7a6d5e4f3a9b1c0d2e3f405162",
+                     *       "note": null,
                      *       "os": "Debian GNU/Linux 12 (bookworm)",
                      *       "revoked_at": null,
                      *       "spiffe_id": "spiffe://muster/tenant/01a20522-87ef-71c3-91b1-d6df30adc77f/agent/web-7",
                      *       "state": "in_service",
                      *       "status": "offline",
+                     *       "svid_issued_at": "2026-11-22T21:21:18.982Z",
                      *       "svid_not_after": "2026-11-23T21:21:17Z",
+                     *       "tags": [
+                     *         "eu",
+                     *         "role:web"
+                     *       ],
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f"
                      *     }
                      */

@@ -2,12 +2,20 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::host::{Host, HostFacts, HostState};
 use crate::domain::identity::serial::Serial;
 use crate::domain::ids::{CredentialId, HostId};
 use crate::domain::version::AgentVersion;
+
+/// Whoever says nothing for so long has other troubles than an overdue certificate.
+const SILENT: SignedDuration = SignedDuration::from_hours(24);
+
+/// Agents renew after two thirds of a certificate's life, and try again until it ends. Three quarters: past chance.
+pub(crate) fn overdue_from(made: Timestamp, not_after: Timestamp) -> Timestamp {
+    not_after.checked_sub(not_after.duration_since(made) / 4).unwrap_or(not_after)
+}
 
 /// A host, and beside it what is asked of all hosts at once.
 #[derive(Debug)]
@@ -16,6 +24,8 @@ pub(crate) struct Entry {
     /// The last report, or the enrollment while there was none.
     pub(crate) quiet_since: Timestamp,
     pub(crate) svid_not_after: Timestamp,
+    /// Past this its certificate should have been renewed.
+    pub(crate) overdue_from: Timestamp,
     /// Where the host's text ends in the leaf's, and how long it is.
     pub(crate) text_end: usize,
     pub(crate) text_len: usize,
@@ -78,6 +88,15 @@ impl Entry {
 
     pub(crate) fn machine(&self) -> Option<&str> {
         self.host.facts.telling_machine_id()
+    }
+
+    /// Whether renewal fails on it: it has reported within a day, and goes on with a certificate that it should have replaced.
+    pub(crate) fn is_overdue(&self, now: Timestamp) -> bool {
+        self.in_service
+            && !self.revoked
+            && self.reported
+            && self.overdue_from < now
+            && now.duration_since(self.quiet_since) < SILENT
     }
 
     pub(crate) const fn state(&self) -> HostState {

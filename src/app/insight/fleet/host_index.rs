@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use jiff::Timestamp;
 
 pub(crate) use crate::app::insight::fleet::entry::Entry;
-use crate::app::insight::fleet::entry::searched;
+use crate::app::insight::fleet::entry::{overdue_from, searched};
 use crate::app::insight::fleet::leaf::{LEAF_MAX, Leaf, Wanted};
 use crate::app::insight::fleet::query::{HostCursor, HostQuery, HostSortKey, Key, compare};
 use crate::domain::enroll::enrollment::LetInBy;
@@ -288,6 +288,7 @@ impl HostIndex {
             id: host.id,
             quiet_since: host.last_seen.unwrap_or(host.first_enrolled_at),
             svid_not_after: host.svid_not_after,
+            overdue_from: overdue_from(host.newest_serial.made_at(), host.svid_not_after),
             text_end: 0,
             text_len: text.len(),
             reported: host.last_seen.is_some(),
@@ -481,6 +482,7 @@ mod tests {
             newest_serial: Serial::from_bytes([1; 16]),
             svid_not_after: at(i64::from(number)),
             flags: BTreeSet::new(),
+            marks: crate::domain::tag::HostMarks::default(),
         }
     }
 

@@ -181,6 +181,8 @@ impl<'q> Wanted<'q> {
             && self.os.as_deref().is_none_or(|os| leaf.os_of(entry).contains(os))
             && query.version.is_none_or(|range| range.holds(entry.version))
             && query.silent_before.is_none_or(|before| entry.quiet_since < before)
+            && query.overdue_at.is_none_or(|now| entry.is_overdue(now))
+            && query.tag.as_ref().is_none_or(|tag| entry.host.marks.tags.contains(tag))
     }
 
     /// Whether the text is this host's very name.

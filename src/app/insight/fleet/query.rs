@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::domain::host::{HostFlag, HostState};
 use crate::domain::ids::{CredentialId, HostId};
+use crate::domain::tag::Tag;
 use crate::domain::version::VersionRange;
 
 /// Which hosts are wanted. Decommissioned ones are, if they are asked for, or named exactly.
@@ -33,8 +34,13 @@ pub struct HostQuery {
     pub os: Option<String>,
     /// Of the agent; one that states no version counts as older than all that do.
     pub version: Option<VersionRange>,
+    /// Only those that have this very tag.
+    pub tag: Option<Tag>,
     /// Last heard of, or enrolled, before this.
     pub silent_before: Option<Timestamp>,
+    /// Only those that are overdue now: in service, heard of within a day, and past the point at which a certificate is
+    /// renewed without a new one.
+    pub overdue_at: Option<Timestamp>,
     /// How they are sorted.
     pub order: HostOrder,
     /// Only those behind this place, which must be one of the same order ([`HostOrder::has`]).
@@ -58,7 +64,9 @@ impl HostQuery {
                 let_in_by: None,
                 os: None,
                 version: None,
+                tag: None,
                 silent_before: None,
+                overdue_at: None,
                 ..
             }
         )
