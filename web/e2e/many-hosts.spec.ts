@@ -26,7 +26,10 @@ function host(at: number) {
     last_seen: time,
     decommissioned_at: null,
     svid_not_after: time,
+    svid_issued_at: time,
     flags: [],
+    tags: [],
+    note: null,
   };
 }
 

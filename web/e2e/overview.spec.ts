@@ -51,10 +51,7 @@ test('what has expired is said in words, in red, in the user’s time format', a
   await expect(warnings.nth(2)).toContainText('The agent CA’s root expires');
   await expect(warnings.nth(3)).toContainText('Message of something_new');
   const colour = (at: number) =>
-    warnings
-      .nth(at)
-      .locator('.notice')
-      .evaluate((notice) => getComputedStyle(notice).backgroundColor);
+    warnings.nth(at).evaluate((notice) => getComputedStyle(notice).backgroundColor);
   expect(await colour(0)).toBe(await colour(1));
   expect(await colour(0)).not.toBe(await colour(2));
   // The chips beside the dates have the thresholds of the warnings.
@@ -67,7 +64,7 @@ test('what has expired is said in words, in red, in the user’s time format', a
   await page.getByRole('link', { name: 'Help', exact: true }).click();
   await expect(page.getByRole('navigation')).toContainText('4 warnings');
   await page.goBack();
-  await warnings.nth(0).getByRole('link', { name: 'Details' }).click();
+  await warnings.nth(0).getByRole('link', { name: 'See how to renew' }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'Agent CA' })).toBeVisible();
   await page.goto('/settings/time-display');
   await page.getByRole('radio', { name: '24-hour' }).check();

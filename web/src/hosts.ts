@@ -38,6 +38,18 @@ export function standing(host: Host): Standing {
   }
 }
 
+/** How a host's certificate is: renewed in time, late with it, or past its end. */
+export function renewal(host: Host, now: number): 'fine' | 'late' | 'over' {
+  if (host.decommissioned_at !== null || host.revoked_at !== null) return 'fine';
+  const end = Date.parse(host.svid_not_after);
+  if (end <= now) return 'over';
+  const life = end - Date.parse(host.svid_issued_at);
+  return host.state === 'in_service' && end - now < life * LATE ? 'late' : 'fine';
+}
+
+/** Agents renew when a third of the life is left; with a quarter left, the server calls it overdue. */
+const LATE = 1 / 4;
+
 /** The enrollment secret that let a host in, while it lets others in, and so perhaps this one again. */
 export function openSecret(host: Host): HostCredential | null {
   const credential = host.credential ?? null;

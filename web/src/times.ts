@@ -77,3 +77,24 @@ export function fromField(text: string, utc: boolean): Timestamp | null {
   const moment = new Date(utc ? `${text}Z` : text);
   return Number.isNaN(moment.getTime()) ? null : moment.toISOString();
 }
+
+/** How long something still holds: "14 h left", "3 d left", "expired". */
+export function left(at: Timestamp, now: number): string {
+  const seconds = (Date.parse(at) - now) / 1000;
+  if (Number.isNaN(seconds)) return at;
+  if (seconds <= 0) return 'expired';
+  if (seconds < 3600) return `${Math.max(1, Math.floor(seconds / 60))} min left`;
+  if (seconds < 2 * 86_400) return `${Math.floor(seconds / 3600)} h left`;
+  return `${Math.floor(seconds / 86_400)} d left`;
+}
+
+/** How far a time is from now, as short as it can be read: "5 min ago", "3 d ago". */
+export function ago(at: Timestamp, now: number): string {
+  const seconds = (now - Date.parse(at)) / 1000;
+  if (Number.isNaN(seconds)) return at;
+  if (seconds < 60) return 'just now';
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 2 * 86_400) return `${Math.floor(seconds / 3600)} h ago`;
+  if (seconds < 365 * 86_400) return `${Math.floor(seconds / 86_400)} d ago`;
+  return `${Math.floor(seconds / (365 * 86_400))} y ago`;
+}

@@ -3,6 +3,8 @@ import type { Answer, Input, Operation, PathOf, Verb } from './operations';
 import { ApiError, address, ask } from './request';
 import type {
   ApiTokenRequest,
+  HostBatch,
+  HostChange,
   HostFlag,
   HostSort,
   HostState,
@@ -84,10 +86,31 @@ export interface HostQuery {
   status: HostStatus | null;
   state: HostState | null;
   flag: HostFlag | null;
-  /** A duration such as `24h`. */
+  tag: string | null;
+  /** The id of what let them in. */
+  secret: string | null;
+  os: string | null;
+  version: string | null;
+  /** Not heard of for so long: a duration as the server writes them. */
   silentFor: string | null;
+  overdue: boolean;
   sort: HostSort;
 }
+
+/** Every host in service, the newest first. */
+export const ANY_HOST: HostQuery = {
+  q: '',
+  status: null,
+  state: null,
+  flag: null,
+  tag: null,
+  secret: null,
+  os: null,
+  version: null,
+  silentFor: null,
+  overdue: false,
+  sort: 'enrolled',
+};
 
 export interface AuditQuery {
   q: string;
@@ -133,7 +156,12 @@ export const api = {
         status: query.status,
         state: query.state,
         flag: query.flag,
+        tag: query.tag,
+        secret: query.secret,
+        os: query.os,
+        version: query.version,
         silent_for: query.silentFor,
+        overdue: query.overdue || null,
         sort: query.sort === 'enrolled' ? null : query.sort,
         limit,
         cursor,
@@ -159,6 +187,10 @@ export const api = {
     request('post', '/v1/hosts/{id}/decommission', { path: { id }, query: { tenant: tenant() } }),
   reEnable: (id: string) =>
     request('post', '/v1/hosts/{id}/re-enable', { path: { id }, query: { tenant: tenant() } }),
+  changeHost: (id: string, body: HostChange) =>
+    request('patch', '/v1/hosts/{id}', { path: { id }, query: { tenant: tenant() }, body }),
+  /** All of them or none. */
+  changeHosts: (body: HostBatch) => request('post', '/v1/hosts/batch', { query: { tenant: tenant() }, body }),
   deleteHost: (id: string) =>
     request('delete', '/v1/hosts/{id}', { path: { id }, query: { tenant: tenant() } }),
 
@@ -203,6 +235,8 @@ export const api = {
 
   audit: ({ spanning, ...query }: AuditQuery, limit: number, cursor: string | null, signal?: AbortSignal) =>
     request('get', '/v1/audit', { query: { ...query, limit, cursor, tenant: within(spanning) }, signal }),
+
+  verifyAudit: () => request('get', '/v1/audit/verify', {}),
 
   agentCa: (signal?: AbortSignal) => request('get', '/v1/agent-ca', { signal }),
 };

@@ -27,6 +27,8 @@ export type Warning = Schemas['WarningItem'];
 
 export type HostCredential = Schemas['HostCredential'];
 export type Host = Schemas['HostItem'];
+export type HostChange = Schemas['HostPatch'];
+export type HostBatch = Schemas['HostBatchBody'];
 export type HostFlag = Schemas['HostFlag'];
 export type HostStatus = Schemas['HostStatus'];
 export type HostState = Schemas['HostState'];

@@ -11,6 +11,8 @@ export const ICONS = {
   warning: 'M12 4l9 16H3zM12 10v4.5M12 17.4h.01',
   search: 'M10.5 17a6.5 6.5 0 1 1 0-13 6.5 6.5 0 0 1 0 13zM15.5 15.5L20 20',
   copy: 'M9 9h10v11H9zM5 15V4h10',
+  down: 'M6 9l6 6 6-6',
+  shield: 'M12 3l7 3v6c0 4-3 7-7 9-4-2-7-5-7-9V6z',
 } as const;
 
 export type IconName = keyof typeof ICONS;

@@ -21,7 +21,10 @@ export function host(changes: Partial<Host> = {}): Host {
     last_seen: '2026-01-09T12:00:00Z',
     decommissioned_at: null,
     svid_not_after: '2026-02-01T00:00:00Z',
+    svid_issued_at: '2026-01-01T00:00:00Z',
     flags: [],
+    tags: [],
+    note: null,
     ...changes,
   };
 }

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 
-import type { HostQuery } from '../../../src/api/client';
-import { EVERYTHING, hostQuery, isNarrowed } from '../../../src/pages/hosts/host-query';
+import { ANY_HOST, type HostQuery } from '../../../src/api/client';
+import { EVERYTHING, filterOf, hostQuery, isNarrowed } from '../../../src/pages/hosts/host-query';
 
-const ALL: HostQuery = { q: '', status: null, state: null, flag: null, silentFor: null, sort: 'enrolled' };
+const ALL = ANY_HOST;
 
 const asked = (address: string) => hostQuery(new URLSearchParams(address));
 
@@ -17,6 +17,8 @@ describe('an address asks for hosts', () => {
     ['decommissioned=true&state=revoked', { state: 'decommissioned' }],
     ['flag=possible_clone', { flag: 'possible_clone' }],
     ['silent_for=24h', { silentFor: '24h' }],
+    ['tag=role:web&os=Debian&version=%3C0.2.0', { tag: 'role:web', os: 'Debian', version: '<0.2.0' }],
+    ['secret=agrakiuuyzled3t5&overdue=true', { secret: 'agrakiuuyzled3t5', overdue: true }],
     ['sort=-last_seen', { sort: '-last_seen' }],
   ];
   test.each(CASES)('%j', (address, query) => {
@@ -32,6 +34,10 @@ test.each([
   'silent_for=long',
   'silent_for=-1h',
   'silent_for=1234567h',
+  'tag=Web',
+  'secret=..%2F',
+  'version=new',
+  'overdue=yes',
   'sort=colour',
   'unheard=of',
 ])('what an address asks for beyond understanding narrows nothing: %s', (address) => {
@@ -41,15 +47,29 @@ test.each([
 
 test('an order narrows nothing, everything else does', () => {
   expect(isNarrowed(asked('sort=hostname'))).toBe(false);
-  for (const address of ['q=a', 'status=online', 'state=revoked', 'flag=possible_clone', 'silent_for=1d']) {
+  for (const address of [
+    'q=a',
+    'status=online',
+    'state=revoked',
+    'flag=possible_clone',
+    'silent_for=1d',
+    'tag=a',
+    'overdue=true',
+  ]) {
     expect(isNarrowed(asked(address))).toBe(true);
   }
 });
 
 test('clearing search and filters leaves nothing that narrows', () => {
   const address = new URLSearchParams(
-    'q=a&status=online&state=revoked&flag=possible_clone&silent_for=1d&decommissioned=true&sort=hostname',
+    'q=a&status=online&state=revoked&flag=possible_clone&silent_for=1d&decommissioned=true&tag=a&os=b&version=1.0.0&overdue=true&secret=agrakiuuyzled3t5&sort=hostname',
   );
   for (const name of Object.keys(EVERYTHING)) address.delete(name);
   expect(hostQuery(address)).toEqual({ ...ALL, sort: 'hostname' });
+});
+
+test('a batch about all that match names what the address asks for, and no more', () => {
+  const query = asked('q=web&tag=lab&silent_for=7d&overdue=true&sort=hostname');
+  expect(filterOf(query)).toEqual({ q: 'web', tag: 'lab', silent_for: '7d', overdue: true });
+  expect(filterOf(asked(''))).toEqual({});
 });
