@@ -23,6 +23,12 @@ pub(crate) struct OverviewAnswer {
     pub(crate) server: ServerItem,
     pub(crate) backups: BackupsItem,
     pub(crate) outage_forecast: ForecastItem,
+    /// When each 24th of the SVIDs that are valid now will have run out if the server stopped now, from the first to the last:
+    /// 25 moments, or none where there is no SVID.
+    // Servers before 0.2.0 do not send it.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) survival: Vec<Timestamp>,
     pub(crate) warnings: Vec<WarningItem>,
 }
 
@@ -94,4 +100,18 @@ pub(crate) struct WarningItem {
     pub(crate) target: Option<Cow<'static, str>>,
     pub(crate) message: String,
     pub(crate) hint: String,
+}
+
+/// `GET /v1/overview/online`
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct OnlineHistoryAnswer {
+    /// The last week, oldest first: of each half hour that was looked at, the five minutes with the fewest online.
+    pub(crate) points: Vec<OnlinePoint>,
+}
+
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct OnlinePoint {
+    pub(crate) at: Timestamp,
+    pub(crate) online: u32,
+    pub(crate) total: u32,
 }

@@ -11,6 +11,7 @@ use crate::app::{App, Unavailable};
 use crate::ca::envelope::EnvelopeSettings;
 use crate::clock;
 use crate::domain::enroll::enrollment::past_not_after;
+use crate::domain::insight::online::place_of;
 use crate::domain::network::crl_base::CrlBase;
 use crate::http::Shared;
 use crate::http::reach::Reach;
@@ -66,13 +67,15 @@ pub(crate) async fn signs_of_life(
 pub(crate) async fn housekeeping(app: Arc<App>, ending: CancellationToken) {
     let mut save = tokio::time::interval(SAVE_PRESENCE_EVERY);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    // Agents that come back after a start were not away: the first sample is the next one that is due.
+    let mut sampled = place_of(app.clock.now());
     loop {
         let done = tokio::select! {
             () = ending.cancelled() => return,
             _ = save.tick() => save_presence(&app).await,
             _ = sweep.tick() => {
                 app.fleet.sweep(app.clock.now());
-                Ok(())
+                app.sample_online(sampled).await.map(|place| sampled = place)
             }
         };
         warn_of(done, "housekeeping failed; it will be tried again");

@@ -1,6 +1,7 @@
 //! Writing: every change, with the indexes that follow from it.
 
 mod audit;
+mod online;
 mod restored;
 mod retained;
 mod webhooks;
@@ -270,6 +271,7 @@ impl Batch {
                 self.published.audited.push(event.kind());
                 self.audit(event, now)
             }
+            Change::SampleOnline { place, samples } => self.online(place, &samples),
             Change::FindLoss(missing) => self.loss(&KnownLoss { missing, stated: None }),
             Change::AcceptLoss(missing) => {
                 self.loss_accepted = true;

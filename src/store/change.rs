@@ -16,6 +16,7 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::identity::trust_version::TrustEpoch;
 use crate::domain::ids::{CredentialId, HostId, TenantId, WebhookId};
 use crate::domain::insight::audit::{AuditEvent, MissingRecords};
+use crate::domain::insight::online::OnlineSample;
 use crate::domain::insight::timeline::{EventKey, HostEvent, Reported};
 use crate::domain::people::api_token::ApiToken;
 use crate::domain::people::session::{Session, SessionKey};
@@ -144,6 +145,13 @@ pub enum Change {
         at: Timestamp,
         /// Whether somebody asked for it, or the server made it by itself.
         asked_for: bool,
+    },
+    /// How many hosts were online at a place among the samples; what is a week older goes.
+    SampleOnline {
+        /// Of the moment.
+        place: u32,
+        /// Of each tenant that has hosts.
+        samples: Vec<(TenantId, OnlineSample)>,
     },
     /// A sign of life: the server serves.
     Alive,

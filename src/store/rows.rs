@@ -82,6 +82,8 @@ tables! {
         ReportedEvents = "reported_events_v1",
         /// tenant id, day → enrollments on that day
         EnrollmentsPerDay = "enrollments_per_day_v1",
+        /// tenant id, five minutes → how many of its hosts were online, and how many it had
+        OnlineSamples = "online_samples_v1",
         /// start of an outage (Unix milliseconds) → its end
         Outages = "outages_v1",
         /// host id, serial → when the store was restored: SVIDs with which hosts got certificates in a restore epoch

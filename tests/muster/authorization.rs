@@ -59,6 +59,7 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/v1/account/sessions", Person),
     ("DELETE", "/v1/account/sessions/{id}", Person),
     ("GET", "/v1/overview", Permission("agent.read")),
+    ("GET", "/v1/overview/online", Permission("agent.read")),
     ("GET", "/v1/events", Permission("agent.read")),
     ("GET", "/v1/agent-ca", Permission("agent.read")),
     ("GET", "/v1/tenants", Permission("agent.read")),

@@ -395,6 +395,11 @@ impl Fleet {
         self.rows.read().indexes.get(&tenant)?.decommissioned_machine(machine_id)
     }
 
+    /// Hosts of each tenant that has or had some.
+    pub(crate) fn totals_by_tenant(&self) -> Vec<(TenantId, Totals)> {
+        self.rows.read().indexes.iter().map(|(tenant, index)| (*tenant, index.totals())).collect()
+    }
+
     /// Hosts of all tenants together.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();

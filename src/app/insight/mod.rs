@@ -7,6 +7,7 @@ pub mod findings;
 pub mod fleet;
 pub mod history;
 pub mod live_counts;
+pub mod online;
 pub mod overview;
 pub(crate) mod premises;
 pub(crate) mod timeline;

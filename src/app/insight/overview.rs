@@ -40,6 +40,8 @@ pub struct Overview {
     pub backups: BackupFigures,
     /// How often the server makes one by itself.
     pub backup_every: Option<Duration>,
+    /// When each 24th of those SVIDs will have run out if the server stopped now, from the first to the last.
+    pub survival: Vec<Timestamp>,
     /// The most urgent first.
     pub warnings: Vec<Finding>,
 }
@@ -97,7 +99,7 @@ impl App {
         let agent_ca = stored.map(|stored| AgentCaExpiries::of(&stored));
         let mut warnings = self.findings_about(agent_ca.as_ref());
         warnings.extend(fleet_findings(FleetSums::of(&census)));
-        let Census { totals, silent, expiries, .. } = census;
+        let Census { totals, silent, mut expiries, .. } = census;
         Ok(Overview {
             online: totals.online,
             total: totals.in_service,
@@ -105,6 +107,7 @@ impl App {
             not_reported_24h: silent,
             enrollments_per_day: (first..=today).zip(counts).collect(),
             agent_ca,
+            survival: survival(&mut expiries),
             forecast: forecast(expiries),
             backups: self.backup_figures()?,
             backup_every: self.backup_schedule().map(|schedule| schedule.every.unsigned_abs()),
@@ -147,6 +150,16 @@ impl AgentCaExpiries {
     }
 }
 
+/// In so many steps the fleet is shown to go.
+const STEPS: usize = 24;
+
+/// The first of some moments, and the last of each 24th of them.
+fn survival(expiries: &mut [Timestamp]) -> Vec<Timestamp> {
+    expiries.sort_unstable();
+    let Some(last) = expiries.len().checked_sub(1) else { return Vec::new() };
+    (0..=STEPS).map(|step| expiries[last * step / STEPS]).collect()
+}
+
 /// The first, the middle and the last of some moments.
 fn forecast(mut expiries: Vec<Timestamp>) -> Forecast {
     if expiries.is_empty() {
@@ -182,5 +195,13 @@ mod tests {
         check(&[5], Some((5, 5, 5)));
         check(&[9, 1], Some((1, 1, 9)));
         check(&[4, 2, 8, 6, 0], Some((0, 4, 8)));
+    }
+    #[test]
+    fn the_survival_curve_goes_from_the_first_to_the_last() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        assert_eq!(survival(&mut []), []);
+        assert_eq!(survival(&mut [at(5)]), vec![at(5); 25]);
+        let mut many: Vec<_> = (0..=240).rev().map(at).collect();
+        assert_eq!(survival(&mut many), (0..=24).map(|step| at(step * 10)).collect::<Vec<_>>());
     }
 }

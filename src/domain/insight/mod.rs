@@ -6,5 +6,6 @@ pub mod audit_reason;
 pub mod finding;
 pub mod finding_code;
 pub mod live_kind;
+pub mod online;
 pub mod retention;
 pub mod timeline;

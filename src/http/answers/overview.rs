@@ -57,6 +57,7 @@ impl OverviewAnswer {
                 half_expired: overview.forecast.half,
                 all_expired: overview.forecast.all,
             },
+            survival: overview.survival,
             warnings: overview.warnings.into_iter().map(WarningItem::from).collect(),
         }
     }

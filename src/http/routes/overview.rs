@@ -2,7 +2,10 @@
 
 use axum::extract::State;
 
-use crate::api::overview::{OverviewAnswer, ServerCertificateItem, ServerItem};
+use crate::api::overview::{
+    OnlineHistoryAnswer, OnlinePoint, OverviewAnswer, ServerCertificateItem, ServerItem,
+};
+use crate::domain::insight::online::start_of;
 use crate::http::input::extract::{AgentRead, Allowed, InTenant, Params, tenant};
 use crate::http::problem::Problem;
 use crate::http::{Shared, findings};
@@ -29,4 +32,18 @@ pub(crate) async fn show(
         not_ready: shared.app.readiness().err().filter(|_| serving).map(|why| why.to_string()),
     };
     Ok(axum::Json(OverviewAnswer::new(overview, server, certificate)))
+}
+
+pub(crate) async fn online(
+    allowed: Allowed<AgentRead>,
+    State(shared): State<Shared>,
+    Params(params): Params<InTenant>,
+) -> Result<axum::Json<OnlineHistoryAnswer>, Problem> {
+    let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
+    let points = shared.app.online_over_a_week(tenant)?.into_iter().map(|(place, sample)| OnlinePoint {
+        at: start_of(place),
+        online: sample.online,
+        total: sample.in_service,
+    });
+    Ok(axum::Json(OnlineHistoryAnswer { points: points.collect() }))
 }

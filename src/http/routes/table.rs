@@ -226,6 +226,8 @@ fn credentials(api: Api) -> Api {
 fn fleet(api: Api) -> Api {
     api.operation("overview", "The state of the fleet on one page")
         .at(GET, "/overview", overview::show)
+        .operation("onlineHistory", "How many hosts were online over the last week")
+        .at(GET, "/overview/online", overview::online)
         .operation("listHosts", "Hosts, the newest first")
         .at(GET, "/hosts", hosts::list)
         .operation("host", "One host")

@@ -139,6 +139,7 @@ fn understood(table: Table, key: &[u8], content: &[u8]) -> Result<(), ReadError>
         Table::Webhooks => as_record::<Webhook>(table, content),
         Table::HostEvents | Table::ReportedEvents => as_record::<HostEvent>(table, content),
         Table::EnrollmentsPerDay => as_record::<u64>(table, content),
+        Table::OnlineSamples => as_record::<(u32, u32)>(table, content),
         Table::Outages => as_record::<(Timestamp, Timestamp)>(table, content),
         Table::Audit
         | Table::EnrollmentsByHost

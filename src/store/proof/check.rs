@@ -256,6 +256,7 @@ impl<'r> Check<'r> {
             Table::WebhookEvents => readable::<WebhookEvent>(table, content),
             Table::HostEvents | Table::ReportedEvents => readable::<HostEvent>(table, content),
             Table::EnrollmentsPerDay => readable::<u64>(table, content),
+            Table::OnlineSamples => readable::<(u32, u32)>(table, content),
             Table::Outages => readable::<(Timestamp, Timestamp)>(table, content),
             Table::ByTenant | Table::OpenJoinTokens | Table::AuditByTenant | Table::AuditNames => {
                 self.view().index_finding(table, key, content)

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::audit::{AuditRecord, ChainHead, KnownLoss};
+use crate::domain::insight::online::{OnlineSample, SAMPLES_KEPT};
 use crate::domain::insight::timeline::{EventKey, Source, TimelineEntry};
 use crate::store::ReadError;
 use crate::store::record::decode;
@@ -62,6 +63,25 @@ impl View<'_> {
                 Ok(self.record(table, &key)?.unwrap_or(0))
             })
             .collect()
+    }
+
+    /// How many hosts of a tenant were online in the week up to a place among the samples, by place.
+    pub fn online_samples(
+        &self,
+        tenant: TenantId,
+        until: u32,
+    ) -> Result<Vec<(u32, OnlineSample)>, ReadError> {
+        let table = Table::OnlineSamples;
+        let key = |place: u32| [tenant.as_bytes().as_slice(), &place.to_be_bytes()].concat();
+        let from = key(until.saturating_sub(SAMPLES_KEPT - 1));
+        let mut samples = Vec::new();
+        self.rows.scan(table, &Span { from, ..Span::prefix(tenant.as_bytes()) }, &mut |key, content| {
+            let place = u32::from_be_bytes(*key.last_chunk().ok_or(table.damaged())?);
+            let (online, in_service) = decode(table, content)?;
+            samples.push((place, OnlineSample { online, in_service }));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(samples)
     }
 
     /// The highest sequence number in the audit trail, whatever its record says.
