@@ -2,7 +2,7 @@
 import type { Timestamp } from './api/types';
 import { daysUntil } from './times';
 
-const SOON_DAYS = 60;
+export const SOON_DAYS = 60;
 const CRITICAL_DAYS = 7;
 
 export type Nearness = 'expired' | 'critical' | 'soon' | 'far';

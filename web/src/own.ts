@@ -14,9 +14,11 @@ export interface OwnWays {
   /** Columns of the table of hosts that are not wanted. */
   hidden: string[];
   views: SavedView[];
+  /** Whether keys without Ctrl lead somewhere. */
+  keys: boolean;
 }
 
-export const DEFAULT: OwnWays = { density: 'comfortable', hidden: [], views: [] };
+export const DEFAULT: OwnWays = { density: 'comfortable', hidden: [], views: [], keys: true };
 
 /** More views than these are no help in finding one. */
 const VIEWS_MAX = 24;
@@ -36,6 +38,7 @@ export function readWays(text: string | null): OwnWays {
   const views = Array.isArray(kept.views) ? (kept.views as Partial<SavedView>[]) : [];
   return {
     density: kept.density === 'compact' ? 'compact' : 'comfortable',
+    keys: kept.keys !== false,
     hidden: Array.isArray(kept.hidden) ? kept.hidden.filter(isText) : [],
     views: views
       .flatMap((view) =>

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 
 import { readWays, withView } from '../src/own';
 
-const DEFAULT = { density: 'comfortable', hidden: [], views: [] };
+const DEFAULT = { density: 'comfortable', hidden: [], views: [], keys: true };
 
 test.each([null, '', 'null', '[]', '{', '1', '{"density":"huge","hidden":3,"views":[1,null,{"name":2}]}'])(
   'what was kept and can’t be used is as if it were not there: %j',

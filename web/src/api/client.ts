@@ -149,6 +149,9 @@ export const api = {
 
   overview: (signal?: AbortSignal) => request('get', '/v1/overview', { query: { tenant: tenant() }, signal }),
 
+  onlineHistory: (signal?: AbortSignal) =>
+    request('get', '/v1/overview/online', { query: { tenant: tenant() }, signal }),
+
   hosts: (query: HostQuery, limit: number, cursor: string | null, signal?: AbortSignal) =>
     request('get', '/v1/hosts', {
       query: {

@@ -730,6 +730,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/overview/online": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How many hosts were online over the last week
+         * @description Needs the permission `agent.read`.
+         */
+        get: operations["onlineHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session": {
         parameters: {
             query?: never;
@@ -1423,6 +1443,19 @@ export interface components {
             /** @description Why nobody can use it as things stand. */
             warning: components["schemas"]["MintWarning"] | null;
         };
+        /** @description `GET /v1/overview/online` */
+        OnlineHistoryAnswer: {
+            /** @description The last week, oldest first: of each half hour that was looked at, the five minutes with the fewest online. */
+            points: components["schemas"]["OnlinePoint"][];
+        };
+        OnlinePoint: {
+            /** Format: date-time */
+            at: string;
+            /** Format: uint32 */
+            online: number;
+            /** Format: uint32 */
+            total: number;
+        };
         /** @enum {string} */
         Outcome: "success" | "refused";
         /** @description `GET /v1/overview` */
@@ -1440,6 +1473,11 @@ export interface components {
             not_reported_24h: number;
             outage_forecast: components["schemas"]["ForecastItem"];
             server_certificate: components["schemas"]["ServerCertificateItem"] | null;
+            /**
+             * @description When each 24th of the SVIDs that are valid now will have run out if the server stopped now, from the first to the last:
+             *     25 moments, or none where there is no SVID.
+             */
+            survival: string[];
             warnings: components["schemas"]["WarningItem"][];
         };
         /** @description What has ended with a password, besides the other sessions. */
@@ -6199,6 +6237,33 @@ export interface operations {
                      *         "not_after": "2029-02-24T21:16:17Z",
                      *         "pin": "7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73"
                      *       },
+                     *       "survival": [
+                     *         "2026-11-23T21:16:18Z",
+                     *         "2026-11-23T21:17:18Z",
+                     *         "2026-11-23T21:18:18Z",
+                     *         "2026-11-23T21:19:18Z",
+                     *         "2026-11-23T21:20:18Z",
+                     *         "2026-11-23T21:21:18Z",
+                     *         "2026-11-23T21:22:18Z",
+                     *         "2026-11-23T21:23:18Z",
+                     *         "2026-11-23T21:24:18Z",
+                     *         "2026-11-23T21:25:18Z",
+                     *         "2026-11-23T21:26:18Z",
+                     *         "2026-11-23T21:27:18Z",
+                     *         "2026-11-23T21:28:18Z",
+                     *         "2026-11-23T21:29:18Z",
+                     *         "2026-11-23T21:30:18Z",
+                     *         "2026-11-23T21:31:18Z",
+                     *         "2026-11-23T21:32:18Z",
+                     *         "2026-11-23T21:33:18Z",
+                     *         "2026-11-23T21:34:18Z",
+                     *         "2026-11-23T21:35:18Z",
+                     *         "2026-11-23T21:36:18Z",
+                     *         "2026-11-23T21:37:18Z",
+                     *         "2026-11-23T21:38:18Z",
+                     *         "2026-11-23T21:39:18Z",
+                     *         "2026-11-23T21:40:18Z"
+                     *       ],
                      *       "warnings": [
                      *         {
                      *           "at": null,
@@ -6213,6 +6278,105 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["OverviewAnswer"];
+                };
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: permission_denied */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
+                };
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    onlineHistory: {
+        parameters: {
+            query?: {
+                /** @description The tenant to work in, for callers who see all of them; `default` when left out. */
+                tenant?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description `GET /v1/overview/online` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "points": [
+                     *         {
+                     *           "at": "2026-11-22T21:00:00Z",
+                     *           "online": 1,
+                     *           "total": 2
+                     *         },
+                     *         {
+                     *           "at": "2026-11-22T21:30:00Z",
+                     *           "online": 2,
+                     *           "total": 2
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["OnlineHistoryAnswer"];
                 };
             };
             /** @description code: bad_request */

@@ -28,9 +28,9 @@ test('the least important column goes first, and on a phone only the name is lef
 });
 
 test('buttons and larger letters take room from the columns, and what is hidden gives it', () => {
-  expect(columnsFor(1180, ROOT, false)).toContain('os');
-  expect(columnsFor(1180, ROOT, true)).not.toContain('os');
-  expect(columnsFor(1180, 2 * ROOT, false)).toEqual(columnsFor(590, ROOT, false));
-  expect(columnsFor(1180, ROOT, true, ['tags', 'ips'])).toContain('os');
+  expect(columnsFor(1200, ROOT, false)).toContain('os');
+  expect(columnsFor(1200, ROOT, true)).not.toContain('os');
+  expect(columnsFor(1200, 2 * ROOT, false)).toEqual(columnsFor(600, ROOT, false));
+  expect(columnsFor(1200, ROOT, true, ['tags', 'ips'])).toContain('os');
   expect(columnsFor(2000, ROOT, true, ['os'])).not.toContain('os');
 });
