@@ -46,7 +46,9 @@ test('hosts are chosen, tagged and found by it, and the tag is taken back', asyn
   await expect(page.getByText('No host matches')).toBeVisible();
 });
 
-test('many are decommissioned once their number is typed', async ({ as, server, api }) => {
+test('many are decommissioned once their number is typed', async ({ as, server, api, failures }) => {
+  // The copies below are no hosts, so others are found than were expected, and nothing is done.
+  failures.push('status of 409');
   const tag = unique('many');
   for (let count = 0; count < 3; count += 1) {
     const { id } = await enrolled(server, api);
@@ -74,6 +76,8 @@ test('many are decommissioned once their number is typed', async ({ as, server, 
   await dialog.getByLabel('Type 12 to confirm').fill('12');
   await dialog.getByRole('button', { name: 'Decommission' }).click();
   expect((await asked).postDataJSON()).toMatchObject({ action: 'decommission', expect: 12 });
+  await expect(page.getByRole('status')).toContainText('3 hosts are meant now');
+  await expect(page.locator('tr.host')).toHaveCount(12);
 });
 
 test('a host has tags and a note, and says what its certificate is up to', async ({ as, server, api }) => {
