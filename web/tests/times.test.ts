@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 
 import type { Preferences } from '../src/api/types';
-import { formatTime, fromField, fromNow, isPast, toField, type Precision } from '../src/times';
+import { formatTime, fromField, fromNow, isPast, toField, type Precision, ago, left } from '../src/times';
 
 const NOW = Date.parse('2026-01-09T12:00:00Z');
 const SECOND = 1000;
@@ -93,4 +93,27 @@ describe('a field for date and time', () => {
     expect(fromField('', utc)).toBeNull();
     expect(fromField('2026-13-01T00:00', utc)).toBeNull();
   });
+});
+
+test('what is left, and how long ago, as short as they can be read', () => {
+  const now = Date.UTC(2026, 0, 10);
+  const at = (seconds: number) => new Date(now + seconds * 1000).toISOString();
+  const HOUR = 3600;
+  expect([-5, 30, 90, 14.5 * HOUR, 47 * HOUR, 49 * HOUR].map((s) => left(at(s), now))).toEqual([
+    'expired',
+    '1 min left',
+    '1 min left',
+    '14 h left',
+    '47 h left',
+    '2 d left',
+  ]);
+  expect([30, -59, -61, -5 * HOUR, -72 * HOUR, -800 * 24 * HOUR].map((s) => ago(at(s), now))).toEqual([
+    'just now',
+    'just now',
+    '1 min ago',
+    '5 h ago',
+    '3 d ago',
+    '2 y ago',
+  ]);
+  expect(left('nonsense', now)).toBe('nonsense');
 });
