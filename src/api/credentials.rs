@@ -26,6 +26,10 @@ pub(crate) struct MintBody {
     #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 60, max = 2_592_000))]
     pub(crate) ttl_seconds: Option<i64>,
+    /// What hosts that come with it are tagged with: at most 32, each `key` or `key:value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(!skip_serializing_if)]
+    pub(crate) tags: Vec<String>,
 }
 
 /// A join token, without its secret.
@@ -40,6 +44,10 @@ pub(crate) struct TokenItem {
     pub(crate) expires_at: Timestamp,
     pub(crate) used_at: Option<Timestamp>,
     pub(crate) voided_at: Option<Timestamp>,
+    // Servers before 0.2.0 do not send it.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) tags: Vec<String>,
 }
 
 /// The only answer that ever holds a join token's text.
@@ -90,6 +98,14 @@ pub(crate) struct SecretBody {
     #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 60, max = 157_680_000))]
     pub(crate) ttl_seconds: Option<i64>,
+    /// What hosts that come with it are tagged with: at most 32, each `key` or `key:value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(!skip_serializing_if)]
+    pub(crate) tags: Vec<String>,
+    /// Networks that hosts must come from, `10.0.0.0/8` or `2001:db8::/32`, at most 32; from elsewhere it is as if it did not exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(!skip_serializing_if)]
+    pub(crate) from: Vec<String>,
 }
 
 /// An enrollment secret, without its text.
@@ -104,6 +120,14 @@ pub(crate) struct SecretItem {
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) last_used_at: Option<Timestamp>,
     pub(crate) revoked_at: Option<Timestamp>,
+    // Servers before 0.2.0 do not send it.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) tags: Vec<String>,
+    // Servers before 0.2.0 do not send it.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) from: Vec<String>,
 }
 
 /// The only answer that ever holds an enrollment secret's text.

@@ -95,6 +95,7 @@ codes! {
         InvalidCa = 422 "invalid_ca",
         UsernameTaken = 409 "username_taken" => "'muster user list' lists people",
         InvalidTag = 422 "invalid_tag",
+        InvalidNetwork = 422 "invalid_network",
         InvalidNote = 422 "invalid_note",
         /// A change of all that match was asked for, and others match now.
         SetChanged = 409 "set_changed" => "look at the list again",

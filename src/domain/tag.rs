@@ -79,6 +79,12 @@ pub struct HostMarks {
     pub note: Option<HostNote>,
 }
 
+/// Tags in one text; none of none.
+pub fn listed(tags: &BTreeSet<Tag>) -> Option<String> {
+    let texts: Vec<_> = tags.iter().map(Tag::as_str).collect();
+    (!texts.is_empty()).then(|| texts.join(" "))
+}
+
 /// These tags without some and with others, if a host may have so many.
 pub fn changed_tags(
     tags: &BTreeSet<Tag>,
@@ -88,6 +94,16 @@ pub fn changed_tags(
     let kept = tags.iter().filter(|tag| !remove.contains(tag));
     let changed: BTreeSet<Tag> = kept.chain(add).cloned().collect();
     if changed.len() > TAGS_MAX { Err(InvalidTag::TooMany) } else { Ok(changed) }
+}
+
+/// What a host is tagged with that comes with a credential: what it had, and what the credential gives as long as there is room.
+pub fn given_tags(mut had: BTreeSet<Tag>, given: &BTreeSet<Tag>) -> BTreeSet<Tag> {
+    for tag in given {
+        if had.len() < TAGS_MAX {
+            had.insert(tag.clone());
+        }
+    }
+    had
 }
 
 #[cfg(test)]

@@ -228,6 +228,7 @@ impl From<TokenError> for Problem {
             TokenError::InvalidTtl => Code::InvalidTtl,
             TokenError::Reserved(_) => Code::InvalidAgentId,
             TokenError::TooMany(_) => Code::TooMany,
+            TokenError::TagsOfAHost => Code::PermissionDenied,
             TokenError::NoTenant | TokenError::NotFound => Code::NotFound,
             TokenError::AlreadyUsed => {
                 return Self {

@@ -348,6 +348,7 @@ mod tests {
             expires_at: Timestamp::from_second(end).unwrap(),
             used_at: None,
             voided_at: None,
+            tags: std::collections::BTreeSet::new(),
         }
     }
 

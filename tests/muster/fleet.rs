@@ -545,3 +545,41 @@ async fn a_host_that_reports_and_does_not_renew_needs_somebody() {
     let listed = admin.items(&format!("/v1{}", text(&warning, "target"))).await;
     assert_eq!(ids(&listed), [late.host_id()], "what is linked is what is counted");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_give_tags_and_a_secret_lets_in_from_its_networks_alone() {
+    let server = Server::quickstart();
+    let admin = Client::admin(&server).await;
+    let body = json!({"name": "here", "tags": ["role:web", "eu"], "from": ["127.0.0.0/8", "::1"]});
+    let (id, here) = secret(&admin, "", &body).await;
+    let host = host_by_secret(&admin, &here).await;
+    assert_eq!(server.host(&host.host_id())["tags"], json!(["eu", "role:web"]));
+    let listed = admin.items("/v1/enrollment-secrets").await;
+    let listed = listed.iter().find(|secret| secret["id"] == json!(id)).unwrap();
+    assert_eq!(listed["from"], json!(["127.0.0.0/8", "::1/128"]));
+
+    let (_, elsewhere) = secret(&admin, "", &json!({"name": "elsewhere", "from": ["192.0.2.0/24"]})).await;
+    let answer = crate::support::identity::present_secret(&admin.http, &elsewhere, &Key::p256().csr()).await;
+    answer.refused(401, "unauthorized");
+    let refusals = server.audit("agent.enroll");
+    assert!(refusals.iter().any(|record| record["reason"] == json!("other_network")), "{refusals:?}");
+    for (body, code) in [
+        (json!({"name": "x", "from": ["10.0.0.0/33"]}), "invalid_network"),
+        (json!({"name": "x", "from": ["10.0.0.0/8,10.0.0.0/8"]}), "invalid_network"),
+        (json!({"name": "x", "tags": ["X"]}), "invalid_tag"),
+    ] {
+        admin.post("/v1/enrollment-secrets", &body).await.refused(422, code);
+    }
+
+    // A token gives tags, too; those of a host that is there already are for whoever may change hosts.
+    let token = mint(&admin, "", &json!({"agent_id": "web-1", "tags": ["lab"]})).await;
+    let web = present_token(&admin.http, &token, &Key::p256().csr()).await.expect(201);
+    assert_eq!(server.host(&text(&web, "host_id"))["tags"], json!(["lab"]));
+    let operator = Client::bearer(&server, &server.api_token(&["agent.write"], None));
+    let again = json!({"agent_id": "web-1", "tags": ["prod"]});
+    operator.post("/v1/agents/enroll-tokens", &again).await.refused(403, "permission_denied");
+    operator
+        .post("/v1/agents/enroll-tokens", &json!({"agent_id": "web-2", "tags": ["prod"]}))
+        .await
+        .expect(201);
+}

@@ -1,5 +1,8 @@
 //! The row of the credential that an enrollment shows: found, checked, used up.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 
 use crate::app::issue::enroll::EnrollError;
@@ -10,6 +13,7 @@ use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::audit_reason::AuditReason;
+use crate::domain::tag::Tag;
 use crate::domain::withdrawal::Suspended;
 use crate::store::{Change, View};
 
@@ -42,6 +46,14 @@ impl Row {
             Self::Secret(_) => None,
         };
         named.unwrap_or_else(|| host.to_string().parse().expect("a UUID is a valid agent id"))
+    }
+
+    /// What its host is tagged with.
+    pub(crate) const fn tags(&self) -> &BTreeSet<Tag> {
+        match self {
+            Self::Token(token) => &token.tags,
+            Self::Secret(secret) => &secret.tags,
+        }
     }
 
     /// Withdrawn credentials are refused even to a retry.
@@ -86,7 +98,11 @@ impl Row {
 }
 
 /// Finds the row whose secret the caller has proved to know.
-pub(crate) fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, EnrollError> {
+pub(crate) fn find_row(
+    view: &View<'_>,
+    credential: &Credential,
+    peer: Option<IpAddr>,
+) -> Result<Row, EnrollError> {
     let (row, hash) = match credential.kind() {
         CredentialKind::JoinToken => {
             let token = view
@@ -108,6 +124,12 @@ pub(crate) fn find_row(view: &View<'_>, credential: &Credential) -> Result<Row, 
     };
     if !hash.matches(credential) {
         return Err(EnrollError::Unauthorized(AuditReason::WrongSecret));
+    }
+    if let Row::Secret(secret) = &row
+        && !secret.from.is_empty()
+        && !peer.is_some_and(|peer| secret.from.contain(peer))
+    {
+        return Err(EnrollError::Unauthorized(AuditReason::OtherNetwork));
     }
     if let Row::Secret(secret) = &row
         && view.suspended(Suspended::Secret(secret.id))?.is_some()

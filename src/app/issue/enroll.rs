@@ -33,6 +33,7 @@ use crate::domain::ids::{CredentialId, HostId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::insight::timeline::TimelineKind;
+use crate::domain::tag::{HostMarks, given_tags};
 use crate::store::{Change, ReadError, RestoredChange, Verdict, View};
 
 /// How long a repeated request is answered with the certificate already issued.
@@ -218,7 +219,7 @@ impl App {
     ) -> Result<IssuedAnswer, EnrollError> {
         let EnrollRequest { csr, facts, peer, .. } = request;
         // Before anything that costs CPU, and before the CSR is even looked at.
-        let row = self.store.read(|view| find_row(view, &credential))?;
+        let row = self.store.read(|view| find_row(view, &credential, peer))?;
         if matches!(row, Row::Secret(_)) && !self.fleet.is_whole() {
             // Whether the machine is a decommissioned host's is asked of all hosts.
             self.query_long(|app| app.fleet.wait_until_whole()).await?;
@@ -253,7 +254,7 @@ impl App {
         asked: Arc<Asked>,
     ) -> Result<Entitlement<Box<Deciding>>, EnrollError> {
         let csr = VerifiedCsr::from_pem(&asked.csr)?;
-        let signed = match self.sign_enrollment(&asked.credential, &csr, &asked.facts)? {
+        let signed = match self.sign_enrollment(&asked, &csr)? {
             Entitlement::Retry(answered) => return Ok(Entitlement::Retry(answered)),
             Entitlement::Fresh(signed) => signed,
         };
@@ -264,14 +265,13 @@ impl App {
     /// Checks against a snapshot and signs. Blocking.
     fn sign_enrollment(
         &self,
-        credential: &Credential,
+        asked: &Asked,
         csr: &VerifiedCsr,
-        facts: &HostFacts,
     ) -> Result<Entitlement<SignedSvid>, EnrollError> {
         let now = self.clock.now();
         let standing = self.store.read(|view| {
-            let row = find_row(view, credential)?;
-            self.standing(view, row, csr.spki(), facts, now)
+            let row = find_row(view, &asked.credential, asked.peer)?;
+            self.standing(view, row, csr.spki(), &asked.facts, now)
         });
         let Admitted { row, host } = match standing? {
             Entitlement::Fresh(admitted) => *admitted,
@@ -283,7 +283,7 @@ impl App {
         };
         let agent = row.agent_for(host_id);
         let newest = host.as_ref().map(|host| host.newest_serial);
-        let signed = issuing::sign(self, csr, (host_id, newest), row.tenant(), agent, facts)??;
+        let signed = issuing::sign(self, csr, (host_id, newest), row.tenant(), agent, &asked.facts)??;
         Ok(Entitlement::Fresh(signed))
     }
 }
@@ -320,7 +320,7 @@ struct Deciding {
 
 impl Deciding {
     fn decide(self, view: &View<'_>, now: Timestamp) -> Result<Verdict<Decided, EnrollError>, ReadError> {
-        let judged = find_row(view, &self.asked.credential)
+        let judged = find_row(view, &self.asked.credential, self.asked.peer)
             .and_then(|row| self.app.standing(view, row, self.csr.spki(), &self.asked.facts, now));
         let admitted = match judged {
             Ok(Entitlement::Fresh(admitted)) => admitted,
@@ -388,6 +388,7 @@ impl Deciding {
         // Whatever people have said of a host, its machine's return changes nothing about it.
         let (known, marks) = host.map(|host| (host.facts, host.marks)).unwrap_or_default();
         let facts = self.asked.facts.clone().or(&known);
+        let marks = HostMarks { tags: given_tags(marks.tags, row.tags()), ..marks };
         event.name_host(enrollment.host, facts.hostname.as_deref(), self.salt);
         changes.push(Change::PutHost(Host {
             id: enrollment.host,

@@ -1,5 +1,6 @@
 //! Enrollment secrets: created, listed, revoked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -14,6 +15,8 @@ use crate::domain::enroll::enrollment_secret::{EnrollmentSecret, MAX_USES, TTL_S
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::label::Label;
+use crate::domain::network::networks::Networks;
+use crate::domain::tag::{Tag, listed};
 use crate::store::{Change, Verdict, View};
 
 /// What kind of secret is wanted.
@@ -25,6 +28,10 @@ pub struct SecretOrder {
     pub max_uses: Option<i64>,
     /// Within [`TTL_SECONDS`]; `None`: it has no end until it is revoked.
     pub ttl_seconds: Option<i64>,
+    /// What its hosts are tagged with.
+    pub tags: BTreeSet<Tag>,
+    /// Where they must come from; none: anywhere.
+    pub from: Networks,
 }
 
 /// Why an enrollment secret was not created or revoked.
@@ -77,10 +84,16 @@ impl App {
             uses: 0,
             last_used_at: None,
             revoked_at: None,
+            tags: order.tags,
+            from: order.from,
         };
         let mut event = caller.event(AuditAction::EnrollmentSecretCreate, Some(tenant), id);
         event.detail.insert("name", secret.name.to_string());
         event.detail.extend(secret.max_uses.map(|max| ("max_uses", max.to_string())));
+        if !secret.from.is_empty() {
+            event.detail.insert("from", secret.from.to_string());
+        }
+        event.detail.extend(listed(&secret.tags).map(|tags| ("tags", tags)));
         let created = self.decide(move |view, _| {
             if !view.has_tenant(tenant)? {
                 return Ok(Verdict::refuse(SecretError::NoTenant));

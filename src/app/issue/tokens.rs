@@ -1,5 +1,6 @@
 //! Join tokens: minted, listed, voided.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -11,10 +12,13 @@ use crate::app::decide::first;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState, TTL_SECONDS, TTL_SECONDS_DEFAULT};
+use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::label::Label;
+use crate::domain::people::permission::Permission;
+use crate::domain::tag::{Tag, listed};
 use crate::store::{Change, Verdict, View};
 
 /// What kind of token is wanted.
@@ -26,6 +30,8 @@ pub struct TokenOrder {
     pub name: Option<Label>,
     /// Within [`TTL_SECONDS`]; `None`: [`TTL_SECONDS_DEFAULT`].
     pub ttl_seconds: Option<i64>,
+    /// What its host is tagged with.
+    pub tags: BTreeSet<Tag>,
 }
 
 /// Why a join token was not minted or voided.
@@ -44,6 +50,9 @@ pub enum TokenError {
         "{0} join tokens are open in this tenant, and there may be no more; void some, or wait until they expire"
     )]
     TooMany(usize),
+    /// The agent has a host, and whoever asks may not change it.
+    #[error("tags for a host that is there already need the permission host.write")]
+    TagsOfAHost,
     /// There is none of this id.
     #[error("{NO_TENANT}")]
     NoTenant,
@@ -86,15 +95,23 @@ impl App {
             expires_at: now + SignedDuration::from_secs(ttl),
             used_at: None,
             voided_at: None,
+            tags: order.tags,
         };
         let mut event = caller.event(AuditAction::JoinTokenMint, Some(tenant), id);
         event.detail.insert("expires_at", token.expires_at.to_string());
         event.detail.extend(token.agent.iter().map(|agent| ("agent_id", agent.to_string())));
         event.detail.extend(token.name.iter().map(|name| ("name", name.to_string())));
+        event.detail.extend(listed(&token.tags).map(|tags| ("tags", tags)));
         let most = self.policy.open_join_tokens_max;
+        let tags_hosts = token.tags.is_empty() || caller.may(Permission::HostWrite);
         let minted = self.decide(move |view, now| {
             if !view.has_tenant(tenant)? {
                 return Ok(Verdict::refuse(TokenError::NoTenant));
+            }
+            if let Some(agent) = token.agent.clone().filter(|_| !tags_hosts)
+                && view.host_of(&AgentRef { tenant, agent })?.is_some()
+            {
+                return Ok(Verdict::refuse(TokenError::TagsOfAHost));
             }
             if view.open_join_tokens(tenant, now, most)? >= most {
                 return Ok(Verdict::refuse(TokenError::TooMany(most)));

@@ -263,7 +263,8 @@ impl<'b> World<'b> {
 
     async fn mint(&mut self, named: &Named, ttl: i64) {
         let agent = self.agent(named);
-        let order = TokenOrder { agent: agent.clone(), name: None, ttl_seconds: Some(ttl) };
+        let order =
+            TokenOrder { agent: agent.clone(), name: None, ttl_seconds: Some(ttl), ..TokenOrder::default() };
         let (token, text) = self.app().mint_token(&caller(), self.tenant, order).await.unwrap();
         let expires_at = self.clock.now() + SignedDuration::from_secs(ttl);
         self.model.record(AuditAction::JoinTokenMint, &token.id);
@@ -287,7 +288,13 @@ impl<'b> World<'b> {
     }
 
     async fn create_secret(&mut self, max_uses: Option<i64>, ttl: Option<i64>) {
-        let order = SecretOrder { name: "rollout".parse().unwrap(), max_uses, ttl_seconds: ttl };
+        let order = SecretOrder {
+            name: "rollout".parse().unwrap(),
+            max_uses,
+            ttl_seconds: ttl,
+            tags: std::collections::BTreeSet::new(),
+            from: crate::domain::network::networks::Networks::default(),
+        };
         let (secret, text) = self.app().create_secret(&caller(), self.tenant, order).await.unwrap();
         let expires_at = ttl.map(|ttl| self.clock.now() + SignedDuration::from_secs(ttl));
         let max_uses = max_uses.map(|max| u32::try_from(max).unwrap());

@@ -40,6 +40,9 @@ struct Mint {
     /// How long the token is good, from 60s to 30d
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
     ttl: i64,
+    /// What the host is tagged with, KEY or KEY:VALUE
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,7 +103,8 @@ impl EnrollTokenCommand {
 
 impl Mint {
     async fn run(self, control: &Control, output: SecretOutput, json: bool) -> Result<(), CliError> {
-        let body = MintBody { agent_id: self.agent, name: self.name, ttl_seconds: Some(self.ttl) };
+        let body =
+            MintBody { agent_id: self.agent, name: self.name, ttl_seconds: Some(self.ttl), tags: self.tag };
         let answer = control.call(Call::post(ROUTE).query("tenant", self.tenant).body(&body)).await?;
         // An answer that can't be read is printed with --json all the same: the token is in it.
         let minted = answer.read::<MintedToken>();

@@ -30,6 +30,12 @@ pub(crate) enum SecretCommand {
         /// How long it is good, from 60s to 5y [default: until revoked]
         #[arg(long, value_name = "TIME", value_parser = seconds)]
         ttl: Option<i64>,
+        /// What its hosts are tagged with, KEY or KEY:VALUE
+        #[arg(long, value_name = "TAG")]
+        tag: Vec<String>,
+        /// A network that hosts must come from; from elsewhere the secret is as if it did not exist
+        #[arg(long, value_name = "CIDR")]
+        from: Vec<String>,
         /// The tenant that hosts join [default: the tenant 'default']
         #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
@@ -64,9 +70,9 @@ impl SecretCommand {
     pub(crate) async fn run(self, global: &Global) -> Result<(), CliError> {
         let control = Control::open(global).await?;
         match self {
-            Self::Create { name, max_uses, ttl, tenant } => {
+            Self::Create { name, max_uses, ttl, tag, from, tenant } => {
                 let output = SecretOutput::open()?;
-                let body = SecretBody { name, max_uses, ttl_seconds: ttl };
+                let body = SecretBody { name, max_uses, ttl_seconds: ttl, tags: tag, from };
                 let answer = control.call(Call::post(ROUTE).query("tenant", tenant).body(&body)).await?;
                 if global.json {
                     return reveal_json(output, &answer.raw);

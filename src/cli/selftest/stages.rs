@@ -74,7 +74,13 @@ impl Contact {
 
 /// What everybody enrolls with.
 pub(crate) async fn secret(control: &Control) -> Result<Arc<Credential>, CliError> {
-    let body = SecretBody { name: "selftest".to_owned(), max_uses: None, ttl_seconds: None };
+    let body = SecretBody {
+        name: "selftest".to_owned(),
+        max_uses: None,
+        ttl_seconds: None,
+        tags: Vec::new(),
+        from: Vec::new(),
+    };
     let created: CreatedSecret =
         control.call(Call::post("/v1/enrollment-secrets").body(&body)).await?.read()?;
     let secret = Credential::parse(CredentialKind::EnrollmentSecret, &created.secret);

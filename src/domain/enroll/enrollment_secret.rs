@@ -1,10 +1,14 @@
 //! Enrollment secrets: shared passwords for rollouts, perhaps capped, perhaps expiring.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::domain::enroll::credential::CredentialHash;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::label::Label;
+use crate::domain::network::networks::Networks;
+use crate::domain::tag::Tag;
 
 /// An enrollment secret's row: a shared password that lets many machines into one tenant.
 #[derive(Debug, Clone)]
@@ -29,6 +33,10 @@ pub struct EnrollmentSecret {
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked, for good.
     pub revoked_at: Option<Timestamp>,
+    /// What its hosts are tagged with when they come.
+    pub tags: BTreeSet<Tag>,
+    /// From elsewhere it is as if it did not exist; none: it lets in from anywhere.
+    pub from: Networks,
 }
 
 /// How an enrollment secret stands.
@@ -59,6 +67,8 @@ impl EnrollmentSecret {
     }
 }
 
+/// Most networks that one names.
+pub const FROM_MAX: usize = 32;
 /// Allowed caps.
 pub const MAX_USES: std::ops::RangeInclusive<i64> = 1..=1_000_000;
 /// Shortest and longest life of a secret that expires, in seconds.

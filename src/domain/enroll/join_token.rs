@@ -1,11 +1,14 @@
 //! Join tokens: single use, expiring, for one tenant, perhaps for one agent id.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::domain::enroll::credential::CredentialHash;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::label::Label;
+use crate::domain::tag::Tag;
 use crate::domain::vocabulary::vocabulary;
 
 /// A join token's row: it lets one machine in, once.
@@ -29,6 +32,8 @@ pub struct JoinToken {
     pub used_at: Option<Timestamp>,
     /// When somebody took it back.
     pub voided_at: Option<Timestamp>,
+    /// What its host is tagged with when it comes.
+    pub tags: BTreeSet<Tag>,
 }
 
 vocabulary! {

@@ -31,6 +31,8 @@ vocabulary! {
         MakerGone = "maker_gone",
         MalformedCredential = "malformed_credential",
         MalformedToken = "malformed_token",
+        /// A secret was shown from a network that it does not let in from.
+        OtherNetwork = "other_network",
         Revoked = "revoked",
         /// After a restore nobody has said yet that it is still good.
         Suspended = "suspended",

@@ -1,7 +1,10 @@
 //! Networks by address and prefix length (CIDR, RFC 4632), and how much of an address is one client.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
+
+use crate::domain::text::serde_as_text;
 
 /// How much of an IPv4-mapped address says that it is one.
 const MAPPED_PREFIX: u8 = 96;
@@ -24,6 +27,24 @@ struct Network {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not a network such as 10.0.0.0/8 or 2001:db8::/32")]
 pub struct NotANetwork(String);
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// As it is read, with commas between.
+impl fmt::Display for Networks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, network) in self.0.iter().enumerate() {
+            write!(f, "{}{network}", if at > 0 { "," } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+serde_as_text!(Networks);
 
 impl FromStr for Networks {
     type Err = NotANetwork;
@@ -74,6 +95,21 @@ impl Network {
 }
 
 impl Networks {
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Each as a text.
+    pub fn texts(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+
     /// Whether an address is in one of them; an IPv4 address in IPv6 counts as what it maps.
     pub fn contain(&self, address: IpAddr) -> bool {
         address != UNKNOWN && self.0.iter().any(|network| network.contains(address))
@@ -106,6 +142,9 @@ mod tests {
         for good in ["", "10.0.0.1", "0.0.0.0/0", "::/0", "2001:db8::/32,10.0.0.0/8"] {
             assert!(good.parse::<Networks>().is_ok(), "{good}");
         }
+        let both: Networks = "2001:db8::/32, 10.1.0.0/16".parse().unwrap();
+        assert_eq!(both.to_string(), "2001:db8::/32,10.1.0.0/16");
+        assert_eq!(both.to_string().parse(), Ok(both));
         for bad in ["10.0.0.0/33", "::/129", "example.org", "10.0.0.0/-1", "10.0.0/8"] {
             assert!(bad.parse::<Networks>().is_err(), "{bad}");
         }

@@ -24,6 +24,7 @@ impl TokenItem {
             expires_at: token.expires_at,
             used_at: token.used_at,
             voided_at: token.voided_at,
+            tags: token.tags.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -72,6 +73,8 @@ impl From<&EnrollmentSecret> for SecretItem {
             expires_at: secret.expires_at,
             last_used_at: secret.last_used_at,
             revoked_at: secret.revoked_at,
+            tags: secret.tags.iter().map(ToString::to_string).collect(),
+            from: secret.from.texts(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Request bodies: JSON of a known shape, bounded in size and time.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::encoding::strict::Object;
 use crate::domain::code::Code;
+use crate::domain::tag::{InvalidTag, TAGS_MAX, Tag};
 use crate::http::Shared;
 use crate::http::input::extract::client_of;
 use crate::http::input::fair_slots::FairSlots;
@@ -112,6 +114,16 @@ async fn read(request: Request, shared: &Shared) -> Result<axum::body::Bytes, Pr
 /// A text of the body that has a form of its own.
 pub(crate) fn text<T: FromStr<Err: Display>>(otherwise: Code, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|error: T::Err| Problem::new(otherwise, error.to_string()))
+}
+
+/// The tags of a body: at most as many as a host may have.
+pub(crate) fn tags(texts: &[String]) -> Result<BTreeSet<Tag>, Problem> {
+    let tags: BTreeSet<Tag> =
+        texts.iter().map(|tag| text(Code::InvalidTag, tag)).collect::<Result<_, _>>()?;
+    match tags.len() {
+        0..=TAGS_MAX => Ok(tags),
+        _ => Err(Problem::new(Code::InvalidTag, InvalidTag::TooMany.to_string())),
+    }
 }
 
 /// What is wrong with a body, without repeating any of it: values may be secrets.

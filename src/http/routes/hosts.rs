@@ -1,6 +1,5 @@
 //! Hosts over the API: looked at, changed one or many, decommissioned, re-enabled, deleted; and the revocation of an agent.
 
-use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use axum::extract::State;
@@ -27,9 +26,8 @@ use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::HostId;
 use crate::domain::insight::timeline::EventKey;
 use crate::domain::replicas::Synchronous;
-use crate::domain::tag::{InvalidTag, TAGS_MAX, Tag};
 use crate::http::Shared;
-use crate::http::input::body::{Json, text};
+use crate::http::input::body::{Json, tags, text};
 use crate::http::input::extract::{
     AgentRead, AgentWrite, Allowed, HostWrite, Id, InTenant, One, Params, tenant,
 };
@@ -254,15 +252,6 @@ pub(crate) async fn change_many(
 /// An id that names nothing is no reason to refuse a batch, and one that is none is.
 fn host_id(text: &str) -> Result<HostId, Problem> {
     text.parse().map_err(|_| Problem::bad_request("'ids' holds a text that is no id of a host."))
-}
-
-fn tags(texts: &[String]) -> Result<BTreeSet<Tag>, Problem> {
-    let tags: BTreeSet<Tag> =
-        texts.iter().map(|tag| text(Code::InvalidTag, tag)).collect::<Result<_, _>>()?;
-    match tags.len() {
-        0..=TAGS_MAX => Ok(tags),
-        _ => Err(Problem::new(Code::InvalidTag, InvalidTag::TooMany.to_string())),
-    }
 }
 
 pub(crate) async fn delete(

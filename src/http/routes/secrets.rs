@@ -8,10 +8,12 @@ use crate::api::credentials::{CreatedSecret, SecretBody, SecretItem};
 use crate::api::page::Page;
 use crate::app::issue::secrets::SecretOrder;
 use crate::domain::code::Code;
+use crate::domain::enroll::enrollment_secret::FROM_MAX;
 use crate::domain::ids::CredentialId;
+use crate::domain::network::networks::Networks;
 use crate::domain::replicas::Synchronous;
 use crate::http::Shared;
-use crate::http::input::body::{Json, text};
+use crate::http::input::body::{Json, tags, text};
 use crate::http::input::extract::{Allowed, InTenant, One, Params, SecretWrite, tenant};
 use crate::http::input::page::{ListRequest, page_query};
 use crate::http::problem::Problem;
@@ -48,7 +50,15 @@ pub(crate) async fn create(
 ) -> Result<Created<CreatedSecret>, Problem> {
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let name = text(Code::InvalidName, &body.name)?;
-    let order = SecretOrder { name, max_uses: body.max_uses, ttl_seconds: body.ttl_seconds };
+    let tags = tags(&body.tags)?;
+    let from: Networks = text(Code::InvalidNetwork, &body.from.join(","))?;
+    if from.len() > FROM_MAX || from.len() != body.from.len() {
+        return Err(Problem::new(
+            Code::InvalidNetwork,
+            "a secret names at most 32 networks, one in each entry",
+        ));
+    }
+    let order = SecretOrder { name, max_uses: body.max_uses, ttl_seconds: body.ttl_seconds, tags, from };
     let (secret, credential) = shared.app.create_secret(&allowed.caller, tenant, order).await?;
     Ok(Created(CreatedSecret::new(&secret, &credential)))
 }

@@ -203,7 +203,13 @@ fn credentials(api: Api) -> Api {
         .at(GET, "/agents/enroll-tokens", tokens::list)
         .operation("mintJoinToken", "Mint a join token; its text is in this answer and nowhere else")
         .at(POST, "/agents/enroll-tokens", tokens::mint)
-        .refuses(&[Code::InvalidAgentId, Code::InvalidName, Code::InvalidTtl, Code::TooMany])
+        .refuses(&[
+            Code::InvalidAgentId,
+            Code::InvalidName,
+            Code::InvalidTtl,
+            Code::InvalidTag,
+            Code::TooMany,
+        ])
         .operation("voidJoinToken", "Void a join token that has not been used")
         .at(DELETE, "/agents/enroll-tokens/{id}", tokens::void)
         .refuses_with(409, Code::TokenUsed)
@@ -217,7 +223,13 @@ fn credentials(api: Api) -> Api {
             "Create an enrollment secret; its text is in this answer and nowhere else",
         )
         .at(POST, "/enrollment-secrets", secrets::create)
-        .refuses(&[Code::InvalidName, Code::InvalidMaxUses, Code::InvalidTtl])
+        .refuses(&[
+            Code::InvalidName,
+            Code::InvalidMaxUses,
+            Code::InvalidTtl,
+            Code::InvalidTag,
+            Code::InvalidNetwork,
+        ])
         .operation("revokeEnrollmentSecret", "Revoke an enrollment secret for good")
         .at(POST, "/enrollment-secrets/{id}/revoke", secrets::revoke)
         .refuses(&[Code::ReplicaBehind])

@@ -8,7 +8,7 @@ use crate::app::issue::tokens::TokenOrder;
 use crate::domain::code::Code;
 use crate::domain::ids::CredentialId;
 use crate::http::Shared;
-use crate::http::input::body::{OptionalJson, text};
+use crate::http::input::body::{OptionalJson, tags, text};
 use crate::http::input::extract::{AgentWrite, Allowed, InTenant, One, Params, tenant};
 use crate::http::input::page::ListRequest;
 use crate::http::problem::Problem;
@@ -23,7 +23,7 @@ pub(crate) async fn mint(
     let tenant = tenant(&shared, &allowed.caller, params.tenant.as_deref())?;
     let agent = body.agent_id.map(|id| text(Code::InvalidAgentId, &id)).transpose()?;
     let name = body.name.map(|name| text(Code::InvalidName, &name)).transpose()?;
-    let order = TokenOrder { agent, name, ttl_seconds: body.ttl_seconds };
+    let order = TokenOrder { agent, name, ttl_seconds: body.ttl_seconds, tags: tags(&body.tags)? };
     let (token, credential) = shared.app.mint_token(&allowed.caller, tenant, order).await?;
     let warning = match &token.agent {
         Some(agent) if shared.app.is_revoked(tenant, agent)? => Some(MintWarning::identity_revoked(agent)),

@@ -1,5 +1,6 @@
 //! Enrollments and the credentials that let machines in, as they lie on disk.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -13,6 +14,8 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::label::Label;
+use crate::domain::network::networks::Networks;
+use crate::domain::tag::Tag;
 use crate::store::record::encoding::{FromDisk, ToDisk, as_text, hex, on_disk};
 
 on_disk! {
@@ -108,6 +111,8 @@ struct JoinTokenRecord {
     expires_at: Timestamp,
     used_at: Option<Timestamp>,
     voided_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    tags: BTreeSet<Tag>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,4 +129,8 @@ struct EnrollmentSecretRecord {
     uses: u32,
     last_used_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    tags: BTreeSet<Tag>,
+    #[serde(default, skip_serializing_if = "Networks::is_empty")]
+    from: Networks,
 }

@@ -185,6 +185,8 @@ fn enroll(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
         uses: 0,
         last_used_at: None,
         revoked_at: None,
+        tags: std::collections::BTreeSet::new(),
+        from: crate::domain::network::networks::Networks::default(),
     };
     let secret = view.any_tenant().enrollment_secret(id)?.unwrap_or_else(fresh);
     let serial = Serial::new(now, [number; 10]);

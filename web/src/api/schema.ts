@@ -1092,6 +1092,7 @@ export interface components {
             created_at: string;
             /** Format: date-time */
             expires_at: string | null;
+            from: string[];
             id: string;
             /** Format: date-time */
             last_used_at: string | null;
@@ -1101,6 +1102,7 @@ export interface components {
             /** Format: date-time */
             revoked_at: string | null;
             secret: string;
+            tags: string[];
             tenant_id: string;
             /** Format: uint32 */
             uses: number;
@@ -1400,6 +1402,11 @@ export interface components {
             /** @default null */
             name?: string | null;
             /**
+             * @description What hosts that come with it are tagged with: at most 32, each `key` or `key:value`.
+             * @default []
+             */
+            tags?: string[];
+            /**
              * Format: int64
              * @description From a minute to 30 days; an hour when left out.
              * @default null
@@ -1434,6 +1441,7 @@ export interface components {
             /** @description Why hosts will refuse the server at that address, if they will, and what to do about it. */
             server_warning: string | null;
             state: components["schemas"]["JoinTokenState"];
+            tags: string[];
             tenant_id: string;
             token: string;
             /** Format: date-time */
@@ -1565,12 +1573,22 @@ export interface components {
         /** @description `POST /v1/enrollment-secrets` */
         SecretBody: {
             /**
+             * @description Networks that hosts must come from, `10.0.0.0/8` or `2001:db8::/32`, at most 32; from elsewhere it is as if it did not exist.
+             * @default []
+             */
+            from?: string[];
+            /**
              * Format: int64
              * @description Without it, any number of hosts.
              * @default null
              */
             max_uses?: number | null;
             name: string;
+            /**
+             * @description What hosts that come with it are tagged with: at most 32, each `key` or `key:value`.
+             * @default []
+             */
+            tags?: string[];
             /**
              * Format: int64
              * @description From a minute to five years; without it, until revoked.
@@ -1584,6 +1602,7 @@ export interface components {
             created_at: string;
             /** Format: date-time */
             expires_at: string | null;
+            from: string[];
             id: string;
             /** Format: date-time */
             last_used_at: string | null;
@@ -1592,6 +1611,7 @@ export interface components {
             name: string;
             /** Format: date-time */
             revoked_at: string | null;
+            tags: string[];
             tenant_id: string;
             /** Format: uint32 */
             uses: number;
@@ -1707,6 +1727,7 @@ export interface components {
             id: string;
             name: string | null;
             state: components["schemas"]["JoinTokenState"];
+            tags: string[];
             tenant_id: string;
             /** Format: date-time */
             used_at: string | null;
@@ -3353,6 +3374,7 @@ export interface operations {
                      *           "id": "agrakiuuyzled3t5",
                      *           "name": "new database",
                      *           "state": "open",
+                     *           "tags": [],
                      *           "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *           "used_at": null,
                      *           "voided_at": null
@@ -3469,6 +3491,7 @@ export interface operations {
                      *       "server": "https://muster.example.org:8443",
                      *       "server_warning": null,
                      *       "state": "open",
+                     *       "tags": [],
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "token": "mjt_agrakiuuyzled3t5_…",
                      *       "used_at": null,
@@ -3563,7 +3586,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: invalid_agent_id, invalid_name, invalid_ttl, too_many */
+            /** @description code: invalid_agent_id, invalid_name, invalid_tag, invalid_ttl, too_many */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3571,7 +3594,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "invalid_agent_id" | "invalid_name" | "invalid_ttl" | "too_many";
+                        code?: "invalid_agent_id" | "invalid_name" | "invalid_tag" | "invalid_ttl" | "too_many";
                     };
                 };
             };
@@ -3629,6 +3652,7 @@ export interface operations {
                      *       "id": "agrakiuuyzled3t5",
                      *       "name": "new database",
                      *       "state": "voided",
+                     *       "tags": [],
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "used_at": null,
                      *       "voided_at": "2026-11-22T21:21:22.134Z"
@@ -4433,11 +4457,17 @@ export interface operations {
                      *         {
                      *           "created_at": "2026-11-22T21:21:22.144Z",
                      *           "expires_at": "2026-12-22T21:21:22.144Z",
+                     *           "from": [
+                     *             "10.0.0.0/8"
+                     *           ],
                      *           "id": "agrakiuu4aqmdrcx",
                      *           "last_used_at": null,
                      *           "max_uses": 40,
                      *           "name": "rack-7",
                      *           "revoked_at": null,
+                     *           "tags": [
+                     *             "role:web"
+                     *           ],
                      *           "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *           "uses": 0
                      *         }
@@ -4524,8 +4554,14 @@ export interface operations {
             content: {
                 /**
                  * @example {
+                 *       "from": [
+                 *         "10.0.0.0/8"
+                 *       ],
                  *       "max_uses": 40,
                  *       "name": "rack-7",
+                 *       "tags": [
+                 *         "role:web"
+                 *       ],
                  *       "ttl_seconds": 2592000
                  *     }
                  */
@@ -4543,12 +4579,18 @@ export interface operations {
                      * @example {
                      *       "created_at": "2026-11-22T21:21:22.144Z",
                      *       "expires_at": "2026-12-22T21:21:22.144Z",
+                     *       "from": [
+                     *         "10.0.0.0/8"
+                     *       ],
                      *       "id": "agrakiuu4aqmdrcx",
                      *       "last_used_at": null,
                      *       "max_uses": 40,
                      *       "name": "rack-7",
                      *       "revoked_at": null,
                      *       "secret": "mes_agrakiuu4aqmdrcx_…",
+                     *       "tags": [
+                     *         "role:web"
+                     *       ],
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "uses": 0
                      *     }
@@ -4640,7 +4682,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description code: invalid_max_uses, invalid_name, invalid_ttl */
+            /** @description code: invalid_max_uses, invalid_name, invalid_network, invalid_tag, invalid_ttl */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4648,7 +4690,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
-                        code?: "invalid_max_uses" | "invalid_name" | "invalid_ttl";
+                        code?: "invalid_max_uses" | "invalid_name" | "invalid_network" | "invalid_tag" | "invalid_ttl";
                     };
                 };
             };
@@ -4702,11 +4744,17 @@ export interface operations {
                      * @example {
                      *       "created_at": "2026-11-22T21:21:22.144Z",
                      *       "expires_at": "2026-12-22T21:21:22.144Z",
+                     *       "from": [
+                     *         "10.0.0.0/8"
+                     *       ],
                      *       "id": "agrakiuu4aqmdrcx",
                      *       "last_used_at": null,
                      *       "max_uses": 40,
                      *       "name": "rack-7",
                      *       "revoked_at": "2026-11-22T21:21:22.168Z",
+                     *       "tags": [
+                     *         "role:web"
+                     *       ],
                      *       "tenant_id": "01a20522-87ef-71c3-91b1-d6df30adc77f",
                      *       "uses": 0
                      *     }
