@@ -32,7 +32,12 @@ pub const TOLD: usize = 20;
 const REST: Duration = Duration::from_secs(2);
 
 fn heartbeat(facts: Option<HostFacts>) -> SessionRequest {
-    SessionRequest { message: Some(session_request::Message::Heartbeat(HeartbeatRequest { facts })) }
+    SessionRequest {
+        message: Some(session_request::Message::Heartbeat(HeartbeatRequest {
+            facts,
+            ..HeartbeatRequest::default()
+        })),
+    }
 }
 
 /// An agent with an open session.
