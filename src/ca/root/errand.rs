@@ -6,9 +6,11 @@
 use data_encoding::BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::ca::crl::RevokedEntry;
-use crate::ca::hierarchy::{self, IntermediateRequest, SignedIntermediate};
+use crate::ca::hierarchy::{self, IntermediateRequest, RenewError, SignedIntermediate};
 use crate::ca::parse::revocation_list;
 use crate::ca::root::change::{self, MadeRoot, RootChangeError};
 use crate::domain::identity::hierarchy::RootTask;
@@ -264,6 +266,7 @@ pub fn plan(
         crl_url: request.crl_base.as_ref().map(ToString::to_string),
     };
     if errand.task == RootTask::Prepare {
+        belongs_to_nobody(kept)?;
         return Ok(plan);
     }
     let (root, _) = hierarchy::root_for(request, root_key, now)?;
@@ -283,6 +286,14 @@ pub fn plan(
     Ok(plan)
 }
 
+/// A list with entries beside the key of a root that is still to be made is another root's, and would be lost.
+fn belongs_to_nobody(kept: Option<&[u8]>) -> Result<(), RenewError> {
+    let Some(kept) = kept else { return Ok(()) };
+    let entries =
+        CertificateRevocationList::from_der(kept).map(|(_, list)| list.iter_revoked_certificates().count());
+    if entries == Ok(0) { Ok(()) } else { Err(RenewError::KeptListOfAnother) }
+}
+
 /// Signs it.
 pub fn sign(
     errand: &Errand,
@@ -292,6 +303,7 @@ pub fn sign(
 ) -> Result<SignedErrand, RootChangeError> {
     let request = &errand.request;
     if errand.task == RootTask::Prepare {
+        belongs_to_nobody(kept)?;
         let MadeRoot { root, signed } = change::make(request, root_key, now)?;
         return Ok(SignedErrand { request: errand.digest(), root: Some(root), signed });
     }

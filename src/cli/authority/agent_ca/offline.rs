@@ -88,14 +88,16 @@ pub(super) async fn request(
     let body = RootRequestBody { task: task.to_owned(), intermediate, now };
     let answer = control.call(Call::post("/local/agent-ca/root/request").body(&body)).await?;
     let RootRequestAnswer { request, new_key } = answer.read()?;
-    if file.as_os_str() == "-" {
-        print_whole(request.as_bytes())?;
-    } else {
+    let to_stdout = file.as_os_str() == "-";
+    if !to_stdout {
         durable::replace(file, WORLD_READABLE, request.as_bytes())
             .map_err(|error| CliError::cannot_write(file, &error))?;
-        if global.json {
-            return print_json(&json!({ "request": file, "new_key": new_key }));
-        }
+    }
+    match (global.json, to_stdout) {
+        (true, true) => return print_json(&json!({ "request": request, "new_key": new_key })),
+        (true, false) => return print_json(&json!({ "request_file": file, "new_key": new_key })),
+        (false, true) => print_whole(request.as_bytes())?,
+        (false, false) => {}
     }
     eprintln!(
         "Request for the key with the SHA-256 {new_key}. It is the one that is open; an earlier one counts no more."
