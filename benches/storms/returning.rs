@@ -93,7 +93,10 @@ async fn open(dial: &Dial, begun: Instant) -> Option<Session> {
     let mut client = dial.try_connect().await?;
     let (up, requests) = mpsc::channel(1);
     let facts = HostFacts { hostname: dial.id.clone(), arch: "x86_64".to_owned(), ..HostFacts::default() };
-    let first = session_request::Message::Heartbeat(HeartbeatRequest { facts: Some(facts) });
+    let first = session_request::Message::Heartbeat(HeartbeatRequest {
+        facts: Some(facts),
+        ..HeartbeatRequest::default()
+    });
     up.send(SessionRequest { message: Some(first) }).await.ok()?;
     let mut down = client.session(ReceiverStream::new(requests)).await.ok()?.into_inner();
     down.message().await.ok()??;
@@ -120,8 +123,10 @@ pub async fn rotate(
                 told_to_wait += 1;
                 tokio::time::sleep(TOLD_TO_WAIT).await;
             }
-            Ok((status, body)) => panic!("{status} {}", String::from_utf8_lossy(&body)),
-            Err(_) => {
+            answered => {
+                let refused =
+                    answered.as_ref().ok().map(|(status, body)| (*status, String::from_utf8_lossy(body)));
+                assert!(refused.is_none(), "refused for good: {refused:?}");
                 unanswered += 1;
                 tokio::time::sleep(KNOCKS_EVERY).await;
             }

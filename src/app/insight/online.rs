@@ -79,6 +79,7 @@ mod tests {
             first_enrolled_at: now,
             last_seen: None,
             newest_shown: None,
+            trust: crate::domain::host::HostTrust::default(),
             decommissioned_at: None,
             revoked_at: None,
             let_in_by: None,

@@ -49,6 +49,10 @@ const STEPS: &[Step] = &[
     Step { gained: "a change log beside the store", run: |_| Ok(()) },
     Step { gained: "restore epochs, and what waits for the operator after one", run: |_| Ok(()) },
     Step { gained: "webhooks and their queues", run: |_| Ok(()) },
+    Step {
+        gained: "tags and notes of hosts, who was online, another root beside the first",
+        run: |_| Ok(()),
+    },
 ];
 
 /// The layout that this version reads and writes.
