@@ -90,7 +90,13 @@ fn open(directory: &Path) -> Arc<App> {
 
 async fn seed(app: &Arc<App>, operator: &Caller, hosts: usize) {
     let tenant = app.default_tenant().expect("the default tenant");
-    let order = SecretOrder { name: "bench".parse().expect("a name"), max_uses: None, ttl_seconds: None };
+    let order = SecretOrder {
+        name: "bench".parse().expect("a name"),
+        max_uses: None,
+        ttl_seconds: None,
+        tags: std::collections::BTreeSet::new(),
+        from: muster::domain::network::networks::Networks::default(),
+    };
     let (_, secret) = app.create_secret(operator, tenant, order).await.expect("a secret");
     let secret = secret.reveal();
     let mut enrolling = tokio::task::JoinSet::new();
