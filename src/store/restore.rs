@@ -179,13 +179,8 @@ impl Restoring {
         read(&View::new(&Snapshot::of_file(transaction)))
     }
 
-    /// What the revocation journal beside the store's future place knows and the backup does not: denials, and
+    /// What a revocation journal knows, mostly the one beside the store's future place, and the backup does not: denials, and
     /// records of the audit trail. `None` when there is no journal.
-    pub fn unknown(&self, now: Timestamp) -> Result<Option<OnlyInJournal>, SnapshotReadError> {
-        self.unknown_in(&self.path.with_file_name(JOURNAL_NAME), now)
-    }
-
-    /// The same of a journal elsewhere.
     pub fn unknown_in(
         &self,
         journal: &Path,

@@ -8,7 +8,7 @@ pub mod from_replica;
 use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -35,7 +35,7 @@ use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::network::pin::Pin;
 use crate::replica::history::HistoryError;
 use crate::replica::state::StateFile;
-use crate::store::{self, Change, OnlyInJournal, ReadError, RestoredChange, Restoring, View};
+use crate::store::{self, Change, ReadError, RestoredChange, Restoring, View};
 
 /// Why nothing was restored. The data directory is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -201,8 +201,8 @@ pub fn restore(
     if let Some(show) = accept_unauthenticated.filter(|_| !authenticated) {
         show(&restoring.view(in_charge)?);
     }
-    let from_journal = restoring.unknown(now)?;
-    let unpacked = Unpacked { restoring, beside, authenticated, from_journal, replica: None };
+    let journal = data_dir.join(store::JOURNAL_NAME);
+    let unpacked = Unpacked { restoring, beside, authenticated, journal, replica: None };
     unpacked.put_in_place(data_dir, wishes, caller, now)
 }
 
@@ -220,8 +220,8 @@ struct Unpacked {
     restoring: Restoring,
     beside: BesideTheStore,
     authenticated: bool,
-    /// What was taken away after it.
-    from_journal: Option<OnlyInJournal>,
+    /// Says what was taken away after it, if it is there.
+    journal: PathBuf,
     /// The last change in the replica that it came out of.
     replica: Option<Timestamp>,
 }
@@ -235,13 +235,14 @@ impl Unpacked {
         caller: &Caller,
         now: Timestamp,
     ) -> Result<Restored, RestoreError> {
-        let Self { restoring, beside, authenticated, from_journal, replica } = self;
+        let Self { restoring, beside, authenticated, journal, replica } = self;
         let roots = expected_roots(&restoring, wishes)?;
         let server_files = match wishes.keep_tls {
             true => KeptServerFiles::default(),
             false => beside.to_put_back(data_dir)?,
         };
         let list = wishes.list.as_deref().map(|der| read_list(&restoring, der)).transpose()?;
+        let from_journal = restoring.unknown_in(&journal, now)?;
         let created_at = restoring.created_at;
         // The one that a backup was made beside says nothing of what came after it, but is as good as any for what came before.
         let journal = from_journal.as_ref().filter(|journal| journal.reaches_beyond());

@@ -53,15 +53,16 @@ pub fn restore_from(
     let Rebuilt { restoring, mut beside, last } = source.rebuild(data_dir, envelope, source.at)?;
     let restoring = restoring.migrated()?;
     let mut end = last;
-    let from_journal = if source.at.is_none() {
-        restoring.unknown(now)?
-    } else {
+    let mut journal = data_dir.join(JOURNAL_NAME);
+    // It is there until the end, and goes away by itself.
+    let mut scratch = None;
+    if source.at.is_some() {
         drop_abandoned(data_dir).map_err(RestoreError::Scratch)?;
-        let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(data_dir);
-        let scratch = scratch.map_err(RestoreError::Scratch)?;
-        let journal = scratch.path().join(JOURNAL_NAME);
+        let made = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(data_dir);
+        let scratch = scratch.insert(made.map_err(RestoreError::Scratch)?);
+        let lost = std::mem::replace(&mut journal, scratch.path().join(JOURNAL_NAME));
         // The lost server's own may know of the last second.
-        match std::fs::copy(data_dir.join(JOURNAL_NAME), &journal) {
+        match std::fs::copy(lost, &journal) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(RestoreError::Scratch(error));
             }
@@ -72,9 +73,8 @@ pub fn restore_from(
         later.restoring.migrated()?.write_journal(&journal, now)?;
         // Agents trust what the server had last.
         beside = later.beside;
-        restoring.unknown_in(&journal, now)?
-    };
-    let unpacked = Unpacked { restoring, beside, authenticated: true, from_journal, replica: Some(end) };
+    }
+    let unpacked = Unpacked { restoring, beside, authenticated: true, journal, replica: Some(end) };
     unpacked.put_in_place(data_dir, wishes, caller, now)
 }
 
