@@ -1,5 +1,7 @@
 //! Hosts: the registry's rows for machines. They outlive their certificates.
 
+pub mod tag;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -7,12 +9,12 @@ use jiff::Timestamp;
 
 use super::ids::{HostId, TenantId};
 use crate::domain::enroll::enrollment::LetInBy;
+use crate::domain::host::tag::HostMarks;
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::hierarchy::BundleDigest;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::printable::printable;
-use crate::domain::tag::HostMarks;
 use crate::domain::vocabulary::vocabulary;
 
 /// One machine, as the registry knows it.

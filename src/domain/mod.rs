@@ -21,7 +21,6 @@ pub mod people;
 pub mod printable;
 pub mod replicas;
 pub(crate) mod sha256;
-pub mod tag;
 pub(crate) mod text;
 pub mod version;
 pub mod vocabulary;

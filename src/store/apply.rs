@@ -1,6 +1,7 @@
 //! Writing: every change, with the indexes that follow from it.
 
 mod audit;
+mod migrated;
 mod online;
 mod restored;
 mod retained;
@@ -13,8 +14,7 @@ use super::change::Change;
 use super::layers::delta::Delta;
 use super::layers::snapshot::Snapshot;
 use super::record::{
-    ClockMarksRecord, DeniedSerialRecord, ReportRecord, SessionRecord, StoredHost, ToDisk, decode, encode,
-    suspended_key,
+    ClockMarksRecord, DeniedSerialRecord, ReportRecord, SessionRecord, ToDisk, decode, encode, suspended_key,
 };
 use super::rows::{Rows, Span, Table, Visit, protect};
 use super::view::{View, day_of, host_serial_key, identity_key, meta};
@@ -286,41 +286,6 @@ impl Batch {
         self.put(Table::Tenants, default_tenant.id.as_bytes(), default_tenant)?;
         self.put(Table::Meta, meta::DEFAULT_TENANT, &default_tenant.id)?;
         self.set_layout(layout)
-    }
-
-    /// Notes with each host which credential let it in.
-    pub(crate) fn note_what_let_hosts_in(&mut self) -> Result<(), ReadError> {
-        let mut hosts = Vec::new();
-        self.each(Table::Hosts, &Span::all(), &mut |_, content| {
-            hosts.push(decode::<StoredHost>(Table::Hosts, content)?);
-            Ok(())
-        })?;
-        for host in hosts {
-            let mut let_in_by = None;
-            View::new(self).any_tenant().enrollments_of(host.id(), None, |enrollment| {
-                let_in_by = enrollment.via.let_in_by();
-                if let_in_by.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
-            if let Some(by) = let_in_by {
-                self.put(Table::Hosts, host.id().as_bytes(), &host.let_in(by))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes with each denied serial whose it is.
-    pub(crate) fn note_whose_denied_serials_are(&mut self) -> Result<(), ReadError> {
-        let mut denied = Vec::new();
-        View::new(self).denied_serials(|serial, record| {
-            denied.push((serial, record));
-            ControlFlow::Continue(())
-        })?;
-        for (serial, record) in denied {
-            let holder = View::new(self).holder_of(serial)?;
-            let record = DeniedSerialRecord { holder, ..record };
-            self.put(Table::DeniedSerials, serial.as_bytes(), &record)?;
-        }
-        Ok(())
     }
 
     pub(crate) fn set_layout(&mut self, layout: u32) -> Result<(), ReadError> {

@@ -1,7 +1,6 @@
 //! The one writer: a thread that runs waiting decisions as a batch and puts what they change on disk together, as one frame
 //! of the change log.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,6 +24,7 @@ use crate::request_id::run_for;
 use crate::store::journal::audit_checkpoints::Loss;
 use crate::store::journal::file::{Journal, JournalError};
 use crate::store::journal::line::Line;
+use crate::store::journal::net::{coalesce, newest};
 use crate::store::layers::checkpoint;
 use crate::store::layers::checkpoint::Checkpointer;
 use crate::store::log::change_log::ChangeLog;
@@ -485,35 +485,4 @@ impl Run {
             Ok(()) => Ok(()),
         }
     }
-}
-
-/// What a batch comes to: of several uses of one secret, the last.
-fn newest(withdrawals: Vec<Withdrawal>) -> Vec<Withdrawal> {
-    let mut seen = HashSet::new();
-    let mut net: Vec<_> = withdrawals.into_iter().rev().collect();
-    net.retain(|withdrawal| match withdrawal {
-        Withdrawal::SecretUses { id, .. } => seen.insert(*id),
-        _ => true,
-    });
-    net.reverse();
-    net
-}
-
-/// What a batch comes to: of several steps that concern one identity, the last.
-fn coalesce(denials: Vec<Denial>) -> Vec<Denial> {
-    let mut seen = HashSet::new();
-    let mut net = Vec::with_capacity(denials.len());
-    for denial in denials.into_iter().rev() {
-        let settled = match &denial {
-            Denial::Serial { .. } => false,
-            Denial::Identity { identity, .. } | Denial::Lifted { identity, .. } => {
-                !seen.insert(identity.clone())
-            }
-        };
-        if !settled {
-            net.push(denial);
-        }
-    }
-    net.reverse();
-    net
 }

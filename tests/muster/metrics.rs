@@ -45,7 +45,9 @@ fn names_in(expression: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_served_is_what_the_reference_lists() {
-    let server = Server::quickstart();
+    let replica = tempfile::tempdir().unwrap();
+    let entry = format!("url=file://{}", replica.path().display());
+    let server = Server::quickstart_with(&[("MUSTER_REPLICAS", &entry)]);
     let http = server.http();
     let identity = Identity::enroll(&server, "web-1").await;
     identity.rotate(&http).await;

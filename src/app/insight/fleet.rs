@@ -489,7 +489,7 @@ mod tests {
             newest_serial: Serial::from_bytes([number; 16]),
             svid_not_after: Timestamp::UNIX_EPOCH,
             flags: std::collections::BTreeSet::new(),
-            marks: crate::domain::tag::HostMarks::default(),
+            marks: crate::domain::host::tag::HostMarks::default(),
         }
     }
 

@@ -86,7 +86,7 @@ mod tests {
             newest_serial: Serial::new(now, [1; 10]),
             svid_not_after: now,
             flags: std::collections::BTreeSet::new(),
-            marks: crate::domain::tag::HostMarks::default(),
+            marks: crate::domain::host::tag::HostMarks::default(),
         };
         app.decide(move |_, _| Ok(Verdict::<_, Unavailable>::accept((), vec![Change::PutHost(host)])))
             .await

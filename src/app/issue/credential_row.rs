@@ -10,10 +10,10 @@ use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment::Via;
 use crate::domain::enroll::enrollment_secret::{EnrollmentSecret, SecretState};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState};
+use crate::domain::host::tag::Tag;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::audit_reason::AuditReason;
-use crate::domain::tag::Tag;
 use crate::domain::withdrawal::Suspended;
 use crate::store::{Change, View};
 

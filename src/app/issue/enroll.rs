@@ -27,13 +27,13 @@ use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment::{Enrollment, RevocationReason, SpkiHash};
 use crate::domain::enroll::join_token::JoinToken;
 use crate::domain::fairness::rate::Rate;
+use crate::domain::host::tag::{HostMarks, given_tags};
 use crate::domain::host::{Host, HostFacts, tells_machines_apart};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::ids::{CredentialId, HostId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::insight::audit_reason::AuditReason;
 use crate::domain::insight::timeline::TimelineKind;
-use crate::domain::tag::{HostMarks, given_tags};
 use crate::store::{Change, ReadError, RestoredChange, Verdict, View};
 
 /// How long a repeated request is answered with the certificate already issued.

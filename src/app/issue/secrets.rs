@@ -12,11 +12,11 @@ use crate::app::decide::first_of;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::enrollment_secret::{EnrollmentSecret, MAX_USES, TTL_SECONDS};
+use crate::domain::host::tag::{Tag, listed};
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::label::Label;
 use crate::domain::network::networks::Networks;
-use crate::domain::tag::{Tag, listed};
 use crate::store::{Change, Verdict, View};
 
 /// What kind of secret is wanted.

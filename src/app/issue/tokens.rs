@@ -12,13 +12,13 @@ use crate::app::decide::first;
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::enroll::credential::{Credential, CredentialKind};
 use crate::domain::enroll::join_token::{JoinToken, JoinTokenState, TTL_SECONDS, TTL_SECONDS_DEFAULT};
+use crate::domain::host::tag::{Tag, listed};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::insight::audit_action::AuditAction;
 use crate::domain::label::Label;
 use crate::domain::people::permission::Permission;
-use crate::domain::tag::{Tag, listed};
 use crate::store::{Change, Verdict, View};
 
 /// What kind of token is wanted.

@@ -10,12 +10,12 @@ use tokio::sync::watch;
 
 use crate::app::access::caller::Caller;
 use crate::app::{App, Unavailable};
+use crate::domain::host::tag::Tag;
 use crate::domain::identity::admission::{Admission, NotAdmitted};
 use crate::domain::identity::hierarchy::Hierarchy;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::SpiffeId;
 use crate::domain::ids::HostId;
-use crate::domain::tag::Tag;
 use crate::vouch::issuers::Issuers;
 use crate::vouch::refusal::NotVouched;
 

@@ -167,7 +167,7 @@ mod tests {
             newest_serial: serial,
             svid_not_after: now + DAY,
             flags: BTreeSet::new(),
-            marks: crate::domain::tag::HostMarks::default(),
+            marks: crate::domain::host::tag::HostMarks::default(),
         };
         let recorded = enrollment.clone();
         write(

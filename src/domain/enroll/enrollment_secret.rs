@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::domain::enroll::credential::CredentialHash;
+use crate::domain::host::tag::Tag;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::label::Label;
 use crate::domain::network::networks::Networks;
-use crate::domain::tag::Tag;
 
 /// An enrollment secret's row: a shared password that lets many machines into one tenant.
 #[derive(Debug, Clone)]

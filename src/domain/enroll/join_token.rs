@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::domain::enroll::credential::CredentialHash;
+use crate::domain::host::tag::Tag;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, TenantId};
 use crate::domain::label::Label;
-use crate::domain::tag::Tag;
 use crate::domain::vocabulary::vocabulary;
 
 /// A join token's row: it lets one machine in, once.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::encoding::strict::Object;
 use crate::domain::code::Code;
-use crate::domain::tag::{InvalidTag, TAGS_MAX, Tag};
+use crate::domain::host::tag::{InvalidTag, TAGS_MAX, Tag};
 use crate::http::Shared;
 use crate::http::input::extract::client_of;
 use crate::http::input::fair_slots::FairSlots;

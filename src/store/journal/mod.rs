@@ -5,3 +5,4 @@ mod comparison;
 pub(crate) mod facts;
 pub(crate) mod file;
 pub(crate) mod line;
+pub(crate) mod net;

@@ -21,7 +21,7 @@ pub(crate) struct FileView {
 
 impl std::fmt::Debug for FileView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FileView")
+        f.write_str("a view of the file")
     }
 }
 

@@ -10,12 +10,12 @@ use crate::domain::enroll::credential::CredentialHash;
 use crate::domain::enroll::enrollment::{Enrollment, LetInBy, Revocation, RevocationReason, SpkiHash, Via};
 use crate::domain::enroll::enrollment_secret::EnrollmentSecret;
 use crate::domain::enroll::join_token::JoinToken;
+use crate::domain::host::tag::Tag;
 use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{CredentialId, HostId, TenantId};
 use crate::domain::label::Label;
 use crate::domain::network::networks::Networks;
-use crate::domain::tag::Tag;
 use crate::store::record::encoding::{FromDisk, ToDisk, as_text, hex, on_disk};
 
 on_disk! {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::domain::enroll::enrollment::LetInBy;
+use crate::domain::host::tag::{HostMarks, HostNote, Tag};
 use crate::domain::host::{Host, HostFacts, HostFlag, HostTrust};
 use crate::domain::identity::deny::AgentRef;
 use crate::domain::identity::hierarchy::BundleDigest;
@@ -14,7 +15,6 @@ use crate::domain::identity::serial::Serial;
 use crate::domain::identity::spiffe::AgentId;
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::timeline::HostEvent;
-use crate::domain::tag::{HostMarks, HostNote, Tag};
 use crate::store::record::encoding::{ToDisk, on_disk, optional, optional_base64};
 
 on_disk! {

@@ -218,7 +218,7 @@ fn enroll(view: &View<'_>, number: u8) -> Result<Vec<Change>, ReadError> {
         newest_serial: serial,
         svid_not_after: not_after,
         flags: std::collections::BTreeSet::new(),
-        marks: crate::domain::tag::HostMarks::default(),
+        marks: crate::domain::host::tag::HostMarks::default(),
     };
     // Now and then so much that the file must grow.
     let certificate = vec![number; if number % 16 == 15 { 200_000 } else { 700 }];

@@ -891,6 +891,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Webhooks, the oldest first
+         * @description Needs the permission `webhook.write`.
+         */
+        get: operations["listWebhooks"];
+        put?: never;
+        /**
+         * Have somebody told of events; the key is in this answer and nowhere else
+         * @description Needs the permission `webhook.write`.
+         */
+        post: operations["createWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove a webhook with all that waits for it
+         * @description Needs the permission `webhook.write`.
+         */
+        delete: operations["deleteWebhook"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a message to a webhook at once
+         * @description Needs the permission `webhook.write`.
+         */
+        post: operations["testWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -912,6 +976,10 @@ export interface components {
         /** @description `GET /v1/agent-ca` */
         AgentCaAnswer: {
             certificates: components["schemas"]["CaCertificate"][];
+            /** @description What a root was asked to sign elsewhere and what has not come back. */
+            open_request: components["schemas"]["RootRequest"] | null;
+            /** @description That another root takes the place of the one before; `null`: there is none. */
+            root_change: components["schemas"]["RootChange"] | null;
             /** @description The pin of the HTTPS listener's certificate: another CA than this one. */
             server_pin: string | null;
             trust_domain: string;
@@ -991,6 +1059,21 @@ export interface components {
             items: components["schemas"]["AuditRecord"][];
             /** @description Where the next page starts; `null` on the last one. */
             next_cursor: string | null;
+        };
+        /** @description How backups stand. */
+        BackupsItem: {
+            /**
+             * Format: uint64
+             * @description How often the server makes one by itself.
+             */
+            every_seconds: number | null;
+            /** @description Whether its last attempt came to nothing. */
+            failed: boolean;
+            /**
+             * Format: date-time
+             * @description When the newest was begun, by the server or by somebody.
+             */
+            newest_at: string | null;
         };
         /** @description `GET /.well-known/spiffe-bundle`: a JWK set (RFC 7517) as SPIFFE Trust Domain and Bundle 4 describes it. */
         BundleAnswer: {
@@ -1106,6 +1189,51 @@ export interface components {
             tenant_id: string;
             /** Format: uint32 */
             uses: number;
+        };
+        /** @description The only answer that ever holds a webhook's key. */
+        CreatedWebhook: {
+            /** Format: date-time */
+            created_at: string;
+            /**
+             * Format: uint64
+             * @description Events that arrived since the server started.
+             */
+            delivered: number;
+            /**
+             * Format: uint64
+             * @description Events that never arrived: ten thousand waited already, or they were tried for a day.
+             */
+            dropped: number;
+            /** @description `null`: all. */
+            events: components["schemas"]["WebhookEventName"][] | null;
+            /**
+             * Format: date-time
+             * @description Since when nothing has arrived.
+             */
+            failing_since: string | null;
+            format: components["schemas"]["WebhookFormatName"];
+            id: string;
+            /** Format: date-time */
+            last_attempt_at: string | null;
+            /** @description Why the last attempt came to nothing. */
+            last_error: string | null;
+            /**
+             * Format: uint16
+             * @description What the receiver answered last.
+             */
+            last_status: number | null;
+            /** @description Whether certificates of its own vouch for the receiver. */
+            own_ca: boolean;
+            /** @description `whsec_` and base64; what Standard Webhooks' libraries take. */
+            secret: string;
+            /** @description `null`: it is told of every tenant's events, and of the deployment's. */
+            tenant_id: string | null;
+            url: string;
+            /**
+             * Format: uint32
+             * @description Events that wait.
+             */
+            waiting: number;
         };
         /**
          * @description What let a host in.
@@ -1469,6 +1597,7 @@ export interface components {
         /** @description `GET /v1/overview` */
         OverviewAnswer: {
             agent_ca: components["schemas"]["AgentCaExpiry"] | null;
+            backups: components["schemas"]["BackupsItem"];
             /** @description The last 30 days, oldest first. */
             enrollments_per_day: components["schemas"]["DayCount"][];
             /** Format: uint */
@@ -1480,6 +1609,7 @@ export interface components {
             /** Format: uint */
             not_reported_24h: number;
             outage_forecast: components["schemas"]["ForecastItem"];
+            server: components["schemas"]["ServerItem"];
             server_certificate: components["schemas"]["ServerCertificateItem"] | null;
             /**
              * @description When each 24th of the SVIDs that are valid now will have run out if the server stopped now, from the first to the last:
@@ -1515,7 +1645,7 @@ export interface components {
          * @description A permission by its name.
          * @enum {string}
          */
-        PermissionName: "agent.read" | "agent.vouch" | "agent.write" | "audit.read" | "host.write" | "secret.write" | "user.write" | "token.write" | "tenant.write";
+        PermissionName: "agent.read" | "agent.vouch" | "agent.write" | "audit.read" | "host.write" | "secret.write" | "user.write" | "token.write" | "webhook.write" | "tenant.write";
         /** @description How a person wants to see times. */
         PreferencesBody: {
             clock: components["schemas"]["ClockStyle"];
@@ -1530,6 +1660,8 @@ export interface components {
              * @description How many there are, where another number was expected (`set_changed`).
              */
             found?: number | null;
+            /** @description What the server's log calls the request; also in the header `X-Request-Id`. */
+            request_id?: string | null;
             /** Format: uint16 */
             status: number;
             title: string;
@@ -1548,6 +1680,40 @@ export interface components {
         };
         /** @enum {string} */
         Role: "admin" | "operator" | "viewer";
+        /** @description How far another root is. It is the last of the roots. */
+        RootChange: {
+            /**
+             * Format: date-time
+             * @description Since when it issues; `null`: it does not yet.
+             */
+            activated_at: string | null;
+            /**
+             * Format: uint
+             * @description Agents that were seen in the last week.
+             */
+            agents_seen: number;
+            /**
+             * Format: uint
+             * @description Those of them that have not reported that they know the roots as they are.
+             */
+            agents_without: number;
+            /**
+             * Format: date-time
+             * @description Since when it is public.
+             */
+            prepared_at: string;
+            /**
+             * Format: date-time
+             * @description When the one before may go at the earliest.
+             */
+            retire_from: string | null;
+        };
+        RootRequest: {
+            /** Format: date-time */
+            made_at: string;
+            /** @description `renew`, `revoke_intermediate` or `prepare_root`. */
+            task: string;
+        };
         /** @description `POST /enroll/agent/rotate` */
         RotateBody: {
             chain: string;
@@ -1626,6 +1792,21 @@ export interface components {
             /** Format: date-time */
             not_after: string;
             pin: string | null;
+        };
+        /** @description The server itself. */
+        ServerItem: {
+            /** @description Why an enrollment that arrives now would not be answered with a certificate. */
+            not_ready: string | null;
+            /** @description Whether it serves; a command that has opened the store of a stopped server says no. */
+            serving: boolean;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since: string | null;
+            /** @description The address that is given out. */
+            url: string | null;
+            version: string;
         };
         /** @description Who is signed in, and what they may do. */
         SessionAnswer: {
@@ -1823,6 +2004,87 @@ export interface components {
             severity: components["schemas"]["SeverityName"];
             /** @description The path of the page that lists exactly what is counted. */
             target: string | null;
+        };
+        /** @description `POST /v1/webhooks` */
+        WebhookBody: {
+            /** @description PEM: what vouches for the receiver in place of the system's roots. */
+            ca_pem?: string | null;
+            /** @description Which events; without it all, those of later versions included. */
+            events?: components["schemas"]["WebhookEventName"][] | null;
+            /** @description `json`, unless another one is named. */
+            format?: components["schemas"]["WebhookFormatName"] | null;
+            /** @description Where events are posted: `https://…`, with a path that may hold what the receiver knows its callers by. */
+            url: string;
+        };
+        /**
+         * @description The kinds of events that a webhook can be told of.
+         * @enum {string}
+         */
+        WebhookEventName: "host.enrolled" | "host.silent" | "host.decommissioned" | "identity.revoked" | "clone.suspected" | "secret.exhausted" | "enrollment.refused" | "expiry.near" | "backup.failed" | "replica.behind";
+        /**
+         * @description How an event is written.
+         * @enum {string}
+         */
+        WebhookFormatName: "json" | "text";
+        /** @description Somebody who is told of events. */
+        WebhookItem: {
+            /** Format: date-time */
+            created_at: string;
+            /**
+             * Format: uint64
+             * @description Events that arrived since the server started.
+             */
+            delivered: number;
+            /**
+             * Format: uint64
+             * @description Events that never arrived: ten thousand waited already, or they were tried for a day.
+             */
+            dropped: number;
+            /** @description `null`: all. */
+            events: components["schemas"]["WebhookEventName"][] | null;
+            /**
+             * Format: date-time
+             * @description Since when nothing has arrived.
+             */
+            failing_since: string | null;
+            format: components["schemas"]["WebhookFormatName"];
+            id: string;
+            /** Format: date-time */
+            last_attempt_at: string | null;
+            /** @description Why the last attempt came to nothing. */
+            last_error: string | null;
+            /**
+             * Format: uint16
+             * @description What the receiver answered last.
+             */
+            last_status: number | null;
+            /** @description Whether certificates of its own vouch for the receiver. */
+            own_ca: boolean;
+            /** @description `null`: it is told of every tenant's events, and of the deployment's. */
+            tenant_id: string | null;
+            url: string;
+            /**
+             * Format: uint32
+             * @description Events that wait.
+             */
+            waiting: number;
+        };
+        /** @description One page of a list. */
+        WebhookItemPage: {
+            items: components["schemas"]["WebhookItem"][];
+            /** @description Where the next page starts; `null` on the last one. */
+            next_cursor: string | null;
+        };
+        /** @description What came of a test. */
+        WebhookTestAnswer: {
+            delivered: boolean;
+            /** @description Why it did not arrive. */
+            error: string | null;
+            /**
+             * Format: uint16
+             * @description What the receiver answered.
+             */
+            status: number | null;
         };
     };
     responses: never;
@@ -2471,6 +2733,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "ca_unavailable" | "unavailable";
+                    };
+                };
+            };
+            /** @description code: replica_behind */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "replica_behind";
                     };
                 };
             };
@@ -3261,6 +3535,11 @@ export interface operations {
                      *           "subject": "CN=Muster agent intermediate CA c29adeb4, O=muster"
                      *         }
                      *       ],
+                     *       "open_request": {
+                     *         "made_at": "2027-08-21T09:12:44Z",
+                     *         "task": "renew"
+                     *       },
+                     *       "root_change": null,
                      *       "server_pin": "7334795f4dfecd2702717987661d27ff99eed32d9300e7ea9d45035239683b73",
                      *       "trust_domain": "muster"
                      *     }
@@ -3848,6 +4127,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "unavailable";
+                    };
+                };
+            };
+            /** @description code: replica_behind */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "replica_behind";
                     };
                 };
             };
@@ -4834,6 +5125,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: replica_behind */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "replica_behind";
+                    };
+                };
+            };
         };
     };
     events: {
@@ -5558,6 +5861,18 @@ export interface operations {
                     };
                 };
             };
+            /** @description code: replica_behind */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "replica_behind";
+                    };
+                };
+            };
         };
     };
     changeHost: {
@@ -5882,6 +6197,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "unavailable";
+                    };
+                };
+            };
+            /** @description code: replica_behind */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "replica_behind";
                     };
                 };
             };
@@ -6262,6 +6589,11 @@ export interface operations {
                      *         "root_not_after": "2036-11-22T21:16:17Z",
                      *         "trust_domain": "muster"
                      *       },
+                     *       "backups": {
+                     *         "every_seconds": 86400,
+                     *         "failed": false,
+                     *         "newest_at": "2026-11-22T21:16:17Z"
+                     *       },
                      *       "enrollments_per_day": [
                      *         {
                      *           "count": 0,
@@ -6280,6 +6612,13 @@ export interface operations {
                      *         "all_expired": "2026-11-23T21:21:17Z",
                      *         "first_expiry": "2026-11-23T21:21:17Z",
                      *         "half_expired": "2026-11-23T21:21:17Z"
+                     *       },
+                     *       "server": {
+                     *         "not_ready": null,
+                     *         "serving": true,
+                     *         "since": "2026-11-22T21:16:17Z",
+                     *         "url": "https://muster.example.org:8443",
+                     *         "version": "0.2.0"
                      *       },
                      *       "server_certificate": {
                      *         "not_after": "2029-02-24T21:16:17Z",
@@ -7788,6 +8127,502 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"] & {
                         /** @enum {unknown} */
                         code?: "unsupported_media_type";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    listWebhooks: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Items on a page. */
+                limit?: number;
+                /** @description The tenant to look at, for callers who see all of them. */
+                tenant?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of a list */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-11-22T21:21:22.329Z",
+                     *           "delivered": 2,
+                     *           "dropped": 0,
+                     *           "events": [
+                     *             "clone.suspected",
+                     *             "expiry.near"
+                     *           ],
+                     *           "failing_since": null,
+                     *           "format": "json",
+                     *           "id": "019ab1c2-3d4e-7f60-8a1b-2c3d4e5f6071",
+                     *           "last_attempt_at": "2026-11-22T21:25:01Z",
+                     *           "last_error": null,
+                     *           "last_status": 204,
+                     *           "own_ca": false,
+                     *           "tenant_id": null,
+                     *           "url": "https://hooks.example.org/muster",
+                     *           "waiting": 0
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookItemPage"];
+                };
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: permission_denied */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
+                };
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    createWebhook: {
+        parameters: {
+            query?: {
+                /** @description The tenant to work in, for callers who see all of them; `default` when left out. */
+                tenant?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "events": [
+                 *         "clone.suspected",
+                 *         "expiry.near"
+                 *       ],
+                 *       "url": "https://hooks.example.org/muster"
+                 *     }
+                 */
+                "application/json": components["schemas"]["WebhookBody"];
+            };
+        };
+        responses: {
+            /** @description The only answer that ever holds a webhook's key */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-22T21:21:22.329Z",
+                     *       "delivered": 0,
+                     *       "dropped": 0,
+                     *       "events": [
+                     *         "clone.suspected",
+                     *         "expiry.near"
+                     *       ],
+                     *       "failing_since": null,
+                     *       "format": "json",
+                     *       "id": "019ab1c2-3d4e-7f60-8a1b-2c3d4e5f6071",
+                     *       "last_attempt_at": null,
+                     *       "last_error": null,
+                     *       "last_status": null,
+                     *       "own_ca": false,
+                     *       "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=",
+                     *       "tenant_id": null,
+                     *       "url": "https://hooks.example.org/muster",
+                     *       "waiting": 0
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CreatedWebhook"];
+                };
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: permission_denied */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
+                };
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "timeout";
+                    };
+                };
+            };
+            /** @description code: payload_too_large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "payload_too_large";
+                    };
+                };
+            };
+            /** @description code: unsupported_media_type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unsupported_media_type";
+                    };
+                };
+            };
+            /** @description code: invalid_ca, invalid_events, invalid_url, no_envelope, too_many */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "invalid_ca" | "invalid_events" | "invalid_url" | "no_envelope" | "too_many";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    deleteWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: permission_denied */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
+                };
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
+                    };
+                };
+            };
+            /** @description code: unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unavailable";
+                    };
+                };
+            };
+        };
+    };
+    testWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What came of a test */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "delivered": true,
+                     *       "error": null,
+                     *       "status": 204
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookTestAnswer"];
+                };
+            };
+            /** @description code: bad_request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "bad_request";
+                    };
+                };
+            };
+            /** @description code: unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "unauthenticated";
+                    };
+                };
+            };
+            /** @description code: permission_denied */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "permission_denied";
+                    };
+                };
+            };
+            /** @description code: not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "not_found";
+                    };
+                };
+            };
+            /** @description code: no_envelope */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "no_envelope";
+                    };
+                };
+            };
+            /** @description code: throttled */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"] & {
+                        /** @enum {unknown} */
+                        code?: "throttled";
                     };
                 };
             };

@@ -482,7 +482,7 @@ mod tests {
             newest_serial: Serial::from_bytes([1; 16]),
             svid_not_after: at(i64::from(number)),
             flags: BTreeSet::new(),
-            marks: crate::domain::tag::HostMarks::default(),
+            marks: crate::domain::host::tag::HostMarks::default(),
         }
     }
 

@@ -8,9 +8,9 @@ use std::str::FromStr;
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 
+use crate::domain::host::tag::Tag;
 use crate::domain::host::{HostFlag, HostState};
 use crate::domain::ids::{CredentialId, HostId};
-use crate::domain::tag::Tag;
 use crate::domain::version::VersionRange;
 
 /// Which hosts are wanted. Decommissioned ones are, if they are asked for, or named exactly.

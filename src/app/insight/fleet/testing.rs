@@ -37,7 +37,7 @@ impl Fleet {
             newest_serial: Serial::from_bytes(*id.as_bytes()),
             svid_not_after: Timestamp::UNIX_EPOCH,
             flags: BTreeSet::new(),
-            marks: crate::domain::tag::HostMarks::default(),
+            marks: crate::domain::host::tag::HostMarks::default(),
         });
     }
 }

@@ -11,8 +11,8 @@ use crate::app::issue::hosts::marks::marked;
 use crate::app::issue::hosts::{letting_back, taking_out};
 use crate::app::{App, Unavailable, entropy};
 use crate::domain::host::Host;
+use crate::domain::host::tag::{HostMarks, InvalidTag, Tag, changed_tags};
 use crate::domain::ids::{HostId, TenantId};
-use crate::domain::tag::{HostMarks, InvalidTag, Tag, changed_tags};
 use crate::domain::vocabulary::vocabulary;
 use crate::store::{Change, ReadError, Verdict, View};
 

@@ -6,9 +6,9 @@ use crate::app::access::caller::Caller;
 use crate::app::issue::hosts::{HostDetail, HostError};
 use crate::app::{App, entropy};
 use crate::domain::host::Host;
+use crate::domain::host::tag::{HostMarks, HostNote, Tag};
 use crate::domain::ids::{HostId, TenantId};
 use crate::domain::insight::audit_action::AuditAction;
-use crate::domain::tag::{HostMarks, HostNote, Tag};
 use crate::store::Change;
 
 /// What is to be said of a host; what is left out stays.

@@ -132,7 +132,7 @@ fn registered(
         newest_serial: shown.serial,
         svid_not_after: certificate.not_after,
         flags: BTreeSet::new(),
-        marks: crate::domain::tag::HostMarks::default(),
+        marks: crate::domain::host::tag::HostMarks::default(),
     })
 }
 
