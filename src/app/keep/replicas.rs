@@ -196,6 +196,17 @@ impl App {
 }
 
 impl ReplicaFigures {
+    /// Since when it needs somebody, and what for; `None`: it does not.
+    pub(crate) fn trouble(&self, now: Timestamp) -> Option<(Timestamp, String)> {
+        let message = self.finding()?.message;
+        let is_slow = match self.standing.state {
+            ReplicaState::Starting | ReplicaState::Following | ReplicaState::Behind => !self.fenced,
+            _ => false,
+        };
+        let since = if is_slow { now - self.lag + BEHIND_AFTER } else { self.standing.since };
+        Some((since, message))
+    }
+
     fn finding(&self) -> Option<Finding> {
         let ReplicaStanding { url, state, since, why, .. } = &self.standing;
         let why = why.as_deref().unwrap_or("it takes what is written more slowly than it is written");
@@ -262,12 +273,14 @@ mod tests {
                 unsent: 7,
                 fenced: false,
             };
-            figures.finding().map(|finding| (finding.code, finding.severity))
+            let now = Timestamp::from_second(1_000).unwrap();
+            let began = figures.trouble(now).map(|(began, _)| began.as_second());
+            figures.finding().map(|finding| (finding.code, finding.severity, began.unwrap()))
         };
         assert_eq!(of(ReplicaState::Behind, 59), None);
-        assert_eq!(of(ReplicaState::Behind, 61), Some((FindingCode::ReplicaBehind, Severity::Soon)));
+        assert_eq!(of(ReplicaState::Behind, 61), Some((FindingCode::ReplicaBehind, Severity::Soon, 999)));
         assert_eq!(of(ReplicaState::Following, 0), None);
-        assert_eq!(of(ReplicaState::Unsafe, 0), Some((FindingCode::UnsafeReplica, Severity::Critical)));
-        assert_eq!(of(ReplicaState::Foreign, 0), Some((FindingCode::ReplicaBehind, Severity::Critical)));
+        assert_eq!(of(ReplicaState::Unsafe, 0), Some((FindingCode::UnsafeReplica, Severity::Critical, 0)));
+        assert_eq!(of(ReplicaState::Foreign, 0), Some((FindingCode::ReplicaBehind, Severity::Critical, 0)));
     }
 }

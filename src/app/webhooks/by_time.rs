@@ -28,6 +28,13 @@ impl App {
         let mut events = Vec::new();
         if let Some(since) = since.filter(|since| *since <= now) {
             events.extend(endings.iter().filter_map(|ending| near(ending, since, now)));
+            let troubles = self.replica_figures();
+            let troubles = troubles.iter().filter_map(|replica| replica.trouble(now));
+            events.extend(
+                troubles.filter(|(began, _)| since < *began && *began <= now).map(|(_, why)| {
+                    WebhookEvent::of_all(WebhookEventKind::ReplicaBehind, now, &[("why", why)])
+                }),
+            );
             events.extend(
                 self.fleet.fallen_silent(since - SILENT_AFTER, now - SILENT_AFTER).into_iter().map(
                     |(tenant, host, last_seen)| WebhookEvent {
