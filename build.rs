@@ -1,5 +1,5 @@
 //! Puts the web UI into the binary: installs its packages, builds it, compresses it, and writes the list of
-//! its files as Rust.
+//! its files as Rust. The same of the manual, `docs/`.
 //!
 //! Everything happens in `OUT_DIR`; the source tree stays clean. Without npm the binary gets a page that says
 //! how to have the UI. `MUSTER_WEB_DIST=DIR` takes a UI that was built already, `MUSTER_SKIP_WEB=1` leaves it
@@ -42,6 +42,7 @@ fn main() -> Outcome<()> {
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", web.join(source).display());
     }
+    manual(&PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("docs"), &out)?;
     let dist = out.join("dist");
     match built_ui(&web, &out, &dist)? {
         Ui::At(dir) => embed(&dir, &out),
@@ -50,6 +51,33 @@ fn main() -> Outcome<()> {
             embed(&dist, &out)
         }
     }
+}
+
+/// Writes the list of the manual's pages as Rust, by their paths below the folder, the index of each folder first.
+fn manual(docs: &Path, out: &Path) -> Outcome<()> {
+    println!("cargo::rerun-if-changed={}", docs.display());
+    let mut files = Vec::new();
+    collect(docs, "", &mut files)?;
+    let mut pages = Vec::new();
+    for (path, file) in files.iter().filter(|(path, _)| path.ends_with(".md")) {
+        let text = fs::read_to_string(file)?;
+        let title = text.lines().next().and_then(|line| line.strip_prefix("# "));
+        let title = title.ok_or_else(|| format!("{path} has no title"))?.to_owned();
+        let topic = path.trim_start_matches('/').trim_end_matches(".md").to_lowercase();
+        let topic = match topic.strip_suffix("readme") {
+            Some("") => "index".to_owned(),
+            Some(folder) => folder.trim_end_matches('/').to_owned(),
+            None => topic,
+        };
+        pages.push((topic != "index", topic.contains('/'), topic, title, file));
+    }
+    pages.sort();
+    let mut list = String::from("&[\n");
+    for (_, _, topic, title, file) in pages {
+        writeln!(list, "    Page {{ topic: {topic:?}, title: {title:?}, text: include_str!({file:?}) }},")?;
+    }
+    list.push_str("]\n");
+    Ok(fs::write(out.join("manual.rs"), list)?)
 }
 
 enum Ui {

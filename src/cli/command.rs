@@ -102,6 +102,7 @@ pub(crate) enum Command {
     Check(crate::cli::upkeep::check::CheckCommand),
     Status(crate::cli::upkeep::status::StatusCommand),
     Selftest(crate::cli::selftest::SelftestCommand),
+    Docs(crate::cli::manual::DocsCommand),
     /// Enroll this machine, and run the agent that keeps its identity fresh
     #[command(subcommand)]
     Agent(crate::cli::agent::command::AgentCommand),
@@ -191,6 +192,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Check(command) => return command.run(&global).await,
         Command::Status(command) => command.run(&global).await?,
         Command::Selftest(command) => command.run(&global).await?,
+        Command::Docs(command) => command.run(&global)?,
         Command::Tenant(command) => command.run(&global).await?,
         Command::User(command) => command.run(&global).await?,
         Command::ApiToken(command) => command.run(&global).await?,

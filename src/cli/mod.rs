@@ -10,6 +10,7 @@ mod completions;
 mod context;
 mod control;
 pub mod fleet;
+pub mod manual;
 pub mod output;
 pub mod people;
 mod received;

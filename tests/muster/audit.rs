@@ -72,6 +72,7 @@ const ASKS: &[(&str, &str)] = &[("POST", "/v1/vouch"), ("POST", "/v1/webhooks/{i
 const LOCAL: &[(&str, Option<AuditAction>)] = &[
     ("/backup", Some(AuditAction::StoreBackup)),
     ("/check", None),
+    ("/replicas", None),
     ("/restore/declare", Some(AuditAction::StoreDeclare)),
     ("/restore/confirm", Some(AuditAction::StoreConfirm)),
     ("/agent-ca", Some(AuditAction::AgentCaInit)),

@@ -194,6 +194,7 @@ fn key_file(path: &Path, content: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recovery_identity_alone_opens_a_backup_and_runs_the_server() {
     let mut server = Server::quickstart();
+    std::fs::remove_file(server.file("root-key.pem")).unwrap();
     let kept = Identity::enroll(&server, "web-1").await;
     assert_eq!(checked(&server), (Some(4), vec!["envelope_beside_data".to_owned()]));
     let before = backup(&server, "before.age");
@@ -265,6 +266,7 @@ async fn the_server_backs_itself_up_and_says_where_it_could_not() {
     let mut env = clock.env().to_vec();
     env.push(("MUSTER_BACKUP", "every=6h,keep=2"));
     let server = Server::quickstart_with(&env);
+    std::fs::remove_file(server.file("root-key.pem")).unwrap();
     let http = server.http();
     assert!(!figures(&http).await.contains("muster_backup_newest_seconds"));
     let recipient = age::x25519::Identity::generate().to_public().to_string();

@@ -86,6 +86,8 @@ mod local_files;
 mod logs;
 /// Manners of the command line: tables, forms, contexts, following, completions.
 mod manners;
+/// `muster docs`: the manual is in the program, and a word leads to its page.
+mod manual;
 /// Figures: served, documented, and asked for by rules and dashboard.
 mod metrics;
 /// No two public types share a name.

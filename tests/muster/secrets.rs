@@ -253,3 +253,27 @@ async fn the_command_line_makes_lists_and_revokes() {
     assert!(matches!(zero.code, Some(1 | 2)) && zero.stdout.is_empty(), "{zero}");
     assert_eq!(server.cli(&["secret", "list", "--json"]).run().items().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_shows_whom_a_secret_let_in_and_whom_not() {
+    let server = Server::quickstart();
+    let admin = Client::admin(&server).await;
+    let (id, text_of) = secret(&admin, "", &json!({"name": "rack-7", "max_uses": 1})).await;
+    secret(&admin, "", &json!({"name": "twice"})).await;
+    secret(&admin, "", &json!({"name": "twice"})).await;
+    let let_in = host_by_secret(&admin, &text_of).await;
+    let refused = present_secret(&server.http(), &text_of, &Key::p256().csr()).await;
+    refused.refused(401, "unauthorized");
+    let shown = server.cli(&["secret", "show", "rack-7", "--json"]).run().json();
+    assert_eq!((&shown["secret"]["id"], &shown["secret"]["uses"]), (&json!(id), &json!(1)));
+    assert_eq!(shown["hosts"][0]["id"], let_in.host_id());
+    assert_eq!((&shown["refusals"][0]["target"], shown["refusals"][1].is_null()), (&json!(id), true));
+    let shown = server.cli(&["secret", "show", &id]).run().ok().stdout;
+    for part in ["rack-7", "1 / 1", &let_in.host_id(), "exhausted"] {
+        assert!(shown.contains(part), "{part} is not in\n{shown}");
+    }
+    assert!(!shown.contains("mes_"), "{shown}");
+    let two = server.cli(&["secret", "show", "twice"]).run().failed();
+    assert!(two.stderr.contains("2 secrets have the name"), "{two}");
+    server.cli(&["secret", "show", "nothing"]).run().failed();
+}

@@ -1,5 +1,7 @@
 //! `muster secret`
 
+mod show;
+
 use clap::Subcommand;
 use zeroize::Zeroizing;
 
@@ -49,6 +51,14 @@ pub(crate) enum SecretCommand {
         #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
+    /// Show a secret with the hosts that it has let in, and the latest refusals
+    Show {
+        /// The secret's id, or a name that only one has
+        secret: String,
+        /// The secret's tenant
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
+    },
     /// Revoke a secret: nobody can enroll with it any more, agents already enrolled stay
     Revoke {
         /// The secret's id, as the list shows it
@@ -62,6 +72,7 @@ pub(crate) enum SecretCommand {
 const EXAMPLES: &str = "Examples:
   muster secret create --name rack-7 --max-uses 40 --ttl 30d > rack-7.secret
   muster secret list --state active
+  muster secret show rack-7
   muster secret revoke ID";
 
 const ROUTE: &str = "/v1/enrollment-secrets";
@@ -101,6 +112,7 @@ impl SecretCommand {
                 let none = "No enrollment secrets. Create one: muster secret create --name NAME";
                 secrets.print_list(global.json, &columns, none)
             }
+            Self::Show { secret, tenant } => show::show(global, &control, &secret, tenant).await,
             Self::Revoke { id, tenant } => {
                 let path = format!("{ROUTE}/{}/revoke", escape(&id));
                 let revoked = control.call(Call::post(&path).query("tenant", tenant)).await?;
