@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::encoding::word::Word;
 use crate::domain::insight::finding::Severity;
+use crate::domain::replicas::ReplicaState;
 
 /// `GET /v1/overview`
 #[derive(Serialize, JsonSchema, Deserialize)]
@@ -22,6 +23,11 @@ pub(crate) struct OverviewAnswer {
     pub(crate) server_certificate: Option<ServerCertificateItem>,
     pub(crate) server: ServerItem,
     pub(crate) backups: BackupsItem,
+    /// How each replica stands that is set.
+    // Servers before 0.2.0 do not send it.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub(crate) replicas: Vec<ReplicaGlance>,
     pub(crate) outage_forecast: ForecastItem,
     /// When each 24th of the SVIDs that are valid now will have run out if the server stopped now, from the first to the last:
     /// 25 moments, or none where there is no SVID.
@@ -75,6 +81,15 @@ pub(crate) struct BackupsItem {
     pub(crate) every_seconds: Option<u64>,
     /// Whether its last attempt came to nothing.
     pub(crate) failed: bool,
+}
+
+/// How a replica stands.
+#[derive(Serialize, JsonSchema, Deserialize)]
+pub(crate) struct ReplicaGlance {
+    pub(crate) url: String,
+    pub(crate) state: Word<ReplicaState>,
+    /// For how long the oldest change has been waiting that it lacks.
+    pub(crate) lag_seconds: i64,
 }
 
 /// When SVIDs would have run out if the server stopped now.

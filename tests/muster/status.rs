@@ -6,13 +6,14 @@ use crate::support::cli::Output;
 use crate::support::identity::Identity;
 use crate::support::server::Server;
 
-const LINES: [&str; 7] = [
+const LINES: [&str; 8] = [
     "Server",
     "Agent CA",
     "Server certificate",
     "Fleet",
     "If the server stopped now",
     "Backups",
+    "Replicas",
     "Needs somebody",
 ];
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::app::insight::findings::{FleetSums, fleet_findings};
 use crate::app::insight::fleet::Census;
 use crate::app::keep::backup::scheduled::BackupFigures;
+use crate::app::keep::replicas::ReplicaFigures;
 use crate::app::{App, Unavailable};
 use crate::ca::hierarchy::{self, CaRole, CertificateSummary};
 use crate::domain::identity::hierarchy::{Hierarchy, IntermediateRevocation};
@@ -38,7 +39,9 @@ pub struct Overview {
     pub forecast: Forecast,
     /// How backups stand.
     pub backups: BackupFigures,
-    /// How often the server makes one by itself.
+    /// How each replica stands.
+    pub replicas: Vec<ReplicaFigures>,
+    /// How often the server makes a backup by itself.
     pub backup_every: Option<Duration>,
     /// When each 24th of those SVIDs will have run out if the server stopped now, from the first to the last.
     pub survival: Vec<Timestamp>,
@@ -110,6 +113,7 @@ impl App {
             survival: survival(&mut expiries),
             forecast: forecast(expiries),
             backups: self.backup_figures()?,
+            replicas: self.replica_figures(),
             backup_every: self.backup_schedule().map(|schedule| schedule.every.unsigned_abs()),
             warnings: ranked(warnings),
         })

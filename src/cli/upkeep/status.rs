@@ -4,7 +4,8 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::api::overview::{
-    AgentCaExpiry, BackupsItem, ForecastItem, OverviewAnswer, ServerCertificateItem, ServerItem, WarningItem,
+    AgentCaExpiry, BackupsItem, ForecastItem, OverviewAnswer, ReplicaGlance, ServerCertificateItem,
+    ServerItem, WarningItem,
 };
 use crate::cli::Global;
 use crate::cli::control::{Call, Control};
@@ -40,6 +41,7 @@ impl StatusCommand {
             made("Fleet", |it| fleet(&it.overview)),
             made("If the server stopped now", |it| forecast(&it.overview.outage_forecast)),
             made("Backups", |it| backups(&it.overview.backups, it.now)),
+            made("Replicas", |it| replicas(&it.overview.replicas)),
             made("Needs somebody", |it| how_many(&it.overview.warnings)),
         ];
         print_fields(&shown, &fields)?;
@@ -120,6 +122,19 @@ fn backups(backups: &BackupsItem, now: Timestamp) -> String {
         None => "none by itself".to_owned(),
     };
     format!("{newest}; {own}{}", if backups.failed { "; THE LAST ONE FAILED" } else { "" })
+}
+
+fn replicas(replicas: &[ReplicaGlance]) -> String {
+    let one = |it: &ReplicaGlance| {
+        let behind =
+            if it.lag_seconds > 0 { format!(", {} s behind", it.lag_seconds) } else { String::new() };
+        format!("{} {}{behind}", shown(&it.url), it.state)
+    };
+    if replicas.is_empty() {
+        "none".to_owned()
+    } else {
+        replicas.iter().map(one).collect::<Vec<_>>().join("; ")
+    }
 }
 
 fn how_many(warnings: &[WarningItem]) -> String {

@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 
 use crate::api::overview::{
-    AgentCaExpiry, BackupsItem, DayCount, ForecastItem, OverviewAnswer, ServerCertificateItem, ServerItem,
-    WarningItem,
+    AgentCaExpiry, BackupsItem, DayCount, ForecastItem, OverviewAnswer, ReplicaGlance, ServerCertificateItem,
+    ServerItem, WarningItem,
 };
 use crate::app::insight::overview::Overview;
+use crate::app::keep::replicas::ReplicaFigures;
 use crate::domain::insight::finding::Finding;
 
 impl From<Finding> for WarningItem {
@@ -20,6 +21,16 @@ impl From<Finding> for WarningItem {
             target: target.map(Into::into),
             message,
             hint,
+        }
+    }
+}
+
+impl From<&ReplicaFigures> for ReplicaGlance {
+    fn from(figures: &ReplicaFigures) -> Self {
+        Self {
+            url: figures.standing.url.clone(),
+            state: figures.standing.state.into(),
+            lag_seconds: figures.lag.as_secs(),
         }
     }
 }
@@ -52,6 +63,7 @@ impl OverviewAnswer {
                 every_seconds: overview.backup_every.map(|every| every.as_secs()),
                 failed: overview.backups.failed,
             },
+            replicas: overview.replicas.iter().map(ReplicaGlance::from).collect(),
             outage_forecast: ForecastItem {
                 first_expiry: overview.forecast.first,
                 half_expired: overview.forecast.half,

@@ -109,8 +109,10 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        // PostgreSQL ends what it has started when it is asked in good order (SIGINT: at once).
-        self.process.signal(Signal::INT);
+        // PostgreSQL ends what it has started when it is asked in good order (SIGINT: at once). Others may have been told by
+        // whoever started the tests to ignore that one.
+        let at_once = if self.program == Program::PostgreSql { Signal::INT } else { Signal::TERM };
+        self.process.signal(at_once);
         drop(self.process.stderr.wait_for_line(PATIENCE, |_| false));
     }
 }

@@ -1609,6 +1609,8 @@ export interface components {
             /** Format: uint */
             not_reported_24h: number;
             outage_forecast: components["schemas"]["ForecastItem"];
+            /** @description How each replica stands that is set. */
+            replicas: components["schemas"]["ReplicaGlance"][];
             server: components["schemas"]["ServerItem"];
             server_certificate: components["schemas"]["ServerCertificateItem"] | null;
             /**
@@ -1667,6 +1669,21 @@ export interface components {
             title: string;
             type: string;
         };
+        /** @description How a replica stands. */
+        ReplicaGlance: {
+            /**
+             * Format: int64
+             * @description For how long the oldest change has been waiting that it lacks.
+             */
+            lag_seconds: number;
+            state: components["schemas"]["ReplicaState"];
+            url: string;
+        };
+        /**
+         * @description What a replica is doing.
+         * @enum {string}
+         */
+        ReplicaState: "starting" | "following" | "behind" | "unsafe" | "foreign";
         RevocationReason: ("decommissioned" | "revoked") | "superseded" | "deleted";
         /** @description `POST /v1/agents/{agent_id}/revoke` */
         RevokedAnswer: {
@@ -6613,6 +6630,13 @@ export interface operations {
                      *         "first_expiry": "2026-11-23T21:21:17Z",
                      *         "half_expired": "2026-11-23T21:21:17Z"
                      *       },
+                     *       "replicas": [
+                     *         {
+                     *           "lag_seconds": 0,
+                     *           "state": "following",
+                     *           "url": "file:///mnt/nas/muster"
+                     *         }
+                     *       ],
                      *       "server": {
                      *         "not_ready": null,
                      *         "serving": true,

@@ -38,12 +38,14 @@ pub(super) async fn show(global: &Global) -> Result<(), CliError> {
     print(&format!("Trust domain: {}\n", agent_ca.trust_domain))?;
     let columns = [
         column("ROLE", |certificate: &CaCertificateItem| &certificate.role),
-        column("SUBJECT", |certificate| &certificate.subject),
-        column("VALID FROM", |certificate| &certificate.not_before),
+        // As 'revoke-intermediate' takes it.
+        made("ID", |certificate| certificate.sha256.get(..12).unwrap_or_default().to_owned()),
         column("VALID UNTIL", |certificate| &certificate.not_after),
-        column("ISSUES FROM", |certificate| &certificate.issuing_from),
         made("STATE", |certificate| state_of(certificate).to_owned()),
-        column("SHA-256", |certificate| &certificate.sha256),
+        column("SUBJECT", |certificate: &CaCertificateItem| &certificate.subject).goes_first(1),
+        column("ISSUES FROM", |certificate: &CaCertificateItem| &certificate.issuing_from).goes_first(2),
+        column("VALID FROM", |certificate: &CaCertificateItem| &certificate.not_before).goes_first(3),
+        column("SHA-256", |certificate: &CaCertificateItem| &certificate.sha256).goes_first(4),
     ];
     print_table(&agent_ca.certificates, &columns, "No certificates.")?;
     let lines: String = due(&agent_ca, SystemClock.now()).into_iter().map(|line| line + "\n").collect();
