@@ -10,7 +10,7 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure, and set times of their own"))]
 
-/// An answer costs some hundred allocations on several threads; with this allocator a fifth less time than with glibc's, and a
+/// An answer costs some hundred allocations on several threads; with this allocator a tenth less time than with glibc's, and a
 /// server that is linked to musl is no slower than one that is not.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
